@@ -30,8 +30,8 @@ pub fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
         ("query, authorised with 1,000 grants", QUERY, STATEMENT),
     ];
     for ((name, path, body), bound) in parts.into_iter().zip(bounds) {
-        // Wait before the connections are opened. During this wait, servers would close idle
-        // connections.
+        // Wait before the connections are opened, because servers would close idle connections
+        // during this wait.
         wait_until_quiet()?;
         let mut owner = without.connect()?;
         let mut user = Connection::open(with.address(), &token)?;

@@ -93,7 +93,8 @@ fn model(folder: &Path, table: &str) -> Outcome<()> {
     Ok(())
 }
 
-/// Lists the Parquet files of a lake that exceed 1 MiB, so without the files of the small table.
+/// Lists the Parquet files of a lake that exceed 1 MiB, which excludes the files of the small
+/// table.
 fn parquet(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

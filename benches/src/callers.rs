@@ -98,7 +98,7 @@ pub fn run(
     Ok((latencies.len() as f64 / began.elapsed().as_secs_f64(), latencies))
 }
 
-/// The reference; stopped when dropped.
+/// The server of the reference; stopped when dropped.
 struct PythonServer {
     child: Child,
     address: String,

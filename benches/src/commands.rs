@@ -96,7 +96,7 @@ pub fn remove_environments(project: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Returns the command, with a working folder and the benchmarks' package cache.
+/// Returns the `headwater` command, with a working folder and the benchmarks' package cache.
 pub fn headwater(folder: &Path) -> Command {
     let mut command = Command::new(binary());
     command.current_dir(folder).env("XDG_CACHE_HOME", cache());
@@ -120,7 +120,7 @@ fn environments() -> PathBuf {
     cache().join("headwater").join("environments")
 }
 
-/// Returns the path of the command, built into the same folder as this benchmark.
+/// Returns the path of the `headwater` command, built into the same folder as this benchmark.
 pub fn binary() -> PathBuf {
     let mut path = std::env::current_exe().unwrap_or_default();
     path.set_file_name("headwater");

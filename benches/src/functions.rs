@@ -244,8 +244,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures the time from adding a package to the result, without the imports. Its wheel is in
-    /// uv's cache.
+    /// Measures the time from adding a package to the result, without the imports. The package's
+    /// wheel is in uv's cache.
     async fn package_added(&self, report: &mut Report) -> Outcome<()> {
         const VERSIONS: [&str; 4] = ["1.17.0", "1.16.0", "1.15.0", "1.14.0"];
         let functions = Functions::start(self.options("lake")).await?;

@@ -134,7 +134,7 @@ async fn call(
     }
 }
 
-/// Measures an alternative `times` times.
+/// Runs one of the reference methods `times` times.
 fn measure_reference(environment: &Environment, way: &str, times: usize) -> Outcome<Vec<Duration>> {
     let (bytes, times) = (BYTES.to_string(), times.to_string());
     let mut command = Command::new(&environment.python);

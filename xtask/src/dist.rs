@@ -1,9 +1,9 @@
 //! `cargo xtask dist`: builds the published wheel, checks its platform tag, and tests it.
 //!
 //! The wheel holds the SDK and the `headwater` binary. The tests install the wheel into new virtual
-//! environments, one of which has the oldest supported Python. There, they run `headwater demo` and
-//! a script. The `PATH` of the tests contains only the environment, so they use no file of the
-//! source tree.
+//! environments, one of which has the oldest supported Python. In these environments, the tests run
+//! `headwater demo` and a script. The `PATH` of the tests contains only the environment, so they
+//! use no file of the source tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

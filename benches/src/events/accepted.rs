@@ -33,7 +33,7 @@ const MESSAGES: u64 = 10;
 /// Bound on the accepted events per serial `fdatasync`.
 const RATIO_MIN: f64 = 12.0;
 
-/// The serial rate of `fdatasync`.
+/// The rate of serial `fdatasync` calls.
 struct Serial {
     rate: f64,
     median: Duration,
@@ -68,7 +68,7 @@ impl Serial {
     }
 }
 
-/// A measurement: its name, its parameters, and true if it has the bound.
+/// A measurement: its name, its parameters, and true if the bound applies to it.
 struct Case<'a> {
     what: &'a str,
     more: String,
@@ -132,8 +132,8 @@ fn batch(lake: &Lake<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Deploys the function `waiting`, which is not called because its concurrency is 0. Its events
-/// wait, so that the measurement contains no calls.
+/// Deploys the function `waiting`, which is not called because its concurrency is 0. The events for
+/// this function wait, so that the measurement contains no calls.
 fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
     let folder = lake.folder.join("waiting");
     std::fs::create_dir_all(&folder)?;

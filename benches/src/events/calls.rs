@@ -12,8 +12,8 @@ use crate::sample::{median, percentile, wait_until_quiet};
 
 const CALLS: usize = 2_000;
 
-/// Number of calls of the emulator. It is small, because the emulator needs tens of milliseconds
-/// for each call.
+/// Number of calls to the emulator. The number is small, because the emulator needs tens of
+/// milliseconds for each call.
 const REFERENCE_CALLS: usize = 100;
 
 /// The numbers of callers that also call the emulator.

@@ -82,7 +82,7 @@ pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool)
     if wanted("burst") {
         objects::burst(report, &lake, &stack, files)?;
     }
-    // This part is the last, because it leaves calls in the queue.
+    // Measure this part last, because it leaves calls in the queue.
     if wanted("accept") {
         accepted::rate(report, &lake, &stack)?;
     }

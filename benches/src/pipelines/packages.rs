@@ -1,5 +1,5 @@
-//! The first run after a package was added to a model, compared with `uv`, which creates an
-//! environment with the same packages from the same cache.
+//! The first run after a package was added to a model. The reference is the creation of an
+//! environment with the same packages by `uv`, from the same cache.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -84,7 +84,7 @@ fn reference(uv: &Path, folder: &Path, six: &str) -> Outcome<Duration> {
     Ok(created + install.timed()?)
 }
 
-/// Returns the `uv` of the host, or the one that Headwater downloaded.
+/// Returns the `uv` of the host, or the `uv` that Headwater downloaded.
 fn uv() -> PathBuf {
     let own = cache().join("headwater/tools/uv/bin/uv");
     if own.exists() { own } else { PathBuf::from("uv") }

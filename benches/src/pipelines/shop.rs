@@ -77,7 +77,7 @@ const MODELS: [(&str, &str); 12] = [
     ("cities", "SELECT city, sum(amount) AS amount FROM {customer_value} GROUP BY city"),
 ];
 
-/// Returns a model's query, with the names of other models in the form of a tool.
+/// Returns a model's query, with references to other models in the syntax of a tool.
 fn query(sql: &str, form: impl Fn(&str) -> String) -> String {
     MODELS
         .iter()

@@ -83,7 +83,7 @@ fn samples(project: &Path) -> Outcome<Duration> {
     Ok(median(totals))
 }
 
-/// Returns the time of a task of Prefect that does nothing, within a flow.
+/// Returns the time of an empty task of Prefect within a flow.
 fn prefect(folder: &Path, tasks: usize) -> Outcome<Duration> {
     let python = environment_with(&folder.join("prefect"), &["prefect==3.9.1"])?;
     let output = Command::new(python)

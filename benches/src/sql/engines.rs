@@ -89,8 +89,8 @@ impl Engines {
         Ok(Engines { headwater, references })
     }
 
-    /// Adds DuckDB 1.5.5 over Iceberg REST (the last release with its extension on PyPI), and
-    /// polars on the lake's files.
+    /// Adds DuckDB over Iceberg REST, and polars on the lake's files. DuckDB 1.5.5 is the last
+    /// release with an Iceberg extension on PyPI.
     pub async fn add_clients(
         &mut self,
         lake: &Lake,
@@ -115,7 +115,7 @@ fn python(name: &'static str, engine: PythonEngine, server: Option<RestServer>) 
     Reference { name, engine: ReferenceEngine::Python { engine, _server: server } }
 }
 
-/// Headwater's engine with a limit of memory.
+/// Headwater's engine with a memory limit.
 #[derive(Clone)]
 pub struct Headwater(Engine);
 

@@ -1,5 +1,5 @@
-//! Durable single-row INSERTs per second from concurrent sessions for one minute. Afterwards, a
-//! check that compaction keeps the rows.
+//! Durable single-row INSERTs per second from concurrent sessions for one minute. Then checks that
+//! compaction keeps the rows.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

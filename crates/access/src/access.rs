@@ -1,5 +1,5 @@
-//! The `Access` handle, which holds the directory in memory. Only one of its methods changes the
-//! directory.
+//! The `Access` handle, which holds all users, roles, grants and credentials in memory. Only its
+//! method `change` changes them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -140,7 +140,8 @@ impl Access {
     }
 }
 
-/// Returns the ref change that increments the version. It fails after a concurrent change.
+/// Returns a ref change that increments the version. The ref change fails if the version has
+/// changed meanwhile.
 fn next_version(directory: &Directory) -> Result<RefChange> {
     let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
     let number = match &directory.version {

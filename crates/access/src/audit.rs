@@ -19,7 +19,7 @@ use crate::{Error, Result};
 /// Name of the journal that holds the audit events.
 const JOURNAL: &str = "audit";
 
-/// Maximum number of events in memory. If it is exceeded, the oldest event is dropped with a
+/// Maximum number of events in memory. Beyond this number, the oldest event is dropped with a
 /// warning.
 const PENDING_MAX: usize = 100_000;
 
@@ -110,7 +110,7 @@ impl AuditLog {
         }
     }
 
-    /// Records an event in memory. [`AuditLog::flush`] stores it.
+    /// Records an event in memory. [`AuditLog::flush`] stores the event.
     pub fn record(&self, event: AuditEvent) {
         let entry = match entry(&event) {
             Ok(entry) => entry,

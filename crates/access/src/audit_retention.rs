@@ -6,8 +6,8 @@ use crate::access::RightsChange;
 use crate::record::{AUDIT_RETENTION, put};
 use crate::{Error, Result};
 
-/// Minimum retention, in seconds. The audit event of a change of this setting is therefore kept at
-/// least as long.
+/// Minimum retention, in seconds. So the audit event of each change of this setting is kept at
+/// least this long.
 const KEEP_SECONDS_MIN: u64 = 86_400;
 
 /// The audit retention setting of a lake.

@@ -1,7 +1,7 @@
 //! Authentication: converts a credential to a principal.
 //!
-//! Every failure has the same error, and the check of an unknown user takes as long as that of a
-//! wrong password. Tokens are looked up by their hash, so the duration of a comparison does not
+//! Every failure has the same error, and the check of an unknown user takes as long as the check of
+//! a wrong password. Tokens are looked up by their hash, so the duration of a comparison does not
 //! reveal a part of the token.
 
 use std::net::IpAddr;
@@ -38,7 +38,8 @@ impl std::fmt::Debug for Credential<'_> {
     }
 }
 
-/// The state of a credential. A session stores it at login, and ends when it changes.
+/// The state of a credential. A session stores this state at login, and ends when the state
+/// changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CredentialState(Option<[u8; 32]>);
 

@@ -101,7 +101,7 @@ impl Access {
         Ok(decide(&directory, user, action, object))
     }
 
-    /// Returns the permissions of a user, from its own grants and those of its roles.
+    /// Returns the permissions of a user, from its own grants and the grants of its roles.
     pub fn permissions(&self, user: &str) -> Vec<Permission> {
         let directory = self.directory();
         directory.grants_of(user).map(|grant| grant.permission.clone()).collect()

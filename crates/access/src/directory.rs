@@ -33,13 +33,13 @@ pub(crate) struct Directory {
     token_ids: HashMap<ObjectId, String>,
     /// The owners of objects, by the text of the object.
     owners: HashMap<String, String>,
-    /// The grants that apply to each user: its own and those of all its roles.
+    /// The grants that apply to each user: its own grants and the grants of all its roles.
     effective: HashMap<String, GrantIndex>,
 }
 
 impl Directory {
-    /// Reads all records. After a change between the reads of version and records, the records are
-    /// newer than the version. The next change then conflicts, and the records are read again.
+    /// Reads all records. A concurrent change can make the records newer than the version. The next
+    /// change then conflicts, and the records are read again.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
         let version = store.reference(VERSION).await?;
         let mut directory = Directory { version, ..Directory::default() };
@@ -129,7 +129,7 @@ impl Directory {
 
     /// Indexes the grants of each user.
     fn index(&self) -> HashMap<String, GrantIndex> {
-        // Users share the grants of their roles.
+        // The indexes of all users share their roles' grants in memory.
         let shared = self.grants.iter().map(|(grantee, grants)| {
             (grantee.as_str(), grants.iter().cloned().map(Arc::new).collect::<Vec<_>>())
         });

@@ -88,7 +88,7 @@ impl ExternalLogin {
         Principal::user(user).with_address(address)
     }
 
-    /// Returns the user after the changes by the login; `None` if the person may not log in.
+    /// Returns the user as updated by the login; `None` if the person may not log in.
     fn changed(&self, directory: &Directory, now: Timestamp) -> Option<UserRecord> {
         let mut user = match directory.users.get(&self.user) {
             Some(user) => user.clone(),

@@ -60,8 +60,7 @@ impl Access {
         .await
     }
 
-    /// Lists grants by grantee and object, optionally only those of a user or role. Grants of its
-    /// roles are not included.
+    /// Lists grants by grantee and object; optionally only the direct grants of one user or role.
     pub fn grants(&self, grantee: Option<&str>) -> Vec<Grant> {
         let directory = self.directory();
         let all = directory.grants.values().flatten();

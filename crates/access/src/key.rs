@@ -142,7 +142,7 @@ impl AccessKeys {
         Ok(principal.with_address(address))
     }
 
-    /// Adds an event to the audit log: a request with an unknown access key or a wrong signature.
+    /// Adds a request with an unknown access key or a wrong signature to the audit log.
     pub fn failed_signature(&self, id: &str, address: Option<IpAddr>) {
         let directory = self.0.directory();
         let user = directory.keys.get(id).and_then(|record| record.key.user.as_deref());

@@ -19,7 +19,7 @@ impl<'a> UserLimits<'a> {
         UserLimits(access)
     }
 
-    /// Sets the limits of a user or role, and replaces all existing ones.
+    /// Sets the limits of a user or role, and replaces all its existing limits.
     ///
     /// Errors: `invalid_argument` if the name is unknown, no limit is given, or a value is invalid.
     pub async fn set(&self, by: &Principal, name: &str, limits: Limits) -> Result<Limit> {

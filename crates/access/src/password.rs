@@ -22,8 +22,8 @@ const CONCURRENCY: usize = 2;
 /// Maximum number of hash computations that are running or queued.
 const WAITING_MAX: usize = 64;
 
-/// A hash that matches no password. It is verified for a user without a hash, so that an unknown
-/// user takes as long as a wrong password.
+/// A hash that matches no password. For a user without a hash, this hash is verified, so that the
+/// check takes as long as for a wrong password.
 const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 

@@ -1,7 +1,7 @@
 //! Row filters and column masks: set, drop, list, and select for a principal.
 //!
-//! This crate stores expressions and selects those that apply to a principal. The engine evaluates
-//! them.
+//! This crate stores the expressions, and selects the expressions that apply to a principal. The
+//! engine evaluates the selected expressions.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -274,7 +274,7 @@ async fn a_decision_on_many_grants_is_fast() {
     for _ in 0..100 {
         assert!(!f.may(&ana, Action::Select, &object));
     }
-    // The limit is far above the expected time, and detects only a wrong order of growth.
+    // The limit is far above the expected time, so it detects only a worse time complexity.
     assert!(started.elapsed() / 100 < Duration::from_millis(5), "{:?}", started.elapsed() / 100);
 }
 

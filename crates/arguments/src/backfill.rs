@@ -10,7 +10,7 @@ use super::BranchArgument;
 #[derive(Debug, Args)]
 pub struct Backfill {
     /// The parameter and its values: `day=2026-01-01..2026-01-31`, `month=2026-01..2026-06`,
-    /// `part=0..15` or `origin=JFK,LGA`; only the name with `--partitions-of`
+    /// `part=0..15` or `origin=JFK,LGA`; with `--partitions-of`, only the name
     #[arg(value_name = "NAME=VALUES")]
     pub values: String,
     /// Run for each partition of this table, which is partitioned by one column

@@ -49,7 +49,7 @@ pub struct CompareOptions {
     /// When to compare rows [default: `always` for a table, `auto` for a branch]
     #[arg(long, value_enum, value_name = "WHEN")]
     pub compare: Option<CompareArgument>,
-    /// Read the columns for exact statistics, not bounds from metadata
+    /// Compute exact statistics from the rows, not bounds from metadata
     #[arg(long)]
     pub stats: bool,
 }

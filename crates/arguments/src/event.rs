@@ -10,7 +10,7 @@ pub enum Event {
     /// List the events, newest first
     #[command(after_help = "Example:\n  headwater event ls --status failed")]
     Ls(EventLs),
-    /// Call a function once for each event of a file, later
+    /// Call a function asynchronously, once for each event of a file
     ///
     /// The file contains events in the JSON format of CloudEvents: an array, or one event per line.
     /// The events are durable when the command ends. An event that was already sent within 10

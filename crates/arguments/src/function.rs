@@ -119,7 +119,7 @@ pub struct FunctionDeploy {
     /// The runtime: `python3.11`, `nodejs20`, `provided` and so on
     #[arg(long)]
     pub runtime: String,
-    /// The file without its extension, a dot and the function: `app.handler`; not for `provided`
+    /// The handler as FILE.FUNCTION, such as `app.handler`; not for `provided`
     #[arg(long)]
     pub handler: Option<String>,
     /// A description

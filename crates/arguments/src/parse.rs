@@ -79,7 +79,7 @@ fn suggest(mut error: Error, words: &[String]) -> Error {
     error
 }
 
-/// Returns true if the word is at the position of a noun.
+/// Returns true if no noun precedes the word `verb` in the command line.
 fn is_first_command(words: &[String], verb: &str) -> bool {
     let root = Arguments::command();
     let is_noun = |word: &&String| root.find_subcommand(word.as_str()).is_some();

@@ -35,7 +35,7 @@ pub struct TokenCreate {
     /// A description, such as the program that uses it
     #[arg(long, default_value = "")]
     pub label: String,
-    /// When it expires: after a duration, `90d`, or at a time, `2027-01-31` [default: never]
+    /// The expiry: after a duration, `90d`, or at a time, `2027-01-31` [default: never]
     #[arg(long, value_name = "WHEN")]
     pub expires: Option<String>,
     /// Limit the token to a permission, `select on table:sales.*`; repeatable

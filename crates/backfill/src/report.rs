@@ -43,7 +43,7 @@ impl ValueReport {
         ValueReport { value, status, attempts: 0, job: None, commit: None, error: None }
     }
 
-    /// Sets the outcome of a run or merge, by its commit.
+    /// Sets the outcome: merged with this commit, or unchanged for `None`.
     pub fn merged(&mut self, commit: Option<CommitId>) {
         self.status = if commit.is_some() { ValueStatus::Merged } else { ValueStatus::Unchanged };
         self.commit = commit;
@@ -115,8 +115,8 @@ impl BackfillReport {
         }
     }
 
-    /// Returns an error that names the failed values; `None` if no value failed. `options` are the
-    /// other arguments of the command, which the command in the hint repeats.
+    /// Returns an error that names the failed values; `None` if no value failed. The command in the
+    /// error's hint repeats `options`, the other arguments of the original command.
     pub fn problem(&self, options: &[String]) -> Option<Problem> {
         let failed = self.values.iter().filter_map(|report| Some((report, report.error.as_ref()?)));
         let failed: Vec<(&ValueReport, &Problem)> = failed.collect();
@@ -151,7 +151,7 @@ impl BackfillReport {
     }
 }
 
-/// Returns an argument in quotes for a POSIX shell, unless the argument needs no quotes.
+/// Returns an argument for a POSIX shell, in quotes if needed.
 fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {

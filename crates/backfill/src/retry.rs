@@ -6,7 +6,8 @@ use headwater_model::{ErrorCode, Problem};
 
 use crate::ValueReport;
 
-/// Wait before the first retry of a value; it doubles up to the maximum.
+/// The wait before the first retry of a value. Each further wait is twice as long, up to the
+/// maximum.
 const WAIT: Duration = Duration::from_secs(1);
 
 /// Maximum wait before a retry.
@@ -22,8 +23,8 @@ const PERMANENT: [ErrorCode; 5] = [
 ];
 
 impl ValueReport {
-    /// Returns the wait before the next run of a value after an error; `None` if it does not run
-    /// again.
+    /// Returns the wait before the next run of a value after an error; `None` if the value is not
+    /// retried.
     pub fn retry(&self, retries: u32, problem: &Problem) -> Option<Duration> {
         if self.attempts > retries || PERMANENT.contains(&problem.code) {
             return None;

@@ -19,7 +19,7 @@ const FORMS: &str = "Write `day=2026-01-01..2026-01-31`, `month=2026-01..2026-06
 pub struct ParameterValues {
     /// The parameter.
     pub name: String,
-    /// Its values, without duplicates.
+    /// The parameter's values, without duplicates.
     pub values: Vec<String>,
 }
 

@@ -163,8 +163,8 @@ impl Catalog {
         Ok(self.change_branch(name, "deleted", moved).await?.commit == head)
     }
 
-    /// Returns the ref change that deletes a branch as part of a larger batch, which fails if the
-    /// branch has moved. Returns `None` if the branch is not at `head`.
+    /// Returns the ref change that deletes a branch as part of a larger batch. The batch fails if
+    /// the branch has moved. Returns `None` if the branch is not at `head`.
     pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
         let (record, bytes) = self.branch_record(name).await?;
         let expected = RefPrecondition::Value(bytes);
@@ -181,8 +181,7 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // Reject this, because an unprotected branch could then get the name of a protected
-            // branch.
+            // A protected branch cannot be renamed, because another branch could then get its name.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {
@@ -378,7 +377,7 @@ fn reject_main(name: &str, what: &'static str) -> Result<()> {
     if name == MAIN_BRANCH { Err(Error::MainBranch { what }) } else { Ok(()) }
 }
 
-/// Returns the error for the ref that prevented a rename.
+/// Converts the store's error for a failed rename; names the ref that prevented it.
 pub(crate) fn rename_error(
     error: headwater_store::Error,
     what: &'static str,

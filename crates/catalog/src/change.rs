@@ -57,8 +57,7 @@ pub struct TableEntry {
 }
 
 impl TableEntry {
-    /// Returns true if the entry is a view or a function. The state of both is the metadata of a
-    /// view.
+    /// Returns true if the entry is a view or a function. A function is stored as a view.
     pub fn is_view(&self) -> bool {
         self.kind == EntryKind::View
     }
@@ -74,9 +73,9 @@ impl TableEntry {
 pub struct TableChange {
     /// The table that differs or is to be changed.
     pub table: TableName,
-    /// The entry before; `None` for a new table.
+    /// The entry before the change; `None` for a new table.
     pub from: Option<TableEntry>,
-    /// The entry after; `None` for a dropped table.
+    /// The entry after the change; `None` for a dropped table.
     pub to: Option<TableEntry>,
 }
 
@@ -90,7 +89,7 @@ impl TableChange {
         }
     }
 
-    /// Returns true if a view or function changed.
+    /// Returns true if this is a change of a view or function.
     pub fn is_view(&self) -> bool {
         self.to.as_ref().or(self.from.as_ref()).is_some_and(TableEntry::is_view)
     }

@@ -35,7 +35,7 @@ pub(crate) struct BranchUpdate<'a> {
 
 impl Catalog {
     /// Commits the changes. Fails with `TableChanged` if a table differs from the request's `from`.
-    /// Retries if the branch moved without changing these tables.
+    /// Retries if the branch moved without changing the request's tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
         // The cached head may be stale, so retry with the current head after any error for which

@@ -150,7 +150,7 @@ pub enum Error {
     Corrupt {
         /// The object or ref.
         what: String,
-        /// The reason why it cannot be decoded.
+        /// The reason why decoding failed.
         reason: String,
     },
     /// The store failed.

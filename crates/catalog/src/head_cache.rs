@@ -44,7 +44,7 @@ impl HeadCache {
         }
     }
 
-    /// Locks the branch for changes. A task must not hold two of these locks.
+    /// Locks the branch for changes. A task must not hold the locks of two branches.
     pub async fn lock(&self, branch: &str) -> MutexGuard<'_, ()> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(branch);
         self.locks[hash as usize % LOCKS].lock().await

@@ -59,7 +59,7 @@ impl Catalog {
     }
 
     /// Lists the commits of a ref and their ancestors, merged branches included, newest first.
-    /// Starts after the commit `after` and returns at most `limit`.
+    /// Starts after the commit `after` and returns at most `limit` commits.
     pub async fn log(
         &self,
         spec: &RefSpec,

@@ -32,7 +32,7 @@ use crate::{
 pub struct MergeSource<'a> {
     /// The ref as written.
     pub reference: &'a RefSpec,
-    /// The commit that it resolved to.
+    /// The commit that the ref resolved to.
     pub commit: CommitId,
 }
 
@@ -175,9 +175,9 @@ pub struct Merges<'a> {
 impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
-    /// Fails with `branch_protected` if the source is in quarantine, unless the checks are
-    /// [`RequiredChecks::Waived`]. In that case, the target inherits the quarantine, unless the
-    /// target is `main` or protected.
+    /// Fails with `branch_protected` if the source is in quarantine. With
+    /// [`RequiredChecks::Waived`], the target inherits the quarantine instead, unless the target is
+    /// `main` or protected.
     pub async fn plan(
         self,
         target: &str,
@@ -221,8 +221,8 @@ impl<'a> Merges<'a> {
         Ok(CommitSequence { target: target.to_owned(), head: record.commit, record, bytes })
     }
 
-    /// Plans to apply the changes between two commits on top of a stack, as in a cherry-pick or
-    /// revert. The two commits need not be in the stack's history.
+    /// Plans to apply the changes between two commits on top of a commit sequence, as in a
+    /// cherry-pick or revert. The two commits need not be in the history of the sequence.
     pub async fn plan_onto(
         self,
         stack: &CommitSequence,
@@ -245,7 +245,7 @@ impl<'a> Merges<'a> {
         })
     }
 
-    /// Checks the quarantine of a stack's source, like [`Merges::plan`].
+    /// Checks the quarantine of a source for a commit sequence, like [`Merges::plan`].
     pub async fn check_stack(
         self,
         stack: &mut CommitSequence,
@@ -275,7 +275,7 @@ impl<'a> Merges<'a> {
         Ok(())
     }
 
-    /// Adds the commit of a plan to a stack, without moving the branch.
+    /// Adds the commit of a plan to a commit sequence, without moving the branch.
     pub async fn push_stack(
         self,
         stack: &mut CommitSequence,
@@ -292,16 +292,16 @@ impl<'a> Merges<'a> {
         Ok(id)
     }
 
-    /// Moves the branch to the last commit of a stack, and applies `with` atomically. Returns false
-    /// if the branch has moved.
+    /// Moves the branch to the last commit of a sequence, and applies `with` atomically. Returns
+    /// false if the branch has moved.
     pub async fn end_stack(self, stack: CommitSequence, with: &Batch) -> Result<bool> {
         let record = BranchRecord { commit: stack.head, ..stack.record };
         let swap = BranchUpdate { branch: &stack.target, before: stack.bytes, with };
         self.catalog.swap(swap, record, PendingObjects::default()).await
     }
 
-    /// Locks the branch against changes by other tasks of this process. While the caller holds the
-    /// guard, it must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
+    /// Locks the branch against changes by other tasks of this process. While holding the guard,
+    /// the caller must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
     pub async fn lock_branch(self, branch: &str) -> tokio::sync::MutexGuard<'a, ()> {
         self.catalog.heads.lock(branch).await
     }
@@ -397,8 +397,8 @@ impl<'a> Merges<'a> {
         Ok(self.catalog.add_commit(pending, new, parents)?.0)
     }
 
-    /// Merges the namespaces of both sides. A namespace that one side dropped stays if the merged
-    /// state contains a table or namespace in it.
+    /// Merges the namespaces of both sides. A namespace that one side dropped is kept if it is not
+    /// empty in the merged state.
     async fn merge_namespaces(
         self,
         plan: &MergePlan,

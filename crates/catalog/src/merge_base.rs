@@ -1,4 +1,4 @@
-//! Merge bases: the best common ancestors of two commits, and the values at them.
+//! Merge bases: the best common ancestors of two commits, and the values at these ancestors.
 //!
 //! After criss-cross merges, two commits have several best common ancestors. If a value differs
 //! between these ancestors, the ancestors are merged first, as in git's recursive merge. If this
@@ -14,9 +14,9 @@ use headwater_model::{CommitId, Timestamp};
 use crate::codec::CommitObject;
 use crate::{Catalog, Result, TableEntry};
 
-/// A sort key that orders every commit after its parents. It starts with the commit's time, which
-/// is never before the parents' times, and its generation, which is always higher than the parents'
-/// generations.
+/// A sort key that orders every commit after its parents. The key is the commit's time, then its
+/// generation. The time is never before the parents' times, and the generation is always higher
+/// than the parents' generations.
 pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
 /// The sides from which a commit can be reached.
@@ -69,7 +69,7 @@ pub enum BaseValue<T = Option<TableEntry>> {
 /// A value that differs between two best common ancestors.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AmbiguousBase<T = Option<TableEntry>> {
-    /// The value at the merge base of these two ancestors.
+    /// The value at the merge base of the two ancestors.
     pub base: BaseValue<T>,
     /// The value at one ancestor.
     pub one: BaseValue<T>,
@@ -129,12 +129,12 @@ impl Catalog {
         self.bases(&[one], other).await
     }
 
-    /// Returns true if `ancestor` is `head` or an ancestor of it.
+    /// Returns true if `ancestor` is `head` or an ancestor of `head`.
     pub(crate) async fn is_ancestor(&self, ancestor: CommitId, head: CommitId) -> Result<bool> {
         Ok(self.merge_bases(ancestor, head).await? == [ancestor])
     }
 
-    /// Returns the index of a commit in `heads` that is `ancestor` or a descendant of it. Walks
+    /// Returns the index of a commit in `heads` that is `ancestor` or one of its descendants. Walks
     /// from all heads at once, and stops at commits older than `ancestor`.
     pub(crate) async fn find_descendant(
         &self,

@@ -12,7 +12,7 @@ use crate::{Catalog, Result, TableEntry};
 /// A table state referenced by a commit.
 #[derive(Debug, Clone)]
 pub struct ReachableState {
-    /// The table's name in that commit.
+    /// The table's name in the commit.
     pub table: TableName,
     /// The table's entry.
     pub entry: TableEntry,

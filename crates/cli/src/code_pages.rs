@@ -1,8 +1,8 @@
 //! Releases the memory of the program's code pages after the server has started.
 //!
 //! Most code that runs during the start (registering functions, parsing settings, opening the lake)
-//! is not used again. Its pages occupy about 30 MB of resident memory. If released pages are needed
-//! again, the kernel restores them from the page cache without a disk read.
+//! is not used again. The pages of this code occupy about 30 MB of resident memory. If released
+//! pages are needed again, the kernel restores them from the page cache without a disk read.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::ops::Range;

@@ -198,9 +198,9 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .map_err(error::from_io("start the lake's server"))
 }
 
-/// Waits until a server of the lake answers. This is the started server, or a server of another
-/// command that got the lake's lock first. If the started server ends because another server holds
-/// the lock, starts it again, because the other server may be killed.
+/// Waits until a server of the lake answers. The answer comes from the started server, or from a
+/// server of another command that got the lake's lock first. If another server holds the lock, the
+/// started server ends. A server is then started again, in case the other server is killed.
 async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<Api> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut restarts = 0;

@@ -182,7 +182,7 @@ fn appearance(arguments: &Arguments) -> Appearance {
 /// The cache folders that all lakes of a user share.
 #[derive(Debug, Clone)]
 pub struct CacheFolders {
-    /// The folder in `XDG_CACHE_HOME`. If it is set, no other folder is used.
+    /// The folder in `XDG_CACHE_HOME`. If this variable is set, no other folder is used.
     named: Option<PathBuf>,
     /// The `.cache` folder in the home folder.
     home: Option<PathBuf>,

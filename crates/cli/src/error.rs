@@ -1,4 +1,4 @@
-//! Errors of the command line. They are [`Problem`]s, like the errors of the server.
+//! Errors of the command line. Each error is a [`Problem`], like the errors of the server.
 
 use headwater_model::{ErrorCode, ErrorDetails, Problem};
 

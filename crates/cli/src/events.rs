@@ -34,7 +34,7 @@ pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
     follow_with(context, api, job, Printer::new(context.style)).await
 }
 
-/// Like [`follow`], with a printer.
+/// Like [`follow`], but prints with the given printer.
 pub async fn follow_with(
     context: &Context,
     api: &Api,
@@ -234,7 +234,7 @@ impl Printer {
     }
 
     /// Reports that the server has stopped. The next server sends all of the job's events again,
-    /// but may have lost the newest ones. Sequence numbers can therefore differ, so events are
+    /// but may have lost the newest events. Sequence numbers can therefore differ, so events are
     /// compared by time.
     fn reconnecting(&mut self, id: &str) {
         self.printed = self.newest;
@@ -259,7 +259,7 @@ impl Printer {
         }
     }
 
-    /// Shows the steps of a run as a tree, if it fits on the terminal.
+    /// Shows the steps of a run as a tree, if the tree fits on the terminal.
     fn planned(&mut self, steps: &[PlannedStep]) {
         let height = self.style.height().unwrap_or(0).saturating_sub(HEIGHT_LEFT);
         if self.line.is_possible() && !steps.is_empty() && steps.len() <= height {
@@ -296,7 +296,8 @@ impl Printer {
             return;
         }
         match &event.event {
-            // Not printed. A log line already contains the outcome of each value.
+            // These events are not printed, because a log line already contains the outcome of each
+            // value.
             JobEventKind::Started
             | JobEventKind::Environment { .. }
             | JobEventKind::ValueEnded { .. } => {}

@@ -1,7 +1,7 @@
 //! The generated documents: command reference, error index, OpenAPI description.
 //!
-//! These tests write the files with `HEADWATER_CODEGEN=write`; otherwise they fail if a file is
-//! stale. `cargo xtask codegen` runs the tests.
+//! The tests of this module write the files if `HEADWATER_CODEGEN=write` is set. Otherwise the
+//! tests fail if a file is stale. `cargo xtask codegen` runs the tests.
 
 use std::fmt::Write;
 use std::path::Path;

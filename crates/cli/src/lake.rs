@@ -11,9 +11,9 @@ use crate::profiles::{Profile, ProfileFile};
 /// The lake that a command uses.
 #[derive(Debug, Clone)]
 pub enum Lake {
-    /// On this machine.
+    /// A lake on this machine.
     Folder(LakeFolder),
-    /// On another machine.
+    /// A lake on another machine.
     Remote(RemoteLake),
 }
 

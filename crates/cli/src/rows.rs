@@ -46,8 +46,7 @@ impl RowReader {
     }
 }
 
-/// Returns the plans of an `EXPLAIN` result, which keep their line breaks; `None` for other
-/// results.
+/// Returns the plans of an `EXPLAIN` result, with their line breaks; `None` for other results.
 pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     if names != ["plan_type", "plan"] {

@@ -83,7 +83,7 @@ fn play_in(workspace: &Workspace, document: &Path) {
     }
 }
 
-/// Runs a block as on another machine, which has no lake, only files with the lake's tokens.
+/// Runs a block as if on another machine, which has the lake's tokens but no lake.
 fn elsewhere(lake: &Path, text: &str, place: &str) {
     let machine = Workspace::empty();
     for entry in std::fs::read_dir(lake).expect("a folder") {
@@ -137,7 +137,7 @@ fn shell(folder: &Path, text: &str, place: &str, succeeds: bool) -> PathBuf {
         .args(["-euo", "pipefail", "-c", &format!("{script}\npwd > \"$ENDED_IN\"")])
         .env("PATH", format!("{programs}:{path}"))
         .env("ENDED_IN", folder.join(".ended-in"))
-        // The Python SDK of the binary.
+        // The Python SDK that belongs to the built binary.
         .env("PYTHONPATH", root().join("python"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("XDG_CONFIG_HOME", folder.join(".config"))

@@ -82,7 +82,7 @@ fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
     assert!(jobs.lines().nth(1).is_some_and(|row| row.contains(" warm ")), "{jobs}");
 }
 
-/// Functions in other languages.
+/// A project file with functions in other languages than Python.
 const COMMANDS: &str = "\
 [project]
 name = \"test\"

@@ -59,7 +59,7 @@ fn a_killed_server_leaves_main_unchanged_and_the_run_interrupted() {
     let workspace = endless();
     let (run, id) = start_run(&workspace);
     workspace.kill_server();
-    // The command connects to the next server, which knows the end of the run.
+    // The command connects to the next server, which has recorded the end of the run.
     let answer = support::answer(run.wait_with_output().expect("the command ends"));
     assert_eq!(answer.code, 5, "{}", answer.stderr);
     let says = "the server stopped unexpectedly while the job ran";
@@ -200,9 +200,8 @@ fn an_insert_on_a_full_disk_fails_completely_and_succeeds_once_space_is_free() {
 fn calls_on_a_full_disk_are_refused_and_accepted_ones_are_executed_once_space_is_free() {
     let workspace = Workspace::empty();
     workspace.write("app/app.py", "def handler(event, context):\n    return len(event)\n");
-    // The ids of accepted calls are outside of the full disk. The calls are large, so that they do
-    // not fit into free pages of the database. The user namespace of the disk may not permit
-    // sandboxes.
+    // The script stores the ids of accepted calls on another disk. Large calls do not fit into free
+    // pages of the database. The user namespace of the disk may not permit sandboxes.
     let script = "
         call() { \"$HEADWATER\" function invoke size \"$@\"; }
         \"$HEADWATER\" stop >/dev/null 2>&1

@@ -1,6 +1,6 @@
-//! Runs whose server is killed at a random moment. The target has all tables of the state before
-//! the run, or all tables of the state after it. After a retry, the tables equal those of another
-//! lake, whose runs were not interrupted.
+//! Runs whose server is killed at a random moment. The target has either all tables as before the
+//! run, or all tables as after the run. After a retry, the tables equal those of another lake,
+//! whose runs were not interrupted.
 //!
 //! The test kills four runs; `cargo xtask soak` kills a hundred. `HEADWATER_SEEDS_FROM` sets the
 //! seed of the random moments.
@@ -68,11 +68,11 @@ def batches_are_unique(ledger=headwater.Model("ledger")):
     return len(batches) == len(set(batches))
 "#;
 
-/// The number of orders of each batch.
+/// The number of orders in each batch.
 const ORDERS: usize = 20;
 
-/// The tables to which files are added. Their automatic maintenance would commit to `main` between
-/// two runs, so it is disabled.
+/// The tables to which files are added. Automatic maintenance would commit to `main` between two
+/// runs, so it is disabled for these tables.
 const GROWING: [&str; 5] = ["orders", "history", "copies", "latest", "ledger"];
 
 /// Creates a lake in which the run of the first batch has succeeded.
@@ -234,8 +234,9 @@ struct Lakes {
 }
 
 impl Lakes {
-    /// Runs a batch in both lakes and compares their tables. `part` of `parts` is the part of the
-    /// run's usual duration in which the server is killed. Returns true if the run was interrupted.
+    /// Runs a batch in both lakes and compares their tables. The run's usual duration is divided
+    /// into `parts`; the server is killed during the part number `part`. Returns true if the run
+    /// was interrupted.
     fn execute(&self, batch: usize, part: usize, parts: usize) -> bool {
         let insert = format!("INSERT INTO orders {}", orders(batch));
         for workspace in [&self.whole, &self.killed] {

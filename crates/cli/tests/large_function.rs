@@ -74,7 +74,7 @@ fn invoke(workspace: &Workspace, name: &str) -> Value {
 
 #[test]
 fn soak_a_large_function_needs_little_memory() {
-    // 1,000 MiB are about the limit of 1 GiB.
+    // 1,000 MiB is close to the limit of 1 GiB.
     let mebibytes = count(80, 1_000);
     let workspace = Workspace::new();
     workspace.write("small/app.py", "def handler(event, context):\n    return event\n");

@@ -1,4 +1,4 @@
-//! Logins at a real OpenID provider: by the device flow, and with its tokens.
+//! Logins at a real OpenID provider: by the device flow, and with tokens of the provider.
 
 #[path = "../../oidc/tests/provider/real.rs"]
 #[expect(dead_code, reason = "used only by other test programs")]
@@ -12,7 +12,8 @@ use real::RealProvider;
 use serde_json::json;
 use support::{Answer, Workspace, answer, until};
 
-/// A server that trusts a provider, whose group `analysts` has the role `analyst`.
+/// A server that trusts an OpenID provider. Users in the provider's group `analysts` have the role
+/// `analyst`.
 struct Team {
     provider: RealProvider,
     lake: Workspace,

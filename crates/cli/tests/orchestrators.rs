@@ -1,4 +1,4 @@
-//! The examples for Prefect, Dagster and Airflow run, with their releases from PyPI.
+//! Runs the examples for Prefect, Dagster and Airflow with the releases of PyPI.
 
 mod support;
 
@@ -16,7 +16,8 @@ fn shop() -> Workspace {
     workspace
 }
 
-/// Returns the command of an environment, with the project, the SDK and the built command.
+/// Returns a command that runs a program in the project, with the SDK and the built `headwater` in
+/// its search paths.
 fn command(workspace: &Workspace, program: &Path) -> Command {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let own = Path::new(env!("CARGO_BIN_EXE_headwater")).parent().map(Path::to_owned);
@@ -55,7 +56,8 @@ fn a_flow_of_prefect_runs_a_project() {
     let python = python::with_packages("orchestrators-prefect", &["prefect==3.9.1"]);
     let mut flow = command(&workspace, &python);
     flow.arg(example("prefect_flow.py")).env("PREFECT_HOME", workspace.path().join(".prefect"));
-    // Prefect's own server starts within the flow; the default is too short on a busy machine.
+    // The flow starts Prefect's own server. On a busy machine, this start takes longer than the
+    // default timeout.
     flow.env("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120");
     let printed = printed(flow);
     assert!(printed.contains("changed: ['daily', 'total']"), "{printed}");

@@ -115,7 +115,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
 /// Projects that write the same tables.
 const PROJECTS: [&str; 4] = ["orders", "returns", "billing", "audit"];
 
-/// Index of the first project that also computes `totals`, from the events of such projects.
+/// Index in `PROJECTS`. From this index on, the projects also compute `totals` from their events.
 const FIRST_COUNTED: usize = 2;
 
 /// The target branches. `fork` and `main` change the same accounts and `totals`, so their merge may
@@ -128,8 +128,8 @@ const ACCOUNTS: usize = 6;
 /// Exit code of a conflict.
 const CONFLICT: i32 = 4;
 
-/// One run of a project. It appends an event, and recomputes the row of its account from the events
-/// of the account. The results depend on the runs before, so a lost update changes them.
+/// One run of a project: appends an event, and recomputes the row of an account from the account's
+/// events. The results depend on earlier runs, so a lost update changes the results.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ProjectRun {
     /// A power of two: the sum of ids identifies the set of runs, so that two different sets never
@@ -163,8 +163,8 @@ impl ProjectRun {
         }
         let error = answer.stderr;
         assert_eq!(answer.code, CONFLICT, "{error}");
-        // Appended rows never conflict. But a run that computes rows from events conflicts with a
-        // run that did the same and appended an event meanwhile.
+        // Appended rows never conflict. But two concurrent runs conflict if both append an event
+        // and compute rows from events.
         let read = ["events"].as_slice();
         let changed = ["accounts", "totals"].as_slice();
         let says = [("tables that the run read", read), ("the same tables", changed)];

@@ -92,7 +92,7 @@ fn run(command: &mut Command) {
     assert_eq!(answer.code, 0, "{command:?}:\n{}\n{}", answer.stdout, answer.stderr);
 }
 
-/// Copies the files of the client that run.
+/// Copies the files that the client needs at run time.
 fn copy_client(to: &Path) {
     let from = client().join("aws-lambda-ric");
     for part in ["package.json", "bin", "dist"] {

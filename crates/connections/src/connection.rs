@@ -34,7 +34,7 @@ pub enum TransactionState {
     Failed,
 }
 
-/// A connection at one time.
+/// The state of a connection at one time.
 #[derive(Debug, Clone)]
 pub struct ConnectionState {
     /// The number of the connection.

@@ -1,9 +1,9 @@
 //! The open connections of clients: what each connection runs, and the signals that cancel its
 //! statement or end it.
 //!
-//! [`Connections`] contains the connections of all listeners of a protocol. Each connection holds a
-//! [`ConnectionHandle`], and observes the tokens of the handle. This crate knows no protocol and
-//! checks no rights: [`Connections`] returns every connection, and the caller filters them.
+//! [`Connections`] lists the open connections of one protocol. The code that serves a connection
+//! holds a [`ConnectionHandle`], and stops when a token of the handle is cancelled. This crate
+//! checks no rights: [`Connections`] returns all connections, and the caller filters them.
 
 mod connection;
 mod registry;

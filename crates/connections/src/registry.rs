@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::{ConnectionKey, ConnectionState, NewConnection, TransactionState};
 
-/// The open connections. Clones share the connections.
+/// The open connections. Clones share one list.
 #[derive(Clone, Default)]
 pub struct Connections(Arc<Mutex<Registry>>);
 
@@ -22,9 +22,9 @@ struct Registry {
 struct OpenConnection {
     secret: i32,
     state: ConnectionState,
-    /// Cancels the running statement; `None` between statements.
+    /// The token that cancels the running statement; `None` between statements.
     statement: Option<CancellationToken>,
-    /// Ends the connection.
+    /// The token that ends the connection.
     ended: CancellationToken,
 }
 
@@ -37,7 +37,7 @@ impl OpenConnection {
 }
 
 impl Connections {
-    /// Adds a connection until the handle is dropped.
+    /// Adds a connection, which is removed when the returned handle is dropped.
     pub fn open(&self, principal: Principal, client: NewConnection) -> ConnectionHandle {
         let random = uuid::Uuid::new_v4().into_bytes();
         let secret = i32::from_be_bytes([random[0], random[1], random[2], random[3]]);
@@ -117,19 +117,20 @@ pub struct ConnectionHandle {
 }
 
 impl ConnectionHandle {
-    /// Shows the text that the client sent, which can contain several statements.
+    /// Sets the statement that users see for this connection: the text that the client sent, which
+    /// can contain several statements.
     pub fn show_statement(&self, text: &str) {
         let now = SystemClock.now();
         self.connections.update(self.key.0, |connection| connection.state.begin(text, now));
     }
 
-    /// Shows another name of the client program.
+    /// Sets the name of the client program that users see for this connection.
     pub fn show_application(&self, name: &str) {
         let change = |it: &mut OpenConnection| name.clone_into(&mut it.state.client.application);
         self.connections.update(self.key.0, change);
     }
 
-    /// Starts a statement. The returned token is cancelled by a signal.
+    /// Starts a statement. A request to cancel the statement cancels the returned token.
     pub fn begin(&self) -> CancellationToken {
         let token = CancellationToken::new();
         let own = token.clone();
@@ -141,7 +142,7 @@ impl ConnectionHandle {
         token
     }
 
-    /// Ends the statement, so that a late signal does not cancel the next one.
+    /// Ends the statement. A late request to cancel it then does not affect the next statement.
     pub fn end(&self, transaction: TransactionState) {
         let now = SystemClock.now();
         self.connections.update(self.key.0, |connection| {

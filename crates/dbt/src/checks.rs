@@ -18,9 +18,9 @@ pub(crate) enum Check {
 pub(crate) struct Function {
     pub name: String,
     pub is_warning: bool,
-    /// The arguments with their inputs.
+    /// The parameters with their default values, as Python code.
     pub inputs: Vec<String>,
-    /// The expression that it returns.
+    /// The expression that the function returns.
     pub result: String,
 }
 

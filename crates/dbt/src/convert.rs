@@ -122,7 +122,7 @@ fn has_extension(path: &str, extension: &str) -> bool {
     path.rsplit_once('.').is_some_and(|(_, own)| own == extension)
 }
 
-/// Returns the rest of a path below one of the folders.
+/// Returns a path relative to the first of the folders that contains it; `None` if none does.
 fn is_below<'p>(path: &'p str, folders: &[String]) -> Option<&'p str> {
     folders.iter().find_map(|folder| path.strip_prefix(folder.as_str())?.strip_prefix('/'))
 }
@@ -271,8 +271,8 @@ impl<'f> ProjectConversion<'f> {
         self.sql_models.insert(name.to_owned());
     }
 
-    /// Converts a test of a SQL model. Returns its setting, or adds a function. `has_rows` is true
-    /// if the model can have row expectations.
+    /// Converts a test of a SQL model. Returns a setting of the model, or adds a Python function.
+    /// `has_rows` is true if the model can have row expectations.
     fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
         match checks::convert(name, test, has_rows) {
             Ok(Check::Row(setting, condition)) => {
@@ -329,7 +329,7 @@ impl<'f> ProjectConversion<'f> {
         });
     }
 
-    /// Adds a note for each part of the project that has no equivalent.
+    /// Adds a note for each part of the project that has no equivalent in Headwater.
     fn rest(&mut self) {
         let files = self.files;
         for path in files.keys() {
@@ -369,12 +369,13 @@ fn is_ephemeral(config: &Settings) -> bool {
     config.get("materialized").and_then(Value::as_str) == Some("ephemeral")
 }
 
-/// Returns the description of a model as comments.
+/// Returns the description of a model as SQL comments.
 fn description(properties: &Properties) -> Vec<String> {
     properties.description.lines().map(|line| format!("-- {line}").trim_end().to_owned()).collect()
 }
 
-/// Returns the Iceberg type of a declared column type; `None` if it is inferred.
+/// Returns the Iceberg type of a declared column type; `None` if the type is inferred from the
+/// data.
 fn iceberg_type(declared: &str) -> Option<String> {
     let declared = declared.to_ascii_lowercase();
     let (base, arguments) = match declared.split_once('(') {

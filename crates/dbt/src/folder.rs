@@ -12,8 +12,8 @@ const SKIPPED: [&str; 4] = ["target", "logs", "dbt_packages", "dbt_modules"];
 /// Maximum size of a file that is read.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
-/// Reads the text files of a dbt project, by path. Hidden folders and those that dbt writes are not
-/// read.
+/// Reads the text files of a dbt project, by path. Hidden folders and folders that dbt writes are
+/// not read.
 pub fn read(folder: &Path) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     add(folder, folder, &mut files)?;
@@ -30,7 +30,7 @@ fn add(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> io::
             add(root, &path, files)?;
         } else if kind.is_file() && entry.metadata()?.len() <= FILE_BYTES_MAX {
             let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
-            // Other files are not part of models.
+            // Models consist of text files only.
             if let (Some(relative), Ok(text)) = (relative, std::fs::read_to_string(&path)) {
                 files.insert(relative.to_owned(), text);
             }

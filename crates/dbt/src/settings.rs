@@ -51,8 +51,8 @@ impl ProjectFile {
         }
     }
 
-    /// Returns the settings of a model from all levels, the most specific last. `folders` are the
-    /// folders and the name of the model below the models' folder.
+    /// Returns the settings of a model from all levels, the most specific last. `folders` is the
+    /// model's path below the models' folder: the folders and the name.
     pub fn of_model(&self, folders: &[&str]) -> Settings {
         self.settings(&self.models, folders)
     }

@@ -14,7 +14,7 @@ use crate::settings::Settings;
 /// Maximum number of template instructions, so that a loop ends.
 const FUEL: u64 = 1_000_000;
 
-/// Sources by name: the table that each reads.
+/// The table that each source reads, by the names of the source.
 pub(crate) type Sources = BTreeMap<(String, String), String>;
 
 /// A rendered template.

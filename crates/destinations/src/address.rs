@@ -46,7 +46,7 @@ impl Options {
         self.0.remove(name).unwrap_or_default()
     }
 
-    /// Removes an option, and returns its value. Error: it has several values.
+    /// Removes an option, and returns its value. Error: the option has several values.
     pub fn one(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let mut values = self.all(name);
         if values.len() > 1 {

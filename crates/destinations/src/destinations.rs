@@ -55,8 +55,8 @@ impl Destinations {
 
     /// Sends a record or a result.
     ///
-    /// Errors: those of the destination, with `retryable` in the context if the attempt is counted;
-    /// `forbidden` if the identity may not connect to the server.
+    /// Errors: the errors of the destination, with `retryable` in the context if the attempt is
+    /// counted; `forbidden` if the identity may not connect to the server.
     pub async fn send(
         &self,
         to: &Destination,
@@ -95,8 +95,8 @@ impl Destinations {
     }
 }
 
-/// Marks an error as retryable, so that the attempt is counted, if a name cannot be resolved. Marks
-/// the error for a forbidden server as final.
+/// Marks the error for an unresolvable name as retryable, so that the attempt is counted. Marks the
+/// error for a forbidden server as final.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {

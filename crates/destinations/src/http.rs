@@ -24,7 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Maximum number of bytes of a response that are read.
 const RESPONSE_BYTES_MAX: usize = 4 << 10;
 
-/// Headers that the client sets.
+/// Headers that the HTTP client itself sets.
 const RESERVED: [&str; 6] =
     ["connection", "content-length", "content-type", "host", IDEMPOTENCY_KEY, "transfer-encoding"];
 

@@ -35,7 +35,7 @@ const DOMAIN_BYTES_MAX: usize = 255;
 /// Maximum length of a subject, in characters.
 const SUBJECT_CHARACTERS_MAX: usize = 200;
 
-/// Maximum length of the error in the text before the record, in characters.
+/// Maximum length of the error that a message quotes before the record, in characters.
 const ERROR_CHARACTERS_MAX: usize = 2_000;
 
 /// Maximum size of the record in an e-mail, in bytes.

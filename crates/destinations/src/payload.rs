@@ -96,7 +96,7 @@ impl<'a> Content<'a> {
     }
 
     /// Returns the content of a file. The file extension selects the format of rows; text is stored
-    /// as it is.
+    /// unchanged.
     pub async fn file(&self, name: &str) -> Result<Bytes, Problem> {
         let Payload::Result(call) = self.payload else { return Ok(self.body().await?.bytes) };
         let format = format(name);

@@ -54,9 +54,9 @@ pub struct PostgresTable {
     port: u16,
     user: String,
     database: String,
-    /// A name in [`MODES`].
+    /// The TLS mode: a name in [`MODES`].
     mode: &'static str,
-    /// The schema, if it is given, and the name.
+    /// The schema, if any, and the name of the table.
     table: Vec<String>,
     /// The columns of the key; empty to append rows.
     keys: Vec<String>,
@@ -174,7 +174,7 @@ impl PostgresTable {
         Err(temporary(last))
     }
 
-    /// Inserts rows in one transaction. Returns false if an earlier attempt appended them.
+    /// Inserts rows in one transaction. Returns false if an earlier attempt has appended the rows.
     async fn insert(
         &self,
         connection: &mut PgConnection,

@@ -52,7 +52,7 @@ pub(crate) enum Encryption {
     None,
 }
 
-/// The user of a session.
+/// The credentials of a session.
 #[derive(Clone, Copy)]
 pub(crate) struct Login<'a> {
     pub user: &'a str,
@@ -85,7 +85,8 @@ impl Session<'_> {
         let delivered = timeout(SEND_MAX, self.transfer(addresses, mail)).await;
         match delivered.unwrap_or(Err(Error::Timeout)) {
             Ok(mut client) => {
-                // The server has accepted the message, even if it does not answer this command.
+                // The server has already accepted the message, so its answer to this command does
+                // not matter.
                 client.timeout = QUIT_MAX;
                 let _ = client.quit().await;
                 Ok(())

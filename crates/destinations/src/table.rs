@@ -68,7 +68,7 @@ impl TableTarget {
         lake.commit().await
     }
 
-    /// Returns the rows to append: one for a record, and those that a function returned.
+    /// Returns the rows to append: one row for a record, or the rows that a function returned.
     async fn rows(
         &self,
         content: &Content<'_>,

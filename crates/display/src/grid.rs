@@ -1,8 +1,8 @@
 //! Tables as text: aligned columns without a frame, never wider than the terminal.
 //!
-//! If a table is too wide, its widest texts are truncated with `…`. If it is still too wide,
-//! columns are hidden, and a notice contains their number. In expanded form, each row is a list
-//! with one line per column.
+//! If a table is too wide, its widest texts are truncated with `…`. If the table is still too wide,
+//! columns are hidden, and a notice states their number. In expanded form, each row is a list with
+//! one line per column.
 
 use crate::cell::{Cell, ELLIPSIS};
 use crate::output;
@@ -11,7 +11,7 @@ use crate::terminal::{Style, Tone};
 /// The spaces between two columns.
 const GAP: usize = 2;
 
-/// The minimum width of truncated text; below it, columns are hidden.
+/// The minimum width of truncated text. If less width is available, columns are hidden.
 const TEXT_WIDTH_MIN: usize = 20;
 
 /// A table, printed when complete.
@@ -22,16 +22,16 @@ pub struct Grid {
     indent: usize,
 }
 
-/// A column's heading, and its rank for hiding if the table is too wide.
+/// A column of a table.
 struct Column {
     title: Cell,
     is_number: bool,
-    /// Columns of a higher rank are hidden first.
+    /// If the table is too wide, columns of a higher rank are hidden first.
     rank: usize,
 }
 
 impl Grid {
-    /// Creates an empty table; a heading with the prefix `>` is a right-aligned number.
+    /// Creates an empty table; a heading with the prefix `>` has a column of right-aligned numbers.
     pub fn new(style: Style, headings: &[&str]) -> Self {
         let columns = headings.iter().map(|heading| Column {
             title: Cell::toned(Tone::Faint, heading.strip_prefix('>').unwrap_or(heading)),
@@ -165,7 +165,7 @@ impl Grid {
 
 /// The widths of a column.
 struct ColumnWidths {
-    /// The width of its widest cell.
+    /// The width of the column's widest cell.
     natural: usize,
     /// The width below which the column is hidden.
     least: usize,

@@ -31,7 +31,7 @@ pub struct ProgressLine {
 pub struct Progress {
     /// The current work.
     pub text: String,
-    /// Completed and total units, for a bar.
+    /// Completed and total units, for a progress bar.
     pub amount: Option<(u64, u64)>,
     /// The time at which the work started.
     pub since: Option<Instant>,
@@ -86,7 +86,7 @@ impl ProgressLine {
         Cell::from(&progress.text).cut(left).then(seconds).paint(Style::plain(), usize::MAX).0
     }
 
-    /// Prints above the line.
+    /// Calls `print`, whose output appears above the line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),

@@ -1,5 +1,5 @@
-//! The output of `headwater run --plan`: models to run and to skip, with reasons. It also lists the
-//! tables to read, the packages to install, the cost and the affected models.
+//! The output of `headwater run --plan`: models to run and to skip, with reasons. The output also
+//! lists the tables to read, the packages to install, the cost and the affected models.
 
 use headwater_model::{AffectedReader, PlannedColumns, PlannedStep, RunPlan};
 

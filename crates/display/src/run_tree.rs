@@ -30,7 +30,7 @@ pub struct RunTree {
 struct Node {
     name: String,
     kind: String,
-    /// Branches of the tree to the left of the step.
+    /// The lines of the tree on the left of the step.
     prefix: String,
     state: StepState,
 }
@@ -81,7 +81,7 @@ impl RunTree {
         true
     }
 
-    /// Returns the lines at a time, without line ends.
+    /// Returns the lines of the tree at the time `now`, without line ends.
     pub fn lines(&self, style: Style, now: Instant) -> Vec<String> {
         let width = |node: &Node| Cell::from(node.prefix.clone() + &node.name).width();
         let names = self.nodes.iter().map(width).max().unwrap_or(0).max(NAME_WIDTH);
@@ -115,7 +115,7 @@ impl RunTree {
     }
 }
 
-/// Returns the branches of the tree, and the mark of a step.
+/// Returns the lines of the tree on the left of a step, and the mark of the step.
 fn mark(node: &Node, tone: Tone, sign: &str) -> Cell {
     Cell::toned(Tone::Faint, &node.prefix).then(Cell::toned(tone, sign)).then(" ")
 }
@@ -151,7 +151,7 @@ fn result(report: &StepReport, columns: usize) -> Cell {
     }
     for part in details(report) {
         let longer = line.clone().then(Cell::toned(Tone::Faint, format!("  {part}")));
-        // Omit parts that do not fit; `headwater job get` shows them.
+        // Omit parts that do not fit; `headwater job get` shows all parts.
         if longer.width() <= columns {
             line = longer;
         }

@@ -55,12 +55,13 @@ pub fn has_out_of_range_times(array: &dyn Array) -> bool {
     far(min(&values)) || far(max(&values))
 }
 
-/// Returns false for nanosecond timestamps, which are all within the supported range.
+/// Returns true if a type has values outside of the supported range. All nanosecond timestamps are
+/// within this range.
 fn may_be_far(data_type: &DataType) -> bool {
     !matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }
 
-/// Returns the value of a row if Arrow's encoders do not support it.
+/// Returns the date or time of a row as a number, if Arrow's encoders do not support this value.
 fn is_far(array: &dyn Array, row: usize) -> Option<i128> {
     if array.is_null(row) {
         return None;

@@ -21,7 +21,7 @@ pub struct CsvWriter {
 }
 
 impl CsvWriter {
-    /// Creates a writer, which writes the header.
+    /// Creates a writer. The first written bytes are the header.
     pub fn new(schema: &Schema) -> Self {
         let mut output = Vec::new();
         let names = schema.fields().iter().map(|field| Some(field.name().as_str()));
@@ -51,7 +51,7 @@ impl CsvWriter {
         Ok(self.end())
     }
 
-    /// Returns the remaining bytes: the header if no batch was written.
+    /// Returns the remaining bytes. If no batch was written, returns the header.
     pub fn end(&mut self) -> Bytes {
         std::mem::take(&mut self.output).into()
     }

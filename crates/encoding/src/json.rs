@@ -25,7 +25,7 @@ pub type ArrayWriter = Writer<Vec<u8>, Rows>;
 /// A writer of JSON lines.
 pub type NdjsonWriter = Writer<Vec<u8>, LineDelimited>;
 
-/// Maximum number of decimal digits that a double always represents.
+/// Number of decimal digits that a double can always represent.
 const DOUBLE_DIGITS: u8 = 15;
 
 /// Creates a writer of a JSON array.
@@ -65,7 +65,7 @@ fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
-/// An array with one row per line.
+/// The format of a JSON array with one row per line.
 #[derive(Debug, Default)]
 pub struct Rows;
 

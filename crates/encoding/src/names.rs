@@ -17,7 +17,7 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
         while !used.insert(name.clone()) {
             count += 1;
             name = format!("{}_{count}", field.name());
-            // A later column already has this name, and keeps it.
+            // A later column already has this name, and keeps the name.
             if given.contains(name.as_str()) {
                 name.clone_from(field.name());
             }

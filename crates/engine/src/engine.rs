@@ -232,9 +232,9 @@ impl Engine {
         self.0.threads.0.as_ref().map(tokio::runtime::Runtime::handle).ok_or_else(stopped)
     }
 
-    /// Runs tasks that plan many statements, and returns their results in the same order. Outside
-    /// of such a task, the planning of a statement moves to one of the engine's threads; in the
-    /// task it stays on the task's thread.
+    /// Runs tasks that plan many statements, and returns their results in the same order. Inside
+    /// such a task, statements are planned on the task's thread. Other statements are planned on
+    /// one of the engine's threads.
     pub async fn plan_all<T: Send + 'static>(
         &self,
         tasks: impl IntoIterator<Item = impl Future<Output = T> + Send + 'static>,

@@ -55,7 +55,8 @@ pub(crate) struct Statement {
     pub lazy: bool,
 }
 
-/// Creates the physical plan of a statement and starts it, or defers the start if it is lazy.
+/// Creates the physical plan of a statement. Starts the plan, or defers the start if the statement
+/// is lazy.
 pub(crate) async fn start(
     threads: &Handle,
     statement: Statement,
@@ -103,7 +104,7 @@ pub(crate) async fn estimate(threads: &Handle, statement: Statement) -> Result<P
     plan_on(threads, work).await
 }
 
-/// Runs planning on the engine's threads. Dropping the future stops it.
+/// Runs planning on the engine's threads. Dropping the future stops the planning.
 pub(crate) async fn plan_on<T: Send + 'static>(
     threads: &Handle,
     work: impl Future<Output = Result<T>> + Send + 'static,
@@ -134,7 +135,7 @@ impl Statement {
         Ok(physical)
     }
 
-    /// Sends the batches of a plan until it ends or the reader is dropped.
+    /// Sends the batches of a plan until the plan ends or the reader is dropped.
     async fn pump(
         mut self,
         physical: Arc<dyn ExecutionPlan>,
@@ -197,7 +198,7 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
     plan.downcast_ref::<HashJoinExec>().is_some() || plan.children().into_iter().any(joins_by_hash)
 }
 
-/// Reader of the batches. Dropping it cancels the plan.
+/// Reader of the batches. Dropping the reader cancels the plan.
 struct Reader {
     /// Signal that starts the plan; `None` once it is sent.
     begin: Option<oneshot::Sender<()>>,
@@ -205,7 +206,7 @@ struct Reader {
     task: Option<JoinHandle<()>>,
     stop: CancellationFlag,
     watched: Option<LimitedStatement>,
-    /// Dropping the guard cancels the calls of Python functions.
+    /// A guard that cancels the calls of Python functions when dropped.
     _calls: RunningCalls,
 }
 

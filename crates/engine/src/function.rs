@@ -120,7 +120,8 @@ impl Session {
             if !is_wanted || !self.lists(Action::Invoke, &object(&name)) {
                 continue;
             }
-            // A function has no types here if this version cannot parse its statement.
+            // If this version of Headwater cannot parse the function's statement, no types are
+            // shown.
             let function = parsed(&name, &stored_text(&view, &entry).await?).ok();
             let parameters = function.as_ref().map(|function| {
                 function.parameters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -292,8 +293,8 @@ const SYNTAX: [&str; 14] = [
     "unnest",
 ];
 
-/// Returns true if a name is that of a built-in function. A Python function with this name could
-/// not be called, because the built-in function has precedence.
+/// Returns true if a built-in function has this name. A Python function with this name could not be
+/// called, because the built-in function has precedence.
 fn is_built_in(state: &SessionState, name: &str) -> bool {
     SYNTAX.contains(&name)
         || is_rewritten(name)
@@ -316,8 +317,8 @@ async fn find(
     Ok(entry.map(|entry| (name, entry)))
 }
 
-/// Returns the functions in Python that a query calls, with their states. A query that does not
-/// parse calls none.
+/// Returns the Python functions that a query calls, with their catalog entries; none if the query
+/// cannot be parsed.
 pub async fn functions_below(
     view: &CommitView,
     namespace: &str,
@@ -327,7 +328,7 @@ pub async fn functions_below(
     python_functions(view, namespace, &called_functions(source.query())).await
 }
 
-/// Returns those of the called functions that are functions in Python, with their states.
+/// Returns the called functions that are written in Python, with their catalog entries.
 pub async fn python_functions(
     view: &CommitView,
     namespace: &str,

@@ -126,7 +126,7 @@ impl Session {
     }
 }
 
-/// Returns the same rows, each also added to the buffer of RETURNING.
+/// Returns the rows unchanged, and adds them to the buffer of RETURNING.
 fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
     let buffer = move |batch: RecordBatch| match returned.add(&batch) {
         Ok(()) => Ok(batch),
@@ -217,8 +217,8 @@ impl InsertTarget {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the number of values in each row of VALUES, and replaces DEFAULT in them. Literals
-    /// for decimal columns keep all their digits.
+    /// Checks the number of values in each row of VALUES, and replaces DEFAULT in these rows.
+    /// Literals for decimal columns keep all their digits.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let columns = self.columns();
         exact_columns(query, |index| {

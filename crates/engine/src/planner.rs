@@ -71,8 +71,8 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Planner of maps in column definitions, which DataFusion's SQL planner does not support, and of
-/// times, which it plans with another precision than that of tables.
+/// Planner of two SQL types: maps in column definitions, which DataFusion's SQL planner does not
+/// support, and times, for which DataFusion uses another precision.
 #[derive(Debug)]
 struct SqlTypePlanner;
 

@@ -158,7 +158,7 @@ impl Limits {
 }
 
 /// Returns the file that the object store did not find. Takes the name from the message, because
-/// the footer reader drops the error's type.
+/// the footer reader returns only the text of the error.
 fn missing_file(message: &str) -> Option<&str> {
     let (_, rest) = message.split_once("Object at location ")?;
     rest.split_once(" not found").map(|(file, _)| file)
@@ -182,7 +182,7 @@ fn says_spill_limit(message: &str) -> bool {
     message.contains("disk space") || message.contains("allowable limit")
 }
 
-/// Returns true if the statement's memory is exhausted.
+/// Returns true if the error means that the statement's memory is exhausted.
 pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(message) => {
@@ -196,7 +196,7 @@ pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
 /// time zone change.
 const NO_OFFSET: &str = "error computing timezone offset";
 
-/// Headwater's message for such a local time.
+/// Headwater's message for a local time that does not exist or occurs twice.
 pub(crate) const CLOCK_CHANGE: &str = "a clock change of the time zone skips or repeats this time";
 
 fn value(message: &str) -> Error {

@@ -109,7 +109,8 @@ fn begins(column: Expr, start: Expr) -> Expr {
     }
 }
 
-/// Returns the least text that is greater than all texts with this prefix; `None` if no text is.
+/// Returns the least text that is greater than all texts with this prefix; `None` if there is no
+/// such text.
 fn following(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     while let Some(last) = text.pop() {

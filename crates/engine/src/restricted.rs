@@ -76,7 +76,7 @@ impl Session {
         }
     }
 
-    /// Checks that no row filter or column mask stops applying to a table that is renamed.
+    /// Checks that all row filters and column masks of a table still apply after a rename.
     pub(crate) fn check_rename(&self, table: &TableName, entry: &TableEntry) -> Result<()> {
         let Some(access) = &self.options.access else { return Ok(()) };
         match access.restriction_by_name(table, &entry.id) {
@@ -100,8 +100,7 @@ impl Session {
 
 impl Engine {
     /// Checks a new restriction against its table at a catalog state. Returns the restriction with
-    /// the stored names of the table and the column, the table's id, and the field ids of the
-    /// columns that the restriction uses.
+    /// the table's id, the stored names of table and column, and the field ids of all columns used.
     pub async fn check_restriction(
         &self,
         view: &CommitView,
@@ -223,7 +222,7 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// Returns the tables of some catalog states that have restrictions, by name.
+/// Returns the tables with restrictions in some catalog states, by name.
 pub async fn restricted_tables(
     access: &dyn TableAccess,
     views: &[CommitView],

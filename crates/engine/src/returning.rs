@@ -1,7 +1,8 @@
 //! The RETURNING clause: a query of the rows that a statement writes or deletes.
 //!
-//! [`Returning`] is planned before the statement writes, so that a mistake in it is an error. Its
-//! rows are computed before the statement commits, so that an error in them prevents the commit.
+//! A [`Returning`] clause is planned before the statement writes, so that a mistake in the clause
+//! prevents the write. Its rows are computed before the commit, so that an error in a row prevents
+//! the commit.
 
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ impl BufferedRows {
         BufferedRows { buffer: Arc::new(Mutex::new((Vec::new(), memory))), limits: run.limits }
     }
 
-    /// Adds rows. Fails if the statement has no memory for them.
+    /// Adds rows. Fails if the statement has not enough memory for the rows.
     pub(crate) fn add(&self, batch: &RecordBatch) -> Result<()> {
         let (batches, memory) = &mut *self.buffer.lock();
         let reserved = memory.try_grow(batch.get_array_memory_size());
@@ -117,7 +118,7 @@ impl Session {
     }
 
     /// Computes the result of a RETURNING clause from the changed rows; `None` without a clause.
-    /// `metrics` are those of the statement.
+    /// `metrics` are the metrics of the statement.
     pub(crate) async fn returned(
         &self,
         returning: Option<Returning>,
@@ -149,7 +150,8 @@ impl Session {
         run.metrics.reads(lookup.held());
         let (mut tables, mut sources) = lookup.finish();
         let batches = returning.rows.batches();
-        // The rows of an UPDATE can be nullable where the table is not.
+        // In the rows of an UPDATE, columns can be nullable although they are required in the
+        // table.
         let schema = batches.first().map_or_else(|| returning.schema.clone(), RecordBatch::schema);
         let TableName { namespace, name } = returning.table.clone();
         let found = ResolvedTable {

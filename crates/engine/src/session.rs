@@ -48,7 +48,7 @@ pub struct Session {
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that was started last.
     running: Mutex<Weak<Metrics>>,
-    /// The function calls of the most recent statement, including those of its views.
+    /// The function calls of the most recent statement, including the calls in its views.
     calls: Mutex<Arc<StatementCalls>>,
 }
 
@@ -116,7 +116,8 @@ impl Session {
         self.registered.write().insert(name.to_owned(), stored_table(rows));
     }
 
-    /// Adds an SQL function that sends a signal outside the engine. Only this session has it.
+    /// Adds an SQL function that sends a signal to a component outside the engine. Only this
+    /// session can call the function.
     pub fn register_signal(&self, name: &str, signal: Signal) {
         self.functions.write().push(signal_function(name, signal));
     }
@@ -267,7 +268,7 @@ impl Session {
         Arc::clone(&self.calls.lock())
     }
 
-    /// Begins a statement that has made no function calls yet.
+    /// Begins a new statement, with an empty record of function calls.
     fn begin(&self) {
         *self.calls.lock() = calls_of(&self.options);
     }
@@ -281,7 +282,7 @@ impl Session {
     }
 
     /// Returns the context of a query that is planned and never executed. Shares the session state
-    /// with other contexts, because a copy of it would contain every function.
+    /// with other contexts, because a copy would contain every function.
     fn planning_run(&self) -> StatementContext {
         let (_, runtime, pool) = self.engine.memory(None);
         StatementContext {

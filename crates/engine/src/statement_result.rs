@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::error::Result;
 
-/// Stream of result batches. Dropping it cancels the statement.
+/// Stream of result batches. Dropping the stream cancels the statement.
 pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 
 /// Record batches in memory, such as a model's output.

@@ -12,7 +12,7 @@ use headwater_sql::table_name::ParsedTableName;
 /// Decides which objects the statements of a session may access.
 ///
 /// A session checks every table and view that a statement reads or writes, including the tables
-/// behind views. The check is after the resolution of the name and before planning.
+/// behind views. The check is made after name resolution and before planning.
 pub trait TableAccess: Debug + Send + Sync {
     /// Checks that an action on an object is allowed, and records the decision.
     ///
@@ -25,8 +25,8 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns true if some existing names are hidden from the session.
     fn is_limited(&self) -> bool;
 
-    /// Returns the row filters and column masks of a table that apply to the session. A restriction
-    /// applies if it has the table's name, or the table's id if `id` is set.
+    /// Returns the row filters and column masks of a table that apply to the session. Restrictions
+    /// are matched by the table's name, and also by its id if `id` is set.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
     /// Returns a row filter or column mask, of any user, that refers to a table only by name. If

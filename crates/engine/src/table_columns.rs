@@ -133,9 +133,9 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     parse_type(&text).ok()
 }
 
-/// Returns true if a query can return timestamps with nanoseconds: it scans such a column, or casts
-/// to `TIMESTAMP(9)`. The types of the plan do not show this, because DataFusion's functions and
-/// literals have nanosecond types.
+/// Returns true if a query can return timestamps with nanoseconds: the query scans such a column,
+/// or casts to `TIMESTAMP(9)`. The types of the plan are not sufficient, because DataFusion's
+/// functions and literals have nanosecond types.
 pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if has_nanosecond_precision(data_type) => {
@@ -168,7 +168,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // The field of a struct is resolved by the table.
+            // The table resolves the names of struct fields.
             return Ok(field);
         }
         let column = scope::column(&field.column, names, &["the new table"], None)?;

@@ -98,10 +98,11 @@ impl<'s> TableLookup<'s> {
         TableLookup { lake_only: true, namespace, chain, ..TableLookup::new(session, view) }
     }
 
-    /// Enables the row lineage columns if the query uses one of them.
+    /// Enables the row lineage columns if the query uses one of these columns.
     pub(crate) fn for_query(mut self, query: &Query) -> Self {
         let text = query.to_string().to_ascii_lowercase();
-        // A natural join would also join on the lineage columns, so they stay disabled.
+        // A natural join would also join on the lineage columns, so these columns stay disabled for
+        // such a query.
         self.lineage =
             LINEAGE.iter().any(|column| text.contains(column)) && !text.contains("natural");
         self

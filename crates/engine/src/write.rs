@@ -115,7 +115,7 @@ impl Session {
     }
 
     /// Returns the table with this name in its stored spelling, and whether it exists. Checks that
-    /// the session may perform the actions on it. Fails for a view.
+    /// the session may perform the actions on the table. Fails for a view.
     pub(crate) async fn target(
         &self,
         name: &ObjectName,
@@ -131,8 +131,8 @@ impl Session {
     }
 
     /// Returns the table or view with this name in its stored spelling, with its entry if it
-    /// exists. Checks that the session may perform the actions on it. A name that does not exist is
-    /// checked as a table.
+    /// exists. Checks that the session may perform the actions on the table or view. A name that
+    /// does not exist is checked as a table.
     pub(crate) async fn view_target(
         &self,
         name: &ObjectName,

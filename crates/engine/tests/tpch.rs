@@ -123,7 +123,7 @@ fn are_near(rows: &[Vec<String>], others: &[Vec<String>], difference: f64) -> bo
     rows.len() == others.len() && rows.iter().flatten().zip(others.iter().flatten()).all(is_near)
 }
 
-/// Returns the query with a number.
+/// Returns the query with this number.
 fn query(number: u32) -> String {
     let queries: PathBuf =
         [env!("CARGO_MANIFEST_DIR"), "..", "..", "benches", "tpch"].iter().collect();

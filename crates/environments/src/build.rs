@@ -109,7 +109,7 @@ impl Environments {
         Ok(())
     }
 
-    /// Resolves and installs the packages: in one step if uv's cache contains all of them.
+    /// Resolves and installs the packages: in one step if uv's cache contains all packages.
     async fn fill(
         &self,
         uv: &Uv,
@@ -153,7 +153,7 @@ impl Environments {
             if pyarrow.is_none() || pyarrow.as_ref() == Some(&limited) || !too_new(&packages) {
                 return Ok(packages);
             }
-            // Remove an existing output file, because uv would keep the versions in it.
+            // Remove an existing output file, because uv would keep the versions in this file.
             let _ = fs::remove_file(&output);
             pyarrow = Some(limited);
         }

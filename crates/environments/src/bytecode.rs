@@ -96,7 +96,7 @@ fn link_tree(from: &Path, to: &Path) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             link_tree(&entry.path(), &target);
         } else {
-            // Without a link the module is compiled at start.
+            // Ignore an error, because a module without this link is compiled at each start.
             let _ = fs::hard_link(entry.path(), target);
         }
     }

@@ -15,8 +15,8 @@ pub struct EnvironmentSpec {
     pub python: Option<String>,
     /// Version by package. A version may be partial (`1.37`), a specifier (`>=2,<3`) or empty.
     pub packages: BTreeMap<String, String>,
-    /// Programs of the host that the function calls, such as `chromium`. Their presence is checked;
-    /// they are not installed.
+    /// Programs of the host that the function calls, such as `chromium`. The presence of these
+    /// programs is checked, but they are not installed.
     pub system: Vec<String>,
     /// Exact versions of all packages to install, by package, from an earlier build. If empty, the
     /// versions are resolved.

@@ -50,8 +50,8 @@ pub struct EnvironmentsOptions {
     pub environments_dir: PathBuf,
     /// The folder into which `uv` is installed if the host has no `uv`.
     pub tools_dir: PathBuf,
-    /// uv's cache. It is on the same file system as `environments_dir`, so that files are linked
-    /// instead of copied.
+    /// uv's cache, on the same file system as `environments_dir`, so that files are linked instead
+    /// of copied.
     pub cache_dir: PathBuf,
     /// Folders that are searched for interpreters and `uv`, in order.
     pub python_search: Vec<PathBuf>,
@@ -65,8 +65,8 @@ pub struct Environments {
     pub(crate) cache: PathBuf,
     pub(crate) search: Vec<PathBuf>,
     pub(crate) spawner: Arc<Spawner>,
-    /// Environments that this process has already opened. A request for one of them opens only its
-    /// folder, and reads no file.
+    /// Environments that this process has already opened. A request for such an environment opens
+    /// only its folder, and reads no file.
     pub(crate) known: Mutex<HashMap<String, Arc<Environment>>>,
     /// True if there may be folders of outdated builds.
     pub(crate) leftovers: AtomicBool,
@@ -87,7 +87,7 @@ pub(crate) struct BuildDescription {
 
 /// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
-    // Earlier, other users may have been able to write to the folder of environments.
+    // In the past, other users may have been able to write to the folder of environments.
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;

@@ -134,7 +134,7 @@ impl User {
     }
 
     /// Checks the folder of an entry. With the sticky bit, only the owner of an entry can replace
-    /// the entry, but any user can add a program or a link to one.
+    /// the entry, but any user can add a program or a symbolic link.
     fn check_entry(
         &self,
         at: &Path,

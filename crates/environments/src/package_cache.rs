@@ -42,7 +42,7 @@ fn sweep_archives(cache: &Path, archives: &Path) -> io::Result<u64> {
     let mut freed = 0;
     for archive in fs::read_dir(archives)?.flatten() {
         let Some(bytes) = unlinked(&archive.path())? else { continue };
-        // The rename is atomic for uv.
+        // Rename the folder first, so that uv finds either the whole folder or none.
         let aside = cache.join(owned(REMOVING));
         fs::rename(archive.path(), &aside)?;
         let _ = fs::remove_dir_all(aside);

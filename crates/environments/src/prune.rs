@@ -103,7 +103,7 @@ impl Environments {
         all
     }
 
-    /// Returns the environment whose id has this prefix, if exactly one has.
+    /// Returns the only environment whose id has this prefix.
     pub fn by_prefix(&self, prefix: &str) -> Result<EnvironmentSummary> {
         let mut found = self.all();
         found.retain(|environment| environment.id.starts_with(prefix) && !prefix.is_empty());
@@ -169,7 +169,7 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // Once this lock is held, a request builds a new environment.
+        // After this lock is acquired, a request for the environment builds a new one.
         let link = self.folder.join(id);
         let aside = self.folder.join(owned(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;

@@ -38,7 +38,7 @@ impl Interpreter {
         libraries.into_iter().try_for_each(|library| ownership::resolve(library).map(drop))
     }
 
-    /// Returns the name of its library folder: `python3.11`.
+    /// Returns the name of the interpreter's library folder: `python3.11`.
     fn folder(&self) -> String {
         format!("python3.{}", self.minor)
     }
@@ -72,7 +72,8 @@ impl Interpreter {
     }
 }
 
-/// Returns the patch version of a binary. A binary is read once per modification time.
+/// Returns the patch version of a binary. A binary is read again only if its modification time has
+/// changed.
 fn patch_of(program: &Path, minor: u32) -> Option<u32> {
     type PatchVersions = HashMap<PathBuf, (SystemTime, Option<u32>)>;
     static KNOWN: LazyLock<Mutex<PatchVersions>> = LazyLock::new(Mutex::default);
@@ -215,8 +216,8 @@ fn inside(folder: PathBuf) -> impl Iterator<Item = Interpreter> {
     names.filter_map(move |name| interpreter(&folder.join(name)))
 }
 
-/// Determines the interpreter that a file contains, from its resolved name and the library next to
-/// it.
+/// Determines the interpreter that a file contains, from the file's resolved name and the library
+/// next to the file.
 fn interpreter(file: &Path) -> Option<Interpreter> {
     let path = fs::canonicalize(file).ok()?;
     let minor: u32 = path.file_name()?.to_str()?.strip_prefix("python3.")?.parse().ok()?;

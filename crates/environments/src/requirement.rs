@@ -3,7 +3,7 @@
 use crate::{EnvironmentSpec, Error, Result};
 
 /// Returns the requirements of a specification, sorted; `pyarrow` only if requested. If the
-/// specification has pins, returns these.
+/// specification has pins, returns the pins.
 pub(crate) fn requirements(spec: &EnvironmentSpec) -> Result<Vec<String>> {
     if spec.pins.is_empty() {
         return requested(spec);

@@ -1,4 +1,4 @@
-//! `uv`, which resolves and installs packages. It is found on the host, or fetched once.
+//! The program `uv`, which resolves and installs packages: found on the host, or fetched once.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -15,7 +15,7 @@ pub enum ValueSchema {
     OneOf(Vec<String>),
     /// A number that is not negative.
     Count,
-    /// Fields. No other fields exist.
+    /// An object with only these fields.
     Object(Vec<FieldSchema>),
     /// Any value. If it is an object, it may have any fields.
     Any,

@@ -1,9 +1,8 @@
 //! Event patterns in the language of
 //! [EventBridge](https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-event-patterns.html).
 //!
-//! [`Pattern::parse`] rejects patterns that are malformed, and [`Pattern::check`] those that no
-//! event of a known [`ValueSchema`] matches. [`Pattern::matches`] tests an event. This crate does
-//! no I/O.
+//! [`Pattern::parse`] rejects malformed patterns. [`Pattern::check`] rejects patterns that no event
+//! of a known [`ValueSchema`] matches. [`Pattern::matches`] tests an event. This crate does no I/O.
 
 mod cidr;
 mod error;

@@ -60,7 +60,7 @@ impl Matcher {
         }
     }
 
-    /// Returns true if a value, which is neither an array nor an object, fulfils the condition.
+    /// Returns true if a scalar value fulfils the condition.
     pub(crate) fn matches(&self, value: &Value) -> bool {
         match self {
             Matcher::Exact(expected) => is_equal(expected, value),

@@ -41,7 +41,8 @@ impl Wildcard {
         };
         let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
         for part in middle {
-            // The first occurrence leaves the longest rest, so no other needs to be tried.
+            // The first occurrence leaves the longest rest, so no other occurrence needs to be
+            // tried.
             let Some(at) = rest.find(part.as_str()) else { return false };
             rest = &rest[at + part.len()..];
         }

@@ -45,7 +45,7 @@ fn exact_values_and_texts_match_as_in_eventbridge() {
         // Objects in arrays: the same object must fulfil all conditions.
         (json!({"files": {"path": ["a.csv"], "size": [1]}}), true),
         (json!({"files": {"path": ["a.csv"], "size": [99]}}), false),
-        // Texts.
+        // Strings.
         (json!({"object": {"key": [{"prefix": "in/"}]}}), true),
         (json!({"object": {"key": [{"prefix": "out/"}]}}), false),
         (json!({"object": {"key": [{"prefix": {"equals-ignore-case": "IN/"}}]}}), true),

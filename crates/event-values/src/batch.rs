@@ -1,6 +1,5 @@
-//! The items of an event that contains several: messages, records, notifications, rows or files.
-//! A function can report which of them failed, and an event can be divided into parts. This module
-//! does no I/O.
+//! Events with several items: messages, records, notifications, rows or files. A function can
+//! report the failed items, and an event can be divided into parts. This module does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -165,7 +164,8 @@ fn select<T>(items: &mut Vec<T>, positions: &[usize]) {
 /// Returns the path of a file relative to the watched folder, whose URI is `folder`.
 fn relative_path(folder: &str, file: &ArrivedFile) -> Option<String> {
     let relative = file.uri.strip_prefix(folder)?.strip_prefix('/')?;
-    // The URI is percent-encoded, so take the last names of the path: as many as the URI has.
+    // The URI is percent-encoded, and the path is not. So take as many names from the end of the
+    // path as the relative URI has.
     let depth = relative.matches('/').count() + 1;
     let names: Vec<&str> = file.path.rsplit('/').take(depth).collect();
     Some(names.into_iter().rev().collect::<Vec<_>>().join("/"))

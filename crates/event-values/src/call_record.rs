@@ -1,4 +1,4 @@
-//! Records of calls that have ended, in the format of AWS Lambda. Clients and triggers make calls.
+//! Records of ended calls by clients and triggers, in the format of AWS Lambda.
 
 use chrono::SecondsFormat;
 use headwater_model::{ErrorCode, Event, EventData, Problem, Timestamp, Trigger};
@@ -25,7 +25,7 @@ pub struct CallRecord<'a> {
 }
 
 impl CallRecord<'_> {
-    /// Returns the record.
+    /// Returns the record as JSON.
     pub fn to_json(&self) -> Value {
         let called = if let EventData::FunctionInvoked { function, arguments } = &self.event.data {
             let event = arguments.get(CALL_EVENT).cloned();

@@ -12,7 +12,8 @@ use headwater_model::{JobId, Timestamp};
 /// Time for which an id is kept.
 const WINDOW: chrono::TimeDelta = chrono::TimeDelta::minutes(10);
 
-/// Time by which the removal of ids from the store is delayed, so that many are removed together.
+/// Time by which the removal of ids from the store is delayed, so that many ids are removed
+/// together.
 const DELAY: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 
 /// Hash of the user, source and id of an event.
@@ -21,7 +22,7 @@ pub type IdHash = u128;
 /// The ids of one queue.
 #[derive(Debug, Default)]
 pub struct RecentIds {
-    /// The event with each id.
+    /// The accepted event of each id.
     events: HashMap<IdHash, JobId>,
     /// Ids of events that are being stored.
     reserved: HashSet<IdHash>,

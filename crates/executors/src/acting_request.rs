@@ -21,7 +21,7 @@ pub struct ActingRequest<T> {
 }
 
 impl<T> ActingRequest<T> {
-    /// Creates the request of a job whose target branch, if there is one, exists.
+    /// Creates the request of a job for which no branch was created.
     pub fn new(request: T, actor: Actor) -> Self {
         ActingRequest { request, actor, new_branch: None }
     }

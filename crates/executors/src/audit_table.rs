@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::system_tables::to_batches;
 
-/// Maximum number of events in the table. It contains the newest events.
+/// Maximum number of events in the table. The table contains the newest events.
 const EVENTS_MAX: usize = 100_000;
 
 /// Adds the table to the engine.

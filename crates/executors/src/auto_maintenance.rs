@@ -26,7 +26,7 @@ const DAILY_CHECK: Duration = Duration::from_hours(1);
 const RUN_BRANCHES: &str = "run/";
 
 /// Starts automatic maintenance, which ends when the returned token is cancelled. With
-/// `remove_orphans`, it also removes orphan files.
+/// `remove_orphans`, maintenance also removes orphan files.
 pub fn start_maintenance(lake: Lake, jobs: Jobs, remove_orphans: bool) -> CancellationToken {
     let ended = CancellationToken::new();
     let schedule = Schedule {
@@ -107,7 +107,7 @@ impl Schedule {
     }
 
     /// Returns true if a run is active whose checks the branch may require. The checks apply to the
-    /// branch's state at the start of the run, so a commit now would invalidate them.
+    /// branch's state at the start of the run, so a commit now would invalidate the checks.
     async fn may_be_awaiting_checks(&self, branch: &str) -> bool {
         let catalog = self.lake.catalog();
         if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {

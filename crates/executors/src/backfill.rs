@@ -1,10 +1,10 @@
 //! Backfills: a run of the project for each value of a parameter, several at once, as one job.
 //!
 //! The first value runs on the branch itself. This run creates the tables, and computes the models
-//! that do not depend on the parameter. Every other value runs on its own branch of the resulting
-//! commit, so that these values all read the same state. The branches are merged one at a time.
-//! After a merge conflict, the value runs again on the merged state, and merges of other values
-//! wait.
+//! that do not depend on the parameter. Every other value runs on its own branch, which starts at
+//! the resulting commit, so that these values all read the same state. The branches are merged one
+//! at a time. After a merge conflict, the value runs again on the merged state, and merges of other
+//! values wait.
 //!
 //! Each run is a job of its own, with the rights and limits of the user. A backfill that is stopped
 //! stops its runs, and deletes the branches of its values.
@@ -91,8 +91,8 @@ impl Executor for BackfillExecutor {
             ended: SyncMutex::default(),
             done: AtomicUsize::new(0),
         });
-        // Jobs that do not end in time after they were stopped are dropped. This task then
-        // continues: it waits for its stopped runs and deletes its branches.
+        // A stopped job that does not end in time is dropped. This task nevertheless continues
+        // until its runs have stopped and its branches are deleted.
         let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
@@ -111,7 +111,7 @@ struct RunningBackfill {
     prefix: String,
     context: JobContext,
     request: BackfillRequest,
-    /// Held while a value is merged, so that only one value is merged at a time.
+    /// A lock that is held while a value is merged, so that only one value is merged at a time.
     merging: Mutex<()>,
     /// The reports of the values that have ended.
     ended: SyncMutex<Vec<ValueReport>>,
@@ -129,7 +129,8 @@ impl RunningBackfill {
         let report = BackfillReport::new(&request.parameter, &self.target, &request.values, ended);
         let failed = self.check_stopped().and(ran).err().or_else(|| report.problem(&[]));
         let Some(mut problem) = failed else { return Ok(json!(report)) };
-        // The last run, which checks the merged tables, can end with the report of a run.
+        // If the last run, which checks the merged tables, fails, its error already contains a
+        // report.
         problem.context.entry("report".to_owned()).or_insert_with(|| json!(report));
         Err(problem)
     }
@@ -151,7 +152,7 @@ impl RunningBackfill {
         Ok(())
     }
 
-    /// Returns true if a value that has ended failed.
+    /// Returns true if a run of any ended value failed.
     fn has_failed(&self) -> bool {
         self.ended.lock().iter().any(|report| report.error.is_some())
     }
@@ -381,7 +382,7 @@ impl RunningBackfill {
         Ok(())
     }
 
-    /// Records the outcome of a value, also in the job's events.
+    /// Adds the outcome of a value to the report and to the job's events.
     fn end(&self, report: ValueReport) {
         let ended = usize::from(report.error.is_none());
         let done = self.done.fetch_add(ended, Ordering::Relaxed) + ended;

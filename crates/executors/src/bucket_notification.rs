@@ -141,7 +141,7 @@ fn trigger_of(bucket: &str, notification: &BucketNotification) -> Result<Trigger
         kinds.push(BucketEvent::Removed);
     }
     // `created` selects all operations that create objects. If the notification selects only some
-    // of them, the filter excludes the others.
+    // operations, the filter excludes the others.
     let creating = OPERATIONS.iter().filter(|it| it.creates()).count();
     let is_partial = !created.is_empty() && created.len() < creating;
     let operations: Vec<ObjectOperation> = created.into_iter().chain(removed).collect();

@@ -1,5 +1,5 @@
-//! The rights of a function call. The call reads with the rights of its caller. It changes only
-//! what both its caller and the user that deployed the function may change.
+//! The rights of a function call. The call reads with the rights of its caller. The call changes
+//! only objects that both the caller and the deployer of the function may change.
 //!
 //! If only the caller's rights were checked, the deployer's code could use the rights of an
 //! administrator that calls the function.

@@ -93,7 +93,7 @@ impl<'a> OutputWriter<'a> {
     ) -> Result<FunctionResult, Problem> {
         let returned = returned?;
         if !is_null(&returned) {
-            // Check all rights first, so that a missing right leaves no output written.
+            // Check all rights first, so that no output is written if a right is missing.
             for address in &outputs.addresses {
                 authorize_destination(self.access, &outputs.actor, address)
                     .map_err(|problem| failed(address, problem))?;

@@ -1,4 +1,4 @@
-//! The commits for which table triggers fire: those of a branch that changed rows or columns, by
+//! The commits that fire table triggers: commits of a branch that change rows or columns, through
 //! any protocol.
 //!
 //! The history of a branch follows first parents, so a merge counts as one change. A commit that

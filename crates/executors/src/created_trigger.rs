@@ -1,10 +1,11 @@
 //! Triggers that are created without a project: create, replace, remove.
 //!
-//! A created trigger has the rights of the identity that created it. `trigger_rights` checks them.
+//! A created trigger has the rights of the identity that created it. `trigger_rights` checks these
+//! rights.
 //!
 //! If the active version cannot be read, no triggers are created or started. The triggers of that
-//! version are unknown, and starting only the created ones would delete the positions of the
-//! others.
+//! version are unknown, and starting only the created triggers would delete the stored positions of
+//! the others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -147,7 +148,7 @@ impl Deployer {
         Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint))
     }
 
-    /// Deletes the events that an earlier trigger with the name of a new trigger has left.
+    /// Deletes the events that an earlier trigger with this name has left.
     pub(crate) async fn forget_events(&self, name: &str) -> Result<(), Problem> {
         match &self.triggers {
             Some(triggers) => triggers.forget(name).await.or_problem(),

@@ -1,8 +1,8 @@
 //! The active version of the project, which function calls and triggers use.
 //!
-//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces it: a new version is durable
-//! before it is active, and active before the deployment is acknowledged. A rejected deployment
-//! changes nothing.
+//! [`ActiveVersion`] holds the parsed version. [`Deployer`] replaces the active version: a new
+//! version is durable before it is active, and active before the deployment is acknowledged. A
+//! rejected deployment changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -32,11 +32,11 @@ use crate::trigger_rights::{TargetProject, check_trigger_rights};
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
 pub struct Version {
-    /// The hash of its files.
+    /// The hash of the version's files.
     pub id: ObjectId,
     /// The parsed project.
     pub project: Arc<Project>,
-    /// The identity whose rights its triggers have.
+    /// The identity whose rights the version's triggers have.
     pub actor: Actor,
 }
 
@@ -75,7 +75,7 @@ enum DeployedState {
 }
 
 impl ActiveVersion {
-    /// Returns the active version, if one is deployed. Errors: the reason why it cannot be read.
+    /// Returns the active version, if one is deployed. Errors: the version cannot be read.
     pub fn version(&self) -> Result<Option<Version>, Problem> {
         match &*self.state.read() {
             DeployedState::Nothing => Ok(None),
@@ -178,8 +178,8 @@ impl Deployer {
         &self.versions
     }
 
-    /// Returns true if triggers are enabled and there is at least one, in the active version or
-    /// without a project.
+    /// Returns true if triggers are enabled and at least one exists, either in the active version
+    /// or without a project.
     pub fn has_triggers(&self) -> bool {
         let version = self.deployed.version().ok().flatten();
         let is_declared = version.is_some_and(|version| !version.project.triggers.is_empty());
@@ -218,8 +218,8 @@ impl Deployer {
         Ok(Some(Version { id, project: Arc::new(project), actor }))
     }
 
-    /// Loads the triggers of the active version and the created triggers, if they are outdated.
-    /// Returns the problem if that fails.
+    /// Loads the triggers of the active version and the created triggers, if the loaded triggers
+    /// are outdated. Returns the problem if the load fails.
     pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
@@ -260,8 +260,8 @@ impl Deployer {
         None
     }
 
-    /// Reads the created triggers. Skips those whose name the version declares, and those that are
-    /// invalid in this release.
+    /// Reads the created triggers. Skips triggers whose name the version declares, and triggers
+    /// that are invalid in this release.
     async fn read_created(
         &self,
         version: Option<&Version>,
@@ -280,8 +280,8 @@ impl Deployer {
         Ok(Arc::new(usable))
     }
 
-    /// Loads the active version's triggers again if the last attempt failed, for example on a full
-    /// disk.
+    /// Repeats a failed load of the active version's triggers. A load can fail on a full disk, for
+    /// example.
     pub async fn retry(&self) {
         if self.triggers_outdated.load(Ordering::Relaxed) {
             let _guard = self.activation.lock().await;
@@ -442,8 +442,7 @@ pub fn nothing_deployed() -> Problem {
     Problem::new(ErrorCode::DeploymentNotFound, message).with_hint("Run `headwater deploy`.")
 }
 
-/// Checks that no function that is deployed without a project has the name of a function of the
-/// project.
+/// Checks that the functions of a project and the functions without a project have different names.
 fn check_functions(project: &Project, functions: &[String]) -> Result<(), Problem> {
     if let Some(name) = functions.iter().find(|name| project.callables.contains_key(*name)) {
         let message = format!(
@@ -464,9 +463,9 @@ fn check_triggers(project: &Project, access: Option<&dyn TableAccess>) -> Result
     project.triggers.iter().try_for_each(check)
 }
 
-/// Parses a whole project on a blocking thread. Triggers may call functions of the project and
-/// those in `functions`. If that is `None`, the project is already deployed: triggers may call any
-/// function, and handlers are not checked.
+/// Parses a whole project on a blocking thread. Triggers may call the functions of the project and
+/// the functions in `functions`. If `functions` is `None`, the project is already deployed:
+/// triggers may call any function, and handlers are not checked.
 async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Project, Problem> {
     let parsed = move || {
         let mut parsed = parse_project(&files).map_err(|error| error.to_problem())?;

@@ -1,7 +1,7 @@
-//! Destinations that are not functions: checks the rights to them, and sends records and results.
+//! Destinations that are not functions: checks the rights, and sends records and results.
 //!
-//! The identity that set the destination needs the rights. They are checked when the destination is
-//! set, and again before each delivery.
+//! The identity that set the destination needs the rights. These rights are checked when the
+//! destination is set, and again before each delivery.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ pub async fn check_destination(
     Ok(destination)
 }
 
-/// Checks that the identity that set a destination still has the rights to it.
+/// Checks that the identity that set a destination still has the rights to the destination.
 pub(crate) fn authorize_destination(
     access: &Access,
     actor: &Actor,
@@ -86,8 +86,8 @@ pub(crate) struct ProjectDestinations<'a> {
 }
 
 impl ProjectDestinations<'_> {
-    /// Checks that all destinations and outputs are usable, and that the identity has the rights
-    /// to them.
+    /// Checks that all destinations and outputs are usable, and that the identity has the required
+    /// rights.
     pub async fn check(
         &self,
         access: &Access,

@@ -29,7 +29,8 @@ pub enum ExportFile {
     },
 }
 
-/// A file that is being written. Without [`ExportOutput::finish`], dropping it removes the file.
+/// A file that is being written. Dropping this value before [`ExportOutput::finish`] removes the
+/// file.
 pub enum ExportOutput {
     /// A temporary file in the folder of the target.
     Local {
@@ -126,9 +127,9 @@ impl ExportOutput {
     }
 }
 
-/// Creates a temporary file in the folder of the target. Its permissions are those of the target if
-/// it exists, otherwise those of a new file. Its name contains the target's name, so that it can be
-/// recognized after a crash.
+/// Creates a temporary file in the folder of the target. The file gets the permissions of an
+/// existing target, otherwise the permissions of a new file. Its name contains the target's name,
+/// so that users can recognize the file after a crash.
 fn temporary(path: &Path) -> std::io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headwater_ingest::ByteCounter;
 use headwater_model::Usage;
 
-/// Counts what a statement has read from files so far. Clones share the counters.
+/// Counters of the bytes and rows that a statement has read from files so far. Clones share the
+/// counters.
 #[derive(Debug, Clone, Default)]
 pub struct FileUsage {
     /// Number of bytes read.

@@ -45,9 +45,9 @@ pub struct FunctionCatalog {
 /// A parsed version of a function.
 #[derive(Clone)]
 pub struct ParsedFunction {
-    /// A project that contains only this function.
+    /// A project that contains only the function.
     pub project: Arc<Project>,
-    /// The function in this project.
+    /// The function in the project.
     pub callable: Callable,
     /// The identity that deployed the function. The function can change only what this identity may
     /// change, and its outputs use the rights of this identity. `None` for a function of a folder
@@ -96,14 +96,14 @@ pub(crate) fn missing_function(called: &str) -> Problem {
 }
 
 impl FunctionCatalog {
-    /// Opens the functions of a lake. The packages of large functions are with the contents of
-    /// buckets. `folder` is for temporary files.
+    /// Opens the functions of a lake. The packages of large functions are stored with the contents
+    /// of buckets. `folder` is for temporary files.
     pub fn new(lake: &Lake, objects: &Objects, folder: &Path) -> Self {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
         let store = store.with_packages(objects.clone(), folder);
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
             // Each file is in memory twice: in the project and for sandboxes. A copy of a package
-            // takes space on disk, which is limited here too.
+            // takes disk space, which this cache limits, too.
             let weight = |file: &ProjectFile| match file {
                 ProjectFile::Packed(packed) => packed.bytes / PACKED_SHARE,
                 ProjectFile::Text(_) | ProjectFile::Binary(_) => 2 * file.size(),

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::rights::{EVERY, authorize, record_denial, table_access};
 
-/// Wildcard characters. The first of them begins the pattern in a source.
+/// Wildcard characters. The first such character begins the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
 /// The rights of imports.
@@ -49,7 +49,8 @@ impl ImportRights {
         self.check_sources(principal, &request.sources).await
     }
 
-    /// Checks that a principal may read sources of files. Returns the lake's buckets among them.
+    /// Checks that a principal may read sources of files. Returns the lake's buckets among the
+    /// sources.
     ///
     /// Errors: `forbidden`.
     pub async fn check_sources(
@@ -75,7 +76,7 @@ impl ImportRights {
     }
 
     /// Checks that a principal may read the objects that a key in one of the lake's buckets
-    /// selects: one object, those below a prefix, or those that match a pattern.
+    /// selects: one object, the objects below a prefix, or the objects that match a pattern.
     async fn check_objects(&self, by: &Principal, path: &ObjectPath) -> Result<(), Problem> {
         let ObjectPath { bucket, key } = path;
         let read = |action, object: &Object| authorize(&self.access, by, action, object);
@@ -83,8 +84,8 @@ impl ImportRights {
             Some(at) => key[..at].rfind('/').map_or("", |end| &key[..=end]).to_owned(),
             None if key.is_empty() || key.ends_with('/') => key.clone(),
             None => {
-                // Checked even if the key turns out to be a prefix, so that a user without rights
-                // cannot find out which objects exist.
+                // Check this right even if the key turns out to be a prefix, so that a user without
+                // rights cannot find out which objects exist.
                 read(Action::Read, &Object::object_in(bucket, key))?;
                 if self.objects.head(path).await.is_ok() {
                     return Ok(());
@@ -103,8 +104,8 @@ impl ImportRights {
         Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
     }
 
-    /// Returns the files that a principal must not read, whatever its grants. A source that the
-    /// principal uploaded is not private.
+    /// Returns the files that a principal must not read, regardless of its grants. A source that
+    /// the principal uploaded is not private.
     pub fn private_files(&self, principal: &Principal, sources: &[String]) -> PrivateFiles {
         let uploaded = sources.iter().filter(|source| self.is_own_upload(principal, source));
         PrivateFiles {
@@ -133,7 +134,7 @@ impl ImportRights {
     /// Errors: `forbidden`.
     pub fn own_upload(&self, principal: &Principal, path: &str) -> Result<PathBuf, Problem> {
         if !self.is_own_upload(principal, path) {
-            // A server file that a principal may read is not a source of functions.
+            // Functions may read only uploads, and no other files on the server's disk.
             let message = format!("`{}` is not one of your uploads", path.escape_debug());
             return Err(Problem::new(ErrorCode::Forbidden, message).with_hint(
                 "Send the file with `create_upload`, and use the path that it returns.",

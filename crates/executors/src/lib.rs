@@ -1,6 +1,6 @@
 //! Execution of recorded jobs with the rights of an identity: imports, runs, maintenance and
-//! deliveries of events. Also holds the active version of the project, which deliveries use, the
-//! state of running SQL statements, the system tables of recorded work, and stored uploads.
+//! deliveries of events. Also holds the active version of the project, the state of running SQL
+//! statements, the system tables of recorded work, and stored uploads.
 //!
 //! A job does not depend on a waiting client, and continues after a restart of the server. A
 //! statement ends when its rows are dropped.

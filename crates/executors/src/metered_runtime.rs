@@ -121,7 +121,7 @@ fn lower_priority() {
     }
 }
 
-/// The CPU time of a set of threads, as the kernel accounts for it.
+/// The CPU time of a set of threads, as measured by the kernel.
 #[derive(Debug, Default)]
 struct CpuClock(Mutex<Threads>);
 

@@ -1,8 +1,8 @@
 //! Rights to see the occurrences for which triggers fire: changes of tables and objects, merges,
 //! and ends of jobs.
 //!
-//! The identity that deployed or created a trigger needs the right to read the branch of a change
-//! or merge, to select from the changed tables, and to list the key of a changed object. It sees
+//! The identity that deployed or created a trigger needs these rights: to read the changed branch,
+//! to select from the changed tables, and to list the key of a changed object. The identity sees
 //! its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The
 //! rights are checked before an event is recorded, and again before it is delivered.
 
@@ -11,8 +11,8 @@ use headwater_model::{Action, BucketTrigger, EventData, Object, Principal, Table
 
 use crate::created_trigger::TriggerIdentity;
 
-/// Returns the part of an event that the identity of a trigger may see; `None` if it may not see
-/// the event. `identity` is called only for the events that this module checks.
+/// Returns the part of an event that the identity of a trigger may see; `None` if the identity may
+/// not see the event. `identity` is called only for the events that this module checks.
 pub(crate) fn visible_to_deployer(
     access: &Access,
     identity: impl FnOnce() -> Option<TriggerIdentity>,

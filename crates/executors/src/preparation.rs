@@ -1,5 +1,5 @@
 //! Preparation of functions that schedules call: shortly before a scheduled time, the function's
-//! process is started, so that the call does not wait for it.
+//! process is started, so that the call does not wait for the start.
 
 use std::time::Instant;
 
@@ -13,8 +13,8 @@ use crate::function_catalog::ParsedFunction;
 impl TriggerExecutor {
     /// Prepares the function of a trigger for a scheduled time.
     ///
-    /// Errors: those of a call if the identity that deployed the trigger has lost the right to call
-    /// the function, or if the function has reached its limit of concurrent calls.
+    /// Errors, as for a call: the identity that deployed the trigger may not call the function; the
+    /// function has reached its limit of concurrent calls.
     pub(crate) async fn prepare_function(
         &self,
         trigger: &Trigger,

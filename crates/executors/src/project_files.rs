@@ -26,8 +26,8 @@ const DEPTH_MAX: usize = 8;
 
 /// Returns the project's files by path, relative to its root and separated by `/`.
 ///
-/// Errors: `file_not_found` if there is no project; `invalid_argument` if it is too large, or if an
-/// SQL or Python file is not UTF-8.
+/// Errors: `file_not_found` if there is no project; `invalid_argument` if the project is too large,
+/// or if an SQL or Python file is not UTF-8.
 pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
     if !has_project_file(root) {
         let message = format!("there is no `{PROJECT_FILE}` in `{}`", root.display());

@@ -1,9 +1,9 @@
 //! Provisioned concurrency of deployed functions: the functions of the active version of the
 //! project, and the functions without a project.
 //!
-//! The settings are applied at the start of the server and after each deployment. They are also
-//! applied periodically, because a rebuilt environment needs new instances. The start of an
-//! instance imports the function but does not call it. Therefore it needs no rights.
+//! The settings are applied at the start of the server and after each deployment. The settings are
+//! also applied periodically, because a rebuilt environment needs new instances. The start of an
+//! instance imports the function but does not call it, so no rights are needed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

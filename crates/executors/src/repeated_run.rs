@@ -1,10 +1,10 @@
 //! Repetition of runs whose merge has a conflict, because another client changed the same tables
 //! during the run.
 //!
-//! A repetition is a complete run on the new state of the target, within the same job. It plans
-//! again, and reuses the tables of the attempt with the conflict whose inputs have not changed.
-//! Nothing of that attempt was merged. Its branch is kept under another name until the repetition
-//! has ended.
+//! A repetition is a complete run on the new state of the target, within the same job. The
+//! repetition plans again. From the attempt with the conflict, it reuses the tables whose inputs
+//! have not changed. Nothing of that attempt was merged. Its branch is kept under another name
+//! until the repetition has ended.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::run::RunExecutor;
 /// Maximum number of repetitions of a run.
 const REPETITIONS_MAX: u32 = 3;
 
-/// Wait before the first repetition; it doubles with each repetition.
+/// Wait before the first repetition. Each further wait is twice as long.
 const WAIT: Duration = Duration::from_millis(500);
 
 impl RunExecutor {

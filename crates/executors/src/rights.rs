@@ -14,8 +14,8 @@ use headwater_model::{
 use headwater_pipelines::Callable;
 use serde_json::json;
 
-/// A name that only a grant on all names covers. It stands for all objects of a kind, or for an
-/// object that does not exist.
+/// A name that only a grant on all names covers. This name stands for all objects of a kind, or for
+/// an object that does not exist.
 pub const EVERY: &str = "*";
 
 /// Returns true if an action changes existing rows or the table's definition.
@@ -224,7 +224,7 @@ pub fn record_denial(
 }
 
 /// Records that a call receives its function's secrets. The user that deployed the function may use
-/// them.
+/// these secrets.
 pub fn record_secrets(access: &Access, principal: &Principal, callable: &Callable, job: JobId) {
     if !access.has_users() {
         return;

@@ -1,11 +1,11 @@
 //! Declared outputs of models: the rows of their tables are written to tables, objects, queues,
 //! servers and PostgreSQL after the run is merged.
 //!
-//! The merge records the outputs, so the next run of the project on the branch also writes the
-//! outputs that an earlier run has not written. Each output has an id that consists of the run, the
-//! model and the address, so that another attempt does not write it twice. The outputs use the
-//! rights of the identity of the run that computed the rows, also if a run of another identity
-//! writes them. These rights are checked before the run starts, and before each output is written.
+//! The merge records the outputs. So the next run of the project on the branch also writes the
+//! missing outputs of earlier runs. Each output has an id that consists of the run, the model and
+//! the address, so that another attempt does not write it twice. The outputs use the rights of the
+//! identity of the run that computed the rows, also if a run of another identity writes them. These
+//! rights are checked before the run starts, and before each output is written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,8 +63,8 @@ impl<'a> OutputRun<'a> {
     }
 }
 
-/// Checks that all outputs of a project's models are usable, and that the identity has the rights
-/// to them.
+/// Checks that all outputs of a project's models are usable, and that the identity has the required
+/// rights.
 pub(crate) async fn check_model_outputs(
     project: &Project,
     access: &Access,
@@ -225,7 +225,7 @@ fn not_written(output: &ModelOutput, problem: Problem) -> Problem {
     Problem { message, ..problem }.with_hint(hint)
 }
 
-/// Returns true if an identity has lost a right, or its account.
+/// Returns true if an identity no longer exists, or has lost a right.
 fn is_denied(problem: &Problem) -> bool {
     matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)
 }

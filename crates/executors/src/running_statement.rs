@@ -1,7 +1,7 @@
 //! A statement that runs as a job: its rows, its usage and its end.
 //!
-//! [`StatementRows`] are computed as they are read. Dropping them stops the statement, which is
-//! recorded as cancelled with its usage so far.
+//! [`StatementRows`] are computed as they are read. Dropping the rows stops the statement. The
+//! statement is then recorded as cancelled, with its usage so far.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,8 +106,8 @@ impl RunningStatement {
         }
     }
 
-    /// Waits until the function calls in Python that the end of the plan cancelled have reported
-    /// their usage.
+    /// Waits until the cancelled calls of Python functions have reported their usage. The end of
+    /// the plan cancels these calls.
     async fn calls_ended(&self) {
         if let Some(metrics) = &self.metrics {
             metrics.calls().ended().await;
@@ -201,7 +201,7 @@ impl StatementRows {
             batch = self.stream.next() => batch.transpose().or_problem()?,
             problem = running.stopped(|| running.usage_of_plans()) => return Err(problem),
         };
-        // Do not check a write: it is committed before its result is read.
+        // Do not check the limits of a write: the write is committed before its result is read.
         if self.result.is_null() {
             running.check_limits()?;
         }

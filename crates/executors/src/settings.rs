@@ -42,19 +42,20 @@ impl Settings {
         self.name.lock().clone()
     }
 
-    /// Returns the problem of the project file, because of which older settings are in effect.
+    /// Returns the problem of the current project file, if any. Older settings then stay in effect.
     pub fn problem(&self) -> Option<Problem> {
         self.problem.lock().clone()
     }
 
-    /// Reads the file, and applies it if it has changed.
+    /// Reads the project file, and applies the settings if the file has changed.
     pub async fn refresh(&self) {
         let Some(project) = &self.project else { return };
         let mut applied = self.applied.lock().await;
         let files = match read(project).await {
             Ok(files) => files,
             Err(problem) => {
-                // The next read applies the file again, which removes the problem.
+                // Apply the file at the next read even if it has not changed, to remove the
+                // problem.
                 *applied = None;
                 return self.report(Some(problem));
             }

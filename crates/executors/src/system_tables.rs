@@ -18,10 +18,10 @@ use serde_json::{Value, json};
 
 use crate::audit_table;
 
-/// Maximum number of jobs in `system.jobs`. It contains the newest jobs.
+/// Maximum number of jobs in `system.jobs`. The table contains the newest jobs.
 const JOBS_MAX: usize = 100_000;
 
-/// Adds the tables, `system.audit` and those of the pipelines to the engine.
+/// Adds the system tables of jobs, maintenance, audit and pipelines to the engine.
 pub fn register_system_tables(engine: &Engine, jobs: &Jobs, lake: &Lake, access: &Access) {
     audit_table::register(engine, access);
     headwater_pipelines::register_system_tables(engine);
@@ -36,7 +36,7 @@ pub fn register_system_tables(engine: &Engine, jobs: &Jobs, lake: &Lake, access:
     }));
 }
 
-/// `system.jobs`, or with a kind `system.queries`.
+/// The table `system.jobs`; with a job kind, the table `system.queries`.
 struct JobsTable {
     jobs: Jobs,
     schema: SchemaRef,

@@ -1,6 +1,7 @@
-//! Parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`, `{key}`, `{tables}`,
-//! `{branch}`, `{source}`, `{commit}`, `{job}`, `{status}`, `{payload}`, `{payload.FIELD}`,
-//! `{payloads}`, `{time}`, `{date}` and `{event}` in their values are filled in from the event.
+//! Placeholders in the parameters of a run that a trigger starts: `{file}`, `{files}`, `{bucket}`,
+//! `{key}`, `{tables}`, `{branch}`, `{source}`, `{commit}`, `{job}`, `{status}`, `{payload}`,
+//! `{payload.FIELD}`, `{payloads}`, `{time}`, `{date}` and `{event}`. Each is replaced by a value
+//! of the event.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +12,14 @@ use serde_json::Value;
 
 /// Returns the trigger's parameters with the values of an event.
 ///
-/// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all of them
+/// `{file}` is the first file that arrived, or the URL of the object, and `{files}` are all files
 /// as a JSON array. `{bucket}` and `{key}` identify the object. `{tables}` are the tables that
 /// changed, as a JSON array, on `{branch}`, and `{commit}` is the last commit that changed them.
 /// `{source}` is the ref that was merged. `{job}` and `{status}` are the id and the status of the
-/// job that ended. `{payload}` is the first notification, row or message, `{payload.FIELD}` a field
-/// of it (`.` before nested names), and `{payloads}` are all of them as a JSON array. `{time}` is
-/// the event's time as RFC 3339, and `{date}` its day, in the schedule's time zone. Other text in
-/// braces is unchanged.
+/// job that ended. `{payload}` is the first notification, row or message, and `{payload.FIELD}` is
+/// one of its fields (`.` before nested names). `{payloads}` are all payloads as a JSON array.
+/// `{time}` is the event's time as RFC 3339, and `{date}` its day, in the schedule's time zone.
+/// Other text in braces is unchanged.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let payloads = event.payloads();

@@ -126,7 +126,7 @@ impl TargetExecutor for TriggerExecutor {
                 authorize_destination(access, actor, function)
             }
             // The deployer of a function chooses its destinations. A caller of the function needs
-            // no right to call them.
+            // no right to call the destinations.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
                 let object = Object::function(split_name(function).0);
                 authorize_again(access, &principal, Action::Invoke, &object)
@@ -191,8 +191,8 @@ impl TargetExecutor for TriggerExecutor {
 }
 
 impl TriggerExecutor {
-    /// Checks the rights of the identity that deployed or created a trigger: those that the
-    /// deployment or creation checked, and those to see the event.
+    /// Checks the rights of the identity that deployed or created a trigger: the rights that the
+    /// deployment or creation checked, and the right to see the event.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
         // The error of this check names the source and not the files or tables of the event.
         self.authorize_trigger(trigger)?;
@@ -211,8 +211,8 @@ impl TriggerExecutor {
         Ok(())
     }
 
-    /// Checks that the identity that deployed or created a trigger still has the rights that it
-    /// needed to do so.
+    /// Checks that the identity that deployed or created a trigger still has all rights that this
+    /// action required.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         let created = self.deployed.created().get(&trigger.name).map(|it| it.actor.clone());
         let (actor, needed) = if let Some(actor) = created {
@@ -363,7 +363,7 @@ fn caused_by(trigger: &Trigger, event: &Event) -> Vec<String> {
     event.caused_by.iter().chain([&trigger.name]).cloned().collect()
 }
 
-/// Returns the arguments of a call: those that a client gave, or else the event.
+/// Returns the arguments of a call: the arguments that a client gave, or else the event.
 fn arguments(
     callable: &Callable,
     trigger: &Trigger,

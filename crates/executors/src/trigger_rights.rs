@@ -1,4 +1,4 @@
-//! Rights that a trigger needs: those to its source and to its target.
+//! Rights that a trigger needs: to its source and to its target.
 //!
 //! A trigger has the rights of the identity that deployed or created it. The rights are checked at
 //! the deployment or creation, before each poll of the source, and before each delivery. The check
@@ -27,7 +27,8 @@ const WILDCARDS: [char; 5] = ['*', '?', '[', '{', '\\'];
 /// The project that determines the rights to the target of a trigger.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum TargetProject<'a> {
-    /// The project that declares the trigger. Its own functions and runs need no further right.
+    /// The project that declares the trigger. The functions and runs of this project need no
+    /// further right.
     Declares(&'a Project),
     /// The name of the active project, for a trigger that is created without a project.
     Active(Option<&'a str>),
@@ -44,7 +45,7 @@ pub(crate) fn trigger_rights(
 }
 
 /// Returns the rights to the targets, except the rights of imports and runs to tables and branches,
-/// which they check themselves.
+/// which imports and runs check themselves.
 fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(name) = &trigger.function {
@@ -64,8 +65,8 @@ fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, 
     needed
 }
 
-/// Returns the rights to the source. Table patterns, merges and jobs need no right here. Their
-/// events contain only what the identity may see (`occurrence_rights`).
+/// Returns the rights to the source. Table patterns, merges and jobs need no right here. The events
+/// of these sources contain only what the identity may see (`occurrence_rights`).
 pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(queue) = &trigger.queue {
@@ -130,8 +131,8 @@ fn has_parent(path: &Path) -> bool {
     path.components().any(|part| part == Component::ParentDir)
 }
 
-/// Returns the rights to write the table of an import. Each import checks them itself, and also the
-/// rights that depend on the table: to create it, or to add columns.
+/// Returns the rights to write the table of an import. Each import checks these rights itself, and
+/// also the rights that depend on the table: to create it, or to add columns.
 fn import_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
     let Some(import) = &trigger.import else { return Vec::new() };
     let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);

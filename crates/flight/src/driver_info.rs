@@ -29,7 +29,7 @@ const FLAGS: [(SqlInfo, bool); 13] = [
     (SqlInfo::SqlStoredFunctionsUsingCallSyntaxSupported, false),
 ];
 
-/// Limits. All of them are 0, which means that the limit is unknown or absent.
+/// Limits. The value of each is 0: the limit is unknown or absent.
 const LIMITS: [SqlInfo; 20] = [
     SqlInfo::SqlMaxBinaryLiteralLength,
     SqlInfo::SqlMaxCharLiteralLength,

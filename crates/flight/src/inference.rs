@@ -18,7 +18,8 @@ pub struct TypingQueries {
     pub columns: String,
     /// Parameters that are the whole value of a column: name, and index of the column in `columns`.
     pub values: Vec<(String, usize)>,
-    /// A query with the other parameters, in the same expressions; empty if there are none.
+    /// A query of the expressions that contain the parameters outside of `values`; empty if there
+    /// are none.
     pub expressions: String,
 }
 

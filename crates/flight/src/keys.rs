@@ -46,7 +46,7 @@ impl ClientStatements {
     }
 }
 
-/// Columns that name a key of a table, with the prefix of the table.
+/// The columns that name a key: catalog, schema, table and column. Their names start with `prefix`.
 fn named(prefix: &str) -> Vec<Field> {
     let text = |name: &str, is_nullable| {
         Field::new(format!("{prefix}{name}"), DataType::Utf8, is_nullable)

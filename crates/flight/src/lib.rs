@@ -1,8 +1,8 @@
 //! Arrow Flight SQL, the protocol of ADBC and of the Flight JDBC driver, for an authenticated
 //! client.
 //!
-//! [`FlightSql`] implements the protocol with the operations of the service. It is stateless except
-//! for prepared statements, open transactions and running statements, which are limited for each
+//! [`FlightSql`] implements the protocol with the operations of the service. The server keeps only
+//! prepared statements, open transactions and running statements, which are limited for each
 //! principal and expire. A ticket contains its statement, so that reading it needs no earlier
 //! request.
 //!

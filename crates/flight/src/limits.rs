@@ -55,7 +55,8 @@ pub fn account(identity: &Identity) -> String {
     }
 }
 
-/// Returns the error for a request beyond a limit. `what` is the limited resource with its value.
+/// Returns the error for a request that exceeds a limit. `what` is the limited resource with its
+/// value.
 pub fn exceeded(identity: &Identity, what: &str, hint: &str) -> Status {
     let of = match identity {
         Identity::Owner => "the owner".to_owned(),

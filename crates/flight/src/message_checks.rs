@@ -8,10 +8,10 @@ use tonic::Status;
 
 use crate::status::to_status;
 
-/// Maximum number of rows of a batch, and of the values of a nested column in it.
+/// Maximum number of rows of a batch, and maximum number of values of a nested column.
 const ROWS_MAX: i64 = 1 << 26;
 
-/// Maximum size of the dictionaries of one stream, in bytes. The decoder keeps all of them.
+/// Maximum size of the dictionaries of one stream, in bytes. The decoder keeps all dictionaries.
 const DICTIONARY_BYTES_MAX: usize = 64 << 20;
 
 /// The checks of one stream.

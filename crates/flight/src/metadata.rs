@@ -155,7 +155,7 @@ pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Cal
     }
 }
 
-/// Returns the rows. Returns no rows if the catalog that the client named does not exist.
+/// Returns the rows, or no rows if the catalog that the client named does not exist.
 fn known(
     catalog: Option<&str>,
     rows: Result<Vec<Vec<String>>, Status>,

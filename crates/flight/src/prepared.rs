@@ -16,9 +16,9 @@ use crate::uploads::UploadQuota;
 
 /// A prepared statement of a client.
 pub struct ClientStatement {
-    /// The context in which it was prepared.
+    /// The context in which the client prepared the statement.
     pub caller: Caller,
-    /// The transaction in which it runs.
+    /// The transaction in which the statement runs.
     pub transaction: Option<String>,
     /// The statement, with its parameters.
     pub statement: PreparedStatement,
@@ -31,7 +31,7 @@ pub struct ClientStatement {
 pub struct Parameters {
     /// The rows.
     pub batches: Vec<RecordBatch>,
-    /// The memory of the rows, which is released with them.
+    /// The memory of the rows, which is released together with the rows.
     pub _quota: Option<UploadQuota>,
 }
 
@@ -67,7 +67,7 @@ pub fn prepared(limits: &FlightLimits) -> ClientPrepared {
 impl ClientPrepared {
     /// Adds a statement. Returns its handle.
     ///
-    /// Errors: the principal has too many.
+    /// Errors: the principal has too many statements.
     pub fn prepare(
         &self,
         caller: &Caller,

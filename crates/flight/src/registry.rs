@@ -77,7 +77,7 @@ impl<T> Registry<T> {
     }
 
     /// Adds an object of a client. Returns its id, or the object with an error if the principal has
-    /// too many.
+    /// too many objects.
     pub fn add(&self, caller: &Caller, value: T) -> Result<String, (T, Status)> {
         let identity = caller.principal.identity();
         let mut entries = self.entries.lock();
@@ -122,8 +122,8 @@ impl<T> Registry<T> {
         self.remove_if(|entry| entry.session.as_ref().is_some_and(|own| own.id() == session))
     }
 
-    /// Removes and returns the objects that have expired at a time, the objects of principals that
-    /// are no longer valid, and the objects of sessions that have ended.
+    /// Removes and returns the objects that have expired, whose principal is no longer valid, or
+    /// whose session has ended.
     pub fn remove_expired(
         &self,
         now: Instant,

@@ -33,8 +33,8 @@ const PARAMETER_ROWS_MAX: usize = 100_000;
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
 
 /// Returns the description of rows that are read with a ticket. The schema of a statement is
-/// omitted. If the execution changes which columns are nullable, ADBC drivers would reject the
-/// rows.
+/// omitted: the execution can change which columns are nullable, and ADBC drivers would then reject
+/// the rows.
 pub fn flight_info(
     ticket: Bytes,
     schema: Option<&Schema>,
@@ -56,8 +56,8 @@ pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
 }
 
 /// Encodes the rows of a running statement as they are read, then the rows of the `following`
-/// executions, which have the same columns. `token` cancels all of them. `end` is dropped after the
-/// last row.
+/// executions, which have the same columns. `token` cancels all executions. `end` is dropped after
+/// the last row.
 pub fn of_statement<E: Send + 'static>(
     rows: ClientRows,
     following: Option<Executions>,

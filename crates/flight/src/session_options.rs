@@ -1,8 +1,8 @@
 //! The options of a client's session: `catalog`, the ref, and `schema`, the namespace.
 //!
-//! The server does not store the options. It returns them as cookies, which the client sends with
-//! each further request. This also works for clients that do not send the token of a session. The
-//! headers of a request take precedence.
+//! The server does not store the options. The server returns the options as cookies, which the
+//! client sends with each further request. This also works for clients that do not send the token
+//! of a session. The headers of a request take precedence.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use crate::caller::{Caller, parse_ref};
 use crate::flight_sql::malformed;
 
-/// The options, with the cookie of each.
+/// The options, each with the name of its cookie.
 const CATALOG: (&str, &str) = ("catalog", "headwater-ref");
 const SCHEMA: (&str, &str) = ("schema", "headwater-namespace");
 
@@ -34,7 +34,7 @@ struct SetOptions {
     session_options: HashMap<String, OptionValue>,
 }
 
-/// A value. Values that are not text are not decoded.
+/// The value of an option. Only text is decoded.
 #[derive(Clone, PartialEq, Message)]
 struct OptionValue {
     #[prost(string, optional, tag = "1")]

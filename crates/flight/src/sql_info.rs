@@ -1,4 +1,4 @@
-//! Properties of the server, which clients read before they use it.
+//! Properties of the server, which clients read before they use the server.
 
 use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
 use arrow_flight::sql::{
@@ -13,7 +13,7 @@ use crate::status::internal;
 /// Version of the Arrow columnar format and libraries.
 const ARROW_VERSION: &str = arrow::ARROW_VERSION;
 
-/// Functions, by the property that lists them.
+/// Names of functions, by the property that lists them.
 const FUNCTIONS: [(SqlInfo, &[&str]); 4] = [
     (
         SqlInfo::SqlNumericFunctions,

@@ -40,7 +40,7 @@ fn is_read(name: &str) -> bool {
 }
 
 impl StatementSource {
-    /// Returns true if a statement of the work may change something.
+    /// Returns true if at least one of the statements may change something.
     fn writes(&self) -> Result<bool, Problem> {
         let writes = |statement: &PreparedStatement| -> Result<bool, Problem> {
             Ok(!is_read(statement.name().or_problem()?))
@@ -120,7 +120,8 @@ impl ClientStatements {
         self.service.access_control().credential_state(principal).is_ok()
     }
 
-    /// Starts a statement. In a transaction, it reads and writes the state of the transaction.
+    /// Starts a statement. In a transaction, the statement reads and writes the state of the
+    /// transaction.
     pub async fn start(
         &self,
         caller: &Caller,
@@ -162,8 +163,8 @@ impl ClientStatements {
         changed_rows(rows).await
     }
 
-    /// Returns the types of a statement. The statement can also be a change, or have columns that
-    /// are known only at run time.
+    /// Returns the types of a prepared statement. The statement can also be a change, or have
+    /// columns that are known only at run time.
     pub async fn describe_prepared(
         &self,
         caller: &Caller,
@@ -216,7 +217,7 @@ impl ClientStatements {
         }
     }
 
-    /// Returns the types of a query; `None` if it is empty or cannot be planned.
+    /// Returns the types of a query; `None` if the query is empty or cannot be planned.
     async fn types(
         &self,
         caller: &Caller,

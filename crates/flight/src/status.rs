@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 /// The metadata with the error as JSON.
 const DETAIL: &str = "x-headwater-problem-bin";
 
-/// Maximum length of that metadata, in bytes. Many clients accept 8 KiB of metadata.
+/// Maximum length of the metadata with the error, in bytes. Many clients accept 8 KiB of metadata.
 const DETAIL_BYTES_MAX: usize = 4 << 10;
 
 /// Converts an error.

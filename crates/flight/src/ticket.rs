@@ -14,7 +14,7 @@ use crate::status::{internal, to_status};
 /// A statement that a client may run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatementTicket {
-    /// Identifies the statement in cancel requests.
+    /// The id of the statement in cancel requests.
     pub id: String,
     /// The text of the statement.
     pub sql: String,
@@ -77,9 +77,9 @@ pub fn running_id(info: &FlightInfo) -> Option<String> {
 /// The id of a savepoint.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavepointId {
-    /// The id of its transaction.
+    /// The id of the savepoint's transaction.
     pub transaction: String,
-    /// Its name.
+    /// The name of the savepoint.
     pub name: String,
 }
 

@@ -113,7 +113,7 @@ impl ClientTransactions {
         Box::pin(self.operations().add_savepoint(open, &savepoint.name)).await.map_err(to_status)
     }
 
-    /// Releases a savepoint, or undoes the changes since it.
+    /// Releases a savepoint, or undoes the changes since the savepoint.
     pub async fn end_savepoint(
         &self,
         principal: &Principal,
@@ -153,7 +153,7 @@ impl AbandonedRollback {
         }
     }
 
-    /// Leaves the transaction to the caller.
+    /// Disarms the guard: the caller ends the transaction.
     pub fn disarm(mut self) {
         self.id = None;
     }

@@ -20,7 +20,7 @@ pub struct Uploads(Arc<Shared>);
 
 struct Shared {
     limits: FlightLimits,
-    /// The use of each principal.
+    /// The current uploads of each principal.
     used: Mutex<HashMap<String, UploadUsage>>,
 }
 
@@ -30,7 +30,7 @@ struct UploadUsage {
     bytes: usize,
 }
 
-/// The share of one upload. Dropping it releases the memory.
+/// The share of one upload. Dropping this value releases the memory.
 pub struct UploadQuota {
     uploads: Uploads,
     identity: Identity,

@@ -61,7 +61,8 @@ struct CommitTarget<'a> {
 
 impl FunctionLake {
     /// Checks the types of the columns of rows that the call appends, and the right to append to
-    /// the existing table. An error at the end of the call would not name the line that appends.
+    /// the existing table. This check is made at each append, because an error at the end of the
+    /// call would not name the line that appends.
     ///
     /// Errors: `forbidden`; `bad_row`, with the table, the column and both types.
     pub(crate) async fn check_rows(

@@ -1,11 +1,11 @@
 //! The branch of a call: a hidden copy of the lake for the call's writes.
 //!
-//! A call reads the state of the lake at its first read. The branch is created at this state before
-//! the first statement that writes, and before the first read after an append, so that the call
-//! sees its own writes. It is merged after the call has succeeded. The merge fails if another
-//! commit has changed the same rows, even in the same way. If the call fails, the branch is deleted
-//! with its last handle, and the branches of a killed server are deleted at the next start.
-//! A call that only appends needs no branch: it commits its rows in one transaction.
+//! A call reads the state that the lake had at the call's first read. The branch is created at this
+//! state before the first statement that writes. It is also created before a read that follows an
+//! append, so that the call sees its own rows. The branch is merged after the call has succeeded.
+//! The merge fails if another commit has changed the same rows, even in the same way. If the call
+//! fails, the branch is deleted with its last handle. The branches of a killed server are deleted at
+//! the next start. A call that only appends needs no branch: it commits its rows in one transaction.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,7 +50,8 @@ impl FunctionLake {
         Ok(view)
     }
 
-    /// Describes the hidden branch of the call, if there is one, in an error.
+    /// Replaces the name of the call's hidden branch in an error, because users do not know this
+    /// branch.
     pub(crate) fn described(&self, problem: Problem, branch: Option<&TemporaryBranch>) -> Problem {
         let Some(branch) = branch else { return problem };
         problem.without_branch(branch.name(), "this call", &self.scope.branch)
@@ -80,8 +81,8 @@ impl FunctionLake {
             return Ok(branch);
         }
         branch.delete().await;
-        // The target has moved since the first read. This is only the second attempt, because for a
-        // branch at an earlier commit, the lake checks the files of all tables.
+        // The target has moved since the first read, so create the branch at the commit that was
+        // read. This is slower, because the lake then checks the files of all tables.
         let from = RefSpec::Commit(commit.to_string());
         TemporaryBranch::create(lake, TRANSACTION_BRANCHES, from).await.or_problem()
     }

@@ -256,7 +256,7 @@ impl LakeAccess for FunctionLake {
 
     fn restart(&self) {
         self.appends.lock().clear();
-        // Dropping the handle of the branch deletes it.
+        // Dropping the handle of the branch deletes the branch.
         *self.state.lock() = CallState::default();
     }
 }

@@ -32,9 +32,9 @@ pub async fn table(json: Bytes, known: Option<SchemaRef>) -> Result<Option<Share
     .await
 }
 
-/// Calls `read` on a blocking thread, because many rows take long.
+/// Calls `read` on a blocking thread, because reading many rows takes long.
 ///
-/// Errors: those of `read`; `internal` if `read` panics.
+/// Errors: the errors of `read`; `internal` if `read` panics.
 pub async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -201,8 +201,7 @@ fn mismatch(error: ArrowError) -> Problem {
     unsuitable(message, "Use values of the types of the columns.")
 }
 
-/// Returns the problem of rows with an unsuitable type or structure. Another attempt does not
-/// succeed.
+/// Returns the problem of rows with an unsuitable type or structure. A retry cannot succeed.
 fn unsuitable(message: String, hint: &str) -> Problem {
     let mut problem = Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint);
     problem.context.insert("retryable".to_owned(), json!(false));

@@ -108,7 +108,7 @@ async fn a_call_without_a_commit_changes_nothing() {
     append_id(&failed, 2).await;
     drop(failed);
     assert_eq!(fixture.count().await, 1);
-    // A function that starts again has no changes.
+    // A restarted call does not see its earlier changes.
     let restarted = fixture.call(None);
     run(&restarted, "DELETE FROM t").await.unwrap();
     restarted.restart();
@@ -226,7 +226,7 @@ async fn a_wrong_type_is_rejected_by_the_append() {
     let texts = || Arc::new(StringArray::from(vec!["one"]));
     let first = fixture.call(None);
     append_id(&first, 1).await;
-    // The table does not exist yet: its columns have the types of the first rows.
+    // The table does not exist yet: the first rows determine the types of its columns.
     let problem = append(&first, texts()).await.unwrap_err();
     assert_eq!(problem.code, ErrorCode::BadRow);
     let expected =

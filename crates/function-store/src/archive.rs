@@ -1,7 +1,7 @@
 //! ZIP archives with the files of a function.
 //!
 //! An archive may be hostile: every name, size and checksum is checked. The files of a small
-//! archive are read into memory. Those of a large archive are written to a package on disk, one
+//! archive are read into memory. The files of a large archive are written to a package on disk, one
 //! after the other. Links, encrypted entries and duplicate names are rejected. The limits apply to
 //! the bytes that are actually decompressed, not to the sizes that the archive declares.
 
@@ -129,7 +129,8 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     Ok((!is_folder).then(|| path.to_owned()))
 }
 
-/// Returns true for the requirements of a function in Python, also in an archive of a layer.
+/// Returns true for the path of the requirements file of a function in Python, also in an archive
+/// of a layer.
 fn is_requirements(path: &str) -> bool {
     path.strip_prefix("python/").unwrap_or(path) == requirements::FILE
 }
@@ -137,7 +138,7 @@ fn is_requirements(path: &str) -> bool {
 /// Reads the entries of an archive, up to a limit on the total size of all files.
 struct Reader<'a, R> {
     archive: &'a ZipArchive<R>,
-    /// Bytes that may still be decompressed.
+    /// Number of bytes that may still be decompressed.
     left: u64,
     /// The ranges of the archive that entries use.
     ranges: Vec<(u64, u64)>,
@@ -204,14 +205,15 @@ impl<R: ReaderAt> Reader<'_, R> {
         let file = match &mut self.package {
             Some(package) if !is_requirements(path) => {
                 let packed = package.add(&mut content, is_executable, &wrong)?;
-                // A package is not empty, so empty files are not in packages.
+                // A package must not be empty, so empty files are stored outside of packages.
                 if packed.bytes == 0 {
                     return Ok(ProjectFile::new(Vec::new(), is_executable));
                 }
                 ProjectFile::Packed(packed)
             }
             package => {
-                // The environment of a function in Python is read from this file.
+                // Keep the requirements file outside of the package, because the function's
+                // environment is read from this file.
                 let is_packed = package.is_some();
                 let most = if is_packed { REQUIREMENTS_BYTES_MAX } else { u64::MAX };
                 let mut bytes = Vec::new();

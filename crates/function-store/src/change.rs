@@ -62,7 +62,7 @@ pub enum FunctionChange {
 pub struct FunctionUpdate {
     /// New files.
     pub files: Option<FunctionFiles>,
-    /// The other changes, in order.
+    /// Changes other than new files, in order.
     pub changes: Vec<FunctionChange>,
     /// The revision that the latest state must have, if any.
     pub revision: Option<String>,

@@ -26,7 +26,7 @@ pub enum FunctionSource {
     Request(Box<DeployFunction>),
     /// A large archive, which must be uploaded.
     Archive(File),
-    /// A large folder, of which an archive must be uploaded.
+    /// A large folder, which must be uploaded as an archive.
     Folder(PathBuf),
 }
 
@@ -37,7 +37,8 @@ struct FolderFile {
     is_executable: bool,
 }
 
-/// Reads the files of a folder, except hidden ones, or an archive, unless they are large.
+/// Reads the files of a folder or an archive, unless the files are large. Hidden files of a folder
+/// are skipped.
 ///
 /// Errors: `invalid_argument` if the path does not exist, or if a file is a link or too large.
 pub fn read_source(path: &Path) -> Result<FunctionSource> {

@@ -35,9 +35,9 @@ pub struct StoredVersion {
     pub settings: FunctionSettings,
     /// The files of this version.
     pub code: StoredCode,
-    /// Time of its last change.
+    /// Time of the last change.
     pub modified: Timestamp,
-    /// Author of its last change.
+    /// Author of the last change.
     pub author: String,
     /// The identity that made the last change.
     pub actor: Actor,

@@ -215,8 +215,8 @@ impl FunctionStore {
             let mut with = ChangeContext { author, now: self.clock.now(), objects, last };
             change.apply(function, &mut with)?;
         }
-        // Checked after all changes, because a request can change the reserved and the provisioned
-        // concurrency in any order.
+        // Check this after all changes, because a request can change the reserved and the
+        // provisioned concurrency in any order.
         if changes.iter().any(|change| matches!(change, FunctionChange::Concurrency(_))) {
             function.check_concurrency()?;
         }

@@ -59,8 +59,7 @@ fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     Err(Error::invalid("`bootstrap` is not executable", hint))
 }
 
-/// Returns a hint that names existing files, preferably those with the ending of a
-/// handler's file.
+/// Returns a hint that names existing files, preferably files with the ending of a handler's file.
 fn existing(files: &ProjectFiles, ending: &str) -> String {
     let with_ending: Vec<&String> = files.keys().filter(|path| path.ends_with(ending)).collect();
     let named = if with_ending.is_empty() { files.keys().collect() } else { with_ending };

@@ -1,7 +1,7 @@
 //! Layers: files that several functions share.
 //!
 //! The ref `layers/NAME` has the versions of a layer. A function stores references to the files of
-//! the layer versions that it uses. So it still works after such a version is deleted.
+//! the layer versions that it uses. So the function still works after such a version is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +39,8 @@ const STATEMENTS_MAX: usize = 100;
 /// Folders of a layer whose files are placed in the root folder of the function.
 const ROOTS: [&str; 2] = ["python/", "nodejs/"];
 
-/// The function's folder for all other files of layers. The sandbox has a link from `/opt` to it.
+/// The function's folder for all other files of layers. In the sandbox, `/opt` is a link to this
+/// folder.
 const OTHERS: &str = "opt";
 
 /// A layer.
@@ -65,8 +66,8 @@ pub struct LayerVersion {
     /// Values that a protocol keeps for its clients.
     #[serde(default)]
     pub attributes: BTreeMap<String, Value>,
-    /// The statements of its policy, by id. They are stored and returned to clients, but grant no
-    /// rights.
+    /// The statements of the version's policy, by id. Clients can store and read these statements,
+    /// which grant no rights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
 }
@@ -331,8 +332,8 @@ impl FunctionStore {
     }
 }
 
-/// Checks that the attributes of a function name each layer once, as on AWS. The files of one
-/// version would replace those of the other.
+/// Checks that the attributes of a function name each layer once, as on AWS. If a function used two
+/// versions, the files of one version would replace files of the other.
 pub(crate) fn check_layers(attributes: &BTreeMap<String, Value>) -> Result<()> {
     let used = attributes.get(LAYERS).and_then(Value::as_array).into_iter().flatten();
     let mut seen = BTreeSet::new();

@@ -2,9 +2,9 @@
 //!
 //! A package has the contents of a function's files, one after the other, without paths. The
 //! manifest in the store has the path, the position and the hash of each file. The name of a
-//! package is the hash of its manifest. Packages are with the contents of buckets. To be read, a
-//! package in a cloud object store is copied to a file without a name, whose disk space is free
-//! after the last use.
+//! package is the hash of its manifest. Packages are stored with the contents of buckets. A package
+//! in a cloud object store is copied to an unnamed local file before it is read. The disk space of
+//! this file is freed after the last use.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,7 +30,8 @@ use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 /// Size of the buffer for copies, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Time for which a package without a function is kept: a deployment may be about to use it. Also
+/// Time for which a package without a function is kept: a deployment may be about to use the
+/// package. Also
 /// the minimum time between two searches for such packages, because a search reads all functions.
 const KEPT: Duration = Duration::from_secs(3600);
 
@@ -52,7 +53,7 @@ pub(crate) struct NewPackage {
     pub(crate) bytes: u64,
 }
 
-/// Creates a file without a name in a folder. Its disk space is free when it is closed.
+/// Creates a file without a name in a folder. The disk space is freed when the file is closed.
 ///
 /// Errors: `disk_full`, `storage`.
 pub fn temporary_file(folder: &Path) -> Result<File> {
@@ -144,8 +145,8 @@ impl PackageWriter {
 }
 
 impl FunctionStore {
-    /// Returns the functions with a storage for packages, without which large functions are
-    /// rejected. `folder` is for temporary files.
+    /// Sets the storage for packages. Without this storage, large functions are rejected. `folder`
+    /// is for temporary files.
     #[must_use]
     pub fn with_packages(mut self, objects: Objects, folder: &Path) -> Self {
         let searched = Arc::new(AtomicI64::new(i64::MIN));
@@ -158,7 +159,7 @@ impl FunctionStore {
         packages.ok_or_else(|| Error::invalid("the function is too large", "Remove files"))
     }
 
-    /// Stores the package of new files durably, if they have one.
+    /// Stores the package of new files durably, if there is one.
     pub(crate) async fn store_package(&self, code: &NewCode) -> Result<()> {
         let Some(NewPackage { file, bytes }) = code.package.clone() else { return Ok(()) };
         let name = code.code.manifest.to_string();
@@ -209,7 +210,8 @@ impl FunctionStore {
 
     async fn used_packages(&self) -> Result<BTreeSet<String>> {
         let mut codes: Vec<StoredCode> = Vec::new();
-        // Layers first: a function may start to use a layer whose version is then deleted.
+        // Read the layers before the functions: meanwhile, a function may start to use a layer
+        // version that is then deleted.
         for layer in self.layers().await? {
             codes.extend(layer.versions.into_values().map(|version| version.code));
         }

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// Maximum number of files.
 pub(crate) const FILES_MAX: usize = 20_000;
 
-/// Maximum size of all files together, in bytes, with those of layers.
+/// Maximum size of all files together, including the files of layers, in bytes.
 pub const FILES_BYTES_MAX: u64 = 1 << 30;
 
 /// Maximum size of all files of an archive that are read into memory, in bytes. The files of larger

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 use crate::{Error, Result, check_handler, requirements};
 
-/// The folder with the function's files. The sandbox has a link from `/opt` to its subfolder `opt`.
+/// The folder with the function's files. In the sandbox, `/opt` is a link to the subfolder `opt` of
+/// this folder.
 const FOLDER: &str = "code";
 
 /// The host pattern that matches all hosts.

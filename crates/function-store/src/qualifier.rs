@@ -26,8 +26,8 @@ pub struct QualifierSettings {
     /// The provisioned concurrency, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provisioned: Option<ProvisionedConfig>,
-    /// The statements of the policy, by id. They are stored and returned to clients, but grant no
-    /// rights.
+    /// The statements of the policy, by id. Clients can store and read these statements, which
+    /// grant no rights.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub policy: BTreeMap<String, Value>,
 }
@@ -84,9 +84,9 @@ pub struct FunctionUrl {
     /// The way in which responses are returned.
     #[serde(default)]
     pub mode: InvokeMode,
-    /// Time of its creation.
+    /// Time of the URL's creation.
     pub created: Timestamp,
-    /// Time of its last change.
+    /// Time of the last change.
     pub modified: Timestamp,
     /// Identity that made the last change. Unsigned requests call the function with the rights of
     /// this identity.
@@ -148,13 +148,13 @@ pub struct InvokeConfig {
 pub enum QualifierChange {
     /// Creates the URL.
     CreateUrl(UrlAuth, UrlSettings),
-    /// Replaces the given settings.
+    /// Replaces the given settings of the URL.
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
-    /// Replaces the settings of asynchronous calls. This also sets the time of the change.
+    /// Replaces the settings of asynchronous calls. Also sets the time of the change.
     PutInvoke(InvokeConfig),
-    /// Replaces the given settings.
+    /// Replaces the given settings of asynchronous calls.
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,
@@ -189,7 +189,7 @@ impl InvokeConfig {
 }
 
 impl StoredFunction {
-    /// Returns the settings of a version or alias; `None` for the latest state.
+    /// Returns the settings of a version or alias, or of the latest state if `qualifier` is `None`.
     pub fn settings_of(&self, qualifier: Option<&str>) -> Option<&QualifierSettings> {
         self.qualifiers.get(qualifier.unwrap_or(LATEST))
     }

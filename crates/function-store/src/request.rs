@@ -51,8 +51,7 @@ pub fn read_request(
 }
 
 impl FunctionFiles {
-    /// Reads the files of a ZIP archive in memory. If they are large, they are written to a package
-    /// in `folder`.
+    /// Reads the files of a ZIP archive in memory. Writes large files to a package in `folder`.
     ///
     /// Errors: `invalid_argument`, `disk_full`, `storage`.
     pub fn of_archive(bytes: &[u8], folder: &Path) -> Result<Self> {

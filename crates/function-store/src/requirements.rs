@@ -33,7 +33,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>> {
     Ok(packages)
 }
 
-/// Returns the name, with extras, and the version of a line.
+/// Returns the package name with its extras, and the version, from a line of the file.
 fn requirement(line: &str) -> Option<(String, String)> {
     let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     let end = line.find(|c: char| !is_name(c)).unwrap_or(line.len());

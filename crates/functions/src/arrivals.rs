@@ -1,8 +1,8 @@
 //! Arrivals of calls: a decayed estimate of the interval between the calls of each function.
 //!
-//! The estimate only extends the time for which an idle instance is kept. It never shortens this
-//! time and starts nothing, so no user code runs without a call. The estimates are in memory only,
-//! have a constant size per function, and exist for a limited number of functions.
+//! The estimate only extends the time for which an idle instance is kept. The estimate never
+//! shortens this time and starts no process, so no user code runs without a call. The estimates are
+//! in memory only, have a constant size per function, and exist for a limited number of functions.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,10 +14,10 @@ use crate::instance::reusable;
 use crate::keep_alive::{KeepAlive, RegularCall};
 use crate::{Invocation, ReuseScope};
 
-/// Maximum number of functions. Above it, the least recently called function is removed.
+/// Maximum number of functions. Above this number, the least recently called function is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Weight of the latest interval, after the first few intervals, which have equal weights.
+/// Weight of the latest interval. The first few intervals have equal weights.
 const WEIGHT: f64 = 0.25;
 
 /// Minimum number of intervals of regular calls, and the maximum ratio of the standard deviation of
@@ -35,7 +35,7 @@ struct FunctionArrivals {
     intervals: IntervalEstimate,
 }
 
-/// A decayed estimate of intervals, in seconds.
+/// A moving average of intervals, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct IntervalEstimate {
     count: u32,
@@ -99,9 +99,9 @@ impl Functions {
         }
     }
 
-    /// Returns the time for which the instance of a call that ended at `now` is kept. If this time
-    /// is extended, the extensions of older idle instances of the function end, because the next
-    /// call uses the newest instance.
+    /// Returns the time for which the instance of a call that ended at `now` is kept. The next call
+    /// uses the newest instance. So if its time is extended, the extensions of the function's older
+    /// idle instances end.
     pub(crate) fn keep_alive(&self, invocation: &Invocation, now: Instant) -> KeepAlive {
         let label = &invocation.label;
         let next = if may_extend(invocation) { self.0.arrivals.next_call(label) } else { None };

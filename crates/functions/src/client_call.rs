@@ -19,7 +19,7 @@ pub struct ClientCall {
     pub context: Option<Value>,
     /// The receiver of a streamed response; `None` if the response is returned in one piece.
     pub answer: Option<ResponseSender>,
-    /// The span of the handler, if the call is traced. The function runtime sets it.
+    /// The span of the handler, if the call is traced. The function runtime sets this value.
     pub trace: Option<TraceContext>,
 }
 

@@ -55,8 +55,8 @@ impl Functions {
         pruned
     }
 
-    /// Removes the environments that were last used at least `unused_for` ago, except those of
-    /// running calls.
+    /// Removes the environments that were last used at least `unused_for` ago, except the
+    /// environments of running calls.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {

@@ -24,7 +24,7 @@ pub struct Frame {
     pub line: u32,
     /// The function, or `<module>`.
     pub function: String,
-    /// The text of the line in that file, without surrounding blanks.
+    /// The text of the line in the file, without surrounding blanks.
     #[serde(default)]
     pub source: String,
 }

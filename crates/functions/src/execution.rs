@@ -30,7 +30,7 @@ pub(crate) struct Execution<'a> {
     /// The waiting times of the call, and the resources that it used outside its own process, for
     /// example for a zygote.
     pub(crate) outside: Usage,
-    /// The time until the origin of the instance was ready.
+    /// The time until the origin of the instance, such as its zygote, was ready.
     pub(crate) start_time: Duration,
     /// How the instance started; `None` before the start.
     pub(crate) start: Option<CallStart>,
@@ -142,7 +142,7 @@ impl Execution<'_> {
         }
     }
 
-    /// Runs a function in an instance of this origin. If the zygote has just ended and cannot be
+    /// Runs a function in a new instance of this origin. If the zygote has just ended and cannot be
     /// cloned, the function runs in a new process, which counts as a cold start.
     async fn run_new(
         &self,

@@ -48,7 +48,7 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
     pub(crate) idle_pause: IdlePause,
-    /// Cancelled when the last handle is dropped.
+    /// The guard of a token that is cancelled when the last handle is dropped.
     pub(crate) closing: DropGuard,
     pub(crate) isolation: Isolation,
     /// The file system with huge pages for results, or the reason why results are in memory files.

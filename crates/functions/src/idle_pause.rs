@@ -1,7 +1,7 @@
 //! Pausing of idle instances: a process that gets no other call within some milliseconds is paused.
 //!
 //! Pausing and resuming an instance take two requests to the spawner. Calls in quick succession
-//! avoid both, because the instance is not paused between them.
+//! avoid both requests, because the instance is not paused between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

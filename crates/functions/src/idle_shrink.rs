@@ -22,12 +22,12 @@ const TRIES_MAX: u32 = 3;
 /// The progress of shrinking an instance.
 #[derive(Debug)]
 pub(crate) enum ShrinkState {
-    /// The process is idle since this time. The number counts the attempts that timed out.
+    /// The process has been idle since this time. The number counts the attempts that timed out.
     Awake(Instant, u32),
-    /// The process has been running since this time to return memory. The number counts the
-    /// attempts, including this one.
+    /// Since this time, the process has been running to return memory. The number counts the
+    /// attempts, including the current one.
     Running(Instant, u32),
-    /// The process is being paused. The boxed state follows when it is paused.
+    /// The process is being paused. The boxed state is the state after the pause.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
     /// Shrinking is complete.
     Done,

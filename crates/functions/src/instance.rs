@@ -95,8 +95,8 @@ pub(crate) struct Instance {
     /// needs to start.
     start_clock: StartClock,
     readers: Readers,
-    /// Cancelled when the call has ended and its process is kept for another call. Then the readers
-    /// of the pipes stop.
+    /// The token that is cancelled when the call has ended and its process is kept for another
+    /// call. The readers of the pipes then stop.
     pause: CancellationToken,
     /// The usage of the call's streamed inputs.
     fed: Arc<InputFeedUsage>,
@@ -107,7 +107,7 @@ pub(crate) struct Instance {
     policy: Option<EgressPolicy>,
     /// The files of earlier calls that the process may still hold.
     unreleased: UnreleasedFiles,
-    /// Cancelled when the process has ended or the call is dropped.
+    /// The token that is cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
     _ends: DropGuard,
 }

@@ -107,7 +107,7 @@ impl Identity {
         }
     }
 
-    /// Compares everything except the code.
+    /// Returns true if a call matches this identity in everything except the code.
     fn is_of(&self, invocation: &Invocation) -> bool {
         self.build == invocation.environment.build
             && self.environment == invocation.environment.id

@@ -21,7 +21,7 @@ pub struct Invocation {
     pub files: Arc<ProjectFiles>,
     /// The module that defines the function: a path such as `models/clean.py`, or `models.clean`.
     pub module: String,
-    /// The function's name in that module.
+    /// The function's name in the module.
     pub function: String,
     /// The arguments.
     pub arguments: Vec<Argument>,
@@ -161,7 +161,7 @@ pub enum FunctionEvent {
         stream: LogStream,
         /// The user's file that printed the line, relative to the project; `None` for native code.
         file: Option<String>,
-        /// The line in that file.
+        /// The number of the line in the file.
         line: Option<u32>,
         /// The text, without the line end.
         text: String,

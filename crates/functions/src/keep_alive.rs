@@ -49,8 +49,8 @@ pub(crate) struct KeepAlive {
 pub(crate) enum KeepAliveReason {
     /// The instance has executed a call.
     LastCall,
-    /// The instance has executed a call that ended at `ended`. It is kept for the next call,
-    /// because calls arrive at this mean interval.
+    /// The instance has executed a call that ended at `ended`. The instance is kept for the next
+    /// call, because calls arrive at this mean interval.
     Regular { ended: Instant, interval: Duration },
     /// The instance was started ahead of a call with this cause.
     Started { cause: Arc<str> },
@@ -93,7 +93,8 @@ impl KeepAlive {
         }
     }
 
-    /// No longer keeps the instance for an expected regular call, but only for [`IDLE_MAX`].
+    /// Stops keeping the instance for an expected regular call. The instance is then kept only for
+    /// [`IDLE_MAX`].
     pub(crate) fn end_extension(&mut self) {
         if let KeepAliveReason::Regular { ended, .. } = self.reason {
             *self = KeepAlive::after_call(ended, None);

@@ -25,7 +25,7 @@ pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
 /// The access of one call to the lake.
 #[async_trait]
 pub trait LakeAccess: std::fmt::Debug + Send + Sync {
-    /// Answers a request. Errors are raised in the function.
+    /// Answers a request. An error is raised in the function as an exception.
     async fn answer(&self, request: LakeRequest) -> Result<LakeResponse, Problem>;
 
     /// Discards the effects of the call that are not committed yet, because the call runs again

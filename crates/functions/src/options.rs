@@ -68,8 +68,8 @@ pub struct FunctionsOptions {
     pub environments_dir: PathBuf,
     /// Folder in which `uv` is installed if the machine has no `uv`.
     pub tools_dir: PathBuf,
-    /// Folder of uv's cache. It must be on the same file system as `environments_dir`, so that
-    /// files are linked instead of copied.
+    /// Folder of uv's cache. The folder must be on the same file system as `environments_dir`, so
+    /// that files are linked instead of copied.
     pub cache_dir: PathBuf,
     /// Maximum memory of all running functions, in bytes.
     pub memory_bytes_total: u64,
@@ -79,7 +79,7 @@ pub struct FunctionsOptions {
     pub waiting_max: usize,
     /// Folders with interpreters and `uv`, in search order: usually the folders in `PATH`.
     pub python_search: Vec<PathBuf>,
-    /// DNS servers for functions with network access; by default those in `/etc/resolv.conf`.
+    /// DNS servers for functions with network access; by default the servers in `/etc/resolv.conf`.
     pub nameservers: Option<Vec<SocketAddr>>,
     /// This host's own addresses that functions may connect to. Only for tests on a machine without
     /// a second host.

@@ -1,5 +1,5 @@
-//! The C library that zygotes preload. The library keeps pages that a clone has not changed shared
-//! with the zygote.
+//! The C library that zygotes preload. With this library, a clone and its zygote share all pages
+//! that the clone has not changed.
 
 use std::path::{Path, PathBuf};
 

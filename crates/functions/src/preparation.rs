@@ -26,8 +26,8 @@ use crate::{
     CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse,
 };
 
-/// Time limit for the start of an instance. If the learnt start time reaches it, only the zygote is
-/// started, because the instance would not be ready before the call.
+/// Time limit for the start of an instance. If the learnt start time reaches this limit, only the
+/// zygote is started, because the instance would not be ready before the call.
 const IMPORT_MAX: Duration = Duration::from_secs(60);
 
 impl Functions {
@@ -61,7 +61,7 @@ impl Functions {
         let memory_bytes = invocation.limits.memory_bytes;
         let mut reserved = inner.queue.reserve(number, &key, memory_bytes);
         if matches!(reserved, ReservationResult::Busy) {
-            // An instance that is only kept for a regular call does not prevent a preparation.
+            // A preparation has precedence over an instance that is kept only for an expected call.
             inner.queue.end_extended(Instant::now());
             reserved = inner.queue.reserve(number, &key, memory_bytes);
         }
@@ -143,8 +143,8 @@ impl Functions {
         let (outcome, warm) = finished.map_err(|error| error.to_string())?;
         uncharged.cpu_us += outcome.usage.cpu_us;
         // Discard the instance after a failed import, so that the call repeats the import. Also
-        // discard it if the module requested the lake, because the module may have handled the
-        // error.
+        // discard the instance if the module requested the lake, because the module may have
+        // handled the error.
         let has_failed = matches!(outcome.returned, Err(Error::FunctionRaised { .. }));
         let is_usable = !has_failed && !lake.0.load(Ordering::Relaxed);
         let Some(warm) = warm.filter(|_| is_usable) else {

@@ -71,8 +71,8 @@ impl PreparedClones {
         }
     }
 
-    /// Prepares clones for the next calls, which usually have the same limits. Each call prepares
-    /// at most one additional clone, so that clones are created between calls.
+    /// Prepares at most one additional clone for the next calls, which usually have the same
+    /// limits.
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());

@@ -7,8 +7,8 @@
 //! A sandbox gets a mount of the folder of its own version, never a path, so it cannot reach the
 //! files of another version. The files belong to the server's user, and functions run as other
 //! users, so no function can change them. On hosts where functions run as the server's user, the
-//! files are written into each sandbox. Only large projects have folders there: their sandboxes are
-//! not clones of a zygote, and mount the folder like the environment.
+//! files are written into each sandbox. On such hosts, only large projects have folders: their
+//! sandboxes are not clones of a zygote, and mount the folder like the environment.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -27,16 +27,16 @@ use uuid::Uuid;
 /// Time since the last use after which a folder is removed.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// Maximum size of all folders, in bytes. Above it, unused folders are removed. If all are in use,
-/// the files of new versions are written into each sandbox, except those of large functions, whose
-/// calls fail.
+/// Maximum size of all folders, in bytes. Above this size, unused folders are removed. If all
+/// folders are in use, the files of new versions are written into each sandbox. Calls of new large
+/// functions then fail.
 const BYTES_MAX: u64 = 4 << 30;
 
 /// Size of the buffer for copies from packages, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Time for which no folder is written after a write failed because the disk was full. Each attempt
-/// would fill the disk again, which other writers also need.
+/// would fill the disk again, and other writers need the free space.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Prefix of the names of the servers' folders.
@@ -46,14 +46,16 @@ const PREFIX: &str = "projects-";
 #[derive(Debug)]
 pub(crate) struct ProjectFolders {
     versions: Mutex<Vec<ProjectVersion>>,
-    /// Held while a folder is written, so that concurrent calls write a version once.
+    /// A lock that is held while a folder is written, so that concurrent calls write each version
+    /// only once.
     writing: Mutex<()>,
     next: AtomicU64,
     /// Time of the last write that failed because the disk was full.
     full_at: Mutex<Option<Instant>>,
-    /// False if clones of zygotes cannot mount a folder, so that only large projects have one.
+    /// False if clones of zygotes cannot mount a folder, so that only large projects have a folder.
     pub(crate) clones_mount: bool,
-    /// `None` if sandboxes of this host cannot share a folder. Dropped after the versions.
+    /// The server's folder; `None` if sandboxes of this host cannot share a folder. Dropped after
+    /// the versions.
     root: Option<ServerFolder>,
 }
 
@@ -61,7 +63,8 @@ pub(crate) struct ProjectFolders {
 #[derive(Debug)]
 struct ProjectVersion {
     digest: [u8; 32],
-    /// Values with this content, which are recognized by their address without computing a digest.
+    /// Values that contain the files of this version. Such a value is recognized by its address,
+    /// without computing a digest.
     sources: Vec<Weak<ProjectFiles>>,
     folder: Arc<ProjectFolder>,
     used: Instant,
@@ -88,7 +91,8 @@ impl Drop for ProjectFolder {
 }
 
 impl ProjectFolders {
-    /// Opens the folders of a server below `own`, and removes those of servers that have ended.
+    /// Opens the folders of a server below `own`, and removes the folders of servers that have
+    /// ended.
     pub(crate) fn open(own: &Path, is_supported: bool) -> Self {
         remove_stale(own);
         let root = is_supported.then(|| ServerFolder::create(own));
@@ -137,7 +141,7 @@ impl ProjectFolders {
     }
 
     /// Removes the folders that no process uses and that were last requested at least `idle` ago.
-    /// Blocks.
+    /// Blocks the calling thread.
     pub(crate) fn remove_unused(&self, idle: Duration) {
         let is_unused = |version: &mut ProjectVersion| {
             Arc::strong_count(&version.folder) == 1 && version.used.elapsed() >= idle

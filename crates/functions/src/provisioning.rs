@@ -1,5 +1,5 @@
-//! Provisioned concurrency: instances of a function that are started before its calls and kept. Up
-//! to this number of concurrent calls need no cold start.
+//! Provisioned concurrency: instances of a function that are started before its calls and kept.
+//! Concurrent calls up to this number need no cold start.
 //!
 //! Instances start in the same way as ahead of an expected call. An instance that ends is replaced.
 //! After a failed start, and after many starts within a minute, the next start is delayed. All
@@ -23,8 +23,8 @@ use crate::{Invocation, Isolation};
 /// Interval at which missing instances are started.
 const FILL_EVERY: Duration = Duration::from_secs(1);
 
-/// Time after a failed start before the next attempt. It doubles with each failure up to the
-/// maximum.
+/// Time after a failed start before the next attempt. Each further failure doubles this time, up to
+/// the maximum.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -117,7 +117,7 @@ impl ProvisionedFunction {
     }
 
     /// Counts a start. After too many starts within a period, delays the next start until the end
-    /// of the period. This limits the CPU time of instances that end soon after each start.
+    /// of the period. The delay limits the CPU time of instances that end soon after each start.
     fn count_start(&mut self, now: Instant) {
         let is_current = |start: &Instant| now.saturating_duration_since(*start) < STARTS_PERIOD;
         let start = self.period_start.filter(is_current).unwrap_or(now);
@@ -211,8 +211,8 @@ impl Functions {
         })
     }
 
-    /// Distributes memory among the provisioned functions, and ends the instances that none of them
-    /// uses any longer.
+    /// Distributes memory among the provisioned functions, and ends the instances that are no
+    /// longer needed.
     fn apply(&self, entries: &mut BTreeMap<String, ProvisionedFunction>) {
         let queue = &self.0.queue;
         let ready = entries.iter().filter_map(|(name, entry)| {
@@ -316,8 +316,8 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
     }
 }
 
-/// Waits until no other handle exists. The caller then cancels the start of its instance, which
-/// would delay the end of the runtime.
+/// Waits until no other handle exists. The caller then cancels the start of an instance, because
+/// this start would delay the end of the runtime.
 async fn other_handles_end(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;

@@ -15,9 +15,9 @@ const START_MAX: Duration = Duration::from_secs(10);
 /// The state of the runtime's start.
 #[derive(Debug, Clone, Copy)]
 enum RuntimeStart {
-    /// The call has no runtime to start, or has not started it yet.
+    /// The call has no runtime, or the runtime has not been started yet.
     None,
-    /// The runtime has been starting since this time.
+    /// The start of the runtime began at this time.
     Running(Instant),
     /// The runtime has started, and the start took this time.
     Ended(Duration),

@@ -1,5 +1,5 @@
-//! Start times of instances, learnt from earlier preparations. They decide how long before an
-//! expected call a preparation starts.
+//! Start times of instances, learnt from earlier preparations. These times determine how long
+//! before an expected call a preparation starts.
 //!
 //! The times are in memory only, have a constant size per function, and exist for a limited number
 //! of functions.
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Maximum number of functions. Above it, the function with the oldest record is removed.
+/// Maximum number of functions. Above this number, the function with the oldest record is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
 /// Margin and maximum of the time between the start of an instance and the expected call. The time

@@ -210,8 +210,8 @@ impl InputFeedTask {
         }
     }
 
-    /// Reads the messages that the worker sent just before the end of the call. Their number is
-    /// limited, because a running process could send messages endlessly.
+    /// Reads the messages that the worker sent just before the end of the call. The number of these
+    /// messages is limited, because a running process could send messages endlessly.
     fn hear_the_rest(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };

@@ -11,7 +11,7 @@ use headwater_shared_memory::WorkerFile;
 const FILES_MAX: usize = 64;
 const BYTES_MAX: u64 = 256 << 10;
 
-/// The input files that a process may still hold, except those of its current call.
+/// The input files that a process may still hold, except the files of its current call.
 #[derive(Debug, Default)]
 pub(crate) struct UnreleasedFiles {
     files: Vec<WorkerFile>,
@@ -25,8 +25,8 @@ impl UnreleasedFiles {
         UnreleasedFiles { files: Vec::new(), is_checked: true }
     }
 
-    /// Returns true if the check can wait, because the process holds only few and small files even
-    /// if it keeps the files of the current call.
+    /// Returns true if the check can wait, because the process can hold only few and small files,
+    /// including the files of the current call.
     pub(crate) fn may_keep(&self, current: &[WorkerFile]) -> bool {
         // The size of a file on disk is unknown.
         let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);
@@ -34,13 +34,13 @@ impl UnreleasedFiles {
         is_small && self.files.len() + current.len() <= FILES_MAX
     }
 
-    /// Returns the inodes of these files and of the files of the current call.
+    /// Returns the inodes of the unreleased files and of the files of the current call.
     pub(crate) fn inodes(&self, current: &[WorkerFile]) -> Vec<u64> {
         let of = |file: &WorkerFile| Some(rustix::fs::fstat(file.descriptor()).ok()?.st_ino);
         self.files.iter().chain(current).filter_map(of).collect()
     }
 
-    /// Adds the files of the current call, unless they have been checked.
+    /// Adds the files of the current call if they have not been checked.
     pub(crate) fn with(mut self, current: &[WorkerFile]) -> Self {
         if !std::mem::take(&mut self.is_checked) {
             self.files.extend_from_slice(current);

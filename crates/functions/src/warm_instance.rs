@@ -26,7 +26,7 @@ pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
     /// The zygote from which the instance was cloned. The zygote must not end before the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
-    /// The folder that the sandbox mounts. It must not be removed before the instance ends.
+    /// The folder that the sandbox mounts. The folder must not be removed before the instance ends.
     pub(crate) project: Option<Arc<ProjectFolder>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,
@@ -52,8 +52,8 @@ pub(crate) struct IdleInstance {
     shrink: ShrinkState,
 }
 
-/// CPU time that is not charged to a call yet. Dropping it charges the next call that looks up the
-/// zygote of the environment.
+/// CPU time that is not charged to a call yet. If this value is dropped, the next call that looks
+/// up the environment's zygote is charged.
 #[derive(Debug)]
 pub(crate) struct UnchargedCpu {
     pub(crate) zygotes: Arc<Zygotes>,
@@ -107,8 +107,8 @@ impl IdleInstance {
         self.warm.running.is_alive()
     }
 
-    /// Returns the instance if its process still exists, and the CPU time of its start in
-    /// microseconds that no call was charged for.
+    /// Returns the instance if its process still exists, and the uncharged CPU time of its start in
+    /// microseconds.
     pub(crate) fn into_warm(mut self) -> Option<(WarmInstance, u64)> {
         if !self.is_alive() {
             return None;
@@ -136,8 +136,8 @@ impl Queue<IdleInstance> {
         is_under_way.get()
     }
 
-    /// Pauses the instances that have been idle for at least `after`. Returns true if other idle
-    /// instances are left, and stores this result in `is_left`.
+    /// Pauses the instances that have been idle for at least `after`. Returns true if idle
+    /// instances are left that are not paused yet, and stores this result in `is_left`.
     pub(crate) fn pause_idle(&self, after: Duration, is_left: &AtomicBool) -> bool {
         self.with_idle(|instances| {
             let mut left = false;

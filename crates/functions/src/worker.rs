@@ -22,7 +22,7 @@ use crate::{ArgumentValue, Error, Frame, Invocation, Result, ResultKind, SharedT
 /// Path of the worker program, relative to the folder with the worker and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
-/// Path of the zygote program, relative to the same folder.
+/// Path of the zygote program, relative to the folder with the worker and the SDK.
 pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
@@ -251,9 +251,10 @@ pub(crate) enum Message {
     Network,
     /// The worker is about to run the user's code.
     Begun,
-    /// A runtime of another language than Python starts, and receives the event when it is ready.
+    /// A runtime of another language than Python starts. When the runtime is ready, it receives the
+    /// event.
     Starting,
-    /// The runtime of the other language has started.
+    /// The runtime, such as Node, has started.
     Started,
     /// The call has ended, and the process waits for another call.
     Kept,
@@ -296,16 +297,15 @@ pub(crate) enum Message {
     /// The result is true or false.
     Bool {
         value: bool,
-        /// As in `Laid`.
+        /// True if the process waits for another call, as in `Laid`.
         #[serde(default)]
         kept: Option<bool>,
     },
-    /// The result is another value as JSON, in the message or in a memory file that is attached to
-    /// it.
+    /// The result is another value as JSON, in the message or in an attached memory file.
     Value {
         #[serde(default)]
         text: Option<String>,
-        /// As in `Laid`.
+        /// True if the process waits for another call, as in `Laid`.
         #[serde(default)]
         kept: Option<bool>,
     },
@@ -313,7 +313,7 @@ pub(crate) enum Message {
     Raised {
         exception: String,
         message: String,
-        /// As in `Laid`.
+        /// True if the process waits for another call, as in `Laid`.
         #[serde(default)]
         kept: Option<bool>,
         #[serde(default)]

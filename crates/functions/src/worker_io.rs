@@ -81,8 +81,8 @@ impl LineSink {
 type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
 
 /// The readers of a worker's socket and of the two output pipes. So that a short call wakes few
-/// threads, the readers are not separate tasks: they read only while the task of the call awaits
-/// one of the methods.
+/// threads, the readers are not separate tasks: they read only while the task of the call awaits a
+/// method of this type.
 pub(crate) struct Readers {
     worker: Reader<WorkerMessages>,
     pipes: [Reader<Option<Receiver>>; 2],
@@ -105,7 +105,7 @@ impl Readers {
         ended == [true, true]
     }
 
-    /// Reads until the call has ended, and returns the messages of the worker. After that, the
+    /// Reads until the call has ended, and returns the messages of the worker. If called again, the
     /// method only reads the pipes and never returns.
     pub(crate) async fn messages(&mut self) -> WorkerMessages {
         poll_fn(|context| {
@@ -265,7 +265,7 @@ fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> boo
 }
 
 /// Returns the result in a message. Also returns true if the process waits for another call, and
-/// false if this is its last message.
+/// false if this is the last message of the process.
 fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<bool>) {
     match message {
         Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),

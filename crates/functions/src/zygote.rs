@@ -2,10 +2,10 @@
 //! call runs in a clone of the zygote, which starts faster than a new Python process.
 //!
 //! A zygote has a separate sandbox and runs only code of the packages, because all functions with
-//! this environment share it. The first call that needs a zygote starts it and waits for it. A
-//! zygote ends after a long idle time, or when all zygotes together use too much memory. If a
-//! zygote cannot be started, calls run in new processes and report the reason, and the start is
-//! retried later in the background.
+//! this environment share it. The first call that needs a zygote starts the zygote, and waits until
+//! it is ready. A zygote ends after a long idle time, or when all zygotes together use too much
+//! memory. If a zygote cannot be started, calls run in new processes and report the reason, and the
+//! start is retried later in the background.
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd;
@@ -72,14 +72,13 @@ struct ZygoteSlot {
 }
 
 impl ZygoteSlot {
-    /// Returns the lookup result for a call. Charges the call with the CPU time of starts that has
-    /// not been charged to any call.
+    /// Returns the lookup result for a call. Charges the uncharged CPU time of starts to this call.
     fn charge_starts(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
     }
 
-    /// Returns true if CPU time must still be charged to a call. Such a slot is kept, even without
-    /// a zygote.
+    /// Returns true if CPU time must still be charged to a call. A slot with uncharged CPU time is
+    /// kept, even without a zygote.
     fn owes(&self) -> bool {
         self.owed_us.load(Ordering::Relaxed) > 0
     }
@@ -195,8 +194,8 @@ impl Zygotes {
         Zygotes { spawner, options, library, slots: Mutex::default() }
     }
 
-    /// Returns the zygote of an environment if its state is known; `None` if finding out would
-    /// require waiting.
+    /// Returns the zygote of an environment if its state is known without waiting, and `None`
+    /// otherwise.
     pub(crate) fn at_hand(&self, environment: &Environment) -> Option<ZygoteLookup> {
         let key = ZygoteKey::of(environment);
         if !self.options.enabled {

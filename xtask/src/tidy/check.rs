@@ -39,7 +39,8 @@ pub fn check() -> Outcome {
     Err(faults.join("\n"))
 }
 
-/// Rewrites the exceptions file. A section may change its subjects, but violations may not grow.
+/// Rewrites the exceptions file. The subjects of a section may change, but the number of violations
+/// may not grow.
 pub fn update() -> Outcome {
     let (measurements, faults) = measure()?;
     let new = Exceptions::from_measurements(&measurements);

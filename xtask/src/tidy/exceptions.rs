@@ -1,4 +1,4 @@
-//! The exceptions file: tolerated numbers that exceed a limit. They may only shrink.
+//! The exceptions file: tolerated numbers that exceed a limit. These numbers may only shrink.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

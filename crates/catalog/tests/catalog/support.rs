@@ -70,7 +70,7 @@ pub async fn set(catalog: &Catalog, branch: &str, tables: &[(&str, u32)]) -> Res
     catalog.commit(CommitRequest { changes, message, direct: true, ..request(branch, &[]) }).await
 }
 
-/// Creates a branch at `main`.
+/// Creates a branch at the head of `main`.
 pub async fn fork(catalog: &Catalog, name: &str) -> Branch {
     let request = CreateRef { name: name.into(), from: None, if_not_exists: false };
     catalog.create_branch(request).await.expect("a branch")

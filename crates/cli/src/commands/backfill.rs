@@ -56,7 +56,8 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
     }
 }
 
-/// Returns the parameter and its values; without values if they are the partitions of a table.
+/// Returns the parameter and its values; no values if the server reads them from a table's
+/// partitions.
 fn parameter_values(arguments: &Backfill) -> Result<ParameterValues> {
     if arguments.partitions_of.is_none() {
         return ParameterValues::parse(&arguments.values);
@@ -102,16 +103,16 @@ fn print(context: &Context, report: &Value) {
     }
 }
 
-/// Returns the error of a backfill. If values failed, prints the report, and the hint is the
-/// command that repeats them.
+/// Returns the error of a backfill. If values failed, prints the report, and sets the hint to the
+/// command that repeats these values.
 fn failed(context: &Context, problem: Problem, options: &[String]) -> Problem {
     let Some(found) = problem.context.get("report") else { return problem };
-    // The last run, which checks the merged tables, can end with another report.
+    // The last run checks the merged tables. If that run failed, the report has another type.
     let Ok(report) = serde_json::from_value::<BackfillReport>(found.clone()) else {
         return problem;
     };
     print(context, found);
-    // A backfill that was stopped has another error than that of its values.
+    // The error of a stopped backfill differs from the errors of its values.
     let own = report.problem(options).filter(|own| own.message == problem.message);
     own.unwrap_or(problem)
 }

@@ -106,8 +106,8 @@ pub fn removed(context: &Context, what: &str, name: &str) {
     api_output::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
-/// Prints the result of a deletion: that the object was removed or, with `--if-exists`, that it
-/// does not exist. `missing` is the code of this error with the option, and `None` without it.
+/// Prints that an object was removed. With `--if-exists`, accepts the error whose code is
+/// `missing`, and prints that the object does not exist. Without this option, `missing` is `None`.
 ///
 /// Errors: the error of the deletion.
 pub fn removed_if_exists(
@@ -171,7 +171,7 @@ fn is_of_run(branch: &BranchRow) -> bool {
     branch.quarantine.is_some() || branch.name.starts_with(RUN_PREFIX)
 }
 
-/// Returns the status of cancelled and interrupted runs, by job id. Requests nothing if no branch
+/// Returns the status of cancelled and interrupted runs, by job id. Sends no request if no branch
 /// is in quarantine.
 async fn unfinished_runs(api: &Api, branches: &[BranchRow]) -> Result<HashMap<String, JobStatus>> {
     if branches.iter().all(|branch| branch.quarantine.is_none()) {

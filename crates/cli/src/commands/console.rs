@@ -2,8 +2,8 @@
 //!
 //! The address contains a code after `#`, so that browsers do not send the code to the server. The
 //! code is valid once, for one minute. The command line of a process is visible to other users, so
-//! the browser does not get the address as an argument. It gets the path of a private file that
-//! redirects to the address.
+//! the browser does not get the address as an argument. The browser gets the path of a private file
+//! that redirects to the address.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! `headwater demo`: a tour of the commands on real data.
+//! `headwater demo`: demonstrates the commands on real data.
 //!
 //! The demo prints each command before it runs, so that a user can repeat it. A second demo in the
 //! same folder skips the completed steps.

@@ -71,13 +71,13 @@ async fn send(api: &Api, archive: File) -> Result<DeployFunction> {
     Ok(DeployFunction { upload: Some(upload.path), ..DeployFunction::default() })
 }
 
-/// Uploads an archive of a folder while it is created, so that it takes no disk space here.
+/// Uploads an archive of a folder while creating it, so that the archive takes no disk space here.
 async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
     let (archive, to) = std::io::pipe().map_err(error::from_io("create a pipe"))?;
     let write = move || headwater_server::write_function_archive(&folder, to);
     let written = tokio::task::spawn_blocking(write);
     let sent = send(api, File::from(OwnedFd::from(archive))).await?;
-    // If the archive is incomplete, the reason is the error of its creation.
+    // If the archive is incomplete, report the error that its creation returned.
     let written = written.await.map_err(error::unexpected)?;
     written.map_err(error::from_error)?;
     Ok(sent)

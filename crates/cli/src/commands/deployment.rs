@@ -162,8 +162,8 @@ fn sign(change: &DeployChange) -> (Tone, &'static str) {
     }
 }
 
-/// Prints the differences between the functions or triggers in the working folder and those of the
-/// active version.
+/// Compares the functions or triggers in the working folder with the active version, and prints the
+/// differences.
 pub async fn note_differences(context: &Context, api: &Api, kind: DeployedKind) {
     let Ok(lake) = context.lake() else { return };
     let Ok(root) = project::locate(None, &lake) else { return };

@@ -40,7 +40,7 @@ pub async fn send(context: &Context, api: &Api, arguments: &EventSend) -> Result
     Ok(())
 }
 
-/// Adds to the error of a request that the events of earlier requests are accepted.
+/// Adds a note to the error of a request: the server has accepted the events of earlier requests.
 fn partly(mut problem: Problem, accepted: usize) -> Problem {
     if accepted > 0 {
         problem.causes.push(format!(
@@ -60,7 +60,7 @@ fn read(file: &Path) -> Result<String> {
     read.map(|_| text).map_err(error::from_io("read the events from standard input"))
 }
 
-/// Returns the events of an array, or of lines.
+/// Returns the events in a text: a JSON array, or one event per line.
 fn events(text: &str) -> Result<Vec<Box<RawValue>>> {
     let parsed = if text.trim_start().starts_with('[') {
         serde_json::from_str(text)

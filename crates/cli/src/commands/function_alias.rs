@@ -37,7 +37,7 @@ async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) ->
 
 async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) -> Result<()> {
     let (name, alias) = (&arguments.name, &arguments.alias);
-    // The server reports an alias that does not exist.
+    // If the alias does not exist, the server returns the error.
     let mut request = aliases(api, name).await?.remove(alias).unwrap_or_default();
     if let Some(AliasVersion(version)) = arguments.version {
         request.version = version;
@@ -83,7 +83,7 @@ fn path(name: &str, alias: &str) -> String {
     format!("/v1/functions/{}/aliases/{}", segment(name), segment(alias))
 }
 
-/// Returns the versions of an alias, with the shares of the additional ones.
+/// Returns the versions of an alias, with the shares of the additional versions.
 fn target(alias: &Alias) -> String {
     let version = alias.version.map_or("latest".to_owned(), |version| version.to_string());
     let share = |(version, share): (&u64, &f64)| format!("{version}={share}");

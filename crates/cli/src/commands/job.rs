@@ -48,7 +48,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
     }
 }
 
-/// Repeats a run on the commit that it started from.
+/// Repeats a run from the commit at which the run started.
 async fn rerun(context: &Context, api: &Api, arguments: &JobRerun) -> Result<()> {
     let mut path = format!("/v1/jobs/{}/rerun?exact=true", segment(&arguments.id));
     if let Some(branch) = &arguments.branch {

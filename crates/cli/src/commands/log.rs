@@ -65,7 +65,8 @@ const SUBJECT_WIDTH_MIN: usize = 24;
 /// The maximum width of the ref names.
 const NAMES_WIDTH_MAX: usize = 30;
 
-/// Prints a line. On a terminal, truncates it to the width, starting with the commit's subject.
+/// Prints a line. On a terminal, truncates the line to the width; the commit's subject is truncated
+/// first.
 fn print_line(
     style: Style,
     lanes: Cell,

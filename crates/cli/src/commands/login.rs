@@ -85,8 +85,7 @@ async fn confirmed_in_browser(
     context.style.say(format!("open {address} in a browser and confirm the code {code}"));
     let token = login.wait().await.map_err(error::from_error)?.id_token;
     let lifetime = i64::try_from(oidc.token_lifetime_s).unwrap_or(0);
-    // The server rejects a longer lifetime than its maximum, and its clock may be behind, so
-    // request less.
+    // Request less than the server's maximum lifetime, because the server's clock may be behind.
     let lifetime = chrono::TimeDelta::seconds(lifetime - (lifetime / 2).min(60));
     let request = CreateToken {
         label: "headwater login".to_owned(),

@@ -56,7 +56,7 @@ pub struct Rows {
     pub shown: Option<u64>,
 }
 
-/// Prints a range of the rows at a path.
+/// Prints a range of the rows that the API returns for a path.
 pub async fn print_range(context: &Context, api: &Api, path: &str, rows: Rows) -> Result<()> {
     let Rows { offset, shown } = rows;
     let limit = limit(context, shown).map(|limit| format!("&limit={limit}"));
@@ -77,7 +77,7 @@ pub fn parse_ref(text: &str) -> Result<RefSpec> {
     text.parse().map_err(error::from_error)
 }
 
-/// Runs a statement and prints at most `shown` rows. Ctrl-C cancels it.
+/// Runs a statement and prints at most `shown` rows. Ctrl-C cancels the statement.
 pub async fn execute(
     context: &Context,
     api: &Api,
@@ -122,7 +122,7 @@ fn cancelled() -> Problem {
     Problem::new(ErrorCode::Cancelled, "stopped")
 }
 
-/// Returns the error of a detached query whose server would end with the command.
+/// Returns the error for a detached query on an in-process server, which ends with the command.
 pub fn detached_in_process() -> Problem {
     let message = "`--detach` cannot be combined with `--in-process`";
     Problem::new(ErrorCode::InvalidArgument, message)

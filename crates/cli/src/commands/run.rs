@@ -77,8 +77,8 @@ pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bo
 
 /// Follows a run and prints its report.
 pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Job) -> Result<()> {
-    // The JSON lines of a preview are its rows, so its events are printed as text to standard
-    // error.
+    // The JSON lines of a preview are its rows, so the events of the run are printed as text to
+    // standard error.
     let is_preview = request.preview.is_some();
     let printer = if is_preview { Printer::new(context.style) } else { Printer::of(context) };
     let job = events::follow_with(context, api, job, printer).await?;

@@ -231,7 +231,7 @@ fn start_log(background: bool) -> LogWriter {
     let filter =
         EnvFilter::try_from_env("HEADWATER_LOG").unwrap_or_else(|_| EnvFilter::new(levels));
     let writer = LogWriter::start();
-    // Ignore the error that this process already has a log subscriber.
+    // Ignore the error if this process already has a log subscriber.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(writer.clone())

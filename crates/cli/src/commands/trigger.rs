@@ -204,7 +204,7 @@ fn show(context: &Context, status: &TriggerStatus) {
     print_error(context, status);
 }
 
-/// Returns the set keys of a trigger that have no separate row, with their values.
+/// Returns the keys of a trigger with their values. Omits empty keys, and keys with a separate row.
 fn settings(trigger: &headwater_model::Trigger) -> Vec<(String, String)> {
     const ROWS: [&str; 5] = ["branch", "function", "name", "retries", "run"];
     let Ok(Value::Object(keys)) = serde_json::to_value(trigger) else { return Vec::new() };

@@ -1,8 +1,8 @@
 //! `--watch`: repeats an action after each edit of the project, until Ctrl-C.
 //!
-//! The files are compared by content, so saving a file without a change does not start a round.
-//! Editors may write several files, or one file in several steps, so a round starts only after an
-//! interval without changes.
+//! The files are compared by content, so saving a file without a change does not repeat the action.
+//! Editors may write several files, or one file in several steps, so the action starts only after
+//! an interval without changes.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::output;
 use crate::terminal::Tone;
 
 /// Interval between two reads of the project. After an edit, the files must be unchanged for this
-/// time before a round starts.
+/// time before the action starts.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A project's files, or the error of reading them.
 type Files = Result<ProjectFiles>;
 
-/// Calls `act` with the project's files now and after each edit. Prints the error of a round, and
+/// Calls `act` with the project's files now and after each edit. Prints an error of the action, and
 /// waits for the next edit. `action` names the action in messages, as in `run`.
 pub async fn repeat(
     context: &Context,

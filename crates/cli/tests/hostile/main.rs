@@ -1,5 +1,5 @@
-//! Malicious statements against a real server. Its resident memory is bounded, it stays alive, no
-//! error is `internal`, and each response is complete.
+//! Malicious statements against a real server. The server stays alive with bounded memory, no error
+//! is `internal`, and each response is complete.
 //!
 //! The tests run a few hundred pseudo-random calls with a fixed seed; `cargo xtask soak` runs
 //! thousands. `HEADWATER_SEED` sets the seed.
@@ -155,7 +155,8 @@ fn fuzz(server: &Server, calls: &mut Calls, count: usize) -> (usize, usize) {
     (answered, refused)
 }
 
-/// Returns the error of a response, if any. Panics if the server exited or exceeded its memory.
+/// Returns the error of a response, if any. Panics if the server exited or exceeded its memory
+/// limit.
 fn fault(server: &Server, sql: &str, reply: &Reply) -> Option<String> {
     let peak = server.peak_bytes();
     assert!(peak < MEMORY_BYTES_MAX, "{} MiB\n{sql}", peak >> 20);

@@ -141,7 +141,7 @@ impl Reply {
     }
 }
 
-/// Decodes a chunked body. Returns true if the last chunk is present, and the bytes.
+/// Decodes a chunked body. Returns two values: true if the last chunk is present, and the bytes.
 fn decode_chunked(mut body: &[u8]) -> (bool, Vec<u8>) {
     let mut bytes = Vec::new();
     while let Some(end) = body.windows(2).position(|two| two == b"\r\n") {

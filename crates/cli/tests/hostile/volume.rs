@@ -19,7 +19,7 @@ fn deploy(workspace: &Workspace, name: &str, handler: &str) {
     workspace.ok(&[&["function", "deploy", name, name], &options[..]].concat());
 }
 
-/// Returns the bytes of the files of the lake.
+/// Returns the total size of the lake's files in bytes.
 fn lake_bytes(workspace: &Workspace) -> u64 {
     let files = walkdir::WalkDir::new(workspace.path().join(".headwater")).into_iter();
     // Ignore errors, because temporary files may be removed during the walk.

@@ -59,8 +59,8 @@ pub fn alive(some: &BTreeSet<Process>) -> bool {
     some.iter().any(|process| all.contains_key(process))
 }
 
-/// Returns the depth of PID namespaces. A zygote is one level below its server, and its clones are
-/// two levels below.
+/// Returns the nesting depth of a process's PID namespace. A zygote is one level below its server,
+/// and its clones are two levels below.
 pub fn depth(pid: i32) -> usize {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("NSpid:"));

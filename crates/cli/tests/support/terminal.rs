@@ -24,8 +24,8 @@ impl Default for Terminal {
 }
 
 impl Workspace {
-    /// Runs a command in a pseudo-terminal. `stdout` of the answer contains both its standard
-    /// output and its standard error.
+    /// Runs a command in a pseudo-terminal. `stdout` of the answer contains the command's standard
+    /// output and standard error.
     pub fn in_terminal(&self, columns: u16, arguments: &[&str]) -> Answer {
         self.with_terminal(Terminal { columns, ..Terminal::default() }, arguments)
     }

@@ -17,8 +17,7 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 
 impl Session {
-    /// Runs DELETE. Without a condition, it replaces the table's content with no rows and reads no
-    /// file.
+    /// Runs DELETE. A DELETE without a condition removes all rows, and reads no file.
     pub(crate) async fn delete(&self, delete: DeleteStatement) -> Result<StatementResult> {
         let DeleteStatement { table, alias, source, returning, everything } = delete;
         let mut target = self.begin_change(&table, &[Action::Select, Action::Delete]).await?;

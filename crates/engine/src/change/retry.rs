@@ -12,8 +12,8 @@ use crate::statement_result::StatementResult;
 pub(super) const ATTEMPTS_MAX: usize = 4;
 
 impl Session {
-    /// Runs a change. Retries it on the new table state if a concurrent commit changed the same
-    /// rows.
+    /// Runs a change. Retries the change on the new table state if a concurrent commit changed the
+    /// same rows.
     pub(crate) async fn in_turn<F>(&self, change: impl Fn() -> F) -> Result<StatementResult>
     where
         F: Future<Output = Result<StatementResult>>,

@@ -37,7 +37,7 @@ pub(super) struct ChangeProperties {
     pub word: &'static str,
     /// If true, a row that is returned twice is an error.
     pub once: bool,
-    /// The RETURNING clause, of the new rows of UPDATE and the deleted ones of DELETE.
+    /// The RETURNING clause, applied to the new rows of UPDATE or the deleted rows of DELETE.
     pub returning: Option<Returning>,
 }
 
@@ -152,7 +152,7 @@ struct RewriteReader {
     limits: Limits,
     name: String,
     once: bool,
-    /// The buffer of RETURNING.
+    /// The buffer of rows for RETURNING.
     returned: Option<BufferedRows>,
     tables: Tables,
     table: Table,

@@ -45,7 +45,7 @@ pub(super) struct Target {
     pub name: TableName,
     /// Table state at the start of the transaction.
     pub table: Table,
-    /// Scan plan of its data files.
+    /// Scan plan of the table's data files.
     pub plan: ScanPlan,
     /// Table provider of the query.
     provider: Arc<LakeTable>,
@@ -66,8 +66,8 @@ impl Session {
         if !exists {
             return Err(self.no_such_table(name, &table_name, &view).await?);
         }
-        // Even a MERGE that only inserts reveals which rows exist, because it does not insert those
-        // rows.
+        // Even a MERGE that only inserts reveals which rows exist, because existing rows are not
+        // inserted.
         if let Some(entry) = view.state().entry(&table_name).await? {
             self.check_change(&[Action::Update], &table_name, &entry)?;
         }
@@ -161,7 +161,7 @@ impl Target {
     }
 
     /// Returns a function that checks if concurrently added files can contain rows that the change
-    /// would have affected; `None` under snapshot isolation, which ignores such rows.
+    /// would have affected. Returns `None` under snapshot isolation, which ignores such rows.
     pub(super) fn unseen(
         &self,
         found: &AffectedRows,

@@ -107,8 +107,8 @@ impl ComparedColumns {
         let gone = one.fields().iter().enumerate();
         let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
-        // If a column was dropped and created again in the same table, old files have values of the
-        // old column and none of the new column.
+        // If a column was dropped and created again in the same table, old files only have values
+        // of the old column.
         let is_recreated = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
         compared.all_files = is_recreated && before.table().id() == after.table().id();
         compared

@@ -116,7 +116,7 @@ impl EncodedRowDecoder {
         EncodedRowDecoder { types: types.into_iter().collect() }
     }
 
-    /// Returns the columns of some rows.
+    /// Decodes encoded rows into columns.
     pub(super) fn decode<'a>(
         &self,
         rows: impl Iterator<Item = &'a [u8]>,

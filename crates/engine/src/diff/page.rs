@@ -14,7 +14,7 @@ use super::pairing::{Change, DifferingRow};
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum number of changed rows, and their maximum bytes, whose columns are compared at once.
+/// Maximum number and bytes of the changed rows whose columns are compared at once.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
@@ -136,7 +136,7 @@ impl<'a> PageCollector<'a> {
         self.window.limit > 0 && self.seen > shown
     }
 
-    /// Returns for each column the number of changed rows in which it differs.
+    /// Returns for each column the number of changed rows in which the column differs.
     pub(super) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
         self.look()?;
         Ok(std::mem::take(&mut self.changed_in))

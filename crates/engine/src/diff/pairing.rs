@@ -5,7 +5,7 @@
 
 use super::encode::has_null;
 
-/// Encoded rows that differ.
+/// An encoded row that differs between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DifferingRow {
     /// Encoded key, or the whole row if there is no key.

@@ -24,7 +24,7 @@ pub enum Evolution {
         default: Option<Value>,
     },
     Upgrade,
-    /// Renames a column of both tables; fields of the struct come last.
+    /// Renames a column of both tables. Struct fields are numbered after the columns.
     Rename {
         column: usize,
         name: &'static str,
@@ -68,8 +68,8 @@ pub struct Shape {
     parts: Vec<Part>,
     /// Columns that are or were partition columns.
     used: Vec<usize>,
-    /// The names that these columns had when they became partition columns. Partition fields keep
-    /// these names, so no other column may use them.
+    /// The names that the columns in `used` had when they became partition columns. Partition
+    /// fields keep these names, so no other column may use them.
     taken: Vec<String>,
     order: Vec<usize>,
     upgraded: bool,

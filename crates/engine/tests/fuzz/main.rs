@@ -2,8 +2,8 @@
 //! compared with a plain model of SQL: rows, counts and bounds, filtered reads, and the previous
 //! state of the table.
 //!
-//! The tests run a few hundred programs, the same ones each time. `cargo xtask soak` prints a new
-//! seed and runs ten thousand programs from it. A failing program is printed with its seed.
+//! The tests run a few hundred programs, the same programs each time. `cargo xtask soak` prints a
+//! new seed and runs ten thousand programs from it. A failing program is printed with its seed.
 //! `HEADWATER_SEED` runs only the program with that seed.
 
 #![expect(

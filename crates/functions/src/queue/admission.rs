@@ -1,4 +1,4 @@
-//! Admission of calls: into the queue, and from there to a permit.
+//! Admission of calls: a call enters the queue, and later gets a permit.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -67,7 +67,8 @@ impl<W> Queue<W> {
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // An owner without queued calls has twice the limit, so that other owners cannot block it.
+        // An owner without queued calls has twice the limit, so that other owners cannot block this
+        // owner.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -113,7 +114,7 @@ impl<W> Queue<W> {
     }
 
     /// Releases a permit and keeps its instance as idle. Unless another call takes the instance
-    /// immediately, `pause` is called with it.
+    /// immediately, `pause` is called with the instance.
     pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
         let mut state = self.state.lock();
         state.release(of, idle.units, Some(&idle.key));
@@ -138,8 +139,8 @@ impl<W> Queue<W> {
         self.send(assigned);
     }
 
-    /// Ends the idle instances for which `ends` returns true. Its arguments are the instance and
-    /// the idle time.
+    /// Ends the idle instances for which `ends` returns true. The arguments of `ends` are an
+    /// instance and its idle time.
     pub(crate) fn end_idle(self: &Arc<Self>, ends: impl Fn(&mut W, Duration) -> bool) {
         let now = Instant::now();
         self.end(|idle| ends(&mut idle.instance, now.saturating_duration_since(idle.since)));
@@ -158,8 +159,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Promotes starved calls and evicts idle instances for them, periodically until the queue is
-    /// dropped.
+    /// Periodically promotes starved calls, and evicts idle instances to free memory for starved
+    /// calls, until the queue is dropped.
     pub(crate) async fn assign_periodically(queue: Weak<Queue<W>>, every: Duration) {
         loop {
             tokio::time::sleep(every).await;

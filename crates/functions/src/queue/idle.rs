@@ -1,5 +1,5 @@
-//! Idle instances, which keep their memory and wait for another call of their function. They are
-//! evicted if other calls need the memory.
+//! Idle instances, which keep their memory and wait for another call of their function. Idle
+//! instances are evicted if other calls need the memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,7 +38,7 @@ pub(super) struct Idle<W> {
     pub(super) key: InstanceKey,
     pub(super) units: u64,
     pub(super) since: Instant,
-    /// True if the instance was started ahead of a call, and has executed none.
+    /// True if the instance was started ahead of a call, and has not executed a call yet.
     pub(super) is_unused: bool,
     pub(super) instance: W,
 }

@@ -13,9 +13,9 @@
 //! calls may overtake a call that waits for memory, but only for a short time. After that time,
 //! memory is reserved for the call, and idle instances are evicted.
 //!
-//! An instance can also start ahead of an expected call, with memory that is free. It holds no
-//! permit, and a call that must wait cancels its start. Provisioned instances start in the same
-//! way, but no call cancels their start.
+//! An instance can also start ahead of an expected call, with memory that is free. Such an instance
+//! holds no permit, and a call that must wait cancels its start. Provisioned instances start in the
+//! same way, but no call cancels their start.
 
 mod admission;
 mod idle;

@@ -27,16 +27,16 @@ pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 /// The calls that wait for memory and precede the call that is examined.
 #[derive(Debug, Default)]
 struct MemoryWaits {
-    /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
+    /// The memory that the first waiting call needs, in units of [`MEMORY_UNIT`].
     units: u64,
-    /// The longest waiting time of these calls, and the longest waiting time of those whose owners
-    /// have no running call.
+    /// The longest waiting time of the calls, and the longest waiting time of the calls whose
+    /// owners have no running call.
     waited: Duration,
     waited_first: Duration,
 }
 
 impl MemoryWaits {
-    /// Returns true if another call may overtake these calls.
+    /// Returns true if another call may overtake the waiting calls.
     fn lets_pass(&self, is_first_of_owner: bool) -> bool {
         // An owner without a running call need not wait for calls of owners that have running
         // calls.
@@ -95,9 +95,9 @@ impl<W> State<W> {
         let is_first = self.is_first_of_owner(at);
         let passes = waits.lets_pass(is_first);
         if units == 0 {
-            // This call needs no memory, because it uses an idle instance. It must wait only if
-            // ending reusable instances could provide enough memory for the first call that waits
-            // for memory.
+            // This call needs no memory, because it uses an idle instance. The call must wait only
+            // if ending reusable instances could provide enough memory for the first call that
+            // waits for memory.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -143,7 +143,7 @@ impl<W> State<W> {
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
         // A subqueue is promoted among the subqueues of its owner by its own waiting time. Among
-        // all owners, it gets at most the owner's rank.
+        // all owners, the subqueue gets at most the owner's rank.
         let own = subqueue.promoted(subqueue.waited(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };

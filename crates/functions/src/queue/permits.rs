@@ -1,4 +1,5 @@
-//! The permits of running calls, and additional memory of calls. Dropping either releases it.
+//! The permits of running calls, and additional memory of calls. Dropping a permit or the memory
+//! releases it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ impl<W> Permit<W> {
     }
 
     /// Ends the call and keeps its instance and the instance's memory for other calls. Unless
-    /// another call takes the instance immediately, `pause` is called with it.
+    /// another call takes the instance immediately, `pause` is called with the instance.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
         // The instance of a call without a key ends together with the call.
         let Some(key) = self.key.instance.clone() else { return };

@@ -21,8 +21,8 @@ pub(super) struct ProvisionedKey {
 }
 
 impl<W> Queue<W> {
-    /// Replaces the numbers of provisioned instances. The numbers of equal keys are added. Returns
-    /// the keys that no longer have provisioned instances.
+    /// Replaces the numbers of provisioned instances. The numbers of equal keys are added up.
+    /// Returns the keys that no longer have provisioned instances.
     pub(crate) fn replace_provisioned(&self, wanted: &[(InstanceKey, usize)]) -> Vec<InstanceKey> {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.provisioned);

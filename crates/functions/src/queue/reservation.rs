@@ -1,7 +1,7 @@
 //! Reservations of memory for instances that start ahead of their calls.
 //!
-//! Such an early start never delays a call. It uses only free memory and a free processor, and
-//! evicts no idle instance. A call that must wait cancels it.
+//! Such an early start never delays a call. The start uses only free memory and a free processor,
+//! and evicts no idle instance. A call that must wait cancels the early start.
 //!
 //! The start of a provisioned instance differs: it evicts other idle instances if it needs their
 //! memory, and no call cancels it.
@@ -25,14 +25,16 @@ pub(super) struct EarlyStart {
     is_provisioned: bool,
 }
 
-/// The memory of an instance that is starting ahead of its call. Dropping it releases the memory.
+/// The memory of an instance that is starting ahead of its call. Dropping this value releases the
+/// memory.
 #[derive(Debug)]
 pub(crate) struct Reservation<W> {
     queue: Arc<Queue<W>>,
     number: u64,
     key: InstanceKey,
     units: u64,
-    /// Cancelled when a call needs the resources, or when a call has started an instance.
+    /// The token that is cancelled when a call needs the resources, or when a call has started an
+    /// instance.
     pub(crate) cancelled: CancellationToken,
     is_released: bool,
 }

@@ -39,7 +39,7 @@ pub(super) struct State<W> {
     pub(super) is_memory_short: bool,
 }
 
-/// A function of an owner, whose calls share a load.
+/// An owner and one of its functions, whose running calls are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct QueueKey {
     pub(super) owner: Arc<str>,
@@ -51,7 +51,7 @@ pub(super) struct QueueKey {
 pub(super) struct SubqueueKey {
     pub(super) queue: QueueKey,
     pub(super) priority: Priority,
-    /// The key of the instances that these calls may use; `None` if each call needs a new instance.
+    /// The key of the instances that the calls may use; `None` if each call needs a new instance.
     pub(super) instance: Option<InstanceKey>,
 }
 
@@ -77,8 +77,8 @@ impl Load {
 #[derive(Debug)]
 pub(super) struct Subqueue<W> {
     pub(super) key: SubqueueKey,
-    /// The time of the last permit for one of these calls. The waiting time of the other calls is
-    /// counted from this time or, if later, from their arrival.
+    /// The time of the last permit for a call of this subqueue. The waiting time of the other calls
+    /// is counted from this time or, if later, from their arrival.
     pub(super) last_permit_at: Instant,
     pub(super) calls: VecDeque<Call<W>>,
 }

@@ -162,7 +162,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
     for subqueue in &mut stage.queue.lock().subqueues {
         subqueue.calls.iter_mut().for_each(|call| call.since = since);
     }
-    // The new call overtakes the backlog, because there is enough memory for it.
+    // The new call overtakes the backlog, because there is enough memory for the new call.
     let new = stage.call("new", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [new]);
     assert_eq!(stage.queue.stats().order[&2].0, 1);
@@ -205,7 +205,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // Each of the two owners queues its call again as soon as it has ended.
+        // Each of the two owners queues its call again as soon as the call has ended.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }
@@ -453,7 +453,8 @@ fn a_start_ahead_of_a_call_takes_only_free_memory() {
     let reserved = reserve(&mut stage, &f, 60).unwrap();
     assert!(reserve(&mut stage, &f, 0).is_none(), "an instance is starting");
     reserved.keep("f1", |_| ());
-    // The instance that executed no call is evicted first, although the other is idle for longer.
+    // The instance that executed no call is evicted first, although the other instance has been
+    // idle for longer.
     stage.call_of("a", "h", 50).unwrap();
     let (_, permit) = stage.one();
     stage.call_with(&g, "g", 40);

@@ -99,7 +99,7 @@ impl Numbers {
         Invocation { arguments, quota, ..invocation }
     }
 
-    /// Returns true if the producer has ended and the quota has no charge.
+    /// Returns true if the producer has ended and all its memory is released.
     fn is_over(&self) -> bool {
         self.at_work.load(Ordering::SeqCst) == 0 && self.table_quota.memory_bytes() == 0
     }
@@ -299,7 +299,7 @@ async fn batches_beyond_the_memory_quota_are_on_disk_within_a_limit() {
     let (returned, _) = run(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     let error = returned.unwrap_err();
     assert_eq!(headwater_model::ErrorDetails::code(&error), headwater_model::ErrorCode::DiskFull);
-    // A function that keeps no rows needs no more memory than this.
+    // A function that keeps no rows does not exceed this limit.
     let body = "    return sum(len(batch) for batch in data) == 2_000_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;
     wait_until("files are left", || numbers.is_over() && numbers.table_quota.disk_bytes() == 0);
@@ -491,7 +491,7 @@ async fn invalid_messages_get_no_reply_and_hold_only_the_quota() {
         assert!(numbers.held.load(Ordering::SeqCst) <= 40 << 20);
         wait_until("files are left", || numbers.is_over());
     }
-    // After that, the server still runs functions.
+    // After the invalid messages, the server still runs functions.
     let numbers = Numbers::new(100_000);
     let body = "    return sum(len(batch) for batch in data) == 100_000";
     holds(&functions, numbers.fed(ask(&environment, &source(body)))).await;

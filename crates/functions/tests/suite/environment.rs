@@ -16,7 +16,7 @@ use headwater_model::ErrorDetails;
 use tokio_util::sync::CancellationToken;
 
 fn fresh(folder: &tempfile::TempDir) -> FunctionsOptions {
-    // The idle time is short, so that the test often finds environments without use.
+    // The idle time is short, so that the test often finds unused environments.
     let zygotes = ZygoteOptions { idle_max: Duration::from_secs(2), ..ZygoteOptions::default() };
     let environments_dir = folder.path().join("environments");
     FunctionsOptions { environments_dir, zygotes, ..options() }
@@ -292,7 +292,7 @@ async fn a_waiting_call_reports_its_reason() {
     assert!(functions.calls().is_empty());
 }
 
-/// Returns the folders of environments, except those that will be removed.
+/// Returns the folders of environments, except folders that will be removed.
 fn folders(root: &tempfile::TempDir) -> Vec<String> {
     let entries = std::fs::read_dir(root.path().join("environments")).unwrap().flatten();
     let real = entries.filter(|entry| entry.file_type().unwrap().is_dir());

@@ -157,7 +157,7 @@ def f():
     wait_until("a daemon lives on", || processes(&marker).is_empty());
 }
 
-/// Returns the child processes of a process, including those that its other threads started.
+/// Returns the child processes of a process, including the children that its other threads started.
 fn children(pid: i32) -> Vec<i32> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let texts = tasks.map(|task| std::fs::read_to_string(task.path().join("children")));

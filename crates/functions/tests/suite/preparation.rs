@@ -6,8 +6,8 @@ use crate::support::{ask, environment, run, start};
 use crate::warm::{again, answers};
 use headwater_functions::{Error, ExpectedCall, Functions};
 
-/// A function that returns true if its process has not executed it before. The import of its module
-/// takes CPU time and prints a line.
+/// A function that returns true at its first execution in a process. The import of its module takes
+/// CPU time and prints a line.
 const FIRST: &str = "
 import time
 while time.process_time() < 0.3:

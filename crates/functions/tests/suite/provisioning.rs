@@ -7,7 +7,7 @@ use crate::support::{ask, environment, run, start};
 use crate::warm::{again, answers};
 use headwater_functions::{Environment, Functions, Invocation};
 
-/// A function that returns true if its process has not executed it before.
+/// A function that returns true at its first execution in a process.
 const FIRST: &str = "
 calls = []
 def f():

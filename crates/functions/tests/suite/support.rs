@@ -49,7 +49,7 @@ pub fn options() -> FunctionsOptions {
 }
 
 /// Returns options that allow functions to connect to an address of this machine. The tests treat
-/// it as the address of another machine.
+/// this address as the address of another machine.
 pub fn with_reachable_address() -> FunctionsOptions {
     FunctionsOptions { reachable_own: own_address().into_iter().collect(), ..options() }
 }

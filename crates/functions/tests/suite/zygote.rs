@@ -80,7 +80,7 @@ def f():
     assert_eq!(drawn.len(), 6 * 8, "{drawn:#?}");
 }
 
-/// A zygote runs warm-up calls before it is cloned. They leave no traces in its clones.
+/// A zygote runs warm-up calls before it is cloned. These calls leave no traces in its clones.
 #[tokio::test]
 async fn warm_up_calls_leave_no_traces() {
     let functions = start().await;

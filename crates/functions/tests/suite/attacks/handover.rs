@@ -122,7 +122,7 @@ async fn a_file_of_the_server_is_accepted_once_it_has_no_writer() {
         run(&functions, invocation).await.0
     };
     let whole = "hand_over([[0, size, -1, 0]])";
-    // The process that the function forked, which may write, ends with the call.
+    // The forked process, which could still write to the table, ends with the call.
     let forks = format!("{whole}\nif os.fork() == 0:\n    time.sleep(30)\nos._exit(0)");
     let table = run(ReuseScope::Never, &forks).await;
     let Ok(FunctionResult::Table(table)) = table else { panic!("{table:?}") };
@@ -231,7 +231,7 @@ async fn handed_over(body: &str) -> Error {
     invocation.files = probe(&environment, body).files;
     let (outcome, _) = run(&functions, invocation).await;
     let error = outcome.expect_err("it was taken");
-    // After that, the server still runs functions.
+    // After the attack, the server still runs functions.
     holds(&functions, probe(&environment, "return True")).await;
     error
 }

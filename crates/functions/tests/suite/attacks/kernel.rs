@@ -172,7 +172,7 @@ return all([fails(fcntl.ioctl, 1, request, b'x') for request in (0x5412, 0x541c)
     .await;
 }
 
-/// `/proc` belongs to the process; only landlock's rules prevent writes to it.
+/// The process owns the files of its `/proc`; only landlock's rules prevent writes to them.
 #[tokio::test]
 async fn a_process_cannot_write_its_own_proc_files() {
     held_for_anybody(

@@ -142,7 +142,8 @@ fn has(pid: i32, mark: &[u8]) -> bool {
     })
 }
 
-/// Checks that the mark and the names exist, so that a search that finds nothing proves something.
+/// Checks that the mark and the names exist, because otherwise a search without a result would
+/// prove nothing.
 fn is_there(mark: &str, name: &str) {
     let pids = processes("headwater_zygote.py");
     if !rustix::process::geteuid().is_root() {

@@ -302,7 +302,7 @@ async fn environments_cannot_change_shared_files() {
         [options().cache_dir, market.path("environments"), market.path("wheels")]
     );
     holds(&functions, probe(&one, &places)).await;
-    // A package with a file of the same name replaces it only in its own environment.
+    // A package with a file of the same name replaces the file only in its own environment.
     let both = [("headwater-honest", "1.0"), ("headwater-squatter", "1.0")];
     environment(&functions, &both).await;
     for environment in [&one, &other] {

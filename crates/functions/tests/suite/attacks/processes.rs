@@ -1,4 +1,4 @@
-//! Processes: a function sees only its own processes, and all of them end with the call.
+//! Processes: a function sees only its own processes, and all these processes end with the call.
 
 use std::time::Duration;
 
