@@ -65,15 +65,14 @@ impl SourceFile {
 
     /// Opens the file if it is on disk, at `disk`.
     ///
-    /// Errors: `FileChanged` if the file is not in the state in which it was listed.
+    /// Errors: `FileChanged` if the file has changed since it was listed.
     pub fn open_disk(&self, disk: &DiskFile) -> Result<File> {
         let failed = |source| Error::File { file: self.name.clone(), source };
         let changed = || Error::FileChanged { file: self.name.clone() };
         disk.open().map_err(failed)?.ok_or_else(changed)
     }
 
-    /// Returns the stored error of the object store if the file is an object and has one, otherwise
-    /// `error`.
+    /// Returns the error that the object store recorded for the file, or else `error`.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
             SourceLocation::Object(object) => object.failure().unwrap_or(error),
@@ -92,8 +91,8 @@ enum FileSelection {
     ByFolder,
 }
 
-/// Lists the files of `sources`, in natural order, without duplicates. A private file is skipped in
-/// a folder, and otherwise an error.
+/// Lists the files of `sources`, in natural order, without duplicates. A private file in a folder
+/// is skipped; any other private file is an error.
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,

@@ -178,8 +178,8 @@ impl MatchedFormats {
         self.day_second |= other.day_second;
     }
 
-    /// Returns a hint: the option that parses all texts of the column, if any. `texts` is their
-    /// number.
+    /// Returns a hint: the option that parses all texts of the column, if any. `texts` is the
+    /// number of texts.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());
