@@ -17,7 +17,7 @@ use crate::writer::Shared;
 pub(crate) enum EndEntry {
     /// The entry is not stored.
     Due,
-    /// The entry was part of a failed batch, so it may be stored.
+    /// The batch with the entry failed, so the store may or may not contain the entry.
     InDoubt,
     /// The entry is stored.
     Stored,

@@ -124,8 +124,8 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // Start with this value, so that the first query of a process triggers the retention,
-            // because a process may be short-lived.
+            // Start with this value, so that the first query triggers the retention: the process
+            // may be short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
