@@ -90,8 +90,8 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut Estimate) 
     }
 }
 
-/// Returns the share of rows with one value of a column. With `value`, the column then has only
-/// this value.
+/// Returns the share of rows in which a column has one value. Narrows the column's estimate to
+/// `value`, if given.
 fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate) -> f64 {
     let Some(known) = column_of(column).and_then(|column| estimate.columns.get_mut(&column)) else {
         return UNKNOWN_EQUALITY;
