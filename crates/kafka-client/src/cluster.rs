@@ -168,7 +168,8 @@ pub struct ClusterClient {
 }
 
 impl ClusterClient {
-    /// Connects to the first usable server: of those that the trigger names, then of `others`.
+    /// Connects to the first usable server. Tries the servers that the trigger names, then
+    /// `others`.
     pub async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
         let mut first = None;
         for server in self.cluster.servers.iter().chain(others) {

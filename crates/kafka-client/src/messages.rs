@@ -40,7 +40,7 @@ pub trait Request {
     fn read(reader: &mut Reader) -> Result<Self::Response, MalformedMessage>;
 }
 
-/// Returns the bytes of a request, without their length. `number` identifies its response.
+/// Returns the bytes of a request, without the length prefix. `number` identifies its response.
 pub fn encode<R: Request>(request: &R, number: i32, client: &str) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.i16(R::KEY).i16(R::VERSION).i32(number).text(client);
@@ -60,7 +60,7 @@ pub fn decode<R: Request>(response: Bytes, number: i32) -> Result<R::Response, M
 /// Requests the servers of the cluster and the partitions of a topic.
 #[derive(Debug)]
 pub struct MetadataRequest<'a> {
-    /// The topic, which is not created.
+    /// The topic. The request does not create the topic.
     pub topic: &'a str,
 }
 

@@ -1,4 +1,4 @@
-//! The end of a round. Does no I/O.
+//! The end of a round of concurrent reads. Does no I/O.
 //!
 //! Each task of a round reads from one server and has a [`RoundTask`]. A task continues to read
 //! until all tasks have reached the end of the round. So a server that does not respond delays only
@@ -33,7 +33,7 @@ impl RoundDeadline {
         *self.time.lock()
     }
 
-    /// Moves the end to this time if the time is earlier.
+    /// Moves the end to this time if this time is earlier.
     pub fn shorten(&self, time: Instant) {
         let mut end = self.time.lock();
         *end = (*end).min(time);
