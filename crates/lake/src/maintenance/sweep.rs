@@ -43,7 +43,7 @@ const STATE_CONCURRENCY: usize = 16;
 /// Difference between the clocks of the object store and of this machine that the sweep tolerates.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// The retention of superseded states: a state expires if both fields permit it.
+/// The retention of superseded states. A state expires if both fields permit its expiry.
 #[derive(Debug, Clone)]
 pub(super) struct Retention {
     /// The minimum time since a state was superseded.
@@ -82,7 +82,7 @@ impl SweepPlan {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // Only files with known names are removed, so they may be more than half of all.
+            // Files are removed only by known names, which may be more than half of all files.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -130,7 +130,7 @@ pub(super) struct ReferencedFiles {
 #[derive(Clone)]
 struct SnapshotsToRead {
     snapshots: SnapshotSet,
-    /// True for the current state of a branch or tag, whose files must all exist.
+    /// True for the current state of a branch or tag. All files of this state must exist.
     at_head: bool,
 }
 
@@ -323,7 +323,7 @@ impl Maintenance<'_> {
                 Ok::<_, Error>(scan)
             }
         });
-        // Results are collected before they are processed: reads can wait for each other.
+        // Collect all results before processing them, because reads can wait for each other.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -344,7 +344,7 @@ impl Maintenance<'_> {
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
-            // An error is ignored, because an expiring state is not needed any more.
+            // An error is ignored, because an expiring state is no longer needed.
             async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
@@ -452,7 +452,7 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, after which no read of an expiring state can start. Then excludes
+    /// Schedules the removal. From then on, no read of an expiring state can start. Then excludes
     /// files to which a commit after the first check refers.
     async fn exclude_newly_referenced(
         self,
@@ -547,7 +547,7 @@ fn is_expired(sweep: &SweepPlan, state: &ReachableState, now: Timestamp) -> bool
 }
 
 /// Returns true if an expired state keeps its metadata file. Merges need the metadata of the states
-/// after a merge base, to find out where rows come from.
+/// after a merge base, to find the origin of rows.
 fn keeps_metadata(reach: &ReachableStates, state: &ReachableState) -> bool {
     let until = state.until.unwrap_or(Timestamp::MAX_UTC);
     reach.oldest_base.is_some_and(|base| until >= base)

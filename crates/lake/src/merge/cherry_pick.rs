@@ -118,8 +118,8 @@ impl Lake {
         Err(invalid(message, "Use the run's id from `headwater job ls`."))
     }
 
-    /// Returns the tables to revert; `None` for all. A request for only some of the commit's tables
-    /// must set `partial`.
+    /// Returns the tables to revert; `None` for all. The request must set `partial` to revert only
+    /// some tables of the commit.
     async fn reverted_tables(
         &self,
         request: &RevertRequest,

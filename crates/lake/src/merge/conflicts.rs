@@ -91,7 +91,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // Both sides have commits since the base only in a merge of branches.
+        // Only in a merge of branches do both sides have commits since the base.
         if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }
@@ -228,8 +228,8 @@ fn can_blame(kind: ConflictKind) -> bool {
     )
 }
 
-/// Returns true if two causes describe the same conflict. Two conflicts of rows are the same if
-/// they have a row in common, or if one of them does not list all its rows.
+/// Returns true if two causes describe the same conflict. Two row conflicts are the same if they
+/// share a row, or if the list of rows of one conflict is incomplete.
 fn is_same(one: &ConflictCause, other: &ConflictCause) -> bool {
     let is_listed = |cause: &ConflictCause| cause.rows_total == Some(cause.rows.len() as u64);
     one.kind == other.kind

@@ -1,10 +1,10 @@
 //! Group commit: concurrent small appends to one table share one file, one snapshot and one commit.
 //!
 //! Each caller of a small append buffers its rows in memory and coerces them to the table's
-//! columns, so that it gets its own errors. While one group is committed, the next group is
-//! collected; an append that is alone does not wait. Each caller gets a response when its rows are
-//! durable. If a group fails, its appends are committed one by one, so that an error of one append
-//! does not affect the others.
+//! columns, so that each caller gets its own errors. While one group is committed, the next group
+//! is collected; an append that is alone does not wait. Each caller gets a response when its rows
+//! are durable. If a group fails, its appends are committed one by one, so that an error of one
+//! append does not affect the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -155,7 +155,7 @@ impl Transaction {
             is_first
         };
         if is_first {
-            // A separate task continues even if the caller that started it is cancelled.
+            // Use a separate task, which continues even if the caller is cancelled.
             tokio::spawn(async move { process_queue(&lake, &key).await });
         }
         let aborted = || Error::Internal { message: "a group commit was aborted".to_owned() };

@@ -3,8 +3,8 @@
 //! A [`Transaction`] writes data files immediately and changes no ref before
 //! [`Transaction::commit`]. If the branch has moved, appends and other independent changes are
 //! rebased on the new head, and their data files are used again. If another commit changed the same
-//! table in a way that does not permit this, the commit fails with a conflict. Uncommitted files
-//! are removed, also when the transaction is dropped.
+//! table in a way that does not permit this, the commit fails with a conflict. Dropping the
+//! transaction also removes uncommitted files.
 
 mod adopt;
 mod commit;

@@ -44,8 +44,8 @@ enum Server {
     Azure(FaultProxy, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
 }
 
-/// The differences between providers in the tests: error responses, and requests, which are given
-/// by the method and a part of the URL.
+/// The differences between providers in the tests: error responses and requests. A request is given
+/// by its method and a part of its URL.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,
