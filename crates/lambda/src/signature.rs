@@ -125,7 +125,7 @@ impl Signature {
         })
     }
 
-    /// Returns the canonical request, as Signature Version 4 defines it.
+    /// Returns the canonical request, in the form that Signature Version 4 defines.
     fn canonical(&self, parts: &Parts, hash: &str) -> Result<String> {
         let mut query: Vec<(String, String)> = parse_query(parts.uri.query().unwrap_or_default())
             .into_iter()
