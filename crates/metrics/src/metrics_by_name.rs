@@ -48,7 +48,7 @@ impl<T: Default> MetricsByName<T> {
         self.other.clone()
     }
 
-    /// Returns the label under which a name is counted.
+    /// Returns the label of the metrics for a name.
     pub(crate) fn label<'a>(&self, name: &'a str) -> &'a str {
         if self.named.read().contains_key(name) { name } else { OTHER }
     }
