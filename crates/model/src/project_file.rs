@@ -64,7 +64,7 @@ pub struct PackedFile {
     pub executable: bool,
 }
 
-/// Packed files are equal if their contents are, in whichever package.
+/// Packed files are equal if their contents are equal; their packages may differ.
 impl PartialEq for PackedFile {
     fn eq(&self, other: &Self) -> bool {
         self.content == other.content && self.executable == other.executable
