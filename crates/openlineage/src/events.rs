@@ -60,7 +60,8 @@ pub struct ColumnSource {
     pub reference: Option<String>,
     /// Column of the input.
     pub input_column: String,
-    /// False if the column is only possibly computed from the input column.
+    /// True if the column is certainly computed from the input column; false if this is only
+    /// possible.
     pub exact: bool,
 }
 
