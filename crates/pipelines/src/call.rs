@@ -36,8 +36,8 @@ pub struct CallInput {
 }
 
 impl EnvironmentCache {
-    /// Returns the environment of a specification if a recent lookup found it and its build still
-    /// exists.
+    /// Returns the environment of a specification if a recent lookup found the environment and its
+    /// build still exists.
     pub(crate) fn find(
         &self,
         functions: &Functions,
@@ -69,8 +69,8 @@ impl Runner {
         Some(environment)
     }
 
-    /// Calls a function of a project within a job. When this returns, even with an error, the
-    /// printed lines, the usage and the queue time are recorded in the job.
+    /// Calls a function of a project within a job. On return, even with an error, the job contains
+    /// the printed lines, the usage and the queue time.
     pub async fn call(
         &self,
         (project, given): (&Project, &EnvironmentCache),

@@ -117,7 +117,7 @@ fn hash(text: &str) -> String {
 
 /// Returns bytes as hexadecimal digits. Unlike `hex::encode`, copies all digits at once.
 fn digits_of(bytes: &[u8], digits: &mut [u8]) -> String {
-    // The buffer has the right length, so this cannot fail.
+    // The buffer has the right length, so the encoding cannot fail.
     let _ = hex::encode_to_slice(bytes, digits);
     String::from_utf8_lossy(digits).into_owned()
 }

@@ -100,7 +100,7 @@ pub(crate) struct InputState {
 pub(crate) struct PlanOptions<'a> {
     /// True to run every step.
     pub no_cache: bool,
-    /// True to run steps whose tables earlier runs have computed.
+    /// True to run steps even if earlier runs have computed their tables.
     pub no_reuse: bool,
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,

@@ -91,8 +91,8 @@ impl ComputedTable {
 }
 
 impl ComputedTables {
-    /// Returns the record after a new result. The previous results become earlier ones, and the
-    /// oldest are dropped.
+    /// Returns the record after a new result. Previous results become earlier results; the oldest
+    /// results are dropped.
     fn after(previous: Option<ComputedTables>, last: ComputedTable) -> ComputedTables {
         let previous = previous.into_iter();
         let mut earlier: Vec<ComputedTable> =
@@ -319,8 +319,8 @@ impl Runner {
         })
     }
 
-    /// Returns the ref changes that record the tables which a run computed or reused, with their
-    /// states in `view`, and that remove the records of deleted branches.
+    /// Returns the ref changes that record the tables that a run computed or reused, with their
+    /// states in `view`. The changes also remove the records of deleted branches.
     pub(crate) async fn record_computed(
         &self,
         plan: &Plan,
@@ -441,8 +441,9 @@ async fn location(view: &CommitView, step: &Step) -> Result<Option<String>> {
 }
 
 /// Returns true if a model's fingerprint, its table before the run and the tables of its parents
-/// determine its table after the run. The rows of a quarantine table contain the id of their run,
-/// and a model in a shared process can read values that other models left in the process.
+/// determine its table after the run. This is not the case for quarantine tables, whose rows
+/// contain the id of their run. It is also not the case for shared processes, in which a model can
+/// read values of other models.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
         && step.quarantine_table().is_none()

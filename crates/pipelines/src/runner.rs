@@ -237,7 +237,7 @@ impl Runner {
         Ok(merge.parents.first() == Some(&start))
     }
 
-    /// Returns the run branch if its tables differ from the run's start.
+    /// Returns the run branch if its tables differ from the tables at the run's start.
     pub(crate) async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
         let catalog = self.lake().catalog();
         let head = catalog.branch(branch).await.map_err(|error| Error::other(&error))?.commit;

@@ -257,8 +257,8 @@ fn files(function: &FunctionDefinition) -> Result<ProjectFiles, Problem> {
     ]))
 }
 
-/// Returns the values of a result. Copies them, because a plan may keep the values of many batches,
-/// and uncopied values would keep a mapping for each.
+/// Returns the values of a result. Copies the values: a plan may keep the values of many batches,
+/// and uncopied values would keep one memory mapping per batch.
 fn values_of(function: &FunctionDefinition, table: &SharedTable) -> Result<ArrayRef, Problem> {
     let name = &function.name;
     if table.bytes() > RESULT_BYTES_MAX {

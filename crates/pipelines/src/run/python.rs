@@ -254,8 +254,8 @@ impl Run {
 
     /// Returns an input in shared memory. The output of a function is passed on unchanged, unless
     /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
-    /// input declares batches. A query that calls functions is not streamed: its calls need memory,
-    /// which the step would hold until they end, so both could wait forever.
+    /// input declares batches. A query that calls functions is not streamed. The step would hold
+    /// memory that these calls need, so both could wait forever.
     async fn input(
         &self,
         step: &Step,

@@ -100,7 +100,7 @@ impl Run {
     }
 }
 
-/// The forbidden nulls. Set after the last row, if there are any; `None` before.
+/// The forbidden nulls; `None` before the last row, or if there are no such nulls.
 type ForbiddenNulls = Arc<Mutex<Option<NullCounts>>>;
 
 /// Counts the forbidden nulls of declared columns. If there are any, records them in `found` and
