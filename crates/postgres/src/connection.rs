@@ -12,9 +12,9 @@ use crate::session::{Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
-    /// Serves the client until it closes the connection, until another client ends the connection
-    /// with `pg_terminate_backend`, or until `closing` is cancelled. `begin` is called for each
-    /// message, and its result is dropped after the reply.
+    /// Serves the client until the connection ends. It ends when the client closes it, when another
+    /// client calls `pg_terminate_backend`, or when `closing` is cancelled. `begin` is called for
+    /// each message, and its result is dropped after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
