@@ -28,11 +28,11 @@ const BEFORE_COLUMNS: [&str; 12] = [
     "WHEN",
 ];
 
-/// Words of a query, whose FROM is followed by tables. In parentheses that begin with another word,
-/// FROM belongs to a function such as EXTRACT.
+/// Words of a query, whose FROM is followed by tables. In parentheses that begin with any other
+/// word, FROM belongs to a function such as EXTRACT.
 const QUERY: [&str; 3] = ["SELECT", "WITH", "DELETE"];
 
-/// Replaces the database in qualified names of tables, and of columns of such tables, by spaces.
+/// Replaces the database by spaces in the qualified names of tables and of their columns.
 pub fn without_database<'s>(sql: &'s str, database: &str) -> Cow<'s, str> {
     let contains = |name: &str| sql.to_lowercase().contains(&name.to_lowercase());
     if !contains(&database.replace('"', "\"\"")) {
