@@ -113,8 +113,8 @@ fn literal(text: &str) -> String {
     serde_json::json!(text).to_string()
 }
 
-/// Returns the function's folder, relative to the project's folder; `None` if it is the project's
-/// folder itself.
+/// Returns the function's folder, relative to the project's folder; `None` for the project's folder
+/// itself.
 fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
     let Some(folder) = &table.folder else { return Ok(None) };
     if matches!(inside(folder), "" | ".") {

@@ -33,7 +33,7 @@ static PARSED: LazyLock<Cache<CacheKey, Arc<Step>>> = LazyLock::new(|| {
     Cache::builder().max_capacity(CAPACITY).weigher(size).build()
 });
 
-/// Parses a SQL file as a model, or returns the model parsed from the same text before.
+/// Parses a SQL file as a model, or returns the cached model of the same text.
 pub(super) fn parse(
     source: &SourceText<'_>,
     namespace: &str,

@@ -81,7 +81,7 @@ pub enum RunResult {
     Error,
     /// The expectation failed.
     Fail,
-    /// The expectation failed, which was only a warning.
+    /// The expectation failed, but only caused a warning.
     Warn,
     /// The step did not run, because another step failed or the run was stopped.
     Skipped,

@@ -178,7 +178,7 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Returns the value if it is one of `values`; `what` describes them in the hint.
+    /// Returns the value if it is one of `values`; `what` describes `values` in the hint.
     fn one_of(self, what: &str, values: &[&str]) -> Result<&'a str, Problem> {
         if values.contains(&self.value) {
             return Ok(self.value);
