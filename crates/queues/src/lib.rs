@@ -6,7 +6,7 @@
 //! - A message is delivered at least once. It is invisible while a consumer processes it, and
 //!   visible again after its timeout unless the consumer deletes it.
 //! - A message whose deletion was acknowledged is never delivered again.
-//! - This crate knows no protocol and makes no access decision.
+//! - This crate implements no protocol and checks no permissions.
 
 mod attributes;
 mod delete;
