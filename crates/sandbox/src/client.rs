@@ -22,7 +22,7 @@ use crate::{Error, Result};
 pub struct SpawnCommand {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, such as `__spawner`.
+    /// The arguments of the program, such as `__spawner`.
     pub arguments: Vec<String>,
 }
 

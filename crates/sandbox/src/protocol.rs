@@ -14,8 +14,8 @@ pub(crate) enum Request {
     /// the files, if any. A clone gets no descriptors yet.
     Start { id: u64, spec: ProcessSpec },
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
-    /// error, the control socket, the files. `project` is a folder that the spawner mounts at
-    /// `/project`. It is set if the files do not include the files of the project.
+    /// error, the control socket, the files. `project` is the folder to mount at `/project`; `None`
+    /// if the files include the files of the project.
     Begin { id: u64, project: Option<PathBuf> },
     /// Freeze a process with its descendants, and measure them. Fails if one of these processes
     /// still has one of the files `inputs` (inode numbers) open or mapped.

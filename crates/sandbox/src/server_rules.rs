@@ -119,7 +119,7 @@ impl ServerRules {
     }
 }
 
-/// Returns true for a public address that is not one of the host's own.
+/// Returns true for a public address that does not belong to the host.
 fn is_public(address: IpAddr) -> bool {
     let is_own = is_own_address(address) || is_own_address(embedded_address(address));
     AddressScope::of(address) == AddressScope::Public && !is_own

@@ -14,7 +14,7 @@ const DESTINATION: u16 = 1;
 const UNICAST: u8 = 1;
 
 /// Returns true if a connection to this address would end on the host. This is the case if the
-/// address belongs to one of its interfaces, or if the route to the address does not lead to
+/// address belongs to one of the host's interfaces, or if the route to the address does not lead to
 /// another machine. Returns false for unreachable addresses.
 pub fn is_own_address(address: IpAddr) -> bool {
     match route_to(address) {

@@ -178,7 +178,7 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             step("create a folder", fs::create_dir_all(&project))?;
             step("change to the project's folder", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
-            // Block signals before another process can send one.
+            // Block signals before another process can send a signal.
             system::block_signals();
             drop_privileges(&setup)?;
             let ended = supervise(setup);

@@ -3,7 +3,7 @@
 //!
 //! A route makes the kernel treat every address as local. A rule of the packet filter redirects new
 //! connections to the listener, which can query their original destination. The first process sets
-//! up both before it drops its privileges.
+//! up the route and the rule before it drops its privileges.
 
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};

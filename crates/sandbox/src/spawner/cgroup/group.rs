@@ -99,8 +99,8 @@ impl Group {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Prefer the processor time of cgroup version 2, which has a finer resolution than that of
-        // version 1.
+        // Prefer the processor time of cgroup version 2, which has a finer resolution than version
+        // 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 HierarchyKind::Memory => {
