@@ -54,7 +54,7 @@ async fn one_per_lake() {
     for part in [&info.pid.to_string(), &info.version, &socket] {
         assert!(text.contains(part), "{text}");
     }
-    // The second server, which failed to start, does not affect the first.
+    // The second server, which failed to start, does not affect the first server.
     assert_eq!(server.get("/health").await["status"], "ok");
 }
 
