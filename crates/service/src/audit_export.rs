@@ -13,7 +13,7 @@ use crate::access_control::AccessControl;
 pub struct AuditExport {
     access: Access,
     filter: AuditFilter,
-    /// Position of the next page; `None` after the last one.
+    /// Position of the next page; `None` after the last page.
     next: Option<String>,
 }
 
@@ -58,7 +58,7 @@ impl AuditExport {
         audit_schema()
     }
 
-    /// Returns the next events; `None` after the last ones.
+    /// Returns the next events; `None` after the last events.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         while let Some(next) = self.next.take() {
             let page = self.access.audit().page(&self.filter, &next).await.or_problem()?;

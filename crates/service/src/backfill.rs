@@ -55,7 +55,7 @@ impl Runs {
         let actor = Actor::of(principal).without_token();
         let new = NewJob {
             // The limits of the user apply to the runs. If the backfill counted too, a limit of one
-            // job would block them.
+            // job would block the runs.
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),

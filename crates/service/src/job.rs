@@ -57,7 +57,7 @@ impl Jobs {
     }
 
     /// Returns a job, with the reasons why its function calls wait. The result of a backfill has
-    /// the outcome of each value, also if the backfill has not ended or failed.
+    /// the outcome of each value, even if the backfill is still running or has failed.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let mut job = self.with_values(self.find(principal, id).await?).await?;
         if job.status.is_final() {

@@ -31,7 +31,7 @@ pub(crate) struct MappingState {
     workers: Mutex<BTreeMap<String, RunningMapping>>,
     /// Held while mappings are changed.
     changes: tokio::sync::Mutex<()>,
-    /// Held by each batch, until its messages are deleted.
+    /// Lock that each batch holds until its messages are deleted.
     batches: Arc<RwLock<()>>,
 }
 

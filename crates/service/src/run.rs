@@ -43,7 +43,7 @@ impl Runs {
     }
 
     /// Starts a run on a branch that the caller created for it. If the run fails before a model has
-    /// written a table, the branch is deleted, unless it is no longer at the commit `created_at`.
+    /// written a table, the branch is deleted if it is still at the commit `created_at`.
     pub(crate) async fn start_on_new_branch(
         &self,
         principal: &Principal,

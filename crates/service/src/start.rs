@@ -111,7 +111,7 @@ impl TriggerInputs {
     }
 }
 
-/// Loads the settings of the project. An error in them does not prevent the start.
+/// Loads the settings of the project. An error in the settings does not prevent the start.
 pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
     let settings = Settings::new(config.project_dir.clone(), jobs.clone());
     settings.refresh().await;

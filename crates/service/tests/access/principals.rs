@@ -154,7 +154,7 @@ fn words(text: &str) -> Vec<String> {
     for bracket in ['(', ')', '[', ']', '{', '}', '<', '>', ',', ';'] {
         text = text.replace(bracket, &format!(" {bracket} "));
     }
-    // An arrow is one word.
+    // An arrow `->` is one token.
     text.replace("- >", "->").split_whitespace().map(str::to_owned).collect()
 }
 
