@@ -252,7 +252,7 @@ fn too_large(sum: &DataType) -> DataFusionError {
     ArrowError::ArithmeticOverflow(message).into()
 }
 
-/// The sum of all values, or of those in a window.
+/// The sum of all values, or of the values in a window.
 #[derive(Debug)]
 struct SlidingSum<T, W: ArrowPrimitiveType> {
     total: W::Native,
