@@ -47,7 +47,7 @@ enum Statistic {
     Mode,
     /// The smallest value that at least this fraction of the values does not exceed.
     Quantile,
-    /// The values with their numbers.
+    /// The distinct values, each with its number of occurrences.
     Histogram,
     Number(NumberStatistic),
 }

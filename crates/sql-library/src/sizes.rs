@@ -24,7 +24,7 @@ fn texts(values: &[ArrayRef], text: fn(i64) -> String) -> ArrayRef {
     Arc::new(values.map(|bytes| bytes.map(text)).collect::<StringArray>())
 }
 
-/// Formats as DuckDB does: one decimal place, rounded down, in powers of 1024.
+/// Formats a size as DuckDB does: one decimal place, rounded down, in powers of 1024.
 fn duckdb(bytes: i64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let size = bytes.unsigned_abs();
