@@ -4,8 +4,8 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Parts of the error messages of failed credential requests. If a message contains one of them, no
-/// key is set, and there is no metadata service of a cloud that could provide one.
+/// Parts of the error messages of failed credential requests. If a message contains such a part, no
+/// key is set, and no metadata service of a cloud provides a key.
 const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
