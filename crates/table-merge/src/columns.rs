@@ -255,7 +255,7 @@ fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     first.iter().chain(rest).copied().collect()
 }
 
-/// Formats the write default of a column or, if it has none, the initial default.
+/// Formats the write default of a column or, if there is none, its initial default.
 fn default_of(field: &NestedField) -> String {
     let default = field.write_default.as_ref().or(field.initial_default.as_ref());
     let text = default.and_then(|one| text_of(one, &field.field_type));

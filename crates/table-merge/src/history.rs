@@ -33,7 +33,7 @@ pub(crate) struct History {
 }
 
 /// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
-/// they may also have appended rows.
+/// the changes may also have appended rows.
 pub async fn only_compacted(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
     let (before, after) = (base.metadata(), now.metadata());
     let same_shape = before.uuid() == after.uuid()

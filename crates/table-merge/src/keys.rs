@@ -114,7 +114,7 @@ fn changed_files<'s>(
 }
 
 impl KeyColumns {
-    /// Returns the key columns of the merged table; `None` if it has no keys.
+    /// Returns the key columns of the merged table; `None` if the table has no keys.
     fn of(merge: &TableMerge, schema: &Schema) -> Option<KeyColumns> {
         let noted = [&merge.ours, &merge.theirs].into_iter().find_map(|table| {
             serde_json::from_str::<Vec<String>>(table.noted(KEYS_PROPERTY)?).ok()

@@ -51,8 +51,8 @@ pub struct TableMerge {
     pub(crate) records: bool,
     /// The changes that are replayed or reverted, if the merge is a cherry-pick or revert.
     pub(crate) again: ReplayedChanges,
-    /// True if the known history is too short to exclude that our side already has some of the
-    /// added rows.
+    /// True if our side may already have some of the added rows, because the known history is too
+    /// short.
     pub(crate) doubtful: bool,
     /// True if this merges two branches; false if it applies the change of one commit to a branch.
     pub(crate) of_branches: bool,

@@ -50,8 +50,8 @@ pub(crate) enum GroupResult {
 /// The rows of a group that have to be written.
 #[derive(Debug)]
 pub(crate) struct MergedGroup {
-    /// The files of our side, and those of their side. Together they contain each wanted row at
-    /// least as often as it is wanted.
+    /// The files of our side, and the files of their side. Together, these files contain enough
+    /// copies of each wanted row.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
     /// The number of times that each row is wanted in the merged table.
@@ -384,7 +384,8 @@ fn decide(
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side deleted only some of several equal rows, it is not known which ones it deleted.
+    // If a side deleted only some of several equal rows, it is not known which of the rows it
+    // deleted.
     let conflicts = |[base, ours, theirs]: &[u32; 3]| {
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
             || unclear && is_new(&[*base, *ours, *theirs])

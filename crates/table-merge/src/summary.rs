@@ -104,7 +104,7 @@ impl ReplayedChanges {
         for id in side.without(base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
             // If the snapshot itself replays earlier snapshots, their ids are recorded instead of
-            // its own.
+            // its own id.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
