@@ -60,7 +60,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// If the client sets the location of a new table, acquires the lock on the choice of
-    /// locations. The caller holds it until the table is created.
+    /// locations. The caller holds the lock until the table is created.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }

@@ -119,8 +119,8 @@ fn integer(number: &Number) -> Result<i128, InvalidValue> {
     integer.ok_or(InvalidValue)
 }
 
-/// Parses a float. Returns `None` if the number cannot be represented exactly. It is not rounded,
-/// because it is unknown which float the client means.
+/// Parses a float. Returns `None` if the number cannot be represented exactly. The number is not
+/// rounded, because it is unknown which float the client means.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;
