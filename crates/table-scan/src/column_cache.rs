@@ -164,7 +164,7 @@ impl ColumnCache {
         Ok(CachedRead { ranges, bytes_read, bytes_cached: total.saturating_sub(bytes_read) })
     }
 
-    /// Finds the cached ranges, and claims those that nothing reads yet. Ranges that cannot be
+    /// Finds the cached ranges, and claims the ranges that no task reads yet. Ranges that cannot be
     /// cached are always claimed: waiting for another scan would not save their read.
     fn look_up(
         &self,
@@ -206,7 +206,7 @@ impl ColumnCache {
 impl ReadClaim {
     /// Caches the bytes of the claimed ranges, and returns them.
     ///
-    /// Fails if the bytes of a range do not have its length.
+    /// Fails if the number of bytes differs from the length of a range.
     fn insert(self, read: Vec<Bytes>) -> Result<Vec<Bytes>> {
         let inner = &self.cache.0;
         let lengths = read.iter().map(|bytes| bytes.len() as u64);
@@ -272,7 +272,7 @@ impl State {
         Some(cached.bytes.slice(from..to))
     }
 
-    /// Caches a range, and evicts others if the memory exceeds the limit.
+    /// Caches a range, and evicts other ranges if the memory exceeds the limit.
     fn insert(&mut self, key: &RangeKey, bytes: Bytes, bytes_max: u64) {
         let RangeKey { file, range } = key;
         if self.get(file, range).is_some() {
@@ -447,7 +447,7 @@ mod tests {
         file.reads();
         file.read(&cache, &[0..50, 50..100]).await.unwrap();
         assert_eq!(file.reads(), only(50..100));
-        // A range that is too large for the cache is read each time, and nothing waits for it.
+        // A range that is too large for the cache is read each time, and no scan waits for it.
         let whole = only(0..200);
         let (one, other) = tokio::join!(file.read(&cache, &whole), file.read(&cache, &whole));
         assert_eq!((one.unwrap().bytes_read, other.unwrap().bytes_read), (200, 200));

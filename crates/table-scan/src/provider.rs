@@ -25,9 +25,8 @@ use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// Minimum number of columns with which the scan of a statement that changes rows filters the rows
-/// while it decodes them. Most columns are then decoded only for matching rows, which are usually
-/// few.
+/// Minimum number of columns of a scan for a change of rows at which the scan filters rows during
+/// decoding. Most columns are then decoded only for matching rows, which are usually few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
 /// A table at one snapshot.
