@@ -50,7 +50,7 @@ pub fn own_columns(schema: &Schema) -> usize {
     schema.fields().iter().filter(own).count()
 }
 
-/// Returns a batch without the lineage columns, which are the last ones.
+/// Returns a batch without the lineage columns, which are the last columns.
 pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {

@@ -57,7 +57,7 @@ impl FileSync {
         FileSync(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
-    /// Combines this sync with others. The combined sync ends when all of them have ended.
+    /// Combines this sync with other syncs. The combined sync ends after all of these.
     fn and(&self, others: Vec<FileSync>) -> Self {
         if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
             return FileSync(None);

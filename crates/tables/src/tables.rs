@@ -251,8 +251,8 @@ impl Tables {
     }
 
     /// Deletes the metadata file of a state to which no commit ever referred, but no other files,
-    /// because another engine may have written them. If the previous state has the same metadata
-    /// file, nothing is deleted.
+    /// because another engine may have written them. Deletes nothing if the previous state has the
+    /// same metadata file.
     pub async fn discard_metadata(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());

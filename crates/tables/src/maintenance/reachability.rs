@@ -184,8 +184,7 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // Earlier metadata files are reachable because merges read them to find out where rows come
-        // from.
+        // Earlier metadata files are reachable because merges read them to find the origin of rows.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);

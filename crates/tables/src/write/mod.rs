@@ -35,8 +35,8 @@ use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_i
 /// and temporal columns are exact; see [`crate::DataFile::has_exact_bounds`].
 pub(crate) const FILE_PREFIX: &str = "headwater-";
 
-/// Maximum number of open files. There is one for each partition with rows; beyond the limit, the
-/// least recently used file is closed.
+/// Maximum number of open files. There is one file for each partition with rows; beyond the limit,
+/// the least recently used file is closed.
 const OPEN_FILES_MAX: usize = 128;
 
 /// Writes a stream of rows for a table: in input order if `ordered` is true, otherwise sorted by
