@@ -134,7 +134,8 @@ impl Worker {
             policy.apply(delivery, &outcome, queue.throttled())
         };
         let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
-        // The attempt of a replaced event counts as failed with its parts if none is retried.
+        // If an event is replaced and all of its parts failed, its attempt is counted with the
+        // parts.
         let is_failed = |part: &Delivery| part.status == TriggerEventStatus::Failed;
         if !is_replaced || !parts.iter().all(|(_, part)| is_failed(part)) {
             queue.counts.attempted(ended.status, is_throttled);
@@ -197,7 +198,7 @@ impl Worker {
 
     /// Reads the event of a delivery, the policy of its call, and the permit of a large event. Ends
     /// the delivery as failed if the event cannot be read, or if the identity that caused it no
-    /// longer has the right to it.
+    /// longer has the right to cause it.
     async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));

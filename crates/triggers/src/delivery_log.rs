@@ -53,7 +53,7 @@ pub(crate) struct Delivery {
     pub due: Timestamp,
     /// Number of attempts so far.
     pub attempts: u32,
-    /// Job of the last attempt; `None` before the first one.
+    /// Job of the last attempt; `None` before the first attempt.
     pub job: Option<JobId>,
     /// Error of the last attempt, if it failed.
     pub error: Option<Problem>,
@@ -282,7 +282,7 @@ impl DeliveryLog {
     /// Removes events that are done, except the newest `done_kept` ones.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
         // Do not touch events that are recorded during the removal. Their ids are greater than this
-        // one.
+        // id.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;

@@ -234,8 +234,8 @@ impl OccurrenceSource {
     }
 }
 
-/// Enables recording for the occurrences that triggers select, and disables it for others. Called
-/// before the triggers read their first positions.
+/// Enables recording for the occurrences that triggers select, and disables recording for other
+/// occurrences. Called before the triggers read their first positions.
 pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()> {
     let merges = triggers.iter().any(|trigger| trigger.merges.is_some());
     let watch = merges.then(|| Bytes::from_static(b"all"));

@@ -212,7 +212,7 @@ impl Outbox {
     }
 
     /// Removes the stored keys. If a power failure undoes this, the rows with these keys are
-    /// deleted again, which does nothing.
+    /// deleted again, which has no effect.
     async fn forget(&mut self, context: &SourceContext) -> Result<(), ReadError> {
         let position = Position { table: self.table.uri(), keys: Vec::new() };
         let encoded = encode(&position)?;

@@ -250,7 +250,7 @@ impl TableSource {
     }
 
     /// Returns a commit reduced to the watched tables that the identity of the trigger may see;
-    /// `None` if it changed none of them, or if the trigger itself caused it.
+    /// `None` if the commit changed none of these tables, or if the trigger itself caused it.
     async fn matching(
         &self,
         context: &SourceContext,

@@ -1,5 +1,5 @@
-//! The events of one queue that wait in the journal `trigger_batches`, and the ids of those that
-//! were accepted recently.
+//! The events of one queue that wait in the journal `trigger_batches`, and the ids of recently
+//! accepted events.
 //!
 //! The entries of the journal are listed in memory with their users, so that the events of a user
 //! whose limit is reached are skipped without reading them.
@@ -228,7 +228,7 @@ impl CallQueue {
         Ok(())
     }
 
-    /// Reserves ids, after all earlier batches with one of them were stored or rejected.
+    /// Reserves ids. Waits until all earlier batches with one of these ids are stored or rejected.
     pub(crate) async fn reserve(&self, hashes: &[IdHash], events: &[JobId]) -> Vec<Option<JobId>> {
         loop {
             let ended = self.ended.notified();

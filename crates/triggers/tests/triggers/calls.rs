@@ -283,7 +283,7 @@ async fn an_address_receives_records_for_the_identity_that_set_it() {
     assert_eq!(queued.event.source, trigger);
     assert_eq!(queued.event.caused_by, ["/functions/notify"]);
 
-    // Attempts count even if the server is unavailable, so the second one is the last.
+    // Attempts count even if the server is unavailable, so the second attempt is the last.
     let stage = stage.again(dir.path()).await;
     for is_retryable in [true, false] {
         let problem = Problem::new(ErrorCode::Unavailable, "no");

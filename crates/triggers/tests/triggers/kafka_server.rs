@@ -86,8 +86,8 @@ impl Drop for KafkaProcess {
     }
 }
 
-/// Returns the environment with the package. Each test is a separate process; the first one creates
-/// it.
+/// Returns the environment with the package. Each test is a separate process; the first process
+/// creates the environment.
 fn environment() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("confluent-kafka-2.16.1");
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
