@@ -167,7 +167,7 @@ class Access(Requests):
 
         `using` is SQL: for a row filter the condition of visible rows, for a column mask the value
         that is shown instead of the column's value. `to` are the restricted users and roles, by
-        default all except administrators.
+        default all users except administrators.
         """
         body = {
             "name": name,

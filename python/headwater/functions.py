@@ -240,8 +240,8 @@ class Functions(Responses):
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
     def function_url(self, name: str, *, alias: str | None = None) -> dict[str, Any]:
-        """Returns the URL of a function without a project, or of its alias. `path` is its path at
-        the server's HTTP address."""
+        """Returns the URL of a function without a project, or of its alias. `path` is the path of
+        the URL at the server's HTTP address."""
         path = segments("v1", "functions", name, "url")
         return self._dict("GET", path, parameters={"alias": alias})
 
@@ -336,8 +336,8 @@ class Functions(Responses):
         return versions[_active(versions)]
 
     def rollback(self, version: str | None = None) -> dict[str, Any]:
-        """Activates an earlier version, by default the one before the active version; a prefix of
-        the version is enough."""
+        """Activates an earlier version, by default the version before the active version; a prefix
+        of the version is enough."""
         if version is None:
             versions = self.deployments()
             before = _active(versions) + 1

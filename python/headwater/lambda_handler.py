@@ -76,8 +76,8 @@ class Handler:
         return found
 
     def unfit(self, returned: str, reason: str | None) -> MarshalError:
-        """Returns the exception for a returned value that cannot be sent. It names the value's type
-        and the reason."""
+        """Returns the exception for a returned value that cannot be sent. The exception names the
+        value's type and the reason."""
         why = reason or "not supported"
         return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 

@@ -37,8 +37,8 @@ ANSWER_BYTES_MAX = 64 << 20
 #: Maximum milliseconds by which the start of a runtime extends the deadline of its first call.
 START_MS_MAX = 10_000
 
-#: Maximum seconds until a runtime requests the next event. If it takes longer, its process is not
-#: reused.
+#: Maximum seconds until a runtime requests the next event. If the runtime takes longer, its process
+#: is not reused.
 NEXT_SECONDS_MAX = 1
 
 _ROOT = "/2018-06-01/"

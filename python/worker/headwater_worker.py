@@ -705,8 +705,8 @@ def unfit_to_go_on(error):
 
 
 def can_go_on(server, task, error):
-    """Returns true if this process can run another call. To prepare it, empties `/tmp`, kills other
-    processes, and returns to the project's folder."""
+    """Returns true if this process can run another call. To prepare the process, empties `/tmp`,
+    kills other processes, and returns to the project's folder."""
     # Continue only in the first process of a sandbox, which has the id 2. There, the other
     # processes, which are killed below, are all processes of this call.
     if server.unanswered or not task["reuse"] or server.pid != 2:
