@@ -2,7 +2,7 @@
 //!
 //! One task stores the events and records of all active jobs. The end of a job is written
 //! immediately, together with other pending ends. Starts, log lines, progress and usage sums of
-//! users are written a tenth of a second later, so a short job is written only once, at its end. A
+//! users are written a tenth of a second later. So a short job is written only once, at its end. A
 //! batch that contains the end of a background job is durable. Any other batch is `relaxed`: a
 //! power failure may lose it, but `kill -9` of the server never does. If a write fails, the jobs
 //! are written one by one, so that one job cannot block the others. A failed write is retried until
