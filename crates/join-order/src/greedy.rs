@@ -1,7 +1,7 @@
 //! Greedy operator ordering: of all possible joins, the join with the fewest rows comes first.
 //!
-//! The method is from Fegaras (1998). It considers bushy trees, and its time is cubic in the number
-//! of relations.
+//! The method is from Fegaras (1998). The method considers bushy trees, and its time is cubic in
+//! the number of relations.
 
 use crate::condition::Relations;
 use crate::estimate::Estimate;
