@@ -82,8 +82,8 @@ pub enum Content {
     },
     /// Offsets without records for this trigger, such as those of control records.
     Nothing,
-    /// The partition is read from another position: it is read for the first time, or the cluster
-    /// no longer has the record at the previous position.
+    /// The partition is read from another position. It is read for the first time, or its previous
+    /// position no longer exists.
     Start {
         /// The previous position; `None` for the first position of a partition.
         previous: Option<i64>,

@@ -28,7 +28,7 @@ impl RoundDeadline {
         RoundDeadline { time: Mutex::new(time), reading: AtomicUsize::new(0) }
     }
 
-    /// Returns the time of the end.
+    /// Returns the time at which the round ends.
     pub fn time(&self) -> Instant {
         *self.time.lock()
     }
