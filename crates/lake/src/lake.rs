@@ -211,8 +211,8 @@ impl Lake {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock that prevents the removal of files. It is held for reading by merges of
-    /// historical states, and by commits that refer to files of other engines.
+    /// Returns the lock that prevents the removal of files. Merges of historical states, and
+    /// commits that refer to files of other engines, hold the lock for reading.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }

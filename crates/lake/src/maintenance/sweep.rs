@@ -98,8 +98,8 @@ struct States {
 }
 
 impl States {
-    /// Returns the states in the order in which they are read: current states first, so that an
-    /// error in a current state is reported before an error in an old state.
+    /// Returns the states in the order of reading. Current states come first, so that their errors
+    /// are reported before errors of old states.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));

@@ -1,9 +1,9 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
 //! A branch may have changed a table in many commits, only one of which conflicts. The commit is
-//! found by binary search: states of the table on one side are merged with the other side, until
-//! the first state with the conflict is found. The number of steps is limited. If the search ends
-//! early, the report contains the range of commits that remain.
+//! found by binary search. The search merges states of one side with the other side, until it finds
+//! the first state with the conflict. The number of steps is limited. If the search ends early, the
+//! report contains the range of commits that remain.
 
 use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{

@@ -1,10 +1,10 @@
 //! Group commit: concurrent small appends to one table share one file, one snapshot and one commit.
 //!
 //! Each caller of a small append buffers its rows in memory and coerces them to the table's
-//! columns, so that each caller gets its own errors. While one group is committed, the next group
-//! is collected; an append that is alone does not wait. Each caller gets a response when its rows
-//! are durable. If a group fails, its appends are committed one by one, so that an error of one
-//! append does not affect the others.
+//! columns. So each caller gets its own errors. While one group is committed, the next group is
+//! collected; an append that is alone does not wait. Each caller gets a response when its rows are
+//! durable. If a group fails, its appends are committed one by one, so that an error of one append
+//! does not affect the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;

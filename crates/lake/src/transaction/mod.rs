@@ -436,8 +436,8 @@ impl Transaction {
         }
     }
 
-    /// Finds the table with exactly this name or, if there is none, with a name that differs only
-    /// in case, and adds it to the transaction. Returns the name as the catalog spells it.
+    /// Finds the table with exactly this name, or else with a name that differs only in case. Adds
+    /// the table to the transaction, and returns the name as the catalog spells it.
     async fn resolve(&mut self, name: &TableName) -> Result<TableName> {
         if self.tables.contains_key(name) {
             return Ok(name.clone());
