@@ -2,8 +2,8 @@
 //!
 //! Each component owns its metrics, for example [`CallMetrics`], and updates them with atomic
 //! additions. A scrape clones their handles into an [`Exposition`], which encodes them. Names from
-//! users, such as the names of functions, are labels of a limited number of series: after
-//! [`NAMES_MAX`] names, further names are counted as `other`.
+//! users, such as the names of functions, are labels. Their number is limited: after [`NAMES_MAX`]
+//! names, further names are counted as `other`.
 
 mod calls;
 mod commits;
