@@ -96,7 +96,7 @@ struct NumberedStep<'a> {
     step: &'a PlannedStep,
 }
 
-/// Returns the events of a run: one when each model starts, and one when it ends. Models that did
+/// Returns the events of a run: one at the start of each model, and one at its end. Models that did
 /// not run have no events. Expectations are jobs without outputs. `columns` are the sources of the
 /// columns of the models after the run.
 pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnSource]) -> Vec<Value> {
