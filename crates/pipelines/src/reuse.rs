@@ -3,18 +3,18 @@
 //!
 //! When a run is merged, the store records the table that each model wrote, and keeps the records
 //! of the last runs on the branch. A later run finds the table by the model's fingerprint, and
-//! commits the same table metadata instead of running the model. A table is reused only if the head
-//! of a branch or an earlier commit of the branch has it, and the user of the run may read that
-//! branch. Maintenance may have removed the files of an earlier commit. The run therefore checks
-//! that the files exist, and pins the commit until the run has committed the table.
+//! commits the same table metadata instead of running the model. A table is reused only from the
+//! head or an earlier commit of a branch that the user of the run may read. Maintenance may have
+//! removed the files of an earlier commit. The run therefore checks that the files exist, and pins
+//! the commit until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
 //! before the recorded run. This state contains the read positions of incremental inputs.
 //!
 //! A run reuses a table only if its user may read the other branch, and has no row filter or column
-//! mask on the table. If the user has row filters or column masks on any table, they are part of
-//! the fingerprint, so only runs with the same restrictions have the same fingerprint.
+//! mask on the table. The row filters and column masks of the user are part of the fingerprint. So
+//! only runs with the same restrictions have the same fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -130,8 +130,8 @@ impl Runner {
         plan.map_err(|error| self.conceal(error))
     }
 
-    /// Runs a project as part of a job. If the run fails, the target is unchanged, and the run
-    /// branch is kept in quarantine, so that a later merge of the branch requires the checks.
+    /// Runs a project as part of a job. If the run fails, the target is unchanged. The run branch
+    /// is kept in quarantine, so that a later merge of the branch requires the checks.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let branch = run_branch(context.id());

@@ -325,8 +325,8 @@ const PERMANENT: [&str; 10] = [
     "UnboundLocalError",
 ];
 
-/// Returns true if a failure may be transient: an exception that does not indicate an error in the
-/// program, an exceeded time limit, or a terminated process.
+/// Returns true if a failure may be transient: an exceeded time limit, a terminated process, or an
+/// exception that may have an external cause.
 fn may_pass(error: &FunctionError) -> bool {
     match error {
         FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),

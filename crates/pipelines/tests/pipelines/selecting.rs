@@ -1,5 +1,5 @@
-//! Runs of selected models: dbt's selection syntax, the expectations that run with a selection, and
-//! reads of the existing tables of models that are not selected.
+//! Runs of selected models: dbt's selection syntax, the expectations of a selection, and reads of
+//! the tables of other models.
 
 use headwater_model::{ErrorDetails, ProjectFiles, RunRequest, StepStatus};
 
