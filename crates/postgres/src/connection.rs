@@ -12,9 +12,9 @@ use crate::session::{Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
-    /// Serves the client until the connection ends. It ends when the client closes it, when another
-    /// client calls `pg_terminate_backend`, or when `closing` is cancelled. `begin` is called for
-    /// each message, and its result is dropped after the reply.
+    /// Serves the client until the connection ends. The end is requested by the client, by
+    /// `pg_terminate_backend` of another client, or by `closing`. `begin` is called for each
+    /// message, and its result is dropped after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
