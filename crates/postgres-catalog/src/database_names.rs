@@ -109,7 +109,7 @@ fn path_length(tokens: &[TokenWithSpan]) -> usize {
     1 + rest.take_while(|two| two[0].token == Token::Period && is_part(&two[1])).count()
 }
 
-/// Compares a word with a name: exactly if it is in quotes.
+/// Compares a word with a name: exactly if the word is in quotes, otherwise ignoring case.
 fn is_named(word: &Word, name: &str) -> bool {
     match word.quote_style {
         Some(_) => word.value == name,
