@@ -2,8 +2,8 @@
 //! handler names.
 //!
 //! The syntax tree is searched; nothing is executed. A file is rejected only if it certainly does
-//! not define the function: names can also be bound by assignments, imports and calls such as
-//! `exec`. Only deployments check handlers, so that a version that is already active stays usable.
+//! not define the function. Assignments, imports and calls such as `exec` can also bind a name.
+//! Only deployments check handlers, so that a version that is already active stays usable.
 
 use headwater_model::ProjectFiles;
 use ruff_python_ast::visitor::{self, Visitor};

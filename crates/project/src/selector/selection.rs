@@ -1,8 +1,8 @@
 //! Resolves selectors to the steps of a run.
 //!
-//! A [`Selection`] contains the selected steps and the steps that the run plans for them: the
-//! intermediate models that they read, and the expectations that check them. Other models are not
-//! planned and do not run; steps read their existing tables.
+//! A [`Selection`] contains the selected steps, the intermediate models that these steps read, and
+//! the expectations that check these steps. Other models are not planned and do not run; steps read
+//! their existing tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
