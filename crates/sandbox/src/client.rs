@@ -186,9 +186,8 @@ impl RunningProcess {
         self.meter.is_some()
     }
 
-    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, if
-    /// its usage is unknown, or if it still has one of the files `inputs` (inode numbers) open or
-    /// mapped.
+    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, has
+    /// unknown usage, or still has one of the files `inputs` (inode numbers) open or mapped.
     ///
     /// Freezes the process, unless it was measured before and `inputs` is empty. A process that was
     /// not frozen continues to run until its next call or until [`RunningProcess::start_pause`].

@@ -1,10 +1,9 @@
 //! The servers that triggers and destinations may connect to.
 //!
 //! Every source that connects to a server resolves its name here. Triggers of the lake's owner may
-//! connect to any address. Triggers of other users may not connect to the host itself, to
-//! link-local addresses and to private networks, unless the user may read the location of the
-//! server, such as `kafka://10.0.0.7:9092`. This is the same right that a user needs to import
-//! files from a location.
+//! connect to any address. Triggers of other users may connect only to public addresses. A right to
+//! read the location of a server, such as `kafka://10.0.0.7:9092`, permits other addresses. This is
+//! the same right that a user needs to import files from a location.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
