@@ -115,10 +115,10 @@ impl Jobs {
         Runs(self.0.clone()).start(principal, request).await
     }
 
-    /// Repeats a run exactly: with the same files, parameters, selection and package versions, on a
-    /// new branch that starts at the same commit as the original run. The default name of the
-    /// branch is `rerun/JOB`. If the run fails before a model has written a table, the branch is
-    /// deleted.
+    /// Repeats a run exactly, with the same files, parameters, selection and package versions. The
+    /// new run is on a new branch, which starts at the same commit as the original run. The default
+    /// name of the branch is `rerun/JOB`. If the run fails before a model has written a table, the
+    /// branch is deleted.
     pub async fn rerun_exactly(
         &self,
         principal: &Principal,
