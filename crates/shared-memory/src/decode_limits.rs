@@ -1,8 +1,8 @@
 //! Limits for decoding a table from another process. The limits depend on the size of the table,
 //! and are higher if the table may refer to files of other tables.
 //!
-//! An Arrow message of a few bytes can refer to one region of the file a thousand times, or declare
-//! a dictionary with a million pieces. A decoder would copy and check all referenced bytes. So each
+//! A short Arrow message can refer to one region of the file a thousand times, or declare a
+//! dictionary with a million pieces. A decoder would copy and check all referenced bytes. So each
 //! message is inspected before decoding, and the referenced bytes are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
