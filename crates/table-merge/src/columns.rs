@@ -1,5 +1,5 @@
-//! Three-way merge of columns by field id, so that one side may rename or widen a column while the
-//! other side writes values to the column.
+//! Three-way merge of columns by field id. So one side may rename or widen a column while the other
+//! side writes values to it.
 //!
 //! Columns that both sides added with the same name and type become one column with our id. For
 //! such columns, [`Columns::theirs`] maps our id to the id in their files.

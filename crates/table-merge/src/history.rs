@@ -1,9 +1,9 @@
 //! The changes of one side since the base, as its snapshots record them, and their scope.
 //!
-//! The summary of a merge snapshot contains the merged snapshot, which is its second parent, under
-//! the key [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
+//! The summary of a merge snapshot contains its second parent, the merged snapshot, under the key
+//! [`headwater_tables::MERGED`]. It also contains the [`ChangeScope`] of the merged changes.
 //!
-//! A side may not descend from the base, for example if a conflict was resolved by keeping one
+//! It is possible that a side does not descend from the base: after a conflict was resolved by one
 //! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
 //! of the base's changes since the common ancestor, and the side's changes. Some snapshots may not
 //! be known. If the side then kept no file of the table or of a partition, it is assumed that the
@@ -104,9 +104,9 @@ impl MergeAncestry {
 }
 
 impl History {
-    /// Returns the changes from the base to the side. The side may not descend from the base, for
-    /// example in a revert or cherry-pick. In that case, the changes are the reverse of the base's
-    /// changes since the common ancestor, followed by the side's changes since then.
+    /// Returns the changes from the base to the side. If the side does not descend from the base,
+    /// for example in a revert or cherry-pick, the changes are the reverse of the base's changes
+    /// since the common ancestor, followed by the side's changes since then.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);

@@ -135,8 +135,8 @@ impl MergedMetadata {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
-    /// Returns true if the adjusted base contains files of our side that cannot be read with the
-    /// schema of the base, because column ids differ between the sides.
+    /// Returns true if the adjusted base contains files of our side that the schema of the base
+    /// cannot read. This happens if column ids differ between the sides.
     pub fn mixes_column_ids(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }

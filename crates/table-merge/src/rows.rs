@@ -1,11 +1,10 @@
 //! Three-way merge of rows in files that both sides changed.
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
-//! differences in the number of times that each row occurs, so the layout of files and compaction
-//! do not matter. Deletes of different rows can always be merged. If both sides deleted the same
-//! row, they may also have updated it, possibly moving it to another partition. Such deletes can be
-//! merged only if both sides have the same rows afterwards, or if neither side added a row to these
-//! or other files.
+//! differences in the number of equal rows. So the layout of files and compaction do not matter.
+//! Deletes of different rows can always be merged. If both sides deleted the same row, they may
+//! also have updated it, possibly moving it to another partition. Such deletes can be merged in two
+//! cases: both sides have the same rows afterwards, or neither side added a row to any file.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -274,9 +273,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row, the number of equal rows of their side that may be skipped. If our side
-/// has the row, and their side has it more often than the base, the result is the number in the
-/// base; otherwise 0.
+/// Returns, for each row, the number of equal rows of their side that may be skipped. The result is
+/// the number in the base if our side has the row and their side has more copies than the base;
+/// otherwise 0.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
