@@ -87,7 +87,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// Returns true if all metadata files below a folder are in its own `metadata` folder and
-    /// belong to the table, so that no other table can have been created there.
+    /// belong to the table. Then no other table can have been created there.
     async fn has_only(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");

@@ -1,5 +1,5 @@
-//! Computes residual filters: the part of a filter that must still be evaluated for the rows of a
-//! data file, because the partition values do not decide it.
+//! Computes residual filters: the part of a filter that the partition values do not decide. Engines
+//! evaluate this part for the rows of a data file.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
