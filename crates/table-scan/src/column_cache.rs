@@ -1,12 +1,12 @@
 //! Cache of the columns that scans read from data files.
 //!
-//! A cached value is a range of a data file: the chunk of a column in a row group or, if pages were
-//! pruned, some of its pages. The bytes are compressed, as in the file, so a column takes less
-//! memory than its decoded values. Data files are immutable, so a cached range is never stale.
-//! Deleted rows, renamed columns, row filters and masks are applied to the decoded rows, above the
-//! cache. A range that is being read is not read again: other scans wait for it. The memory has a
-//! limit; the least recently used range is evicted first. If a range is too large for the cache,
-//! each scan reads it separately, and does not wait for another scan.
+//! A cached value is a range of a data file: a column chunk of a row group or, after pruning, some
+//! pages of the chunk. The bytes are compressed, as in the file, so a column takes less memory than
+//! its decoded values. Data files are immutable, so a cached range is never stale. Deleted rows,
+//! renamed columns, row filters and masks are applied to the decoded rows, above the cache. A range
+//! that is being read is not read again: other scans wait for it. The memory has a limit; the least
+//! recently used range is evicted first. If a range is too large for the cache, each scan reads it
+//! separately, and does not wait for another scan.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};

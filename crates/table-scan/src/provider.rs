@@ -62,8 +62,8 @@ impl LakeTable {
         LakeTable { schema, ..LakeTable::new(plan, environment) }
     }
 
-    /// Creates a provider that adds two columns for the position of each row: the number of the
-    /// row's file in the plan, and the index of the row in that file.
+    /// Creates a provider with two additional columns, which contain the position of each row.
+    /// These are the number of the row's file in the plan, and the index of the row in that file.
     pub fn with_positions(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_positions(&view_schema(plan.schema()));
         LakeTable { schema, positions: true, ..LakeTable::new(plan, environment) }
