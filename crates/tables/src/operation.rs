@@ -103,9 +103,9 @@ pub struct Rewrite {
     pub removed: Vec<Arc<DataFile>>,
     /// The files that replace the removed files.
     pub staged: StagedFiles,
-    /// The check of files that were added concurrently, for serializable isolation: if such a file
-    /// may contain a row that the change affects, the commit fails with a conflict. `None` for
-    /// snapshot isolation, for which added files are not checked.
+    /// The check of concurrently added files, for serializable isolation. The commit fails with a
+    /// conflict if such a file may contain a row that the change affects. `None` for snapshot
+    /// isolation, for which added files are not checked.
     pub unseen: Option<FileFilter>,
 }
 

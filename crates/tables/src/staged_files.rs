@@ -46,7 +46,7 @@ pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl FileSync {
     /// Starts to sync files in the background if they have more than [`SYNC_WITH_COMMIT_BYTES_MAX`]
-    /// bytes, so that the commit does not have to wait for the whole sync.
+    /// bytes. The commit then waits only for the rest of the sync.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return FileSync(None);

@@ -60,8 +60,8 @@ pub enum Alteration {
     AllowNulls(ColumnPath),
     /// Makes a column required. Fails if the column contains nulls.
     RequireValues(ColumnPath),
-    /// Sets or removes the default of a column of a primitive type: the value that rows without a
-    /// value for the column get when they are written.
+    /// Sets or removes the default of a column of a primitive type. New rows without a value for
+    /// the column get this default.
     SetDefault {
         /// The column whose default changes.
         column: ColumnPath,

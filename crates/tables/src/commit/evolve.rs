@@ -92,8 +92,8 @@ pub(crate) fn replace(
 }
 
 /// Returns the source of ids for new columns. All ids are greater than `after`, which must be
-/// unique among branches. If `after` is `None`, they are greater than the table's last column id;
-/// this is correct only for a table without other branches.
+/// unique among branches. If `after` is `None`, the ids are greater than the table's last column
+/// id, which is correct only without other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
@@ -246,7 +246,7 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &StagedFiles) -> Re
 }
 
 /// Checks that replacement files and delete files were written for the table's current format
-/// version: only version 3 has row ids, and only earlier versions have position delete files.
+/// version. Only version 3 has row ids, and only earlier versions have position delete files.
 pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &StagedFiles) -> Result<()> {
     if staged.is_empty() || staged.version == metadata.format_version() {
         return Ok(());

@@ -1,8 +1,9 @@
-//! Writes rows to data files: converts them to the table's schema, splits them by partition, and
-//! starts a new file when the target size is reached.
+//! Writes rows to data files. Rows are converted to the table's schema and split by partition. A
+//! new file starts when the target size is reached.
 //!
-//! The files belong to no snapshot until they are committed. They are synced in the background, and
-//! the commit waits for the end of the sync. A failed or cancelled write deletes its files.
+//! The files belong to no snapshot until they are committed. The files are synced in the
+//! background, and the commit waits for the end of the sync. A failed or cancelled write deletes
+//! its files.
 
 mod batch_conversion;
 mod batch_slices;
