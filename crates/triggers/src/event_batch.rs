@@ -171,10 +171,10 @@ impl Triggers {
     /// Accepts either all or none of the events for a function. Accepted events are durable on
     /// return.
     ///
-    /// An event is a duplicate if the same user has sent an event with the same source and id to
-    /// the function in the last 10 minutes. Duplicates are not added; the response contains the
-    /// earlier event. Errors: `too_busy` if too many events of the function wait;
-    /// `invalid_argument` for an invalid order key.
+    /// An event is a duplicate if the user has sent the function an event with the same source and
+    /// id in the last 10 minutes. Duplicates are not added; the response contains the earlier
+    /// event. Errors: `too_busy` if too many events of the function wait; `invalid_argument` for an
+    /// invalid order key.
     pub async fn accept_events(&self, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
         for event in &new.events {
             event.partition_key.as_deref().map_or(Ok(()), check_key)?;

@@ -236,8 +236,8 @@ impl Triggers {
 
     /// Deletes the pending and failed events of a removed trigger, and its count of delivered
     /// events. A running event is not stopped; it is deleted after the attempt, unless the attempt
-    /// succeeds. The record of the files that fired the trigger is kept, so a new trigger with the
-    /// same name does not fire for these files again.
+    /// succeeds. The record of the files that fired the trigger is kept. So a new trigger with the
+    /// same name does not fire for these files.
     pub async fn forget(&self, trigger: &str) -> Result<()> {
         if let Some(queue) = self.inner.queues.lock().get(trigger) {
             queue.abandon_running();

@@ -1,6 +1,6 @@
 //! Detection of messages of a queue of the lake.
 //!
-//! One batch removes a message from the queue and records its event, so a message is in the queue
+//! One batch removes a message from the queue and records its event. So a message is in the queue
 //! or in an event, but never in both. The trigger retries the event; the queue does not deliver the
 //! message again.
 

@@ -176,7 +176,7 @@ impl TableSource {
     }
 
     /// Reads the position. Without a stored position, the source starts at the current commit of an
-    /// existing branch, or at the first commit of a branch that is created later.
+    /// existing branch, or at the first commit of a future branch.
     async fn position(
         &mut self,
         context: &SourceContext,

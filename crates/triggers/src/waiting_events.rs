@@ -1,8 +1,8 @@
 //! The events of one queue that wait in the journal `trigger_batches`, and the ids of recently
 //! accepted events.
 //!
-//! The entries of the journal are listed in memory with their users, so that the events of a user
-//! whose limit is reached are skipped without reading them.
+//! The entries of the journal are listed in memory with their users. So the events of a user whose
+//! limit is reached are skipped unread.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -319,7 +319,7 @@ impl DeliveryLog {
         queue: &str,
         id: JobId,
     ) -> Result<Option<(String, WaitingEntry)>> {
-        // No other id lies between the ids of an entry, so only the last entry that begins at or
+        // No other id lies between the ids of an entry. So only the last entry that begins at or
         // before the id can contain the event.
         let range = KeyRange::with_prefix(prefix(queue)).reverse().limit(1);
         let range = range.until(format!("{}{id}0", prefix(queue)));
