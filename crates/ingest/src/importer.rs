@@ -238,7 +238,7 @@ async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()>
     Ok(())
 }
 
-/// Writes rejected rows. Creates the table for them when the first row arrives.
+/// Writes rejected rows. Creates the table for rejected rows when the first row arrives.
 async fn write_rejected(
     plan: &Plan,
     transaction: &mut Transaction,

@@ -47,7 +47,7 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` is incomplete, because it omits texts of formats that distinguish texts from
+    /// True if `texts` is incomplete: it omits texts of formats that distinguish texts from
     /// numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.

@@ -163,7 +163,7 @@ pub(crate) fn check_column(
 }
 
 /// Reads the rows of a file and converts them to the table's types. `columns` are the columns of
-/// the table to read, all of them if `None`. The file's other columns are not read.
+/// the table to read; `None` reads all columns. The file's other columns are not read.
 pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,

@@ -142,8 +142,8 @@ pub(crate) struct MatchedFormats {
     /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// True if the first number of a date exceeds 12, so that it must be a day. `day_second` is the
-    /// same for the second number.
+    /// True if the first number of a date exceeds 12. This number must then be a day. `day_second`
+    /// is the same for the second number.
     day_first: bool,
     day_second: bool,
 }
