@@ -224,7 +224,7 @@ impl Jobs {
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// Returns the job, with the job that precedes it in its queue, if any.
+    /// Returns the job. If the job waits in a queue, adds the first job of the queue.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(live) = self.live(job.id)
