@@ -1,5 +1,5 @@
-//! Checks that the files of historical states still exist before a branch, tag or merge refers to
-//! them.
+//! Checks that the files of historical states still exist, before a new branch, tag or merge refers
+//! to these states.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{MergePlan, TableEntry};

@@ -46,8 +46,8 @@ pub struct ImportedFile {
     /// The first half of the SHA-256 of the file's bytes on disk, in hexadecimal digits.
     hash: String,
     /// The times of the last change of the content and of the directory entry, in nanoseconds.
-    /// `None` if the file changed shortly before the import, because a later change could then have
-    /// the same times.
+    /// `None` if the file changed shortly before the import. A later change could then have the
+    /// same times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }

@@ -17,8 +17,8 @@ use super::DiffSide;
 pub struct ColumnMatch {
     /// The index of the column on the first side; `None` if no column matches.
     pub before: Option<usize>,
-    /// True if both sides use the same field id, so that a shared data file has the same values for
-    /// both.
+    /// True if both sides use the same field id. A shared data file then has the same values for
+    /// both sides.
     pub by_id: bool,
 }
 

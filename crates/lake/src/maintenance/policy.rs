@@ -1,4 +1,4 @@
-//! Decides which tables need automatic maintenance, from the writes to them and their properties.
+//! Decides, from writes and table properties, which tables need automatic maintenance.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -119,8 +119,7 @@ impl Transaction {
         self.append(&name, all.boxed()).await
     }
 
-    /// Returns true if the transaction has no other changes, so that its append can use group
-    /// commit.
+    /// Returns true if the transaction has no other changes. Its append can then use group commit.
     pub(super) fn is_groupable(&self) -> bool {
         self.direct
             && self.small.is_none()
@@ -275,7 +274,7 @@ async fn commit_group(lake: &Lake, branch: &str, members: &[QueuedAppend]) -> Re
     change.commit_locked(&message).await
 }
 
-/// Commits the rows of one member.
+/// Commits the rows of one member of a group.
 async fn commit_member(lake: &Lake, branch: &str, member: &QueuedAppend) -> Result<Commit> {
     let mut change = begin(lake, branch, member).await?;
     change.properties.clone_from(&member.properties);

@@ -275,8 +275,8 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
     Some(model)
 }
 
-/// Returns true if one side changed rows and also compacted files, while the other replaced all
-/// rows. In this case, the merge cannot distinguish the changed rows from the compacted rows.
+/// Returns true if one side changed rows and compacted files, and the other side replaced all rows.
+/// Then the merge cannot distinguish the changed rows from the compacted rows.
 fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
     let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
