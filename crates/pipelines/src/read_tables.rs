@@ -1,5 +1,5 @@
-//! The tables that a run reads in the state at its start. The merge of the run uses them to check
-//! that the runs on the target have a serial order.
+//! The tables that a run reads in the state at its start. The merge of the run uses these tables to
+//! check that the runs on the target have a serial order.
 
 use std::collections::BTreeSet;
 

@@ -135,8 +135,8 @@ impl Run {
         .await
     }
 
-    /// Returns the error of a failed call. If an input stream failed, returns the error of its
-    /// query instead.
+    /// Returns the error of a failed call. If an input stream failed, returns the error of this
+    /// stream's query instead.
     fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<InputQuery>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
