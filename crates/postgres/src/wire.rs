@@ -79,7 +79,7 @@ impl BufferedConnection {
         Ok(Some((kind, message.freeze())))
     }
 
-    /// Reads until the input has a number of bytes; returns false if the stream ends first.
+    /// Reads until the input has a number of bytes; returns false if the stream ends earlier.
     async fn fill(&mut self, bytes: usize) -> io::Result<bool> {
         while self.input.len() < bytes {
             if self.stream.read_buf(&mut self.input).await? == 0 {
