@@ -58,7 +58,7 @@ pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Identity {
     /// This user and group of the host, which own no files. The spawner is root and switches to
-    /// them.
+    /// these.
     Switch(u32),
     /// This user inside the user namespace. The spawner's user is mapped to it.
     Mapped(u32),
