@@ -16,7 +16,7 @@ use crate::state::App;
 use crate::tls::Tls;
 
 /// A running server. Dropping the handle stops the server immediately, without waiting for running
-/// jobs; [`ServerHandle::shutdown`] waits for them.
+/// jobs; [`ServerHandle::shutdown`] waits for these jobs.
 pub struct ServerHandle {
     parts: ServerParts,
     task: JoinHandle<()>,
