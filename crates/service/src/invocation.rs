@@ -146,8 +146,8 @@ impl Invocations {
     }
 
     /// Finds a function of the deployed version, or one that is deployed without a project. The
-    /// name of the latter may end with a version or alias, as in `resize:3`. Records only a denial,
-    /// because the call itself records the permission.
+    /// name of a function without a project may end with a version or alias, as in `resize:3`.
+    /// Records only a denial, because the call itself records the permission.
     pub async fn find(
         &self,
         principal: &Principal,

@@ -193,8 +193,8 @@ impl Jobs {
     /// all jobs if the principal may read the usage of every user, otherwise only the jobs that the
     /// principal may see.
     ///
-    /// Errors: `invalid_project` if the rates of the working folder's project cannot be read, so
-    /// that the costs would be wrong.
+    /// Errors: `invalid_project` if the rates of the working folder's project cannot be read; the
+    /// costs would then be wrong.
     pub async fn usage(
         &self,
         principal: &Principal,

@@ -121,8 +121,8 @@ impl Components {
         states
     }
 
-    /// Returns the current states of the updated tables; `None` if one of them is missing on the
-    /// branch.
+    /// Returns the current states of the updated tables; `None` if one of the tables is missing on
+    /// the branch.
     async fn states(
         &self,
         reference: &RefSpec,
