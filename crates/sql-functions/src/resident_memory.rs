@@ -58,7 +58,7 @@ struct Entry {
     ended: Arc<AtomicBool>,
 }
 
-/// The running parts of a statement. Cancelling the statement ends them.
+/// The running parts of a statement. Cancelling the statement ends these parts.
 #[derive(Debug)]
 pub struct RunningTask {
     /// The task that executes the plan.
