@@ -313,7 +313,7 @@ impl Error {
         matches!(self, Error::Missing { .. })
     }
 
-    /// Returns true if a file is missing or invalid, so that a retry cannot succeed.
+    /// Returns true if a file is missing or invalid. A retry then cannot succeed.
     pub fn is_unreadable(&self) -> bool {
         match self {
             Error::Missing { .. }

@@ -60,8 +60,7 @@ impl FailureCause {
         found
     }
 
-    /// Returns true if a retry may succeed later, because the cause has nothing to do with the
-    /// file.
+    /// Returns true if a retry may succeed later. The cause then does not depend on the file.
     pub fn is_transient(self) -> bool {
         match self {
             FailureCause::Credentials
