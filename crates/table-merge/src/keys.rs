@@ -193,8 +193,8 @@ impl KeyColumns {
         Ok(found)
     }
 
-    /// Returns the key of the first row as text; `None` if there is no row, because the source
-    /// deleted all rows with the keys.
+    /// Returns the key of the first row as text. Returns `None` without rows, which means that the
+    /// source deleted all rows with the keys.
     fn text(&self, rows: &[RecordBatch]) -> Result<Option<String>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let Some(first) = rows.first() else { return Ok(None) };

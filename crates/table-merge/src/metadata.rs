@@ -129,8 +129,8 @@ impl MergedMetadata {
         [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
     }
 
-    /// Returns true if a file of their side has a column whose id differs in the merged table, so
-    /// that the file must be rewritten.
+    /// Returns true if a file of their side has a column whose id differs in the merged table. The
+    /// file must then be rewritten.
     pub fn changes_ids_of(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
     }

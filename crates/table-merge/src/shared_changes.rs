@@ -9,7 +9,7 @@
 //! parent. The change may have affected only files of its own branch, which are not in the base.
 //! Then the files of the cherry-pick's snapshot are used. If that is not possible either, both
 //! sides have the added rows, but it is not known which rows these are. In that case, the merge
-//! succeeds only if no other new row is equal to one of them.
+//! succeeds only if no other new row is equal to one of these rows.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
