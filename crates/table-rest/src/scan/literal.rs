@@ -22,7 +22,7 @@ const WHOLE_KEPT: f64 = 1e15;
 #[derive(Debug)]
 struct InvalidValue;
 
-/// A parsed value; `None` if the type cannot represent the number, because it is out of range or
+/// A parsed value. `None` if the type cannot represent the number: the number is out of range or
 /// has too many digits.
 type ParsedLiteral<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
