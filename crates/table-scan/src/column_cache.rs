@@ -25,8 +25,8 @@ use tokio::sync::watch;
 /// Estimated memory of an entry in addition to its bytes.
 const ENTRY_BYTES: u64 = 256;
 
-/// A range is cached only if it uses at most this part of the memory, so that one large column
-/// does not evict all others.
+/// Maximum part of the memory that a cached range uses. Otherwise, one large column could evict all
+/// others.
 const RANGE_SHARE: u64 = 4;
 
 /// Identity of a data file.
