@@ -1,4 +1,4 @@
-//! The snapshots in a table's metadata: which of them stay listed.
+//! The snapshots that a table's metadata lists, and the choice of snapshots to remove.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! The number of a table's manifests, and the decision whether merging them pays off.
+//! The number of a table's manifests, and the decision to merge the manifests.
 
 use std::collections::BTreeMap;
 

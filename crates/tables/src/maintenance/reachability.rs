@@ -51,7 +51,7 @@ struct ExaminedFile {
 }
 
 impl ExaminedFile {
-    /// Returns a permanent error inside the result. Fails with a transient error.
+    /// Records a permanent error as an unreadable file. Returns a transient error as the error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
