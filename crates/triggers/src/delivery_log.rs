@@ -294,7 +294,7 @@ impl DeliveryLog {
         }
         let Some(oldest) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
         // A waiting event has an id but no delivery yet. Read the waiting events before the
-        // deliveries: an event that moves between the two reads is then found by one of them.
+        // deliveries: an event that moves between the two reads is then found by one of the reads.
         let until = match self.oldest_waiting().await? {
             Some(waiting) => waiting.min(oldest),
             None => oldest,
