@@ -70,9 +70,9 @@ impl UsageDimension {
 /// Totals of records that are removed next.
 #[derive(Default)]
 struct RemovedTotals {
-    /// By kind and day.
+    /// Totals by kind and day.
     days: BTreeMap<(JobKind, String), UsageSum>,
-    /// By property and day, and then by name.
+    /// Totals by property and day, and then by name.
     names: BTreeMap<(UsageDimension, String), BTreeMap<String, UsageSum>>,
 }
 

@@ -61,9 +61,9 @@ pub(crate) struct Shared {
     pub end_watches: RwLock<Arc<[JobsTrigger]>>,
     /// Number of ends that were recorded for triggers.
     pub ends_recorded: watch::Sender<u64>,
-    /// Cancelled when the last handle is dropped.
+    /// Token that is cancelled when the last handle is dropped.
     pub closing: CancellationToken,
-    /// Cancelled when no further job is accepted or started.
+    /// Token that is cancelled when no further job is accepted or started.
     pub draining: CancellationToken,
     waiting: Mutex<BTreeMap<JobId, UnsavedJob>>,
     urgent: Notify,
