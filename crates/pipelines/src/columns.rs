@@ -22,7 +22,7 @@ use crate::{Error, Location, Result, Runner};
 /// Known columns of a step's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Columns {
-    /// Not known before the run.
+    /// The columns are not known before the run.
     #[default]
     Unknown,
     /// Column names.

@@ -203,7 +203,7 @@ async fn only_new_rows_are_read() {
     let names = "SELECT name FROM log ORDER BY id";
     assert_eq!(table(&world, names).await, ["A", "B", "C", "D", "e", "X"]);
 
-    // Without the cache, rebuild the table.
+    // A run without the cache rebuilds the table.
     world.run_with(&lower, |request| request.no_cache = true).await.report();
     assert_eq!(table(&world, names).await, ["a", "b", "c", "d", "e"]);
     assert!(world.run(&lower).await.all(StepStatus::Unchanged));
