@@ -134,11 +134,11 @@ pub struct Portal {
 
 /// Progress of a portal.
 pub enum Progress {
-    /// Not executed yet.
+    /// The portal is not executed yet.
     Bound,
     /// Partly executed: the client has not requested the remaining rows yet.
     Suspended(Box<Cursor>),
-    /// Executed completely, with this command tag.
+    /// The portal is executed completely, with this command tag.
     Complete(String),
 }
 
