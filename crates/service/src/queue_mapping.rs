@@ -29,7 +29,7 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct MappingState {
     stored: Stored,
     workers: Mutex<BTreeMap<String, RunningMapping>>,
-    /// Held while mappings are changed.
+    /// Lock that is held while mappings are changed.
     changes: tokio::sync::Mutex<()>,
     /// Lock that each batch holds until its messages are deleted.
     batches: Arc<RwLock<()>>,
