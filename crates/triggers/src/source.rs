@@ -100,7 +100,7 @@ pub(crate) struct SourceContext {
     pub queue: Arc<EventQueue>,
     /// Notified to request a poll.
     pub wake: Arc<Notify>,
-    /// Cancelled when the trigger stops.
+    /// Token that is cancelled when the trigger stops.
     pub stop: CancellationToken,
 }
 

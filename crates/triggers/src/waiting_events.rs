@@ -2,7 +2,7 @@
 //! accepted events.
 //!
 //! The entries of the journal are listed in memory with their users. So the events of a user whose
-//! limit is reached are skipped unread.
+//! limit is reached need not be read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) struct CallQueue {
     listed: Mutex<WaitingByUser>,
     /// True if the store may contain an entry that is not listed.
     is_uncertain: AtomicBool,
-    /// Held while an entry is removed or replaced.
+    /// Lock that is held while an entry is removed or replaced.
     changes: tokio::sync::Mutex<()>,
     ids: Mutex<RecentIds>,
     /// Notified when a batch was stored or rejected.
