@@ -128,8 +128,8 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to the job's usage. Elapsed time is added only for function calls; that of other jobs
-    /// is measured from start to end.
+    /// Adds to the job's usage. Elapsed time is added only for function calls; the elapsed time of
+    /// other jobs is measured from start to end.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }

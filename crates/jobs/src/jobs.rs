@@ -40,7 +40,7 @@ impl Jobs {
     /// Opens the jobs of a lake.
     ///
     /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
-    /// queued, except jobs that a caller executes, because the caller is gone.
+    /// queued, except jobs that a caller executes, because their caller no longer exists.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
