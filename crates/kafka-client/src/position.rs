@@ -80,7 +80,7 @@ pub enum Content {
         /// The memory of the record's batch, until its last record is dropped.
         memory: Arc<OwnedSemaphorePermit>,
     },
-    /// Offsets without records for this trigger, such as those of control records.
+    /// Offsets without records for this trigger, such as the offsets of control records.
     Nothing,
     /// The partition is read from another position. It is read for the first time, or its previous
     /// position no longer exists.
