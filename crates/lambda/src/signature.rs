@@ -25,7 +25,7 @@ const CONTENT: &str = "x-amz-content-sha256";
 /// Maximum clock difference between client and server.
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// The signature that a request carries, not verified yet.
+/// The signature in a request, not verified yet.
 #[derive(Debug)]
 pub(crate) struct Signature {
     /// The id of the access key.
