@@ -17,7 +17,7 @@ use crate::ObjectId;
 /// The project file of Headwater.
 pub const PROJECT_FILE: &str = "headwater.toml";
 
-/// All project files: Headwater's, and those of projects written for Bauplan.
+/// All project files: the files of Headwater, and the files of projects written for Bauplan.
 pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml"];
 
 /// The files of a project by path, relative to its root and separated by `/`.
