@@ -106,7 +106,7 @@ impl Objects {
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // Check early, before the content is received. The check at the commit is decisive.
+            // Check early, before the content is received. The commit checks the condition again.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
