@@ -31,7 +31,7 @@ pub struct CallInput {
     pub returns: ResultKind,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed response.
     pub client: ClientCall,
 }
 
@@ -50,7 +50,7 @@ impl EnvironmentCache {
         functions.is_current(&environment).then_some(environment)
     }
 
-    /// Remembers an environment, and forgets environments that no longer exist.
+    /// Adds an environment to the cache, and removes environments that no longer exist.
     pub(crate) fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
         let mut given = self.0.lock();
         given.retain(|(known, found, _)| *known != spec && found.strong_count() > 0);

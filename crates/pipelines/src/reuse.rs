@@ -53,7 +53,7 @@ pub(crate) struct ReusedTable {
     before: Option<String>,
 }
 
-/// The last table that a model computed on a branch, and earlier ones.
+/// The last table that a model computed on a branch, and earlier tables.
 #[derive(Debug, Serialize, Deserialize)]
 struct ComputedTables {
     #[serde(flatten)]

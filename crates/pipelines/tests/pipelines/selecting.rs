@@ -250,7 +250,7 @@ async fn results_of_the_last_run_select_models() {
     assert_eq!(ran.steps(), expected);
     assert_eq!(run(DAILY, &["result:error+"]).await.steps(), "", "the last run had no error");
 
-    // The last run with steps counts, because the run before had none.
+    // The last run with steps counts, because the run after it had no steps.
     assert_eq!(run(DAILY, &["result:pass"]).await.steps(), "daily_has_rows unchanged");
 }
 
