@@ -39,7 +39,7 @@ const RESULTS: [(&str, RunResult); 6] = [
     ("success", RunResult::Success),
     ("pass", RunResult::Pass),
 ];
-/// Names of materializations: first those of dbt, then those of Headwater.
+/// Names of materializations: first the names of dbt, then the names of Headwater.
 const MATERIALIZATIONS: [&str; 9] = [
     "table",
     "ephemeral",
