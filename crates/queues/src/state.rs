@@ -131,7 +131,7 @@ impl QueueState {
         self.gone.insert(sequence);
     }
 
-    /// Removes all messages. Messages that are being stored stay.
+    /// Removes all messages. Keeps messages that are being stored.
     pub(crate) fn clear(&mut self) {
         let stored = self.slots.iter().filter(|(_, slot)| slot.phase != Phase::Storing);
         let stored: Vec<u64> = stored.map(|(sequence, _)| *sequence).collect();
