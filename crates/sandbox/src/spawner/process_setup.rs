@@ -118,7 +118,7 @@ pub(super) fn run_until_done(
     system::exit(127)
 }
 
-/// Closes all descriptors of the spawner except those of this process and `more`.
+/// Closes all descriptors of the spawner except the descriptors of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
     // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
     if matches!(setup.spec.confinement, Confinement::Tool) {

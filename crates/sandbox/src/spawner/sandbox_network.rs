@@ -19,7 +19,7 @@ use crate::network::NAMESERVER;
 /// The listener's port.
 const PORT: u16 = 1;
 
-/// Message that carries the sockets to the server.
+/// Message that contains the sockets for the server.
 const MESSAGE: &[u8] = br#"{"said":"network"}"#;
 
 const ACKNOWLEDGE: u16 = 4;
