@@ -74,7 +74,7 @@ impl Users {
         self.access.create_token(&owner, name, new).await.expect("a token").secret
     }
 
-    /// Sends a request with a token. Returns the status and the JSON answer.
+    /// Sends a request with a token. Returns the status and the JSON response.
     pub async fn send(
         &self,
         token: &str,
