@@ -53,7 +53,7 @@ impl AccessControl {
 }
 
 impl AuditExport {
-    /// Returns the columns, which are those of `system.audit`.
+    /// Returns the columns, which are the columns of `system.audit`.
     pub fn schema(&self) -> SchemaRef {
         audit_schema()
     }

@@ -1,7 +1,7 @@
 //! Table functions that read files, such as `read_csv`: checks the right to read the files, and
 //! registers their rows in the session of the statement.
 //!
-//! Files are read like those of an import, with the same rights.
+//! Files are read like the files of an import, with the same rights.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -434,7 +434,7 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
     }
 }
 
-/// The answer of a function that reports failed messages.
+/// The response of a function that reports failed messages.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct BatchResponse {
@@ -447,8 +447,8 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// Parses the ids of failed messages in the answer of a function. An answer with an id of no
-/// message of the call is an error.
+/// Parses the ids of failed messages in the response of a function. An id of no message of the call
+/// is an error.
 fn failures(
     returned: FunctionResult,
     reports: bool,

@@ -83,8 +83,8 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// If a request continues a failed run, sets its missing values to those of the failed run's
-    /// request.
+    /// If a request continues a failed run, takes its missing values from the request of the failed
+    /// run.
     async fn with_retried(
         &self,
         principal: &Principal,
