@@ -211,7 +211,7 @@ impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> WideConversion<W> for N {
     }
 }
 
-/// Returns the accumulators for sums of a type.
+/// Returns the type in which the totals of a sum are kept, with its scale.
 fn total_type<W: TotalType>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
