@@ -395,8 +395,8 @@ fn causes(error: &Error) -> Vec<String> {
     causes
 }
 
-/// Returns the code for an error of an input stream. If the error wraps a problem, the code is that
-/// of the problem.
+/// Returns the code for an error of an input stream. If the error wraps a problem, the code is the
+/// code of the problem.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
         if let Some(problem) = inner.downcast_ref::<Problem>() {
