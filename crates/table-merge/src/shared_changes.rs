@@ -27,7 +27,7 @@ use crate::history::MergeAncestry;
 pub(crate) struct AdjustedBase {
     /// The files of the base after the changes that both sides contain.
     pub base: Vec<File>,
-    /// The snapshots all of whose changes both sides contain.
+    /// The snapshots whose changes are completely contained in both sides.
     pub same: HashSet<i64>,
     /// The snapshots whose changes both sides contain, but whose files are not known.
     pub unclear: HashSet<i64>,
@@ -327,7 +327,7 @@ impl SharedChanges {
         parts
     }
 
-    /// Returns the snapshots of each side all of whose changes the other side also contains.
+    /// Returns the snapshots of each side whose changes are completely contained in the other side.
     fn same(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
