@@ -150,7 +150,7 @@ pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spe
     built.map_err(|error| rejected("typed", &error))
 }
 
-/// Rejects a column whose name equals that of a derived partition field, such as `ts_day`.
+/// Rejects a column with the name of a derived partition field, such as `ts_day`.
 pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
