@@ -279,10 +279,9 @@ impl DeliveryLog {
         Ok(())
     }
 
-    /// Removes events that are done, except the newest `done_kept` ones.
+    /// Removes events that are done, except the newest `done_kept` events.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Do not touch events that are recorded during the removal. Their ids are greater than this
-        // id.
+        // Keep events that are recorded during the removal. Their ids are greater than this id.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;

@@ -146,7 +146,7 @@ impl<T: Send + 'static> MessageInbox<T> {
     }
 
     /// Records the events of the messages that were taken, and removes the messages. If the
-    /// recording fails, the messages stay.
+    /// recording fails, keeps the messages.
     pub(crate) async fn record(
         &mut self,
         context: &SourceContext,

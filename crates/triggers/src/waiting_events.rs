@@ -153,7 +153,8 @@ impl CallQueue {
         let Some((first, listed)) = self.oldest(is_selected) else { return Ok(false) };
         let key = entry_key(queue, first, listed.events);
         let Some(entry) = context.store().latest(BATCHES, &key).await? else {
-            // The entry is gone: a batch that returned an error has removed or replaced it.
+            // The entry no longer exists: a batch that returned an error has removed or replaced
+            // it.
             self.unlist(first, listed.user.as_ref());
             self.set_uncertain();
             return Ok(true);
