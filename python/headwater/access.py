@@ -185,8 +185,8 @@ class Access(Requests):
         self._connection.json("DELETE", segments("v1", "restrictions", name))
 
     def limits(self) -> list[dict[str, Any]]:
-        """Lists the limits of users and roles by name. A user sees its own limits and those of its
-        roles."""
+        """Lists the limits of users and roles by name. A user sees its own limits and the limits of
+        its roles."""
         return self._list("/v1/limits")
 
     def limit(self, name: str) -> dict[str, Any]:

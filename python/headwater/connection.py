@@ -254,7 +254,7 @@ class Connection:
         return found
 
     def _open_lake(self) -> tuple[http.client.HTTPConnection, str | None] | None:
-        """Returns a connection to the lake's server and its token; None if no server answers."""
+        """Returns a connection to the lake's server and its token; None if no server responds."""
         record = _read_record(str(self.lake))
         # A killed server does not remove its record, so only a connection shows whether the server
         # runs.

@@ -34,7 +34,7 @@ class Functions(Responses):
     # Calls.
 
     def functions(self) -> list[dict[str, Any]]:
-        """Lists the functions by name: those of the deployed version, and those without a
+        """Lists the functions by name: functions of the deployed version, and functions without a
         project."""
         return self._list("/v1/functions")
 

@@ -114,11 +114,11 @@ class Server:
             self.send("kept")
 
     def begin_answer(self, media_type):
-        """Begins an answer that is sent in parts."""
+        """Begins a response that is sent in parts."""
         self.send("answer", media_type=media_type[:200])
 
     def send_bytes(self, content):
-        """Sends the next part of an answer. Blocks if the client reads slowly."""
+        """Sends the next part of a response. Blocks if the client reads slowly."""
         content = memoryview(content)
         for start in range(0, len(content), PART_BYTES_MAX):
             part = base64.b64encode(content[start : start + PART_BYTES_MAX])
