@@ -183,7 +183,7 @@ impl Importer {
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(TransferResult { staged, files, rejected, waiting_bytes });
             }
-            // If one thread failed only because the other thread had ended, return the error of the
+            // A thread can fail only because the other thread ended. Then return the error of the
             // other thread.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
