@@ -67,7 +67,7 @@ pub struct Received {
     pub partition: i32,
     /// Offset of the record that follows.
     pub next: i64,
-    /// The record, or the reason for the change.
+    /// The record, or the reason for the change of the position.
     pub content: Content,
 }
 
