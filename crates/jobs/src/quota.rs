@@ -166,8 +166,8 @@ impl Quotas {
         Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
     }
 
-    /// Returns the usage of a user on the day that contains `now`, from the store if it is not in
-    /// memory.
+    /// Returns the usage of a user on the day that contains `now`. Reads the usage from the store
+    /// if it is not in memory.
     async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DailyUsage> {
         self.of_day(store, user, now.date_naive()).await
     }

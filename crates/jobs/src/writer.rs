@@ -334,7 +334,7 @@ impl Shared {
         applied
     }
 
-    /// Checks for each failed write whether the end for triggers is stored, so that each end is
+    /// Checks after each failed write if the end for triggers is stored, so that each end is
     /// recorded once.
     async fn settle_doubts(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
