@@ -85,7 +85,7 @@ impl Transaction {
             return Ok(None);
         }
         let commit = CommitSpan::begin(&self);
-        // A boxed future, so that the futures of all callers do not contain this one.
+        // A boxed future, so that the futures of all callers do not contain this future.
         let result = self.commit_changes(message).boxed().await;
         let id = result.as_ref().map(|commit| commit.as_ref().map(|commit| commit.id.to_string()));
         commit.end(id);
