@@ -13,7 +13,7 @@ use crate::{Defaults, Project};
 const VERSION: u32 = 1;
 
 /// Returns a property of a table's current snapshot: a fingerprint or record of the model that
-/// wrote it.
+/// wrote the snapshot.
 pub(crate) fn written<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
     table.metadata().current_snapshot()?.summary().additional_properties.get(property)
 }

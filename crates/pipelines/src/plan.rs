@@ -1,4 +1,4 @@
-//! Plans a run: the inputs of each step, whether they exist, and whether the step is out of date.
+//! Plans a run: the inputs of each step and their state, and the reason to run an outdated step.
 //! Planning executes no step. Errors include the file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
