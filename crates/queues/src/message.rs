@@ -62,7 +62,7 @@ pub struct ReceivedMessage {
     pub message: StoredMessage,
     /// Position in the queue.
     pub sequence: u64,
-    /// Number of deliveries, including this one.
+    /// Number of deliveries, including this delivery.
     pub received: u32,
     /// Time of the first delivery.
     pub first_received: Timestamp,
