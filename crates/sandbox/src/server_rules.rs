@@ -17,7 +17,7 @@ use crate::is_own_address;
 /// Maximum time to resolve a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
-/// Decides whether the user may read a location.
+/// Returns true if the user may read a location.
 pub type LocationCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The rules for the triggers and destinations of one user. The default has no restrictions.
