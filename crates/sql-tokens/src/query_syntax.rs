@@ -207,7 +207,7 @@ impl StatementTokens {
             });
             if is_end {
                 let Token::Number(digits, _) = self.0[number].token.clone() else { return };
-                // A string instead of a number is the mark that the row count must be rounded down.
+                // A string instead of a number marks a row count to be rounded down.
                 let quantity = Token::SingleQuotedString(digits);
                 let mut tokens: Vec<Token> =
                     ["FETCH", "FIRST", "PERCENT", "ROWS", "ONLY"].map(Token::make_keyword).into();
