@@ -75,8 +75,8 @@ pub(crate) async fn check(
     Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
-/// Returns the rows in which only dropped columns changed: the number of equal rows, by the key of
-/// all columns.
+/// Returns the rows in which only dropped columns changed. The map contains the number of equal
+/// rows, by the key of all columns.
 fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()
