@@ -176,8 +176,8 @@ fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> 
 }
 
 impl ScanRequest {
-    /// Returns the snapshots of an incremental scan: the start, whose files are not included, if
-    /// there is one, and the end, whose files are included. `None` if the scan is not incremental.
+    /// Returns the snapshots of an incremental scan: the optional start, whose files are not
+    /// included, and the end, whose files are included. Returns `None` for any other scan.
     fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
         match (self.start_snapshot_id, self.end_snapshot_id) {
             (start, Some(end)) => Ok(Some((start, end))),

@@ -18,7 +18,7 @@ use super::filter::{Condition, Filter, Predicate};
 pub(super) enum RowMatch {
     All,
     None,
-    /// Whether a row matches depends on the values of the row.
+    /// The values of a row decide if the row matches.
     Rows,
 }
 
