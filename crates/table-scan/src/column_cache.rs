@@ -98,8 +98,8 @@ struct RangeKey {
     range: Range<u64>,
 }
 
-/// Ranges that one task reads. Dropping it wakes the scans that wait for these ranges, whether the
-/// read succeeded, failed or was cancelled.
+/// Ranges that one task reads. Dropping the claim wakes the scans that wait for these ranges,
+/// whether the read succeeded, failed or was cancelled.
 struct ReadClaim {
     cache: ColumnCache,
     keys: Vec<RangeKey>,
