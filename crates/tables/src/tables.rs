@@ -171,9 +171,9 @@ impl Tables {
         evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table as an [`Operation::Replace`] with these columns and partition fields will
-    /// create it. The new rows must be written for this table with [`Tables::write`]. The returned
-    /// table is not stored, and has the totals of the old rows.
+    /// Returns the table that an [`Operation::Replace`] with these columns and partition fields
+    /// will create. The new rows must be written for this table with [`Tables::write`]. The
+    /// returned table is not stored, and has the totals of the old rows.
     pub fn replacement(
         &self,
         table: &Table,

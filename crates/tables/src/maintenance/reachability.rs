@@ -206,7 +206,7 @@ impl WarehouseFiles<'_> {
             cell.get_or_try_init(examine).await.cloned()
         });
         // This loop must await only the list results, because other tasks may be waiting for the
-        // cells that it initializes.
+        // cells that this loop initializes.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
