@@ -96,7 +96,7 @@ impl Delivery {
     }
 
     /// Returns the journal entries that store the delivery. `done` is the number of the trigger's
-    /// deliveries that are done, including this one.
+    /// deliveries that are done, including this delivery.
     pub(crate) fn entries(&self, done: u64) -> Result<Vec<Append>> {
         if self.status != TriggerEventStatus::Done {
             return Ok(vec![self.open_entry()?]);
