@@ -248,7 +248,7 @@ class Functions(Responses):
     def set_function_url(
         self, name: str, *, auth: str, alias: str | None = None, stream: bool | None = None
     ) -> dict[str, Any]:
-        """Creates the URL of a function without a project, or changes it, and returns it.
+        """Creates or changes the URL of a function without a project, and returns the URL.
 
         With `auth="none"`, every client that reaches the HTTP address may call the function; with
         `auth="iam"`, requests are signed with an access key. With `stream`, responses are returned
