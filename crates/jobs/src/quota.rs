@@ -260,8 +260,8 @@ impl Quotas {
         is_unread || !self.dirty.lock().is_empty()
     }
 
-    /// Removes and returns the changed sums to store: sums that changed at least this long ago, and
-    /// all sums of functions.
+    /// Removes and returns the changed sums to store: sums that changed at least `for_at_least`
+    /// ago, and all sums of functions.
     pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
         let mut dirty = self.dirty.lock();
         let is_due = |key: &DayKey, since: &Instant| {
