@@ -51,7 +51,7 @@ impl TemporaryBranch {
         })
     }
 
-    /// Returns the name.
+    /// Returns the name of the branch.
     pub fn name(&self) -> &str {
         &self.0.name
     }

@@ -1,4 +1,5 @@
-//! Pins: the commits that reads and writes of this process use. Their files must not be removed.
+//! Pins: the commits that reads and writes of this process use. The files of pinned commits must
+//! not be removed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;

@@ -126,7 +126,7 @@ pub(super) struct ReferencedFiles {
     folders: HashSet<String>,
 }
 
-/// The snapshots of a state that are read.
+/// The snapshots that are read from one state of a table.
 #[derive(Clone)]
 struct SnapshotsToRead {
     snapshots: SnapshotSet,
