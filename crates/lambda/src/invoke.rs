@@ -288,7 +288,8 @@ async fn log(
 fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
-    // If the system clock was set back, the end precedes the start. Then use the measured time.
+    // If the system clock was set back, the end precedes the start. In this case, use the measured
+    // time.
     let usage = &job.usage;
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;

@@ -38,7 +38,7 @@ pub(crate) struct UrlRequest<'a> {
 }
 
 impl UrlRequest<'_> {
-    /// Returns the event.
+    /// Returns the event with which the function is called.
     pub fn event(&self, now: DateTime<Utc>) -> Value {
         let query = self.parts.uri.query().unwrap_or_default();
         let cookies = self.cookies();

@@ -99,7 +99,7 @@ impl SqsProtocol {
     }
 }
 
-/// The operations.
+/// The operations of SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 enum SqsOperation {
     CreateQueue,
