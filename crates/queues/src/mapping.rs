@@ -74,7 +74,7 @@ impl QueueMappings {
         entries.iter().map(|entry| decode(MAPPINGS, entry)).collect()
     }
 
-    /// Returns a mapping.
+    /// Returns the mapping with an id.
     pub async fn get(&self, id: &str) -> Result<QueueMapping> {
         let entry = self.store.latest(MAPPINGS, id).await?;
         let entry = entry.ok_or_else(|| Error::MappingNotFound { id: id.to_owned() })?;
