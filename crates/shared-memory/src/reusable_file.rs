@@ -27,7 +27,7 @@ const SEALS: SealFlags =
 /// Unit of file growth in bytes. Rounding up leaves space for larger batches later.
 const STEP: usize = 1 << 20;
 
-/// A file for rows.
+/// A file whose rows are overwritten by the next rows.
 #[derive(Debug)]
 pub struct ReusableFile {
     place: Location,
