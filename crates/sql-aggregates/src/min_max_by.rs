@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 
 use crate::window_frame::{Arguments, Frame};
 
-/// Returns the functions.
+/// Returns the aggregate functions `max_by` and `min_by` for window frames.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
     [("max_by", true), ("min_by", false)].map(|(name, is_max)| {
         let signature = Signature::any(2, Volatility::Immutable);

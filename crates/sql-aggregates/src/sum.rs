@@ -38,7 +38,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::NullState;
 
-/// Returns the function.
+/// Returns the function `sum` that fails on overflow.
 pub fn checked_sum() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(CheckedSum(Sum::new())))
 }
