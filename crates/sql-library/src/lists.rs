@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// Returns the functions.
+/// Returns the functions that compute statistics of a list.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |(name, statistic)| {
         let signature = Signature::user_defined(Volatility::Immutable);

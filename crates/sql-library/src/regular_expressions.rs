@@ -13,7 +13,7 @@ use regex::Regex;
 
 use crate::call;
 
-/// Returns the functions.
+/// Returns the functions `regexp_extract_all` and `regexp_split_to_array`.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |name| {
         let signature = Signature::user_defined(Volatility::Immutable);

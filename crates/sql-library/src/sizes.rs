@@ -8,7 +8,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use crate::call::function;
 
-/// Returns the functions.
+/// Returns the functions `format_bytes` and `pg_size_pretty`.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let arguments = || vec![DataType::Int64];
     vec![
