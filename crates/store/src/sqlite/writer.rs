@@ -1,10 +1,10 @@
 //! Writes with group commit: concurrent batches share one transaction.
 //!
-//! A caller queues its request, and waits for the lock of the connections. It then executes all
-//! queued requests, including the requests of other callers. So concurrent writers share one fsync,
-//! and a single writer does not wait for another task. Each batch stays atomic: a rejected batch
-//! has written nothing, and the other batches continue. If a caller is cancelled, its work finishes
-//! in the background.
+//! A caller queues its request, and waits for the lock of the connections. The caller then executes
+//! all queued requests, including the requests of other callers. So concurrent writers share one
+//! fsync, and a single writer does not wait for another task. Each batch stays atomic: a rejected
+//! batch has written nothing, and the other batches continue. If a caller is cancelled, its work
+//! finishes in the background.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
