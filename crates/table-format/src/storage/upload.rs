@@ -43,7 +43,7 @@ impl Upload {
         Upload { storage, location, pending, pending_bytes, sent_bytes, parts: None }
     }
 
-    /// Returns the location.
+    /// Returns the location of the uploaded file.
     pub fn location(&self) -> &str {
         &self.location
     }
