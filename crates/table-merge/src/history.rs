@@ -4,10 +4,10 @@
 //! [`headwater_tables::MERGED`]. It also contains the [`ChangeScope`] of the merged changes.
 //!
 //! It is possible that a side does not descend from the base: after a conflict was resolved by one
-//! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
-//! of the base's changes since the common ancestor, and the side's changes. Some snapshots may not
-//! be known. If the side then kept no file of the table or of a partition, it is assumed that the
-//! side replaced all rows there.
+//! side's table, or in a revert or cherry-pick. The history of such a side then consists of two
+//! parts: the reverse of the base's changes since the common ancestor, and the side's changes. Some
+//! snapshots may not be known. If the side then kept no file of the table or of a partition, it is
+//! assumed that the side replaced all rows there.
 
 use std::collections::HashSet;
 

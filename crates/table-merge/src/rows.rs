@@ -56,7 +56,7 @@ pub(crate) struct MergedGroup {
     /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
     /// For each row, the number of equal rows of their side that may be skipped because our side
-    /// has them, too.
+    /// has these rows, too.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
