@@ -113,7 +113,7 @@ fn abbreviated(value: &Value) -> String {
     }
 }
 
-/// Returns an integer.
+/// Converts a number to an integer.
 fn integer(number: &Number) -> Result<i128, InvalidValue> {
     let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
     integer.ok_or(InvalidValue)
