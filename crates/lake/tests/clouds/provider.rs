@@ -1,4 +1,5 @@
-//! A common interface to the cloud object stores. Each has a bucket `lakes` and can inject faults.
+//! A common interface to the cloud object stores. Each store has a bucket `lakes` and can inject
+//! faults.
 
 use std::io::Error;
 use std::path::Path;
