@@ -68,7 +68,7 @@ fn may_define(text: &str, name: &str) -> bool {
     search.is_found
 }
 
-/// Search for statements that bind a name of a module.
+/// A visitor that searches for statements that bind a name of a module.
 struct NameSearch<'n> {
     name: &'n str,
     /// True in the body of a function or class, whose names do not belong to the module.

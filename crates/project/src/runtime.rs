@@ -178,7 +178,8 @@ impl Handler<'_> {
     }
 }
 
-/// Returns the files that may contain a handler's code in the project's folder. Some may not exist.
+/// Returns the files that may contain a handler's code in the project's folder. Some of these files
+/// may not exist.
 pub(super) fn entry_files(handler: Option<&str>) -> Vec<String> {
     let handler = handler.unwrap_or_default();
     let start = handler.rfind('/').map_or(0, |at| at + 1);
