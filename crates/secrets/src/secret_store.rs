@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(opened.as_str(), "topsecret");
         let moved = secrets.unseal("access key B", &sealed).await;
         assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
-        // A new key could not decrypt the existing value, so none is created.
+        // A new key could not decrypt the existing value, so no key is created.
         let without = open(&store, &folder.path().join("lost"));
         assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }
