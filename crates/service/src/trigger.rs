@@ -66,7 +66,8 @@ impl Triggers {
         }
     }
 
-    /// Checks that a principal may deploy the active project, or all projects if none is active.
+    /// Checks that a principal may deploy the active project, or all projects if no project is
+    /// active.
     pub(crate) fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
         let name = self.0.deployer.deployed().project_name();
         let object = Object::project(name.as_deref().unwrap_or(EVERY));

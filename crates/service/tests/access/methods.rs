@@ -1,5 +1,5 @@
-//! The public methods of the service, read from its source. Each has a row in the matrix, or a
-//! reason why it takes no principal.
+//! The public methods of the service, read from its source. Each method has a row in the
+//! matrix, or a reason why it takes no principal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
