@@ -80,7 +80,7 @@ impl FunctionRewrite for MicrosecondComparison {
 }
 
 /// Casts the other operands to microseconds if at least one operand is a microsecond timestamp and
-/// none has nanoseconds.
+/// no operand has nanoseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,
