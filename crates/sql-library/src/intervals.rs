@@ -48,7 +48,8 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     ]
 }
 
-/// `make_interval(years, months, weeks, days, hours, minutes, seconds)`; the last are optional.
+/// `make_interval(years, months, weeks, days, hours, minutes, seconds)`; the last arguments are
+/// optional.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct MakeInterval {
     signature: Signature,
