@@ -244,8 +244,8 @@ struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
     theirs: IncludedChanges,
-    /// Changes that both sides contain but the base does not. Each is given by the snapshot that
-    /// first made it.
+    /// Changes that both sides contain but the base does not. Each change is given by the
+    /// snapshot that first made it.
     all: HashSet<i64>,
     /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
