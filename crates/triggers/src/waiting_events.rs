@@ -73,7 +73,7 @@ pub(crate) struct CallQueue {
     ids: Mutex<RecentIds>,
     /// Notified when a batch was stored or rejected.
     ended: Notify,
-    /// True if the ids in memory include all that are stored.
+    /// True if the ids in memory include all stored ids.
     is_loaded: tokio::sync::Mutex<bool>,
 }
 

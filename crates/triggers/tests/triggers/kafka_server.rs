@@ -51,7 +51,7 @@ impl KafkaProcess {
         self.read()["result"].take()
     }
 
-    /// Sends records to a partition. Checks that all were accepted.
+    /// Sends records to a partition. Checks that all records were accepted.
     pub fn produce(&mut self, topic: &str, partition: i32, records: &Value) -> Vec<i64> {
         self.produce_with("none", topic, partition, records)
     }
