@@ -85,9 +85,10 @@ impl SourceFile {
 /// error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
-    /// By name or by a glob: a file whose format is not detected is an error.
+    /// The source names the file, or contains a glob. A file whose format is not detected is an
+    /// error.
     Expressly,
-    /// By folder: the file is skipped if its suffix is unknown.
+    /// The source is a folder. A file with an unknown suffix is skipped.
     ByFolder,
 }
 
