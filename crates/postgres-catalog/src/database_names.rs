@@ -28,8 +28,8 @@ const BEFORE_COLUMNS: [&str; 12] = [
     "WHEN",
 ];
 
-/// Words of a query, whose FROM is followed by tables. In parentheses that begin with any other
-/// word, FROM belongs to a function such as EXTRACT.
+/// In parentheses that contain one of these words, FROM is followed by tables. In other
+/// parentheses, FROM belongs to a function such as EXTRACT.
 const QUERY: [&str; 3] = ["SELECT", "WITH", "DELETE"];
 
 /// Replaces the database by spaces in the qualified names of tables and of their columns.
