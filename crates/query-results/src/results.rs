@@ -287,8 +287,8 @@ impl QueryResults {
         }
     }
 
-    /// Ends a query and stores its record. If the identity then exceeds its limits, deletes its
-    /// oldest results. Removes the rows of a failed query.
+    /// Ends a query and stores its record. Removes the rows of a failed query. Deletes the oldest
+    /// results of the identity if the identity exceeds its limits.
     pub(crate) fn end(&self, mut record: Record, outcome: Result<(), Problem>) {
         set_end(&mut record.query, self.0.clock.now(), self.0.limits.retention);
         self.store_end(&mut record, outcome);
