@@ -11,10 +11,10 @@ const RESULT: &str = "result of a checked operation";
 /// and the commit are checked.
 const TRANSACTION: &str = "own transaction";
 
-/// Starting, observing and stopping the server. Protocols never call these methods for a request.
+/// Methods that start, observe or stop the server. No request calls these methods.
 const PROCESS: &str = "life cycle of the process";
 
-/// The authentication itself.
+/// Methods that are part of the authentication.
 const LOGIN: &str = "authentication";
 
 /// A conversion of the arguments, which reads nothing.
