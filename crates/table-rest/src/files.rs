@@ -168,8 +168,8 @@ fn location_in_use(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// Converts an error about a file that a client wrote, or to which its request refers, to an error
-/// of the request. Errors of the disk are returned unchanged.
+/// Converts an error about a file that a client wrote or named in the request to an error of the
+/// request. Errors of the disk are returned unchanged.
 pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }
