@@ -80,7 +80,7 @@ impl Plan {
 }
 
 impl Importer {
-    /// Lists the files, skips those that were imported before, and reads the remaining files to
+    /// Lists the files, skips files that were imported before, and reads the remaining files to
     /// determine their columns.
     pub(crate) async fn create_plan(
         &self,
