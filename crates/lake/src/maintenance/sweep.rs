@@ -1,6 +1,6 @@
 //! The sweep, which removes unreferenced files.
 //!
-//! A file is referenced if a state refers to it. The states are those in the histories of branches,
+//! A file is referenced if a state refers to it. These are the states in the histories of branches,
 //! tags, recently deleted refs and commits in use. If a table has a retention, its states that were
 //! superseded long ago do not count, except the states at merge bases of branches. The sweep
 //! removes all other warehouse files that are older than a minimum age and every running write.
@@ -428,7 +428,7 @@ impl Maintenance<'_> {
         Ok(kept)
     }
 
-    /// Lists the files that may be removed: those in folders of known tables, or all files.
+    /// Lists the files that may be removed: the files in folders of known tables, or all files.
     async fn files_of(self, sweep: &SweepPlan, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
