@@ -28,7 +28,8 @@ impl<T: Default> MetricsByName<T> {
         if let Some(found) = named.get(name) {
             return found.clone();
         }
-        // Above the limit, skip the write lock, so that further names do not wait for it.
+        // Above the limit, skip the write lock, because requests with further names would wait for
+        // the lock.
         let is_full = name == OTHER || named.len() >= NAMES_MAX;
         drop(named);
         if is_full {
