@@ -168,7 +168,7 @@ impl Objects {
 
     /// Copies an object.
     ///
-    /// Errors: those of [`Objects::head`] and [`Objects::put`].
+    /// Errors: the errors of [`Objects::head`] and [`Objects::put`].
     pub async fn copy(&self, copy: CopyRequest) -> Result<ObjectInfo> {
         let CopyRequest { from, to, headers, condition } = copy;
         let source = self.open_object(&from, |info| Ok(0..info.size)).await?;
