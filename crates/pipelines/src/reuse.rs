@@ -194,7 +194,8 @@ impl Plan {
         Ok(table.map(|table| (reused(past), table)))
     }
 
-    /// Returns the computed table if a state of the catalog has it and the run may reuse it.
+    /// Returns the computed table if a state of the catalog contains the table and the run may
+    /// reuse the table.
     async fn table_in(
         &self,
         view: &CommitView,
