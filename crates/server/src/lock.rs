@@ -117,7 +117,7 @@ impl LakeLock {
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
         text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
         write_over(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(|source| {
-            // An incomplete description is useless, and other files may need its disk space.
+            // Remove the incomplete description, because other files may need the disk space.
             let _ = std::fs::remove_file(&spare);
             Error::Folder { path, source }
         })
