@@ -100,7 +100,7 @@ impl Runs {
 }
 
 impl Jobs {
-    /// Sets the result of a backfill that has none to the report of its values. Events contain the
+    /// If a backfill has no result, sets the result to the report of its values. Events contain the
     /// reports of values until the end of the job, whose error then contains all reports.
     pub(crate) async fn with_values(&self, mut job: Job) -> Result<Job, Problem> {
         if job.kind != JobKind::Backfill || !job.result.is_null() {

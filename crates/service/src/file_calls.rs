@@ -34,7 +34,7 @@ enum InferredRows {
 /// of the files are determined from their first rows. If the statement cannot be planned with these
 /// columns, all rows are read, because a column can first occur in a later row.
 ///
-/// Errors: those of [`register`] and of the plan; `quota_exceeded` if a daily limit of the
+/// Errors: the errors of [`register`] and of the plan; `quota_exceeded` if a daily limit of the
 /// principal is reached.
 pub async fn describe(
     components: &Components,

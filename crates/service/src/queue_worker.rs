@@ -286,9 +286,9 @@ impl QueueWorker {
         self.call_in_parts(&components, called, extended).await;
     }
 
-    /// Calls the function with messages, and deletes those that were processed. If the mapping
-    /// bisects batches, each half of a failed batch gets a separate call, until each failing
-    /// message is alone. The messages are invisible since `extended`.
+    /// Calls the function with messages, and deletes the processed messages. If the mapping bisects
+    /// batches, each half of a failed batch gets a separate call, until each failing message is
+    /// alone. The messages are invisible since `extended`.
     async fn call_in_parts(
         &self,
         components: &Arc<Components>,
