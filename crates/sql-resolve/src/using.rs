@@ -77,8 +77,8 @@ pub(crate) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
 }
 
 /// Records the expression of a shared column after a join. The left side has the relations
-/// `start..before`, the right side those from `before` on. Returns the join condition; `None` if it
-/// cannot be expressed.
+/// `start..before`, the right side the relations from `before` on. Returns the join condition;
+/// `None` if the condition cannot be expressed.
 pub(crate) fn merge(
     scope: &mut Scope,
     name: &str,
