@@ -174,8 +174,7 @@ impl ComparedColumns {
     }
 }
 
-/// Returns the fields that have one of the ids. Of nested fields, only those with one of the ids
-/// remain.
+/// Returns the fields that have one of the ids. Nested fields without one of the ids are removed.
 fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
     fields
         .iter()

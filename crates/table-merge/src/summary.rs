@@ -39,9 +39,9 @@ impl TableMerge {
         inherited
     }
 
-    /// Returns the versions of the source tables from which the merged rows were computed. These
-    /// are the versions of the side that changed them. If both sides changed them in different
-    /// ways, returns nothing.
+    /// Returns the versions of the source tables from which the merged rows were computed. For each
+    /// source table, returns the version of the side that changed the version. If both sides
+    /// changed the version in different ways, omits the source table.
     fn read_up_to(&self) -> BTreeMap<String, String> {
         let [base, ours, theirs] =
             [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
