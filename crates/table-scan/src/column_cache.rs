@@ -122,7 +122,7 @@ impl ColumnCache {
         ColumnCache(Arc::new(Inner { bytes_max, state: Mutex::default() }))
     }
 
-    /// Returns ranges of a file. `read` reads those that are not cached, all in one call.
+    /// Returns ranges of a file. `read` reads the ranges that are not cached, all in one call.
     pub async fn read(
         &self,
         file: &Arc<FileKey>,
