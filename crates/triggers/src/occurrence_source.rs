@@ -3,8 +3,8 @@
 //! The component that makes a change records it in a journal, in the same batch. The source reads
 //! the entries in order. One batch stores the events and the position of the last entry. Positions
 //! are in a separate journal, under the name of the trigger. An entry is deleted after the
-//! positions of all triggers have passed it. Occurrences that the trigger's own events caused, and
-//! those that its deployer may not see, are skipped.
+//! positions of all triggers have passed it. The source skips occurrences that the trigger's own
+//! events caused, and occurrences that the trigger's deployer may not see.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
