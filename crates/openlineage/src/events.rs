@@ -186,7 +186,7 @@ fn run_id(job: JobId, number: usize) -> Uuid {
     Uuid::from_u128(job.0.as_u128() ^ (number as u128 + 1))
 }
 
-/// Returns the table of a stored model. The run writes the table to the branch when it is merged.
+/// Returns the table of a stored model. The table is written to the branch when the run is merged.
 fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepReport>) -> Vec<Value> {
     if step.materialization.as_deref().is_none_or(|one| one == "none") {
         return Vec::new();
