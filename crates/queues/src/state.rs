@@ -1,7 +1,8 @@
 //! The messages of one queue in memory, without their bodies. This module does no I/O.
 //!
-//! The state in memory decides which message is received. A message enters the state before it is
-//! stored, and leaves it after its deletion is stored. So no other operation removes its entries.
+//! The state in memory decides which message is received. A message is added to the state before it
+//! is stored, and removed after its deletion is stored. So no other operation removes the entries
+//! of the message.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
