@@ -76,8 +76,8 @@ impl Removal {
         }
     }
 
-    /// Returns true if a delete file must be removed. Then the only data file to which it refers,
-    /// or every data file of its partition, is removed.
+    /// Returns true if a delete file must be removed. This is the case if the only data file to
+    /// which the delete file refers, or every data file of the partition, is removed.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
