@@ -86,7 +86,7 @@ class Server:
         self.pid = os.getpid()
         self.unanswered = False
         #: The last message of the call and its descriptors, which are sent when the call ends; None
-        #: if it has none.
+        #: for a call without such a message.
         self.outcome = None
 
     def send(self, said, descriptors=(), **fields):
