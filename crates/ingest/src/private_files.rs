@@ -114,8 +114,8 @@ impl ResolvedPrivateFiles {
         self.warehouse.as_ref().is_some_and(in_warehouse)
     }
 
-    /// Returns true if a path is in the folder of a lake, or is a file next to such a folder, such
-    /// as the secret key. The name of this file is the name of the folder with an extension.
+    /// Returns true if a path is in the folder of a lake, or next to such a folder, such as the
+    /// secret key. The name of this file is the name of the folder with an extension.
     fn is_of_a_lake(&self, path: &Path) -> bool {
         let is_lake = |part: Component<'_>| {
             let name = part.as_os_str().to_string_lossy();
