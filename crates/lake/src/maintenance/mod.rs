@@ -3,8 +3,8 @@
 //!
 //! Data files are rewritten in separate commits that change no rows. If another commit has changed
 //! the same files, maintenance skips these files. Otherwise both commits are merged. A file is
-//! removed only if no branch or tag references it, no running read or write uses it, and it is
-//! older than a grace period.
+//! removed only if it is older than a grace period, no branch or tag references it, and no running
+//! read or write uses it.
 
 mod compact;
 mod deleted_refs;
