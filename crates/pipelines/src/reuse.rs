@@ -1,12 +1,12 @@
 //! Reuse of tables that earlier runs have computed from the same code, packages, parameters and
 //! inputs, on the same branch or on another one.
 //!
-//! When a run is merged, the store records the table that each model wrote, and keeps the records
-//! of the last runs on the branch. A later run finds the table by the model's fingerprint, and
-//! commits the same table metadata instead of running the model. A table is reused only from the
-//! head or an earlier commit of a branch that the user of the run may read. Maintenance may have
-//! removed the files of an earlier commit. The run therefore checks that the files exist, and pins
-//! the commit until the run has committed the table.
+//! When a run is merged, the store records the table that each model wrote. The records of the last
+//! runs on the branch are kept. A later run finds the table by the model's fingerprint, and commits
+//! the same table metadata instead of running the model. A table is reused only from the head or an
+//! earlier commit of a branch that the user of the run may read. Maintenance may have removed the
+//! files of an earlier commit. The run therefore checks that the files exist, and pins the commit
+//! until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
@@ -413,7 +413,7 @@ impl Runner {
     }
 }
 
-/// Returns the name of the branch that has the tables of a run's attempt with a conflict, until the
+/// Returns the name of the branch that keeps the tables of an attempt with a conflict until the
 /// repetition of the run has ended.
 pub fn conflict_branch(job: JobId) -> String {
     format!("run/{job}-conflict")
