@@ -4,7 +4,7 @@
 //! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when the process
 //! ends. `server.json` contains the server's addresses. The file is replaced atomically by
 //! renaming, and is valid only while the lock is held. On shutdown the file is renamed instead of
-//! removed, so that the next server can reuse its disk space even if the disk is full.
+//! removed. The next server can then reuse its disk space even if the disk is full.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
