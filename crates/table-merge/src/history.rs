@@ -104,9 +104,9 @@ impl MergeAncestry {
 }
 
 impl History {
-    /// Returns the changes from the base to the side. If the side does not descend from the base,
-    /// for example in a revert or cherry-pick, the changes are the reverse of the base's changes
-    /// since the common ancestor, followed by the side's changes since then.
+    /// Returns the changes from the base to the side. In a revert or cherry-pick, for example, the
+    /// side does not descend from the base. The changes are then the reverse of the base's changes
+    /// since the common ancestor, followed by the side's changes since that ancestor.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);
