@@ -82,8 +82,8 @@ impl DisplayAs for RowLineageExec {
     }
 }
 
-/// This operator does not pass filters on lineage columns to the scan, because the values in files
-/// differ from the values that this operator computes.
+/// Filters on lineage columns are not passed to the scan, because the values in files differ from
+/// the values that this operator computes.
 impl ExecutionPlan for RowLineageExec {
     fn name(&self) -> &'static str {
         "LineageExec"
