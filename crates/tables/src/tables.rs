@@ -190,7 +190,7 @@ impl Tables {
     ///
     /// Columns are matched by name; missing columns become null. Values are cast to the table's
     /// types if the cast is lossless. A lossy cast or a null in a required column fails with the
-    /// name of the column, and the files written so far are deleted.
+    /// name of the column. The files written so far are then deleted.
     ///
     /// Rows are sorted by the table's sort order, if any, in runs that fit into memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
