@@ -3,7 +3,7 @@
 //! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one transaction
 //! of the server. The batch of the events also stores the keys of the rows, in the journal
 //! `trigger_postgres_positions`. If the transaction does not commit, the rows with these keys are
-//! deleted before other rows are read, so each row is recorded exactly once.
+//! deleted before other rows are read. So each row is recorded exactly once.
 
 use std::time::Duration;
 
