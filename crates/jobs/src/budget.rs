@@ -116,7 +116,7 @@ impl CallBudget {
         })
     }
 
-    /// Returns the most that one call can use.
+    /// Returns the maximum usage of one call.
     fn reservation(&self, card: &RateCard) -> DailyUsage {
         DailyUsage {
             bytes: 0,
