@@ -68,7 +68,7 @@ impl DiscardGuard {
         self.written.states.extend(states);
     }
 
-    /// Releases the files without removing them, because a commit may refer to them.
+    /// Releases the files. The files are not removed, because a commit may refer to them.
     pub fn release(&mut self) -> UncommittedFiles {
         std::mem::take(&mut self.written)
     }
