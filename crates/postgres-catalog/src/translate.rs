@@ -55,7 +55,7 @@ pub struct Identity {
 pub struct Translation {
     /// The text of the rewritten query.
     pub sql: String,
-    /// The parameter names of the original query. The rewritten query may lack some of them.
+    /// The parameter names of the original query. The rewritten query may lack some of the names.
     pub parameters: Vec<String>,
 }
 
