@@ -122,7 +122,7 @@ enum CloneRole {
     FirstProcess,
 }
 
-/// Enters the zygote's namespaces and clones the first process of a sandbox in them.
+/// Enters the zygote's namespaces and clones the first process of a sandbox there.
 fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<CloneRole> {
     if let Some(user) = &zygote.user {
         step("join the zygote's user namespace", system::enter_namespace(user.as_fd()))?;

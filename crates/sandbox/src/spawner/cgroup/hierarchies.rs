@@ -176,7 +176,7 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Removes every group, and kills the processes in them.
+    /// Removes all groups, and kills the processes in the groups.
     pub(crate) fn remove_all(&self) {
         for (_, folder) in &self.hierarchies {
             remove_tree(folder);
