@@ -77,7 +77,8 @@ async fn register_columns(
     Ok(())
 }
 
-/// Registers the files that a statement reads, and returns the statement that refers to them.
+/// Registers the files that a statement reads. Returns the statement with references to the
+/// registered files.
 ///
 /// Errors: `forbidden`, also for files of a lake; the errors of an import.
 pub async fn register(
@@ -103,7 +104,7 @@ pub async fn register(
     Ok(statement)
 }
 
-/// Returns the reader of the files of a call, and the request that describes them.
+/// Returns the reader of the files of a call, and the request that describes the files.
 async fn importer(
     components: &Components,
     principal: &Principal,
