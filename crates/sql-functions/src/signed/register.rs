@@ -8,7 +8,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
-/// Scalar functions that return unsigned numbers, or lists of them.
+/// Scalar functions that return unsigned numbers, or lists of unsigned numbers.
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
