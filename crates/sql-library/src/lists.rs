@@ -43,7 +43,7 @@ const NUMBERS: [(&str, NumberStatistic); 5] = [
 /// A statistic of the elements of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Statistic {
-    /// The most frequent value; if several are equally frequent, the smallest of them.
+    /// The most frequent value; the smallest value if several are equally frequent.
     Mode,
     /// The smallest value that at least this fraction of the values does not exceed.
     Quantile,

@@ -1,4 +1,4 @@
-//! Lists of the matches of a regular expression, and of the texts between them.
+//! Lists of the matches of a regular expression, and of the texts between the matches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
