@@ -1,4 +1,5 @@
-//! The causes of object store failures, which are derived from responses, and hints for them.
+//! The causes of object store failures, which are derived from responses, and a hint for each
+//! cause.
 
 use std::error::Error as StdError;
 
