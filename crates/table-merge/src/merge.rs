@@ -54,7 +54,8 @@ pub struct TableMerge {
     /// True if the known history is too short. Our side may then already have some of the added
     /// rows.
     pub(crate) doubtful: bool,
-    /// True if this merges two branches; false if it applies the change of one commit to a branch.
+    /// True for a merge of two branches; false for the change of one commit that is applied to a
+    /// branch.
     pub(crate) of_branches: bool,
     /// True if the merge is committed as an ordinary change of our side, whose snapshot does not
     /// record the other side.

@@ -211,7 +211,7 @@ impl RowReader<'_> {
         Ok(counts)
     }
 
-    /// Creates a conflict about these rows of a group's base, with a sample of them.
+    /// Creates a conflict about these rows of a group's base, with a sample of the rows.
     async fn conflict(
         &self,
         group: &SharedFiles,
