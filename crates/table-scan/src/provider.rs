@@ -135,8 +135,8 @@ impl TableProvider for LakeTable {
         self.statistics.get_or_init(compute).clone()
     }
 
-    /// Declares all filters as inexact: the scan only prunes files, row groups and pages by them,
-    /// and DataFusion filters the rows of the scan again.
+    /// Declares all filters as inexact: the scan uses filters only to prune files, row groups and
+    /// pages. DataFusion filters the rows of the scan again.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
