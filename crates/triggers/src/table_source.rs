@@ -214,7 +214,7 @@ impl TableSource {
         Ok(position)
     }
 
-    /// Examines the commits after `after` until enough of them match for one event. Returns true if
+    /// Examines the commits after `after` until enough commits match for one event. Returns true if
     /// more commits may follow.
     async fn examine(
         &mut self,
