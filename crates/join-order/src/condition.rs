@@ -57,8 +57,8 @@ impl Condition {
 }
 
 impl EqualitySide {
-    /// Returns the only column of this side; `None` if there is none, or if there are several. The
-    /// column determines the number of distinct values of the side.
+    /// Returns the only column of this side; `None` if the side has no column or several columns.
+    /// The column determines the number of distinct values of the side.
     pub fn column(&self) -> Option<Column> {
         let mut columns = self.expr.column_refs().into_iter();
         let first = columns.next()?.clone();
