@@ -239,7 +239,7 @@ pub(crate) fn column_name(expr: &Expr) -> String {
 }
 
 /// Returns a replacement for a scalar subquery: null if the subquery returns no rows. A lookup in a
-/// catalog returns at most one row, so wrapping its value in `max` does not change it.
+/// catalog returns at most one row, so `max` of the value is the value itself.
 pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
     if is_empty(query) {
         return Some(null());
