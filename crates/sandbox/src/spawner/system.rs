@@ -106,7 +106,7 @@ pub(super) fn close_all_but(kept: &[i32]) {
         }
         first = first.max(descriptor + 1);
     }
-    // SAFETY: as above.
+    // SAFETY: the owners of these descriptors are not used again in this process.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 
@@ -129,7 +129,7 @@ pub(super) fn block_signals() {
 
 /// Reverts [`block_signals`].
 pub(super) fn unblock_signals() {
-    // SAFETY: as above.
+    // SAFETY: the set is initialised before it is used.
     unsafe {
         let set = signals();
         libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
