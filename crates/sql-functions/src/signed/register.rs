@@ -12,7 +12,7 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
-/// Name of a function that, unlike those in [`SCALAR`], also accepts maps.
+/// Name of a function that also accepts maps. The functions in [`SCALAR`] do not accept maps.
 const CARDINALITY: &str = "cardinality";
 
 /// Aggregate functions that return unsigned numbers.
