@@ -279,7 +279,7 @@ fn plan_name(expr: &Expr) -> String {
     }
 }
 
-/// Returns the column inside casts, also nested ones.
+/// Returns the column inside casts, also inside nested casts.
 pub(crate) fn column_under(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Identifier(ident) => Some(ident),
