@@ -37,7 +37,7 @@ struct KeyColumns {
 struct ChangedFiles<'a> {
     schema: &'a SchemaRef,
     files: Vec<File>,
-    /// 1 for added rows, and -1 for removed rows.
+    /// The change of the number of rows: 1 for an added row, -1 for a removed row.
     by: i64,
 }
 
