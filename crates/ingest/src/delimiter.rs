@@ -2,7 +2,7 @@
 
 use super::scan::{FieldSpan, ScanResult, scan};
 
-/// Candidate delimiters. If several fit equally well, the first one is used.
+/// Candidate delimiters. If several fit equally well, the first of these delimiters is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
 
 /// Number of bytes of a file to sample.
