@@ -205,7 +205,7 @@ fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &Record, by: Usag
     }
 }
 
-/// Returns the names of the group of a record, or of one of its steps; `None` if it is in no group.
+/// Returns the names of the group of a record, or of one of its steps; `None` without a group.
 fn group_key(record: &Record, by: UsageGrouping, step: Option<&str>) -> Option<GroupKey> {
     let first = group_name(record, by.first, step)?;
     match by.second {
