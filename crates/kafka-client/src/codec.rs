@@ -23,7 +23,7 @@ pub(crate) enum Codec {
 }
 
 impl Codec {
-    /// Returns the codec in the attributes of a batch; `None` if it is unknown.
+    /// Returns the codec in the attributes of a batch; `None` if the codec is unknown.
     pub(crate) fn of_attributes(attributes: i16) -> Option<Self> {
         match attributes & 0b111 {
             0 => Some(Codec::Uncompressed),

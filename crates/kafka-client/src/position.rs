@@ -91,7 +91,7 @@ pub enum Content {
 }
 
 impl Position {
-    /// Returns the offset of the next record of a partition; `None` if it is not known yet.
+    /// Returns the offset of the next record of a partition; `None` if the offset is not known yet.
     pub fn next(&self, partition: i32) -> Option<i64> {
         self.next.get(&partition).copied()
     }
