@@ -134,7 +134,7 @@ impl DiffSides<'_> {
     }
 }
 
-/// Returns the fields nested in a field; `None` if it has a primitive type.
+/// Returns the fields nested in a field; `None` if the field has a primitive type.
 fn nested_fields(field: &Field) -> Option<Fields> {
     match field.data_type() {
         DataType::Struct(fields) => Some(fields.clone()),

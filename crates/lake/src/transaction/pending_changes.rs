@@ -105,7 +105,7 @@ impl Change {
         }
     }
 
-    /// Returns the source files that the change imports; `None` if it is not an import.
+    /// Returns the source files that the change imports; `None` if the change is not an import.
     fn imported(&self) -> Option<&ImportedFiles> {
         match self {
             Change::Append { imported, .. } => imported.as_ref(),
