@@ -156,7 +156,8 @@ impl Principal {
         &self.identity
     }
 
-    /// Returns the expiry time that the credential itself contains; `None` if it contains none.
+    /// Returns the expiry time that the credential itself contains; `None` if the credential
+    /// contains no expiry time.
     pub fn expires(&self) -> Option<Timestamp> {
         match &self.identity {
             Identity::User(user) => user.expires,

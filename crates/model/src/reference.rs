@@ -75,7 +75,8 @@ pub enum AncestorDistance {
 }
 
 impl AncestorDistance {
-    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; `None` if it contains neither.
+    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; `None` if the text contains
+    /// neither character.
     pub fn split(text: &str) -> Result<Option<(&str, AncestorDistance)>, NameError> {
         let Some(at) = text.rfind(['~', '*']) else { return Ok(None) };
         let (before, rest) = (&text[..at], &text[at + 1..]);
