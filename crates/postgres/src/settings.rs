@@ -161,7 +161,8 @@ impl Settings {
         }
     }
 
-    /// Returns all settings with their values, with true if it is reported to clients.
+    /// Returns the name and the value of each setting, and true if the setting is reported to
+    /// clients.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
         let all = TABLE.iter().zip(&self.0);
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
