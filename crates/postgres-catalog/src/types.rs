@@ -184,7 +184,7 @@ impl PgType {
         if self.is_array { -1 } else { self.numbers().size }
     }
 
-    /// Returns the type of a parameter by its OID; `None` if it is unknown.
+    /// Returns the type of a parameter by its OID; `None` if the OID is unknown.
     pub fn from_oid(oid: u32) -> Option<Self> {
         let alias = ALIASES.iter().find(|(known, _)| *known == oid).map(|(_, scalar)| *scalar);
         alias.map(PgType::of).or_else(|| {
