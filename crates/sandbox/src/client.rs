@@ -138,7 +138,8 @@ impl Spawner {
         total.await.ok()?
     }
 
-    /// Returns the connection to the spawner. Starts a new spawner if the previous one has ended.
+    /// Returns the connection to the spawner. Starts a new spawner if the previous spawner has
+    /// ended.
     fn connection(&self) -> Result<Arc<Connection>> {
         let mut held = self.connection.lock();
         if let Some(connection) = held.as_ref().filter(|connection| connection.is_open()) {

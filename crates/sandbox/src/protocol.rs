@@ -129,7 +129,7 @@ pub enum Signal {
 /// Capabilities of the host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostReport {
-    /// The reason why sandboxes cannot be created; `None` if they can.
+    /// The reason why sandboxes cannot be created; `None` if sandboxes can be created.
     pub sandbox_error: Option<String>,
     /// True if each sandbox runs as a separate user, which owns no files. False if sandboxes run as
     /// the spawner's user.
