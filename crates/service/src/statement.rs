@@ -103,8 +103,8 @@ impl Statements {
     }
 
     /// Executes the statements of a request in order, each as a job, and returns the rows of the
-    /// last one. Parses all statements before the first one starts. An error ends the request;
-    /// earlier statements remain committed.
+    /// last statement. Parses all statements before the first statement starts. An error ends the
+    /// request; earlier statements remain committed.
     ///
     /// Fails only if no job was started; the error of a statement is in [`StartedStatement::rows`].
     pub async fn start(
