@@ -261,7 +261,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Returns the next record batch; `None` after the last one.
+    /// Returns the next record batch; `None` after the last batch.
     fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
         let inner = Arc::clone(&self.table.0);
         let Location::Disk(file) = &inner.place else { return Ok((self, None)) };
