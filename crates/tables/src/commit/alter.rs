@@ -168,7 +168,7 @@ impl AlteredMetadata {
         Ok(AlteredMetadata { fields, layout, version, properties, identifier })
     }
 
-    /// Returns the ids of columns, including nested ones, that change from optional to required.
+    /// Returns the ids of columns, including nested columns, that change from optional to required.
     pub(crate) fn columns_to_require(&self, metadata: &TableMetadata) -> Vec<i32> {
         let schema = metadata.current_schema();
         let mut found = Vec::new();
