@@ -361,8 +361,8 @@ impl Shared {
     }
 }
 
-/// Returns an error if a daily limit is exceeded. `over` returns true if the comparison of the
-/// usage with the limit means an excess.
+/// Returns an error if a daily limit is exceeded. The usage is compared with the limit; `over`
+/// returns true if the result of the comparison is an excess.
 fn check_day(
     user: &str,
     limits: &Limits,
