@@ -25,8 +25,8 @@ pub(crate) struct Group {
     pub(super) share: Option<CpuWeightFile>,
 }
 
-/// The open measurement files, because a process that serves many calls is measured after each
-/// call.
+/// The measurement files. The files stay open, because a process that serves many calls is measured
+/// after each call.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
     cpu: OpenFile,
