@@ -78,7 +78,7 @@ def _unchanged(function):
 
 
 class Client:
-    """Bauplan's client. Functions cannot use it: creating one raises an error."""
+    """Bauplan's client. Functions cannot use it: creating a client raises an error."""
 
     def __init__(self, *arguments, **settings):
         raise NotImplementedError(

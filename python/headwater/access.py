@@ -167,7 +167,7 @@ class Access(Requests):
 
         `using` is SQL: for a row filter the condition of visible rows, for a column mask the value
         that is shown instead of the column's value. `to` are the restricted users and roles, by
-        default all except administrators.
+        default all users except administrators.
         """
         body = {
             "name": name,
@@ -185,8 +185,8 @@ class Access(Requests):
         self._connection.json("DELETE", segments("v1", "restrictions", name))
 
     def limits(self) -> list[dict[str, Any]]:
-        """Lists the limits of users and roles by name. A user sees its own limits and those of its
-        roles."""
+        """Lists the limits of users and roles by name. A user sees its own limits and the limits of
+        its roles."""
         return self._list("/v1/limits")
 
     def limit(self, name: str) -> dict[str, Any]:

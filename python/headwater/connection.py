@@ -254,12 +254,13 @@ class Connection:
         return found
 
     def _open_lake(self) -> tuple[http.client.HTTPConnection, str | None] | None:
-        """Returns a connection to the lake's server and its token; None if no server answers."""
+        """Returns a connection to the lake's server and its token; None if no server responds."""
         record = _read_record(str(self.lake))
         # A killed server does not remove its record, so only a connection shows whether the server
         # runs.
         for name, opener in (("socket", SocketConnection), ("http", http.client.HTTPConnection)):
-            # Use the Unix socket of a server with TLS. Its record contains the socket, too.
+            # Use the Unix socket of a server with TLS. The server's record contains the socket,
+            # too.
             if record.get(name) and not (name == "http" and record.get("tls")):
                 connection = opener(record[name])
                 try:

@@ -34,7 +34,7 @@ class Functions(Responses):
     # Calls.
 
     def functions(self) -> list[dict[str, Any]]:
-        """Lists the functions by name: those of the deployed version, and those without a
+        """Lists the functions by name: functions of the deployed version, and functions without a
         project."""
         return self._list("/v1/functions")
 
@@ -240,15 +240,15 @@ class Functions(Responses):
         self._connection.json("DELETE", path, parameters={"if_exists": if_exists or None})
 
     def function_url(self, name: str, *, alias: str | None = None) -> dict[str, Any]:
-        """Returns the URL of a function without a project, or of its alias. `path` is its path at
-        the server's HTTP address."""
+        """Returns the URL of a function without a project, or of its alias. `path` is the path of
+        the URL at the server's HTTP address."""
         path = segments("v1", "functions", name, "url")
         return self._dict("GET", path, parameters={"alias": alias})
 
     def set_function_url(
         self, name: str, *, auth: str, alias: str | None = None, stream: bool | None = None
     ) -> dict[str, Any]:
-        """Creates the URL of a function without a project, or changes it, and returns it.
+        """Creates or changes the URL of a function without a project, and returns the URL.
 
         With `auth="none"`, every client that reaches the HTTP address may call the function; with
         `auth="iam"`, requests are signed with an access key. With `stream`, responses are returned
@@ -356,8 +356,8 @@ class Functions(Responses):
         return versions[_active(versions)]
 
     def rollback(self, version: str | None = None) -> dict[str, Any]:
-        """Activates an earlier version, by default the one before the active version; a prefix of
-        the version is enough."""
+        """Activates an earlier version, by default the version before the active version; a prefix
+        of the version is enough."""
         if version is None:
             versions = self.deployments()
             before = _active(versions) + 1

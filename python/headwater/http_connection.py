@@ -36,7 +36,7 @@ _REASONS = {
 
 
 class BadRequest(Exception):
-    """A request is invalid HTTP or too large. Its connection is closed after the answer."""
+    """A request is invalid HTTP or too large. Its connection is closed after the response."""
 
     def __init__(self, status: int, reason: str, path: str = "") -> None:
         super().__init__(reason)

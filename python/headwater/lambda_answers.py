@@ -96,7 +96,7 @@ def _joined(first: Any, pieces: Iterator[Any]) -> Iterator[Any]:
 
 
 class Answer:
-    """An answer in parts: text or bytes."""
+    """A response in parts: text or bytes."""
 
     def __init__(self, media_type: str, parts: Iterable[Any]) -> None:
         self._media_type = media_type

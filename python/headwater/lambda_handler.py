@@ -76,8 +76,8 @@ class Handler:
         return found
 
     def unfit(self, returned: str, reason: str | None) -> MarshalError:
-        """Returns the exception for a returned value that cannot be sent. It names the value's type
-        and the reason."""
+        """Returns the exception for a returned value that cannot be sent. The exception names the
+        value's type and the reason."""
         why = reason or "not supported"
         return MarshalError(f"cannot marshal the response of `{self._handler}` (`{returned}`): {why}")
 
@@ -105,8 +105,8 @@ def import_module(folder: str, name: str) -> ModuleType:
     """Imports a module from the function's folder or from its packages.
 
     A module can have the name of a loaded module or of a module of the standard library, such as
-    `json.py`. It is then imported as a part of the package `PACKAGE`, because Python would return
-    the other module.
+    `json.py`. Such a module is then imported as a part of the package `PACKAGE`, because Python
+    would return the other module.
     """
     path = os.path.join(folder, *name.split("."))
     outermost = name.partition(".")[0]

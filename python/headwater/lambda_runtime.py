@@ -1,10 +1,9 @@
 """The Lambda Runtime API inside a sandbox, so that any language with a Lambda runtime client works.
 
-A runtime is a program that requests an event, answers it, and requests the next event. This process
-starts the runtime, serves the API on the loopback interface of the sandbox, and passes events and
-answers between the runtime and the server. The runtime serves many calls and ends when its sandbox
-ends.
-"""
+A runtime is a program that requests an event, responds to it, and requests the next event. This
+process starts the runtime, serves the API on the loopback interface of the sandbox, and passes
+events and responses between the runtime and the server. The runtime serves many calls and ends when
+its sandbox ends. """
 
 from __future__ import annotations
 
@@ -31,14 +30,14 @@ if TYPE_CHECKING:
 #: The API's address in a sandbox. Without a sandbox, the port is any free port.
 ADDRESS = ("127.0.0.1", 9001)
 
-#: Maximum size of an answer in bytes.
+#: Maximum size of a response in bytes.
 ANSWER_BYTES_MAX = 64 << 20
 
 #: Maximum milliseconds by which the start of a runtime extends the deadline of its first call.
 START_MS_MAX = 10_000
 
-#: Maximum seconds until a runtime requests the next event. If it takes longer, its process is not
-#: reused.
+#: Maximum seconds until a runtime requests the next event. If the runtime takes longer, its process
+#: is not reused.
 NEXT_SECONDS_MAX = 1
 
 _ROOT = "/2018-06-01/"
@@ -82,9 +81,9 @@ class Runtime:
         self._answer: Any = None
         #: The last request that was rejected, for error messages.
         self._rejected: str | None = None
-        #: The connection to the server, for the log and for answers in parts.
+        #: The connection to the server, for the log and for responses in parts.
         self._server: Any = None
-        #: The connection whose answer is forwarded to the server in parts.
+        #: The connection whose response is forwarded to the server in parts.
         self._streaming: Connection | None = None
 
     def begin_call(self, call: dict[str, Any], server: Any) -> None:
@@ -211,8 +210,8 @@ class Runtime:
         connection.socket.close()
 
     def _refuse(self, connection: Connection, error: BadRequest) -> None:
-        """Responds to an invalid request. If the request is a function's answer that is too large,
-        the call ends."""
+        """Responds to an invalid request. If the request contains a function's response that is too
+        large, the call ends."""
         kind = "RequestEntityTooLarge" if error.status == 413 else "InvalidRequest"
         body = _problem(kind, str(error))
         connection.reply(error.status, body, [_JSON], keep_alive=False)
@@ -245,7 +244,7 @@ class Runtime:
     def _use_lake(self, connection: Connection, request: Request) -> None:
         from .lambda_lake import respond
 
-        # A request after the answer could change the lake after the call has ended.
+        # A request after the response could change the lake after the call has ended.
         is_running = self._event is not None and self._answer is None
         status, media_type, body = respond(request, self._call["id"] if is_running else None)
         connection.reply(status, body, [("Content-Type", media_type)], request.keep_alive)

@@ -24,7 +24,8 @@ def split(text: str) -> list[str]:
 
 
 def parse(field: str) -> tuple[str, str] | None:
-    """Returns a field's column and transform (`day`, `bucket[16]`); None if it is invalid."""
+    """Returns a field's column and transform (`day`, `bucket[16]`); None if the field is
+    invalid."""
     transform, bracket, rest = (part.strip() for part in field.partition("("))
     if not bracket:
         return (transform, "identity") if transform and ")" not in transform else None

@@ -54,14 +54,14 @@ class RunningQuery:
         return self._client._dict("POST", self._path("cancel"), {})
 
     def delete(self) -> None:
-        """Deletes the query and its rows. Cancels it first if it is running."""
+        """Deletes the query and its rows. Cancels a running query first."""
         self._client._connection.json("DELETE", self._path())
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Waits for the end of the query and returns its state.
 
-        Raises the error of the query. If it has not ended after `timeout` seconds, raises the
-        built-in `TimeoutError`, and the query continues.
+        Raises the error of the query. If the query has not ended after `timeout` seconds, raises
+        the built-in `TimeoutError`, and the query continues.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
@@ -80,7 +80,7 @@ class RunningQuery:
         """Waits for the end of the query and returns its rows as a `pyarrow.Table`.
 
         `offset` is the number of rows to skip, and `limit` the maximum number of rows. Needs
-        pyarrow. Raises what `wait` raises.
+        pyarrow. Raises the errors of `wait`.
         """
         import_package("pyarrow")
         self.wait(timeout)

@@ -1,9 +1,8 @@
 """Requests of a function to the lake. Used by `headwater.lake`.
 
-A request is a message on the worker's socket, with its content in a memory file. The answer is a
-memory file with a line of JSON and the content. A request waits for its answer before the next
-request is sent.
-"""
+A request is a message on the worker's socket, with its content in a memory file. The response is a
+memory file with a line of JSON and the content. A request waits for its response before the next
+request is sent. """
 
 import fcntl
 import json
@@ -68,7 +67,7 @@ def _write_table(worker, rows):
 
 
 def request(content=None, **fields):
-    """Sends a request. Returns the value, the content and the problem of the answer."""
+    """Sends a request. Returns the value, the content and the problem of the response."""
     if sum(len(str(value)) for value in fields.values()) > REQUEST_CHARS_MAX:
         raise ValueError(f"the request is longer than {REQUEST_CHARS_MAX} characters")
     _, server = _worker

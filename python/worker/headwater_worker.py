@@ -86,7 +86,7 @@ class Server:
         self.pid = os.getpid()
         self.unanswered = False
         #: The last message of the call and its descriptors, which are sent when the call ends; None
-        #: if it has none.
+        #: for a call without such a message.
         self.outcome = None
 
     def send(self, said, descriptors=(), **fields):
@@ -114,11 +114,11 @@ class Server:
             self.send("kept")
 
     def begin_answer(self, media_type):
-        """Begins an answer that is sent in parts."""
+        """Begins a response that is sent in parts."""
         self.send("answer", media_type=media_type[:200])
 
     def send_bytes(self, content):
-        """Sends the next part of an answer. Blocks if the client reads slowly."""
+        """Sends the next part of a response. Blocks if the client reads slowly."""
         content = memoryview(content)
         for start in range(0, len(content), PART_BYTES_MAX):
             part = base64.b64encode(content[start : start + PART_BYTES_MAX])
@@ -705,8 +705,8 @@ def unfit_to_go_on(error):
 
 
 def can_go_on(server, task, error):
-    """Returns true if this process can run another call. To prepare it, empties `/tmp`, kills other
-    processes, and returns to the project's folder."""
+    """Returns true if this process can run another call. To prepare the process, empties `/tmp`,
+    kills other processes, and returns to the project's folder."""
     # Continue only in the first process of a sandbox, which has the id 2. There, the other
     # processes, which are killed below, are all processes of this call.
     if server.unanswered or not task["reuse"] or server.pid != 2:

@@ -111,8 +111,8 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
-        // Too many failed logins must not have the status of a busy server, because clients retry
-        // immediately if the server is busy.
+        // Too many failed logins need another status than a busy server, because clients
+        // immediately repeat a request to a busy server.
         let is_lock_out = problem.context.contains_key(LOGIN_RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -87,8 +87,8 @@ fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     })
 }
 
-/// Returns the entity tag of a response. The tag is a hash of the location of the metadata file,
-/// which is immutable, and of the highest column id that any branch has assigned.
+/// Returns the entity tag of a response. The tag is a hash of two values: the location of the
+/// immutable metadata file, and the highest column id on any branch.
 fn etag(table: &LoadedTable, only_named: bool) -> String {
     let mut digest = Sha256::new();
     digest.update(table.metadata_location());

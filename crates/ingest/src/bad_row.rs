@@ -117,7 +117,7 @@ impl std::fmt::Display for BadRow {
 }
 
 impl BadRow {
-    /// Returns the hint.
+    /// Returns a hint: how to correct the row, or which option to set.
     pub fn hint(&self) -> String {
         if self.encoding {
             return "Name the file's encoding, for example `--encoding windows-1252`, or correct \

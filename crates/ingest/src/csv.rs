@@ -60,8 +60,8 @@ impl<'a> CsvFile<'a> {
         let mut records = Records::new(window, found);
         let names = match records.advance().map_err(|error| trouble.read(error))? {
             NextRecord::End => return Ok(None),
-            // The first row determines the names or the number of columns of all rows, so a fault
-            // in it is an error of the whole file.
+            // The first row determines the names or the number of columns, so a fault in it is an
+            // error of the whole file.
             NextRecord::Fault(fault) => {
                 return Err(Error::BadRow(Box::new(fault.in_file(&source.name))));
             }

@@ -2,7 +2,7 @@
 
 use super::scan::{FieldSpan, ScanResult, scan};
 
-/// Candidate delimiters. If several fit equally well, the first one is used.
+/// Candidate delimiters. If several fit equally well, the first of these delimiters is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];
 
 /// Number of bytes of a file to sample.
@@ -14,8 +14,8 @@ const SAMPLE_ROWS: usize = 200;
 /// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct DelimiterScore {
-    /// Share of rows that have the most frequent number of fields, in thousandths; 0 if this number
-    /// is 1.
+    /// Share of rows that have the most frequent number of fields, in thousandths; 0 if these rows
+    /// have one field.
     regular: usize,
     /// The most frequent number of fields.
     width: usize,

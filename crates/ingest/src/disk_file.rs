@@ -1,4 +1,4 @@
-//! Files on disk, which are read only in the state in which they were listed.
+//! Files on disk. A file is read only if it is unchanged since it was listed.
 //!
 //! The listing checks that a [`DiskFile`] is not private. Later, a user that may write to the
 //! folder could replace the file by a link to a private file. In this case, the device, inode, size
@@ -43,14 +43,14 @@ impl DiskFile {
         self.state.stamp
     }
 
-    /// Opens the file; `None` if the path now names another file, or the file has changed. So a
-    /// file is never read unless it was checked that it is not private.
+    /// Opens the file; `None` if the path now names another file, or the file has changed. So only
+    /// files that passed the check for private files are read.
     pub fn open(&self) -> std::io::Result<Option<File>> {
         let file = File::open(&self.path)?;
         Ok(self.is_unchanged(&file)?.then_some(file))
     }
 
-    /// Returns true if an open file is in the state in which this file was listed.
+    /// Returns true if an open file has not changed since this file was listed.
     pub fn is_unchanged(&self, file: &File) -> std::io::Result<bool> {
         Ok(DiskState::of(&file.metadata()?) == self.state)
     }

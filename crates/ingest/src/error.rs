@@ -36,11 +36,11 @@ pub enum Error {
     /// Files without any column, for a table that does not exist yet.
     #[error("{}", no_columns(.file, *.more, *.empty))]
     NoColumns {
-        /// The first of these files.
+        /// The first file without columns.
         file: String,
-        /// Number of other such files.
+        /// Number of further files without columns.
         more: usize,
-        /// True if all of these files are empty.
+        /// True if all files without columns are empty.
         empty: bool,
     },
     /// A file with a compression suffix that is not compressed.

@@ -49,7 +49,7 @@ impl fmt::Debug for FileRows {
 impl Importer {
     /// Opens files for reading without a table: lists them, and reads them once to determine
     /// columns and types. Only the sources and the format options of the request have an effect.
-    /// Each byte that is read is added to `read`. The reading threads stop when the future is
+    /// Adds the number of bytes read to `read`. The reading threads stop when the future is
     /// dropped.
     pub async fn open(&self, request: &ImportRequest, read: &ByteCounter) -> Result<FileRows> {
         self.open_sample(request, read, None).await
@@ -105,9 +105,9 @@ impl FileRows {
         self.files.iter().map(|file| file.stamp.bytes).sum()
     }
 
-    /// Returns a stream of all rows, in the order of the files, with these columns. Of a Parquet
-    /// file, only these columns are read. The stream must be created in a runtime of tokio. A
-    /// thread reads the files until the stream is dropped.
+    /// Returns a stream of all rows, in the order of the files, with these columns. Reads only
+    /// these columns of a Parquet file. The stream must be created in a runtime of tokio. A thread
+    /// reads the files until the stream is dropped.
     ///
     /// Errors: a column does not exist.
     pub fn read(&self, columns: &[usize]) -> Result<BatchStream, ArrowError> {

@@ -27,8 +27,8 @@ use super::table_check::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
-/// Maximum number of batches in the queue between the reader and a writer. This number keeps both
-/// busy.
+/// Maximum number of batches in the queue between the reader and a writer. This number keeps the
+/// reader and the writer busy.
 pub(crate) const BATCHES_WAITING: usize = 3;
 
 /// Number of objects of a bucket that are fetched ahead. For a small object, the latency is longer
@@ -55,7 +55,7 @@ impl Importer {
         Importer { lake, authorizer, buckets, private: None }
     }
 
-    /// Returns an importer that performs only those actions on tables that `check` allows.
+    /// Returns an importer that performs an action on a table only if `check` allows the action.
     #[must_use]
     pub fn with_check(self, check: Option<TableCheck>) -> Self {
         Importer { authorizer: TableAuthorizer(check), ..self }
@@ -68,7 +68,7 @@ impl Importer {
         Importer { buckets, ..self }
     }
 
-    /// Returns an importer that reads neither these files nor the warehouse.
+    /// Returns an importer that rejects these files and the files of the warehouse.
     #[must_use]
     pub fn without(self, private: PrivateFiles) -> Self {
         Importer { private: Some(private), ..self }
@@ -183,7 +183,7 @@ impl Importer {
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(TransferResult { staged, files, rejected, waiting_bytes });
             }
-            // If one thread failed only because the other thread had ended, return the error of the
+            // A thread can fail only because the other thread ended. Then return the error of the
             // other thread.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
@@ -238,7 +238,7 @@ async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()>
     Ok(())
 }
 
-/// Writes rejected rows. Creates the table for them when the first row arrives.
+/// Writes rejected rows. Creates the table for rejected rows when the first row arrives.
 async fn write_rejected(
     plan: &Plan,
     transaction: &mut Transaction,
@@ -275,8 +275,8 @@ fn to_stream(
 pub(crate) struct Reader {
     pub files: Vec<SourceFile>,
     pub schema: SchemaRef,
-    /// The columns that a query reads. The files are then not hashed, and of a Parquet file only
-    /// these columns are read. `None` for an import.
+    /// The columns that a query reads; `None` for an import. For a query, files are not hashed, and
+    /// only these columns of a Parquet file are read.
     pub columns: Option<Vec<usize>>,
     pub options: csv::CsvOptions,
     pub meter: Arc<StageCounter>,

@@ -2,7 +2,7 @@
 //! values.
 //!
 //! [`ColumnStatistics`] are collected per file and merged. The inferred type does not depend on the
-//! order of files; only the value that is reported as the reason depends on it.
+//! order of files; the order affects only the value that is reported as the reason.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` is incomplete, because it omits texts of formats that distinguish texts from
+    /// True if `texts` is incomplete: it omits texts of formats that distinguish texts from
     /// numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
@@ -60,7 +60,7 @@ const VALUES_MIN: u64 = 1_000;
 /// Minimum values per text for texts to count as bad values. With fewer, the column is text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
-/// A column's type, and its reason.
+/// A column's type, and the reason for the type.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ResolvedType {
     pub data_type: DataType,
@@ -145,7 +145,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as final. If the example may be a null marker, replaces it by this text.
+    /// Marks the type as final. If the example may be a null marker, uses this text as the example.
     fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -154,7 +154,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Merges other statistics of the column. Returns false if no type can hold both.
+    /// Merges other statistics of the column. Returns false if no type can hold the values of both.
     pub fn merge(&mut self, other: ColumnStatistics) -> bool {
         for (class, example) in other.examples {
             if self.classes.insert(class) {
@@ -365,7 +365,7 @@ impl Fields {
         self.fields.len()
     }
 
-    /// Returns true if there were more fields than a table may have columns.
+    /// Returns true if the number of fields exceeds the maximum number of columns of a table.
     pub fn overflowed(&self) -> bool {
         self.overflowed
     }

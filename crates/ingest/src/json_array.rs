@@ -76,7 +76,7 @@ impl<R: Read> ArrayLines<R> {
         ArrayLines { reader, input: Vec::new(), at: 0, state: State::Start, depth: 0 }
     }
 
-    /// Returns the byte to output; `None` if it is dropped.
+    /// Returns the byte to output; `None` if the byte is dropped.
     fn step(&mut self, byte: u8) -> Result<Option<u8>> {
         let blank = byte.is_ascii_whitespace();
         match (self.state, byte) {

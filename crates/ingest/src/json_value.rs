@@ -244,7 +244,7 @@ fn append_object(column: &mut StructColumn, raw: &str) -> Result<(), JsonValueEr
     Ok(())
 }
 
-/// Appends the value of a key to its column, for the row `row`.
+/// Appends the value of a key, in row `row`, to the key's column.
 pub(crate) fn put(
     place: Option<usize>,
     columns: &mut [Column],

@@ -1,8 +1,8 @@
 //! JSON: one object per line, or an array of objects; each field maps to its column.
 //!
-//! Values keep their text form: a text column preserves the digits of a number and the text of an
-//! object, and decimals are not converted to floating point. Objects become structs, and arrays
-//! become lists.
+//! Values keep their text form. A text column preserves the digits of a number and the text of an
+//! object. Decimals are not converted to floating point. Objects become structs, and arrays become
+//! lists.
 
 use super::bad_row::RowError;
 use super::header::NameIndex;

@@ -97,7 +97,7 @@ pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
     Handle::current().block_on(work)
 }
 
-/// An object in its listed state. Cheap to clone.
+/// An object in the state in which it was listed. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Object(Arc<Inner>);
 

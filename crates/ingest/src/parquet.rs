@@ -140,7 +140,7 @@ pub(crate) fn schema_of(source: &SourceFile, meter: &StageCounter) -> Result<Sch
 }
 
 /// Checks that a column of a file can be converted to the table's column. A declared type allows
-/// more conversions than an inferred one.
+/// more conversions than an inferred type.
 pub(crate) fn check_column(
     found: &Field,
     expected: &Field,
@@ -163,7 +163,7 @@ pub(crate) fn check_column(
 }
 
 /// Reads the rows of a file and converts them to the table's types. `columns` are the columns of
-/// the table to read, all of them if `None`. The file's other columns are not read.
+/// the table to read; `None` reads all columns. The file's other columns are not read.
 pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,
@@ -201,7 +201,8 @@ fn wanted(names: &[String], schema: &SchemaRef, columns: &[usize]) -> Vec<usize>
 pub(super) struct Conversion<'a> {
     source: &'a SourceFile,
     schema: &'a SchemaRef,
-    /// The index of the file's column for each column of the table; `None` if the file lacks it.
+    /// The index of the file's column for each column of the table; `None` if the file lacks the
+    /// column.
     columns: Vec<Option<usize>>,
     /// Number of rows read so far.
     rows: u64,

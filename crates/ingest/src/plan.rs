@@ -80,8 +80,8 @@ impl Plan {
 }
 
 impl Importer {
-    /// Lists the files, skips those that were imported before, and reads the others to determine
-    /// their columns.
+    /// Lists the files, skips files that were imported before, and reads the remaining files to
+    /// determine their columns.
     pub(crate) async fn create_plan(
         &self,
         request: &ImportRequest,

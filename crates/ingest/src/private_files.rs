@@ -1,5 +1,6 @@
-//! Private files: the files of lakes and of warehouses, and files with credentials. No import and
-//! no query reads them, and no export replaces them, even if the user has all grants.
+//! Private files: the files of lakes and of warehouses, and files with credentials. Imports and
+//! queries do not read private files, and exports do not replace them, even for a user with all
+//! grants.
 //!
 //! A file is recognised by its path without symbolic links. If the file has several hard links, it
 //! is also compared with the private files that have several hard links.
@@ -77,7 +78,8 @@ impl ResolvedPrivateFiles {
             return false;
         }
         let in_warehouse = || {
-            // `path_of` accepts only locations below the warehouse, and `path` can be its folder.
+            // `path_of` accepts only locations below the warehouse, and `path` can be the warehouse
+            // folder itself.
             let url = format!("file://{}/_", path.display());
             self.lake.tables().path_of(&url).is_ok()
         };
@@ -112,9 +114,8 @@ impl ResolvedPrivateFiles {
         self.warehouse.as_ref().is_some_and(in_warehouse)
     }
 
-    /// Returns true if a path belongs to this or another lake. Such a path is in the folder of a
-    /// lake, or next to this folder with the folder's name and an extension, such as the secret
-    /// key.
+    /// Returns true if a path is in the folder of a lake, or next to such a folder, such as the
+    /// secret key. The name of this file is the name of the folder with an extension.
     fn is_of_a_lake(&self, path: &Path) -> bool {
         let is_lake = |part: Component<'_>| {
             let name = part.as_os_str().to_string_lossy();
@@ -126,7 +127,7 @@ impl ResolvedPrivateFiles {
     }
 }
 
-/// Returns a path without symbolic links. The part that does not exist stays as it is.
+/// Returns a path without symbolic links. Keeps the part of the path that does not exist.
 fn real(path: &Path) -> PathBuf {
     for base in path.ancestors() {
         let Ok(found) = base.canonicalize() else { continue };

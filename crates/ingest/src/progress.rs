@@ -49,16 +49,16 @@ pub struct ImportProgress {
     pub files_done: u64,
     /// Files to read in this stage.
     pub files_total: u64,
-    /// Bytes on disk read in this stage.
+    /// Bytes read from disk in this stage.
     pub bytes_done: u64,
-    /// Bytes on disk to read in this stage.
+    /// Bytes to read from disk in this stage.
     pub bytes_total: u64,
 }
 
 /// Callback for progress; called from the reading threads, so it must not block.
 pub type Progress = Arc<dyn Fn(ImportProgress) + Send + Sync>;
 
-/// A number of bytes that were read from files. Its clones share the number.
+/// Counter of bytes read from files. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct ByteCounter(Arc<AtomicU64>);
 
@@ -183,7 +183,7 @@ impl Input {
         }
     }
 
-    /// Returns true if the file is in the state in which it was listed. Always returns true for an
+    /// Returns true if the file has not changed since it was listed. Always returns true for an
     /// object, because each range request checks the object's `ETag`.
     fn is_unchanged(&self) -> std::io::Result<bool> {
         match self {

@@ -141,7 +141,7 @@ impl<R: Read> Records<R> {
             }
             self.window.fill()?;
         }
-        // Do not consume the line end here: it is later read as a blank line and skipped.
+        // Do not consume the line end here: the line end is later read as a blank line and skipped.
         self.at_rest_of_row = true;
         Ok(NextRecord::Fault(fault))
     }
@@ -158,7 +158,7 @@ impl<'a> Record<'a> {
         self.bytes
     }
 
-    /// Returns the record as text; an error if it is not valid in the file's encoding.
+    /// Returns the record as text; an error if its bytes are not valid in the file's encoding.
     pub fn text(&self) -> Result<&'a str, std::str::Utf8Error> {
         std::str::from_utf8(self.bytes)
     }

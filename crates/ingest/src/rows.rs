@@ -78,7 +78,7 @@ impl Rows {
         self.rows >= BATCH_ROWS || self.bytes >= BATCH_BYTES
     }
 
-    /// Returns the batch so far without bad rows, and empties the builder.
+    /// Returns the valid rows so far as a batch, and empties the builder.
     pub fn take(&mut self) -> Result<RecordBatch> {
         let rows = std::mem::take(&mut self.rows);
         self.bytes = 0;

@@ -1,10 +1,10 @@
 //! Finds one CSV record in a byte slice. This module does no I/O and is the innermost loop of an
 //! import.
 //!
-//! RFC 4180 with common extensions: any ASCII delimiter; rows end with LF, CRLF or CR; a quote
-//! opens a quoted field only as its first character and is text elsewhere. To lose no rows, the
-//! scanner is stricter than the `csv` crate in two cases: a quoted field must have a closing quote,
-//! and only blanks may follow the closing quote. A misplaced quote is therefore an error with a
+//! The format is RFC 4180 with common extensions. Any ASCII delimiter is allowed, and rows end with
+//! LF, CRLF or CR. A quote opens a quoted field only as its first character, and is text elsewhere.
+//! To lose no rows, the scanner is stricter than the `csv` crate: a quoted field must have a
+//! closing quote, which only blanks may follow. A misplaced quote is therefore an error with a
 //! line, and the following text does not become part of the field.
 
 use memchr::{memchr, memchr3};

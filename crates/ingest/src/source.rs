@@ -65,15 +65,14 @@ impl SourceFile {
 
     /// Opens the file if it is on disk, at `disk`.
     ///
-    /// Errors: `FileChanged` if the file is not in the state in which it was listed.
+    /// Errors: `FileChanged` if the file has changed since it was listed.
     pub fn open_disk(&self, disk: &DiskFile) -> Result<File> {
         let failed = |source| Error::File { file: self.name.clone(), source };
         let changed = || Error::FileChanged { file: self.name.clone() };
         disk.open().map_err(failed)?.ok_or_else(changed)
     }
 
-    /// Returns the stored error of the object store if the file is an object and has one, otherwise
-    /// `error`.
+    /// Returns the error that the object store recorded for the file, or else `error`.
     pub fn explain(&self, error: Error) -> Error {
         match &self.place {
             SourceLocation::Object(object) => object.failure().unwrap_or(error),
@@ -86,14 +85,15 @@ impl SourceFile {
 /// error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
-    /// By name or by a glob: a file whose format is not detected is an error.
+    /// The source names the file, or contains a glob. A file whose format is not detected is an
+    /// error.
     Expressly,
-    /// By folder: the file is skipped if its suffix is unknown.
+    /// The source is a folder. A file with an unknown suffix is skipped.
     ByFolder,
 }
 
-/// Lists the files of `sources`, in natural order, without duplicates. A private file is skipped in
-/// a folder, and otherwise an error.
+/// Lists the files of `sources`, in natural order, without duplicates. A private file in a folder
+/// is skipped; any other private file is an error.
 pub(crate) fn discover(
     sources: &[String],
     format: Option<FileFormat>,

@@ -28,7 +28,7 @@ impl TableAuthorizer {
         check(action, table).map_err(|problem| Error::Denied(Box::new(problem)))
     }
 
-    /// Checks that the import may add rows to a table, and create it if it is missing.
+    /// Checks that the import may add rows to a table, and may create a missing table.
     pub(crate) fn check_rows(&self, table: &TableName, exists: bool) -> Result<()> {
         self.check(Action::Insert, table)?;
         if exists { Ok(()) } else { self.check(Action::Create, table) }

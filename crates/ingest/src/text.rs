@@ -47,7 +47,7 @@ pub(crate) fn open_text<'a>(
 }
 
 impl ErrorContext<'_> {
-    /// Converts an error from reading the file, which may come from its decompression.
+    /// Converts a read error, which may come from the decompression of the file.
     pub fn read(&self, error: std::io::Error) -> Error {
         let file = self.source.name.clone();
         if matches!(error.get_ref(), Some(source) if source.is::<JsonArrayError>()) {

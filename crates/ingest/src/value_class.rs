@@ -1,8 +1,7 @@
 //! Classes of values, detected from text alone.
 //!
-//! [`ValueClasses`] is the set of classes of a column's values. The type that holds all values is
-//! chosen from the set after all values are read, so it does not depend on the order of rows and
-//! files.
+//! [`ValueClasses`] is the set of classes of a column's values. The column's type is chosen from
+//! the set after all values are read. So the type does not depend on the order of rows and files.
 
 use super::temporal::parse_moment;
 

@@ -142,8 +142,8 @@ pub(crate) struct MatchedFormats {
     /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// True if the first number of a date exceeds 12, so that it must be a day. `day_second` is the
-    /// same for the second number.
+    /// True if the first number of a date exceeds 12. This number must then be a day. `day_second`
+    /// is the same for the second number.
     day_first: bool,
     day_second: bool,
 }
@@ -178,8 +178,8 @@ impl MatchedFormats {
         self.day_second |= other.day_second;
     }
 
-    /// Returns a hint: the option that parses all texts of the column, if any. `texts` is their
-    /// number.
+    /// Returns a hint: the option that parses all texts of the column, if any. `texts` is the
+    /// number of texts.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());

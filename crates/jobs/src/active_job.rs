@@ -236,7 +236,7 @@ impl ActiveJob {
         }
     }
 
-    /// Returns the final state of the job, even if it is not visible yet.
+    /// Returns the final state of the job, even if this state is not visible yet.
     pub(crate) fn ended_job(&self) -> Job {
         let state = self.state.lock();
         state.end.as_ref().unwrap_or(&state.record.job).clone()
@@ -298,8 +298,8 @@ impl ActiveJob {
             None => result,
         };
         set_final_status(&mut job, result, state.stop);
-        // The function runtime measures the time of a call without the time in the queue and for
-        // installation, so do not set it here.
+        // The function runtime measures the time of a call, which excludes queueing and
+        // installation. Do not set the time here.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
@@ -341,7 +341,7 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the unstored changes to the batch, and the entry of the end if triggers watch it.
+    /// Adds the unstored changes to the batch, and the entry of the job's end if triggers watch it.
     pub(crate) fn collect(
         &self,
         now: Timestamp,
@@ -376,7 +376,7 @@ impl ActiveJob {
         Ok(collected)
     }
 
-    /// Adds the record to the batch. Returns true if this includes the entry of the end.
+    /// Adds the record to the batch. Returns true if the batch contains the entry of the job's end.
     fn collect_record(
         &self,
         state: &mut State,

@@ -82,8 +82,8 @@ impl KindAdmission {
     }
 
     /// Returns a permit within the limit per caller; `None` for kinds without this limit. Function
-    /// calls wait in the function runtime, and the limit prevents one caller from using all of its
-    /// permits.
+    /// calls wait in the function runtime, and the limit prevents one caller from using all permits
+    /// of the runtime.
     pub(crate) fn share(&self, author: &str) -> Result<Option<CallerPermit>> {
         if self.kind != JobKind::Function {
             return Ok(None);

@@ -1,9 +1,9 @@
 //! Daily budgets of functions: calls, billed time and money, in UTC.
 //!
-//! Before a call starts, it reserves the most that it can use: one call, its time limit, and the
-//! cost of that time. The call is rejected if the sum of the day's usage, the reservations of
-//! running calls and its own reservation exceeds the budget. At the end of the call, its usage
-//! replaces the reservation.
+//! Before a call starts, it reserves its maximum usage: one call, its time limit, and the cost of
+//! that time. The call is rejected if the sum of the day's usage, the reservations of running calls
+//! and its own reservation exceeds the budget. At the end of the call, its usage replaces the
+//! reservation.
 //!
 //! The journal of the users' daily usage also contains the daily usage of functions, with
 //! `/functions/NAME` as the user. Names of users contain no `/`. The usage of a call is stored with
@@ -30,7 +30,7 @@ pub struct CallBudget {
     pub function: String,
     /// The budget of the function.
     pub budget: DailyBudget,
-    /// The most time, processor time and memory that the call can use.
+    /// Maximum time, processor time and memory of the call.
     pub usage_max: Usage,
 }
 
@@ -116,7 +116,7 @@ impl CallBudget {
         })
     }
 
-    /// Returns the most that one call can use.
+    /// Returns the maximum usage of one call.
     fn reservation(&self, card: &RateCard) -> DailyUsage {
         DailyUsage {
             bytes: 0,

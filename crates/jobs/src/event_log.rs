@@ -1,4 +1,4 @@
-//! The events of one active job: unstored events, and the most recent stored ones.
+//! The events of one active job: unstored events, and the most recent stored events.
 //!
 //! Sequence numbers are consecutive from 1. Progress events are limited to ten per second and
 //! stage. The log text of a job is limited, and a log line of Headwater marks the place of omitted

@@ -133,8 +133,8 @@ impl JobContext {
         self.emit(crate::event_log::remark(text.into()));
     }
 
-    /// Adds to the job's usage. The elapsed time is added only for function calls. For other jobs,
-    /// it is measured from start to end.
+    /// Adds to the job's usage. Elapsed time is added only for function calls; the elapsed time of
+    /// other jobs is measured from start to end.
     pub fn add_usage(&self, usage: &Usage) {
         self.live.change_usage(|sum| sum.add(usage));
     }

@@ -145,8 +145,8 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry that contains the next event may begin with an earlier event, so find the last
-        // entry that begins at or before the next event.
+        // The entry with the next event may begin with an earlier event. So find the last entry
+        // that begins at or before the next event.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),

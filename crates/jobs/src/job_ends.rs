@@ -17,7 +17,7 @@ use crate::writer::Shared;
 pub(crate) enum EndEntry {
     /// The entry is not stored.
     Due,
-    /// The entry was part of a failed batch, so it may be stored.
+    /// The batch with the entry failed, so the store may or may not contain the entry.
     InDoubt,
     /// The entry is stored.
     Stored,
@@ -28,7 +28,7 @@ pub(crate) enum EndEntry {
 pub struct JobEnds<'a>(pub(crate) &'a Shared);
 
 impl JobEnds<'_> {
-    /// Replaces the watches. Later ends are recorded only if one of them selects the job.
+    /// Replaces the watches. Later ends are recorded only if a watch selects the job.
     pub async fn watch(self, watches: Vec<JobsTrigger>) -> Result<()> {
         let stored = if watches.is_empty() { None } else { Some(encode(&watches)?) };
         self.0.end_journal().watch(stored).await?;

@@ -40,7 +40,7 @@ impl Jobs {
     /// Opens the jobs of a lake.
     ///
     /// Jobs that were running when the last process ended become `interrupted`. Queued jobs stay
-    /// queued, except jobs that a caller executes, because the caller is gone.
+    /// queued, except jobs that a caller executes, because their caller no longer exists.
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -225,7 +225,7 @@ impl Jobs {
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// Returns the job, with the job of the same queue that it waits for, if any.
+    /// Returns the job. If the job waits in a queue, adds the first job of the queue.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(live) = self.live(job.id)

@@ -18,13 +18,13 @@ use crate::{Jobs, Result};
 /// A filter of jobs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobFilter {
-    /// Only these kinds; empty for all.
+    /// The kinds of the listed jobs; empty for all.
     pub kinds: Vec<JobKind>,
-    /// Only these statuses; empty for all.
+    /// The statuses of the listed jobs; empty for all.
     pub statuses: Vec<JobStatus>,
-    /// Only jobs recorded at or after this time.
+    /// The earliest time at which a listed job was recorded.
     pub since: Option<Timestamp>,
-    /// Only jobs recorded before this time.
+    /// The time before which a listed job was recorded.
     pub until: Option<Timestamp>,
     /// Maximum number of jobs, newest first; 100 by default.
     pub limit: usize,

@@ -3,10 +3,10 @@
 //!
 //! Each job of a user holds a [`JobPermit`] from its admission to its end. At the end, the usage of
 //! the job is added to the user's sum for the day on which the job was recorded. A changed sum is
-//! stored a tenth of a second later, so that calls do not wait for the write, and when the jobs are
-//! flushed or closed. A normal stop loses no usage; `kill -9` loses the usage of about the last
-//! tenth of a second. While a stored sum cannot be read, usage is collected in a separate sum, and
-//! is added to the stored sum later. The sums are in this journal:
+//! stored a tenth of a second later, so that calls do not wait for the write. A flush or a close of
+//! the jobs stores all changed sums. A normal stop loses no usage; `kill -9` loses the usage of
+//! about the last tenth of a second. While a stored sum cannot be read, usage is collected in a
+//! separate sum, and is added to the stored sum later. The sums are in this journal:
 //!
 //! | journal | key | value |
 //! |---|---|---|
@@ -166,13 +166,13 @@ impl Quotas {
         Ok(Some(JobPermit { jobs: self.jobs.clone(), user: user.to_owned() }))
     }
 
-    /// Returns the usage of a user on the day that contains `now`, from the store if it is not in
-    /// memory.
+    /// Returns the usage of a user on the day that contains `now`. Reads the usage from the store
+    /// if it is not in memory.
     async fn today(&self, store: &dyn Store, user: &str, now: Timestamp) -> Result<DailyUsage> {
         self.of_day(store, user, now.date_naive()).await
     }
 
-    /// Returns the usage of a day that [`Quotas::of_day`] has read before; 0 otherwise.
+    /// Returns the usage of a day if [`Quotas::of_day`] has read this day before, otherwise 0.
     pub(crate) fn known(&self, user: &str, day: NaiveDate) -> DailyUsage {
         self.days.lock().get(&(day, user.to_owned())).copied().unwrap_or_default()
     }
@@ -260,8 +260,8 @@ impl Quotas {
         is_unread || !self.dirty.lock().is_empty()
     }
 
-    /// Removes and returns the sums that changed at least this long ago and are not stored yet, and
-    /// all changed sums of functions.
+    /// Removes and returns the changed sums to store: sums that changed at least `for_at_least`
+    /// ago, and all sums of functions.
     pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
         let mut dirty = self.dirty.lock();
         let is_due = |key: &DayKey, since: &Instant| {
@@ -361,8 +361,8 @@ impl Shared {
     }
 }
 
-/// Returns an error if a daily limit is exceeded. `over` decides this from the comparison of the
-/// usage with the limit.
+/// Returns an error if a daily limit is exceeded. The usage is compared with the limit; `over`
+/// returns true if the result of the comparison is an excess.
 fn check_day(
     user: &str,
     limits: &Limits,

@@ -112,7 +112,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Deletes the payloads of ended jobs, except the newest ones.
+    /// Deletes the payloads of ended jobs, except the newest payloads.
     pub(crate) async fn trim_payloads(&self) -> Result<()> {
         let newest = KeyRange { reverse: true, limit: PAYLOADS_KEPT, ..KeyRange::default() };
         let newest = self.store.scan(PAYLOADS, &newest).await?;

@@ -5,7 +5,7 @@
 
 use headwater_model::{Job, JobStatus};
 
-/// Returns true if these lines are logged.
+/// Returns true if the server logs the lines about jobs.
 pub(crate) fn is_enabled() -> bool {
     tracing::enabled!(tracing::Level::WARN)
 }

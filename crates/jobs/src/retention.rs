@@ -70,9 +70,9 @@ impl UsageDimension {
 /// Totals of records that are removed next.
 #[derive(Default)]
 struct RemovedTotals {
-    /// By kind and day.
+    /// Totals by kind and day.
     days: BTreeMap<(JobKind, String), UsageSum>,
-    /// By property and day, and then by name.
+    /// Totals by property and day, and then by name.
     names: BTreeMap<(UsageDimension, String), BTreeMap<String, UsageSum>>,
 }
 
@@ -140,8 +140,8 @@ impl Shared {
     /// Adds the usage of old query records to the totals, and removes the records. `more` is the
     /// number of queries since the last call.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // Forget the known number of records, so that the next call counts them again if this call
-        // is interrupted.
+        // Forget the known number of records, so that the next call counts the records again if
+        // this call is interrupted.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
@@ -162,8 +162,8 @@ impl Shared {
         Ok(found)
     }
 
-    /// Adds the usage of the oldest `count` records that are not in memory to the totals, and
-    /// removes them. Returns the number of removed records.
+    /// Removes the oldest `count` records that are not in memory, and adds their usage to the
+    /// totals. Returns the number of removed records.
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
             let live = self.live.lock();

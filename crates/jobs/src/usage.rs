@@ -98,9 +98,8 @@ impl Jobs {
     /// Returns the usage of ended jobs that were recorded in `since..until`, by group name. The
     /// newest group is first when grouped by job.
     ///
-    /// Removed queries and calls are counted only in whole days. They are included if the jobs are
-    /// grouped by the day, the kind, the function or the trigger, or by the day and another of
-    /// these.
+    /// Removed queries and calls are counted only in whole days. The grouping must be by the day,
+    /// the kind, the function or the trigger, or by the day and one of the others.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -206,7 +205,7 @@ fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &Record, by: Usag
     }
 }
 
-/// Returns the names of the group of a record, or of one of its steps; `None` if it is in no group.
+/// Returns the names of the group of a record, or of one of its steps; `None` without a group.
 fn group_key(record: &Record, by: UsageGrouping, step: Option<&str>) -> Option<GroupKey> {
     let first = group_name(record, by.first, step)?;
     match by.second {

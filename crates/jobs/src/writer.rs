@@ -2,7 +2,7 @@
 //!
 //! One task stores the events and records of all active jobs. The end of a job is written
 //! immediately, together with other pending ends. Starts, log lines, progress and usage sums of
-//! users are written a tenth of a second later, so a short job is written only once, at its end. A
+//! users are written a tenth of a second later. So a short job is written only once, at its end. A
 //! batch that contains the end of a background job is durable. Any other batch is `relaxed`: a
 //! power failure may lose it, but `kill -9` of the server never does. If a write fails, the jobs
 //! are written one by one, so that one job cannot block the others. A failed write is retried until
@@ -61,9 +61,9 @@ pub(crate) struct Shared {
     pub end_watches: RwLock<Arc<[JobsTrigger]>>,
     /// Number of ends that were recorded for triggers.
     pub ends_recorded: watch::Sender<u64>,
-    /// Cancelled when the last handle is dropped.
+    /// Token that is cancelled when the last handle is dropped.
     pub closing: CancellationToken,
-    /// Cancelled when no further job is accepted or started.
+    /// Token that is cancelled when no further job is accepted or started.
     pub draining: CancellationToken,
     waiting: Mutex<BTreeMap<JobId, UnsavedJob>>,
     urgent: Notify,
@@ -124,8 +124,8 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // Start with this value, so that the first query of a process triggers the retention,
-            // because a process may be short-lived.
+            // Start with this value, so that the first query triggers the retention: the process
+            // may be short-lived.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
@@ -334,7 +334,7 @@ impl Shared {
         applied
     }
 
-    /// Checks for each failed write whether the end for triggers is stored, so that each end is
+    /// Checks after each failed write if the end for triggers is stored, so that each end is
     /// recorded once.
     async fn settle_doubts(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {

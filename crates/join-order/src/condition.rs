@@ -57,8 +57,8 @@ impl Condition {
 }
 
 impl EqualitySide {
-    /// Returns the only column of this side, which determines its number of distinct values; `None`
-    /// if there is none, or if there are several.
+    /// Returns the only column of this side; `None` if the side has no column or several columns.
+    /// The column determines the number of distinct values of the side.
     pub fn column(&self) -> Option<Column> {
         let mut columns = self.expr.column_refs().into_iter();
         let first = columns.next()?.clone();
@@ -75,8 +75,8 @@ fn sides(left: &Expr, right: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<[E
     (sides[0].relations & sides[1].relations == 0).then_some(sides)
 }
 
-/// Returns the relations whose columns an expression reads; `None` if a column is in none of them
-/// or in several.
+/// Returns the relations whose columns an expression reads; `None` if a column belongs to no
+/// relation or to several.
 fn relations_of(expr: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<Relations> {
     let mut read = 0;
     for column in expr.column_refs() {

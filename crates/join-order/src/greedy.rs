@@ -1,7 +1,7 @@
 //! Greedy operator ordering: of all possible joins, the join with the fewest rows comes first.
 //!
-//! The method is from Fegaras (1998). It considers bushy trees, and its time is cubic in the number
-//! of relations.
+//! The method is from Fegaras (1998). The method considers bushy trees, and its time is cubic in
+//! the number of relations.
 
 use crate::condition::Relations;
 use crate::estimate::Estimate;
@@ -75,7 +75,8 @@ fn next_join(parts: &[JoinedRelations], conditions: &Selectivities) -> (usize, u
     (best.0, best.1, best.2)
 }
 
-/// Returns the share of combinations that a join of two parts keeps; `None` without a condition.
+/// Returns the share of row combinations that a join of two parts keeps; `None` without a
+/// condition.
 fn share_between(left: Relations, right: Relations, conditions: &Selectivities) -> Option<f64> {
     let mut share = None;
     for (relations, selectivity) in conditions {

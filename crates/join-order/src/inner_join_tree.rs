@@ -35,7 +35,8 @@ pub fn is_inner_join(plan: &LogicalPlan) -> bool {
 }
 
 impl InnerJoinTree {
-    /// Takes a tree of inner joins apart; `None` if the joins cannot be reordered.
+    /// Splits a tree of inner joins into relations and conditions; `None` if the joins cannot be
+    /// reordered.
     pub fn of(plan: &Arc<LogicalPlan>) -> Option<Self> {
         let (mut relations, mut exprs) = (Vec::new(), Vec::new());
         let tree = flatten_joins(plan, &mut relations, &mut exprs);

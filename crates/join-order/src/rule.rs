@@ -1,4 +1,4 @@
-//! The optimizer rule.
+//! The optimizer rule that changes the order of joins.
 
 use std::sync::Arc;
 

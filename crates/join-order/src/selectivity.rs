@@ -8,16 +8,16 @@ use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 use crate::condition::{Condition, Relations};
 use crate::estimate::{ColumnEstimate, Estimate, number};
 
-/// Share of a condition of unknown kind.
+/// Assumed share of rows that satisfy a condition of unknown kind.
 pub const UNKNOWN_CONDITION: f64 = 0.25;
 
-/// Share of an equality with a column of unknown distinct values.
+/// Assumed share of rows that satisfy an equality with a column of unknown distinct values.
 const UNKNOWN_EQUALITY: f64 = 0.1;
 
-/// Share of a comparison with a column of unknown range.
+/// Assumed share of rows that satisfy a comparison with a column of unknown range.
 const UNKNOWN_RANGE: f64 = 0.33;
 
-/// Share of a pattern such as `LIKE`.
+/// Assumed share of rows that match a pattern such as `LIKE`.
 const PATTERN: f64 = 0.1;
 
 /// Returns the share of combinations of two relations that satisfy equalities between them.
@@ -90,8 +90,8 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut Estimate) 
     }
 }
 
-/// Returns the share of rows with one value of a column. With `value`, the column then has only
-/// this value.
+/// Returns the share of rows in which a column has one value. Narrows the column's estimate to
+/// `value`, if given.
 fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate) -> f64 {
     let Some(known) = column_of(column).and_then(|column| estimate.columns.get_mut(&column)) else {
         return UNKNOWN_EQUALITY;

@@ -73,9 +73,9 @@ impl Cluster {
     }
 
     /// Creates a client with the values of the secrets. `secret` is the password of the user in the
-    /// settings. Without a user, it is a JSON object with `username` and `password`, as in AWS.
-    /// `ca` contains certificates in PEM format. If it is `None`, the client uses the certificates
-    /// of the system.
+    /// settings. Without a user, `secret` is a JSON object with `username` and `password`, as in
+    /// AWS. `ca` contains certificates in PEM format. Without `ca`, the client uses the
+    /// certificates of the system.
     pub fn client(
         &self,
         secret: Option<Zeroizing<String>>,
@@ -168,7 +168,8 @@ pub struct ClusterClient {
 }
 
 impl ClusterClient {
-    /// Connects to the first usable server: of those that the trigger names, then of `others`.
+    /// Connects to the first usable server. Tries the servers that the trigger names, then
+    /// `others`.
     pub async fn connect_any(&self, others: &[ServerName]) -> Result<Connection, Problem> {
         let mut first = None;
         for server in self.cluster.servers.iter().chain(others) {

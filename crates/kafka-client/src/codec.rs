@@ -23,7 +23,7 @@ pub(crate) enum Codec {
 }
 
 impl Codec {
-    /// Returns the codec in the attributes of a batch; `None` if it is unknown.
+    /// Returns the codec in the attributes of a batch; `None` if the codec is unknown.
     pub(crate) fn of_attributes(attributes: i16) -> Option<Self> {
         match attributes & 0b111 {
             0 => Some(Codec::Uncompressed),
@@ -55,7 +55,7 @@ fn read_limited(reader: impl Read, limit: usize) -> io::Result<Bytes> {
     if decompressed.len() > limit { Err(too_large(limit)) } else { Ok(decompressed.into()) }
 }
 
-/// Decompresses one block of Snappy, or the blocks of a Java client.
+/// Decompresses one block of Snappy, or the sequence of blocks that a Java client writes.
 fn snappy(compressed: &[u8], limit: usize) -> io::Result<Bytes> {
     let mut decompressed = Vec::new();
     let mut add = |block: &[u8]| {

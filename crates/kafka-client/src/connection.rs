@@ -19,7 +19,7 @@ use crate::wire::MalformedMessage;
 
 /// Maximum time for a connection and for a request.
 pub const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// Maximum time without received bytes.
+/// Maximum time to wait for further bytes.
 const IDLE_MAX: Duration = Duration::from_secs(10);
 /// Maximum time to receive records.
 pub const FETCH_MAX: Duration = Duration::from_secs(60);
@@ -48,10 +48,10 @@ pub enum BrokerFailure {
         /// Maximum size of a response to the request.
         bytes_max: usize,
     },
-    /// The description of another error, such as one that the server returned.
+    /// The description of any other error, such as an error that the server returned.
     #[error("{0}")]
     Server(String),
-    /// A complete problem, which is returned as it is.
+    /// A complete problem, which is returned unchanged.
     #[error("{0}")]
     Problem(Problem),
 }

@@ -40,7 +40,7 @@ pub trait Request {
     fn read(reader: &mut Reader) -> Result<Self::Response, MalformedMessage>;
 }
 
-/// Returns the bytes of a request, without their length. `number` identifies its response.
+/// Returns the bytes of a request, without the length prefix. `number` identifies its response.
 pub fn encode<R: Request>(request: &R, number: i32, client: &str) -> Vec<u8> {
     let mut writer = Writer::default();
     writer.i16(R::KEY).i16(R::VERSION).i32(number).text(client);
@@ -60,7 +60,7 @@ pub fn decode<R: Request>(response: Bytes, number: i32) -> Result<R::Response, M
 /// Requests the servers of the cluster and the partitions of a topic.
 #[derive(Debug)]
 pub struct MetadataRequest<'a> {
-    /// The topic, which is not created.
+    /// The topic. The request does not create the topic.
     pub topic: &'a str,
 }
 
@@ -71,7 +71,7 @@ pub struct Metadata {
     pub servers: Vec<BrokerMetadata>,
     /// The id of the cluster.
     pub cluster: Option<String>,
-    /// The error code of the topic; 0 if there is none.
+    /// The error code of the topic; 0 if there is no error.
     pub error: i16,
     /// The partitions of the topic.
     pub partitions: Vec<PartitionMetadata>,
@@ -93,7 +93,7 @@ pub struct BrokerMetadata {
 pub struct PartitionMetadata {
     /// Number of the partition.
     pub number: i32,
-    /// The server that has the partition; -1 if there is none.
+    /// The server that has the partition; -1 if no server has the partition.
     pub leader: i32,
 }
 
@@ -154,7 +154,7 @@ pub struct ListOffsetsRequest<'a> {
 pub struct PartitionOffset {
     /// The partition.
     pub partition: i32,
-    /// The error code; 0 if there is none.
+    /// The error code; 0 if there is no error.
     pub error: i16,
     /// The offset; -1 if the partition has no record with this timestamp or a later one.
     pub offset: i64,
@@ -216,7 +216,7 @@ pub struct FetchResponse {
 pub struct FetchedPartition {
     /// The partition.
     pub partition: i32,
-    /// The error code; 0 if there is none.
+    /// The error code; 0 if there is no error.
     pub error: i16,
     /// First offset and producer of each aborted transaction.
     pub aborted: Vec<(i64, i64)>,
@@ -267,7 +267,7 @@ pub struct HandshakeRequest<'a> {
 /// The mechanisms of a server.
 #[derive(Debug)]
 pub struct HandshakeResponse {
-    /// The error code; 0 if there is none.
+    /// The error code; 0 if there is no error.
     pub error: i16,
     /// The mechanisms that the server supports.
     pub mechanisms: Vec<String>,
@@ -297,7 +297,7 @@ pub struct AuthenticateRequest {
 /// The response of the server.
 #[derive(Debug)]
 pub struct AuthenticateResponse {
-    /// The error code; 0 if there is none.
+    /// The error code; 0 if there is no error.
     pub error: i16,
     /// The description of the error.
     pub message: Option<String>,

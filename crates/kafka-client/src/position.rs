@@ -67,7 +67,7 @@ pub struct Received {
     pub partition: i32,
     /// Offset of the record that follows.
     pub next: i64,
-    /// The record, or the reason for the change.
+    /// The record, or the reason for the change of the position.
     pub content: Content,
 }
 
@@ -80,10 +80,10 @@ pub enum Content {
         /// The memory of the record's batch, until its last record is dropped.
         memory: Arc<OwnedSemaphorePermit>,
     },
-    /// Offsets without records for this trigger, such as those of control records.
+    /// Offsets without records for this trigger, such as the offsets of control records.
     Nothing,
-    /// The partition is read from another position: it is read for the first time, or the cluster
-    /// no longer has the record at the previous position.
+    /// The partition is read from another position. It is read for the first time, or its previous
+    /// position no longer exists.
     Start {
         /// The previous position; `None` for the first position of a partition.
         previous: Option<i64>,
@@ -91,7 +91,7 @@ pub enum Content {
 }
 
 impl Position {
-    /// Returns the offset of the next record of a partition; `None` if it is not known yet.
+    /// Returns the offset of the next record of a partition; `None` if the offset is not known yet.
     pub fn next(&self, partition: i32) -> Option<i64> {
         self.next.get(&partition).copied()
     }

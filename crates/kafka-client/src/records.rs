@@ -246,7 +246,8 @@ impl AbortedTransactions {
         AbortedTransactions { upcoming, producers: BTreeSet::new() }
     }
 
-    /// Returns the records of the next batch, which are empty if its transaction was aborted.
+    /// Returns the records of the next batch, or no records if the transaction of the batch was
+    /// aborted.
     pub fn committed(&mut self, batch: RecordBatch) -> Result<Records, RecordError> {
         while let Some(&(first, producer)) = self.upcoming.first()
             && first <= batch.last_offset

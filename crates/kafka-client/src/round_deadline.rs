@@ -1,4 +1,4 @@
-//! The end of a round. Does no I/O.
+//! The end of a round of concurrent reads. Does no I/O.
 //!
 //! Each task of a round reads from one server and has a [`RoundTask`]. A task continues to read
 //! until all tasks have reached the end of the round. So a server that does not respond delays only
@@ -28,12 +28,12 @@ impl RoundDeadline {
         RoundDeadline { time: Mutex::new(time), reading: AtomicUsize::new(0) }
     }
 
-    /// Returns the time of the end.
+    /// Returns the time at which the round ends.
     pub fn time(&self) -> Instant {
         *self.time.lock()
     }
 
-    /// Moves the end to this time if the time is earlier.
+    /// Moves the end to this time if this time is earlier.
     pub fn shorten(&self, time: Instant) {
         let mut end = self.time.lock();
         *end = (*end).min(time);

@@ -19,8 +19,8 @@ impl Lake {
         }
     }
 
-    /// Lists the tables at a ref by name. If a namespace is given, it must exist, and only its
-    /// tables are listed.
+    /// Lists the tables at a ref by name. If a namespace is given, lists only its tables; the
+    /// namespace must exist.
     pub async fn list(&self, reference: &RefSpec, namespace: Option<&str>) -> Result<Vec<Table>> {
         let view = self.view(reference).await?;
         let entries = view.list(namespace).await?;
@@ -47,8 +47,8 @@ impl Lake {
         }
     }
 
-    /// Lists the views at a ref by name. If a namespace is given, it must exist, and only its views
-    /// are listed.
+    /// Lists the views at a ref by name. If a namespace is given, lists only its views; the
+    /// namespace must exist.
     pub async fn list_views(
         &self,
         reference: &RefSpec,

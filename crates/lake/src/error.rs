@@ -290,7 +290,8 @@ impl Error {
         }
     }
 
-    /// Returns true if an operation gave up because the branch changed during every attempt.
+    /// Returns true if an operation stopped its retries because the branch changed during every
+    /// attempt.
     pub fn is_contended(&self) -> bool {
         match self {
             Error::Catalog(error) => matches!(**error, headwater_catalog::Error::Contended { .. }),

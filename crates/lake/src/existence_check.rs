@@ -1,5 +1,5 @@
-//! Checks that the files of historical states still exist before a branch, tag or merge refers to
-//! them.
+//! Checks that the files of historical states still exist, before a new branch, tag or merge refers
+//! to these states.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{MergePlan, TableEntry};
@@ -32,8 +32,8 @@ impl CommitView {
 }
 
 impl Lake {
-    /// Creates a branch. Fails if files of the commit are missing. Files can be missing if the
-    /// commit has no tag and is not the head of a branch.
+    /// Creates a branch. Fails if files of the commit are missing. Files can be missing only for a
+    /// commit without a tag that is no branch head.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;
@@ -78,7 +78,7 @@ impl Lake {
         checks.buffered(CHECK_CONCURRENCY).try_collect().await
     }
 
-    /// Returns true if, between two states of a table, only maintenance changed it.
+    /// Returns true if all changes of a table between two states come from maintenance.
     pub(crate) async fn changed_only_by_maintenance(
         &self,
         base: &TableEntry,
@@ -95,7 +95,7 @@ impl Lake {
         Ok(headwater_table_merge::only_compacted(self.tables(), &base, &now, false).await)
     }
 
-    /// Returns true if, since the merge base, only maintenance changed the target of a merge.
+    /// Returns true if all changes of a merge's target since the merge base come from maintenance.
     pub(crate) async fn target_changed_only_by_maintenance(
         &self,
         plan: &MergePlan,

@@ -46,8 +46,8 @@ pub struct ImportedFile {
     /// The first half of the SHA-256 of the file's bytes on disk, in hexadecimal digits.
     hash: String,
     /// The times of the last change of the content and of the directory entry, in nanoseconds.
-    /// `None` if the file changed shortly before the import, because a later change could then have
-    /// the same times.
+    /// `None` if the file changed shortly before the import. A later change could then have the
+    /// same times.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }
@@ -58,7 +58,7 @@ impl ImportedFile {
         &self.path
     }
 
-    /// Records a file by its path without symbolic links, its size and times, and its hash.
+    /// Records a file by its path without symbolic links, and by its size, times and hash.
     pub fn new(path: &str, stamp: FileAttributes, hash: [u8; 16]) -> Self {
         let FileAttributes { bytes, modified_ns, changed_ns } = stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -77,7 +77,7 @@ impl ImportedFile {
 pub struct ImportedFiles {
     /// The imported files.
     pub files: Vec<ImportedFile>,
-    /// True to import files even if they are in the list.
+    /// True to import files again that are already in the list.
     pub again: bool,
     /// The value of the list in the snapshot summary when the import selected its files.
     pub known: Option<String>,

@@ -88,8 +88,8 @@ impl Lake {
 
     /// Opens the lake in a folder, usually `.headwater`, and creates the lake if it does not exist.
     /// The folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes
-    /// can open the lake. Only one of them may remove files, because a process does not know about
-    /// the reads and writes of other processes.
+    /// can open the lake. Only one of them may remove files, because the reads and writes of other
+    /// processes are unknown to a process.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
@@ -143,9 +143,9 @@ impl Lake {
         &self.0.telemetry
     }
 
-    /// Begins the span of a commit or merge with these properties. Its parent is the span of the
-    /// job in the properties, or else of the request or job of the current task. Returns `None` if
-    /// traces are off.
+    /// Begins the span of a commit or merge with these properties. The parent is the span of the
+    /// job in the properties, or else the span of the current task. Returns `None` if traces are
+    /// off.
     pub(crate) fn begin_span(
         &self,
         properties: &BTreeMap<String, String>,
@@ -211,8 +211,8 @@ impl Lake {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock that prevents the removal of files. It is held for reading by merges of
-    /// historical states, and by commits that refer to files of other engines.
+    /// Returns the lock that prevents the removal of files. Merges of historical states, and
+    /// commits that refer to files of other engines, hold the lock for reading.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }

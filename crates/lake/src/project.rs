@@ -1,8 +1,8 @@
 //! The project whose model writes a table, as recorded in the properties of the table and its
 //! snapshots.
 //!
-//! A run writes the project's name into the properties of each table that it creates, and into the
-//! summary of each snapshot that a model writes. The catalog itself does not record projects.
+//! A run writes the project's name into the properties of each created table, and into the summary
+//! of each snapshot of a model. The catalog itself does not record projects.
 
 use headwater_tables::Table;
 
@@ -12,9 +12,9 @@ use crate::lake::Lake;
 pub const PROPERTY_PROJECT: &str = "headwater.project";
 
 impl Lake {
-    /// Returns the project whose model writes a table: from the summary of the last snapshot that a
-    /// model wrote or, if there is none, from the table properties. `None` if no model writes the
-    /// table.
+    /// Returns the project whose model writes a table; `None` if no model writes the table. The
+    /// project is in the summary of the last snapshot that a model wrote, or else in the table
+    /// properties.
     pub async fn project_of(&self, table: &Table) -> Option<String> {
         match self.tables().history().find(table, PROPERTY_PROJECT, |_| true).await {
             Some(project) => Some(project),

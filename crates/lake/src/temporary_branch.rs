@@ -51,12 +51,12 @@ impl TemporaryBranch {
         })
     }
 
-    /// Returns the name.
+    /// Returns the name of the branch.
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Deletes the branch, although other handles exist. The deletion continues if the future is
+    /// Deletes the branch even if other handles exist. The deletion continues if the future is
     /// dropped. After a failure, the branch is deleted later, in the background.
     pub async fn delete(self) {
         if let Some(deletion) = self.0.start_deletion()
@@ -66,7 +66,7 @@ impl TemporaryBranch {
         }
     }
 
-    /// Deletes all branches with a prefix. No process may use one of them.
+    /// Deletes all branches with a prefix. No process may use these branches during the call.
     pub async fn delete_all(lake: &Lake, prefix: &str) {
         match lake.catalog().branches(Some(prefix)).await {
             Ok(branches) => {

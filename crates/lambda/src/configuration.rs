@@ -1,5 +1,5 @@
 //! `FunctionConfiguration`: the settings of a version in the format of AWS, and requests that
-//! change them.
+//! change the settings.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,8 @@
 //! Messages of `application/vnd.amazon.eventstream`, in which AWS sends streamed responses.
 //!
-//! A message consists of its length, the length of its headers, the CRC-32 of both lengths, the
-//! headers, the payload, and the CRC-32 of the whole message. Lengths are big-endian.
+//! The parts of a message are its length, the length of its headers, the CRC-32 of both lengths,
+//! the headers, the payload, and a CRC-32. The last CRC-32 covers the whole message. Lengths are
+//! big-endian.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use crc32fast::hash;

@@ -234,8 +234,8 @@ pub(crate) fn error_body(problem: &Problem, job: JobId) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// Returns the message of an exception without the class at the start of the message and without
-/// the location at the end of its first line.
+/// Returns the message of an exception. Removes the class at its start, and the location at the end
+/// of its first line.
 fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
     let message = message.lines().next().unwrap_or_default();
     let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
@@ -288,8 +288,8 @@ async fn log(
 fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
-    // The end precedes the start if the system clock was set back. Then only the measured time is
-    // known.
+    // If the system clock was set back, the end precedes the start. In this case, use the measured
+    // time.
     let usage = &job.usage;
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;

@@ -246,7 +246,7 @@ pub(crate) async fn find(
 }
 
 /// Returns the mappings that the principal may see. If the request names a function, returns only
-/// those of this function.
+/// mappings of this function.
 pub(crate) async fn list(service: &Service, request: &LambdaRequest) -> Result<Vec<Value>> {
     let function = request.query("FunctionName").map(FunctionName::parse).transpose()?;
     let function = function.map(|name| name.called());

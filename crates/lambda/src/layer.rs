@@ -277,7 +277,8 @@ fn policy(version: &LayerVersion) -> Result<Value> {
     Ok(json!({"Policy": policy, "RevisionId": revision[..36]}))
 }
 
-/// Replaces the layers of a function by those in a request; no change if the request has no list.
+/// Replaces the layers of a function by the layers in a request. Without a list in the request,
+/// changes nothing.
 pub(crate) async fn attach(
     service: &Service,
     request: &LambdaRequest,

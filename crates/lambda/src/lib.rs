@@ -1,9 +1,9 @@
 //! Lambda's REST API (functions, versions, aliases and calls) and the JSON protocol of SQS, for AWS
 //! clients.
 //!
-//! [`LambdaProtocol`] and [`SqsProtocol`] answer requests: they check the signature, parse the
-//! request, call one operation of the service, and encode the response or error in the format of
-//! AWS. They do not handle connections.
+//! [`LambdaProtocol`] and [`SqsProtocol`] respond to requests. Both check the signature, parse the
+//! request, call one operation of the service, and encode the response. This crate does not handle
+//! connections.
 
 mod account;
 mod alias;

@@ -1,4 +1,5 @@
-//! Policies of functions. Policies are stored and returned, but have no effect: only grants do.
+//! Policies of functions. Policies are stored and returned, but have no effect. Access depends only
+//! on grants.
 
 use headwater_service::{QualifierChange, Service};
 use serde::Deserialize;

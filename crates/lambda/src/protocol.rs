@@ -56,8 +56,8 @@ impl LambdaProtocol {
         LambdaProtocol { service: service.clone(), scheme }
     }
 
-    /// Returns an error response if the request's access key is unknown, so that its body need not
-    /// be read.
+    /// Returns an error response if the request's access key is unknown. The body then need not be
+    /// read.
     pub async fn reject_unknown(
         &self,
         parts: &Parts,

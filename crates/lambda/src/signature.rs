@@ -25,7 +25,7 @@ const CONTENT: &str = "x-amz-content-sha256";
 /// Maximum clock difference between client and server.
 const SKEW_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// The signature that a request carries, not verified yet.
+/// The signature in a request, not verified yet.
 #[derive(Debug)]
 pub(crate) struct Signature {
     /// The id of the access key.
@@ -125,7 +125,7 @@ impl Signature {
         })
     }
 
-    /// Returns the canonical request, as Signature Version 4 defines it.
+    /// Returns the canonical request, in the form that Signature Version 4 defines.
     fn canonical(&self, parts: &Parts, hash: &str) -> Result<String> {
         let mut query: Vec<(String, String)> = parse_query(parts.uri.query().unwrap_or_default())
             .into_iter()

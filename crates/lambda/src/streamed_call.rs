@@ -34,7 +34,7 @@ pub(crate) struct StreamedCall {
 pub(crate) enum CallEvent {
     /// The next part of the output.
     Part(ResponsePart),
-    /// The call has ended. If it sent no part, its result is the output.
+    /// The call has ended. If the call sent no part, its result is the output.
     Ended(CallEnd),
 }
 

@@ -148,7 +148,7 @@ fn shape(request: &LambdaRequest, name: &FunctionName, url: &FunctionUrl) -> Val
     let qualifier = name.qualifier.as_deref().filter(|qualifier| *qualifier != "$LATEST");
     let called = qualifier.map_or(name.name.clone(), |alias| format!("{}:{alias}", name.name));
     // The server may have several host names. Use the host name of this request, because the client
-    // can reach it.
+    // can reach this name.
     let host = request.header("host").unwrap_or("localhost");
     let scheme = request.scheme;
     let mut shape = json!({

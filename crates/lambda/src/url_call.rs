@@ -39,8 +39,9 @@ pub struct UrlTarget {
 
 impl LambdaProtocol {
     /// Returns the function URL that a request addresses, before the body is read. An error is the
-    /// response to send, and does not reveal whether a function exists. If `is_foreign` is true,
-    /// the request comes from a page of another origin, which the CORS rules of the URL must allow.
+    /// response to send, and is the same for missing and inaccessible functions. `is_foreign` is
+    /// true for a request from a page of another origin, which the CORS rules of the URL must
+    /// allow.
     pub async fn find_url(
         &self,
         parts: &Parts,
@@ -208,8 +209,8 @@ fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// Returns the origin of a request and true if the rules list this origin; `*` and false if they
-/// allow all origins; `None` if they do not allow the origin.
+/// Returns the request's origin, and true if the rules list the origin. Returns `*` and false if
+/// the rules allow all origins, and `None` if they reject the origin.
 fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
     let origin = parts.headers.get(ORIGIN)?;
@@ -221,7 +222,8 @@ fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     allows_all.then(|| (HeaderValue::from_static("*"), false))
 }
 
-/// Adds the CORS headers for a page of an allowed origin. Returns false if it is not allowed.
+/// Adds the CORS headers for a page of an allowed origin. Returns false if the origin is not
+/// allowed.
 fn allow_origin<B>(parts: &Parts, cors: &Cors, response: &mut Response<B>) -> bool {
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from_static("origin"));

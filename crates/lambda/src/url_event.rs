@@ -38,7 +38,7 @@ pub(crate) struct UrlRequest<'a> {
 }
 
 impl UrlRequest<'_> {
-    /// Returns the event.
+    /// Returns the event with which the function is called.
     pub fn event(&self, now: DateTime<Utc>) -> Value {
         let query = self.parts.uri.query().unwrap_or_default();
         let cookies = self.cookies();
@@ -73,8 +73,8 @@ impl UrlRequest<'_> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Returns the headers of the request without the credentials for this server, and the headers
-    /// that AWS adds.
+    /// Returns the headers of the request and the headers that AWS adds. Omits the credentials for
+    /// this server.
     fn headers(&self, now: DateTime<Utc>) -> Map<String, Value> {
         let is_hidden = |name: &str| {
             name == COOKIE.as_str()

@@ -63,11 +63,11 @@ impl CallOutcome {
 /// The start of the instance of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallStart {
-    /// A cold start: the packages were imported for this call.
+    /// A cold start: this call imported the packages.
     Cold,
-    /// A clone of a zygote, which had imported the packages before.
+    /// A clone of a zygote that had already imported the packages.
     Zygote,
-    /// An idle instance, which had executed another call before.
+    /// An idle instance that had already executed another call.
     Reused,
 }
 
@@ -111,7 +111,8 @@ pub(crate) struct FunctionCounts {
     pub(crate) run: Durations,
 }
 
-/// A waiting or running call. If dropped before its end is recorded, it is counted as cancelled.
+/// A waiting or running call. Dropping the timer before the call's end counts the call as
+/// cancelled.
 #[derive(Debug)]
 pub struct CallTimer {
     counts: Arc<FunctionCounts>,

@@ -28,7 +28,8 @@ impl<T: Default> MetricsByName<T> {
         if let Some(found) = named.get(name) {
             return found.clone();
         }
-        // Above the limit, skip the write lock, so that further names do not wait for it.
+        // Above the limit, skip the write lock, because requests with further names would wait for
+        // the lock.
         let is_full = name == OTHER || named.len() >= NAMES_MAX;
         drop(named);
         if is_full {
@@ -48,7 +49,7 @@ impl<T: Default> MetricsByName<T> {
         self.other.clone()
     }
 
-    /// Returns the label under which a name is counted.
+    /// Returns the label of the metrics for a name.
     pub(crate) fn label<'a>(&self, name: &'a str) -> &'a str {
         if self.named.read().contains_key(name) { name } else { OTHER }
     }

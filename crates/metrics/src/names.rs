@@ -1,5 +1,5 @@
 //! The names and descriptions of all metrics. Names of counters omit the suffix `_total`.
-//! docs/observability.md lists them for users.
+//! docs/observability.md lists the metrics for users.
 
 use crate::families::Family;
 

@@ -13,8 +13,8 @@ use crate::metrics_by_name::{MetricsByName, OTHER};
 /// The methods with their own label.
 const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"];
 
-/// Returns the label of a method; `None` for an unknown method. Clients can send any method, so a
-/// label for each would not be bounded.
+/// Returns the label of a method; `None` for an unknown method. Clients can send any method, so the
+/// number of labels would be unlimited.
 pub fn known_method(method: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|known| *known == method)
 }

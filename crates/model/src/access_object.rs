@@ -140,7 +140,7 @@ pub struct Object {
 }
 
 impl Object {
-    /// Creates an object with its full name.
+    /// Creates an object from its kind and full name.
     fn new(kind: ObjectKind, name: impl Into<String>) -> Self {
         Object { kind, name: name.into() }
     }
@@ -240,8 +240,8 @@ impl Object {
         self.kind
     }
 
-    /// Returns the object whose ownership determines access: the bucket for an object in a bucket,
-    /// otherwise the object itself.
+    /// Returns the object whose owner has access: the bucket for an object in a bucket, otherwise
+    /// the object itself.
     #[must_use]
     pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
         match self.name.split_once('/') {
@@ -388,7 +388,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once(ANY) else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
     let mut parts = rest.split(ANY);
-    // The last part must end the text; the parts before it match as early as possible.
+    // The last part must end the text; each earlier part matches at the first possible position.
     let last = parts.next_back().unwrap_or_default();
     for part in parts {
         let Some(at) = text.find(part) else { return false };

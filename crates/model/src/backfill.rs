@@ -1,4 +1,4 @@
-//! Backfills: request.
+//! Requests for backfills.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

@@ -58,7 +58,7 @@ impl BucketTrigger {
     }
 
     /// Returns the location that contains the watched objects of another object store: the folder
-    /// of the prefix, because a right on `s3://partner/in` does not cover `s3://partner/inner`.
+    /// of the prefix. A right on `s3://partner/in` does not cover `s3://partner/inner`.
     pub fn location(&self) -> String {
         match self.prefix.rsplit_once('/') {
             Some((folder, _)) => format!("{}/{folder}", self.name),

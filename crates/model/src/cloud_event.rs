@@ -161,7 +161,7 @@ impl CloudEvent {
     }
 
     /// Returns the event of a request in the binary format: attributes in headers, and the data as
-    /// the body. A body that is not JSON is text, or base64 if it is not UTF-8.
+    /// the body. A body that is not JSON is text, or base64 if the body is not UTF-8.
     pub fn binary(
         attributes: BTreeMap<String, String>,
         media_type: Option<&str>,
@@ -229,7 +229,7 @@ impl CloudEvent {
         }
         let (id, source) = (given("id", read.id)?, given("source", read.source)?);
         given("type", read.kind)?;
-        // Until here, the text was only scanned. The scan accepts values that cannot be parsed.
+        // Parse the text, because the scan above also accepts values that cannot be parsed.
         Self::parse_value(text).map_err(|error| invalid(error.to_string()))?;
         let partition_key = read.partitionkey.map(Cow::into_owned).filter(|key| !key.is_empty());
         Ok(CloudEvent { source, id, partition_key, json })
@@ -337,7 +337,7 @@ mod tests {
             assert!(error.starts_with("event 1 is invalid: "), "{error}");
             assert!(error.contains(expected), "{error}");
         }
-        // The event itself is one level.
+        // The event object adds one level of nesting.
         assert_eq!(parse(&nested(99)).expect("events").len(), 2);
     }
 }

@@ -234,8 +234,8 @@ pub trait ErrorDetails: std::error::Error {
         None
     }
 
-    /// Converts the error; its causes, or those of the forwarded problem, become the problem's
-    /// causes.
+    /// Converts the error to a problem. The causes of the error, or of the problem that it
+    /// forwards, become the problem's causes.
     fn to_problem(&self) -> Problem {
         let forwarded = self.forwarded().map(|problem| problem.causes.clone());
         Problem {
@@ -323,8 +323,8 @@ impl Problem {
         self
     }
 
-    /// Replaces the name of a branch that users do not know: in the message and the causes by
-    /// `description`, and in the hint, which may be a command, by the name of the branch `other`.
+    /// Replaces the name of an internal branch. `description` replaces it in the message and the
+    /// causes. The branch name `other` replaces it in the hint, which may be a command.
     #[must_use]
     pub fn without_branch(mut self, name: &str, description: &str, other: &str) -> Self {
         let described = |text: &str| {

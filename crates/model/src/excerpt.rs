@@ -12,7 +12,8 @@ const KEY: &str = "excerpt";
 const AROUND: usize = 34;
 
 impl Problem {
-    /// Adds the excerpt of `text` at the problem's `line` and `column`, if its context has both.
+    /// Adds the excerpt of `text` at the problem's `line` and `column`, if the problem's context
+    /// has a line and a column.
     #[must_use]
     pub fn with_excerpt(self, text: &str) -> Self {
         self.with_excerpt_of(None, text)

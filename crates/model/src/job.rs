@@ -92,8 +92,8 @@ impl JobKind {
         JobKind::Backfill,
     ];
 
-    /// Returns true for short jobs whose caller waits for the result. Their records are written in
-    /// groups, and old records are aggregated by day.
+    /// Returns true for short jobs whose caller waits for the result. The records of such jobs are
+    /// written in groups, and old records are aggregated by day.
     pub const fn is_short(self) -> bool {
         !matches!(
             self,

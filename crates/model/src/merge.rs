@@ -171,7 +171,7 @@ pub enum MergeResolution {
     Theirs,
 }
 
-/// The change of the source in a conflict about a table that a run read and did not change.
+/// Text for the change of the source in a conflict about a table that a run only read.
 pub const CHANGE_READ: &str = "read";
 
 /// A table in conflict.

@@ -15,8 +15,8 @@ const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
 /// The scope of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AddressScope {
-    /// An address of the host, or an address that only the host can reach, such as a loopback
-    /// address or the metadata service of a virtual machine.
+    /// An address of the host, or an address that only the host can reach. Examples are a loopback
+    /// address and the metadata service of a virtual machine.
     Host,
     /// An address of a private network.
     Private,

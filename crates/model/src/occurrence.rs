@@ -41,7 +41,7 @@ pub struct JobsTrigger {
 }
 
 impl JobsTrigger {
-    /// Returns true if a job has one of the kinds and statuses. Does not compare its name.
+    /// Returns true if a job has one of the kinds and statuses. Does not compare the job's name.
     pub fn selects(&self, kind: JobKind, status: JobStatus) -> bool {
         self.kinds.contains(&kind) && (self.statuses.is_empty() || self.statuses.contains(&status))
     }

@@ -156,7 +156,8 @@ impl Principal {
         &self.identity
     }
 
-    /// Returns the expiry time that the credential itself contains; `None` if it contains none.
+    /// Returns the expiry time that the credential itself contains; `None` if the credential
+    /// contains no expiry time.
     pub fn expires(&self) -> Option<Timestamp> {
         match &self.identity {
             Identity::User(user) => user.expires,
@@ -201,8 +202,8 @@ impl Principal {
         }
     }
 
-    /// Returns the principal with another author, truncated to [`AUTHOR_BYTES_MAX`]. The principal
-    /// keeps its author if `author` is absent or empty, or if the principal is not the owner.
+    /// Returns the principal with another author, truncated to [`AUTHOR_BYTES_MAX`]. Only the owner
+    /// can choose an author; an absent or empty `author` changes nothing.
     #[must_use]
     pub fn with_author(mut self, author: Option<String>) -> Self {
         if let Some(mut author) = author.filter(|author| !author.is_empty()) {

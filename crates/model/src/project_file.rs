@@ -17,7 +17,7 @@ use crate::ObjectId;
 /// The project file of Headwater.
 pub const PROJECT_FILE: &str = "headwater.toml";
 
-/// All project files: Headwater's, and those of projects written for Bauplan.
+/// All project files: the files of Headwater, and the files of projects written for Bauplan.
 pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml"];
 
 /// The files of a project by path, relative to its root and separated by `/`.
@@ -64,7 +64,7 @@ pub struct PackedFile {
     pub executable: bool,
 }
 
-/// Packed files are equal if their contents are, in whichever package.
+/// Packed files are equal if their contents are equal; their packages may differ.
 impl PartialEq for PackedFile {
     fn eq(&self, other: &Self) -> bool {
         self.content == other.content && self.executable == other.executable

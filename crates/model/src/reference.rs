@@ -19,8 +19,9 @@ pub const MAIN_BRANCH: &str = "main";
 /// Minimum number of digits of an abbreviated commit hash.
 pub const HASH_DIGITS_MIN: usize = 8;
 
-/// Checks a branch's or tag's name: letters, digits and `. _ - /`, starting with a letter, digit or
-/// `_`, without `..`, empty path segments or a final `/` or `.`.
+/// Checks a branch's or tag's name. Allowed are letters, digits and `. _ - /`. The name starts with
+/// a letter, digit or `_`, and contains no `..` and no empty path segment. It does not end with `/`
+/// or `.`.
 pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
     let fail = |reason| Err(NameError { name: name.to_owned(), what, reason });
     if name.is_empty() {
@@ -74,7 +75,8 @@ pub enum AncestorDistance {
 }
 
 impl AncestorDistance {
-    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; `None` if it contains neither.
+    /// Splits `name~2` or `name*2026-11-01` at its last `~` or `*`; `None` if the text contains
+    /// neither character.
     pub fn split(text: &str) -> Result<Option<(&str, AncestorDistance)>, NameError> {
         let Some(at) = text.rfind(['~', '*']) else { return Ok(None) };
         let (before, rest) = (&text[..at], &text[at + 1..]);

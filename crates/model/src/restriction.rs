@@ -43,8 +43,8 @@ impl Restriction {
         if self.column.is_some() { "column mask" } else { "row filter" }
     }
 
-    /// Returns true if the restriction applies to a table with this id, or with this name, ignoring
-    /// case.
+    /// Returns true if the restriction applies to the table with this id and name. The id or the
+    /// name must match; names are compared case-insensitively.
     pub fn is_on(&self, table: &TableName, id: Option<&str>) -> bool {
         id == Some(self.table_id.as_str())
             || (self.table.name.eq_ignore_ascii_case(&table.name)

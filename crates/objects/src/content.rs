@@ -121,7 +121,8 @@ impl Objects {
     async fn list_garbage(&self, name: &str) -> Result<()> {
         let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, RefPrecondition::Anything)?;
-        // A power failure may lose this record, but then the file was not synced either.
+        // A power failure may lose this record, but it also loses the file, which is not synced
+        // yet.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
         Ok(())

@@ -116,7 +116,8 @@ impl From<headwater_table_format::Error> for Error {
 }
 
 impl Error {
-    /// Returns the code in the S3 protocol; `None` if it is derived from the error's own code.
+    /// Returns the code in the S3 protocol; `None` if the code is derived from the error's own
+    /// code.
     const fn s3_code(&self) -> Option<&'static str> {
         Some(match self {
             Error::NoBucket { .. } => "NoSuchBucket",

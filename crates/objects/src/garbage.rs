@@ -48,7 +48,7 @@ impl Objects {
     async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {
         let locations: Vec<String> = blobs.iter().map(|blob| self.location(blob)).collect();
         self.0.storage.delete(&locations).await?;
-        // An interrupted write to a local folder leaves a file with a number after its name.
+        // An interrupted write to a local folder leaves a file whose name ends with a number.
         if let Some(folder) = &self.0.folder {
             for blob in blobs {
                 let _ = tokio::fs::remove_file(folder.join(format!("{}#1", relative(blob)))).await;

@@ -106,7 +106,7 @@ impl Objects {
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // Check early, before the content is received. The check at the commit is decisive.
+            // Check early, before the content is received. The commit checks the condition again.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
@@ -134,8 +134,8 @@ impl Objects {
         Err(Error::NoObject { key: path.key.clone() })
     }
 
-    /// Opens the content of an object. `range` computes the byte range to read from the object's
-    /// metadata.
+    /// Opens the content of an object. `range` computes, from the object's metadata, the byte range
+    /// to read.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NoObject`], [`Error::Range`], and errors of `range`.
     pub async fn open_object(
@@ -145,8 +145,8 @@ impl Objects {
     ) -> Result<OpenObject> {
         let info = self.head(path).await?;
         match self.open_info(&info, &range).await {
-            // After the record was read, the object was replaced and its file deleted. Read the
-            // record again.
+            // Another request replaced the object and deleted its file after the record was read.
+            // Read the record again.
             Err(Error::Storage(_) | Error::Corrupt { .. }) if self.head(path).await? != info => {
                 let info = self.head(path).await?;
                 self.open_info(&info, &range).await
@@ -168,7 +168,7 @@ impl Objects {
 
     /// Copies an object.
     ///
-    /// Errors: those of [`Objects::head`] and [`Objects::put`].
+    /// Errors: the errors of [`Objects::head`] and [`Objects::put`].
     pub async fn copy(&self, copy: CopyRequest) -> Result<ObjectInfo> {
         let CopyRequest { from, to, headers, condition } = copy;
         let source = self.open_object(&from, |info| Ok(0..info.size)).await?;

@@ -30,8 +30,7 @@ pub(crate) struct Shared {
     pub(crate) folder: Option<PathBuf>,
     /// The names of the files that are being written.
     pub(crate) active: Mutex<HashSet<String>>,
-    /// Lock between deletions of buckets, which hold it for writing, and creations of objects,
-    /// which hold it for reading.
+    /// Lock that deletions of buckets hold for writing, and creations of objects hold for reading.
     pub(crate) buckets: tokio::sync::RwLock<()>,
     /// The filters that select the changes to record.
     pub(crate) watches: RwLock<Vec<ChangeFilter>>,
@@ -142,8 +141,8 @@ impl Objects {
         applied
     }
 
-    /// Returns the ref change that lists files as garbage, in one record with the name of the first
-    /// file.
+    /// Returns the ref change that lists files as garbage, in one record that is named after the
+    /// first file.
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
         let garbage = Garbage { since: self.now(), blobs };

@@ -35,8 +35,8 @@ pub enum Package {
 }
 
 impl Objects {
-    /// Stores the first `bytes` of a file as a package. If a package of this name exists, it gets a
-    /// new time. The package is durable on return.
+    /// Stores the first `bytes` of a file as a package. An existing package of this name gets the
+    /// current time. The package is durable on return.
     pub async fn put_package(&self, name: &str, file: Arc<File>, bytes: u64) -> Result<()> {
         let written = match &self.0.folder {
             Some(folder) => self.copy_from_disk(file, bytes, folder).await?,
@@ -96,8 +96,8 @@ impl Objects {
         }
     }
 
-    /// Deletes a package that was last stored at the given time. If it is missing, or was stored
-    /// again, nothing is deleted.
+    /// Deletes a package that was last stored at the given time. Does nothing if the package is
+    /// missing, or was stored again.
     pub async fn delete_package(&self, name: &str, stored_at: Timestamp) -> Result<()> {
         let name = package_ref(name);
         let Some(stored) = self.0.store.reference(&name).await? else { return Ok(()) };

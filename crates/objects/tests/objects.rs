@@ -72,7 +72,7 @@ async fn an_interrupted_write_changes_nothing_and_leaves_no_file() {
     let ended = tokio::time::timeout(Duration::from_millis(500), cancelled).await;
     assert!(ended.is_err(), "the content does not end");
     assert_eq!(read(&objects, "a").await, b"before");
-    // Open the folder again, like another process after a crash, without any writes in progress.
+    // Open the folder as a new process would after a crash: no write is in progress.
     let objects = open(folder.path()).await;
     objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
     assert_eq!(files(folder.path()), 1);

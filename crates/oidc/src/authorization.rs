@@ -32,7 +32,7 @@ struct CodeTokens {
 impl Provider {
     /// Starts the login of a browser, which returns to the address `redirect`.
     ///
-    /// Errors: [`Error::Redirect`] if that is not an HTTPS address, or an HTTP address of this
+    /// Errors: [`Error::Redirect`] if this is neither an HTTPS address nor an HTTP address of this
     /// machine; [`Error::NoAuthorization`]; [`Error::Unreachable`].
     pub async fn start_login(&self, redirect: &str) -> Result<LoginStart> {
         check_url(redirect).map_err(|reason| Error::Redirect { reason })?;
@@ -57,8 +57,8 @@ impl Provider {
     /// Exchanges the authorization code that a browser brought back from the provider. Returns the
     /// person's identity.
     ///
-    /// Errors: [`Error::Refused`] if the provider does not accept the code; [`Error::Token`] if its
-    /// token does not belong to this login; [`Error::Unreachable`].
+    /// Errors: [`Error::Refused`] if the provider does not accept the code; [`Error::Token`] if the
+    /// provider's token does not belong to this login; [`Error::Unreachable`].
     pub async fn finish_login(
         &self,
         login: &LoginCode,

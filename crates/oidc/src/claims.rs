@@ -30,7 +30,7 @@ pub(crate) struct Claims {
     pub(crate) nonce: Option<String>,
     #[serde(default)]
     email_verified: Option<Value>,
-    /// Present only in logout tokens, which are rejected.
+    /// The claim `events` of logout tokens. Such tokens are rejected.
     #[serde(default)]
     events: Option<Value>,
     #[serde(flatten)]

@@ -30,8 +30,8 @@ pub struct OidcConfig {
     /// The claim with the groups of the person.
     #[serde(default = "groups_claim")]
     pub groups_claim: String,
-    /// The role for each group. A login grants the roles of the person's groups, and revokes those
-    /// of other groups.
+    /// The role for each group. A login grants the roles of the person's groups, and revokes the
+    /// roles of other groups.
     #[serde(default)]
     pub roles: BTreeMap<String, String>,
     /// True if a login creates a missing user.

@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519) signed with public-key algorithms.
 //!
-//! The enum of accepted algorithms contains neither symmetric ones nor `none`, so a token whose
-//! header names one of these fails to parse.
+//! The enum of accepted algorithms contains neither symmetric algorithms nor `none`, so a token
+//! that names one of these algorithms cannot be parsed.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64;
@@ -67,7 +67,7 @@ pub(crate) struct Jwt<'a> {
     claims: Vec<u8>,
 }
 
-/// Returns true if a text has the form of a JSON Web Token. An access token does not.
+/// Returns true if a text has the form of a JSON Web Token. Access tokens have another form.
 pub fn is_jwt(text: &str) -> bool {
     text.starts_with("eyJ") && text.bytes().filter(|byte| *byte == b'.').count() == 2
 }

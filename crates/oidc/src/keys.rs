@@ -69,7 +69,7 @@ impl Keys {
         self.of(token).any(|key| key.verify(token).is_some())
     }
 
-    /// Returns the keys with the id in a token's header; all keys if it has none.
+    /// Returns the keys with the id in a token's header; all keys if the token has no key id.
     fn of(&self, token: &Jwt<'_>) -> impl Iterator<Item = &Jwk> {
         let (id, algorithm) = (token.header.kid.clone(), token.header.alg);
         self.0.iter().filter(move |key| {
@@ -79,8 +79,8 @@ impl Keys {
 }
 
 impl Jwk {
-    /// Verifies a signature. Returns `None` if it is invalid, or if the key is not for the
-    /// algorithm.
+    /// Verifies a signature. Returns `None` if the signature is invalid, or if the key is for
+    /// another algorithm.
     fn verify(&self, token: &Jwt<'_>) -> Option<()> {
         let (message, signed) = (token.signed.as_bytes(), &token.signature);
         let algorithm = token.header.alg;

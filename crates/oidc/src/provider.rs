@@ -105,7 +105,7 @@ impl Provider {
         &self.0.config
     }
 
-    /// Verifies a token and returns the identity that it states.
+    /// Verifies a token and returns the identity in the token.
     ///
     /// Errors: [`Error::Token`]; [`Error::Unreachable`] and [`Error::Answer`] if the keys cannot be
     /// fetched.
@@ -116,7 +116,7 @@ impl Provider {
         self.identity(&claims)
     }
 
-    /// Verifies the ID token of a browser's login, which must name the login's nonce.
+    /// Verifies the ID token of a browser's login, which must contain the login's nonce.
     pub(crate) async fn verify_login(
         &self,
         token: &str,

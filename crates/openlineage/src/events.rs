@@ -60,7 +60,8 @@ pub struct ColumnSource {
     pub reference: Option<String>,
     /// Column of the input.
     pub input_column: String,
-    /// False if the column is only possibly computed from the input column.
+    /// True if the column is certainly computed from the input column; false if this is only
+    /// possible.
     pub exact: bool,
 }
 
@@ -95,7 +96,7 @@ struct NumberedStep<'a> {
     step: &'a PlannedStep,
 }
 
-/// Returns the events of a run: one when each model starts, and one when it ends. Models that did
+/// Returns the events of a run: one at the start of each model, and one at its end. Models that did
 /// not run have no events. Expectations are jobs without outputs. `columns` are the sources of the
 /// columns of the models after the run.
 pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnSource]) -> Vec<Value> {
@@ -185,7 +186,7 @@ fn run_id(job: JobId, number: usize) -> Uuid {
     Uuid::from_u128(job.0.as_u128() ^ (number as u128 + 1))
 }
 
-/// Returns the table of a stored model. The run writes the table to the branch when it is merged.
+/// Returns the table of a stored model. The table is written to the branch when the run is merged.
 fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepReport>) -> Vec<Value> {
     if step.materialization.as_deref().is_none_or(|one| one == "none") {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Events of a run with a stored model, an intermediate model, a failed and an unchanged one.
+//! Events of a run with a stored, an intermediate, a failed and an unchanged model.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -6,13 +6,13 @@ use headwater_engine::TableAccess;
 use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
 
 /// The access checks of a principal, except on one hidden branch. Runs and transactions write to
-/// hidden branches. Principals have no grants on them, so the checks of another branch apply, or
-/// none.
+/// hidden branches. Principals have no grants on hidden branches, so the checks of another branch
+/// apply, or no checks.
 #[derive(Debug)]
 pub struct BranchAccess {
     access: Arc<dyn TableAccess>,
     branch: Object,
-    /// The branch whose checks apply to the hidden branch; `None` if it has none.
+    /// The branch whose checks apply to the hidden branch; `None` if there is no such branch.
     target: Option<Object>,
 }
 

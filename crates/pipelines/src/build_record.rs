@@ -167,7 +167,8 @@ impl Plan {
             (None, None) => return self.running_parents(index),
         };
         let mut why = before.map_or_else(Vec::new, |before| plan.record.changes_since(&before));
-        // Materialized parents that run will change their tables, so they are listed as well.
+        // Materialized parents change their tables when they run, so these parents are listed as
+        // well.
         for parent in self.running_parents(index) {
             if !why.iter().any(|change| change.starts_with(&parent)) {
                 why.push(parent);

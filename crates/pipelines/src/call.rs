@@ -31,13 +31,13 @@ pub struct CallInput {
     pub returns: ResultKind,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed response.
     pub client: ClientCall,
 }
 
 impl EnvironmentCache {
-    /// Returns the environment of a specification if a recent lookup found it and its build still
-    /// exists.
+    /// Returns the environment of a specification if a recent lookup found the environment and its
+    /// build still exists.
     pub(crate) fn find(
         &self,
         functions: &Functions,
@@ -50,7 +50,7 @@ impl EnvironmentCache {
         functions.is_current(&environment).then_some(environment)
     }
 
-    /// Remembers an environment, and forgets environments that no longer exist.
+    /// Adds an environment to the cache, and removes environments that no longer exist.
     pub(crate) fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
         let mut given = self.0.lock();
         given.retain(|(known, found, _)| *known != spec && found.strong_count() > 0);
@@ -69,8 +69,8 @@ impl Runner {
         Some(environment)
     }
 
-    /// Calls a function of a project within a job. When this returns, even with an error, the
-    /// printed lines, the usage and the queue time are recorded in the job.
+    /// Calls a function of a project within a job. On return, even with an error, the job contains
+    /// the printed lines, the usage and the queue time.
     pub async fn call(
         &self,
         (project, given): (&Project, &EnvironmentCache),

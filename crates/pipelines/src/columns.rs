@@ -22,7 +22,7 @@ use crate::{Error, Location, Result, Runner};
 /// Known columns of a step's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) enum Columns {
-    /// Not known before the run.
+    /// The columns are not known before the run.
     #[default]
     Unknown,
     /// Column names.
@@ -158,7 +158,7 @@ impl Plan {
         Ok((self.with_table(index, given), query))
     }
 
-    /// Plans the query of a SQL model, unless an earlier plan did so with the same inputs.
+    /// Plans the query of a SQL model, unless an earlier plan has checked it with the same inputs.
     async fn check_query(
         &self,
         runner: &Runner,
@@ -167,8 +167,8 @@ impl Plan {
         inputs: Vec<Columns>,
     ) -> Result<Arc<CheckedQuery>> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
-        // A session from which tables are hidden must find each table itself. The fingerprint does
-        // not cover tables at an earlier version.
+        // If tables are hidden from the user, the session must look up each table. The fingerprint
+        // does not cover earlier versions of tables.
         let must_plan = runner.access.as_ref().is_some_and(|access| access.is_limited())
             || may_name_version(sql);
         if !must_plan && let Some(checked) = runner.checked.find(&plan.fingerprint, &inputs) {
@@ -336,8 +336,8 @@ impl Plan {
     }
 }
 
-/// Returns the declared columns of a model if their types are not known otherwise, and the
-/// declaration contains all types.
+/// Returns the declared columns of a model, if they are the only source of the types and contain
+/// all types.
 fn with_declared_types(step: &Step, given: Columns) -> Columns {
     match declared_schema(&step.contract) {
         Some(schema) if !given.is_typed() => Columns::Typed(Arc::new(schema)),

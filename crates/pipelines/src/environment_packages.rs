@@ -1,5 +1,5 @@
-//! Package versions of the environments that computed a table. If an environment was rebuilt with
-//! other versions since then, the model runs again.
+//! Package versions of the environments that computed a table. If an environment now has other
+//! versions, the model runs again.
 //!
 //! The versions are stored in the table's snapshot. They are not part of the fingerprint, because
 //! a run can be planned before an environment is installed. The model stays up to date if the

@@ -220,8 +220,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// The target received changes of tables that the run wrote, or changes after which no serial
-    /// order of the runs includes this run.
+    /// The target received changes of tables that the run wrote, or changes that leave no serial
+    /// order of the runs.
     #[error(
         "`{target}` changed {} during the run: {}",
         changed_text(conflicts),

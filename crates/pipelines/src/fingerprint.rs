@@ -13,7 +13,7 @@ use crate::{Defaults, Project};
 const VERSION: u32 = 1;
 
 /// Returns a property of a table's current snapshot: a fingerprint or record of the model that
-/// wrote it.
+/// wrote the snapshot.
 pub(crate) fn written<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
     table.metadata().current_snapshot()?.summary().additional_properties.get(property)
 }
@@ -117,7 +117,7 @@ fn hash(text: &str) -> String {
 
 /// Returns bytes as hexadecimal digits. Unlike `hex::encode`, copies all digits at once.
 fn digits_of(bytes: &[u8], digits: &mut [u8]) -> String {
-    // The buffer has the right length, so this cannot fail.
+    // The buffer has the right length, so the encoding cannot fail.
     let _ = hex::encode_to_slice(bytes, digits);
     String::from_utf8_lossy(digits).into_owned()
 }

@@ -1,5 +1,5 @@
 //! Forecasts of a plan: rows and bytes to read, costs, environments to build, changes of columns,
-//! and the readers of changed tables that are not part of the run. Computes and writes nothing.
+//! and readers of changed tables outside the run. No step is run, and nothing is written.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -64,9 +64,8 @@ impl Plan {
         Ok(increments)
     }
 
-    /// Returns the new rows of one input. If the new rows cannot be determined, a model with
-    /// `merge` reads all rows again, and a model with `append` fails, because it would append rows
-    /// twice.
+    /// Returns the new rows of one input. If the new rows cannot be determined, a `merge` model
+    /// reads all rows again. An `append` model fails, because it would append rows twice.
     async fn new_of(
         &self,
         view: &CommitView,

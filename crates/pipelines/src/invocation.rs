@@ -39,14 +39,14 @@ pub(crate) struct FunctionCall<'a> {
     pub share: CallOwner,
     /// The later calls that may reuse the process.
     pub reuse: ReuseScope,
-    /// A token that rejects the call if it is cancelled before the call starts.
+    /// A token that is cancelled to reject a call that has not started.
     pub start_until: CancellationToken,
     /// The function's access to the lake, for `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed response.
     pub client: ClientCall,
     /// The receiver of a result that is sent before the process exits. Secrets are not removed from
-    /// it, because it is a table or a Boolean value.
+    /// the result, which is a table or a Boolean value.
     pub early_result: Option<EarlyResult>,
 }
 
@@ -98,7 +98,7 @@ impl Runner {
     pub(crate) fn invocation_of(&self, call: FunctionCall<'_>) -> (Invocation, FunctionSecrets) {
         let (secrets, mut client) = (call.secrets, call.client);
         if secrets.redacts() {
-            // A secret may span two parts of a streamed answer, so the answer is not streamed.
+            // A secret may span two parts of a streamed response, so the response is not streamed.
             client.answer = None;
         }
         let invocation = Invocation {

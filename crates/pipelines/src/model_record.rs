@@ -33,8 +33,8 @@ pub(crate) struct ModelRecord {
     pub inputs: Vec<InputName>,
     /// Source columns of each column of the model; `None` if the sources are not known.
     pub columns: Option<BTreeMap<String, Vec<SourceColumn>>>,
-    /// Columns of a Python model without declared sources. Each may be computed from all columns in
-    /// `reads`.
+    /// Columns of a Python model without declared sources. Each column may be computed from all
+    /// columns in `reads`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub inexact: Vec<String>,
     /// The input columns that a Python model reads.

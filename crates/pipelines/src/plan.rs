@@ -1,4 +1,4 @@
-//! Plans a run: the inputs of each step, whether they exist, and whether the step is out of date.
+//! Plans a run: the inputs of each step and their state, and the reason to run an outdated step.
 //! Planning executes no step. Errors include the file and line.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -100,7 +100,7 @@ pub(crate) struct InputState {
 pub(crate) struct PlanOptions<'a> {
     /// True to run every step.
     pub no_cache: bool,
-    /// True to run steps whose tables earlier runs have computed.
+    /// True to run steps even if earlier runs have computed their tables.
     pub no_reuse: bool,
     /// Priority of all function calls; overrides the priority of each function.
     pub priority: Option<Priority>,

@@ -1,7 +1,8 @@
 //! Profiles of the rows that models write: number of rows, and statistics of each column.
 //!
-//! A profile is a property of the snapshot that contains the rows, so each branch has its own
-//! profiles, and the expiry of a snapshot removes its profile. `system.profiles` shows them.
+//! A profile is a property of the snapshot that contains the rows. So each branch has its own
+//! profiles, and the expiry of a snapshot removes its profile. `system.profiles` shows the
+//! profiles.
 
 use std::sync::Arc;
 

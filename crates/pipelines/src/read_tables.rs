@@ -1,5 +1,5 @@
-//! The tables that a run reads in the state at its start. The merge of the run uses them to check
-//! that the runs on the target have a serial order.
+//! The tables that a run reads in the state at its start. The merge of the run uses these tables to
+//! check that the runs on the target have a serial order.
 
 use std::collections::BTreeSet;
 
@@ -11,8 +11,8 @@ use crate::{Error, Result};
 impl Plan {
     /// Returns the tables and views that the run reads. Tables that the run replaces before it
     /// reads them are excluded. The inputs of unchanged steps are included, because the run read
-    /// their states to decide that the steps need not run. With `all`, the inputs of steps that are
-    /// not selected are also included, because the failed run that is retried may have read them.
+    /// their states to decide that the steps need not run. With `all`, also includes the inputs of
+    /// steps that are not selected, because the failed run may have read them.
     pub(crate) async fn read_tables(&self, all: bool) -> Result<BTreeSet<TableName>> {
         let steps: Vec<usize> =
             (0..self.steps.len()).filter(|index| all || self.selection.planned[*index]).collect();
@@ -58,7 +58,7 @@ impl Plan {
         read
     }
 
-    /// Returns true if the run uses the table of a step as it is.
+    /// Returns true if the run uses the existing table of a step.
     fn is_unchanged(&self, index: usize) -> bool {
         let plan = &self.steps[index];
         plan.reason.is_none() && plan.reuses.is_none()

@@ -1,5 +1,5 @@
-//! Merges that recompute derived tables. A ref is merged on the run branch, the project's models
-//! run on the merged state, and the result is one commit on the target.
+//! Merges that recompute derived tables. A ref is merged on the run branch, and the project's
+//! models run on the merged state. The result is one commit on the target.
 //!
 //! A table is derived if a `replace` model of the project writes it: its rows are a function of the
 //! model's inputs. Tables of `append` and `merge` models contain rows of earlier runs, which cannot

@@ -1,4 +1,4 @@
-//! Retries of failed runs: a new run starts from the branch that the failed run left, so models
+//! Retries of failed runs. A new run starts from the branch that the failed run left. So models
 //! that have written their tables do not run again. The new run then checks and merges the result.
 
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub(crate) struct FailedRunBranch {
 }
 
 impl Runner {
-    /// Returns the branch that the failed run kept; `None` if it wrote nothing, in which case the
-    /// retry is an ordinary run. Fails with `BranchMoved` if another client committed to the
+    /// Returns the branch that the failed run kept. Returns `None` if the run wrote nothing; the
+    /// retry is then an ordinary run. Fails with `BranchMoved` if another client committed to the
     /// branch.
     pub(crate) async fn kept_branch(
         &self,

@@ -1,20 +1,20 @@
 //! Reuse of tables that earlier runs have computed from the same code, packages, parameters and
 //! inputs, on the same branch or on another one.
 //!
-//! When a run is merged, the store records the table that each model wrote, and keeps the records
-//! of the last runs on the branch. A later run finds the table by the model's fingerprint, and
-//! commits the same table metadata instead of running the model. A table is reused only if the head
-//! of a branch or an earlier commit of the branch has it, and the user of the run may read that
-//! branch. Maintenance may have removed the files of an earlier commit. The run therefore checks
-//! that the files exist, and pins the commit until the run has committed the table.
+//! When a run is merged, the store records the table that each model wrote. The records of the last
+//! runs on the branch are kept. A later run finds the table by the model's fingerprint, and commits
+//! the same table metadata instead of running the model. A table is reused only from the head or an
+//! earlier commit of a branch that the user of the run may read. Maintenance may have removed the
+//! files of an earlier commit. The run therefore checks that the files exist, and pins the commit
+//! until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
 //! run. Such a table is reused only on a branch whose table is in the same state as the table was
 //! before the recorded run. This state contains the read positions of incremental inputs.
 //!
 //! A run reuses a table only if its user may read the other branch, and has no row filter or column
-//! mask on the table. If the user has row filters or column masks on any table, they are part of
-//! the fingerprint, so only runs with the same restrictions have the same fingerprint.
+//! mask on the table. The row filters and column masks of the user are part of the fingerprint. So
+//! only runs with the same restrictions have the same fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,7 +53,7 @@ pub(crate) struct ReusedTable {
     before: Option<String>,
 }
 
-/// The last table that a model computed on a branch, and earlier ones.
+/// The last table that a model computed on a branch, and earlier tables.
 #[derive(Debug, Serialize, Deserialize)]
 struct ComputedTables {
     #[serde(flatten)]
@@ -91,8 +91,8 @@ impl ComputedTable {
 }
 
 impl ComputedTables {
-    /// Returns the record after a new result. The previous results become earlier ones, and the
-    /// oldest are dropped.
+    /// Returns the record after a new result. Previous results become earlier results; the oldest
+    /// results are dropped.
     fn after(previous: Option<ComputedTables>, last: ComputedTable) -> ComputedTables {
         let previous = previous.into_iter();
         let mut earlier: Vec<ComputedTable> =
@@ -194,7 +194,8 @@ impl Plan {
         Ok(table.map(|table| (reused(past), table)))
     }
 
-    /// Returns the computed table if a state of the catalog has it and the run may reuse it.
+    /// Returns the computed table if a state of the catalog contains the table and the run may
+    /// reuse the table.
     async fn table_in(
         &self,
         view: &CommitView,
@@ -319,8 +320,8 @@ impl Runner {
         })
     }
 
-    /// Returns the ref changes that record the tables which a run computed or reused, with their
-    /// states in `view`, and that remove the records of deleted branches.
+    /// Returns the ref changes that record the tables that a run computed or reused, with their
+    /// states in `view`. The changes also remove the records of deleted branches.
     pub(crate) async fn record_computed(
         &self,
         plan: &Plan,
@@ -412,7 +413,7 @@ impl Runner {
     }
 }
 
-/// Returns the name of the branch that has the tables of a run's attempt with a conflict, until the
+/// Returns the name of the branch that keeps the tables of an attempt with a conflict until the
 /// repetition of the run has ended.
 pub fn conflict_branch(job: JobId) -> String {
     format!("run/{job}-conflict")
@@ -441,8 +442,9 @@ async fn location(view: &CommitView, step: &Step) -> Result<Option<String>> {
 }
 
 /// Returns true if a model's fingerprint, its table before the run and the tables of its parents
-/// determine its table after the run. The rows of a quarantine table contain the id of their run,
-/// and a model in a shared process can read values that other models left in the process.
+/// determine its table after the run. This is not the case for quarantine tables, whose rows
+/// contain the id of their run. It is also not the case for shared processes, in which a model can
+/// read values of other models.
 fn is_reusable(step: &Step) -> bool {
     step.is_materialized()
         && step.quarantine_table().is_none()

@@ -30,7 +30,7 @@ impl Runner {
     }
 
     /// Returns a runner whose runs record their declared outputs. The outputs use the rights of
-    /// this identity, without the expiry of its token, because they may be written by a later run.
+    /// this identity, without the expiry of its token, because a later run may write the outputs.
     #[must_use]
     pub fn with_outputs_of(&self, actor: &Actor) -> Runner {
         let mut runner = self.clone();

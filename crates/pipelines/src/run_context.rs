@@ -1,4 +1,4 @@
-//! The request of a run, its branches, and the errors and report that depend on them.
+//! The request and branches of a run, with the errors and the report of the run.
 
 use headwater_jobs::JobContext;
 use headwater_model::{CommitId, RunReport, RunRequest, StepReport, Usage};

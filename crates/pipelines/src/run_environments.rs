@@ -22,8 +22,8 @@ impl PinnedEnvironments {
     }
 
     /// Returns the specification of a function's environment, with the pinned packages. If the
-    /// environment that the function declares has exactly these packages, returns its
-    /// specification, so that nothing is installed.
+    /// environment that the function declares has exactly these packages, returns the specification
+    /// of that environment, so that nothing is installed.
     pub fn spec(
         &self,
         runner: &Runner,
@@ -53,7 +53,7 @@ impl PinnedEnvironments {
 pub(crate) struct RecordedEnvironments(Vec<RunEnvironment>);
 
 impl RecordedEnvironments {
-    /// Adds the environment of a function. Returns it if it is new.
+    /// Adds the environment of a function. Returns the environment if it is new.
     pub fn add(
         &mut self,
         defaults: &Defaults,

@@ -117,7 +117,7 @@ impl Runner {
         Ok(found)
     }
 
-    /// Removes the first output, which was written.
+    /// Removes the first output after it was written.
     pub async fn remove_output(&self, pending: &mut PendingOutputs) -> Result<()> {
         pending.outputs.remove(0);
         self.store_outputs(pending).await

@@ -130,8 +130,8 @@ impl Runner {
         plan.map_err(|error| self.conceal(error))
     }
 
-    /// Runs a project as part of a job. If the run fails, the target is unchanged, and the run
-    /// branch is kept in quarantine, so that a later merge of the branch requires the checks.
+    /// Runs a project as part of a job. If the run fails, the target is unchanged. The run branch
+    /// is kept in quarantine, so that a later merge of the branch requires the checks.
     pub async fn run(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let branch = run_branch(context.id());
@@ -237,7 +237,7 @@ impl Runner {
         Ok(merge.parents.first() == Some(&start))
     }
 
-    /// Returns the run branch if its tables differ from the run's start.
+    /// Returns the run branch if its tables differ from the tables at the run's start.
     pub(crate) async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
         let catalog = self.lake().catalog();
         let head = catalog.branch(branch).await.map_err(|error| Error::other(&error))?.commit;

@@ -112,7 +112,8 @@ impl Plan {
         Ok(found)
     }
 
-    /// Returns the stored models that read an intermediate model, directly or through others.
+    /// Returns the stored models that read an intermediate model, directly or through other
+    /// intermediate models.
     fn readers(&self, index: usize) -> BTreeSet<usize> {
         let mut readers = BTreeSet::new();
         let mut seen = BTreeSet::from([index]);

@@ -1,9 +1,9 @@
 //! Executes the Python functions that SQL statements call, in the sandbox.
 //!
-//! The files of a function are its code, the module that calls it with the columns of a batch, and
-//! the settings of this module. All calls of a statement share instances: the first batch clones
-//! the zygote of the environment, and the next batches use the idle instance. The function has no
-//! access to the network, the lake or secrets.
+//! The files of a function are its code, the module that calls the function with the columns of a
+//! batch, and the module's settings. All calls of a statement share instances: the first batch
+//! clones the zygote of the environment, and the next batches use the idle instance. The function
+//! has no access to the network, the lake or secrets.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -257,8 +257,8 @@ fn files(function: &FunctionDefinition) -> Result<ProjectFiles, Problem> {
     ]))
 }
 
-/// Returns the values of a result. Copies them, because a plan may keep the values of many batches,
-/// and uncopied values would keep a mapping for each.
+/// Returns the values of a result. Copies the values: a plan may keep the values of many batches,
+/// and uncopied values would keep one memory mapping per batch.
 fn values_of(function: &FunctionDefinition, table: &SharedTable) -> Result<ArrayRef, Problem> {
     let name = &function.name;
     if table.bytes() > RESULT_BYTES_MAX {

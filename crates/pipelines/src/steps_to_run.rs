@@ -1,5 +1,5 @@
-//! Decides which steps run: models whose tables are out of date, checks that have not passed on the
-//! current state, and the intermediate models that these steps need.
+//! Decides which steps run: models with outdated tables, checks that have not passed on the current
+//! state, and the intermediate models that these steps need.
 
 use headwater_project::{Materialization, Step};
 

@@ -31,9 +31,9 @@ impl Plan {
         self.check_owner(&Step { name: table.to_string(), ..step.clone() }, found.as_ref()).await
     }
 
-    /// Returns the owner of a table: the project whose model last wrote it, or else the project
-    /// that created it; `None` if no model wrote it. Tables written by old versions have a
-    /// fingerprint but no project name.
+    /// Returns the owner of a table: the project whose model last wrote the table, or else the
+    /// project that created the table; `None` if no model wrote the table. Tables written by old
+    /// versions have a fingerprint but no project name.
     async fn owner(&self, table: &Table) -> Option<Owner> {
         let tables = self.view.lake().tables();
         if let Some(project) = self.view.lake().project_of(table).await {

@@ -1,10 +1,10 @@
 //! Models with `materialization = view`: a run creates an SQL view of the lake on its branch
 //! instead of a table.
 //!
-//! A view stores no rows, so planning treats its model like an intermediate one: models and
-//! expectations that read it depend on everything that the view reads. The view's properties record
-//! the code that created the view. If another client replaces the view, the next run creates it
-//! again.
+//! A view stores no rows, so planning treats its model like an intermediate model. Models and
+//! expectations that read the view depend on everything that the view reads. The view's properties
+//! record the code that created the view. If another client replaces the view, the next run creates
+//! it again.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,7 @@ pub(crate) const COLUMNS: &str = "datid:o datname pid:n leader_pid:n usesysid:o 
      query_start:z state_change:z wait_event_type wait_event state backend_xid:o backend_xmin:o \
      query_id:o query backend_type";
 
-/// Returns the rows.
+/// Returns the rows of `pg_stat_activity`.
 pub(crate) fn rows(contents: &VisibleObjects) -> Vec<Value> {
     contents.connections.iter().map(|connection| row(contents, connection)).collect()
 }

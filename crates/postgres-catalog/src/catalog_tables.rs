@@ -212,7 +212,7 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(PG, "pg_auth_members", "roleid:o member:o grantor:o admin_option:b"),
     empty(PG, "pg_db_role_setting", "setdatabase:o setrole:o setconfig:a"),
     empty(PG, "pg_default_acl", "oid:o defaclrole:o defaclnamespace:o defaclobjtype"),
-    // In PostgreSQL, this is a function.
+    // In PostgreSQL, `pg_get_keywords` is a function.
     empty(PG, "pg_get_keywords", "word catcode catdesc"),
     empty(PG, "pg_extension", "oid:o extname extowner:o extnamespace:o extversion"),
     empty(PG, "pg_language", "oid:o lanname lanowner:o lanpltrusted:b lanacl:a"),

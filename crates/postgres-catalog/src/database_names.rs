@@ -28,11 +28,11 @@ const BEFORE_COLUMNS: [&str; 12] = [
     "WHEN",
 ];
 
-/// Words of a query, whose FROM is followed by tables. In parentheses that begin with another word,
-/// FROM belongs to a function such as EXTRACT.
+/// In parentheses that contain one of these words, FROM is followed by tables. In other
+/// parentheses, FROM belongs to a function such as EXTRACT.
 const QUERY: [&str; 3] = ["SELECT", "WITH", "DELETE"];
 
-/// Replaces the database in qualified names of tables, and of columns of such tables, by spaces.
+/// Replaces the database by spaces in the qualified names of tables and of their columns.
 pub fn without_database<'s>(sql: &'s str, database: &str) -> Cow<'s, str> {
     let contains = |name: &str| sql.to_lowercase().contains(&name.to_lowercase());
     if !contains(&database.replace('"', "\"\"")) {
@@ -109,7 +109,7 @@ fn path_length(tokens: &[TokenWithSpan]) -> usize {
     1 + rest.take_while(|two| two[0].token == Token::Period && is_part(&two[1])).count()
 }
 
-/// Compares a word with a name: exactly if it is in quotes.
+/// Compares a word with a name: exactly if the word is in quotes, otherwise ignoring case.
 fn is_named(word: &Word, name: &str) -> bool {
     match word.quote_style {
         Some(_) => word.value == name,

@@ -1,7 +1,7 @@
 //! Queries of catalog tables that are always empty, such as the tables of indexes and triggers.
 //!
-//! A SELECT that joins such a table returns no rows, for any expressions. This module replaces it
-//! by a SELECT that has the same columns and does not use PostgreSQL's functions.
+//! A SELECT that joins such a table always returns no rows. This module replaces it by a SELECT
+//! that has the same columns and does not use PostgreSQL's functions.
 
 use std::ops::ControlFlow;
 
@@ -238,8 +238,8 @@ pub(crate) fn column_name(expr: &Expr) -> String {
     }
 }
 
-/// Returns a replacement for a scalar subquery: null if it returns no rows. A lookup in a catalog
-/// returns at most one row, so wrapping its value in `max` does not change it.
+/// Returns a replacement for a scalar subquery: null if the subquery returns no rows. A lookup in a
+/// catalog returns at most one row, so `max` of the value is the value itself.
 pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
     if is_empty(query) {
         return Some(null());

@@ -147,8 +147,8 @@ fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Returns the translation of a cast to an object type, such as `'sales'::regclass`: from a name to
-/// its OID, or from an OID to its name.
+/// Returns the translation of a cast to an object type, such as `'sales'::regclass`. The cast maps
+/// a name to its OID, or an OID to its name.
 pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
     let Some((table, name)) = catalog(kind) else {
         return parse(&format!("CAST({expr} AS VARCHAR)"));

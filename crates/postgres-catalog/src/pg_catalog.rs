@@ -29,7 +29,8 @@ pub(crate) const USER_OID: u32 = 16_383;
 /// The OID of the access method of tables.
 const HEAP_OID: u32 = 2;
 
-/// Types whose functions have an underscore in their names: `date_recv`, but `int8recv`.
+/// Types whose functions have an underscore in their names: `date_recv`; other types have none, as
+/// in `int8recv`.
 const UNDERSCORED: [&str; 8] =
     ["numeric", "json", "date", "time", "timestamp", "timestamptz", "interval", "uuid"];
 

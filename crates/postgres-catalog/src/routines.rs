@@ -1,6 +1,6 @@
 //! Functions, aggregates and operators in `pg_proc` and `pg_operator`. Only routines with the same
-//! name, arguments and result as in PostgreSQL are listed. Clients use them to complete and to
-//! generate queries.
+//! name, arguments and result as in PostgreSQL are listed. Clients complete and generate
+//! queries with these names.
 
 use serde_json::{Value, json};
 

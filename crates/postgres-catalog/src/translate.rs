@@ -2,7 +2,7 @@
 //!
 //! To describe tables, clients use PostgreSQL's own functions and operators, casts to `regclass`,
 //! and unqualified names of catalog tables. The text is parsed in PostgreSQL's dialect, rewritten,
-//! and formatted as text again. A query that uses none of these is left unchanged.
+//! and formatted as text again. A query without these elements is left unchanged.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -55,11 +55,11 @@ pub struct Identity {
 pub struct Translation {
     /// The text of the rewritten query.
     pub sql: String,
-    /// The parameter names of the original query. The rewritten query may not contain all of them.
+    /// The parameter names of the original query. The rewritten query may lack some of the names.
     pub parameters: Vec<String>,
 }
 
-/// Rewrites a query of PostgreSQL's catalogs; `None` for any other query.
+/// Rewrites a query of PostgreSQL's catalogs. Returns `None` for any other query.
 pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {

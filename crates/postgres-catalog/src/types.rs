@@ -163,7 +163,7 @@ impl PgType {
         if self.is_array { 'A' } else { self.numbers().category }
     }
 
-    /// Returns the type modifier of a column: precision and scale; -1 if it has none.
+    /// Returns the type modifier of a column: precision and scale; -1 if the column has none.
     pub fn modifier(self, data_type: &DataType) -> i32 {
         match data_type {
             DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
@@ -174,7 +174,7 @@ impl PgType {
         }
     }
 
-    /// Returns the OID of the array type with this element type; `None` for an array.
+    /// Returns the OID of the array type with this element type; `None` if this type is an array.
     pub const fn array_oid(self) -> Option<u32> {
         if self.is_array { None } else { Some(self.numbers().array_oid) }
     }
@@ -184,7 +184,7 @@ impl PgType {
         if self.is_array { -1 } else { self.numbers().size }
     }
 
-    /// Returns the type of a parameter by its OID; `None` if it is unknown.
+    /// Returns the type of a parameter by its OID; `None` if the OID is unknown.
     pub fn from_oid(oid: u32) -> Option<Self> {
         let alias = ALIASES.iter().find(|(known, _)| *known == oid).map(|(_, scalar)| *scalar);
         alias.map(PgType::of).or_else(|| {

@@ -117,7 +117,7 @@ impl Oids {
     }
 }
 
-/// Returns the OID for an object's name, without handling collisions.
+/// Returns the OID for an object's name, which another name may share.
 pub(crate) fn oid_of(name: &str) -> u32 {
     FIRST_OID + hash(name) % (i32::MAX as u32 - FIRST_OID)
 }

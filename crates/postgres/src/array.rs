@@ -9,7 +9,7 @@ use crate::message::Format;
 /// The SQL type of an array of texts.
 pub const TEXTS: &str = "VARCHAR[]";
 
-/// Returns the SQL type of a parameter whose type is an array; `None` if it cannot be bound.
+/// Returns the SQL type of a parameter whose type is an array; `None` if the array cannot be bound.
 pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
     Some(match scalar {
         Scalar::Bool => "BOOLEAN[]",

@@ -1,5 +1,5 @@
-//! Statements that the session executes itself, such as `SET`, `BEGIN` and `FETCH`. All others are
-//! passed to the service.
+//! Statements that the session executes itself, such as `SET`, `BEGIN` and `FETCH`. All other
+//! statements are passed to the service.
 
 use headwater_model::{ErrorCode, Problem};
 
@@ -177,7 +177,7 @@ fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
         match word.to_ascii_uppercase().as_str() {
             "NEXT" | "FORWARD" | "FROM" | "IN" => {}
             "ALL" => count = None,
-            // Cursors only move forward.
+            // Cursors move only forward.
             "PRIOR" | "BACKWARD" | "FIRST" | "LAST" | "ABSOLUTE" | "RELATIVE" => return None,
             _ => match word.parse() {
                 Ok(number) => count = Some(number),
@@ -253,7 +253,7 @@ impl<'a> Iterator for StatementWords<'a> {
         let length = match first {
             '\'' | '"' => {
                 let end = self.rest[1..].find(first).map_or(self.rest.len(), |end| end + 2);
-                // Two quotes inside the text stand for one quote.
+                // Two quotes inside the text mean one quote.
                 let mut end = end;
                 while self.rest[end..].starts_with(first) {
                     let next = self.rest[end + 1..].find(first);

@@ -12,8 +12,8 @@ use crate::session::{Failure, Outcome, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
-    /// Serves the client until it closes the connection, until another client ends the connection
-    /// with `pg_terminate_backend`, or until `closing` is cancelled. `begin` is called for each
+    /// Serves the client until the connection ends. The end is requested by the client, by
+    /// `pg_terminate_backend` of another client, or by `closing`. `begin` is called for each
     /// message, and its result is dropped after the reply.
     pub async fn serve<B>(
         &mut self,

@@ -113,8 +113,7 @@ impl CopyStatement {
         }
     }
 
-    /// If an error has a position in `sql`, replaces it by the position of the same name in the
-    /// statement.
+    /// Replaces an error's position in `sql` by the position of the same name in the statement.
     fn relocated(&self, failure: Failure, sql: &str) -> Failure {
         let Failure::Problem(mut problem) = failure else { return failure };
         let number = |key: &str| problem.context.get(key).and_then(Value::as_u64);
@@ -250,8 +249,8 @@ impl Session {
         }
     }
 
-    /// Returns the types of the columns that are received. Returns `None` if the client may only
-    /// insert, which the binary format does not permit.
+    /// Returns the types of the columns that are received. Returns `None` for a client that may
+    /// only insert. In the binary format, this is an error.
     async fn target_types(&mut self, copy: &CopyStatement) -> Outcome<Option<Vec<PgType>>> {
         let Some(query) = &copy.target else { return Ok(None) };
         let prepared = PreparedStatement::parse(query).or_problem()?;

@@ -56,7 +56,7 @@ impl BinaryDecoder {
         BinaryDecoder { types, input, has_header: false, is_ended: false, count: 0 }
     }
 
-    /// Adds bytes. Returns the rows that they complete.
+    /// Adds bytes. Returns the rows that the bytes complete.
     pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
         self.input.extend_from_slice(bytes);
         let mut rows = Vec::new();
@@ -83,7 +83,7 @@ impl BinaryDecoder {
         Err(self.wrong("is not complete"))
     }
 
-    /// Reads the header. Returns false if it has not arrived completely.
+    /// Reads the header. Returns false if the header has not arrived completely.
     fn header(&mut self) -> Result<bool, Problem> {
         let known = self.input.len().min(SIGNATURE.len());
         if self.input[..known] != SIGNATURE[..known] {
@@ -106,7 +106,7 @@ impl BinaryDecoder {
         Ok(self.has_header)
     }
 
-    /// Returns the length of the first row; `None` if it has not arrived completely.
+    /// Returns the length of the first row; `None` if the row has not arrived completely.
     fn row_length(&self) -> Result<Option<usize>, Problem> {
         let mut rest = &self.input[..];
         let Ok(count) = rest.try_get_i16() else { return Ok(None) };

@@ -112,7 +112,7 @@ impl RowDecoder {
         RowDecoder { format, input: Vec::new(), is_ended: false, skips_header, line: 0 }
     }
 
-    /// Adds bytes. Returns the rows that they complete.
+    /// Adds bytes. Returns the rows that the bytes complete.
     pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
         self.input.extend_from_slice(bytes);
         self.rows()
@@ -153,7 +153,8 @@ impl RowDecoder {
         Ok(rows)
     }
 
-    /// Returns the position of the line end after the first row; `None` if it has not arrived yet.
+    /// Returns the position of the line end after the first row; `None` if the line end has not
+    /// arrived yet.
     fn end_of_row(&self, bytes: &[u8]) -> Option<usize> {
         let mut is_quoted = false;
         let mut is_escaped = false;

@@ -24,7 +24,7 @@ use crate::wire::BufferedConnection;
 /// Number of rows that are encoded at once.
 const PIECE_ROWS: usize = 1_024;
 
-/// The name of EXPLAIN, whose result has another form than in other protocols.
+/// The name of EXPLAIN, whose result differs from the result in other protocols.
 const EXPLAIN: &str = "EXPLAIN";
 
 /// The kind of a statement.
@@ -101,7 +101,7 @@ impl Cursor {
         }
     }
 
-    /// Sends at most `limit` rows. Returns true after the last one. A write has no rows.
+    /// Sends at most `limit` rows. Returns true after the last row. A write has no rows.
     pub async fn send(&mut self, limit: u64, wire: &mut BufferedConnection) -> Outcome<bool> {
         let mut left = limit;
         while left > 0 {

@@ -223,7 +223,7 @@ impl Session {
         Ok(sent)
     }
 
-    /// Removes a statement or portal. Removing one that does not exist is not an error.
+    /// Removes a statement or portal. Does nothing if the statement or portal does not exist.
     pub fn close(&mut self, target: &Target) {
         match target {
             Target::Statement(name) => drop(self.statements.remove(name)),
@@ -233,8 +233,8 @@ impl Session {
     }
 }
 
-/// Fails if the columns of a result differ from the description that the client received. A
-/// description is determined from the first rows of each file.
+/// Fails if the columns of a result differ from the description that the client received. The
+/// description was determined from the first rows of each file.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,

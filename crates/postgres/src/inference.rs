@@ -5,9 +5,9 @@ use sqlparser::ast::{Expr, FromTable, Statement, Value};
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
-/// Returns a query over the expressions of an UPDATE or DELETE, so that its parameters have the
-/// same types. A value that consists only of a parameter is omitted, because it has the type of its
-/// column.
+/// Returns a query over the expressions of an UPDATE or DELETE, so that the engine infers the types
+/// of its parameters. A value that consists only of a parameter is omitted, because it has the type
+/// of its column.
 pub fn typing_query(sql: &str) -> Option<String> {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let (values, table, selection) = match statements.as_slice() {

@@ -1,8 +1,8 @@
 //! The PostgreSQL wire protocol, version 3, after the authentication of a client.
 //!
-//! A [`Session`] reads a message, executes it, and writes the reply before it reads the next one.
-//! Rows are encoded only as fast as the client reads them, so slow clients and large results do not
-//! use much memory. The server implements listeners, TLS and authentication.
+//! A [`Session`] reads a message, executes it, and writes the reply before it reads the next
+//! message. Rows are encoded only as fast as the client reads them, so slow clients and large
+//! results do not use much memory. The server implements listeners, TLS and authentication.
 //!
 //! This crate decodes messages without a library, because the lengths in messages cannot be
 //! trusted. Each read is checked, and no buffer is larger than the received bytes.

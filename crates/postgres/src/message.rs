@@ -33,7 +33,7 @@ pub enum Message {
 /// Content of [`Message::Parse`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parse {
-    /// Name of the statement; empty for the unnamed one.
+    /// Name of the statement; empty for the unnamed statement.
     pub name: String,
     /// The SQL.
     pub sql: String,
@@ -44,15 +44,17 @@ pub struct Parse {
 /// Content of [`Message::Bind`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bind {
-    /// Name of the portal; empty for the unnamed one.
+    /// Name of the portal; empty for the unnamed portal.
     pub portal: String,
     /// Name of the statement.
     pub statement: String,
-    /// Formats of the values: empty (all text), one for all values, or one for each.
+    /// Formats of the values: an empty list (all text), one format for all values, or one for each
+    /// value.
     pub formats: Vec<Format>,
     /// The values; `None` for null.
     pub values: Vec<Option<Bytes>>,
-    /// Formats of the result columns: empty (all text), one for all columns, or one for each.
+    /// Formats of the result columns: an empty list (all text), one format for all columns, or one
+    /// for each column.
     pub results: Vec<Format>,
 }
 

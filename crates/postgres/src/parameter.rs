@@ -179,7 +179,7 @@ fn decimal(text: &str) -> Option<BoundValue> {
     Some(BoundValue::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
 }
 
-/// Binds bytes that are valid UTF-8; other bytes cannot be represented in SQL text.
+/// Binds bytes as text if they are valid UTF-8. SQL text cannot represent other bytes.
 fn bytea(bytes: &[u8]) -> Option<BoundValue> {
     let text = String::from_utf8(bytes.to_vec()).ok()?;
     Some(BoundValue::cast(text, "BYTEA"))

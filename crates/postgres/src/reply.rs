@@ -150,8 +150,8 @@ pub trait Reply {
         self.message(b'E', |out| put_report(out, name, problem.code.sqlstate(), problem));
     }
 
-    /// Reports an error of a login, after which the connection is closed. If the SQLSTATE is that
-    /// of a rejected password, clients ask for another password.
+    /// Reports an error of a login, after which the connection is closed. The SQLSTATE of a
+    /// rejected password makes clients ask for another password.
     fn login_error(&mut self, problem: &Problem) {
         let sqlstate = match problem.code {
             ErrorCode::Unauthenticated => INVALID_PASSWORD,

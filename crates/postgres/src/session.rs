@@ -1,4 +1,4 @@
-//! A session: the state of one connection between its messages.
+//! A session: the state of one connection between two messages.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -134,11 +134,11 @@ pub struct Portal {
 
 /// Progress of a portal.
 pub enum Progress {
-    /// Not executed yet.
+    /// The portal is not executed yet.
     Bound,
     /// Partly executed: the client has not requested the remaining rows yet.
     Suspended(Box<Cursor>),
-    /// Executed completely, with this command tag.
+    /// The portal is executed completely, with this command tag.
     Complete(String),
 }
 
@@ -245,7 +245,7 @@ impl Session {
         Err(Problem::new(ErrorCode::TransactionFailed, message).with_hint("Send `ROLLBACK`."))
     }
 
-    /// Adds a portal. An unnamed portal replaces the previous unnamed one.
+    /// Adds a portal. An unnamed portal replaces the previous unnamed portal.
     pub fn add_portal(&mut self, name: String, portal: Portal) -> Result<(), Problem> {
         check_count(self.portals.len())?;
         if !name.is_empty() && self.portals.contains_key(&name) {
@@ -255,7 +255,7 @@ impl Session {
         Ok(())
     }
 
-    /// Adds a prepared statement. An unnamed statement replaces the previous unnamed one.
+    /// Adds a prepared statement. An unnamed statement replaces the previous unnamed statement.
     pub fn add_statement(&mut self, name: String, statement: Statement) -> Result<(), Problem> {
         check_count(self.statements.len())?;
         if !name.is_empty() && self.statements.contains_key(&name) {
@@ -287,7 +287,7 @@ impl Session {
     }
 }
 
-/// Waits for a result. A cancel request, the timeout, and the end of the connection stop it.
+/// Waits for a result. A cancel request, the timeout, and the end of the connection stop the wait.
 pub async fn until_stopped<T>(
     work: impl Future<Output = T>,
     token: &CancellationToken,

@@ -156,12 +156,13 @@ impl Settings {
     /// Restores the defaults of all settings.
     pub fn reset_all(&mut self) {
         for setting in TABLE {
-            // This cannot fail, because all names are from the table of settings.
+            // All names are from the table of settings, so the reset cannot fail.
             let _ = self.reset(setting.name);
         }
     }
 
-    /// Returns all settings with their values, and whether they are reported to clients.
+    /// Returns the name and the value of each setting, and true if the setting is reported to
+    /// clients.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
         let all = TABLE.iter().zip(&self.0);
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))

@@ -210,7 +210,7 @@ impl Session {
     }
 }
 
-/// Returns the columns of a statement of the session; `None` if it returns no rows.
+/// Returns the columns of a statement of the session; `None` if the statement returns no rows.
 pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
     let column = |name: &str| ColumnType {
         name: name.to_owned(),

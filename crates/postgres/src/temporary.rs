@@ -128,8 +128,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the targets of a statement from the list of temporary objects, because the statement
-    /// has dropped them or has created permanent objects with their names.
+    /// Removes the targets of a statement from the list of temporary objects. The statement has
+    /// dropped these objects, or has created permanent objects with their names.
     pub fn forget_temporary(&mut self, sql: &str) {
         if self.temporary.is_empty() {
             return;

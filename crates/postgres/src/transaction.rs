@@ -9,7 +9,8 @@ use crate::reply::Status;
 use crate::session::{Outcome, Session};
 
 impl Session {
-    /// Begins a transaction at the current commit of the ref. Does nothing if one is already open.
+    /// Begins a transaction at the current commit of the ref. Does nothing if a transaction is
+    /// already open.
     pub async fn begin(&mut self) -> Result<&'static str, Problem> {
         if self.status == Status::Idle {
             let transactions = self.service.statements().transactions();
@@ -31,7 +32,7 @@ impl Session {
         transactions.prepare_write(&self.principal, transaction).await
     }
 
-    /// Commits the transaction, or rolls it back if it has failed.
+    /// Commits the transaction, or rolls it back if the transaction has failed.
     pub async fn commit(&mut self) -> Outcome<&'static str> {
         if self.status == Status::Failed {
             return Ok(self.roll_back().await);

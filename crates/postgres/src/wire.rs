@@ -37,7 +37,7 @@ impl BufferedConnection {
     }
 
     /// Returns the underlying stream for a TLS handshake. Fails if input has already arrived,
-    /// because it was not encrypted.
+    /// because this input was not encrypted.
     pub fn into_stream(self) -> io::Result<Box<dyn Stream>> {
         if self.input.is_empty() {
             return Ok(self.stream);
@@ -79,7 +79,7 @@ impl BufferedConnection {
         Ok(Some((kind, message.freeze())))
     }
 
-    /// Reads until the input has a number of bytes; returns false if the stream ends first.
+    /// Reads until the input has a number of bytes; returns false if the stream ends earlier.
     async fn fill(&mut self, bytes: usize) -> io::Result<bool> {
         while self.input.len() < bytes {
             if self.stream.read_buf(&mut self.input).await? == 0 {
@@ -89,8 +89,8 @@ impl BufferedConnection {
         Ok(true)
     }
 
-    /// Waits until the client closes the connection. If unread messages fill the buffer, it cannot
-    /// detect this and never returns.
+    /// Waits until the client closes the connection. If unread messages fill the buffer, the
+    /// function cannot detect the close and never returns.
     pub async fn closed(&mut self) {
         while self.input.len() < READ_AHEAD_BYTES {
             match self.stream.read_buf(&mut self.input).await {

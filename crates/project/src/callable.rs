@@ -75,7 +75,7 @@ impl CallConcurrency {
     }
 }
 
-/// The destinations of asynchronous calls: each the name of a function, or an address such as
+/// The destinations of asynchronous calls: each is the name of a function, or an address such as
 /// `queue://orders`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallDestinations {

@@ -11,8 +11,7 @@
 //! ```
 //!
 //! The Python worker of a sandbox starts the program as a child process, with the limits of a
-//! Python function. A small generated module, which is added to the files of the sandbox, does
-//! this.
+//! Python function. A small generated module in the sandbox starts the program.
 
 use std::collections::BTreeMap;
 
@@ -214,7 +213,7 @@ fn function(
         }
     }
     // Add a system program to the requirements, so that a missing program is reported before the
-    // call. With packages, the program may be in the environment instead, so it is not added.
+    // call. If there are packages, do not add the program, because the environment may contain it.
     let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
@@ -257,8 +256,8 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
 }
 
-/// Rejects an empty command, and a program that is not among the project's files. The program's
-/// path is relative to `folder`, the function's folder, which is empty or ends with `/`.
+/// Rejects an empty command, and a program that is missing in the project's files. The program's
+/// path is relative to `folder`, the function's folder. `folder` is empty or ends with `/`.
 pub(super) fn check_program(
     command: &[String],
     folder: &str,
@@ -307,7 +306,7 @@ pub(super) fn inside(path: &str) -> &str {
 /// Paths in the function declarations of a project file, relative to the project's folder.
 #[derive(Debug, Default)]
 pub struct CommandPaths {
-    /// Words of commands; some of them are file names.
+    /// Words of commands. Some words are file names.
     pub words: Vec<String>,
     /// Files and folders.
     pub files: Vec<String>,
@@ -350,8 +349,8 @@ impl CommandPaths {
     }
 }
 
-/// Returns a path in the form that the project's files use; `None` if it is not below the project's
-/// folder.
+/// Returns a path in the form that the project's files use; `None` if the path is outside the
+/// project's folder.
 pub(super) fn below_project(path: &str) -> Option<String> {
     let path = inside(path);
     let is_below = !path.split('/').any(|part| matches!(part, "" | "." | ".."));

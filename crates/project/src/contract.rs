@@ -1,4 +1,4 @@
-//! Declared columns of a model's output: names, types and whether nulls are allowed.
+//! Declared columns of a model's output: names, types and nullability.
 //!
 //! Bauplan declares columns in classes. Other projects declare them in the setting `columns`, as
 //! `NAME TYPE` with an optional `not null`.
@@ -149,7 +149,7 @@ impl fmt::Display for SqlType {
 pub(crate) struct DeclaredColumns {
     /// Names of all columns.
     pub names: Vec<String>,
-    /// The columns with their types; empty if no type and no `not null` is declared.
+    /// The columns with their types; empty if the declaration contains only names.
     pub contract: Vec<DeclaredColumn>,
 }
 

@@ -50,7 +50,7 @@ pub enum Error {
     /// Models that depend on each other in a cycle.
     #[error("models depend on each other in a cycle: {}", cycle_text(path))]
     Cycle {
-        /// The models of the cycle, each with the location at which it reads the model after it.
+        /// The models of the cycle, each with the location at which it reads the next model.
         path: Vec<(String, Location)>,
     },
 

@@ -58,8 +58,8 @@ impl Graph {
         self.models.get(&folded(&input.table)).copied()
     }
 
-    /// Returns the steps in levels: the parents of a step are in levels before its own. Within a
-    /// level, steps are in topological order.
+    /// Returns the steps in levels: the parents of a step are in earlier levels. Within a level,
+    /// steps are in topological order.
     pub fn levels(&self) -> Vec<Vec<usize>> {
         let mut level_of = vec![0; self.parents.len()];
         let mut levels: Vec<Vec<usize>> = Vec::new();
@@ -91,7 +91,7 @@ impl Graph {
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each of these steps reads another one of them, so following their inputs leads into a
+        // Each of these steps reads another of these steps, so following their inputs leads into a
         // cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {

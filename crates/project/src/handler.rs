@@ -1,9 +1,9 @@
-//! Handlers of functions with a Python runtime: whether a file defines the function that a handler
-//! names.
+//! Handlers of functions with a Python runtime, and a check that a file defines the function that a
+//! handler names.
 //!
 //! The syntax tree is searched; nothing is executed. A file is rejected only if it certainly does
-//! not define the function: names can also be bound by assignments, imports and calls such as
-//! `exec`. Only deployments check handlers, so that a version that is already active stays usable.
+//! not define the function. Assignments, imports and calls such as `exec` can also bind a name.
+//! Only deployments check handlers, so that a version that is already active stays usable.
 
 use headwater_model::ProjectFiles;
 use ruff_python_ast::visitor::{self, Visitor};
@@ -38,8 +38,7 @@ impl Handler {
         Some(Handler { text, prefix, at: function.callable.at.clone() })
     }
 
-    /// Checks that the handler's file may define its function. A file that does not exist is in a
-    /// package.
+    /// Checks that the handler's file may define its function. A missing file may be in a package.
     pub fn check(&self, files: &ProjectFiles) -> Result<()> {
         let (module, function) = self.text.rsplit_once('.').unwrap_or_default();
         let path = module.replace('.', "/");
@@ -60,8 +59,8 @@ impl Handler {
     }
 }
 
-/// Returns false if a module certainly binds no such name. A file that cannot be parsed, or that is
-/// not text, may bind it.
+/// Returns false if a module certainly does not bind the name. Returns true for a file that cannot
+/// be parsed or is not text.
 fn may_define(text: &str, name: &str) -> bool {
     let Ok(parsed) = ruff_python_parser::parse_module(text) else { return true };
     let mut search = NameSearch { name, is_inner: false, is_found: text.is_empty() };
@@ -69,10 +68,10 @@ fn may_define(text: &str, name: &str) -> bool {
     search.is_found
 }
 
-/// Search for statements that bind a name of a module.
+/// A visitor that searches for statements that bind a name of a module.
 struct NameSearch<'n> {
     name: &'n str,
-    /// True in the body of a function or class, whose names are not those of the module.
+    /// True in the body of a function or class, whose names do not belong to the module.
     is_inner: bool,
     is_found: bool,
 }

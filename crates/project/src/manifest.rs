@@ -108,7 +108,7 @@ enum ParameterType {
 
 /// Returns the name of the project file.
 ///
-/// Error: `invalid_project` if there is none, or more than one.
+/// Error: `invalid_project` if there is no such file, or more than one.
 pub(super) fn file_name(files: &BTreeMap<String, String>) -> Result<&'static str> {
     let mut found = PROJECT_FILES.into_iter().filter(|name| files.contains_key(*name));
     let first = found.next().ok_or(Error::NoManifest)?;
@@ -289,8 +289,8 @@ fn wrong(source: &SourceText<'_>, error: &toml::de::Error) -> Error {
     Error::Invalid { at, message, hint: Some(hint) }
 }
 
-/// Returns the description of an error of `serde`, and a hint if there is a specific one. `written`
-/// is the text of the value in the file, if it is known.
+/// Describes an error of `serde`, with a hint if there is a specific hint. `written` is the text of
+/// the value in the file, if the text is known.
 pub(super) fn describe(message: &str, written: Option<&str>) -> (String, Option<String>) {
     let message = message.trim().replace('\n', " ");
     let mut quoted = message.split('`').skip(1).step_by(2);

@@ -19,8 +19,8 @@ pub struct Parameter {
     pub kind: ParameterKind,
     /// Default value.
     pub default: Option<Value>,
-    /// True if a run that uses the parameter must set it, because it has no default or is declared
-    /// as required.
+    /// True if a run that uses the parameter must set a value. The parameter is declared as
+    /// required, or has no default.
     pub required: bool,
     /// Description.
     pub description: Option<String>,

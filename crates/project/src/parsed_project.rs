@@ -1,8 +1,8 @@
 //! A partially parsed project, and the errors of files that cannot be parsed.
 //!
 //! An error in a file affects only the definitions in that file. Each use of a project decides
-//! which errors matter: a deployment accepts none, a run accepts errors in files without models and
-//! expectations, and a function call accepts errors in other files.
+//! which errors matter: a deployment accepts no errors. A run accepts errors in files without
+//! models and expectations. A function call accepts errors in files other than its own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ pub struct ParsedProject {
     project: Project,
     /// Errors. Errors in the project file come first.
     errors: Vec<Error>,
-    /// Errors of triggers whose function cannot be called or whose name is not unique, with the
-    /// name of the function. Only deployments use triggers.
+    /// Errors of triggers, with the name of the function: the function cannot be called, or the
+    /// trigger's name is not unique. Only deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
     /// The handlers of functions with a Python runtime. Only deployments check them.
     handlers: Vec<Handler>,
@@ -109,8 +109,8 @@ impl ParsedProject {
         self
     }
 
-    /// Returns the project if no file has an error, or else all errors. Triggers may also call
-    /// functions that are not in the project if `exists` returns true for them.
+    /// Returns the project, or all errors of its files. Triggers may also call functions outside
+    /// the project for which `exists` returns true.
     pub fn into_whole(self, exists: impl Fn(&str) -> bool) -> Result<Project> {
         let mut errors = self.errors;
         let is_error = |name: &String| self.project.callables.contains_key(name) || !exists(name);
@@ -123,8 +123,7 @@ impl ParsedProject {
         }
     }
 
-    /// Returns the project if the files that a run needs have no errors, or else the first of these
-    /// errors.
+    /// Returns the project, or the first error in the files that a run needs.
     pub fn into_runnable(self) -> Result<Project> {
         let ParsedProject { project, errors, .. } = self;
         let needed = errors.into_iter().find(|error| is_needed_by_run(error, &project));
@@ -159,7 +158,7 @@ pub(super) fn texts(files: &ProjectFiles) -> BTreeMap<String, String> {
     files.iter().map(|(path, file)| (path.clone(), file.text().to_owned())).collect()
 }
 
-/// Checks that a model with outputs has a table, from which the outputs are read.
+/// Checks that a model with outputs has a table, because outputs are read from the table.
 fn check_outputs(step: &Step) -> Result<()> {
     if step.outputs.is_empty() || step.is_materialized() {
         return Ok(());
@@ -181,8 +180,8 @@ fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let text = project.files.get(file).map_or("", ProjectFile::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
-    // A misspelled decorator is not found by name. So a file that uses `headwater` may define a
-    // step, unless it contains `function`.
+    // A misspelled decorator is not recognised. So a file that uses `headwater` may define a step,
+    // unless it contains `function`.
     !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 

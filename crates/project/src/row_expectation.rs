@@ -1,4 +1,4 @@
-//! Row expectations of a model: conditions that every row of its result should satisfy.
+//! Row expectations of a model: conditions that every row of the model's result should satisfy.
 
 use std::collections::BTreeSet;
 

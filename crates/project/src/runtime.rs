@@ -113,8 +113,8 @@ fn literal(text: &str) -> String {
     serde_json::json!(text).to_string()
 }
 
-/// Returns the function's folder, relative to the project's folder; `None` if it is the project's
-/// folder itself.
+/// Returns the function's folder, relative to the project's folder; `None` for the project's folder
+/// itself.
 fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
     let Some(folder) = &table.folder else { return Ok(None) };
     if matches!(inside(folder), "" | ".") {
@@ -178,7 +178,8 @@ impl Handler<'_> {
     }
 }
 
-/// Returns the files that may contain a handler's code in the project's folder. Some may not exist.
+/// Returns the files that may contain a handler's code in the project's folder. Some of these files
+/// may not exist.
 pub(super) fn entry_files(handler: Option<&str>) -> Vec<String> {
     let handler = handler.unwrap_or_default();
     let start = handler.rfind('/').map_or(0, |at| at + 1);

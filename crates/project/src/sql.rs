@@ -1,4 +1,4 @@
-//! SQL models: one query, with settings in comments above it.
+//! SQL models: one query, with settings in comments above the query.
 
 use std::collections::BTreeMap;
 

@@ -33,7 +33,7 @@ static PARSED: LazyLock<Cache<CacheKey, Arc<Step>>> = LazyLock::new(|| {
     Cache::builder().max_capacity(CAPACITY).weigher(size).build()
 });
 
-/// Parses a SQL file as a model, or returns the model parsed from the same text before.
+/// Parses a SQL file as a model, or returns the cached model of the same text.
 pub(super) fn parse(
     source: &SourceText<'_>,
     namespace: &str,
@@ -54,8 +54,8 @@ pub(super) fn parse(
     Ok(step)
 }
 
-/// Returns true if a query may read a table at another version. The version can depend on the
-/// current time, and the table is not an input of the model, so the parsed model is not cached.
+/// Returns true if a query may read a table at another version. The parsed model is not cached,
+/// because the version can depend on the current time and the table is not an input.
 pub fn may_name_version(sql: &str) -> bool {
     // Names with a version, such as `"flights@dev"`, `"flights~1"` and `"flights*2026-01-01"`.
     let times = |two: &[u8]| two[0].is_ascii_alphanumeric() && two[1] == b'*';

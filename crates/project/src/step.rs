@@ -41,10 +41,10 @@ pub struct Step {
     /// True if a run that is not strict only warns about output columns that differ from the
     /// declaration.
     pub lenient_columns: bool,
-    /// Types and nullability of declared output columns, as far as they are declared.
+    /// Types and nullability of declared output columns, as far as declared.
     pub contract: Vec<DeclaredColumn>,
-    /// The input columns from which output columns are computed, by output column, as far as they
-    /// are declared. Python only; the columns of queries are traced.
+    /// The input columns from which each output column is computed, as far as declared. Python
+    /// only; the columns of queries are traced.
     pub lineage: BTreeMap<String, Vec<InputColumn>>,
     /// Condition that selects the rows to be replaced by `overwrite_partitions`, as SQL with
     /// `$parameters`. If `None`, the partitions of the new rows are replaced.
@@ -231,9 +231,9 @@ pub struct Input {
     pub contract: Vec<DeclaredColumn>,
     /// Row filter as SQL with `$parameters`, Python only.
     pub filter: Option<String>,
-    /// If true, only rows appended since the last run of the model are read.
+    /// If true, the model reads only rows that were appended since its last run.
     pub incremental: bool,
-    /// If true, the table is passed as a stream of record batches, Python only.
+    /// If true, a Python function receives the table as a stream of record batches.
     pub batches: bool,
     /// Location in the source.
     pub at: Location,
@@ -353,15 +353,15 @@ pub struct Function {
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.
     pub priority: Option<Priority>,
-    /// True if one process may execute several calls: those of the same callable, or those of the
-    /// steps of one run.
+    /// True if one process may execute several calls of the same callable, or several steps of one
+    /// run.
     pub reuse: bool,
     /// True if the function is a program whose runtime is started in its process, such as Node.
     pub starts_runtime: bool,
     /// Retries after failures that may be transient.
     pub retries: Retries,
-    /// Source code that the code fingerprint covers: the function's file without other steps that
-    /// it does not mention, and the project modules that it imports.
+    /// Source code that the code fingerprint covers: the project modules that the function imports,
+    /// and its file without unused steps.
     pub code: Arc<str>,
     /// The paths of the project modules included in `code`, sorted.
     pub modules: Vec<Arc<str>>,

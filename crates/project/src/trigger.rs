@@ -8,9 +8,9 @@ use super::Project;
 use super::manifest::LocatedTrigger;
 use crate::{Error, Location, suggest};
 
-/// Returns an error, with the function's name, for each trigger whose function is missing or does
-/// not take exactly one argument, and for each trigger whose name is not unique. Returns no error
-/// for a missing function if a file that cannot be parsed may define it.
+/// Returns an error, with the function's name, for each trigger without a unique name. Also for
+/// each trigger whose function is missing or does not take exactly one argument. A missing function
+/// is not an error if a file that cannot be parsed may define it.
 pub(super) fn check(
     triggers: &[LocatedTrigger],
     project: &Project,

@@ -27,11 +27,11 @@ pub struct ResultLimits {
     pub retention: Duration,
     /// Maximum bytes of one result; 4 GiB by default.
     pub query_bytes: u64,
-    /// Maximum bytes of the results of one identity; 16 GiB by default. Beyond it, the oldest
+    /// Maximum bytes of the results of one identity; 16 GiB by default. Above the limit, the oldest
     /// results of the identity are deleted.
     pub own_bytes: u64,
-    /// Maximum number of queries of one identity; 1,000 by default. Beyond it, the oldest queries
-    /// of the identity are deleted.
+    /// Maximum number of queries of one identity; 1,000 by default. Above the limit, the oldest
+    /// queries of the identity are deleted.
     pub own_queries: usize,
     /// Maximum number of running queries; 64 by default.
     pub running: usize,
@@ -63,7 +63,7 @@ struct Inner {
     queries: Mutex<BTreeMap<String, KnownQuery>>,
 }
 
-/// A query and the signals about it.
+/// A query, and the channels that signal its cancellation and its end.
 struct KnownQuery {
     record: Record,
     cancelled: CancellationToken,
@@ -257,7 +257,7 @@ impl QueryResults {
         }
     }
 
-    /// Deletes the oldest ended queries of an identity, until the others and `new` further queries
+    /// Deletes the oldest ended queries of an identity, until the rest and `new` further queries
     /// are within its limits.
     fn delete_oldest_of(&self, actor: &Actor, new: usize) {
         let mut ended: Vec<_> = {
@@ -287,8 +287,8 @@ impl QueryResults {
         }
     }
 
-    /// Ends a query and stores its record. If the identity then exceeds its limits, deletes its
-    /// oldest results. The rows of a query that did not succeed are removed.
+    /// Ends a query and stores its record. Removes the rows of a failed query. Deletes the oldest
+    /// results of the identity if the identity exceeds its limits.
     pub(crate) fn end(&self, mut record: Record, outcome: Result<(), Problem>) {
         set_end(&mut record.query, self.0.clock.now(), self.0.limits.retention);
         self.store_end(&mut record, outcome);

@@ -18,7 +18,7 @@ use crate::record::{Part, Record, rows_path};
 #[derive(Debug)]
 pub struct ResultRows {
     schema: SchemaRef,
-    /// The reader; `None` while it reads, and after an error.
+    /// The reader; `None` during a read, and after an error.
     reader: Option<RowReader>,
 }
 
@@ -61,7 +61,7 @@ impl ResultRows {
         &self.schema
     }
 
-    /// Returns the next batch. Returns `None` after the last one, and after an error.
+    /// Returns the next batch. Returns `None` after the last batch, and after an error.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         let Some(mut reader) = self.reader.take() else { return Ok(None) };
         let reading = tokio::task::spawn_blocking(move || {

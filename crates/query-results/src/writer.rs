@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::record::{Part, Record, rows_path};
 use crate::results::QueryResults;
 
-/// The writer of one result. If it is dropped without [`ResultWriter::end`], the query ends as
-/// interrupted, or as failed after a panic.
+/// The writer of one result. A drop without [`ResultWriter::end`] ends the query as interrupted, or
+/// as failed after a panic.
 #[derive(Debug)]
 pub struct ResultWriter {
     results: QueryResults,

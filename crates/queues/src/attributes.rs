@@ -34,7 +34,7 @@ pub struct QueueAttributes {
     pub redrive: Option<RedrivePolicy>,
     /// True if the order of the messages of a group is preserved.
     pub is_fifo: bool,
-    /// True if the hash of the body is the deduplication id of messages without one.
+    /// True if the hash of the body is the deduplication id of messages without such an id.
     pub deduplicates_content: bool,
 }
 
@@ -113,7 +113,7 @@ impl QueueAttributes {
                     self.deduplicates_content = boolean(name, value)?;
                 }
                 // These settings have no effect: deduplication always applies to the whole queue,
-                // and messages are not encrypted.
+                // and Headwater does not encrypt messages.
                 "DeduplicationScope" if value == "queue" => {}
                 "FifoThroughputLimit" if value == "perQueue" => {}
                 "SqsManagedSseEnabled" => {

@@ -81,7 +81,7 @@ impl Queues {
         self.forget_messages(queue, expired).await
     }
 
-    /// Deletes messages that were not deleted by a client, such as expired messages.
+    /// Deletes expired messages and other messages that no client has deleted.
     pub(crate) async fn forget_messages(
         &self,
         queue: &Arc<OpenQueue>,
@@ -102,8 +102,8 @@ impl Queues {
         self.change_reception(name, receipt, |reception| reception.visible = until).await
     }
 
-    /// Returns a received message to the queue without counting the delivery. The message becomes
-    /// visible after a pause.
+    /// Returns a received message to the queue. The delivery is not counted, and the message
+    /// becomes visible after a pause.
     ///
     /// Errors: `invalid_argument` if the message is not in flight.
     pub async fn release(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {

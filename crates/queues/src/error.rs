@@ -20,7 +20,7 @@ pub enum Error {
         /// The id.
         id: String,
     },
-    /// A queue with the name and other attributes exists.
+    /// A queue with this name but other attributes exists.
     #[error("queue `{name}` already exists, with attributes that differ from the request")]
     QueueExists {
         /// The name.

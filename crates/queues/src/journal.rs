@@ -8,7 +8,7 @@
 //! | `queue_deduplication` | `QUEUE_ID/SEQUENCE` | the deduplication id of the message |
 //!
 //! A message is deleted by a tombstone in `queue_messages`. Entries of `queue_receptions` whose
-//! messages are deleted are ignored, so that an entry that is stored late cannot restore a message.
+//! messages are deleted are ignored, so that a late entry cannot restore a message.
 
 use std::sync::Arc;
 

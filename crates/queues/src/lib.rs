@@ -3,10 +3,10 @@
 //!
 //! - A message is synced to disk before it is acknowledged. Messages that are sent concurrently
 //!   share one sync.
-//! - A message is delivered at least once. It is invisible while a consumer processes it, and
-//!   visible again after its timeout unless the consumer deletes it.
+//! - A message is delivered at least once. A received message is invisible until its timeout. Then
+//!   the message is visible again, unless the consumer has deleted it.
 //! - A message whose deletion was acknowledged is never delivered again.
-//! - This crate knows no protocol and makes no access decision.
+//! - This crate implements no protocol and checks no permissions.
 
 mod attributes;
 mod delete;

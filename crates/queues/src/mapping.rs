@@ -40,8 +40,8 @@ pub struct MappingSettings {
     pub batch: u32,
     /// Time to wait for further messages of a batch, in seconds.
     pub window: u32,
-    /// Patterns in EventBridge's language; messages that match none are deleted. Without patterns,
-    /// every message is selected.
+    /// Patterns in EventBridge's language; messages that match no pattern are deleted. Without
+    /// patterns, every message is selected.
     #[serde(default)]
     pub filters: Vec<String>,
     /// True if the function returns the messages that failed.
@@ -74,14 +74,14 @@ impl QueueMappings {
         entries.iter().map(|entry| decode(MAPPINGS, entry)).collect()
     }
 
-    /// Returns a mapping.
+    /// Returns the mapping with an id.
     pub async fn get(&self, id: &str) -> Result<QueueMapping> {
         let entry = self.store.latest(MAPPINGS, id).await?;
         let entry = entry.ok_or_else(|| Error::MappingNotFound { id: id.to_owned() })?;
         decode(MAPPINGS, &entry)
     }
 
-    /// Creates a mapping. It is durable on return.
+    /// Creates a mapping, which is durable on return.
     pub async fn create(
         &self,
         queue: &str,
@@ -93,7 +93,7 @@ impl QueueMappings {
         self.put(mapping).await
     }
 
-    /// Replaces the settings of a mapping. They are durable on return.
+    /// Replaces the settings of a mapping. The new settings are durable on return.
     pub async fn update(
         &self,
         id: &str,

@@ -37,7 +37,7 @@ pub struct NewMessage {
     pub delay: Option<u32>,
     /// For FIFO queues: messages of a group are received in order, one batch at a time.
     pub group: Option<String>,
-    /// For FIFO queues: a message with the same id within 5 minutes is not added.
+    /// For FIFO queues: a message with an id that was sent within the last 5 minutes is not added.
     pub deduplication_id: Option<String>,
     /// The triggers whose events caused the message. Only outputs and destinations of functions set
     /// this field. Clients cannot set it.
@@ -47,7 +47,7 @@ pub struct NewMessage {
 /// The result of sending a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SentMessage {
-    /// Id of the message; for a repeated message, the id of the earlier one.
+    /// Id of the message; for a repeated message, the id of the earlier message.
     pub id: String,
     /// MD5 of the body, as hexadecimal digits.
     pub body_md5: String,
@@ -62,7 +62,7 @@ pub struct ReceivedMessage {
     pub message: StoredMessage,
     /// Position in the queue.
     pub sequence: u64,
-    /// Number of deliveries, including this one.
+    /// Number of deliveries, including this delivery.
     pub received: u32,
     /// Time of the first delivery.
     pub first_received: Timestamp,
@@ -163,7 +163,7 @@ impl NewMessage {
         }
     }
 
-    /// Returns the id by which a repeated message is recognised.
+    /// Returns the id that identifies repetitions of a message.
     pub(crate) fn deduplication(&self, queue: &QueueAttributes) -> Option<String> {
         if !queue.is_fifo {
             return None;

@@ -72,7 +72,7 @@ impl Queues {
     }
 
     /// Creates a queue. An existing queue with the same attributes is not changed. Returns the
-    /// queue, and true if it is new.
+    /// queue, and true if the queue is new.
     pub async fn create(
         &self,
         name: &str,

@@ -35,7 +35,7 @@ pub struct ReceiveOptions {
 }
 
 impl Queues {
-    /// Receives visible messages; waits if there are none.
+    /// Receives visible messages. Waits for a message if there are none.
     pub async fn receive(
         &self,
         name: &str,
@@ -45,7 +45,7 @@ impl Queues {
     }
 
     /// Receives visible messages whose bodies and attributes have at most `bytes_max` bytes, but at
-    /// least one message; waits if there are none. The other messages stay visible.
+    /// least one message. Waits if there are none. Further messages stay visible.
     pub async fn receive_limited(
         &self,
         name: &str,
@@ -68,7 +68,7 @@ impl Queues {
         }
     }
 
-    /// Waits until a message can be received. Returns false if there is none within the limit.
+    /// Waits until a message can be received. Returns false if the time limit ends first.
     pub async fn wait(&self, name: &str, limit: Duration) -> Result<bool> {
         let queue = self.queue(name)?;
         self.until_visible(&queue, Instant::now() + limit).await

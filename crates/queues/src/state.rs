@@ -1,7 +1,8 @@
 //! The messages of one queue in memory, without their bodies. This module does no I/O.
 //!
-//! The state in memory decides which message is received. A message is in the state before it is
-//! stored, and until its deletion is stored, so that no other operation removes its entries.
+//! The state in memory decides which message is received. A message is added to the state before it
+//! is stored, and removed after its deletion is stored. So no other operation removes the entries
+//! of the message.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -40,8 +41,8 @@ pub(crate) struct MessageState {
 }
 
 impl MessageState {
-    /// Creates the state of a message that is being stored. With `is_fifo`, the order of its group
-    /// is preserved.
+    /// Creates the state of a message that is being stored. If `is_fifo` is true, the message
+    /// blocks later messages of its group.
     pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
         let reception = Reception { visible: message.visible, ..Reception::default() };
         let group = message.group.clone().filter(|_| is_fifo);
@@ -103,8 +104,7 @@ impl QueueState {
         self.last
     }
 
-    /// Returns the time at which a message of a FIFO queue becomes visible: not before the messages
-    /// that were sent earlier.
+    /// Makes stored messages visible; delayed messages become visible after their delay.
     pub(crate) fn after_delayed(&mut self, visible: Timestamp) -> Timestamp {
         let visible = self.delayed_until.map_or(visible, |until| until.max(visible));
         self.delayed_until = Some(visible);
@@ -132,7 +132,7 @@ impl QueueState {
         self.gone.insert(sequence);
     }
 
-    /// Removes all messages. Messages that are being stored stay.
+    /// Removes all messages. Keeps messages that are being stored.
     pub(crate) fn clear(&mut self) {
         let stored = self.slots.iter().filter(|(_, slot)| slot.phase != Phase::Storing);
         let stored: Vec<u64> = stored.map(|(sequence, _)| *sequence).collect();
@@ -158,7 +158,7 @@ impl QueueState {
     }
 
     /// Selects visible messages and makes them invisible. Messages of a group are selected in
-    /// order, and only if none of the group is in flight.
+    /// order, and only if no message of the group is in flight.
     pub(crate) fn pick(&mut self, now: Timestamp, pick: ReceiveCriteria) -> SelectedMessages {
         self.update_visible(now);
         let mut picked = SelectedMessages::default();
@@ -215,7 +215,7 @@ impl QueueState {
     }
 
     /// Changes the delivery record of a message in flight. Returns the new record; `None` if the
-    /// message is not in flight, or was delivered again with another receipt.
+    /// receipt is not of the current delivery, or the message is not in flight.
     pub(crate) fn change_reception(
         &mut self,
         sequence: u64,
@@ -277,7 +277,7 @@ impl QueueState {
     }
 
     /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
-    /// Both ends are inclusive. The numbers are not returned again.
+    /// Both ends are inclusive. Each number is returned only once.
     pub(crate) fn take_gone(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {
@@ -312,8 +312,8 @@ impl QueueState {
         self.deduplication_order.len()
     }
 
-    /// Removes deduplication ids that are too old. Returns the sequence number below which all were
-    /// removed.
+    /// Removes deduplication ids that are too old. Returns the sequence number below which all ids
+    /// were removed.
     pub(crate) fn forget_old(&mut self, now: Timestamp) -> u64 {
         let before = (now - DEDUPLICATION).timestamp_micros();
         let before = u64::try_from(before).unwrap_or_default();
@@ -436,7 +436,7 @@ mod tests {
         state.remove(0);
         assert!(!state.begin_deletion(0, &receipt));
         assert_eq!(pick(&mut state, 2, 9), [1, 3]);
-        // After the timeout, the order is the same.
+        // After the timeout, the messages have the same order.
         assert_eq!(pick(&mut state, 20, 1), [1]);
     }
 

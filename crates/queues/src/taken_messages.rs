@@ -1,5 +1,5 @@
 //! Removal of messages from a queue in the batch of a caller. So a message is either in the queue
-//! or in the data that the caller stores, never in both.
+//! or in the caller's data, never in both.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::queue::OpenQueue;
 use crate::receive::restore;
 use crate::{Queues, ReceivedMessage, Result};
 
-/// Messages that are being taken out of a queue. They return to it on drop, unless
+/// Messages that are being taken out of a queue. The messages return to the queue on drop, unless
 /// [`TakenMessages::end`] is called.
 #[derive(Debug)]
 pub struct TakenMessages {

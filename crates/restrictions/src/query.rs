@@ -87,8 +87,8 @@ struct AppliedRestriction<'a> {
 
 impl AppliedRestriction<'_> {
     /// Returns the position of a column that the restriction uses. In the same table, the column is
-    /// found by its field id. If no column has this id, for example because it was dropped and
-    /// added again, it is found by name.
+    /// found by its field id. If no column has this id, for example because the column was dropped
+    /// and added again, the name is used.
     fn position(&self, name: &str) -> Option<usize> {
         let id = self.restriction.columns.get(name).filter(|_| self.is_same);
         let by_id = id.and_then(|id| self.columns.iter().position(|(_, it)| *it == Some(*id)));

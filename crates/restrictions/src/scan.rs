@@ -31,8 +31,8 @@ pub(crate) type RedactError = fn(&str, DataFusionError) -> DataFusionError;
 
 /// The scan of a restricted table.
 ///
-/// The scan is a leaf of the plan: the optimiser cannot see or change the plan, filters, order or
-/// statistics below it, and EXPLAIN does not show them.
+/// The scan is a leaf of the plan. The optimiser and EXPLAIN cannot access the plan, filters, order
+/// or statistics below the scan.
 #[derive(Debug)]
 pub(crate) struct RestrictedScanExec {
     scan: Arc<dyn ExecutionPlan>,

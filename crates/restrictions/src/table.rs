@@ -128,8 +128,8 @@ impl TableProvider for RestrictedTable {
         TableType::Base
     }
 
-    /// Plans the visible rows. Filters of the statement are applied above this plan. They are not
-    /// used for pruning either, because the number of bytes read would then depend on hidden rows.
+    /// Plans the visible rows. Filters of the statement are applied above this plan. These filters
+    /// do not prune files, because the number of bytes read would then depend on hidden rows.
     async fn scan(
         &self,
         session: &dyn Session,

@@ -56,8 +56,8 @@ impl S3Access for RequestAuthorizer {
     }
 }
 
-/// Rejects a presigned URL that is valid for longer than S3 allows. Its signature has already been
-/// verified.
+/// Rejects a presigned URL that is valid for longer than S3 allows. The URL's signature has already
+/// been verified.
 fn check_lifetime(query: &str) -> S3Result<()> {
     let value = |name: &str| {
         let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));

@@ -1,8 +1,8 @@
 //! The S3 protocol: buckets and objects for S3 clients, on `s3s`.
 //!
-//! [`S3Protocol`] answers a request. `s3s` parses requests, checks signatures and encodes
-//! responses; this crate calls one operation of the service for each request. It does not handle
-//! connections.
+//! [`S3Protocol`] responds to a request. `s3s` parses requests, checks signatures and encodes
+//! responses; this crate calls one operation of the service for each request. This crate does not
+//! handle connections.
 
 mod authentication;
 mod bucket;

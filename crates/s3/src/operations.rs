@@ -1,4 +1,4 @@
-//! The supported operations of the protocol. All others return status 501.
+//! The supported operations of the protocol. All other operations return status 501.
 
 use async_trait::async_trait;
 use headwater_service::S3Operations;

@@ -1,4 +1,4 @@
-//! The entry point: answers an HTTP request.
+//! The entry point: responds to an HTTP request.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Settings of new objects that are not supported. They are rejected rather than ignored.
+//! Settings of new objects that are not supported. Requests with such settings are rejected.
 
 use s3s::dto::{ObjectCannedACL, ServerSideEncryption, StorageClass};
 use s3s::{S3Result, s3_error};

@@ -107,7 +107,7 @@ impl Channel {
     pub fn into_async(self) -> std::io::Result<AsyncFd<Channel>> {
         rustix::io::ioctl_fionbio(&self.0, true)?;
         // SAFETY: a channel owns its descriptor, never replaces it, and closes it only on drop.
-        // `AsyncFd` removes it from the runtime before dropping it.
+        // `AsyncFd` removes the descriptor from the runtime before dropping the channel.
         unsafe { AsyncFd::register(self) }.map_err(Into::into)
     }
 

@@ -22,7 +22,7 @@ use crate::{Error, Result};
 pub struct SpawnCommand {
     /// The program.
     pub program: PathBuf,
-    /// Its arguments, such as `__spawner`.
+    /// The arguments of the program, such as `__spawner`.
     pub arguments: Vec<String>,
 }
 
@@ -138,7 +138,8 @@ impl Spawner {
         total.await.ok()?
     }
 
-    /// Returns the connection to the spawner. Starts a new spawner if the previous one has ended.
+    /// Returns the connection to the spawner. Starts a new spawner if the previous spawner has
+    /// ended.
     fn connection(&self) -> Result<Arc<Connection>> {
         let mut held = self.connection.lock();
         if let Some(connection) = held.as_ref().filter(|connection| connection.is_open()) {
@@ -186,9 +187,8 @@ impl RunningProcess {
         self.meter.is_some()
     }
 
-    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, if
-    /// its usage is unknown, or if it still has one of the files `inputs` (inode numbers) open or
-    /// mapped.
+    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, has
+    /// unknown usage, or still has one of the files `inputs` (inode numbers) open or mapped.
     ///
     /// Freezes the process, unless it was measured before and `inputs` is empty. A process that was
     /// not frozen continues to run until its next call or until [`RunningProcess::start_pause`].

@@ -94,7 +94,7 @@ impl std::fmt::Debug for Variables {
 
 impl Limits {
     /// Returns true if a sandbox that was created with the other limits can be used with these
-    /// limits. Compares the limits of memory, `/tmp` and CPU time, and whether there is any network
+    /// limits. Compares the limits of memory, `/tmp` and CPU time, and the presence of network
     /// access. The other fields are not properties of the sandbox.
     pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {

@@ -14,8 +14,8 @@ pub(crate) enum Request {
     /// the files, if any. A clone gets no descriptors yet.
     Start { id: u64, spec: ProcessSpec },
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
-    /// error, the control socket, the files. `project` is a folder that the spawner mounts at
-    /// `/project`. It is set if the files do not include the files of the project.
+    /// error, the control socket, the files. `project` is the folder to mount at `/project`; `None`
+    /// if the files include the files of the project.
     Begin { id: u64, project: Option<PathBuf> },
     /// Freeze a process with its descendants, and measure them. Fails if one of these processes
     /// still has one of the files `inputs` (inode numbers) open or mapped.
@@ -129,7 +129,7 @@ pub enum Signal {
 /// Capabilities of the host.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostReport {
-    /// The reason why sandboxes cannot be created; `None` if they can.
+    /// The reason why sandboxes cannot be created; `None` if sandboxes can be created.
     pub sandbox_error: Option<String>,
     /// True if each sandbox runs as a separate user, which owns no files. False if sandboxes run as
     /// the spawner's user.

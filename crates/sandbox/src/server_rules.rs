@@ -1,10 +1,9 @@
 //! The servers that triggers and destinations may connect to.
 //!
 //! Every source that connects to a server resolves its name here. Triggers of the lake's owner may
-//! connect to any address. Triggers of other users may not connect to the host itself, to
-//! link-local addresses and to private networks, unless the user may read the location of the
-//! server, such as `kafka://10.0.0.7:9092`. This is the same right that a user needs to import
-//! files from a location.
+//! connect to any address. Triggers of other users may connect only to public addresses. A right to
+//! read the location of a server, such as `kafka://10.0.0.7:9092`, permits other addresses. This is
+//! the same right that a user needs to import files from a location.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +17,7 @@ use crate::is_own_address;
 /// Maximum time to resolve a name.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
-/// Decides whether the user may read a location.
+/// Returns true if the user may read a location.
 pub type LocationCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
 /// The rules for the triggers and destinations of one user. The default has no restrictions.
@@ -119,7 +118,7 @@ impl ServerRules {
     }
 }
 
-/// Returns true for a public address that is not one of the host's own.
+/// Returns true for a public address that does not belong to the host.
 fn is_public(address: IpAddr) -> bool {
     let is_own = is_own_address(address) || is_own_address(embedded_address(address));
     AddressScope::of(address) == AddressScope::Public && !is_own

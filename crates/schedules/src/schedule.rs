@@ -1,9 +1,9 @@
 //! The times of a schedule in its time zone.
 //!
 //! If the clocks go forward and skip a scheduled time of day, the schedule fires right after the
-//! gap. If the clocks go back and a scheduled time of day occurs twice, it fires only the first
-//! time. Cron patterns that fire more than once a day follow local time. Rates follow UTC: they
-//! fire at the multiples of their interval since 1970, so that a restart does not shift them.
+//! gap. If the clocks go back and a scheduled time of day occurs twice, the schedule fires only the
+//! first time. Cron patterns that fire more than once a day follow local time. Rates follow UTC:
+//! they fire at the multiples of their interval since 1970, so that a restart does not shift them.
 
 use chrono::{LocalResult, NaiveDateTime, TimeDelta, TimeZone};
 use chrono_tz::Tz;
@@ -220,7 +220,7 @@ mod tests {
             ("at(2026-12-01T08:00:00)", "Europe/Oslo", "2026-12-01T07:00:00Z"),
             ("at(2026-07-01T08:00)", "Europe/Oslo", "2026-07-01T06:00:00Z"),
             ("at(2026-12-01T08:00:00)", "UTC", "2026-12-01T08:00:00Z"),
-            // The first time is skipped by the clocks, and the second one occurs twice.
+            // The clocks skip the first time; the second time occurs twice.
             ("at(2026-03-29T02:30:00)", "Europe/Berlin", "2026-03-29T01:00:00Z"),
             ("at(2026-10-25T02:30:00)", "Europe/Berlin", "2026-10-25T00:30:00Z"),
         ] {

@@ -37,7 +37,8 @@ impl SecretVersion<'_> {
 }
 
 impl EncryptedValue {
-    /// Encrypts a value; `None` if it is too large for the cipher, which cannot happen for secrets.
+    /// Encrypts a value; `None` if the value is too large for the cipher, which is impossible for
+    /// secrets.
     pub(crate) fn seal(key: &Key, id: SecretVersion, value: &str) -> Option<Self> {
         let nonce = Aes256Gcm::generate_nonce(&mut OsRng);
         let aad = id.associated_data();
@@ -47,7 +48,8 @@ impl EncryptedValue {
         Some(EncryptedValue { key: key.id.clone(), data })
     }
 
-    /// Decrypts the value; `None` if it was modified, or belongs to another secret, version or key.
+    /// Decrypts the value; `None` if the record was modified, or belongs to another secret, version
+    /// or key.
     pub(crate) fn open(&self, key: &Key, id: SecretVersion) -> Option<Zeroizing<String>> {
         let data = STANDARD.decode(&self.data).ok()?;
         let (nonce, sealed) = data.split_at_checked(NONCE_BYTES)?;

@@ -1,4 +1,4 @@
-//! Errors of secrets, with hints. None contains a value or a key.
+//! Errors of secrets, with hints. No error contains a value or a key.
 
 use std::path::PathBuf;
 

@@ -44,7 +44,7 @@ impl Key {
         let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new);
         let bytes = bytes.ok().filter(|bytes| bytes.len() == KEY_BYTES);
         let bytes = bytes.ok_or_else(|| Error::InvalidKey { origin: origin() })?;
-        // A hash of the key does not reveal it: it has 256 random bits.
+        // The hash does not reveal the key, which has 256 random bits.
         let mut id = hex::encode(Sha256::digest(&*bytes));
         id.truncate(ID_DIGITS);
         Ok(Key { bytes, id })

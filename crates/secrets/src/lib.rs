@@ -3,7 +3,7 @@
 //! [`SecretStore`] sets, lists and deletes secrets, and decrypts them for a call. A value is
 //! encrypted by AES-256-GCM. The key is outside the lake ([`KeySource`]), so that a copy of the
 //! lake's folder or database does not contain it. [`Redactor`] removes known values from the output
-//! of a function. No operation returns a value to a client, and no error contains one.
+//! of a function. No operation returns a value to a client, and no error contains a value.
 
 mod cipher;
 mod error;

@@ -1,8 +1,8 @@
 //! Removal of secrets from text that leaves a function: printed lines, errors and JSON results.
 //!
 //! A value is found in plain form, as base64 (even inside longer base64), percent-encoded,
-//! hexadecimal, and escaped for JSON. It is not found if a function splits, reverses or encrypts
-//! it.
+//! hexadecimal, and escaped for JSON. A value that a function splits, reverses or encrypts is not
+//! found.
 
 use std::borrow::Cow;
 
@@ -13,8 +13,8 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 /// The text that replaces a value.
 const REPLACEMENT: &str = "***";
 
-/// The minimum length of a value, or of a line of it, in bytes. Shorter ones are not replaced,
-/// because they occur by chance.
+/// Minimum length in bytes of a value, or of one of its lines, to be replaced. Shorter texts occur
+/// by chance.
 const BYTES_MIN: usize = 4;
 
 /// A replacer of known values in text. Without values it changes nothing.
@@ -79,8 +79,8 @@ fn forms(value: &str) -> Vec<String> {
 }
 
 /// Returns the base64 digits that depend only on the value, if it starts `offset` bytes after a
-/// multiple of three. They occur in the base64 of every longer text that contains the value at such
-/// a position.
+/// multiple of three. These digits occur in the base64 of every longer text that contains the value
+/// at such a position.
 fn base64_at(value: &str, offset: usize) -> [String; 2] {
     let bytes = [&vec![0; offset], value.as_bytes()].concat();
     // The first digits also encode bits of the preceding text, and the last digit bits of the

@@ -20,7 +20,7 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 const PREFIX: &str = "secrets/";
 
 /// The ref that contains the id of the key with which values stored elsewhere were encrypted.
-/// Absent if there are none.
+/// Absent without such values.
 const SEALED: &str = "secret-key/sealed";
 
 /// Maximum number of secrets that are listed.
@@ -56,8 +56,8 @@ impl SecretStore {
         SecretStore { store, clock, key }
     }
 
-    /// Sets a secret and increments its version; durable when this returns. The previous value is
-    /// removed.
+    /// Sets a secret and increments its version; the secret is durable on return. The previous
+    /// value is removed.
     ///
     /// Errors: `invalid_name`, `invalid_argument`, `commit_conflict`, and errors of the key.
     pub async fn set(&self, name: &str, value: &str, author: &str) -> Result<Secret> {
@@ -104,7 +104,7 @@ impl SecretStore {
 
     /// Checks that all secrets of these names exist.
     ///
-    /// Error: `secret_not_found` with the first that does not.
+    /// Error: `secret_not_found` with the first missing name.
     pub async fn check(&self, names: &[String]) -> Result<()> {
         for name in names {
             self.record(name).await?;
@@ -151,8 +151,8 @@ impl SecretStore {
         sealed.open_with(&key, SecretVersion { name: label, version: 0 })
     }
 
-    /// Returns the key for encrypting a new value. If the key is lost and stored values need it, no
-    /// new key is created.
+    /// Returns the key for encrypting a new value. Creates no new key if stored values need a key
+    /// that is lost.
     async fn key_to_encrypt(&self) -> Result<Key> {
         let is_used = self.store.reference(SEALED).await?.is_some();
         if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
@@ -302,7 +302,7 @@ mod tests {
         assert_eq!(opened.as_str(), "topsecret");
         let moved = secrets.unseal("access key B", &sealed).await;
         assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
-        // A new key could not decrypt the existing value, so none is created.
+        // A new key could not decrypt the existing value, so no key is created.
         let without = open(&store, &folder.path().join("lost"));
         assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }

@@ -1,4 +1,4 @@
-//! Activity of the server: the number of requests in progress, and the time of the last one.
+//! Activity of the server: the number of requests in progress, and the time of the last request.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ const OTHER_METHOD: &str = "_OTHER";
 /// Routes without spans.
 const UNTRACED: [&str; 2] = ["/health", "/metrics"];
 
-/// A counter of requests in progress, and the metrics of requests. Clones share them.
+/// A counter of requests in progress, and the metrics of requests. Clones share the counter and the
+/// metrics.
 #[derive(Debug, Clone)]
 pub struct Activity {
     count: Arc<Mutex<RequestCount>>,

@@ -50,7 +50,8 @@ pub enum Error {
         /// The address.
         address: std::net::SocketAddr,
     },
-    /// Other machines can reach the address of the PostgreSQL listener, but it has no TLS.
+    /// Other machines can reach the address of the PostgreSQL listener, but the listener has no
+    /// TLS.
     #[error("`{address}` is not a loopback address, and PostgreSQL connections are not encrypted")]
     NoPostgresTls {
         /// The address.

@@ -1,7 +1,7 @@
 //! Arrow Flight SQL on the HTTP listener: its route, and logins with a user name and a password.
 //!
-//! A client with a token sends it in each request, as over HTTP. A client with a password sends it
-//! once, in the request `Handshake`, and receives the token of a session.
+//! A client with a token sends the token in each request, as over HTTP. A client with a password
+//! sends the password once, in the request `Handshake`, and receives the token of a session.
 
 use std::sync::Arc;
 
@@ -93,7 +93,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    // Clients differ in whether they send the padding.
+    // Some clients send the padding, others omit it.
     let value = value.trim();
     let decoded = STANDARD.decode(value).or_else(|_| STANDARD_NO_PAD.decode(value)).ok()?;
     let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;

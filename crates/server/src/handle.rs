@@ -16,7 +16,7 @@ use crate::state::App;
 use crate::tls::Tls;
 
 /// A running server. Dropping the handle stops the server immediately, without waiting for running
-/// jobs; [`ServerHandle::shutdown`] waits for them.
+/// jobs; [`ServerHandle::shutdown`] waits for these jobs.
 pub struct ServerHandle {
     parts: ServerParts,
     task: JoinHandle<()>,
@@ -97,7 +97,7 @@ impl ServerHandle {
     }
 
     /// Shuts the server down: rejects new jobs, waits at most [`crate::ServerConfig::grace`] for
-    /// running jobs, and interrupts those that still run. Returns when the server has stopped.
+    /// running jobs, and interrupts the remaining jobs. Returns when the server has stopped.
     pub async fn shutdown(&self) {
         self.parts.state.shut_down(self.parts.state.config.grace);
         self.wait().await;

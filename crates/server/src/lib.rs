@@ -1,5 +1,5 @@
 //! The protocols of a Headwater server. The HTTP API, Iceberg REST and Arrow Flight SQL are served
-//! over TCP and a Unix socket, the PostgreSQL wire protocol and the S3 protocol over TCP.
+//! over TCP and a Unix socket. The PostgreSQL and S3 protocols are served over TCP.
 //!
 //! [`Server::start`] locks a lake, starts its [`Service`](headwater_service::Service) and opens the
 //! listeners of a [`ServerConfig`]. [`ServerHandle`] controls the running server, and

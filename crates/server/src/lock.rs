@@ -4,7 +4,7 @@
 //! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when the process
 //! ends. `server.json` contains the server's addresses. The file is replaced atomically by
 //! renaming, and is valid only while the lock is held. On shutdown the file is renamed instead of
-//! removed, so that the next server can reuse its disk space even if the disk is full.
+//! removed. The next server can then reuse its disk space even if the disk is full.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -117,7 +117,7 @@ impl LakeLock {
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
         text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
         write_over(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(|source| {
-            // An incomplete description is useless, and other files may need its disk space.
+            // Remove the incomplete description, because other files may need the disk space.
             let _ = std::fs::remove_file(&spare);
             Error::Folder { path, source }
         })

@@ -19,8 +19,8 @@ const TRACES_PATIENCE: Duration = Duration::from_secs(2);
 pub struct Server;
 
 impl Server {
-    /// Opens the lake and the configured listeners. When the method returns, the server answers
-    /// requests.
+    /// Opens the lake and the configured listeners. The server accepts requests when the method
+    /// returns.
     ///
     /// Errors: [`Error::LakeHeld`] if another server still holds the lake after the configured
     /// wait.

@@ -1,5 +1,4 @@
-//! The state of a server's shutdown: requested or not, the time that running jobs get, and its
-//! completion.
+//! The state of a server's shutdown: the request, the time for running jobs, and the completion.
 
 use std::time::Duration;
 

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use tokio::sync::mpsc;
 
-/// Aborts a response if the client reads none of it within the timeout.
+/// Aborts a response if the client reads no part of it within the timeout.
 pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     // A response of known length is already complete and holds no resources except its bytes.

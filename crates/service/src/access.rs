@@ -93,9 +93,9 @@ impl Components {
 }
 
 impl Service {
-    /// Authenticates a client by the server's token, an access token, a token of the OpenID
-    /// provider, or a user name with the user's password or one of its tokens. The server's token
-    /// authenticates the owner, with any user name. The audit log records the address.
+    /// Authenticates a client by a token: the server's token, an access token, or a token of the
+    /// OpenID provider. Also accepts a user name with the user's password or token. The server's
+    /// token authenticates the owner, with any user name. The audit log records the address.
     ///
     /// Errors: `unauthenticated`, with the same message for every invalid credential; `too_busy`.
     pub async fn authenticate(

@@ -45,7 +45,7 @@ pub(crate) async fn delete_expired(results: &QueryResults) {
     run_blocking(move || results.delete_expired()).await;
 }
 
-/// Waits until the results of all queries are stored. Their jobs must have ended.
+/// Waits until the results of all queries are stored. The jobs of the queries must have ended.
 pub(crate) async fn drain(results: &QueryResults) {
     if tokio::time::timeout(DRAIN_MAX, results.all_ended()).await.is_err() {
         tracing::error!("the server exits while results of queries are not stored");
@@ -88,7 +88,7 @@ impl AsyncQueries {
         Ok(seen.map(|(query, _)| query).collect())
     }
 
-    /// Returns a query. Waits at most `wait`, limited to 60 seconds, until it has ended.
+    /// Returns a query. Waits for the end of the query, but at most `wait` and at most 60 seconds.
     ///
     /// Errors: `job_not_found`, also for queries of other users.
     pub async fn get(
@@ -132,7 +132,7 @@ impl AsyncQueries {
         self.get(principal, id, WAIT_MAX).await
     }
 
-    /// Deletes a query and its result. Cancels it first if it is running.
+    /// Deletes a query and its result. Cancels a running query first.
     pub async fn delete(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         let query = self.cancel(principal, id).await?;
         let results = self.0.results.clone();
@@ -185,7 +185,8 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
-/// Returns the error of a query. If the server's shutdown stopped the query, it is interrupted.
+/// Returns the error of a query: the error of an interrupted query if the server's shutdown stopped
+/// the query.
 fn explain(components: &Components, problem: Problem) -> Problem {
     if !components.jobs.is_closed()
         || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)

@@ -13,7 +13,7 @@ use crate::access_control::AccessControl;
 pub struct AuditExport {
     access: Access,
     filter: AuditFilter,
-    /// Position of the next page; `None` after the last one.
+    /// Position of the next page; `None` after the last page.
     next: Option<String>,
 }
 
@@ -53,12 +53,12 @@ impl AccessControl {
 }
 
 impl AuditExport {
-    /// Returns the columns, which are those of `system.audit`.
+    /// Returns the columns, which are the columns of `system.audit`.
     pub fn schema(&self) -> SchemaRef {
         audit_schema()
     }
 
-    /// Returns the next events; `None` after the last ones.
+    /// Returns the next events; `None` after the last events.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         while let Some(next) = self.next.take() {
             let page = self.access.audit().page(&self.filter, &next).await.or_problem()?;

@@ -55,7 +55,7 @@ impl Runs {
         let actor = Actor::of(principal).without_token();
         let new = NewJob {
             // The limits of the user apply to the runs. If the backfill counted too, a limit of one
-            // job would block them.
+            // job would block the runs.
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
@@ -100,7 +100,7 @@ impl Runs {
 }
 
 impl Jobs {
-    /// Sets the result of a backfill that has none to the report of its values. Events contain the
+    /// If a backfill has no result, sets the result to the report of its values. Events contain the
     /// reports of values until the end of the job, whose error then contains all reports.
     pub(crate) async fn with_values(&self, mut job: Job) -> Result<Job, Problem> {
         if job.kind != JobKind::Backfill || !job.result.is_null() {

@@ -172,8 +172,8 @@ impl Branches {
         Ok(report)
     }
 
-    /// Undoes a commit of a branch, or all changes of a run to it, as a job. Conflicts are errors,
-    /// as in a merge.
+    /// Undoes a commit of a branch, or all changes of a run to the branch, as a job. Conflicts are
+    /// errors, as in a merge.
     pub async fn revert(
         &self,
         principal: &Principal,

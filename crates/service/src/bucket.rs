@@ -76,7 +76,7 @@ impl Buckets {
     }
 
     /// Replaces all notifications of a bucket. The principal needs the rights to list the bucket
-    /// and to create triggers. The change continues if the caller disconnects.
+    /// and to create triggers. A disconnect of the caller does not interrupt the change.
     ///
     /// Errors: `invalid_argument`, `already_exists`, `function_not_found`, `bucket_not_found`.
     pub async fn set_notifications(

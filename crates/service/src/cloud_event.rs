@@ -7,8 +7,8 @@ use headwater_triggers::{EventCall, NewEvents};
 use crate::invocation::Invocations;
 
 impl Invocations {
-    /// Accepts events, each of which calls the function once. All or none are accepted; they are
-    /// durable on return.
+    /// Accepts events, each of which calls the function once. All events are accepted or none.
+    /// Accepted events are durable on return.
     ///
     /// Errors: `function_not_found`; `invalid_argument` if the function does not take exactly one
     /// argument; `too_busy` if too many events of the function wait.

@@ -128,7 +128,7 @@ impl DeployedFunctions {
     }
 
     /// Deploys a function as a new version. On return, the current state and the version are
-    /// durable. If files and settings equal those of the last version, no version is created.
+    /// durable. No version is created if the last version has the same files and settings.
     ///
     /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
     /// a function of this name.

@@ -1,7 +1,7 @@
 //! Table functions that read files, such as `read_csv`: checks the right to read the files, and
 //! registers their rows in the session of the statement.
 //!
-//! Files are read like those of an import, with the same rights.
+//! Files are read like the files of an import, with the same rights.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ enum InferredRows {
 /// of the files are determined from their first rows. If the statement cannot be planned with these
 /// columns, all rows are read, because a column can first occur in a later row.
 ///
-/// Errors: those of [`register`] and of the plan; `quota_exceeded` if a daily limit of the
+/// Errors: the errors of [`register`] and of the plan; `quota_exceeded` if a daily limit of the
 /// principal is reached.
 pub async fn describe(
     components: &Components,
@@ -77,7 +77,8 @@ async fn register_columns(
     Ok(())
 }
 
-/// Registers the files that a statement reads, and returns the statement that refers to them.
+/// Registers the files that a statement reads. Returns the statement with references to the
+/// registered files.
 ///
 /// Errors: `forbidden`, also for files of a lake; the errors of an import.
 pub async fn register(
@@ -103,7 +104,7 @@ pub async fn register(
     Ok(statement)
 }
 
-/// Returns the reader of the files of a call, and the request that describes them.
+/// Returns the reader of the files of a call, and the request that describes the files.
 async fn importer(
     components: &Components,
     principal: &Principal,

@@ -43,7 +43,7 @@ impl DeployedFunctions {
         url_of(&self.get(principal, name).await?, alias)
     }
 
-    /// Creates the URL of a function or of its alias, or changes it.
+    /// Creates the URL of a function or of its alias, or changes an existing URL.
     pub async fn set_url(
         &self,
         principal: &Principal,

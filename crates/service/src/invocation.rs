@@ -49,7 +49,7 @@ pub struct CallInput {
     pub arguments: Vec<Argument>,
     /// The kind of result that the caller accepts.
     pub returns: ResultKind,
-    /// Values from the client: the Lambda client context, and the receiver of a streamed answer.
+    /// Values from the client: the Lambda client context, and the receiver of a streamed response.
     pub client: ClientCall,
     /// A permit for the memory of the arguments, held until the call has ended.
     pub permit: Option<Box<dyn Send>>,
@@ -119,8 +119,8 @@ impl Invocations {
         Layers(self.0.clone())
     }
 
-    /// Lists the functions by name: those of the deployed version, and those that are deployed
-    /// without a project.
+    /// Lists the functions by name: functions of the deployed version, and functions without a
+    /// project.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<FunctionSummary>, Problem> {
         self.0.authenticated(principal)?;
         let version = self.0.deployer.deployed().version()?;
@@ -146,8 +146,8 @@ impl Invocations {
     }
 
     /// Finds a function of the deployed version, or one that is deployed without a project. The
-    /// name of the latter may end with a version or alias, as in `resize:3`. Records only a denial:
-    /// the call records that it is allowed.
+    /// name of a function without a project may end with a version or alias, as in `resize:3`.
+    /// Records only a denial, because the call itself records the permission.
     pub async fn find(
         &self,
         principal: &Principal,

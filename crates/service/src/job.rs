@@ -58,7 +58,7 @@ impl Jobs {
     }
 
     /// Returns a job, with the reasons why its function calls wait. The result of a backfill has
-    /// the outcome of each value, also if the backfill has not ended or failed.
+    /// the outcome of each value, even if the backfill is still running or has failed.
     pub async fn get(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let mut job = self.with_values(self.find(principal, id).await?).await?;
         if job.status.is_final() {
@@ -116,10 +116,10 @@ impl Jobs {
         Runs(self.0.clone()).start(principal, request).await
     }
 
-    /// Repeats a run exactly: with the same files, parameters, selection and package versions, on a
-    /// new branch that starts at the same commit as the original run. The default name of the
-    /// branch is `rerun/JOB`. If the run fails or is stopped before a model has written a table,
-    /// the branch is deleted.
+    /// Repeats a run exactly, with the same files, parameters, selection and package versions. The
+    /// new run is on a new branch, which starts at the same commit as the original run. The default
+    /// name of the branch is `rerun/JOB`. If the run fails or is stopped before a model has
+    /// written a table, the branch is deleted.
     pub async fn rerun_exactly(
         &self,
         principal: &Principal,
@@ -200,8 +200,8 @@ impl Jobs {
     /// all jobs if the principal may read the usage of every user, otherwise only the jobs that the
     /// principal may see.
     ///
-    /// Errors: `invalid_project` if the rates of the working folder's project cannot be read, so
-    /// that the costs would be wrong.
+    /// Errors: `invalid_project` if the rates of the working folder's project cannot be read; the
+    /// costs would then be wrong.
     pub async fn usage(
         &self,
         principal: &Principal,

@@ -1,5 +1,5 @@
-//! Limits of users and roles: list, get, set, remove. Users may read their own limits and those of
-//! their roles.
+//! Limits of users and roles: list, get, set, remove. Users may read their own limits and the
+//! limits of their roles.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::service::Components;
 pub struct LimitList(pub(crate) Arc<Components>);
 
 impl LimitList {
-    /// Lists limits by name. An administrator gets all limits, any other user its own and those of
-    /// its roles.
+    /// Lists limits by name. An administrator gets all limits, any other user gets its own limits
+    /// and the limits of its roles.
     pub fn list(&self, principal: &Principal) -> Result<Vec<Limit>, Problem> {
         self.0.authenticated(principal)?;
         if let Some(user) = principal.user_name().filter(|_| !self.0.is_unlimited(principal)) {
@@ -25,7 +25,7 @@ impl LimitList {
         Ok(self.limits().list())
     }
 
-    /// Returns the limits that were set for a user or role. A user may read its own.
+    /// Returns the limits that were set for a user or role. A user may read its own limits.
     pub fn get(&self, principal: &Principal, name: &str) -> Result<Limit, Problem> {
         self.0.authenticated(principal)?;
         if principal.user_name() != Some(name) {

@@ -36,7 +36,7 @@ pub(crate) struct PresentedToken<'a> {
 }
 
 impl OidcLogins {
-    /// Creates the logins for the configured provider; `None` if none is configured.
+    /// Creates the logins for the configured provider; `None` if no provider is configured.
     pub(crate) fn of(config: &ServiceConfig) -> crate::Result<Option<Self>> {
         let Some(config) = config.oidc.clone() else { return Ok(None) };
         let provider = Provider::new(config).map_err(|error| crate::Error::component(&error))?;

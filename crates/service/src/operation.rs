@@ -46,7 +46,7 @@ impl Components {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
         let cancelled = context.cancelled();
-        // Boxed, so that the futures of all callers do not contain this one.
+        // Boxed, so that the futures of all callers do not contain this future.
         let work = in_scope(self.jobs.monitor().telemetry().of_job(context.id()), work).boxed();
         let outcome = tokio::select! {
             biased;

@@ -29,9 +29,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 pub(crate) struct MappingState {
     stored: Stored,
     workers: Mutex<BTreeMap<String, RunningMapping>>,
-    /// Held while mappings are changed.
+    /// Lock that is held while mappings are changed.
     changes: tokio::sync::Mutex<()>,
-    /// Held by each batch, until its messages are deleted.
+    /// Lock that each batch holds until its messages are deleted.
     batches: Arc<RwLock<()>>,
 }
 
@@ -62,7 +62,7 @@ impl MappingState {
         let _ = tokio::time::timeout(DRAIN_MAX, self.batches.write()).await;
     }
 
-    /// Stops all workers. Calls that run continue.
+    /// Stops all workers. Running calls continue.
     pub(crate) fn stop(&self) {
         self.workers.lock().clear();
     }
@@ -157,7 +157,7 @@ impl QueueMappings {
         Ok(self.status(updated))
     }
 
-    /// Deletes a mapping. Calls that run continue. Returns the deleted mapping.
+    /// Deletes a mapping. Running calls continue. Returns the deleted mapping.
     pub async fn delete(&self, principal: &Principal, id: &str) -> Result<MappingStatus, Problem> {
         let _guard = self.0.mappings.changes.lock().await;
         let deleted = self.get(principal, id).await?;

@@ -247,8 +247,8 @@ impl QueueWorker {
         format!("/mappings/{}", self.mapping.id)
     }
 
-    /// Returns the messages that no call of this mapping has caused. The others stay in the queue,
-    /// and each reception of them counts towards `maxReceiveCount`.
+    /// Returns the messages that no call of this mapping has caused. The other messages stay in the
+    /// queue, and each reception counts towards `maxReceiveCount`.
     async fn without_loops(&self, messages: Vec<MessageRecord>) -> Vec<MessageRecord> {
         let own = self.lineage_name();
         let is_own = |(one, _): &MessageRecord| one.message.caused_by.contains(&own);
@@ -262,7 +262,7 @@ impl QueueWorker {
         others
     }
 
-    /// Deletes messages that no filter selects, and calls the function with the others.
+    /// Deletes messages that no filter selects, and calls the function with the remaining messages.
     async fn process(
         &self,
         components: Arc<Components>,
@@ -286,9 +286,9 @@ impl QueueWorker {
         self.call_in_parts(&components, called, extended).await;
     }
 
-    /// Calls the function with messages, and deletes those that were processed. If the mapping
-    /// bisects batches, the parts of a batch whose call failed are called separately, until the
-    /// messages that fail are alone. The messages are invisible since `extended`.
+    /// Calls the function with messages, and deletes the processed messages. If the mapping bisects
+    /// batches, each half of a failed batch gets a separate call, until each failing message is
+    /// alone. The messages are invisible since `extended`.
     async fn call_in_parts(
         &self,
         components: &Arc<Components>,
@@ -298,7 +298,7 @@ impl QueueWorker {
         let mut parts = vec![all];
         let mut blocked = HashSet::new();
         while let Some(mut part) = parts.pop() {
-            // After a failed message of a group, the others of the group wait.
+            // After a failed message of a group, the later messages of the group wait.
             let is_blocked =
                 |(one, _): &MessageRecord| group(one).is_some_and(|it| blocked.contains(it));
             let waiting: Vec<MessageRecord> = part.extract_if(.., |one| is_blocked(one)).collect();
@@ -352,8 +352,8 @@ impl QueueWorker {
     }
 
     /// Calls the function with the records of messages. Returns the ids of messages that failed.
-    /// Meanwhile, extends the invisibility of all messages in `held`. `extended` is the time of
-    /// their last extension, which may be that of an earlier call of the batch.
+    /// Meanwhile, extends the invisibility of all messages in `held`. `extended` is the time of the
+    /// last extension, possibly by an earlier call of the batch.
     async fn call(
         &self,
         components: &Arc<Components>,
@@ -403,8 +403,8 @@ fn group(received: &ReceivedMessage) -> Option<&String> {
     received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
 }
 
-/// Separates the messages that were processed from those that failed. After a failed message of a
-/// group, the others of the group count as failed, so that their order is preserved.
+/// Separates processed messages from failed messages. After a failed message of a group, the later
+/// messages of the group count as failed, so that their order is preserved.
 fn partition(
     messages: Vec<ReceivedMessage>,
     failed: &BTreeSet<String>,
@@ -434,7 +434,7 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
     }
 }
 
-/// The answer of a function that reports failed messages.
+/// The response of a function that reports failed messages.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct BatchResponse {
@@ -447,8 +447,8 @@ struct BatchItemFailure {
     item_identifier: String,
 }
 
-/// Parses the ids of failed messages in the answer of a function. An answer with an id of no
-/// message of the call is an error.
+/// Parses the ids of failed messages in the response of a function. An id of no message of the call
+/// is an error.
 fn failures(
     returned: FunctionResult,
     reports: bool,

@@ -77,7 +77,7 @@ fn row(one: &Restriction) -> Value {
     })
 }
 
-/// Resolves a table name in the statement. The default namespace is that of the request.
+/// Resolves a table name in the statement. The default namespace is the namespace of the request.
 fn table_name(parts: &[String], request: &QueryRequest) -> Result<TableName, Problem> {
     let (name, levels) = match parts.split_last() {
         Some((name, levels)) => (name.clone(), levels.join(".")),

@@ -43,7 +43,7 @@ impl Runs {
     }
 
     /// Starts a run on a branch that the caller created for it. If the run fails before a model has
-    /// written a table, the branch is deleted, unless it is no longer at the commit `created_at`.
+    /// written a table, the branch is deleted if it is still at the commit `created_at`.
     pub(crate) async fn start_on_new_branch(
         &self,
         principal: &Principal,
@@ -83,8 +83,8 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// If a request continues a failed run, sets its missing values to those of the failed run's
-    /// request.
+    /// If a request continues a failed run, takes its missing values from the request of the failed
+    /// run.
     async fn with_retried(
         &self,
         principal: &Principal,

@@ -46,7 +46,7 @@ pub(crate) struct BucketState {
     pub objects: Stored,
     /// Decrypted secrets of access keys.
     pub key_secrets: KeySecrets,
-    /// Time of the last deletion of unreferenced files; `None` before the first one.
+    /// Time of the last deletion of unreferenced files; `None` before the first deletion.
     collected: Mutex<Option<Instant>>,
 }
 

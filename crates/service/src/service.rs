@@ -184,7 +184,7 @@ impl Service {
     }
 
     /// Returns true while a job or an asynchronous query is running, or a deployed trigger or a
-    /// message may start one.
+    /// message may start a job.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
         self.0.jobs.monitor().running() > 0

@@ -93,8 +93,8 @@ impl Components {
         })
     }
 
-    /// Returns the branches that a user may see, and the ref of the connection. Both are listed as
-    /// databases.
+    /// Returns the branches that a user may see, and the ref of the connection. The catalog lists
+    /// branches and the ref as databases.
     async fn databases(
         &self,
         principal: &Principal,

@@ -81,8 +81,9 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
     Engine::new(lake.clone(), options).map_err(|error| Error::component(&error))
 }
 
-/// Creates the memory and disk quota for rows of runs that are not yet in a table: an eighth of the
-/// memory without the column cache, and the same disk space as for the spill files of queries.
+/// Creates the memory and disk quota for rows of runs that are not yet in a table. The memory is an
+/// eighth of the memory without the column cache. The disk space is the same as for the spill files
+/// of queries.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     let memory_bytes = config.memory_bytes / 8 - config.memory_bytes / COLUMN_CACHE_SHARE;
@@ -111,7 +112,7 @@ impl TriggerInputs {
     }
 }
 
-/// Loads the settings of the project. An error in them does not prevent the start.
+/// Loads the settings of the project. An error in the settings does not prevent the start.
 pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
     let settings = Settings::new(config.project_dir.clone(), jobs.clone());
     settings.refresh().await;

@@ -40,7 +40,7 @@ pub const COPIED_ROWS: &str = "rows of the client";
 
 /// A started statement.
 pub struct StartedStatement {
-    /// Id of its job.
+    /// Id of the statement's job.
     pub job: JobId,
     /// The rows, or the error that ended the statement before its first row.
     pub rows: Result<StatementRows, Problem>,
@@ -103,8 +103,8 @@ impl Statements {
     }
 
     /// Executes the statements of a request in order, each as a job, and returns the rows of the
-    /// last one. Parses all statements before the first one starts. An error ends the request;
-    /// earlier statements remain committed.
+    /// last statement. Parses all statements before the first statement starts. An error ends the
+    /// request; earlier statements remain committed.
     ///
     /// Fails only if no job was started; the error of a statement is in [`StartedStatement::rows`].
     pub async fn start(
@@ -248,7 +248,7 @@ impl Statements {
             problem = running.stopped(Usage::default) => return Err(problem),
         };
         running.check_limits()?;
-        // A committed write succeeds, even if it is stopped at the same time.
+        // A committed write succeeds, even if a stop request arrives at the same time.
         let answer = tokio::select! {
             biased;
             answer = Box::pin(run(&session, prepared, is_access)) => {
@@ -293,7 +293,7 @@ impl Statements {
 
     /// Rejects an unknown namespace, even if the statement contains no unqualified names. Accepts
     /// any name from a principal that may not read all namespaces, because the error would reveal
-    /// which ones exist.
+    /// which namespaces exist.
     async fn check_namespace(
         &self,
         principal: &Principal,
@@ -317,8 +317,7 @@ impl Statements {
     }
 }
 
-/// Runs a statement. If it reads the result of a statement on rights, the two count as one
-/// statement.
+/// Runs a statement. A statement on rights and the query of its result count as one statement.
 async fn run(
     session: &Session,
     prepared: Prepared,

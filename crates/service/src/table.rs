@@ -32,7 +32,7 @@ pub struct WriteTarget {
 }
 
 impl Tables {
-    /// Lists tables by name, optionally only those of a namespace.
+    /// Lists tables by name, optionally only the tables of a namespace.
     pub async fn list(
         &self,
         principal: &Principal,

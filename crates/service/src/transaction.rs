@@ -37,7 +37,7 @@ pub struct Transactions(pub(crate) Arc<Components>);
 pub struct OpenTransaction {
     /// The ref at the start of the transaction.
     base: RefSpec,
-    /// The ref for its reads and writes.
+    /// The ref for the transaction's reads and writes.
     reference: RefSpec,
     /// The branch to merge into; `None` if the transaction started at a tag or commit, which are
     /// read-only.
@@ -168,7 +168,7 @@ impl Transactions {
     }
 
     /// Adds a savepoint. An earlier savepoint with the same name is kept, but cannot be used until
-    /// the new one is released.
+    /// the new savepoint is released.
     pub async fn add_savepoint(
         &self,
         transaction: &mut OpenTransaction,

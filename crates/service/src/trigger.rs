@@ -34,8 +34,8 @@ impl Triggers {
     }
 
     /// Creates a trigger without a project, or replaces it if `replaces` is true. The trigger has
-    /// the rights of the principal. The change continues if the caller disconnects. Returns true if
-    /// the trigger replaced another one.
+    /// the rights of the principal. A disconnect of the caller does not interrupt the change.
+    /// Returns true if an existing trigger was replaced.
     ///
     /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
     pub async fn create(
@@ -66,7 +66,8 @@ impl Triggers {
         }
     }
 
-    /// Checks that a principal may deploy the active project, or all projects if none is active.
+    /// Checks that a principal may deploy the active project, or all projects if no project is
+    /// active.
     pub(crate) fn authorize_change(&self, principal: &Principal) -> Result<(), Problem> {
         let name = self.0.deployer.deployed().project_name();
         let object = Object::project(name.as_deref().unwrap_or(EVERY));

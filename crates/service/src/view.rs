@@ -16,7 +16,7 @@ use crate::service::Components;
 pub struct Views(pub(crate) Arc<Components>);
 
 impl Views {
-    /// Lists views by name, optionally only those of a namespace.
+    /// Lists views by name, optionally only the views of a namespace.
     pub async fn list(
         &self,
         principal: &Principal,

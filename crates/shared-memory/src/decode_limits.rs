@@ -1,9 +1,9 @@
 //! Limits for decoding a table from another process. The limits depend on the size of the table,
 //! and are higher if the table may refer to files of other tables.
 //!
-//! An Arrow message of a few bytes can refer to one region of the file a thousand times, or declare
-//! a dictionary with a million pieces. A decoder would copy and check all of them. So each message
-//! is inspected before decoding, and the referenced bytes are counted.
+//! A short Arrow message can refer to one region of the file a thousand times, or declare a
+//! dictionary with a million pieces. A decoder would copy and check all referenced bytes. So each
+//! message is inspected before decoding, and the referenced bytes are counted.
 
 use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
@@ -114,8 +114,8 @@ impl DecodeBudget {
         Ok(())
     }
 
-    /// Inspects a dictionary of views. The type of the values is not known here, only the number of
-    /// buffers.
+    /// Inspects a dictionary of views. Only the number of buffers is known here, and not the type
+    /// of the values.
     fn look_at_dictionary(
         &mut self,
         values: &RecordBatch<'_>,

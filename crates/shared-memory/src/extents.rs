@@ -90,7 +90,7 @@ impl WorkerFile {
 }
 
 /// The layout of a result, as its worker describes it. Each piece has an offset, a length, a file
-/// and an offset in the file. Each file is one that the worker received, or the file that the
+/// and an offset in the file. Each file is a file that the worker received, or the file that the
 /// worker wrote.
 #[derive(Debug, Deserialize)]
 pub(crate) struct LayoutMessage {

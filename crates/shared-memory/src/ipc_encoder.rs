@@ -92,7 +92,7 @@ impl IpcMessage {
     }
 
     /// Writes the message to memory of at least [`IpcMessage::bytes`] bytes. The padding between
-    /// buffers is left as it is.
+    /// buffers is left unchanged.
     pub fn write(&self, to: &mut [u8]) {
         let (head, body) = to.split_at_mut(self.head.len());
         head.copy_from_slice(&self.head);
@@ -136,7 +136,7 @@ fn read<const WIDTH: usize>(bytes: &[u8]) -> i64 {
     i64::from_le_bytes(wide)
 }
 
-/// Sets a range of bits. All of them must be zero before.
+/// Sets a range of bits, which must all be zero before the call.
 fn set(to: &mut [u8], bit: usize, count: usize) {
     let end = bit + count;
     let (first, last) = (bit.next_multiple_of(8).min(end), end / 8 * 8);
@@ -348,7 +348,7 @@ fn bits(bits: &BooleanBuffer) -> (Buffer, usize) {
     (bits.inner().clone(), bits.offset())
 }
 
-/// Returns the selected items of list arrays: for each array, those in its range.
+/// Returns the selected items of list arrays: for each array, the items in its range.
 fn sliced(
     arrays: &[ArrayRef],
     items: impl Fn(&ArrayRef) -> ArrayRef,

@@ -1,5 +1,5 @@
-//! The quota for tables: a number of bytes in memory that all tables share, and a number of bytes
-//! on disk for tables that do not fit into memory.
+//! The quota for tables: bytes in memory that all tables share, and bytes on disk for tables that
+//! do not fit into memory.
 
 use std::io;
 use std::path::{Path, PathBuf};

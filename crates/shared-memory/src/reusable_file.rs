@@ -1,5 +1,5 @@
-//! A file for streamed rows that is used repeatedly. The server overwrites it after the function
-//! has released its rows, so that pages are allocated only once.
+//! A file for streamed rows that is used repeatedly. The server overwrites the file after the
+//! function has released its rows, so that pages are allocated only once.
 //!
 //! If the file is in memory, only this process can write to it, through a mapping that was created
 //! before the file was sealed. Other holders of the descriptor cannot write to the file, map it for
@@ -27,7 +27,7 @@ const SEALS: SealFlags =
 /// Unit of file growth in bytes. Rounding up leaves space for larger batches later.
 const STEP: usize = 1 << 20;
 
-/// A file for rows.
+/// A file whose rows are overwritten by the next rows.
 #[derive(Debug)]
 pub struct ReusableFile {
     place: Location,
@@ -114,8 +114,8 @@ impl ReusableFile {
         Ok(ReusableFile { place: Location::Disk(read), bytes, taken: Some(taken) })
     }
 
-    /// Overwrites the rows of the file, which no process may still read. Returns false if the rows
-    /// do not fit.
+    /// Overwrites the rows of the file. No process may still read the old rows. Returns false if
+    /// the new rows do not fit.
     pub fn write(&mut self, gathered: &IpcMessage) -> bool {
         match &mut self.place {
             Location::Memory(written) if gathered.bytes() <= written.bytes => {

@@ -130,8 +130,8 @@ impl SharedTable {
     }
 
     /// Charges a table from another process to a quota. If the quota is exhausted, returns the
-    /// table as the error. If a file contains several tables, it is charged once, and the charge is
-    /// released when the last of these tables is dropped.
+    /// table as the error. A file with several tables is charged once. The charge is released when
+    /// the last of these tables is dropped.
     pub fn claim(self, table_quota: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
@@ -261,7 +261,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// Returns the next record batch; `None` after the last one.
+    /// Returns the next record batch; `None` after the last batch.
     fn read(mut self) -> Result<(Self, Option<RecordBatch>), ArrowError> {
         let inner = Arc::clone(&self.table.0);
         let Location::Disk(file) = &inner.place else { return Ok((self, None)) };

@@ -18,7 +18,7 @@ pub struct Names {
 /// A table or view.
 #[derive(Debug, Clone)]
 pub struct Relation {
-    /// Name of the relation, qualified unless its namespace is the default one.
+    /// Name of the relation, qualified unless the namespace is the default namespace.
     pub name: String,
     /// The names of its columns; empty for a view.
     pub columns: Vec<String>,

@@ -56,8 +56,8 @@ impl Editor {
         }
     }
 
-    /// Appends new entries to the history file at once, so that none are lost if the terminal is
-    /// closed. Errors are ignored: the shell also works without a history.
+    /// Appends new entries to the history file at once, so that no entries are lost if the terminal
+    /// is closed. Errors are ignored: the shell also works without a history.
     fn save_history(&mut self) {
         let Some(file) = &self.history else { return };
         if let Err(error) = self.editor.append_history(file) {

@@ -1,8 +1,8 @@
 //! Splits text into statements at semicolons outside quotes and comments.
 //!
-//! The server splits scripts by the tokens of its dialect. The shell needs its own function,
-//! because its text can be incomplete, and because text that is not SQL must reach the server,
-//! which reports the error. A test checks that both return the same statements.
+//! The server splits scripts by the tokens of its dialect. The shell needs its own function: its
+//! text can be incomplete, and text that is not SQL must reach the server, which reports the error.
+//! A test checks that both return the same statements.
 
 /// Text split into statements.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! `avg` of decimals, rounded half away from zero as in PostgreSQL; DataFusion's truncates.
+//! `avg` of decimals, rounded half away from zero as in PostgreSQL; DataFusion's `avg` truncates.
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 
 use crate::evaluated_groups::EvaluatedGroups;
 
-/// Returns the function that replaces DataFusion's.
+/// Returns the function that replaces DataFusion's `avg`.
 pub fn function() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Average { of: Arc::new(Avg::new()) }))
 }
@@ -94,7 +94,7 @@ impl AggregateUDFImpl for Average {
     }
 }
 
-/// Divides sums by counts, and rounds half away from zero. No values give null.
+/// Divides sums by counts, and rounds half away from zero. The result of no values is null.
 fn divided(counts: &ArrayRef, sums: &ArrayRef, result: &DataType) -> Result<ArrayRef> {
     let (
         DataType::Decimal32(_, before)

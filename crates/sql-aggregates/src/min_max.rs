@@ -23,7 +23,7 @@ use datafusion::logical_expr::{
     Signature, StatisticsArgs,
 };
 
-/// Returns the functions that replace DataFusion's.
+/// Returns the functions that replace DataFusion's `min` and `max`.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
     [min_udaf(), max_udaf()].map(|of| Arc::new(AggregateUDF::from(MinMax { of })))
 }

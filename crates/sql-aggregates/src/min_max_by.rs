@@ -1,6 +1,6 @@
 //! `max_by(value, key)` and `min_by(value, key)` over window frames: the value of the row with the
-//! largest or smallest non-null key. Without a window, they are rewritten as `first_value` with an
-//! ORDER BY, which DataFusion rejects in a window.
+//! largest or smallest non-null key. Without a window, these functions are rewritten as
+//! `first_value` with an ORDER BY, which DataFusion rejects in a window.
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 
 use crate::window_frame::{Arguments, Frame};
 
-/// Returns the functions.
+/// Returns the aggregate functions `max_by` and `min_by` for window frames.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
     [("max_by", true), ("min_by", false)].map(|(name, is_max)| {
         let signature = Signature::any(2, Volatility::Immutable);
@@ -69,7 +69,7 @@ impl AggregateUDFImpl for MinMaxBy {
     }
 }
 
-/// The row with the best key so far; the key is null if there is none.
+/// The row with the best key so far; the key is null if there is no such row.
 #[derive(Debug)]
 struct BestRow {
     is_max: bool,

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use crate::evaluated_groups::EvaluatedGroups;
 use crate::window_frame::{Arguments, Frame};
 
-/// Returns the function that replaces DataFusion's.
+/// Returns the function that replaces DataFusion's `percentile_cont`.
 pub fn function() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(Percentile { of: Arc::new(PercentileCont::new()) }))
 }

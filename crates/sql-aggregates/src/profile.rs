@@ -1,7 +1,8 @@
 //! Profiles: statistics of the columns of rows, computed while the rows are read.
 //!
 //! [`RowProfiler`] uses DataFusion's accumulators, so its results are equal to the results of the
-//! same aggregates in SQL. It never fails: a statistic that a type does not support is missing.
+//! same aggregates in SQL. The profiler never fails: a statistic that a type does not support is
+//! missing.
 
 use std::sync::Arc;
 

@@ -38,7 +38,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::NullState;
 
-/// Returns the function.
+/// Returns the function `sum` that fails on overflow.
 pub fn checked_sum() -> Arc<AggregateUDF> {
     Arc::new(AggregateUDF::from(CheckedSum(Sum::new())))
 }
@@ -211,7 +211,7 @@ impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> WideConversion<W> for N {
     }
 }
 
-/// Returns the accumulators for sums of a type.
+/// Returns the type in which the totals of a sum are kept, with its scale.
 fn total_type<W: TotalType>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
@@ -252,7 +252,7 @@ fn too_large(sum: &DataType) -> DataFusionError {
     ArrowError::ArithmeticOverflow(message).into()
 }
 
-/// The sum of all values, or of those in a window.
+/// The sum of all values, or of the values in a window.
 #[derive(Debug)]
 struct SlidingSum<T, W: ArrowPrimitiveType> {
     total: W::Native,

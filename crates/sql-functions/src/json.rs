@@ -1,8 +1,9 @@
 //! JSON in text columns: `json_extract(text, path)` and `json_extract_string(text, path)`, which
 //! can also be written as `text ->> path`.
 //!
-//! A path is a key, an index from 0, or a sequence of them: `$.user.tags[0]`. The result is null if
-//! the text is not JSON or has no value at the path. Wildcards and filters are errors.
+//! A path is a key, an index from 0, or a sequence of keys and indexes: `$.user.tags[0]`. The
+//! result is null if the text is not JSON or has no value at the path. Wildcards and filters are
+//! errors.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use datafusion::logical_expr::{
 use headwater_sql::expression::JSON_TEXT;
 use serde_json::Value;
 
-/// Returns the functions.
+/// Returns the functions `json_extract` and `json_extract_string`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     [("json_extract", false), (JSON_TEXT, true)].map(|(name, is_text)| {
         let signature = Signature::user_defined(Volatility::Immutable);

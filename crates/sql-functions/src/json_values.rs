@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use crate::json::{part_of, steps_of};
 
-/// Returns the functions.
+/// Returns the functions that build and inspect JSON text.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let kinds = [
         ("json_type", JsonOperation::Type),

@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 /// Maximum width and precision of a conversion.
 const WIDTH_MAX: usize = 1_000;
 
-/// Returns the functions.
+/// Returns the functions `printf` and `format`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     ["printf", "format"].map(|name| {
         let signature = Signature::variadic_any(Volatility::Immutable);

@@ -3,7 +3,7 @@
 //! Reservations in memory pools do not cover every allocation. A [`ResidentMemoryLimit`] therefore
 //! compares the resident memory of the process with the limit every few milliseconds. If the
 //! resident memory exceeds the limit, the statement with the largest memory reservation is
-//! cancelled. If several have the same reservation, the newest of them is cancelled. The thread
+//! cancelled. Of several statements with the same reservation, the newest is cancelled. The thread
 //! sleeps while no statement runs. Mapped files and shared memory are not counted.
 
 use std::collections::BTreeMap;
@@ -58,7 +58,7 @@ struct Entry {
     ended: Arc<AtomicBool>,
 }
 
-/// The running parts of a statement. Cancelling the statement ends them.
+/// The running parts of a statement. Cancelling the statement ends these parts.
 #[derive(Debug)]
 pub struct RunningTask {
     /// The task that executes the plan.

@@ -22,7 +22,7 @@ use headwater_sql::expression::SIMILAR_TO;
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
-/// Returns the function.
+/// Returns the function that evaluates `SIMILAR TO`.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     let signature = Signature::any(3, Volatility::Immutable);
     Arc::new(ScalarUDF::from(SimilarTo { signature }))

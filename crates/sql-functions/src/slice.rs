@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 use headwater_sql::expression::SLICE;
 
-/// Returns the function.
+/// Returns the function that evaluates `list[1:2]` and `text[1:2]`.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     let signature = Signature::user_defined(Volatility::Immutable);
     Arc::new(ScalarUDF::from(Slice { signature }))

@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 
 use crate::error_text::sql_words;
 
-/// Returns the functions.
+/// Returns the functions `typeof`, `pg_typeof` and `len`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 3] {
     [
         ("typeof", TextOperation::Type),

@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
 };
 use headwater_sql::expression::UNIQUE_KEY;
 
-/// Returns the function.
+/// Returns the function that checks for duplicate keys.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     let signature = Signature::exact(vec![DataType::Int64], Volatility::Volatile);
     Arc::new(ScalarUDF::from(UniqueKeyCheck { signature }))

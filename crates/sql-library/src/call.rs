@@ -21,7 +21,7 @@ pub(crate) fn function(
     Arc::new(create_udf(name, arguments, result, Volatility::Immutable, Arc::new(invoke)))
 }
 
-/// Calls a function of arrays. Constants give a constant.
+/// Calls a function of arrays. If all arguments are constants, the result is a constant.
 pub(crate) fn invoke(
     values: &[ColumnarValue],
     function_of_arrays: ArrayFunction,

@@ -132,7 +132,7 @@ pub(crate) const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["getdate", "sysdate", "systimestamp", "get_current_timestamp"], 0, "now()"),
     (&["transaction_timestamp", "statement_timestamp", "clock_timestamp"], 0, "now()"),
     (&["localtimestamp"], 0, "CAST(now() AS TIMESTAMP)"),
-    // Formatting times as text, and parsing them. In BigQuery the format is the first argument.
+    // Formatting and parsing of times. In BigQuery the format is the first argument.
     (&["strftime"], 2, "to_char($1, $2)"),
     (&["format_date", "format_datetime", "format_timestamp"], 2, "to_char($2, $1)"),
     (&["strptime"], 2, "to_timestamp($1, $2)"),

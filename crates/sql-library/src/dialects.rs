@@ -44,7 +44,8 @@ fn difference_in_parts(unit: &str, per_year: u32) -> String {
     format!("{} - {}", of("$2"), of("$1"))
 }
 
-/// Functions of a time and a unit. For some numbers of arguments, they have no entry in the tables.
+/// Functions of a time and a unit. For some numbers of arguments, these functions have no entry in
+/// the tables.
 const WITH_UNIT: [&str; 10] = [
     "date_add",
     "date_diff",

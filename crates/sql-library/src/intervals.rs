@@ -26,7 +26,7 @@ const SECOND: i128 = 1_000_000_000;
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// Returns the functions.
+/// Returns the functions of intervals and times.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let integers = |count| vec![DataType::Int64; count];
     let mut parts = integers(5);
@@ -48,7 +48,8 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     ]
 }
 
-/// `make_interval(years, months, weeks, days, hours, minutes, seconds)`; the last are optional.
+/// `make_interval(years, months, weeks, days, hours, minutes, seconds)`; the last arguments are
+/// optional.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct MakeInterval {
     signature: Signature,

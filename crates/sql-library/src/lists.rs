@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// Returns the functions.
+/// Returns the functions that compute statistics of a list.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |(name, statistic)| {
         let signature = Signature::user_defined(Volatility::Immutable);
@@ -43,11 +43,11 @@ const NUMBERS: [(&str, NumberStatistic); 5] = [
 /// A statistic of the elements of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Statistic {
-    /// The most frequent value; the smallest of several.
+    /// The most frequent value; the smallest value if several are equally frequent.
     Mode,
     /// The smallest value that at least this fraction of the values does not exceed.
     Quantile,
-    /// The values with their numbers.
+    /// The distinct values, each with its number of occurrences.
     Histogram,
     Number(NumberStatistic),
 }

@@ -35,7 +35,7 @@ enum Sign {
     Trailing,
     /// `PR`: negative numbers in angle brackets.
     Brackets,
-    /// The pattern has a place for it.
+    /// The pattern itself contains a place for the sign.
     Placed,
 }
 
@@ -83,7 +83,7 @@ impl NumberFormat {
         Ok(format)
     }
 
-    /// Parses a pattern of several letters. Returns its length; `None` if there is none.
+    /// Parses a pattern of several letters. Returns its length; `None` if there is no such pattern.
     fn word(&mut self, upper: &str, rest: &str) -> Result<Option<usize>, String> {
         let placed = |this: &mut Self, place| {
             this.places.push(place);
@@ -268,7 +268,7 @@ impl NumberFormat {
 }
 
 /// Rounds decimal digits half away from zero. Returns the digits before the point, without leading
-/// zeros, and those after it.
+/// zeros, and the digits after the point.
 fn rounded(digits: &str, places: usize) -> (String, String) {
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let kept: String = fraction.chars().chain(std::iter::repeat('0')).take(places).collect();

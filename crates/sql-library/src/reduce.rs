@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-/// Returns the function.
+/// Returns the function `list_reduce`.
 pub(crate) fn function() -> Arc<HigherOrderUDF> {
     let signature = HigherOrderSignature::user_defined(Volatility::Immutable);
     Arc::new(HigherOrderUDF::new_from_impl(ListReduce { signature, aliases: aliases() }))

@@ -1,4 +1,4 @@
-//! Lists of the matches of a regular expression, and of the texts between them.
+//! Lists of the matches of a regular expression, and of the texts between the matches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use regex::Regex;
 
 use crate::call;
 
-/// Returns the functions.
+/// Returns the functions `regexp_extract_all` and `regexp_split_to_array`.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let function = |name| {
         let signature = Signature::user_defined(Volatility::Immutable);

@@ -13,7 +13,7 @@ use crate::call::function;
 /// product; at the maximum it is a few seconds.
 const LENGTHS_MAX: usize = 1_000_000_000;
 
-/// Returns the functions.
+/// Returns the functions that compare two texts.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let texts = || vec![DataType::Utf8, DataType::Utf8];
     let distance = |name, of: fn(&[ArrayRef]) -> Result<ArrayRef>| {

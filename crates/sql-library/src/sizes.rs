@@ -8,7 +8,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use crate::call::function;
 
-/// Returns the functions.
+/// Returns the functions `format_bytes` and `pg_size_pretty`.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let arguments = || vec![DataType::Int64];
     vec![
@@ -24,7 +24,7 @@ fn texts(values: &[ArrayRef], text: fn(i64) -> String) -> ArrayRef {
     Arc::new(values.map(|bytes| bytes.map(text)).collect::<StringArray>())
 }
 
-/// Formats as DuckDB does: one decimal place, rounded down, in powers of 1024.
+/// Formats a size as DuckDB does: one decimal place, rounded down, in powers of 1024.
 fn duckdb(bytes: i64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     let size = bytes.unsigned_abs();

@@ -33,7 +33,7 @@ pub struct StatementCalls {
     owner: Arc<StatementOwner>,
     usage: Mutex<Usage>,
     running: Mutex<CancellationToken>,
-    /// Number of calls that run.
+    /// Number of running calls.
     active: watch::Sender<usize>,
     /// The runtime of the functions in the statement; empty if the statement calls no function.
     runtime: OnceLock<Arc<dyn PythonRuntime>>,

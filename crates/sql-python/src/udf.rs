@@ -37,7 +37,7 @@ pub struct PythonUdf {
     signature: Signature,
     /// The type of the result; text has an Arrow view type.
     returns: DataType,
-    /// `None` for the plan of an EXPLAIN, which calls no functions.
+    /// The runtime; `None` for the plan of an EXPLAIN, which calls no functions.
     runtime: Option<Arc<dyn PythonRuntime>>,
     calls: Arc<StatementCalls>,
 }

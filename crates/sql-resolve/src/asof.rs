@@ -1,8 +1,8 @@
 //! ASOF JOIN: joins each row of the left side with the nearest row of the right side.
 //!
-//! For `t ASOF JOIN p ON t.k = p.k AND t.at >= p.at`, each row of `p` gets the next value of
-//! `p.at` with the same `p.k` as an additional column. `t` is joined with these rows. A row of `p`
-//! is the nearest one if its own value satisfies the inequality and the next value does not.
+//! For `t ASOF JOIN p ON t.k = p.k AND t.at >= p.at`, each row of `p` gets the next value of `p.at`
+//! with the same `p.k` as an additional column. `t` is joined with these rows. A row of `p` is the
+//! nearest row if its own value satisfies the inequality and the next value does not.
 
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;

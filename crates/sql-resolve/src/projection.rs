@@ -169,8 +169,8 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
     options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
 }
 
-/// Replaces ORDER BY keys of a SELECT DISTINCT that repeat an item of the select list by its
-/// position. DataFusion does not find such items otherwise.
+/// Replaces ORDER BY keys of a SELECT DISTINCT that repeat an item of the select list by the
+/// position of this item. DataFusion does not find such items otherwise.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
 pub(crate) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
@@ -279,7 +279,7 @@ fn plan_name(expr: &Expr) -> String {
     }
 }
 
-/// Returns the column inside casts, also nested ones.
+/// Returns the column inside casts, also inside nested casts.
 pub(crate) fn column_under(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Identifier(ident) => Some(ident),

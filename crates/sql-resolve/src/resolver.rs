@@ -367,8 +367,8 @@ pub(crate) fn function_name(function: &Function) -> String {
     }
 }
 
-/// Rejects clauses that only aggregate and window functions support, in calls of other functions.
-/// DataFusion would ignore these clauses.
+/// Rejects a call of a scalar function with a clause that only aggregate and window functions
+/// support. DataFusion would ignore the clause.
 pub(crate) fn only_arguments(function: &Function) -> Result<()> {
     let FunctionArguments::List(list) = &function.args else { return Ok(()) };
     let clauses = [

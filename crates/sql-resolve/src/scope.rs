@@ -117,8 +117,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Returns the expression of an unqualified column, searched among some relations; `None` if it
-    /// is ambiguous or has no expression.
+    /// Returns the expression of an unqualified column, searched among some relations; `None` if
+    /// the column is ambiguous or has no expression.
     pub fn value(&self, name: &str, among: Range<usize>) -> Option<JoinedColumn> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();

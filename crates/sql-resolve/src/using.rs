@@ -1,7 +1,7 @@
 //! Joins by columns with the same name: `USING (x)` and `NATURAL`.
 //!
-//! The unqualified name of such a column stands for one value. This is the value of the left side;
-//! after RIGHT JOIN, the value of the right side; after FULL JOIN, the first of both that is not
+//! The unqualified name of such a column stands for one value. This is the value of the left side,
+//! or after RIGHT JOIN of the right side. After FULL JOIN, it is the first of both that is not
 //! null. DataFusion always uses the left side's column, which is null in rows that exist only on
 //! the right side. So unqualified names are replaced by explicit expressions. In a FROM with such
 //! an outer join, USING becomes ON, and `*` is expanded.
@@ -77,8 +77,8 @@ pub(crate) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
 }
 
 /// Records the expression of a shared column after a join. The left side has the relations
-/// `start..before`, the right side those from `before` on. Returns the join condition; `None` if it
-/// cannot be expressed.
+/// `start..before`, the right side the relations from `before` on. Returns the join condition;
+/// `None` if the condition cannot be expressed.
 pub(crate) fn merge(
     scope: &mut Scope,
     name: &str,

@@ -59,7 +59,7 @@ impl StatementTokens {
     }
 
     /// Replaces a range of tokens. The new tokens get the position of the last replaced token, or
-    /// of the preceding one if none is replaced.
+    /// of the preceding token if no token is replaced.
     pub(crate) fn replace(&mut self, from: usize, to: usize, tokens: Vec<Token>) {
         let at = to.max(from + 1).min(self.0.len()) - 1;
         let span = self.0[at].span;
@@ -207,7 +207,7 @@ impl StatementTokens {
             });
             if is_end {
                 let Token::Number(digits, _) = self.0[number].token.clone() else { return };
-                // A string instead of a number is the mark that the row count must be rounded down.
+                // A string instead of a number marks a row count to be rounded down.
                 let quantity = Token::SingleQuotedString(digits);
                 let mut tokens: Vec<Token> =
                     ["FETCH", "FIRST", "PERCENT", "ROWS", "ONLY"].map(Token::make_keyword).into();
@@ -217,7 +217,8 @@ impl StatementTokens {
         }
     }
 
-    /// Marks an ASOF JOIN that has no match condition: adds one that contains the kind of join.
+    /// Marks an ASOF JOIN that has no match condition: adds a condition that contains the kind of
+    /// join.
     fn asof(&mut self, place: usize) {
         let is_left = self.is(place + 1, "LEFT");
         let mut join = place + 1 + usize::from(is_left || self.is(place + 1, "INNER"));

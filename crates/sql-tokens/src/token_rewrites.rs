@@ -154,7 +154,7 @@ impl Rewriter {
         Some(&tokens[end..])
     }
 
-    /// Returns true if the preceding token is a name, so that a version may follow.
+    /// Returns true if the preceding token is a name. A version may follow a name.
     fn follows_table(&self) -> bool {
         let last = self.words.last().map(|word| &word.token);
         matches!(last, Some(Token::Word(word)) if word.quote_style.is_some()

@@ -1,9 +1,9 @@
 //! Statements on roles and grants: CREATE ROLE, DROP ROLE, GRANT, REVOKE, SHOW ROLES and SHOW
 //! GRANTS.
 //!
-//! The privileges in these statements are Headwater's actions, and some kinds of objects (branches,
-//! functions, secrets) have no nodes in sqlparser's syntax tree, so this module has its own parser.
-//! The service executes these statements, because the engine does not manage rights.
+//! This module has its own parser. The privileges are Headwater's actions, and some kinds of
+//! objects (branches, functions, secrets) have no nodes in sqlparser's syntax tree. The service
+//! executes these statements, because the engine does not manage rights.
 
 use headwater_model::{Action, ObjectKind, ObjectPattern, Permission, PermissionError};
 use sqlparser::parser::Parser;

@@ -1,4 +1,4 @@
-//! Converts CREATE TABLE.
+//! Converts sqlparser's CREATE TABLE to a [`CreateTableStatement`].
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Converts CREATE VIEW.
+//! Converts sqlparser's CREATE VIEW to a [`CreateViewStatement`].
 
 use sqlparser::ast::{CreateTableOptions, CreateView, Ident, ObjectName};
 use sqlparser::keywords::Keyword;

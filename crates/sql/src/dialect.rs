@@ -22,7 +22,8 @@ use crate::{integer, operators, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// Returns the type of sqlparser's generic dialect, so that the parser treats both alike.
+    /// Returns the type of sqlparser's generic dialect, so that the parser treats both dialects
+    /// alike.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }

@@ -43,7 +43,7 @@ pub struct FileCall {
 }
 
 /// Replaces the calls in a statement by relations, and returns the calls. A view keeps its calls,
-/// because it stores a text.
+/// because it is stored as text.
 pub(crate) fn take(statement: &mut Statement) -> Result<Vec<FileCall>> {
     let mut taken = FileCallCollector::default();
     if !matches!(statement, Statement::CreateView(_))

@@ -63,7 +63,7 @@ pub struct CreateFunctionStatement {
     pub returns: ColumnDef,
     /// The Python code.
     pub body: String,
-    /// The name of the Python function to call in the code; `None` if it is the SQL name.
+    /// The name of the Python function to call in the code; `None` if it equals the SQL name.
     pub handler: Option<String>,
     /// Requirements of packages, such as `numpy` and `pandas>=2,<3`.
     pub packages: Vec<String>,

@@ -1,4 +1,4 @@
-//! Converts INSERT.
+//! Converts sqlparser's INSERT to an [`InsertStatement`].
 
 use sqlparser::ast::{
     Expr, Ident, Insert, ObjectName, ObjectNamePart, Query, SelectItem, SetExpr, TableObject, With,

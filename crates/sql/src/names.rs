@@ -1,4 +1,4 @@
-//! Matching of names: exact matches are preferred to case-insensitive ones.
+//! Matching of names: an exact match is preferred to a case-insensitive match.
 
 /// The result of matching a name against candidates.
 #[derive(Debug, PartialEq, Eq)]

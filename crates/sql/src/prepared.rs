@@ -128,7 +128,7 @@ impl Prepared {
         Ok(Some((Prepared { parsed, ..self.clone() }, file)))
     }
 
-    /// Returns the name of the statement, such as `SELECT`. Fails if it is not supported.
+    /// Returns the name of the statement, such as `SELECT`. Fails for an unsupported statement.
     pub fn name(&self) -> Result<&'static str> {
         match &self.parsed {
             Parsed::Access(statement) => Ok(statement.name()),

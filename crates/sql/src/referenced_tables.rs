@@ -40,7 +40,8 @@ pub fn parents(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<Vec<Table
     Ok(references(sql, constants)?.tables)
 }
 
-/// Returns the tables and functions that a query refers to. The errors are those of [`parents`].
+/// Returns the tables and functions that a query refers to. The errors are the errors of
+/// [`parents`].
 pub fn references(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<QueryReferences> {
     let source = parse(sql)?.into_query()?;
     let functions = called_functions(source.query());

@@ -21,7 +21,7 @@ pub enum RestrictionStatement {
         column: Option<String>,
         /// The filter condition or the mask expression, as text.
         using: String,
-        /// The users and roles that the restriction applies to. If empty, it applies to all users
+        /// The users and roles that the restriction applies to. An empty list means all users
         /// except administrators.
         to: Vec<String>,
         /// True with OR REPLACE.

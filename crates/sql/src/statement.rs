@@ -326,7 +326,8 @@ fn explained(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Removes an option without a value from the options of EXPLAIN. Returns true if it was present.
+/// Removes an option without a value from the options of EXPLAIN. Returns true if the option was
+/// present.
 fn takes(options: &mut Option<Vec<UtilityOption>>, name: &str) -> bool {
     let Some(options) = options else { return false };
     let count = options.len();

@@ -39,8 +39,8 @@ struct Misspelling {
     at: Option<Position>,
 }
 
-/// Searches a misspelled keyword at the position of the error, and just before that position, where
-/// the parser may have read the word as an alias.
+/// Searches a misspelled keyword at the position of the error, and just before this position. The
+/// parser may have read the word there as an alias.
 fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();

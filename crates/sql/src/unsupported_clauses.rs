@@ -391,8 +391,8 @@ pub fn set_expr(body: &SetExpr) -> Result<()> {
     }
 }
 
-/// Rejects a keyword that was parsed as a column: sqlparser reads `SELECT a + FROM t` as the sum of
-/// `a` and a column `FROM`, with the alias `t`.
+/// Rejects a keyword that was parsed as a column. For example, sqlparser reads `SELECT a + FROM t`
+/// as the sum of `a` and a column `FROM`, with the alias `t`.
 pub fn no_clause_word(ident: &Ident) -> Result<()> {
     const WORDS: [&str; 8] =
         ["FROM", "WHERE", "SELECT", "HAVING", "UNION", "INTERSECT", "WHEN", "THEN"];

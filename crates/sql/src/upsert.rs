@@ -79,7 +79,7 @@ pub(crate) fn upsert(insert: Insert) -> Result<Merge> {
     })
 }
 
-/// Returns the key columns, which must be among those of the INSERT.
+/// Returns the key columns, which must be among the columns of the INSERT.
 fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Ident>> {
     let Some(ConflictTarget::Columns(keys)) = target else {
         return Err(invalid(

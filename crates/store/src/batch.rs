@@ -27,7 +27,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Appends the content of another batch. The result is relaxed only if both batches are.
+    /// Appends the content of another batch. The result is relaxed only if both batches are
+    /// relaxed.
     pub fn merge(&mut self, other: Batch) {
         self.relaxed = (self.relaxed || self.is_empty()) && (other.relaxed || other.is_empty());
         self.objects.extend(other.objects);
@@ -61,7 +62,7 @@ impl Batch {
     }
 }
 
-/// A compare-and-swap of one ref. If the new value equals the expected one, the ref is only
+/// A compare-and-swap of one ref. If the new value equals the expected value, the ref is only
 /// checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefChange {
@@ -100,7 +101,7 @@ impl RefPrecondition {
 pub struct Append {
     /// Name of the journal.
     pub journal: String,
-    /// The key. The appended entry becomes the newest one of this key.
+    /// The key. The appended entry becomes the newest entry of this key.
     pub key: String,
     /// The value; `None` is a tombstone, which hides the key from `latest` and `scan`.
     pub value: Option<Bytes>,

@@ -11,7 +11,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// the same error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
-    /// The value of a ref is not the one that the batch expects.
+    /// The value of a ref differs from the value that the batch expects.
     #[error("ref `{name}` was changed concurrently")]
     Conflict {
         /// The ref's name.

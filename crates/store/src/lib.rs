@@ -2,8 +2,9 @@
 //!
 //! State consists of objects, refs and journals. An object is immutable and identified by its hash.
 //! A ref is a name with a small value, changed by compare-and-swap. A journal is an append-only
-//! log, read from a position or by the newest entry of a key. [`Store::apply`] changes any number
-//! of them atomically, and the change is durable when it returns.
+//! log. Reads of a journal return the entries after a position, or the newest entry of a key.
+//! [`Store::apply`] changes any number of objects, refs and journals atomically, and the change is
+//! durable when it returns.
 //!
 //! [`SqliteStore`] keeps the state in one file, which several processes can use concurrently.
 //! [`MemoryStore`] is for tests. Both pass the same conformance suite, which a PostgreSQL backend

@@ -37,7 +37,7 @@ impl<'a> OccurrenceJournal<'a> {
         Ok(entry.map(|entry| entry.value))
     }
 
-    /// Replaces the watch, which is durable on return. Writes nothing if it is unchanged.
+    /// Replaces the watch, which is durable on return. Writes nothing if the watch is unchanged.
     pub async fn watch(self, watch: Option<Bytes>) -> Result<()> {
         if self.watched().await? == watch {
             return Ok(());

@@ -33,7 +33,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<(String, Bytes)>>;
 
-    /// Returns the newest entry of a key, or `None` if there is none or it is a tombstone.
+    /// Returns the newest entry of a key. Returns `None` if the key has no entry, or if its newest
+    /// entry is a tombstone.
     async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>>;
 
     /// Returns the newest entry of each key in a range, ordered by key, without tombstones.
@@ -52,11 +53,11 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         limit: usize,
     ) -> Result<Vec<Entry>>;
 
-    /// Applies a batch atomically. It is durable on return, unless the batch is relaxed.
+    /// Applies a batch atomically. The batch is durable on return, unless the batch is relaxed.
     ///
     /// Fails with `Conflict` if a ref has another value than expected, and with `NotUnique` if a
     /// unique key exists. After any other error, it is unknown whether the batch has been applied.
-    /// A caller that must not apply it twice has to read the state.
+    /// A caller that must not apply the batch twice has to read the state.
     async fn apply(&self, batch: Batch) -> Result<BatchResult>;
 
     /// Deletes all entries of the keys in a range and returns their number. The range's `reverse`

@@ -1,9 +1,8 @@
 //! Computes the column metrics of a data file for its manifest entry, from the statistics of the
 //! Parquet writer.
 //!
-//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg: for a lower
-//! bound, the rest is dropped; for an upper bound, the last character that can be incremented is
-//! also incremented.
+//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg. An upper
+//! bound must stay above the value, so its last possible character is incremented.
 
 use std::collections::HashMap;
 

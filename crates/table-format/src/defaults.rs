@@ -37,7 +37,7 @@ pub fn without_defaults(field: &Field) -> Field {
     without_keys(field, &[INITIAL, WRITE])
 }
 
-/// Returns a column without these keys in its metadata and in that of its nested columns.
+/// Returns a column without these metadata keys, which are also removed from its nested columns.
 pub fn without_keys(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));

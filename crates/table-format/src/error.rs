@@ -313,7 +313,7 @@ impl Error {
         matches!(self, Error::Missing { .. })
     }
 
-    /// Returns true if a file is missing or invalid, so that a retry cannot succeed.
+    /// Returns true if a file is missing or invalid. A retry then cannot succeed.
     pub fn is_unreadable(&self) -> bool {
         match self {
             Error::Missing { .. }
@@ -395,8 +395,8 @@ fn causes(error: &Error) -> Vec<String> {
     causes
 }
 
-/// Returns the code for an error of an input stream. If the error wraps a problem, the code is that
-/// of the problem.
+/// Returns the code for an error of an input stream. If the error wraps a problem, the code is the
+/// code of the problem.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
         if let Some(problem) = inner.downcast_ref::<Problem>() {

@@ -167,8 +167,8 @@ pub fn metadata_of(field: &NestedField) -> HashMap<String, String> {
     text.map(|text| (FOREIGN_TYPE.to_owned(), text)).into_iter().collect()
 }
 
-/// If a column has a foreign type, or a nested column with one, returns the name of that column and
-/// the foreign type; otherwise `None`.
+/// Returns the name and the foreign type of the column itself or of a nested column; `None` if
+/// there is no foreign type.
 pub fn foreign_column(field: &Field) -> Option<(String, String)> {
     if let Some(text) = field.metadata().get(FOREIGN_TYPE) {
         return Some((field.name().clone(), text.clone()));

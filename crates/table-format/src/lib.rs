@@ -2,8 +2,8 @@
 //! and schemas, partition specs, and the warehouse's object store.
 //!
 //! Each module encodes, decodes or converts one part of the format. This crate keeps no state and
-//! caches nothing; the crate `tables` uses it to read, plan and commit. It also supports features
-//! that the `iceberg` crate does not support or rejects: foreign types, transforms, UUID
+//! caches nothing; the crate `tables` uses it to read, plan and commit. The crate also supports
+//! features that the `iceberg` crate does not support or rejects: foreign types, transforms, UUID
 //! partitions.
 
 mod avro;

@@ -69,8 +69,8 @@ fn has_defaults(content: &[u8]) -> bool {
 }
 
 /// Returns the name of a column whose default is in the JSON but was not parsed. The caller must
-/// return an error: otherwise, values of the column would be read as null, and the next metadata
-/// file would not contain the default.
+/// return an error. Otherwise, the column would be read as null, and the next metadata file would
+/// lack the default.
 pub fn unread_default(written: &Value, read: &Schema) -> Option<String> {
     let not_parsed =
         |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;

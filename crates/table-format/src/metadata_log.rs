@@ -3,7 +3,8 @@
 //! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
 //! before the last update. Headwater takes the time from its own clock, and never lets the
 //! timestamp decrease. So before a change without a snapshot, the logs are removed from the
-//! metadata, and restored afterwards. They can be removed only from the JSON form of the metadata.
+//! metadata, and restored afterwards. Only the JSON form of the metadata allows the removal of the
+//! logs.
 
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};

@@ -32,7 +32,7 @@ pub struct NewPartitionField {
 }
 
 /// Creates the partition spec for partition fields over a schema. A column with exactly the given
-/// name is preferred to one whose name differs only in case.
+/// name is preferred to a column whose name differs only in case.
 pub fn spec_for(
     schema: &Schema,
     fields: &[PartitionField],
@@ -87,8 +87,8 @@ pub fn part_for(
 }
 
 /// Finds a column by its name, or by a dotted path through structs. A column with exactly the given
-/// name is preferred to one whose name differs only in case. Also returns the path as the table
-/// spells it.
+/// name is preferred to a column whose name differs only in case. Also returns the path as the
+/// table spells it.
 pub fn column_at<'a>(
     columns: &'a [NestedFieldRef],
     name: &str,
@@ -169,7 +169,7 @@ pub fn known_transform(transform: IcebergTransform) -> Option<Transform> {
     })
 }
 
-/// Rejects a partition field if the spec already has an equal field, or one with the same name.
+/// Rejects a partition field if the spec already has an equal field, or a field with the same name.
 pub fn check_new(
     part: &NewPartitionField,
     others: &[NewPartitionField],

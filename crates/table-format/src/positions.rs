@@ -3,8 +3,8 @@
 use parquet::arrow::arrow_reader::{RowSelection, RowSelector};
 use roaring::RoaringTreemap;
 
-/// Positions of rows in a data file, from 0, as a Roaring bitmap: a million consecutive positions
-/// need a few bytes, a million scattered positions about two megabytes.
+/// Positions of rows in a data file, from 0, as a Roaring bitmap. A million consecutive positions
+/// need a few bytes; a million scattered positions need about two megabytes.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Positions(RoaringTreemap);
 

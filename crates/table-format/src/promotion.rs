@@ -49,8 +49,8 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
     }
 }
 
-/// Returns an entry whose partition values have the types of the target manifest; `None` if they
-/// have these types already.
+/// Returns an entry whose partition values have the types of the target manifest; `None` if the
+/// values of the file already have these types.
 pub fn promoted_file(
     file: &DataFile,
     types: &StructType,

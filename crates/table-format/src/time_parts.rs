@@ -67,7 +67,7 @@ pub fn specs(metadata: &mut Value) -> impl Iterator<Item = &mut Value> {
     metadata.get_mut("partition-specs").and_then(Value::as_array_mut).into_iter().flatten()
 }
 
-/// Returns a spec with placeholders, for the builder.
+/// Returns the spec for the builder, with placeholders instead of repeated time transforms.
 pub fn hidden(spec: UnboundPartitionSpec) -> Result<UnboundPartitionSpec> {
     let mut value = serde_json::to_value(&spec).map_err(failed)?;
     if !hide(&mut value)? {

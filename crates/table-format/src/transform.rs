@@ -199,7 +199,8 @@ mod tests {
     use super::*;
     use crate::values::literal_at;
 
-    /// Compares the results with those of the `iceberg` crate, which transforms single values.
+    /// Compares the results with the results of the `iceberg` crate, which transforms single
+    /// values.
     fn check(column: ArrayRef, data: Vec<Datum>, transforms: &[Transform]) {
         for transform in transforms {
             let made = transformed(&column, *transform).expect("a transform of this type");

@@ -1,8 +1,8 @@
 //! Finds the new versions of rows that both sides changed, for display in a conflict.
 //!
-//! Rows have no key, so the new version of a row is only a guess. It does not affect the merge. A
-//! row of the base is paired with the most similar new row in the files of a side. If no new row is
-//! similar, the row counts as deleted.
+//! Rows have no key, so the new version of a row is only a guess. The guess does not affect the
+//! merge. A row of the base is paired with the most similar new row in the files of a side. If no
+//! new row is similar, the row counts as deleted.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! Three-way merge of columns by field id, so that one side may rename or widen a column while the
-//! other side writes values to the column.
+//! Three-way merge of columns by field id. So one side may rename or widen a column while the other
+//! side writes values to it.
 //!
 //! Columns that both sides added with the same name and type become one column with our id. For
 //! such columns, [`Columns::theirs`] maps our id to the id in their files.
@@ -255,7 +255,7 @@ fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     first.iter().chain(rest).copied().collect()
 }
 
-/// Formats the write default of a column or, if it has none, the initial default.
+/// Formats the write default of a column or, if there is none, its initial default.
 fn default_of(field: &NestedField) -> String {
     let default = field.write_default.as_ref().or(field.initial_default.as_ref());
     let text = default.and_then(|one| text_of(one, &field.field_type));

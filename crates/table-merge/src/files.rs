@@ -13,7 +13,7 @@ use crate::inputs::EqualChanges;
 pub(crate) type File = Arc<DataFile>;
 
 /// The state of a file: its location and the fingerprint of its delete files. If a file gets new
-/// delete files, it therefore counts as removed and added.
+/// delete files, the file therefore counts as removed and added.
 type FileState<'a> = (&'a str, Fingerprint);
 
 /// A partition: its partition spec id and its values.
@@ -311,7 +311,7 @@ impl FilePlan {
         Ok(plan)
     }
 
-    /// In a group, replaces the files of our side by those of their side.
+    /// In a group, replaces the files of our side by the files of their side.
     pub fn take_theirs(&mut self, group: &SharedFiles) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));

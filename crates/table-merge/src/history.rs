@@ -1,13 +1,13 @@
 //! The changes of one side since the base, as its snapshots record them, and their scope.
 //!
-//! The summary of a merge snapshot contains the merged snapshot, which is its second parent, under
-//! the key [`headwater_tables::MERGED`], and the [`ChangeScope`] of the merged changes.
+//! The summary of a merge snapshot contains its second parent, the merged snapshot, under the key
+//! [`headwater_tables::MERGED`]. It also contains the [`ChangeScope`] of the merged changes.
 //!
-//! A side may not descend from the base, for example if a conflict was resolved by keeping one
-//! side's table, or in a revert or cherry-pick. Its history then consists of two parts: the reverse
-//! of the base's changes since the common ancestor, and the side's changes. Some snapshots may not
-//! be known. If the side then kept no file of the table or of a partition, it is assumed that the
-//! side replaced all rows there.
+//! It is possible that a side does not descend from the base: after a conflict was resolved by one
+//! side's table, or in a revert or cherry-pick. The history of such a side then consists of two
+//! parts: the reverse of the base's changes since the common ancestor, and the side's changes. Some
+//! snapshots may not be known. If the side then kept no file of the table or of a partition, it is
+//! assumed that the side replaced all rows there.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ pub(crate) struct History {
 }
 
 /// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
-/// they may also have appended rows.
+/// the changes may also have appended rows.
 pub async fn only_compacted(tables: &Tables, base: &Table, now: &Table, appends: bool) -> bool {
     let (before, after) = (base.metadata(), now.metadata());
     let same_shape = before.uuid() == after.uuid()
@@ -104,9 +104,9 @@ impl MergeAncestry {
 }
 
 impl History {
-    /// Returns the changes from the base to the side. The side may not descend from the base, for
-    /// example in a revert or cherry-pick. In that case, the changes are the reverse of the base's
-    /// changes since the common ancestor, followed by the side's changes since then.
+    /// Returns the changes from the base to the side. In a revert or cherry-pick, for example, the
+    /// side does not descend from the base. The changes are then the reverse of the base's changes
+    /// since the common ancestor, followed by the side's changes since that ancestor.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
         let (mut found, began) = History::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);

@@ -38,7 +38,7 @@ struct KeyColumns {
 struct ChangedFiles<'a> {
     schema: &'a SchemaRef,
     files: Vec<File>,
-    /// 1 for added rows, and -1 for removed rows.
+    /// The change of the number of rows: 1 for an added row, -1 for a removed row.
     by: i64,
 }
 
@@ -116,7 +116,7 @@ fn changed_files<'s>(
 }
 
 impl KeyColumns {
-    /// Returns the key columns of the merged table; `None` if it has no keys.
+    /// Returns the key columns of the merged table; `None` if the table has no keys.
     fn of(merge: &TableMerge, schema: &Schema) -> Option<KeyColumns> {
         let noted = [&merge.ours, &merge.theirs].into_iter().find_map(|table| {
             serde_json::from_str::<Vec<String>>(table.noted(KEYS_PROPERTY)?).ok()
@@ -195,8 +195,8 @@ impl KeyColumns {
         Ok(found)
     }
 
-    /// Returns the key of the first row as text; `None` if there is no row, because the source
-    /// deleted all rows with the keys.
+    /// Returns the key of the first row as text. Returns `None` without rows, which means that the
+    /// source deleted all rows with the keys.
     fn text(&self, rows: &[RecordBatch]) -> Result<Option<String>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let Some(first) = rows.first() else { return Ok(None) };

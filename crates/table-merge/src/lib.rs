@@ -5,8 +5,8 @@
 //! commits it to our side. Incompatible changes are reported as [`Conflict`]es with the affected
 //! files and rows.
 //!
-//! This crate does not move refs and knows nothing of branches. The crate `lake` uses it to merge
-//! the tables of two commits.
+//! This crate does not access refs or branches. The crate `lake` uses it to merge the tables of two
+//! commits.
 
 mod changed_rows;
 mod columns;

@@ -75,8 +75,8 @@ pub(crate) async fn check(
     Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
-/// Returns the rows in which only dropped columns changed: the number of equal rows, by the key of
-/// all columns.
+/// Returns the rows in which only dropped columns changed. The map contains the number of equal
+/// rows, by the key of all columns.
 fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()
@@ -174,8 +174,7 @@ impl ComparedColumns {
     }
 }
 
-/// Returns the fields that have one of the ids. Of nested fields, only those with one of the ids
-/// remain.
+/// Returns the fields that have one of the ids. Nested fields without one of the ids are removed.
 fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
     fields
         .iter()

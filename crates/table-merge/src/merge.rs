@@ -52,10 +52,11 @@ pub struct TableMerge {
     pub(crate) records: bool,
     /// The changes that are replayed or reverted, if the merge is a cherry-pick or revert.
     pub(crate) again: ReplayedChanges,
-    /// True if the known history is too short to exclude that our side already has some of the
-    /// added rows.
+    /// True if the known history is too short. Our side may then already have some of the added
+    /// rows.
     pub(crate) doubtful: bool,
-    /// True if this merges two branches; false if it applies the change of one commit to a branch.
+    /// True for a merge of two branches; false for the change of one commit that is applied to a
+    /// branch.
     pub(crate) of_branches: bool,
     /// True if the merge is committed as an ordinary change of our side, whose snapshot does not
     /// record the other side.
@@ -120,9 +121,8 @@ impl TableMerge {
         self.kind == CommitKind::Append
     }
 
-    /// Returns true if our side may already have some of the added rows. This is the case if older
-    /// snapshots are not known, so that a commit may have been cherry-picked from one side to the
-    /// other.
+    /// Returns true if our side may already have some of the added rows. Older snapshots are then
+    /// unknown, so a commit may have been cherry-picked from one side to the other.
     pub fn may_repeat(&self) -> bool {
         self.doubtful && self.rows.rows_added > 0
     }
@@ -340,8 +340,8 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
             && within(LAST_UPDATED, i128::from(base.sequence_number)))
 }
 
-/// Returns a conflict if a side dropped the table and created it again, because such a change
-/// affects all columns and rows.
+/// Returns a conflict if a side dropped the table and created it again. Such a change affects all
+/// columns and rows.
 fn recreated(three: MergeStates<'_>, histories: &[History; 2]) -> Option<Conflict> {
     let both = three.schema_changed(Side::Ours) && three.schema_changed(Side::Theirs);
     let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);

@@ -129,14 +129,14 @@ impl MergedMetadata {
         [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
     }
 
-    /// Returns true if a file of their side has a column whose id differs in the merged table, so
-    /// that the file must be rewritten.
+    /// Returns true if a file of their side has a column whose id differs in the merged table. The
+    /// file must then be rewritten.
     pub fn changes_ids_of(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
-    /// Returns true if the adjusted base contains files of our side that cannot be read with the
-    /// schema of the base, because column ids differ between the sides.
+    /// Returns true if the adjusted base contains files of our side that the schema of the base
+    /// cannot read. This happens if column ids differ between the sides.
     pub fn mixes_column_ids(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }

@@ -1,11 +1,11 @@
 //! Three-way merge of rows in files that both sides changed.
 //!
 //! Rows have no key and are identified by all their values. The changes of a side are the
-//! differences in the number of times that each row occurs, so the layout of files and compaction
-//! do not matter. Deletes of different rows can always be merged. If both sides deleted the same
-//! row, they may also have updated it, possibly moving it to another partition. Such deletes can be
-//! merged only if both sides have the same rows afterwards, or if neither side added a row to these
-//! or other files. With [`EqualChanges::Conflict`], they are never merged.
+//! differences in the number of equal rows. So the layout of files and compaction do not matter.
+//! Deletes of different rows can always be merged. If both sides deleted the same row, they may
+//! also have updated it, possibly moving it to another partition. Such deletes can be merged in two
+//! cases: both sides have the same rows afterwards, or neither side added a row to any file.
+//! With [`EqualChanges::Conflict`], such deletes are never merged.
 //!
 //! [`EqualChanges::Conflict`]: crate::EqualChanges::Conflict
 
@@ -53,14 +53,14 @@ pub(crate) enum GroupResult {
 /// The rows of a group that have to be written.
 #[derive(Debug)]
 pub(crate) struct MergedGroup {
-    /// The files of our side, and those of their side. Together they contain each wanted row at
-    /// least as often as it is wanted.
+    /// The files of our side, and the files of their side. Together, these files contain enough
+    /// copies of each wanted row.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
     /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
     /// For each row, the number of equal rows of their side that may be skipped because our side
-    /// has them, too.
+    /// has these rows, too.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
@@ -215,7 +215,7 @@ impl RowReader<'_> {
         Ok(counts)
     }
 
-    /// Creates a conflict about these rows of a group's base, with a sample of them.
+    /// Creates a conflict about these rows of a group's base, with a sample of the rows.
     async fn conflict(
         &self,
         group: &SharedFiles,
@@ -277,9 +277,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row, the number of equal rows of their side that may be skipped. If our side
-/// has the row, and their side has it more often than the base, the result is the number in the
-/// base; otherwise 0.
+/// Returns, for each row, the number of equal rows of their side that may be skipped. The result is
+/// the number in the base if our side has the row and their side has more copies than the base;
+/// otherwise 0.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);

@@ -6,10 +6,10 @@
 //! changes of their files, such as compaction, are then handled like all other changes. A change is
 //! identified by the snapshot that first made it. The summary of a cherry-pick contains the id of
 //! this snapshot. The change is the difference between the files of that snapshot and of its
-//! parent. If these files are not in the base, because the change affected only files of its own
-//! branch, the files of the cherry-pick's snapshot are used instead. If that is not possible
-//! either, both sides have the added rows, but it is not known which rows these are. In that case,
-//! the merge succeeds only if no other new row is equal to one of them.
+//! parent. The change may have affected only files of its own branch, which are not in the base.
+//! Then the files of the cherry-pick's snapshot are used. If that is not possible either, both
+//! sides have the added rows, but it is not known which rows these are. In that case, the merge
+//! succeeds only if no other new row is equal to one of these rows.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::history::MergeAncestry;
 pub(crate) struct AdjustedBase {
     /// The files of the base after the changes that both sides contain.
     pub base: Vec<File>,
-    /// The snapshots all of whose changes both sides contain.
+    /// The snapshots whose changes are completely contained in both sides.
     pub same: HashSet<i64>,
     /// The snapshots whose changes both sides contain, but whose files are not known.
     pub unclear: HashSet<i64>,
@@ -244,8 +244,8 @@ struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
     theirs: IncludedChanges,
-    /// Changes that both sides contain but the base does not. Each is given by the snapshot that
-    /// first made it.
+    /// Changes that both sides contain but the base does not. Each change is given by the
+    /// snapshot that first made it.
     all: HashSet<i64>,
     /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
@@ -263,8 +263,8 @@ impl SharedChanges {
         let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))
         };
-        // If a change was reverted before the base, and both sides have replayed it since then, the
-        // change is shared, but the base does not contain it.
+        // If a change was reverted before the base, and both sides have replayed it since, the
+        // change is shared. The base does not contain it.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let all: HashSet<i64> =
@@ -327,7 +327,7 @@ impl SharedChanges {
         parts
     }
 
-    /// Returns the snapshots of each side all of whose changes the other side also contains.
+    /// Returns the snapshots of each side whose changes are completely contained in the other side.
     fn same(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);

@@ -39,9 +39,9 @@ impl TableMerge {
         inherited
     }
 
-    /// Returns the versions of the source tables from which the merged rows were computed. These
-    /// are the versions of the side that changed them. If both sides changed them in different
-    /// ways, returns nothing.
+    /// Returns the versions of the source tables from which the merged rows were computed. For each
+    /// source table, returns the version of the side that changed the version. If both sides
+    /// changed the version in different ways, omits the source table.
     fn read_up_to(&self) -> BTreeMap<String, String> {
         let [base, ours, theirs] =
             [&self.base, &self.ours, &self.theirs].map(|table| Lineage::of(table).read_up_to());
@@ -104,7 +104,7 @@ impl ReplayedChanges {
         for id in side.without(base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
             // If the snapshot itself replays earlier snapshots, their ids are recorded instead of
-            // its own.
+            // its own id.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {

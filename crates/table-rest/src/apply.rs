@@ -248,7 +248,7 @@ fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
 }
 
 /// Adds the properties that a snapshot inherits from the previous snapshot. A snapshot that
-/// replaces all rows inherits none.
+/// replaces all rows inherits no properties.
 fn with_summary(
     before: &TableMetadata,
     snapshot: &Snapshot,

@@ -60,7 +60,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// If the client sets the location of a new table, acquires the lock on the choice of
-    /// locations. The caller holds it until the table is created.
+    /// locations. The caller holds the lock until the table is created.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
@@ -87,7 +87,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// Returns true if all metadata files below a folder are in its own `metadata` folder and
-    /// belong to the table, so that no other table can have been created there.
+    /// belong to the table. Then no other table can have been created there.
     async fn has_only(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");
@@ -168,8 +168,8 @@ fn location_in_use(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// Converts an error about a file that a client wrote, or to which its request refers, to an error
-/// of the request. Errors of the disk are returned unchanged.
+/// Converts an error about a file that a client wrote or named in the request to an error of the
+/// request. Errors of the disk are returned unchanged.
 pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }

@@ -3,7 +3,7 @@
 //! `iceberg` crate creates the next metadata of a table.
 //!
 //! A [`NewTable`] creates a table. A [`TableCommit`] changes a table; it consists of requirements
-//! and updates. The client has already written the files of a commit. Each of them must be in the
+//! and updates. The client has already written the files of a commit. Each file must be in the
 //! warehouse and readable, and is made durable before the commit is accepted. This crate does not
 //! update refs.
 

@@ -1,8 +1,8 @@
 //! Checks snapshots that other engines wrote: reads their manifests, and makes their files durable
 //! before the commit.
 //!
-//! A commit may add hundreds of snapshots, each of which lists the manifests of the previous one.
-//! So each manifest is checked only once, and all files are synced together.
+//! A commit may add hundreds of snapshots, each of which lists the manifests of the previous
+//! snapshot. So each manifest is checked only once, and all files are synced together.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

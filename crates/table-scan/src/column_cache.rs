@@ -1,12 +1,12 @@
 //! Cache of the columns that scans read from data files.
 //!
-//! A cached value is a range of a data file: the chunk of a column in a row group or, if pages were
-//! pruned, some of its pages. The bytes are compressed, as in the file, so a column takes less
-//! memory than its decoded values. Data files are immutable, so a cached range is never stale.
-//! Deleted rows, renamed columns, row filters and masks are applied to the decoded rows, above the
-//! cache. A range that is being read is not read again: other scans wait for it. The memory has a
-//! limit; the least recently used range is evicted first. If a range is too large for the cache,
-//! each scan reads it separately, and does not wait for another scan.
+//! A cached value is a range of a data file: a column chunk of a row group or, after pruning, some
+//! pages of the chunk. The bytes are compressed, as in the file, so a column takes less memory than
+//! its decoded values. Data files are immutable, so a cached range is never stale. Deleted rows,
+//! renamed columns, row filters and masks are applied to the decoded rows, above the cache. A range
+//! that is being read is not read again: other scans wait for it. The memory has a limit; the least
+//! recently used range is evicted first. If a range is too large for the cache, each scan reads it
+//! separately, and does not wait for another scan.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -25,8 +25,8 @@ use tokio::sync::watch;
 /// Estimated memory of an entry in addition to its bytes.
 const ENTRY_BYTES: u64 = 256;
 
-/// A range is cached only if it uses at most this part of the memory, so that one large column
-/// does not evict all others.
+/// Maximum part of the memory that a cached range uses. Otherwise, one large column could evict all
+/// others.
 const RANGE_SHARE: u64 = 4;
 
 /// Identity of a data file.
@@ -98,8 +98,8 @@ struct RangeKey {
     range: Range<u64>,
 }
 
-/// Ranges that one task reads. Dropping it wakes the scans that wait for these ranges, whether the
-/// read succeeded, failed or was cancelled.
+/// Ranges that one task reads. Dropping the claim wakes the scans that wait for these ranges,
+/// whether the read succeeded, failed or was cancelled.
 struct ReadClaim {
     cache: ColumnCache,
     keys: Vec<RangeKey>,
@@ -122,7 +122,7 @@ impl ColumnCache {
         ColumnCache(Arc::new(Inner { bytes_max, state: Mutex::default() }))
     }
 
-    /// Returns ranges of a file. `read` reads those that are not cached, all in one call.
+    /// Returns ranges of a file. `read` reads the ranges that are not cached, all in one call.
     pub async fn read(
         &self,
         file: &Arc<FileKey>,
@@ -164,7 +164,7 @@ impl ColumnCache {
         Ok(CachedRead { ranges, bytes_read, bytes_cached: total.saturating_sub(bytes_read) })
     }
 
-    /// Finds the cached ranges, and claims those that nothing reads yet. Ranges that cannot be
+    /// Finds the cached ranges, and claims the ranges that no task reads yet. Ranges that cannot be
     /// cached are always claimed: waiting for another scan would not save their read.
     fn look_up(
         &self,
@@ -206,7 +206,7 @@ impl ColumnCache {
 impl ReadClaim {
     /// Caches the bytes of the claimed ranges, and returns them.
     ///
-    /// Fails if the bytes of a range do not have its length.
+    /// Fails if the number of bytes differs from the length of a range.
     fn insert(self, read: Vec<Bytes>) -> Result<Vec<Bytes>> {
         let inner = &self.cache.0;
         let lengths = read.iter().map(|bytes| bytes.len() as u64);
@@ -272,7 +272,7 @@ impl State {
         Some(cached.bytes.slice(from..to))
     }
 
-    /// Caches a range, and evicts others if the memory exceeds the limit.
+    /// Caches a range, and evicts other ranges if the memory exceeds the limit.
     fn insert(&mut self, key: &RangeKey, bytes: Bytes, bytes_max: u64) {
         let RangeKey { file, range } = key;
         if self.get(file, range).is_some() {
@@ -447,7 +447,7 @@ mod tests {
         file.reads();
         file.read(&cache, &[0..50, 50..100]).await.unwrap();
         assert_eq!(file.reads(), only(50..100));
-        // A range that is too large for the cache is read each time, and nothing waits for it.
+        // A range that is too large for the cache is read each time, and no scan waits for it.
         let whole = only(0..200);
         let (one, other) = tokio::join!(file.read(&cache, &whole), file.read(&cache, &whole));
         assert_eq!((one.unwrap().bytes_read, other.unwrap().bytes_read), (200, 200));

@@ -1,7 +1,7 @@
 //! Removes the rows that delete files mark as deleted from a scan.
 //!
 //! The scan below this operator adds the position of each row. The delete files of a data file are
-//! read when the first rows of the data file arrive, so that a query that needs few rows reads few
+//! read when the first rows of the data file arrive. So a query that needs few rows reads few
 //! delete files.
 
 use std::fmt;

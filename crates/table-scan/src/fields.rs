@@ -127,8 +127,8 @@ fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
 fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
     let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
     {
-        // The reader computes the row number, so the file does not contain it and it has no field
-        // id.
+        // The reader computes the row number. So the row number has no field id and is not in the
+        // file.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
         // If the types are equal, the table's field is used, so that a difference in the metadata
         // does not cause a cast.

@@ -51,7 +51,7 @@ fn partitioned_file(
     planned.object_meta.location = file.path.clone();
     planned.partition_values = number.into_iter().map(ScalarValue::from).collect();
     match statistics {
-        // Prevent that DataFusion appends statistics for the file number, because the file's
+        // Prevent DataFusion from appending statistics for the file number, because the file's
         // statistics already contain them.
         Some(statistics) if number.is_some() => {
             planned.statistics = Some(Arc::new(statistics));

@@ -25,9 +25,8 @@ use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// Minimum number of columns with which the scan of a statement that changes rows filters the rows
-/// while it decodes them. Most columns are then decoded only for matching rows, which are usually
-/// few.
+/// Minimum number of columns of a scan for a change of rows at which the scan filters rows during
+/// decoding. Most columns are then decoded only for matching rows, which are usually few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
 /// A table at one snapshot.
@@ -63,8 +62,8 @@ impl LakeTable {
         LakeTable { schema, ..LakeTable::new(plan, environment) }
     }
 
-    /// Creates a provider that adds two columns for the position of each row: the number of the
-    /// row's file in the plan, and the index of the row in that file.
+    /// Creates a provider with two additional columns, which contain the position of each row.
+    /// These are the number of the row's file in the plan, and the index of the row in that file.
     pub fn with_positions(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_positions(&view_schema(plan.schema()));
         LakeTable { schema, positions: true, ..LakeTable::new(plan, environment) }
@@ -136,8 +135,8 @@ impl TableProvider for LakeTable {
         self.statistics.get_or_init(compute).clone()
     }
 
-    /// Declares all filters as inexact: the scan only prunes files, row groups and pages by them,
-    /// and DataFusion filters the rows of the scan again.
+    /// Declares all filters as inexact: the scan uses filters only to prune files, row groups and
+    /// pages. DataFusion filters the rows of the scan again.
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],

@@ -1,5 +1,5 @@
-//! The two row lineage columns of tables of format version 3: the id of each row, and the sequence
-//! number of the commit that last changed the row.
+//! The two row lineage columns of format version 3: the id of each row, and the sequence number of
+//! the last commit that changed the row.
 //!
 //! A file stores these values only for rows that were rewritten. For all other rows, the values are
 //! computed from the position of the row, which the scan below this operator adds.
@@ -82,7 +82,7 @@ impl DisplayAs for RowLineageExec {
     }
 }
 
-/// Does not pass filters on lineage columns to the scan, because the values in files differ from
+/// Filters on lineage columns are not passed to the scan, because the values in files differ from
 /// the values that this operator computes.
 impl ExecutionPlan for RowLineageExec {
     fn name(&self) -> &'static str {

@@ -1,5 +1,5 @@
-//! The position of a row, in two columns that a scan adds for statements that change rows: the
-//! number of the data file, and the index of the row in that file.
+//! The position of a row: the number of its data file, and its index in that file. A scan adds both
+//! columns for statements that change rows.
 
 use std::sync::Arc;
 

@@ -36,7 +36,7 @@ pub trait RowSource: fmt::Debug + Send + Sync {
     fn read(&self) -> BoxStream<'static, Result<RecordBatch, ArrowError>>;
 
     /// Returns a stream of all rows with these columns, in this order. A source that stores columns
-    /// separately does not read the others.
+    /// separately does not read the other columns.
     fn read_columns(
         &self,
         columns: &[usize],

@@ -1,8 +1,8 @@
 //! The cost of a scan before it runs: files, rows and bytes, from the footers of the files.
 //!
-//! Row groups are pruned as the scan prunes them by its conditions. Only the columns that the scan
-//! reads and the indexes of its conditions are counted. Pruning by pages, by a limit and by filters
-//! that a join finds at run time is not considered, so the cost is an upper bound.
+//! Row groups are pruned in the same way as in the scan. Only the columns that the scan reads and
+//! the indexes of its conditions are counted. The cost is an upper bound: pruning by pages, by a
+//! limit and by run-time filters of joins is ignored.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;

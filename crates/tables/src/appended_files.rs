@@ -10,8 +10,8 @@ use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
     /// Returns the data files appended since a snapshot, oldest first. Returns `None` if the new
-    /// rows are not exactly the rows of new files, for example because rows were changed. If
-    /// appended files were compacted later, returns the original files.
+    /// rows differ from the rows of new files, for example after a change of rows. If appended
+    /// files were compacted later, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
             // The metadata of a snapshot in between has expired.

@@ -23,7 +23,8 @@ type Column = (i32, DataType);
 #[derive(Debug, Default)]
 pub(crate) struct FileStats(Mutex<HashMap<(Column, FileStat), ArrayRef>>);
 
-/// Maximum cached bytes per data file. The cache uses it to estimate the size of a snapshot.
+/// Maximum cached bytes per data file. The cache uses this maximum to estimate the size of a
+/// snapshot.
 pub(crate) const BYTES_PER_FILE_MAX: usize = 8 * ARRAYS_MAX;
 
 /// Maximum number of arrays cached.

@@ -227,8 +227,8 @@ impl Lineage {
     }
 
     /// Returns true if the state descends from the other state. If the current snapshot of the
-    /// other state is a merge, it is sufficient that the state descends from both parents of that
-    /// merge, because any merge of these parents has the same result.
+    /// other state is a merge, it is sufficient to descend from both parents of that merge. Any
+    /// merge of these parents has the same result.
     pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
@@ -245,7 +245,8 @@ impl Lineage {
         true
     }
 
-    /// Returns an ancestor, and reads older metadata files if needed; `None` if none has it.
+    /// Returns an ancestor, and reads older metadata files if needed; `None` if no file lists the
+    /// ancestor.
     pub async fn find(&mut self, tables: &Tables, id: i64) -> Option<SnapshotRef> {
         loop {
             if let Some(known) = self.known.get(&id) {

@@ -45,14 +45,14 @@ pub enum Operation {
     Rewrite(Rewrite),
     /// Replaces data files with files that contain the same rows in another layout.
     Compact {
-        /// The files to remove. If one of them no longer exists, this is a conflict.
+        /// The files to remove. A file that no longer exists is a conflict.
         removed: Vec<Arc<DataFile>>,
-        /// The files to add. Their number of rows must be equal to that of the removed files.
+        /// The files to add. Together they must have as many rows as the removed files.
         staged: StagedFiles,
     },
     /// Merges small manifests.
     ArrangeManifests,
-    /// Removes snapshots other than the current one from the metadata, but keeps their files.
+    /// Removes snapshots except the current snapshot from the metadata, but keeps their files.
     ExpireSnapshots(Vec<i64>),
     /// Replaces columns, partition fields and all rows. The rows must have been written for the
     /// table returned by [`crate::Tables::replacement`].
@@ -99,13 +99,13 @@ pub struct Rewrite {
     /// The table's files when the change was computed. If the table has other files when the change
     /// is committed, there was a concurrent commit.
     pub seen: ScanPlan,
-    /// The files to remove, a subset of `seen`. If one no longer exists, this is a conflict.
+    /// The files to remove, a subset of `seen`. A file that no longer exists is a conflict.
     pub removed: Vec<Arc<DataFile>>,
     /// The files that replace the removed files.
     pub staged: StagedFiles,
-    /// The check of files that were added concurrently, for serializable isolation: if such a file
-    /// may contain a row that the change affects, the commit fails with a conflict. `None` for
-    /// snapshot isolation, for which added files are not checked.
+    /// The check of concurrently added files, for serializable isolation. The commit fails with a
+    /// conflict if such a file may contain a row that the change affects. `None` for snapshot
+    /// isolation, for which added files are not checked.
     pub unseen: Option<FileFilter>,
 }
 

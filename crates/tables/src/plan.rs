@@ -214,7 +214,7 @@ impl ScanPlan {
         &self.files
     }
 
-    /// Returns true if some rows may be deleted, so that counts and bounds are inexact.
+    /// Returns true if some rows may be deleted. Counts and bounds are then inexact.
     pub fn has_deletes(&self) -> bool {
         self.files.iter().any(|file| file.has_deletes())
     }

@@ -2,9 +2,9 @@
 //! commit that last changed the row.
 //!
 //! For a new row, neither value is stored. The id of the row is the first row id of the file plus
-//! the position of the row, and the sequence number is that of the file. For rewritten rows, the
-//! file has two additional columns with both values. For a changed row, the stored sequence number
-//! is null, so that the new file's sequence number applies.
+//! the position of the row. The sequence number is the sequence number of the file. For rewritten
+//! rows, the file has two additional columns with both values. For a changed row, the stored
+//! sequence number is null, so that the new file's sequence number applies.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub fn own_columns(schema: &Schema) -> usize {
     schema.fields().iter().filter(own).count()
 }
 
-/// Returns a batch without the lineage columns, which are the last ones.
+/// Returns a batch without the lineage columns, which are the last columns.
 pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {
@@ -236,8 +236,8 @@ pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, A
     RecordBatch::try_new(batch.schema(), columns)
 }
 
-/// Clears the row ids and sequence numbers that another branch has assigned since the merge base,
-/// because the target branch may have assigned the same values to other rows.
+/// Clears the row ids and sequence numbers that another branch has assigned since the merge base.
+/// The target branch may have assigned the same values to other rows.
 pub fn without_ids_after_base(
     batch: &RecordBatch,
     next_row_id: u64,

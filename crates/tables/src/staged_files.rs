@@ -46,7 +46,7 @@ pub(crate) struct FileSync(Option<Shared<BoxFuture<'static, bool>>>);
 
 impl FileSync {
     /// Starts to sync files in the background if they have more than [`SYNC_WITH_COMMIT_BYTES_MAX`]
-    /// bytes, so that the commit does not have to wait for the whole sync.
+    /// bytes. The commit then waits only for the rest of the sync.
     pub(crate) fn begin(storage: Arc<Storage>, locations: Vec<String>, bytes: u64) -> Self {
         if bytes <= SYNC_WITH_COMMIT_BYTES_MAX {
             return FileSync(None);
@@ -57,7 +57,7 @@ impl FileSync {
         FileSync(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
-    /// Combines this sync with others. The combined sync ends when all of them have ended.
+    /// Combines this sync with other syncs. The combined sync ends after all of these.
     fn and(&self, others: Vec<FileSync>) -> Self {
         if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
             return FileSync(None);

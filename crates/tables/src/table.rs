@@ -103,8 +103,8 @@ impl Table {
         &self.0.metadata
     }
 
-    /// Returns this table with other metadata, which is not stored. Rows can be written for the
-    /// returned table, whose totals are those of this state.
+    /// Returns this table with other metadata, which is not stored. The returned table is for
+    /// writing rows, and has the totals of this state.
     #[must_use]
     pub fn unstored(&self, metadata: TableMetadata) -> Self {
         Table::new(self.metadata_location().to_owned(), metadata, self.totals(), 0)
@@ -225,8 +225,8 @@ impl Table {
         fields.collect()
     }
 
-    /// Returns the sort order for new rows; `None` if the table has none, or one with a transform
-    /// that Headwater does not support.
+    /// Returns the sort order for new rows; `None` if there is no sort order, or if Headwater does
+    /// not support one of its transforms.
     pub fn sort_order(&self) -> Option<Vec<SortColumn>> {
         let fields = &self.metadata().default_sort_order().fields;
         let columns = self.metadata().current_schema().as_struct();

@@ -171,9 +171,9 @@ impl Tables {
         evolve::check_partition(schema, partition)
     }
 
-    /// Returns the table as an [`Operation::Replace`] with these columns and partition fields will
-    /// create it. The new rows must be written for this table with [`Tables::write`]. The returned
-    /// table is not stored, and has the totals of the old rows.
+    /// Returns the table that an [`Operation::Replace`] with these columns and partition fields
+    /// will create. The new rows must be written for this table with [`Tables::write`]. The
+    /// returned table is not stored, and has the totals of the old rows.
     pub fn replacement(
         &self,
         table: &Table,
@@ -190,7 +190,7 @@ impl Tables {
     ///
     /// Columns are matched by name; missing columns become null. Values are cast to the table's
     /// types if the cast is lossless. A lossy cast or a null in a required column fails with the
-    /// name of the column, and the files written so far are deleted.
+    /// name of the column. The files written so far are then deleted.
     ///
     /// Rows are sorted by the table's sort order, if any, in runs that fit into memory.
     pub async fn write(&self, table: &Table, rows: BatchStream) -> Result<StagedFiles> {
@@ -251,8 +251,8 @@ impl Tables {
     }
 
     /// Deletes the metadata file of a state to which no commit ever referred, but no other files,
-    /// because another engine may have written them. If the previous state has the same metadata
-    /// file, nothing is deleted.
+    /// because another engine may have written them. Deletes nothing if the previous state has the
+    /// same metadata file.
     pub async fn discard_metadata(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());

@@ -261,8 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients that support only format version 2 cannot read timestamps in nanoseconds, and the
-        // metadata of a view contains no version that they could check.
+        // Clients that support only format version 2 cannot read timestamps in nanoseconds. The
+        // metadata of a view contains no version for such clients to check.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }
@@ -394,7 +394,7 @@ impl Views<'_> {
         Ok(view)
     }
 
-    /// Returns the time of a view's next version. This time is never before that of the last
+    /// Returns the time of a view's next version. This time is not before the time of the last
     /// version, even if the clock was set back.
     fn next_version_ms(self, view: &SqlView) -> i64 {
         let last =

@@ -65,7 +65,7 @@ impl Collector {
     }
 
     /// Sends spans. Returns the number of spans that the collector rejected, or the reason why it
-    /// received none.
+    /// received no spans.
     pub(crate) async fn export(&self, spans: Vec<SpanData>) -> std::result::Result<u64, String> {
         let resource_spans = group_spans_by_resource_and_scope(spans, &self.resource);
         let body = Bytes::from(ExportTraceServiceRequest { resource_spans }.encode_to_vec());

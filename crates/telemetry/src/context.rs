@@ -5,8 +5,8 @@ use std::fmt;
 use opentelemetry::trace::{SpanContext, SpanId, TraceFlags, TraceId, TraceState};
 use uuid::Uuid;
 
-/// The version of the header `traceparent` that this crate writes. When it reads the header, it
-/// also accepts later versions, because they start with the same fields.
+/// The version of the header `traceparent` that this crate writes. Later versions are also accepted
+/// when the header is read, because they start with the same fields.
 const VERSION: &str = "00";
 
 /// The flag of a trace that is recorded.
@@ -52,7 +52,8 @@ impl TraceContext {
         TraceContext { span: new_span(), is_remote: false, ..self }
     }
 
-    /// Parses the header `traceparent` of W3C Trace Context. Returns `None` if it is invalid.
+    /// Parses the header `traceparent` of W3C Trace Context. Returns `None` if the header is
+    /// invalid.
     pub fn parse(header: &str) -> Option<Self> {
         let mut parts = header.trim().split('-');
         let (version, trace) = (parts.next()?, parts.next()?);
@@ -67,8 +68,8 @@ impl TraceContext {
         Self::of_digits(trace, span, flags & SAMPLED != 0)
     }
 
-    /// Parses the header `X-Amzn-Trace-Id` of AWS X-Ray. Returns `None` if it is invalid or has no
-    /// parent.
+    /// Parses the header `X-Amzn-Trace-Id` of AWS X-Ray. Returns `None` if the header is invalid or
+    /// has no parent.
     pub fn parse_xray(header: &str) -> Option<Self> {
         let field = |name: &str| {
             header.split(';').find_map(|part| part.trim().strip_prefix(name)?.strip_prefix('='))

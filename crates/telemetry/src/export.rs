@@ -62,7 +62,7 @@ pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(failed)?;
     // Use a separate thread: the encoding of many spans needs processor time, and the threads of
-    // requests must not wait for it.
+    // requests must not wait for the encoding.
     let work = move || runtime.block_on(export_all(collector, queue, metrics));
     let thread = std::thread::Builder::new().name("headwater-traces".to_owned());
     thread.spawn(work).map_err(failed)?;

@@ -33,8 +33,8 @@ impl SpanKind {
     }
 }
 
-/// A span that has begun. It is exported when its end is recorded. If the value is dropped before,
-/// the span ends with the error `cancelled`.
+/// A span that has begun. It is exported when its end is recorded. A drop before that ends the span
+/// with the error `cancelled`.
 #[derive(Debug)]
 pub struct SpanTimer {
     telemetry: Telemetry,
@@ -50,7 +50,7 @@ pub(crate) struct NewSpan {
     pub(crate) kind: SpanKind,
     pub(crate) start: SystemTime,
     pub(crate) attributes: Vec<KeyValue>,
-    /// A span of another trace that caused this one.
+    /// A span of another trace that caused this span.
     pub(crate) link: Option<TraceContext>,
 }
 

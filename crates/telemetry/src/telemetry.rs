@@ -70,8 +70,8 @@ impl Telemetry {
     }
 
     /// Begins the span of a request. `parent` is the span of the client, if the request contains
-    /// one. Without it, the span is the first span of a new trace. Returns `None` if traces are off
-    /// or the client does not record the trace.
+    /// one. Without `parent`, the span is the first span of a new trace. Returns `None` if traces
+    /// are off or the client does not record the trace.
     pub fn begin_request(
         &self,
         parent: Option<TraceContext>,

@@ -1,9 +1,9 @@
 //! The event source of a queue of calls: it turns events that clients sent in batches into
 //! deliveries. Other calls are recorded by [`Triggers::accept`](crate::Triggers::accept).
 //!
-//! One batch of the store removes an entry with events and adds their deliveries, so each event has
+//! One batch of the store removes an entry with events and adds their deliveries. So each event has
 //! exactly one delivery, even after a crash. The events of a user whose limit is reached stay in
-//! the journal, so that they take no capacity from the events of other users.
+//! the journal. So these events take no capacity from the events of other users.
 
 use std::time::Duration;
 

@@ -77,7 +77,7 @@ impl ObjectFilter {
         &self.watch.bucket
     }
 
-    /// Returns the event of a recorded change; `None` if the filter does not select it.
+    /// Returns the event of a recorded change; `None` if the filter does not select the change.
     pub(crate) fn event(&self, entry: &Entry) -> Option<NewEvent> {
         let change = readable::<ObjectChange>("object_changes", entry)?;
         self.admits(&change).then(|| new_event(change, entry.position))

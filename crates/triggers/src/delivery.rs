@@ -1,7 +1,7 @@
 //! Delivery of events, with retries.
 //!
 //! One batch of the store records the start of an attempt and its job, and another batch the end of
-//! both, so that delivery and job are consistent. An attempt does not count if it was throttled, or
+//! both. So delivery and job are consistent. An attempt does not count if it was throttled, or
 //! interrupted by the end of the process. Each event is attempted at least once. An event is not
 //! retried after its maximum age.
 
@@ -134,7 +134,8 @@ impl Worker {
             policy.apply(delivery, &outcome, queue.throttled())
         };
         let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
-        // The attempt of a replaced event counts as failed with its parts if none is retried.
+        // If an event is replaced and all of its parts failed, its attempt is counted with the
+        // parts.
         let is_failed = |part: &Delivery| part.status == TriggerEventStatus::Failed;
         if !is_replaced || !parts.iter().all(|(_, part)| is_failed(part)) {
             queue.counts.attempted(ended.status, is_throttled);
@@ -196,8 +197,8 @@ impl Worker {
     }
 
     /// Reads the event of a delivery, the policy of its call, and the permit of a large event. Ends
-    /// the delivery as failed if the event cannot be read, or if the identity that caused it no
-    /// longer has the right to it.
+    /// the delivery as failed if the event cannot be read, or if the causing identity no longer has
+    /// the right to cause the event.
     async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));

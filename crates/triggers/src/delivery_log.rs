@@ -53,7 +53,7 @@ pub(crate) struct Delivery {
     pub due: Timestamp,
     /// Number of attempts so far.
     pub attempts: u32,
-    /// Job of the last attempt; `None` before the first one.
+    /// Job of the last attempt; `None` before the first attempt.
     pub job: Option<JobId>,
     /// Error of the last attempt, if it failed.
     pub error: Option<Problem>,
@@ -96,7 +96,7 @@ impl Delivery {
     }
 
     /// Returns the journal entries that store the delivery. `done` is the number of the trigger's
-    /// deliveries that are done, including this one.
+    /// deliveries that are done, including this delivery.
     pub(crate) fn entries(&self, done: u64) -> Result<Vec<Append>> {
         if self.status != TriggerEventStatus::Done {
             return Ok(vec![self.open_entry()?]);
@@ -279,10 +279,9 @@ impl DeliveryLog {
         Ok(())
     }
 
-    /// Removes events that are done, except the newest `done_kept` ones.
+    /// Removes events that are done, except the newest `done_kept` events.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Do not touch events that are recorded during the removal. Their ids are greater than this
-        // one.
+        // Keep events that are recorded during the removal. Their ids are greater than this id.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;
@@ -294,7 +293,7 @@ impl DeliveryLog {
         }
         let Some(oldest) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
         // A waiting event has an id but no delivery yet. Read the waiting events before the
-        // deliveries: an event that moves between the two reads is then found by one of them.
+        // deliveries: an event that moves between the two reads is then found by one of the reads.
         let until = match self.oldest_waiting().await? {
             Some(waiting) => waiting.min(oldest),
             None => oldest,

@@ -1,8 +1,8 @@
 //! Destinations of calls by clients and triggers. A destination is a function or an address that
 //! receives a record of each call that ended.
 //!
-//! One batch stores both the end of a call and the record for its destination, so after a crash
-//! either both are stored or neither is.
+//! One batch stores the end of a call and the record for its destination. So after a crash, both
+//! are stored or neither.
 
 use std::collections::BTreeMap;
 

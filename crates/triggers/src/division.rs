@@ -71,7 +71,7 @@ impl EndedAttempt<'_> {
     }
 
     /// Returns the parts with the items that the function reported as failed. If the order is
-    /// preserved, the items after the first failed one also belong to them.
+    /// preserved, the parts also contain the items after the first failed item.
     fn failed_parts(&self) -> Vec<(Event, Delivery)> {
         let ids = item_ids(self.trigger, &self.event);
         let mut failed = self.reported();

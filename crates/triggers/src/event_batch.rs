@@ -1,7 +1,7 @@
 //! Events that clients send in batches for a function.
 //!
 //! One batch of the store writes all events as a few large entries, together with their ids. A
-//! request therefore needs one sync, and an event no entry of its own. The events wait in these
+//! request therefore needs one sync, and events need no separate entries. The events wait in these
 //! entries; [`BatchSource`](crate::batch_source) turns them into deliveries when the queue of the
 //! function has capacity.
 //!
@@ -168,12 +168,13 @@ impl WaitingEntry {
 }
 
 impl Triggers {
-    /// Accepts events for a function, all or none. They are durable on return.
+    /// Accepts either all or none of the events for a function. Accepted events are durable on
+    /// return.
     ///
-    /// An event is a duplicate if the same user has sent an event with the same source and id to
-    /// the function in the last 10 minutes. Duplicates are not added; the response contains the
-    /// earlier event. Errors: `too_busy` if too many events of the function wait;
-    /// `invalid_argument` for an invalid order key.
+    /// An event is a duplicate if the user has sent the function an event with the same source and
+    /// id in the last 10 minutes. Duplicates are not added; the response contains the earlier
+    /// event. Errors: `too_busy` if too many events of the function wait; `invalid_argument` for an
+    /// invalid order key.
     pub async fn accept_events(&self, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
         for event in &new.events {
             event.partition_key.as_deref().map_or(Ok(()), check_key)?;

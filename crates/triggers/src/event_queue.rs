@@ -57,10 +57,10 @@ pub(crate) struct EventQueue {
 /// Concurrency and order of deliveries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Concurrency {
-    /// One at a time, in the order of their events.
+    /// One delivery at a time, in the order of the events.
     Serial,
-    /// At most this many at a time. The order is preserved only among events with the same order
-    /// key.
+    /// At most this number of deliveries at a time. The order is preserved only among events with
+    /// the same order key.
     AtMost(usize),
 }
 
@@ -141,7 +141,7 @@ impl EventQueue {
         self.due.notify_one();
     }
 
-    /// Adds a delivery, unless the queue already contains it or it has ended.
+    /// Adds a delivery, unless the queue already contains it or the delivery has ended.
     pub(crate) fn push(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
         deliveries.push(delivery);
@@ -221,14 +221,14 @@ impl EventQueue {
         }
     }
 
-    /// Replaces a delivery by those of the parts of its event, before all later deliveries with the
-    /// same order key. Parts of an abandoned event are abandoned, too.
+    /// Replaces a delivery by the deliveries of its event's parts, before all later deliveries with
+    /// the same order key. Parts of an abandoned event are abandoned, too.
     pub(crate) fn divide(&self, divided: &Delivery, parts: Vec<Delivery>) {
         let mut deliveries = self.deliveries.lock();
         if deliveries.abandoned.remove(&divided.event) {
             deliveries.abandoned.extend(parts.iter().map(|part| part.event.clone()));
         }
-        // Add the parts first, because the end of the divided delivery starts the next one.
+        // Add the parts first, because the end of the divided delivery starts the next delivery.
         for part in parts {
             deliveries.push(part);
         }
@@ -307,7 +307,7 @@ impl EventQueue {
     }
 
     /// Postpones a delivery whose user has reached a limit. Until then, the deliveries of the user
-    /// take no capacity from those of other users.
+    /// take no capacity from the deliveries of other users.
     pub(crate) fn block(&self, delivery: Delivery) {
         let blocked = delivery.user.clone().map(|user| (user, delivery.due));
         self.deliveries.lock().blocked.extend(blocked);

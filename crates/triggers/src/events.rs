@@ -32,8 +32,8 @@ impl Triggers {
         self.events_visible(filter, &|_| true).await
     }
 
-    /// Returns the events that a user may see, newest first. The limit of the filter applies to
-    /// these.
+    /// Returns the events that a user may see, newest first. The limit of the filter applies to the
+    /// visible events.
     pub async fn events_visible(
         &self,
         filter: &TriggerEventFilter,
@@ -236,8 +236,8 @@ impl Triggers {
 
     /// Deletes the pending and failed events of a removed trigger, and its count of delivered
     /// events. A running event is not stopped; it is deleted after the attempt, unless the attempt
-    /// succeeds. The record of the files that fired the trigger is kept, so a new trigger with the
-    /// same name does not fire for these files again.
+    /// succeeds. The record of the files that fired the trigger is kept. So a new trigger with the
+    /// same name does not fire for these files.
     pub async fn forget(&self, trigger: &str) -> Result<()> {
         if let Some(queue) = self.inner.queues.lock().get(trigger) {
             queue.abandon_running();
@@ -247,7 +247,7 @@ impl Triggers {
             trigger: Some(trigger.to_owned()),
             limit: FORGOTTEN_MAX,
         };
-        // Keep events that are recorded during the deletion. Their ids are greater than this one.
+        // Keep events that are recorded during the deletion. Their ids are greater than this id.
         let fence = self.inner.log.jobs.new_id().to_string();
         let mut skipped: BTreeSet<String> = BTreeSet::new();
         loop {

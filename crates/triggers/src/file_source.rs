@@ -106,8 +106,8 @@ impl FileSource {
             });
             newly_taken.push((path.clone(), taken));
         }
-        // Apply the rights and the filter to an event of each single file, so that the result does
-        // not depend on the files that arrive at the same time.
+        // Apply the rights and the filter to an event of each single file. The result then does not
+        // depend on the files that arrive at the same time.
         let admits = |file: &&(String, FileVersion)| {
             let event = self.folder.event(std::slice::from_ref(*file), context);
             context.targets.visible(&context.trigger, event.data.clone()).is_some()

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 /// Maximum number of renamed paths that are remembered. Further renamed files are debounced like
-/// others.
+/// other files.
 const RENAMED_MAX: usize = 100_000;
 
 /// Paths that were renamed into the folder since the last poll.

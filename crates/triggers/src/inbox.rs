@@ -126,9 +126,9 @@ impl<T: Send + 'static> MessageInbox<T> {
         self.state.fault.lock().clone()
     }
 
-    /// Takes messages that were received, at most `limit`. Later calls return the same messages and
-    /// those that followed, until [`MessageInbox::record`] removes them. After a failed recording,
-    /// calls return the same messages only, because the batch may have been stored nevertheless.
+    /// Takes at most `limit` received messages. Later calls return the same messages and further
+    /// messages, until [`MessageInbox::record`] removes them. After a failed recording, calls
+    /// return only the same messages, because the batch may have been stored nevertheless.
     pub(crate) fn take(&mut self, limit: usize) -> &[T] {
         if !self.has_failed {
             while self.held.len() < limit.min(MESSAGES_MAX)
@@ -146,7 +146,7 @@ impl<T: Send + 'static> MessageInbox<T> {
     }
 
     /// Records the events of the messages that were taken, and removes the messages. If the
-    /// recording fails, the messages stay.
+    /// recording fails, keeps the messages.
     pub(crate) async fn record(
         &mut self,
         context: &SourceContext,

@@ -143,10 +143,9 @@ impl NatsReceiver {
         problem
     }
 
-    /// Returns the URLs of the servers, without those that cannot be used. For a restricted user,
-    /// the URLs contain the checked addresses. A URL with TLS keeps the name of the server, because
-    /// the certificate contains it. If the name now resolves to another address, the client sends
-    /// nothing before the handshake.
+    /// Returns the URLs of the usable servers. For a restricted user, the URLs contain the checked
+    /// addresses. A URL with TLS keeps the name of the server, because the certificate contains it.
+    /// If the name now resolves to another address, the client sends nothing before the handshake.
     async fn servers(&self) -> Result<Vec<String>, Problem> {
         let (mut servers, mut first) = (Vec::new(), None);
         for text in self.nats.url.split(',').map(str::trim) {

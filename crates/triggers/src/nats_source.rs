@@ -165,8 +165,8 @@ impl EventSource for NatsSource {
             }
         };
         *position = reached;
-        // If an acknowledgement is lost, the message is redelivered, and its stored number prevents
-        // a second event.
+        // If an acknowledgement is lost, the message is redelivered, and the stored number of the
+        // message prevents a second event.
         join_all(recorded.iter().map(|received| received.message.ack())).await;
         Ok(PollResult { pause: Duration::ZERO, fault: inbox.fault() })
     }

@@ -3,8 +3,8 @@
 //! The component that makes a change records it in a journal, in the same batch. The source reads
 //! the entries in order. One batch stores the events and the position of the last entry. Positions
 //! are in a separate journal, under the name of the trigger. An entry is deleted after the
-//! positions of all triggers have passed it. Occurrences that the trigger's own events caused, and
-//! those that its deployer may not see, are skipped.
+//! positions of all triggers have passed it. The source skips occurrences that the trigger's own
+//! events caused, and occurrences that the trigger's deployer may not see.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -234,8 +234,8 @@ impl OccurrenceSource {
     }
 }
 
-/// Enables recording for the occurrences that triggers select, and disables it for others. Called
-/// before the triggers read their first positions.
+/// Enables recording for the occurrences that triggers select, and disables recording for other
+/// occurrences. Called before the triggers read their first positions.
 pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()> {
     let merges = triggers.iter().any(|trigger| trigger.merges.is_some());
     let watch = merges.then(|| Bytes::from_static(b"all"));

@@ -30,12 +30,12 @@ pub struct TriggersOptions {
     /// Buckets of other object stores, for triggers on their objects. With `None`, the default,
     /// these triggers never fire.
     pub remote: Option<Arc<dyn RemoteBuckets>>,
-    /// Queues, for triggers on messages; these never fire with `None`, which is the default.
+    /// Queues, for triggers on messages. With `None`, the default, these triggers never fire.
     pub queues: Option<Queues>,
-    /// Secrets with the credentials of servers; triggers that name a secret cannot connect with
-    /// `None`, which is the default.
+    /// Secrets with the credentials of servers. With `None`, the default, triggers that name a
+    /// secret cannot connect.
     pub secrets: Option<SecretStore>,
-    /// The project's root as an absolute path. Paths of folders are relative to it.
+    /// The project's root as an absolute path. Paths of folders are relative to this root.
     pub project: PathBuf,
     /// Pause before the first retry. It doubles with each later retry. 1 s by default.
     pub retry_pause: Duration,

@@ -1,5 +1,5 @@
-//! The outcome of an attempt to deliver an event, and the resulting state of the delivery: whether
-//! and when the event is attempted again. This module does no I/O.
+//! The outcome of an attempt to deliver an event, and the resulting state of the delivery: the time
+//! of the next attempt, if any. This module does no I/O.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -91,7 +91,7 @@ pub(crate) fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bo
     }
 }
 
-/// Determines whether a failed attempt is retried, and after which pause.
+/// Determines if a failed attempt is retried, and the pause before the retry.
 pub(crate) struct RetryPolicy {
     pub retries: u32,
     pub pause: Duration,

@@ -3,7 +3,7 @@
 //! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one transaction
 //! of the server. The batch of the events also stores the keys of the rows, in the journal
 //! `trigger_postgres_positions`. If the transaction does not commit, the rows with these keys are
-//! deleted before other rows are read, so each row is recorded exactly once.
+//! deleted before other rows are read. So each row is recorded exactly once.
 
 use std::time::Duration;
 
@@ -212,7 +212,7 @@ impl Outbox {
     }
 
     /// Removes the stored keys. If a power failure undoes this, the rows with these keys are
-    /// deleted again, which does nothing.
+    /// deleted again, which has no effect.
     async fn forget(&mut self, context: &SourceContext) -> Result<(), ReadError> {
         let position = Position { table: self.table.uri(), keys: Vec::new() };
         let encoded = encode(&position)?;

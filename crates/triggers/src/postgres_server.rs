@@ -143,7 +143,7 @@ impl PostgresServer {
         }
     }
 
-    /// Returns the problem of a server that did not answer in time.
+    /// Returns the problem of a server that did not respond in time.
     pub(crate) fn timed_out(&self) -> Problem {
         let message = format!("{} does not respond", self.uri());
         Problem::new(ErrorCode::Unavailable, message)

@@ -1,6 +1,6 @@
 //! Detection of messages of a queue of the lake.
 //!
-//! One batch removes a message from the queue and records its event, so a message is in the queue
+//! One batch removes a message from the queue and records its event. So a message is in the queue
 //! or in an event, but never in both. The trigger retries the event; the queue does not deliver the
 //! message again.
 
@@ -26,8 +26,8 @@ const MESSAGES_MAX: usize = 1_000;
 /// Maximum size of the messages that are received in one poll, in bytes.
 const MESSAGES_BYTES_MAX: usize = 6 << 20;
 
-/// Time for which received messages are invisible, in seconds. Within milliseconds, they are
-/// removed.
+/// Visibility timeout of received messages, in seconds. The source removes the messages from the
+/// queue long before this timeout.
 const VISIBILITY: u32 = 30;
 
 /// Pause while the event queue is full.

@@ -23,7 +23,7 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// Returns the pause before the next event; `None` if it may fire now.
+    /// Returns the pause before the next event; `None` if the next event may fire now.
     pub(crate) fn pause(&mut self, per_minute: u32, now: Timestamp) -> Option<Duration> {
         self.recover(per_minute, now);
         let over = self.recent + 1.0 - most(per_minute);

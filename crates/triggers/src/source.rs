@@ -26,7 +26,7 @@ pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error, the source is replaced
-    /// by a new one, which reads its position from the store.
+    /// by a new source, which reads its position from the store.
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult>;
 }
 
@@ -100,7 +100,7 @@ pub(crate) struct SourceContext {
     pub queue: Arc<EventQueue>,
     /// Notified to request a poll.
     pub wake: Arc<Notify>,
-    /// Cancelled when the trigger stops.
+    /// Token that is cancelled when the trigger stops.
     pub stop: CancellationToken,
 }
 

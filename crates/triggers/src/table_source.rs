@@ -176,7 +176,7 @@ impl TableSource {
     }
 
     /// Reads the position. Without a stored position, the source starts at the current commit of an
-    /// existing branch, or at the first commit of a branch that is created later.
+    /// existing branch, or at the first commit of a future branch.
     async fn position(
         &mut self,
         context: &SourceContext,
@@ -214,7 +214,7 @@ impl TableSource {
         Ok(position)
     }
 
-    /// Examines the commits after `after` until enough of them match for one event. Returns true if
+    /// Examines the commits after `after` until enough commits match for one event. Returns true if
     /// more commits may follow.
     async fn examine(
         &mut self,
@@ -250,7 +250,7 @@ impl TableSource {
     }
 
     /// Returns a commit reduced to the watched tables that the identity of the trigger may see;
-    /// `None` if it changed none of them, or if the trigger itself caused it.
+    /// `None` if the commit changed none of these tables, or if the trigger itself caused it.
     async fn matching(
         &self,
         context: &SourceContext,

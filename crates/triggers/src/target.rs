@@ -46,9 +46,9 @@ pub trait TargetExecutor: Send + Sync {
         Ok(())
     }
 
-    /// Returns the part of an arrival of files, a change of tables or objects, a merge or the end
-    /// of a job that the identity of the trigger may see; `None` if it may not see the occurrence.
-    /// The default implementation returns everything.
+    /// Returns the visible part of an occurrence; `None` if the trigger's identity may not see the
+    /// occurrence. Occurrences are arrivals of files, changes of tables or objects, merges, and
+    /// ends of jobs. The default implementation returns everything.
     fn visible(&self, _trigger: &str, data: EventData) -> Option<EventData> {
         Some(data)
     }

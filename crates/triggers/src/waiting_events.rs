@@ -1,8 +1,8 @@
-//! The events of one queue that wait in the journal `trigger_batches`, and the ids of those that
-//! were accepted recently.
+//! The events of one queue that wait in the journal `trigger_batches`, and the ids of recently
+//! accepted events.
 //!
-//! The entries of the journal are listed in memory with their users, so that the events of a user
-//! whose limit is reached are skipped without reading them.
+//! The entries of the journal are listed in memory with their users. So the events of a user whose
+//! limit is reached need not be read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,12 +68,12 @@ pub(crate) struct CallQueue {
     listed: Mutex<WaitingByUser>,
     /// True if the store may contain an entry that is not listed.
     is_uncertain: AtomicBool,
-    /// Held while an entry is removed or replaced.
+    /// Lock that is held while an entry is removed or replaced.
     changes: tokio::sync::Mutex<()>,
     ids: Mutex<RecentIds>,
     /// Notified when a batch was stored or rejected.
     ended: Notify,
-    /// True if the ids in memory include all that are stored.
+    /// True if the ids in memory include all stored ids.
     is_loaded: tokio::sync::Mutex<bool>,
 }
 
@@ -153,7 +153,8 @@ impl CallQueue {
         let Some((first, listed)) = self.oldest(is_selected) else { return Ok(false) };
         let key = entry_key(queue, first, listed.events);
         let Some(entry) = context.store().latest(BATCHES, &key).await? else {
-            // The entry is gone: a batch that returned an error has removed or replaced it.
+            // The entry no longer exists: a batch that returned an error has removed or replaced
+            // it.
             self.unlist(first, listed.user.as_ref());
             self.set_uncertain();
             return Ok(true);
@@ -228,7 +229,7 @@ impl CallQueue {
         Ok(())
     }
 
-    /// Reserves ids, after all earlier batches with one of them were stored or rejected.
+    /// Reserves ids. Waits until all earlier batches with one of these ids are stored or rejected.
     pub(crate) async fn reserve(&self, hashes: &[IdHash], events: &[JobId]) -> Vec<Option<JobId>> {
         loop {
             let ended = self.ended.notified();
@@ -319,7 +320,7 @@ impl DeliveryLog {
         queue: &str,
         id: JobId,
     ) -> Result<Option<(String, WaitingEntry)>> {
-        // No other id lies between the ids of an entry, so only the last entry that begins at or
+        // No other id lies between the ids of an entry. So only the last entry that begins at or
         // before the id can contain the event.
         let range = KeyRange::with_prefix(prefix(queue)).reverse().limit(1);
         let range = range.until(format!("{}{id}0", prefix(queue)));

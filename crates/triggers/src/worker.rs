@@ -179,8 +179,8 @@ impl Worker {
     }
 
     /// Returns true if the source is polled even if the identity may not read it. Changes of
-    /// objects are in a journal that must not grow, so the source reads them and skips those that
-    /// are not visible.
+    /// objects are in a journal that must not grow, so the source reads them and skips invisible
+    /// changes.
     fn skips_denied(&self, problem: &Problem) -> bool {
         matches!(self.definition.source, Source::Occurrences(_))
             && matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)

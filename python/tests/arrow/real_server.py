@@ -32,7 +32,7 @@ class RealServer(unittest.TestCase):
         return ended.stdout
 
     def json(self, *arguments):
-        """Runs a command in the lake's folder. Returns the JSON that it prints."""
+        """Runs a command in the lake's folder. Returns the JSON that the command prints."""
         return json.loads(self.headwater(*arguments, "--output", "json"))
 
     def rows(self, sql, **options):

@@ -70,7 +70,7 @@ pub struct Mortal {
     dying: Dying,
     /// Number of applied batches.
     pub applied: AtomicUsize,
-    /// Cancelled once the store has failed.
+    /// Token that is cancelled once the store has failed.
     pub dead: CancellationToken,
     /// Lock that blocks batches while a test holds it.
     pub turn: tokio::sync::Mutex<()>,

@@ -12,13 +12,13 @@ use headwater_tables::{COMMENT, FIELD_ID, INITIAL_DEFAULT, WRITE_DEFAULT, field_
 
 use super::DiffSide;
 
-/// For a column of the second side: the column of the first side that matches it.
+/// The column of the first side that matches a column of the second side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnMatch {
     /// The index of the column on the first side; `None` if no column matches.
     pub before: Option<usize>,
-    /// True if both sides use the same field id, so that a shared data file has the same values for
-    /// both.
+    /// True if both sides use the same field id. A shared data file then has the same values for
+    /// both sides.
     pub by_id: bool,
 }
 
@@ -70,8 +70,8 @@ impl DiffSides<'_> {
         pairs.collect()
     }
 
-    /// Returns true if two fields are the same column, even if it was renamed: they have the same
-    /// id, and one of the sides has ever had the other side's name for this id.
+    /// Returns true if two fields are the same column, possibly renamed. They have the same id, and
+    /// one side once had the other side's name for this id.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();
@@ -134,7 +134,7 @@ impl DiffSides<'_> {
     }
 }
 
-/// Returns the fields nested in a field; `None` if it has a primitive type.
+/// Returns the fields nested in a field; `None` if the field has a primitive type.
 fn nested_fields(field: &Field) -> Option<Fields> {
     match field.data_type() {
         DataType::Struct(fields) => Some(fields.clone()),

@@ -68,8 +68,8 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns the files that the other side does not have, or to which other delete files apply
-    /// there, in the order of the plan.
+    /// Returns the files that are missing on the other side, or that have other delete files there.
+    /// The files are in the order of the plan.
     pub fn files_not_in(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();

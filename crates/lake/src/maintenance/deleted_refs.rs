@@ -29,7 +29,7 @@ const PENDING_REMOVALS: &str = "pending_removals";
 /// The number of file names per journal entry.
 const NAMES_PER_ENTRY: usize = 1_000;
 
-/// The table states that only refs deleted up to a given time refer to.
+/// The table states to which only the refs deleted up to a given time refer.
 #[derive(Debug)]
 pub(super) struct UnreachableStates {
     /// The time of the last deletion among these refs.
@@ -101,8 +101,8 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // The returned list of unreadable files is ignored: files that only they name are
-                // not removed.
+                // The returned list of unreadable files is ignored: files that only the unreadable
+                // files name are not removed.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }

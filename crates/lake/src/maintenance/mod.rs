@@ -3,8 +3,8 @@
 //!
 //! Data files are rewritten in separate commits that change no rows. If another commit has changed
 //! the same files, maintenance skips these files. Otherwise both commits are merged. A file is
-//! removed only if no branch or tag references it, no running read or write uses it, and it is
-//! older than a grace period.
+//! removed only if it is older than a grace period, no branch or tag references it, and no running
+//! read or write uses it.
 
 mod compact;
 mod deleted_refs;
@@ -47,7 +47,7 @@ impl Maintenance<'_> {
     /// Maintains one table of a branch, or all tables of the branch.
     ///
     /// Fails with `table_not_found`, `column_not_found` for a sort column, or `invalid_argument`.
-    /// Files that a concurrent commit changed are skipped, which the report records.
+    /// The report contains the files that were skipped because a concurrent commit changed them.
     pub async fn run(
         self,
         branch: &str,
@@ -83,7 +83,7 @@ impl Maintenance<'_> {
             let Some(entry) = view.state().table(name).await? else { continue };
             ids.push(entry.id);
             let table_report = match Box::pin(self.maintain_table(name, &mut run)).await {
-                // An error of one table does not stop the maintenance of the others.
+                // An error of one table does not stop the maintenance of the other tables.
                 Err(error) if table.is_none() && !matches!(error, Error::Cancelled) => {
                     let Problem { message, causes, .. } = error.to_problem();
                     let reason = [vec![message], causes].concat().join(": ");
@@ -198,7 +198,7 @@ struct ValidatedOperations {
 enum FileRewrite {
     /// Files below the target size are compacted.
     Compact {
-        /// True to skip a large file that shares a bin with only few small files.
+        /// True to skip a large file if its bin has only few small files.
         skip_large: bool,
     },
     /// All files are rewritten in a sort order.

@@ -1,5 +1,5 @@
-//! Pins: the commits that reads and writes of this process use, and whose files must not be
-//! removed.
+//! Pins: the commits that reads and writes of this process use. The files of pinned commits must
+//! not be removed.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -20,8 +20,8 @@ struct PinState {
     scheduled: HashSet<String>,
 }
 
-/// A commit in use, and the time at which the use started, by two clocks: the time of the system
-/// clock is compared with file times, the time of the lake's clock with snapshot times.
+/// A commit in use, with the start time of the use by two clocks. The system clock's time is
+/// compared with file times, and the lake clock's time with snapshot times.
 #[derive(Debug)]
 struct UsedCommit {
     commit: CommitId,

@@ -1,4 +1,4 @@
-//! Decides which tables need automatic maintenance, from the writes to them and their properties.
+//! Decides, from writes and table properties, which tables need automatic maintenance.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -106,12 +106,12 @@ impl Maintenance<'_> {
         self.lake.changed().count.subscribe()
     }
 
-    /// Returns the tables that were written since the last call, with their branches.
+    /// Returns the tables, with their branches, that were written since the last call.
     pub fn take_changed(self) -> Vec<(String, TableName)> {
         std::mem::take(&mut *self.lake.changed().tables.lock()).into_iter().collect()
     }
 
-    /// Returns the request for the maintenance that a table needs; `None` if it needs none.
+    /// Returns the request for the maintenance that a table needs, or `None`.
     pub async fn needed(self, branch: &str, name: &TableName) -> Result<Option<MaintainRequest>> {
         let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let Some((_, table)) = view.find(&name.namespace, &name.name).await? else {
@@ -144,8 +144,8 @@ impl Maintenance<'_> {
         Ok(partitions.values().any(|files| *files >= most))
     }
 
-    /// Lists the tables of a branch that have a retention, each with the request that expires its
-    /// old states.
+    /// Lists the tables of a branch that have a retention, with the request that expires old
+    /// states.
     pub async fn expiring_tables(self, branch: &str) -> Result<Vec<(TableName, MaintainRequest)>> {
         let view = self.lake.view(&RefSpec::Name(branch.to_owned())).await?;
         let mut found = Vec::new();

@@ -1,6 +1,6 @@
 //! The sweep, which removes unreferenced files.
 //!
-//! A file is referenced if a state refers to it. The states are those in the histories of branches,
+//! A file is referenced if a state refers to it. These are the states in the histories of branches,
 //! tags, recently deleted refs and commits in use. If a table has a retention, its states that were
 //! superseded long ago do not count, except the states at merge bases of branches. The sweep
 //! removes all other warehouse files that are older than a minimum age and every running write.
@@ -43,7 +43,7 @@ const STATE_CONCURRENCY: usize = 16;
 /// Difference between the clocks of the object store and of this machine that the sweep tolerates.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// The retention of superseded states: a state expires if both fields permit it.
+/// The retention of superseded states. A state expires if both fields permit its expiry.
 #[derive(Debug, Clone)]
 pub(super) struct Retention {
     /// The minimum time since a state was superseded.
@@ -82,7 +82,7 @@ impl SweepPlan {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // Only files with known names are removed, so they may be more than half of all.
+            // Files are removed only by known names, which may be more than half of all files.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -98,8 +98,8 @@ struct States {
 }
 
 impl States {
-    /// Returns the states in the order in which they are read: current states first, so that an
-    /// error in a current state is reported before an error in an old state.
+    /// Returns the states in the order of reading. Current states come first, so that their errors
+    /// are reported before errors of old states.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
@@ -126,11 +126,11 @@ pub(super) struct ReferencedFiles {
     folders: HashSet<String>,
 }
 
-/// The snapshots of a state that are read.
+/// The snapshots that are read from one state of a table.
 #[derive(Clone)]
 struct SnapshotsToRead {
     snapshots: SnapshotSet,
-    /// True for the current state of a branch or tag, whose files must all exist.
+    /// True for the current state of a branch or tag. All files of this state must exist.
     at_head: bool,
 }
 
@@ -323,7 +323,7 @@ impl Maintenance<'_> {
                 Ok::<_, Error>(scan)
             }
         });
-        // Results are collected before they are processed: reads can wait for each other.
+        // Collect all results before processing them, because reads can wait for each other.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -344,7 +344,7 @@ impl Maintenance<'_> {
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
-            // An error is ignored, because an expiring state is not needed any more.
+            // An error is ignored, because an expiring state is no longer needed.
             async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
@@ -428,7 +428,7 @@ impl Maintenance<'_> {
         Ok(kept)
     }
 
-    /// Lists the files that may be removed: those in folders of known tables, or all files.
+    /// Lists the files that may be removed: the files in folders of known tables, or all files.
     async fn files_of(self, sweep: &SweepPlan, found: &ReferencedFiles) -> Result<Vec<FoundFile>> {
         if let Some(unreachable) = &sweep.unreachable {
             return self.files_of_unreachable(unreachable, found).await;
@@ -452,7 +452,7 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal, after which no read of an expiring state can start. Then excludes
+    /// Schedules the removal. From then on, no read of an expiring state can start. Then excludes
     /// files to which a commit after the first check refers.
     async fn exclude_newly_referenced(
         self,
@@ -547,7 +547,7 @@ fn is_expired(sweep: &SweepPlan, state: &ReachableState, now: Timestamp) -> bool
 }
 
 /// Returns true if an expired state keeps its metadata file. Merges need the metadata of the states
-/// after a merge base, to find out where rows come from.
+/// after a merge base, to find the origin of rows.
 fn keeps_metadata(reach: &ReachableStates, state: &ReachableState) -> bool {
     let until = state.until.unwrap_or(Timestamp::MAX_UTC);
     reach.oldest_base.is_some_and(|base| until >= base)

@@ -40,9 +40,9 @@ impl Lake {
         self.merge_change(target, merge, options, change).await
     }
 
-    /// Reverts a commit of a branch, or the commit of a run, in one new commit: all tables of that
-    /// commit, or only the requested tables. Later changes are kept. A conflict with later changes
-    /// is part of the report and not an error.
+    /// Reverts a commit of a branch, or the commit of a run, in one new commit. By default, reverts
+    /// all tables of that commit, otherwise the requested tables. Later changes are kept. A
+    /// conflict with later changes is part of the report and not an error.
     pub async fn revert(
         &self,
         target: &str,
@@ -118,8 +118,8 @@ impl Lake {
         Err(invalid(message, "Use the run's id from `headwater job ls`."))
     }
 
-    /// Returns the tables to revert; `None` for all. A request for only some of the commit's tables
-    /// must set `partial`.
+    /// Returns the tables to revert; `None` for all. The request must set `partial` to revert only
+    /// some tables of the commit.
     async fn reverted_tables(
         &self,
         request: &RevertRequest,

@@ -32,7 +32,7 @@ pub(super) fn of_conflict(conflict: &Conflict) -> Result<ConflictCause> {
     })
 }
 
-/// Converts a row that both sides changed, column by column.
+/// Converts a row that both sides changed to a list of its columns.
 fn row(changed: &ChangedRow) -> Result<RowConflict> {
     let object = |row: Option<&RecordBatch>| -> Result<Option<Value>> {
         let Some(row) = row else { return Ok(None) };
@@ -125,7 +125,7 @@ pub(super) fn duplicate_cherry_pick() -> ConflictCause {
     plain(ConflictKind::DuplicateCherryPick, Cause::DuplicateCherryPick.to_string())
 }
 
-/// Returns the cause: a merge by content would result in rows for which no expectations have run.
+/// Returns the cause: a merge by content would create rows that no expectation has checked.
 pub(super) fn unchecked_merge() -> ConflictCause {
     let message = "both sides changed the table, but the expectations checked only the source's \
                    rows, not the merged rows";

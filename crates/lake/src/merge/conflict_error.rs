@@ -8,8 +8,7 @@ use serde_json::json;
 /// Maximum number of data files that a conflict message lists.
 const FILES_NAMED: usize = 3;
 
-/// Maximum number of rows that a conflict message shows, and of unchanged columns that it shows for
-/// each row.
+/// Maximum number of rows in a conflict message, and of unchanged columns for each row.
 const ROWS_SHOWN: usize = 3;
 const COLUMNS_SHOWN: usize = 4;
 

@@ -1,9 +1,9 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
 //! A branch may have changed a table in many commits, only one of which conflicts. The commit is
-//! found by binary search: states of the table on one side are merged with the other side, until
-//! the first state with the conflict is found. The number of steps is limited. If the search ends
-//! early, the report contains the range of commits that remain.
+//! found by binary search. The search merges states of one side with the other side, until it finds
+//! the first state with the conflict. The number of steps is limited. If the search ends early, the
+//! report contains the range of commits that remain.
 
 use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{
@@ -94,7 +94,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // Both sides have commits since the base only in a merge of branches.
+        // Only in a merge of branches do both sides have commits since the base.
         if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }
@@ -233,8 +233,8 @@ fn can_blame(kind: ConflictKind) -> bool {
     )
 }
 
-/// Returns true if two causes describe the same conflict. Two conflicts of rows are the same if
-/// they have a row in common, or if one of them does not list all its rows.
+/// Returns true if two causes describe the same conflict. Two row conflicts are the same if they
+/// share a row, or if the list of rows of one conflict is incomplete.
 fn is_same(one: &ConflictCause, other: &ConflictCause) -> bool {
     let is_listed = |cause: &ConflictCause| cause.rows_total == Some(cause.rows.len() as u64);
     one.kind == other.kind

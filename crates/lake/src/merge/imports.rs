@@ -12,7 +12,7 @@ use crate::imported_files::{ImportedFileMap, ImportedFiles};
 /// The list of imported files of a table state.
 #[derive(Debug, Clone)]
 pub(super) enum ImportList {
-    /// A list that a snapshot summary contains, given by the value of its property.
+    /// The list in a snapshot summary, as the value of its property.
     Stored(Option<String>),
     /// The list of a merge base that was computed from several merge bases. No snapshot contains
     /// this list.
@@ -46,8 +46,7 @@ pub(super) struct MergedImports {
     pub duplicates: Vec<String>,
 }
 
-/// Merges the list of the base with the lists of both sides, which are given by their summary
-/// values.
+/// Merges the base's list with the lists of both sides. The parameters are summary values.
 pub(super) async fn merge(
     store: &dyn Store,
     table: &TableName,

@@ -23,14 +23,14 @@ pub struct MergeOptions {
     pub whole: BTreeSet<TableName>,
     /// The treatment of equal changes of rows. For a transaction, they conflict.
     pub equal_changes: EqualChanges,
-    /// For a merge by a run: the project whose expectations have all passed, or an empty string if
-    /// there is no such project. `None` for a merge by a user.
+    /// For a merge by a run: the project whose expectations have all passed; empty if there is no
+    /// such project. `None` for a merge by a user.
     pub passed: Option<String>,
-    /// For a merge by a run: the tables that the run read. The merge is a conflict if the runs,
-    /// including this one, have no serial order.
+    /// For a merge by a run: the tables that the run read. The merge fails with a conflict if this
+    /// run and the other runs have no serial order.
     pub reads: Option<ReadSet>,
-    /// The branch or tag that a run merges, for the record of the merge. By default, it is the
-    /// source of the merge.
+    /// The branch or tag that a run merges, for the record of the merge. The default is the source
+    /// of the merge.
     pub merged: Option<RefSpec>,
 }
 
@@ -54,7 +54,7 @@ impl MergeOptions {
         self
     }
 
-    /// Adds a journal entry that is stored if and only if the merge is committed.
+    /// Adds a journal entry that is stored atomically with the merge commit.
     #[must_use]
     pub fn with_entry(mut self, journal: &str, key: &str, value: Bytes) -> Self {
         self.with.entries.push(Append::put(journal, key, value));
@@ -68,8 +68,8 @@ impl MergeOptions {
         properties
     }
 
-    /// Returns the branch or tag that is recorded as the source of the merge; `None` if the merge
-    /// is part of a run or a transaction, and for commits without a name.
+    /// Returns the ref to record as the source of the merge: a branch or tag. Returns `None` for a
+    /// merge by a run or a transaction, and for a commit without a name.
     pub(super) fn merged_ref(&self, source: &RefSpec) -> Option<String> {
         let merged = self.merged.as_ref().unwrap_or(source);
         let is_named = !matches!(merged, RefSpec::Commit(_));

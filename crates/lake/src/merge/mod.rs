@@ -1,4 +1,4 @@
-//! Merges a ref into a branch: table by table, and a table that both sides changed by its content.
+//! Merges a ref into a branch, table by table.
 //!
 //! The catalog finds the tables that one side or both sides changed. A table changed by both sides
 //! is merged by content if the changes are compatible, such as two appends. Otherwise the report
@@ -65,7 +65,7 @@ impl ContentMergeResult {
     }
 }
 
-/// The results by table. A result stays valid as long as the table changes on neither side.
+/// The results by table. A result stays valid until the table changes on one of the sides.
 type MergedContents = BTreeMap<TableName, MergedContent>;
 
 /// The result of merging one table that both sides changed, and the number of compared rows.

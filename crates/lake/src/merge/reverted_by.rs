@@ -14,7 +14,7 @@ const COMMITS_MAX: usize = 1_000;
 
 impl Lake {
     /// Returns the newest commit of the target that reverted a commit of the source, or the commit
-    /// that merged the source. Reverts that were themselves reverted are ignored.
+    /// that merged the source. Ignores reverts that a later commit reverted.
     pub(super) async fn undone_by(&self, plan: &MergePlan) -> Result<Option<Commit>> {
         let mut undone: BTreeSet<CommitId> = BTreeSet::new();
         let mut next = Some(plan.head);

@@ -77,9 +77,8 @@ impl MergedRun {
 }
 
 impl OngoingMerge<'_> {
-    /// Returns a conflict for each table that another run changed after this run read it, if the
-    /// runs, including this one, have no serial order. Returns no conflict for a merge that is not
-    /// by a run.
+    /// Returns a conflict for each table that another run changed after this run read it. Returns
+    /// conflicts only if the runs have no serial order. Returns none if no run makes this merge.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());
@@ -118,8 +117,8 @@ impl OngoingMerge<'_> {
         Ok(conflicts.collect())
     }
 
-    /// Returns the reason why a run that read tables before other runs changed them cannot be
-    /// ordered before these runs; `None` if it can.
+    /// Returns the reason why a run must come both before and after other runs; `None` if there is
+    /// a serial order. The run read tables before the other runs changed them.
     async fn order_reason(
         &self,
         plan: &MergePlan,

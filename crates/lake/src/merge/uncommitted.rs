@@ -37,7 +37,7 @@ impl UncommittedMerge {
         self.made.views.push((made, before));
     }
 
-    /// Releases the states without removing them, because a commit may refer to them.
+    /// Releases the states. The states are not removed, because a commit may refer to them.
     pub fn release(mut self) -> NewStates {
         std::mem::take(&mut self.made)
     }

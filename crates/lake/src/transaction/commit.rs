@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::imported_files::IMPORTS_KEY;
 use crate::lake::Lake;
 
-/// Maximum number of retries after commits of others.
+/// Maximum number of retries after commits of other writers.
 const ATTEMPTS_MAX: u32 = 200;
 
 /// Maximum waiting time before a retry.
@@ -30,7 +30,7 @@ const BACKOFF_MAX: Duration = Duration::from_millis(250);
 /// Maximum number of tables in the span of a commit.
 const SPAN_TABLES_MAX: usize = 50;
 
-/// Adds a journal entry that is stored if and only if the transaction commits.
+/// Adds a journal entry that is stored atomically with the transaction's commit.
 pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value: Bytes) {
     transaction.with.entries.push(Append::put(journal, key, value));
 }
@@ -85,7 +85,7 @@ impl Transaction {
             return Ok(None);
         }
         let commit = CommitSpan::begin(&self);
-        // A boxed future, so that the futures of all callers do not contain this one.
+        // A boxed future, so that the futures of all callers do not contain this future.
         let result = self.commit_changes(message).boxed().await;
         let id = result.as_ref().map(|commit| commit.as_ref().map(|commit| commit.id.to_string()));
         commit.end(id);
@@ -264,7 +264,7 @@ impl Transaction {
     }
 
     /// Rebases this transaction's changes to a table on concurrent maintenance. Returns `None` if
-    /// the other commits contain more than maintenance, or if the changes conflict with the
+    /// the other commits contain other changes, or if this transaction conflicts with the
     /// maintenance.
     async fn merge_with_maintenance(
         &mut self,
@@ -391,8 +391,8 @@ fn to_entry(table: &Table, operation: &str) -> TableEntry {
     }
 }
 
-/// Returns true if a table changed concurrently. If the branch changed all the time, the operation
-/// is not repeated here, because the catalog has repeated it already.
+/// Returns true if a table changed concurrently. Conflicts of the branch are not repeated here,
+/// because the catalog has already repeated the operation.
 fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })
 }

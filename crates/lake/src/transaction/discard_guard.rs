@@ -29,7 +29,7 @@ pub(super) struct NewState {
     pub state: Table,
     /// The state from which the new state was derived.
     pub before: Option<Table>,
-    /// True if the state was created in one commit attempt by a rebase on another commit.
+    /// True if a commit attempt created the state by a rebase on another commit.
     pub rebased: bool,
     /// True if another engine wrote the manifests of the state.
     pub foreign: bool,
@@ -40,8 +40,7 @@ impl UncommittedFiles {
         self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
 
-    /// Returns the states to which the commit does not refer, because it contains rebased states of
-    /// the same tables.
+    /// Returns the states that rebased states of the same tables replace in the commit.
     pub fn superseded(self) -> Vec<NewState> {
         let rebased = self.states.iter().filter(|made| made.rebased);
         let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();
@@ -69,7 +68,7 @@ impl DiscardGuard {
         self.written.states.extend(states);
     }
 
-    /// Releases the files without removing them, because a commit may refer to them.
+    /// Releases the files. The files are not removed, because a commit may refer to them.
     pub fn release(&mut self) -> UncommittedFiles {
         std::mem::take(&mut self.written)
     }

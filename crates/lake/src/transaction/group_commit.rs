@@ -1,7 +1,7 @@
 //! Group commit: concurrent small appends to one table share one file, one snapshot and one commit.
 //!
 //! Each caller of a small append buffers its rows in memory and coerces them to the table's
-//! columns, so that it gets its own errors. While one group is committed, the next group is
+//! columns. So each caller gets its own errors. While one group is committed, the next group is
 //! collected; an append that is alone does not wait. Each caller gets a response when its rows are
 //! durable. If a group fails, its appends are committed one by one, so that an error of one append
 //! does not affect the others.
@@ -119,8 +119,7 @@ impl Transaction {
         self.append(&name, all.boxed()).await
     }
 
-    /// Returns true if the transaction has no other changes, so that its append can use group
-    /// commit.
+    /// Returns true if the transaction has no other changes. Its append can then use group commit.
     pub(super) fn is_groupable(&self) -> bool {
         self.direct
             && self.small.is_none()
@@ -155,7 +154,7 @@ impl Transaction {
             is_first
         };
         if is_first {
-            // A separate task continues even if the caller that started it is cancelled.
+            // Use a separate task, which continues even if the caller is cancelled.
             tokio::spawn(async move { process_queue(&lake, &key).await });
         }
         let aborted = || Error::Internal { message: "a group commit was aborted".to_owned() };
@@ -275,7 +274,7 @@ async fn commit_group(lake: &Lake, branch: &str, members: &[QueuedAppend]) -> Re
     change.commit_locked(&message).await
 }
 
-/// Commits the rows of one member.
+/// Commits the rows of one member of a group.
 async fn commit_member(lake: &Lake, branch: &str, member: &QueuedAppend) -> Result<Commit> {
     let mut change = begin(lake, branch, member).await?;
     change.properties.clone_from(&member.properties);

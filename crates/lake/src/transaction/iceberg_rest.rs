@@ -143,7 +143,7 @@ impl Transaction {
     }
 
     /// Fails if the folder of the table equals, contains or is inside the folder of another table
-    /// of the branch. Otherwise maintenance of one table could remove files of the other.
+    /// of the branch. Otherwise maintenance of one table could remove files of the other table.
     async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
         let location = table.location();
         let within = |one: &str, other: &str| {
@@ -190,7 +190,7 @@ impl Transaction {
         self.check_namespace(name).await
     }
 
-    /// Fails if the namespace of a name does not exist and is not created by this transaction.
+    /// Fails if neither the catalog nor this transaction has the namespace of a name.
     pub(super) async fn check_namespace(&self, name: &TableName) -> Result<()> {
         if !self.creates_namespace(&name.namespace) {
             self.view.check_namespace(&name.namespace).await?;
@@ -198,8 +198,8 @@ impl Transaction {
         Ok(())
     }
 
-    /// Adds a created table. `stored` is true if this transaction wrote the metadata file. The file
-    /// is then removed if the transaction fails.
+    /// Adds a created table. `stored` is true if this transaction wrote the metadata file. If the
+    /// transaction fails, this file is removed.
     fn add_created(&mut self, name: &TableName, table: Table, stored: bool) -> Result<()> {
         self.registered.push(name.clone());
         if stored {
@@ -242,8 +242,8 @@ pub struct RestRequests<'a> {
 }
 
 impl RestRequests<'_> {
-    /// Returns true if a recent commit of a branch has a property with this value. So a client
-    /// whose response was lost can find out if its change was committed.
+    /// Returns true if a recent commit of a branch has a property with this value. So a client can
+    /// check if its change was committed although the response was lost.
     pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {
         let head = RefSpec::Name(branch.to_owned());
         let commits = self.lake.catalog().log(&head, RECENT_COMMITS, None).await?;

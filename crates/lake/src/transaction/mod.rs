@@ -3,8 +3,8 @@
 //! A [`Transaction`] writes data files immediately and changes no ref before
 //! [`Transaction::commit`]. If the branch has moved, appends and other independent changes are
 //! rebased on the new head, and their data files are used again. If another commit changed the same
-//! table in a way that does not permit this, the commit fails with a conflict. Uncommitted files
-//! are removed, also when the transaction is dropped.
+//! table in a way that does not permit this, the commit fails with a conflict. Dropping the
+//! transaction also removes uncommitted files.
 
 mod adopt;
 mod commit;
@@ -436,8 +436,8 @@ impl Transaction {
         }
     }
 
-    /// Finds the table with exactly this name or, if there is none, with a name that differs only
-    /// in case, and adds it to the transaction. Returns the name as the catalog spells it.
+    /// Finds the table with exactly this name, or else with a name that differs only in case. Adds
+    /// the table to the transaction, and returns the name as the catalog spells it.
     async fn resolve(&mut self, name: &TableName) -> Result<TableName> {
         if self.tables.contains_key(name) {
             return Ok(name.clone());

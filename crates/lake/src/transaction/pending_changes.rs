@@ -105,7 +105,7 @@ impl Change {
         }
     }
 
-    /// Returns the source files that the change imports; `None` if it is not an import.
+    /// Returns the source files that the change imports; `None` if the change is not an import.
     fn imported(&self) -> Option<&ImportedFiles> {
         match self {
             Change::Append { imported, .. } => imported.as_ref(),
@@ -207,13 +207,13 @@ impl PendingChanges {
         self.changes.iter().any(yields)
     }
 
-    /// Returns true if the changes stay valid no matter which rows another commit appends.
+    /// Returns true if the changes stay valid if another commit appends rows.
     pub fn ignores_appends(&self) -> bool {
         let checks_appends = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
         self.can_rebase() && !self.changes.iter().any(checks_appends)
     }
 
-    /// Returns one word for all changes together, which conflict messages show.
+    /// Returns one word for all changes, for conflict messages.
     pub fn operation(&self) -> &'static str {
         let mut word = operation::CHANGED;
         for change in &self.changes {

@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 
 use super::Transaction;
 
-/// A transaction that statements take and put back, and that its owner commits.
+/// A transaction that statements borrow, and that its owner commits.
 #[derive(Default)]
 pub struct SharedTransaction {
     is_open: AtomicBool,
@@ -36,7 +36,7 @@ impl SharedTransaction {
         *self.idle.lock() = Some(Box::new(transaction));
     }
 
-    /// Closes the container and returns the transaction; `None` if a statement has not put it back.
+    /// Closes the container and returns the transaction; `None` if a statement still has it.
     pub fn close(&self) -> Option<Transaction> {
         self.is_open.store(false, Ordering::Release);
         self.take()

@@ -120,7 +120,8 @@ impl ViewChanges<'_> {
         Ok(made)
     }
 
-    /// Drops the function with exactly this catalog name. Returns false if there is none.
+    /// Drops the function with exactly this catalog name. Returns false if the function does not
+    /// exist.
     pub async fn drop_function(&mut self, name: &TableName) -> Result<bool> {
         let pending = self.transaction.pending_view(name).await?;
         let exists = pending.view.take().is_some();

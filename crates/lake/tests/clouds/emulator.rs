@@ -107,7 +107,7 @@ pub fn azurite_variables(address: &str) -> [(String, String); 4] {
 /// Installs the emulators if they are missing.
 fn programs() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("emulators-moto-5.2.5-azurite-3.37.0");
-    // Each test is a separate process. The first one installs the emulators.
+    // Each test is a separate process. The first process installs the emulators.
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");
     lock.lock().expect("a lock");
     if !folder.join("ready").exists() {

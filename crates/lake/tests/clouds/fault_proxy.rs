@@ -30,7 +30,7 @@ pub enum Fault {
     Answer(u16, &'static str),
     /// The proxy closes the connection, and does not execute the request.
     CutBefore,
-    /// The proxy executes the request, and closes the connection without a response.
+    /// The proxy forwards the request, and then closes the connection without a response.
     CutAfter,
     /// The proxy sends half of the body, and closes the connection.
     CutHalf,

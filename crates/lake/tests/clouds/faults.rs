@@ -16,7 +16,7 @@ const WRITTEN: [&str; 4] = [".parquet", "snap-", "-m0.avro", ".metadata.json"];
 const BUSY: Fault = Fault::Answer(503, "SlowDown");
 const DENIED: Fault = Fault::Answer(403, "AccessDenied");
 
-/// Maximum time within which a fault must be reported.
+/// Maximum time until an operation reports a fault.
 const IN_TIME: Duration = Duration::from_secs(15);
 
 pub async fn transient_faults_are_retried(cloud: Provider) {

@@ -64,7 +64,7 @@ impl CloudLake {
         change.commit("append").await.map(drop)
     }
 
-    /// Returns the ids in the table as a new process with empty caches reads them.
+    /// Returns the ids in the table as a new process with empty caches would read them.
     pub async fn ids(&self) -> Vec<i64> {
         ids(&self.reopened().await).await.unwrap()
     }

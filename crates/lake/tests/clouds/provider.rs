@@ -1,4 +1,5 @@
-//! A common interface to the cloud object stores. Each has a bucket `lakes` and can inject faults.
+//! A common interface to the cloud object stores. Each store has a bucket `lakes` and can inject
+//! faults.
 
 use std::io::Error;
 use std::path::Path;
@@ -44,8 +45,8 @@ enum Server {
     Azure(FaultProxy, #[expect(dead_code, reason = "ends when it is dropped")] Emulator),
 }
 
-/// The differences between providers in the tests: error responses, and requests, which are given
-/// by the method and a part of the URL.
+/// The differences between providers in the tests: error responses and requests. A request is given
+/// by its method and a part of its URL.
 pub struct Words {
     pub expired: Fault,
     pub taken: Fault,

@@ -81,7 +81,7 @@ async fn a_lake_works_completely(cloud: Provider) {
 }
 
 /// Several writers create the same object at the same time, each on the condition that it does not
-/// exist. One succeeds, and the object has the content of this writer.
+/// exist. One writer succeeds, and the object has the content of this writer.
 async fn one_creation_succeeds(cloud: Provider) {
     let bucket = cloud.bucket();
     for round in 0..10 {
@@ -107,8 +107,8 @@ async fn one_creation_succeeds(cloud: Provider) {
     }
 }
 
-/// Several lakes are created at the same time with the same prefix. One of them gets the location,
-/// and the others get an error.
+/// Several lakes are created at the same time with the same prefix. One lake gets the location; the
+/// creation of the other lakes fails.
 async fn one_lake_gets_the_location(cloud: Provider) {
     let (folder, url) = (tempfile::tempdir().unwrap(), cloud.url("shop"));
     let open = |number: usize| {

@@ -80,7 +80,7 @@ pub enum Step {
         file: String,
         text: String,
     },
-    /// Merges the other branch into this one.
+    /// Merges the other branch into this branch.
     Merge,
     /// Merges the other branch into this branch, and resolves conflicts by taking the table of the
     /// given side.
@@ -90,7 +90,7 @@ pub enum Step {
     Pick(usize),
     /// Reverts a commit of this branch, given by the number of commits between it and the head.
     Undo(usize),
-    /// Merges each branch into the other. Both merges use the heads from before (a criss-cross
+    /// Merges each branch into the other. Both merges use the heads before the step (a criss-cross
     /// merge).
     Crosswise,
     /// Executes steps on the other branch.
@@ -137,7 +137,7 @@ pub fn maps(schema: &Schema, rows: &[Value]) -> Vec<Value> {
     rows.iter().map(map).collect()
 }
 
-/// Returns rows as sorted strings with sorted keys at all levels, so that they can be compared.
+/// Returns rows as sorted strings with sorted keys at all levels, for comparison.
 pub fn sorted(rows: Vec<Value>) -> Vec<String> {
     let text = |mut row: Value| {
         row.sort_all_objects();
@@ -158,8 +158,8 @@ fn batch_of(schema: &SchemaRef, rows: &[Value]) -> RecordBatch {
     decoder.flush().unwrap().unwrap_or_else(|| RecordBatch::new_empty(schema.clone()))
 }
 
-/// Returns true if a row has these column values. If the expected value is a list, one of its
-/// elements must be equal.
+/// Returns true if a row has these column values. For an expected list, the row must have one of
+/// its elements.
 fn is_among(row: &Value, wanted: &Map<String, Value>) -> bool {
     wanted.iter().all(|(column, value)| match value {
         Value::Array(values) => values.contains(&row[column]),
@@ -325,7 +325,7 @@ async fn read(lake: &Fixture, table: &Table, files: &[Arc<DataFile>]) -> Vec<Rec
 }
 
 /// Removes or changes rows: rewrites every file that contains such rows, or writes a delete file
-/// for it.
+/// for the file.
 async fn rewrite(
     lake: &Fixture,
     change: &mut Transaction,

@@ -71,7 +71,7 @@ async fn a_clock_set_back_loses_no_data() {
         assert_eq!(count(&lake, "main").await, 3 + 2 * at, "{hours} hours");
         assert_eq!(count(&lake, "dev").await, 2 + at, "{hours} hours");
     }
-    // Commits are listed in the order in which they were made, regardless of the clock.
+    // Commits are listed in the order of their creation, regardless of the clock.
     let log = lake.catalog().log(&RefSpec::main(), 100, None).await.unwrap();
     let appended: Vec<&str> = log.iter().map(|commit| commit.message.as_str()).collect();
     let place = |message: &str| appended.iter().position(|it| *it == message).unwrap();

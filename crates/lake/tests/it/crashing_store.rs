@@ -1,5 +1,5 @@
-//! Simulates a crash at one call to the store or the object store: all later calls fail. The call
-//! at which the process crashes may or may not be executed.
+//! Simulates a crash at one call to the store or the object store. This call may or may not be
+//! executed, and all later calls fail.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub struct SimulatedProcess {
     calls: Arc<AtomicI64>,
     /// The number of the call at which the process crashes.
     last: i64,
-    /// True if that call is executed, although its response is lost.
+    /// True if the call at the crash is executed, although its response is lost.
     done: bool,
     /// The current and the maximum number of concurrent calls.
     under_way: Arc<AtomicI64>,

@@ -109,7 +109,7 @@ async fn parted(disk: &Disk) -> (Lake, Vec<String>) {
 async fn files_of_a_deleted_branch_are_removed() {
     let disk = Disk::new();
     let (lake, before) = parted(&disk).await;
-    // A file that the lake does not know may belong to a lost database, so it is kept.
+    // A file that the lake does not know may belong to a lost database. Such a file is kept.
     let stray = Path::from(format!("{}/stray.parquet", before[0].rsplit_once('/').unwrap().0));
     disk.objects.put(&stray, Bytes::from("rows").into()).await.unwrap();
     let (commit, all) = (head(&lake, "dev").await, disk.files().await);

@@ -232,8 +232,8 @@ async fn a_lost_response_duplicates_no_row() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_end_of_one_queue_does_not_affect_others() {
     let lake = with_table(Fixture::in_memory().await).await;
-    // Each task makes one append after the other, so that queues are created and removed all the
-    // time.
+    // Each task makes its appends one after the other, so that queues are created and removed all
+    // the time.
     let tasks = (0..8).map(|task| {
         let lake = lake.clone();
         tokio::spawn(async move {

@@ -176,8 +176,8 @@ impl Model {
                 Step::Delete(branch, table, gone, random.below(2) == 0)
             }
             10 => Step::Replace(branch, table, fresh(2)),
-            // Tables are dropped only while there is one branch: a table that one side dropped and
-            // the other changed is a conflict, which other tests cover.
+            // Tables are dropped only while there is one branch. If one side drops a table that the
+            // other changes, there is a conflict, which other tests cover.
             11 if others.is_empty() && tables.len() > 1 => Step::Drop(branch, table),
             12 | 13 if others.len() < 2 => Step::Fork(format!("b{number}")),
             14..17 if !others.is_empty() => Step::Merge((*random.of(&others)).clone()),

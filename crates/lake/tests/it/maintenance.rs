@@ -575,7 +575,7 @@ async fn a_table_with_an_unreadable_old_state_is_skipped() {
     let removed = try_maintain(&lake, None, orphans()).await.unwrap().removed_files.unwrap();
     assert_eq!((removed.orphans, removed.skipped_tables.len()), (1, 1), "{removed:?}");
     assert_eq!(lake.data_files(), files - 1);
-    // The files of the state may expire, so it does not matter that its metadata cannot be read.
+    // The files of the state may expire, so its unreadable metadata does not matter.
     clock.advance(30 * DAY);
     let request = MaintainRequest { keep: Some(1), ..orphans() };
     let removed = maintain(&lake, request).await.removed_files.unwrap();

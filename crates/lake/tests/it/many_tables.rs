@@ -1,4 +1,4 @@
-//! Operations on many tables read several tables at the same time, and no table twice.
+//! Operations on many tables read several tables at the same time, and read each table only once.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -360,7 +360,7 @@ async fn a_revert_keeps_later_changes() {
         assert_eq!(made.properties[PROPERTY_REVERTED], commit.to_string().trim_start_matches('@'));
         assert!(made.message.starts_with("Revert \"a step\"\n"), "{}", made.message);
     }
-    // A revert can itself be reverted, and made again.
+    // A revert can itself be reverted, and then applied again.
     let undone = head(&lake, "main").await;
     lake.lake.revert("main", undo(&undone), "eva").await.unwrap();
     assert_eq!(ids(&lake, "main").await, [[1, 10], [2, 2], [4, 4]]);

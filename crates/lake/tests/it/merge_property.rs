@@ -143,7 +143,7 @@ fn values(rows: &BTreeMap<i64, Row>) -> Vec<Value> {
     rows.iter().map(|(id, (part, n))| json!({"id": id, "part": part, "n": n})).collect()
 }
 
-/// Returns the steps that have this effect.
+/// Returns the steps that make this change.
 fn steps(effect: &Effect, here: &Model) -> Vec<Step> {
     match effect {
         Effect::Append(rows) if rows.is_empty() => Vec::new(),
@@ -275,8 +275,8 @@ fn replayed(onto: &Model, effects: &[Effect]) -> Option<Model> {
     Some(model)
 }
 
-/// Returns true if one side changed rows and also compacted files, while the other replaced all
-/// rows. In this case, the merge cannot tell the changed rows from the compacted rows.
+/// Returns true if one side changed rows and compacted files, and the other side replaced all rows.
+/// Then the merge cannot distinguish the changed rows from the compacted rows.
 fn is_blurred(one: &[Effect], other: &[Effect]) -> bool {
     let arranges = one.iter().any(|effect| matches!(effect, Effect::Compact));
     let changes = |effect: &Effect| matches!(effect, Effect::Change(..) | Effect::Replace(..));
@@ -330,7 +330,7 @@ enum Move {
     Make(usize, Change),
     Remember(usize, usize),
     Merge(usize, usize),
-    /// Repeats the last change of one branch on another.
+    /// Applies the last change of one branch to another branch.
     Pick(usize, usize),
 }
 
@@ -449,7 +449,7 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
 /// if one side first copied the row into a rewritten file, which the merge cannot detect.
 fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
     for cause in &conflict.causes {
-        // After later changes, the cherry-picked rows cannot be told from other rows.
+        // After later changes, the merge cannot distinguish the cherry-picked rows from other rows.
         if cause.kind == ConflictKind::DuplicateCherryPick {
             continue;
         }

@@ -333,7 +333,7 @@ async fn check_conflict(lake: &Fixture, expected: &[Conflict], report: &MergeRep
     }
 }
 
-/// Checks that if a side is chosen, the whole table of this side is taken.
+/// Checks that choosing a side takes the whole table of that side.
 async fn check_choices(lake: &Fixture, table: &TableName, direction: Direction) {
     let Direction { target, source, .. } = direction;
     for (choice, how, from) in [

@@ -79,7 +79,7 @@ impl Fixture {
         Fixture { folder: tempfile::tempdir().unwrap(), lake, on_read: false, version: "2" }
     }
 
-    /// Creates a lake in a folder with changed options for tables, and without fsync.
+    /// Creates a lake in a folder, without fsync. `change` can modify the table options.
     pub async fn with(change: impl FnOnce(&mut TablesOptions)) -> Self {
         let (folder, mut tables, store) = warehouse();
         change(&mut tables);

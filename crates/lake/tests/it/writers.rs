@@ -54,7 +54,7 @@ async fn check(lake: &Fixture, writers: i64) {
     let log = lake.lake.catalog().log(&RefSpec::main(), 10_000, None).await.unwrap();
     let rows = log.iter().filter(|commit| commit.message.starts_with("row ")).count();
     assert_eq!(rows as i64, writers * COMMITS);
-    // Every data file belongs to a commit: none is written twice, and none is unreferenced.
+    // Every data file belongs to a commit: no file is written twice or is unreferenced.
     assert_eq!(lake.data_files() as i64, 2 * writers * COMMITS);
 }
 

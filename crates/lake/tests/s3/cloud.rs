@@ -1,5 +1,5 @@
-//! A warehouse in a bucket: it is chosen once and belongs to one lake. If it cannot be used, the
-//! error is clear.
+//! A warehouse in a bucket: it is chosen once and belongs to one lake. An unusable bucket causes a
+//! clear error.
 
 use std::path::Path;
 use std::time::Duration;

@@ -67,8 +67,8 @@ impl SqsProtocol {
         SqsProtocol { service: service.clone(), lambda, scheme }
     }
 
-    /// Returns an error response if the request's access key is unknown, so that its body need not
-    /// be read.
+    /// Returns an error response if the request's access key is unknown. The body then need not be
+    /// read.
     pub async fn reject_unknown(
         &self,
         parts: &Parts,
@@ -99,7 +99,7 @@ impl SqsProtocol {
     }
 }
 
-/// The operations.
+/// The operations of SQS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 enum SqsOperation {
     CreateQueue,

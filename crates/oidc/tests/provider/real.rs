@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-/// `apt-get` under a lock: tests install packages at the same time.
+/// `apt-get` under a lock, because several tests install packages at the same time.
 const APT: [&str; 2] = ["/tmp/headwater-apt.lock", "apt-get"];
 
 /// The provider's package.
@@ -17,7 +17,7 @@ pub struct RealProvider {
     pub issuer: String,
     child: Child,
     folder: PathBuf,
-    /// The provider's output. The provider would end if it could not write.
+    /// The provider's output. The pipe stays open, because a failed write would end the provider.
     _output: BufReader<ChildStdout>,
 }
 

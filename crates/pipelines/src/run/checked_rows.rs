@@ -172,7 +172,7 @@ impl EvaluatedRows {
         Ok((quarantined, counts))
     }
 
-    /// Returns for each row whether it satisfies a condition. Null counts as false.
+    /// Returns for each row true if it satisfies a condition. Null counts as false.
     fn satisfied(&self, batch: &RecordBatch, number: usize) -> BooleanArray {
         let column = batch.column(self.schema.fields().len() + number).as_boolean();
         column.iter().map(|value| Some(value == Some(true))).collect()

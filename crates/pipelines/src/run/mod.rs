@@ -65,7 +65,7 @@ pub(crate) struct Run {
     packages: Arc<Mutex<BTreeMap<String, Packages>>>,
     /// Environments that the job's events contain.
     environments: Arc<Mutex<RecordedEnvironments>>,
-    /// Cancelled when the job is cancelled or a model fails.
+    /// Token that is cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
 }
 

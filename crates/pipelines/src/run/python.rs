@@ -135,8 +135,8 @@ impl Run {
         .await
     }
 
-    /// Returns the error of a failed call. If an input stream failed, returns the error of its
-    /// query instead.
+    /// Returns the error of a failed call. If an input stream failed, returns the error of this
+    /// stream's query instead.
     fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<InputQuery>]) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
@@ -254,8 +254,8 @@ impl Run {
 
     /// Returns an input in shared memory. The output of a function is passed on unchanged, unless
     /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
-    /// input declares batches. A query that calls functions is not streamed: its calls need memory,
-    /// which the step would hold until they end, so both could wait forever.
+    /// input declares batches. A query that calls functions is not streamed. The step would hold
+    /// memory that these calls need, so both could wait forever.
     async fn input(
         &self,
         step: &Step,
@@ -325,8 +325,8 @@ const PERMANENT: [&str; 10] = [
     "UnboundLocalError",
 ];
 
-/// Returns true if a failure may be transient: an exception that does not indicate an error in the
-/// program, an exceeded time limit, or a terminated process.
+/// Returns true if a failure may be transient: an exceeded time limit, a terminated process, or an
+/// exception that may have an external cause.
 fn may_pass(error: &FunctionError) -> bool {
     match error {
         FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),

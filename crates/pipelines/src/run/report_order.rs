@@ -1,5 +1,5 @@
-//! The order of step reports: a report follows those of the step's parents. A step may end before
-//! the report of a parent is complete, because the parent's process has not exited yet.
+//! The order of step reports: a report follows the reports of the step's parents. A step may end
+//! before the report of a parent is complete, because the parent's process has not exited yet.
 
 use std::collections::BTreeMap;
 

@@ -100,11 +100,11 @@ impl Run {
     }
 }
 
-/// The forbidden nulls. Set after the last row, if there are any; `None` before.
+/// The forbidden nulls; `None` before the last row, or if there are no such nulls.
 type ForbiddenNulls = Arc<Mutex<Option<NullCounts>>>;
 
-/// Counts the forbidden nulls of declared columns. If there are any, records them in `found` and
-/// ends the stream with an error after the last row, so that the rows are not committed.
+/// Counts the forbidden nulls of declared columns. Records such nulls in `found`. Then ends the
+/// stream with an error after the last row, so that the rows are not committed.
 fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNulls) -> BatchStream {
     if !forbids_nulls(&step.contract) {
         return rows;
@@ -125,7 +125,7 @@ fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNulls) -> Batc
 }
 
 /// Returns true if the failure of a query may be transient: an exceeded time limit, a full queue,
-/// or a failed access to a file, an object store or another server.
+/// or a failed access to a file or server.
 fn may_pass(error: &Error) -> bool {
     use ErrorCode::{Storage, TimeLimit, TooBusy, Unavailable};
     matches!(error.code(), TimeLimit | TooBusy | Storage | Unavailable)

@@ -1,5 +1,5 @@
-//! The permit of a step. It limits the number of concurrent steps of a run, and is held until the
-//! step's result is stored.
+//! A step's permit, which limits the number of concurrent steps of a run. The step holds the permit
+//! until its result is stored.
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 

@@ -13,7 +13,7 @@ use super::rows;
 /// Maximum number of differing rows to show for each side.
 const SHOWN_MAX: usize = 20;
 
-/// Returns the differences, one line each; empty if the rows are the same. Only the columns of the
+/// Returns the differences, one line each; empty if there are none. Only the columns of the
 /// expected rows are compared. Fails if an expected value does not fit its column.
 pub(super) fn differences(expected: &[Row], actual: &[RecordBatch]) -> Result<Vec<String>, String> {
     let got: usize = actual.iter().map(RecordBatch::num_rows).sum();

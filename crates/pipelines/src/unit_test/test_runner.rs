@@ -336,7 +336,7 @@ fn registered_name(project: &Project, input: &Input) -> String {
     format!("{}.{}", input.table.namespace, input.table.name)
 }
 
-/// Formats a value as it would be given on the command line.
+/// Formats a value in the form that the command line accepts.
 fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

@@ -1,4 +1,4 @@
-//! A system table that blocks a run until the test continues it, so that a test can act in the
+//! A system table that blocks a run until the test ends the block, so that a test can act in the
 //! middle of a run.
 
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use headwater_lake::CommitView;
 use headwater_model::Problem;
 use tokio::sync::Notify;
 
-/// `system.gate`: its first reads return, and the next one blocks.
+/// `system.gate`: its first reads return, and the next read blocks.
 #[derive(Clone)]
 pub struct Gate(Arc<Inner>);
 

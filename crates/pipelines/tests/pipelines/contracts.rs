@@ -82,7 +82,8 @@ async fn the_result_of_a_python_model_is_checked() {
 async fn declared_types_reach_the_readers_of_a_model() {
     let world = World::new().await;
     world.sql("main", &[ORDERS]).await;
-    // The types of `source` are unknown, so those of `parent` are known only by its declaration.
+    // The types of `source` are unknown, so the types of `parent` are known only from the
+    // declaration of `parent`.
     let source = "import headwater\n\n\n@headwater.model()\n\
                   def source(orders=headwater.Model(\"orders\")):\n    return orders\n";
     let plan = async |child: &str| {

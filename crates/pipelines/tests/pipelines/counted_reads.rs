@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 /// A range of a file.
 pub type FileRange = (String, u64, u64);
 
-/// The files of the store, and the reads of them.
+/// The files of the store, and the file ranges that were read.
 #[derive(Debug, Default)]
 pub struct CountedReads {
     inner: InMemory,

@@ -51,7 +51,7 @@ async fn a_run_uses_the_recorded_packages_of_an_earlier_run() {
     let other = if newest == "1.16.0" { "1.15.0" } else { "1.16.0" };
     assert_eq!(ran.printed(), [format!("versions versions.py:9 {newest}")]);
 
-    // The same packages need no other environment, and an unchanged model does not run.
+    // The same packages use the existing environment, and an unchanged model does not run.
     let pins = vec![recorded.clone()];
     let same = world.run_with(&project(), |request| request.environments = pins).await;
     same.report();

@@ -1,5 +1,5 @@
-//! Failing steps: the error code equals that of a plain query, usage is recorded, and the branch is
-//! kept only if it has changes.
+//! Failing steps: the error has the code of a plain query, usage is recorded, and a branch without
+//! changes is deleted.
 
 use std::time::Duration;
 

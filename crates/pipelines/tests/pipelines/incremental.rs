@@ -203,7 +203,7 @@ async fn only_new_rows_are_read() {
     let names = "SELECT name FROM log ORDER BY id";
     assert_eq!(table(&world, names).await, ["A", "B", "C", "D", "e", "X"]);
 
-    // Without the cache, the table is rebuilt.
+    // A run without the cache rebuilds the table.
     world.run_with(&lower, |request| request.no_cache = true).await.report();
     assert_eq!(table(&world, names).await, ["a", "b", "c", "d", "e"]);
     assert!(world.run(&lower).await.all(StepStatus::Unchanged));
@@ -369,7 +369,7 @@ async fn reverted_rows_do_not_count_as_read() {
         serde_json::from_value(serde_json::json!({ "run": second.id.to_string() })).unwrap();
     world.lake.revert("main", revert, "tester").await.unwrap();
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "99"]);
-    // The rows that the reverted run read are new again. The next run reads them once.
+    // The rows that the reverted run read count as new again. The next run reads these rows once.
     let again = world.run(&project).await;
     assert_eq!(again.step("log").rows, Some(1));
     assert_eq!(table(&world, "SELECT id FROM log ORDER BY id").await, ["1", "2", "3", "99"]);

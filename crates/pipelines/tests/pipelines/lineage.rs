@@ -67,7 +67,8 @@ async fn models_and_lineage_are_those_of_the_last_runs_on_the_branch() {
     ];
     assert_eq!(rows(&world, "main", lineage).await, expected);
 
-    // Each branch has the models of its own last run. Writes of other clients do not change them.
+    // Each branch has the models of its own last run. Writes of other clients do not change the
+    // models.
     world.branch("dev").await;
     let edited = daily.replace("sum(r.twice)", "sum(r.id)");
     let project = files(

@@ -1,4 +1,4 @@
-//! `system.profiles`: statistics of the rows that models wrote, and expectations of them.
+//! `system.profiles`: statistics of the rows that models wrote, and their expected values.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! Retries of failed runs. A retry keeps the results of the failed run. It ends with the same
-//! tables as a run that did not fail.
+//! Retries of failed runs. A retry keeps the results of the failed run. A retry ends with the same
+//! tables as a run without a failure.
 
 use headwater_model::{ErrorDetails, ProjectFiles, RunRequest};
 
@@ -38,8 +38,7 @@ async fn a_retry_runs_only_what_failed_and_merges_everything() {
     assert_eq!(failed.steps(), "bad failed, bad_has_rows skipped, good succeeded");
     assert!(world.sql("main", &["SELECT * FROM good"]).await.contains("good"), "not merged");
 
-    // If the retry fails, too, the tables are also kept. All retries of a run together have only
-    // one branch.
+    // If the retry also fails, its tables are also kept. All retries of a run share one branch.
     let again = retry(&world, &project(&good(), 0), &failed).await;
     assert_eq!(again.steps(), "bad failed, bad_has_rows skipped, good unchanged");
     assert_eq!(world.branches().await, [(format!("run/{}", again.id), true)]);

@@ -83,7 +83,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
         assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
         world.lake.catalog().delete_branch("new").await.unwrap();
     }
-    // The table is not reused: the parent has other rows, or the same rows from another run.
+    // The table is not reused: the parent has other rows, or its rows come from another run.
     let edited = MODELS[0].1.replace("10", "100");
     let edited = files("", &[("daily.sql", edited.as_str()), MODELS[1]]);
     let ran = world.run_with(&edited, on("two")).await;
@@ -121,7 +121,7 @@ async fn a_reverted_edit_reuses_the_tables_of_an_earlier_run() {
     assert!(world.sql("one", &["SELECT n FROM total"]).await.contains("| 30 |"));
     assert!(world.run_with(&project, on("one")).await.all(StepStatus::Unchanged));
 
-    // Another branch reuses a result that is only in the history of the first.
+    // Another branch reuses a result that is only in the history of the first branch.
     let ran = world.run_with(&edited(), on("two")).await;
     assert!(ran.all(StepStatus::Reused), "{}", ran.steps());
     assert!(world.sql("two", &["SELECT n FROM total"]).await.contains("| 300 |"));
@@ -162,7 +162,7 @@ async fn a_table_of_the_history_is_reused_only_by_users_that_may_read_its_branch
     let report = run_as(&world, User::with_row_filter(), &project, "three").await;
     assert_eq!(statuses(&report), [StepStatus::Reused, StepStatus::Succeeded]);
 
-    // A new branch with the name of a deleted one does not have its history.
+    // A new branch with the name of a deleted branch does not have the history of that branch.
     for name in ["one", "two", "three"] {
         world.lake.catalog().delete_branch(name).await.unwrap();
     }
@@ -188,7 +188,7 @@ async fn a_run_after_an_expiry_of_snapshots_refers_only_to_existing_files() {
     for (files, expected) in
         [(&project, "| 30 |"), (&edited, "| 300 |"), (&project, "| 30 |"), (&edited, "| 300 |")]
     {
-        // A run reuses tables only if the expiry kept their files.
+        // A run reuses a table only if snapshot expiry kept the table's files.
         world.run_with(files, on("one")).await.report();
         let stop = tokio_util::sync::CancellationToken::new();
         let maintenance = world.lake.maintenance();
@@ -405,7 +405,8 @@ async fn a_user_reuses_only_tables_that_it_may_read() {
     let report = run_as(&world, User::default(), &project, "three").await;
     assert_eq!(statuses(&report), [StepStatus::Reused; 2], "another user's table");
 
-    // A row filter on the table: nothing is reused, although the table existed without it.
+    // A row filter on the table: nothing is reused, although the table existed before the row
+    // filter.
     world.branch("four").await;
     let report = run_as(&world, User::with_row_filter(), &project, "four").await;
     assert_eq!(statuses(&report), [StepStatus::Reused, StepStatus::Succeeded]);

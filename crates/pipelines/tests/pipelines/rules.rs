@@ -97,7 +97,7 @@ fn rows(shown: &str) -> Vec<String> {
     lines.map(values).collect()
 }
 
-/// Returns the difference between the result of a rule's good project and its expected result.
+/// Returns the difference between the result of a rule's valid project and its expected result.
 async fn check_good(world: &World, branch: &str, good: &Good, ran: &Ran) -> Option<String> {
     let Ok(report) = &ran.outcome else { return Some(format!("it fails: {}", ran.refusal())) };
     if good.tables.as_ref().is_some_and(|tables| *tables != report.tables) {
@@ -142,8 +142,9 @@ async fn check(world: &World, format: Format, name: &str, rule: &Rule) -> Vec<St
     wrong
 }
 
-/// Checks the rules in a folder. `rules` is their number, so that a missing file is noticed. The
-/// expected error of a bad project is a sentence, not a word that other errors also contain.
+/// Checks the rules in a folder. `rules` is the number of rules, so that a missing file causes a
+/// failure. The expected error of an invalid project is a complete sentence, which no other error
+/// contains.
 async fn check_all(world: &World, format: Format, folder: &str, rules: usize) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests").join(folder);
     let mut wrong = Vec::new();

@@ -110,8 +110,8 @@ async fn appended_rows_are_appended_once() {
     assert!(rows().await.contains("| 4 |"), "a child reads the whole table");
     assert!(world.run(&project(2)).await.all(StepStatus::Unchanged));
 
-    // Rows that other writers append do not make the model run again, and its children see these
-    // rows.
+    // Rows that other writers append do not make the model run again. The model's children see
+    // these rows.
     world.sql("main", &["INSERT INTO log VALUES (9, 9)"]).await;
     let ran = world.run(&project(2)).await;
     assert_eq!(ran.steps(), "log unchanged, n succeeded");

@@ -1,5 +1,5 @@
-//! Runs of selected models: dbt's selection syntax, the expectations that run with a selection, and
-//! reads of the existing tables of models that are not selected.
+//! Runs of selected models: dbt's selection syntax, the expectations of a selection, and reads of
+//! the tables of other models.
 
 use headwater_model::{ErrorDetails, ProjectFiles, RunRequest, StepStatus};
 
@@ -250,7 +250,7 @@ async fn results_of_the_last_run_select_models() {
     assert_eq!(ran.steps(), expected);
     assert_eq!(run(DAILY, &["result:error+"]).await.steps(), "", "the last run had no error");
 
-    // The last run with steps counts, because the run before had none.
+    // The last run with steps counts, because the run after it had no steps.
     assert_eq!(run(DAILY, &["result:pass"]).await.steps(), "daily_has_rows unchanged");
 }
 

@@ -1,5 +1,5 @@
 //! The calls of functions in Python: their instances, their memory, and the steps and functions
-//! that wait for them.
+//! that wait for the calls.
 
 use futures::TryStreamExt;
 use headwater_engine::SessionOptions;

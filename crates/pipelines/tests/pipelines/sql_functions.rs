@@ -315,7 +315,8 @@ async fn a_function_is_an_object_of_its_branch() {
     let resolved = MergeRequest { choices, ..request() };
     world.lake.merge("main", resolved, "tester").await.unwrap();
     assert_eq!(values(&world.sql("main", &["SELECT twice(1)"]).await), "3");
-    // A function can have the name of a table or view, and their lists contain no functions.
+    // A function can have the name of a table or view, and lists of tables and views contain no
+    // functions.
     world.sql("main", &["CREATE TABLE twice (a BIGINT)"]).await;
     assert!(!world.sql("main", &["SHOW VIEWS"]).await.contains("twice"));
     let shown = world.sql("main", &["SHOW FUNCTIONS"]).await;

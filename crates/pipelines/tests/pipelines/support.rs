@@ -91,7 +91,7 @@ impl World {
         World::over(folder, lake, memory_bytes).await
     }
 
-    /// Creates the runner of a lake. The folder is for other files than those of tables.
+    /// Creates the runner of a lake. The folder contains all files except the files of tables.
     pub async fn over(folder: tempfile::TempDir, lake: Lake, memory_bytes: u64) -> World {
         let options = EngineOptions {
             spill_dir: folder.path().join("spill"),
@@ -175,7 +175,7 @@ impl World {
         self.lake.catalog().create_branch(request).await.unwrap();
     }
 
-    /// Returns the branches other than `main`, each with true if it is in quarantine.
+    /// Returns the branches other than `main`, each with true if the branch is in quarantine.
     pub async fn branches(&self) -> Vec<(String, bool)> {
         let branches = self.lake.catalog().branches(None).await.unwrap();
         let others = branches.into_iter().filter(|branch| branch.name != "main");

@@ -146,7 +146,7 @@ fn parameter(name: &str, at: Location, table: ParameterSection) -> Result<Parame
         ParameterType::Int => ParameterKind::Int,
         ParameterType::Float => ParameterKind::Float,
         ParameterType::Bool => ParameterKind::Bool,
-        // Ignore the default, because its value is encrypted for, or stored in, another system.
+        // Ignore the default, because its value is stored in, or encrypted for, another system.
         ParameterType::Secret | ParameterType::Vault => ParameterKind::Secret,
     };
     let default = match (kind, table.default) {

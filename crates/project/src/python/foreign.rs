@@ -1,5 +1,5 @@
-//! Models and expectations that use decorators of other packages. They are errors: a run that
-//! ignored these models would appear to be complete.
+//! Models and expectations that use decorators of other packages. Such a model is an error, because
+//! a run that ignored it would appear to be complete.
 
 use std::collections::{BTreeMap, HashMap};
 

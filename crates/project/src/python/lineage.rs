@@ -11,8 +11,8 @@ const FORM: &str = "`lineage={\"total\": [\"orders.amount\"]}`";
 
 /// Parses the argument. `columns` are the declared columns of the result.
 ///
-/// Fails if a column of the result is not declared, or if a source is not a column of an input, as
-/// far as the input declares its columns.
+/// Fails if a column of the result is not declared. Also fails if a source is missing among the
+/// declared columns of its input.
 pub(super) fn lineage(
     values: &Values,
     columns: &[String],

@@ -1,7 +1,7 @@
 //! Triggers in decorators: `@headwater.function(on=[{"schedule": "0 6 * * *"}])`.
 //!
 //! An item of `on` has the keys of `[[trigger]]` in `headwater.toml`. The same code parses and
-//! checks both. The target of the trigger is the decorated function.
+//! checks items and `[[trigger]]` sections. The target of the trigger is the decorated function.
 
 use ruff_text_size::TextRange;
 use serde_json::{Map, Value};
@@ -18,7 +18,7 @@ const FORM: &str = "`on=[{\"schedule\": \"0 6 * * *\"}]`";
 const TARGETS: [&str; 4] = ["function", "import", "run", "parameters"];
 
 /// Parses the triggers of a function. Triggers without a name are named after the function: the
-/// first one `NAME`, the second one `NAME-2`.
+/// first trigger is `NAME`, the second trigger is `NAME-2`.
 pub(super) fn triggers(
     source: &SourceText<'_>,
     values: &Values<'_>,
@@ -76,8 +76,7 @@ impl Item<'_> {
         Error::invalid(self.at(word), message, hint.unwrap_or_else(general))
     }
 
-    /// Returns the location of a quoted word in the item; the start of the item if the word is
-    /// empty or does not occur.
+    /// Returns the location of a quoted word in the item; otherwise the start of the item.
     fn at(&self, word: &str) -> Location {
         let find = |quote: char| self.text().find(&format!("{quote}{word}{quote}"));
         let mut quotes = ['"', '\''].into_iter().filter(|_| !word.is_empty());

@@ -1,4 +1,4 @@
-//! Attributes of steps, which the patterns of selectors are compared with.
+//! Attributes of steps, which are compared with the patterns of selectors.
 
 use crate::Step;
 

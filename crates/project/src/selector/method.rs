@@ -64,13 +64,13 @@ pub enum Method {
 /// The state of a model, compared with the last build on the target branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelState {
-    /// Never built, or its code changed.
+    /// The model was never built, or its code changed.
     Modified,
-    /// Never built.
+    /// The model was never built.
     New,
-    /// Built before.
+    /// The model was built before.
     Old,
-    /// Built before, and its code did not change.
+    /// The model was built before, and its code did not change.
     Unmodified,
 }
 
@@ -81,7 +81,7 @@ pub enum RunResult {
     Error,
     /// The expectation failed.
     Fail,
-    /// The expectation failed, which was only a warning.
+    /// The expectation failed, but only caused a warning.
     Warn,
     /// The step did not run, because another step failed or the run was stopped.
     Skipped,

@@ -39,7 +39,7 @@ const RESULTS: [(&str, RunResult); 6] = [
     ("success", RunResult::Success),
     ("pass", RunResult::Pass),
 ];
-/// Names of materializations: first those of dbt, then those of Headwater.
+/// Names of materializations: first the names of dbt, then the names of Headwater.
 const MATERIALIZATIONS: [&str; 9] = [
     "table",
     "ephemeral",
@@ -178,7 +178,7 @@ struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Returns the value if it is one of `values`; `what` describes them in the hint.
+    /// Returns the value if it is one of `values`; `what` describes `values` in the hint.
     fn one_of(self, what: &str, values: &[&str]) -> Result<&'a str, Problem> {
         if values.contains(&self.value) {
             return Ok(self.value);

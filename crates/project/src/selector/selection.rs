@@ -1,8 +1,8 @@
 //! Resolves selectors to the steps of a run.
 //!
-//! A [`Selection`] contains the selected steps and the steps that the run plans for them: the
-//! intermediate models that they read, and the expectations that check them. Other models are not
-//! planned and do not run; steps read their existing tables.
+//! A [`Selection`] contains the selected steps, the intermediate models that these steps read, and
+//! the expectations that check these steps. Other models are not planned and do not run; steps read
+//! their existing tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,9 +15,9 @@ use crate::{Graph, Project, Step, suggest};
 /// The steps of a run.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// For each step, whether the selectors select it.
+    /// For each step, true if the selectors select it.
     pub chosen: Vec<bool>,
-    /// For each step, whether the run plans it.
+    /// For each step, true if the run plans it.
     pub planned: Vec<bool>,
 }
 
@@ -29,7 +29,7 @@ pub struct SelectionContext<'a> {
     pub graph: &'a Graph,
     /// For each step, the comparison with its last build. Empty if no selector needs it.
     pub states: &'a [StepState],
-    /// For each step, whether its table exists.
+    /// For each step, true if its table exists.
     pub tables: &'a [bool],
     /// The results of the last run by step. Empty if no selector needs them.
     pub results: &'a BTreeMap<String, StepStatus>,
@@ -235,7 +235,7 @@ impl SelectionContext<'_> {
         })
     }
 
-    /// Returns the models that a step reads, directly or through intermediate ones.
+    /// Returns the models that a step reads, directly or through intermediate models.
     fn read_by(&self, index: usize) -> impl Iterator<Item = usize> {
         let readers = self.with_intermediate(&BTreeSet::from([index]));
         readers.into_iter().flat_map(|one| self.graph.parents[one].iter().copied())

@@ -1,7 +1,7 @@
 //! Sandbox of a clone, created inside the sandbox of its zygote.
 //!
 //! A zygote has no privileges, so it cannot create namespaces or mounts. The spawner cannot create
-//! a process with the zygote's memory. So the work is divided between them:
+//! a process with the zygote's memory. So the work is divided between the spawner and the zygote:
 //!
 //! 1. The spawner starts a *fork helper*. The helper enters the zygote's namespaces, switches to
 //!    the zygote's user and clones the first process of a new sandbox. This process is in a new
@@ -122,7 +122,7 @@ enum CloneRole {
     FirstProcess,
 }
 
-/// Enters the zygote's namespaces and clones the first process of a sandbox in them.
+/// Enters the zygote's namespaces and clones the first process of a sandbox there.
 fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<CloneRole> {
     if let Some(user) = &zygote.user {
         step("join the zygote's user namespace", system::enter_namespace(user.as_fd()))?;

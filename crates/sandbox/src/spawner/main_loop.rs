@@ -28,7 +28,7 @@ const RETRY_EVERY: Duration = Duration::from_millis(50);
 /// Idle time of the main loop before the first attempt to remove the groups of ended processes.
 const IDLE: Duration = Duration::from_millis(5);
 
-/// The number of unremoved groups above which removal starts without idle time.
+/// Number of unremoved groups above which their removal does not wait for idle time.
 const UNREMOVED_GROUPS_MAX: usize = 64;
 
 /// Timeout of the shutdown.

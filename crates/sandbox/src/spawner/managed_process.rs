@@ -144,8 +144,8 @@ impl ManagedProcess {
 
     /// Returns true if the function or its descendants may still have one of the files `inputs`
     /// (inode numbers) open or mapped. Skips the first process of a sandbox, because it runs no
-    /// user code. Also returns true if the group has more than two processes, because an idle
-    /// worker has exactly two.
+    /// user code. Also returns true for a group of more than two processes: an idle worker has
+    /// exactly two.
     pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
         let processes = self.group.processes();
         processes.is_empty()

@@ -1,7 +1,7 @@
 //! The spawner: a small single-threaded process next to the server that creates every other
 //! process.
 //!
-//! The server is large and has many threads, so it never forks. It sends requests and file
+//! The server is large and has many threads, so it never forks. The server sends requests and file
 //! descriptors to the spawner over a socket. The spawner clones a child into new namespaces and a
 //! control group, and reports its exit. After the server's end of the socket closes, the spawner
 //! kills its children, removes the control groups and exits.

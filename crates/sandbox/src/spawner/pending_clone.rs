@@ -166,7 +166,7 @@ impl MainLoop {
     }
 
     /// Kills and reaps unreported children. Does nothing while a pending clone could own one of
-    /// them.
+    /// these children.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;

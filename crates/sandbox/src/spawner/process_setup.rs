@@ -58,7 +58,7 @@ pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Identity {
     /// This user and group of the host, which own no files. The spawner is root and switches to
-    /// them.
+    /// these.
     Switch(u32),
     /// This user inside the user namespace. The spawner's user is mapped to it.
     Mapped(u32),
@@ -118,7 +118,7 @@ pub(super) fn run_until_done(
     system::exit(127)
 }
 
-/// Closes all descriptors of the spawner except those of this process and `more`.
+/// Closes all descriptors of the spawner except the descriptors of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
     // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
     if matches!(setup.spec.confinement, Confinement::Tool) {
@@ -178,7 +178,7 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             step("create a folder", fs::create_dir_all(&project))?;
             step("change to the project's folder", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
-            // Block signals before another process can send one.
+            // Block signals before another process can send a signal.
             system::block_signals();
             drop_privileges(&setup)?;
             let ended = supervise(setup);

@@ -3,7 +3,7 @@
 //!
 //! A route makes the kernel treat every address as local. A rule of the packet filter redirects new
 //! connections to the listener, which can query their original destination. The first process sets
-//! up both before it drops its privileges.
+//! up the route and the rule before it drops its privileges.
 
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -19,7 +19,7 @@ use crate::network::NAMESERVER;
 /// The listener's port.
 const PORT: u16 = 1;
 
-/// Message that carries the sockets to the server.
+/// Message that contains the sockets for the server.
 const MESSAGE: &[u8] = br#"{"said":"network"}"#;
 
 const ACKNOWLEDGE: u16 = 4;

@@ -1,9 +1,9 @@
 //! System call filter for functions.
 //!
 //! The filter is a deny list, because packages use many different system calls. Namespaces, missing
-//! capabilities and landlock provide the isolation. The filter denies system calls that often had
-//! vulnerabilities and that no data function needs: mounts, namespaces, tracing, BPF, performance
-//! counters, keys, `io_uring` and uncommon socket families.
+//! capabilities and landlock provide the isolation. The filter denies calls with frequent
+//! vulnerabilities that no data function needs. These are mounts, namespaces, tracing, BPF,
+//! performance counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};

@@ -12,7 +12,8 @@ use std::time::Duration;
 pub(super) enum CloneResult {
     /// The caller is the new process.
     Child,
-    /// The caller is the original process; `pid` and `descriptor` (a pidfd) identify the new one.
+    /// The caller is the original process; `pid` and `descriptor` (a pidfd) identify the new
+    /// process.
     Parent { pid: i32, descriptor: OwnedFd },
 }
 
@@ -78,8 +79,8 @@ pub(super) fn execute(command: &[CString], variables: &[CString]) -> Result<Infa
         strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (arguments, variables) = (pointers(command), pointers(variables));
-    // SAFETY: both are arrays of C strings that outlive the call and end with a null pointer, so
-    // `arguments` has at least one element.
+    // SAFETY: both arguments are arrays of C strings that outlive the call and end with a null
+    // pointer, so `arguments` has at least one element.
     unsafe { libc::execve(arguments[0], arguments.as_ptr(), variables.as_ptr()) };
     Err(Error::last_os_error())
 }
@@ -105,7 +106,7 @@ pub(super) fn close_all_but(kept: &[i32]) {
         }
         first = first.max(descriptor + 1);
     }
-    // SAFETY: as above.
+    // SAFETY: the owners of these descriptors are not used again in this process.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
 }
 
@@ -128,7 +129,7 @@ pub(super) fn block_signals() {
 
 /// Reverts [`block_signals`].
 pub(super) fn unblock_signals() {
-    // SAFETY: as above.
+    // SAFETY: the set is initialised before it is used.
     unsafe {
         let set = signals();
         libc::sigprocmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
@@ -207,8 +208,8 @@ pub(super) fn kill_descendants() {
         if found.is_empty() {
             return;
         }
-        // Children of an ended child become children of this process, so repeat until there are
-        // none.
+        // Children of an ended child become children of this process, so repeat until there are no
+        // children.
         for pid in found {
             kill(pid, libc::SIGKILL);
             wait_for_child(pid);

@@ -108,7 +108,7 @@ struct Chunks {
 }
 
 impl Chunks {
-    /// Returns the next non-empty chunk; `None` after the last one.
+    /// Returns the next non-empty chunk; `None` after the last chunk.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while let Some(encoder) = &mut self.encoder {
             let bytes = if let Some(batch) = self.events.next().await? {

@@ -46,7 +46,7 @@ const AHEAD_UNITS: usize = 16;
 /// The kind of content in a body.
 #[derive(Debug, Clone, Copy)]
 pub enum BodyKind {
-    /// A table. A table needs memory for its bytes and one copy.
+    /// A table, which needs memory for its bytes and one copy.
     Table,
     /// The arguments of a call, as JSON values. Parsed values need many times the memory of their
     /// bytes.

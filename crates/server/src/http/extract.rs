@@ -118,7 +118,7 @@ pub fn parse_ref(text: &str) -> HandlerResult<RefSpec> {
     Ok(text.parse::<RefSpec>()?)
 }
 
-/// Parses an enum value, such as a job kind. Errors call the value `noun`.
+/// Parses an enum value, such as a job kind. Error messages call the value `noun`.
 pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<T> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {

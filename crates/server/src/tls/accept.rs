@@ -25,7 +25,7 @@ const HANDSHAKE: u8 = 0x16;
 const PLAIN_BYTES_MAX: u64 = 64 << 10;
 const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The TLS settings of a listener. Clones share them.
+/// The TLS settings of a listener. Clones share the settings.
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,

@@ -74,7 +74,7 @@ impl Users {
         self.access.create_token(&owner, name, new).await.expect("a token").secret
     }
 
-    /// Sends a request with a token. Returns the status and the JSON answer.
+    /// Sends a request with a token. Returns the status and the JSON response.
     pub async fn send(
         &self,
         token: &str,
@@ -388,7 +388,7 @@ async fn grants_by_sql() {
     assert_eq!(found, ["table:shop.items", "namespace:scratch", "branch:dev/*"], "{answer}");
     let (_, answer) = users.sql_at(&root, "main", "SHOW ROLES").await;
     assert_eq!(answer[0]["name"], "analyst", "{answer}");
-    // A user can list its own grants, but neither list nor change those of others.
+    // A user can list its own grants, but neither list nor change the grants of other users.
     let (_, answer) = users.sql_at(&ana, "main", "SHOW GRANTS").await;
     assert_eq!(answer.as_array().map(Vec::len), Some(1), "{answer}");
     for sql in [

@@ -23,7 +23,7 @@ pub fn trials() -> Vec<Trial> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// Any status except 401 and 403. Lists omit objects that the user may not see, and the names
-    /// in the rows do not exist, so 200 and 404 are both expected.
+    /// in the rows do not exist. So 200 and 404 are both expected.
     Works,
     /// The status 403.
     Forbidden,

@@ -467,7 +467,8 @@ async fn added_again() {
     assert_eq!(staff.owner(pay).await, json!([{"m": 100, "n": 2}]));
 }
 
-/// Restrictions apply to a recreated table only if it has the name of the restricted table.
+/// Restrictions apply to a recreated table only if the new table has the name of the restricted
+/// table.
 async fn renamed_again() {
     let staff = Staff::start().await;
     staff.owner("CREATE TABLE hr.copy AS SELECT * FROM hr.staff").await;

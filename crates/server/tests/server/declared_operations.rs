@@ -1,5 +1,5 @@
-//! Names of operations, read from the source that declares them, so that a matrix test fails if an
-//! operation is missing in its table.
+//! Names of operations, read from the source that declares them. A matrix test fails if its table
+//! lacks one of these operations.
 
 use std::path::Path;
 

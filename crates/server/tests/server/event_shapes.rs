@@ -1,5 +1,5 @@
-//! Events in the shapes of AWS, as functions receive them, compared with the types and the examples
-//! of the crate `aws_lambda_events`: each field that AWS sends is present.
+//! Events in the formats of AWS, compared with the types and examples of the crate
+//! `aws_lambda_events`. Each field that AWS sends is present.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

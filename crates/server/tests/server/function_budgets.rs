@@ -40,7 +40,7 @@ async fn calls() {
     assert_eq!(budget["budget"], json!({"calls_per_day": 2}), "{listed}");
     assert_eq!((&budget["calls"], &budget["is_exhausted"]), (&json!(2), &json!(true)), "{listed}");
 
-    // An event waits. It is delivered after a version with a higher budget is deployed.
+    // An event waits until a version with a higher budget is deployed.
     let call = json!({"arguments": {}});
     let accepted = server.post("/v1/functions/limited/invoke-async", call).await;
     let path = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));

@@ -224,7 +224,7 @@ async fn unsuitable() {
         "cannot append to `known`: `None` is not a table",
     ]);
     assert_eq!(invoke(&server, "unsuitable").await, expected);
-    // The rejected rows do not prevent the commit of others.
+    // The rejected rows do not prevent the commit of other rows.
     let rows = server.rows("SELECT id FROM known ORDER BY id").await;
     assert_eq!(rows, json!([{"id": 5}, {"id": 6}]));
     server.running.shutdown().await;

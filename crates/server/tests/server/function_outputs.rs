@@ -112,7 +112,8 @@ async fn works() {
     server.running.shutdown().await;
 }
 
-/// Receives a request and answers it. Returns its head in lower case, and its body.
+/// Receives a request and responds to it. Returns the head of the request in lower case, and the
+/// body.
 fn answer(listener: &TcpListener, status: &str) -> (String, Value) {
     let (mut stream, _) = listener.accept().expect("a request");
     let (head, body) = request(&mut stream);

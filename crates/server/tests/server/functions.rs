@@ -246,7 +246,7 @@ async fn tables() {
     let long = "x".repeat((16 << 20) + 1);
     let problem = server.post("/v1/functions/value/invoke", json!({"arguments": {"given": long}}));
     assert!(problem.await["hint"].as_str().is_some_and(|hint| hint.contains("16 MiB")));
-    // The server answers every request, even if its body is incomplete.
+    // The server responds to every request, even if its body is incomplete.
     for end in [0, 3, 20, bytes.len() / 2] {
         let mut sent = request(Method::POST, "/v1/functions/double/invoke", None);
         sent.headers_mut().insert(CONTENT_TYPE, ARROW.parse().expect("a value"));

@@ -54,7 +54,7 @@ async fn one_per_lake() {
     for part in [&info.pid.to_string(), &info.version, &socket] {
         assert!(text.contains(part), "{text}");
     }
-    // The second server, which failed to start, does not affect the first.
+    // The second server, which failed to start, does not affect the first server.
     assert_eq!(server.get("/health").await["status"], "ok");
 }
 
@@ -258,8 +258,8 @@ async fn interrupted_query() {
     let stopped = server.get(&format!("/v1/queries/{endless}")).await;
     assert_eq!(stopped["status"], "interrupted");
     assert_eq!(stopped["error"]["code"], "interrupted");
-    // The causes prove that the shutdown recorded the end of the query: an end that the next start
-    // records has no causes.
+    // Only the shutdown records the end of a query with causes. The next start would record an end
+    // without causes.
     assert!(stopped["error"]["causes"].is_array(), "{stopped}");
 }
 

@@ -182,7 +182,7 @@ const OTHERS: [Row; 16] = [
     ("cancel", "", ["57014"; 4]),
 ];
 
-/// Returns all rows. Each is named by its kind of statement.
+/// Returns all rows, each named by its kind of statement.
 fn rows() -> Vec<(String, String, States)> {
     let kinds = [
         ("Command", &STATEMENTS[..]),
@@ -352,7 +352,7 @@ fn length(bytes: usize) -> Vec<u8> {
     u32::try_from(bytes).expect("a length").to_be_bytes().to_vec()
 }
 
-/// Returns the SQLSTATE of the error message in a reply; `00000` if it has none.
+/// Returns the SQLSTATE of the error message in a reply; `00000` if the reply has no error.
 fn sqlstate(mut reply: &[u8]) -> String {
     while let [kind, a, b, c, d, rest @ ..] = reply {
         let length = u32::from_be_bytes([*a, *b, *c, *d]) as usize - 4;

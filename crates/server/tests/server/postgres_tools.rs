@@ -29,8 +29,8 @@ pub fn trials() -> Vec<Trial> {
 /// without a further download.
 const DBT: [&str; 2] = ["dbt-core==1.11.16", "dbt-postgres==1.11.0"];
 
-/// The packages of Superset. It imports `cachetools` without requiring it, and its cache does not
-/// accept the arguments of later versions of `flask-caching`.
+/// The packages of Superset. Superset imports `cachetools` without requiring it, and its cache does
+/// not accept the arguments of later versions of `flask-caching`.
 const SUPERSET: [&str; 4] = [
     "apache-superset==6.1.0",
     "psycopg2-binary==2.9.13",

@@ -135,7 +135,7 @@ async fn usage() {
         assert_eq!(jobs[0]["status"], "succeeded", "{jobs}");
         jobs[0]["usage"]["bytes_read"].as_u64().expect("bytes")
     };
-    // The first pass finds the types, and the second one reads the rows.
+    // The first pass finds the types, and the second pass reads the rows.
     assert_eq!(read("SELECT count(*) AS n FROM read_csv('a.csv') WHERE id > 5").await, 2 * bytes);
     let all = read("SELECT * FROM read_parquet('a.parquet') LIMIT 100000").await;
     assert!(all > large / 2, "{all} of {large}");

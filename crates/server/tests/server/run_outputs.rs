@@ -75,7 +75,7 @@ async fn works() {
     server.running.shutdown().await;
 }
 
-/// Receives a request and answers it. Returns its idempotency key and its body.
+/// Receives a request and responds to it. Returns the idempotency key and the body of the request.
 fn answer(listener: &TcpListener, status: &str) -> (String, Value) {
     let (mut stream, _) = listener.accept().expect("a request");
     let mut reader = BufReader::new(&stream);

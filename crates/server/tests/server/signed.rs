@@ -111,7 +111,7 @@ pub async fn key(users: &Users, new: Value) -> Key {
     Some((text(&made["key"]["id"]), text(&made["secret"])))
 }
 
-/// Returns keys that authenticate no principal, with the names that tables use for them. `probe` is
+/// Returns keys that authenticate no principal, with their names in the tables of tests. `probe` is
 /// a path that any valid key may read.
 pub async fn invalid_keys(
     users: &Users,

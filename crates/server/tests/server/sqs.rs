@@ -42,7 +42,7 @@ async fn boto3() {
     let sql = "SELECT DISTINCT action FROM system.audit WHERE object = 'queue:orders'";
     let actions = server.rows(sql).await.to_string();
     assert!(actions.contains("write") && actions.contains("read"), "{actions}");
-    // The requests are usage of their user.
+    // The requests count as usage of their user.
     let usage = server.get("/v1/usage?by=kind").await;
     let of_queues = usage.as_array().expect("lines").iter().find(|line| line["group"] == "queue");
     let of_queues = of_queues.expect("usage of queues");

@@ -313,7 +313,7 @@ async fn merge() {
 }
 
 async fn unavailable() {
-    // The address accepts connections and never answers.
+    // The address accepts connections and never responds.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let server = traced(format!("http://{}", listener.local_addr().expect("an address"))).await;
     let began = Instant::now();

@@ -93,9 +93,8 @@ async fn apply(
 }
 
 impl Components {
-    /// Checks the rights on the tables. Also limits each commit: a principal needs all rights to
-    /// add files of other tables, and the rights to update and delete for any commit that is not an
-    /// append.
+    /// Checks the rights on the tables. Also limits each commit. Adding files of other tables needs
+    /// all rights. Any commit except an append needs the rights to update and delete.
     fn authorize_updates(
         &self,
         principal: &Principal,
@@ -122,8 +121,8 @@ impl Components {
         states
     }
 
-    /// Returns the current states of the updated tables; `None` if one of them is missing on the
-    /// branch.
+    /// Returns the current states of the updated tables; `None` if one of the tables is missing on
+    /// the branch.
     async fn states(
         &self,
         reference: &RefSpec,

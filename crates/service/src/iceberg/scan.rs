@@ -90,7 +90,7 @@ impl ScanCache {
         id
     }
 
-    /// Returns a plan if it exists and belongs to the table.
+    /// Returns a plan if the plan exists and belongs to the table.
     fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<CachedPlan>> {
         let plan = self.0.lock().by_id.get(id).cloned()?;
         let is_same = plan.target == *target && plan.table_id == table_id;

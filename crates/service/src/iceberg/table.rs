@@ -1,4 +1,4 @@
-//! Tables of the Iceberg REST catalog. `commit.rs` changes them.
+//! Tables of the Iceberg REST catalog. The file `commit.rs` has the operations that change them.
 
 use std::collections::BTreeMap;
 
@@ -55,7 +55,7 @@ impl LoadedTable {
         self.last_column_id
     }
 
-    /// Returns the table's metadata, with all snapshots or only those with a ref.
+    /// Returns the table's metadata, with all snapshots or only snapshots with a ref.
     pub fn metadata_json(&self, only_named: bool) -> Result<Value, Problem> {
         self.table.metadata_json(only_named, Some(self.last_column_id)).or_problem()
     }

@@ -1,5 +1,5 @@
-//! Access checks of the service, below every protocol: every operation with every kind of
-//! principal, every kind of credential, and every place that creates a principal.
+//! Access checks of the service, below every protocol. The tests cover every operation, every kind
+//! of principal and credential, and every place that creates a principal.
 //!
 //! The program has its own `main`, because it also runs as the service's spawner.
 

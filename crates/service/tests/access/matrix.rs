@@ -23,9 +23,10 @@ pub fn trials() -> Vec<Trial> {
 /// changes only objects that another row created.
 pub type Row = (&'static str, Answers, fn(&Call) -> Work<'_>);
 
-/// The five expected answers: to a token without the scope, a user without a grant, a user with
-/// grants to read, a user with all grants except administration, and an administrator. An answer is
-/// an error code or [`OK`]; for a list, it is an error code, [`EMPTY`] or [`ITEMS`].
+/// The five expected answers. Their principals are a token without the scope, a user without a
+/// grant, a user with read grants, a user with all grants except administration, and an
+/// administrator. An answer is an error code or [`OK`]; for a list, it is an error code, [`EMPTY`]
+/// or [`ITEMS`].
 pub type Answers = [&'static str; 5];
 
 /// A call in progress.

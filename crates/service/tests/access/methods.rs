@@ -1,5 +1,5 @@
-//! The public methods of the service, read from its source. Each has a row in the matrix, or a
-//! reason why it takes no principal.
+//! The public methods of the service, read from its source. Each method has a row in the
+//! matrix, or a reason why it takes no principal.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -27,9 +27,9 @@ pub fn trials() -> Vec<Trial> {
 }
 
 /// Returns the public methods that a protocol can call, such as `Branches::create`, and the
-/// exported functions. With `takes_principal`, returns those with a `Principal` parameter,
-/// otherwise the rest. A protocol can call the methods of a type if the crate exports
-/// the type, or if another such method returns it.
+/// exported functions. With `takes_principal`, returns only the functions with a `Principal`
+/// parameter, otherwise the other functions. A protocol can call the methods of a type if the crate
+/// exports the type, or if another such method returns it.
 fn methods(takes_principal: bool) -> Vec<String> {
     let files: Vec<File> = sources("service").iter().map(|file| parsed(file)).collect();
     let items: Vec<&Item> = files.iter().flat_map(|file| &file.items).collect();

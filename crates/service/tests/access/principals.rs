@@ -102,7 +102,7 @@ fn text(file: &str) -> String {
     std::fs::read_to_string(path).expect("a source file")
 }
 
-/// Checks that `Principal` and `Actor` have no constructors except the listed ones.
+/// Checks that `Principal` and `Actor` have no constructors except the listed constructors.
 async fn constructors() {
     let mut found = Vec::new();
     for item in parsed("model/src/principal.rs").items {
@@ -154,7 +154,7 @@ fn words(text: &str) -> Vec<String> {
     for bracket in ['(', ')', '[', ']', '{', '}', '<', '>', ',', ';'] {
         text = text.replace(bracket, &format!(" {bracket} "));
     }
-    // An arrow is one word.
+    // An arrow `->` is one token.
     text.replace("- >", "->").split_whitespace().map(str::to_owned).collect()
 }
 

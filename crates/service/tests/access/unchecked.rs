@@ -11,10 +11,10 @@ const RESULT: &str = "result of a checked operation";
 /// and the commit are checked.
 const TRANSACTION: &str = "own transaction";
 
-/// Starting, observing and stopping the server. Protocols never call these for a request.
+/// Methods that start, observe or stop the server. No request calls these methods.
 const PROCESS: &str = "life cycle of the process";
 
-/// The authentication itself.
+/// Methods that are part of the authentication.
 const LOGIN: &str = "authentication";
 
 /// A conversion of the arguments, which reads nothing.
@@ -88,7 +88,7 @@ pub const UNCHECKED: &[(&str, &str)] = &[
     ("Service::start", PROCESS),
     ("Service::stop_background", PROCESS),
     ("ServiceConfig::new", PROCESS),
-    // The key is the credential: only the client of the connection knows it.
+    // The key is the credential: only the client of the connection knows the key.
     ("ClientConnections::cancel_by_key", LOGIN),
     ("AccessControl::finish_login", LOGIN),
     ("AccessControl::login_methods", LOGIN),

@@ -1,7 +1,7 @@
 //! Sizes of the arguments of a call, for each row.
 //!
-//! The size of a value is the size of an independent copy of it: a dictionary value is counted for
-//! each row that refers to it. An untyped null has the size of a number.
+//! The size of a value is the size of an independent copy. A dictionary value is therefore counted
+//! for each row that refers to it. An untyped null has the size of a number.
 
 use std::ops::Range;
 
@@ -250,8 +250,8 @@ fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of a range of rows in an array of a rare type, such as a type in which several
-/// rows share one value.
+/// Returns the bytes of a range of rows in an array of a rare type. In such a type, for example,
+/// several rows share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

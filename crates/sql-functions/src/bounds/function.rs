@@ -60,8 +60,8 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
 /// without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
-/// Returns the function with limited results; `None` if its results are already limited, or if it
-/// is recognized by type.
+/// Returns the function with limited results; `None` if its results are already limited, or if the
+/// function is recognized by its type.
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
     if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<BoundedFunction>() {

@@ -12,7 +12,7 @@ use super::{lists, text};
 pub(super) enum Rule {
     /// Fixed size, such as a number or a timestamp.
     Fixed,
-    /// At most this many times the size of the arguments.
+    /// The result has at most this many times the size of the arguments.
     Within(u64),
     /// Computed from the arguments of each row.
     Each(for<'a, 'b> fn(&'a Call<'b>) -> Estimate<'a>),

@@ -8,7 +8,7 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::field::{Case, Field};
 
-/// Returns the functions that replace DataFusion's.
+/// Returns the functions `to_char` and `date_format`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     [
         super::function::FormatTime::new(Style::Postgres),

@@ -29,7 +29,7 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Reads a quoted text, in which two single quotes stand for one.
+/// Reads a quoted text, in which two single quotes mean one single quote.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     if let Some(after) = rest.strip_prefix('\'') {
         return Ok(("'".to_owned(), after));

@@ -1,8 +1,8 @@
 //! Rules that correct queries for which DataFusion's results deviate from SQL.
 //!
 //! Function rewrites run during type resolution, analyzer rules after it. Most optimizer rules are
-//! DataFusion's own. Some are wrapped, so that they are skipped for plans that they would make
-//! incorrect.
+//! DataFusion's own. Some of these rules are wrapped, so that they are skipped for plans that they
+//! would make incorrect.
 
 mod date_diff;
 mod decorrelation;

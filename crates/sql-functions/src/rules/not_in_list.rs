@@ -1,8 +1,8 @@
 //! Keeps `x NOT IN (1, 2)` null if `x` is null; DataFusion's optimizer may turn it into true.
 //!
 //! The optimizer combines lists without regard to nulls. `x NOT IN (1) OR x NOT IN (2)` becomes
-//! `true`, and `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`. It also turns `x = 1 OR x = 2`
-//! into a list.
+//! `true`, and `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`. The optimizer also turns
+//! `x = 1 OR x = 2` into a list.
 //!
 //! In a condition, null counts as false, so a negated list is rewritten as `(x IN …) IS FALSE`,
 //! which the optimizer does not combine. NOTs are pushed down to the lists first, because null and

@@ -30,7 +30,7 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// A rule, and the condition under which it is skipped.
+/// A rule, and the condition under which the rule is skipped.
 #[derive(Debug)]
 struct ConditionalRule {
     rule: Arc<dyn OptimizerRule + Send + Sync>,

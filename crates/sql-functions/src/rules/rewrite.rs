@@ -62,8 +62,8 @@ impl AnalyzerRule for PlanNodeRule {
     }
 }
 
-/// Rewrites every expression, including nested ones, given the available columns. Output names are
-/// kept.
+/// Rewrites every expression, including nested expressions, given the available columns. Output
+/// names are kept.
 pub(super) fn rewrite_parts(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,

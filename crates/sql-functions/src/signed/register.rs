@@ -8,11 +8,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
-/// Scalar functions that return unsigned numbers, or lists of them.
+/// Scalar functions that return unsigned numbers, or lists of unsigned numbers.
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
-/// Name of a function that, unlike those in [`SCALAR`], also accepts maps.
+/// Name of a function that also accepts maps. The functions in [`SCALAR`] do not accept maps.
 const CARDINALITY: &str = "cardinality";
 
 /// Aggregate functions that return unsigned numbers.

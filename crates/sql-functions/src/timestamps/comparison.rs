@@ -2,7 +2,7 @@
 //! would cast both operands to nanoseconds.
 //!
 //! An integer that is cast to a timestamp counts seconds, regardless of the precision. In
-//! DataFusion, it counts seconds only for nanosecond timestamps.
+//! DataFusion, an integer counts seconds only for nanosecond timestamps.
 //!
 //! Upstream: no issue found (November 2026); DataFusion coerces mixed units to the finer unit on
 //! purpose, <https://github.com/apache/datafusion/pull/22759>
@@ -80,7 +80,7 @@ impl FunctionRewrite for MicrosecondComparison {
 }
 
 /// Casts the other operands to microseconds if at least one operand is a microsecond timestamp and
-/// none has nanoseconds.
+/// no operand has nanoseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,

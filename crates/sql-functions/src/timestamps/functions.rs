@@ -28,7 +28,7 @@ const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 /// The range of nanoseconds is about a year longer.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
-/// Returns the functions that replace DataFusion's, and the function for AT TIME ZONE.
+/// Returns `now`, `to_timestamp` and `date_trunc`, and the function for AT TIME ZONE.
 pub(crate) fn functions(config: &ConfigOptions) -> [Arc<ScalarUDF>; 4] {
     let zone: Option<Arc<str>> = config.execution.time_zone.as_deref().map(Arc::from);
     let now = NowFunction { zone: zone.clone(), signature: Signature::nullary(Volatility::Stable) };

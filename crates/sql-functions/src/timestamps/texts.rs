@@ -56,7 +56,7 @@ fn completed(text: &str) -> Option<String> {
     Some(format!("{date}{minutes}:00{zone}"))
 }
 
-/// Adds seconds to texts without them.
+/// Adds seconds to texts without seconds.
 pub fn with_seconds(value: &ColumnarValue) -> Result<ColumnarValue> {
     Ok(match value {
         ColumnarValue::Scalar(scalar) => {

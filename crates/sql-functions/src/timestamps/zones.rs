@@ -1,4 +1,4 @@
-//! `AT TIME ZONE`: interprets a timestamp without a zone as local time in the zone, or converts a
+//! `AT TIME ZONE`: interprets a timestamp without a zone as local time in the zone. Converts a
 //! timestamp with a zone to local time in the zone.
 //!
 //! If a local time occurs twice because daylight saving time ends, the second occurrence is used.

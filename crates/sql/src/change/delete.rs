@@ -1,4 +1,4 @@
-//! Converts DELETE.
+//! Converts sqlparser's DELETE to a [`DeleteStatement`].
 
 use sqlparser::ast::{Delete, FromTable, Ident, ObjectName, TableWithJoins, With};
 

@@ -68,7 +68,8 @@ pub enum MergeMatch {
 pub enum Action {
     /// Deletes the row.
     Delete,
-    /// Updates the listed columns. Without a list, sets all columns to those of the source by name.
+    /// Updates the listed columns. Without a list, sets all columns to the source's columns of the
+    /// same name.
     Update(Option<Vec<AssignedColumn>>),
     /// Inserts a row with values for the listed columns, or for all columns in order.
     Insert {

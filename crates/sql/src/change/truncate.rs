@@ -1,4 +1,4 @@
-//! Converts TRUNCATE.
+//! Converts sqlparser's TRUNCATE to a [`TruncateStatement`].
 
 use sqlparser::ast::{ObjectName, Truncate, TruncateTableTarget};
 

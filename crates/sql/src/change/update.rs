@@ -1,4 +1,4 @@
-//! Converts UPDATE.
+//! Converts sqlparser's UPDATE to an [`UpdateStatement`].
 
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 

@@ -1,10 +1,10 @@
 //! Writes with group commit: concurrent batches share one transaction.
 //!
-//! A caller queues its request, and waits for the lock of the connections. It then executes all
-//! queued requests, including the requests of other callers. So concurrent writers share one fsync,
-//! and a single writer does not wait for another task. Each batch stays atomic: a rejected batch
-//! has written nothing, and the others continue. If a caller is cancelled, its work finishes in the
-//! background.
+//! A caller queues its request, and waits for the lock of the connections. The caller then executes
+//! all queued requests, including the requests of other callers. So concurrent writers share one
+//! fsync, and a single writer does not wait for another task. Each batch stays atomic: a rejected
+//! batch has written nothing, and the other batches continue. If a caller is cancelled, its work
+//! finishes in the background.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -167,7 +167,7 @@ impl WriteConnections {
                 results
             }
             // The state of the connection is unknown, so it is dropped. The next batch opens a new
-            // one.
+            // connection.
             Err(error) => vec![Err(store_error("write to the database", error)); batches.len()],
         }
     }

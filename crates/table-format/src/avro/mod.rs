@@ -4,10 +4,9 @@
 //! checked against the remaining bytes before memory is allocated, and the number of decompressed
 //! bytes is limited.
 //!
-//! The `iceberg` crate reads manifests with the `apache-avro` crate, which allocates memory by
-//! lengths that it does not check, decompresses without a limit, and reads a `fixed(16)` with
-//! logical type `uuid` as length-prefixed text. So neither of these crates is used to read
-//! manifests.
+//! The `iceberg` crate reads manifests with the `apache-avro` crate. That crate allocates memory by
+//! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
+//! `uuid` as length-prefixed text. So neither of these crates is used to read manifests.
 
 mod codec;
 mod schema;

@@ -184,7 +184,7 @@ fn size(schema: &Schema) -> usize {
 
 fn logical(json: &Json) -> LogicalType {
     let number = |key: &str| json[key].as_u64().and_then(|n| u32::try_from(n).ok());
-    // Iceberg marks timestamps with a time zone by a property of its own.
+    // Iceberg marks timestamps with a time zone by a separate property.
     let zone = json["adjust-to-utc"].as_bool().unwrap_or_default();
     match json["logicalType"].as_str() {
         Some("date") => LogicalType::Date,

@@ -1,8 +1,8 @@
 //! Decodes the bounds of columns.
 //!
-//! Bounds may be truncated, have an earlier type of the column, or be wrong. A bound that cannot be
-//! read or is invalid is ignored: a file without bounds is always read, whereas a wrong bound could
-//! prune a file that has matching rows.
+//! Bounds may be truncated, have an earlier type of the column, or be wrong. An invalid bound is
+//! ignored. A file without bounds is always read, but a wrong bound could prune a file that has
+//! matching rows.
 
 use iceberg::metadata_columns::get_metadata_field;
 use iceberg::spec::{Datum, PrimitiveLiteral, PrimitiveType, Schema};

@@ -20,7 +20,7 @@ const PARTITION: (i32, &str) = (102, "partition");
 /// list.
 #[derive(Debug)]
 pub(super) struct ParsedManifest {
-    /// Entries of existing and added files, without those of deleted files.
+    /// Entries of existing and added files, without the entries of deleted files.
     pub(super) live: Vec<ManifestEntry>,
     pub(super) schema: SchemaRef,
     /// The types of the partition values.

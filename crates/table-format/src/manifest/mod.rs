@@ -65,7 +65,7 @@ pub fn decode(file: &ManifestFile, content: &[u8]) -> Result<DecodedManifest> {
 }
 
 /// Assigns first row ids to the data files that have none, consecutively from the first row id of
-/// the manifest. If the manifest has none, the entries are not changed.
+/// the manifest. If the manifest has no first row id, the entries are not changed.
 fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
     let Some(mut next) = file.first_row_id.filter(|_| file.content == ManifestContentType::Data)
     else {

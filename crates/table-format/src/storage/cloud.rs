@@ -327,7 +327,7 @@ impl CloudUrl {
     }
 
     /// Claims a warehouse for a lake, which also checks that the warehouse can be read and written.
-    /// Does nothing if it belongs to the lake already.
+    /// Does nothing if the warehouse belongs to the lake already.
     ///
     /// Fails with [`Error::WarehouseTaken`] if it belongs to another lake, because two lakes in one
     /// warehouse would delete each other's files.

@@ -1,11 +1,12 @@
-//! The causes of object store failures, which are derived from responses, and hints for them.
+//! The causes of object store failures, which are derived from responses, and a hint for each
+//! cause.
 
 use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Parts of the error messages of failed credential requests. If a message contains one of them, no
-/// key is set, and there is no metadata service of a cloud that could provide one.
+/// Parts of the error messages of failed credential requests. If a message contains such a part, no
+/// key is set, and no metadata service of a cloud provides a key.
 const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
@@ -60,8 +61,7 @@ impl FailureCause {
         found
     }
 
-    /// Returns true if a retry may succeed later, because the cause has nothing to do with the
-    /// file.
+    /// Returns true if a retry may succeed later. The cause then does not depend on the file.
     pub fn is_transient(self) -> bool {
         match self {
             FailureCause::Credentials

@@ -45,8 +45,7 @@ impl LocalFolder {
         made.map_err(|error| failed(&folder, error))
     }
 
-    /// Writes new files atomically. Makes these files and the files that were written before
-    /// durable.
+    /// Writes new files atomically. Makes these files and all earlier files durable.
     pub async fn write(&self, new: Vec<(Path, Bytes)>, written: Vec<Path>) -> Result<()> {
         let new: Vec<_> = new
             .into_iter()
@@ -92,7 +91,7 @@ impl SyncBatch {
         work.await.map_err(|error| Error::internal("made durable", error))?
     }
 
-    /// Writes and syncs the files. The write-back of all files is started before the first is
+    /// Writes and syncs the files. The write-back of all files is started before the first file is
     /// synced. Otherwise, the file system would allocate blocks and write its journal for each
     /// `fdatasync` separately.
     fn run_blocking(self) -> Result<()> {

@@ -87,8 +87,7 @@ impl Storage {
         found.await.map_err(|error| Error::storage(location, error))
     }
 
-    /// Writes new files with unique names. Makes these files and the files that were written before
-    /// durable.
+    /// Writes new files with unique names. Makes these files and all earlier files durable.
     pub async fn write_all(
         &self,
         new: &[(String, Bytes)],
@@ -107,8 +106,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. If the response is lost, an upload remains whose id is not known,
-    /// but which has no parts.
+    /// Starts a multipart upload. A lost response leaves an upload without parts, whose id is
+    /// unknown.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }

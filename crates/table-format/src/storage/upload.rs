@@ -43,7 +43,7 @@ impl Upload {
         Upload { storage, location, pending, pending_bytes, sent_bytes, parts: None }
     }
 
-    /// Returns the location.
+    /// Returns the location of the uploaded file.
     pub fn location(&self) -> &str {
         &self.location
     }
@@ -124,7 +124,7 @@ impl Upload {
     }
 }
 
-/// Returns true if the file exists with this size, so that the upload was completed although its
+/// Returns true if the file exists with this size. The upload was then completed, although its
 /// response was lost.
 async fn exists(storage: &Storage, location: &str, bytes: u64) -> bool {
     let Ok(path) = storage.path_of(location) else { return false };

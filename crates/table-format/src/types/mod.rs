@@ -1,8 +1,8 @@
 //! Column types: names, and conversion between Arrow and Iceberg.
 //!
 //! Iceberg has fewer types than Arrow. [`normalise_schema`] converts Arrow types to the nearest
-//! types that Iceberg supports, `schema` converts these to Iceberg's types, and `name` parses and
-//! formats the names of types. The functions do no I/O.
+//! types that Iceberg supports. `schema` converts these nearest types to Iceberg's types. `name`
+//! parses and formats the names of types. The functions do no I/O.
 
 mod name;
 mod normalise;

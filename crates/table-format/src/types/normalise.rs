@@ -155,8 +155,8 @@ fn unsupported(data_type: &DataType, column: &str) -> Error {
     Error::UnsupportedType { column: column.to_owned(), data_type: data_type.to_string() }
 }
 
-/// Returns the decimal type; `None` if Iceberg does not support it, because it has more than 38
-/// digits or a negative scale.
+/// Returns the decimal type. Returns `None` for more than 38 digits or a negative scale, which
+/// Iceberg does not support.
 fn decimal(precision: u8, scale: i8) -> Option<DataType> {
     let (precision, scale) = match u8::try_from(scale) {
         Ok(scale) => (precision, scale),

@@ -116,8 +116,8 @@ fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a Nes
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Returns true if a field has the type `known`, so that it can keep the id of a field with this
-/// type. Nested types need only be of the same kind, because their fields have ids of their own.
+/// Returns true if a field has the type `known`. The field can then keep the id of a field with
+/// this type. Nested types need only be of the same kind, because their fields have their own ids.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))

@@ -1,6 +1,6 @@
 //! Parses the filters of other engines, which are expressions of Iceberg's REST specification.
 //!
-//! A filter is resolved against a schema: columns are found by name, values are converted to the
+//! A filter is resolved against a schema. Columns are found by name, values are converted to the
 //! types of the columns, and negations are moved into the conditions. So a [`Filter`] consists only
 //! of conditions, `and` and `or`.
 

@@ -22,7 +22,7 @@ const WHOLE_KEPT: f64 = 1e15;
 #[derive(Debug)]
 struct InvalidValue;
 
-/// A parsed value; `None` if the type cannot represent the number, because it is out of range or
+/// A parsed value. `None` if the type cannot represent the number: the number is out of range or
 /// has too many digits.
 type ParsedLiteral<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
@@ -113,14 +113,14 @@ fn abbreviated(value: &Value) -> String {
     }
 }
 
-/// Returns an integer.
+/// Converts a number to an integer.
 fn integer(number: &Number) -> Result<i128, InvalidValue> {
     let integer = number.as_i64().map(i128::from).or_else(|| number.as_u64().map(i128::from));
     integer.ok_or(InvalidValue)
 }
 
-/// Parses a float. Returns `None` if the number cannot be represented exactly. It is not rounded,
-/// because it is unknown which float the client means.
+/// Parses a float. Returns `None` if the number cannot be represented exactly. The number is not
+/// rounded, because it is unknown which float the client means.
 fn float(number: &Number) -> Option<PrimitiveLiteral> {
     let value = number.as_f64()?;
     let narrow = value as f32;

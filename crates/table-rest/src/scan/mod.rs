@@ -1,5 +1,5 @@
-//! Plans scans for other engines, as Iceberg's REST specification defines: finds the data files
-//! with rows that may match a filter, their delete files, and their residual filters.
+//! Plans scans for other engines, as Iceberg's REST specification defines. A plan contains the data
+//! files with possibly matching rows, their delete files, and their residual filters.
 
 mod content;
 mod filter;

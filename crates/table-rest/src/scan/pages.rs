@@ -27,8 +27,8 @@ type Files = Arc<[Arc<DataFile>]>;
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate sizes of the parts of a page, in bytes: a file without its values, a reference to a
-/// delete file, and the statistics of one column.
+/// Approximate bytes of the parts of a page: a file without its values, a reference to a delete
+/// file, and the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
@@ -120,8 +120,8 @@ impl RestTables<'_> {
         Ok(Scan { table: table.clone(), plan, filter, stats, rows_wanted })
     }
 
-    /// Returns the files that were appended after the snapshot `start` (from the first snapshot on,
-    /// if it is `None`), up to and including the snapshot `end`.
+    /// Returns the files that were appended after the snapshot `start`, up to and including the
+    /// snapshot `end`. If `start` is `None`, begins with the first snapshot.
     async fn appended_between(self, table: &Table, start: Option<i64>, end: i64) -> Result<Files> {
         let mut lineage = Lineage::of(table);
         let (mut found, mut next, mut seen) = (Vec::new(), Some(end), HashSet::new());
@@ -176,8 +176,8 @@ fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> 
 }
 
 impl ScanRequest {
-    /// Returns the snapshots of an incremental scan: the start, whose files are not included, if
-    /// there is one, and the end, whose files are included. `None` if the scan is not incremental.
+    /// Returns the snapshots of an incremental scan: the optional start, whose files are not
+    /// included, and the end, whose files are included. Returns `None` for any other scan.
     fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
         match (self.start_snapshot_id, self.end_snapshot_id) {
             (start, Some(end)) => Ok(Some((start, end))),

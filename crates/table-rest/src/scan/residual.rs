@@ -1,5 +1,5 @@
-//! Computes residual filters: the part of a filter that must still be evaluated for the rows of a
-//! data file, because the partition values do not decide it.
+//! Computes residual filters: the part of a filter that the partition values do not decide. Engines
+//! evaluate this part for the rows of a data file.
 
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -18,7 +18,7 @@ use super::filter::{Condition, Filter, Predicate};
 pub(super) enum RowMatch {
     All,
     None,
-    /// Whether a row matches depends on the values of the row.
+    /// The values of a row decide if the row matches.
     Rows,
 }
 

@@ -24,7 +24,7 @@ pub type ColumnPath = Vec<String>;
 /// A change of a table's metadata that affects no rows.
 #[derive(Debug, Clone)]
 pub enum Alteration {
-    /// Adds a column as the last one, or at `place`.
+    /// Adds a column as the last column, or at `place`.
     AddColumn {
         /// The path of the parent struct; empty for a top-level column.
         within: ColumnPath,
@@ -60,8 +60,8 @@ pub enum Alteration {
     AllowNulls(ColumnPath),
     /// Makes a column required. Fails if the column contains nulls.
     RequireValues(ColumnPath),
-    /// Sets or removes the default of a column of a primitive type: the value that rows without a
-    /// value for the column get when they are written.
+    /// Sets or removes the default of a column of a primitive type. New rows without a value for
+    /// the column get this default.
     SetDefault {
         /// The column whose default changes.
         column: ColumnPath,
@@ -102,10 +102,10 @@ pub enum Alteration {
     },
     /// Sets the sort order in which new rows are written; if empty, new rows are not sorted.
     SortBy(Vec<SortColumn>),
-    /// Sets the identifier fields: the columns that identify a row. They become required. No check
-    /// ensures that their values are unique. An empty list removes the identifier fields.
+    /// Sets the identifier fields: the columns that identify a row. These columns become required.
+    /// No check ensures that their values are unique. An empty list removes the identifier fields.
     Identify(Vec<String>),
-    /// Sets table properties, or removes those without a value. `format-version` upgrades the
+    /// Sets table properties, or removes properties without a value. `format-version` upgrades the
     /// table's format.
     SetProperties(BTreeMap<String, Option<String>>),
 }
@@ -168,7 +168,7 @@ impl AlteredMetadata {
         Ok(AlteredMetadata { fields, layout, version, properties, identifier })
     }
 
-    /// Returns the ids of columns, including nested ones, that change from optional to required.
+    /// Returns the ids of columns, including nested columns, that change from optional to required.
     pub(crate) fn columns_to_require(&self, metadata: &TableMetadata) -> Vec<i32> {
         let schema = metadata.current_schema();
         let mut found = Vec::new();
@@ -218,7 +218,7 @@ impl AlteredMetadata {
 /// The name under which a statement sets the format version. It is not stored as a property.
 pub(crate) const FORMAT_VERSION: &str = "format-version";
 
-/// Removes the format version from properties. Returns it if it differs from the table's.
+/// Removes the format version from properties. Returns it if it differs from the table's version.
 fn upgrade(
     metadata: &TableMetadata,
     properties: &mut BTreeMap<String, Option<String>>,

@@ -117,8 +117,8 @@ impl Change {
     }
 }
 
-/// Returns the files written for a change: the data files with the current partition spec, and each
-/// delete file with the partition spec of its data file.
+/// Returns the files written for a change. Data files have the current partition spec; a delete
+/// file has the partition spec of its data file.
 fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();

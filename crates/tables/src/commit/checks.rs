@@ -35,7 +35,7 @@ pub(super) async fn check_added_rows(
     Err(Error::TableChanged { what: "data" })
 }
 
-/// Returns the files of the plan `now` with rows that the earlier plan `then` does not have: new
+/// Returns the files of the plan `now` with rows that the earlier plan `then` lacks. These are new
 /// files, and files whose deletes were partly undone, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =

@@ -92,8 +92,8 @@ pub(crate) fn replace(
 }
 
 /// Returns the source of ids for new columns. All ids are greater than `after`, which must be
-/// unique among branches. If `after` is `None`, they are greater than the table's last column id;
-/// this is correct only for a table without other branches.
+/// unique among branches. If `after` is `None`, the ids are greater than the table's last column
+/// id, which is correct only without other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }
@@ -150,7 +150,7 @@ pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spe
     built.map_err(|error| rejected("typed", &error))
 }
 
-/// Rejects a column whose name equals that of a derived partition field, such as `ts_day`.
+/// Rejects a column with the name of a derived partition field, such as `ts_day`.
 pub(crate) fn check_names(metadata: &TableMetadata, schema: &Schema) -> Result<()> {
     for spec in metadata.partition_specs_iter() {
         for field in spec.fields() {
@@ -246,7 +246,7 @@ pub(crate) fn check_staged(metadata: &TableMetadata, staged: &StagedFiles) -> Re
 }
 
 /// Checks that replacement files and delete files were written for the table's current format
-/// version: only version 3 has row ids, and only earlier versions have position delete files.
+/// version. Only version 3 has row ids, and only earlier versions have position delete files.
 pub(crate) fn check_same_version(metadata: &TableMetadata, staged: &StagedFiles) -> Result<()> {
     if staged.is_empty() || staged.version == metadata.format_version() {
         return Ok(());

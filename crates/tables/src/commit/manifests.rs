@@ -1,4 +1,4 @@
-//! Plans the manifests of a new snapshot: those that are kept, rewritten and added.
+//! Plans the manifests of a new snapshot: kept, rewritten and added manifests.
 //!
 //! A commit adds one manifest. As soon as there are sixteen manifests of similar size, these are
 //! merged into one. So a table with n commits has O(log n) manifests, and each entry is rewritten
@@ -46,7 +46,7 @@ pub enum Removal {
         /// Locations of the files of other partition specs.
         files: HashSet<String>,
     },
-    /// The files at these locations. If one of them no longer exists, this is a conflict.
+    /// The files at these locations. A file that no longer exists is a conflict.
     Files(HashSet<String>),
 }
 
@@ -76,8 +76,8 @@ impl Removal {
         }
     }
 
-    /// Returns true if a delete file must be removed, because the only data file to which it
-    /// refers, or every data file of its partition, is removed.
+    /// Returns true if a delete file must be removed. This is the case if the only data file to
+    /// which the delete file refers, or every data file of the partition, is removed.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             Removal::Nothing => false,
@@ -358,8 +358,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
 }
 
-/// Returns the later of two schemas. It may lack columns that the earlier schema has, but only the
-/// columns of partition specs are needed.
+/// Returns the later of two schemas. The later schema may lack columns that the earlier schema has,
+/// but only the columns of partition specs are needed.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

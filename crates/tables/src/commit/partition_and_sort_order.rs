@@ -27,7 +27,8 @@ pub(super) struct PartitionAndSortOrder {
     order: Vec<SortField>,
 }
 
-/// The columns of a table after its alterations, and the metadata of the table before them.
+/// The columns of a table after its alterations, and the metadata of the table before the
+/// alterations.
 pub(super) struct AlteredColumns<'a> {
     pub(super) fields: &'a [NestedFieldRef],
     pub(super) metadata: &'a TableMetadata,

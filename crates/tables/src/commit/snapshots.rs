@@ -1,4 +1,4 @@
-//! The snapshots in a table's metadata: which of them stay listed.
+//! The snapshots that a table's metadata lists, and the choice of snapshots to remove.
 
 use std::collections::HashSet;
 
@@ -22,8 +22,8 @@ pub(crate) fn snapshots_listed(metadata: &TableMetadata, default: usize) -> usiz
     minimum.and_then(|minimum| minimum.parse().ok()).unwrap_or(default).max(default)
 }
 
-/// Returns the snapshots to remove so that at most `listed_max` remain when one more is added: the
-/// oldest ones, except snapshots with a ref.
+/// Returns the snapshots to remove before one is added, so that at most `listed_max` are listed:
+/// the oldest snapshots, except snapshots with a ref.
 pub(super) fn snapshots_to_expire(metadata: &TableMetadata, listed_max: usize) -> Vec<i64> {
     let count = metadata.snapshots().len() + 1;
     let Some(excess) = count.checked_sub(listed_max.max(1)).filter(|excess| *excess > 0) else {

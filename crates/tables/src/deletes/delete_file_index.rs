@@ -28,7 +28,8 @@ struct DeleteFileIndex {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: DeleteFilesByKey<String>,
     positions: HashMap<Partition, Arc<DeleteGroup<PositionsByFile>>>,
-    /// Equality deletes by partition. The key `None` is for those that apply to all partitions.
+    /// Equality deletes by partition. The key `None` is for delete files that apply to all
+    /// partitions.
     equality: HashMap<Option<Partition>, Vec<Arc<DeleteGroup<DeletedKeys>>>>,
 }
 

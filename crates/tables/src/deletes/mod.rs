@@ -2,8 +2,8 @@
 //!
 //! [`attach`] finds the delete files that apply to each data file. [`RowDeletes::deleted`] reads
 //! these files and returns the positions of the deleted rows, for all kinds of delete files. Delete
-//! files of one partition that may refer to many data files are read together, and only once, so
-//! that the cost is linear in the number of files.
+//! files that may refer to many data files of a partition are read together, and only once. So the
+//! cost is linear in the number of files.
 
 mod delete_file_index;
 mod equality;

@@ -27,9 +27,10 @@ impl RowDeletes<'_> {
             .sum())
     }
 
-    /// Writes uncommitted delete files, one for each data file. Each contains the rows to delete,
-    /// and the rows that are already deleted by delete files for this data file alone. To commit
-    /// the files, combine them with data files by [`StagedFiles::and`]. They are already durable.
+    /// Writes uncommitted delete files, one for each data file. Each delete file contains the rows
+    /// to delete, and the rows that are already deleted by delete files for this data file alone.
+    /// To commit the files, combine them with data files by [`StagedFiles::and`]. The files are
+    /// already durable.
     pub async fn write(
         self,
         table: &Table,

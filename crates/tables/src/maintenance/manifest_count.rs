@@ -1,4 +1,4 @@
-//! The number of a table's manifests, and the decision whether merging them pays off.
+//! The number of a table's manifests, and the decision to merge the manifests.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use iceberg::spec::{ManifestContentType, ManifestFile};
 
 use crate::{Result, Table, TableMaintenance};
 
-/// Number of manifests for which merging never pays off.
+/// Maximum number of manifests that are not worth merging.
 const MANIFESTS_KEPT_MAX: usize = 10;
 
 impl TableMaintenance<'_> {

@@ -1,5 +1,5 @@
-//! Maintenance of tables: selection of files to compact, sorted rewrites, delete files that apply
-//! to no data file, and the files reachable from a table's state.
+//! Maintenance of tables: files to compact, sorted rewrites, delete files without data files, and
+//! the files reachable from a table's state.
 //!
 //! This module changes no rows and commits nothing. The lake crate commits the changes with the
 //! operations [`crate::Operation::Compact`], [`crate::Operation::ArrangeManifests`] and

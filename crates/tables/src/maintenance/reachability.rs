@@ -51,7 +51,7 @@ struct ExaminedFile {
 }
 
 impl ExaminedFile {
-    /// Returns a permanent error inside the result. Fails with a transient error.
+    /// Records a permanent error as an unreadable file. Returns a transient error as the error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -184,8 +184,7 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // Earlier metadata files are reachable because merges read them to find out where rows come
-        // from.
+        // Earlier metadata files are reachable because merges read them to find the origin of rows.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
@@ -207,7 +206,7 @@ impl WarehouseFiles<'_> {
             cell.get_or_try_init(examine).await.cloned()
         });
         // This loop must await only the list results, because other tasks may be waiting for the
-        // cells that it initializes.
+        // cells that this loop initializes.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);

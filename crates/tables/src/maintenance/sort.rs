@@ -271,7 +271,8 @@ fn ranges(
     Ok(from.zip(until).collect())
 }
 
-/// Returns all rows in the sort order, as pairs of the batch's index and the row's index in it.
+/// Returns all rows in the sort order, as pairs of the batch's index and the row's index in the
+/// batch.
 pub(crate) fn sorted_positions(
     keys: &SortKeyEncoder,
     batches: &[RecordBatch],

@@ -1,6 +1,6 @@
 //! Reads rows of data files without SQL, for samples, diffs and functions.
 //!
-//! Files are read in order. The next file is opened while the current one is read. Only the
+//! Files are read in order. The next file is opened while the current file is read. Only the
 //! required columns are fetched.
 
 mod align;
@@ -242,7 +242,7 @@ fn position_field() -> FieldRef {
 /// same name.
 const POSITION_COLUMN: &str = "\0r";
 
-/// Converts a batch of a file to the wanted columns, in the order in which they are wanted.
+/// Converts a batch of a file to the wanted columns, in the wanted order.
 fn to_wanted(
     batch: &RecordBatch,
     wanted: &Arc<Schema>,

@@ -312,8 +312,8 @@ fn run_jobs(mut jobs: Vec<ColumnEncoding>) -> Result<Vec<ColumnEncoding>> {
     Ok(jobs)
 }
 
-/// Distributes jobs over threads and waits for all of them. The largest jobs are assigned first,
-/// each to the thread with the least work.
+/// Distributes jobs over threads and waits for all jobs. The largest jobs are assigned first, each
+/// to the thread with the least work.
 async fn run_parallel(
     mut jobs: Vec<ColumnEncoding>,
     threads: usize,

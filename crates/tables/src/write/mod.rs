@@ -1,8 +1,9 @@
-//! Writes rows to data files: converts them to the table's schema, splits them by partition, and
-//! starts a new file when the target size is reached.
+//! Writes rows to data files. Rows are converted to the table's schema and split by partition. A
+//! new file starts when the target size is reached.
 //!
-//! The files belong to no snapshot until they are committed. They are synced in the background, and
-//! the commit waits for the end of the sync. A failed or cancelled write deletes its files.
+//! The files belong to no snapshot until they are committed. The files are synced in the
+//! background, and the commit waits for the end of the sync. A failed or cancelled write deletes
+//! its files.
 
 mod batch_conversion;
 mod batch_slices;
@@ -35,8 +36,8 @@ use crate::{BatchStream, Error, Result, StagedFiles, Table, TablesOptions, row_i
 /// and temporal columns are exact; see [`crate::DataFile::has_exact_bounds`].
 pub(crate) const FILE_PREFIX: &str = "headwater-";
 
-/// Maximum number of open files. There is one for each partition with rows; beyond the limit, the
-/// least recently used file is closed.
+/// Maximum number of open files. There is one file for each partition with rows; beyond the limit,
+/// the least recently used file is closed.
 const OPEN_FILES_MAX: usize = 128;
 
 /// Writes a stream of rows for a table: in input order if `ordered` is true, otherwise sorted by

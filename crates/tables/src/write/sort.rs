@@ -21,7 +21,7 @@ pub(super) struct SortBuffer {
 }
 
 impl SortBuffer {
-    /// Creates a buffer; `None` if the table has no sort order, or one that is not supported.
+    /// Creates a buffer; `None` if the table has no sort order, or an unsupported sort order.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
         let keys = SortKeyEncoder::new(&Order::Sort(by), &table.schema());

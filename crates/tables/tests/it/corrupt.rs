@@ -67,8 +67,8 @@ async fn a_flipped_byte_in_a_manifest_never_panics() {
             let mut broken = good.clone();
             broken[position] ^= 0xff;
             std::fs::write(&file, broken).unwrap();
-            // Some bytes are part of names or of counts that are not checked. For these, the test
-            // fails only on a panic.
+            // Some bytes are part of names or of counts that are not checked. For these bytes, the
+            // test fails only on a panic.
             let _ = read_all(&warehouse.reopened(), table.metadata_location()).await;
         }
         std::fs::write(&file, good).unwrap();

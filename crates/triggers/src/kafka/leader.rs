@@ -18,7 +18,7 @@ use super::receiver::{MEMORY_KIB, ReadRound};
 /// Maximum time for which the server waits for records.
 const WAIT_MS: i32 = 1_000;
 /// Maximum sizes of a response, and of the records of one partition in it, in bytes. A server
-/// exceeds them if the first batch of records is larger.
+/// exceeds these sizes if the first batch of records is larger.
 const FETCH_BYTES: i32 = 8 << 20;
 const PARTITION_BYTES: i32 = 1 << 20;
 /// Maximum pause that the server may request.
@@ -238,7 +238,7 @@ fn rotated(partitions: &BTreeSet<i32>, number: usize) -> impl Iterator<Item = &i
     partitions.iter().skip(first).chain(partitions.iter().take(first))
 }
 
-/// Returns the new position in a partition that no longer has the record at the previous one.
+/// Returns the new position in a partition that no longer has the record at the previous position.
 fn position_in(earliest: i64, latest: i64, previous: i64) -> i64 {
     if (earliest..previous).contains(&latest) { latest } else { earliest }
 }

@@ -219,7 +219,7 @@ async fn waiting_events_are_listed_removed_and_replayed() {
     assert_eq!(list(2_000, &pending).await.len(), 1_003);
     assert!(list(10, &[TriggerEventStatus::Failed]).await.is_empty());
 
-    // The first and the last event of an entry, and one within it.
+    // The first and the last event of an entry, and one event within the entry.
     for removed in [1_002, 1_000, 700] {
         let id = &accepted[removed].event;
         let event = stage.triggers.remove(id).await.expect("removed");

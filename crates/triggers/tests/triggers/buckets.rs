@@ -220,7 +220,7 @@ async fn a_missing_bucket_is_an_error_until_it_is_created() {
     assert_eq!(process.triggers.list()[0].error, None);
 }
 
-/// Puts objects, deletes every third one and delivers their events, until the store fails.
+/// Puts objects, deletes every third object and delivers their events, until the store fails.
 async fn live(store: &Arc<dyn Store>, outside: &Outside, folder: &Path) -> Result<(), String> {
     let bucket = json!({"name": "landing", "events": ["created", "removed"]});
     let opened = Process::open(store, outside, folder, vec![trigger(&bucket)]).await;

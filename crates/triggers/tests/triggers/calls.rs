@@ -105,7 +105,7 @@ async fn a_stored_call_is_delivered_although_its_client_left() {
     let stage = Stage::on(Arc::new(store), dir.path(), Vec::new()).await;
     for number in 0.. {
         let has_ended = is_ended(number, stage.triggers.accept(call(number as u64))).await;
-        // Earlier batches are applied before this one.
+        // Earlier batches are applied before this batch.
         let entries = vec![Append::put("other", "key", "value".into())];
         stage.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
         until("all stored calls are delivered", async || {
@@ -283,7 +283,7 @@ async fn an_address_receives_records_for_the_identity_that_set_it() {
     assert_eq!(queued.event.source, trigger);
     assert_eq!(queued.event.caused_by, ["/functions/notify"]);
 
-    // Attempts count even if the server is unavailable, so the second one is the last.
+    // Attempts count even if the server is unavailable, so the second attempt is the last.
     let stage = stage.again(dir.path()).await;
     for is_retryable in [true, false] {
         let problem = Problem::new(ErrorCode::Unavailable, "no");

@@ -171,7 +171,7 @@ async fn only_the_reported_items_are_delivered_again() {
     let error = events[0].error.as_ref().expect("a reason");
     assert!(error.message.contains("2 of 2 items as failed"), "{}", error.message);
     let ids: Vec<&str> = events.iter().map(|event| event.event.id.as_str()).collect();
-    // The retry, in which every item failed, is not an event next to the failed one.
+    // The retry, in which every item failed, adds no event.
     assert!(ids.len() == 2 && ids[0].starts_with(ids[1]), "{ids:?}");
     // A replay starts over with the failed items.
     process.triggers.replay(&events[0].event.id).await.expect("replayed");

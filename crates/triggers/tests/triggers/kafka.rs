@@ -51,8 +51,8 @@ impl Outside {
         records.into_iter().map(|record| record.payload).collect()
     }
 
-    /// Polls until this number of records has arrived. Checks that none has arrived twice, and that
-    /// each partition is in order.
+    /// Polls until this number of records has arrived. Checks that no record has arrived twice, and
+    /// that each partition is in order.
     async fn until_count(&self, triggers: &Triggers, count: usize) {
         until("all records arrived", async || {
             // The store of a process that crashed returns errors.

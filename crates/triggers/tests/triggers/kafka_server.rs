@@ -51,7 +51,7 @@ impl KafkaProcess {
         self.read()["result"].take()
     }
 
-    /// Sends records to a partition. Checks that all were accepted.
+    /// Sends records to a partition. Checks that all records were accepted.
     pub fn produce(&mut self, topic: &str, partition: i32, records: &Value) -> Vec<i64> {
         self.produce_with("none", topic, partition, records)
     }
@@ -86,8 +86,8 @@ impl Drop for KafkaProcess {
     }
 }
 
-/// Returns the environment with the package. Each test is a separate process; the first one creates
-/// it.
+/// Returns the environment with the package. Each test is a separate process; the first process
+/// creates the environment.
 fn environment() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("confluent-kafka-2.16.1");
     let lock = File::create(folder.with_extension("lock")).expect("a lock file");

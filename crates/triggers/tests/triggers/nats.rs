@@ -25,8 +25,8 @@ impl Outside {
         commits.values().flat_map(messages).collect()
     }
 
-    /// Polls until all sequence numbers up to `last` have arrived. Checks that none has arrived
-    /// twice.
+    /// Polls until all sequence numbers up to `last` have arrived. Checks that no number has
+    /// arrived twice.
     async fn until_all(&self, triggers: &Triggers, last: u64) {
         let mut counts = BTreeMap::new();
         until("all messages arrived", async || {

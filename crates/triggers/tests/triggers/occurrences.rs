@@ -81,7 +81,7 @@ impl Process {
         self.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
     }
 
-    /// Delivers all events and returns those of a trigger, oldest first.
+    /// Delivers all events and returns the events of a trigger, oldest first.
     async fn events(&self, trigger: &str) -> Vec<TriggerEvent> {
         for _ in 0..3 {
             self.triggers.tick().await.expect("a tick");

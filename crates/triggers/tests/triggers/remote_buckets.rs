@@ -1,5 +1,5 @@
-//! Objects of other object stores: each version of an object becomes one event, also over restarts
-//! and crashes, and a poll lists a bounded number of pages.
+//! Objects of other object stores. Each version of an object becomes one event, even after restarts
+//! and crashes. A poll lists a bounded number of pages.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};

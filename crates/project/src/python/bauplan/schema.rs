@@ -16,7 +16,7 @@ pub(crate) type Schema = Vec<DeclaredColumn>;
 /// A schema with the declared sources of its columns.
 #[derive(Clone)]
 pub(crate) struct TypedSchema {
-    /// Identity of the class: the file of its definition and its name.
+    /// Identity of the class: the file that defines the class, and the name of the class.
     pub origin: String,
     /// The columns.
     pub columns: Schema,
@@ -28,7 +28,7 @@ pub(crate) struct TypedSchema {
 struct SchemaField {
     /// Name of the attribute, which differs from the column if `TableField` has a `name`.
     attribute: String,
-    /// Columns of other schemas in `lineage`; empty if they are not declared or not known.
+    /// Columns of other schemas in `lineage`; empty if the sources are not declared or not known.
     sources: Vec<SchemaColumn>,
 }
 
@@ -178,8 +178,8 @@ impl TypedSchema {
     }
 
     /// Returns the input columns from which the columns of this schema are computed. `inputs` are
-    /// the identities of the schemas of a model's inputs. A column is left out if it declares no
-    /// sources, or a source in a schema that no input has.
+    /// the identities of the schemas of a model's inputs. Columns without declared sources are left
+    /// out, and columns with a source outside the schemas of the inputs.
     pub fn lineage(&self, inputs: &[Option<String>]) -> BTreeMap<String, Vec<InputColumn>> {
         let of_source = |source: &SchemaColumn| {
             let mut columns: Vec<InputColumn> = Vec::new();

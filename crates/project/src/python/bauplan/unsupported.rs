@@ -27,7 +27,7 @@ pub(in crate::python) fn refuse_unsupported(
     Err(Error::invalid(at, format!("`bauplan.{name}` is not supported"), hint))
 }
 
-/// Collector of the first use.
+/// A visitor that finds the first use of an unsupported name.
 struct FirstUseFinder<'a> {
     names: &'a Names,
     found: Option<(TextRange, &'static str)>,

@@ -4,7 +4,7 @@ use headwater_project::{Input, ParameterInput};
 
 use super::{check_refused, step};
 
-/// Returns the inputs and parameters of a model with these arguments.
+/// Returns the inputs and parameters of a model whose decorator has these arguments.
 fn inputs(arguments: &str) -> (Vec<Input>, Vec<ParameterInput>) {
     let code = format!(
         "from typing import Annotated\nimport pyarrow\nimport bauplan\n\n\

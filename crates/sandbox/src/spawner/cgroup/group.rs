@@ -25,8 +25,8 @@ pub(crate) struct Group {
     pub(super) share: Option<CpuWeightFile>,
 }
 
-/// The open measurement files, because a process that serves many calls is measured after each
-/// call.
+/// The measurement files. The files stay open, because a process that serves many calls is measured
+/// after each call.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
     cpu: OpenFile,
@@ -99,8 +99,8 @@ impl Group {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Prefer the processor time of cgroup version 2, which has a finer resolution than that of
-        // version 1.
+        // Prefer the processor time of cgroup version 2, which has a finer resolution than version
+        // 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 HierarchyKind::Memory => {

@@ -14,15 +14,16 @@ use crate::protocol::ProcessSpec;
 /// Purpose of one hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HierarchyKind {
-    /// Version 1, limits memory.
+    /// Version 1 hierarchy that limits memory.
     Memory,
-    /// Version 1, limits the number of processes.
+    /// Version 1 hierarchy that limits the number of processes.
     Processes,
-    /// Version 1, counts processor time.
+    /// Version 1 hierarchy that counts processor time.
     Processor,
-    /// Version 1, distributes processor time by weight.
+    /// Version 1 hierarchy that distributes processor time by weight.
     Shares,
-    /// Version 2, kills and measures processes. Also limits their resources if `limits` is set.
+    /// Version 2 hierarchy, which kills and measures processes. If `limits` is set, it also limits
+    /// their resources.
     Unified { limits: bool },
 }
 
@@ -175,7 +176,7 @@ impl Cgroups {
         Ok(())
     }
 
-    /// Removes every group, and kills the processes in them.
+    /// Removes all groups, and kills the processes in the groups.
     pub(crate) fn remove_all(&self) {
         for (_, folder) in &self.hierarchies {
             remove_tree(folder);

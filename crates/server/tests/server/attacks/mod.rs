@@ -183,7 +183,7 @@ async fn anonymous(
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
-/// Sends bytes over a separate connection. Returns the server's output until it closes the
+/// Sends bytes over a separate connection. Returns the server's output until the server closes the
 /// connection.
 async fn raw(server: &TestServer, bytes: &[u8]) -> String {
     let address = server.running.http_addr().expect("an address");

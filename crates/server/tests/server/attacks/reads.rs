@@ -216,8 +216,7 @@ pub async fn renamed() {
     let body = json!({"source": {"namespace": ["sales"], "name": "orders"},
         "destination": {"namespace": ["shop"], "name": "orders"}});
     assert_eq!(users.post(&ana, "/iceberg/v1/main/tables/rename", body).await.0, 403);
-    // A grant on a name does not follow the table when it is renamed: the new name of the table
-    // decides.
+    // A grant on a name does not follow a renamed table: the new name of the table decides.
     let grant = permission("select on table:sales.orders");
     let owner = headwater_model::Principal::owner();
     users.access.grant(&owner, "ana", grant).await.expect("a grant");

@@ -1,5 +1,5 @@
-//! Attacks by triggers. A user may deploy a project and call its function. Its triggers watch
-//! folders, tables, buckets and queues that the user may not read.
+//! Attacks by triggers. A user may deploy a project and call its function. The project's triggers
+//! watch folders, tables, buckets and queues that the user may not read.
 
 use std::path::Path;
 
@@ -19,7 +19,8 @@ const GRANTS: [&str; 4] = [
     "read on branch:main",
 ];
 
-/// Starts a server with the deployed function `keep`, and the user `ana`. Returns its token.
+/// Starts a server with the deployed function `keep`, and the user `ana`. Returns the token of
+/// `ana`.
 async fn started() -> (Users, String) {
     let users = Users::start().await;
     deploy_by_owner(&users).await;

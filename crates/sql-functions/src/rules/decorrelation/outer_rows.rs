@@ -25,7 +25,7 @@ pub(super) struct OuterRows {
     /// The plan of the rows. It has the columns of `keys`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
-    /// True if an outer row is kept even if UNNEST returns no row for it.
+    /// True if an outer row for which UNNEST returns no row is kept.
     pub keeps_rows: bool,
     /// Prefix of the names of added columns, unique within the statement.
     pub prefix: String,
