@@ -18,9 +18,9 @@ use crate::Result;
 use crate::event_log::{EventLog, EventsAfter};
 use crate::executor::NewJob;
 use crate::job_ends::{EndEntry, end_entry};
+use crate::job_logging;
 use crate::outcome::{JobEnd, elapsed_ms, end_not_stored, set_final_status};
 use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
-use crate::report;
 
 /// Number of failed writes after which the end of a job becomes visible although the end is not
 /// stored.
@@ -190,10 +190,10 @@ impl ActiveJob {
         state.changed = true;
         state.log.push(now, JobEventKind::Started);
         self.show(&state);
-        let job = report::is_enabled().then(|| state.record.job.clone());
+        let job = job_logging::is_enabled().then(|| state.record.job.clone());
         // Release the lock first, because logging may be slow and readers of the job need the lock.
         drop(state);
-        job.iter().for_each(report::began);
+        job.iter().for_each(job_logging::began);
     }
 
     /// Marks a job as not started, because its work was not executed.
@@ -312,11 +312,11 @@ impl ActiveJob {
         state.with = with;
         let has_started = job.started.is_some();
         let end = JobEnd { status: job.status, usage: job.usage, cost: job.cost, has_started };
-        let reported = report::is_enabled().then(|| job.clone());
+        let reported = job_logging::is_enabled().then(|| job.clone());
         state.end = Some(job);
         self.show(&state);
         drop(state);
-        reported.iter().for_each(report::ended);
+        reported.iter().for_each(job_logging::ended);
         Some(end)
     }
 
