@@ -236,7 +236,7 @@ impl LakeAccess for FunctionLake {
             LakeRequest::Query { .. } => "lake query",
             LakeRequest::Append { .. } | LakeRequest::AppendJson { .. } => "lake append",
         };
-        let span = self.parts.lake.monitor().begin_access(self.scope.job, name);
+        let span = self.parts.lake.telemetry().begin_access(self.scope.job, name);
         let answer = match request {
             LakeRequest::ReadObject { bucket, key } => {
                 self.read_object(ObjectPath { bucket, key }).await

@@ -27,7 +27,7 @@ mod reply;
 mod session;
 mod settings;
 mod simple_query;
-mod temporary;
+mod temporary_objects;
 mod text;
 mod transaction;
 mod wire;

@@ -24,7 +24,7 @@ use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{SERVER_VERSION, Settings};
-use crate::temporary::TemporaryRelation;
+use crate::temporary_objects::TemporaryRelation;
 use crate::wire::BufferedConnection;
 
 /// Maximum number of prepared statements, and of portals, of a session.

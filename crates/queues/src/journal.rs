@@ -17,7 +17,7 @@ use headwater_store::{Append, Entry, KeyRange, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::message::{Reception, StoredMessage, sequence_text};
+use crate::message::{DeliveryState, StoredMessage, sequence_text};
 use crate::{Error, Result};
 
 pub(crate) const QUEUES: &str = "queues";
@@ -43,8 +43,8 @@ pub(crate) fn message_entry(queue: &str, sequence: u64, message: &StoredMessage)
     Append::put(MESSAGES, key(queue, sequence), encode(message))
 }
 
-pub(crate) fn reception_entry(queue: &str, sequence: u64, reception: &Reception) -> Append {
-    Append::put(RECEPTIONS, key(queue, sequence), encode(reception))
+pub(crate) fn delivery_entry(queue: &str, sequence: u64, delivery: &DeliveryState) -> Append {
+    Append::put(RECEPTIONS, key(queue, sequence), encode(delivery))
 }
 
 pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> Append {

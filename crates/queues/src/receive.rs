@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use headwater_store::{Batch, Entry, KeyRange};
 use tokio::time::Instant;
 
-use crate::journal::{MESSAGES, decode, deletion_entry, key, message_entry, reception_entry};
+use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
 use crate::queue::OpenQueue;
 use crate::queues::detached;
@@ -135,14 +135,14 @@ impl Queues {
                     state.remove(sequence);
                     continue;
                 };
-                let Some(reception) = state.reception(sequence) else { continue };
-                entries.push(reception_entry(&queue.id, sequence, reception));
-                let receipt = reception.receipt.clone().unwrap_or_default();
+                let Some(delivery) = state.delivery(sequence) else { continue };
+                entries.push(delivery_entry(&queue.id, sequence, delivery));
+                let receipt = delivery.receipt.clone().unwrap_or_default();
                 messages.push(ReceivedMessage {
                     message,
                     sequence,
-                    received: reception.received,
-                    first_received: reception.first_received.unwrap_or(now),
+                    received: delivery.received,
+                    first_received: delivery.first_received.unwrap_or(now),
                     receipt: format!("{}/{receipt}", sequence_text(sequence)),
                 });
             }
