@@ -32,7 +32,7 @@ pub use access::Access;
 pub use audit::{AuditFilter, AuditLog, AuditPage};
 pub use audit_retention::AuditRetentions;
 pub use authentication::{Credential, CredentialState};
-pub use decision::{Decision, DecisionReason, Denial};
+pub use decision::{Decision, DecisionReason, DenialReason};
 pub use error::{Error, Result};
 pub use external::ExternalLogin;
 pub use key::{AccessKeys, KeyPair, NewKey};

@@ -16,7 +16,7 @@ use headwater_sql_functions::error_text::{clean, sql_words};
 
 /// Limits of a statement, for error messages.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct PlanningLimits {
     /// Memory limit of the statement, in bytes.
     pub query_memory_bytes: u64,
     /// Memory limit of the engine, in bytes.
@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     pub spill_bytes: u64,
 }
 
-impl Limits {
+impl PlanningLimits {
     /// Converts an error.
     pub(crate) fn explain(&self, error: &DataFusionError) -> Error {
         match error {
@@ -427,8 +427,11 @@ mod tests {
     use super::*;
 
     fn check(error: DataFusionError, expected: &str) {
-        let limits =
-            Limits { query_memory_bytes: 1 << 20, engine_memory_bytes: 1 << 30, spill_bytes: 5 };
+        let limits = PlanningLimits {
+            query_memory_bytes: 1 << 20,
+            engine_memory_bytes: 1 << 30,
+            spill_bytes: 5,
+        };
         assert_eq!(limits.explain(&error).to_string(), expected);
     }
 

@@ -17,9 +17,9 @@ use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::limits::FlightLimits;
-use crate::prepared::{self, ClientPrepared, Parameters};
+use crate::prepared::{self, ClientPrepared, ParameterRows};
 use crate::rows::{self, RowStream, flight_info, no_columns};
-use crate::statement::{ClientStatements, Executions};
+use crate::statement::{ClientStatements, PendingExecutions};
 use crate::status::to_status;
 use crate::{sql_info, type_info};
 
@@ -77,7 +77,7 @@ impl FlightSql {
         &self,
         caller: &Caller,
         stream: PeekableFlightDataStream,
-    ) -> Result<Parameters, Status> {
+    ) -> Result<ParameterRows, Status> {
         let uploads = &self.statements.uploads;
         let quota = uploads.begin(&caller.principal)?;
         rows::collect(uploads, quota, stream).await
@@ -93,7 +93,7 @@ impl FlightSql {
         let id = String::from_utf8_lossy(handle);
         let (token, registration) = self.statements.register(&caller.principal, &id);
         let executions = prepared.executions()?.into_iter();
-        let mut executions = Executions {
+        let mut executions = PendingExecutions {
             statements: self.statements.clone(),
             caller: Caller { principal: caller.principal, ..prepared.caller.clone() },
             transaction: prepared.transaction.clone(),

@@ -53,10 +53,10 @@ pub use branch_access::BranchAccess;
 pub use call::{CallInput, EnvironmentCache};
 pub use error::{Error, Result};
 pub use headwater_project::{
-    Body, CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
-    Error as ProjectError, Function, Input, Location, Materialization, Parameter, ParameterInput,
-    ParameterKind, ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind,
-    parallel,
+    CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
+    Error as ProjectError, Location, Materialization, Parameter, ParameterInput, ParameterKind,
+    ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
+    StepInput, StepKind, parallel,
 };
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;

@@ -36,4 +36,4 @@ pub use message::{FieldReader, Message};
 pub use reply::{Reply, Severity, Status};
 pub use session::{ClientSession, Session};
 pub use settings::{APPLICATION_NAME, Settings};
-pub use wire::{BufferedConnection, STARTUP_BYTES_MAX, Stream};
+pub use wire::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use headwater_store::{Batch, Entry, KeyRange};
+use headwater_store::{Batch, JournalEntry, KeyRange};
 use tokio::time::Instant;
 
 use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
@@ -161,7 +161,7 @@ impl Queues {
         queue: &OpenQueue,
         sequences: &[u64],
     ) -> Result<HashMap<u64, StoredMessage>> {
-        let mut found: HashMap<String, Entry> = HashMap::new();
+        let mut found: HashMap<String, JournalEntry> = HashMap::new();
         if let [first, .., last] = sequences {
             // Messages that are received together are usually adjacent.
             let limit = sequences.len() * 2;

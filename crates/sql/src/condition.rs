@@ -4,7 +4,7 @@ use sqlparser::ast::{Expr, Spanned};
 use sqlparser::tokenizer::Token;
 
 use crate::error::{Error, Result};
-use crate::expression::{Node, children};
+use crate::expression::{ExpressionNode, children};
 use crate::parse::{parser, tokens};
 use crate::table_name::span_start;
 
@@ -31,10 +31,10 @@ fn row_only(expr: &mut Expr) -> Result<()> {
         Err(Error::Unsupported { what: format!("{what} in a filter"), hint, position })
     };
     children(expr, &mut |node| match node {
-        Node::Expr(expr) => row_only(expr),
-        Node::Query(_) => refuse("a subquery"),
-        Node::Over(_) => refuse("a window function"),
-        Node::Wildcard(_) => refuse("a count of rows"),
+        ExpressionNode::Expr(expr) => row_only(expr),
+        ExpressionNode::Query(_) => refuse("a subquery"),
+        ExpressionNode::Over(_) => refuse("a window function"),
+        ExpressionNode::Wildcard(_) => refuse("a count of rows"),
     })
 }
 

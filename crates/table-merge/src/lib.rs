@@ -24,7 +24,7 @@ mod summary;
 
 pub use changed_rows::ChangedRow;
 pub use commit::CommittedMerge;
-pub use conflict::{Cause, Conflict, Side};
+pub use conflict::{Cause, Conflict, MergeSide};
 pub use history::only_compacted;
 pub use merge::{MergedRows, TableMerge, TableMergeResult, merge};
 pub use rows::RowBudget;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_model::{Event, JobId, TriggerEvent, TriggerEventStatus};
-use headwater_store::{Entry, Error as StoreError, ReverseScan};
+use headwater_store::{Error as StoreError, JournalEntry, ReverseScan};
 
 use crate::delivery_log::{DONE, Delivery, OPEN, digits};
 use crate::event_queue::EventQueue;
@@ -105,7 +105,7 @@ impl Triggers {
     /// Returns the event of a stored delivery if it matches the filter.
     async fn listed(
         &self,
-        stored: &Entry,
+        stored: &JournalEntry,
         filter: &TriggerEventFilter,
     ) -> Result<Option<TriggerEvent>> {
         let delivery = self.current(decode(OPEN, &stored.key, &stored.value)?);

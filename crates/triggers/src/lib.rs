@@ -54,7 +54,7 @@ mod worker;
 
 pub use bucket_source::bucket_watches;
 pub use calls::NewCall;
-pub use commits::{Commits, TableCommit};
+pub use commits::{CommitSource, TableCommit};
 pub use definition::check_trigger;
 pub use division::{BATCH_RESULTS, FAILED_ITEMS};
 pub use error::{Error, Result};
