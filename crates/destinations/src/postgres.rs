@@ -83,7 +83,7 @@ impl PostgresTable {
         };
         let table: Vec<String> = table.split('.').map(str::to_owned).collect();
         if table.len() > 2 || table.iter().any(String::is_empty) {
-            return Err(invalid("`table` is not `NAME` or `SCHEMA.NAME`", &hint));
+            return Err(invalid("the option `table` must be `NAME` or `SCHEMA.NAME`", &hint));
         }
         let mode = of_table.one("sslmode")?.unwrap_or_else(|| "prefer".to_owned());
         let Some((mode, _)) = MODES.into_iter().find(|(name, _)| *name == mode) else {

@@ -247,7 +247,10 @@ fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
     match parse(text)? {
         Command::Function(FunctionStatement::Create(new)) => Ok(*new),
         other => {
-            let message = format!("the stored function `{name}` is a {}", other.name());
+            let message = format!(
+                "the stored definition of function `{name}` is a {} statement",
+                other.name()
+            );
             Err(Error::Internal { message })
         }
     }

@@ -120,7 +120,7 @@ impl Session {
         target.add(&mention).await?;
         let (mut found, sources) = target.finish();
         let Some(found) = found.remove(&written) else {
-            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+            return Err(Error::Internal { message: format!("table `{written}` was not resolved") });
         };
         Ok((found, sources))
     }

@@ -240,7 +240,7 @@ pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Resu
 pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     let together = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan)?.build();
     let mut plans = plans.into_iter();
-    let Some(first) = plans.next() else { return plan_err!("an INSERT without rows") };
+    let Some(first) = plans.next() else { return plan_err!("INSERT has no rows") };
     plans.try_fold(first, together)
 }
 

@@ -262,7 +262,7 @@ fn placed(error: Error, span: Option<Span>) -> Error {
 fn no_signature(message: &str) -> Error {
     let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default();
     Error::Sql(SqlError::Invalid {
-        message: format!("there is no form of the function `{name}` that takes these arguments"),
+        message: format!("no signature of the function `{name}` accepts these arguments"),
         hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
         position: None,
     })
@@ -281,7 +281,7 @@ fn plan_error(message: &str) -> Error {
     if let Some(call) = quoted("No function matches the given name and argument types '") {
         let call = sql_words(&call);
         return Error::Sql(SqlError::Invalid {
-            message: format!("there is no form of the function that takes `{call}`"),
+            message: format!("no signature of the function accepts `{call}`"),
             hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
             position: None,
         });

@@ -88,7 +88,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: PlanningLimits) ->
     {
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
-            hint: Some(format!("Write `{instead}`; Iceberg tables keep no smaller type.")),
+            hint: Some(format!("Write `{instead}`; Iceberg has no smaller type.")),
             position,
         }));
     }

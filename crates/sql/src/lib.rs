@@ -2,8 +2,8 @@
 //! clauses, and resolution of names against the caller's tables.
 //!
 //! [`PreparedStatement`] is a parsed statement, and [`statement::Command`] is a checked statement.
-//! The error for an unsupported clause contains the name of the clause. This crate does not read the
-//! lake and does not plan.
+//! The error for an unsupported clause contains the name of the clause. This crate does not read
+//! the lake and does not plan.
 
 mod access_statement;
 pub mod alter_table;

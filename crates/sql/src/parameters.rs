@@ -214,7 +214,7 @@ impl VisitorMut for ParameterBinder<'_> {
             Ok(_) => {
                 return ControlFlow::Break(Box::new(Error::Parameter {
                     name: name.trim_start_matches('$').to_owned(),
-                    reason: "must be text at this place",
+                    reason: "must be text here",
                     position: span_start(value.span),
                 }));
             }
@@ -326,7 +326,7 @@ mod tests {
         check("SELECT\n $nothing", "parameter `$nothing` has no value (line 2, column 2)");
         check("SELECT $list", "SELECT ARRAY[1, 'a', NULL]");
         check("SELECT $object", "parameter `$object` is not a single value (line 1, column 8)");
-        check("SELECT DATE $n", "parameter `$n` must be text at this place (line 1, column 13)");
+        check("SELECT DATE $n", "parameter `$n` must be text here (line 1, column 13)");
         check("SELECT ?, ?, ?", "parameter `$3` has no value (line 1, column 14)");
         check("SELECT ?, $n", "the statement has both `?` and `$n` (line 1, column 11)");
         check("SELECT :n", "the parameter `:n` is not supported (line 1, column 8)");

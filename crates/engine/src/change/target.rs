@@ -273,7 +273,7 @@ impl TargetColumns {
         let spelling = column(&written.value, names, &[&self.label.value], at)?;
         let place = self.names.iter().position(|name| name == spelling);
         place.ok_or_else(|| Error::Internal {
-            message: format!("the assigned column `{spelling}` was not found again"),
+            message: format!("the assigned column `{spelling}` is not in the target table"),
         })
     }
 }

@@ -85,7 +85,7 @@ pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     let mut seen = BTreeMap::new();
     for test in &tests {
         if let Some(first) = seen.insert(&test.name, test) {
-            return Err(test.invalid(format!("a test in {} has the same name", first.file)));
+            return Err(test.invalid(format!("another test in {} has the same name", first.file)));
         }
     }
     Ok(tests)
