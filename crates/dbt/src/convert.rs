@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::checks::{self, ConvertedTest, ExpectationFunction, identifier};
 use crate::incremental::Materialization;
 use crate::properties::{AllProperties, DeclaredTest, Properties};
 use crate::settings::{ProjectFile, Settings, texts};
 use crate::template::{RenderedTemplate, Templates};
+use crate::test_conversion::{self, ConvertedTest, ExpectationFunction, identifier};
 
 /// Name of dbt's project file.
 const PROJECT_FILE: &str = "dbt_project.yml";
@@ -275,7 +275,7 @@ impl<'f> ProjectConversion<'f> {
     /// Converts a test of a SQL model. Returns its setting, or adds a function. `has_rows` is true
     /// if the model can have row expectations.
     fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
-        match checks::convert(name, test, has_rows) {
+        match test_conversion::convert(name, test, has_rows) {
             Ok(ConvertedTest::Row(setting, condition)) => {
                 self.result.tests += 1;
                 return Some(format!("-- headwater: {setting} = {condition}"));
@@ -294,7 +294,7 @@ impl<'f> ProjectConversion<'f> {
                 continue;
             }
             for test in &properties.tests {
-                match checks::convert(&name, test, false) {
+                match test_conversion::convert(&name, test, false) {
                     Ok(ConvertedTest::Function(function)) => self.functions.push(function),
                     Ok(ConvertedTest::Row(..)) => {}
                     Err(reason) => self.note(&test.file, format!("`{name}`: {reason}")),

@@ -4,13 +4,13 @@
 //! Headwater's form. Every part that cannot be converted is a [`ConversionNote`] with file and
 //! reason. This crate runs nothing.
 
-mod checks;
 mod convert;
 mod folder;
 mod incremental;
 mod properties;
 mod settings;
 mod template;
+mod test_conversion;
 
 pub use convert::{Conversion, ConversionNote, ConvertError, Seed, convert};
 pub use folder::read;

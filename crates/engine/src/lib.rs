@@ -29,7 +29,7 @@ mod planner;
 mod planning_error;
 mod referenced_tables;
 mod rest_scan;
-mod restricted;
+mod restricted_session;
 mod returning;
 mod session;
 mod shared_transaction;
@@ -58,7 +58,7 @@ pub use headwater_table_scan::{ColumnSource, PlanEstimate, QueryColumns, RowSour
 pub use options::{EngineOptions, SessionOptions};
 pub use planner::version_constant;
 pub use referenced_tables::parents;
-pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
+pub use restricted_session::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
 pub use session::{ParameterType, Session, StatementDescription};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;

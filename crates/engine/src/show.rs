@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::table_references::ReferencedTable;

@@ -14,7 +14,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
-use headwater_sql::names::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql_resolve::ResolvedTable;

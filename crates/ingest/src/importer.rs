@@ -19,7 +19,7 @@ use super::object::BucketStores;
 use super::plan::{PreparedImport, blocking};
 use super::private_files::PrivateFiles;
 use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
-use super::rejected::{RejectedRows, rejected_name, rejected_schema};
+use super::rejected_rows::{RejectedRows, rejected_name, rejected_schema};
 use super::request::{ValidRequest, check};
 use super::rows::{RowBuilder, RowSink};
 use super::source::SourceFile;

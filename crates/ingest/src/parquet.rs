@@ -25,7 +25,7 @@ use super::object::{ObjectParts, wait};
 use super::progress::{ByteCounter, StageCounter};
 use super::rows::RowSink;
 use super::source::{SourceFile, SourceLocation};
-use super::widen::fits;
+use super::type_widening::fits;
 use crate::error::{Error, Result};
 
 /// Number of rows that are read at a time.

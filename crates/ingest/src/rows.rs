@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::bad_row::RowError;
 use super::column::Column;
-use super::rejected::RejectedRows;
+use super::rejected_rows::RejectedRows;
 use crate::error::{Error, Result};
 
 /// Maximum number of rows in a batch.

@@ -6,7 +6,7 @@ use headwater_model::{Action, Problem, TableName};
 
 use crate::error::{Error, Result};
 use crate::plan::PreparedImport;
-use crate::rejected::rejected_name;
+use crate::rejected_rows::rejected_name;
 use crate::request::ValidRequest;
 
 /// Checks that an action on a table is allowed. Error: `forbidden`.

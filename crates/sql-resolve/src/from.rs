@@ -11,7 +11,7 @@ use sqlparser::tokenizer::Span;
 use crate::{Resolver, using};
 
 use crate::scope::{Relation, RelationColumns, UNNAMED};
-use headwater_sql::names::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::unsupported_clauses::{constraint, spell};
 use headwater_sql::{Error, Result};

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use headwater_model::nearest;
-use headwater_sql::names::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::{Error, Position, Result};
 use sqlparser::ast::{Expr, Ident, WindowSpec};
 

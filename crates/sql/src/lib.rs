@@ -24,7 +24,7 @@ mod foreign_clauses;
 pub mod function_statement;
 pub mod insert;
 mod integer;
-pub mod names;
+pub mod name_match;
 pub mod number;
 mod operators;
 mod parameters;

@@ -11,7 +11,7 @@ use sqlparser::ast::{
 
 use crate::error::{Position, Result};
 use crate::expression::{ExpressionNode, argument_parts, children, order, window};
-use crate::names::same_but_case;
+use crate::name_match::same_but_case;
 use crate::table_name::{ParsedTableName, RefKind, position};
 use crate::{foreign_clauses, unsupported_clauses};
 

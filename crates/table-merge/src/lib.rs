@@ -14,7 +14,7 @@ mod commit;
 mod conflict;
 mod files;
 mod history;
-mod keys;
+mod key_conflicts;
 mod lost_updates;
 mod merge;
 mod metadata;

@@ -14,7 +14,7 @@ use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMet
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
 use crate::history::{MergeAncestry, SideHistory};
-use crate::keys;
+use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
 use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
@@ -177,7 +177,7 @@ pub async fn merge(
     let unclear = &common.unclear;
     let files = Files { base: base_files, ours: our_files, theirs: their_files, live, unclear };
     let source_only_appends_or_compacts = histories[1].only_appends_or_compacts;
-    let changes_keys = !keys::no_key_changed(&histories);
+    let changes_keys = !key_conflicts::no_key_changed(&histories);
     // If our side does not descend from the base, it may have assigned the same ids to other rows.
     let base_counters =
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
@@ -207,7 +207,7 @@ pub async fn merge(
     match merge.merge_groups(tables, plan, groups).await? {
         TableMergeResult::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
-            keys::checked(tables, merge, &files, changes_keys, budget).boxed().await
+            key_conflicts::checked(tables, merge, &files, changes_keys, budget).boxed().await
         }
         other => Ok(other),
     }

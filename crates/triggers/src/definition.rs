@@ -10,9 +10,9 @@ use headwater_model::{
 };
 use headwater_schedules::Schedule;
 
+use crate::async_calls::{queue_name, target_of};
 use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, ObjectFilter};
-use crate::calls::{queue_name, target_of};
 use crate::event_filter::EventFilter;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;

@@ -18,7 +18,7 @@ use crate::definition::WatchedFolder;
 use crate::event_queue::OPEN_MAX;
 use crate::file_listing::{Debounce, FileVersion, FolderListing, list};
 use crate::file_watcher::{FileWatcher, RenamedPaths};
-use crate::record::{decode, encode, read_all};
+use crate::journal_records::{decode, encode, read_all};
 use crate::source::{
     DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
 };

@@ -29,7 +29,7 @@ use crate::commits::caused_by;
 use crate::definition::invalid;
 use crate::delivery_log::DeliveryLog;
 use crate::event_queue::OPEN_MAX;
-use crate::record::{decode, encode, read, read_all};
+use crate::journal_records::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const MERGE_POSITIONS: &str = "trigger_merge_positions";

@@ -18,7 +18,7 @@ use tokio_util::sync::DropGuard;
 use crate::commits::{CommitSource, TableCommit, caused_by};
 use crate::definition::WatchedTables;
 use crate::event_queue::OPEN_MAX;
-use crate::record::{encode, read};
+use crate::journal_records::{encode, read};
 use crate::source::{
     DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
 };

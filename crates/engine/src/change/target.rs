@@ -3,7 +3,7 @@
 use headwater_lake::Transaction;
 use headwater_model::{Action, TableName};
 use headwater_sql::change::{AssignedColumn, TARGET};
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;

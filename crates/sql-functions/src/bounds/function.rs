@@ -32,8 +32,8 @@ use crate::panic::{PANICKED, panic_error};
 
 use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
 use super::call::CallArguments;
-use super::measured::{self, sliced};
-use super::retained::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::charged_buffer::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::python_memory::{self, sliced};
 use super::rules::{SizeRule, rule};
 use super::text;
 
@@ -381,7 +381,7 @@ impl ScalarUDFImpl for BoundedFunction {
             }
             let memory = &StatementBudget::of(&arguments.config_options);
             if inner.is::<PythonUdf>() {
-                return measured::invoke(inner, memory, &arguments);
+                return python_memory::invoke(inner, memory, &arguments);
             }
             Invocation { inner, rule: self.rule, memory, arguments }.run()
         };

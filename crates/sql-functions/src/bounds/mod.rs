@@ -15,11 +15,11 @@
 mod argument;
 mod budget;
 mod call;
+mod charged_buffer;
 mod function;
 mod lists;
-mod measured;
 mod operations;
-mod retained;
+mod python_memory;
 mod rewrite;
 mod rules;
 mod text;

@@ -18,8 +18,8 @@ use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::inbox::{MESSAGES_MAX, MessageInbox};
+use crate::journal_records::{encode, read};
 use crate::postgres_source::check_batch;
-use crate::record::{encode, read};
 use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_kafka_positions";

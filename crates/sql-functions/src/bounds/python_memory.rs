@@ -15,7 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl}
 
 use super::budget::FunctionMemory;
 use super::call::CallArguments;
-use super::retained::{hold, memory_bytes, total_bytes};
+use super::charged_buffer::{hold, memory_bytes, total_bytes};
 
 /// Maximum size of the arguments of one call, in bytes.
 const SLICE_BYTES_MAX: u64 = 64 << 20;
