@@ -138,12 +138,12 @@ pub fn run(command: &mut Command) -> Outcome<()> {
 }
 
 /// A command that can be timed.
-pub trait Timed {
+pub trait TimedCommand {
     /// Returns the run time of the process. A failure of the command is an error.
     fn timed(&mut self) -> Outcome<Duration>;
 }
 
-impl Timed for Command {
+impl TimedCommand for Command {
     fn timed(&mut self) -> Outcome<Duration> {
         let began = Instant::now();
         run(self)?;

@@ -38,7 +38,7 @@ pub async fn measure(
         tokio::task::block_in_place(|| crate::invoke::measure(report, 5 * samples))?;
     }
     if wanted("callers") {
-        tokio::task::block_in_place(|| crate::callers::measure(report))?;
+        tokio::task::block_in_place(|| crate::call_throughput::measure(report))?;
     }
     // Measure starts first: after the transfer of large tables, the kernel allocates memory more
     // slowly for some time.
@@ -82,7 +82,7 @@ impl Bench {
         // Ray does not have wheels for all machines.
         let with_ray = [&PACKAGES[..], &[("ray", "2")]].concat();
         let with_ray = self.environment(&functions, &with_ray).await.ok();
-        crate::handover::measure(report, &functions, &packed, with_ray.as_ref()).await
+        crate::table_transfer::measure(report, &functions, &packed, with_ray.as_ref()).await
     }
 
     async fn runtime(&self, name: &str) -> Outcome<Functions> {

@@ -5,12 +5,11 @@
 
 mod access;
 mod batches;
-mod callers;
+mod call_throughput;
 mod commands;
-mod durable;
+mod durable_writes;
 mod events;
 mod functions;
-mod handover;
 mod invoke;
 mod pipelines;
 mod python_engine;
@@ -19,6 +18,7 @@ mod rest_server;
 mod runtime;
 mod sample;
 mod sql;
+mod table_transfer;
 mod tables;
 
 use std::process::ExitCode;
@@ -89,7 +89,7 @@ fn first_light(parts: &[&str]) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let mut report = Report::new("first-light");
     if wanted("durable") {
-        runtime.block_on(durable::measure(&mut report))?;
+        runtime.block_on(durable_writes::measure(&mut report))?;
     }
     if wanted("commands") {
         commands::measure(&mut report)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::sample::percentile;
 
 /// One result.
-struct Line {
+struct ReportLine {
     what: String,
     measured: String,
     reference: String,
@@ -16,7 +16,7 @@ struct Line {
 /// Results of one suite.
 pub struct Report {
     suite: String,
-    lines: Vec<Line>,
+    lines: Vec<ReportLine>,
 }
 
 impl Report {
@@ -34,7 +34,7 @@ impl Report {
         bound: f64,
     ) {
         let ratio = measured.as_secs_f64() / reference.as_secs_f64();
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: duration(measured),
             reference: format!("{name} {}", duration(reference)),
@@ -50,7 +50,7 @@ impl Report {
         measured: Duration,
         (name, reference): (&str, Duration),
     ) {
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: duration(measured),
             reference: format!("{name} {}", duration(reference)),
@@ -69,7 +69,7 @@ impl Report {
         bound: Option<u64>,
     ) {
         let each = took.as_secs_f64() / count as f64;
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: format!("{:.0} /s", 1.0 / each),
             reference: format!("{name} {}", duration(reference)),
@@ -81,7 +81,7 @@ impl Report {
     /// Adds a geometric mean of ratios, with an optional bound.
     pub fn mean(&mut self, what: &str, name: &str, ratios: &[f64], bound: Option<f64>) {
         let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: "geometric mean".to_owned(),
             reference: name.to_owned(),
@@ -92,7 +92,7 @@ impl Report {
 
     /// Adds a time with a fixed bound.
     pub fn time(&mut self, what: &str, measured: Duration, reference: &str, bound: Duration) {
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: duration(measured),
             reference: reference.to_owned(),
@@ -103,7 +103,7 @@ impl Report {
 
     /// Adds a value that is neither a time nor a ratio, with its bound as text.
     pub fn plain(&mut self, what: &str, measured: &str, reference: &str, bound: &str) {
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: measured.to_owned(),
             reference: reference.to_owned(),
@@ -121,7 +121,7 @@ impl Report {
         (middle, most): (Duration, Duration),
     ) {
         let at = |share| percentile(samples, share);
-        self.push(Line {
+        self.push(ReportLine {
             what: what.to_owned(),
             measured: format!("{} / {}", duration(at(50)), duration(at(99))),
             reference: reference.to_owned(),
@@ -130,7 +130,7 @@ impl Report {
         });
     }
 
-    fn push(&mut self, line: Line) {
+    fn push(&mut self, line: ReportLine) {
         eprintln!("{}", text(&line));
         self.lines.push(line);
     }
@@ -145,7 +145,7 @@ impl Report {
     }
 }
 
-fn text(line: &Line) -> String {
+fn text(line: &ReportLine) -> String {
     let ratio = line.ratio.map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
     let (what, measured, reference) = (&line.what, &line.measured, &line.reference);
     format!("{what:<52} {measured:>19}  {ratio:>9}  {:<27} {reference}", line.bound)

@@ -11,7 +11,7 @@ use super::lake::{Lake, any_key, expect, invoke};
 use super::ministack::MiniStack;
 use super::signing::UnsignedRequest;
 use crate::Outcome;
-use crate::callers::run;
+use crate::call_throughput::run;
 use crate::commands::{self, headwater};
 use crate::invoke::Connection;
 use crate::report::{Report, duration};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lake::{Lake, any_key, expect, invoke};
 use super::ministack::MiniStack;
 use crate::Outcome;
-use crate::callers::{CALLERS, RATE_MIN, run};
+use crate::call_throughput::{CALLERS, RATE_MIN, run};
 use crate::invoke::Connection;
 use crate::report::{Report, duration};
 use crate::sample::{median, percentile, wait_until_quiet};

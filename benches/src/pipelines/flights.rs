@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::commands::{Timed, headwater, run};
+use crate::commands::{TimedCommand, headwater, run};
 use crate::python_engine::environment_with;
 use crate::report::Report;
 use crate::sample::median;

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::commands::{Timed, headwater, run};
+use crate::commands::{TimedCommand, headwater, run};
 use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::{Report, duration};
 use crate::sample::median;

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::Outcome;
-use crate::commands::{Timed, cache, headwater, remove_environments, run};
+use crate::commands::{TimedCommand, cache, headwater, remove_environments, run};
 use crate::report::{Report, duration};
 use crate::sample::median;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::edit::RunTimes;
 use crate::Outcome;
-use crate::commands::{Timed, headwater, run};
+use crate::commands::{TimedCommand, headwater, run};
 use crate::python_engine::environment_with;
 use crate::report::{Report, duration};
 use crate::sample::median;

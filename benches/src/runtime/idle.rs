@@ -46,7 +46,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("idle.py", FUNCTION)])?;
-    let plain = Plain::start(Path::new("python3"), PLAIN_SERVER)?;
+    let plain = PythonProcess::start(Path::new("python3"), PLAIN_SERVER)?;
     std::thread::sleep(Duration::from_secs(2));
     let both = [server.id(), plain.id()];
     let (resident, before) = (each(both, resident_kib)?, each(both, ticks)?);
@@ -79,7 +79,7 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
     let called = smaps(idle, &["Private_"])?;
     std::thread::sleep(IDLE);
     let (private, all) = (smaps(idle, &["Private_"])?, smaps(idle, &["Rss:"])?);
-    let plain = Plain::start(&python(folder.path())?, PLAIN)?;
+    let plain = PythonProcess::start(&python(folder.path())?, PLAIN)?;
     let reference_text = format!(
         "plain Python after the same work {}; right after a call {}, resident {}",
         mib(smaps(plain.id(), &["Private_"])?),
@@ -96,14 +96,14 @@ pub fn measure(report: &mut Report) -> Outcome<()> {
 }
 
 /// A waiting plain Python process; stopped when dropped.
-struct Plain(Child);
+struct PythonProcess(Child);
 
-impl Plain {
+impl PythonProcess {
     /// Starts a script and waits until it prints `done`.
     fn start(python: &Path, script: &str) -> Outcome<Self> {
         let mut command = Command::new(python);
         command.args(["-I", "-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut plain = Plain(command.stderr(Stdio::null()).spawn()?);
+        let mut plain = PythonProcess(command.stderr(Stdio::null()).spawn()?);
         let mut line = String::new();
         let stdout = plain.0.stdout.take().ok_or("no output")?;
         BufReader::new(stdout).read_line(&mut line)?;
@@ -115,7 +115,7 @@ impl Plain {
     }
 }
 
-impl Drop for Plain {
+impl Drop for PythonProcess {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();

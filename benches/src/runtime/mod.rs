@@ -1,10 +1,10 @@
 //! Costs of the function runtime: interference between callers, idle processes, metering, packages
 //! from the store, and a whole run compared with a script.
 
-mod hot;
+mod environment_creation;
 mod idle;
-mod local;
 mod neighbours;
+mod pandas_model;
 mod usage;
 
 use crate::Outcome;
@@ -20,13 +20,13 @@ pub async fn measure(
         usage::measure(report).await?;
     }
     if wanted("hot") {
-        hot::measure(report).await?;
+        environment_creation::measure(report).await?;
     }
     if wanted("neighbours") {
         tokio::task::block_in_place(|| neighbours::measure(report, 5 * samples))?;
     }
     if wanted("local") {
-        tokio::task::block_in_place(|| local::measure(report))?;
+        tokio::task::block_in_place(|| pandas_model::measure(report))?;
     }
     if wanted("idle") {
         tokio::task::block_in_place(|| idle::measure(report))?;

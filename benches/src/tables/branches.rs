@@ -8,7 +8,7 @@ use headwater_model::{CreateRef, MergeOutcome, MergeRequest, RefSpec, TableName}
 
 use super::{append, create};
 use crate::Outcome;
-use crate::durable::add_tables;
+use crate::durable_writes::add_tables;
 use crate::report::Report;
 use crate::sample::{SyncProbe, median};
 

@@ -221,7 +221,7 @@ fn key_at(time: Timestamp) -> String {
     Uuid::from_u128(milliseconds << 80).to_string()
 }
 
-fn parse(entry: headwater_store::Entry) -> Result<AuditEvent> {
+fn parse(entry: headwater_store::JournalEntry) -> Result<AuditEvent> {
     serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key })
 }
 

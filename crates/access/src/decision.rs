@@ -11,7 +11,7 @@ pub enum Decision {
     /// Access is allowed.
     Allowed(DecisionReason),
     /// Access is denied.
-    Denied(Denial),
+    Denied(DenialReason),
 }
 
 /// The reason why access is allowed.
@@ -27,7 +27,7 @@ pub enum DecisionReason {
 
 /// The reason why access is denied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Denial {
+pub enum DenialReason {
     /// The principal has no identity.
     Unauthenticated,
     /// The account or the token is no longer valid.
@@ -53,10 +53,12 @@ impl std::fmt::Display for Decision {
             Decision::Allowed(DecisionReason::Grant(grant)) => {
                 write!(f, "grant of {} to {}", grant.permission, grant.grantee)
             }
-            Decision::Denied(Denial::Unauthenticated) => f.write_str("no credential"),
-            Decision::Denied(Denial::Invalid) => f.write_str("account or token no longer valid"),
-            Decision::Denied(Denial::Scope) => f.write_str("outside the token's scopes"),
-            Decision::Denied(Denial::NoGrant) => f.write_str("no grant"),
+            Decision::Denied(DenialReason::Unauthenticated) => f.write_str("no credential"),
+            Decision::Denied(DenialReason::Invalid) => {
+                f.write_str("account or token no longer valid")
+            }
+            Decision::Denied(DenialReason::Scope) => f.write_str("outside the token's scopes"),
+            Decision::Denied(DenialReason::NoGrant) => f.write_str("no grant"),
         }
     }
 }
@@ -66,7 +68,7 @@ impl Access {
     pub fn decide(&self, principal: &Principal, action: Action, object: &Object) -> Decision {
         let user = match principal.identity() {
             Identity::Owner => return Decision::Allowed(DecisionReason::LakeOwner),
-            Identity::Anonymous => return Decision::Denied(Denial::Unauthenticated),
+            Identity::Anonymous => return Decision::Denied(DenialReason::Unauthenticated),
             Identity::User(user) => user,
         };
         let directory = self.directory();
@@ -74,12 +76,12 @@ impl Access {
         let is_token_valid = user.expires.is_none_or(|expires| now < expires)
             && user.token.as_ref().is_none_or(|token| directory.is_token_valid(token, now));
         if !is_token_valid || !Self::is_account(&directory, &user.name, user.created) {
-            return Decision::Denied(Denial::Invalid);
+            return Decision::Denied(DenialReason::Invalid);
         }
         if let Some(scopes) = &user.scopes
             && !scopes.iter().any(|scope| scope.contains(action, object))
         {
-            return Decision::Denied(Denial::Scope);
+            return Decision::Denied(DenialReason::Scope);
         }
         decide(&directory, &user.name, action, object)
     }
@@ -96,7 +98,7 @@ impl Access {
     pub fn explain(&self, user: &str, action: Action, object: &Object) -> Result<Decision> {
         let directory = self.directory();
         if directory.user(user)?.disabled {
-            return Ok(Decision::Denied(Denial::Invalid));
+            return Ok(Decision::Denied(DenialReason::Invalid));
         }
         Ok(decide(&directory, user, action, object))
     }
@@ -115,6 +117,6 @@ fn decide(directory: &Directory, user: &str, action: Action, object: &Object) ->
     }
     match directory.find_grant(user, action, object) {
         Some(grant) => Decision::Allowed(DecisionReason::Grant(grant.clone())),
-        None => Decision::Denied(Denial::NoGrant),
+        None => Decision::Denied(DenialReason::NoGrant),
     }
 }

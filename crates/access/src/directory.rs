@@ -7,7 +7,7 @@ use bytes::Bytes;
 use headwater_model::{
     Action, AuditRetention, Grant, Limit, Object, ObjectId, Restriction, Role, Timestamp,
 };
-use headwater_store::{Entry, KeyRange, Store};
+use headwater_store::{JournalEntry, KeyRange, Store};
 use serde::de::DeserializeOwned;
 
 use crate::grant_index::GrantIndex;
@@ -50,7 +50,7 @@ impl Directory {
         Ok(directory)
     }
 
-    fn insert(&mut self, entry: &Entry) -> Result<()> {
+    fn insert(&mut self, entry: &JournalEntry) -> Result<()> {
         let kind = entry.key.split('/').next().unwrap_or_default();
         match kind {
             "user" => {
@@ -203,6 +203,6 @@ impl Directory {
     }
 }
 
-fn parse<T: DeserializeOwned>(entry: &Entry) -> Result<T> {
+fn parse<T: DeserializeOwned>(entry: &JournalEntry) -> Result<T> {
     serde_json::from_slice(&entry.value).map_err(|_| Error::Corrupt { key: entry.key.clone() })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_access::{
-    Access, AccessKeys, AuditRetentions, Credential, Decision, DecisionReason, Denial, Error,
+    Access, AccessKeys, AuditRetentions, Credential, Decision, DecisionReason, DenialReason, Error,
     KeyPair, NewKey, NewUser, UserLimits,
 };
 use headwater_model::{
@@ -85,7 +85,7 @@ async fn everything_is_denied_until_it_is_granted() {
     assert!(!f.may(&ana, Action::Select, &table("sales.orders")));
     assert!(f.may(&f.owner, Action::Administer, &Object::lake()));
     let anonymous = f.access.decide(&Principal::anonymous(), Action::Select, &table("a"));
-    assert_eq!(anonymous, Decision::Denied(Denial::Unauthenticated));
+    assert_eq!(anonymous, Decision::Denied(DenialReason::Unauthenticated));
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_tokens_scopes_limit_what_its_user_may_do() {
     let ana = f.access.authenticate(Credential::Token(&secret), None).await.expect("valid");
     assert!(f.may(&ana, Action::Select, &table("a")));
     let denied = f.access.decide(&ana, Action::Select, &table("b"));
-    assert_eq!(denied, Decision::Denied(Denial::Scope));
+    assert_eq!(denied, Decision::Denied(DenialReason::Scope));
     assert!(!f.may(&ana, Action::Administer, &Object::lake()));
     let none = f.token("ana", NewToken { scopes: Some(Vec::new()), ..NewToken::default() }).await;
     let ana = f.access.authenticate(Credential::Token(&none), None).await.expect("valid");

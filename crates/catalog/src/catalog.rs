@@ -12,7 +12,7 @@ use headwater_store::{Batch, RefChange, RefPrecondition, Store};
 use crate::codec::{self, BranchRecord, CommitObject};
 use crate::head_cache::HeadCache;
 use crate::objects::{Objects, PendingObjects};
-use crate::{DeletedRefs, Error, Merges, Result, State, Tags};
+use crate::{CatalogState, DeletedRefs, Error, Merges, Result, Tags};
 
 /// The maximum number of attempts of a change that conflicts with concurrent changes of the same
 /// ref.
@@ -107,9 +107,9 @@ impl Catalog {
     }
 
     /// Returns the tables and namespaces at a commit.
-    pub async fn state(&self, commit: CommitId) -> Result<State> {
+    pub async fn state(&self, commit: CommitId) -> Result<CatalogState> {
         let object = self.objects.commit(commit).await?;
-        Ok(State::new(commit, object, self.objects.clone()))
+        Ok(CatalogState::new(commit, object, self.objects.clone()))
     }
 
     /// Reads a commit.

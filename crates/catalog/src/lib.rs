@@ -39,7 +39,7 @@ pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
 pub use reference::RefResolution;
 pub use required_checks::RequiredChecks;
-pub use state::State;
+pub use state::CatalogState;
 pub use table_history::TableState;
 pub use tag::Tags;
 pub use three_way_diff::RenamedTable;

@@ -10,21 +10,21 @@ use crate::{Error, Result, TableEntry, trie};
 
 /// The tables and namespaces of one commit. Immutable, and cheap to clone.
 #[derive(Clone)]
-pub struct State {
+pub struct CatalogState {
     id: CommitId,
     commit: Arc<CommitObject>,
     objects: Objects,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for CatalogState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("commit", &self.id).finish_non_exhaustive()
+        f.debug_struct("CatalogState").field("commit", &self.id).finish_non_exhaustive()
     }
 }
 
-impl State {
+impl CatalogState {
     pub(crate) fn new(id: CommitId, commit: Arc<CommitObject>, objects: Objects) -> Self {
-        State { id, commit, objects }
+        CatalogState { id, commit, objects }
     }
 
     /// Returns the commit's id.
@@ -102,7 +102,7 @@ impl State {
         Ok(tables)
     }
 
-    /// Like [`State::find`], for tables only.
+    /// Like [`CatalogState::find`], for tables only.
     pub async fn find_table(
         &self,
         namespace: &str,

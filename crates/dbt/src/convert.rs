@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::checks::{self, Check, Function, identifier};
 use crate::incremental::Materialization;
 use crate::properties::{AllProperties, DeclaredTest, Properties};
 use crate::settings::{ProjectFile, Settings, texts};
 use crate::template::{RenderedTemplate, Templates};
+use crate::test_conversion::{self, ConvertedTest, ExpectationFunction, identifier};
 
 /// Name of dbt's project file.
 const PROJECT_FILE: &str = "dbt_project.yml";
@@ -23,7 +23,7 @@ pub struct Conversion {
     /// Files with data to import.
     pub seeds: Vec<Seed>,
     /// Parts that are not converted or work differently.
-    pub notes: Vec<Note>,
+    pub notes: Vec<ConversionNote>,
     /// Number of converted models.
     pub models: usize,
     /// Number of converted tests.
@@ -43,7 +43,7 @@ pub struct Seed {
 
 /// A part of the project that is not converted or works differently.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub struct ConversionNote {
     /// Path in the dbt project, with the line if known.
     pub at: String,
     /// The part and the reason.
@@ -62,7 +62,8 @@ impl Seed {
 impl Conversion {
     /// Returns the summary of the conversion as JSON.
     pub fn to_json(&self) -> Value {
-        let note = |note: &Note| serde_json::json!({ "at": note.at, "message": note.message });
+        let note =
+            |note: &ConversionNote| serde_json::json!({ "at": note.at, "message": note.message });
         serde_json::json!({
             "models": self.models,
             "tests": self.tests,
@@ -138,7 +139,7 @@ struct ProjectConversion<'f> {
     /// Models that are not stored.
     ephemeral: BTreeSet<String>,
     sql_models: BTreeSet<String>,
-    functions: Vec<Function>,
+    functions: Vec<ExpectationFunction>,
     result: Conversion,
 }
 
@@ -171,7 +172,7 @@ impl<'f> ProjectConversion<'f> {
     }
 
     fn note(&mut self, at: impl Into<String>, message: impl Into<String>) {
-        self.result.notes.push(Note { at: at.into(), message: message.into() });
+        self.result.notes.push(ConversionNote { at: at.into(), message: message.into() });
     }
 
     fn seeds(&mut self) {
@@ -274,12 +275,12 @@ impl<'f> ProjectConversion<'f> {
     /// Converts a test of a SQL model. Returns a setting of the model, or adds a Python function.
     /// `has_rows` is true if the model can have row expectations.
     fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
-        match checks::convert(name, test, has_rows) {
-            Ok(Check::Row(setting, condition)) => {
+        match test_conversion::convert(name, test, has_rows) {
+            Ok(ConvertedTest::Row(setting, condition)) => {
                 self.result.tests += 1;
                 return Some(format!("-- headwater: {setting} = {condition}"));
             }
-            Ok(Check::Function(function)) => self.functions.push(function),
+            Ok(ConvertedTest::Function(function)) => self.functions.push(function),
             Err(reason) => self.note(&test.file, format!("`{name}`: {reason}")),
         }
         None
@@ -293,9 +294,9 @@ impl<'f> ProjectConversion<'f> {
                 continue;
             }
             for test in &properties.tests {
-                match checks::convert(&name, test, false) {
-                    Ok(Check::Function(function)) => self.functions.push(function),
-                    Ok(Check::Row(..)) => {}
+                match test_conversion::convert(&name, test, false) {
+                    Ok(ConvertedTest::Function(function)) => self.functions.push(function),
+                    Ok(ConvertedTest::Row(..)) => {}
                     Err(reason) => self.note(&test.file, format!("`{name}`: {reason}")),
                 }
             }
@@ -321,7 +322,7 @@ impl<'f> ProjectConversion<'f> {
         let is_warning = severity.is_some_and(|severity| severity.eq_ignore_ascii_case("warn"));
         let text = format!("-- Rows that should not exist.\n{}\n", test.sql);
         self.result.files.insert(format!("expectations/{name}.sql"), text);
-        self.functions.push(Function {
+        self.functions.push(ExpectationFunction {
             name: format!("{name}_is_empty"),
             is_warning,
             inputs: vec![format!("rows=headwater.Model({name:?})")],

@@ -1,16 +1,16 @@
 //! Converts a dbt project to the files of a Headwater project.
 //!
 //! [`convert`] renders the templates of the models, and writes their settings and tests in
-//! Headwater's form. Every part that cannot be converted is a [`Note`] with file and reason. This
-//! crate runs nothing.
+//! Headwater's form. Every part that cannot be converted is a [`ConversionNote`] with file and
+//! reason. This crate runs nothing.
 
-mod checks;
 mod convert;
 mod folder;
 mod incremental;
 mod properties;
 mod settings;
 mod template;
+mod test_conversion;
 
-pub use convert::{Conversion, ConvertError, Note, Seed, convert};
+pub use convert::{Conversion, ConversionNote, ConvertError, Seed, convert};
 pub use folder::read;

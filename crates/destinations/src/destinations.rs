@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::Destination;
 use crate::failure::redacted;
-use crate::payload::{Content, Payload};
+use crate::payload::{IdentifiedPayload, Payload};
 use crate::queue::{self, MessageOrigin};
 
 /// The parts of a lake to which records and results are sent. Cheap to clone.
@@ -63,7 +63,7 @@ impl Destinations {
         sending: SendAttempt<'_>,
     ) -> Result<SentContent, Problem> {
         let SendAttempt { id, payload, sender, rules, scope } = sending;
-        let content = Content { id, payload };
+        let content = IdentifiedPayload { id, payload };
         let secret = self.secret(to).await?;
         let value = secret.as_deref().map(String::as_str);
         let mut appended = AppendResult::default();

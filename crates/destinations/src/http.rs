@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::address::{self, Options, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary};
-use crate::payload::Content;
+use crate::payload::IdentifiedPayload;
 
 /// The header with the id of the event.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -71,7 +71,7 @@ impl HttpEndpoint {
     /// Sends a record or a result. The response must have a status between 200 and 299.
     pub(crate) async fn send(
         &self,
-        content: &Content<'_>,
+        content: &IdentifiedPayload<'_>,
         rules: &ServerRules,
         secret: Option<&str>,
     ) -> Result<Value, Problem> {
@@ -200,7 +200,7 @@ mod tests {
     async fn send(address: &str, secret: Option<&str>) -> Result<Value, Problem> {
         let json = json!({"version": "1.0"});
         let endpoint = HttpEndpoint::parse(address).expect("an address");
-        let content = Content { id: EVENT, payload: Payload::Record(&json) };
+        let content = IdentifiedPayload { id: EVENT, payload: Payload::Record(&json) };
         endpoint.send(&content, &ServerRules::default(), secret).await
     }
 
@@ -264,7 +264,7 @@ mod tests {
     #[tokio::test]
     async fn a_user_reaches_a_private_address_only_with_a_grant() {
         let json = json!({});
-        let content = Content { id: EVENT, payload: Payload::Record(&json) };
+        let content = IdentifiedPayload { id: EVENT, payload: Payload::Record(&json) };
         let allows = |location: &str| location.ends_with("//localhost:1");
         let rules = ServerRules::restricted(Actor::Anonymous, Arc::new(allows));
         for host in ["127.0.0.1:1", "[::1]:1", "169.254.169.254", "2130706433", "10.0.0.1"] {

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::address::{self, Options, invalid};
 use crate::failure::{rejected, unsuitable};
-use crate::payload::{Content, Payload};
+use crate::payload::{IdentifiedPayload, Payload};
 use crate::record::Record;
 use crate::smtp::{Encryption, Login, Mail, Session};
 
@@ -102,7 +102,7 @@ impl MailRoute {
     /// Sends a record or a result as a message. The server must accept all recipients.
     pub(crate) async fn send(
         &self,
-        content: &Content<'_>,
+        content: &IdentifiedPayload<'_>,
         rules: &ServerRules,
         password: Option<&str>,
     ) -> Result<Value, Problem> {
@@ -119,7 +119,7 @@ impl MailRoute {
     }
 
     /// Returns the headers and the text. Each attempt to send the content sends the same message.
-    async fn message(&self, content: &Content<'_>) -> Result<Vec<u8>, Problem> {
+    async fn message(&self, content: &IdentifiedPayload<'_>) -> Result<Vec<u8>, Problem> {
         let MailContent { subject, time, text } = letter(content).await?;
         let (_, domain) = self.from.address.rsplit_once('@').unwrap_or_default();
         let subject = subject.chars().filter(|c| !c.is_control()).take(SUBJECT_CHARACTERS_MAX);
@@ -145,7 +145,7 @@ struct MailContent {
     text: String,
 }
 
-async fn letter(content: &Content<'_>) -> Result<MailContent, Problem> {
+async fn letter(content: &IdentifiedPayload<'_>) -> Result<MailContent, Problem> {
     let (subject, time, mut text) = match content.payload {
         Payload::Record(json) => {
             let record = Record { json };
@@ -287,7 +287,7 @@ mod tests {
 
     async fn message(address: &str, json: &Value) -> String {
         let route = MailRoute::parse(address).expect("an address");
-        let content = Content { id: EVENT, payload: Payload::Record(json) };
+        let content = IdentifiedPayload { id: EVENT, payload: Payload::Record(json) };
         let message = route.message(&content).await.expect("a message");
         assert_eq!(route.message(&content).await.expect("a message"), message);
         String::from_utf8(message).expect("text")
@@ -356,7 +356,7 @@ mod tests {
             let value = FunctionResult::Json(serde_json::to_vec(text).expect("JSON").into());
             let time = Timestamp::UNIX_EPOCH;
             let call = CallResult { value: &value, event: EVENT, function: "report", time };
-            let content = Content { id: "e/output/1", payload: Payload::Result(call) };
+            let content = IdentifiedPayload { id: "e/output/1", payload: Payload::Result(call) };
             route.message(&content).await.map(|it| String::from_utf8(it).expect("text"))
         };
         let message = sent("Sales: 12\nReturns: 1").await.expect("a message");

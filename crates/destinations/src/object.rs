@@ -7,7 +7,7 @@ use headwater_objects::is_bucket_name;
 use serde_json::{Value, json};
 
 use crate::address::invalid;
-use crate::payload::Content;
+use crate::payload::IdentifiedPayload;
 
 /// An object whose key may contain `{event}`, `{date}` and `{function}`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +49,7 @@ impl ObjectTarget {
 
     /// Returns the key of the object for a payload. Ids, dates and names of functions contain no
     /// braces.
-    fn key(&self, content: &Content<'_>) -> String {
+    fn key(&self, content: &IdentifiedPayload<'_>) -> String {
         let key = self.key.replace("{event}", content.event());
         key.replace("{date}", &content.date()).replace("{function}", content.function())
     }
@@ -58,7 +58,7 @@ impl ObjectTarget {
     pub(crate) async fn write(
         &self,
         lake: &LakeComponents,
-        content: &Content<'_>,
+        content: &IdentifiedPayload<'_>,
         scope: CallScope,
     ) -> Result<Value, Problem> {
         let (bucket, key) = (self.bucket.clone(), self.key(content));
@@ -84,7 +84,7 @@ mod tests {
                 "functionArn": "arn:aws:lambda:us-east-1:000000000000:function:price:$LATEST",
             },
         });
-        let content = Content { id: "e2", payload: Payload::Record(&json) };
+        let content = IdentifiedPayload { id: "e2", payload: Payload::Record(&json) };
         let target = ObjectTarget::parse("reports/{date}/{function}-{event}.json").expect("valid");
         assert_eq!(target.key(&content), "2026-03-01/price-e1.json");
     }

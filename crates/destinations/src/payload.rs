@@ -40,18 +40,18 @@ pub struct CallResult<'a> {
 
 /// A payload with its id, which is the same for each attempt to send it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Content<'a> {
+pub(crate) struct IdentifiedPayload<'a> {
     pub id: &'a str,
     pub payload: Payload<'a>,
 }
 
 /// The body of a request or message.
-pub(crate) struct Body {
+pub(crate) struct MessageBody {
     pub media_type: &'static str,
     pub bytes: Bytes,
 }
 
-impl<'a> Content<'a> {
+impl<'a> IdentifiedPayload<'a> {
     /// Returns the name of the called function.
     pub fn function(&self) -> &'a str {
         match self.payload {
@@ -78,7 +78,7 @@ impl<'a> Content<'a> {
 
     /// Returns the content of a request or message: JSON, or the text that a function returned. A
     /// table is an array of objects.
-    pub async fn body(&self) -> Result<Body, Problem> {
+    pub async fn body(&self) -> Result<MessageBody, Problem> {
         let result = match self.payload {
             Payload::Record(json) => return Ok(body(JSON, json.to_string())),
             Payload::Result(call) => call.value,
@@ -86,11 +86,11 @@ impl<'a> Content<'a> {
         match result {
             FunctionResult::Bool(value) => Ok(body(JSON, value.to_string())),
             FunctionResult::Table(table) => {
-                Ok(Body { media_type: JSON, bytes: encode(Format::Json, table).await? })
+                Ok(MessageBody { media_type: JSON, bytes: encode(Format::Json, table).await? })
             }
             FunctionResult::Json(json) => Ok(match text(json) {
                 Some(text) => body(TEXT, text),
-                None => Body { media_type: JSON, bytes: json.clone() },
+                None => MessageBody { media_type: JSON, bytes: json.clone() },
             }),
         }
     }
@@ -116,8 +116,8 @@ impl<'a> Content<'a> {
     }
 }
 
-fn body(media_type: &'static str, text: String) -> Body {
-    Body { media_type, bytes: Bytes::from(text) }
+fn body(media_type: &'static str, text: String) -> MessageBody {
+    MessageBody { media_type, bytes: Bytes::from(text) }
 }
 
 /// Returns the text of a JSON string; `None` for other values.
@@ -191,7 +191,7 @@ mod tests {
         let value = FunctionResult::Json(Bytes::copy_from_slice(result.as_bytes()));
         let call =
             CallResult { value: &value, event: "e", function: "f", time: Timestamp::UNIX_EPOCH };
-        let content = Content { id: "e/output", payload: Payload::Result(call) };
+        let content = IdentifiedPayload { id: "e/output", payload: Payload::Result(call) };
         match (content.file(name).await, expected) {
             (Ok(file), Ok(expected)) => assert_eq!(file, expected.as_bytes(), "{result}"),
             (Err(problem), Err(expected)) => {
@@ -221,14 +221,14 @@ mod tests {
             let value = FunctionResult::Json(Bytes::from_static(result.as_bytes()));
             let time = Timestamp::UNIX_EPOCH;
             let call = CallResult { value: &value, event: "e", function: "f", time };
-            let content = Content { id: "e/output", payload: Payload::Result(call) };
+            let content = IdentifiedPayload { id: "e/output", payload: Payload::Result(call) };
             let body = content.body().await.expect("a body");
             assert_eq!((body.media_type, &*body.bytes), (media_type, expected.as_bytes()));
             assert_eq!((content.event(), &*content.date()), ("e", "1970-01-01"));
         }
         let record =
             json!({"timestamp": "2026-03-01T10:00:00Z", "requestContext": {"requestId": "r"}});
-        let content = Content { id: "e", payload: Payload::Record(&record) };
+        let content = IdentifiedPayload { id: "e", payload: Payload::Record(&record) };
         assert_eq!((content.event(), &*content.date()), ("r", "2026-03-01"));
     }
 }

@@ -19,7 +19,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::address::{self, Options, decoded, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
-use crate::payload::{Content, Payload};
+use crate::payload::{IdentifiedPayload, Payload};
 use crate::record::Record;
 
 const EXAMPLE: &str = "postgres://writer@db.example.com/shop?table=orders#secret=PASSWORD";
@@ -83,7 +83,7 @@ impl PostgresTable {
         };
         let table: Vec<String> = table.split('.').map(str::to_owned).collect();
         if table.len() > 2 || table.iter().any(String::is_empty) {
-            return Err(invalid("`table` is not `NAME` or `SCHEMA.NAME`", &hint));
+            return Err(invalid("the option `table` must be `NAME` or `SCHEMA.NAME`", &hint));
         }
         let mode = of_table.one("sslmode")?.unwrap_or_else(|| "prefer".to_owned());
         let Some((mode, _)) = MODES.into_iter().find(|(name, _)| *name == mode) else {
@@ -114,7 +114,7 @@ impl PostgresTable {
     /// Writes the rows of a payload. Rows that an earlier attempt wrote are not written again.
     pub(crate) async fn write(
         &self,
-        content: &Content<'_>,
+        content: &IdentifiedPayload<'_>,
         rules: &ServerRules,
         password: Option<&str>,
     ) -> Result<Value, Problem> {
@@ -303,7 +303,7 @@ struct Rows {
 }
 
 impl Rows {
-    async fn of(content: &Content<'_>) -> Result<Self, Problem> {
+    async fn of(content: &IdentifiedPayload<'_>) -> Result<Self, Problem> {
         let json = match content.payload {
             Payload::Record(json) => Bytes::from(row(Record { json }).to_string()),
             Payload::Result(call) => {

@@ -5,7 +5,7 @@ use headwater_queues::{Error, NewMessage, Queues};
 use headwater_triggers::with_retryable;
 use serde_json::{Value, json};
 
-use crate::payload::Content;
+use crate::payload::IdentifiedPayload;
 
 /// The suffix of the names of FIFO queues.
 const FIFO: &str = ".fifo";
@@ -21,7 +21,7 @@ pub(crate) async fn send(
     queues: &Queues,
     queue: &str,
     origin: MessageOrigin<'_>,
-    content: &Content<'_>,
+    content: &IdentifiedPayload<'_>,
 ) -> Result<Value, Problem> {
     let MessageOrigin { sender, caused_by } = origin;
     let is_fifo = queue.ends_with(FIFO);

@@ -16,7 +16,7 @@ use headwater_model::{
 
 use crate::address::{Options, invalid};
 use crate::failure::rejected;
-use crate::payload::{CallResult, Content, Payload};
+use crate::payload::{CallResult, IdentifiedPayload, Payload};
 use crate::record::Record;
 
 /// A table that receives rows.
@@ -56,7 +56,7 @@ impl TableTarget {
     pub(crate) async fn append(
         &self,
         lake: &LakeComponents,
-        content: &Content<'_>,
+        content: &IdentifiedPayload<'_>,
         scope: CallScope,
     ) -> Result<AppendResult, Problem> {
         let scope = CallScope { branch: self.branch.clone(), ..scope };
@@ -71,7 +71,7 @@ impl TableTarget {
     /// Returns the rows to append: one row for a record, or the rows that a function returned.
     async fn rows(
         &self,
-        content: &Content<'_>,
+        content: &IdentifiedPayload<'_>,
         lake: &FunctionLake,
     ) -> Result<Option<SharedTable>, Problem> {
         match content.payload {

@@ -129,16 +129,19 @@ fn bar_style(template: &str) -> ProgressStyle {
 }
 
 /// A progress line that is shown while a future runs.
-pub struct Watch {
+pub struct ProgressDisplay {
     line: RefCell<ProgressLine>,
     progress: RefCell<Progress>,
 }
 
-impl Watch {
+impl ProgressDisplay {
     /// Creates a line with this text.
     pub fn new(style: Style, text: &str) -> Self {
         let progress = Progress { text: text.to_owned(), ..Progress::default() };
-        Watch { line: RefCell::new(ProgressLine::new(style)), progress: RefCell::new(progress) }
+        ProgressDisplay {
+            line: RefCell::new(ProgressLine::new(style)),
+            progress: RefCell::new(progress),
+        }
     }
 
     /// Changes the text.

@@ -9,7 +9,7 @@ use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
 
 use super::format::Format;
-use super::{csv, json, names, parquet};
+use super::{csv, json, json_names, parquet};
 
 /// Number of rows in the first piece of encoded text.
 const PIECE_ROWS: usize = 64;
@@ -48,9 +48,11 @@ impl Encoder {
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let writer = match format {
             Format::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
-            Format::Json => Writer::Json(names::distinct(schema), Box::new(json::array_writer())),
+            Format::Json => {
+                Writer::Json(json_names::distinct(schema), Box::new(json::array_writer()))
+            }
             Format::Ndjson => {
-                Writer::Ndjson(names::distinct(schema), Box::new(json::ndjson_writer()))
+                Writer::Ndjson(json_names::distinct(schema), Box::new(json::ndjson_writer()))
             }
             Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema))),
             Format::Parquet => Writer::Parquet(Box::new(parquet::ParquetWriter::new(schema)?)),

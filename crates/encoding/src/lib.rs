@@ -8,8 +8,8 @@ mod csv;
 mod encoder;
 mod format;
 mod json;
+mod json_names;
 mod map_encoder;
-mod names;
 mod parquet;
 mod shared_buffer;
 

@@ -15,7 +15,7 @@ use headwater_sql::alter_table::{
     AlterTableStatement, ParsedAlteration, ParsedPartitionField, ParsedPosition,
 };
 use headwater_sql::create_table::COMMENT;
-use headwater_sql::statement::Comment;
+use headwater_sql::statement::CommentStatement;
 use headwater_sql::table_name::idents;
 
 impl Session {
@@ -122,8 +122,8 @@ impl Session {
     }
 
     /// Runs COMMENT ON TABLE or COLUMN.
-    pub(crate) async fn comment(&self, comment: Comment) -> Result<StatementResult> {
-        let Comment { table, column, text, if_exists } = comment;
+    pub(crate) async fn comment(&self, comment: CommentStatement) -> Result<StatementResult> {
+        let CommentStatement { table, column, text, if_exists } = comment;
         let alterations = match column {
             Some(column) => {
                 let column = ObjectName::from(vec![column]);

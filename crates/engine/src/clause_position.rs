@@ -85,7 +85,7 @@ fn described(message: &str) -> Option<(Clause<'_>, String, Option<&'static str>)
         let text = format!("WHERE takes a condition, not {sql_type}");
         return Some((Clause::Where, text, Some("Compare the value, as in `n > 0`.")));
     }
-    let call = after("there is no form of the function that takes `")?;
+    let call = after("no signature of the function accepts `")?;
     let (name, _) = call.split_once('(')?;
     Some((Clause::Call(name), message.to_owned(), None))
 }

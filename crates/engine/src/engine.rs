@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use crate::assignment_cast::MARK;
 use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
-use crate::planning_error::Limits;
+use crate::planning_error::PlanningLimits;
 use crate::session::Session;
 use crate::system::{SystemTable, own_tables};
 
@@ -211,9 +211,9 @@ impl Engine {
     }
 
     /// Returns the limits of a statement.
-    pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> Limits {
+    pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> PlanningLimits {
         let query_memory_bytes = self.memory_limit(memory_bytes);
-        Limits { query_memory_bytes, ..limits(&self.0.options) }
+        PlanningLimits { query_memory_bytes, ..limits(&self.0.options) }
     }
 
     fn memory_limit(&self, memory_bytes: Option<u64>) -> u64 {
@@ -263,8 +263,8 @@ pub(crate) fn planning_panicked() -> Error {
     Error::Internal { message: "planning panicked".to_owned() }
 }
 
-fn limits(options: &EngineOptions) -> Limits {
-    Limits {
+fn limits(options: &EngineOptions) -> PlanningLimits {
+    PlanningLimits {
         query_memory_bytes: options.query_memory_bytes,
         engine_memory_bytes: options.memory_bytes,
         spill_bytes: options.spill_bytes_max,

@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{JoinError, JoinHandle};
 
 use crate::planning_error::is_out_of_memory;
-use crate::statement_result::Metrics;
+use crate::statement_result::ExecutionMetrics;
 
 /// Number of batches that are queued for the reader.
 const QUEUE: usize = 2;
@@ -46,11 +46,11 @@ pub(crate) struct RunningPlan {
 type Sender = mpsc::Sender<Result<RecordBatch>>;
 
 /// A logical plan with the state and runtime to run it.
-pub(crate) struct Statement {
+pub(crate) struct ExecutableStatement {
     pub state: Arc<SessionState>,
     pub runtime: Arc<RuntimeEnv>,
     pub plan: LogicalPlan,
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<ExecutionMetrics>,
     /// If true, execution starts only when the first batch is requested.
     pub lazy: bool,
 }
@@ -59,7 +59,7 @@ pub(crate) struct Statement {
 /// is lazy.
 pub(crate) async fn start(
     threads: &Handle,
-    statement: Statement,
+    statement: ExecutableStatement,
     resident: Option<&ResidentMemoryLimit>,
 ) -> Result<RunningPlan> {
     let (ready, planned) = oneshot::channel();
@@ -99,7 +99,10 @@ pub(crate) async fn start(
 }
 
 /// Plans a statement and returns its estimated cost. Executes nothing.
-pub(crate) async fn estimate(threads: &Handle, statement: Statement) -> Result<PlanEstimate> {
+pub(crate) async fn estimate(
+    threads: &Handle,
+    statement: ExecutableStatement,
+) -> Result<PlanEstimate> {
     let work = async move { Ok(PlanEstimate::of(physical(&statement).await?.as_ref())) };
     plan_on(threads, work).await
 }
@@ -117,11 +120,11 @@ pub(crate) async fn plan_on<T: Send + 'static>(
 }
 
 /// Creates the physical plan of a statement that is not executed.
-pub(crate) async fn physical(statement: &Statement) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) async fn physical(statement: &ExecutableStatement) -> Result<Arc<dyn ExecutionPlan>> {
     statement.physical(&CancellationFlag::default()).await
 }
 
-impl Statement {
+impl ExecutableStatement {
     async fn physical(&self, stop: &CancellationFlag) -> Result<Arc<dyn ExecutionPlan>> {
         let functions = StatementBudget::of(self.state.config_options());
         functions.set_planning(true);

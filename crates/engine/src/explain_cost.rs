@@ -16,12 +16,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use headwater_lake::CommitView;
 use headwater_model::{Action, Object, Usage};
 use headwater_restrictions::hidden_scan;
-use headwater_sql::statement::Source;
+use headwater_sql::statement::SourceQuery;
 use headwater_sql_python::without_calls;
 use headwater_table_scan::{ScanCost, scan_cost, stored_costs};
 
 use crate::error::Result;
-use crate::executor::{self, Statement};
+use crate::executor::{self, ExecutableStatement};
 use crate::output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
@@ -48,7 +48,7 @@ struct PlannedScan {
 
 impl Session {
     /// Runs EXPLAIN COST: a row for each table, and a row with the sums.
-    pub(crate) async fn explain_cost(&self, source: Source) -> Result<StatementResult> {
+    pub(crate) async fn explain_cost(&self, source: SourceQuery) -> Result<StatementResult> {
         let view = self.view().await?;
         let (run, plan, _) = self.planned(source).await?;
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
@@ -56,7 +56,7 @@ impl Session {
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
         let stored = stored_costs(&plan).map_err(|error| limits.explain(&error))?;
         let own = Arc::clone(&metrics);
-        let statement = Statement { state, runtime, plan, metrics: own, lazy: true };
+        let statement = ExecutableStatement { state, runtime, plan, metrics: own, lazy: true };
         let planning = async move {
             let plan = executor::physical(&statement).await?;
             let mut scans = Vec::new();

@@ -16,7 +16,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName, nearest};
 use headwater_sql::function_statement::{CreateFunctionStatement, FunctionStatement};
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::{ParsedTableName, position};
@@ -248,7 +248,10 @@ fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
     match parse(text)? {
         Command::Function(FunctionStatement::Create(new)) => Ok(*new),
         other => {
-            let message = format!("the stored function `{name}` is a {}", other.name());
+            let message = format!(
+                "the stored definition of function `{name}` is a {} statement",
+                other.name()
+            );
             Err(Error::Internal { message })
         }
     }

@@ -29,8 +29,8 @@ use headwater_table_scan::{bare_schema, plain_schema};
 use crate::assignment_cast::marked;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
-use crate::planner::{self, Sources};
-use crate::planning_error::Limits;
+use crate::planner::{self, TableSources};
+use crate::planning_error::PlanningLimits;
 use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
@@ -112,7 +112,7 @@ impl Session {
         &self,
         table: &ObjectName,
         head: &CommitView,
-    ) -> Result<(ResolvedTable, Sources)> {
+    ) -> Result<(ResolvedTable, TableSources)> {
         let written = self.written(table)?;
         let mut target = TableLookup::of_lake(self, head);
         let mention =
@@ -120,7 +120,7 @@ impl Session {
         target.add(&mention).await?;
         let (mut found, sources) = target.finish();
         let Some(found) = found.remove(&written) else {
-            return Err(Error::Internal { message: format!("`{written}` was not looked up") });
+            return Err(Error::Internal { message: format!("table `{written}` was not resolved") });
         };
         Ok((found, sources))
     }
@@ -154,13 +154,13 @@ struct InsertTarget {
 /// Context to plan the rows.
 struct RowPlanning<'a> {
     tables: &'a HashMap<ParsedTableName, ResolvedTable>,
-    sources: &'a Sources,
+    sources: &'a TableSources,
     state: &'a SessionState,
-    limits: Limits,
+    limits: PlanningLimits,
 }
 
 impl InsertTarget {
-    fn of(found: &ResolvedTable, sources: Sources, columns: Vec<Ident>) -> Result<Self> {
+    fn of(found: &ResolvedTable, sources: TableSources, columns: Vec<Ident>) -> Result<Self> {
         let lost =
             || Error::Internal { message: format!("table `{}` has no table source", found.name) };
         let source = sources.into_values().next().ok_or_else(lost)?;

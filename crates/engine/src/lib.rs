@@ -29,7 +29,7 @@ mod planner;
 mod planning_error;
 mod referenced_tables;
 mod rest_scan;
-mod restricted;
+mod restricted_session;
 mod returning;
 mod session;
 mod shared_transaction;
@@ -48,8 +48,8 @@ pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use function::{functions_below, python_functions};
 pub use headwater_sql::{
-    AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters, Prepared,
-    RestrictionStatement, check_condition, placeholders, split_script,
+    AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters,
+    PreparedStatement, RestrictionStatement, check_condition, placeholders, split_script,
 };
 pub use headwater_sql_python::{
     CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
@@ -58,9 +58,9 @@ pub use headwater_table_scan::{ColumnSource, PlanEstimate, QueryColumns, RowSour
 pub use options::{EngineOptions, SessionOptions};
 pub use planner::version_constant;
 pub use referenced_tables::parents;
-pub use restricted::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
-pub use session::{Description, ParameterType, Session};
-pub use statement_result::{BatchStream, Batches, Metrics, StatementResult};
+pub use restricted_session::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
+pub use session::{ParameterType, Session, StatementDescription};
+pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;
 pub use table_access::TableAccess;
 pub use view::{ViewDependencies, tables_below};

@@ -10,7 +10,7 @@ use crate::error::{Error, Result, SqlError};
 use crate::output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
-use headwater_sql::names::{NameMatch, find};
+use headwater_sql::name_match::{NameMatch, find};
 use headwater_sql::table_name::{namespace_of, position};
 
 impl Session {

@@ -13,16 +13,16 @@ use headwater_table_scan::{plain_batch, plain_schema};
 
 use crate::error::Result;
 use crate::executor::RunningPlan;
-use crate::planning_error::Limits;
-use crate::statement_result::{Metrics, StatementResult};
+use crate::planning_error::PlanningLimits;
+use crate::statement_result::{ExecutionMetrics, StatementResult};
 
 /// Creates the result of a running plan. Converts string views to plain strings, and DataFusion's
 /// errors to the errors of this crate.
 pub(crate) fn answer(
     running: RunningPlan,
     names: &OutputNames,
-    metrics: Arc<Metrics>,
-    limits: Limits,
+    metrics: Arc<ExecutionMetrics>,
+    limits: PlanningLimits,
 ) -> StatementResult {
     let schema = renamed(names, &plain_schema(&running.schema));
     let counted = Arc::clone(&metrics);
@@ -48,7 +48,7 @@ pub(crate) fn renamed(names: &OutputNames, schema: &Schema) -> SchemaRef {
 }
 
 /// Creates a result from one batch.
-pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> StatementResult {
+pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<ExecutionMetrics>) -> StatementResult {
     let schema = batch.schema();
     metrics.answered(batch.num_rows());
     let stream = stream::iter([Ok(batch)]).boxed();
@@ -59,7 +59,7 @@ pub(crate) fn of_batch(batch: RecordBatch, metrics: Arc<Metrics>) -> StatementRe
 pub(crate) fn of_write(
     rows: u64,
     commit: Option<Commit>,
-    metrics: Arc<Metrics>,
+    metrics: Arc<ExecutionMetrics>,
 ) -> Result<StatementResult> {
     let schema = Arc::new(Schema::new(vec![
         Field::new("rows", DataType::Int64, false),

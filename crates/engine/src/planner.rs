@@ -38,22 +38,22 @@ use headwater_sql_resolve::FunctionProperties;
 use crate::assignment_cast::{to_column, values_to_columns};
 
 /// Table sources of a statement, by namespace and label.
-pub(crate) type Sources = HashMap<(String, String), Arc<dyn TableSource>>;
+pub(crate) type TableSources = HashMap<(String, String), Arc<dyn TableSource>>;
 
 /// Plans a query or an INSERT whose names are resolved.
 pub(crate) fn plan(
     state: &SessionState,
-    sources: &Sources,
+    sources: &TableSources,
     statement: Statement,
 ) -> Result<LogicalPlan> {
-    let context = Context { state, sources };
+    let context = PlanningContext { state, sources };
     SqlToRel::new_with_options(&context, options(state)).sql_statement_to_plan(statement)
 }
 
 /// Converts SQL column definitions to an Arrow schema.
 pub(crate) fn columns(state: &SessionState, columns: Vec<ColumnDef>) -> Result<Schema> {
-    let sources = Sources::new();
-    let context = Context { state, sources: &sources };
+    let sources = TableSources::new();
+    let context = PlanningContext { state, sources: &sources };
     SqlToRel::new_with_options(&context, options(state)).build_schema(columns)
 }
 
@@ -110,12 +110,12 @@ pub(crate) fn template() -> &'static SessionState {
     &STATE
 }
 
-struct Context<'a> {
+struct PlanningContext<'a> {
     state: &'a SessionState,
-    sources: &'a Sources,
+    sources: &'a TableSources,
 }
 
-impl ContextProvider for Context<'_> {
+impl ContextProvider for PlanningContext<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         let schema = name.schema().unwrap_or_default().to_owned();
         let key = (schema, name.table().to_owned());
@@ -240,7 +240,7 @@ pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Resu
 pub(crate) fn all_of(plans: Vec<LogicalPlan>) -> Result<LogicalPlan> {
     let together = |all: LogicalPlan, plan| LogicalPlanBuilder::from(all).union(plan)?.build();
     let mut plans = plans.into_iter();
-    let Some(first) = plans.next() else { return plan_err!("an INSERT without rows") };
+    let Some(first) = plans.next() else { return plan_err!("INSERT has no rows") };
     plans.try_fold(first, together)
 }
 
@@ -300,8 +300,8 @@ pub(crate) fn constant(
         respell(expr);
         ControlFlow::<()>::Continue(())
     });
-    let (sources, empty) = (Sources::new(), DFSchema::empty());
-    let context = Context { state: &STATE, sources: &sources };
+    let (sources, empty) = (TableSources::new(), DFSchema::empty());
+    let context = PlanningContext { state: &STATE, sources: &sources };
     let planner = SqlToRel::new_with_options(&context, options(&STATE));
     let expr = planner.sql_to_expr(expr, &empty, &mut PlannerContext::new())?;
     let expr = expr.transform_up(|expr| round_cast(expr, &empty))?.data;

@@ -16,7 +16,7 @@ use headwater_sql_functions::error_text::{clean, sql_words};
 
 /// Limits of a statement, for error messages.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct PlanningLimits {
     /// Memory limit of the statement, in bytes.
     pub query_memory_bytes: u64,
     /// Memory limit of the engine, in bytes.
@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     pub spill_bytes: u64,
 }
 
-impl Limits {
+impl PlanningLimits {
     /// Converts an error.
     pub(crate) fn explain(&self, error: &DataFusionError) -> Error {
         match error {
@@ -262,7 +262,7 @@ fn placed(error: Error, span: Option<Span>) -> Error {
 fn no_signature(message: &str) -> Error {
     let name = message.split(['\'', '`', '"']).nth(1).unwrap_or_default();
     Error::Sql(SqlError::Invalid {
-        message: format!("there is no form of the function `{name}` that takes these arguments"),
+        message: format!("no signature of the function `{name}` accepts these arguments"),
         hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
         position: None,
     })
@@ -281,7 +281,7 @@ fn plan_error(message: &str) -> Error {
     if let Some(call) = quoted("No function matches the given name and argument types '") {
         let call = sql_words(&call);
         return Error::Sql(SqlError::Invalid {
-            message: format!("there is no form of the function that takes `{call}`"),
+            message: format!("no signature of the function accepts `{call}`"),
             hint: Some("Cast the arguments to the types that the function takes.".to_owned()),
             position: None,
         });
@@ -427,8 +427,11 @@ mod tests {
     use super::*;
 
     fn check(error: DataFusionError, expected: &str) {
-        let limits =
-            Limits { query_memory_bytes: 1 << 20, engine_memory_bytes: 1 << 30, spill_bytes: 5 };
+        let limits = PlanningLimits {
+            query_memory_bytes: 1 << 20,
+            engine_memory_bytes: 1 << 30,
+            spill_bytes: 5,
+        };
         assert_eq!(limits.explain(&error).to_string(), expected);
     }
 

@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::CommitView;
 use headwater_model::{Action, TableName};
 use headwater_sql::change::TARGET;
-use headwater_sql::statement::{Command, Source};
+use headwater_sql::statement::{Command, SourceQuery};
 use headwater_sql::table_name::ParsedTableName;
 use headwater_sql_resolve::{OutputNames, ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
@@ -25,9 +25,9 @@ use parking_lot::Mutex;
 use crate::error::Result;
 use crate::output::renamed;
 use crate::planner;
-use crate::planning_error::Limits;
+use crate::planning_error::PlanningLimits;
 use crate::session::{Session, StatementContext, plan_statement};
-use crate::statement_result::{Batches, Metrics, StatementResult};
+use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
 /// The internal namespace of the changed rows in the plan.
@@ -37,7 +37,7 @@ const NAMESPACE: &str = "returning";
 #[derive(Debug, Clone)]
 pub(crate) struct BufferedRows {
     buffer: Arc<Mutex<(Vec<RecordBatch>, MemoryReservation)>>,
-    limits: Limits,
+    limits: PlanningLimits,
 }
 
 impl BufferedRows {
@@ -72,7 +72,7 @@ pub(crate) struct ChangedTable<'a> {
 /// A RETURNING clause, with the rows that it reads.
 #[derive(Clone)]
 pub(crate) struct Returning {
-    query: Source,
+    query: SourceQuery,
     table: TableName,
     schema: SchemaRef,
     view: CommitView,
@@ -105,7 +105,7 @@ impl Session {
     /// Plans the RETURNING clause of a statement; `None` without one.
     pub(crate) async fn returning(
         &self,
-        query: Option<Source>,
+        query: Option<SourceQuery>,
         changed: ChangedTable<'_>,
         run: &StatementContext,
     ) -> Result<Option<Returning>> {
@@ -122,7 +122,7 @@ impl Session {
     pub(crate) async fn returned(
         &self,
         returning: Option<Returning>,
-        metrics: &Arc<Metrics>,
+        metrics: &Arc<ExecutionMetrics>,
     ) -> Result<Option<ReturnedRows>> {
         let Some(returning) = returning else { return Ok(None) };
         let run = self.next_run(metrics);
@@ -163,7 +163,7 @@ impl Session {
             hidden: Vec::new(),
         };
         // With one partition, the rows keep their order.
-        let rows = registered(&Batches { schema, batches }, 1);
+        let rows = registered(&RecordBatches { schema, batches }, 1);
         let rows = rows.map_err(|error| limits.explain(&error))?;
         sources.insert((found.source.clone(), found.label.clone()), provider_as_source(rows));
         tables.insert(ParsedTableName::here(TARGET), found);

@@ -15,8 +15,8 @@ use datafusion::sql::sqlparser::ast::Statement;
 use futures::{StreamExt, TryStreamExt};
 use headwater_lake::{CommitView, SharedTransaction};
 use headwater_model::{JobId, PROPERTY_JOB};
-use headwater_sql::statement::{Command, Source};
-use headwater_sql::{IntoStatement, Parameter, Prepared};
+use headwater_sql::statement::{Command, SourceQuery};
+use headwater_sql::{IntoStatement, Parameter, PreparedStatement};
 use headwater_sql_functions::{Signal, signal_function, with_functions};
 use headwater_sql_python::{StatementCalls, StatementOwner, without_calls};
 use headwater_sql_resolve::{OutputNames, resolve};
@@ -33,9 +33,9 @@ use crate::error::Result;
 use crate::executor::{self, RunningPlan};
 use crate::options::SessionOptions;
 use crate::output;
-use crate::planner::{self, Sources};
-use crate::planning_error::Limits;
-use crate::statement_result::{Batches, Metrics, StatementResult};
+use crate::planner::{self, TableSources};
+use crate::planning_error::PlanningLimits;
+use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
 use crate::table_lookup::{TableLookup, registered};
 
 /// A session at one ref, for one author.
@@ -47,7 +47,7 @@ pub struct Session {
     /// Functions that only this session has.
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that was started last.
-    running: Mutex<Weak<Metrics>>,
+    running: Mutex<Weak<ExecutionMetrics>>,
     /// The function calls of the most recent statement, including the calls in its views.
     calls: Mutex<Arc<StatementCalls>>,
 }
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Session {
 
 /// Types of a statement's parameters and result.
 #[derive(Debug, Clone)]
-pub struct Description {
+pub struct StatementDescription {
     /// The parameters, in the order of the text.
     pub parameters: Vec<ParameterType>,
     /// The columns of the result; `None` if the statement is not a query.
@@ -81,8 +81,8 @@ pub(crate) struct StatementContext {
     pub state: Arc<SessionState>,
     /// Runtime of the plan, with the statement's memory pool.
     pub runtime: Arc<RuntimeEnv>,
-    pub metrics: Arc<Metrics>,
-    pub limits: Limits,
+    pub metrics: Arc<ExecutionMetrics>,
+    pub limits: PlanningLimits,
     /// If true, execution starts only when the first rows are requested.
     pub lazy: bool,
 }
@@ -103,7 +103,7 @@ impl Session {
 
     /// Registers rows in memory under a name. A statement that uses the name reads these rows
     /// instead of the lake's table.
-    pub fn register(&self, name: &str, batches: &Batches) -> Result<()> {
+    pub fn register(&self, name: &str, batches: &RecordBatches) -> Result<()> {
         let partitions = self.engine.template().config().target_partitions();
         let provider = registered(batches, partitions)
             .map_err(|error| self.engine.limits(None).explain(&error))?;
@@ -124,7 +124,7 @@ impl Session {
 
     /// Registers a schema without rows under a name, for planning only.
     pub fn register_empty(&self, name: &str, schema: SchemaRef) -> Result<()> {
-        self.register(name, &Batches { schema, batches: Vec::new() })
+        self.register(name, &RecordBatches { schema, batches: Vec::new() })
     }
 
     /// Runs a statement. If the statement writes, its commit is durable on return.
@@ -160,7 +160,7 @@ impl Session {
     }
 
     /// Plans a statement and returns the types of its parameters and of its result. Runs nothing.
-    pub async fn describe(&self, statement: &Prepared) -> Result<Description> {
+    pub async fn describe(&self, statement: &PreparedStatement) -> Result<StatementDescription> {
         let parameter =
             |parameter: &Parameter| ParameterType { parameter: parameter.clone(), data_type: None };
         let mut parameters: Vec<_> = statement.parameters().iter().map(parameter).collect();
@@ -168,7 +168,7 @@ impl Session {
             Command::Query(source) => source,
             other => {
                 let columns = self.returning_columns(other).await?;
-                return Ok(Description { parameters, columns });
+                return Ok(StatementDescription { parameters, columns });
             }
         };
         let (run, plan, names) = self.planned(source).await?;
@@ -177,7 +177,7 @@ impl Session {
             one.data_type = types.get(&format!("${}", one.parameter.name)).cloned().flatten();
         }
         let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
-        Ok(Description { parameters, columns: Some(columns) })
+        Ok(StatementDescription { parameters, columns: Some(columns) })
     }
 
     /// Plans a query and returns its columns. Runs nothing.
@@ -257,7 +257,7 @@ impl Session {
         let memory_bytes = self.options.memory_bytes.into_iter().chain(own).min();
         let (state, runtime, pool) = self.engine.statement(memory_bytes);
         let state = with_functions(state, &self.functions.read());
-        let metrics = Arc::new(Metrics::new(pool, self.calls()));
+        let metrics = Arc::new(ExecutionMetrics::new(pool, self.calls()));
         *self.running.lock() = Arc::downgrade(&metrics);
         let limits = self.engine.limits(memory_bytes);
         StatementContext { state, runtime, metrics, limits, lazy: false }
@@ -275,7 +275,7 @@ impl Session {
 
     /// Creates the context of another query of a running statement, with the metrics of the
     /// statement.
-    pub(crate) fn next_run(&self, metrics: &Arc<Metrics>) -> StatementContext {
+    pub(crate) fn next_run(&self, metrics: &Arc<ExecutionMetrics>) -> StatementContext {
         let run = self.run();
         *self.running.lock() = Arc::downgrade(metrics);
         StatementContext { metrics: Arc::clone(metrics), ..run }
@@ -288,7 +288,7 @@ impl Session {
         StatementContext {
             state: Arc::clone(self.engine.template()),
             runtime,
-            metrics: Arc::new(Metrics::new(pool, self.calls())),
+            metrics: Arc::new(ExecutionMetrics::new(pool, self.calls())),
             limits: self.engine.limits(None),
             lazy: false,
         }
@@ -311,7 +311,7 @@ impl Session {
     /// Plans a query at the session's ref, in a new context.
     pub(crate) async fn planned(
         &self,
-        source: Source,
+        source: SourceQuery,
     ) -> Result<(StatementContext, LogicalPlan, OutputNames)> {
         let run = self.run();
         let (plan, names) = self.plan(&run, source, &self.view().await?).await?;
@@ -323,7 +323,7 @@ impl Session {
     pub(crate) async fn plan(
         &self,
         run: &StatementContext,
-        source: Source,
+        source: SourceQuery,
         view: &CommitView,
     ) -> Result<(LogicalPlan, OutputNames)> {
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
@@ -371,9 +371,9 @@ impl Session {
     /// Estimates the cost of a query for EXPLAIN.
     async fn estimate(&self, run: &StatementContext, plan: LogicalPlan) -> Result<()> {
         let calls = Arc::clone(run.metrics.calls());
-        let metrics = Arc::new(Metrics::new(Arc::clone(run.metrics.pool()), calls));
+        let metrics = Arc::new(ExecutionMetrics::new(Arc::clone(run.metrics.pool()), calls));
         let (state, runtime) = (Arc::clone(&run.state), Arc::clone(&run.runtime));
-        let statement = executor::Statement { state, runtime, plan, metrics, lazy: true };
+        let statement = executor::ExecutableStatement { state, runtime, plan, metrics, lazy: true };
         let estimate = executor::estimate(self.engine.threads()?, statement).await;
         run.metrics.estimated(estimate.map_err(|error| run.limits.explain(&error))?);
         Ok(())
@@ -386,7 +386,7 @@ impl Session {
         plan: LogicalPlan,
     ) -> Result<RunningPlan> {
         let StatementContext { state, runtime, metrics, limits, lazy } = run;
-        let statement = executor::Statement { state, runtime, plan, metrics, lazy };
+        let statement = executor::ExecutableStatement { state, runtime, plan, metrics, lazy };
         let threads = self.engine.threads()?;
         executor::start(threads, statement, self.engine.resident())
             .await
@@ -406,9 +406,9 @@ fn calls_of(options: &SessionOptions) -> Arc<StatementCalls> {
 /// Plans a statement whose names are resolved.
 pub(crate) fn plan_statement(
     state: &SessionState,
-    sources: &Sources,
+    sources: &TableSources,
     statement: Statement,
-    limits: Limits,
+    limits: PlanningLimits,
 ) -> Result<LogicalPlan> {
     planner::plan(state, sources, statement).map_err(|error| limits.explain(&error))
 }

@@ -6,8 +6,8 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
-use headwater_sql::names::same_but_case;
-use headwater_sql::statement::Source;
+use headwater_sql::name_match::same_but_case;
+use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_table_scan::plain_schema;
@@ -77,7 +77,7 @@ impl Session {
     }
 
     /// Runs DESCRIBE for a query: lists the columns of its result, without running it.
-    pub(crate) async fn describe_query(&self, source: Source) -> Result<StatementResult> {
+    pub(crate) async fn describe_query(&self, source: SourceQuery) -> Result<StatementResult> {
         let (_, plan, names) = self.planned(source).await?;
         let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         self.columns(schema.fields())

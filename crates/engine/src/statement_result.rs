@@ -22,7 +22,7 @@ pub type BatchStream = BoxStream<'static, Result<RecordBatch>>;
 
 /// Record batches in memory, such as a model's output.
 #[derive(Debug, Clone)]
-pub struct Batches {
+pub struct RecordBatches {
     /// Schema of the batches.
     pub schema: SchemaRef,
     /// Record batches.
@@ -36,7 +36,7 @@ pub struct StatementResult {
     /// Rows of the result.
     pub stream: BatchStream,
     /// Metrics, readable at any time.
-    pub metrics: Arc<Metrics>,
+    pub metrics: Arc<ExecutionMetrics>,
     /// The commit, if the statement wrote one.
     pub commit: Option<Commit>,
 }
@@ -52,7 +52,7 @@ impl std::fmt::Debug for StatementResult {
 
 /// Metrics of a statement, updated while it runs.
 #[derive(Debug)]
-pub struct Metrics {
+pub struct ExecutionMetrics {
     pool: Arc<StatementMemoryPool>,
     /// The calls of functions in Python.
     calls: Arc<StatementCalls>,
@@ -67,9 +67,9 @@ pub struct Metrics {
     estimate: OnceLock<PlanEstimate>,
 }
 
-impl Metrics {
+impl ExecutionMetrics {
     pub(crate) fn new(pool: Arc<StatementMemoryPool>, calls: Arc<StatementCalls>) -> Self {
-        Metrics {
+        ExecutionMetrics {
             pool,
             calls,
             plans: Mutex::new(Vec::new()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use futures::TryStreamExt;
-use headwater_sql::statement::Source;
+use headwater_sql::statement::SourceQuery;
 use headwater_sql_functions::summary;
 use headwater_table_scan::plain_schema;
 use headwater_tables::field_type_name;
@@ -17,7 +17,7 @@ use crate::statement_result::StatementResult;
 
 impl Session {
     /// Runs SUMMARIZE. The table is read once.
-    pub(crate) async fn summarize(&self, source: Source) -> Result<StatementResult> {
+    pub(crate) async fn summarize(&self, source: SourceQuery) -> Result<StatementResult> {
         let (run, plan, names) = self.planned(source).await?;
         let limits = run.limits;
         let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));

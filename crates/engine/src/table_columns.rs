@@ -26,13 +26,13 @@ use headwater_tables::{
 
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
-use crate::planning_error::Limits;
+use crate::planning_error::PlanningLimits;
 
 /// Returns the schema of a list of column definitions.
 pub(crate) fn schema(
     state: &SessionState,
     columns: Vec<ColumnDef>,
-    limits: Limits,
+    limits: PlanningLimits,
 ) -> Result<SchemaRef> {
     let mut fields: Vec<Field> = Vec::with_capacity(columns.len());
     for column in columns {
@@ -50,7 +50,11 @@ pub(crate) fn schema(
 }
 
 /// Returns the field of one column definition, with its comment and default.
-pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> Result<Field> {
+pub(crate) fn field(
+    state: &SessionState,
+    column: ColumnDef,
+    limits: PlanningLimits,
+) -> Result<Field> {
     let comment = comment_of(&column).map(|text| (COMMENT.to_owned(), text.to_owned()));
     let default = default_of(&column).cloned();
     let field = typed(state, column, limits)?;
@@ -64,7 +68,7 @@ pub(crate) fn field(state: &SessionState, column: ColumnDef, limits: Limits) -> 
 }
 
 /// Evaluates an expression that has no columns and does not depend on the time.
-pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
+pub(crate) fn constant(expr: Expr, limits: PlanningLimits) -> Result<ArrayRef> {
     let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
     // The planner returns strings as view types, so cast them to plain strings.
@@ -74,7 +78,7 @@ pub(crate) fn constant(expr: Expr, limits: Limits) -> Result<ArrayRef> {
 }
 
 /// Returns a field with the name, type and nullability of a column definition.
-fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<Field> {
+fn typed(state: &SessionState, mut column: ColumnDef, limits: PlanningLimits) -> Result<Field> {
     let required = column.options.iter().any(|option| option.option == ColumnOption::NotNull);
     let name = column.name.value.clone();
     let position = span_start(column.name.span);
@@ -84,7 +88,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: Limits) -> Result<
     {
         return Err(Error::Sql(SqlError::Unsupported {
             what: format!("the type `{written}` of column `{name}`"),
-            hint: Some(format!("Write `{instead}`; Iceberg tables keep no smaller type.")),
+            hint: Some(format!("Write `{instead}`; Iceberg has no smaller type.")),
             position,
         }));
     }

@@ -14,7 +14,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
-use headwater_sql::names::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql_resolve::ResolvedTable;
@@ -22,9 +22,9 @@ use headwater_table_scan::{LakeTable, pieces, view_schema, viewed};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
-use crate::planner::Sources;
+use crate::planner::TableSources;
 use crate::session::Session;
-use crate::statement_result::Batches;
+use crate::statement_result::RecordBatches;
 use crate::table_access::name_as_written;
 use crate::view::{self, ViewStack};
 
@@ -37,7 +37,7 @@ pub(crate) struct TableLookup<'s> {
     view: &'s CommitView,
     views: HashMap<RefSpec, CommitView>,
     tables: HashMap<ParsedTableName, ResolvedTable>,
-    sources: Sources,
+    sources: TableSources,
     lake_only: bool,
     /// If true, tables show their row lineage columns.
     lineage: bool,
@@ -73,7 +73,7 @@ impl<'s> TableLookup<'s> {
             view,
             views: HashMap::new(),
             tables: HashMap::new(),
-            sources: Sources::new(),
+            sources: TableSources::new(),
             lake_only: false,
             lineage: false,
             writes: false,
@@ -109,7 +109,7 @@ impl<'s> TableLookup<'s> {
     }
 
     /// Returns the tables for name resolution and the sources for the planner.
-    pub(crate) fn finish(self) -> (HashMap<ParsedTableName, ResolvedTable>, Sources) {
+    pub(crate) fn finish(self) -> (HashMap<ParsedTableName, ResolvedTable>, TableSources) {
         (self.tables, self.sources)
     }
 
@@ -339,7 +339,7 @@ impl<'s> TableLookup<'s> {
         let view = self.view_of(written).await?;
         let access = self.session.options.access.as_deref();
         let batches = table.visible_batches(&view, access).await?;
-        let batches = Batches { schema: table.schema(), batches };
+        let batches = RecordBatches { schema: table.schema(), batches };
         let provider = registered(&batches, 1)
             .map_err(|error| self.session.engine.limits(None).explain(&error))?;
         let (namespace, name) = (SYSTEM_NAMESPACE.to_owned(), table.name().to_owned());
@@ -429,7 +429,7 @@ fn unreachable(written: &ParsedTableName) -> Error {
 
 /// Creates an in-memory table with several partitions and view types for strings.
 pub(crate) fn registered(
-    batches: &Batches,
+    batches: &RecordBatches,
     partitions: usize,
 ) -> Result<Arc<dyn TableProvider>, DataFusionError> {
     let schema = view_schema(&batches.schema);

@@ -19,7 +19,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
 use headwater_sql::create_view::{CreateViewStatement, renamed};
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::ParsedTableName;

@@ -19,10 +19,10 @@ use crate::error::{Error, Result, SqlError};
 use crate::executor::RunningPlan;
 use crate::namespace::spelled_namespace;
 use crate::output;
-use crate::planning_error::Limits;
+use crate::planning_error::PlanningLimits;
 use crate::session::Session;
 use crate::shared_transaction::in_use;
-use crate::statement_result::{Metrics, StatementResult};
+use crate::statement_result::{ExecutionMetrics, StatementResult};
 use crate::table_access::name_as_written;
 
 /// First error of a stream of rows. Stored separately, because the crates that consume the rows
@@ -67,7 +67,7 @@ impl Session {
         &self,
         transaction: Transaction,
         message: &str,
-        metrics: &Arc<Metrics>,
+        metrics: &Arc<ExecutionMetrics>,
     ) -> Result<StatementResult> {
         let rows = transaction.written().rows_written;
         self.finish_with(transaction, message, rows, metrics).await
@@ -79,7 +79,7 @@ impl Session {
         transaction: Transaction,
         message: &str,
         rows: u64,
-        metrics: &Arc<Metrics>,
+        metrics: &Arc<ExecutionMetrics>,
     ) -> Result<StatementResult> {
         let written = transaction.written();
         if self.shared.is_open() {
@@ -206,7 +206,7 @@ impl Session {
 pub(crate) fn rows(
     running: RunningPlan,
     schema: SchemaRef,
-    limits: Limits,
+    limits: PlanningLimits,
 ) -> (headwater_lake::BatchStream, FirstError) {
     let kept = FirstError::default();
     let keep = Arc::clone(&kept);

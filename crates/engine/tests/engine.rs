@@ -14,8 +14,8 @@ use arrow::util::pretty::pretty_format_batches;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 use headwater_engine::{
-    Batches, Engine, EngineOptions, Error, Parameters, Prepared, RowSource, SessionOptions,
-    StatementResult,
+    Engine, EngineOptions, Error, Parameters, PreparedStatement, RecordBatches, RowSource,
+    SessionOptions, StatementResult,
 };
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, ErrorDetails, RefSpec, TableName, Usage};
@@ -88,7 +88,8 @@ async fn parameters_have_types_and_are_bound_as_values() {
     let fixture = Fixture::new().await;
     fixture.run("CREATE TABLE t AS SELECT 1 AS a, 'x' AS b").await;
     let session = fixture.engine.session(SessionOptions::default()).unwrap();
-    let query = Prepared::parse("SELECT a, $1 AS c FROM t WHERE a < $1 AND b = $name").unwrap();
+    let query =
+        PreparedStatement::parse("SELECT a, $1 AS c FROM t WHERE a < $1 AND b = $name").unwrap();
     let described = session.describe(&query).await.unwrap();
     let types: Vec<String> = described
         .parameters
@@ -110,9 +111,9 @@ async fn a_view_stores_the_values_of_its_parameters() {
     let fixture = Fixture::new().await;
     fixture.run("CREATE TABLE t AS SELECT 1 AS a UNION ALL SELECT -7").await;
     let session = fixture.engine.session(SessionOptions::default()).unwrap();
-    let view = Prepared::parse("CREATE VIEW v AS SELECT a FROM t AT BRANCH main WHERE a < $most");
+    let view = "CREATE VIEW v AS SELECT a FROM t AT BRANCH main WHERE a < $most";
     let values: Parameters = [("most".to_owned(), (-5).into())].into();
-    session.execute(view.unwrap().bind(&values).unwrap()).await.unwrap();
+    session.execute(PreparedStatement::parse(view).unwrap().bind(&values).unwrap()).await.unwrap();
     assert_eq!(fixture.run("SELECT * FROM v").await, "-7");
 }
 
@@ -271,7 +272,7 @@ async fn registered_rows_stand_in_for_tables() {
     let ids = Arc::new(Int64Array::from_iter_values(0..100_000));
     let words = Arc::new(StringArray::from_iter_values((0..100_000).map(|i| (i % 7).to_string())));
     let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ids, words]).unwrap();
-    session.register("flights", &Batches { schema, batches: vec![batch] }).unwrap();
+    session.register("flights", &RecordBatches { schema, batches: vec![batch] }).unwrap();
     let answer = session.select("SELECT count(*), max(ID), min(word) FROM Flights").await.unwrap();
     assert_eq!(table(answer).await, "100000 99999 0");
     let answer = session.select("SELECT count(*) FROM \"flights@main\"").await.unwrap();

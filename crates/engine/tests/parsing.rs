@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_engine::{Prepared, parents};
+use headwater_engine::{PreparedStatement, parents};
 use proptest::prelude::*;
 
 /// Words of statements, so that some of the random texts parse.
@@ -69,7 +69,7 @@ proptest! {
     fn every_parameter_that_is_found_is_bound(before in "[a-zé' ]{0,12}", after in "[ a-z\n]{0,12}") {
         let sql = format!("SELECT '{}', $p {after}", before.replace('\'', "''"));
         let values = BTreeMap::from([("p".to_owned(), serde_json::json!(7))]);
-        if let Ok(prepared) = Prepared::parse(&sql) {
+        if let Ok(prepared) = PreparedStatement::parse(&sql) {
             prop_assert_eq!(prepared.parameters().len(), 1);
             let bound = prepared.bind(&values).map_err(|error| TestCaseError::fail(error.to_string()))?.to_string();
             prop_assert!(bound.contains(", 7"), "{}", bound);

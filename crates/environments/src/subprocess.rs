@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use headwater_sandbox::{Exit, ProcessSpec, Spawner};
+use headwater_sandbox::{ExitStatus, ProcessSpec, Spawner};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
@@ -17,7 +17,7 @@ pub(crate) struct Output {
     /// True if the exit code is 0.
     pub(crate) success: bool,
     /// The exit status.
-    pub(crate) exit: Exit,
+    pub(crate) exit: ExitStatus,
     /// Standard output and error, interleaved.
     pub(crate) text: String,
 }
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     drop(writer);
     let output = read(reader).await?;
     let exit = running.ended().await?.exit;
-    Ok(Output { success: exit == Exit::Code(0), exit, text: output })
+    Ok(Output { success: exit == ExitStatus::Code(0), exit, text: output })
 }
 
 async fn read(reader: std::os::fd::OwnedFd) -> Result<String> {

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use headwater_lake::{Lake, TableChange};
 use headwater_model::{Commit, CommitId, ErrorCode, ErrorDetails, Problem, TableName};
 use headwater_tables::Table;
-use headwater_triggers::{Commits, TableCommit};
+use headwater_triggers::{CommitSource, TableCommit};
 use tokio::sync::watch;
 
 /// Operation of a snapshot that rewrote files without changing rows.
@@ -23,7 +23,7 @@ pub struct CommitHistory {
 }
 
 #[async_trait]
-impl Commits for CommitHistory {
+impl CommitSource for CommitHistory {
     async fn head(&self, branch: &str) -> Result<Option<CommitId>, Problem> {
         match self.lake.catalog().branch(branch).await {
             Ok(branch) => Ok(Some(branch.commit)),

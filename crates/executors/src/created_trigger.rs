@@ -16,7 +16,7 @@ use headwater_model::{Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, 
 use headwater_pipelines::Project;
 use headwater_triggers::{check_trigger, check_upcoming};
 
-use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, Version, nothing_deployed};
+use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, ParsedVersion, nothing_deployed};
 use crate::function_catalog::missing_function;
 use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
@@ -26,7 +26,7 @@ const NAME_BYTES_MAX: usize = 200;
 /// The identity whose rights a trigger has.
 pub(crate) enum TriggerIdentity {
     /// The trigger is declared in the active version.
-    Deployed(Version),
+    Deployed(ParsedVersion),
     /// The trigger is created without a project.
     Created {
         /// The trigger.

@@ -31,7 +31,7 @@ use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
 /// A parsed version of the project.
 #[derive(Debug, Clone)]
-pub struct Version {
+pub struct ParsedVersion {
     /// The hash of the version's files.
     pub id: ObjectId,
     /// The parsed project.
@@ -40,7 +40,7 @@ pub struct Version {
     pub actor: Actor,
 }
 
-impl Version {
+impl ParsedVersion {
     /// Returns true if the project declares a trigger with this name.
     pub(crate) fn has_trigger(&self, name: &str) -> bool {
         self.project.triggers.iter().any(|trigger| trigger.name == name)
@@ -69,14 +69,14 @@ pub struct ActiveVersion {
 enum DeployedState {
     #[default]
     Nothing,
-    Active(Version),
+    Active(ParsedVersion),
     /// A version that an earlier release accepted but that this release cannot parse.
     Unreadable(Problem),
 }
 
 impl ActiveVersion {
     /// Returns the active version, if one is deployed. Errors: the version cannot be read.
-    pub fn version(&self) -> Result<Option<Version>, Problem> {
+    pub fn version(&self) -> Result<Option<ParsedVersion>, Problem> {
         match &*self.state.read() {
             DeployedState::Nothing => Ok(None),
             DeployedState::Active(version) => Ok(Some(version.clone())),
@@ -85,7 +85,7 @@ impl ActiveVersion {
     }
 
     /// Returns the active version. Errors: `deployment_not_found` if none is deployed.
-    pub fn require(&self) -> Result<Version, Problem> {
+    pub fn require(&self) -> Result<ParsedVersion, Problem> {
         self.version()?.ok_or_else(nothing_deployed)
     }
 
@@ -207,7 +207,7 @@ impl Deployer {
         self.update_triggers().await;
     }
 
-    async fn stored(&self) -> Result<Option<Version>, Problem> {
+    async fn stored(&self) -> Result<Option<ParsedVersion>, Problem> {
         let active = self.versions.active().await.map_err(|error| error.to_problem())?;
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
@@ -215,7 +215,7 @@ impl Deployer {
         // Accept missing functions: a trigger's function may have been deleted since the
         // deployment.
         let project = parse(files, None).await?;
-        Ok(Some(Version { id, project: Arc::new(project), actor }))
+        Ok(Some(ParsedVersion { id, project: Arc::new(project), actor }))
     }
 
     /// Loads the triggers of the active version and the created triggers, if the loaded triggers
@@ -264,7 +264,7 @@ impl Deployer {
     /// that are invalid in this release.
     async fn read_created(
         &self,
-        version: Option<&Version>,
+        version: Option<&ParsedVersion>,
     ) -> Result<Arc<BTreeMap<String, CreatedTrigger>>, Problem> {
         let mut usable = BTreeMap::new();
         for created in self.created.list().await.or_problem()? {
@@ -317,7 +317,7 @@ impl Deployer {
             let deployed = self.versions.deploy(&project, &author, actor.clone()).await;
             self.stored_or_reload(deployed).await?
         };
-        let version = Version { id: deployment.version, project: Arc::new(project), actor };
+        let version = ParsedVersion { id: deployment.version, project: Arc::new(project), actor };
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
@@ -370,7 +370,7 @@ impl Deployer {
         let actor = self.versions.actor(found.version).await;
         let actor = actor.map_err(|error| error.to_problem())?;
         self.stored_or_reload(self.versions.activate(found.version).await).await?;
-        let version = Version { id: found.version, project: Arc::new(project), actor };
+        let version = ParsedVersion { id: found.version, project: Arc::new(project), actor };
         Ok(self.report(before, version, Deployment { active: true, ..found }, false).await)
     }
 
@@ -391,8 +391,8 @@ impl Deployer {
 
     async fn report(
         &self,
-        before: Option<Version>,
-        version: Version,
+        before: Option<ParsedVersion>,
+        version: ParsedVersion,
         deployment: Deployment,
         dry_run: bool,
     ) -> DeployReport {

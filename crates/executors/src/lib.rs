@@ -51,7 +51,7 @@ pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
 pub use commit_history::CommitHistory;
 pub use deployer::{
-    ActiveVersion, DeployIdentity, Deployer, TriggerDependencies, Version, missing_branch,
+    ActiveVersion, DeployIdentity, Deployer, ParsedVersion, TriggerDependencies, missing_branch,
     nothing_deployed, parse_folder,
 };
 pub use destination::check_destination;

@@ -67,7 +67,7 @@ fn object(meta: ObjectMeta) -> RemoteObject {
 
 fn path(key: &str) -> Result<Path, Problem> {
     Path::parse(key).map_err(|error| {
-        let message = format!("no object can have the key `{key}`: {error}");
+        let message = format!("`{key}` is not a valid object key: {error}");
         Problem::new(ErrorCode::InvalidArgument, message)
     })
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use headwater_access::{Access, Decision, Denial, TableRestrictions, UserLimits};
+use headwater_access::{Access, Decision, DenialReason, TableRestrictions, UserLimits};
 use headwater_engine::{TableAccess, change_forbidden};
 use headwater_model::{
     Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
@@ -134,7 +134,7 @@ pub(crate) fn authorize_again(
 pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<(), Problem> {
     let (action, object) = (Action::Administer, Object::lake());
     let decision = access.decide(principal, action, &object);
-    if !matches!(decision, Decision::Denied(Denial::Invalid)) {
+    if !matches!(decision, Decision::Denied(DenialReason::Invalid)) {
         return Ok(());
     }
     record(
@@ -155,7 +155,7 @@ pub(crate) fn check_unrecorded(
     object: &Object,
 ) -> Result<(), Problem> {
     match access.decide(principal, action, object) {
-        Decision::Denied(Denial::Invalid) => Err(no_account(principal)),
+        Decision::Denied(DenialReason::Invalid) => Err(no_account(principal)),
         decision => outcome(principal, action, object, decision),
     }
 }
@@ -175,7 +175,7 @@ fn outcome(
 ) -> Result<(), Problem> {
     match decision {
         Decision::Allowed(_) => Ok(()),
-        Decision::Denied(denial @ (Denial::Unauthenticated | Denial::Invalid)) => {
+        Decision::Denied(denial @ (DenialReason::Unauthenticated | DenialReason::Invalid)) => {
             Err(unauthenticated(denial))
         }
         Decision::Denied(denial) => Err(forbidden(principal, action, object, denial)),
@@ -257,16 +257,21 @@ pub(crate) fn record_secret(access: &Access, principal: &Principal, secret: &str
 }
 
 /// Returns the error for a request without a valid credential.
-pub fn unauthenticated(denial: Denial) -> Problem {
+pub fn unauthenticated(denial: DenialReason) -> Problem {
     let message = match denial {
-        Denial::Invalid => "the credential is no longer valid",
+        DenialReason::Invalid => "the credential is no longer valid",
         _ => "the request has no credential",
     };
     Problem::new(ErrorCode::Unauthenticated, message)
         .with_hint("Send an access token as `authorization: Bearer TOKEN`")
 }
 
-fn forbidden(principal: &Principal, action: Action, object: &Object, denial: Denial) -> Problem {
+fn forbidden(
+    principal: &Principal,
+    action: Action,
+    object: &Object,
+    denial: DenialReason,
+) -> Problem {
     let user = principal.user_name().unwrap_or_default();
     let what = match object.kind() {
         ObjectKind::Lake => "the lake".to_owned(),
@@ -274,7 +279,7 @@ fn forbidden(principal: &Principal, action: Action, object: &Object, denial: Den
     };
     let message = format!("user `{user}` may not {action} {what}");
     let hint = match denial {
-        Denial::Scope => format!("Use a token whose scopes contain `{action} on {object}`"),
+        DenialReason::Scope => format!("Use a token whose scopes contain `{action} on {object}`"),
         _ => format!("Ask an administrator to grant `{action} on {object}`"),
     };
     let mut problem = Problem::new(ErrorCode::Forbidden, message).with_hint(hint);

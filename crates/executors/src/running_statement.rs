@@ -10,7 +10,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use futures::StreamExt;
 use headwater_encoding::RowSource;
-use headwater_engine::{BatchStream, Metrics, PlanEstimate, StatementResult};
+use headwater_engine::{BatchStream, ExecutionMetrics, PlanEstimate, StatementResult};
 use headwater_jobs::{JobContext, JobGuard, StatementLimits};
 use headwater_model::{Problem, ResultExt, Usage};
 use parking_lot::Mutex;
@@ -32,7 +32,7 @@ pub struct RunningStatement {
     /// The guard of the job; `None` after the end of the job has been recorded.
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
-    pub metrics: Option<Arc<Metrics>>,
+    pub metrics: Option<Arc<ExecutionMetrics>>,
     /// The latest reported usage of the plans. Used for a failed write, which has no metrics.
     reported: Mutex<Usage>,
     /// The files that the statement reads.

@@ -17,9 +17,9 @@ use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::limits::FlightLimits;
-use crate::prepared::{self, ClientPrepared, Parameters};
-use crate::rows::{self, RowStream, flight_info, no_columns};
-use crate::statement::{ClientStatements, Executions};
+use crate::prepared::{self, ClientPrepared, ParameterRows};
+use crate::row_stream::{self, RowStream, flight_info, no_columns};
+use crate::statement::{ClientStatements, PendingExecutions};
 use crate::status::to_status;
 use crate::{sql_info, type_info};
 
@@ -77,10 +77,10 @@ impl FlightSql {
         &self,
         caller: &Caller,
         stream: PeekableFlightDataStream,
-    ) -> Result<Parameters, Status> {
+    ) -> Result<ParameterRows, Status> {
         let uploads = &self.statements.uploads;
         let quota = uploads.begin(&caller.principal)?;
-        rows::collect(uploads, quota, stream).await
+        row_stream::collect(uploads, quota, stream).await
     }
 
     /// Runs the executions of a prepared statement one after the other. Returns their rows.
@@ -93,7 +93,7 @@ impl FlightSql {
         let id = String::from_utf8_lossy(handle);
         let (token, registration) = self.statements.register(&caller.principal, &id);
         let executions = prepared.executions()?.into_iter();
-        let mut executions = Executions {
+        let mut executions = PendingExecutions {
             statements: self.statements.clone(),
             caller: Caller { principal: caller.principal, ..prepared.caller.clone() },
             transaction: prepared.transaction.clone(),
@@ -101,14 +101,14 @@ impl FlightSql {
         };
         let rows = tokio::select! {
             biased;
-            () = token.cancelled() => return Err(rows::cancelled()),
+            () = token.cancelled() => return Err(row_stream::cancelled()),
             rows = executions.start_next() => rows?,
         };
         let Some(rows) = rows else {
-            return Ok(rows::of_batch(RecordBatch::new_empty(no_columns())));
+            return Ok(row_stream::of_batch(RecordBatch::new_empty(no_columns())));
         };
         // The statement does not expire while its rows are read.
-        Ok(rows::of_statement(rows, Some(executions), token, (registration, prepared)))
+        Ok(row_stream::of_statement(rows, Some(executions), token, (registration, prepared)))
     }
 }
 

@@ -11,7 +11,7 @@ use headwater_service::{COPIED_ROWS, CopiedRows};
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::rows::no_columns;
+use crate::row_stream::no_columns;
 use crate::statement::{ClientStatements, StatementSource};
 use crate::status::{internal, to_status};
 use crate::transactions::AbandonedRollback;

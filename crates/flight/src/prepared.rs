@@ -3,7 +3,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use headwater_model::{Principal, ResultExt};
-use headwater_service::{Description, PreparedStatement};
+use headwater_service::{PreparedStatement, StatementDescription};
 use parking_lot::Mutex;
 use tonic::Status;
 
@@ -23,12 +23,12 @@ pub struct ClientStatement {
     /// The statement, with its parameters.
     pub statement: PreparedStatement,
     /// The parameters of the next executions.
-    pub bound: Mutex<Parameters>,
+    pub bound: Mutex<ParameterRows>,
 }
 
 /// The parameters of executions, one row each.
 #[derive(Default)]
-pub struct Parameters {
+pub struct ParameterRows {
     /// The rows.
     pub batches: Vec<RecordBatch>,
     /// The memory of the rows, which is released together with the rows.
@@ -100,7 +100,10 @@ fn missing() -> Status {
 }
 
 /// Returns the parameters of a statement as a schema. A parameter without a known type is text.
-pub fn parameter_schema(statement: &PreparedStatement, description: &Description) -> Schema {
+pub fn parameter_schema(
+    statement: &PreparedStatement,
+    description: &StatementDescription,
+) -> Schema {
     let field = |name: &String| {
         let known = description.parameters.iter().find(|it| it.parameter.name == *name);
         let data_type = known.and_then(|it| it.data_type.as_ref()).map_or(DataType::Utf8, plain);

@@ -30,11 +30,11 @@ use crate::caller::{Caller, SessionToken};
 use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupported_plan};
 use crate::ingest::IngestedRows;
 use crate::prepared::parameter_schema;
-use crate::rows::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
+use crate::row_stream::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
 use crate::statement::StatementSource;
 use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
-use crate::{custom_actions, keys, metadata};
+use crate::{custom_actions, metadata, primary_keys};
 
 /// The value of `ActionEndSavepoint` that releases a savepoint; the other value rolls back.
 const SAVEPOINT_RELEASE: i32 = 1;
@@ -97,10 +97,10 @@ impl FlightSqlService for FlightSql {
         let starting = self.statements.start(&caller, ticket.transaction.as_deref(), work, None);
         let rows = tokio::select! {
             biased;
-            () = token.cancelled() => return Err(rows::cancelled()),
+            () = token.cancelled() => return Err(row_stream::cancelled()),
             rows = starting => rows?,
         };
-        Ok(rows::of_statement(rows, None, token, registration))
+        Ok(row_stream::of_statement(rows, None, token, registration))
     }
 
     async fn get_flight_info_substrait_plan(
@@ -239,7 +239,7 @@ impl FlightSqlService for FlightSql {
         query: CommandGetPrimaryKeys,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        metadata_info(query, &keys::primary(), request)
+        metadata_info(query, &primary_keys::primary(), request)
     }
 
     async fn do_get_primary_keys(
@@ -255,7 +255,7 @@ impl FlightSqlService for FlightSql {
         query: CommandGetExportedKeys,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        metadata_info(query, &keys::foreign(), request)
+        metadata_info(query, &primary_keys::foreign(), request)
     }
 
     async fn do_get_exported_keys(
@@ -264,7 +264,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Ticket>,
     ) -> Result<Response<RowStream>, Status> {
         Caller::of(&request)?;
-        Ok(of_batch(RecordBatch::new_empty(keys::foreign())))
+        Ok(of_batch(RecordBatch::new_empty(primary_keys::foreign())))
     }
 
     async fn get_flight_info_imported_keys(
@@ -272,7 +272,7 @@ impl FlightSqlService for FlightSql {
         query: CommandGetImportedKeys,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        metadata_info(query, &keys::foreign(), request)
+        metadata_info(query, &primary_keys::foreign(), request)
     }
 
     async fn do_get_imported_keys(
@@ -281,7 +281,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Ticket>,
     ) -> Result<Response<RowStream>, Status> {
         Caller::of(&request)?;
-        Ok(of_batch(RecordBatch::new_empty(keys::foreign())))
+        Ok(of_batch(RecordBatch::new_empty(primary_keys::foreign())))
     }
 
     async fn get_flight_info_cross_reference(
@@ -289,7 +289,7 @@ impl FlightSqlService for FlightSql {
         query: CommandGetCrossReference,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        metadata_info(query, &keys::foreign(), request)
+        metadata_info(query, &primary_keys::foreign(), request)
     }
 
     async fn do_get_cross_reference(
@@ -298,7 +298,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Ticket>,
     ) -> Result<Response<RowStream>, Status> {
         Caller::of(&request)?;
-        Ok(of_batch(RecordBatch::new_empty(keys::foreign())))
+        Ok(of_batch(RecordBatch::new_empty(primary_keys::foreign())))
     }
 
     async fn do_put_statement_update(

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow_flight::FlightInfo;
 use headwater_model::{Principal, Problem, ResultExt};
 use headwater_service::{
-    CopiedRows, Description, PreparedStatement, Service, StartedStatement, StatementRows,
+    CopiedRows, PreparedStatement, Service, StartedStatement, StatementDescription, StatementRows,
 };
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -170,7 +170,7 @@ impl ClientStatements {
         caller: &Caller,
         transaction: Option<&str>,
         statement: &PreparedStatement,
-    ) -> Result<Description, Status> {
+    ) -> Result<StatementDescription, Status> {
         let mut described = self.describe(caller, transaction, statement).await?;
         let name = statement.name().or_problem().map_err(to_status)?;
         let is_unknown = described.columns.is_none() && is_read(name);
@@ -193,7 +193,7 @@ impl ClientStatements {
         caller: &Caller,
         transaction: Option<&str>,
         statement: &PreparedStatement,
-        described: &mut Description,
+        described: &mut StatementDescription,
     ) {
         let Some(queries) = typing_queries(statement.source()) else { return };
         let mut known: Vec<(String, DataType)> = Vec::new();
@@ -223,7 +223,7 @@ impl ClientStatements {
         caller: &Caller,
         transaction: Option<&str>,
         sql: &str,
-    ) -> Option<Description> {
+    ) -> Option<StatementDescription> {
         let query = PreparedStatement::parse(sql).ok().filter(|_| !sql.is_empty())?;
         self.describe(caller, transaction, &query).await.ok()
     }
@@ -234,7 +234,7 @@ impl ClientStatements {
         caller: &Caller,
         transaction: Option<&str>,
         statement: &PreparedStatement,
-    ) -> Result<Description, Status> {
+    ) -> Result<StatementDescription, Status> {
         let statements = self.service.statements();
         let Some(id) = transaction else {
             let request = caller.request("");
@@ -271,7 +271,7 @@ fn running_key(principal: &Principal, id: &str) -> (String, String) {
 }
 
 /// Executions of a prepared statement that have not started.
-pub struct Executions {
+pub struct PendingExecutions {
     /// The statements of all clients.
     pub statements: Arc<ClientStatements>,
     /// The client.
@@ -282,7 +282,7 @@ pub struct Executions {
     pub left: std::vec::IntoIter<PreparedStatement>,
 }
 
-impl Executions {
+impl PendingExecutions {
     /// Starts the next execution; `None` after the last one.
     pub async fn start_next(&mut self) -> Result<Option<ClientRows>, Status> {
         let Some(execution) = self.left.next() else { return Ok(None) };

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_encoding::{Encoder, Format};
-use headwater_engine::{Engine, Prepared, SessionOptions, StatementResult, TableAccess};
+use headwater_engine::{Engine, PreparedStatement, SessionOptions, StatementResult, TableAccess};
 use headwater_functions::{
     LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, SharedTable, too_large,
 };
@@ -17,7 +17,7 @@ use headwater_model::{
     Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
     TableName,
 };
-use headwater_objects::{Condition, Content, Headers, NewObject, ObjectPath, Objects};
+use headwater_objects::{Condition, ContentStream, Headers, NewObject, ObjectPath, Objects};
 use parking_lot::Mutex;
 use serde_json::json;
 
@@ -139,7 +139,7 @@ impl FunctionLake {
 
     async fn put_object(&self, path: ObjectPath, content: Bytes) -> Result<LakeResponse, Problem> {
         self.check(Action::Write, &Object::object_in(&path.bucket, &path.key))?;
-        let content: Content = stream::iter([Ok(content)]).boxed();
+        let content: ContentStream = stream::iter([Ok(content)]).boxed();
         let content_type = content_type(&path.key).map(str::to_owned);
         let headers = Headers { content_type, ..Headers::default() };
         let condition = Condition::Always;
@@ -150,7 +150,7 @@ impl FunctionLake {
 
     /// Executes a statement. The statement sees the rows that the call has appended.
     async fn query(&self, sql: &str, format: Format) -> Result<LakeResponse, Problem> {
-        let parsed = Prepared::parse(sql).map_err(headwater_engine::Error::from);
+        let parsed = PreparedStatement::parse(sql).map_err(headwater_engine::Error::from);
         let statement = parsed.or_problem()?;
         let command = statement.clone().command().map_err(headwater_engine::Error::from);
         let name = command.or_problem()?.name();
@@ -233,7 +233,7 @@ impl LakeAccess for FunctionLake {
             LakeRequest::Query { .. } => "lake query",
             LakeRequest::Append { .. } | LakeRequest::AppendJson { .. } => "lake append",
         };
-        let span = self.parts.lake.monitor().begin_access(self.scope.job, name);
+        let span = self.parts.lake.telemetry().begin_access(self.scope.job, name);
         let answer = match request {
             LakeRequest::ReadObject { bucket, key } => {
                 self.read_object(ObjectPath { bucket, key }).await

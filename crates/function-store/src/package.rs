@@ -19,7 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures::TryStreamExt;
 use headwater_model::{ObjectId, PackedFile};
-use headwater_objects::{Objects, Package};
+use headwater_objects::{Objects, PackageContent};
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncWriteExt;
 use uuid::Uuid;
@@ -174,8 +174,8 @@ impl FunctionStore {
         let packages = self.packages()?;
         let opened = packages.objects.open_package(&code.manifest.to_string()).await?;
         let mut parts = match opened {
-            Package::File(file) => return Ok(Some(Arc::new(file))),
-            Package::Parts(parts) => parts,
+            PackageContent::File(file) => return Ok(Some(Arc::new(file))),
+            PackageContent::Parts(parts) => parts,
         };
         let mut file = tokio::fs::File::from_std(temporary_file(&packages.folder)?);
         let failed = |problem| headwater_objects::Error::Content(Box::new(problem));

@@ -17,7 +17,9 @@ use crate::invoke::{log_system_line, millis};
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
 use crate::zygote::ZygoteLookup;
-use crate::{Environment, Error, FunctionEvent, Invocation, Isolation, Limits, Outcome, Result};
+use crate::{
+    Environment, Error, FunctionEvent, Invocation, InvocationOutcome, Isolation, Limits, Result,
+};
 
 /// The execution of a call that has a permit.
 pub(crate) struct Execution<'a> {
@@ -37,7 +39,7 @@ pub(crate) struct Execution<'a> {
 }
 
 /// The outcome of a call, and the call's instance if another call can reuse that instance.
-type FinishedCall = (Outcome, Option<WarmInstance>);
+type FinishedCall = (InvocationOutcome, Option<WarmInstance>);
 
 impl Execution<'_> {
     /// Runs a function. If the function runs out of memory, runs it once more with twice the
@@ -79,14 +81,14 @@ impl Execution<'_> {
             // process is not reused.
             Ok((second, _)) => second,
             // The usage of the first attempt is always charged.
-            Err(error) => return Ok((Outcome { returned: Err(error), ..first }, None)),
+            Err(error) => return Ok((InvocationOutcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {
             *retried_with = Some(std::mem::replace(limit, memory_bytes));
         }
         let mut usage = first.usage;
         usage.add(&second.usage);
-        Ok((Outcome { usage, ..second }, None))
+        Ok((InvocationOutcome { usage, ..second }, None))
     }
 
     async fn run_once(

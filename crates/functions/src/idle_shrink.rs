@@ -8,7 +8,7 @@ use headwater_sandbox::ResourceUsage;
 use tokio::sync::oneshot;
 
 use crate::warm_instance::WarmInstance;
-use crate::worker::Message;
+use crate::worker::WorkerMessage;
 
 /// Idle time before the first attempt to shrink an instance, and between attempts. A shorter time
 /// would slow calls down, because returning memory and allocating it again takes some milliseconds.
@@ -85,7 +85,7 @@ impl ShrinkState {
 /// Returns true if the process has reported that shrinking is complete.
 fn has_rested(warm: &WarmInstance) -> bool {
     let said = warm.channel.get_ref().receive();
-    said.ok()
-        .flatten()
-        .is_some_and(|said| matches!(serde_json::from_slice(&said.bytes), Ok(Message::Rested)))
+    said.ok().flatten().is_some_and(|said| {
+        matches!(serde_json::from_slice(&said.bytes), Ok(WorkerMessage::Rested))
+    })
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use headwater_model::LogStream;
 use headwater_sandbox::{
-    Channel, EgressPolicy, Exit, ProcessEnd, ResourceUsage, RunningProcess, Signal, Spawner,
+    Channel, EgressPolicy, ExitStatus, ProcessEnd, ResourceUsage, RunningProcess, Signal, Spawner,
 };
 use headwater_shared_memory::{HugePageFs, WorkerFile};
 use tokio::sync::mpsc;
@@ -25,8 +25,8 @@ use crate::worker::{self, FinalMessage, TaskFiles, WorkerMessages};
 use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{
-    Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, Outcome, Result,
-    ReuseScope,
+    Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, InvocationOutcome,
+    Result, ReuseScope,
 };
 
 /// Time limit for a function to end after a stop request.
@@ -252,7 +252,7 @@ impl Instance {
     pub(crate) async fn finish(
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,
-    ) -> Result<(Outcome, Option<WarmInstance>)> {
+    ) -> Result<(InvocationOutcome, Option<WarmInstance>)> {
         let start_clock = self.start_clock.clone();
         let stopped = async {
             tokio::select! {
@@ -318,7 +318,7 @@ impl Instance {
             Some(returned) => returned,
             None => conclude(&self.invocation, end).await,
         };
-        Ok((Outcome { returned, usage }, None))
+        Ok((InvocationOutcome { returned, usage }, None))
     }
 
     /// Reads and sends the early result of a call whose worker has sent its last message. Returns
@@ -336,7 +336,7 @@ impl Instance {
             return None;
         }
         let ended = ProcessEnd {
-            exit: Exit::Code(0),
+            exit: ExitStatus::Code(0),
             cpu_us: 0,
             memory_bytes_peak: 0,
             out_of_memory: false,
@@ -408,11 +408,11 @@ impl Instance {
         self,
         heard: WorkerMessages,
         taken: Option<ResourceUsage>,
-    ) -> Result<(Outcome, Option<WarmInstance>)> {
+    ) -> Result<(InvocationOutcome, Option<WarmInstance>)> {
         let elapsed = self.started.elapsed();
         let [stdout, stderr] = self.readers.into_pipes();
         let mut ended = ProcessEnd {
-            exit: Exit::Code(0),
+            exit: ExitStatus::Code(0),
             cpu_us: 0,
             memory_bytes_peak: 0,
             out_of_memory: false,
@@ -436,7 +436,7 @@ impl Instance {
             // A process is reused only if the usage of each call can be measured.
             let mut running = self.running;
             running.signal(Signal::Kill);
-            ended = ProcessEnd { exit: Exit::Code(0), ..running.ended().await? };
+            ended = ProcessEnd { exit: ExitStatus::Code(0), ..running.ended().await? };
             None
         };
         let usage = usage(elapsed, &ended, cpu_us_before, &fed);
@@ -450,7 +450,7 @@ impl Instance {
             files: self.files,
         };
         let returned = conclude(&self.invocation, end).await;
-        Ok((Outcome { returned, usage }, warm))
+        Ok((InvocationOutcome { returned, usage }, warm))
     }
 
     /// Requests the end of the process, reads its remaining messages, and kills it after a timeout.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use headwater_model::ProjectFile;
-use headwater_sandbox::{CloneSpec, Confinement, EgressPolicy, ProcessSpec, SandboxSpec};
+use headwater_sandbox::{CloneSpec, EgressPolicy, ProcessIsolation, ProcessSpec, SandboxSpec};
 use headwater_shared_memory::MemoryFile;
 
 use crate::instance::InstanceOrigin;
@@ -30,14 +30,14 @@ pub(crate) fn plan(
     let (limits, environment) = (&invocation.limits, &*invocation.environment);
     let (worker, temp, python, confinement) = if let InstanceOrigin::Folder(folder) = origin {
         let (worker, temp) = (folder.join("headwater"), folder.join("tmp"));
-        (worker, temp, environment.python.clone(), Confinement::Folder(folder.clone()))
+        (worker, temp, environment.python.clone(), ProcessIsolation::Folder(folder.clone()))
     } else {
         let python = Path::new(ENVIRONMENT).join("bin").join("python");
         let mut sandbox =
             environment_sandbox(environment, limits.temp_bytes, !limits.network.is_off())?;
         let project = project.map(|folder| (folder.path().to_owned(), PathBuf::from(PROJECT)));
         sandbox.read_only.extend(project);
-        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, Confinement::Sandbox(sandbox))
+        (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, ProcessIsolation::Sandbox(sandbox))
     };
     let programs = python.parent().map(Path::to_owned).unwrap_or_default();
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -60,7 +60,7 @@ pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
     let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
     ProcessSpec {
         variables: variables("/environment/bin", "/tmp", limits.cpu_millis),
-        confinement: Confinement::Clone(CloneSpec { zygote, temp_bytes, network }),
+        confinement: ProcessIsolation::Clone(CloneSpec { zygote, temp_bytes, network }),
         memory_bytes: Some(limits.memory_bytes),
         processes_max: Some(PROCESSES_MAX),
         cpu_millis: limits.cpu_millis,

@@ -170,14 +170,14 @@ pub enum FunctionEvent {
 
 /// The outcome of a call. Usage is included even if the call failed.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct InvocationOutcome {
     /// The result, or the error.
     pub returned: Result<FunctionResult>,
     /// The usage, including waiting times.
     pub usage: Usage,
 }
 
-impl Outcome {
+impl InvocationOutcome {
     /// Returns true if the call was a cold start: the environment had no zygote when the call
     /// started.
     pub fn is_cold(&self) -> bool {

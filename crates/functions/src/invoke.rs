@@ -13,7 +13,7 @@ use crate::execution::Execution;
 use crate::functions::Functions;
 use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
-use crate::{Error, FunctionEvent, FunctionResult, Invocation, Limits, Outcome, Result};
+use crate::{Error, FunctionEvent, FunctionResult, Invocation, InvocationOutcome, Limits, Result};
 
 /// A call with a permit.
 struct RunningCall {
@@ -32,7 +32,7 @@ impl Functions {
         mut invocation: Invocation,
         sink: mpsc::Sender<FunctionEvent>,
         cancelled: CancellationToken,
-    ) -> Outcome {
+    ) -> InvocationOutcome {
         self.limit_memory(&mut invocation, &sink).await;
         let call = self.0.calls.add(&invocation);
         let (queued, bytes_in) = (Instant::now(), invocation.bytes());
@@ -55,17 +55,17 @@ impl Functions {
                 if let Some(trace) = trace {
                     trace.end_unstarted(code_name(&error));
                 }
-                Outcome { returned: Err(error), usage: Usage::default() }
+                InvocationOutcome { returned: Err(error), usage: Usage::default() }
             }
         };
-        let Outcome { returned, mut usage } = outcome;
+        let InvocationOutcome { returned, mut usage } = outcome;
         usage.queue_ms += queue_ms;
         if usage.calls > 0 {
             usage.bytes_in += bytes_in;
             usage.bytes_out = returned.as_ref().map_or(0, FunctionResult::bytes);
             self.0.cpu_boost.record(&invocation.share.owner, usage.cpu_us, Instant::now());
         }
-        Outcome { returned, usage }
+        InvocationOutcome { returned, usage }
     }
 
     /// Ends the idle instances of a statement, whose calls have
@@ -126,7 +126,7 @@ impl Functions {
         invocation: &Invocation,
         sink: &mpsc::Sender<FunctionEvent>,
         cancelled: &CancellationToken,
-    ) -> Outcome {
+    ) -> InvocationOutcome {
         let RunningCall { mut permit, timer, trace } = call;
         let warm = permit.instance.take().and_then(IdleInstance::into_warm);
         let (warm, cpu_us) = warm.map_or((None, 0), |(warm, cpu_us)| (Some(warm), cpu_us));
@@ -163,7 +163,7 @@ impl Functions {
                 outcome.usage.add(&outside);
                 outcome
             }
-            Err(error) => Outcome { returned: Err(error), usage: outside },
+            Err(error) => InvocationOutcome { returned: Err(error), usage: outside },
         }
     }
 }

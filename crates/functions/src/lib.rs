@@ -60,12 +60,12 @@ pub use headwater_sandbox::{
 pub use headwater_shared_memory::{SharedTable, TableQuota};
 pub use headwater_telemetry::Telemetry;
 pub use invocation::{
-    Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation, Outcome,
-    ResultKind, ReuseScope,
+    Argument, ArgumentValue, CallOwner, FunctionEvent, FunctionResult, Invocation,
+    InvocationOutcome, ResultKind, ReuseScope,
 };
 pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, too_large};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use provisioning::ProvisionedStatus;
-pub use streaming_input::{Rows, StreamedInput};
+pub use streaming_input::{RowStream, StreamedInput};
 pub use zygote::ZygoteReport;

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use futures::StreamExt;
 use futures::stream::Fuse;
 
-use crate::{Result, Rows};
+use crate::{Result, RowStream};
 
 /// Maximum bytes and rows of a batch. A batch that consists of one large row may have more bytes.
 const BATCH_BYTES_MAX: usize = 8 << 20;
@@ -12,12 +12,12 @@ const BATCH_ROWS_MAX: usize = 1 << 17;
 
 /// Computed rows that have not been sent. Some are already split into pieces.
 pub(crate) struct PendingRows {
-    rows: Fuse<Rows>,
+    rows: Fuse<RowStream>,
     waiting: std::vec::IntoIter<(RecordBatch, usize)>,
 }
 
 impl PendingRows {
-    pub(crate) fn new(rows: Rows) -> Self {
+    pub(crate) fn new(rows: RowStream) -> Self {
         PendingRows { rows: rows.fuse(), waiting: Vec::new().into_iter() }
     }
 

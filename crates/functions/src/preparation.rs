@@ -108,7 +108,7 @@ impl Functions {
             inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
         };
-        let is_cancelled = || "a call needs the resources".to_owned();
+        let is_cancelled = || "a call needed the resources of this start".to_owned();
         let cancelled = reservation.cancelled.clone();
         let zygote = tokio::select! {
             biased;
@@ -150,7 +150,7 @@ impl Functions {
         let Some(warm) = warm.filter(|_| is_usable) else {
             return raise_start(match outcome.returned {
                 Err(error) => error.to_string(),
-                Ok(_) => "the instance requested the lake, or ended, during its start".to_owned(),
+                Ok(_) => "the instance accessed the lake or ended during its start".to_owned(),
             });
         };
         inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());

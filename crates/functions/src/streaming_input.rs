@@ -49,13 +49,13 @@ const LATE_MAX: usize = 1_000;
 const GONE_AT_ONCE: usize = 1_000;
 
 /// Rows of one schema, in batches.
-pub type Rows = BoxStream<'static, Result<RecordBatch, ArrowError>>;
+pub type RowStream = BoxStream<'static, Result<RecordBatch, ArrowError>>;
 
 /// A stream of rows that a function reads while they are computed.
 #[derive(Clone)]
 pub struct StreamedInput {
     schema: SchemaRef,
-    begin: Arc<dyn Fn() -> Rows + Send + Sync>,
+    begin: Arc<dyn Fn() -> RowStream + Send + Sync>,
 }
 
 impl StreamedInput {
@@ -64,7 +64,7 @@ impl StreamedInput {
     /// only a whole table can contain.
     pub fn new(
         schema: SchemaRef,
-        begin: impl Fn() -> Rows + Send + Sync + 'static,
+        begin: impl Fn() -> RowStream + Send + Sync + 'static,
     ) -> Option<StreamedInput> {
         is_encodable(&schema).then(|| StreamedInput { schema, begin: Arc::new(begin) })
     }
@@ -328,7 +328,7 @@ impl Drop for Iteration {
 
 /// Writes rows to files, and computes the next rows concurrently.
 async fn make(
-    rows: Rows,
+    rows: RowStream,
     files: &Arc<InputFeedFiles>,
     sender: &mpsc::Sender<Result<Option<(File, usize)>>>,
 ) -> Result<()> {

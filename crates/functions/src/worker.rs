@@ -245,7 +245,7 @@ pub(crate) fn send_task(
 /// A message from the worker's process. User code in that process can send any content.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "said", rename_all = "snake_case")]
-pub(crate) enum Message {
+pub(crate) enum WorkerMessage {
     /// The sandbox's network is ready. The network sockets of the sandbox are attached to the
     /// message.
     Network,

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
 use crate::start_clock::StartClock;
-use crate::worker::{FinalMessage, Message, WorkerMessages};
+use crate::worker::{FinalMessage, WorkerMessage, WorkerMessages};
 use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuota};
 
 /// Maximum length of a line in bytes; a longer line is split.
@@ -188,51 +188,53 @@ pub(crate) async fn listen(
         let mut kept = None;
         // The first message of this kind comes from the sandbox, before the function can send any
         // message.
-        if let (Ok(Message::Network), Some((policy, sink))) = (&message, network.take()) {
+        if let (Ok(WorkerMessage::Network), Some((policy, sink))) = (&message, network.take()) {
             start_proxy(descriptors, policy, sink, &over);
             continue;
         }
         let mut descriptors = descriptors.into_iter();
         let file = descriptors.next();
         match message {
-            Ok(Message::Line { stream, file, line, text }) => {
+            Ok(WorkerMessage::Line { stream, file, line, text }) => {
                 lines.send(stream, file, line, text).await;
             }
-            Ok(Message::Begun) => begun = true,
-            Ok(Message::Starting) => start.begin(),
-            Ok(Message::Started) => start.end(),
-            Ok(Message::Kept) => kept = Some(true),
-            Ok(Message::Lake { request }) => {
+            Ok(WorkerMessage::Begun) => begun = true,
+            Ok(WorkerMessage::Starting) => start.begin(),
+            Ok(WorkerMessage::Started) => start.end(),
+            Ok(WorkerMessage::Kept) => kept = Some(true),
+            Ok(WorkerMessage::Lake { request }) => {
                 let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
                 if unless_over(answer, &over).await.is_none() {
                     break;
                 }
             }
-            Ok(message @ (Message::Answer { .. } | Message::Bytes { .. })) => {
+            Ok(message @ (WorkerMessage::Answer { .. } | WorkerMessage::Bytes { .. })) => {
                 if unless_over(send_part(answer.as_ref(), message), &over).await.is_none() {
                     break;
                 }
             }
-            Ok(Message::File) => send_result_file(&channel, pages.as_deref(), &mut given),
-            Ok(Message::Laid { kept: is_kept }) => {
+            Ok(WorkerMessage::File) => send_result_file(&channel, pages.as_deref(), &mut given),
+            Ok(WorkerMessage::Laid { kept: is_kept }) => {
                 (said, kept) = (laid(file, descriptors.next()), is_kept);
             }
-            Ok(message @ (Message::Network | Message::Rested)) => {
+            Ok(message @ (WorkerMessage::Network | WorkerMessage::Rested)) => {
                 tracing::debug!(?message, "an instance sent an unexpected message");
             }
-            Ok(Message::Part) => {
+            Ok(WorkerMessage::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
                 // A failure is ignored: the socket's buffer has space for all replies that a
                 // correct worker leaves unread.
                 let _ = channel.get_ref().send(answer, &[]);
             }
-            Ok(Message::Table) if parts.any() => {
+            Ok(WorkerMessage::Table) if parts.any() => {
                 parts.add(file).await;
                 // Parts that follow are charged to the same quota.
                 let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
                 said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
             }
-            Ok(Message::Table) => said = file.map_or(FinalMessage::Nothing, FinalMessage::Table),
+            Ok(WorkerMessage::Table) => {
+                said = file.map_or(FinalMessage::Nothing, FinalMessage::Table)
+            }
             Ok(message) => (said, kept) = result_of(message, file),
             // User code wrote an invalid message to the worker's socket, which affects only its own
             // call.
@@ -266,17 +268,17 @@ fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> boo
 
 /// Returns the result in a message. Also returns true if the process waits for another call, and
 /// false if this is the last message of the process.
-fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<bool>) {
+fn result_of(message: WorkerMessage, file: Option<OwnedFd>) -> (FinalMessage, Option<bool>) {
     match message {
-        Message::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
-        Message::Value { text: None, .. } => {
+        WorkerMessage::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
+        WorkerMessage::Value { text: None, .. } => {
             (file.map_or(FinalMessage::Nothing, FinalMessage::Value), None)
         }
-        Message::Bool { value, kept } => (FinalMessage::Bool(value), kept),
-        Message::Raised { exception, message, frames, hint, unreachable, full, kept } => {
+        WorkerMessage::Bool { value, kept } => (FinalMessage::Bool(value), kept),
+        WorkerMessage::Raised { exception, message, frames, hint, unreachable, full, kept } => {
             (FinalMessage::Raised { exception, message, frames, hint, unreachable, full }, kept)
         }
-        Message::Unfit { returned, reason, hint } => {
+        WorkerMessage::Unfit { returned, reason, hint } => {
             (FinalMessage::Unfit { returned, reason, hint }, None)
         }
         _ => (FinalMessage::Nothing, None),
@@ -284,10 +286,10 @@ fn result_of(message: Message, file: Option<OwnedFd>) -> (FinalMessage, Option<b
 }
 
 /// Sends a part of a streamed response, and waits while the client reads slowly.
-async fn send_part(answer: Option<&ResponseSender>, message: Message) {
+async fn send_part(answer: Option<&ResponseSender>, message: WorkerMessage) {
     let part = match message {
-        Message::Answer { media_type } => ResponsePart::Begin { media_type },
-        Message::Bytes { bytes } => {
+        WorkerMessage::Answer { media_type } => ResponsePart::Begin { media_type },
+        WorkerMessage::Bytes { bytes } => {
             ResponsePart::Bytes(STANDARD.decode(bytes).unwrap_or_default().into())
         }
         _ => return,

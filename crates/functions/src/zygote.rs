@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use headwater_sandbox::{Channel, Confinement, ProcessSpec, RunningProcess, Signal, Spawner};
+use headwater_sandbox::{Channel, ProcessIsolation, ProcessSpec, RunningProcess, Signal, Spawner};
 use headwater_shared_memory::MemoryFile;
 use parking_lot::Mutex;
 use serde::Deserialize;
@@ -443,7 +443,7 @@ fn plan(environment: &Environment, library: &PreloadLibrary) -> Result<ProcessSp
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],
         variables,
         control: true,
-        confinement: Confinement::Sandbox(sandbox),
+        confinement: ProcessIsolation::Sandbox(sandbox),
         memory_bytes: Some(MEMORY_BYTES_MAX),
         processes_max: Some(PROCESSES_MAX),
         zygote: true,

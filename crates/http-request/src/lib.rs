@@ -4,7 +4,7 @@
 //! check the content type, convert errors of the body, and compute the header `retry-after`.
 
 mod request;
-mod retry;
+mod retry_after;
 
 pub use request::{body_error, check_content_type, principal};
-pub use retry::retry_after;
+pub use retry_after::retry_after;

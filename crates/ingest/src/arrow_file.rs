@@ -18,7 +18,7 @@ use headwater_tables::normalise_schema;
 use super::compression::read_up_to;
 use super::parquet::Conversion;
 use super::progress::{CountingReader, StageCounter};
-use super::rows::Output;
+use super::rows::RowSink;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
@@ -70,7 +70,7 @@ pub(crate) fn read_rows(
     source: &SourceFile,
     tap: &mut CountingReader,
     schema: &SchemaRef,
-    output: &mut Output,
+    output: &mut RowSink,
     meter: &StageCounter,
 ) -> Result<()> {
     let failed = |error: ArrowError| broken(source, &error);

@@ -12,7 +12,7 @@ use super::json_value::append_json;
 use super::progress::{CountingReader, StageCounter};
 use super::read_buffer::ReadBuffer;
 use super::records::{NextRecord, Record, Records, field};
-use super::rows::{Output, Rows};
+use super::rows::{RowBuilder, RowSink};
 use super::source::SourceFile;
 use super::text::{ErrorContext, open_text};
 use super::value_formats::ValueFormats;
@@ -148,8 +148,8 @@ pub(crate) fn read_rows(
     source: &SourceFile,
     tap: &mut CountingReader,
     options: &CsvOptions,
-    rows: &mut Rows,
-    output: &mut Output,
+    rows: &mut RowBuilder,
+    output: &mut RowSink,
     meter: &StageCounter,
 ) -> Result<()> {
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
@@ -206,7 +206,7 @@ fn append(
     at: usize,
     target: &TargetColumn,
     options: &CsvOptions,
-    rows: &mut Rows,
+    rows: &mut RowBuilder,
     scratch: &mut String,
 ) -> Option<RowError> {
     let span = record.span(at)?;
@@ -244,7 +244,7 @@ fn misfit(
     at: usize,
     target: &TargetColumn,
     value: &str,
-    rows: &Rows,
+    rows: &RowBuilder,
 ) -> RowError {
     let field = rows.schema().field(target.place);
     let type_name = headwater_tables::type_name(field.data_type());

@@ -15,12 +15,12 @@ use tokio_util::sync::CancellationToken;
 use super::column_types::Columns;
 use super::csv::CsvOptions;
 use super::file_columns::InferOptions;
-use super::importer::{BATCHES_WAITING, Reader};
+use super::importer::{BATCHES_WAITING, ReadTask};
 use super::object::CloudStores;
 use super::plan::blocking;
 use super::progress::{ByteCounter, ImportStage, Progress, StageCounter};
 use super::request::check;
-use super::rows::Output;
+use super::rows::RowSink;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::importer::Importer;
@@ -117,14 +117,14 @@ impl FileRows {
         let meter =
             StageCounter::counting(stage, &self.files, unreported(), cancelled.clone(), read);
         let (rows, received) = mpsc::channel(BATCHES_WAITING);
-        let reader = Reader {
+        let reader = ReadTask {
             files: self.files.clone(),
             schema: self.schema(),
             columns: Some(columns.to_vec()),
             options: self.options.clone(),
             meter,
         };
-        let task = tokio::task::spawn_blocking(move || reader.read(Output::new(rows, None)));
+        let task = tokio::task::spawn_blocking(move || reader.read(RowSink::new(rows, None)));
         let state = (received, Some(task), cancelled.drop_guard());
         let rows = stream::unfold(state, move |(mut received, mut task, guard)| {
             let projected = projected.clone();

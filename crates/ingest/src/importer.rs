@@ -16,12 +16,12 @@ use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::CancellationToken;
 
 use super::object::BucketStores;
-use super::plan::{Plan, blocking};
+use super::plan::{PreparedImport, blocking};
 use super::private_files::PrivateFiles;
 use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
-use super::rejected::{RejectedRows, rejected_name, rejected_schema};
+use super::rejected_rows::{RejectedRows, rejected_name, rejected_schema};
 use super::request::{ValidRequest, check};
-use super::rows::{Output, Rows};
+use super::rows::{RowBuilder, RowSink};
 use super::source::SourceFile;
 use super::table_check::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
@@ -92,8 +92,8 @@ impl Importer {
         let plan = self.create_plan(&request, &checked, &progress, &cancelled).await?;
         let stage = ImportStage::Import;
         let meter = StageCounter::new(stage, &plan.files, progress, cancelled);
-        let reader = Reader::new(&plan, &checked, &meter);
-        blocking(move || reader.read(Output::check(checked.reject))).await?;
+        let reader = ReadTask::new(&plan, &checked, &meter);
+        blocking(move || reader.read(RowSink::check(checked.reject))).await?;
         Ok(plan.to_import_plan())
     }
 
@@ -157,7 +157,7 @@ impl Importer {
     /// the written files.
     async fn transfer(
         &self,
-        plan: &Plan,
+        plan: &PreparedImport,
         checked: &ValidRequest,
         transaction: &mut Transaction,
         meter: &Arc<StageCounter>,
@@ -169,8 +169,8 @@ impl Importer {
         let (bad_rows, bad_rows_received) = mpsc::channel(BATCHES_WAITING);
         let now = self.lake.clock().now();
         let rejected = checked.reject.then(|| RejectedRows::new(bad_rows, now));
-        let output = Output::new(rows, rejected);
-        let reader = Reader::new(plan, checked, meter);
+        let output = RowSink::new(rows, rejected);
+        let reader = ReadTask::new(plan, checked, meter);
         let (read, written, noted) = tokio::join!(
             blocking(move || reader.read(output)),
             self.lake.tables().write(&table, to_stream(rows_received, largest.clone())),
@@ -206,7 +206,7 @@ struct TransferResult {
     waiting_bytes: u64,
 }
 
-fn report_of(plan: &Plan) -> ImportReport {
+fn report_of(plan: &PreparedImport) -> ImportReport {
     let new_columns = plan.new_columns();
     let added = if plan.existing.is_some() { new_columns } else { Vec::new() };
     ImportReport {
@@ -226,7 +226,7 @@ fn report_of(plan: &Plan) -> ImportReport {
 }
 
 /// Creates the table, or adds the missing columns.
-async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()> {
+async fn prepare_table(plan: &PreparedImport, transaction: &mut Transaction) -> Result<()> {
     if plan.existing.is_none() {
         let (schema, partition) = (plan.schema.clone(), plan.partition.clone());
         return Ok(transaction.create(&plan.table, schema, partition, BTreeMap::new()).await?);
@@ -240,7 +240,7 @@ async fn prepare_table(plan: &Plan, transaction: &mut Transaction) -> Result<()>
 
 /// Writes rejected rows. Creates the table for rejected rows when the first row arrives.
 async fn write_rejected(
-    plan: &Plan,
+    plan: &PreparedImport,
     transaction: &mut Transaction,
     mut batches: Receiver<RecordBatch>,
 ) -> Result<()> {
@@ -272,7 +272,7 @@ fn to_stream(
 }
 
 /// Input of the thread that reads all files of a plan.
-pub(crate) struct Reader {
+pub(crate) struct ReadTask {
     pub files: Vec<SourceFile>,
     pub schema: SchemaRef,
     /// The columns that a query reads; `None` for an import. For a query, files are not hashed, and
@@ -282,9 +282,9 @@ pub(crate) struct Reader {
     pub meter: Arc<StageCounter>,
 }
 
-impl Reader {
-    fn new(plan: &Plan, checked: &ValidRequest, meter: &Arc<StageCounter>) -> Self {
-        Reader {
+impl ReadTask {
+    fn new(plan: &PreparedImport, checked: &ValidRequest, meter: &Arc<StageCounter>) -> Self {
+        ReadTask {
             files: plan.files.clone(),
             schema: plan.schema.clone(),
             columns: None,
@@ -295,9 +295,9 @@ impl Reader {
 
     /// Reads the files in sequence, so that rows keep their order. Returns the files with their
     /// hashes, and the number of rejected rows.
-    pub fn read(self, mut output: Output) -> Result<(Vec<ImportedFile>, u64)> {
+    pub fn read(self, mut output: RowSink) -> Result<(Vec<ImportedFile>, u64)> {
         let mut files = Vec::with_capacity(self.files.len());
-        let mut rows: Option<Rows> = None;
+        let mut rows: Option<RowBuilder> = None;
         let result = self.read_all(&mut output, &mut rows, &mut files);
         // After a cancellation, return `Cancelled` instead of an error that the cancellation
         // caused.
@@ -307,8 +307,8 @@ impl Reader {
 
     fn read_all(
         &self,
-        output: &mut Output,
-        rows: &mut Option<Rows>,
+        output: &mut RowSink,
+        rows: &mut Option<RowBuilder>,
         files: &mut Vec<ImportedFile>,
     ) -> Result<()> {
         let (mut coming, mut opened) = (self.files.iter(), VecDeque::new());
@@ -346,8 +346,8 @@ impl Reader {
         &self,
         file: &SourceFile,
         tap: Option<CountingReader>,
-        output: &mut Output,
-        rows: &mut Option<Rows>,
+        output: &mut RowSink,
+        rows: &mut Option<RowBuilder>,
     ) -> Result<[u8; 16]> {
         let (options, meter) = (&self.options, &self.meter);
         if file.format == FileFormat::Parquet {
@@ -363,7 +363,7 @@ impl Reader {
             // Rows of several small files share a batch.
             let rows = match rows {
                 Some(rows) => rows,
-                None => rows.insert(Rows::new(&self.schema, &file.name)?),
+                None => rows.insert(RowBuilder::new(&self.schema, &file.name)?),
             };
             if file.format == FileFormat::Csv {
                 csv::read_rows(file, &mut tap, options, rows, output, meter)?;

@@ -12,9 +12,9 @@ use headwater_tables::type_name;
 
 use super::bad_row::{looks_null, quoted};
 use super::header::COLUMNS_MAX;
+use super::type_widening::widen;
 use super::value_class::{ValueClass, ValueClasses, classify};
 use super::value_formats::MatchedFormats;
-use super::widen::widen;
 
 /// Maximum number of fields of a nested object. An object with more fields is assumed to be a map,
 /// and its column becomes text.

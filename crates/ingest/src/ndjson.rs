@@ -10,7 +10,7 @@ use super::json_array::json_lines;
 use super::json_value::{JsonValueError, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::progress::{CountingReader, StageCounter};
-use super::rows::{Output, Rows};
+use super::rows::{RowBuilder, RowSink};
 use super::source::SourceFile;
 use super::text::{ErrorContext, open_text};
 use crate::error::Result;
@@ -33,8 +33,8 @@ pub(crate) fn read_rows(
     source: &SourceFile,
     tap: &mut CountingReader,
     encoding: Option<&'static encoding_rs::Encoding>,
-    rows: &mut Rows,
-    output: &mut Output,
+    rows: &mut RowBuilder,
+    output: &mut RowSink,
     meter: &StageCounter,
 ) -> Result<()> {
     let text = open_text(source, tap, encoding)?;
@@ -66,7 +66,7 @@ pub(crate) fn read_rows(
     }
 }
 
-fn append_row(text: &str, rows: &mut Rows, index: &NameIndex) -> Result<(), JsonValueError> {
+fn append_row(text: &str, rows: &mut RowBuilder, index: &NameIndex) -> Result<(), JsonValueError> {
     if !text.starts_with('{') {
         let reason = "the line is not a JSON object".to_owned();
         return Err(JsonValueError { path: String::new(), value: None, reason });
@@ -123,7 +123,7 @@ mod tests {
             Field::new("text", DataType::Utf8, true),
             Field::new("in", inner, true),
         ]));
-        let mut rows = Rows::new(&schema, "f").unwrap();
+        let mut rows = RowBuilder::new(&schema, "f").unwrap();
         let index = NameIndex::new(["id", "text", "in"].into_iter());
         let mut faults = Vec::new();
         for line in lines {
@@ -222,7 +222,7 @@ mod tests {
                 .map(|(name, evidence)| Field::new(name, evidence.resolve().unwrap().data_type, true))
                 .collect();
             let index = NameIndex::new(fields.iter().map(|field| field.name().as_str()));
-            let mut table = Rows::new(&Arc::new(Schema::new(fields.clone())), "f").unwrap();
+            let mut table = RowBuilder::new(&Arc::new(Schema::new(fields.clone())), "f").unwrap();
             for line in &lines {
                 if let Err(fault) = append_row(line, &mut table, &index) {
                     return Err(TestCaseError::fail(format!("{fault:?} in {line} of {lines:?}")));

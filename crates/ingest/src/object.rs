@@ -77,7 +77,7 @@ impl CloudStores {
         let store = self.bucket(url)?;
         let prefix = Path::parse(folder).map_err(|_| Error::NoFiles {
             path: url.as_str().to_owned(),
-            note: Some("No object can have this name."),
+            note: Some("The path is not a valid object key."),
         })?;
         let listed = store.list(Some(&prefix).filter(|prefix| !prefix.as_ref().is_empty()));
         let listed: Vec<ObjectMeta> = wait(listed.try_collect::<Vec<_>>())

@@ -23,9 +23,9 @@ use super::bad_row::{RowError, not_a};
 use super::header::{NameIndex, places};
 use super::object::{ObjectParts, wait};
 use super::progress::{ByteCounter, StageCounter};
-use super::rows::Output;
+use super::rows::RowSink;
 use super::source::{SourceFile, SourceLocation};
-use super::widen::fits;
+use super::type_widening::fits;
 use crate::error::{Error, Result};
 
 /// Number of rows that are read at a time.
@@ -168,7 +168,7 @@ pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,
     columns: Option<&[usize]>,
-    output: &mut Output,
+    output: &mut RowSink,
     meter: &StageCounter,
 ) -> Result<()> {
     let mut opened = open(source, meter)?;
@@ -222,7 +222,7 @@ impl<'a> Conversion<'a> {
     }
 
     /// Sends the rows of a batch, and rejects rows with values that the table's types cannot hold.
-    pub fn take(&mut self, batch: &RecordBatch, output: &mut Output) -> Result<()> {
+    pub fn take(&mut self, batch: &RecordBatch, output: &mut RowSink) -> Result<()> {
         let (rows, faults) = convert(batch, self.schema, &self.columns)?;
         for fault in faults {
             let fault = RowError { line: self.rows + fault.line, ..fault };

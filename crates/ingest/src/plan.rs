@@ -22,7 +22,7 @@ use crate::error::{Error, Result};
 use crate::importer::Importer;
 
 /// An import that is ready to run.
-pub(crate) struct Plan {
+pub(crate) struct PreparedImport {
     pub view: CommitView,
     pub table: TableName,
     /// The table's current state; `None` if the import creates it.
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
     reasons: Vec<TypeReason>,
 }
 
-impl Plan {
+impl PreparedImport {
     /// Returns the plan for display.
     pub fn to_import_plan(&self) -> ImportPlan {
         let file = |file: &SourceFile| ImportFile {
@@ -88,7 +88,7 @@ impl Importer {
         checked: &ValidRequest,
         progress: &Progress,
         cancelled: &CancellationToken,
-    ) -> Result<Plan> {
+    ) -> Result<PreparedImport> {
         let view = self.import_target(checked, !request.dry_run).await?;
         let (sources, format) = (request.sources.clone(), request.format);
         let cloud = self.lake().tables().options().cloud.clone();
@@ -118,7 +118,7 @@ impl Importer {
         let partition = columns.partition(request, existing.as_ref())?;
         let columns_existing = columns.existing();
         let (schema, reasons) = columns.resolve(&files)?;
-        let plan = Plan {
+        let plan = PreparedImport {
             view,
             table,
             existing,

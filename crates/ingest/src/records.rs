@@ -10,7 +10,7 @@ use memchr::memchr2;
 
 use super::bad_row::RowError;
 use super::read_buffer::{ROW_BYTES_MAX, ReadBuffer};
-use super::scan::{FieldSpan, ScanResult, line_ends, scan};
+use super::record_scan::{FieldSpan, ScanResult, line_ends, scan};
 
 /// The next item in a CSV text.
 pub(crate) enum NextRecord {

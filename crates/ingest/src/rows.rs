@@ -1,9 +1,9 @@
 //! Collects the rows of files into record batches and sends them to the writer.
 //!
-//! [`Rows`] builds batches column by column. If a row fails after some of its fields were appended,
-//! the row is completed with nulls, and removed when the batch is finished. So valid rows have no
-//! additional cost. [`Output`] sends batches to the writer and waits for the writer, which bounds
-//! memory. A bad row ends the import, or is added to the table of rejected rows.
+//! [`RowBuilder`] builds batches column by column. If a row fails after some of its fields were
+//! appended, the row is completed with nulls, and removed when the batch is finished. So valid rows
+//! have no additional cost. [`RowSink`] sends batches to the writer and waits for the writer, which
+//! bounds memory. A bad row ends the import, or is added to the table of rejected rows.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::bad_row::RowError;
 use super::column::Column;
-use super::rejected::RejectedRows;
+use super::rejected_rows::RejectedRows;
 use crate::error::{Error, Result};
 
 /// Maximum number of rows in a batch.
@@ -27,7 +27,7 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
 /// A builder of record batches from rows.
 #[derive(Debug)]
-pub(crate) struct Rows {
+pub(crate) struct RowBuilder {
     schema: SchemaRef,
     pub columns: Vec<Column>,
     rows: usize,
@@ -35,7 +35,7 @@ pub(crate) struct Rows {
     bad: Vec<usize>,
 }
 
-impl Rows {
+impl RowBuilder {
     /// Creates a builder for a table. Fails, with the name of the column, if a column's type cannot
     /// be parsed from text.
     pub fn new(schema: &SchemaRef, file: &str) -> Result<Self> {
@@ -48,7 +48,7 @@ impl Rows {
             })
         };
         let columns = schema.fields().iter().map(column).collect::<Result<_>>()?;
-        Ok(Rows { schema: schema.clone(), columns, rows: 0, bytes: 0, bad: Vec::new() })
+        Ok(RowBuilder { schema: schema.clone(), columns, rows: 0, bytes: 0, bad: Vec::new() })
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -102,25 +102,25 @@ impl Rows {
 }
 
 /// Destination of rows.
-pub(crate) struct Output {
+pub(crate) struct RowSink {
     rows: Option<Sender<Result<RecordBatch, ArrowError>>>,
     rejected: Option<RejectedRows>,
 }
 
-impl Output {
+impl RowSink {
     /// Creates an output to a writer. Bad rows are sent to `rejected`. If `rejected` is `None`, a
     /// bad row ends the import.
     pub fn new(
         rows: Sender<Result<RecordBatch, ArrowError>>,
         rejected: Option<RejectedRows>,
     ) -> Self {
-        Output { rows: Some(rows), rejected }
+        RowSink { rows: Some(rows), rejected }
     }
 
     /// Creates an output that discards rows. With `reject`, bad rows are skipped; otherwise they
     /// are errors.
     pub fn check(reject: bool) -> Self {
-        Output { rows: None, rejected: reject.then(RejectedRows::counting_only) }
+        RowSink { rows: None, rejected: reject.then(RejectedRows::counting_only) }
     }
 
     /// Sends rows and waits while the writer's queue is full.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use headwater_model::{Action, Problem, TableName};
 
 use crate::error::{Error, Result};
-use crate::plan::Plan;
-use crate::rejected::rejected_name;
+use crate::plan::PreparedImport;
+use crate::rejected_rows::rejected_name;
 use crate::request::ValidRequest;
 
 /// Checks that an action on a table is allowed. Error: `forbidden`.
@@ -36,7 +36,11 @@ impl TableAuthorizer {
 
     /// Checks that a planned import may add its new columns, and may write to the table for
     /// rejected rows.
-    pub(crate) async fn check_plan(&self, plan: &Plan, checked: &ValidRequest) -> Result<()> {
+    pub(crate) async fn check_plan(
+        &self,
+        plan: &PreparedImport,
+        checked: &ValidRequest,
+    ) -> Result<()> {
         if plan.existing.is_some() && !plan.new_columns().is_empty() {
             self.check(Action::Alter, &plan.table)?;
         }

@@ -18,9 +18,9 @@ use crate::Result;
 use crate::event_log::{EventLog, EventsAfter};
 use crate::executor::NewJob;
 use crate::job_ends::{EndEntry, end_entry};
+use crate::job_logging;
 use crate::outcome::{JobEnd, elapsed_ms, end_not_stored, set_final_status};
-use crate::record::{Record, StepUsage, event_entries, open_ref, record_entry};
-use crate::report;
+use crate::record::{JobRecord, StepUsage, event_entries, open_ref, record_entry};
 
 /// Number of failed writes after which the end of a job becomes visible although the end is not
 /// stored.
@@ -62,7 +62,7 @@ pub(crate) struct VisibleEvents {
 }
 
 struct State {
-    record: Record,
+    record: JobRecord,
     log: EventLog,
     /// The final state of the job, until it becomes visible.
     end: Option<Job>,
@@ -111,7 +111,7 @@ impl ActiveJob {
             waits_for: Vec::new(),
             result: Value::Null,
         };
-        let record = Record {
+        let record = JobRecord {
             job,
             steps: Vec::new(),
             queue: new.queue.clone(),
@@ -125,7 +125,7 @@ impl ActiveJob {
 
     /// Creates a job from its stored record after a restart. `last` is the sequence number of the
     /// last stored event.
-    pub(crate) fn reopened(record: Record, last: u64, log_bytes_max: usize) -> Self {
+    pub(crate) fn reopened(record: JobRecord, last: u64, log_bytes_max: usize) -> Self {
         let log = match last {
             0 => EventLog::new(log_bytes_max),
             last => EventLog::after_stored(last),
@@ -135,7 +135,7 @@ impl ActiveJob {
         live
     }
 
-    fn of(record: Record, log: EventLog) -> Self {
+    fn of(record: JobRecord, log: EventLog) -> Self {
         let seen = VisibleEvents { sequence: log.last(), ended: false };
         let state = State {
             record,
@@ -190,10 +190,10 @@ impl ActiveJob {
         state.changed = true;
         state.log.push(now, JobEventKind::Started);
         self.show(&state);
-        let job = report::is_enabled().then(|| state.record.job.clone());
+        let job = job_logging::is_enabled().then(|| state.record.job.clone());
         // Release the lock first, because logging may be slow and readers of the job need the lock.
         drop(state);
-        job.iter().for_each(report::began);
+        job.iter().for_each(job_logging::began);
     }
 
     /// Marks a job as not started, because its work was not executed.
@@ -312,11 +312,11 @@ impl ActiveJob {
         state.with = with;
         let has_started = job.started.is_some();
         let end = JobEnd { status: job.status, usage: job.usage, cost: job.cost, has_started };
-        let reported = report::is_enabled().then(|| job.clone());
+        let reported = job_logging::is_enabled().then(|| job.clone());
         state.end = Some(job);
         self.show(&state);
         drop(state);
-        reported.iter().for_each(report::ended);
+        reported.iter().for_each(job_logging::ended);
         Some(end)
     }
 
@@ -384,7 +384,7 @@ impl ActiveJob {
         batch: &mut Batch,
     ) -> Result<bool> {
         let record = match &state.end {
-            Some(job) => Record { job: job.clone(), ..state.record.clone() },
+            Some(job) => JobRecord { job: job.clone(), ..state.record.clone() },
             None => state.record.clone(),
         };
         batch.entries.push(record_entry(&record)?);
@@ -465,7 +465,7 @@ impl ActiveJob {
     }
 
     /// Returns the current record, for the caller to store.
-    pub(crate) fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> JobRecord {
         self.state.lock().record.clone()
     }
 

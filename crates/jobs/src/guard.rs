@@ -100,7 +100,7 @@ impl Drop for JobGuard {
     fn drop(&mut self) {
         if !self.finished {
             let problem =
-                Problem::new(ErrorCode::Cancelled, "the caller did not wait for the response");
+                Problem::new(ErrorCode::Cancelled, "the caller disconnected before the response");
             self.end(Err(problem), Vec::new());
             self.live.show_awaited_end();
         }

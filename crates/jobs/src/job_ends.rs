@@ -9,7 +9,7 @@ use headwater_store::{Append, OccurrenceJournal};
 use tokio::sync::watch;
 
 use crate::Result;
-use crate::record::{Record, decode, encode};
+use crate::record::{JobRecord, decode, encode};
 use crate::writer::Shared;
 
 /// The state of the entry that records the end of a job for triggers.
@@ -59,7 +59,7 @@ impl Shared {
 }
 
 /// Returns the entry that records the end of a job; `None` if no watch selects the job.
-pub(crate) fn end_entry(record: &Record, watches: &[JobsTrigger]) -> Result<Option<Append>> {
+pub(crate) fn end_entry(record: &JobRecord, watches: &[JobsTrigger]) -> Result<Option<Append>> {
     let (kind, status) = (record.job.kind, record.job.status);
     if !watches.iter().any(|watch| watch.selects(kind, status)) {
         return Ok(None);

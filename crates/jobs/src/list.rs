@@ -11,7 +11,7 @@ use headwater_store::ReverseScan;
 
 use crate::active_job::ActiveJob;
 use crate::job_id_generator::key_at;
-use crate::record::{self, JOBS, QUERIES, Record};
+use crate::record::{self, JOBS, JobRecord, QUERIES};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
 
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     /// Returns the record of a job that is not in memory.
-    pub(crate) async fn stored(&self, id: JobId) -> Result<Option<Record>> {
+    pub(crate) async fn stored(&self, id: JobId) -> Result<Option<JobRecord>> {
         let key = id.to_string();
         for journal in [JOBS, QUERIES] {
             if let Some(entry) = self.store.latest(journal, &key).await? {
@@ -108,7 +108,7 @@ impl Shared {
 
 impl JobRecords<'_> {
     /// Returns the next older record. Skips unreadable records.
-    pub(crate) async fn next(&mut self) -> Result<Option<Record>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<JobRecord>> {
         while let Some(key) = self.newest().await? {
             let record = self.take(&key);
             if let Some(record) = record.filter(|record| self.filter.admits(&record.job)) {
@@ -127,7 +127,7 @@ impl JobRecords<'_> {
         Ok(newest)
     }
 
-    fn take(&mut self, key: &str) -> Option<Record> {
+    fn take(&mut self, key: &str) -> Option<JobRecord> {
         let mut record = None;
         for journal in &mut self.journals {
             let Some(entry) = journal.pop_key(key) else { continue };
@@ -140,7 +140,7 @@ impl JobRecords<'_> {
         }
         if let Some(live) = self.live.pop_if(|live| live.id.to_string() == key) {
             let job = live.job(self.shared.clock.now());
-            record = Some(Record { job, ..live.record() });
+            record = Some(JobRecord { job, ..live.record() });
         }
         record
     }

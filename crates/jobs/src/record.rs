@@ -34,7 +34,7 @@ const CHUNK_BYTES: usize = 256 << 10;
 
 /// The stored record of a job.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct JobRecord {
     /// The job.
     pub job: Job,
     /// The usage of each step, for aggregation by model.
@@ -57,7 +57,7 @@ pub(crate) struct Record {
     pub budget: Option<String>,
 }
 
-impl Record {
+impl JobRecord {
     /// Returns the function that the job called; `None` for jobs of other kinds.
     pub(crate) fn function(&self) -> Option<&str> {
         let job = &self.job;
@@ -119,7 +119,7 @@ pub(crate) fn event_key(id: JobId, sequence: u64) -> String {
 }
 
 /// Returns the journal entry that stores a record.
-pub(crate) fn record_entry(record: &Record) -> Result<Append> {
+pub(crate) fn record_entry(record: &JobRecord) -> Result<Append> {
     Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 

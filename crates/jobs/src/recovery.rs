@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::active_job::ActiveJob;
 use crate::quota::JobPermit;
-use crate::record::{self, JOBS, OPEN, PAYLOADS, QUERIES, Record};
+use crate::record::{self, JOBS, JobRecord, OPEN, PAYLOADS, QUERIES};
 use crate::writer::Shared;
 
 /// Number of payloads that are kept after the end of their jobs, so that these jobs can be
@@ -62,7 +62,7 @@ impl Shared {
         let journal = if journal == QUERIES.as_bytes() { QUERIES } else { JOBS };
         let key = name.strip_prefix(OPEN).unwrap_or(name);
         let entry = self.store.latest(journal, key).await?;
-        let record = entry.map(|entry| record::decode::<Record>(journal, key, &entry.value));
+        let record = entry.map(|entry| record::decode::<JobRecord>(journal, key, &entry.value));
         match record {
             Some(Ok(record)) if !record.job.status.is_final() => {
                 self.take_up(record, reopened).await
@@ -75,7 +75,11 @@ impl Shared {
         }
     }
 
-    async fn take_up(self: &Arc<Self>, record: Record, reopened: &mut RecoveredJobs) -> Result<()> {
+    async fn take_up(
+        self: &Arc<Self>,
+        record: JobRecord,
+        reopened: &mut RecoveredJobs,
+    ) -> Result<()> {
         let (id, kind, status) = (record.job.id, record.job.kind, record.job.status);
         self.options.telemetry.begin_job(id, record.job.event.as_deref());
         let problem = interrupted(id, kind, record.job.event.is_some());

@@ -15,7 +15,7 @@ use headwater_model::JobKind;
 use headwater_store::{Append, Batch, KeyRange, ReverseScan};
 
 use crate::Result;
-use crate::record::{self, QUERIES, Record, events_journal};
+use crate::record::{self, JobRecord, QUERIES, events_journal};
 use crate::usage::{UsageSum, day_of};
 use crate::writer::Shared;
 
@@ -59,7 +59,7 @@ impl UsageDimension {
         }
     }
 
-    fn name_of(self, record: &Record) -> Option<&str> {
+    fn name_of(self, record: &JobRecord) -> Option<&str> {
         match self {
             UsageDimension::Function => record.function(),
             UsageDimension::Trigger => record.trigger.as_deref(),
@@ -77,7 +77,7 @@ struct RemovedTotals {
 }
 
 impl RemovedTotals {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &JobRecord) {
         let (day, sum) = (day_of(record.job.created), UsageSum::of(record));
         for group in UsageDimension::ALL {
             if let Some(name) = group.name_of(record) {
@@ -195,11 +195,12 @@ impl Shared {
         Ok(retired)
     }
 
-    async fn queries(&self, from: &str, limit: usize) -> Result<Vec<Record>> {
+    async fn queries(&self, from: &str, limit: usize) -> Result<Vec<JobRecord>> {
         let range = KeyRange::all().from(from).limit(limit);
         let entries = self.store.scan(QUERIES, &range).await?;
-        let decode =
-            |entry: &headwater_store::Entry| record::decode(QUERIES, &entry.key, &entry.value);
+        let decode = |entry: &headwater_store::JournalEntry| {
+            record::decode(QUERIES, &entry.key, &entry.value)
+        };
         entries.iter().map(decode).collect()
     }
 
@@ -247,7 +248,7 @@ fn add_limited(
 }
 
 /// Returns the smallest key after a record's key.
-fn after(record: &Record) -> String {
+fn after(record: &JobRecord) -> String {
     format!("{}\0", record.job.id)
 }
 

@@ -6,7 +6,7 @@ use headwater_model::{Job, Timestamp, Usage, UsageLine};
 use serde::{Deserialize, Serialize};
 
 use crate::list::JobFilter;
-use crate::record::Record;
+use crate::record::JobRecord;
 use crate::retention::UsageDimension;
 use crate::{Jobs, Result};
 
@@ -85,7 +85,7 @@ impl UsageSum {
         self.cost += other.cost;
     }
 
-    pub(crate) fn of(record: &Record) -> Self {
+    pub(crate) fn of(record: &JobRecord) -> Self {
         UsageSum::new(record.job.usage, record.job.cost)
     }
 
@@ -193,7 +193,7 @@ impl Jobs {
     }
 }
 
-fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &Record, by: UsageGrouping) {
+fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &JobRecord, by: UsageGrouping) {
     if by.has(UsageGroup::Model) {
         for step in &record.steps {
             if let Some(key) = group_key(record, by, Some(step.step.as_str())) {
@@ -206,7 +206,7 @@ fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &Record, by: Usag
 }
 
 /// Returns the names of the group of a record, or of one of its steps; `None` without a group.
-fn group_key(record: &Record, by: UsageGrouping, step: Option<&str>) -> Option<GroupKey> {
+fn group_key(record: &JobRecord, by: UsageGrouping, step: Option<&str>) -> Option<GroupKey> {
     let first = group_name(record, by.first, step)?;
     match by.second {
         Some(second) => Some((first, Some(group_name(record, second, step)?))),
@@ -215,7 +215,7 @@ fn group_key(record: &Record, by: UsageGrouping, step: Option<&str>) -> Option<G
 }
 
 /// Returns the value of a property; `None` if the record or step does not have it.
-fn group_name(record: &Record, by: UsageGroup, step: Option<&str>) -> Option<String> {
+fn group_name(record: &JobRecord, by: UsageGroup, step: Option<&str>) -> Option<String> {
     let job = &record.job;
     match by {
         UsageGroup::Day => Some(day_of(job.created)),

@@ -60,7 +60,7 @@ impl fmt::Display for LostRecords {
 }
 
 /// A record, or a change of a position.
-pub struct Received {
+pub struct ReceivedItem {
     /// The topic of the position.
     pub topic: Arc<Topic>,
     /// Number of the partition.
@@ -68,11 +68,11 @@ pub struct Received {
     /// Offset of the record that follows.
     pub next: i64,
     /// The record, or the reason for the change of the position.
-    pub content: Content,
+    pub content: ReceivedContent,
 }
 
-/// The content of a [`Received`].
-pub enum Content {
+/// The content of a [`ReceivedItem`].
+pub enum ReceivedContent {
     /// A record.
     Record {
         /// The record.
@@ -110,13 +110,13 @@ impl Position {
     }
 
     /// Moves the position after a received record. Returns false if the record was recorded before.
-    pub fn advance(&mut self, received: &Received, now: Timestamp) -> bool {
+    pub fn advance(&mut self, received: &ReceivedItem, now: Timestamp) -> bool {
         if self.topic != *received.topic {
             *self = Position { topic: (*received.topic).clone(), ..Position::default() };
         }
-        let Received { partition, next, .. } = *received;
+        let ReceivedItem { partition, next, .. } = *received;
         match received.content {
-            Content::Start { previous } => {
+            ReceivedContent::Start { previous } => {
                 self.next.insert(partition, next);
                 if let Some(from) = previous {
                     self.losses.retain(|_, loss| now - loss.time < LOSS_SHOWN);
@@ -124,7 +124,7 @@ impl Position {
                 }
                 true
             }
-            Content::Record { .. } | Content::Nothing => {
+            ReceivedContent::Record { .. } | ReceivedContent::Nothing => {
                 let is_new = self.next.get(&partition).is_none_or(|known| next > *known);
                 if is_new {
                     self.next.insert(partition, next);
@@ -160,8 +160,13 @@ impl Position {
 mod tests {
     use super::*;
 
-    fn received(topic: &Arc<Topic>, partition: i32, next: i64, content: Content) -> Received {
-        Received { topic: topic.clone(), partition, next, content }
+    fn received(
+        topic: &Arc<Topic>,
+        partition: i32,
+        next: i64,
+        content: ReceivedContent,
+    ) -> ReceivedItem {
+        ReceivedItem { topic: topic.clone(), partition, next, content }
     }
 
     #[test]
@@ -171,24 +176,24 @@ mod tests {
         let (one, other) = (topic("c/one"), topic("c/other"));
         let mut position = Position::default();
         position.enter("c/one", 1);
-        let start = || Content::Start { previous: None };
+        let start = || ReceivedContent::Start { previous: None };
         assert!(position.advance(&received(&one, 0, 5, start()), now));
-        assert!(position.advance(&received(&one, 0, 6, Content::Nothing), now));
-        assert!(!position.advance(&received(&one, 0, 6, Content::Nothing), now));
-        assert!(position.advance(&received(&one, 1, 1, Content::Nothing), now));
+        assert!(position.advance(&received(&one, 0, 6, ReceivedContent::Nothing), now));
+        assert!(!position.advance(&received(&one, 0, 6, ReceivedContent::Nothing), now));
+        assert!(position.advance(&received(&one, 1, 1, ReceivedContent::Nothing), now));
         assert_eq!(
             (position.next(0), position.next(1), position.next(2)),
             (Some(6), Some(1), None)
         );
         assert_eq!(position.loss(now), None);
 
-        let lost = Content::Start { previous: Some(6) };
+        let lost = ReceivedContent::Start { previous: Some(6) };
         assert!(position.advance(&received(&one, 0, 9, lost), now));
         let problem = position.loss(now).expect("a problem");
         assert!(problem.message.contains("records 6 to 8"), "{problem}");
         assert_eq!(position.loss(now + LOSS_SHOWN), None);
         for partition in 1..=11 {
-            let lost = Content::Start { previous: Some(8) };
+            let lost = ReceivedContent::Start { previous: Some(8) };
             assert!(position.advance(&received(&one, partition, 5, lost), now));
         }
         let message = position.loss(now).expect("a problem").message;
@@ -198,7 +203,7 @@ mod tests {
         let text = serde_json::to_string(&position).expect("JSON");
         assert_eq!(serde_json::from_str::<Position>(&text).expect("a position"), position);
 
-        assert!(position.advance(&received(&other, 0, 2, Content::Nothing), now));
+        assert!(position.advance(&received(&other, 0, 2, ReceivedContent::Nothing), now));
         assert_eq!((position.next(0), position.next(1)), (Some(2), None));
     }
 }

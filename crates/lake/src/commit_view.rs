@@ -1,6 +1,6 @@
 //! A read-only view of the catalog at one pinned commit.
 
-use headwater_catalog::{State, TableEntry};
+use headwater_catalog::{CatalogState, TableEntry};
 use headwater_model::{CommitId, Namespace, RefSpec, TableName, nearest};
 use headwater_tables::{SqlView, Table};
 
@@ -15,7 +15,7 @@ pub struct CommitView {
     lake: Lake,
     reference: RefSpec,
     branch: Option<String>,
-    state: State,
+    state: CatalogState,
     /// A pin, which keeps the files of the commit from being removed.
     _pin: CommitPin,
 }
@@ -34,7 +34,7 @@ impl CommitView {
         lake: Lake,
         reference: RefSpec,
         branch: Option<String>,
-        state: State,
+        state: CatalogState,
         pin: CommitPin,
     ) -> Self {
         CommitView { lake, reference, branch, state, _pin: pin }
@@ -67,7 +67,7 @@ impl CommitView {
     }
 
     /// Returns the catalog's state at the commit.
-    pub fn state(&self) -> &State {
+    pub fn state(&self) -> &CatalogState {
         &self.state
     }
 

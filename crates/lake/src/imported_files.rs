@@ -85,7 +85,7 @@ pub struct ImportedFiles {
 
 /// A segment of a list: the id of its store object, and the number of files in it.
 #[derive(Debug, Clone, Copy)]
-struct Segment {
+struct ImportListSegment {
     id: ObjectId,
     files: usize,
 }
@@ -117,7 +117,7 @@ impl ImportedFiles {
             newest = merged;
         }
         let bytes = serde_json::to_vec(&newest).map_err(|error| corrupt(table, &error))?;
-        segments.push(Segment { id: ObjectId::of(&bytes), files: newest.len() });
+        segments.push(ImportListSegment { id: ObjectId::of(&bytes), files: newest.len() });
         objects.push(bytes.into());
         let text: Vec<String> =
             segments.iter().map(|segment| format!("{}:{}", segment.id, segment.files)).collect();
@@ -181,12 +181,12 @@ impl ImportedFileMap {
     }
 }
 
-fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<Segment>> {
+fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<ImportListSegment>> {
     let segment = |text: &str| {
         let (id, files) = text.split_once(':')?;
-        Some(Segment { id: ObjectId::from_str(id).ok()?, files: files.parse().ok()? })
+        Some(ImportListSegment { id: ObjectId::from_str(id).ok()?, files: files.parse().ok()? })
     };
-    let segments: Option<Vec<Segment>> =
+    let segments: Option<Vec<ImportListSegment>> =
         value.unwrap_or_default().split_whitespace().map(segment).collect();
     segments.ok_or_else(|| corrupt(table, &"the summary of the list is malformed"))
 }
@@ -194,7 +194,7 @@ fn parse(table: &TableName, value: Option<&str>) -> Result<Vec<Segment>> {
 async fn load_segment(
     store: &dyn Store,
     table: &TableName,
-    segment: &Segment,
+    segment: &ImportListSegment,
 ) -> Result<Vec<ImportedFile>> {
     let Some(bytes) = store.object(&segment.id).await? else {
         return Err(corrupt(table, &format!("object `{}` is missing", segment.id)));

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::maintenance::{ChangedTables, Maintenance, PinnedCommits};
 use crate::transaction::{AppendQueues, RestRequests};
 use crate::warehouse::{self, WarehouseOptions};
-use crate::{CommitView, LakeMonitor, Transaction};
+use crate::{CommitView, LakeTelemetry, Transaction};
 
 /// The components of a lake.
 pub struct LakeOptions {
@@ -129,8 +129,8 @@ impl Lake {
     }
 
     /// Returns the metrics and the traces of the lake.
-    pub fn monitor(&self) -> LakeMonitor<'_> {
-        LakeMonitor(self)
+    pub fn telemetry(&self) -> LakeTelemetry<'_> {
+        LakeTelemetry(self)
     }
 
     /// Returns the metrics of commits and merges.
@@ -139,7 +139,7 @@ impl Lake {
     }
 
     /// Returns the traces; not set if traces are off.
-    pub(crate) fn telemetry(&self) -> &OnceLock<Telemetry> {
+    pub(crate) fn traces(&self) -> &OnceLock<Telemetry> {
         &self.0.telemetry
     }
 
@@ -151,7 +151,7 @@ impl Lake {
         properties: &BTreeMap<String, String>,
         name: &'static str,
     ) -> Option<SpanTimer> {
-        let telemetry = self.telemetry().get().filter(|telemetry| telemetry.is_on())?;
+        let telemetry = self.traces().get().filter(|telemetry| telemetry.is_on())?;
         let job = properties.get(PROPERTY_JOB).and_then(|job| job.parse().ok());
         let parent = job.and_then(|job| telemetry.of_job(job)).or_else(current);
         telemetry.begin(parent, name)

@@ -14,9 +14,9 @@ mod field_ids;
 mod imported_files;
 mod json_rows;
 mod lake;
+mod lake_telemetry;
 mod maintenance;
 mod merge;
-mod monitor;
 mod project;
 mod required_checks;
 mod temporary_branch;
@@ -32,9 +32,9 @@ pub use imported_files::{
 };
 pub use json_rows::json_rows;
 pub use lake::{Lake, LakeOptions};
+pub use lake_telemetry::LakeTelemetry;
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
 pub use merge::{MergeOptions, ReadSet, conflict_problem, with_rerun_hint};
-pub use monitor::LakeMonitor;
 pub use project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
 pub use transaction::{

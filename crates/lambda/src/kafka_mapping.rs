@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::error::{LambdaError, Result};
-use crate::mapping::REPORTS_FAILURES;
 use crate::name::{FunctionName, arn};
+use crate::queue_mapping::REPORTS_FAILURES;
 use crate::request::LambdaRequest;
 
 /// Prefix of the names of triggers.

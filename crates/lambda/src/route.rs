@@ -4,8 +4,8 @@ use http::Method;
 
 use crate::error::{LambdaError, Result};
 use crate::layer::LayerOperation;
-use crate::mapping::MappingOperation;
 use crate::name::FunctionName;
+use crate::queue_mapping::MappingOperation;
 use crate::request::decode;
 
 /// An operation with the parameters from its path.

@@ -21,8 +21,8 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Condition, Content, CopyRequest, Error, Headers, ListEntry, ListRequest, NewObject, ObjectInfo,
-    ObjectPath, Objects,
+    Condition, ContentStream, CopyRequest, Error, Headers, ListEntry, ListRequest, NewObject,
+    ObjectInfo, ObjectPath, Objects,
 };
 
 const NAME: &str = "headwater";
@@ -63,7 +63,7 @@ impl BucketStore {
         ObjectPath { bucket: self.bucket.to_string(), key: location.to_string() }
     }
 
-    fn new_object(&self, location: &Path, content: Content) -> NewObject {
+    fn new_object(&self, location: &Path, content: ContentStream) -> NewObject {
         let (headers, condition) = (Headers::default(), Condition::Always);
         NewObject { path: self.path(location), headers, condition, content }
     }
@@ -220,7 +220,7 @@ enum UploadChunk {
 
 /// Returns the content of an upload as a stream. The stream fails if the upload is dropped before
 /// its end.
-fn until_end(receiver: futures::channel::mpsc::Receiver<UploadChunk>) -> Content {
+fn until_end(receiver: futures::channel::mpsc::Receiver<UploadChunk>) -> ContentStream {
     let next = |receiver: Option<futures::channel::mpsc::Receiver<UploadChunk>>| async move {
         let mut receiver = receiver?;
         match receiver.next().await {

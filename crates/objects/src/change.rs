@@ -113,7 +113,7 @@ impl Objects {
     /// Returns the first `limit` changes after a position, in order.
     pub async fn changes(&self, after: u64, limit: usize) -> Result<Vec<RecordedChange>> {
         let entries = self.change_journal().after(after, limit).await?;
-        let recorded = |entry: headwater_store::Entry| {
+        let recorded = |entry: headwater_store::JournalEntry| {
             let change = decode(&entry.key, &entry.value)
                 .inspect_err(|error| tracing::warn!("skipping a change of an object: {error}"));
             RecordedChange { position: entry.position, change: change.ok() }

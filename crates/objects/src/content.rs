@@ -18,11 +18,13 @@ use object_store::{GetOptions, ObjectStore};
 use uuid::Uuid;
 
 use crate::objects::relative;
-use crate::record::{ContentFile, Garbage, ObjectInfo, contents_ref, decode, garbage_ref, put};
+use crate::record::{
+    ContentFile, ObjectInfo, UnreferencedFiles, contents_ref, decode, garbage_ref, put,
+};
 use crate::{Error, Objects, Result};
 
 /// The content of an object, as a stream of byte chunks.
-pub type Content = BoxStream<'static, Result<Bytes, Problem>>;
+pub type ContentStream = BoxStream<'static, Result<Bytes, Problem>>;
 
 /// Content that is written but not referenced by an object. If this value is dropped, its file is
 /// garbage.
@@ -119,7 +121,7 @@ impl Objects {
 
     /// Lists a file as garbage until a record references it.
     async fn list_garbage(&self, name: &str) -> Result<()> {
-        let garbage = Garbage { since: self.now(), blobs: vec![name.to_owned()] };
+        let garbage = UnreferencedFiles { since: self.now(), blobs: vec![name.to_owned()] };
         let change = put(garbage_ref(name), &garbage, RefPrecondition::Anything)?;
         // A power failure may lose this record, but it also loses the file, which is not synced
         // yet.
@@ -137,7 +139,11 @@ impl Objects {
     }
 
     /// Returns a byte range of the content in these files. Opens the first file before returning.
-    pub(crate) async fn read(&self, blobs: Vec<ContentFile>, range: Range<u64>) -> Result<Content> {
+    pub(crate) async fn read(
+        &self,
+        blobs: Vec<ContentFile>,
+        range: Range<u64>,
+    ) -> Result<ContentStream> {
         let mut parts = Vec::new();
         let mut begin = 0;
         for blob in blobs {
@@ -159,7 +165,7 @@ impl Objects {
         Ok(first.chain(rest.try_flatten()).boxed())
     }
 
-    async fn open(&self, name: &str, range: Range<u64>) -> Result<Content> {
+    async fn open(&self, name: &str, range: Range<u64>) -> Result<ContentStream> {
         let location = self.location(name);
         let path = self.0.storage.path_of(&location)?;
         let options = GetOptions { range: Some(range.into()), ..GetOptions::default() };

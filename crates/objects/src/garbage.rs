@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::objects::relative;
-use crate::record::{GARBAGE, Garbage, decode, remove};
+use crate::record::{GARBAGE, UnreferencedFiles, decode, remove};
 use crate::{Objects, Result};
 
 /// Time for which an unreferenced file is kept, because running requests may still read it.
@@ -28,7 +28,7 @@ impl Objects {
             let Some((last, _)) = found.last() else { return Ok(deleted) };
             after = Some(last.clone());
             for (name, value) in found {
-                let garbage: Garbage = decode(&name, &value)?;
+                let garbage: UnreferencedFiles = decode(&name, &value)?;
                 if !self.is_due(&garbage, kept) {
                     continue;
                 }
@@ -39,7 +39,7 @@ impl Objects {
         }
     }
 
-    fn is_due(&self, garbage: &Garbage, kept: Duration) -> bool {
+    fn is_due(&self, garbage: &UnreferencedFiles, kept: Duration) -> bool {
         let active = self.0.active.lock();
         let age = (self.now() - garbage.since).to_std().unwrap_or_default();
         age >= kept && !garbage.blobs.iter().any(|blob| active.contains(blob))

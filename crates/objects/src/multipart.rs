@@ -7,7 +7,7 @@ use md5::{Digest, Md5};
 use uuid::Uuid;
 
 use crate::change::OperationWithCause;
-use crate::content::Content;
+use crate::content::ContentStream;
 use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
     ContentFile, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode,
@@ -101,7 +101,7 @@ impl Objects {
         &self,
         target: &UploadTarget,
         number: u32,
-        content: Content,
+        content: ContentStream,
     ) -> Result<ListedPart> {
         if !(1..=PARTS_MAX).contains(&number) {
             let reason = "is not a number from 1 to 10000";

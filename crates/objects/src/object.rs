@@ -7,7 +7,7 @@ use headwater_model::ObjectOperation;
 use headwater_store::{RefChange, RefPrecondition};
 
 use crate::change::OperationWithCause;
-use crate::content::Content;
+use crate::content::ContentStream;
 use crate::record::bucket_ref;
 use crate::record::{
     Headers, ObjectInfo, contents_ref, decode, object_ref, put, remove, unchanged,
@@ -41,7 +41,7 @@ pub struct NewObject {
     /// The condition on the current object.
     pub condition: Condition,
     /// The content.
-    pub content: Content,
+    pub content: ContentStream,
 }
 
 /// A request to copy an object.
@@ -64,7 +64,7 @@ pub struct OpenObject {
     /// The byte range of the content.
     pub range: Range<u64>,
     /// The content.
-    pub content: Content,
+    pub content: ContentStream,
 }
 
 /// A write to commit. The content is already written, but the object is not stored under its key

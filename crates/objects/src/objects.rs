@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use crate::change::{ChangeFilter, ChangeOrigin};
-use crate::record::{Garbage, bucket_ref, garbage_ref, put};
+use crate::record::{UnreferencedFiles, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
 /// The buckets of a lake, with the origin of changes if it is known. Cheap to clone.
@@ -145,7 +145,7 @@ impl Objects {
     /// first file.
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
-        let garbage = Garbage { since: self.now(), blobs };
+        let garbage = UnreferencedFiles { since: self.now(), blobs };
         put(garbage_ref(&id), &garbage, RefPrecondition::Anything).map(Some)
     }
 }

@@ -12,7 +12,7 @@ use futures::stream;
 use headwater_model::{ErrorCode, Problem, Timestamp};
 use headwater_store::{RefChange, RefPrecondition};
 
-use crate::content::Content;
+use crate::content::ContentStream;
 use crate::objects::relative;
 use crate::record::{PACKAGES, PackageRecord, decode, package_ref, put, remove};
 use crate::{Error, Objects, Result};
@@ -27,11 +27,11 @@ const PAGE: usize = 1_000;
 const PART_BYTES: usize = 1 << 20;
 
 /// The content of a package.
-pub enum Package {
+pub enum PackageContent {
     /// A file on this machine. It remains readable if the package is deleted.
     File(File),
     /// The parts of a file in a cloud object store.
-    Parts(Content),
+    Parts(ContentStream),
 }
 
 impl Objects {
@@ -65,7 +65,7 @@ impl Objects {
     /// Opens a package.
     ///
     /// Errors: [`Error::NoObject`].
-    pub async fn open_package(&self, name: &str) -> Result<Package> {
+    pub async fn open_package(&self, name: &str) -> Result<PackageContent> {
         let reference = package_ref(name);
         let stored = self.0.store.reference(&reference).await?;
         let stored = stored.ok_or_else(|| Error::NoObject { key: name.to_owned() })?;
@@ -74,10 +74,10 @@ impl Objects {
             let path = folder.join(relative(&blob.name));
             let opened = tokio::fs::File::open(path).await;
             let opened = opened.map_err(|error| failed(&error))?;
-            return Ok(Package::File(opened.into_std().await));
+            return Ok(PackageContent::File(opened.into_std().await));
         }
         let size = blob.size;
-        Ok(Package::Parts(self.read(vec![blob], 0..size).await?))
+        Ok(PackageContent::Parts(self.read(vec![blob], 0..size).await?))
     }
 
     /// Returns the names of all packages, and the times at which they were last stored.
@@ -112,7 +112,7 @@ impl Objects {
 }
 
 /// Returns the content of a file in parts.
-fn parts(file: Arc<File>, bytes: u64) -> Content {
+fn parts(file: Arc<File>, bytes: u64) -> ContentStream {
     let next = move |offset: u64| {
         let file = file.clone();
         async move {

@@ -7,7 +7,7 @@
 //! | `object-contents/ID` | the files of an object with several files, in order |
 //! | `object-uploads/ID` | [`UploadRecord`] |
 //! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
-//! | `object-garbage/ID` | [`Garbage`] |
+//! | `object-garbage/ID` | [`UnreferencedFiles`] |
 //! | `function-packages/NAME` | [`PackageRecord`] |
 
 use std::collections::BTreeMap;
@@ -112,7 +112,7 @@ pub(crate) struct PackageRecord {
 
 /// Unreferenced files, including files that are not referenced yet.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Garbage {
+pub(crate) struct UnreferencedFiles {
     /// The time from which the files are unreferenced.
     pub(crate) since: Timestamp,
     pub(crate) blobs: Vec<String>,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ErrorCode, Problem, SystemClock};
 use headwater_objects::{
-    CompletedPart, Condition, Content, Error, Headers, ListRequest, NewObject, NewUpload,
+    CompletedPart, Condition, ContentStream, Error, Headers, ListRequest, NewObject, NewUpload,
     ObjectPath, Objects, UploadTarget,
 };
 use headwater_store::SqliteStore;
@@ -27,11 +27,11 @@ fn path(key: &str) -> ObjectPath {
     ObjectPath { bucket: "landing".to_owned(), key: key.to_owned() }
 }
 
-fn content(bytes: impl Into<Bytes>) -> Content {
+fn content(bytes: impl Into<Bytes>) -> ContentStream {
     stream::iter([Ok(bytes.into())]).boxed()
 }
 
-fn new(key: &str, content: Content) -> NewObject {
+fn new(key: &str, content: ContentStream) -> NewObject {
     let (headers, condition) = (Headers::default(), Condition::Always);
     NewObject { path: path(key), headers, condition, content }
 }
@@ -54,7 +54,7 @@ fn files(folder: &Path) -> usize {
 }
 
 /// Content whose stream fails in the middle.
-fn interrupted() -> Content {
+fn interrupted() -> ContentStream {
     let parts = [Ok(Bytes::from(vec![1; LARGE])), Err(Problem::new(ErrorCode::Internal, "gone"))];
     stream::iter(parts).boxed()
 }

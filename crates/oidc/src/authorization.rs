@@ -12,7 +12,7 @@ use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::Deserialize;
 
-use crate::device::{ProviderResponse, refused};
+use crate::device_flow::{ProviderResponse, refused};
 use crate::http::{check_url, unusable};
 use crate::provider::Provider;
 use crate::{Error, Identity, Result};

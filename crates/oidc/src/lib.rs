@@ -9,7 +9,7 @@
 mod authorization;
 mod claims;
 mod config;
-mod device;
+mod device_flow;
 mod error;
 mod http;
 mod jwt;
@@ -17,7 +17,7 @@ mod keys;
 mod provider;
 
 pub use config::OidcConfig;
-pub use device::{DeviceLogin, DeviceTokens};
+pub use device_flow::{DeviceLogin, DeviceTokens};
 pub use error::{Error, Result};
 pub use jwt::is_jwt;
 pub use provider::{Identity, Provider};

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFile;
-use headwater_project::{Body, Function, Step};
+use headwater_project::{PythonFunction, Step, StepCode};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
@@ -58,10 +58,10 @@ impl BuildRecord {
             record.parameters.insert(parameter.name.clone(), hash);
         }
         match &step.body {
-            Body::Sql(sql) => {
+            StepCode::Sql(sql) => {
                 record.files.insert(step.at.file.to_string(), short_hash(sql));
             }
-            Body::Python(function) => {
+            StepCode::Python(function) => {
                 record.environment =
                     Some(fingerprint::environment_text(&plan.project.defaults, function));
                 record.add_files(plan, function);
@@ -72,7 +72,7 @@ impl BuildRecord {
 
     /// Adds the hashes of a function's file, without the other steps in the file, and of the
     /// modules that the function imports.
-    fn add_files(&mut self, plan: &Plan, function: &Function) {
+    fn add_files(&mut self, plan: &Plan, function: &PythonFunction) {
         let mut own = function.code.len();
         for path in &function.modules {
             let text = plan.project.files.get(&**path).map_or("", ProjectFile::text);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater_engine::QueryColumns;
 use moka::sync::Cache;
 
-use crate::columns::Columns;
+use crate::columns::OutputColumns;
 
 /// Number of models whose columns are kept.
 const CAPACITY: u64 = 20_000;
@@ -18,9 +18,9 @@ pub(crate) struct CheckedQueries(Cache<String, Arc<CheckedQuery>>);
 /// The columns of a model.
 pub(crate) struct CheckedQuery {
     /// Columns of the inputs at the time of the check.
-    pub inputs: Vec<Columns>,
+    pub inputs: Vec<OutputColumns>,
     /// Columns of the output.
-    pub output: Columns,
+    pub output: OutputColumns,
     /// Columns of the query with their sources, if they are known.
     pub query: Option<QueryColumns>,
 }
@@ -33,7 +33,7 @@ impl CheckedQueries {
     /// Returns the columns of the model with this fingerprint, if it was checked with the same
     /// columns of its inputs. The fingerprint covers the query, its parameters, and the tables and
     /// views that it reads.
-    pub fn find(&self, fingerprint: &str, inputs: &[Columns]) -> Option<Arc<CheckedQuery>> {
+    pub fn find(&self, fingerprint: &str, inputs: &[OutputColumns]) -> Option<Arc<CheckedQuery>> {
         self.0.get(fingerprint).filter(|checked| checked.inputs == inputs)
     }
 

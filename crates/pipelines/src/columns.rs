@@ -6,11 +6,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use headwater_engine::{Prepared, QueryColumns, Session, SessionOptions};
+use headwater_engine::{PreparedStatement, QueryColumns, Session, SessionOptions};
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{
-    Body, Error as ProjectError, Function, Input, Step, may_name_version, suggest,
+    Error as ProjectError, PythonFunction, Step, StepCode, StepInput, may_name_version, suggest,
 };
 use headwater_tables::{SqlView, Table, Tables};
 
@@ -21,7 +21,7 @@ use crate::{Error, Location, Result, Runner};
 
 /// Known columns of a step's output.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Columns {
+pub(crate) enum OutputColumns {
     /// The columns are not known before the run.
     #[default]
     Unknown,
@@ -31,12 +31,12 @@ pub(crate) enum Columns {
     Typed(SchemaRef),
 }
 
-impl Columns {
+impl OutputColumns {
     fn names(&self) -> Option<Vec<&str>> {
         match self {
-            Columns::Unknown => None,
-            Columns::Names(names) => Some(names.iter().map(String::as_str).collect()),
-            Columns::Typed(schema) => {
+            OutputColumns::Unknown => None,
+            OutputColumns::Names(names) => Some(names.iter().map(String::as_str).collect()),
+            OutputColumns::Typed(schema) => {
                 Some(schema.fields().iter().map(|field| field.name().as_str()).collect())
             }
         }
@@ -46,27 +46,27 @@ impl Columns {
     pub(crate) fn to_plan_with(&self) -> Option<SchemaRef> {
         let untyped = |name: &String| Field::new(name, DataType::Null, true);
         match self {
-            Columns::Unknown => None,
-            Columns::Names(names) => {
+            OutputColumns::Unknown => None,
+            OutputColumns::Names(names) => {
                 Some(Arc::new(Schema::new(names.iter().map(untyped).collect::<Vec<_>>())))
             }
-            Columns::Typed(schema) => Some(Arc::clone(schema)),
+            OutputColumns::Typed(schema) => Some(Arc::clone(schema)),
         }
     }
 
     pub(crate) const fn is_typed(&self) -> bool {
-        matches!(self, Columns::Typed(_))
+        matches!(self, OutputColumns::Typed(_))
     }
 }
 
 /// Index of a checked step, its columns and, for an SQL step, the columns of its query.
-type CheckedColumns = (usize, Columns, Option<QueryColumns>);
+type CheckedColumns = (usize, OutputColumns, Option<QueryColumns>);
 
 /// Inputs of a query with their columns.
 #[derive(Clone, Copy, Default)]
 struct KnownInputs<'a> {
-    inputs: &'a [Input],
-    columns: &'a [Columns],
+    inputs: &'a [StepInput],
+    columns: &'a [OutputColumns],
 }
 
 impl Plan {
@@ -115,11 +115,11 @@ impl Plan {
         Ok(checked)
     }
 
-    fn table_columns(&self, index: usize) -> Columns {
+    fn table_columns(&self, index: usize) -> OutputColumns {
         let plan = &self.steps[index];
         let table = plan.table.as_ref().map(Table::schema);
         let schema = table.or_else(|| plan.lake_view.as_ref().map(SqlView::schema));
-        schema.map_or(Columns::Unknown, Columns::Typed)
+        schema.map_or(OutputColumns::Unknown, OutputColumns::Typed)
     }
 
     /// Checks a step. Returns its columns and, for an SQL step, the columns of its query.
@@ -127,9 +127,9 @@ impl Plan {
         &self,
         runner: &Runner,
         index: usize,
-    ) -> Result<(Columns, Option<QueryColumns>)> {
+    ) -> Result<(OutputColumns, Option<QueryColumns>)> {
         let step = &self.project.steps[index];
-        let inputs: Vec<Columns> =
+        let inputs: Vec<OutputColumns> =
             (0..step.inputs.len()).map(|input| self.input_columns(index, input)).collect();
         for (input, columns) in step.inputs.iter().zip(&inputs) {
             check_names(step, input, columns)?;
@@ -137,12 +137,12 @@ impl Plan {
         check_lineage(step, &inputs)?;
         let mut query = None;
         let given = match &step.body {
-            Body::Sql(sql) => {
+            StepCode::Sql(sql) => {
                 let checked = self.check_query(runner, index, sql, inputs).await?;
                 query.clone_from(&checked.query);
                 checked.output.clone()
             }
-            Body::Python(function) => {
+            StepCode::Python(function) => {
                 self.check_environment(runner, step, function)?;
                 for (input, columns) in step.inputs.iter().zip(&inputs) {
                     self.check_filter(runner, step, input, columns).await?;
@@ -164,7 +164,7 @@ impl Plan {
         runner: &Runner,
         index: usize,
         sql: &str,
-        inputs: Vec<Columns>,
+        inputs: Vec<OutputColumns>,
     ) -> Result<Arc<CheckedQuery>> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         // If tables are hidden from the user, the session must look up each table. The fingerprint
@@ -184,7 +184,12 @@ impl Plan {
     }
 
     /// Checks that the Python version, packages and programs of a function can be installed.
-    fn check_environment(&self, runner: &Runner, step: &Step, function: &Function) -> Result<()> {
+    fn check_environment(
+        &self,
+        runner: &Runner,
+        step: &Step,
+        function: &PythonFunction,
+    ) -> Result<()> {
         let defaults = &self.project.defaults;
         let spec = self.pinned.spec(runner, defaults, function);
         if runner.environments.find(&runner.functions, &spec).is_some() {
@@ -201,12 +206,12 @@ impl Plan {
         })
     }
 
-    fn input_columns(&self, index: usize, input: usize) -> Columns {
+    fn input_columns(&self, index: usize, input: usize) -> OutputColumns {
         match self.graph.model(&self.project.steps[index].inputs[input]) {
             Some(parent) => self.steps[parent].columns.clone(),
-            None => {
-                self.steps[index].inputs[input].clone().map_or(Columns::Unknown, Columns::Typed)
-            }
+            None => self.steps[index].inputs[input]
+                .clone()
+                .map_or(OutputColumns::Unknown, OutputColumns::Typed),
         }
     }
 
@@ -222,24 +227,24 @@ impl Plan {
 
     /// If a model's table keeps rows of earlier runs, adds the table's existing columns to the
     /// model's columns.
-    fn with_table(&self, index: usize, given: Columns) -> Columns {
+    fn with_table(&self, index: usize, given: OutputColumns) -> OutputColumns {
         let accumulates = self.project.steps[index].materialization.accumulates();
         let Some(table) = self.steps[index].table.as_ref().filter(|_| accumulates) else {
             return given;
         };
         let schema = table.schema();
         match given {
-            Columns::Unknown => Columns::Unknown,
-            Columns::Names(mut names) => {
+            OutputColumns::Unknown => OutputColumns::Unknown,
+            OutputColumns::Names(mut names) => {
                 names.extend(schema.fields().iter().map(|field| field.name().clone()));
                 names.sort();
                 names.dedup();
-                Columns::Names(names)
+                OutputColumns::Names(names)
             }
-            Columns::Typed(given) => {
+            OutputColumns::Typed(given) => {
                 let new = given.fields().iter().filter(|new| schema.index_of(new.name()).is_err());
                 let fields: Vec<_> = schema.fields().iter().chain(new).cloned().collect();
-                Columns::Typed(Arc::new(Schema::new(fields)))
+                OutputColumns::Typed(Arc::new(Schema::new(fields)))
             }
         }
     }
@@ -249,8 +254,8 @@ impl Plan {
         &self,
         runner: &Runner,
         step: &Step,
-        input: &Input,
-        columns: &Columns,
+        input: &StepInput,
+        columns: &OutputColumns,
     ) -> Result<()> {
         if input.filter.is_none() {
             return Ok(());
@@ -280,7 +285,7 @@ impl Plan {
         step: &Step,
         sql: &str,
         given: KnownInputs<'_>,
-    ) -> Result<(Columns, Option<QueryColumns>)> {
+    ) -> Result<(OutputColumns, Option<QueryColumns>)> {
         let KnownInputs { inputs, columns } = given;
         let session = self.planning_session(runner)?;
         let mut typed = true;
@@ -289,26 +294,27 @@ impl Plan {
                 continue; // The session finds lake tables itself.
             }
             let Some(schema) = columns.to_plan_with() else {
-                return Ok((Columns::Unknown, None));
+                return Ok((OutputColumns::Unknown, None));
             };
             typed &= columns.is_typed();
             let name = self.registered_name(input);
             let registered = session.register_empty(&name, schema);
             registered.map_err(|error| Error::other(&error))?;
         }
-        let planned = match Prepared::parse(sql).and_then(|query| query.bind(&self.values)) {
+        let planned = match PreparedStatement::parse(sql).and_then(|query| query.bind(&self.values))
+        {
             Ok(query) => session.columns_of(query).await,
             Err(error) => Err(error.into()),
         };
         match planned {
-            Ok(query) if typed => Ok((Columns::Typed(query.schema.clone()), Some(query))),
+            Ok(query) if typed => Ok((OutputColumns::Typed(query.schema.clone()), Some(query))),
             Ok(query) => {
                 let names = query.schema.fields().iter().map(|field| field.name().clone());
-                Ok((Columns::Names(names.collect()), Some(query)))
+                Ok((OutputColumns::Names(names.collect()), Some(query)))
             }
             // While types are unknown, only a missing column is certainly an error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
-                Ok((Columns::Unknown, None))
+                Ok((OutputColumns::Unknown, None))
             }
             Err(error) => Err(sql_error(step, sql, &error)),
         }
@@ -326,7 +332,7 @@ impl Plan {
     }
 
     /// Returns the name under which a model's rows are registered in a session.
-    pub(crate) fn registered_name(&self, input: &Input) -> String {
+    pub(crate) fn registered_name(&self, input: &StepInput) -> String {
         let table = &input.table;
         if table.namespace == self.project.defaults.namespace {
             table.name.clone()
@@ -338,19 +344,19 @@ impl Plan {
 
 /// Returns the declared columns of a model, if they are the only source of the types and contain
 /// all types.
-fn with_declared_types(step: &Step, given: Columns) -> Columns {
+fn with_declared_types(step: &Step, given: OutputColumns) -> OutputColumns {
     match declared_schema(&step.contract) {
-        Some(schema) if !given.is_typed() => Columns::Typed(Arc::new(schema)),
+        Some(schema) if !given.is_typed() => OutputColumns::Typed(Arc::new(schema)),
         _ => given,
     }
 }
 
 /// Returns the columns that a Python model declares.
-fn declared_columns(step: &Step) -> Columns {
+fn declared_columns(step: &Step) -> OutputColumns {
     if let Some(schema) = declared_schema(&step.contract) {
-        return Columns::Typed(Arc::new(schema));
+        return OutputColumns::Typed(Arc::new(schema));
     }
-    step.columns.clone().map_or(Columns::Unknown, Columns::Names)
+    step.columns.clone().map_or(OutputColumns::Unknown, OutputColumns::Names)
 }
 
 /// Checks that the output columns of a model match its declaration.
@@ -378,10 +384,10 @@ pub(crate) fn check_types(step: &Step, schema: &Schema) -> Result<()> {
 
 /// Checks that the known columns of a model contain its keys and partition columns, and have types
 /// that tables support.
-fn check_output(step: &Step, columns: &Columns) -> Result<()> {
+fn check_output(step: &Step, columns: &OutputColumns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
     check_declared(step, &known)?;
-    if let Columns::Typed(schema) = columns {
+    if let OutputColumns::Typed(schema) = columns {
         check_types(step, schema)?;
     }
     if !step.is_materialized() {
@@ -405,7 +411,7 @@ fn check_output(step: &Step, columns: &Columns) -> Result<()> {
             return Err(Error::invalid(step.partition_at.clone(), message, hint));
         }
     }
-    let Columns::Typed(schema) = columns else { return Ok(()) };
+    let OutputColumns::Typed(schema) = columns else { return Ok(()) };
     let refused = |at: &Location, error: headwater_tables::Error| {
         let message = format!("the table of `{}` cannot be created: {error}", step.name);
         ProjectError::Invalid { at: at.clone(), message, hint: error.hint() }.into()
@@ -433,7 +439,7 @@ pub(crate) fn without_position(error: Error, at: &Location) -> Error {
 }
 
 /// Checks that the input has the columns that a Python step selects, with the declared types.
-fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
+fn check_names(step: &Step, input: &StepInput, columns: &OutputColumns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
     for column in input.columns.iter().flatten() {
         if !known.iter().any(|name| name.eq_ignore_ascii_case(column)) {
@@ -446,7 +452,7 @@ fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
             });
         }
     }
-    let Columns::Typed(schema) = columns else { return Ok(()) };
+    let OutputColumns::Typed(schema) = columns else { return Ok(()) };
     let difference = type_differences(&input.contract, schema).join(", ");
     if difference.is_empty() {
         return Ok(());
@@ -459,9 +465,9 @@ fn check_names(step: &Step, input: &Input, columns: &Columns) -> Result<()> {
 }
 
 /// Checks that the inputs have the columns from which a Python model computes its columns.
-fn check_lineage(step: &Step, columns: &[Columns]) -> Result<()> {
+fn check_lineage(step: &Step, columns: &[OutputColumns]) -> Result<()> {
     for source in step.lineage.values().flatten() {
-        let known = columns.get(source.input).and_then(Columns::names);
+        let known = columns.get(source.input).and_then(OutputColumns::names);
         let Some((input, known)) = step.inputs.get(source.input).zip(known) else { continue };
         if !known.iter().any(|name| name.eq_ignore_ascii_case(&source.column)) {
             return Err(Error::ColumnMissing {

@@ -210,8 +210,8 @@ pub enum Error {
     /// Other commits changed the target during the run. The expectations that the target requires
     /// did not check the combined state.
     #[error(
-        "`{target}` received other commits during the run, and the expectations that it requires \
-         did not check the combined tables"
+        "`{target}` received other commits during the run, so its required expectations did not \
+         check the merged tables"
     )]
     Overtaken {
         /// Target branch.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use headwater_project::{Body, Step};
+use headwater_project::{Step, StepCode};
 use headwater_tables::Table;
 use sha2::{Digest, Sha256};
 
@@ -49,8 +49,8 @@ pub(crate) fn code(
         let _ = writeln!(text, "{}={}", parameter.name, values[&parameter.name]);
     }
     match &step.body {
-        Body::Sql(sql) => text.push_str(sql),
-        Body::Python(function) => {
+        StepCode::Sql(sql) => text.push_str(sql),
+        StepCode::Python(function) => {
             let _ = writeln!(text, "{} {}", function.name, !function.network.is_off());
             if !function.secrets.is_empty() {
                 let _ = writeln!(text, "secrets {}", function.secrets.join(","));
@@ -70,7 +70,7 @@ pub(crate) fn code(
 /// Returns the Python version and packages of a function.
 pub(crate) fn environment(
     defaults: &Defaults,
-    function: &crate::Function,
+    function: &crate::PythonFunction,
 ) -> (Option<String>, BTreeMap<String, String>) {
     let python = function.python.clone().or_else(|| defaults.python.clone());
     (python, function.packages.clone().unwrap_or_else(|| defaults.packages.clone()))
@@ -79,7 +79,7 @@ pub(crate) fn environment(
 /// Returns the environment description of a function.
 pub(crate) fn environment_spec(
     defaults: &Defaults,
-    function: &crate::Function,
+    function: &crate::PythonFunction,
 ) -> headwater_functions::EnvironmentSpec {
     let (python, packages) = environment(defaults, function);
     let system = function.system.clone().unwrap_or_else(|| defaults.system.clone());
@@ -88,7 +88,7 @@ pub(crate) fn environment_spec(
 }
 
 /// Returns the Python version and packages of a function as text: `python 3.11, polars 1.38.1`.
-pub(crate) fn environment_text(defaults: &Defaults, function: &crate::Function) -> String {
+pub(crate) fn environment_text(defaults: &Defaults, function: &crate::PythonFunction) -> String {
     let (python, packages) = environment(defaults, function);
     let python = python.map_or("python".to_owned(), |version| format!("python {version}"));
     let packages = packages.iter().map(|(name, version)| format!("{name} {version}"));

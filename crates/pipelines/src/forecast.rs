@@ -11,9 +11,9 @@ use headwater_model::{
     Action, AffectedReader, JobKind, JobStatus, Object, PlannedColumns, PlannedInstall, RunPlan,
     RunReport, StepStatus, TableName, Usage,
 };
-use headwater_project::{Input, Materialization, Step};
+use headwater_project::{Materialization, Step, StepInput};
 
-use crate::columns::Columns;
+use crate::columns::OutputColumns;
 use crate::plan::Plan;
 use crate::{Error, Result, Runner, fingerprint};
 
@@ -91,7 +91,7 @@ impl Plan {
         Ok(volume)
     }
 
-    async fn add_lake_table(&self, input: &Input, volume: &mut DataSize) -> Result<()> {
+    async fn add_lake_table(&self, input: &StepInput, volume: &mut DataSize) -> Result<()> {
         let failed = |error: headwater_lake::Error| Error::other(&error);
         let other = match &input.reference {
             Some(reference) => Some(self.view.lake().view(reference).await.map_err(failed)?),
@@ -169,12 +169,12 @@ impl Plan {
         let before = plan.table.as_ref()?.schema();
         let keeps = step.materialization != Materialization::Replace;
         match &plan.columns {
-            Columns::Unknown => None,
-            Columns::Names(names) => {
+            OutputColumns::Unknown => None,
+            OutputColumns::Names(names) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 Some(differences(&before, &names, keeps))
             }
-            Columns::Typed(after) => {
+            OutputColumns::Typed(after) => {
                 let names: Vec<&str> =
                     after.fields().iter().map(|field| field.name().as_str()).collect();
                 let mut changes = differences(&before, &names, keeps);

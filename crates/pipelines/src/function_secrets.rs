@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use headwater_functions::{FunctionEvent, FunctionResult, Limits, Outcome};
+use headwater_functions::{FunctionEvent, FunctionResult, InvocationOutcome, Limits};
 use headwater_secrets::{Redactor, SecretStore};
 use zeroize::Zeroizing;
 
-use crate::{Error, Function, Result};
+use crate::{Error, PythonFunction, Result};
 
 /// The values of a function's secrets, for one call.
 #[derive(Clone, Default)]
@@ -20,7 +20,7 @@ impl FunctionSecrets {
     /// Decrypts the secrets of a function.
     ///
     /// Errors: `secret_not_found`, and errors of the encryption key.
-    pub(crate) async fn read(store: &SecretStore, function: &Function) -> Result<Self> {
+    pub(crate) async fn read(store: &SecretStore, function: &PythonFunction) -> Result<Self> {
         if function.secrets.is_empty() {
             return Ok(FunctionSecrets::default());
         }
@@ -57,7 +57,7 @@ impl FunctionSecrets {
     }
 
     /// Removes the values from an error or a JSON result. Tables are not changed.
-    pub(crate) fn redact_outcome(&self, mut outcome: Outcome) -> Outcome {
+    pub(crate) fn redact_outcome(&self, mut outcome: InvocationOutcome) -> InvocationOutcome {
         if self.redactor.is_empty() {
             return outcome;
         }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use headwater_engine::TableFiles;
 use headwater_lake::CommitView;
 use headwater_model::TableName;
-use headwater_project::{Input, Materialization, Step};
+use headwater_project::{Materialization, Step, StepInput};
 use headwater_tables::{READ_UP_TO, ScanPlan, Table};
 
 use crate::plan::Plan;
@@ -70,7 +70,7 @@ impl Plan {
         &self,
         view: &CommitView,
         step: &Step,
-        input: &Input,
+        input: &StepInput,
         own: &Table,
         table: &Table,
     ) -> Result<NewRows> {
@@ -125,6 +125,6 @@ async fn find(view: &CommitView, name: &TableName) -> Result<Option<(TableName, 
     found.map_err(|error| Error::other(&error))
 }
 
-fn key(input: &Input) -> String {
+fn key(input: &StepInput) -> String {
     format!("{READ_UP_TO}{}.{}", input.table.namespace, input.table.name).to_lowercase()
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use headwater_functions::{
     Argument, CallOwner, ClientCall, EarlyResult, Environment, EnvironmentEvent, EnvironmentSpec,
-    FunctionEvent, Invocation, LakeAccess, Limits, Outcome, ResultKind, ReuseScope,
+    FunctionEvent, Invocation, InvocationOutcome, LakeAccess, Limits, ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::function_secrets::FunctionSecrets;
-use crate::{Function, Project, Runner};
+use crate::{Project, PythonFunction, Runner};
 
 /// Maximum number of printed lines that are buffered for the job; a full buffer blocks the
 /// function's output.
@@ -24,7 +24,7 @@ const LINES_BUFFERED_MAX: usize = 1_024;
 /// A function to invoke, with its environment, arguments and limits.
 pub(crate) struct FunctionCall<'a> {
     pub project: &'a Project,
-    pub function: &'a Function,
+    pub function: &'a PythonFunction,
     pub environment: Arc<Environment>,
     pub arguments: Vec<Argument>,
     pub returns: ResultKind,
@@ -79,7 +79,7 @@ impl Runner {
         call: FunctionCall<'_>,
         context: &JobContext,
         cancelled: CancellationToken,
-    ) -> Outcome {
+    ) -> InvocationOutcome {
         let model = call.model.map(str::to_owned);
         let (invocation, secrets) = self.invocation_of(call);
         let (sink, mut lines) = mpsc::channel(LINES_BUFFERED_MAX);

@@ -18,6 +18,7 @@ mod conflict_text;
 mod contract;
 mod environment_packages;
 mod error;
+mod exact_rerun;
 mod fingerprint;
 mod forecast;
 mod function_secrets;
@@ -30,8 +31,7 @@ mod preparation;
 mod profile;
 mod profiles_table;
 mod read_tables;
-mod replay;
-mod rerun;
+mod rerun_merge;
 mod retry;
 mod reuse;
 mod rights;
@@ -41,7 +41,7 @@ mod run_context;
 mod run_environments;
 mod run_outputs;
 mod runner;
-mod selected;
+mod selected_steps;
 mod sql_function;
 mod steps_to_run;
 mod system_tables;
@@ -53,10 +53,10 @@ pub use branch_access::BranchAccess;
 pub use call::{CallInput, EnvironmentCache};
 pub use error::{Error, Result};
 pub use headwater_project::{
-    Body, CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
-    Error as ProjectError, Function, Input, Location, Materialization, Parameter, ParameterInput,
-    ParameterKind, ParsedProject, Project, ProjectSettings, Retries, Severity, Step, StepKind,
-    parallel,
+    CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
+    Error as ProjectError, Location, Materialization, Parameter, ParameterInput, ParameterKind,
+    ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
+    StepInput, StepKind, parallel,
 };
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;

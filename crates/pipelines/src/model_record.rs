@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_engine::QueryColumns;
 use headwater_model::TableName;
-use headwater_project::{Body, Step};
+use headwater_project::{Step, StepCode};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::Plan;
@@ -97,7 +97,7 @@ impl ModelRecord {
 }
 
 impl InputName {
-    fn of(input: &headwater_project::Input) -> InputName {
+    fn of(input: &headwater_project::StepInput) -> InputName {
         let TableName { namespace, name } = input.table.clone();
         let reference = input.reference.as_ref().map(ToString::to_string);
         InputName { namespace, name, reference }
@@ -155,7 +155,7 @@ impl Plan {
     /// other columns may depend on all input columns that the model reads.
     fn record_declared_columns(&mut self, index: usize) {
         let step = &self.project.steps[index];
-        let (Some(columns), Body::Python(_)) = (&step.columns, &step.body) else { return };
+        let (Some(columns), StepCode::Python(_)) = (&step.columns, &step.body) else { return };
         let Some(inputs) = self.steps[index].record.model.as_ref().map(|one| &one.inputs) else {
             return;
         };

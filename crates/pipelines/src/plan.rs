@@ -11,12 +11,12 @@ use headwater_model::{
     SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::selector::Selection;
-use headwater_project::{Body, Graph, Input, SourceText, Step};
+use headwater_project::{Graph, SourceText, Step, StepCode, StepInput};
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
 use crate::build_record::{BuildRecord, InputRecord};
-use crate::columns::Columns;
+use crate::columns::OutputColumns;
 use crate::environment_packages::Packages;
 use crate::reuse::ReusedTable;
 use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
@@ -80,7 +80,7 @@ pub(crate) struct StepPlan {
     /// The existing view of a model with `materialization = view`.
     pub lake_view: Option<SqlView>,
     /// Output columns, as far as they are known before the run.
-    pub columns: Columns,
+    pub columns: OutputColumns,
 }
 
 /// State of an input when the run was planned.
@@ -271,7 +271,7 @@ impl Plan {
     async fn lake_table(
         &self,
         step: &Step,
-        input: &Input,
+        input: &StepInput,
         tables: &mut Vec<TableName>,
     ) -> Result<(String, Option<SchemaRef>, Option<i64>)> {
         if input.table.namespace == SYSTEM_NAMESPACE {
@@ -330,7 +330,7 @@ impl Plan {
     async fn lake_view(
         &self,
         view: &CommitView,
-        (step, input): (&Step, &Input),
+        (step, input): (&Step, &StepInput),
         name: TableName,
         tables: &mut Vec<TableName>,
     ) -> Result<(String, Option<SchemaRef>)> {
@@ -359,7 +359,7 @@ impl Plan {
         Ok((state, Some(found.schema())))
     }
 
-    async fn missing(&self, view: &CommitView, step: &Step, input: &Input) -> Result<Error> {
+    async fn missing(&self, view: &CommitView, step: &Step, input: &StepInput) -> Result<Error> {
         let tables = view.state().entries(None).await.map_err(|error| Error::other(&error))?;
         let mut names: Vec<String> = tables.iter().map(|(name, _)| name.to_string()).collect();
         names.extend(self.project.steps.iter().map(|step| step.table.to_string()));
@@ -415,8 +415,8 @@ impl Plan {
         let materialization =
             (!step.is_expectation()).then(|| step.materialization.as_str().to_owned());
         let environment = match &step.body {
-            Body::Sql(_) => None,
-            Body::Python(function) => {
+            StepCode::Sql(_) => None,
+            StepCode::Python(function) => {
                 Some(fingerprint::environment_text(&self.project.defaults, function))
             }
         };
@@ -444,7 +444,7 @@ impl Plan {
 /// Returns the other queries of a step that can call functions: the filters of inputs, and the
 /// conditions of row expectations.
 fn conditions(step: &Step) -> Vec<String> {
-    let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(Input::query);
+    let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(StepInput::query);
     // A condition may end with a comment, so add the parenthesis on the next line.
     let conditions = step.row_expectations.iter();
     let conditions = conditions.map(|one| format!("SELECT ({}\n)", one.condition));

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Body, Callable, EnvironmentCache, Error, Project, Result, Runner, fingerprint};
+use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, StepCode, fingerprint};
 
 /// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
@@ -93,8 +93,8 @@ impl Runner {
         let callables = project.callables.values();
         let callables = callables.map(|one| (&one.name, &one.at, &one.function));
         let steps = project.steps.iter().filter_map(|step| match &step.body {
-            Body::Python(function) => Some((&step.name, &step.at, &**function)),
-            Body::Sql(_) => None,
+            StepCode::Python(function) => Some((&step.name, &step.at, &**function)),
+            StepCode::Sql(_) => None,
         });
         for (name, at, function) in callables.chain(steps) {
             let spec = fingerprint::environment_spec(&project.defaults, function);

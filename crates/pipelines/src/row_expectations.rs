@@ -1,11 +1,11 @@
 //! Queries that evaluate the row expectations of a model, and their check before a run.
 
 use arrow::datatypes::{DataType, Schema};
-use headwater_engine::Prepared;
+use headwater_engine::PreparedStatement;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{Error as ProjectError, QUARANTINE_COLUMNS, Step};
 
-use crate::columns::{Columns, without_position};
+use crate::columns::{OutputColumns, without_position};
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Result, Runner};
 
@@ -71,7 +71,7 @@ impl Plan {
         &self,
         runner: &Runner,
         step: &Step,
-        columns: &Columns,
+        columns: &OutputColumns,
     ) -> Result<()> {
         let Some(schema) = columns.to_plan_with() else { return Ok(()) };
         check_reserved(step, schema.fields().iter().map(|field| field.name().as_str()))?;
@@ -80,10 +80,11 @@ impl Plan {
             let registered = session.register_empty(ROWS, schema.clone());
             registered.map_err(|error| Error::other(&error))?;
             let query = query(step, &[], number..number + 1);
-            let planned = match Prepared::parse(&query).and_then(|it| it.bind(&self.values)) {
-                Ok(prepared) => session.schema_of(prepared).await,
-                Err(error) => Err(error.into()),
-            };
+            let planned =
+                match PreparedStatement::parse(&query).and_then(|it| it.bind(&self.values)) {
+                    Ok(prepared) => session.schema_of(prepared).await,
+                    Err(error) => Err(error.into()),
+                };
             match planned {
                 Ok(_) if !columns.is_typed() => {}
                 Ok(planned) => check_type(step, number, first_type(&planned))?,

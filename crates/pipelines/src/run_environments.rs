@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use headwater_functions::{Environment, EnvironmentSpec};
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, RunEnvironment};
-use headwater_project::Function;
+use headwater_project::PythonFunction;
 
 use crate::{Defaults, Runner, fingerprint};
 
@@ -28,7 +28,7 @@ impl PinnedEnvironments {
         &self,
         runner: &Runner,
         defaults: &Defaults,
-        function: &Function,
+        function: &PythonFunction,
     ) -> EnvironmentSpec {
         let declared = fingerprint::environment_spec(defaults, function);
         if self.0.is_empty() {
@@ -57,7 +57,7 @@ impl RecordedEnvironments {
     pub fn add(
         &mut self,
         defaults: &Defaults,
-        function: &Function,
+        function: &PythonFunction,
         environment: &Environment,
     ) -> Option<&RunEnvironment> {
         let used = RunEnvironment {

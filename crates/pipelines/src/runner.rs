@@ -20,7 +20,7 @@ use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Run, RunResult};
 use crate::run_context::RunContext;
-use crate::{EnvironmentCache, Error, Project, Result, SqlFunctions, checks, rerun};
+use crate::{EnvironmentCache, Error, Project, Result, SqlFunctions, checks, rerun_merge};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -307,7 +307,7 @@ impl Runner {
         }
         let request = MergeRequest {
             message: Some(match &work.request.merge {
-                Some(merge) => rerun::message(merge, &work.target),
+                Some(merge) => rerun_merge::message(merge, &work.target),
                 None => format!("Run {}", plan.project.name),
             }),
             ..MergeRequest::new(RefSpec::Commit(head.to_string()))

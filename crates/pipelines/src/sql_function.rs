@@ -21,8 +21,8 @@ use headwater_engine::{
 };
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error, Frame,
-    FunctionResult, Functions, Invocation, LimitSettings, Limits, Outcome, ResultKind, ReuseScope,
-    SharedTable,
+    FunctionResult, Functions, Invocation, InvocationOutcome, LimitSettings, Limits, ResultKind,
+    ReuseScope, SharedTable,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
 use headwater_project::check_definition;
@@ -159,7 +159,7 @@ impl SqlFunctions {
             outcome = &mut invoked => Some(outcome),
             () = tokio::time::sleep(QUEUE_MAX) => None,
         };
-        let Outcome { returned, usage: used } = if let Some(outcome) = ended {
+        let InvocationOutcome { returned, usage: used } = if let Some(outcome) = ended {
             outcome
         } else {
             // The token has an effect only while the call is queued.

@@ -3,7 +3,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use crate::temporary::CreateTemporary;
+use crate::temporary_objects::CreateTemporary;
 
 /// A statement that the session executes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::message::Message;
 use crate::reply::{Reply, Severity, Status};
-use crate::session::{Failure, Outcome, Session};
+use crate::session::{MessageError, MessageResult, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
@@ -61,7 +61,7 @@ impl Session {
             let reply = match Message::decode(kind, content) {
                 Ok(Message::Terminate) => return Ok(()),
                 Ok(message) => self.reply(message).await,
-                Err(problem) => Err(Failure::Problem(problem)),
+                Err(problem) => Err(MessageError::Problem(problem)),
             };
             drop(busy);
             if ended.is_cancelled() {
@@ -69,8 +69,8 @@ impl Session {
             }
             match reply {
                 Ok(()) => skipping = false,
-                Err(Failure::Closed(error)) => return Err(error),
-                Err(Failure::Problem(problem)) => {
+                Err(MessageError::Closed(error)) => return Err(error),
+                Err(MessageError::Problem(problem)) => {
                     self.fail(&problem);
                     skipping = !is_simple;
                 }
@@ -93,7 +93,7 @@ impl Session {
         }
     }
 
-    async fn reply(&mut self, message: Message) -> Outcome {
+    async fn reply(&mut self, message: Message) -> MessageResult {
         match message {
             Message::Query(sql) => self.query(&sql).await,
             Message::Parse(parse) => self.parse(parse).await,

@@ -18,7 +18,7 @@ use crate::copy_format::{CopyFormat, Row, RowDecoder};
 use crate::copy_options::{format_of, parse};
 use crate::message::Message;
 use crate::reply::{Reply, Status};
-use crate::session::{Action, Failure, Outcome, Session, cancelled};
+use crate::session::{MessageError, MessageResult, Session, StatementAction, cancelled};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 /// The number of value bytes that are inserted by one INSERT.
@@ -114,8 +114,8 @@ impl CopyStatement {
     }
 
     /// Replaces an error's position in `sql` by the position of the same name in the statement.
-    fn relocated(&self, failure: Failure, sql: &str) -> Failure {
-        let Failure::Problem(mut problem) = failure else { return failure };
+    fn relocated(&self, failure: MessageError, sql: &str) -> MessageError {
+        let MessageError::Problem(mut problem) = failure else { return failure };
         let number = |key: &str| problem.context.get(key).and_then(Value::as_u64);
         let (Some(line), Some(column)) = (number("line"), number("column")) else {
             return problem.into();
@@ -157,7 +157,7 @@ pub(crate) fn unsupported(what: &str) -> Problem {
 
 impl Session {
     /// Executes a COPY.
-    pub async fn copy(&mut self, copy: &CopyStatement) -> Outcome {
+    pub async fn copy(&mut self, copy: &CopyStatement) -> MessageResult {
         let count = if copy.target.is_none() {
             self.copy_out(copy).await.map_err(|failure| copy.relocated(failure, &copy.sql))?
         } else {
@@ -179,8 +179,9 @@ impl Session {
         Ok(())
     }
 
-    async fn copy_out(&mut self, copy: &CopyStatement) -> Outcome<u64> {
-        let Action::Sql(prepared) = Action::parse(&copy.sql, &self.identity())? else {
+    async fn copy_out(&mut self, copy: &CopyStatement) -> MessageResult<u64> {
+        let StatementAction::Sql(prepared) = StatementAction::parse(&copy.sql, &self.identity())?
+        else {
             return Err(unsupported("COPY of a statement that is not a query").into());
         };
         let mut cursor = self.start(prepared, &[]).await?;
@@ -198,7 +199,7 @@ impl Session {
         Ok(cursor.count())
     }
 
-    async fn copy_in(&mut self, copy: &CopyStatement) -> Outcome<u64> {
+    async fn copy_in(&mut self, copy: &CopyStatement) -> MessageResult<u64> {
         let types = self.target_types(copy).await?;
         let is_binary = copy.format.is_binary;
         self.wire.output.copy_response(b'G', types.as_ref().map_or(0, Vec::len), is_binary);
@@ -251,7 +252,7 @@ impl Session {
 
     /// Returns the types of the columns that are received. Returns `None` for a client that may
     /// only insert. In the binary format, this is an error.
-    async fn target_types(&mut self, copy: &CopyStatement) -> Outcome<Option<Vec<PgType>>> {
+    async fn target_types(&mut self, copy: &CopyStatement) -> MessageResult<Option<Vec<PgType>>> {
         let Some(query) = &copy.target else { return Ok(None) };
         let prepared = PreparedStatement::parse(query).or_problem()?;
         match self.describe(&prepared).await {
@@ -259,7 +260,7 @@ impl Session {
                 let columns = described.columns.unwrap_or_default();
                 Ok(Some(columns.into_iter().map(|column| column.pg_type).collect()))
             }
-            Err(Failure::Problem(problem))
+            Err(MessageError::Problem(problem))
                 if problem.code == ErrorCode::Forbidden && !copy.format.is_binary =>
             {
                 Ok(None)
@@ -269,7 +270,7 @@ impl Session {
     }
 
     /// Inserts rows. Returns their number.
-    async fn insert(&mut self, copy: &CopyStatement, rows: &[Row]) -> Outcome<u64> {
+    async fn insert(&mut self, copy: &CopyStatement, rows: &[Row]) -> MessageResult<u64> {
         let batch = batch(rows)?;
         let sql = format!("{} SELECT * FROM \"{COPIED_ROWS}\"", copy.sql);
         let prepared = PreparedStatement::parse(&sql).or_problem()?;
@@ -317,7 +318,7 @@ mod tests {
         problem.context.insert("line".to_owned(), 1.into());
         problem.context.insert("column".to_owned(), 11.into());
         let query = copy.target.clone().expect("a query");
-        let Failure::Problem(problem) = copy.relocated(problem.into(), &query) else { return };
+        let MessageError::Problem(problem) = copy.relocated(problem.into(), &query) else { return };
         assert_eq!(problem.message, "no `nn` (line 1, column 12)");
         assert_eq!(problem.context["column"], 12);
     }

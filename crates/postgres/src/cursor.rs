@@ -18,7 +18,7 @@ use crate::copy_format::CopyFormat;
 use crate::explain;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
-use crate::session::{Outcome, until_stopped};
+use crate::session::{MessageResult, until_stopped};
 use crate::wire::BufferedConnection;
 
 /// Number of rows that are encoded at once.
@@ -102,7 +102,7 @@ impl Cursor {
     }
 
     /// Sends at most `limit` rows. Returns true after the last row. A write has no rows.
-    pub async fn send(&mut self, limit: u64, wire: &mut BufferedConnection) -> Outcome<bool> {
+    pub async fn send(&mut self, limit: u64, wire: &mut BufferedConnection) -> MessageResult<bool> {
         let mut left = limit;
         while left > 0 {
             let Some(batch) = self.piece(left, wire).await? else { return Ok(true) };
@@ -128,7 +128,11 @@ impl Cursor {
     }
 
     /// Sends all rows as data of a COPY.
-    pub async fn copy(&mut self, format: &CopyFormat, wire: &mut BufferedConnection) -> Outcome {
+    pub async fn copy(
+        &mut self,
+        format: &CopyFormat,
+        wire: &mut BufferedConnection,
+    ) -> MessageResult {
         let (mut value, mut line) = (BytesMut::new(), Vec::new());
         // Clients expect the header and the first row, or the trailer, in one message.
         let mut needs_header = format.is_binary;
@@ -171,7 +175,7 @@ impl Cursor {
         &mut self,
         limit: u64,
         wire: &mut BufferedConnection,
-    ) -> Outcome<Option<RecordBatch>> {
+    ) -> MessageResult<Option<RecordBatch>> {
         let batch = if let Some(batch) = self.batch.take() {
             batch
         } else {

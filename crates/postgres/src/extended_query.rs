@@ -14,25 +14,25 @@ use crate::array;
 use crate::command::SessionCommand;
 use crate::cursor::{column_types, returns_rows};
 use crate::inference::typing_query;
-use crate::message::{Bind, Format, Parse, Target};
+use crate::message::{Bind, Format, Parse, StatementOrPortal};
 use crate::parameter;
 use crate::reply::{ColumnType, Reply};
-use crate::session::{Action, Outcome, Portal, Progress, Session, Statement};
+use crate::session::{MessageResult, Portal, PortalProgress, Session, Statement, StatementAction};
 use crate::simple_query::{columns_of, missing};
 
 impl Session {
     /// Prepares a statement.
-    pub async fn parse(&mut self, message: Parse) -> Outcome {
+    pub async fn parse(&mut self, message: Parse) -> MessageResult {
         let sql = message.sql.clone();
         let prepared = self.prepare(message).await;
         prepared.map_err(|failure| self.located(failure, sql.trim_start(), &sql))
     }
 
-    async fn prepare(&mut self, message: Parse) -> Outcome {
+    async fn prepare(&mut self, message: Parse) -> MessageResult {
         let statements = split_script(&message.sql).or_problem()?;
         let (action, written) = match statements.as_slice() {
-            [] => (Action::Empty, Vec::new()),
-            [one] => Action::parse_with_parameters(one, &self.identity())?,
+            [] => (StatementAction::Empty, Vec::new()),
+            [one] => StatementAction::parse_with_parameters(one, &self.identity())?,
             [_, ..] => {
                 let text = "a prepared statement cannot have several statements";
                 return Err(Problem::new(ErrorCode::InvalidSql, text).into());
@@ -41,9 +41,13 @@ impl Session {
         self.check_status(&action)?;
         let action = with_arrays(action, &message.types)?;
         let mut statement = match &action {
-            Action::Sql(prepared) => self.describe(prepared).await?,
-            Action::Session(command) => Statement::new(Action::Empty, columns_of(command)),
-            Action::Empty | Action::Copy(_) => Statement::new(Action::Empty, None),
+            StatementAction::Sql(prepared) => self.describe(prepared).await?,
+            StatementAction::Session(command) => {
+                Statement::new(StatementAction::Empty, columns_of(command))
+            }
+            StatementAction::Empty | StatementAction::Copy(_) => {
+                Statement::new(StatementAction::Empty, None)
+            }
         };
         statement.action = action;
         add_parameters(&mut statement, written);
@@ -58,7 +62,7 @@ impl Session {
     }
 
     /// Returns a statement with its types. Parameters are in the order of their numbers.
-    pub async fn describe(&mut self, prepared: &PreparedStatement) -> Outcome<Statement> {
+    pub async fn describe(&mut self, prepared: &PreparedStatement) -> MessageResult<Statement> {
         let name = prepared.name().or_problem()?;
         let statements = self.service.statements().within(self.transaction.as_ref());
         let described =
@@ -88,7 +92,7 @@ impl Session {
             }
             None => None,
         };
-        let statement = Statement::new(Action::Sql(prepared.clone()), columns);
+        let statement = Statement::new(StatementAction::Sql(prepared.clone()), columns);
         Ok(Statement { parameters, ..statement })
     }
 
@@ -105,7 +109,7 @@ impl Session {
     }
 
     /// Binds values to a statement.
-    pub fn bind(&mut self, message: Bind) -> Outcome {
+    pub fn bind(&mut self, message: Bind) -> MessageResult {
         let statement = self.statements.get(&message.statement).cloned();
         let statement =
             statement.ok_or_else(|| missing("prepared statement", &message.statement))?;
@@ -114,7 +118,7 @@ impl Session {
         let mut columns = self.columns(&statement);
         for (index, column) in columns.iter_mut().flatten().enumerate() {
             column.is_binary = Format::at(&message.results, index) == Format::Binary
-                && matches!(action, Action::Sql(_));
+                && matches!(action, StatementAction::Sql(_));
         }
         if message.portal.is_empty() {
             self.portals.remove("");
@@ -124,7 +128,7 @@ impl Session {
             columns,
             formats: message.results,
             is_described: statement.is_described.load(Ordering::Relaxed),
-            progress: Progress::Bound,
+            progress: PortalProgress::Bound,
         };
         self.add_portal(message.portal, portal)?;
         self.wire.output.simple(b'2');
@@ -134,7 +138,7 @@ impl Session {
     /// Returns the columns of a statement. A FETCH statement has the current columns of its cursor.
     fn columns(&self, statement: &Statement) -> Option<Vec<ColumnType>> {
         match &statement.action {
-            Action::Session(SessionCommand::Fetch(cursor, _)) => {
+            StatementAction::Session(SessionCommand::Fetch(cursor, _)) => {
                 self.portals.get(cursor)?.columns.clone()
             }
             _ => statement.columns.clone(),
@@ -142,9 +146,9 @@ impl Session {
     }
 
     /// Describes a statement or portal.
-    pub fn describe_target(&mut self, target: &Target) -> Outcome {
+    pub fn describe_target(&mut self, target: &StatementOrPortal) -> MessageResult {
         let columns = match target {
-            Target::Statement(name) => {
+            StatementOrPortal::Statement(name) => {
                 let statement = self.statements.get(name).cloned();
                 let statement = statement.ok_or_else(|| missing("prepared statement", name))?;
                 statement.is_described.store(true, Ordering::Relaxed);
@@ -152,7 +156,7 @@ impl Session {
                 self.wire.output.parameter_description(&types);
                 self.columns(&statement)
             }
-            Target::Portal(name) => {
+            StatementOrPortal::Portal(name) => {
                 let portal = self.portal(name)?;
                 portal.is_described = true;
                 portal.columns.clone()
@@ -166,18 +170,18 @@ impl Session {
     }
 
     /// Executes a portal: sends at most `limit` rows; 0 means all.
-    pub async fn execute(&mut self, name: &str, limit: u32) -> Outcome {
+    pub async fn execute(&mut self, name: &str, limit: u32) -> MessageResult {
         let action = self.portal(name)?.action.clone();
         self.check_status(&action)?;
         match action {
-            Action::Empty => self.wire.output.simple(b'I'),
-            Action::Session(command) => return self.execute_command(command).await,
-            Action::Copy(copy) => return self.copy(&copy).await,
-            Action::Sql(_) => {
+            StatementAction::Empty => self.wire.output.simple(b'I'),
+            StatementAction::Session(command) => return self.execute_command(command).await,
+            StatementAction::Copy(copy) => return self.copy(&copy).await,
+            StatementAction::Sql(_) => {
                 let limit = if limit == 0 { u64::MAX } else { u64::from(limit) };
                 self.run_portal(name, limit).await?;
                 match self.portals.get(name).map(|portal| &portal.progress) {
-                    Some(Progress::Complete(tag)) => self.wire.output.complete(tag),
+                    Some(PortalProgress::Complete(tag)) => self.wire.output.complete(tag),
                     _ => self.wire.output.simple(b's'),
                 }
             }
@@ -186,16 +190,17 @@ impl Session {
     }
 
     /// Sends rows of a portal that the service executes. Returns their number.
-    pub async fn run_portal(&mut self, name: &str, limit: u64) -> Outcome<u64> {
+    pub async fn run_portal(&mut self, name: &str, limit: u64) -> MessageResult<u64> {
         let portal = self.portal(name)?;
         let formats = portal.formats.clone();
-        let started = std::mem::replace(&mut portal.progress, Progress::Complete(String::new()));
+        let started =
+            std::mem::replace(&mut portal.progress, PortalProgress::Complete(String::new()));
         let mut cursor = match (started, &portal.action) {
-            (Progress::Suspended(mut cursor), _) => {
+            (PortalProgress::Suspended(mut cursor), _) => {
                 cursor.resume(self.connection.begin());
                 cursor
             }
-            (Progress::Bound, Action::Sql(prepared)) => {
+            (PortalProgress::Bound, StatementAction::Sql(prepared)) => {
                 let (prepared, described) = (prepared.clone(), portal.columns.clone());
                 let is_described = portal.is_described;
                 let calls = prepared.clone().take_file_calls();
@@ -206,28 +211,28 @@ impl Session {
                 }
                 Box::new(cursor)
             }
-            (Progress::Complete(_), _) => {
-                self.portal(name)?.progress = Progress::Complete("SELECT 0".to_owned());
+            (PortalProgress::Complete(_), _) => {
+                self.portal(name)?.progress = PortalProgress::Complete("SELECT 0".to_owned());
                 return Ok(0);
             }
-            (Progress::Bound, _) => return Ok(0),
+            (PortalProgress::Bound, _) => return Ok(0),
         };
         let before = cursor.count();
         let is_complete = cursor.send(limit, &mut self.wire).await?;
         let sent = cursor.count() - before;
         self.portal(name)?.progress = if is_complete {
-            Progress::Complete(cursor.tag())
+            PortalProgress::Complete(cursor.tag())
         } else {
-            Progress::Suspended(cursor)
+            PortalProgress::Suspended(cursor)
         };
         Ok(sent)
     }
 
     /// Removes a statement or portal. Does nothing if the statement or portal does not exist.
-    pub fn close(&mut self, target: &Target) {
+    pub fn close(&mut self, target: &StatementOrPortal) {
         match target {
-            Target::Statement(name) => drop(self.statements.remove(name)),
-            Target::Portal(name) => drop(self.portals.remove(name)),
+            StatementOrPortal::Statement(name) => drop(self.statements.remove(name)),
+            StatementOrPortal::Portal(name) => drop(self.portals.remove(name)),
         }
         self.wire.output.simple(b'3');
     }
@@ -251,8 +256,8 @@ fn check_types(
 
 /// Casts the array parameters, so that the statement can be planned without their values. These are
 /// the parameters that the client declares as arrays, and undeclared parameters in `ANY ($1)`.
-fn with_arrays(action: Action, types: &[u32]) -> Result<Action, Problem> {
-    let Action::Sql(prepared) = action else { return Ok(action) };
+fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction, Problem> {
+    let StatementAction::Sql(prepared) = action else { return Ok(action) };
     let declared = types.iter().enumerate().filter_map(|(index, oid)| {
         let pg_type = PgType::from_oid(*oid).filter(|pg_type| pg_type.is_array)?;
         Some(((index + 1).to_string(), array::sql_type(pg_type.scalar)?.to_owned()))
@@ -264,7 +269,7 @@ fn with_arrays(action: Action, types: &[u32]) -> Result<Action, Problem> {
             casts.insert(name.to_owned(), array::TEXTS.to_owned());
         }
     }
-    Ok(Action::Sql(prepared.with_casts(&casts).or_problem()?))
+    Ok(StatementAction::Sql(prepared.with_casts(&casts).or_problem()?))
 }
 
 /// Adds parameters that occur in the original text but that the action does not use, because the
@@ -294,7 +299,7 @@ fn declare_types(statement: &mut Statement, types: &[u32]) {
 
 /// Gives the undeclared parameters in `ANY ($1)` the type of an array of texts.
 fn declare_arrays(statement: &mut Statement, types: &[u32]) {
-    let Action::Sql(prepared) = &statement.action else { return };
+    let StatementAction::Sql(prepared) = &statement.action else { return };
     let operands = array::operands(prepared.source());
     for (index, (name, pg_type)) in statement.parameters.iter_mut().enumerate() {
         let is_declared = types.get(index).is_some_and(|declared| *declared != 0);
@@ -304,14 +309,16 @@ fn declare_arrays(statement: &mut Statement, types: &[u32]) {
     }
 }
 
-fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<Action, Problem> {
+fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAction, Problem> {
     let (count, expected) = (message.values.len(), statement.parameters.len());
     if count != expected {
         let text =
             format!("the statement has {expected} parameters, but the client sent {count} values");
         return Err(Problem::new(ErrorCode::InvalidArgument, text));
     }
-    let Action::Sql(prepared) = &statement.action else { return Ok(statement.action.clone()) };
+    let StatementAction::Sql(prepared) = &statement.action else {
+        return Ok(statement.action.clone());
+    };
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     let mut casts: BTreeMap<String, String> = BTreeMap::new();
     for (index, (name, pg_type)) in statement.parameters.iter().enumerate() {
@@ -321,5 +328,5 @@ fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<Action, Pro
         values.insert(name.clone(), bound.value);
     }
     let prepared = prepared.clone().with_casts(&casts).or_problem()?;
-    Ok(Action::Sql(prepared.bind(&values).or_problem()?))
+    Ok(StatementAction::Sql(prepared.bind(&values).or_problem()?))
 }

@@ -13,11 +13,11 @@ pub enum Message {
     /// Binds values to a statement.
     Bind(Bind),
     /// Requests the types of a statement or portal.
-    Describe(Target),
+    Describe(StatementOrPortal),
     /// Executes a portal. Returns at most this number of rows; 0 returns all.
     Execute(String, u32),
     /// Removes a statement or portal.
-    Close(Target),
+    Close(StatementOrPortal),
     /// Ends a group of messages. After an error, messages up to the next Sync are skipped.
     Sync,
     /// Requests all pending replies.
@@ -82,7 +82,7 @@ impl Format {
 
 /// A statement or portal.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Target {
+pub enum StatementOrPortal {
     /// A statement, by its name.
     Statement(String),
     /// A portal, by its name.
@@ -181,10 +181,10 @@ impl FieldReader {
         }
     }
 
-    fn target(&mut self) -> Option<Target> {
+    fn target(&mut self) -> Option<StatementOrPortal> {
         match self.0.try_get_u8().ok()? {
-            b'S' => Some(Target::Statement(self.text()?)),
-            b'P' => Some(Target::Portal(self.text()?)),
+            b'S' => Some(StatementOrPortal::Statement(self.text()?)),
+            b'P' => Some(StatementOrPortal::Portal(self.text()?)),
             _ => None,
         }
     }
@@ -213,7 +213,7 @@ mod tests {
         let bytes = b"\0s\0\0\x01\0\x01\0\x02\xff\xff\xff\xff\0\0\0\x02ab\0\0";
         check(b'B', bytes, Some(Message::Bind(bind)));
         check(b'E', b"\0\0\0\0\x05", Some(Message::Execute(String::new(), 5)));
-        check(b'C', b"Sx\0", Some(Message::Close(Target::Statement("x".into()))));
+        check(b'C', b"Sx\0", Some(Message::Close(StatementOrPortal::Statement("x".into()))));
         check(b'S', b"", Some(Message::Sync));
     }
 

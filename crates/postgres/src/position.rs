@@ -5,7 +5,7 @@ use headwater_model::Problem;
 use headwater_postgres_catalog::translate;
 use serde_json::Value;
 
-use crate::session::{Failure, Session};
+use crate::session::{MessageError, Session};
 
 /// Key in a problem's context for the position: a character number, counted from 1.
 const POSITION: &str = "position";
@@ -14,10 +14,10 @@ impl Session {
     /// Adds the position of an error to a problem. `text` is the message that contains the failed
     /// `statement`. Queries of PostgreSQL's catalogs get no position, because they are rewritten
     /// before execution.
-    pub fn located(&self, failure: Failure, statement: &str, text: &str) -> Failure {
+    pub fn located(&self, failure: MessageError, statement: &str, text: &str) -> MessageError {
         match failure {
-            Failure::Problem(problem) if translate(statement, &self.identity()).is_none() => {
-                Failure::Problem(with_position(problem, statement, text))
+            MessageError::Problem(problem) if translate(statement, &self.identity()).is_none() => {
+                MessageError::Problem(with_position(problem, statement, text))
             }
             other => other,
         }

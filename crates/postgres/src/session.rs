@@ -24,7 +24,7 @@ use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{SERVER_VERSION, Settings};
-use crate::temporary::TemporaryRelation;
+use crate::temporary_objects::TemporaryRelation;
 use crate::wire::BufferedConnection;
 
 /// Maximum number of prepared statements, and of portals, of a session.
@@ -35,31 +35,31 @@ const HEADWATER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The reason why a message is answered with an error, or the connection is closed.
 #[derive(Debug)]
-pub enum Failure {
+pub enum MessageError {
     /// The statement failed; the connection remains usable.
     Problem(Problem),
     /// The connection ended.
     Closed(io::Error),
 }
 
-impl From<Problem> for Failure {
+impl From<Problem> for MessageError {
     fn from(problem: Problem) -> Self {
-        Failure::Problem(problem)
+        MessageError::Problem(problem)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for MessageError {
     fn from(error: io::Error) -> Self {
-        Failure::Closed(error)
+        MessageError::Closed(error)
     }
 }
 
 /// The result of processing a message.
-pub type Outcome<T = ()> = Result<T, Failure>;
+pub type MessageResult<T = ()> = Result<T, MessageError>;
 
 /// The action of a statement.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub enum StatementAction {
     /// Nothing: the text has no statement.
     Empty,
     /// A statement that the session executes itself.
@@ -70,7 +70,7 @@ pub enum Action {
     Copy(Box<CopyStatement>),
 }
 
-impl Action {
+impl StatementAction {
     /// Parses the text of one statement.
     pub fn parse(sql: &str, identity: &Identity) -> Result<Self, Problem> {
         Ok(Self::parse_with_parameters(sql, identity)?.0)
@@ -84,16 +84,16 @@ impl Action {
     ) -> Result<(Self, Vec<String>), Problem> {
         let sql = &*without_database(sql, &identity.database);
         if let Some(command) = SessionCommand::parse(sql) {
-            return Ok((Action::Session(command?), Vec::new()));
+            return Ok((StatementAction::Session(command?), Vec::new()));
         }
         if let Some(copy) = CopyStatement::parse(sql) {
-            return Ok((Action::Copy(Box::new(copy?)), Vec::new()));
+            return Ok((StatementAction::Copy(Box::new(copy?)), Vec::new()));
         }
         let (sql, parameters) = match translate(sql, identity) {
             Some(Translation { sql, parameters }) => (Cow::Owned(sql), parameters),
             None => (Cow::Borrowed(sql), Vec::new()),
         };
-        Ok((Action::Sql(PreparedStatement::parse(&sql).or_problem()?), parameters))
+        Ok((StatementAction::Sql(PreparedStatement::parse(&sql).or_problem()?), parameters))
     }
 }
 
@@ -101,7 +101,7 @@ impl Action {
 #[derive(Debug)]
 pub struct Statement {
     /// The action.
-    pub action: Action,
+    pub action: StatementAction,
     /// Names and types of its parameters.
     pub parameters: Vec<(String, PgType)>,
     /// Columns of the result, in text format; `None` if the statement returns no rows.
@@ -112,7 +112,7 @@ pub struct Statement {
 
 impl Statement {
     /// Creates a statement without parameters.
-    pub fn new(action: Action, columns: Option<Vec<crate::reply::ColumnType>>) -> Self {
+    pub fn new(action: StatementAction, columns: Option<Vec<crate::reply::ColumnType>>) -> Self {
         Statement { action, parameters: Vec::new(), columns, is_described: AtomicBool::default() }
     }
 }
@@ -120,7 +120,7 @@ impl Statement {
 /// A statement with bound values.
 pub struct Portal {
     /// The statement, whose parameters are bound.
-    pub action: Action,
+    pub action: StatementAction,
     /// Columns of the result, in the formats requested by the client; `None` if the statement
     /// returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
@@ -129,11 +129,11 @@ pub struct Portal {
     /// True if the client has requested the columns. The rows must then have these columns.
     pub is_described: bool,
     /// Progress of its execution.
-    pub progress: Progress,
+    pub progress: PortalProgress,
 }
 
 /// Progress of a portal.
-pub enum Progress {
+pub enum PortalProgress {
     /// The portal is not executed yet.
     Bound,
     /// Partly executed: the client has not requested the remaining rows yet.
@@ -231,12 +231,12 @@ impl Session {
     }
 
     /// Rejects every statement in a failed transaction, except those that end the transaction.
-    pub fn check_status(&self, action: &Action) -> Result<(), Problem> {
+    pub fn check_status(&self, action: &StatementAction) -> Result<(), Problem> {
         let ends = matches!(
             action,
-            Action::Session(
+            StatementAction::Session(
                 SessionCommand::Commit | SessionCommand::Rollback | SessionCommand::RollbackTo(_)
-            ) | Action::Empty
+            ) | StatementAction::Empty
         );
         if self.status != Status::Failed || ends {
             return Ok(());
@@ -270,7 +270,7 @@ impl Session {
         &mut self,
         statement: PreparedStatement,
         formats: &[Format],
-    ) -> Outcome<Cursor> {
+    ) -> MessageResult<Cursor> {
         let name = statement.name().or_problem()?;
         let kind = StatementKind { name, has_returning: statement.has_returning() };
         self.forget_temporary(statement.source());
@@ -293,7 +293,7 @@ pub async fn until_stopped<T>(
     token: &CancellationToken,
     timeout: Option<Duration>,
     wire: &mut BufferedConnection,
-) -> Outcome<T> {
+) -> MessageResult<T> {
     let expired = async {
         match timeout {
             Some(timeout) => tokio::time::sleep(timeout).await,

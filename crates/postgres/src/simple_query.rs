@@ -8,13 +8,13 @@ use headwater_service::split_script;
 use crate::command::SessionCommand;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
-use crate::session::{Action, Outcome, Portal, Progress, Session};
+use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
 use crate::settings::APPLICATION_NAME;
 
 impl Session {
     /// Executes the statements of a text in order, until one fails. Earlier statements remain
     /// committed, unless they were part of a transaction.
-    pub async fn query(&mut self, sql: &str) -> Outcome {
+    pub async fn query(&mut self, sql: &str) -> MessageResult {
         let statements = split_script(sql).or_problem();
         let statements = statements.map_err(|error| self.located(error.into(), sql, sql))?;
         if statements.is_empty() {
@@ -28,15 +28,15 @@ impl Session {
     }
 
     /// Executes one statement and sends its rows.
-    async fn query_statement(&mut self, statement: &str) -> Outcome {
+    async fn query_statement(&mut self, statement: &str) -> MessageResult {
         self.connection.show_statement(statement);
-        let action = Action::parse(statement, &self.identity())?;
+        let action = StatementAction::parse(statement, &self.identity())?;
         self.check_status(&action)?;
         match action {
-            Action::Empty => self.wire.output.simple(b'I'),
-            Action::Session(command) => self.run_command(command).await?,
-            Action::Copy(copy) => self.copy(&copy).await?,
-            Action::Sql(prepared) => {
+            StatementAction::Empty => self.wire.output.simple(b'I'),
+            StatementAction::Session(command) => self.run_command(command).await?,
+            StatementAction::Copy(copy) => self.copy(&copy).await?,
+            StatementAction::Sql(prepared) => {
                 if let Some(parameter) = prepared.parameters().first() {
                     let message = format!("parameter `${}` has no value", parameter.name);
                     return Err(Problem::new(ErrorCode::InvalidSql, message).into());
@@ -53,7 +53,7 @@ impl Session {
     }
 
     /// Executes a statement of the session, and sends the description of its rows.
-    async fn run_command(&mut self, command: SessionCommand) -> Outcome {
+    async fn run_command(&mut self, command: SessionCommand) -> MessageResult {
         if let SessionCommand::Fetch(name, _) = &command {
             let columns = self.portal(name)?.columns.clone();
             self.wire.output.row_description(&columns.unwrap_or_default());
@@ -64,7 +64,7 @@ impl Session {
     }
 
     /// Executes a statement of the session, and sends its rows and its tag.
-    pub async fn execute_command(&mut self, command: SessionCommand) -> Outcome {
+    pub async fn execute_command(&mut self, command: SessionCommand) -> MessageResult {
         let tag = match command {
             SessionCommand::Set(name, value) => self.set(&name, &value)?,
             SessionCommand::Show(name) => self.show(&name)?,
@@ -169,9 +169,9 @@ impl Session {
     }
 
     /// Declares a cursor, which is a portal in text format.
-    async fn declare(&mut self, name: String, sql: &str) -> Outcome {
-        let action = Action::parse(sql, &self.identity())?;
-        let Action::Sql(prepared) = &action else {
+    async fn declare(&mut self, name: String, sql: &str) -> MessageResult {
+        let action = StatementAction::parse(sql, &self.identity())?;
+        let StatementAction::Sql(prepared) = &action else {
             let message = "a cursor can be declared only for a query";
             return Err(Problem::new(ErrorCode::InvalidSql, message).into());
         };
@@ -182,13 +182,13 @@ impl Session {
             formats: Vec::new(),
             // The columns are not sent here: FETCH sends them before the rows.
             is_described: true,
-            progress: Progress::Bound,
+            progress: PortalProgress::Bound,
         };
         self.add_portal(name, portal)?;
         Ok(())
     }
 
-    async fn fetch(&mut self, name: &str, count: Option<u64>) -> Outcome {
+    async fn fetch(&mut self, name: &str, count: Option<u64>) -> MessageResult {
         let sent = self.run_portal(name, count.unwrap_or(u64::MAX)).await?;
         self.wire.output.complete(&format!("FETCH {sent}"));
         Ok(())

@@ -6,7 +6,7 @@ use headwater_service::OpenTransaction;
 
 use crate::cursor::returns_rows;
 use crate::reply::Status;
-use crate::session::{Outcome, Session};
+use crate::session::{MessageResult, Session};
 
 impl Session {
     /// Begins a transaction at the current commit of the ref. Does nothing if a transaction is
@@ -33,7 +33,7 @@ impl Session {
     }
 
     /// Commits the transaction, or rolls it back if the transaction has failed.
-    pub async fn commit(&mut self) -> Outcome<&'static str> {
+    pub async fn commit(&mut self) -> MessageResult<&'static str> {
         if self.status == Status::Failed {
             return Ok(self.roll_back().await);
         }

@@ -18,13 +18,13 @@ const OUTPUT_BYTES: usize = 64 << 10;
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// The stream of a connection.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait ClientStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> ClientStream for S {}
 
 /// A connection with its buffers.
 pub struct BufferedConnection {
-    stream: Box<dyn Stream>,
+    stream: Box<dyn ClientStream>,
     input: BytesMut,
     /// Replies that are not sent yet.
     pub output: BytesMut,
@@ -32,13 +32,13 @@ pub struct BufferedConnection {
 
 impl BufferedConnection {
     /// Creates a connection with empty buffers.
-    pub fn new(stream: Box<dyn Stream>) -> Self {
+    pub fn new(stream: Box<dyn ClientStream>) -> Self {
         BufferedConnection { stream, input: BytesMut::new(), output: BytesMut::new() }
     }
 
     /// Returns the underlying stream for a TLS handshake. Fails if input has already arrived,
     /// because this input was not encrypted.
-    pub fn into_stream(self) -> io::Result<Box<dyn Stream>> {
+    pub fn into_stream(self) -> io::Result<Box<dyn ClientStream>> {
         if self.input.is_empty() {
             return Ok(self.stream);
         }

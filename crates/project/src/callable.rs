@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::Defaults;
 use super::manifest::LocatedTrigger;
-use crate::{Error, Function, Location, Result, suggest};
+use crate::{Error, Location, PythonFunction, Result, suggest};
 
 /// A callable function.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct Callable {
     /// The place where a user can change the function's limits.
     pub settings: LimitSettings,
     /// Code, packages and network access.
-    pub function: Function,
+    pub function: PythonFunction,
     /// Destinations of asynchronous calls.
     pub destinations: CallDestinations,
     /// The reserved and the provisioned concurrency.

@@ -25,7 +25,7 @@ use super::callable::{CallConcurrency, CallDestinations, check_name, is_money};
 use super::manifest::{duration, size};
 use super::runtime;
 use crate::source::SourceText;
-use crate::{Error, Function, Location, Result, Retries};
+use crate::{Error, Location, PythonFunction, Result, Retries};
 
 /// The folder of the generated modules, which start programs.
 const FOLDER: &str = ".headwater/functions";
@@ -200,7 +200,7 @@ fn function(
     table: CommandSection,
     start: EntryPoint,
     at: &Location,
-) -> Result<Function> {
+) -> Result<PythonFunction> {
     for secret in &table.secrets {
         headwater_secrets::check_name(secret).map_err(|error| Error::Invalid {
             at: at.clone(),
@@ -218,7 +218,7 @@ fn function(
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();
     let network = network(table.network, at)?;
-    Ok(Function {
+    Ok(PythonFunction {
         file: format!("{FOLDER}/{name}.py").into(),
         name: "call".to_owned(),
         python_at: start.python.as_ref().map(|_| at.clone()),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use headwater_model::TableName;
 
-use crate::{Error, Input, Location, Project, Result, Step};
+use crate::{Error, Location, Project, Result, Step, StepInput};
 
 /// Dependencies between steps, with a topological order.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Graph {
     }
 
     /// Returns the model that an input names; `None` for a lake table.
-    pub fn model(&self, input: &Input) -> Option<usize> {
+    pub fn model(&self, input: &StepInput) -> Option<usize> {
         if input.reference.is_some() {
             return None;
         }

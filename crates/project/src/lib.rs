@@ -46,6 +46,6 @@ pub use source::{Location, SourceText};
 pub use sql::located;
 pub use sql_models::may_name_version;
 pub use step::{
-    Body, Function, Input, InputColumn, Materialization, ParameterInput, Retries, Severity, Step,
-    StepKind,
+    InputColumn, Materialization, ParameterInput, PythonFunction, Retries, Severity, Step,
+    StepCode, StepInput, StepKind,
 };

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_model::{ProjectFile, ProjectFiles};
-use headwater_sql::time_travel::Constants;
+use headwater_sql::time_travel::ConstantFunction;
 
 use crate::command::CommandFunction;
 use crate::handler::Handler;
@@ -37,7 +37,7 @@ impl ParsedProject {
     /// expressions in SQL.
     ///
     /// Fails with `invalid_project` if there is no project file, or more than one.
-    pub fn read(files: &ProjectFiles, constants: Constants) -> Result<ParsedProject> {
+    pub fn read(files: &ProjectFiles, constants: ConstantFunction) -> Result<ParsedProject> {
         let texts = &texts(files);
         let file = manifest::file_name(texts)?;
         let mut errors = Vec::new();
@@ -190,7 +190,7 @@ fn read_file(
     text: &str,
     namespace: &str,
     files: &BTreeMap<String, String>,
-    constants: Constants,
+    constants: ConstantFunction,
 ) -> Result<python::FileDefinitions> {
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {

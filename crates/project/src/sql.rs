@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use headwater_model::{ErrorDetails, PartitionField, TableName};
 use headwater_sql::TableRef;
-use headwater_sql::time_travel::Constants;
+use headwater_sql::time_travel::ConstantFunction;
 
 use super::bauplan;
 use crate::contract::DeclaredColumns;
 use crate::source::SourceText;
 use crate::step::{
-    Body, Input, Materialization, ParameterInput, Retries, Severity, Step, StepKind,
+    Materialization, ParameterInput, Retries, Severity, Step, StepCode, StepInput, StepKind,
 };
 use crate::{
     Error, Location, Result, RowExpectation, description, quantities, row_expectation, suggest,
@@ -41,7 +41,7 @@ pub(super) fn parse(
     source: &SourceText<'_>,
     namespace: &str,
     files: &BTreeMap<String, String>,
-    constants: Constants,
+    constants: ConstantFunction,
 ) -> Result<Step> {
     let at = source.line(1);
     let mut step = Step {
@@ -71,7 +71,7 @@ pub(super) fn parse(
         inputs: Vec::new(),
         calls: Vec::new(),
         parameters: Vec::new(),
-        body: Body::Sql(source.text.into()),
+        body: StepCode::Sql(source.text.into()),
     };
     let mut incremental = Vec::new();
     for (line, setting) in settings(source)? {
@@ -158,14 +158,14 @@ fn file_name(source: &SourceText<'_>) -> String {
     file.strip_suffix(".sql").unwrap_or(file).to_owned()
 }
 
-fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<Input> {
+fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<StepInput> {
     let at = source.line(u32::try_from(parent.line).unwrap_or(1).max(1));
     let namespace = parent.namespace.unwrap_or_else(|| namespace.to_owned());
     let table = TableName::new(namespace, parent.name).map_err(|error| {
         let hint = error.hint();
         Error::Invalid { at: at.clone(), message: error.to_string(), hint }
     })?;
-    Ok(Input {
+    Ok(StepInput {
         argument: None,
         table,
         reference: parent.reference,
@@ -180,7 +180,7 @@ fn input(source: &SourceText<'_>, namespace: &str, parent: TableRef) -> Result<I
 
 /// Marks a table of the query as an incremental input.
 fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location) -> Result<()> {
-    let same = |input: &Input| {
+    let same = |input: &StepInput| {
         let full = format!("{}.{}", input.table.namespace, input.table.name);
         let bare =
             input.table.namespace == namespace && input.table.name.eq_ignore_ascii_case(name);

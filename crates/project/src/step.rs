@@ -66,13 +66,13 @@ pub struct Step {
     /// Retries of a SQL model. The retries of a Python step are in its function.
     pub retries: Retries,
     /// Input tables, in source order.
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<StepInput>,
     /// Functions that the query of a SQL model calls.
     pub calls: Vec<CalledFunction>,
     /// Parameters that the step uses.
     pub parameters: Vec<ParameterInput>,
     /// SQL text or Python function.
-    pub body: Body,
+    pub body: StepCode,
 }
 
 impl Step {
@@ -98,17 +98,17 @@ impl Step {
     }
 
     /// Returns the Python function of the step; `None` for a SQL model.
-    pub fn function(&self) -> Option<&Function> {
+    pub fn function(&self) -> Option<&PythonFunction> {
         match &self.body {
-            Body::Python(function) => Some(function),
-            Body::Sql(_) => None,
+            StepCode::Python(function) => Some(function),
+            StepCode::Sql(_) => None,
         }
     }
 
     /// Returns true if the step may access the network. Its output then does not depend on its
     /// inputs alone.
     pub fn reads_network(&self) -> bool {
-        matches!(&self.body, Body::Python(function) if !function.network.is_off())
+        matches!(&self.body, StepCode::Python(function) if !function.network.is_off())
     }
 }
 
@@ -217,7 +217,7 @@ impl Materialization {
 
 /// A table that a step reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Input {
+pub struct StepInput {
     /// Python argument that receives the table; `None` in SQL.
     pub argument: Option<String>,
     /// Table name. If the source has no namespace, the table is in the project's namespace.
@@ -239,7 +239,7 @@ pub struct Input {
     pub at: Location,
 }
 
-impl Input {
+impl StepInput {
     /// Returns the SELECT statement that reads the selected columns and rows.
     pub fn query(&self) -> String {
         let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
@@ -308,26 +308,26 @@ impl Default for Retries {
 
 /// Code of a step.
 #[derive(Debug, Clone)]
-pub enum Body {
+pub enum StepCode {
     /// One SELECT with its comments, so that line numbers match the file.
     Sql(Arc<str>),
     /// A Python function.
-    Python(Box<Function>),
+    Python(Box<PythonFunction>),
 }
 
-impl Body {
+impl StepCode {
     /// Returns the Python function; `None` for SQL.
-    pub(crate) fn as_function_mut(&mut self) -> Option<&mut Function> {
+    pub(crate) fn as_function_mut(&mut self) -> Option<&mut PythonFunction> {
         match self {
-            Body::Python(function) => Some(function),
-            Body::Sql(_) => None,
+            StepCode::Python(function) => Some(function),
+            StepCode::Sql(_) => None,
         }
     }
 }
 
 /// A Python function of a project.
 #[derive(Debug, Clone)]
-pub struct Function {
+pub struct PythonFunction {
     /// File that defines the function.
     pub file: Arc<str>,
     /// Function name.
@@ -367,7 +367,7 @@ pub struct Function {
     pub modules: Vec<Arc<str>>,
 }
 
-impl Function {
+impl PythonFunction {
     /// Returns the limits of an instance. `memory_bytes` and `timeout` are the values of the step
     /// or callable. If `None`, the project's defaults apply.
     pub fn limits(

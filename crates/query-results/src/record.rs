@@ -15,28 +15,28 @@ const ROWS: &str = "rows.arrow";
 
 /// A query, with the layout of its rows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub(crate) struct QueryRecord {
     pub query: AsyncQuery,
     /// The identity that sent the query.
     pub actor: Actor,
     /// The parts of the file with the rows, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<StoredBatch>,
     /// The schema as an Arrow IPC stream without batches; `None` before the first row.
     pub schema: Option<Vec<u8>>,
 }
 
 /// A part of the file with the rows: one batch, as an Arrow IPC stream.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct Part {
+pub(crate) struct StoredBatch {
     /// Number of rows.
     pub rows: u64,
     /// Length in bytes.
     pub bytes: u64,
 }
 
-impl Record {
+impl QueryRecord {
     /// Reads the record in the folder of a query.
-    pub fn read(folder: &Path) -> io::Result<Record> {
+    pub fn read(folder: &Path) -> io::Result<QueryRecord> {
         Ok(serde_json::from_slice(&fs::read(folder.join(RECORD))?)?)
     }
 

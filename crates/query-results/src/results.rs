@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::record::{Record, rows_path};
+use crate::record::{QueryRecord, rows_path};
 use crate::rows::ResultRows;
 use crate::writer::{ResultWriter, interrupted};
 
@@ -65,7 +65,7 @@ struct Inner {
 
 /// A query, and the channels that signal its cancellation and its end.
 struct KnownQuery {
-    record: Record,
+    record: QueryRecord,
     cancelled: CancellationToken,
     ended: watch::Sender<bool>,
 }
@@ -94,7 +94,7 @@ impl QueryResults {
 
     /// Ends the queries that were running when the server stopped.
     fn interrupt_running(&self) {
-        let running: Vec<Record> = {
+        let running: Vec<QueryRecord> = {
             let queries = self.0.queries.lock();
             let running = queries.values().filter(|known| known.is_running());
             running.map(|known| known.record.clone()).collect()
@@ -139,7 +139,7 @@ impl QueryResults {
             error: None,
         };
         let folder = self.folder_of(&query.id);
-        let record = Record { query, actor, parts: Vec::new(), schema: None };
+        let record = QueryRecord { query, actor, parts: Vec::new(), schema: None };
         let known = KnownQuery::new(record.clone());
         let cancelled = known.cancelled.clone();
         {
@@ -281,7 +281,7 @@ impl QueryResults {
     }
 
     /// Replaces the state of a running query.
-    pub(crate) fn set(&self, record: &Record) {
+    pub(crate) fn set(&self, record: &QueryRecord) {
         if let Some(known) = self.0.queries.lock().get_mut(&record.query.id) {
             known.record.clone_from(record);
         }
@@ -289,7 +289,7 @@ impl QueryResults {
 
     /// Ends a query and stores its record. Removes the rows of a failed query. Deletes the oldest
     /// results of the identity if the identity exceeds its limits.
-    pub(crate) fn end(&self, mut record: Record, outcome: Result<(), Problem>) {
+    pub(crate) fn end(&self, mut record: QueryRecord, outcome: Result<(), Problem>) {
         set_end(&mut record.query, self.0.clock.now(), self.0.limits.retention);
         self.store_end(&mut record, outcome);
         let actor = record.actor.clone();
@@ -302,7 +302,7 @@ impl QueryResults {
 
     /// Stores the record of a query that has ended. If the record cannot be stored, the query
     /// fails.
-    fn store_end(&self, record: &mut Record, outcome: Result<(), Problem>) {
+    fn store_end(&self, record: &mut QueryRecord, outcome: Result<(), Problem>) {
         let folder = self.folder_of(&record.query.id);
         let succeeded = outcome.is_ok();
         record.set_outcome(outcome);
@@ -326,7 +326,7 @@ impl QueryResults {
 }
 
 impl KnownQuery {
-    fn new(record: Record) -> Self {
+    fn new(record: QueryRecord) -> Self {
         let ended = watch::Sender::new(record.query.status.is_final());
         KnownQuery { record, cancelled: CancellationToken::new(), ended }
     }
@@ -338,8 +338,8 @@ impl KnownQuery {
 
 /// Reads the record in the folder of a query. Deletes a folder without a valid record, and leaves a
 /// folder whose record cannot be read.
-fn read_or_delete(folder: &Path) -> Option<Record> {
-    let error = match Record::read(folder) {
+fn read_or_delete(folder: &Path) -> Option<QueryRecord> {
+    let error = match QueryRecord::read(folder) {
         Ok(record) => return Some(record),
         Err(error) => error,
     };

@@ -12,7 +12,7 @@ use headwater_encoding::RowSource;
 use headwater_model::{Problem, ResultExt};
 
 use crate::error::{Error, Result};
-use crate::record::{Part, Record, rows_path};
+use crate::record::{QueryRecord, StoredBatch, rows_path};
 
 /// A range of rows of a result. Each batch is read when it is requested.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub struct ResultRows {
 struct RowReader {
     file: File,
     /// The parts that follow.
-    parts: VecDeque<Part>,
+    parts: VecDeque<StoredBatch>,
     /// Number of rows to skip in the next part.
     skip: u64,
     /// Number of rows that may still be returned.
@@ -35,7 +35,12 @@ struct RowReader {
 
 impl ResultRows {
     /// Opens at most `limit` rows, after the first `offset` rows.
-    pub(crate) fn open(folder: &Path, record: &Record, offset: u64, limit: u64) -> Result<Self> {
+    pub(crate) fn open(
+        folder: &Path,
+        record: &QueryRecord,
+        offset: u64,
+        limit: u64,
+    ) -> Result<Self> {
         let none = || Error::Rows("the result has no schema".to_owned());
         let schema = record.schema.as_ref().ok_or_else(none)?;
         let schema = StreamReader::try_new(Cursor::new(schema), None)?.schema();
@@ -44,7 +49,7 @@ impl ResultRows {
             ErrorKind::NotFound => Error::QueryNotFound { id: record.query.id.clone() },
             _ => error.into(),
         })?;
-        let mut parts: VecDeque<Part> = record.parts.iter().copied().collect();
+        let mut parts: VecDeque<StoredBatch> = record.parts.iter().copied().collect();
         let (mut skip, mut position) = (offset, 0);
         while let Some(part) = parts.front().filter(|part| part.rows <= skip) {
             skip -= part.rows;

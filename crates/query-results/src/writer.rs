@@ -13,7 +13,7 @@ use headwater_model::{ErrorCode, JobId, PreviewColumn, Problem, ResultExt};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, Result};
-use crate::record::{Part, Record, rows_path};
+use crate::record::{QueryRecord, StoredBatch, rows_path};
 use crate::results::QueryResults;
 
 /// The writer of one result. A drop without [`ResultWriter::end`] ends the query as interrupted, or
@@ -26,7 +26,7 @@ pub struct ResultWriter {
     file: File,
     cancelled: CancellationToken,
     /// The record; `None` after the end.
-    record: Option<Record>,
+    record: Option<QueryRecord>,
 }
 
 impl ResultWriter {
@@ -34,7 +34,7 @@ impl ResultWriter {
     pub(crate) fn new(
         results: QueryResults,
         folder: PathBuf,
-        record: Record,
+        record: QueryRecord,
         cancelled: CancellationToken,
     ) -> Result<Self> {
         let file = File::create_new(rows_path(&folder))?;
@@ -73,7 +73,7 @@ impl ResultWriter {
             return Ok(());
         };
         let bytes = encoded(batch.schema_ref(), Some(&compact_views(batch)?))?;
-        let part = Part { rows: batch.num_rows() as u64, bytes: bytes.len() as u64 };
+        let part = StoredBatch { rows: batch.num_rows() as u64, bytes: bytes.len() as u64 };
         let limit = self.results.limits().query_bytes;
         if record.query.bytes + part.bytes > limit {
             return Err(Error::TooLarge { limit });

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use headwater_store::{Append, Batch};
 
-use crate::journal::{deletion_entry, reception_entry};
-use crate::message::Reception;
+use crate::journal::{deletion_entry, delivery_entry};
+use crate::message::DeliveryState;
 use crate::queue::OpenQueue;
 use crate::queues::detached;
 use crate::receive::restore;
@@ -26,8 +26,8 @@ impl Queues {
         {
             let mut state = queue.state.lock();
             for receipt in receipts {
-                outcomes.push(parse_receipt(receipt).map(|(sequence, reception)| {
-                    if state.begin_deletion(sequence, reception) {
+                outcomes.push(parse_receipt(receipt).map(|(sequence, receipt_id)| {
+                    if state.begin_deletion(sequence, receipt_id) {
                         deleted.push(sequence);
                     }
                 }));
@@ -99,7 +99,7 @@ impl Queues {
     /// Errors: `invalid_argument` if the message is not in flight.
     pub async fn change_visibility(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {
         let until = self.clock.now() + TimeDelta::seconds(i64::from(seconds));
-        self.change_reception(name, receipt, |reception| reception.visible = until).await
+        self.change_delivery(name, receipt, |delivery| delivery.visible = until).await
     }
 
     /// Returns a received message to the queue. The delivery is not counted, and the message
@@ -108,25 +108,25 @@ impl Queues {
     /// Errors: `invalid_argument` if the message is not in flight.
     pub async fn release(&self, name: &str, receipt: &str, seconds: u32) -> Result<()> {
         let until = self.clock.now() + TimeDelta::seconds(i64::from(seconds));
-        let release = |reception: &mut Reception| {
-            reception.visible = until;
-            reception.received = reception.received.saturating_sub(1);
+        let release = |delivery: &mut DeliveryState| {
+            delivery.visible = until;
+            delivery.received = delivery.received.saturating_sub(1);
         };
-        self.change_reception(name, receipt, release).await
+        self.change_delivery(name, receipt, release).await
     }
 
-    async fn change_reception(
+    async fn change_delivery(
         &self,
         name: &str,
         receipt: &str,
-        change: impl FnOnce(&mut Reception),
+        change: impl FnOnce(&mut DeliveryState),
     ) -> Result<()> {
         let queue = self.queue(name)?;
-        let (sequence, reception) = parse_receipt(receipt)?;
+        let (sequence, receipt_id) = parse_receipt(receipt)?;
         let now = self.clock.now();
-        let changed = queue.state.lock().change_reception(sequence, reception, now, change);
+        let changed = queue.state.lock().change_delivery(sequence, receipt_id, now, change);
         let changed = changed.ok_or_else(|| Error::NotInFlight { receipt: receipt.to_owned() })?;
-        let entries = vec![reception_entry(&queue.id, sequence, &changed)];
+        let entries = vec![delivery_entry(&queue.id, sequence, &changed)];
         self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
         queue.arrived.notify_waiters();
         Ok(())
@@ -135,9 +135,9 @@ impl Queues {
 
 pub(crate) fn parse_receipt(receipt: &str) -> Result<(u64, &str)> {
     let invalid = || Error::InvalidReceipt { receipt: receipt.chars().take(100).collect() };
-    let (sequence, reception) = receipt.split_once('/').ok_or_else(invalid)?;
+    let (sequence, receipt_id) = receipt.split_once('/').ok_or_else(invalid)?;
     let is_number = sequence.len() == 20 && sequence.bytes().all(|byte| byte.is_ascii_digit());
     let sequence = sequence.parse().ok().filter(|_| is_number).ok_or_else(invalid)?;
-    uuid::Uuid::parse_str(reception).map_err(|_| invalid())?;
-    Ok((sequence, reception))
+    uuid::Uuid::parse_str(receipt_id).map_err(|_| invalid())?;
+    Ok((sequence, receipt_id))
 }

@@ -13,11 +13,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_store::{Append, Entry, KeyRange, Store};
+use headwater_store::{Append, JournalEntry, KeyRange, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::message::{Reception, StoredMessage, sequence_text};
+use crate::message::{DeliveryState, StoredMessage, sequence_text};
 use crate::{Error, Result};
 
 pub(crate) const QUEUES: &str = "queues";
@@ -43,8 +43,8 @@ pub(crate) fn message_entry(queue: &str, sequence: u64, message: &StoredMessage)
     Append::put(MESSAGES, key(queue, sequence), encode(message))
 }
 
-pub(crate) fn reception_entry(queue: &str, sequence: u64, reception: &Reception) -> Append {
-    Append::put(RECEPTIONS, key(queue, sequence), encode(reception))
+pub(crate) fn delivery_entry(queue: &str, sequence: u64, delivery: &DeliveryState) -> Append {
+    Append::put(RECEPTIONS, key(queue, sequence), encode(delivery))
 }
 
 pub(crate) fn deletion_entry(queue: &str, sequence: u64) -> Append {
@@ -56,7 +56,10 @@ pub(crate) fn encode(value: &impl Serialize) -> Bytes {
     serde_json::to_vec(value).unwrap_or_default().into()
 }
 
-pub(crate) fn decode<T: DeserializeOwned>(journal: &'static str, entry: &Entry) -> Result<T> {
+pub(crate) fn decode<T: DeserializeOwned>(
+    journal: &'static str,
+    entry: &JournalEntry,
+) -> Result<T> {
     serde_json::from_slice(&entry.value).map_err(|error| Error::Corrupt {
         journal,
         key: entry.key.clone(),
@@ -65,8 +68,8 @@ pub(crate) fn decode<T: DeserializeOwned>(journal: &'static str, entry: &Entry) 
 }
 
 /// Reads the entries of a journal.
-pub(crate) async fn scan(store: &Arc<dyn Store>, journal: &str) -> Result<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
+pub(crate) async fn scan(store: &Arc<dyn Store>, journal: &str) -> Result<Vec<JournalEntry>> {
+    let mut entries: Vec<JournalEntry> = Vec::new();
     loop {
         let from = entries.last().map(|last| format!("{}\0", last.key));
         let range = KeyRange { from, limit: PAGE, ..KeyRange::default() };

@@ -11,13 +11,13 @@
 mod attributes;
 mod delete;
 mod error;
+mod event_record;
 mod journal;
 mod mapping;
 mod message;
 mod queue;
 mod queues;
 mod receive;
-mod record;
 mod selection;
 mod send;
 mod state;

@@ -99,7 +99,7 @@ pub struct StoredMessage {
 
 /// The deliveries of a message to receivers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Reception {
+pub(crate) struct DeliveryState {
     /// Number of deliveries.
     pub received: u32,
     /// Time of the first delivery.

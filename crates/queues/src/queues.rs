@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use crate::journal::{
     DEDUPLICATION, MESSAGES, QUEUES, RECEPTIONS, decode, encode, parse_key, scan, trim,
 };
-use crate::message::{Reception, StoredMessage};
+use crate::message::{DeliveryState, StoredMessage};
 use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
 use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
 use crate::{Error, QueueAttributes, Result};
@@ -259,9 +259,9 @@ async fn read_states(
 ) -> Result<BTreeMap<String, QueueState>> {
     let mut states: BTreeMap<String, QueueState> = BTreeMap::new();
     let mut removed = Vec::new();
-    let mut receptions: HashMap<String, Reception> = HashMap::new();
+    let mut deliveries: HashMap<String, DeliveryState> = HashMap::new();
     for entry in scan(store, RECEPTIONS).await? {
-        receptions.insert(entry.key.clone(), decode(RECEPTIONS, &entry)?);
+        deliveries.insert(entry.key.clone(), decode(RECEPTIONS, &entry)?);
     }
     for entry in scan(store, MESSAGES).await? {
         let Some((queue, sequence)) = parse_key(&entry.key) else { continue };
@@ -273,16 +273,16 @@ async fn read_states(
         let mut slot = MessageState::new(&message, info.attributes.is_fifo);
         slot.phase = Phase::Invisible;
         let state = states.entry(queue.to_owned()).or_default();
-        match receptions.remove(&entry.key) {
-            Some(reception) => slot.reception = reception,
+        match deliveries.remove(&entry.key) {
+            Some(delivery) => slot.delivery = delivery,
             None if info.attributes.is_fifo => {
-                slot.reception.visible = state.after_delayed(slot.reception.visible);
+                slot.delivery.visible = state.after_delayed(slot.delivery.visible);
             }
             None => {}
         }
         state.add(sequence, slot);
     }
-    removed.extend(receptions.into_keys().map(|key| Append::tombstone(RECEPTIONS, key)));
+    removed.extend(deliveries.into_keys().map(|key| Append::tombstone(RECEPTIONS, key)));
     for entry in scan(store, DEDUPLICATION).await? {
         let Some((queue, sequence)) = parse_key(&entry.key) else { continue };
         if !infos.contains_key(queue) {

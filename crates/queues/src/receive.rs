@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use headwater_store::{Batch, Entry, KeyRange};
+use headwater_store::{Batch, JournalEntry, KeyRange};
 use tokio::time::Instant;
 
-use crate::journal::{MESSAGES, decode, deletion_entry, key, message_entry, reception_entry};
+use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
 use crate::queue::OpenQueue;
 use crate::queues::detached;
@@ -135,14 +135,14 @@ impl Queues {
                     state.remove(sequence);
                     continue;
                 };
-                let Some(reception) = state.reception(sequence) else { continue };
-                entries.push(reception_entry(&queue.id, sequence, reception));
-                let receipt = reception.receipt.clone().unwrap_or_default();
+                let Some(delivery) = state.delivery(sequence) else { continue };
+                entries.push(delivery_entry(&queue.id, sequence, delivery));
+                let receipt = delivery.receipt.clone().unwrap_or_default();
                 messages.push(ReceivedMessage {
                     message,
                     sequence,
-                    received: reception.received,
-                    first_received: reception.first_received.unwrap_or(now),
+                    received: delivery.received,
+                    first_received: delivery.first_received.unwrap_or(now),
                     receipt: format!("{}/{receipt}", sequence_text(sequence)),
                 });
             }
@@ -161,7 +161,7 @@ impl Queues {
         queue: &OpenQueue,
         sequences: &[u64],
     ) -> Result<HashMap<u64, StoredMessage>> {
-        let mut found: HashMap<String, Entry> = HashMap::new();
+        let mut found: HashMap<String, JournalEntry> = HashMap::new();
         if let [first, .., last] = sequences {
             // Messages that are received together are usually adjacent.
             let limit = sequences.len() * 2;

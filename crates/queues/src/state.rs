@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use headwater_model::Timestamp;
 
-use crate::message::{Reception, StoredMessage};
+use crate::message::{DeliveryState, StoredMessage};
 use crate::queue::QueueCounts;
 use crate::selection::{ReceiveCriteria, SelectedMessages};
 
@@ -36,7 +36,7 @@ pub(crate) struct MessageState {
     pub sent: Timestamp,
     /// Size of the body and attributes, in bytes.
     pub bytes: usize,
-    pub reception: Reception,
+    pub delivery: DeliveryState,
     pub phase: Phase,
 }
 
@@ -44,15 +44,15 @@ impl MessageState {
     /// Creates the state of a message that is being stored. If `is_fifo` is true, the message
     /// blocks later messages of its group.
     pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
-        let reception = Reception { visible: message.visible, ..Reception::default() };
+        let delivery = DeliveryState { visible: message.visible, ..DeliveryState::default() };
         let group = message.group.clone().filter(|_| is_fifo);
         let (sent, bytes) = (message.sent, message.bytes());
-        MessageState { group, sent, bytes, reception, phase: Phase::Storing }
+        MessageState { group, sent, bytes, delivery, phase: Phase::Storing }
     }
 
     /// Returns the group that this message blocks: the other messages of the group must wait.
     fn blocked_group(&self) -> Option<&String> {
-        let is_in_flight = self.phase == Phase::Invisible && self.reception.receipt.is_some();
+        let is_in_flight = self.phase == Phase::Invisible && self.delivery.receipt.is_some();
         self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
     }
 }
@@ -153,8 +153,8 @@ impl QueueState {
         self.slots.range(first..=last).take(limit).map(|(_, slot)| slot.bytes).sum()
     }
 
-    pub(crate) fn reception(&self, sequence: u64) -> Option<&Reception> {
-        self.slots.get(&sequence).map(|slot| &slot.reception)
+    pub(crate) fn delivery(&self, sequence: u64) -> Option<&DeliveryState> {
+        self.slots.get(&sequence).map(|slot| &slot.delivery)
     }
 
     /// Selects visible messages and makes them invisible. Messages of a group are selected in
@@ -179,7 +179,7 @@ impl QueueState {
                 break;
             }
             bytes += slot.bytes;
-            if pick.receive_count_max.is_some_and(|max| slot.reception.received >= max) {
+            if pick.receive_count_max.is_some_and(|max| slot.delivery.received >= max) {
                 picked.dead.push(sequence);
             } else {
                 picked.received.push(sequence);
@@ -187,11 +187,11 @@ impl QueueState {
         }
         for &sequence in &picked.received {
             self.change(sequence, |slot| {
-                let received = slot.reception.received + 1;
-                let first_received = slot.reception.first_received.or(Some(now));
+                let received = slot.delivery.received + 1;
+                let first_received = slot.delivery.first_received.or(Some(now));
                 let receipt = Some(uuid::Uuid::new_v4().to_string());
-                slot.reception =
-                    Reception { received, first_received, visible: pick.until, receipt };
+                slot.delivery =
+                    DeliveryState { received, first_received, visible: pick.until, receipt };
                 slot.phase = Phase::Invisible;
             });
         }
@@ -206,8 +206,7 @@ impl QueueState {
     pub(crate) fn begin_deletion(&mut self, sequence: u64, receipt: &str) -> bool {
         let slot = self.slots.get(&sequence);
         let slot = slot.filter(|slot| matches!(slot.phase, Phase::Ready | Phase::Invisible));
-        let is_current =
-            slot.is_some_and(|slot| slot.reception.receipt.as_deref() == Some(receipt));
+        let is_current = slot.is_some_and(|slot| slot.delivery.receipt.as_deref() == Some(receipt));
         if is_current {
             self.change(sequence, |slot| slot.phase = Phase::Deleting);
         }
@@ -216,21 +215,21 @@ impl QueueState {
 
     /// Changes the delivery record of a message in flight. Returns the new record; `None` if the
     /// receipt is not of the current delivery, or the message is not in flight.
-    pub(crate) fn change_reception(
+    pub(crate) fn change_delivery(
         &mut self,
         sequence: u64,
         receipt: &str,
         now: Timestamp,
-        change: impl FnOnce(&mut Reception),
-    ) -> Option<Reception> {
+        change: impl FnOnce(&mut DeliveryState),
+    ) -> Option<DeliveryState> {
         let slot = self.slots.get(&sequence)?;
-        let is_current = slot.reception.receipt.as_deref() == Some(receipt);
-        let is_in_flight = slot.phase == Phase::Invisible && slot.reception.visible > now;
+        let is_current = slot.delivery.receipt.as_deref() == Some(receipt);
+        let is_in_flight = slot.phase == Phase::Invisible && slot.delivery.visible > now;
         if !is_current || !is_in_flight {
             return None;
         }
-        self.change(sequence, |slot| change(&mut slot.reception));
-        self.reception(sequence).cloned()
+        self.change(sequence, |slot| change(&mut slot.delivery));
+        self.delivery(sequence).cloned()
     }
 
     /// Returns true if a message can be received.
@@ -261,7 +260,7 @@ impl QueueState {
     pub(crate) fn counts(&mut self, now: Timestamp) -> QueueCounts {
         self.update_visible(now);
         let has_receipt = |(_, sequence): &&(Timestamp, u64)| {
-            self.reception(*sequence).is_some_and(|reception| reception.receipt.is_some())
+            self.delivery(*sequence).is_some_and(|delivery| delivery.receipt.is_some())
         };
         let in_flight = self.invisible.iter().filter(has_receipt).count();
         QueueCounts {
@@ -340,7 +339,7 @@ impl QueueState {
                 self.ready.insert(sequence);
             }
             Phase::Invisible => {
-                self.invisible.insert((slot.reception.visible, sequence));
+                self.invisible.insert((slot.delivery.visible, sequence));
             }
             Phase::Storing | Phase::Deleting => {}
         }
@@ -354,7 +353,7 @@ impl QueueState {
     fn leave(&mut self, sequence: u64) {
         let Some(slot) = self.slots.get(&sequence) else { return };
         self.ready.remove(&sequence);
-        self.invisible.remove(&(slot.reception.visible, sequence));
+        self.invisible.remove(&(slot.delivery.visible, sequence));
         let Some(group) = slot.blocked_group() else { return };
         if let Some(count) = self.blocked.get_mut(group) {
             *count -= 1;
@@ -377,9 +376,9 @@ mod tests {
         let mut state = QueueState::default();
         for (sequence, group) in groups.iter().enumerate() {
             let group = group.map(str::to_owned);
-            let reception = Reception { visible: at(0), ..Reception::default() };
+            let delivery = DeliveryState { visible: at(0), ..DeliveryState::default() };
             let (sent, bytes, phase) = (at(0), 10, Phase::Ready);
-            let slot = MessageState { group, sent, bytes, reception, phase };
+            let slot = MessageState { group, sent, bytes, delivery, phase };
             state.add(sequence as u64, slot);
         }
         state
@@ -416,7 +415,7 @@ mod tests {
         let mut state = state(&[None; 4]);
         let options = |now, bytes_max| ReceiveCriteria { bytes_max, ..options(now, 9) };
         assert_eq!(state.pick(at(0), options(0, 25)).received, [0, 1]);
-        assert_eq!(state.reception(2).map(|one| one.received), Some(0));
+        assert_eq!(state.delivery(2).map(|one| one.received), Some(0));
         assert_eq!(state.pick(at(0), options(0, 5)).received, [2], "at least one message");
         assert_eq!(pick(&mut state, 10, 3), [0, 1, 2]);
         let picked = state.pick(at(20), options(20, 15));
@@ -429,7 +428,7 @@ mod tests {
         let mut state = state(&[Some("x"), Some("x"), Some("y"), Some("x")]);
         assert_eq!(pick(&mut state, 0, 1), [0]);
         assert_eq!(pick(&mut state, 1, 9), [2]);
-        let receipt = state.reception(0).and_then(|one| one.receipt.clone()).expect("a receipt");
+        let receipt = state.delivery(0).and_then(|one| one.receipt.clone()).expect("a receipt");
         assert!(!state.begin_deletion(0, "other"));
         assert!(state.begin_deletion(0, &receipt));
         assert_eq!(pick(&mut state, 2, 9), [] as [u64; 0], "the deletion is not stored yet");
@@ -441,12 +440,12 @@ mod tests {
     }
 
     #[test]
-    fn a_reception_is_changed_only_while_it_is_in_flight() {
+    fn a_delivery_is_changed_only_while_it_is_in_flight() {
         let mut state = state(&[None]);
         assert_eq!(pick(&mut state, 0, 1), [0]);
-        let receipt = state.reception(0).and_then(|one| one.receipt.clone()).expect("a receipt");
+        let receipt = state.delivery(0).and_then(|one| one.receipt.clone()).expect("a receipt");
         let change = |state: &mut QueueState, now, receipt: &str| {
-            let changed = state.change_reception(0, receipt, at(now), |it| it.visible = at(now));
+            let changed = state.change_delivery(0, receipt, at(now), |it| it.visible = at(now));
             changed.is_some()
         };
         assert!(!change(&mut state, 5, "other"));

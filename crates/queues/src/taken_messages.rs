@@ -33,8 +33,8 @@ impl Queues {
         {
             let mut state = queue.state.lock();
             for message in messages {
-                let (sequence, reception) = parse_receipt(&message.receipt)?;
-                if state.begin_deletion(sequence, reception) {
+                let (sequence, receipt_id) = parse_receipt(&message.receipt)?;
+                if state.begin_deletion(sequence, receipt_id) {
                     taken.push(message);
                 }
             }

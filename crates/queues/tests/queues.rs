@@ -80,7 +80,7 @@ impl Lake {
 const NONE: [String; 0] = [];
 
 #[tokio::test]
-async fn messages_receptions_and_deletions_survive_a_restart() {
+async fn messages_deliveries_and_deletions_survive_a_restart() {
     let mut lake = Lake::new().await;
     lake.create("orders", &[("VisibilityTimeout", "30")]).await;
     lake.send("orders", &["a", "b", "c"]).await;

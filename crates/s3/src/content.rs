@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use headwater_model::{ErrorCode, Problem};
-use headwater_service::objects::Content;
+use headwater_service::objects::ContentStream;
 use s3s::dto::StreamingBlob;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +15,7 @@ const PARTS_WAITING: usize = 2;
 
 /// Returns the content of a request as a stream, which ends with an error if a checksum does not
 /// match.
-pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> Content {
+pub(crate) fn received(body: Option<StreamingBlob>, checksums: Checksums) -> ContentStream {
     let state = (body, Some(checksums));
     let parts = stream::try_unfold(state, async |(mut body, mut checksums)| {
         let next = match &mut body {
@@ -48,7 +48,7 @@ fn incomplete(error: &(dyn std::error::Error + Send + Sync)) -> Problem {
 }
 
 /// Returns the body of a response. The content is read only as fast as the client reads.
-pub(crate) fn sent(mut content: Content) -> StreamingBlob {
+pub(crate) fn sent(mut content: ContentStream) -> StreamingBlob {
     let (parts, receiver) = mpsc::channel::<Result<Bytes, Problem>>(PARTS_WAITING);
     tokio::spawn(async move {
         while let Some(part) = content.next().await {

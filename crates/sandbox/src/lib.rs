@@ -29,8 +29,8 @@ pub use network::{
 };
 pub use process_identity::{is_stale, own_identity};
 pub use protocol::{
-    CloneSpec, Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, ResourceUsage, SandboxSpec,
-    Signal,
+    CloneSpec, ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, ResourceUsage,
+    SandboxSpec, Signal,
 };
 pub use server_rules::{LocationCheck, ServerName, ServerRules};
 pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};

@@ -57,7 +57,7 @@ pub struct ProcessSpec {
     /// If true, the process gets a control socket as descriptor 3.
     pub control: bool,
     /// The isolation of the process.
-    pub confinement: Confinement,
+    pub confinement: ProcessIsolation,
     /// Memory limit in bytes.
     pub memory_bytes: Option<u64>,
     /// Maximum number of processes and threads.
@@ -74,13 +74,13 @@ impl ProcessSpec {
     /// Returns true for the process of a call. Returns false for zygotes and tools, because no call
     /// waits for them.
     pub(crate) fn serves_a_call(&self) -> bool {
-        !self.zygote && !matches!(self.confinement, Confinement::Tool)
+        !self.zygote && !matches!(self.confinement, ProcessIsolation::Tool)
     }
 }
 
 /// Isolation of a process.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-pub enum Confinement {
+pub enum ProcessIsolation {
     /// No isolation, for tools that Headwater runs.
     #[default]
     Tool,
@@ -154,7 +154,7 @@ pub struct HostReport {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessEnd {
     /// The exit status.
-    pub exit: Exit,
+    pub exit: ExitStatus,
     /// CPU time of the process and its descendants, in microseconds.
     pub cpu_us: u64,
     /// Peak memory in bytes.
@@ -184,7 +184,7 @@ impl ResourceUsage {
 
 /// The exit status of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Exit {
+pub enum ExitStatus {
     /// The process exited with this code.
     Code(i32),
     /// The process was killed by this signal.
@@ -198,16 +198,16 @@ pub enum Exit {
     },
 }
 
-impl Exit {
+impl ExitStatus {
     /// Returns a text for users.
     pub fn describe(&self) -> String {
         match self {
-            Exit::Code(code) => format!("the process exited with code {code}"),
-            Exit::Signal(signal) => match name(*signal) {
+            ExitStatus::Code(code) => format!("the process exited with code {code}"),
+            ExitStatus::Signal(signal) => match name(*signal) {
                 Some(name) => format!("the process was killed by {name}"),
                 None => format!("the process was killed by signal {signal}"),
             },
-            Exit::NotStarted { step, error } => format!("cannot {step}: {error}"),
+            ExitStatus::NotStarted { step, error } => format!("cannot {step}: {error}"),
         }
     }
 }

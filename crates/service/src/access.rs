@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use headwater_access::{Credential, Decision, Denial};
+use headwater_access::{Credential, Decision, DenialReason};
 use headwater_engine::TableAccess;
 use headwater_executors::{authorize, table_access, unauthenticated};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
@@ -55,7 +55,7 @@ impl Components {
     pub(crate) fn authenticated(&self, principal: &Principal) -> Result<(), Problem> {
         let probe = self.access.decide(principal, Action::Administer, &Object::lake());
         match probe {
-            Decision::Denied(denial @ (Denial::Unauthenticated | Denial::Invalid)) => {
+            Decision::Denied(denial @ (DenialReason::Unauthenticated | DenialReason::Invalid)) => {
                 Err(unauthenticated(denial))
             }
             _ => Ok(()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_access::Error;
 use headwater_engine::system::moment;
-use headwater_engine::{AccessStatement, Batches, RestrictionStatement};
+use headwater_engine::{AccessStatement, RecordBatches, RestrictionStatement};
 use headwater_executors::to_batches;
 use headwater_model::{
     CreateRole, ErrorDetails, Grant, GrantRequest, Principal, Problem, QueryRequest, Role,
@@ -26,7 +26,7 @@ pub async fn execute(
     principal: &Principal,
     statement: &AccessStatement,
     request: &QueryRequest,
-) -> Result<Batches, Problem> {
+) -> Result<RecordBatches, Problem> {
     let access = AccessControl(components.clone());
     let rows = match statement {
         AccessStatement::ShowRoles => access.roles().list(principal)?.iter().map(role).collect(),
@@ -48,7 +48,7 @@ pub async fn execute(
         let columns = [("rows", DataType::Int64), ("commit", DataType::Utf8)];
         schema_of(&columns)
     });
-    Ok(Batches { batches: to_batches(&schema, &rows)?, schema })
+    Ok(RecordBatches { batches: to_batches(&schema, &rows)?, schema })
 }
 
 /// Returns the columns of a statement that returns rows.

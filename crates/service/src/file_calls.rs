@@ -11,7 +11,9 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::{Description, FileCall, Prepared, RowSource, ScanCost, Session};
+use headwater_engine::{
+    FileCall, PreparedStatement, RowSource, ScanCost, Session, StatementDescription,
+};
 use headwater_executors::{FileUsage, RunningStatement};
 use headwater_ingest::{ByteCounter, FileRows, Importer};
 use headwater_model::{ImportRequest, Principal, Problem, ResultExt};
@@ -40,8 +42,8 @@ pub async fn describe(
     components: &Components,
     principal: &Principal,
     session: &Session,
-    mut statement: Prepared,
-) -> Result<Description, Problem> {
+    mut statement: PreparedStatement,
+) -> Result<StatementDescription, Problem> {
     let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
     if let Some(user) = principal.user_name().filter(|_| !calls.is_empty()) {
         components.jobs.check_day_quota(user).await.or_problem()?;
@@ -85,9 +87,9 @@ pub async fn register(
     components: &Components,
     principal: &Principal,
     session: &Session,
-    mut statement: Prepared,
+    mut statement: PreparedStatement,
     running: &RunningStatement,
-) -> Result<Prepared, Problem> {
+) -> Result<PreparedStatement, Problem> {
     let calls = statement.take_file_calls().map_err(headwater_engine::Error::from).or_problem()?;
     let (usage, job) = (&running.files, running.context.id());
     for call in calls {

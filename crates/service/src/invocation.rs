@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::Destinations;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedFunction, Version, call_access, call_budget, limits,
+    CallOutputs, OutputWriter, ParsedFunction, ParsedVersion, call_access, call_budget, limits,
     parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
@@ -125,7 +125,7 @@ impl Invocations {
         self.0.authenticated(principal)?;
         let version = self.0.deployer.deployed().version()?;
         let mut listed = Vec::new();
-        if let Some(Version { project, .. }) = &version {
+        if let Some(ParsedVersion { project, .. }) = &version {
             for callable in project.callables.values() {
                 let mut summary = callable.summary(&project.defaults);
                 if let Some(call) = call_budget(callable, &project.defaults) {

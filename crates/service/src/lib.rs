@@ -106,15 +106,15 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{
-    Access, AuditFilter, AuditLog, Credential, CredentialState, Decision, DecisionReason, Denial,
-    LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit, NewUser,
+    Access, AuditFilter, AuditLog, Credential, CredentialState, Decision, DecisionReason,
+    DenialReason, LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit, NewUser,
 };
 pub use headwater_connections::{
     ConnectionHandle, ConnectionState, NewConnection, TransactionState,
 };
 pub use headwater_engine::{
-    Batches as CopiedRows, ComparedTable, Description, DiffOptions, ParameterType, PlanEstimate,
-    Prepared as PreparedStatement, split_script,
+    ComparedTable, DiffOptions, ParameterType, PlanEstimate, PreparedStatement,
+    RecordBatches as CopiedRows, StatementDescription, split_script,
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
@@ -139,9 +139,9 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, Content, CopyRequest, Headers, ListEntry, ListRequest,
-        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath,
-        OpenObject, UploadTarget,
+        Bucket, CompletedPart, Condition, ContentStream, CopyRequest, Headers, ListEntry,
+        ListRequest, ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo,
+        ObjectPath, OpenObject, UploadTarget,
     };
 }
 pub use queue::Queues;

@@ -30,7 +30,7 @@ impl Jobs {
             unfinished: components.jobs.monitor().unfinished(),
             events: triggers.map(Triggers::metrics).cloned().unwrap_or_default(),
             pending: triggers.map(Triggers::pending).unwrap_or_default(),
-            commits: components.lake.monitor().metrics().clone(),
+            commits: components.lake.telemetry().metrics().clone(),
             statements: components.engine.statements().clone(),
             requests: requests.clone(),
             spans: components.config.telemetry.metrics(),

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
-    ChangeOrigin, CompletedPart, Condition, Content, CopyRequest, Error, ListRequest, ListedPart,
-    ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject, UploadTarget,
+    ChangeOrigin, CompletedPart, Condition, ContentStream, CopyRequest, Error, ListRequest,
+    ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
+    UploadTarget,
 };
 use headwater_telemetry::current;
 
@@ -110,7 +111,7 @@ impl Objects {
         by: &Principal,
         target: &UploadTarget,
         number: u32,
-        content: Content,
+        content: ContentStream,
     ) -> Result<ListedPart, Problem> {
         self.authorize(by, Action::Write, &target.path)?;
         self.0.buckets.objects.put_part(target, number, content).await.or_problem()

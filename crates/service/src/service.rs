@@ -443,7 +443,7 @@ fn secret_store(lake: &Lake, config: &ServiceConfig) -> SecretStore {
 async fn open_lake(config: &ServiceConfig) -> Result<Lake> {
     let lake = Lake::open_folder(&config.lake_dir, config.warehouse.clone()).await;
     let lake = lake.map_err(|error| Error::component(&error))?;
-    lake.monitor().set_telemetry(config.telemetry.clone());
+    lake.telemetry().set_telemetry(config.telemetry.clone());
     Ok(lake)
 }
 

@@ -4,7 +4,7 @@
 //! Only the tables that a statement mentions are computed and registered in its session.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_engine::{Batches, Session};
+use headwater_engine::{RecordBatches, Session};
 use headwater_model::{
     Action, Branch, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
@@ -44,7 +44,7 @@ impl Components {
             let found =
                 found.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))?;
             if let Some((schema, batches)) = found {
-                let batches = Batches { schema, batches };
+                let batches = RecordBatches { schema, batches };
                 session.register(&format!("{namespace}.{name}"), &batches).or_problem()?;
             }
         }

@@ -13,7 +13,7 @@ use headwater_model::JobKind;
 use headwater_objects::Objects;
 use headwater_queues::Queues;
 use headwater_secrets::SecretStore;
-use headwater_triggers::{Commits, Triggers, TriggersOptions};
+use headwater_triggers::{CommitSource, Triggers, TriggersOptions};
 
 use crate::config::ServiceConfig;
 use crate::error::{Error, Result};
@@ -128,7 +128,7 @@ pub async fn start_triggers(
 ) -> Result<Option<Triggers>> {
     let Some(targets) = targets else { return Ok(None) };
     let (store, clock) = (lake.store().clone(), lake.clock().clone());
-    let commits: Arc<dyn Commits> = Arc::new(CommitHistory { lake: lake.clone() });
+    let commits: Arc<dyn CommitSource> = Arc::new(CommitHistory { lake: lake.clone() });
     let options = TriggersOptions {
         commits: Some(commits),
         objects: Some(inputs.objects),

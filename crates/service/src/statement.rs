@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_engine::{
-    Batches, Description, Prepared, Session, SessionOptions, StatementResult, TableAccess,
+    PreparedStatement, RecordBatches, Session, SessionOptions, StatementDescription,
+    StatementResult, TableAccess,
 };
 use headwater_executors::{EVERY, RunningStatement, StatementRows, table_access};
 use headwater_jobs::{NewJob, StatementLimits};
@@ -32,7 +33,7 @@ const SUMMARY_CHARACTERS_MAX: usize = 2_000;
 pub struct Statements {
     components: Arc<Components>,
     transaction: Option<OpenTransaction>,
-    rows: Option<Batches>,
+    rows: Option<RecordBatches>,
 }
 
 /// The name of the table that contains the rows sent by the client.
@@ -71,7 +72,7 @@ impl Statements {
     /// Returns the operations on statements with rows from the client. Statements read these rows
     /// as the table [`COPIED_ROWS`].
     #[must_use]
-    pub fn with_rows(&self, rows: Option<Batches>) -> Self {
+    pub fn with_rows(&self, rows: Option<RecordBatches>) -> Self {
         Statements { rows, ..self.clone() }
     }
 
@@ -115,7 +116,7 @@ impl Statements {
         self.components.authenticated(principal)?;
         let checked = self.check_namespace(principal, request).await;
         checked.map_err(|problem| self.described(self.components.conceal(principal, problem)))?;
-        let script = match Prepared::parse_script(&request.sql) {
+        let script = match PreparedStatement::parse_script(&request.sql) {
             Ok(script) => script,
             Err(error) => {
                 return self.start_one(principal, request, &request.sql, Err(error)).await;
@@ -148,17 +149,17 @@ impl Statements {
         &self,
         principal: &Principal,
         request: &QueryRequest,
-        statement: &Prepared,
-    ) -> Result<Description, Problem> {
+        statement: &PreparedStatement,
+    ) -> Result<StatementDescription, Problem> {
         self.components.authenticated(principal)?;
         if let Some(statement) = statement.access_statement() {
             let columns = access_statement::columns(statement);
-            return Ok(Description { parameters: Vec::new(), columns });
+            return Ok(StatementDescription { parameters: Vec::new(), columns });
         }
         let copy = statement.copy_to().map_err(headwater_engine::Error::from).or_problem()?;
         if let Some((query, _)) = copy {
             let described = Box::pin(self.describe(principal, request, &query)).await?;
-            return Ok(Description { columns: Some(copy_to::columns()), ..described });
+            return Ok(StatementDescription { columns: Some(copy_to::columns()), ..described });
         }
         let author = principal.author().to_owned();
         let mut options = session_options(request, author, BTreeMap::new());
@@ -178,7 +179,7 @@ impl Statements {
         &self,
         principal: &Principal,
         request: &QueryRequest,
-        statement: Prepared,
+        statement: PreparedStatement,
     ) -> Result<StartedStatement, Problem> {
         self.components.authenticated(principal)?;
         let checked = self.check_namespace(principal, request).await;
@@ -192,7 +193,7 @@ impl Statements {
         principal: &Principal,
         request: &QueryRequest,
         source: &str,
-        prepared: Result<Prepared, headwater_engine::SqlError>,
+        prepared: Result<PreparedStatement, headwater_engine::SqlError>,
     ) -> Result<StartedStatement, Problem> {
         let prepared = prepared.map_err(headwater_engine::Error::from);
         let new = new_job(request, source, principal);
@@ -216,7 +217,7 @@ impl Statements {
         &self,
         principal: &Principal,
         request: &QueryRequest,
-        prepared: headwater_engine::Result<Prepared>,
+        prepared: headwater_engine::Result<PreparedStatement>,
         running: &mut RunningStatement,
     ) -> Result<StatementResult, Problem> {
         let author = principal.author().to_owned();
@@ -275,8 +276,8 @@ impl Statements {
         principal: &Principal,
         request: &QueryRequest,
         session: &Session,
-        prepared: Prepared,
-    ) -> Result<Prepared, Problem> {
+        prepared: PreparedStatement,
+    ) -> Result<PreparedStatement, Problem> {
         let Some(statement) = prepared.access_statement() else { return Ok(prepared) };
         if self.transaction.is_some() {
             let message = format!("{} is not supported in a transaction", statement.name());
@@ -288,7 +289,7 @@ impl Statements {
             access_statement::execute(&self.components, principal, statement, request).await?;
         session.register(access_statement::RESULT, &rows).or_problem()?;
         let sql = format!("SELECT * FROM \"{}\"", access_statement::RESULT);
-        Prepared::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
+        PreparedStatement::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
     /// Rejects an unknown namespace, even if the statement contains no unqualified names. Accepts
@@ -320,7 +321,7 @@ impl Statements {
 /// Runs a statement. A statement on rights and the query of its result count as one statement.
 async fn run(
     session: &Session,
-    prepared: Prepared,
+    prepared: PreparedStatement,
     is_access: bool,
 ) -> headwater_engine::Result<StatementResult> {
     if is_access { session.select_lazy(prepared).await } else { session.execute(prepared).await }
@@ -349,8 +350,8 @@ fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
 }
 
 /// Rejects values for parameters that occur in no statement.
-fn check_parameters(request: &QueryRequest, script: &[Prepared]) -> Result<(), Problem> {
-    let used = script.iter().flat_map(Prepared::parameters);
+fn check_parameters(request: &QueryRequest, script: &[PreparedStatement]) -> Result<(), Problem> {
+    let used = script.iter().flat_map(PreparedStatement::parameters);
     let is_used = |name: &str| used.clone().any(|one| one.name == name);
     let Some(name) = request.parameters.keys().find(|name| !is_used(name)) else { return Ok(()) };
     let message = format!("the statement has no parameter `${name}`");

@@ -11,7 +11,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Helper};
 
 use crate::completion::SharedNames;
-use crate::input::Entry;
+use crate::input::ShellEntry;
 use crate::statements::statements;
 
 /// The maximum number of statements in the history.
@@ -44,14 +44,14 @@ impl Editor {
     }
 
     /// Reads one entry: a backslash command, or text that ends with a complete statement.
-    pub fn read(&mut self, prompt: &str) -> rustyline::Result<Entry> {
+    pub fn read(&mut self, prompt: &str) -> rustyline::Result<ShellEntry> {
         match self.editor.readline(prompt) {
             Ok(text) => {
                 self.save_history();
-                Ok(Entry::Text(text))
+                Ok(ShellEntry::Text(text))
             }
-            Err(ReadlineError::Interrupted) => Ok(Entry::Interrupted),
-            Err(ReadlineError::Eof) => Ok(Entry::End),
+            Err(ReadlineError::Interrupted) => Ok(ShellEntry::Interrupted),
+            Err(ReadlineError::Eof) => Ok(ShellEntry::End),
             Err(other) => Err(other),
         }
     }

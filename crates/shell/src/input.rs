@@ -11,7 +11,7 @@ use crate::statements::statements;
 
 /// One entry of the user.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Entry {
+pub enum ShellEntry {
     /// A backslash command, or statements.
     Text(String),
     /// Ctrl-C at the prompt; the text entered so far is discarded.
@@ -45,7 +45,7 @@ impl Input {
     }
 
     /// Reads the next entry; blocks until it is complete.
-    pub fn read(&mut self, prompt: &str) -> Result<Entry, Problem> {
+    pub fn read(&mut self, prompt: &str) -> Result<ShellEntry, Problem> {
         let entry = match self {
             Input::Terminal(editor) => {
                 editor.read(prompt).map_err(|error| failed("the terminal", &error))?
@@ -53,7 +53,7 @@ impl Input {
             Input::Pipe => next_entry(&mut std::io::stdin().lock())?,
         };
         match entry {
-            Entry::Text(text) if is_quit(&text) => Ok(Entry::End),
+            ShellEntry::Text(text) if is_quit(&text) => Ok(ShellEntry::End),
             entry => Ok(entry),
         }
     }
@@ -61,20 +61,20 @@ impl Input {
 
 /// Reads the next entry of a file or pipe: lines up to the end of a statement, or a backslash
 /// command. The end of the input also ends a statement.
-pub fn next_entry(input: &mut impl BufRead) -> Result<Entry, Problem> {
+pub fn next_entry(input: &mut impl BufRead) -> Result<ShellEntry, Problem> {
     let mut text = String::new();
     loop {
         let start = text.len();
         let length = input.read_line(&mut text).map_err(|error| failed("the input", &error))?;
         if length == 0 {
-            return Ok(if text.is_empty() { Entry::End } else { Entry::Text(text) });
+            return Ok(if text.is_empty() { ShellEntry::End } else { ShellEntry::Text(text) });
         }
         // Only a line with a semicolon can end a statement. Without this check, a long statement
         // would be split again at every line.
         let can_end = start == 0 || text[start..].contains(';');
         let is_backslash = text.trim_start().starts_with('\\');
         if is_backslash || can_end && statements(&text).rest.is_empty() {
-            return Ok(Entry::Text(text));
+            return Ok(ShellEntry::Text(text));
         }
     }
 }
@@ -93,7 +93,7 @@ mod tests {
     fn piped_input_is_read_statement_by_statement() {
         let mut input = "\\dt\n\nSELECT 1,\n ';\n';SELECT 2;\nSELECT 3".as_bytes();
         let mut texts = Vec::new();
-        while let Entry::Text(text) = next_entry(&mut input).expect("text") {
+        while let ShellEntry::Text(text) = next_entry(&mut input).expect("text") {
             texts.push(text);
         }
         assert_eq!(texts, ["\\dt\n", "\n", "SELECT 1,\n ';\n';SELECT 2;\n", "SELECT 3"]);

@@ -10,5 +10,5 @@ mod statements;
 pub use backslash::{BackslashCommand, HELP};
 pub use completion::{Names, Relation, SharedNames};
 pub use editor::Editor;
-pub use input::{Entry, Input, next_entry};
+pub use input::{Input, ShellEntry, next_entry};
 pub use statements::{Statements, statements};

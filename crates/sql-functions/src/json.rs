@@ -48,7 +48,7 @@ impl ScalarUDFImpl for JsonExtract {
             return plan_err!("`{name}` takes a text and a path");
         };
         if !text.is_string() && !text.is_null() {
-            return plan_err!("`{name}` reads text, but the first argument is {text}");
+            return plan_err!("the first argument of `{name}` must be text, not {text}");
         }
         match path {
             path if path.is_integer() => Ok(vec![DataType::Utf8, DataType::Int64]),

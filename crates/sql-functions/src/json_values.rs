@@ -106,7 +106,7 @@ impl ScalarUDFImpl for JsonFunction {
             given if !is_text(place) => Ok(given.clone()),
             given if given.is_string() || given.is_null() => Ok(DataType::Utf8),
             given if place == 1 && given.is_integer() => Ok(DataType::Int64),
-            given => plan_err!("`{name}` reads text, but argument {} is {given}", place + 1),
+            given => plan_err!("argument {} of `{name}` must be text, not {given}", place + 1),
         });
         coerced.collect()
     }

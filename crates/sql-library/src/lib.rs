@@ -8,7 +8,7 @@ mod call;
 mod dialect_tables;
 mod dialects;
 mod intervals;
-mod lists;
+mod list_statistics;
 mod number_format;
 mod reduce;
 mod regular_expressions;
@@ -24,7 +24,8 @@ pub use number_format::NumberFormat;
 
 /// Returns the scalar functions.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
-    let functions = lists::functions().into_iter().chain(regular_expressions::functions());
+    let functions =
+        list_statistics::functions().into_iter().chain(regular_expressions::functions());
     let functions = functions.chain(intervals::functions()).chain(similarity::functions());
     functions.chain(sizes::functions()).collect()
 }

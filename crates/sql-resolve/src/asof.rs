@@ -6,7 +6,7 @@
 
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::syntax_nodes::{alias, all, binary, derived, item, name, only, star};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::{ASOF_INNER, ASOF_LEFT};

@@ -10,8 +10,8 @@ use sqlparser::tokenizer::Span;
 
 use crate::{Resolver, using};
 
-use crate::scope::{Columns, Relation, UNNAMED};
-use headwater_sql::names::{NameMatch, find, same_but_case};
+use crate::scope::{Relation, RelationColumns, UNNAMED};
+use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::unsupported_clauses::{constraint, spell};
 use headwater_sql::{Error, Result};
@@ -139,7 +139,7 @@ impl Resolver<'_> {
             }
             TableFactor::UNNEST { alias, array_exprs, .. } => {
                 self.all(array_exprs)?;
-                self.add(alias.as_ref(), "unnest", Columns::unknown());
+                self.add(alias.as_ref(), "unnest", RelationColumns::unknown());
                 Ok(())
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
@@ -157,7 +157,7 @@ impl Resolver<'_> {
                 return Err(using::refused());
             }
             scope.merged.retain(|merged| merged.holders.iter().all(|holder| *holder < before));
-            let mut columns = Columns::default();
+            let mut columns = RelationColumns::default();
             for relation in scope.relations.split_off(before) {
                 columns.extend(&relation.columns);
             }
@@ -167,11 +167,11 @@ impl Resolver<'_> {
     }
 
     fn function_relation(&mut self, name: &ObjectName, alias: Option<&TableAlias>) {
-        self.add(alias, &name.to_string(), Columns::unknown());
+        self.add(alias, &name.to_string(), RelationColumns::unknown());
     }
 
     /// Adds a relation under its alias or its name.
-    fn add(&mut self, alias: Option<&TableAlias>, own: &str, columns: Columns) {
+    fn add(&mut self, alias: Option<&TableAlias>, own: &str, columns: RelationColumns) {
         let label = alias.map_or_else(|| own.to_owned(), |alias| alias.name.value.clone());
         let names = alias.into_iter().flat_map(|alias| &alias.columns);
         let columns = columns.renamed(names.map(|column| column.name.value.clone()));
@@ -200,7 +200,7 @@ impl Resolver<'_> {
         let span = name.0.first().and_then(|p| p.as_ident()).map_or_else(Span::empty, |i| i.span);
         let quoted = |value: &str| Ident::with_quote_and_span('"', span, value);
         *name = ObjectName::from(vec![quoted(&found.source), quoted(&found.label)]);
-        let mut columns = Columns::known(found.columns.clone());
+        let mut columns = RelationColumns::known(found.columns.clone());
         columns.hidden.clone_from(&found.hidden);
         if alias.is_some() {
             self.add(alias.as_ref(), &found.label, columns);
@@ -232,7 +232,7 @@ impl Resolver<'_> {
     }
 
     /// Returns the innermost common table expression with this name.
-    fn cte(&self, written: &str) -> Option<(String, Columns)> {
+    fn cte(&self, written: &str) -> Option<(String, RelationColumns)> {
         let exact = self.ctes.iter().rev().find(|(name, _)| name == written);
         let without_case = || self.ctes.iter().rev().find(|(name, _)| same_but_case(name, written));
         exact.or_else(without_case).cloned()

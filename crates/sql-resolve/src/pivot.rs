@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::syntax_nodes::{binary, derived, item, name, only, text as string};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::GROUPED;

@@ -1,7 +1,7 @@
 //! The select list: its expressions and output names.
 
 use headwater_sql::Result;
-use headwater_sql::expression::{Node, children};
+use headwater_sql::expression::{ExpressionNode, children};
 use headwater_sql::table_name::{idents, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
 use sqlparser::ast::{
@@ -10,12 +10,12 @@ use sqlparser::ast::{
     ValueWithSpan, WildcardAdditionalOptions,
 };
 
-use crate::scope::{Columns, column};
+use crate::scope::{RelationColumns, column};
 use crate::{Resolver, SelectAlias, function_name};
 
 impl Resolver<'_> {
-    pub(crate) fn projection(&mut self, items: &mut [SelectItem]) -> Result<Columns> {
-        let mut columns = Columns::default();
+    pub(crate) fn projection(&mut self, items: &mut [SelectItem]) -> Result<RelationColumns> {
+        let mut columns = RelationColumns::default();
         let mut seen: Vec<String> = Vec::new();
         for item in items {
             let alias = SelectAlias::of(item);
@@ -53,7 +53,7 @@ impl Resolver<'_> {
                     columns.names.push(alias.value.clone());
                 }
                 SelectItem::Wildcard(options) => {
-                    let mut all = Columns::default();
+                    let mut all = RelationColumns::default();
                     for relation in self.scopes.here().iter().flat_map(|s| s.relations.iter()) {
                         all.extend(&relation.columns);
                     }
@@ -86,7 +86,7 @@ impl Resolver<'_> {
     }
 
     /// Resolves the table of `t.*` and returns its columns.
-    pub(crate) fn wildcard_relation(&mut self, name: &mut ObjectName) -> Result<Columns> {
+    pub(crate) fn wildcard_relation(&mut self, name: &mut ObjectName) -> Result<RelationColumns> {
         let at = position(name);
         let parts: Vec<&str> =
             idents(name)?.into_iter().map(|ident| ident.value.as_str()).collect();
@@ -100,8 +100,8 @@ impl Resolver<'_> {
     fn wildcard(
         &mut self,
         options: &mut WildcardAdditionalOptions,
-        mut columns: Columns,
-    ) -> Result<Columns> {
+        mut columns: RelationColumns,
+    ) -> Result<RelationColumns> {
         let hidden = std::mem::take(&mut columns.hidden);
         let mut left_out: Vec<&mut Ident> = Vec::new();
         if let Some(except) = &mut options.opt_except {
@@ -252,7 +252,7 @@ pub(crate) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
 }
 
 /// Resolves a column in a wildcard's options.
-fn spell_column(ident: &mut Ident, columns: &Columns) -> Result<()> {
+fn spell_column(ident: &mut Ident, columns: &RelationColumns) -> Result<()> {
     let names = columns.names.iter().map(String::as_str);
     if columns.open && !columns.names.contains(&ident.value) {
         return Ok(());
@@ -306,7 +306,7 @@ fn small_functions(expr: &mut Expr) {
         }
     }
     let _ = children(expr, &mut |node| {
-        if let Node::Expr(inner) = node {
+        if let ExpressionNode::Expr(inner) = node {
             small_functions(inner);
         }
         Ok(())

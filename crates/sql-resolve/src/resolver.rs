@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use headwater_sql::expression::{AT_TIME_ZONE, Node, argument_parts, call, children};
+use headwater_sql::expression::{AT_TIME_ZONE, ExpressionNode, argument_parts, call, children};
 use headwater_sql::expression_rewrite::respell;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
@@ -19,7 +19,7 @@ use crate::output::OutputNames;
 use crate::projection::{
     aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
 };
-use crate::scope::{Columns, QualifiedName, Relation, Scope, Scopes};
+use crate::scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
 
 /// Converts `t.list[1]` to a qualified name, because the parser treats all names after the first as
 /// fields.
@@ -81,14 +81,14 @@ pub fn resolve(
 pub(crate) struct Resolver<'t> {
     pub(crate) tables: &'t HashMap<ParsedTableName, ResolvedTable>,
     pub(crate) functions: &'t FunctionProperties<'t>,
-    pub(crate) ctes: Vec<(String, Columns)>,
+    pub(crate) ctes: Vec<(String, RelationColumns)>,
     pub(crate) scopes: Scopes,
     /// Number of aliases that were replaced by their expressions.
     pub(crate) replacements: usize,
 }
 
 impl Resolver<'_> {
-    pub(crate) fn query(&mut self, query: &mut Query) -> Result<Columns> {
+    pub(crate) fn query(&mut self, query: &mut Query) -> Result<RelationColumns> {
         let visible = self.ctes.len();
         if let Some(with) = &mut query.with {
             self.with(with)?;
@@ -136,9 +136,9 @@ impl Resolver<'_> {
                 cte.alias.columns.iter().map(|column| column.name.value.clone()).collect();
             let columns = if with.recursive {
                 let declared = match first_columns(&cte.query.body) {
-                    _ if !aliases.is_empty() => Columns::known(aliases.clone()),
-                    Some(names) => Columns::known(names),
-                    None => Columns::unknown(),
+                    _ if !aliases.is_empty() => RelationColumns::known(aliases.clone()),
+                    Some(names) => RelationColumns::known(names),
+                    None => RelationColumns::unknown(),
                 };
                 self.ctes.push((name.clone(), declared));
                 let columns = self.query(&mut cte.query)?;
@@ -152,7 +152,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    pub(crate) fn set_expr(&mut self, body: &mut SetExpr) -> Result<Columns> {
+    pub(crate) fn set_expr(&mut self, body: &mut SetExpr) -> Result<RelationColumns> {
         rewrite_values(body)?;
         match body {
             SetExpr::Select(select) => self.select(select, None),
@@ -175,9 +175,9 @@ impl Resolver<'_> {
                 for row in &mut values.rows {
                     row.content.iter_mut().try_for_each(|expr| self.expr(expr))?;
                 }
-                Ok(Columns::known((1..=width).map(|n| format!("column{n}")).collect()))
+                Ok(RelationColumns::known((1..=width).map(|n| format!("column{n}")).collect()))
             }
-            _ => Ok(Columns::unknown()),
+            _ => Ok(RelationColumns::unknown()),
         }
     }
 
@@ -185,7 +185,7 @@ impl Resolver<'_> {
         &mut self,
         select: &mut Select,
         order_by: Option<&mut OrderBy>,
-    ) -> Result<Columns> {
+    ) -> Result<RelationColumns> {
         self.within(Scope::default(), |this| {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
             this.condition(select)?;
@@ -268,12 +268,12 @@ impl Resolver<'_> {
         arguments.iter_mut().try_for_each(|arg| argument_parts(arg, &mut |node| self.node(node)))
     }
 
-    pub(crate) fn node(&mut self, node: Node<'_>) -> Result<()> {
+    pub(crate) fn node(&mut self, node: ExpressionNode<'_>) -> Result<()> {
         match node {
-            Node::Expr(expr) => self.expr(expr),
-            Node::Query(query) => self.query(query).map(|_| ()),
-            Node::Over(over) => self.over(over),
-            Node::Wildcard(name) => self.wildcard_relation(name).map(|_| ()),
+            ExpressionNode::Expr(expr) => self.expr(expr),
+            ExpressionNode::Query(query) => self.query(query).map(|_| ()),
+            ExpressionNode::Over(over) => self.over(over),
+            ExpressionNode::Wildcard(name) => self.wildcard_relation(name).map(|_| ()),
         }
     }
 

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use headwater_model::nearest;
-use headwater_sql::names::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::{Error, Position, Result};
 use sqlparser::ast::{Expr, Ident, WindowSpec};
 
@@ -12,7 +12,7 @@ use crate::SelectAlias;
 
 /// Known and unknown columns of a relation.
 #[derive(Debug, Clone, Default)]
-pub struct Columns {
+pub struct RelationColumns {
     /// Known names, in order if the order is known.
     pub names: Vec<String>,
     /// True if there are additional columns whose names only the planner knows, such as `count(*)`.
@@ -21,15 +21,15 @@ pub struct Columns {
     pub hidden: Vec<String>,
 }
 
-impl Columns {
+impl RelationColumns {
     /// Creates columns with known names only.
     pub fn known(names: Vec<String>) -> Self {
-        Columns { names, ..Columns::default() }
+        RelationColumns { names, ..RelationColumns::default() }
     }
 
     /// Creates columns with unknown names only.
     pub fn unknown() -> Self {
-        Columns { open: true, ..Columns::default() }
+        RelationColumns { open: true, ..RelationColumns::default() }
     }
 
     /// Renames the first columns by the column list of an alias.
@@ -40,7 +40,7 @@ impl Columns {
             return self;
         }
         let rest = self.names.split_off(names.len().min(self.names.len()));
-        Columns { names: names.into_iter().chain(rest).collect(), ..self }
+        RelationColumns { names: names.into_iter().chain(rest).collect(), ..self }
     }
 
     /// Returns all names, hidden ones last.
@@ -49,7 +49,7 @@ impl Columns {
     }
 
     /// Appends the columns of another relation.
-    pub fn extend(&mut self, other: &Columns) {
+    pub fn extend(&mut self, other: &RelationColumns) {
         self.names.extend(other.names.iter().cloned());
         self.open |= other.open;
         self.hidden.extend(other.hidden.iter().cloned());
@@ -64,7 +64,7 @@ pub struct Relation {
     /// Alternative qualified names, in order of preference: `ns.flights`, `flights`.
     pub paths: Vec<Vec<String>>,
     /// Columns of the relation.
-    pub columns: Columns,
+    pub columns: RelationColumns,
 }
 
 /// Label used in messages for a subquery without an alias, which has no name in the plan.

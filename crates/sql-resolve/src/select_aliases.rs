@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use headwater_sql::names::{NameMatch, same_but_case};
+use headwater_sql::name_match::{NameMatch, same_but_case};
 use headwater_sql::table_name::span_start;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};

@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use headwater_sql::expression::is_columns;
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_sql::syntax_nodes::{all, item};
 use headwater_sql::table_name::{idents, position};
 use headwater_sql::{Error, Result};

@@ -4,7 +4,7 @@ use sqlparser::ast::{Expr, Spanned};
 use sqlparser::tokenizer::Token;
 
 use crate::error::{Error, Result};
-use crate::expression::{Node, children};
+use crate::expression::{ExpressionNode, children};
 use crate::parse::{parser, tokens};
 use crate::table_name::span_start;
 
@@ -16,7 +16,7 @@ pub fn check_condition(sql: &str) -> Result<()> {
     let rest = parser.next_token();
     if rest.token != Token::EOF {
         return Err(Error::Syntax {
-            message: format!("a condition ends before `{}`", rest.token),
+            message: format!("unexpected `{}` after the condition", rest.token),
             hint: None,
             position: span_start(rest.span),
         });
@@ -31,10 +31,10 @@ fn row_only(expr: &mut Expr) -> Result<()> {
         Err(Error::Unsupported { what: format!("{what} in a filter"), hint, position })
     };
     children(expr, &mut |node| match node {
-        Node::Expr(expr) => row_only(expr),
-        Node::Query(_) => refuse("a subquery"),
-        Node::Over(_) => refuse("a window function"),
-        Node::Wildcard(_) => refuse("a count of rows"),
+        ExpressionNode::Expr(expr) => row_only(expr),
+        ExpressionNode::Query(_) => refuse("a subquery"),
+        ExpressionNode::Over(_) => refuse("a window function"),
+        ExpressionNode::Wildcard(_) => refuse("a count of rows"),
     })
 }
 
@@ -53,10 +53,10 @@ mod tests {
         check("a BETWEEN 1 AND 2 OR lower(b) LIKE 'x%'\n", "good");
         check("", "expected an expression, found the end");
         check("a >", "expected an expression, found the end");
-        check("a > 1 ORDER BY b", "a condition ends before `ORDER` (line 1, column 7)");
-        check("a > 1) OR (b = 2", "a condition ends before `)` (line 1, column 6)");
-        check("a = 1; DROP TABLE t", "a condition ends before `;` (line 1, column 6)");
-        check("1 = 1 UNION SELECT 2", "a condition ends before `UNION` (line 1, column 7)");
+        check("a > 1 ORDER BY b", "unexpected `ORDER` after the condition (line 1, column 7)");
+        check("a > 1) OR (b = 2", "unexpected `)` after the condition (line 1, column 6)");
+        check("a = 1; DROP TABLE t", "unexpected `;` after the condition (line 1, column 6)");
+        check("1 = 1 UNION SELECT 2", "unexpected `UNION` after the condition (line 1, column 7)");
         for subquery in ["a IN (SELECT b FROM c)", "a = (SELECT 1)", "EXISTS (SELECT 1)"] {
             let error = check_condition(subquery).unwrap_err().to_string();
             assert!(error.starts_with("a subquery in a filter is not supported"), "{error}");

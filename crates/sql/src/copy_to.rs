@@ -7,7 +7,7 @@ use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, SetExpr, Stateme
 
 use crate::error::{Error, Result};
 use crate::parse::parse_one;
-use crate::prepared::Parsed;
+use crate::prepared::ParsedStatement;
 
 /// The file of a COPY … TO.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(crate) fn is_copy_to(statement: &Statement) -> bool {
 }
 
 /// Returns the query and the file of a COPY … TO; `None` for any other statement.
-pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyToStatement)>> {
+pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(ParsedStatement, CopyToStatement)>> {
     let Statement::Copy { source, to: true, target, options, legacy_options, .. } = statement
     else {
         return Ok(None);
@@ -40,9 +40,10 @@ pub(crate) fn copy_to(statement: &Statement) -> Result<Option<(Parsed, CopyToSta
             let hint = Some("Write a query between the parentheses.".to_owned());
             return Err(Error::Invalid { message: message.to_owned(), hint, position: None });
         }
-        CopySource::Query(query) => {
-            Parsed::Other { statement: Box::new(Statement::Query(query.clone())), view: None }
-        }
+        CopySource::Query(query) => ParsedStatement::Other {
+            statement: Box::new(Statement::Query(query.clone())),
+            view: None,
+        },
         CopySource::Table { table_name, columns } => {
             let names: Vec<String> = columns.iter().map(Ident::to_string).collect();
             let list = if names.is_empty() { "*".to_owned() } else { names.join(", ") };

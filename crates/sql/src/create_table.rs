@@ -11,7 +11,7 @@ use sqlparser::ast::{
 use crate::alter_table::{ParsedSortKey, keys, property};
 use crate::error::{Error, Result};
 use crate::partition::{self, partitioned_by};
-use crate::statement::{Source, keywords};
+use crate::statement::{SourceQuery, keywords};
 use crate::unsupported_clauses::{none, unset};
 
 /// A CREATE TABLE statement.
@@ -34,7 +34,7 @@ pub struct CreateTableStatement {
     /// The columns of the primary key; empty without one.
     pub primary_key: Vec<String>,
     /// The query of CREATE TABLE AS; `None` without a query.
-    pub source: Option<Source>,
+    pub source: Option<SourceQuery>,
 }
 
 /// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
@@ -170,7 +170,7 @@ pub fn new_table(create: CreateTable) -> Result<CreateTableStatement> {
         options.properties.insert(COMMENT.to_owned(), text);
     }
     let TableOptions { sort, properties, .. } = options;
-    let source = query.map(Source::new).transpose()?;
+    let source = query.map(SourceQuery::new).transpose()?;
     let partition = fields;
     Ok(CreateTableStatement {
         name,

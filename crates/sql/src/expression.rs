@@ -38,7 +38,7 @@ pub const UNIQUE_KEY: &str = "\0unique";
 pub const SLICE: &str = "slice_of";
 
 /// A part of an expression, as passed to a visitor.
-pub enum Node<'a> {
+pub enum ExpressionNode<'a> {
     /// A nested expression.
     Expr(&'a mut Expr),
     /// A subquery within the expression.
@@ -50,7 +50,7 @@ pub enum Node<'a> {
 }
 
 /// Function that is called for each part.
-pub type NodeVisitor<'v> = dyn FnMut(Node<'_>) -> Result<()> + 'v;
+pub type NodeVisitor<'v> = dyn FnMut(ExpressionNode<'_>) -> Result<()> + 'v;
 
 /// Visits the direct parts of an expression; rejects unsupported expressions.
 ///
@@ -64,7 +64,7 @@ pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
         | Expr::Value(_)
         | Expr::TypedString(_)
         | Expr::Wildcard(_) => Ok(()),
-        Expr::QualifiedWildcard(name, _) => visit(Node::Wildcard(name)),
+        Expr::QualifiedWildcard(name, _) => visit(ExpressionNode::Wildcard(name)),
         Expr::IsFalse(inner)
         | Expr::IsNotFalse(inner)
         | Expr::IsTrue(inner)
@@ -78,62 +78,64 @@ pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
         | Expr::Extract { expr: inner, .. }
         | Expr::Ceil { expr: inner, .. }
         | Expr::Floor { expr: inner, .. }
-        | Expr::Named { expr: inner, .. } => visit(Node::Expr(inner)),
+        | Expr::Named { expr: inner, .. } => visit(ExpressionNode::Expr(inner)),
         Expr::IsDistinctFrom(left, right)
         | Expr::IsNotDistinctFrom(left, right)
         | Expr::AnyOp { left, right, .. }
         | Expr::AllOp { left, right, .. } => {
-            visit(Node::Expr(left))?;
-            visit(Node::Expr(right))
+            visit(ExpressionNode::Expr(left))?;
+            visit(ExpressionNode::Expr(right))
         }
         Expr::InUnnest { expr, array_expr: list, .. } => {
-            visit(Node::Expr(expr))?;
-            visit(Node::Expr(list))
+            visit(ExpressionNode::Expr(expr))?;
+            visit(ExpressionNode::Expr(list))
         }
         Expr::Collate { expr, collation } => {
             byte_order(collation)?;
-            visit(Node::Expr(expr))
+            visit(ExpressionNode::Expr(expr))
         }
         Expr::Like { expr, pattern, .. }
         | Expr::ILike { expr, pattern, .. }
         | Expr::SimilarTo { expr, pattern, .. }
         | Expr::RLike { expr, pattern, .. } => {
-            visit(Node::Expr(expr))?;
-            visit(Node::Expr(pattern))
+            visit(ExpressionNode::Expr(expr))?;
+            visit(ExpressionNode::Expr(pattern))
         }
         Expr::Position { expr, r#in } => {
-            visit(Node::Expr(expr))?;
-            visit(Node::Expr(r#in))
+            visit(ExpressionNode::Expr(expr))?;
+            visit(ExpressionNode::Expr(r#in))
         }
         Expr::AtTimeZone { timestamp, time_zone } => {
-            visit(Node::Expr(timestamp))?;
-            visit(Node::Expr(time_zone))
+            visit(ExpressionNode::Expr(timestamp))?;
+            visit(ExpressionNode::Expr(time_zone))
         }
         Expr::Between { expr, low, high, .. } => {
-            visit(Node::Expr(expr))?;
-            visit(Node::Expr(low))?;
-            visit(Node::Expr(high))
+            visit(ExpressionNode::Expr(expr))?;
+            visit(ExpressionNode::Expr(low))?;
+            visit(ExpressionNode::Expr(high))
         }
         Expr::InList { expr, list, .. } => {
-            visit(Node::Expr(expr))?;
+            visit(ExpressionNode::Expr(expr))?;
             all(list, visit)
         }
         Expr::InSubquery { expr, subquery, .. } => {
-            visit(Node::Expr(expr))?;
-            visit(Node::Query(subquery))
+            visit(ExpressionNode::Expr(expr))?;
+            visit(ExpressionNode::Query(subquery))
         }
-        Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => visit(Node::Query(subquery)),
+        Expr::Exists { subquery, .. } | Expr::Subquery(subquery) => {
+            visit(ExpressionNode::Query(subquery))
+        }
         Expr::Cast { kind, expr, data_type, array, format } => {
             refuse_char(data_type)?;
             refuse_if(*array, "CAST to an ARRAY")?;
             none(format.as_ref(), "CAST with FORMAT")?;
             match kind {
                 CastKind::Cast | CastKind::DoubleColon | CastKind::TryCast | CastKind::SafeCast => {
-                    visit(Node::Expr(expr))
+                    visit(ExpressionNode::Expr(expr))
                 }
             }
         }
-        Expr::Interval(interval) => visit(Node::Expr(&mut interval.value)),
+        Expr::Interval(interval) => visit(ExpressionNode::Expr(&mut interval.value)),
         Expr::Array(array) => all(&mut array.elem, visit),
         Expr::Tuple(values) | Expr::Struct { values, .. } => all(values, visit),
         Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
@@ -142,7 +144,7 @@ pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
         Expr::Lambda(lambda) => {
             let typed = lambda.params.iter().any(|parameter| parameter.data_type.is_some());
             refuse_if(typed, "types on the parameters of a lambda")?;
-            visit(Node::Expr(&mut lambda.body))
+            visit(ExpressionNode::Expr(&mut lambda.body))
         }
         other => compound_children(other, visit),
     }
@@ -154,36 +156,36 @@ fn compound_children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()>
         Expr::Case { operand, conditions, else_result, .. } => {
             option(operand.as_deref_mut(), visit)?;
             for when in conditions {
-                visit(Node::Expr(&mut when.condition))?;
-                visit(Node::Expr(&mut when.result))?;
+                visit(ExpressionNode::Expr(&mut when.condition))?;
+                visit(ExpressionNode::Expr(&mut when.result))?;
             }
             option(else_result.as_deref_mut(), visit)
         }
         Expr::Substring { expr, substring_from, substring_for, .. } => {
-            visit(Node::Expr(expr))?;
+            visit(ExpressionNode::Expr(expr))?;
             option(substring_from.as_deref_mut(), visit)?;
             option(substring_for.as_deref_mut(), visit)
         }
         Expr::Trim { expr, trim_what, trim_characters, .. } => {
-            visit(Node::Expr(expr))?;
+            visit(ExpressionNode::Expr(expr))?;
             option(trim_what.as_deref_mut(), visit)?;
             trim_characters.iter_mut().try_for_each(|characters| all(characters, visit))
         }
         Expr::Overlay { expr, overlay_what, overlay_from, overlay_for } => {
-            visit(Node::Expr(expr))?;
-            visit(Node::Expr(overlay_what))?;
-            visit(Node::Expr(overlay_from))?;
+            visit(ExpressionNode::Expr(expr))?;
+            visit(ExpressionNode::Expr(overlay_what))?;
+            visit(ExpressionNode::Expr(overlay_from))?;
             option(overlay_for.as_deref_mut(), visit)
         }
         Expr::Dictionary(fields) => {
-            fields.iter_mut().try_for_each(|field| visit(Node::Expr(&mut field.value)))
+            fields.iter_mut().try_for_each(|field| visit(ExpressionNode::Expr(&mut field.value)))
         }
         Expr::Map(map) => map.entries.iter_mut().try_for_each(|entry| {
-            visit(Node::Expr(&mut entry.key))?;
-            visit(Node::Expr(&mut entry.value))
+            visit(ExpressionNode::Expr(&mut entry.key))?;
+            visit(ExpressionNode::Expr(&mut entry.value))
         }),
         Expr::CompoundFieldAccess { root, access_chain } => {
-            visit(Node::Expr(root))?;
+            visit(ExpressionNode::Expr(root))?;
             access_chain.iter_mut().try_for_each(|access| field_access(access, visit))
         }
         Expr::Function(function) => function_parts(function, visit),
@@ -198,10 +200,10 @@ fn operator_chain(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
         function_for_operator(current);
         let Expr::BinaryOp { left, op, right } = current else { break };
         operator(op, left)?;
-        visit(Node::Expr(right))?;
+        visit(ExpressionNode::Expr(right))?;
         current = left;
     }
-    visit(Node::Expr(current))
+    visit(ExpressionNode::Expr(current))
 }
 
 /// Replaces an operator by a call of the function that implements it.
@@ -287,8 +289,8 @@ fn field_access(access: &mut AccessExpr, visit: &mut NodeVisitor<'_>) -> Result<
     match access {
         // The identifier is the name of a struct field, not of a column. The planner resolves it.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
-        AccessExpr::Dot(inner) => visit(Node::Expr(inner)),
-        AccessExpr::Subscript(Subscript::Index { index }) => visit(Node::Expr(index)),
+        AccessExpr::Dot(inner) => visit(ExpressionNode::Expr(inner)),
+        AccessExpr::Subscript(Subscript::Index { index }) => visit(ExpressionNode::Expr(index)),
         AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, stride }) => {
             option(lower_bound.as_mut(), visit)?;
             option(upper_bound.as_mut(), visit)?;
@@ -318,13 +320,13 @@ fn function_parts(function: &mut Function, visit: &mut NodeVisitor<'_>) -> Resul
     arguments(args, visit)?;
     option(filter.as_deref_mut(), visit)?;
     order(within_group, visit)?;
-    over.as_mut().map_or(Ok(()), |over| visit(Node::Over(over)))
+    over.as_mut().map_or(Ok(()), |over| visit(ExpressionNode::Over(over)))
 }
 
 fn arguments(arguments: &mut FunctionArguments, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let list = match arguments {
         FunctionArguments::None => return Ok(()),
-        FunctionArguments::Subquery(query) => return visit(Node::Query(query)),
+        FunctionArguments::Subquery(query) => return visit(ExpressionNode::Query(query)),
         FunctionArguments::List(list) => list,
     };
     list.args.iter_mut().try_for_each(|argument| argument_parts(argument, visit))?;
@@ -351,8 +353,8 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -
         }
     };
     match value {
-        FunctionArgExpr::Expr(expr) => visit(Node::Expr(expr)),
-        FunctionArgExpr::QualifiedWildcard(name) => visit(Node::Wildcard(name)),
+        FunctionArgExpr::Expr(expr) => visit(ExpressionNode::Expr(expr)),
+        FunctionArgExpr::QualifiedWildcard(name) => visit(ExpressionNode::Wildcard(name)),
         FunctionArgExpr::Wildcard => Ok(()),
         FunctionArgExpr::WildcardWithOptions(_) => {
             Err(Error::unsupported("a wildcard with options as an argument"))
@@ -398,17 +400,17 @@ fn quote_number(interval: &mut Interval) {
 pub fn order(keys: &mut [OrderByExpr], visit: &mut NodeVisitor<'_>) -> Result<()> {
     for key in keys {
         ordering(key)?;
-        visit(Node::Expr(&mut key.expr))?;
+        visit(ExpressionNode::Expr(&mut key.expr))?;
     }
     Ok(())
 }
 
 fn all(exprs: &mut [Expr], visit: &mut NodeVisitor<'_>) -> Result<()> {
-    exprs.iter_mut().try_for_each(|expr| visit(Node::Expr(expr)))
+    exprs.iter_mut().try_for_each(|expr| visit(ExpressionNode::Expr(expr)))
 }
 
 fn option(expr: Option<&mut Expr>, visit: &mut NodeVisitor<'_>) -> Result<()> {
-    expr.map_or(Ok(()), |expr| visit(Node::Expr(expr)))
+    expr.map_or(Ok(()), |expr| visit(ExpressionNode::Expr(expr)))
 }
 
 fn refuse_if(found: bool, what: &str) -> Result<()> {

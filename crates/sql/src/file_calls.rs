@@ -186,10 +186,10 @@ fn value(expr: &Expr) -> Option<&Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepared::Prepared;
+    use crate::prepared::PreparedStatement;
 
     fn taken(sql: &str) -> (String, Vec<FileCall>) {
-        let mut statement = Prepared::parse(sql).expect(sql);
+        let mut statement = PreparedStatement::parse(sql).expect(sql);
         let calls = statement.take_file_calls().expect(sql);
         (statement.to_string(), calls)
     }
@@ -221,7 +221,7 @@ mod tests {
             "SELECT * FROM read_csv('a', delim = 'ab')",
             "SELECT * FROM read_parquet('a', header = true)",
         ] {
-            let mut statement = Prepared::parse(sql).expect(sql);
+            let mut statement = PreparedStatement::parse(sql).expect(sql);
             assert!(statement.take_file_calls().is_err(), "{sql}");
         }
     }

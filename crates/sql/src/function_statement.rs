@@ -393,7 +393,7 @@ mod tests {
         );
         let sql =
             "SELECT 1; CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE python AS $$é$$ ; SELECT 2";
-        let script = crate::Prepared::parse_script(sql).expect("a script");
+        let script = crate::PreparedStatement::parse_script(sql).expect("a script");
         let Ok(Command::Function(FunctionStatement::Create(new))) = script[1].clone().command()
         else {
             panic!("no function: {script:?}");

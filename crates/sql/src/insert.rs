@@ -6,7 +6,7 @@ use sqlparser::ast::{
 
 use crate::change::returning;
 use crate::error::{Error, Result};
-use crate::statement::Source;
+use crate::statement::SourceQuery;
 use crate::table_name::idents;
 use crate::unsupported_clauses::{empty, none, unset};
 use headwater_sql_tokens::BY_NAME;
@@ -22,9 +22,9 @@ pub struct InsertStatement {
     /// all rows of an unpartitioned table.
     pub overwrite: bool,
     /// The query of RETURNING, if the statement has it.
-    pub returning: Option<Source>,
+    pub returning: Option<SourceQuery>,
     /// Query that returns the rows to insert.
-    pub source: Source,
+    pub source: SourceQuery,
     /// The statement without its query, for the planner.
     pub statement: Insert,
 }
@@ -96,7 +96,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<InsertStatemen
         [only] if is_by_name(only) => names_of(&source)?,
         _ => column_list(columns)?,
     };
-    let (source, returning) = (Source::new(source)?, returning(items, None)?);
+    let (source, returning) = (SourceQuery::new(source)?, returning(items, None)?);
     Ok(InsertStatement { table, columns, overwrite, returning, source, statement })
 }
 

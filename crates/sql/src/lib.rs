@@ -1,9 +1,9 @@
 //! Converts SQL text to checked statements: one dialect, parameters, rejection of unsupported
 //! clauses, and resolution of names against the caller's tables.
 //!
-//! [`Prepared`] is a parsed statement, and [`statement::Command`] is a checked statement. The error
-//! for an unsupported clause contains the name of the clause. This crate does not read the lake and
-//! does not plan.
+//! [`PreparedStatement`] is a parsed statement, and [`statement::Command`] is a checked statement.
+//! The error for an unsupported clause contains the name of the clause. This crate does not read
+//! the lake and does not plan.
 
 mod access_statement;
 pub mod alter_table;
@@ -24,7 +24,7 @@ mod foreign_clauses;
 pub mod function_statement;
 pub mod insert;
 mod integer;
-pub mod names;
+pub mod name_match;
 pub mod number;
 mod operators;
 mod parameters;
@@ -51,6 +51,6 @@ pub use error::{Error, Position, PositionSuffix, Result};
 pub use file_calls::FileCall;
 pub use headwater_sql_tokens::is_keyword;
 pub use parameters::{Parameter, Parameters, placeholders};
-pub use prepared::{IntoStatement, Prepared, split_script};
+pub use prepared::{IntoStatement, PreparedStatement, split_script};
 pub use referenced_tables::{QueryReferences, TableRef, parents, references};
 pub use restriction_statement::RestrictionStatement;

@@ -214,7 +214,7 @@ impl VisitorMut for ParameterBinder<'_> {
             Ok(_) => {
                 return ControlFlow::Break(Box::new(Error::Parameter {
                     name: name.trim_start_matches('$').to_owned(),
-                    reason: "must be text at this place",
+                    reason: "must be text here",
                     position: span_start(value.span),
                 }));
             }
@@ -262,7 +262,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::prepared::Prepared;
+    use crate::prepared::PreparedStatement;
 
     fn check(sql: &str, expected: &str) {
         let values = [
@@ -276,7 +276,7 @@ mod tests {
             ("2", json!(i64::MIN)),
         ];
         let values = values.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
-        let bound = Prepared::parse(sql).and_then(|prepared| prepared.bind(&values));
+        let bound = PreparedStatement::parse(sql).and_then(|prepared| prepared.bind(&values));
         let shown = bound.map_or_else(|error| error.to_string(), |bound| bound.to_string());
         assert_eq!(shown, expected, "{sql}");
     }
@@ -307,8 +307,8 @@ mod tests {
     fn parameters_are_cast_to_types() {
         let types = BTreeMap::from([("1".to_owned(), "DECIMAL(3, 2)".to_owned())]);
         let values = BTreeMap::from([("1".to_owned(), json!("1.50"))]);
-        let bound =
-            Prepared::parse("SELECT $1 + 1").and_then(|prepared| prepared.with_casts(&types));
+        let bound = PreparedStatement::parse("SELECT $1 + 1")
+            .and_then(|prepared| prepared.with_casts(&types));
         let bound = bound.and_then(|prepared| prepared.bind(&values));
         assert_eq!(bound.unwrap().to_string(), "SELECT CAST('1.50' AS DECIMAL(3,2)) + 1");
     }
@@ -316,7 +316,8 @@ mod tests {
     #[test]
     fn text_of_a_parameter_is_never_parsed() {
         let values = BTreeMap::from([("p".to_owned(), json!("'; DROP TABLE t; --"))]);
-        let bound = Prepared::parse("SELECT $p").and_then(|prepared| prepared.bind(&values));
+        let bound =
+            PreparedStatement::parse("SELECT $p").and_then(|prepared| prepared.bind(&values));
         assert_eq!(bound.unwrap().to_string(), "SELECT '''; DROP TABLE t; --'");
     }
 
@@ -325,7 +326,7 @@ mod tests {
         check("SELECT\n $nothing", "parameter `$nothing` has no value (line 2, column 2)");
         check("SELECT $list", "SELECT ARRAY[1, 'a', NULL]");
         check("SELECT $object", "parameter `$object` is not a single value (line 1, column 8)");
-        check("SELECT DATE $n", "parameter `$n` must be text at this place (line 1, column 13)");
+        check("SELECT DATE $n", "parameter `$n` must be text here (line 1, column 13)");
         check("SELECT ?, ?, ?", "parameter `$3` has no value (line 1, column 14)");
         check("SELECT ?, $n", "the statement has both `?` and `$n` (line 1, column 11)");
         check("SELECT :n", "the parameter `:n` is not supported (line 1, column 8)");
@@ -336,7 +337,7 @@ mod tests {
         let names = placeholders("SELECT $a, $b, '$c', $a").unwrap();
         let names: Vec<&str> = names.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
-        let prepared = Prepared::parse("SELECT $a, $b, '$c', $a").unwrap();
+        let prepared = PreparedStatement::parse("SELECT $a, $b, '$c', $a").unwrap();
         let names: Vec<&str> = prepared.parameters().iter().map(|one| one.name.as_str()).collect();
         assert_eq!(names, ["a", "b"]);
     }

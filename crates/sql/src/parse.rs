@@ -7,7 +7,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use crate::debug_text::{debug_position, lower_first, shows_debug};
 use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
-use crate::prepared::{Parsed, Prepared};
+use crate::prepared::{ParsedStatement, PreparedStatement};
 use crate::statement::Command;
 use crate::{access_statement, alter_table, create_view, function_statement, integer};
 use headwater_sql_tokens::{ComplexityError, check_complexity};
@@ -17,7 +17,7 @@ pub const DEPTH_MAX: usize = 100;
 
 /// Parses one statement and rejects unsupported clauses. Parameters need no values.
 pub fn parse(sql: &str) -> Result<Command> {
-    Prepared::parse(sql)?.command()
+    PreparedStatement::parse(sql)?.command()
 }
 
 /// Splits a script at semicolons into the tokens of its statements. Positions refer to the whole
@@ -32,22 +32,22 @@ pub(super) fn split(sql: &str) -> Result<Vec<Vec<TokenWithSpan>>> {
 }
 
 /// Parses one statement without checking it.
-pub(super) fn parse_one(sql: &str) -> Result<Parsed> {
+pub(super) fn parse_one(sql: &str) -> Result<ParsedStatement> {
     parse_tokens(tokens(sql)?, sql)
 }
 
 /// Parses the tokens of one statement without checking it.
-pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Parsed> {
+pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<ParsedStatement> {
     check_complexity(&tokens).map_err(too_complex)?;
     let mut parser = parser(tokens);
     if alter_table::is_next(&parser) {
-        return alter_table::parse(&mut parser).map(Parsed::Alter);
+        return alter_table::parse(&mut parser).map(ParsedStatement::Alter);
     }
     if function_statement::is_next(&parser) {
-        return function_statement::parse(&mut parser, sql).map(Parsed::Function);
+        return function_statement::parse(&mut parser, sql).map(ParsedStatement::Function);
     }
     if access_statement::is_next(&parser) {
-        return access_statement::parse(&mut parser, sql).map(Parsed::Access);
+        return access_statement::parse(&mut parser, sql).map(ParsedStatement::Access);
     }
     let statements = match parser.parse_statements() {
         Ok(statements) => statements,
@@ -71,7 +71,7 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
         Statement::CreateView(_) => create_view::text_of_query(sql, &parser.into_tokens()),
         _ => None,
     };
-    Ok(Parsed::Other { statement: Box::new(statement), view })
+    Ok(ParsedStatement::Other { statement: Box::new(statement), view })
 }
 
 /// Creates the error of a statement that is too deep to plan.

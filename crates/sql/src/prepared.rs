@@ -22,18 +22,18 @@ use crate::error::{Error, Result};
 
 /// One parsed statement.
 #[derive(Debug, Clone)]
-pub struct Prepared {
+pub struct PreparedStatement {
     text: Arc<str>,
     /// The byte range of this statement in the text.
     range: Range<usize>,
-    parsed: Parsed,
+    parsed: ParsedStatement,
     parameters: Vec<Parameter>,
     is_bound: bool,
 }
 
 /// A statement as parsed.
 #[derive(Debug, Clone)]
-pub enum Parsed {
+pub enum ParsedStatement {
     /// A statement on roles, grants or restrictions.
     Access(AccessStatement),
     /// ALTER TABLE.
@@ -48,7 +48,7 @@ pub enum Parsed {
     },
 }
 
-impl Prepared {
+impl PreparedStatement {
     /// Parses a text that contains exactly one statement.
     pub fn parse(sql: &str) -> Result<Self> {
         Self::parse_text(sql).map_err(|error| syntax_hint::explain(error, sql))
@@ -86,13 +86,13 @@ impl Prepared {
         statements.into_iter().map(prepare).collect()
     }
 
-    fn new(mut parsed: Parsed, text: Arc<str>, range: Range<usize>) -> Result<Self> {
+    fn new(mut parsed: ParsedStatement, text: Arc<str>, range: Range<usize>) -> Result<Self> {
         let parameters = match &mut parsed {
-            Parsed::Access(_) | Parsed::Function(_) => Vec::new(),
-            Parsed::Alter(change) => parameters::collect(change)?,
-            Parsed::Other { statement, .. } => parameters::collect(&mut **statement)?,
+            ParsedStatement::Access(_) | ParsedStatement::Function(_) => Vec::new(),
+            ParsedStatement::Alter(change) => parameters::collect(change)?,
+            ParsedStatement::Other { statement, .. } => parameters::collect(&mut **statement)?,
         };
-        Ok(Prepared { text, range, parsed, parameters, is_bound: false })
+        Ok(PreparedStatement { text, range, parsed, parameters, is_bound: false })
     }
 
     /// Returns the whole text that was parsed, including the other statements of a script.
@@ -115,27 +115,29 @@ impl Prepared {
     /// engine does not execute.
     pub fn access_statement(&self) -> Option<&AccessStatement> {
         match &self.parsed {
-            Parsed::Access(statement) => Some(statement),
-            Parsed::Alter(_) | Parsed::Function(_) | Parsed::Other { .. } => None,
+            ParsedStatement::Access(statement) => Some(statement),
+            ParsedStatement::Alter(_)
+            | ParsedStatement::Function(_)
+            | ParsedStatement::Other { .. } => None,
         }
     }
 
     /// Returns the query and the file of COPY … TO, which the engine does not execute; `None` for
     /// any other statement.
-    pub fn copy_to(&self) -> Result<Option<(Prepared, CopyToStatement)>> {
-        let Parsed::Other { statement, .. } = &self.parsed else { return Ok(None) };
+    pub fn copy_to(&self) -> Result<Option<(PreparedStatement, CopyToStatement)>> {
+        let ParsedStatement::Other { statement, .. } = &self.parsed else { return Ok(None) };
         let Some((parsed, file)) = copy_to(statement)? else { return Ok(None) };
-        Ok(Some((Prepared { parsed, ..self.clone() }, file)))
+        Ok(Some((PreparedStatement { parsed, ..self.clone() }, file)))
     }
 
     /// Returns the name of the statement, such as `SELECT`. Fails for an unsupported statement.
     pub fn name(&self) -> Result<&'static str> {
         match &self.parsed {
-            Parsed::Access(statement) => Ok(statement.name()),
-            Parsed::Other { statement, .. } if is_copy_to(statement) => Ok("COPY"),
-            Parsed::Alter(_) | Parsed::Function(_) | Parsed::Other { .. } => {
-                Ok(self.clone().command()?.name())
-            }
+            ParsedStatement::Access(statement) => Ok(statement.name()),
+            ParsedStatement::Other { statement, .. } if is_copy_to(statement) => Ok("COPY"),
+            ParsedStatement::Alter(_)
+            | ParsedStatement::Function(_)
+            | ParsedStatement::Other { .. } => Ok(self.clone().command()?.name()),
         }
     }
 
@@ -143,22 +145,26 @@ impl Prepared {
     /// the table, not their number.
     pub fn has_returning(&self) -> bool {
         match &self.parsed {
-            Parsed::Other { statement, .. } => has_returning(statement),
-            Parsed::Access(_) | Parsed::Alter(_) | Parsed::Function(_) => false,
+            ParsedStatement::Other { statement, .. } => has_returning(statement),
+            ParsedStatement::Access(_)
+            | ParsedStatement::Alter(_)
+            | ParsedStatement::Function(_) => false,
         }
     }
 
     /// Replaces the calls of table functions that read files by relations, and returns the calls.
     /// The caller registers the rows of each call under the name of its relation.
     pub fn take_file_calls(&mut self) -> Result<Vec<FileCall>> {
-        let Parsed::Other { statement, .. } = &mut self.parsed else { return Ok(Vec::new()) };
+        let ParsedStatement::Other { statement, .. } = &mut self.parsed else {
+            return Ok(Vec::new());
+        };
         let taken = file_calls::take(statement);
         taken.map_err(|error| syntax_hint::explain(error, &self.text))
     }
 
     /// Casts parameters to SQL types, so that their values can be bound as strings.
     pub fn with_casts(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
-        if let Parsed::Other { statement, .. } = &mut self.parsed
+        if let ParsedStatement::Other { statement, .. } = &mut self.parsed
             && !types.is_empty()
         {
             parameters::cast(&mut **statement, types)?;
@@ -174,9 +180,11 @@ impl Prepared {
                 return Err(parameters::no_value(missing));
             }
             match &mut self.parsed {
-                Parsed::Access(_) | Parsed::Function(_) => {}
-                Parsed::Alter(change) => parameters::bind(change, values)?,
-                Parsed::Other { statement, .. } => parameters::bind(&mut **statement, values)?,
+                ParsedStatement::Access(_) | ParsedStatement::Function(_) => {}
+                ParsedStatement::Alter(change) => parameters::bind(change, values)?,
+                ParsedStatement::Other { statement, .. } => {
+                    parameters::bind(&mut **statement, values)?
+                }
             }
             self.is_bound = true;
             self.parameters.clear();
@@ -186,16 +194,16 @@ impl Prepared {
 
     /// Checks the statement and converts it to a command.
     pub fn command(self) -> Result<Command> {
-        let Prepared { text, parsed, is_bound, .. } = self;
+        let PreparedStatement { text, parsed, is_bound, .. } = self;
         let checked = match parsed {
-            Parsed::Access(statement) => Err(Error::Unsupported {
+            ParsedStatement::Access(statement) => Err(Error::Unsupported {
                 what: format!("{} here", statement.name()),
                 hint: Some("Send the statement to the server on its own.".to_owned()),
                 position: None,
             }),
-            Parsed::Alter(change) => Ok(Command::Alter(change)),
-            Parsed::Function(statement) => Ok(Command::Function(statement)),
-            Parsed::Other { statement, view } => {
+            ParsedStatement::Alter(change) => Ok(Command::Alter(change)),
+            ParsedStatement::Function(statement) => Ok(Command::Function(statement)),
+            ParsedStatement::Other { statement, view } => {
                 // A view stores its query as text. If the query has parameters, the text of the
                 // bound query is stored.
                 let view = match &*statement {
@@ -209,14 +217,14 @@ impl Prepared {
     }
 }
 
-impl fmt::Display for Prepared {
+impl fmt::Display for PreparedStatement {
     /// Formats the statement as SQL, with the bound values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.parsed {
-            Parsed::Access(_) | Parsed::Alter(_) | Parsed::Function(_) => {
-                f.write_str(self.source())
-            }
-            Parsed::Other { statement, .. } => statement.fmt(f),
+            ParsedStatement::Access(_)
+            | ParsedStatement::Alter(_)
+            | ParsedStatement::Function(_) => f.write_str(self.source()),
+            ParsedStatement::Other { statement, .. } => statement.fmt(f),
         }
     }
 }
@@ -255,11 +263,11 @@ fn range_of(tokens: &[TokenWithSpan], sql: &str) -> Range<usize> {
 /// bound.
 pub trait IntoStatement {
     /// Returns the statement. A parameter without a value is an error.
-    fn into_statement(self) -> Result<Prepared>;
+    fn into_statement(self) -> Result<PreparedStatement>;
 }
 
-impl IntoStatement for Prepared {
-    fn into_statement(self) -> Result<Prepared> {
+impl IntoStatement for PreparedStatement {
+    fn into_statement(self) -> Result<PreparedStatement> {
         match self.parameters.first() {
             Some(missing) => Err(parameters::no_value(missing)),
             None => Ok(self),
@@ -268,13 +276,13 @@ impl IntoStatement for Prepared {
 }
 
 impl IntoStatement for &str {
-    fn into_statement(self) -> Result<Prepared> {
-        Prepared::parse(self)?.into_statement()
+    fn into_statement(self) -> Result<PreparedStatement> {
+        PreparedStatement::parse(self)?.into_statement()
     }
 }
 
 impl IntoStatement for &String {
-    fn into_statement(self) -> Result<Prepared> {
+    fn into_statement(self) -> Result<PreparedStatement> {
         self.as_str().into_statement()
     }
 }

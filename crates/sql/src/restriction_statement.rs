@@ -163,10 +163,10 @@ fn expect_token(parser: &mut Parser, token: &Token) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use crate::Prepared;
+    use crate::PreparedStatement;
 
     fn check(sql: &str, expected: &str) {
-        let shown = match Prepared::parse(sql) {
+        let shown = match PreparedStatement::parse(sql) {
             Ok(prepared) => format!("{:?}", prepared.access_statement().expect(sql)),
             Err(error) => error.to_string(),
         };

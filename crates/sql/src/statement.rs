@@ -24,32 +24,32 @@ use crate::upsert::{is_upsert, upsert};
 #[derive(Debug)]
 pub enum Command {
     /// SELECT, WITH or VALUES.
-    Query(Source),
+    Query(SourceQuery),
     /// EXPLAIN of a query.
     Explain {
         /// Query to explain.
-        source: Source,
+        source: SourceQuery,
         /// True with ANALYZE.
         analyze: bool,
         /// True with VERBOSE.
         verbose: bool,
     },
     /// EXPLAIN COST of a query.
-    ExplainCost(Source),
+    ExplainCost(SourceQuery),
     /// SHOW TABLES, optionally in a namespace.
     ShowTables(Option<String>),
     /// DESCRIBE of a table.
     Describe(ObjectName),
     /// DESCRIBE of a query.
-    DescribeQuery(Source),
+    DescribeQuery(SourceQuery),
     /// SUMMARIZE of a table or query.
-    Summarize(Source),
+    Summarize(SourceQuery),
     /// CREATE TABLE.
     CreateTable(Box<CreateTableStatement>),
     /// ALTER TABLE.
     Alter(AlterTableStatement),
     /// COMMENT ON.
-    Comment(Comment),
+    Comment(CommentStatement),
     /// INSERT INTO.
     Insert(Box<InsertStatement>),
     /// DELETE.
@@ -98,7 +98,7 @@ pub enum Command {
 
 /// Content of COMMENT ON.
 #[derive(Debug)]
-pub struct Comment {
+pub struct CommentStatement {
     /// Table name.
     pub table: ObjectName,
     /// Column of the table; `None` if the comment is on the table.
@@ -111,16 +111,16 @@ pub struct Comment {
 
 /// A query with the tables that it refers to.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct SourceQuery {
     query: Box<Query>,
     mentions: Vec<ReferencedTable>,
 }
 
-impl Source {
+impl SourceQuery {
     /// Checks a query and collects its table references.
     pub(crate) fn new(mut query: Box<Query>) -> Result<Self> {
         let mentions = inspect(&mut query)?;
-        Ok(Source { query, mentions })
+        Ok(SourceQuery { query, mentions })
     }
 
     /// Removes a table from the references.
@@ -144,7 +144,7 @@ impl Source {
         self,
         constants: &ConstantEvaluator<'_>,
     ) -> Result<(Box<Query>, Vec<ReferencedTable>)> {
-        let Source { mut query, mut mentions } = self;
+        let SourceQuery { mut query, mut mentions } = self;
         mentions.extend(versions_into_names(&mut query, constants)?);
         Ok((query, mentions))
     }
@@ -152,7 +152,7 @@ impl Source {
 
 impl Command {
     /// Returns the query; fails for other statements.
-    pub fn into_query(self) -> Result<Source> {
+    pub fn into_query(self) -> Result<SourceQuery> {
         match self {
             Command::Query(source) => Ok(source),
             other => Err(Error::Unsupported {
@@ -196,7 +196,7 @@ impl Command {
 pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     match statement {
         Statement::Query(query) if writes(&query) => written(*query),
-        Statement::Query(query) => Ok(Command::Query(Source::new(query)?)),
+        Statement::Query(query) => Ok(Command::Query(SourceQuery::new(query)?)),
         Statement::Delete(delete) => Ok(Command::Delete(Box::new(row_delete(delete, None)?))),
         Statement::Update(update) => Ok(Command::Update(Box::new(row_update(update, None)?))),
         Statement::Merge(merge) => Ok(Command::Merge(Box::new(row_merge(merge, None)?))),
@@ -302,7 +302,7 @@ fn explained(statement: Statement) -> Result<Command> {
         return Err(refusal(&statement));
     };
     if let (true, Statement::Query(query)) = (is_summary(describe_alias, estimate), &*statement) {
-        return Ok(Command::Summarize(Source::new(query.clone())?));
+        return Ok(Command::Summarize(SourceQuery::new(query.clone())?));
     }
     let (analyze, verbose) =
         (analyze || takes(&mut options, "ANALYZE"), verbose || takes(&mut options, "VERBOSE"));
@@ -313,15 +313,15 @@ fn explained(statement: Statement) -> Result<Command> {
     unset(estimate && (analyze || verbose), "EXPLAIN COST with ANALYZE or VERBOSE")?;
     match (describe_alias, *statement) {
         (DescribeAlias::Explain, Statement::Query(query)) if estimate => {
-            Ok(Command::ExplainCost(Source::new(query)?))
+            Ok(Command::ExplainCost(SourceQuery::new(query)?))
         }
         (DescribeAlias::Explain, Statement::Query(query)) => {
-            Ok(Command::Explain { source: Source::new(query)?, analyze, verbose })
+            Ok(Command::Explain { source: SourceQuery::new(query)?, analyze, verbose })
         }
         (DescribeAlias::Explain, other) => {
             Err(Error::unsupported(format!("EXPLAIN {}", keywords(&other, 1))))
         }
-        (_, Statement::Query(query)) => Ok(Command::DescribeQuery(Source::new(query)?)),
+        (_, Statement::Query(query)) => Ok(Command::DescribeQuery(SourceQuery::new(query)?)),
         (_, other) => Err(Error::unsupported(format!("DESCRIBE {}", keywords(&other, 1)))),
     }
 }
@@ -390,7 +390,7 @@ fn commented(
         }
         other => return Err(Error::unsupported(format!("COMMENT ON {other}"))),
     };
-    Ok(Command::Comment(Comment { table, column, text, if_exists }))
+    Ok(Command::Comment(CommentStatement { table, column, text, if_exists }))
 }
 
 fn dropped(statement: Statement) -> Result<Command> {

@@ -10,8 +10,8 @@ use sqlparser::ast::{
 };
 
 use crate::error::{Position, Result};
-use crate::expression::{Node, argument_parts, children, order, window};
-use crate::names::same_but_case;
+use crate::expression::{ExpressionNode, argument_parts, children, order, window};
+use crate::name_match::same_but_case;
 use crate::table_name::{ParsedTableName, RefKind, position};
 use crate::{foreign_clauses, unsupported_clauses};
 
@@ -163,7 +163,7 @@ impl ReferenceCollector {
         unsupported_clauses::table_factor(factor)?;
         match factor {
             TableFactor::Table { args: Some(args), .. } => self.arguments(&mut args.args),
-            // `Source::into_parts` handles tables with a version.
+            // `SourceQuery::into_parts` handles tables with a version.
             TableFactor::Table { name, version, .. } => match version {
                 Some(_) => Ok(()),
                 None => self.table(name),
@@ -211,12 +211,16 @@ impl ReferenceCollector {
         children(expr, &mut |node| self.node(node))
     }
 
-    fn node(&mut self, node: Node<'_>) -> Result<()> {
+    fn node(&mut self, node: ExpressionNode<'_>) -> Result<()> {
         match node {
-            Node::Expr(expr) => self.expr(expr),
-            Node::Query(query) => self.query(query),
-            Node::Over(WindowType::WindowSpec(spec)) => window(spec, &mut |node| self.node(node)),
-            Node::Over(WindowType::NamedWindow(_)) | Node::Wildcard(_) => Ok(()),
+            ExpressionNode::Expr(expr) => self.expr(expr),
+            ExpressionNode::Query(query) => self.query(query),
+            ExpressionNode::Over(WindowType::WindowSpec(spec)) => {
+                window(spec, &mut |node| self.node(node))
+            }
+            ExpressionNode::Over(WindowType::NamedWindow(_)) | ExpressionNode::Wildcard(_) => {
+                Ok(())
+            }
         }
     }
 }

@@ -44,7 +44,7 @@ pub enum Constant {
 pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
 /// Type of a function pointer that can be used as [`ConstantEvaluator`].
-pub type Constants = fn(Expr) -> Option<Constant>;
+pub type ConstantFunction = fn(Expr) -> Option<Constant>;
 
 /// Moves the version after each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(

@@ -16,7 +16,7 @@ use sqlparser::ast::{
 use crate::change::{QueryClauses, is_default, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
-use crate::names::same_but_case;
+use crate::name_match::same_but_case;
 use crate::syntax_nodes::{alias, all, binary, derived, name, number, only, star};
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};

@@ -4,7 +4,7 @@ use sqlparser::ast::{Expr, Ident, Query, SelectItem, SetExpr, SetOperator, SetQu
 
 use crate::change::{QueryClauses, query_of};
 use crate::error::{Error, Result};
-use crate::expression::{Node, children};
+use crate::expression::{ExpressionNode, children};
 
 /// Maximum number of rows with a subquery in one statement. Each of these rows becomes a query, and
 /// the depth of the plan grows with the number of queries.
@@ -80,8 +80,8 @@ fn holds_subquery(expr: &mut Expr) -> bool {
     let mut found = false;
     let visited = children(expr, &mut |node| {
         found |= match node {
-            Node::Query(_) => true,
-            Node::Expr(part) => holds_subquery(part),
+            ExpressionNode::Query(_) => true,
+            ExpressionNode::Expr(part) => holds_subquery(part),
             _ => false,
         };
         Ok(())

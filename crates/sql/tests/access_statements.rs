@@ -1,9 +1,9 @@
 //! Statements on roles and grants.
 
-use headwater_sql::Prepared;
+use headwater_sql::PreparedStatement;
 
 fn check(sql: &str, expected: &str) {
-    let shown = match Prepared::parse(sql) {
+    let shown = match PreparedStatement::parse(sql) {
         Ok(prepared) => match prepared.access_statement() {
             Some(statement) => format!("{statement:?}"),
             None => "another statement".to_owned(),

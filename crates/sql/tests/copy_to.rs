@@ -1,9 +1,9 @@
 //! COPY … TO a file.
 
-use headwater_sql::Prepared;
+use headwater_sql::PreparedStatement;
 
 fn check(sql: &str, expected: &str) {
-    let copied = Prepared::parse(sql).and_then(|prepared| prepared.copy_to());
+    let copied = PreparedStatement::parse(sql).and_then(|prepared| prepared.copy_to());
     let shown = match copied {
         Ok(Some((query, file))) => format!("{query}; {}; {:?}", file.location, file.format),
         Ok(None) => "another statement".to_owned(),

@@ -49,7 +49,7 @@ impl Batch {
     pub(crate) fn check(&self) -> Result<()> {
         let mut names = HashSet::new();
         if let Some(change) = self.refs.iter().find(|change| !names.insert(&change.name)) {
-            let reason = format!("ref `{}` is changed twice", change.name);
+            let reason = format!("the batch changes ref `{}` twice", change.name);
             return Err(Error::InvalidBatch { reason });
         }
         let mut keys = HashSet::new();

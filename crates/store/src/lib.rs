@@ -23,7 +23,7 @@ pub use batch::{Append, Batch, BatchResult, RefChange, RefPrecondition, UniqueKe
 pub use error::{Error, Result};
 pub use memory::MemoryStore;
 pub use occurrence_journal::OccurrenceJournal;
-pub use range::{Entry, KeyRange};
+pub use range::{JournalEntry, KeyRange};
 pub use reverse_scan::ReverseScan;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::Store;

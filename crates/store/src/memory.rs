@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use crate::range::successor;
 use crate::{
-    Append, Batch, BatchResult, Entry, Error, KeyRange, RefChange, Result, Store, UniqueKey,
+    Append, Batch, BatchResult, Error, JournalEntry, KeyRange, RefChange, Result, Store, UniqueKey,
 };
 
 /// An in-memory store.
@@ -50,22 +50,22 @@ impl Journal {
         self.last
     }
 
-    fn entry(&self, position: u64) -> Option<Entry> {
+    fn entry(&self, position: u64) -> Option<JournalEntry> {
         let (key, value) = self.entries.get(&position)?;
-        Some(Entry { position, key: key.clone(), value: value.clone()? })
+        Some(JournalEntry { position, key: key.clone(), value: value.clone()? })
     }
 
-    fn after(&self, position: u64, prefix: &str, limit: usize) -> Vec<Entry> {
+    fn after(&self, position: u64, prefix: &str, limit: usize) -> Vec<JournalEntry> {
         let later = self.entries.range(position.saturating_add(1)..);
         let found = later.filter(|(_, (key, _))| key.starts_with(prefix));
         found.filter_map(|(position, _)| self.entry(*position)).take(limit).collect()
     }
 
-    fn scan(&self, range: &KeyRange) -> Vec<Entry> {
+    fn scan(&self, range: &KeyRange) -> Vec<JournalEntry> {
         let (from, until) = range.bounds();
         let keys = self.newest.range(from.to_owned()..);
         let within = keys.take_while(|(key, _)| until.as_ref().is_none_or(|until| *key < until));
-        let mut found: Vec<Entry> =
+        let mut found: Vec<JournalEntry> =
             within.filter_map(|(_, position)| self.entry(*position)).collect();
         if range.reverse {
             found.reverse();
@@ -154,18 +154,18 @@ impl Store for MemoryStore {
         Ok(found.take(limit).map(|(name, value)| (name.clone(), value.clone())).collect())
     }
 
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
         let state = self.0.lock();
         let Some(journal) = state.journals.get(journal) else { return Ok(None) };
         Ok(journal.newest.get(key).and_then(|position| journal.entry(*position)))
     }
 
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
         let state = self.0.lock();
         Ok(state.journals.get(journal).map(|journal| journal.scan(range)).unwrap_or_default())
     }
 
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
         self.history(journal, "", after, limit).await
     }
 
@@ -175,7 +175,7 @@ impl Store for MemoryStore {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<JournalEntry>> {
         let state = self.0.lock();
         let journal = state.journals.get(journal);
         Ok(journal.map(|journal| journal.after(after, key_prefix, limit)).unwrap_or_default())

@@ -6,7 +6,7 @@
 
 use bytes::Bytes;
 
-use crate::{Append, Batch, Entry, KeyRange, Result, Store};
+use crate::{Append, Batch, JournalEntry, KeyRange, Result, Store};
 
 /// The key of entries that only reserve a position.
 const POSITION: &str = "position";
@@ -60,7 +60,7 @@ impl<'a> OccurrenceJournal<'a> {
     }
 
     /// Returns the first `limit` entries after a position, in order.
-    pub async fn after(self, position: u64, limit: usize) -> Result<Vec<Entry>> {
+    pub async fn after(self, position: u64, limit: usize) -> Result<Vec<JournalEntry>> {
         self.store.read(self.name, position, limit).await
     }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 /// A journal entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct JournalEntry {
     /// The position in the journal; later entries have higher positions.
     pub position: u64,
     /// Key of the entry.

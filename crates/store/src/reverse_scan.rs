@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::{Entry, KeyRange, Result, Store};
+use crate::{JournalEntry, KeyRange, Result, Store};
 
 /// Number of entries in the first page; later pages are larger.
 const FIRST_PAGE: usize = 64;
@@ -14,7 +14,7 @@ pub struct ReverseScan {
     journal: &'static str,
     from: Option<String>,
     until: Option<String>,
-    page: VecDeque<Entry>,
+    page: VecDeque<JournalEntry>,
     size: usize,
     done: bool,
 }
@@ -32,7 +32,7 @@ impl ReverseScan {
     }
 
     /// Returns the next entry without removing it.
-    pub async fn peek(&mut self, store: &dyn Store) -> Result<Option<&Entry>> {
+    pub async fn peek(&mut self, store: &dyn Store) -> Result<Option<&JournalEntry>> {
         if self.page.is_empty() && !self.done {
             let range = KeyRange {
                 from: self.from.clone(),
@@ -50,12 +50,12 @@ impl ReverseScan {
     }
 
     /// Removes and returns the next entry that [`ReverseScan::peek`] has already read.
-    pub fn pop(&mut self) -> Option<Entry> {
+    pub fn pop(&mut self) -> Option<JournalEntry> {
         self.page.pop_front()
     }
 
     /// Removes and returns the next entry if it has this key.
-    pub fn pop_key(&mut self, key: &str) -> Option<Entry> {
+    pub fn pop_key(&mut self, key: &str) -> Option<JournalEntry> {
         self.page.pop_front_if(|entry| entry.key == key)
     }
 }

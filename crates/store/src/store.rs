@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_model::ObjectId;
 
-use crate::{Batch, BatchResult, Entry, KeyRange, Result};
+use crate::{Batch, BatchResult, JournalEntry, KeyRange, Result};
 
 /// A durable store of objects, refs and journals.
 #[async_trait]
@@ -35,13 +35,13 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Returns the newest entry of a key. Returns `None` if the key has no entry, or if its newest
     /// entry is a tombstone.
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>>;
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>>;
 
     /// Returns the newest entry of each key in a range, ordered by key, without tombstones.
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>>;
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>>;
 
     /// Returns at most `limit` entries after a position, in order, without tombstones.
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>>;
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>>;
 
     /// Like [`read`](Store::read), for the keys with a prefix. The read is fastest if the prefix is
     /// a complete key.
@@ -51,7 +51,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Entry>>;
+    ) -> Result<Vec<JournalEntry>>;
 
     /// Applies a batch atomically. The batch is durable on return, unless the batch is relaxed.
     ///

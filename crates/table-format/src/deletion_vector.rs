@@ -32,13 +32,14 @@ pub fn decode(blob: &[u8]) -> std::result::Result<Positions, &'static str> {
     let (length, rest) = blob.split_first_chunk::<4>().ok_or(short)?;
     let length = u32::from_be_bytes(*length) as usize;
     if blob.len() < FRAME_BYTES || rest.len() != length + 4 {
-        return Err("the deletion vector does not have the length in its header");
+        return Err("the length of the deletion vector differs from its header");
     }
     let (framed, checksum) = rest.split_at(length);
     if checksum != crc32fast::hash(framed).to_be_bytes() {
         return Err("the checksum of the deletion vector is wrong");
     }
-    let bitmap = framed.strip_prefix(&MAGIC).ok_or("the data is not a deletion vector")?;
+    let bitmap =
+        framed.strip_prefix(&MAGIC).ok_or("the magic number of the deletion vector is wrong")?;
     Positions::from_portable(bitmap).ok_or("the bitmap of the deletion vector is malformed")
 }
 

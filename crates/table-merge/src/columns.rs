@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_tables::{FIELD_ID, field_id, promote_defaults, promoted_default, text_of};
 use iceberg::spec::{ListType, MapType, NestedField, NestedFieldRef, StructType, Type};
 
-use crate::conflict::{Cause, Conflict, Side};
+use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::metadata::MergeStates;
 
 /// Merges the three versions of a value; `None` if both sides changed it in different ways.
@@ -66,7 +66,7 @@ impl ColumnMerge<'_> {
     /// Returns true if a side never had the column with this id, and so cannot have dropped it.
     /// This is possible in a criss-cross merge, because its base can contain ids that a side does
     /// not have.
-    fn never_had(&self, side: Side, id: i32) -> bool {
+    fn never_had(&self, side: MergeSide, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
@@ -74,7 +74,7 @@ impl ColumnMerge<'_> {
     /// Returns a column that one side added. Adds a conflict if the other side has a different
     /// column with the same id, because values would be read from the wrong column. Other engines
     /// can assign ids in this way.
-    fn added(&mut self, one: &NestedFieldRef, other: Side) -> NestedFieldRef {
+    fn added(&mut self, one: &NestedFieldRef, other: MergeSide) -> NestedFieldRef {
         let schemas = self.three.of(other).schemas_iter();
         let existing: Vec<&NestedFieldRef> =
             schemas.filter_map(|schema| schema.field_by_id(one.id)).collect();
@@ -84,8 +84,8 @@ impl ColumnMerge<'_> {
         if let Some(existing) = existing.first().filter(|_| !same) {
             let (one_name, had_name) = (one.name.clone(), existing.name.clone());
             let (ours, theirs) = match other {
-                Side::Theirs => (one_name, had_name),
-                Side::Ours => (had_name, one_name),
+                MergeSide::Theirs => (one_name, had_name),
+                MergeSide::Ours => (had_name, one_name),
             };
             self.conflict(Cause::FieldId { id: one.id, ours, theirs });
         }
@@ -97,15 +97,19 @@ impl ColumnMerge<'_> {
     fn field(&mut self, three: [Option<&NestedFieldRef>; 3], path: &str) -> Option<NestedFieldRef> {
         match three {
             [_, Some(ours), Some(theirs)] if ours == theirs => Some(ours.clone()),
-            [None, Some(one), None] => Some(self.added(one, Side::Theirs)),
-            [None, None, Some(one)] => Some(self.added(one, Side::Ours)),
+            [None, Some(one), None] => Some(self.added(one, MergeSide::Theirs)),
+            [None, None, Some(one)] => Some(self.added(one, MergeSide::Ours)),
             [None, Some(ours), Some(theirs)] => {
                 let (id, ours_name, theirs) = (ours.id, ours.name.clone(), theirs.name.clone());
                 self.conflict(Cause::FieldId { id, ours: ours_name, theirs });
                 Some(ours.clone())
             }
-            [Some(_), Some(one), None] if self.never_had(Side::Theirs, one.id) => Some(one.clone()),
-            [Some(_), None, Some(one)] if self.never_had(Side::Ours, one.id) => Some(one.clone()),
+            [Some(_), Some(one), None] if self.never_had(MergeSide::Theirs, one.id) => {
+                Some(one.clone())
+            }
+            [Some(_), None, Some(one)] if self.never_had(MergeSide::Ours, one.id) => {
+                Some(one.clone())
+            }
             [Some(base), Some(one), None] => {
                 if one != base {
                     self.column(path, &base.name, "changed", "dropped");
@@ -204,10 +208,10 @@ impl ColumnMerge<'_> {
             let [one, other] = fields.as_slice() else { continue };
             let of_ours = |field: &NestedFieldRef| ours.iter().any(|known| known.id == field.id);
             let (mine, yours) = if of_ours(one) { (one, other) } else { (other, one) };
-            let new = |field: &NestedFieldRef, other: Side| {
+            let new = |field: &NestedFieldRef, other: MergeSide| {
                 base.iter().all(|known| known.id != field.id) || self.never_had(other, field.id)
             };
-            let both_new = new(mine, Side::Theirs) && new(yours, Side::Ours);
+            let both_new = new(mine, MergeSide::Theirs) && new(yours, MergeSide::Ours);
             let same_defaults = (&mine.initial_default, &mine.write_default)
                 == (&yours.initial_default, &yours.write_default);
             let one_type = pair(&mine.field_type, &yours.field_type, &mut HashMap::new());

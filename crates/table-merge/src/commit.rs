@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    Addition, Change, CleanupGuard, DataFile, Error, Removal, Result, StagedFiles, Table, Tables,
-    commit_metadata, edited_metadata, has_row_ids, metadata_builder, with_row_id,
+    AddedFiles, CleanupGuard, DataFile, Error, FilesToRemove, Result, RowChange, StagedFiles,
+    Table, Tables, commit_metadata, edited_metadata, has_row_ids, metadata_builder, with_row_id,
 };
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
 
@@ -76,8 +76,8 @@ impl TableMerge {
         }
         summary.extend(self.record());
         let after = edited_metadata(&self.ours, |builder| self.edit(builder))?;
-        let change = Change {
-            removal: Removal::files(&self.files_to_remove),
+        let change = RowChange {
+            removal: FilesToRemove::files(&self.files_to_remove),
             staged: StagedFiles::all(staged),
             additions: self.additions(&after)?,
             kind: self.kind,
@@ -107,8 +107,8 @@ impl TableMerge {
     }
 
     /// Returns the added files by their partition spec in the merged table.
-    fn additions(&self, after: &TableMetadata) -> Result<Vec<Addition>> {
-        let mut found: BTreeMap<i32, Addition> = BTreeMap::new();
+    fn additions(&self, after: &TableMetadata) -> Result<Vec<AddedFiles>> {
+        let mut found: BTreeMap<i32, AddedFiles> = BTreeMap::new();
         let mut known: HashMap<i32, PartitionSpecRef> = HashMap::new();
         for file in &self.files_to_add {
             let order = file.entry.data_file.sort_order_id();
@@ -120,7 +120,7 @@ impl TableMerge {
                 known.insert(file.spec_id, spec.clone());
                 spec
             };
-            let addition = found.entry(spec.spec_id()).or_insert_with(|| Addition {
+            let addition = found.entry(spec.spec_id()).or_insert_with(|| AddedFiles {
                 content: ManifestContentType::Data,
                 schema: after.current_schema().clone(),
                 spec,

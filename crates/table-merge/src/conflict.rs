@@ -11,20 +11,20 @@ use crate::changed_rows::ChangedRow;
 
 /// A side of a merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Side {
+pub enum MergeSide {
     /// The target of the merge, which is called our side.
     Ours,
     /// The source of the merge, which is called their side.
     Theirs,
 }
 
-impl Side {
+impl MergeSide {
     /// Returns the other side.
     #[must_use]
-    pub fn other(self) -> Side {
+    pub fn other(self) -> MergeSide {
         match self {
-            Side::Ours => Side::Theirs,
-            Side::Theirs => Side::Ours,
+            MergeSide::Ours => MergeSide::Theirs,
+            MergeSide::Theirs => MergeSide::Ours,
         }
     }
 }
@@ -63,7 +63,7 @@ pub enum Cause {
         /// The paths of the columns.
         columns: Vec<String>,
         /// The side that dropped the columns.
-        side: Side,
+        side: MergeSide,
     },
     /// Both sides assigned the same field id to different new columns, so it is ambiguous to which
     /// column the values in their files belong.
@@ -80,7 +80,7 @@ pub enum Cause {
         /// Name of the column.
         column: String,
         /// The side that made the column required.
-        side: Side,
+        side: MergeSide,
     },
     /// The combination of both changes is not a valid table.
     Schema {
@@ -106,7 +106,7 @@ pub enum Cause {
     /// of these rows.
     Replaced {
         /// The side that replaced rows.
-        side: Side,
+        side: MergeSide,
         /// The partitions that one side replaced and in which the other side changed rows; `None`
         /// if one side replaced all rows.
         partitions: Option<Vec<String>>,
@@ -165,9 +165,9 @@ fn write_keys(f: &mut fmt::Formatter<'_>, key: Option<&str>, total: u64) -> fmt:
 impl fmt::Display for Cause {
     /// Formats the cause. The text calls our side the target, and their side the source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = |side: &Side| match side {
-            Side::Ours => ("the target", "the source"),
-            Side::Theirs => ("the source", "the target"),
+        let names = |side: &MergeSide| match side {
+            MergeSide::Ours => ("the target", "the source"),
+            MergeSide::Theirs => ("the source", "the target"),
         };
         match self {
             Cause::Recreated => f.write_str("the table was recreated"),

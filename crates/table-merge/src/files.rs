@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
-use crate::conflict::{Cause, Conflict, Side};
-use crate::history::History;
+use crate::conflict::{Cause, Conflict, MergeSide};
+use crate::history::SideHistory;
 use crate::inputs::EqualChanges;
 
 pub(crate) type File = Arc<DataFile>;
@@ -124,19 +124,19 @@ pub(crate) struct SharedFiles {
 
 /// The files that a side has changed since the base.
 struct Change<'a> {
-    side: Side,
+    side: MergeSide,
     added: Vec<&'a File>,
     removed: Vec<&'a File>,
-    history: History,
+    history: SideHistory,
     live: &'a LiveRows,
 }
 
 impl<'a> Change<'a> {
-    fn new(side: Side, all: &'a Files<'_>, history: History) -> Self {
+    fn new(side: MergeSide, all: &'a Files<'_>, history: SideHistory) -> Self {
         let (base, live) = (all.base, &all.live);
         let files = match side {
-            Side::Ours => all.ours,
-            Side::Theirs => all.theirs,
+            MergeSide::Ours => all.ours,
+            MergeSide::Theirs => all.theirs,
         };
         let (known, here) = (states(base), states(files));
         let not_in = |set: &HashSet<FileState<'_>>, file: &File| !set.contains(&file.state());
@@ -257,10 +257,10 @@ impl FilePlan {
     /// Merges the files, or returns the conflict.
     pub fn merge(
         files: &Files<'_>,
-        [ours, theirs]: [History; 2],
+        [ours, theirs]: [SideHistory; 2],
     ) -> Result<FilePlan, Box<Conflict>> {
-        let ours = Change::new(Side::Ours, files, ours);
-        let theirs = Change::new(Side::Theirs, files, theirs);
+        let ours = Change::new(MergeSide::Ours, files, ours);
+        let theirs = Change::new(MergeSide::Theirs, files, theirs);
         if let Some(conflict) =
             ours.reach_conflict(&theirs).or_else(|| theirs.reach_conflict(&ours))
         {
@@ -303,8 +303,8 @@ impl FilePlan {
             group.unclear = !files.unclear.is_empty();
             group.equal_changes = files.equal_changes;
             match group.compacted_by(&ours, &theirs) {
-                Some(Side::Ours) => plan.take_theirs(&group),
-                Some(Side::Theirs) => {}
+                Some(MergeSide::Ours) => plan.take_theirs(&group),
+                Some(MergeSide::Theirs) => {}
                 None => plan.groups.push(group),
             }
         }
@@ -323,7 +323,7 @@ impl FilePlan {
 
 impl SharedFiles {
     /// Returns the side that only compacted the rows of the group, if there is one.
-    fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<Side> {
+    fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<MergeSide> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
         // The numbers of rows must be equal: if they differ, rows were appended before the
         // compaction.
@@ -331,9 +331,9 @@ impl SharedFiles {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
         if only_compacts(theirs, &self.theirs) {
-            return Some(Side::Theirs);
+            return Some(MergeSide::Theirs);
         }
-        only_compacts(ours, &self.ours).then_some(Side::Ours)
+        only_compacts(ours, &self.ours).then_some(MergeSide::Ours)
     }
 }
 

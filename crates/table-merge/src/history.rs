@@ -17,7 +17,7 @@ use iceberg::spec::{Operation, Snapshot};
 
 /// The changes of a side since the base.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub(crate) struct SideHistory {
     /// The combined scope of the side's changes.
     pub reach: ChangeScope,
     /// The snapshots that only added rows.
@@ -64,7 +64,7 @@ impl MergeAncestry {
     pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeAncestry {
         let mut past = MergeAncestry { base: Lineage::of(base), sides: sides.map(Lineage::of) };
         for side in &mut past.sides {
-            while !History::between(&past.base, side, &HashSet::new()).complete {
+            while !SideHistory::between(&past.base, side, &HashSet::new()).complete {
                 let more = side.read_more(tables).await;
                 if !past.base.read_more(tables).await && !more {
                     break;
@@ -94,26 +94,26 @@ impl MergeAncestry {
 
     /// Returns the changes of both sides since the base. The snapshots in `same` are not included,
     /// because the base also contains their changes.
-    pub fn histories(&self, same: &HashSet<i64>) -> [History; 2] {
+    pub fn histories(&self, same: &HashSet<i64>) -> [SideHistory; 2] {
         self.sides.each_ref().map(|side| {
-            let mut found = History::between(&self.base, side, same);
+            let mut found = SideHistory::between(&self.base, side, same);
             found.only_appends_or_compacts &= found.complete;
             found
         })
     }
 }
 
-impl History {
+impl SideHistory {
     /// Returns the changes from the base to the side. In a revert or cherry-pick, for example, the
     /// side does not descend from the base. The changes are then the reverse of the base's changes
     /// since the common ancestor, followed by the side's changes since that ancestor.
-    fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> History {
-        let (mut found, began) = History::since(&base.ancestors(), side, same);
+    fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> SideHistory {
+        let (mut found, began) = SideHistory::since(&base.ancestors(), side, same);
         found.from_base = side.descends_from(base);
         if found.from_base {
             found.complete &= !began || base.current().is_none();
         } else {
-            let (undone, undone_began) = History::since(&side.ancestors(), base, same);
+            let (undone, undone_began) = SideHistory::since(&side.ancestors(), base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
             // If the removal of files was reverted, the files are added again, but contain no new
@@ -126,9 +126,9 @@ impl History {
 
     /// Returns the side's snapshots that are not in `known`, and true if they reach back to the
     /// side's first snapshot.
-    fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (History, bool) {
+    fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (SideHistory, bool) {
         let mut found =
-            History { only_appends_or_compacts: true, complete: true, ..Self::default() };
+            SideHistory { only_appends_or_compacts: true, complete: true, ..Self::default() };
         let mut next = side.current();
         while let Some(id) = next.filter(|id| !known.contains(id)) {
             let Some(snapshot) = side.get(id) else {

@@ -16,7 +16,7 @@ mod files;
 mod group_decision;
 mod history;
 mod inputs;
-mod keys;
+mod key_conflicts;
 mod lost_updates;
 mod merge;
 mod metadata;
@@ -26,7 +26,7 @@ mod summary;
 
 pub use changed_rows::ChangedRow;
 pub use commit::CommittedMerge;
-pub use conflict::{Cause, Conflict, Side};
+pub use conflict::{Cause, Conflict, MergeSide};
 pub use history::only_compacted;
 pub use inputs::{EqualChanges, MergeInputs};
 pub use merge::{MergedRows, TableMerge, TableMergeResult, merge};

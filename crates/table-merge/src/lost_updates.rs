@@ -15,7 +15,7 @@ use headwater_tables::{
 };
 use iceberg::spec::TableMetadata;
 
-use crate::conflict::{Cause, Conflict, Side};
+use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
@@ -36,7 +36,7 @@ type RowChanges = HashMap<(RowKey, RowKey), i64>;
 pub(crate) struct SideChange<'a> {
     pub(crate) base: &'a TableMetadata,
     pub(crate) merged: &'a TableMetadata,
-    pub(crate) side: Side,
+    pub(crate) side: MergeSide,
     pub(crate) table: &'a Table,
     pub(crate) replaced: &'a ReplacedFiles,
 }

@@ -11,11 +11,11 @@ use headwater_tables::{
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
-use crate::conflict::{Cause, Conflict, Side};
+use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
-use crate::history::{History, MergeAncestry};
+use crate::history::{MergeAncestry, SideHistory};
 use crate::inputs::{EqualChanges, MergeInputs};
-use crate::keys;
+use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
 use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
@@ -62,7 +62,7 @@ pub struct TableMerge {
     /// record the other side.
     pub(crate) goes_on: bool,
     /// The side that has exactly the data files of the merged table, if there is one.
-    pub(crate) rows_of: Option<Side>,
+    pub(crate) rows_of: Option<MergeSide>,
     /// The counters of the base. Rows of their side keep only the ids and sequence numbers that
     /// were assigned before the base.
     pub(crate) base_counters: BaseCounters,
@@ -173,7 +173,7 @@ pub async fn merge(
         equal_changes,
     };
     let source_only_appends_or_compacts = histories[1].only_appends_or_compacts;
-    let changes_keys = !keys::no_key_changed(&histories);
+    let changes_keys = !key_conflicts::no_key_changed(&histories);
     // If our side does not descend from the base, it may have assigned the same ids to other rows.
     let base_counters =
         if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
@@ -203,7 +203,7 @@ pub async fn merge(
     match merge.merge_groups(tables, plan, groups).await? {
         TableMergeResult::Both(mut merge) => {
             merge.rows_of = merge.side_of_rows(&files);
-            keys::checked(tables, merge, &files, changes_keys, budget).boxed().await
+            key_conflicts::checked(tables, merge, &files, changes_keys, budget).boxed().await
         }
         other => Ok(other),
     }
@@ -218,7 +218,7 @@ async fn check_rows(
     budget: &mut RowBudget,
 ) -> Result<Vec<Conflict>> {
     let mut conflicts = Vec::new();
-    let sides = [(Side::Ours, states.ours), (Side::Theirs, states.theirs)];
+    let sides = [(MergeSide::Ours, states.ours), (MergeSide::Theirs, states.theirs)];
     for ((side, table), replaced) in sides.into_iter().zip(&plan.replaced) {
         let (base, merged) = (states.base.metadata(), merged_table.metadata());
         let change = SideChange { base, merged, side, table, replaced };
@@ -342,9 +342,9 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
 
 /// Returns a conflict if a side dropped the table and created it again. Such a change affects all
 /// columns and rows.
-fn recreated(three: MergeStates<'_>, histories: &[History; 2]) -> Option<Conflict> {
-    let both = three.schema_changed(Side::Ours) && three.schema_changed(Side::Theirs);
-    let mut sides = [Side::Ours, Side::Theirs].into_iter().zip(histories);
+fn recreated(three: MergeStates<'_>, histories: &[SideHistory; 2]) -> Option<Conflict> {
+    let both = three.schema_changed(MergeSide::Ours) && three.schema_changed(MergeSide::Theirs);
+    let mut sides = [MergeSide::Ours, MergeSide::Theirs].into_iter().zip(histories);
     let (side, _) = sides.find(|(side, history)| {
         let base = three.base.current_schema().as_struct();
         both && history.reach == ChangeScope::All && dropped_columns(base, three.of(*side))
@@ -373,8 +373,8 @@ fn merged_table(ours: &Table, shape: &MergedMetadata) -> std::result::Result<Tab
 fn check_nulls(shape: &MergedMetadata, files: &Files<'_>) -> Vec<Conflict> {
     let conflicts = shape.required().iter().filter_map(|required| {
         let added = match required.side {
-            Side::Ours => files.added(files.theirs),
-            Side::Theirs => files.added(files.ours),
+            MergeSide::Ours => files.added(files.theirs),
+            MergeSide::Theirs => files.added(files.ours),
         };
         let lacks = |file: &&Arc<DataFile>| {
             (file.has_column(required.id) || !required.has_default)
@@ -437,9 +437,9 @@ impl TableMerge {
         }
     }
 
-    fn side_of_rows(&self, files: &Files<'_>) -> Option<Side> {
+    fn side_of_rows(&self, files: &Files<'_>) -> Option<MergeSide> {
         if !self.changes_files() {
-            return Some(Side::Ours);
+            return Some(MergeSide::Ours);
         }
         if !self.rewrites.is_empty() {
             return None;
@@ -451,7 +451,7 @@ impl TableMerge {
         here.extend(self.files_to_add.iter().map(|file| file.state()));
         let same = here.len() == files.theirs.len()
             && files.theirs.iter().all(|file| here.contains(&file.state()));
-        same.then_some(Side::Theirs)
+        same.then_some(MergeSide::Theirs)
     }
 
     /// Returns true if files are added, removed or rewritten.

@@ -10,7 +10,7 @@ use iceberg::spec::{
 };
 
 use crate::columns::{self, Columns, three_way};
-use crate::conflict::{Cause, Conflict, Side};
+use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::shared_changes::AdjustedBase;
 
 /// The three states of a merge.
@@ -22,15 +22,15 @@ pub(crate) struct MergeStates<'a> {
 }
 
 impl<'a> MergeStates<'a> {
-    pub fn of(&self, side: Side) -> &'a TableMetadata {
+    pub fn of(&self, side: MergeSide) -> &'a TableMetadata {
         match side {
-            Side::Ours => self.ours,
-            Side::Theirs => self.theirs,
+            MergeSide::Ours => self.ours,
+            MergeSide::Theirs => self.theirs,
         }
     }
 
     /// Returns true if a side's columns or partition fields differ from those of the base.
-    pub fn schema_changed(&self, side: Side) -> bool {
+    pub fn schema_changed(&self, side: MergeSide) -> bool {
         let (base, side) = (self.base, self.of(side));
         base.current_schema().as_struct() != side.current_schema().as_struct()
             || spec_key(base) != spec_key(side)
@@ -60,7 +60,7 @@ pub(crate) struct RequiredColumn {
     pub id: i32,
     pub name: String,
     /// The side that made the column required.
-    pub side: Side,
+    pub side: MergeSide,
     /// True if the column has a default, which is the value in files without the column.
     pub has_default: bool,
 }
@@ -226,8 +226,8 @@ fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<RequiredCol
     let found = ids.into_iter().filter_map(|(id, name)| {
         let field = merged.field_by_id(*id).filter(|field| field.required)?;
         let side = match (is_optional(ours, *id), is_optional(theirs, *id)) {
-            (true, false) => Side::Theirs,
-            (false, true) => Side::Ours,
+            (true, false) => MergeSide::Theirs,
+            (false, true) => MergeSide::Ours,
             _ => return None,
         };
         let has_default = field.initial_default.is_some();

@@ -6,7 +6,7 @@ use headwater_tables::{
     Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, REACH, UNDONE, picked_by, undone_by,
 };
 
-use crate::conflict::Side;
+use crate::conflict::MergeSide;
 use crate::merge::TableMerge;
 
 /// Summary keys whose values apply only to the snapshot itself, and not to later snapshots.
@@ -29,8 +29,8 @@ impl TableMerge {
         let mut inherited = self.read_up_to();
         let side = match self.rows_of {
             None => return inherited,
-            Some(Side::Ours) => &self.ours,
-            Some(Side::Theirs) => &self.theirs,
+            Some(MergeSide::Ours) => &self.ours,
+            Some(MergeSide::Theirs) => &self.theirs,
         };
         let summary = side.summary().into_iter();
         inherited.extend(summary.filter(|(key, _)| {

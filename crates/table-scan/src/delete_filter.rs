@@ -133,7 +133,7 @@ impl ExecutionPlan for LiveRowsExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("the filter of live rows has one input");
+            return internal_err!("the filter of live rows needs exactly one input");
         };
         Ok(Arc::new(LiveRowsExec::new(input, Arc::clone(&self.gone), self.columns)?))
     }

@@ -12,7 +12,7 @@ mod cached_reader;
 mod column_cache;
 mod column_sources;
 mod delete_filter;
-mod fields;
+mod field_id_adapter;
 mod file_groups;
 mod nested_cast;
 mod plan_estimate;

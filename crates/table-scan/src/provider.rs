@@ -16,7 +16,7 @@ use datafusion::physical_plan::empty::EmptyExec;
 use headwater_tables::{ScanPlan, foreign_column};
 
 use crate::delete_filter::{DeletedRows, LiveRowsExec};
-use crate::fields::FieldIdAdapterFactory;
+use crate::field_id_adapter::FieldIdAdapterFactory;
 use crate::file_groups::balance;
 use crate::pruning::prune;
 use crate::row_lineage::{RowLineageExec, is_lineage, with_lineage};

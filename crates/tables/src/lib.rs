@@ -13,6 +13,7 @@ mod cache;
 mod cached_manifest;
 mod commit;
 mod deletes;
+mod earlier_partition_specs;
 mod file_stats;
 mod lineage;
 mod listing;
@@ -20,7 +21,6 @@ mod maintenance;
 mod metadata_json;
 mod operation;
 mod options;
-mod other_specs;
 mod plan;
 mod read;
 mod row_ids;
@@ -41,10 +41,10 @@ use headwater_table_format::{
 pub use cached_manifest::CachedManifest;
 pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
-pub use commit::manifests::{Addition, Removal};
+pub use commit::manifests::{AddedFiles, FilesToRemove};
 pub use commit::partition_and_sort_order::PartitionFieldRef;
 pub use commit::{
-    Change, CommitKind, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
+    CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
 };
 pub use defaults::{
     INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
@@ -61,13 +61,13 @@ pub use lineage::{
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
-    Bin, BinPackOptions, FoundFile, Order, ReachableFiles, SnapshotSet, SortColumn, StateScan,
+    Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateScan,
     TableMaintenance, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
 pub use metadata_log::stamp;
-pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, Rewrite};
+pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, RowRewrite};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use promotion::{promote_defaults, promoted_default};

@@ -42,7 +42,7 @@ pub enum Operation {
         retained: Option<RetainedRows>,
     },
     /// Replaces data files with changed rows.
-    Rewrite(Rewrite),
+    Rewrite(RowRewrite),
     /// Replaces data files with files that contain the same rows in another layout.
     Compact {
         /// The files to remove. A file that no longer exists is a conflict.
@@ -95,7 +95,7 @@ impl Operation {
 
 /// The replacement of data files with changed rows.
 #[derive(Clone)]
-pub struct Rewrite {
+pub struct RowRewrite {
     /// The table's files when the change was computed. If the table has other files when the change
     /// is committed, there was a concurrent commit.
     pub seen: ScanPlan,
@@ -112,9 +112,9 @@ pub struct Rewrite {
 /// Returns true if one of the plan's files may contain a row that a change affects.
 pub type FileFilter = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
-impl std::fmt::Debug for Rewrite {
+impl std::fmt::Debug for RowRewrite {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Rewrite")
+        f.debug_struct("RowRewrite")
             .field("removed", &self.removed.len())
             .field("staged", &self.staged)
             .field("serializable", &self.unseen.is_some())

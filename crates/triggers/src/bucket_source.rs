@@ -7,7 +7,7 @@ use headwater_model::{
     BucketEvent, BucketTrigger, ChangedObject, ErrorDetails, EventData, Problem, Trigger,
 };
 use headwater_objects::{ChangeFilter, ObjectChange, Objects, is_bucket_name};
-use headwater_store::Entry;
+use headwater_store::JournalEntry;
 
 use crate::Result;
 use crate::definition::invalid;
@@ -78,7 +78,7 @@ impl ObjectFilter {
     }
 
     /// Returns the event of a recorded change; `None` if the filter does not select the change.
-    pub(crate) fn event(&self, entry: &Entry) -> Option<NewEvent> {
+    pub(crate) fn event(&self, entry: &JournalEntry) -> Option<NewEvent> {
         let change = readable::<ObjectChange>("object_changes", entry)?;
         self.admits(&change).then(|| new_event(change, entry.position))
     }

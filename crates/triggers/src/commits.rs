@@ -12,7 +12,7 @@ use crate::delivery_log::{Delivery, DeliveryLog};
 
 /// The commits of a lake's branches.
 #[async_trait]
-pub trait Commits: Send + Sync {
+pub trait CommitSource: Send + Sync {
     /// Returns the last commit of a branch; `None` if the branch does not exist.
     async fn head(&self, branch: &str) -> Result<Option<CommitId>, Problem>;
 

@@ -10,15 +10,15 @@ use headwater_model::{
 };
 use headwater_schedules::Schedule;
 
+use crate::async_calls::{queue_name, target_of};
 use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, ObjectFilter};
-use crate::calls::{queue_name, target_of};
 use crate::event_filter::EventFilter;
 use crate::event_queue::Concurrency;
 use crate::file_source::FileSource;
 use crate::kafka::{self, KafkaEvents, KafkaSource};
 use crate::nats_source::{self, NatsEvents, NatsSource};
-use crate::occurrence_source::{self, OccurrenceSource, Occurrences};
+use crate::occurrence_source::{self, OccurrenceFilter, OccurrenceSource};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
 use crate::queue_source::{QueueMessages, QueueSource};
@@ -53,7 +53,7 @@ pub(crate) enum Source {
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
     /// Changes of objects, merges, or ends of jobs.
-    Occurrences(Box<Occurrences>),
+    Occurrences(Box<OccurrenceFilter>),
     /// Objects of another object store.
     Remote(Box<RemoteObjects>),
     Queue(QueueMessages),
@@ -193,16 +193,16 @@ impl Source {
         }
         if let Some(bucket) = bucket {
             let filter = ObjectFilter::new(trigger, bucket)?;
-            return Ok(Source::Occurrences(Box::new(Occurrences::Objects(filter))));
+            return Ok(Source::Occurrences(Box::new(OccurrenceFilter::Objects(filter))));
         }
         if let Some(tables) = tables {
             return Ok(Source::Tables(WatchedTables::new(trigger, tables)?));
         }
         if merges.is_some() {
-            return Ok(Source::Occurrences(Box::new(Occurrences::merges(trigger)?)));
+            return Ok(Source::Occurrences(Box::new(OccurrenceFilter::merges(trigger)?)));
         }
         if let Some(jobs) = jobs {
-            return Ok(Source::Occurrences(Box::new(Occurrences::jobs(trigger, jobs)?)));
+            return Ok(Source::Occurrences(Box::new(OccurrenceFilter::jobs(trigger, jobs)?)));
         }
         if let Some(queue) = queue {
             return Ok(Source::Queue(QueueMessages::new(trigger, queue)?));

@@ -16,8 +16,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::delivery_log::Delivery;
 use crate::destination::{Destination, EndedCall};
-use crate::division::EndedAttempt;
 use crate::event_queue::TakenDelivery;
+use crate::event_split::EndedAttempt;
 use crate::outcome::{
     Outcome, RetryPolicy, THROTTLE_PAUSE, is_complete, job_result, judge, was_stopped,
 };

@@ -23,8 +23,8 @@ use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::division::BATCH_RESULTS;
-use crate::record::{decode, encode, read, read_all};
+use crate::event_split::BATCH_RESULTS;
+use crate::journal_records::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, NewEvent, SourceContext};
 use crate::{Error, Result, event_logging};
 

@@ -12,7 +12,7 @@ use headwater_model::{
 };
 use serde_json::Value;
 
-use crate::calls::{is_address, queue_name};
+use crate::async_calls::{is_address, queue_name};
 use crate::delivery_log::Delivery;
 use crate::target::{CallDestination, CallPolicy};
 

@@ -25,9 +25,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use crate::calls::check_key;
+use crate::async_calls::check_key;
 use crate::delivery_log::Delivery;
-use crate::record::encode;
+use crate::journal_records::encode;
 use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use headwater_model::{Event, JobId, TriggerEvent, TriggerEventStatus};
-use headwater_store::{Entry, Error as StoreError, ReverseScan};
+use headwater_store::{Error as StoreError, JournalEntry, ReverseScan};
 
 use crate::delivery_log::{DONE, Delivery, OPEN, digits};
 use crate::event_queue::EventQueue;
-use crate::record::decode;
+use crate::journal_records::decode;
 use crate::waiting_events::WaitingScan;
 use crate::{Error, Result, TriggerEventFilter, Triggers};
 
@@ -105,7 +105,7 @@ impl Triggers {
     /// Returns the event of a stored delivery if it matches the filter.
     async fn listed(
         &self,
-        stored: &Entry,
+        stored: &JournalEntry,
         filter: &TriggerEventFilter,
     ) -> Result<Option<TriggerEvent>> {
         let delivery = self.current(decode(OPEN, &stored.key, &stored.value)?);

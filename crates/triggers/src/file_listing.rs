@@ -33,7 +33,7 @@ impl FileVersion {
 
 /// The files of a folder.
 #[derive(Debug, Default)]
-pub(crate) struct Listing {
+pub(crate) struct FolderListing {
     /// Files by absolute path.
     pub files: BTreeMap<String, FileVersion>,
     /// The error of a file or subfolder that could not be read, if any.
@@ -41,13 +41,13 @@ pub(crate) struct Listing {
 }
 
 /// Lists the files that match a trigger. Fails if the folder does not exist or cannot be read.
-pub(crate) fn list(folder: &WatchedFolder) -> Result<Listing, Problem> {
+pub(crate) fn list(folder: &WatchedFolder) -> Result<FolderListing, Problem> {
     if let Err(error) = std::fs::read_dir(&folder.path) {
         return Err(no_folder(&folder.path, &error));
     }
     let depth = if folder.recursive { usize::MAX } else { 1 };
     let walk = WalkDir::new(&folder.path).min_depth(1).max_depth(depth).follow_links(true);
-    let mut listing = Listing::default();
+    let mut listing = FolderListing::default();
     for entry in walk.into_iter().filter_entry(|entry| entry.depth() == 0 || !is_hidden(entry)) {
         match entry {
             Ok(entry) => list_one(folder, &entry, &mut listing),
@@ -59,7 +59,7 @@ pub(crate) fn list(folder: &WatchedFolder) -> Result<Listing, Problem> {
     Ok(listing)
 }
 
-fn list_one(folder: &WatchedFolder, entry: &DirEntry, listing: &mut Listing) {
+fn list_one(folder: &WatchedFolder, entry: &DirEntry, listing: &mut FolderListing) {
     if !entry.file_type().is_file() || !is_wanted(folder, entry) {
         return;
     }

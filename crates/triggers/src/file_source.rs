@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::definition::WatchedFolder;
 use crate::event_queue::OPEN_MAX;
-use crate::file_listing::{Debounce, FileVersion, Listing, list};
+use crate::file_listing::{Debounce, FileVersion, FolderListing, list};
 use crate::file_watcher::{FileWatcher, RenamedPaths};
-use crate::record::{decode, encode, read_all};
+use crate::journal_records::{decode, encode, read_all};
 use crate::source::{
     DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
 };
@@ -132,7 +132,7 @@ impl EventSource for FileSource {
         self.watch(context);
         let renamed = std::mem::take(&mut *self.renamed.lock());
         let started = Instant::now();
-        let Listing { files: mut new, fault } = match listing(&self.folder).await {
+        let FolderListing { files: mut new, fault } = match listing(&self.folder).await {
             Ok(listing) => listing,
             Err(problem) => {
                 self.watcher = None;
@@ -182,7 +182,7 @@ impl WatchedFolder {
     }
 }
 
-async fn listing(folder: &WatchedFolder) -> Result<Listing, Problem> {
+async fn listing(folder: &WatchedFolder) -> Result<FolderListing, Problem> {
     let folder = folder.clone();
     let listed = tokio::task::spawn_blocking(move || list(&folder)).await;
     listed.unwrap_or_else(|error| {

@@ -8,27 +8,28 @@
 //! - A failed delivery is retried with back-off. After the last retry, the event is kept as failed.
 //! - An event with several items can be divided, so that only its failed items are retried.
 
+mod async_calls;
 mod back_off;
 mod batch_source;
 mod bucket_source;
-mod calls;
 mod commits;
 mod definition;
 mod delivery;
 mod delivery_log;
 mod delivery_order;
 mod destination;
-mod division;
 mod error;
 mod event_batch;
 mod event_filter;
 mod event_logging;
 mod event_queue;
+mod event_split;
 mod events;
 mod file_listing;
 mod file_source;
 mod file_watcher;
 mod inbox;
+mod journal_records;
 mod kafka;
 mod nats_receiver;
 mod nats_source;
@@ -42,7 +43,6 @@ mod postgres_source;
 mod preparation;
 mod queue_source;
 mod rate_limit;
-mod record;
 mod remote_bucket;
 mod schedule_source;
 mod source;
@@ -52,13 +52,13 @@ mod triggers;
 mod waiting_events;
 mod worker;
 
+pub use async_calls::NewCall;
 pub use bucket_source::bucket_watches;
-pub use calls::NewCall;
-pub use commits::{Commits, TableCommit};
+pub use commits::{CommitSource, TableCommit};
 pub use definition::check_trigger;
-pub use division::{BATCH_RESULTS, FAILED_ITEMS};
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
+pub use event_split::{BATCH_RESULTS, FAILED_ITEMS};
 pub use headwater_event_values::function_argument;
 pub use headwater_sandbox::{LocationCheck, ServerName, ServerRules};
 pub use options::{TriggerEventFilter, TriggersOptions};

@@ -22,9 +22,9 @@ use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::inbox::MessageInbox;
+use crate::journal_records::{encode, read};
 use crate::nats_receiver::{NatsReceiver, ReceivedMessage};
 use crate::postgres_source::check_batch;
-use crate::record::{encode, read};
 use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_nats_positions";

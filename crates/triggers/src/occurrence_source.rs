@@ -17,7 +17,7 @@ use headwater_model::{
     Problem, Trigger,
 };
 use headwater_objects::Objects;
-use headwater_store::{Append, Entry, OccurrenceJournal, UniqueKey};
+use headwater_store::{Append, JournalEntry, OccurrenceJournal, UniqueKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -29,7 +29,7 @@ use crate::commits::caused_by;
 use crate::definition::invalid;
 use crate::delivery_log::DeliveryLog;
 use crate::event_queue::OPEN_MAX;
-use crate::record::{decode, encode, read, read_all};
+use crate::journal_records::{decode, encode, read, read_all};
 use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const MERGE_POSITIONS: &str = "trigger_merge_positions";
@@ -46,7 +46,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// The occurrences that a trigger selects.
 #[derive(Debug, Clone)]
-pub(crate) enum Occurrences {
+pub(crate) enum OccurrenceFilter {
     /// Changes of objects in a bucket.
     Objects(ObjectFilter),
     /// Merges into branches that match one of the patterns.
@@ -55,9 +55,9 @@ pub(crate) enum Occurrences {
     Jobs(JobsTrigger, Vec<GlobMatcher>),
 }
 
-impl Occurrences {
+impl OccurrenceFilter {
     pub(crate) fn merges(trigger: &Trigger) -> Result<Self> {
-        Ok(Occurrences::Merges(patterns(trigger, &trigger.merge_targets())?))
+        Ok(OccurrenceFilter::Merges(patterns(trigger, &trigger.merge_targets())?))
     }
 
     pub(crate) fn jobs(trigger: &Trigger, jobs: &JobsTrigger) -> Result<Self> {
@@ -70,15 +70,15 @@ impl Occurrences {
             return Err(invalid(trigger, "a job never ends as `queued` or `running`", hint));
         }
         let names: Vec<&str> = jobs.names.iter().map(String::as_str).collect();
-        Ok(Occurrences::Jobs(jobs.clone(), patterns(trigger, &names)?))
+        Ok(OccurrenceFilter::Jobs(jobs.clone(), patterns(trigger, &names)?))
     }
 
     /// Returns the journal of positions.
     pub(crate) const fn positions(&self) -> &'static str {
         match self {
-            Occurrences::Objects(_) => bucket_source::POSITIONS,
-            Occurrences::Merges(_) => MERGE_POSITIONS,
-            Occurrences::Jobs(..) => JOB_POSITIONS,
+            OccurrenceFilter::Objects(_) => bucket_source::POSITIONS,
+            OccurrenceFilter::Merges(_) => MERGE_POSITIONS,
+            OccurrenceFilter::Jobs(..) => JOB_POSITIONS,
         }
     }
 
@@ -90,26 +90,30 @@ impl Occurrences {
     ) -> Option<(OccurrenceJournal<'a>, Option<watch::Receiver<u64>>)> {
         let of_store = |name| OccurrenceJournal::new(context.store(), name);
         Some(match self {
-            Occurrences::Objects(_) => {
+            OccurrenceFilter::Objects(_) => {
                 let objects = context.options.objects.as_ref()?;
                 (objects.change_journal(), Some(objects.change_counter()))
             }
-            Occurrences::Merges(_) => {
+            OccurrenceFilter::Merges(_) => {
                 let commits = context.options.commits.as_ref();
                 (of_store(MERGE_JOURNAL), commits.map(|commits| commits.counter()))
             }
-            Occurrences::Jobs(..) => {
+            OccurrenceFilter::Jobs(..) => {
                 (of_store(JOB_END_JOURNAL), Some(context.log.jobs.monitor().ends().counter()))
             }
         })
     }
 
     /// Returns the event of an entry; `None` if the trigger does not fire for it.
-    async fn event(&self, context: &SourceContext, entry: &Entry) -> Result<Option<NewEvent>> {
+    async fn event(
+        &self,
+        context: &SourceContext,
+        entry: &JournalEntry,
+    ) -> Result<Option<NewEvent>> {
         let found = match self {
-            Occurrences::Objects(filter) => filter.event(entry),
-            Occurrences::Merges(into) => merged(context, into, entry).await?,
-            Occurrences::Jobs(jobs, names) => ended(context, jobs, names, entry).await?,
+            OccurrenceFilter::Objects(filter) => filter.event(entry),
+            OccurrenceFilter::Merges(into) => merged(context, into, entry).await?,
+            OccurrenceFilter::Jobs(jobs, names) => ended(context, jobs, names, entry).await?,
         };
         let Some(event) = found else { return Ok(None) };
         if event.caused_by.contains(&context.trigger) {
@@ -136,7 +140,7 @@ struct Position {
 
 /// The event source for changes of objects, merges, or ends of jobs.
 pub(crate) struct OccurrenceSource {
-    occurrences: Occurrences,
+    occurrences: OccurrenceFilter,
     /// The stored position; `None` until it has been read.
     position: Option<Position>,
     /// Guard of the task that requests a poll after each occurrence. Dropping it ends the task.
@@ -174,7 +178,7 @@ impl EventSource for OccurrenceSource {
 }
 
 impl OccurrenceSource {
-    pub(crate) fn new(occurrences: Occurrences) -> Self {
+    pub(crate) fn new(occurrences: OccurrenceFilter) -> Self {
         OccurrenceSource { occurrences, position: None, listener: None }
     }
 
@@ -191,7 +195,7 @@ impl OccurrenceSource {
         let positions = self.occurrences.positions();
         let stored = read::<Position>(context.store(), positions, &context.trigger).await?;
         let scope = match &self.occurrences {
-            Occurrences::Objects(filter) => filter.bucket().to_owned(),
+            OccurrenceFilter::Objects(filter) => filter.bucket().to_owned(),
             _ => String::new(),
         };
         if let Some(stored) = stored.filter(|stored| stored.scope == scope) {
@@ -207,7 +211,7 @@ impl OccurrenceSource {
     /// Returns a problem if the bucket does not exist.
     async fn fault(&self, context: &SourceContext) -> Option<Problem> {
         match (&self.occurrences, &context.options.objects) {
-            (Occurrences::Objects(filter), Some(objects)) => filter.fault(objects).await,
+            (OccurrenceFilter::Objects(filter), Some(objects)) => filter.fault(objects).await,
             _ => None,
         }
     }
@@ -271,7 +275,7 @@ async fn forget_consumed(
 async fn merged(
     context: &SourceContext,
     into: &[GlobMatcher],
-    entry: &Entry,
+    entry: &JournalEntry,
 ) -> Result<Option<NewEvent>> {
     let Some(merge) = readable::<BranchMerge>(MERGE_JOURNAL, entry) else { return Ok(None) };
     if !into.iter().any(|pattern| pattern.is_match(&merge.branch)) {
@@ -293,7 +297,7 @@ async fn ended(
     context: &SourceContext,
     jobs: &JobsTrigger,
     names: &[GlobMatcher],
-    entry: &Entry,
+    entry: &JournalEntry,
 ) -> Result<Option<NewEvent>> {
     let Some(job) = readable::<EndedJob>(JOB_END_JOURNAL, entry) else { return Ok(None) };
     let mut own = job.name.iter().chain(&job.trigger);
@@ -318,7 +322,7 @@ async fn ended(
 }
 
 /// Returns the record of an occurrence; `None` if it cannot be read.
-pub(crate) fn readable<T: DeserializeOwned>(journal: &str, entry: &Entry) -> Option<T> {
+pub(crate) fn readable<T: DeserializeOwned>(journal: &str, entry: &JournalEntry) -> Option<T> {
     decode(journal, &entry.key, &entry.value)
         .inspect_err(|error| tracing::warn!(%error, "skipping an occurrence for triggers"))
         .ok()

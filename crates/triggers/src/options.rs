@@ -12,7 +12,7 @@ use headwater_secrets::SecretStore;
 use headwater_store::Store;
 
 use crate::delivery_log::Delivery;
-use crate::{Commits, RemoteBuckets, back_off};
+use crate::{CommitSource, RemoteBuckets, back_off};
 
 /// Options of [`crate::Triggers`].
 #[derive(Clone)]
@@ -24,7 +24,7 @@ pub struct TriggersOptions {
     /// Queue for the jobs that deliver events.
     pub jobs: Jobs,
     /// Commits, for triggers on tables. With `None`, the default, these triggers never fire.
-    pub commits: Option<Arc<dyn Commits>>,
+    pub commits: Option<Arc<dyn CommitSource>>,
     /// Buckets, for triggers on objects. With `None`, the default, these triggers never fire.
     pub objects: Option<Objects>,
     /// Buckets of other object stores, for triggers on their objects. With `None`, the default,

@@ -16,8 +16,8 @@ use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
 use crate::back_off::BackOff;
 use crate::inbox::BatchCounter;
+use crate::journal_records::{encode, read};
 use crate::postgres_server::PostgresServer;
-use crate::record::{encode, read};
 use crate::source::{NewEvent, SourceContext};
 use crate::{Error, Result};
 

@@ -20,7 +20,7 @@ use crate::Result;
 use crate::bucket_source::check_keys;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::record::{decode, encode};
+use crate::journal_records::{decode, encode};
 use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 const TAKEN: &str = "trigger_remote_objects";

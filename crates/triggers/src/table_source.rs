@@ -15,10 +15,10 @@ use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 
-use crate::commits::{Commits, TableCommit, caused_by};
+use crate::commits::{CommitSource, TableCommit, caused_by};
 use crate::definition::WatchedTables;
 use crate::event_queue::OPEN_MAX;
-use crate::record::{encode, read};
+use crate::journal_records::{encode, read};
 use crate::source::{
     DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
 };
@@ -150,7 +150,7 @@ impl TableSource {
     async fn step(
         &mut self,
         context: &SourceContext,
-        commits: &dyn Commits,
+        commits: &dyn CommitSource,
     ) -> Result<Duration, StepError> {
         let position = self.position(context, commits).await?;
         let poll_interval = context.options.poll_interval;
@@ -180,7 +180,7 @@ impl TableSource {
     async fn position(
         &mut self,
         context: &SourceContext,
-        commits: &dyn Commits,
+        commits: &dyn CommitSource,
     ) -> Result<Position, StepError> {
         if let Some(position) = &self.position {
             return Ok(position.clone());
@@ -198,7 +198,7 @@ impl TableSource {
     async fn first_position(
         &mut self,
         context: &SourceContext,
-        commits: &dyn Commits,
+        commits: &dyn CommitSource,
     ) -> Result<Position, StepError> {
         let branch = &self.tables.branch;
         let start = if self.is_awaited { commits.start(branch).await? } else { None };
@@ -219,7 +219,7 @@ impl TableSource {
     async fn examine(
         &mut self,
         context: &SourceContext,
-        commits: &dyn Commits,
+        commits: &dyn CommitSource,
         mut after: CommitId,
     ) -> Result<bool, StepError> {
         if self.matches.len() >= self.batch() {

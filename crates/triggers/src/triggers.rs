@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::async_calls::target_of;
 use crate::bucket_source::bucket_watches;
-use crate::calls::target_of;
 use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;

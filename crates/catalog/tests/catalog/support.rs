@@ -238,7 +238,7 @@ impl Store for Watched {
         &self,
         journal: &str,
         key: &str,
-    ) -> headwater_store::Result<Option<headwater_store::Entry>> {
+    ) -> headwater_store::Result<Option<headwater_store::JournalEntry>> {
         self.pass(self.inner.latest(journal, key)).await
     }
 
@@ -246,7 +246,7 @@ impl Store for Watched {
         &self,
         journal: &str,
         range: &headwater_store::KeyRange,
-    ) -> headwater_store::Result<Vec<headwater_store::Entry>> {
+    ) -> headwater_store::Result<Vec<headwater_store::JournalEntry>> {
         self.pass(self.inner.scan(journal, range)).await
     }
 
@@ -255,7 +255,7 @@ impl Store for Watched {
         journal: &str,
         after: u64,
         limit: usize,
-    ) -> headwater_store::Result<Vec<headwater_store::Entry>> {
+    ) -> headwater_store::Result<Vec<headwater_store::JournalEntry>> {
         self.pass(self.inner.read(journal, after, limit)).await
     }
 
@@ -265,7 +265,7 @@ impl Store for Watched {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> headwater_store::Result<Vec<headwater_store::Entry>> {
+    ) -> headwater_store::Result<Vec<headwater_store::JournalEntry>> {
         self.pass(self.inner.history(journal, key_prefix, after, limit)).await
     }
 

@@ -8,7 +8,7 @@ use crate::commands::query::{self, Rows};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output;
-use crate::progress::Watch;
+use crate::progress::ProgressDisplay;
 
 /// Starts a query and prints its id.
 pub async fn start(context: &Context, api: &Api, request: QueryRequest) -> Result<()> {
@@ -23,7 +23,7 @@ pub async fn start(context: &Context, api: &Api, request: QueryRequest) -> Resul
 /// Waits for the end of a query and prints its rows.
 pub async fn result(context: &Context, api: &Api, id: &str, rows: Rows) -> Result<()> {
     let path = format!("/v1/queries/{}", segment(id));
-    let watch = Watch::new(context.style, "querying");
+    let watch = ProgressDisplay::new(context.style, "querying");
     let waiting = async {
         loop {
             let query: AsyncQuery = api.get(format!("{path}?wait_ms=30000")).await?;

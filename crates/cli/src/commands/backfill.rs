@@ -64,7 +64,7 @@ fn parameter_values(arguments: &Backfill) -> Result<ParameterValues> {
     }
     let name = arguments.values.trim().to_owned();
     if name.contains('=') {
-        let message = format!("`{name}` has values, and `--partitions-of` is given");
+        let message = format!("`--partitions-of` cannot be combined with the values in `{name}`");
         return Err(error::invalid(message).with_hint("Write only the name of the parameter."));
     }
     Ok(ParameterValues { name, values: Vec::new() })

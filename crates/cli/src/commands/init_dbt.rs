@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use headwater_dbt::{Conversion, Note};
+use headwater_dbt::{Conversion, ConversionNote};
 
 use crate::context::Context;
 use crate::error::{self, Result};
@@ -26,7 +26,7 @@ pub fn print(context: &Context, converted: &Conversion) {
     let models = output::plural(converted.models as u64, "model");
     let tests = output::plural(converted.tests as u64, "test");
     style.say(format!("converted {models} and {tests}"));
-    for Note { at, message } in &converted.notes {
+    for ConversionNote { at, message } in &converted.notes {
         style.say(format!("  {} {at}: {message}", style.paint(Tone::Warn, "!")));
     }
     style.say("next:");

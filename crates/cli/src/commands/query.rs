@@ -15,7 +15,7 @@ use crate::commands::{async_query, reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
-use crate::progress::Watch;
+use crate::progress::ProgressDisplay;
 use crate::rows::{self, RowReader};
 use crate::terminal::Tone;
 
@@ -61,7 +61,7 @@ pub async fn print_range(context: &Context, api: &Api, path: &str, rows: Rows) -
     let Rows { offset, shown } = rows;
     let limit = limit(context, shown).map(|limit| format!("&limit={limit}"));
     let call = ApiRequest::get(format!("{path}?offset={offset}{}", limit.unwrap_or_default()));
-    let watch = Watch::new(context.style, "reading");
+    let watch = ProgressDisplay::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
     let work = answer(context, api, call, Output { shown, watch: &watch, done: None });
     watch.until_done(work).await
@@ -87,7 +87,7 @@ pub async fn execute(
     let request = QueryRequest { limit: limit(context, shown), ..request };
     let call = ApiRequest::get("/v1/query").method(hyper::Method::POST);
     let call = call.accept(media_type(context.output)).json(&request)?;
-    let watch = Watch::new(context.style, "querying");
+    let watch = ProgressDisplay::new(context.style, "querying");
     let done = done(&request.sql);
     let work = answer(context, api, call, Output { shown, watch: &watch, done });
     tokio::select! {
@@ -156,7 +156,7 @@ fn statement(arguments: &Query) -> Result<String> {
 
 /// Prints the rows of a response in the chosen format.
 pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()> {
-    let watch = Watch::new(context.style, "reading");
+    let watch = ProgressDisplay::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
     let work = answer(context, api, call, Output { shown: None, watch: &watch, done: None });
     watch.until_done(work).await
@@ -167,7 +167,7 @@ pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()>
 struct Output<'a> {
     /// The row limit of a table.
     shown: Option<u64>,
-    watch: &'a Watch,
+    watch: &'a ProgressDisplay,
     /// The message for a statement that changed neither rows nor tables.
     done: Option<&'static str>,
 }
@@ -203,7 +203,11 @@ async fn answer(context: &Context, api: &Api, call: ApiRequest, to: Output<'_>) 
     Ok(())
 }
 
-async fn copy(context: &Context, response: Response<Incoming>, watch: &Watch) -> Result<()> {
+async fn copy(
+    context: &Context,
+    response: Response<Incoming>,
+    watch: &ProgressDisplay,
+) -> Result<()> {
     let mut body = response.into_body();
     let mut copied = 0;
     while let Some(frame) = body.frame().await {

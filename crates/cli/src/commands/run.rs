@@ -201,7 +201,7 @@ fn print_report(context: &Context, report: &RunReport) {
             "no model is selected: change the selection, or write NAME.sql or NAME.py"
         }
         None if modelled => {
-            "no model that ran is stored: set `materialization = replace` in a model"
+            "no executed model is stored as a table: set `materialization = replace` in a model"
         }
         _ => return,
     };

@@ -218,12 +218,15 @@ fn announce_s3(context: &Context, address: SocketAddr, scheme: &str) {
     ));
 }
 
+/// Log levels of a background server. It does not log jobs and events, because its log file is
+/// never truncated, and jobs and events are also stored.
+const BACKGROUND_LEVELS: &str = "warn,s3s=off,headwater=info,headwater_jobs::job_logging=off,\
+     headwater_triggers::event_logging=off";
+
 /// Starts logging to standard error. A foreground server also logs each job and trigger event.
 fn start_log(background: bool) -> LogWriter {
     let levels = if background {
-        // A background server does not log jobs and events, because its log file is never
-        // truncated, and jobs and events are also stored.
-        "warn,s3s=off,headwater=info,headwater_jobs::report=off,headwater_triggers::report=off"
+        BACKGROUND_LEVELS
     } else {
         // `s3s` logs each rejected request as an error.
         "warn,s3s=off,headwater=info"
@@ -260,4 +263,29 @@ pub async fn stop(context: &Context) -> Result<()> {
 
 fn say_stopped(context: &Context, pid: Option<u32>, text: &str) {
     api_output::print(context, &serde_json::json!({ "stopped": pid.is_some(), "pid": pid }), text);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::BACKGROUND_LEVELS;
+
+    #[test]
+    fn the_modules_whose_logs_a_background_server_omits_exist() {
+        let crates = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut modules = 0;
+        for level in BACKGROUND_LEVELS.split(',') {
+            let Some((package, module)) =
+                level.strip_suffix("=off").and_then(|target| target.split_once("::"))
+            else {
+                continue;
+            };
+            let package = package.trim_start_matches("headwater_").replace('_', "-");
+            let file = crates.join(package).join("src").join(module).with_extension("rs");
+            assert!(file.exists(), "{} does not exist", file.display());
+            modules += 1;
+        }
+        assert_eq!(modules, 2);
+    }
 }

@@ -7,7 +7,7 @@ use headwater_model::{
     Branch as BranchRow, QueryRequest, SqlView, Table as TableRow, Tag as TagRow,
 };
 use headwater_shell::{
-    BackslashCommand, Entry, HELP, Input, Names, Relation, SharedNames, next_entry, statements,
+    BackslashCommand, HELP, Input, Names, Relation, SharedNames, ShellEntry, next_entry, statements,
 };
 
 use crate::api::{Api, segment};
@@ -50,9 +50,9 @@ pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
         let (returned, entry) = reading.await.map_err(error::unexpected)?;
         input = returned;
         let outcome = match entry? {
-            Entry::Text(text) => shell.run(&text, 0).await,
-            Entry::Interrupted => continue,
-            Entry::End => return Ok(()),
+            ShellEntry::Text(text) => shell.run(&text, 0).await,
+            ShellEntry::Interrupted => continue,
+            ShellEntry::End => return Ok(()),
         };
         match outcome {
             Ok(ShellAction::Continue) => {}
@@ -192,7 +192,7 @@ impl<'a> Shell<'a> {
         let opened = std::fs::File::open(file);
         let opened = opened.map_err(error::from_io(&format!("read `{}`", file.display())))?;
         let mut entries = std::io::BufReader::new(opened);
-        while let Entry::Text(text) = next_entry(&mut entries)? {
+        while let ShellEntry::Text(text) = next_entry(&mut entries)? {
             if let ShellAction::Quit = self.run(&text, depth + 1).await? {
                 break;
             }

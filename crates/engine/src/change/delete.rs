@@ -7,10 +7,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use futures::StreamExt;
 use headwater_model::Action;
 use headwater_sql::change::{DeleteStatement, FILE, ROW, add_columns};
-use headwater_sql::statement::Source;
+use headwater_sql::statement::SourceQuery;
 
 use super::rewrite::ChangeProperties;
-use super::target::{COMES, Columns, Target};
+use super::target::{COMES, TargetColumns, TargetTable};
 use crate::error::Result;
 use crate::returning::{ChangedTable, Returning};
 use crate::session::{Session, StatementContext};
@@ -50,7 +50,7 @@ impl Session {
     /// Runs DELETE with RETURNING, which reads the deleted rows.
     async fn delete_returning(
         &self,
-        target: Target,
+        target: TargetTable,
         run: StatementContext,
         deleted: DeletedRows,
     ) -> Result<StatementResult> {
@@ -67,13 +67,13 @@ impl Session {
 
 /// The rows of a DELETE with RETURNING.
 struct DeletedRows {
-    source: Source,
-    columns: Columns,
+    source: SourceQuery,
+    columns: TargetColumns,
     returning: Returning,
 }
 
 /// Plans the query that returns the positions and the deleted rows.
-fn with_rows(plan: LogicalPlan, columns: &Columns) -> PlanResult<LogicalPlan> {
+fn with_rows(plan: LogicalPlan, columns: &TargetColumns) -> PlanResult<LogicalPlan> {
     let named = |name: String| Expr::Column(Column::from_name(name));
     let mut exprs = vec![named(FILE.to_owned()), named(ROW.to_owned()), lit(false).alias(COMES)];
     let names = columns.names.iter().enumerate();

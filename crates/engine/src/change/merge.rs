@@ -8,13 +8,13 @@ use datafusion::logical_expr::{
 };
 
 use super::rewrite::ChangeProperties;
-use super::target::{COMES, Columns};
+use super::target::{COMES, TargetColumns};
 use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
-use headwater_sql::change::{Action, Clause, MergeMatch, MergeStatement, add_columns};
+use headwater_sql::change::{MergeMatch, MergeStatement, WhenAction, WhenClause, add_columns};
 use headwater_sql::number::exact_columns;
 
 /// Column with the number of the clause that applies to a row.
@@ -78,7 +78,7 @@ struct Values {
 }
 
 impl Values {
-    fn of(clauses: &[Clause], columns: &Columns) -> Result<Self> {
+    fn of(clauses: &[WhenClause], columns: &TargetColumns) -> Result<Self> {
         let mut values =
             Values { conditions: Vec::new(), columns: Vec::new(), count: 0, by_name: false };
         for clause in clauses {
@@ -91,7 +91,7 @@ impl Values {
     }
 
     /// Returns true if an expression is assigned to a decimal column.
-    fn is_decimal(&self, place: usize, columns: &Columns) -> bool {
+    fn is_decimal(&self, place: usize, columns: &TargetColumns) -> bool {
         let is_place = |from: &ValueOrigin| matches!(from, ValueOrigin::Value(it) if *it == place);
         self.columns.iter().flatten().any(|new| {
             let mut fields = new.iter().zip(columns.schema.fields());
@@ -101,21 +101,21 @@ impl Values {
 
     fn of_action(
         &mut self,
-        action: &Action,
-        columns: &Columns,
+        action: &WhenAction,
+        columns: &TargetColumns,
     ) -> Result<Option<Vec<ValueOrigin>>> {
         let width = columns.names.len();
         let (assigned, defaults, others) = match action {
-            Action::Delete => return Ok(None),
-            Action::Update(None) | Action::InsertAll => {
+            WhenAction::Delete => return Ok(None),
+            WhenAction::Update(None) | WhenAction::InsertAll => {
                 self.by_name = true;
                 return Ok(Some(vec![ValueOrigin::Source; width]));
             }
-            Action::Update(Some(assigned)) => {
+            WhenAction::Update(Some(assigned)) => {
                 let defaults = assigned.iter().map(|column| column.default).collect();
                 (columns.find_all(assigned)?, defaults, ValueOrigin::Kept)
             }
-            Action::Insert { columns: listed, defaults } if listed.is_empty() => {
+            WhenAction::Insert { columns: listed, defaults } if listed.is_empty() => {
                 if defaults.len() != width {
                     return Err(Error::invalid(format!(
                         "{} values are given for {width} columns",
@@ -124,7 +124,7 @@ impl Values {
                 }
                 ((0..width).collect(), defaults.clone(), ValueOrigin::Default)
             }
-            Action::Insert { columns: listed, defaults } => {
+            WhenAction::Insert { columns: listed, defaults } => {
                 (columns.find_all(listed)?, defaults.clone(), ValueOrigin::Default)
             }
         };
@@ -155,8 +155,8 @@ impl Join {
     /// the rows to which the clause applies.
     fn of(
         plan: LogicalPlan,
-        clauses: &[Clause],
-        columns: &Columns,
+        clauses: &[WhenClause],
+        columns: &TargetColumns,
         values: &Values,
         marked: bool,
     ) -> PlanResult<Self> {
@@ -200,8 +200,8 @@ impl Join {
     /// Plans the affected rows: the row's position, a flag for a new row, and the new row.
     fn rows(
         self,
-        clauses: &[Clause],
-        columns: &Columns,
+        clauses: &[WhenClause],
+        columns: &TargetColumns,
         values: &Values,
     ) -> PlanResult<LogicalPlan> {
         let through = self.input.schema().columns().into_iter().map(Expr::Column);
@@ -228,7 +228,7 @@ impl Join {
     fn column(
         &self,
         index: usize,
-        columns: &Columns,
+        columns: &TargetColumns,
         values: &Values,
         clause: &Expr,
         schema: &DFSchemaRef,

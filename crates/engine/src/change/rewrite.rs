@@ -16,14 +16,14 @@ use futures::{StreamExt, TryStreamExt, stream};
 use headwater_lake::BatchStream;
 use headwater_model::ErrorDetails;
 use headwater_table_scan::{plain_batch, plain_schema};
-use headwater_tables::{DataFile, Positions, Rewrite, RowIds, ScanPlan, Table, Tables};
+use headwater_tables::{DataFile, Positions, RowIds, RowRewrite, ScanPlan, Table, Tables};
 use parking_lot::Mutex;
 
 use super::row_locators::RowPositions;
-use super::target::{AffectedRows, Target};
+use super::target::{AffectedRows, TargetTable};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;
-use crate::planning_error::Limits;
+use crate::planning_error::PlanningLimits;
 use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
@@ -52,7 +52,7 @@ impl Session {
     /// new row. The files in `whole` are removed without being read.
     pub(super) async fn rewrite(
         &self,
-        mut target: Target,
+        mut target: TargetTable,
         run: StatementContext,
         found: AffectedRows,
         whole: Vec<usize>,
@@ -96,7 +96,7 @@ impl Session {
             }
             let removed = whole.into_iter().chain(places.rows.into_keys());
             let removed = removed.map(|file| Arc::clone(&target.plan.files()[file])).collect();
-            let rewrite = Rewrite { seen: target.plan.clone(), removed, staged, unseen };
+            let rewrite = RowRewrite { seen: target.plan.clone(), removed, staged, unseen };
             target.transaction.rewrite(&target.name, rewrite).await?;
         }
         let returned = self.returned(kind.returning, &metrics).await?;
@@ -105,7 +105,7 @@ impl Session {
     }
 
     /// Returns the number of live rows in some of the table's files.
-    async fn live_rows(&self, target: &Target, files: &[usize]) -> Result<u64> {
+    async fn live_rows(&self, target: &TargetTable, files: &[usize]) -> Result<u64> {
         let files = files.iter().map(|file| Arc::clone(&target.plan.files()[*file])).collect();
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
@@ -114,7 +114,7 @@ impl Session {
     /// the positions of its deleted rows.
     async fn split_off_deletes(
         &self,
-        target: &Target,
+        target: &TargetTable,
         places: &mut RowPositions,
     ) -> Result<Vec<(Arc<DataFile>, Positions)>> {
         let mut deletes = Vec::new();
@@ -130,7 +130,7 @@ impl Session {
 
     /// Streams the rows that remain in rewritten files. The stream must be read after all positions
     /// are known.
-    fn rest(&self, target: &Target, places: Arc<Mutex<RowPositions>>) -> BatchStream {
+    fn rest(&self, target: &TargetTable, places: Arc<Mutex<RowPositions>>) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());
         let rest = stream::once(async move {
@@ -149,7 +149,7 @@ impl Session {
 struct RewriteReader {
     places: Arc<Mutex<RowPositions>>,
     kept: FirstError,
-    limits: Limits,
+    limits: PlanningLimits,
     name: String,
     once: bool,
     /// The buffer of rows for RETURNING.

@@ -3,8 +3,8 @@
 use headwater_lake::Transaction;
 use headwater_model::{Action, TableName};
 use headwater_sql::change::{AssignedColumn, TARGET};
-use headwater_sql::names::same_but_case;
-use headwater_sql::statement::Source;
+use headwater_sql::name_match::same_but_case;
+use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;
 use headwater_sql_resolve::scope::column;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
-use crate::planning_error::Limits;
+use crate::planning_error::PlanningLimits;
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_lookup::TableLookup;
 use arrow::datatypes::SchemaRef;
@@ -40,7 +40,7 @@ const MERGE_ON_READ: &str = "merge-on-read";
 pub(super) const COMES: &str = "\0n";
 
 /// Target table of a change.
-pub(super) struct Target {
+pub(super) struct TargetTable {
     pub transaction: Transaction,
     pub name: TableName,
     /// Table state at the start of the transaction.
@@ -59,7 +59,7 @@ impl Session {
         &self,
         name: &ObjectName,
         actions: &[Action],
-    ) -> Result<Target> {
+    ) -> Result<TargetTable> {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let (table_name, exists) = self.target(name, &view, actions).await?;
@@ -75,15 +75,15 @@ impl Session {
         let plan = self.engine.lake().tables().plan(&table, None).await?;
         let scans = self.engine.scans().clone();
         let provider = Arc::new(LakeTable::with_positions(plan.clone(), scans));
-        Ok(Target { transaction, name: table_name, table, plan, provider })
+        Ok(TargetTable { transaction, name: table_name, table, plan, provider })
     }
 
     /// Plans the query for the affected rows; `shape` rewrites its plan.
     pub(super) async fn plan_change(
         &self,
         run: &StatementContext,
-        target: &Target,
-        source: Source,
+        target: &TargetTable,
+        source: SourceQuery,
         shape: impl FnOnce(LogicalPlan) -> PlanResult<LogicalPlan> + Send + 'static,
     ) -> Result<AffectedRows> {
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
@@ -115,7 +115,7 @@ impl Session {
     }
 }
 
-impl Target {
+impl TargetTable {
     /// Returns the name and the columns of the target for name resolution.
     fn found(&self) -> (ParsedTableName, ResolvedTable) {
         let written = ParsedTableName::here(TARGET);
@@ -137,7 +137,7 @@ impl Target {
         &self,
         found: &AffectedRows,
         state: &SessionState,
-        limits: Limits,
+        limits: PlanningLimits,
     ) -> Result<Vec<usize>> {
         let Some(filter) = condition(&found.plan) else { return Ok(Vec::new()) };
         let schema = self.provider.schema();
@@ -149,9 +149,9 @@ impl Target {
     }
 
     /// Returns the columns, for statements that assign to them.
-    pub(super) fn columns(&self, alias: Option<Ident>) -> Result<Columns> {
+    pub(super) fn columns(&self, alias: Option<Ident>) -> Result<TargetColumns> {
         let schema = bare_schema(&self.table.schema());
-        Ok(Columns {
+        Ok(TargetColumns {
             label: alias.unwrap_or_else(|| Ident::with_quote('"', &self.name.name)),
             table: self.name.clone(),
             names: schema.fields().iter().map(|field| field.name().clone()).collect(),
@@ -217,7 +217,7 @@ impl Target {
 }
 
 /// Columns of the target table.
-pub(super) struct Columns {
+pub(super) struct TargetColumns {
     /// Name or alias of the table in the statement.
     pub label: Ident,
     pub table: TableName,
@@ -227,7 +227,7 @@ pub(super) struct Columns {
     pub defaults: HashMap<String, Expr>,
 }
 
-impl Columns {
+impl TargetColumns {
     /// Returns the default of a column, or null.
     pub(super) fn default(&self, name: &str) -> Expr {
         self.defaults.get(name).cloned().unwrap_or_else(|| lit(ScalarValue::Null))
@@ -273,7 +273,7 @@ impl Columns {
         let spelling = column(&written.value, names, &[&self.label.value], at)?;
         let place = self.names.iter().position(|name| name == spelling);
         place.ok_or_else(|| Error::Internal {
-            message: format!("the assigned column `{spelling}` was not found again"),
+            message: format!("the assigned column `{spelling}` is not in the target table"),
         })
     }
 }

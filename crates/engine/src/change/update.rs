@@ -4,7 +4,7 @@ use datafusion::common::{Column, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
 use super::rewrite::ChangeProperties;
-use super::target::{COMES, Columns};
+use super::target::{COMES, TargetColumns};
 use crate::assignment_cast::to_column;
 use crate::error::Result;
 use crate::returning::ChangedTable;
@@ -50,7 +50,7 @@ impl Session {
 /// `assigned` holds the column index of each assignment, and whether the value is DEFAULT.
 fn new_rows(
     plan: LogicalPlan,
-    columns: &Columns,
+    columns: &TargetColumns,
     assigned: &[(usize, bool)],
 ) -> PlanResult<LogicalPlan> {
     let named = |name: String| Expr::Column(Column::from_name(name));

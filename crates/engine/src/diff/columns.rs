@@ -5,7 +5,7 @@ use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit};
 use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
-use headwater_sql::names::same_but_case;
+use headwater_sql::name_match::same_but_case;
 use headwater_table_scan::view_schema;
 use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 

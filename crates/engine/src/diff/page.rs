@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::columns::ComparedColumns;
 use super::encode::{EncodedRowDecoder, to_json};
-use super::pairing::{Change, DifferingRow};
+use super::pairing::{DifferingRow, RowChange};
 
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
@@ -38,7 +38,7 @@ pub(super) struct PageCollector<'a> {
     /// Bytes of the collected rows.
     pub bytes: usize,
     full: bool,
-    kept: Vec<Change>,
+    kept: Vec<RowChange>,
     /// Changed rows whose columns are not compared yet: the encoded row before and after the
     /// change.
     waiting: Vec<(Vec<u8>, Vec<u8>)>,
@@ -73,11 +73,13 @@ impl<'a> PageCollector<'a> {
     }
 
     /// Counts a row, and collects it if it is in the page.
-    pub(super) fn take(&mut self, change: Change) -> Result<(), ArrowError> {
+    pub(super) fn take(&mut self, change: RowChange) -> Result<(), ArrowError> {
         match &change {
-            Change::Single(entry) if entry.more < 0 => self.counts.0 += entry.more.unsigned_abs(),
-            Change::Single(entry) => self.counts.1 += entry.more.unsigned_abs(),
-            Change::Pair { before, after, .. } => {
+            RowChange::Single(entry) if entry.more < 0 => {
+                self.counts.0 += entry.more.unsigned_abs()
+            }
+            RowChange::Single(entry) => self.counts.1 += entry.more.unsigned_abs(),
+            RowChange::Pair { before, after, .. } => {
                 self.counts.2 += 1;
                 self.waiting_bytes += before.len() + after.len();
                 self.waiting.push((before.clone(), after.clone()));
@@ -90,7 +92,7 @@ impl<'a> PageCollector<'a> {
         Ok(())
     }
 
-    fn keep(&mut self, change: Change) {
+    fn keep(&mut self, change: RowChange) {
         let at = self.seen;
         self.seen += 1;
         if self.full || at < self.window.skip {
@@ -144,31 +146,31 @@ impl<'a> PageCollector<'a> {
 
     /// Returns the rows of the page.
     pub(super) fn rows(&self) -> Result<Vec<RowDiff>, ArrowError> {
-        let sides = |change: &Change| match change {
-            Change::Single(entry) if entry.more < 0 => (Some(entry.rest.clone()), None),
-            Change::Single(entry) => (None, Some(entry.rest.clone())),
-            Change::Pair { before, after, .. } => (Some(before.clone()), Some(after.clone())),
+        let sides = |change: &RowChange| match change {
+            RowChange::Single(entry) if entry.more < 0 => (Some(entry.rest.clone()), None),
+            RowChange::Single(entry) => (None, Some(entry.rest.clone())),
+            RowChange::Pair { before, after, .. } => (Some(before.clone()), Some(after.clone())),
         };
         let sides: Vec<_> = self.kept.iter().map(sides).collect();
         let mut before = self.json(sides.iter().map(|(before, _)| before.as_deref()))?.into_iter();
         let mut after = self.json(sides.iter().map(|(_, after)| after.as_deref()))?.into_iter();
         let mut changed = self.changed()?.into_iter();
         let rows = self.kept.iter().map(|change| match change {
-            Change::Single(entry) if entry.more < 0 => RowDiff {
+            RowChange::Single(entry) if entry.more < 0 => RowDiff {
                 kind: ChangeKind::Removed,
                 before: before.next(),
                 after: None,
                 changed: Vec::new(),
                 times: entry.more.unsigned_abs(),
             },
-            Change::Single(entry) => RowDiff {
+            RowChange::Single(entry) => RowDiff {
                 kind: ChangeKind::Added,
                 before: None,
                 after: after.next(),
                 changed: Vec::new(),
                 times: entry.more.unsigned_abs(),
             },
-            Change::Pair { .. } => RowDiff {
+            RowChange::Pair { .. } => RowDiff {
                 kind: ChangeKind::Changed,
                 before: before.next(),
                 after: after.next(),
@@ -188,7 +190,7 @@ impl<'a> PageCollector<'a> {
         let rows = self.kept.iter().zip(rest).filter_map(|(change, rest)| Some((change, rest?)));
         let rows: Vec<(&[u8], &[u8])> = rows
             .map(|(change, rest)| match change {
-                Change::Single(DifferingRow { key, .. }) | Change::Pair { key, .. } => {
+                RowChange::Single(DifferingRow { key, .. }) | RowChange::Pair { key, .. } => {
                     (key.as_slice(), rest)
                 }
             })
@@ -212,8 +214,10 @@ impl<'a> PageCollector<'a> {
             .kept
             .iter()
             .filter_map(|change| match change {
-                Change::Pair { before, after, .. } => Some((before.as_slice(), after.as_slice())),
-                Change::Single(_) => None,
+                RowChange::Pair { before, after, .. } => {
+                    Some((before.as_slice(), after.as_slice()))
+                }
+                RowChange::Single(_) => None,
             })
             .collect();
         let before = self.rest.decode(pairs.iter().map(|(before, _)| *before))?;

@@ -18,18 +18,18 @@ pub(super) struct DifferingRow {
 
 /// Change of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum RowChange {
     /// Removed or added rows.
     Single(DifferingRow),
     /// Changed row.
     Pair { key: Vec<u8>, before: Vec<u8>, after: Vec<u8> },
 }
 
-impl Change {
+impl RowChange {
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Change::Single(entry) => entry.key.len() + entry.rest.len(),
-            Change::Pair { key, before, after } => key.len() + before.len() + after.len(),
+            RowChange::Single(entry) => entry.key.len() + entry.rest.len(),
+            RowChange::Pair { key, before, after } => key.len() + before.len() + after.len(),
         }
     }
 }
@@ -53,17 +53,17 @@ impl Pairing {
     }
 
     /// Adds the next row. Emits the changes that are complete now.
-    pub(super) fn take(&mut self, entry: DifferingRow, pass_on: &mut impl FnMut(Change)) {
+    pub(super) fn take(&mut self, entry: DifferingRow, pass_on: &mut impl FnMut(RowChange)) {
         if !self.keyed {
-            return pass_on(Change::Single(entry));
+            return pass_on(RowChange::Single(entry));
         }
         if has_null(&entry.key) {
             self.null_keys += entry.more.unsigned_abs();
             self.finish(pass_on);
-            return pass_on(Change::Single(entry));
+            return pass_on(RowChange::Single(entry));
         }
         if self.several.as_ref() == Some(&entry.key) {
-            return pass_on(Change::Single(entry));
+            return pass_on(RowChange::Single(entry));
         }
         if self.held.first().is_some_and(|held| held.key != entry.key) {
             self.finish(pass_on);
@@ -72,18 +72,18 @@ impl Pairing {
         if !self.may_pair() {
             self.duplicate_keys += 1;
             self.several = self.held.first().map(|held| held.key.clone());
-            self.held.drain(..).map(Change::Single).for_each(pass_on);
+            self.held.drain(..).map(RowChange::Single).for_each(pass_on);
         }
     }
 
     /// Emits the buffered rows.
-    pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(Change)) {
+    pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(RowChange)) {
         let mut held = std::mem::take(&mut self.held);
         match (held.pop(), held.pop()) {
             (Some(after), Some(before)) => {
-                pass_on(Change::Pair { key: after.key, before: before.rest, after: after.rest });
+                pass_on(RowChange::Pair { key: after.key, before: before.rest, after: after.rest });
             }
-            (Some(single), None) => pass_on(Change::Single(single)),
+            (Some(single), None) => pass_on(RowChange::Single(single)),
             (None, _) => {}
         }
     }
@@ -111,12 +111,12 @@ mod tests {
         let mut pairing = Pairing::new(keyed);
         let mut found = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let mut pass_on = |change: Change| {
+        let mut pass_on = |change: RowChange| {
             found.push(match change {
-                Change::Single(entry) => {
+                RowChange::Single(entry) => {
                     format!("{}{} {:+}", text(&entry.key[1..]), text(&entry.rest), entry.more)
                 }
-                Change::Pair { key, before, after } => {
+                RowChange::Pair { key, before, after } => {
                     format!("{}{}>{}", text(&key[1..]), text(&before), text(&after))
                 }
             });

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::columns::{ComparedColumns, SIDE};
 use super::encode::encoded;
 use super::page::{PageCollector, PageRange};
-use super::pairing::{Change, DifferingRow, Pairing};
+use super::pairing::{DifferingRow, Pairing, RowChange};
 use super::{DiffOptions, RowComparison, changed_columns};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
@@ -122,7 +122,7 @@ impl Engine {
         let mut running = session.start(run, plan).await?;
         let mut pairing = Pairing::new(keyed);
         let mut failed = None;
-        let mut pass_on = |page: &mut PageCollector<'_>, change: Change| {
+        let mut pass_on = |page: &mut PageCollector<'_>, change: RowChange| {
             if let Err(error) = page.take(change) {
                 failed.get_or_insert(error);
             }

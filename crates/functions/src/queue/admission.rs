@@ -8,9 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::QueueStats;
-use super::idle::{Idle, InstanceKey};
+use super::idle::{IdleEntry, InstanceKey};
 use super::permits::Permit;
-use super::state::{AdmittedCall, Call, MEMORY_UNIT, QueueKey, State, SubqueueKey};
+use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, State, SubqueueKey, WaitingCall};
 use crate::{CallOwner, Error, Result};
 
 /// The queue: permits, memory, idle instances and queued calls. `W` is the type of an idle
@@ -81,7 +81,8 @@ impl<W> Queue<W> {
             instance: request.instance_key.clone(),
         };
         let units = request.memory_bytes.div_ceil(MEMORY_UNIT).min(self.memory_units);
-        let call = Call { number: request.number, units, since: Instant::now(), permit: sender };
+        let call =
+            WaitingCall { number: request.number, units, since: Instant::now(), permit: sender };
         state.push(&key, call);
         Ok(QueuedCall { queue: self.clone(), number: request.number, key, permit })
     }
@@ -115,7 +116,12 @@ impl<W> Queue<W> {
 
     /// Releases a permit and keeps its instance as idle. Unless another call takes the instance
     /// immediately, `pause` is called with the instance.
-    pub(super) fn keep(self: &Arc<Self>, idle: Idle<W>, of: &QueueKey, pause: impl FnOnce(&mut W)) {
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        idle: IdleEntry<W>,
+        of: &QueueKey,
+        pause: impl FnOnce(&mut W),
+    ) {
         let mut state = self.state.lock();
         state.release(of, idle.units, Some(&idle.key));
         self.add_idle(state, idle, pause);
@@ -125,7 +131,7 @@ impl<W> Queue<W> {
     pub(super) fn add_idle(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State<W>>,
-        idle: Idle<W>,
+        idle: IdleEntry<W>,
         pause: impl FnOnce(&mut W),
     ) {
         let number = idle.number;
@@ -151,7 +157,7 @@ impl<W> Queue<W> {
         self.end(|idle| keys.contains(&idle.key));
     }
 
-    fn end(self: &Arc<Self>, ends: impl Fn(&mut Idle<W>) -> bool) {
+    fn end(self: &Arc<Self>, ends: impl Fn(&mut IdleEntry<W>) -> bool) {
         let gone = self.state.lock().remove_idle(ends);
         if !gone.is_empty() {
             drop(gone);

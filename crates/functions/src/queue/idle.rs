@@ -32,7 +32,7 @@ impl PartialEq for InstanceKey {
 
 /// An idle instance and its memory.
 #[derive(Debug)]
-pub(super) struct Idle<W> {
+pub(super) struct IdleEntry<W> {
     /// The number of the permit that the last call of the instance had.
     pub(super) number: u64,
     pub(super) key: InstanceKey,
@@ -43,7 +43,7 @@ pub(super) struct Idle<W> {
     pub(super) instance: W,
 }
 
-impl<W> Idle<W> {
+impl<W> IdleEntry<W> {
     /// Returns true if the instance has been idle for longer than usual, because it is kept for an
     /// expected call.
     fn is_extended(&self, now: Instant) -> bool {
@@ -66,7 +66,7 @@ impl<W> Queue<W> {
 impl<W> State<W> {
     /// Adds an idle instance. If there are then too many idle instances that are not provisioned,
     /// removes and returns the instance with the longest idle time.
-    pub(super) fn add_idle(&mut self, idle: Idle<W>) -> Option<W> {
+    pub(super) fn add_idle(&mut self, idle: IdleEntry<W>) -> Option<W> {
         self.idle.push(idle);
         if self.idle.len() <= IDLE_COUNT_MAX {
             return None;
@@ -78,7 +78,7 @@ impl<W> State<W> {
     }
 
     /// Takes the most recently used idle instance with this key.
-    pub(super) fn take_idle(&mut self, key: &InstanceKey) -> Option<Idle<W>> {
+    pub(super) fn take_idle(&mut self, key: &InstanceKey) -> Option<IdleEntry<W>> {
         let index = self.idle.iter().rposition(|idle| idle.key == *key)?;
         Some(self.idle.remove(index))
     }
@@ -89,7 +89,7 @@ impl<W> State<W> {
     }
 
     /// Removes the idle instances that satisfy a condition.
-    pub(super) fn remove_idle(&mut self, ends: impl FnMut(&mut Idle<W>) -> bool) -> Vec<W> {
+    pub(super) fn remove_idle(&mut self, ends: impl FnMut(&mut IdleEntry<W>) -> bool) -> Vec<W> {
         let gone = self.idle.extract_if(.., ends);
         let gone: Vec<_> = gone.collect();
         self.free_units += gone.iter().map(|idle| idle.units).sum::<u64>();
@@ -114,14 +114,14 @@ impl<W> State<W> {
         let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
         let starts_first =
             self.functions.get(&subqueue.key.queue).is_none_or(|load| load.running == 0);
-        let is_wanted = |idle: &Idle<W>| {
+        let is_wanted = |idle: &IdleEntry<W>| {
             self.subqueues.iter().any(|other| other.key.instance.as_ref() == Some(&idle.key))
         };
-        let was_just_used = |idle: &Idle<W>| {
+        let was_just_used = |idle: &IdleEntry<W>| {
             !idle.is_unused && now.saturating_duration_since(idle.since) < OVERTAKEN_MAX
         };
         let provisioned = self.provisioned_idle();
-        let rank = |(idle, is_kept): (&Idle<W>, &bool)| {
+        let rank = |(idle, is_kept): (&IdleEntry<W>, &bool)| {
             (*is_kept, is_wanted(idle), !idle.is_extended(now), !idle.is_unused)
         };
         let ranks = self.idle.iter().zip(&provisioned).map(rank);
@@ -162,7 +162,7 @@ impl<W> State<W> {
     }
 
     fn evict(&mut self, at: usize) -> W {
-        let Idle { units, instance, .. } = self.idle.remove(at);
+        let IdleEntry { units, instance, .. } = self.idle.remove(at);
         self.free_units += units;
         instance
     }
@@ -175,12 +175,12 @@ mod tests {
 
     use super::*;
     use crate::queue::provisioned::ProvisionedKey;
-    use crate::queue::state::{Call, QueueKey, SubqueueKey};
+    use crate::queue::state::{QueueKey, SubqueueKey, WaitingCall};
 
     /// Adds an idle instance with 10 units of memory.
     fn add(state: &mut State<&'static str>, instance: &'static str, since: Instant, used: bool) {
         let (number, key, units) = (0, InstanceKey::default(), 10);
-        state.add_idle(Idle { number, key, units, since, is_unused: !used, instance });
+        state.add_idle(IdleEntry { number, key, units, since, is_unused: !used, instance });
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         let queue = QueueKey { owner: "a".into(), function: "f".into() };
         let key = SubqueueKey { queue, priority: Priority::Normal, instance: None };
         let (since, permit) = (after(100), oneshot::channel().0);
-        state.push(&key, Call { number: 1, units: 30, since, permit });
+        state.push(&key, WaitingCall { number: 1, units: 30, since, permit });
         let mut evict = |units| state.evict_for(0, units, after(100));
         assert_eq!(evict(10), Some(vec!["kept"]));
         assert_eq!(evict(20), Some(vec!["started"]));
@@ -211,7 +211,7 @@ mod tests {
         let queue = QueueKey { owner: "a".into(), function: "f".into() };
         let key = SubqueueKey { queue, priority: Priority::Normal, instance: None };
         let (since, permit) = (after(100), oneshot::channel().0);
-        state.push(&key, Call { number: 1, units: 20, since, permit });
+        state.push(&key, WaitingCall { number: 1, units: 20, since, permit });
         assert_eq!(state.evict_any(20), None);
         assert_eq!(state.evict_for(0, 20, after(100)), None);
         assert_eq!(state.evict_for(0, 10, after(100)), Some(vec!["recent"]));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use headwater_model::Priority;
 use tokio::sync::oneshot;
 
-use super::state::{Call, MEMORY_UNIT, State, Subqueue};
+use super::state::{MEMORY_UNIT, State, Subqueue, WaitingCall};
 
 /// Maximum time for which other calls may overtake a call that waits for memory. The second limit
 /// applies if the overtaking call belongs to an owner without a running call.
@@ -182,9 +182,9 @@ impl<W> State<W> {
 
     /// Returns a copy without memory limits, on which the order of future permits is simulated.
     pub(super) fn simulated(&self) -> State<W> {
-        let queued = |call: &Call<W>| {
+        let queued = |call: &WaitingCall<W>| {
             let permit = oneshot::channel().0;
-            Call { number: call.number, units: call.units, since: call.since, permit }
+            WaitingCall { number: call.number, units: call.units, since: call.since, permit }
         };
         let copied = |subqueue: &Subqueue<W>| Subqueue {
             key: subqueue.key.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::Queue;
-use super::idle::Idle;
+use super::idle::IdleEntry;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, SubqueueKey};
 
 /// Maximum time to wait until cancelled early starts have released their memory, and the interval
@@ -51,7 +51,7 @@ impl<W> Permit<W> {
         self.is_released = true;
         let (number, units) = (self.number, self.units);
         let (since, is_unused) = (Instant::now(), false);
-        let idle = Idle { number, key, units, since, is_unused, instance };
+        let idle = IdleEntry { number, key, units, since, is_unused, instance };
         self.queue.keep(idle, &self.key.queue, pause);
     }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Queue;
-use super::idle::{IDLE_COUNT_MAX, Idle, InstanceKey};
+use super::idle::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
 use super::state::{MEMORY_UNIT, State};
 
 /// An instance that is starting ahead of its call.
@@ -151,7 +151,7 @@ impl<W> Reservation<W> {
         self.is_released = true;
         let (number, key, units) = (self.number, self.key.clone(), self.units);
         let (since, is_unused) = (Instant::now(), true);
-        let idle = Idle { number, key, units, since, is_unused, instance };
+        let idle = IdleEntry { number, key, units, since, is_unused, instance };
         let mut state = self.queue.lock();
         state.end_early(number);
         self.queue.add_idle(state, idle, pause);

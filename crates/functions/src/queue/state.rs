@@ -7,7 +7,7 @@ use std::time::Instant;
 use headwater_model::Priority;
 use tokio::sync::oneshot;
 
-use super::idle::{Idle, InstanceKey};
+use super::idle::{IdleEntry, InstanceKey};
 use super::permits::Permit;
 use super::provisioned::ProvisionedKey;
 use super::reservation::EarlyStart;
@@ -26,7 +26,7 @@ pub(super) struct State<W> {
     /// Memory of running calls with reusable instances, in units of [`MEMORY_UNIT`].
     pub(super) reusable_units: u64,
     /// Idle instances, by descending idle time.
-    pub(super) idle: Vec<Idle<W>>,
+    pub(super) idle: Vec<IdleEntry<W>>,
     /// Instances that are starting ahead of their calls.
     pub(super) early: Vec<EarlyStart>,
     /// The numbers of instances to keep for functions with provisioned concurrency.
@@ -80,11 +80,11 @@ pub(super) struct Subqueue<W> {
     /// The time of the last permit for a call of this subqueue. The waiting time of the other calls
     /// is counted from this time or, if later, from their arrival.
     pub(super) last_permit_at: Instant,
-    pub(super) calls: VecDeque<Call<W>>,
+    pub(super) calls: VecDeque<WaitingCall<W>>,
 }
 
 #[derive(Debug)]
-pub(super) struct Call<W> {
+pub(super) struct WaitingCall<W> {
     pub(super) number: u64,
     /// The memory that the call's instance needs, in units of [`MEMORY_UNIT`].
     pub(super) units: u64,
@@ -94,7 +94,7 @@ pub(super) struct Call<W> {
 
 /// A call that has a permit.
 pub(super) struct AdmittedCall<W> {
-    pub(super) call: Call<W>,
+    pub(super) call: WaitingCall<W>,
     pub(super) key: SubqueueKey,
     pub(super) instance: Option<W>,
 }
@@ -118,7 +118,7 @@ impl<W> State<W> {
     }
 
     /// Adds a call to its subqueue.
-    pub(super) fn push(&mut self, key: &SubqueueKey, call: Call<W>) {
+    pub(super) fn push(&mut self, key: &SubqueueKey, call: WaitingCall<W>) {
         self.queued += 1;
         self.update(&key.queue, |load| load.queued += 1);
         if let Some(subqueue) = self.subqueues.iter_mut().find(|one| one.key == *key) {

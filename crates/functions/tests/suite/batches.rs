@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
 use headwater_functions::{
     Argument, ArgumentValue, Error, FunctionResult, Functions, FunctionsOptions, Invocation,
-    Isolation, Limits, Rows, SharedTable, StreamedInput, TableQuota,
+    Isolation, Limits, RowStream, SharedTable, StreamedInput, TableQuota,
 };
 
 use crate::support::{answer, ask, call, environment, holds, options, run, start, wait_until};
@@ -64,7 +64,7 @@ impl Numbers {
         batch(0, 0).schema()
     }
 
-    fn rows(&self) -> Rows {
+    fn rows(&self) -> RowStream {
         self.begun.fetch_add(1, Ordering::SeqCst);
         self.at_work.fetch_add(1, Ordering::SeqCst);
         let (of, guard) = (self.clone(), AtWork(self.at_work.clone()));

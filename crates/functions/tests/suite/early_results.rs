@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    EarlyResult, Environment, Error, FunctionResult, Functions, Invocation, Outcome, ResultKind,
+    EarlyResult, Environment, Error, FunctionResult, Functions, Invocation, InvocationOutcome,
+    ResultKind,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -37,7 +38,7 @@ async fn run_early(
     environment: &Arc<Environment>,
     source: &str,
     kind: ResultKind,
-) -> (Option<FunctionResult>, Outcome) {
+) -> (Option<FunctionResult>, InvocationOutcome) {
     let (sender, result) = EarlyResult::new();
     let early_result = Some(sender);
     let invocation = Invocation { kind, early_result, ..call(environment, source) };

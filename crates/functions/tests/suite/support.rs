@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error,
-    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, Isolation, Limits,
-    Outcome, ResultKind, ReuseScope, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
+    FunctionEvent, FunctionResult, Functions, FunctionsOptions, Invocation, InvocationOutcome,
+    Isolation, Limits, ResultKind, ReuseScope, SharedTable, SpawnCommand, Telemetry, ZygoteOptions,
 };
 use headwater_model::LogStream;
 use tokio::sync::mpsc;
@@ -145,7 +145,10 @@ pub async fn run(
 }
 
 /// Runs a call to completion; returns its outcome and output.
-pub async fn run_whole(functions: &Functions, invocation: Invocation) -> (Outcome, Vec<Line>) {
+pub async fn run_whole(
+    functions: &Functions,
+    invocation: Invocation,
+) -> (InvocationOutcome, Vec<Line>) {
     let (sink, mut lines) = mpsc::channel(16);
     let invoked = functions.invoke(invocation, sink, CancellationToken::new());
     let collected = async {
@@ -166,7 +169,10 @@ pub async fn holds(functions: &Functions, invocation: Invocation) {
 }
 
 /// Runs a call that must return a table.
-pub async fn answer(functions: &Functions, invocation: Invocation) -> (SharedTable, Outcome) {
+pub async fn answer(
+    functions: &Functions,
+    invocation: Invocation,
+) -> (SharedTable, InvocationOutcome) {
     let (outcome, lines) = run_whole(functions, invocation).await;
     match &outcome.returned {
         Ok(FunctionResult::Table(table)) => (table.clone(), outcome),

@@ -10,7 +10,7 @@ use crate::support::{
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, Environment, Error, FunctionResult, Functions,
-    FunctionsOptions, Invocation, Limits, Network, Outcome, ReuseScope, SharedTable,
+    FunctionsOptions, Invocation, InvocationOutcome, Limits, Network, ReuseScope, SharedTable,
 };
 use headwater_model::JobId;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,10 @@ pub fn again(environment: &Arc<Environment>, source: &str) -> Invocation {
 }
 
 /// Returns the result of a call, its outcome and its lines.
-pub async fn answers(functions: &Functions, call: Invocation) -> (bool, Outcome, Vec<Line>) {
+pub async fn answers(
+    functions: &Functions,
+    call: Invocation,
+) -> (bool, InvocationOutcome, Vec<Line>) {
     let (outcome, lines) = run_whole(functions, call).await;
     let Ok(FunctionResult::Bool(answer)) = outcome.returned else {
         panic!("{outcome:?} {lines:?}")

@@ -12,7 +12,7 @@ use crate::support::{
 use arrow::array::AsArray;
 use headwater_functions::{
     Argument, ArgumentValue, Environment, Error, FunctionResult, Functions, FunctionsOptions,
-    Invocation, Limits, Network, Outcome, ZygoteOptions,
+    Invocation, InvocationOutcome, Limits, Network, ZygoteOptions,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,10 @@ async fn hasty(idle: Duration, memory_bytes_max: u64) -> Functions {
     Functions::start(FunctionsOptions { zygotes, ..options() }).await.unwrap()
 }
 
-async fn works(functions: &Functions, environment: &Arc<Environment>) -> (Outcome, Vec<Line>) {
+async fn works(
+    functions: &Functions,
+    environment: &Arc<Environment>,
+) -> (InvocationOutcome, Vec<Line>) {
     let source = "def f():\n    return True\n";
     let (outcome, lines) = run_whole(functions, ask(environment, source)).await;
     assert!(outcome.returned.is_ok(), "{outcome:?}");

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, FixedClock, ObjectId, Timestamp};
-use headwater_store::{Batch, BatchResult, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use headwater_store::{
+    Batch, BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store,
+};
 use tokio_util::sync::CancellationToken;
 
 /// Parses a timestamp.
@@ -165,17 +167,17 @@ impl Store for Mortal {
         self.inner.references(prefix, after, limit).await
     }
 
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
         self.check()?;
         self.inner.latest(journal, key).await
     }
 
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
         self.check()?;
         self.inner.scan(journal, range).await
     }
 
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
         self.check()?;
         self.inner.read(journal, after, limit).await
     }
@@ -186,7 +188,7 @@ impl Store for Mortal {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<JournalEntry>> {
         self.check()?;
         self.inner.history(journal, key_prefix, after, limit).await
     }

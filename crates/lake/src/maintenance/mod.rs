@@ -21,7 +21,7 @@ use std::time::Duration;
 use headwater_model::{
     ErrorDetails, MaintainReport, MaintainRequest, MaintainedTable, Problem, RefSpec, TableName,
 };
-use headwater_tables::{Order, SortColumn};
+use headwater_tables::{RowOrder, SortColumn};
 use tokio_util::sync::CancellationToken;
 
 pub use self::handle::Maintenance;
@@ -202,7 +202,7 @@ enum FileRewrite {
         skip_large: bool,
     },
     /// All files are rewritten in a sort order.
-    Order(Order),
+    Order(RowOrder),
 }
 
 impl ValidatedOperations {
@@ -217,10 +217,10 @@ impl ValidatedOperations {
             ([], []) => None,
             (columns, []) => {
                 let columns = columns.iter().map(|text| sort_column(text));
-                Some(FileRewrite::Order(Order::Sort(columns.collect::<Result<_>>()?)))
+                Some(FileRewrite::Order(RowOrder::Sort(columns.collect::<Result<_>>()?)))
             }
             ([], columns) if (2..=8).contains(&columns.len()) => {
-                Some(FileRewrite::Order(Order::ZOrder(columns.to_vec())))
+                Some(FileRewrite::Order(RowOrder::ZOrder(columns.to_vec())))
             }
             ([], _) => {
                 let hint = "Specify two to eight columns, or sort by one column.";

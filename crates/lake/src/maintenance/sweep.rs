@@ -92,12 +92,12 @@ impl SweepPlan {
 }
 
 /// The reachable states, and the metadata locations of the states that expire.
-struct States {
+struct SweepStates {
     reach: ReachableStates,
     expiring: HashSet<String>,
 }
 
-impl States {
+impl SweepStates {
     /// Returns the states in the order of reading. Current states come first, so that their errors
     /// are reported before errors of old states.
     fn in_order(&self) -> Vec<&ReachableState> {
@@ -275,7 +275,7 @@ impl Maintenance<'_> {
         Ok(found)
     }
 
-    async fn states(self, sweep: &SweepPlan, now: Timestamp) -> Result<States> {
+    async fn states(self, sweep: &SweepPlan, now: Timestamp) -> Result<SweepStates> {
         let heads = self.heads(now - deleted_refs_kept(sweep)).await?;
         // The states of all tables are needed, because tables can share files.
         let reach = self.lake.catalog().reach(&heads, |_| true).await?;
@@ -286,14 +286,14 @@ impl Maintenance<'_> {
         };
         let expiring = reach.states.values().filter(expires);
         let expiring = expiring.map(|state| state.entry.metadata_location.clone()).collect();
-        Ok(States { reach, expiring })
+        Ok(SweepStates { reach, expiring })
     }
 
     /// Adds the files of states that have not been read.
     async fn find_needed(
         self,
         sweep: &SweepPlan,
-        states: &States,
+        states: &SweepStates,
         found: &mut ReferencedFiles,
     ) -> Result<()> {
         let (mut new, known) = (Vec::new(), found.broken.tables.len());
@@ -335,7 +335,7 @@ impl Maintenance<'_> {
     }
 
     /// Finds the files of the states that expire.
-    async fn find_expired(self, states: &States, found: &mut ReferencedFiles) -> Result<()> {
+    async fn find_expired(self, states: &SweepStates, found: &mut ReferencedFiles) -> Result<()> {
         let files = ReachableFiles::excluding(Arc::clone(&found.needed));
         let broken = |state: &ReachableState| found.broken.tables.contains_key(&state.entry.id);
         let expiring = states.in_order().into_iter();

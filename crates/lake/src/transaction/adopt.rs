@@ -8,7 +8,7 @@ use headwater_model::TableName;
 use headwater_tables::Table;
 
 use super::Transaction;
-use super::pending_changes::Change;
+use super::pending_changes::PendingChange;
 use crate::CommitView;
 use crate::error::{Error, Result};
 
@@ -32,7 +32,7 @@ impl CommitView {
             Some(table) if table.id() == state.id() => {}
             Some(_) => return Err(Error::TableExists { table: name }),
         }
-        transaction.pending(&name)?.add_applied(Change::Adopt, Some(state.clone()));
+        transaction.pending(&name)?.add_applied(PendingChange::Adopt, Some(state.clone()));
         Ok(state)
     }
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
-use headwater_catalog::{CommitRequest, EVENT_SCOPE, EntryKind, State, TableChange, TableEntry};
+use headwater_catalog::{
+    CatalogState, CommitRequest, EVENT_SCOPE, EntryKind, TableChange, TableEntry,
+};
 use headwater_model::{Commit, ErrorDetails, PROPERTY_EVENT, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
 use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult, merge, only_compacted};
@@ -207,7 +209,7 @@ impl Transaction {
     async fn change(
         &mut self,
         lake: &Lake,
-        head: &State,
+        head: &CatalogState,
         name: &TableName,
         with: &mut Batch,
     ) -> Result<Option<TableChange>> {

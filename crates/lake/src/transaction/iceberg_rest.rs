@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_catalog::{NamespaceChange, State, TableEntry};
+use headwater_catalog::{CatalogState, NamespaceChange, TableEntry};
 use headwater_model::{NameError, RefSpec, TableName};
 use headwater_store::{Batch, RefChange, RefPrecondition};
 use headwater_table_rest::{NewTable, RestTables, TableCommit};
 use headwater_tables::Table;
 
-use super::pending_changes::Change;
+use super::pending_changes::PendingChange;
 use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -54,7 +54,7 @@ impl RestChanges<'_> {
             return Ok(commit.check_on(&before)?);
         }
         let new_columns = commit.new_columns(&before);
-        self.transaction.pending(name)?.add(Change::Apply(Arc::new(commit)));
+        self.transaction.pending(name)?.add(PendingChange::Apply(Arc::new(commit)));
         self.transaction.flush(name).await?;
         let last = self.transaction.pending(name)?.table().map_or(0, Table::last_column_id);
         match lake.reserve_field_ids(&before, &new_columns, last).await? {
@@ -74,7 +74,7 @@ impl RestChanges<'_> {
         self.transaction.prevent_sweep().await;
         self.transaction.load(name).await?;
         if overwritten && self.transaction.pending(name)?.table().is_some() {
-            self.transaction.pending(name)?.add_applied(Change::Drop, None);
+            self.transaction.pending(name)?.add_applied(PendingChange::Drop, None);
         }
         self.transaction.check_free(name).await?;
         let table = RestTables::new(self.transaction.view.lake().tables())
@@ -121,13 +121,13 @@ impl Transaction {
             return Err(self.view.not_found(from).await?);
         };
         self.check_free(to).await?;
-        self.pending(from)?.add_applied(Change::Drop, None);
-        self.pending(to)?.add_applied(Change::Create, Some(table));
+        self.pending(from)?.add_applied(PendingChange::Drop, None);
+        self.pending(to)?.add_applied(PendingChange::Create, Some(table));
         Ok(())
     }
 
     /// Fails if the branch already has a table, which another engine registers, under another name.
-    pub(super) async fn check_registered(&self, head: &State) -> Result<()> {
+    pub(super) async fn check_registered(&self, head: &CatalogState) -> Result<()> {
         for name in &self.registered {
             let Some(table) = self.states.get(name) else { continue };
             let id = table.id();
@@ -205,7 +205,7 @@ impl Transaction {
         if stored {
             self.staged.push_states([created_state(name, &table, true)]);
         }
-        self.pending(name)?.add_applied(Change::Create, Some(table));
+        self.pending(name)?.add_applied(PendingChange::Create, Some(table));
         Ok(())
     }
 }

@@ -24,7 +24,7 @@ use headwater_catalog::NamespaceChange;
 use headwater_model::{Namespace, PartitionField, TableName, Usage};
 use headwater_store::Batch;
 use headwater_tables::{
-    Alteration, BatchStream, CreateTable, DataFile, Positions, Rewrite, StagedFiles, Table,
+    Alteration, BatchStream, CreateTable, DataFile, Positions, RowRewrite, StagedFiles, Table,
     normalise_schema,
 };
 
@@ -33,7 +33,7 @@ use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
 pub use self::iceberg_rest::{RestChanges, RestRequests};
-use self::pending_changes::{Change, PendingChanges};
+use self::pending_changes::{PendingChange, PendingChanges};
 pub use self::shared_transaction::SharedTransaction;
 use self::views::PendingView;
 pub use self::views::ViewChanges;
@@ -135,21 +135,21 @@ impl Transaction {
         let request = CreateTable { name: name.clone(), schema, partition, properties };
         let table = self.view.lake().tables().create(request).await?;
         self.staged.push_states([created_state(name, &table, false)]);
-        self.pending(name)?.add_applied(Change::Create, Some(table));
+        self.pending(name)?.add_applied(PendingChange::Create, Some(table));
         Ok(())
     }
 
     /// Appends rows to a table. Columns are matched by name.
     pub async fn append(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
-        self.pending(&name)?.add(Change::Append { staged, imported: None });
+        self.pending(&name)?.add(PendingChange::Append { staged, imported: None });
         Ok(())
     }
 
     /// Replaces all rows of a table.
     pub async fn overwrite(&mut self, name: &TableName, rows: BatchStream) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
-        self.pending(&name)?.add(Change::Overwrite(staged));
+        self.pending(&name)?.add(PendingChange::Overwrite(staged));
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Transaction {
             }
             None => None,
         };
-        self.pending(&name)?.add(Change::OverwritePartitions { staged, retained });
+        self.pending(&name)?.add(PendingChange::OverwritePartitions { staged, retained });
         Ok(())
     }
 
@@ -211,10 +211,10 @@ impl Transaction {
     }
 
     /// Replaces data files with new files that contain the remaining rows, some of them updated.
-    pub async fn rewrite(&mut self, name: &TableName, rewrite: Rewrite) -> Result<()> {
+    pub async fn rewrite(&mut self, name: &TableName, rewrite: RowRewrite) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
-        self.pending(&name)?.add(Change::Rewrite(rewrite));
+        self.pending(&name)?.add(PendingChange::Rewrite(rewrite));
         Ok(())
     }
 
@@ -226,7 +226,7 @@ impl Transaction {
         rows: BatchStream,
     ) -> Result<()> {
         let (name, staged) = self.write(name, rows).await?;
-        self.pending(&name)?.add(Change::Compact { removed, staged });
+        self.pending(&name)?.add(PendingChange::Compact { removed, staged });
         Ok(())
     }
 
@@ -239,21 +239,21 @@ impl Transaction {
     ) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
-        self.pending(&name)?.add(Change::Compact { removed, staged });
+        self.pending(&name)?.add(PendingChange::Compact { removed, staged });
         Ok(())
     }
 
     /// Rewrites the manifests of a table into fewer manifests.
     pub(crate) async fn rewrite_manifests(&mut self, name: &TableName) -> Result<()> {
         let name = self.resolve(name).await?;
-        self.pending(&name)?.add(Change::RewriteManifests);
+        self.pending(&name)?.add(PendingChange::RewriteManifests);
         Ok(())
     }
 
     /// Removes snapshots from the table metadata.
     pub(crate) async fn expire_snapshots(&mut self, name: &TableName, ids: Vec<i64>) -> Result<()> {
         let name = self.resolve(name).await?;
-        self.pending(&name)?.add(Change::ExpireSnapshots(ids));
+        self.pending(&name)?.add(PendingChange::ExpireSnapshots(ids));
         Ok(())
     }
 
@@ -276,7 +276,7 @@ impl Transaction {
     ) -> Result<()> {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
-        self.pending(&name)?.add(Change::SetProperties(properties));
+        self.pending(&name)?.add(PendingChange::SetProperties(properties));
         Ok(())
     }
 
@@ -300,7 +300,7 @@ impl Transaction {
         let after = Some(self.view.lake().allocate_field_ids(&table, &columns).await?);
         let new = self.view.lake().tables().replacement(&table, &schema, &partition, after)?;
         let staged = self.stage(&new, rows).await?;
-        self.pending(name)?.add(Change::Replace { schema, partition, after, staged });
+        self.pending(name)?.add(PendingChange::Replace { schema, partition, after, staged });
         Ok(())
     }
 
@@ -309,7 +309,7 @@ impl Transaction {
         let name = self.resolve(name).await?;
         let table = self.existing(&name).await?;
         let after = Some(self.view.lake().allocate_field_ids(&table, &columns).await?);
-        self.pending(&name)?.add(Change::AddColumns { columns, after });
+        self.pending(&name)?.add(PendingChange::AddColumns { columns, after });
         // Rows written later in this transaction must use the new schema.
         self.flush(&name).await
     }
@@ -327,7 +327,7 @@ impl Transaction {
             [] => None,
             new => Some(self.view.lake().allocate_field_ids(&table, new).await?),
         };
-        self.pending(&name)?.add(Change::Alter { alterations, after });
+        self.pending(&name)?.add(PendingChange::Alter { alterations, after });
         // Rows written later in this transaction must use the new schema.
         self.flush(&name).await
     }
@@ -339,7 +339,7 @@ impl Transaction {
         if self.pending(&name)?.table().is_none() {
             return if if_exists { Ok(()) } else { Err(self.view.not_found(&name).await?) };
         }
-        self.pending(&name)?.add_applied(Change::Drop, None);
+        self.pending(&name)?.add_applied(PendingChange::Drop, None);
         Ok(())
     }
 
@@ -400,7 +400,7 @@ impl Transaction {
         let name = self.resolve(name).await?;
         self.existing(&name).await?;
         self.keep(&staged);
-        self.pending(&name)?.add(Change::Append { staged, imported });
+        self.pending(&name)?.add(PendingChange::Append { staged, imported });
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
 use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
-    Alteration, DataFile, Operation, RetainedRows, Rewrite, StagedFiles, Table,
+    Alteration, DataFile, Operation, RetainedRows, RowRewrite, StagedFiles, Table,
 };
 
 use super::discard_guard::{NewState, discard_states};
@@ -19,7 +19,7 @@ use crate::lake::Lake;
 
 /// A change of a table.
 #[derive(Debug, Clone)]
-pub(super) enum Change {
+pub(super) enum PendingChange {
     /// Creation of the table, which cannot be rebased.
     Create,
     /// Adoption of the state of the table at another commit, which cannot be rebased.
@@ -33,7 +33,7 @@ pub(super) enum Change {
         staged: StagedFiles,
         retained: Option<RetainedRows>,
     },
-    Rewrite(Rewrite),
+    Rewrite(RowRewrite),
     Compact {
         removed: Vec<Arc<DataFile>>,
         staged: StagedFiles,
@@ -60,55 +60,60 @@ pub(super) enum Change {
     Drop,
 }
 
-impl Change {
+impl PendingChange {
     /// Returns the change as an operation on the table; `None` if the change is a creation, an
     /// adopted state, a drop or a commit of a REST client.
     fn operation(&self) -> Option<Operation> {
         Some(match self.clone() {
-            Change::Create | Change::Adopt | Change::Drop | Change::Apply(_) => return None,
-            Change::Append { staged, imported: _ } => Operation::Append(staged),
-            Change::OverwritePartitions { staged, retained } => {
+            PendingChange::Create
+            | PendingChange::Adopt
+            | PendingChange::Drop
+            | PendingChange::Apply(_) => return None,
+            PendingChange::Append { staged, imported: _ } => Operation::Append(staged),
+            PendingChange::OverwritePartitions { staged, retained } => {
                 Operation::OverwritePartitions { staged, retained }
             }
-            Change::Rewrite(rewrite) => Operation::Rewrite(rewrite),
-            Change::Compact { removed, staged } => Operation::Compact { removed, staged },
-            Change::RewriteManifests => Operation::ArrangeManifests,
-            Change::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
-            Change::Overwrite(staged) => Operation::Overwrite(staged),
-            Change::Replace { schema, partition, after, staged } => {
+            PendingChange::Rewrite(rewrite) => Operation::Rewrite(rewrite),
+            PendingChange::Compact { removed, staged } => Operation::Compact { removed, staged },
+            PendingChange::RewriteManifests => Operation::ArrangeManifests,
+            PendingChange::ExpireSnapshots(ids) => Operation::ExpireSnapshots(ids),
+            PendingChange::Overwrite(staged) => Operation::Overwrite(staged),
+            PendingChange::Replace { schema, partition, after, staged } => {
                 Operation::Replace { schema, partition, after, staged }
             }
-            Change::AddColumns { columns, after } => Operation::AddColumns { columns, after },
-            Change::Alter { alterations, after } => Operation::Alter { alterations, after },
-            Change::SetProperties(properties) => Operation::SetProperties(properties),
+            PendingChange::AddColumns { columns, after } => {
+                Operation::AddColumns { columns, after }
+            }
+            PendingChange::Alter { alterations, after } => Operation::Alter { alterations, after },
+            PendingChange::SetProperties(properties) => Operation::SetProperties(properties),
         })
     }
 
     /// Returns true if the change creates a snapshot that keeps the rows of earlier imports.
     fn keeps_rows(&self) -> bool {
         match self {
-            Change::Append { .. }
-            | Change::OverwritePartitions { .. }
-            | Change::Rewrite(_)
-            | Change::Compact { .. }
-            | Change::Apply(_)
-            | Change::RewriteManifests
-            | Change::ExpireSnapshots(_) => true,
-            Change::Create
-            | Change::Adopt
-            | Change::Overwrite(_)
-            | Change::Replace { .. }
-            | Change::AddColumns { .. }
-            | Change::Alter { .. }
-            | Change::SetProperties(_)
-            | Change::Drop => false,
+            PendingChange::Append { .. }
+            | PendingChange::OverwritePartitions { .. }
+            | PendingChange::Rewrite(_)
+            | PendingChange::Compact { .. }
+            | PendingChange::Apply(_)
+            | PendingChange::RewriteManifests
+            | PendingChange::ExpireSnapshots(_) => true,
+            PendingChange::Create
+            | PendingChange::Adopt
+            | PendingChange::Overwrite(_)
+            | PendingChange::Replace { .. }
+            | PendingChange::AddColumns { .. }
+            | PendingChange::Alter { .. }
+            | PendingChange::SetProperties(_)
+            | PendingChange::Drop => false,
         }
     }
 
     /// Returns the source files that the change imports; `None` if the change is not an import.
     fn imported(&self) -> Option<&ImportedFiles> {
         match self {
-            Change::Append { imported, .. } => imported.as_ref(),
+            PendingChange::Append { imported, .. } => imported.as_ref(),
             _ => None,
         }
     }
@@ -119,7 +124,7 @@ impl Change {
 pub(super) struct PendingChanges {
     /// The entry of the table on the branch when the transaction first used the table.
     entry: Option<TableEntry>,
-    changes: Vec<Change>,
+    changes: Vec<PendingChange>,
     /// The table after the first `applied` of the changes.
     table: Option<Table>,
     applied: usize,
@@ -160,12 +165,12 @@ impl PendingChanges {
     }
 
     /// Adds a change that is applied later.
-    pub fn add(&mut self, change: Change) {
+    pub fn add(&mut self, change: PendingChange) {
         self.changes.push(change);
     }
 
     /// Adds a change that is already applied. All earlier changes must be applied.
-    pub fn add_applied(&mut self, change: Change, table: Option<Table>) {
+    pub fn add_applied(&mut self, change: PendingChange, table: Option<Table>) {
         self.changes.push(change);
         self.applied = self.changes.len();
         self.table = table;
@@ -175,8 +180,8 @@ impl PendingChanges {
     pub fn can_rebase(&self) -> bool {
         // A rewrite counts as well, because it is checked against the newer state when it is
         // applied.
-        let rebases = |change: &Change| {
-            use Change::{
+        let rebases = |change: &PendingChange| {
+            use PendingChange::{
                 AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
                 RewriteManifests, SetProperties,
             };
@@ -200,8 +205,8 @@ impl PendingChanges {
     /// for maintenance itself, and for commits of other engines: these engines retry after a
     /// conflict.
     pub fn yields_to_maintenance(&self) -> bool {
-        use Change::{Apply, Compact, ExpireSnapshots, RewriteManifests};
-        let yields = |change: &Change| {
+        use PendingChange::{Apply, Compact, ExpireSnapshots, RewriteManifests};
+        let yields = |change: &PendingChange| {
             matches!(change, Compact { .. } | RewriteManifests | ExpireSnapshots(_) | Apply(_))
         };
         self.changes.iter().any(yields)
@@ -209,7 +214,7 @@ impl PendingChanges {
 
     /// Returns true if the changes stay valid if another commit appends rows.
     pub fn ignores_appends(&self) -> bool {
-        let checks_appends = |change: &Change| matches!(change, Change::Rewrite(rewrite) if rewrite.unseen.is_some());
+        let checks_appends = |change: &PendingChange| matches!(change, PendingChange::Rewrite(rewrite) if rewrite.unseen.is_some());
         self.can_rebase() && !self.changes.iter().any(checks_appends)
     }
 
@@ -218,30 +223,30 @@ impl PendingChanges {
         let mut word = operation::CHANGED;
         for change in &self.changes {
             let appends = match change {
-                Change::Apply(commit) => commit.appends(),
+                PendingChange::Apply(commit) => commit.appends(),
                 _ => None,
             };
             word = match (change, word) {
-                (Change::Apply(_), word) => match (appends, word) {
+                (PendingChange::Apply(_), word) => match (appends, word) {
                     (None, word) | (_, word @ (operation::CREATED | operation::REPLACED)) => word,
                     (Some(true), _) => operation::APPENDED,
                     (Some(false), _) => operation::CHANGED,
                 },
-                (Change::Append { .. }, operation::CREATED | operation::REPLACED)
+                (PendingChange::Append { .. }, operation::CREATED | operation::REPLACED)
                 | (
-                    Change::AddColumns { .. }
-                    | Change::Alter { .. }
-                    | Change::SetProperties(_)
-                    | Change::RewriteManifests
-                    | Change::ExpireSnapshots(_)
-                    | Change::Compact { .. },
+                    PendingChange::AddColumns { .. }
+                    | PendingChange::Alter { .. }
+                    | PendingChange::SetProperties(_)
+                    | PendingChange::RewriteManifests
+                    | PendingChange::ExpireSnapshots(_)
+                    | PendingChange::Compact { .. },
                     _,
                 ) => word,
-                (Change::Append { .. }, _) => operation::APPENDED,
-                (Change::Rewrite(_), operation::CHANGED | operation::APPENDED) => {
+                (PendingChange::Append { .. }, _) => operation::APPENDED,
+                (PendingChange::Rewrite(_), operation::CHANGED | operation::APPENDED) => {
                     operation::CHANGED
                 }
-                (Change::Create, _) | (_, operation::CREATED) => operation::CREATED,
+                (PendingChange::Create, _) | (_, operation::CREATED) => operation::CREATED,
                 _ => operation::REPLACED,
             };
         }
@@ -279,7 +284,11 @@ pub(super) struct ApplyContext<'a> {
 }
 
 impl ApplyContext<'_> {
-    async fn apply(&self, table: Option<Table>, changes: &[Change]) -> Result<AppliedChanges> {
+    async fn apply(
+        &self,
+        table: Option<Table>,
+        changes: &[PendingChange],
+    ) -> Result<AppliedChanges> {
         let mut applied = AppliedChanges { table, objects: Vec::new(), made: Vec::new() };
         match self.apply_to(&mut applied, changes).await {
             Ok(()) => Ok(applied),
@@ -290,7 +299,11 @@ impl ApplyContext<'_> {
         }
     }
 
-    async fn apply_to(&self, applied: &mut AppliedChanges, changes: &[Change]) -> Result<()> {
+    async fn apply_to(
+        &self,
+        applied: &mut AppliedChanges,
+        changes: &[PendingChange],
+    ) -> Result<()> {
         let AppliedChanges { table, objects, made } = applied;
         for change in changes {
             let Some(current) = &*table else { break };
@@ -302,17 +315,17 @@ impl ApplyContext<'_> {
             let tables = self.lake.tables();
             let state = match (change, change.operation()) {
                 (_, Some(operation)) => tables.commit(current, operation, summary).await?,
-                (Change::Apply(commit), None) => {
+                (PendingChange::Apply(commit), None) => {
                     let rest = RestTables::new(tables);
                     Box::pin(rest.apply(current, commit, &summary)).await?
                 }
-                (Change::Drop, None) => {
+                (PendingChange::Drop, None) => {
                     *table = None;
                     continue;
                 }
                 (_, None) => continue,
             };
-            let foreign = matches!(change, Change::Apply(_));
+            let foreign = matches!(change, PendingChange::Apply(_));
             let before = Some(current.clone());
             let name = self.name.clone();
             let rebased = self.is_rebase;

@@ -11,7 +11,7 @@ use futures::TryStreamExt;
 use headwater_lake::{Transaction, json_rows};
 use headwater_model::{MergeChoice, MergeRequest, RevertRequest, TableName};
 use headwater_tables::{
-    Alteration, DataFile, INITIAL_DEFAULT, PartitionFieldRef, Positions, Rewrite, SortColumn,
+    Alteration, DataFile, INITIAL_DEFAULT, PartitionFieldRef, Positions, RowRewrite, SortColumn,
     Table, WRITE_DEFAULT, parse_type,
 };
 use serde::Deserialize;
@@ -369,7 +369,7 @@ async fn rewrite(
     if !deletes.is_empty() {
         staged = staged.and(change.write_deletes(name, deletes).await.unwrap());
     }
-    let rewrite = Rewrite { seen, removed, staged, unseen: None };
+    let rewrite = RowRewrite { seen, removed, staged, unseen: None };
     change.rewrite(name, rewrite).await.unwrap();
 }
 

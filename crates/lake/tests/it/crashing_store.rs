@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 use headwater_model::ObjectId;
-use headwater_store::{Batch, BatchResult, Entry, KeyRange, Store};
+use headwater_store::{Batch, BatchResult, JournalEntry, KeyRange, Store};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -119,11 +119,19 @@ impl Store for CrashingStore {
         self.1.pass(self.0.references(prefix, after, limit), lost).await
     }
 
-    async fn latest(&self, journal: &str, key: &str) -> headwater_store::Result<Option<Entry>> {
+    async fn latest(
+        &self,
+        journal: &str,
+        key: &str,
+    ) -> headwater_store::Result<Option<JournalEntry>> {
         self.1.pass(self.0.latest(journal, key), lost).await
     }
 
-    async fn scan(&self, journal: &str, range: &KeyRange) -> headwater_store::Result<Vec<Entry>> {
+    async fn scan(
+        &self,
+        journal: &str,
+        range: &KeyRange,
+    ) -> headwater_store::Result<Vec<JournalEntry>> {
         self.1.pass(self.0.scan(journal, range), lost).await
     }
 
@@ -132,7 +140,7 @@ impl Store for CrashingStore {
         journal: &str,
         after: u64,
         limit: usize,
-    ) -> headwater_store::Result<Vec<Entry>> {
+    ) -> headwater_store::Result<Vec<JournalEntry>> {
         self.1.pass(self.0.read(journal, after, limit), lost).await
     }
 
@@ -142,7 +150,7 @@ impl Store for CrashingStore {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> headwater_store::Result<Vec<Entry>> {
+    ) -> headwater_store::Result<Vec<JournalEntry>> {
         self.1.pass(self.0.history(journal, key_prefix, after, limit), lost).await
     }
 

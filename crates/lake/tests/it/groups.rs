@@ -128,7 +128,7 @@ async fn rows_that_no_longer_match_the_schema_are_a_conflict() {
     let error = late.commit("insert").await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::CommitConflict);
     // Each caller's conflict is counted once, although no commit was attempted.
-    let commits = lake.lake.monitor().metrics().clone();
+    let commits = lake.lake.telemetry().metrics().clone();
     let exposition = Exposition { commits, ..Exposition::default() };
     let text = exposition.encode(MetricsFormat::Prometheus).unwrap();
     for line in ["headwater_commits_total 3", "headwater_commit_conflicts_total 2"] {
@@ -213,7 +213,7 @@ async fn a_lost_response_duplicates_no_row() {
     let first = tokio::spawn(insert(0));
     until(|| store.asked.load(SeqCst) > before).await;
     let mut inserts: tokio::task::JoinSet<_> = (1..20).map(insert).collect();
-    until(|| lake.lake.monitor().waiting_appends() == 19).await;
+    until(|| lake.lake.telemetry().waiting_appends() == 19).await;
     store.permits.add_permits(1);
     first.await.unwrap().unwrap();
     store.loses.store(true, SeqCst);

@@ -14,7 +14,7 @@ use headwater_model::{
     SystemClock,
 };
 use headwater_store::MemoryStore;
-use headwater_tables::{Positions, Rewrite, TablesOptions};
+use headwater_tables::{Positions, RowRewrite, TablesOptions};
 use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
@@ -297,7 +297,7 @@ async fn delete(
     if !deletes.is_empty() {
         staged = staged.and(change.write_deletes(&name, deletes).await?);
     }
-    change.rewrite(&name, Rewrite { seen, removed, staged, unseen: None }).await
+    change.rewrite(&name, RowRewrite { seen, removed, staged, unseen: None }).await
 }
 
 /// A deterministic pseudo-random generator.

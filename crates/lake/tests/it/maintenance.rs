@@ -9,7 +9,7 @@ use headwater_model::{
     Clock, ConflictKind, CreateRef, ErrorCode, ErrorDetails, FixedClock, MaintainReport,
     MaintainRequest, MaintainedTable, MergeOutcome, MergeRequest, RefSpec, SystemClock, TableName,
 };
-use headwater_tables::{Positions, Rewrite, TablesOptions};
+use headwater_tables::{Positions, RowRewrite, TablesOptions};
 use object_store::{ObjectStore, ObjectStoreExt};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -160,7 +160,7 @@ async fn begin_delete(lake: &Fixture, id: i64, strict: bool) -> headwater_lake::
         staged = staged.and(change.write_deletes(&name("t"), deletes).await.unwrap());
     }
     let unseen: Option<headwater_tables::FileFilter> = strict.then(|| Arc::new(|_: &_| true) as _);
-    change.rewrite(&name("t"), Rewrite { seen, removed, staged, unseen }).await.unwrap();
+    change.rewrite(&name("t"), RowRewrite { seen, removed, staged, unseen }).await.unwrap();
     change
 }
 

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use headwater_model::ObjectId;
-use headwater_store::{Batch, BatchResult, Entry, Error, KeyRange, MemoryStore, Result, Store};
+use headwater_store::{
+    Batch, BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store,
+};
 use tokio::sync::Semaphore;
 
 /// The store. Each batch waits for a permit before it is applied.
@@ -57,15 +59,15 @@ impl Store for UncertainStore {
         self.inner.references(prefix, after, limit).await
     }
 
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
         self.inner.latest(journal, key).await
     }
 
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
         self.inner.scan(journal, range).await
     }
 
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
         self.inner.read(journal, after, limit).await
     }
 
@@ -75,7 +77,7 @@ impl Store for UncertainStore {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<JournalEntry>> {
         self.inner.history(journal, key_prefix, after, limit).await
     }
 

@@ -8,7 +8,7 @@ use arrow::compute::{filter_record_batch, not};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use futures::StreamExt;
-use headwater_engine::Prepared;
+use headwater_engine::PreparedStatement;
 use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
 use headwater_model::{ErrorCode, Problem};
@@ -96,7 +96,7 @@ impl Run {
         output::register(&session, ROWS, rows)?;
         let count = step.row_expectations.len();
         let failed = |error: headwater_engine::Error| Error::of_condition(step, 0, &error);
-        let statement = Prepared::parse(&query(step, &["*"], 0..count))
+        let statement = PreparedStatement::parse(&query(step, &["*"], 0..count))
             .and_then(|query| query.bind(&self.plan.values))
             .map_err(|error| failed(error.into()))?;
         let answer = Box::pin(session.select(statement)).await.map_err(failed)?;

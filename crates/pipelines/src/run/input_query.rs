@@ -8,8 +8,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_engine::{Metrics, Prepared, Session, StatementResult};
-use headwater_functions::Rows;
+use headwater_engine::{ExecutionMetrics, PreparedStatement, Session, StatementResult};
+use headwater_functions::RowStream;
 use parking_lot::Mutex;
 
 use super::StepProgress;
@@ -19,12 +19,12 @@ use crate::{Location, Result};
 /// Query that returns the rows of an input.
 pub(super) struct InputQuery {
     session: Session,
-    query: Prepared,
+    query: PreparedStatement,
     /// Location of the input.
     pub at: Location,
     /// Result of the first planning, until its rows are read.
     first: Mutex<Option<StatementResult>>,
-    queries: Mutex<Vec<Arc<Metrics>>>,
+    queries: Mutex<Vec<Arc<ExecutionMetrics>>>,
     rows: AtomicU64,
     /// Error of the query, which is more specific than the error of the stream.
     cause: FirstStepError,
@@ -35,7 +35,7 @@ impl InputQuery {
     /// no memory for the rows.
     pub async fn new(
         session: Session,
-        query: Prepared,
+        query: PreparedStatement,
         at: &Location,
     ) -> Result<(SchemaRef, Arc<InputQuery>), headwater_engine::Error> {
         let answer = Box::pin(session.select_lazy(query.clone())).await?;
@@ -52,7 +52,7 @@ impl InputQuery {
     }
 
     /// Returns a stream of all rows. Each call after the first runs the query again.
-    pub fn rows(self: &Arc<Self>) -> Rows {
+    pub fn rows(self: &Arc<Self>) -> RowStream {
         let reading = Arc::clone(self);
         let rows = async move {
             let first = reading.first.lock().take();

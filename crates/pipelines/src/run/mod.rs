@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use headwater_engine::Metrics;
+use headwater_engine::ExecutionMetrics;
 use headwater_jobs::JobContext;
 use headwater_model::{
     CommitId, ErrorCode, ErrorDetails, JobEventKind, Problem, RefSpec, StepReport, StepStatus,
@@ -39,9 +39,9 @@ use crate::plan::Plan;
 use crate::run_environments::RecordedEnvironments;
 use crate::runner::Runner;
 use crate::{Error, Result};
-use output::{Output, Outputs};
+use output::{StepOutput, StepOutputs};
 use report_order::ReportOrder;
-use sample::Sample;
+use sample::RowSampler;
 use step_permit::StepPermit;
 
 /// Maximum number of concurrent steps; functions have their own limit.
@@ -55,7 +55,7 @@ pub(crate) struct Run {
     branch: Arc<str>,
     strict: bool,
     context: JobContext,
-    outputs: Arc<Mutex<Outputs>>,
+    outputs: Arc<Mutex<StepOutputs>>,
     turns: Arc<Semaphore>,
     /// Commits that the run made on its branch.
     commits: Arc<Mutex<BTreeSet<CommitId>>>,
@@ -87,14 +87,14 @@ struct StepProgress {
     /// Usage without the step's queries.
     usage: Usage,
     /// Metrics of the step's queries, which change while the queries run.
-    queries: Vec<Arc<Metrics>>,
+    queries: Vec<Arc<ExecutionMetrics>>,
     /// Incremental reads.
     increments: IncrementalReads,
-    output: Option<Output>,
+    output: Option<StepOutput>,
     /// Number of rows in quarantine.
     quarantined: Option<u64>,
     /// Rows for a preview.
-    sample: Option<Arc<Mutex<Sample>>>,
+    sample: Option<Arc<Mutex<RowSampler>>>,
     /// Result of an expectation.
     check: Option<ExpectationResult>,
     /// The permit of the step; `None` after the children of the step were released.
@@ -135,7 +135,7 @@ impl Run {
             branch: branch.into(),
             strict,
             context: context.clone(),
-            outputs: Arc::new(Mutex::new(Outputs::default())),
+            outputs: Arc::new(Mutex::new(StepOutputs::default())),
             turns: Arc::new(Semaphore::new(STEPS_AT_ONCE)),
             commits: Arc::default(),
             committing: Arc::default(),

@@ -8,7 +8,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::stream::BoxStream;
-use headwater_engine::{Batches, RowSource, Session};
+use headwater_engine::{RecordBatches, RowSource, Session};
 use headwater_functions::SharedTable;
 use headwater_project::{Graph, Materialization, Step};
 
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 
 /// Output of a step.
 #[derive(Clone)]
-pub(super) enum Output {
+pub(super) enum StepOutput {
     /// Rows in shared memory or on disk.
     Rows(SharedTable),
     /// Table on the run branch.
@@ -43,25 +43,25 @@ pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Res
         session.register_stored(name, Arc::new(DiskTable(rows.clone())));
         return Ok(());
     };
-    let registered = session.register(name, &Batches { schema: rows.schema(), batches });
+    let registered = session.register(name, &RecordBatches { schema: rows.schema(), batches });
     registered.map_err(|error| Error::other(&error))
 }
 
 /// Outputs of finished steps, each kept until its last child has ended.
 #[derive(Default)]
-pub(super) struct Outputs {
-    kept: BTreeMap<usize, Output>,
+pub(super) struct StepOutputs {
+    kept: BTreeMap<usize, StepOutput>,
     ended: BTreeSet<usize>,
 }
 
-impl Outputs {
+impl StepOutputs {
     /// Returns the output of a step, if it is kept.
-    pub fn get(&self, step: usize) -> Option<Output> {
+    pub fn get(&self, step: usize) -> Option<StepOutput> {
         self.kept.get(&step).cloned()
     }
 
     /// Keeps the output of a step if other steps read it.
-    pub fn keep(&mut self, step: usize, output: Output, graph: &Graph) {
+    pub fn keep(&mut self, step: usize, output: StepOutput, graph: &Graph) {
         if !graph.children[step].is_empty() {
             self.kept.insert(step, output);
         }
@@ -81,7 +81,7 @@ impl Outputs {
 /// Returns the output of a step whose rows were written to a table. The output is the rows if they
 /// are in memory and equal the stored rows, otherwise the table. A child therefore reads the same
 /// rows whether its parent ran or was unchanged.
-pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
+pub(super) fn written(step: &Step, rows: SharedTable) -> StepOutput {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
         // The rows may have nanoseconds although the table stores microseconds.
@@ -90,5 +90,5 @@ pub(super) fn written(step: &Step, rows: SharedTable) -> Output {
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())
     });
     let stays = same && step.materialization == Materialization::Replace;
-    if stays && rows.mapped().is_some() { Output::Rows(rows) } else { Output::Table }
+    if stays && rows.mapped().is_some() { StepOutput::Rows(rows) } else { StepOutput::Table }
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
-use headwater_engine::Prepared;
+use headwater_engine::PreparedStatement;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, EarlyResult, Environment, FunctionResult,
     ResultKind, ReuseScope, SharedTable, StreamedInput,
 };
-use headwater_project::{Function, Retries, Step};
+use headwater_project::{PythonFunction, Retries, Step};
 use tokio_util::sync::CancellationToken;
 
 use super::input_query::InputQuery;
-use super::output::Output;
+use super::output::StepOutput;
 use super::{ExpectationResult, Run, StepProgress, millis};
 use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::function_secrets::FunctionSecrets;
@@ -26,7 +26,7 @@ impl Run {
     pub(super) async fn compute_python(
         &self,
         index: usize,
-        function: &Function,
+        function: &PythonFunction,
         done: &mut StepProgress,
     ) -> Result<()> {
         let step = &self.plan.project.steps[index];
@@ -169,7 +169,11 @@ impl Run {
         self.unless_cancelled(Box::pin(self.store(index, table, done))).await
     }
 
-    async fn environment(&self, step: &Step, function: &Function) -> Result<Arc<Environment>> {
+    async fn environment(
+        &self,
+        step: &Step,
+        function: &PythonFunction,
+    ) -> Result<Arc<Environment>> {
         let plan = &self.plan;
         let spec = plan.pinned.spec(&self.runner, &plan.project.defaults, function);
         // A lookup reads hundreds of files, which takes longer than a small function.
@@ -184,7 +188,7 @@ impl Run {
     }
 
     /// Records the packages of an environment, once for each run.
-    fn record_environment(&self, function: &Function, environment: &Environment) {
+    fn record_environment(&self, function: &PythonFunction, environment: &Environment) {
         let mut recorded = self.environments.lock();
         let defaults = &self.plan.project.defaults;
         if let Some(used) = recorded.add(defaults, function, environment) {
@@ -195,7 +199,7 @@ impl Run {
     fn function_call<'a>(
         &'a self,
         step: &'a Step,
-        function: &'a Function,
+        function: &'a PythonFunction,
         environment: Arc<Environment>,
         arguments: Vec<Argument>,
     ) -> FunctionCall<'a> {
@@ -266,7 +270,7 @@ impl Run {
         let whole = if input.batches { ArgumentValue::Batches } else { ArgumentValue::Table };
         let parent = self.plan.graph.model(input);
         let output = parent.and_then(|parent| self.outputs.lock().get(parent));
-        if let Some(Output::Rows(table)) = &output
+        if let Some(StepOutput::Rows(table)) = &output
             && input.columns.is_none()
             && input.filter.is_none()
         {
@@ -275,7 +279,7 @@ impl Run {
         let failed =
             |error: headwater_engine::Error| Self::failed(step, Some(input.at.clone()), &error);
         let session = self.session(step, &[number], &done.increments).await?;
-        let query = Prepared::parse(&input.query())
+        let query = PreparedStatement::parse(&input.query())
             .and_then(|query| query.bind(&self.plan.values))
             .map_err(|error| failed(error.into()))?;
         let (schema, reading) = InputQuery::new(session, query, &input.at).await.map_err(failed)?;

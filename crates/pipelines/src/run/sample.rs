@@ -22,16 +22,16 @@ use crate::row_expectations::quoted;
 const BYTES_MAX: usize = 256 << 10;
 
 /// Collector of the first or last rows of a stream.
-pub(super) struct Sample {
+pub(super) struct RowSampler {
     request: PreviewRequest,
     schema: SchemaRef,
     batches: VecDeque<RecordBatch>,
     rows: usize,
 }
 
-impl Sample {
+impl RowSampler {
     pub fn new(request: PreviewRequest, schema: SchemaRef) -> Self {
-        Sample { request, schema, batches: VecDeque::new(), rows: 0 }
+        RowSampler { request, schema, batches: VecDeque::new(), rows: 0 }
     }
 
     /// Adds the next rows of the result.
@@ -109,7 +109,7 @@ impl Run {
         done: &mut StepProgress,
     ) -> BatchStream {
         let Some(request) = self.plan.preview else { return rows };
-        let sample = Arc::new(Mutex::new(Sample::new(request, Arc::clone(schema))));
+        let sample = Arc::new(Mutex::new(RowSampler::new(request, Arc::clone(schema))));
         done.sample = Some(Arc::clone(&sample));
         rows.inspect_ok(move |batch| sample.lock().add(batch)).boxed()
     }
@@ -125,7 +125,7 @@ impl Run {
         self.read_sample(stream, &sample).await
     }
 
-    async fn read_sample(&self, mut rows: BatchStream, sample: &Mutex<Sample>) -> Result<()> {
+    async fn read_sample(&self, mut rows: BatchStream, sample: &Mutex<RowSampler>) -> Result<()> {
         while !sample.lock().is_full() {
             let Some(batch) = rows.next().await else { break };
             batch
@@ -160,7 +160,7 @@ impl Run {
         let session = self.engine_session(step, std::collections::BTreeMap::new())?;
         let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
         let answer = Box::pin(session.select(&query)).await.map_err(failed)?;
-        let sample = Mutex::new(Sample::new(request, answer.schema));
+        let sample = Mutex::new(RowSampler::new(request, answer.schema));
         let mut rows = answer.stream;
         while let Some(batch) = rows.next().await {
             sample.lock().add(&batch.map_err(failed)?);

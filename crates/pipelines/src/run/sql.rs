@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
-use headwater_engine::Prepared;
+use headwater_engine::PreparedStatement;
 use headwater_functions::{SharedTable, TableQuota};
 use headwater_lake::BatchStream;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
-use super::output::Output;
+use super::output::StepOutput;
 use super::step::{FirstStepError, in_time, told};
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
@@ -56,7 +56,7 @@ impl Run {
         let inputs: Vec<usize> = (0..step.inputs.len()).collect();
         let session = self.session(step, &inputs, &done.increments).await?;
         let failed = |error| sql_error(step, sql, &error);
-        let query = Prepared::parse(sql).and_then(|query| query.bind(&self.plan.values));
+        let query = PreparedStatement::parse(sql).and_then(|query| query.bind(&self.plan.values));
         let query = query.map_err(|error| failed(error.into()))?;
         let answer = Box::pin(session.select(query)).await.map_err(failed)?;
         let metrics = Arc::clone(&answer.metrics);
@@ -80,7 +80,7 @@ impl Run {
             let written = self.write(index, schema, stream, options).await;
             let written = written.map_err(|error| failed(&cause, error))?;
             done.usage.bytes_written = written.bytes_written;
-            done.output = Some(Output::Table);
+            done.output = Some(StepOutput::Table);
             done.rows = Some(written.rows_written);
             done.usage.rows_written = written.rows_written;
         } else {

@@ -11,11 +11,11 @@ use headwater_model::{
     ErrorDetails, JobEventKind, LogStream, PROPERTY_JOB, Problem, StepReport, StepStatus, Usage,
     run_reasons,
 };
-use headwater_project::{Body, Step, StepKind};
+use headwater_project::{Step, StepCode, StepKind};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::output::{self, Output};
+use super::output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::columns::{check_declared, check_types};
 use crate::incremental_reads::IncrementalReads;
@@ -32,8 +32,10 @@ impl Run {
             done.increments = self.plan.increments(index, &view).await?;
         }
         match &step.body {
-            Body::Sql(sql) => Box::pin(self.compute_sql(index, sql, done)).await,
-            Body::Python(function) => Box::pin(self.compute_python(index, function, done)).await,
+            StepCode::Sql(sql) => Box::pin(self.compute_sql(index, sql, done)).await,
+            StepCode::Python(function) => {
+                Box::pin(self.compute_python(index, function, done)).await
+            }
         }
     }
 
@@ -56,7 +58,7 @@ impl Run {
             }
             let Some(parent) = self.plan.graph.model(input) else { continue };
             let output = self.outputs.lock().get(parent);
-            if let Some(Output::Rows(rows)) = output {
+            if let Some(StepOutput::Rows(rows)) = output {
                 output::register(&session, &name, &rows)?;
             }
         }

@@ -8,7 +8,7 @@ use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Problem};
 use headwater_tables::SqlView;
 
-use super::output::Output;
+use super::output::StepOutput;
 use super::{Run, StepProgress};
 use crate::Result;
 use crate::plan::{FINGERPRINT_CODE, sql_error};
@@ -28,7 +28,7 @@ impl Run {
         let session = self.engine_session(step, BTreeMap::new())?;
         let schema = session.schema_of(sql).await.map_err(query_failed)?;
         self.check_columns(step, &schema)?;
-        done.output = Some(Output::Table);
+        done.output = Some(StepOutput::Table);
         let existing = self.plan.steps[index].lake_view.as_ref();
         if existing.is_some_and(|view| self.is_current(index, view, &schema)) {
             return Ok(());

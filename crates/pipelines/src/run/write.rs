@@ -11,7 +11,7 @@ use headwater_project::{Materialization, Step};
 use headwater_tables::{KEYS_PROPERTY, PROFILE};
 
 use super::checked_rows::CheckedRows;
-use super::output::{self, Output};
+use super::output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::Result;
 use crate::build_record::BUILD;
@@ -19,7 +19,7 @@ use crate::contract::with_docs;
 use crate::environment_packages::{PACKAGES, Packages};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use crate::profile::profiled;
-use headwater_engine::Prepared;
+use headwater_engine::PreparedStatement;
 
 /// Read positions and quarantined rows that a model writes together with its rows.
 pub(super) struct WriteOptions<'a> {
@@ -71,9 +71,9 @@ impl Run {
             output::written(step, rows)
         } else if step.is_materialized() {
             Box::pin(self.merge(index, &rows, quarantine.as_ref(), done)).await?;
-            Output::Table
+            StepOutput::Table
         } else {
-            Output::Rows(rows)
+            StepOutput::Rows(rows)
         });
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Run {
         let statement = format!("DELETE FROM {} WHERE {filter}", quoted(&name.to_string()));
         let failed = |error: headwater_engine::Error| Self::failed(step, None, &error);
         let session = self.engine_session(step, BTreeMap::new())?;
-        let statement = Prepared::parse(&statement)
+        let statement = PreparedStatement::parse(&statement)
             .and_then(|statement| statement.bind(&self.plan.values))
             .map_err(|error| failed(error.into()))?;
         let deleted = Box::pin(session.execute_in(transaction, statement)).await;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFiles;
-use headwater_project::{Input, SourceText, Step, suggest};
+use headwater_project::{SourceText, Step, StepInput, suggest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -85,7 +85,7 @@ pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     let mut seen = BTreeMap::new();
     for test in &tests {
         if let Some(first) = seen.insert(&test.name, test) {
-            return Err(test.invalid(format!("a test in {} has the same name", first.file)));
+            return Err(test.invalid(format!("another test in {} has the same name", first.file)));
         }
     }
     Ok(tests)
@@ -108,8 +108,8 @@ impl UnitTest {
     }
 
     /// Returns each input of the step with its rows from the test.
-    pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a Input, &'a GivenRows)>> {
-        let is = |input: &Input, name: &str| {
+    pub fn inputs<'a>(&'a self, step: &'a Step) -> Result<Vec<(&'a StepInput, &'a GivenRows)>> {
+        let is = |input: &StepInput, name: &str| {
             let full = format!("{}.{}", input.table.namespace, input.table.name);
             let own = input.table.to_string();
             own.eq_ignore_ascii_case(name)

@@ -11,7 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use arrow::json::ReaderBuilder;
 use arrow::json::reader::infer_json_schema_from_iterator;
 use futures::TryStreamExt;
-use headwater_engine::{Batches, Session};
+use headwater_engine::{RecordBatches, Session};
 use headwater_model::name::quoted;
 use serde_json::Value;
 
@@ -36,7 +36,7 @@ pub(super) async fn batch(session: &Session, given: &GivenRows) -> Result<Record
             .map_or(name.clone(), |kind| format!("CAST({name} AS {kind}) AS {name}"))
     });
     let query = format!("SELECT {} FROM {}", columns.collect::<Vec<_>>().join(", "), quoted(RAW));
-    let rows = Batches { schema: raw.schema(), batches: vec![raw] };
+    let rows = RecordBatches { schema: raw.schema(), batches: vec![raw] };
     session.register(RAW, &rows).map_err(|error| error.to_string())?;
     let answer = Box::pin(session.select(&query)).await.map_err(|error| error.to_string())?;
     let schema = Arc::clone(&answer.schema);

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use futures::TryStreamExt;
-use headwater_engine::{Batches, Prepared, Session, SessionOptions};
+use headwater_engine::{PreparedStatement, RecordBatches, Session, SessionOptions};
 use headwater_functions::{
     Argument, ArgumentValue, CallOwner, ClientCall, FunctionResult, ResultKind, ReuseScope,
     SharedTable,
@@ -18,7 +18,7 @@ use headwater_model::{
     StepStatus, Usage,
 };
 use headwater_project::selector::{SelectionContext, Selectors, StepState};
-use headwater_project::{Body, Function, Graph, Input, Step};
+use headwater_project::{Graph, PythonFunction, Step, StepCode, StepInput};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -117,7 +117,7 @@ impl Runner {
             let batch = rows::batch(&session, given).await.map_err(|error| {
                 test.invalid(format!("the given rows of `{}` cannot be read: {error}", input.table))
             })?;
-            let rows = Batches { schema: batch.schema(), batches: vec![batch] };
+            let rows = RecordBatches { schema: batch.schema(), batches: vec![batch] };
             let name = registered_name(&project, input);
             session.register(&name, &rows).map_err(|error| Error::other(&error))?;
         }
@@ -132,22 +132,25 @@ impl Runner {
     ) -> Result<StepResult> {
         let step = &case.project.steps[0];
         match &step.body {
-            Body::Sql(sql) => {
+            StepCode::Sql(sql) => {
                 let failed = |error| crate::plan::sql_error(step, sql, &error);
-                let query = Prepared::parse(sql).and_then(|query| query.bind(&case.values));
+                let query =
+                    PreparedStatement::parse(sql).and_then(|query| query.bind(&case.values));
                 let query = query.map_err(|error| failed(error.into()))?;
                 let answer = Box::pin(case.session.select(query)).await.map_err(failed)?;
                 let rows = answer.stream.try_collect().await.map_err(failed)?;
                 Ok(StepResult::Rows(rows))
             }
-            Body::Python(function) => Box::pin(self.returned(case, function, context, usage)).await,
+            StepCode::Python(function) => {
+                Box::pin(self.returned(case, function, context, usage)).await
+            }
         }
     }
 
     async fn returned(
         &self,
         case: &TestCase<'_>,
-        function: &Function,
+        function: &PythonFunction,
         context: &JobContext,
         usage: &mut Usage,
     ) -> Result<StepResult> {
@@ -212,11 +215,12 @@ impl Runner {
         &self,
         case: &TestCase<'_>,
         step: &Step,
-        input: &Input,
+        input: &StepInput,
     ) -> Result<SharedTable> {
         let at = || Some(input.at.clone());
         let failed = |error: headwater_engine::Error| crate::run::Run::failed(step, at(), &error);
-        let query = Prepared::parse(&input.query()).and_then(|query| query.bind(&case.values));
+        let query =
+            PreparedStatement::parse(&input.query()).and_then(|query| query.bind(&case.values));
         let query = query.map_err(|error| failed(error.into()))?;
         let answer = Box::pin(case.session.select(query)).await.map_err(failed)?;
         let schema = answer.schema;
@@ -329,7 +333,7 @@ fn cancelled() -> Error {
 }
 
 /// Returns the name under which an input's rows are registered in a session.
-fn registered_name(project: &Project, input: &Input) -> String {
+fn registered_name(project: &Project, input: &StepInput) -> String {
     if input.table.namespace == project.defaults.namespace {
         return input.table.name.clone();
     }

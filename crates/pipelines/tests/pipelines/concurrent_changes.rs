@@ -368,7 +368,7 @@ async fn checks_of_an_overtaken_run_do_not_count_for_the_combined_state() {
     };
     let (overtaken, ()) = tokio::join!(run, meanwhile);
     insta::assert_snapshot!(refused(&overtaken), @r"
-    commit_conflict: `main` received other commits during the run, and the expectations that it requires did not check the combined tables
+    commit_conflict: `main` received other commits during the run, so its required expectations did not check the merged tables
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     let gate = world.gate(1);

@@ -39,7 +39,7 @@ fn a_filter_is_one_condition() {
       hint: Write a condition in SQL, as after WHERE.
     ");
     insta::assert_snapshot!(refused("id > 1 ORDER BY id"), @r"
-    invalid_project: `filter` cannot be used: a condition ends before `ORDER` (line 1, column 8) (m.py:8)
+    invalid_project: `filter` cannot be used: unexpected `ORDER` after the condition (line 1, column 8) (m.py:8)
       hint: Write a condition in SQL, as after WHERE.
     ");
     insta::assert_snapshot!(refused("id IN (SELECT id FROM u)"), @r"
@@ -47,7 +47,7 @@ fn a_filter_is_one_condition() {
       hint: Compare the columns of the table, or filter in the function.
     ");
     insta::assert_snapshot!(refused("id = 1) OR (id = 2"), @r"
-    invalid_project: `filter` cannot be used: a condition ends before `)` (line 1, column 7) (m.py:8)
+    invalid_project: `filter` cannot be used: unexpected `)` after the condition (line 1, column 7) (m.py:8)
       hint: Write a condition in SQL, as after WHERE.
     ");
     insta::assert_snapshot!(refused("id = $nothing"), @r"

@@ -238,7 +238,7 @@ async fn errors_name_the_function_and_the_line() {
     for (query, expected) in [
         ("SELECT twice('a')", "the parameter `a` of `twice` takes BIGINT, not VARCHAR"),
         ("SELECT twice(1.5)", "the parameter `a` of `twice` takes BIGINT, not"),
-        ("SELECT twice(1, 2)", "there is no form of the function"),
+        ("SELECT twice(1, 2)", "no signature of the function"),
         ("SELECT twice(b => 1)", "b"),
         ("SELECT twice(n) OVER () FROM t", "OVER with the function `twice` is not supported"),
         ("SELECT nowhere.twice(n) FROM t", "there is no function `nowhere.twice`"),

@@ -133,7 +133,7 @@ async fn unit_tests_that_cannot_run_report_the_reason() {
         ),
         (
             "- {name: a, model: some, expect: true}\n- {name: a, model: some, expect: true}",
-            "a test in tests/all.yaml has the same name",
+            "another test in tests/all.yaml has the same name",
         ),
     ] {
         let failure = test(&world, tests, &[]).await.unwrap_err();

@@ -8,7 +8,7 @@ use crate::source::SourceText;
 use crate::{Error, Location, Result, suggest};
 
 /// The literal arguments of one call.
-pub(super) struct Values<'a> {
+pub(super) struct LiteralArguments<'a> {
     call: &'a str,
     source: &'a SourceText<'a>,
     values: Vec<Value<'a>>,
@@ -23,7 +23,7 @@ struct Value<'a> {
     items: Vec<TextRange>,
 }
 
-impl<'a> Values<'a> {
+impl<'a> LiteralArguments<'a> {
     /// Reads the arguments of a call to `call`. Accepts only the arguments `names`. The first
     /// `positional` of these names may also be given by position.
     pub fn read(
@@ -32,8 +32,8 @@ impl<'a> Values<'a> {
         arguments: Option<&Arguments>,
         names: &[&'a str],
         positional: usize,
-    ) -> Result<Values<'a>> {
-        let mut values = Values { call, source, values: Vec::new() };
+    ) -> Result<LiteralArguments<'a>> {
+        let mut values = LiteralArguments { call, source, values: Vec::new() };
         let Some(arguments) = arguments else { return Ok(values) };
         for (position, argument) in arguments.args.iter().enumerate() {
             let Some(name) = names[..positional].get(position) else {

@@ -12,7 +12,7 @@ use ruff_python_ast::{Expr, ModModule, Stmt};
 use ruff_text_size::{Ranged, TextRange};
 
 use crate::source::SourceText;
-use crate::{Body, Callable, Step};
+use crate::{Callable, Step, StepCode};
 
 /// Determines the code of every function in a file.
 pub(super) fn attach(
@@ -27,13 +27,13 @@ pub(super) fn attach(
     let others: Vec<(String, TextRange)> = steps
         .iter()
         .filter_map(|(step, range)| match &step.body {
-            Body::Python(function) => Some((function.name.clone(), *range)),
-            Body::Sql(_) => None,
+            StepCode::Python(function) => Some((function.name.clone(), *range)),
+            StepCode::Sql(_) => None,
         })
         .chain(called)
         .collect();
     for (step, own) in steps {
-        let Body::Python(function) = &mut step.body else { continue };
+        let StepCode::Python(function) = &mut step.body else { continue };
         let hidden = hidden(module, &others, *own);
         let mut code = without(source.text, &hidden);
         for path in &helpers {

@@ -5,7 +5,7 @@ use headwater_sandbox::LimitSettings;
 use ruff_python_ast::{ParameterWithDefault, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::arguments::Values;
+use super::arguments::LiteralArguments;
 use super::decorator_checks::without_parentheses;
 use super::lineage::lineage;
 use super::names::Names;
@@ -14,8 +14,8 @@ use super::triggers::triggers;
 use crate::callable::check_name;
 use crate::source::SourceText;
 use crate::{
-    Body, CallDestinations, Callable, Error, Function, Input, Location, ParameterInput, Result,
-    Retries, Step, StepKind, description, quantities, suggest,
+    CallDestinations, Callable, Error, Location, ParameterInput, PythonFunction, Result, Retries,
+    Step, StepCode, StepInput, StepKind, description, quantities, suggest,
 };
 
 const DECORATORS: [&str; 4] = ["model", "python", "expectation", "function"];
@@ -89,10 +89,10 @@ pub(super) struct Reader<'a> {
 #[derive(Default)]
 struct FunctionDecorators<'a> {
     /// `model` or `expectation`, with its arguments.
-    step: Option<(StepKind, Values<'a>)>,
+    step: Option<(StepKind, LiteralArguments<'a>)>,
     /// `function`, with its arguments.
-    function: Option<Values<'a>>,
-    python: Option<Values<'a>>,
+    function: Option<LiteralArguments<'a>>,
+    python: Option<LiteralArguments<'a>>,
 }
 
 impl<'a> Reader<'a> {
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
             inputs,
             calls: Vec::new(),
             parameters,
-            body: Body::Python(Box::new(body)),
+            body: StepCode::Python(Box::new(body)),
             at,
         }))))
     }
@@ -164,17 +164,17 @@ impl<'a> Reader<'a> {
     fn body(
         &self,
         name: &str,
-        values: &Values,
-        asked: Option<&Values>,
+        values: &LiteralArguments,
+        asked: Option<&LiteralArguments>,
         at: &Location,
-    ) -> Result<Function> {
+    ) -> Result<PythonFunction> {
         let (python, packages) = settings::python(asked)?;
         let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
         let python_at = python.as_ref().and(asked);
         let python_at = python_at.map(|values| values.place("version", at));
         let variables = settings::variables(values)?;
         let network = settings::network(values)?;
-        Ok(Function {
+        Ok(PythonFunction {
             file: self.source.path.clone(),
             name: name.to_owned(),
             python,
@@ -199,8 +199,8 @@ impl<'a> Reader<'a> {
     fn callable(
         &self,
         function: &StmtFunctionDef,
-        values: &Values,
-        asked: Option<&Values>,
+        values: &LiteralArguments,
+        asked: Option<&LiteralArguments>,
         at: &Location,
     ) -> Result<Callable> {
         settings::refuse_async(function, at)?;
@@ -256,7 +256,13 @@ impl<'a> Reader<'a> {
         self.source.at(node.range().start().to_usize())
     }
 
-    fn table(&self, values: &Values, key: &str, name: &str, at: &Location) -> Result<TableName> {
+    fn table(
+        &self,
+        values: &LiteralArguments,
+        key: &str,
+        name: &str,
+        at: &Location,
+    ) -> Result<TableName> {
         let name = values.text(key)?.unwrap_or_else(|| name.to_owned());
         TableName::parse_in(self.namespace, &name).map_err(|error| Error::Invalid {
             at: values.place(key, at),
@@ -279,7 +285,7 @@ impl<'a> Reader<'a> {
                 return Err(without_parentheses(self.source, member, decorator));
             }
             let read = |call, names, positional| {
-                Values::read(self.source, call, arguments, names, positional)
+                LiteralArguments::read(self.source, call, arguments, names, positional)
             };
             let twice = match member {
                 "model" => {
@@ -319,7 +325,7 @@ impl<'a> Reader<'a> {
         )
     }
 
-    fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<Input>, Vec<ParameterInput>)> {
+    fn inputs(&self, function: &StmtFunctionDef) -> Result<(Vec<StepInput>, Vec<ParameterInput>)> {
         settings::refuse_unnamed(self.source, function)?;
         let parameters = &function.parameters;
         let mut inputs = (Vec::new(), Vec::new());
@@ -333,7 +339,7 @@ impl<'a> Reader<'a> {
         &self,
         function: &StmtFunctionDef,
         argument: &ParameterWithDefault,
-        inputs: &mut (Vec<Input>, Vec<ParameterInput>),
+        inputs: &mut (Vec<StepInput>, Vec<ParameterInput>),
     ) -> Result<()> {
         let name = argument.name().as_str();
         let at = self.at(argument);
@@ -350,7 +356,7 @@ impl<'a> Reader<'a> {
         match member {
             "Model" => {
                 let names = ["name", "columns", "filter", "incremental", "batches"];
-                let values = Values::read(self.source, "Model", arguments, &names, 1)?;
+                let values = LiteralArguments::read(self.source, "Model", arguments, &names, 1)?;
                 let input = self.model(&values, name, &at)?;
                 let filter_at = values.place("filter", &at);
                 let filter = input.filter.as_deref();
@@ -358,7 +364,8 @@ impl<'a> Reader<'a> {
                 inputs.0.push(input);
             }
             "Parameter" => {
-                let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
+                let values =
+                    LiteralArguments::read(self.source, "Parameter", arguments, &["name"], 1)?;
                 let argument = Some(name.to_owned());
                 let name = required(values.text("name")?, "Parameter", &at)?;
                 inputs.1.push(ParameterInput { argument, name, at });
@@ -368,14 +375,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn model(&self, values: &Values, argument: &str, at: &Location) -> Result<Input> {
+    fn model(&self, values: &LiteralArguments, argument: &str, at: &Location) -> Result<StepInput> {
         let name = required(values.text("name")?, "Model", at)?;
         let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
         if let Some(column) = columns.as_deref().and_then(settings::repeated) {
             let message = format!("`Model` lists the column `{column}` twice");
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
-        Ok(Input {
+        Ok(StepInput {
             argument: Some(argument.to_owned()),
             table: self.table(values, "name", &name, at)?,
             reference: None,

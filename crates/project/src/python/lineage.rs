@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use super::arguments::Values;
+use super::arguments::LiteralArguments;
 use super::literal::Literal;
-use crate::{Error, Input, InputColumn, Location, Result, suggest};
+use crate::{Error, InputColumn, Location, Result, StepInput, suggest};
 
 const FORM: &str = "`lineage={\"total\": [\"orders.amount\"]}`";
 
@@ -14,9 +14,9 @@ const FORM: &str = "`lineage={\"total\": [\"orders.amount\"]}`";
 /// Fails if a column of the result is not declared. Also fails if a source is missing among the
 /// declared columns of its input.
 pub(super) fn lineage(
-    values: &Values,
+    values: &LiteralArguments,
     columns: &[String],
-    inputs: &[Input],
+    inputs: &[StepInput],
     at: &Location,
 ) -> Result<BTreeMap<String, Vec<InputColumn>>> {
     let entry = |(name, sources): &(String, Literal)| Some((name.clone(), sources.as_texts()?));
@@ -39,13 +39,13 @@ pub(super) fn lineage(
 }
 
 /// Finds the column of `INPUT.COLUMN`.
-fn input_column(source: &str, inputs: &[Input], at: &Location) -> Result<InputColumn> {
+fn input_column(source: &str, inputs: &[StepInput], at: &Location) -> Result<InputColumn> {
     let Some((name, column)) = source.rsplit_once('.') else {
         let message = format!("`{source}` in `lineage` names no input");
         let hint = format!("Write the value as {FORM}.");
         return Err(Error::invalid(at.clone(), message, hint));
     };
-    let is_named = |input: &Input| {
+    let is_named = |input: &StepInput| {
         let table = &input.table;
         table.name == name || format!("{}.{}", table.namespace, table.name) == name
     };

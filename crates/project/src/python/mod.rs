@@ -9,7 +9,7 @@ mod bauplan;
 mod code;
 mod decorator_checks;
 mod definition;
-mod foreign;
+mod foreign_decorators;
 mod function;
 mod lineage;
 mod literal;
@@ -45,7 +45,7 @@ pub(super) fn parse(
     files: &BTreeMap<String, String>,
 ) -> Result<FileDefinitions> {
     let module = module(source)?;
-    foreign::refuse(source, &module, files)?;
+    foreign_decorators::refuse(source, &module, files)?;
     let names = Names::of(&module, source, PACKAGE)?;
     let bauplan = Names::of(&module, source, BAUPLAN)?;
     refuse_unsupported(source, &module, &bauplan)?;

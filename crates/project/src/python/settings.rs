@@ -7,7 +7,7 @@ use headwater_sandbox::{Network, Variables};
 use ruff_python_ast::StmtFunctionDef;
 use ruff_text_size::Ranged;
 
-use super::arguments::Values;
+use super::arguments::LiteralArguments;
 use super::literal::Literal;
 use crate::callable::is_money;
 use crate::contract::DeclaredColumns;
@@ -73,7 +73,9 @@ pub(super) fn repeated(names: &[String]) -> Option<&String> {
 
 pub(super) type Packages = BTreeMap<String, String>;
 
-pub(super) fn python(values: Option<&Values>) -> Result<(Option<String>, Option<Packages>)> {
+pub(super) fn python(
+    values: Option<&LiteralArguments>,
+) -> Result<(Option<String>, Option<Packages>)> {
     let Some(values) = values else { return Ok((None, None)) };
     let packages = |literal: &Literal| -> Option<Packages> {
         let Literal::Map(entries) = literal else { return None };
@@ -88,7 +90,7 @@ pub(super) fn python(values: Option<&Values>) -> Result<(Option<String>, Option<
 }
 
 /// Parses true, false, or a list of allowed hosts.
-pub(super) fn network(values: &Values) -> Result<Network> {
+pub(super) fn network(values: &LiteralArguments) -> Result<Network> {
     let read = |literal: &Literal| match literal {
         Literal::Bool(true) => Some(Network::On),
         Literal::Bool(false) => Some(Network::Off),
@@ -103,7 +105,12 @@ pub(super) fn network(values: &Values) -> Result<Network> {
 }
 
 /// Parses `reuse`: true if one process may execute several calls. Not allowed with network access.
-pub(super) fn reuse(name: &str, values: &Values, network: &Network, at: &Location) -> Result<bool> {
+pub(super) fn reuse(
+    name: &str,
+    values: &LiteralArguments,
+    network: &Network,
+    at: &Location,
+) -> Result<bool> {
     let reuse = values.flag("reuse")?.unwrap_or_default();
     if reuse && !network.is_off() {
         let message = format!("`{name}` has network access, so its process cannot be reused");
@@ -120,7 +127,7 @@ pub(super) fn cpus(text: &str) -> Option<u32> {
 }
 
 /// Returns the daily budget of a function.
-pub(super) fn budget(values: &Values) -> Result<DailyBudget> {
+pub(super) fn budget(values: &LiteralArguments) -> Result<DailyBudget> {
     let calls = |text: &str| text.parse::<u64>().ok();
     let money = |text: &str| text.parse::<f64>().ok().filter(|number| is_money(*number));
     let budget = DailyBudget {
@@ -131,7 +138,7 @@ pub(super) fn budget(values: &Values) -> Result<DailyBudget> {
     Ok(budget.with_time(quantity(values, "time_per_day", quantities::duration, "\"2h\"")?))
 }
 
-pub(super) fn priority(values: &Values) -> Result<Option<Priority>> {
+pub(super) fn priority(values: &LiteralArguments) -> Result<Option<Priority>> {
     let read = |literal: &Literal| match literal {
         Literal::Text(text) => Priority::parse(text),
         _ => None,
@@ -140,7 +147,7 @@ pub(super) fn priority(values: &Values) -> Result<Option<Priority>> {
 }
 
 /// Parses environment variables. Errors never show a value.
-pub(super) fn variables(values: &Values) -> Result<Variables> {
+pub(super) fn variables(values: &LiteralArguments) -> Result<Variables> {
     let name = |name: &str| {
         let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
         name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(usable)
@@ -162,7 +169,7 @@ pub(super) fn variables(values: &Values) -> Result<Variables> {
 /// Parses the names of secrets. A secret is passed as an environment variable, so the same name in
 /// `env` is an error.
 pub(super) fn secrets(
-    values: &Values,
+    values: &LiteralArguments,
     variables: &Variables,
     at: &Location,
 ) -> Result<Vec<String>> {
@@ -182,7 +189,7 @@ pub(super) fn secrets(
     Ok(names)
 }
 
-pub(super) fn materialization(values: &Values) -> Result<Materialization> {
+pub(super) fn materialization(values: &LiteralArguments) -> Result<Materialization> {
     let read = |literal: &Literal| match literal {
         Literal::Text(text) => Materialization::parse(text),
         _ => None,
@@ -191,7 +198,7 @@ pub(super) fn materialization(values: &Values) -> Result<Materialization> {
     Ok(values.get("materialization", read, form)?.unwrap_or_default())
 }
 
-pub(super) fn retries(values: &Values) -> Result<Retries> {
+pub(super) fn retries(values: &LiteralArguments) -> Result<Retries> {
     let count = |text: &str| text.parse().ok().filter(|count| *count <= Retries::COUNT_MAX);
     let standard = Retries::default();
     Ok(Retries {
@@ -202,7 +209,7 @@ pub(super) fn retries(values: &Values) -> Result<Retries> {
 }
 
 /// Parses the concurrency of a function that is called by name.
-pub(super) fn concurrency(values: &Values, at: &Location) -> Result<CallConcurrency> {
+pub(super) fn concurrency(values: &LiteralArguments, at: &Location) -> Result<CallConcurrency> {
     let number = |name: &str| quantity(values, name, |text| text.parse().ok(), "4");
     let concurrency = CallConcurrency {
         reserved: number("reserved_concurrency")?,
@@ -211,7 +218,7 @@ pub(super) fn concurrency(values: &Values, at: &Location) -> Result<CallConcurre
     concurrency.check(at)
 }
 
-pub(super) fn severity(values: &Values, at: &Location) -> Result<Severity> {
+pub(super) fn severity(values: &LiteralArguments, at: &Location) -> Result<Severity> {
     let read = |literal: &Literal| match literal {
         Literal::Text(text) => Severity::parse(text),
         _ => None,
@@ -228,7 +235,7 @@ pub(super) fn severity(values: &Values, at: &Location) -> Result<Severity> {
 
 /// Parses the row expectations of a model. Also returns the parameters that they use.
 pub(super) fn row_expectations(
-    values: &Values,
+    values: &LiteralArguments,
     at: &Location,
 ) -> Result<(Vec<RowExpectation>, Vec<ParameterInput>)> {
     let (mut expectations, mut parameters) = (Vec::new(), Vec::new());
@@ -245,7 +252,7 @@ pub(super) fn row_expectations(
 
 /// Parses the declared columns of a model: a list of names, or a mapping of names to types. `["*"]`
 /// declares nothing.
-pub(super) fn columns(values: &Values, at: &Location) -> Result<Option<DeclaredColumns>> {
+pub(super) fn columns(values: &LiteralArguments, at: &Location) -> Result<Option<DeclaredColumns>> {
     let entry = |(name, declaration): &(String, Literal)| match declaration {
         Literal::Text(text) => Some((name.clone(), text.clone())),
         _ => None,
@@ -265,12 +272,12 @@ pub(super) fn columns(values: &Values, at: &Location) -> Result<Option<DeclaredC
     DeclaredColumns::parse_pairs(&pairs, &values.place("columns", at)).map(Some)
 }
 
-pub(super) fn tags(values: &Values, at: &Location) -> Result<Vec<String>> {
+pub(super) fn tags(values: &LiteralArguments, at: &Location) -> Result<Vec<String>> {
     let tags = values.texts("tags")?.unwrap_or_default();
     crate::sql::tags(tags, &values.place("tags", at))
 }
 
-pub(super) fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
+pub(super) fn partition_by(values: &LiteralArguments) -> Result<Vec<PartitionField>> {
     let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
         let fields = literal.as_texts()?;
         let fields = fields.iter().flat_map(|text| PartitionField::split(text));
@@ -280,7 +287,7 @@ pub(super) fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
 }
 
 pub(super) fn quantity<T>(
-    values: &Values,
+    values: &LiteralArguments,
     name: &str,
     parse: impl Fn(&str) -> Option<T>,
     form: &str,

@@ -6,7 +6,7 @@
 use ruff_text_size::TextRange;
 use serde_json::{Map, Value};
 
-use super::arguments::Values;
+use super::arguments::LiteralArguments;
 use super::literal::Literal;
 use crate::manifest::{self, LocatedTrigger};
 use crate::source::SourceText;
@@ -21,7 +21,7 @@ const TARGETS: [&str; 4] = ["function", "import", "run", "parameters"];
 /// first trigger is `NAME`, the second trigger is `NAME-2`.
 pub(super) fn triggers(
     source: &SourceText<'_>,
-    values: &Values<'_>,
+    values: &LiteralArguments<'_>,
     function: &str,
 ) -> Result<Vec<LocatedTrigger>> {
     let mut triggers = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_project::{Body, Function, Materialization, Project, Step, StepKind};
+use headwater_project::{Materialization, Project, PythonFunction, Step, StepCode, StepKind};
 use headwater_sandbox::Network;
 
 use crate::support::{self, files, refusal};
@@ -12,10 +12,10 @@ fn parse(others: &[(&str, &str)]) -> Project {
     support::parse(&files(manifest, others)).unwrap()
 }
 
-fn function(step: &Step) -> &Function {
+fn function(step: &Step) -> &PythonFunction {
     match &step.body {
-        Body::Python(function) => function,
-        Body::Sql(_) => panic!("`{}` is SQL", step.name),
+        StepCode::Python(function) => function,
+        StepCode::Sql(_) => panic!("`{}` is SQL", step.name),
     }
 }
 

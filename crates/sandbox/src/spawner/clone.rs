@@ -26,7 +26,7 @@ use rustix::thread::{Gid, Uid};
 use serde::Serialize;
 
 use super::memory_sampling::data_bytes_max;
-use super::process_setup::{self, Identity, ProcessSetup};
+use super::process_setup::{self, ProcessSetup, ProcessUser};
 use super::root_filesystem::{self, StepResult, step};
 use super::system::CloneResult;
 use super::{landlock, seccomp, system};
@@ -37,12 +37,12 @@ use crate::protocol::CloneSpec;
 pub(super) const USER_SHOWN: u32 = 1000;
 
 /// Returns the user mapping that the spawner applies to a clone's user namespace.
-pub(super) fn identity(identity: Identity) -> Identity {
+pub(super) fn identity(identity: ProcessUser) -> ProcessUser {
     match identity {
-        Identity::Switch(user) => Identity::Shown(user),
+        ProcessUser::Switch(user) => ProcessUser::Shown(user),
         // The spawner is outside the user namespace of the zygote and cannot map users in it, so
         // the clone maps its own user.
-        Identity::Mapped(_) | Identity::Shown(_) | Identity::Same => Identity::Same,
+        ProcessUser::Mapped(_) | ProcessUser::Shown(_) | ProcessUser::Same => ProcessUser::Same,
     }
 }
 
@@ -67,20 +67,20 @@ pub(super) struct ZygoteNamespaces {
     user: Option<OwnedFd>,
     mounts: OwnedFd,
     processes: OwnedFd,
-    identity: Identity,
+    identity: ProcessUser,
     /// Socket for orders to the zygote.
     orders: Channel,
 }
 
 impl ZygoteNamespaces {
     /// Opens the namespaces of a zygote that was just cloned and has not run yet.
-    pub(super) fn open(pid: i32, identity: Identity, orders: Channel) -> io::Result<Self> {
+    pub(super) fn open(pid: i32, identity: ProcessUser, orders: Channel) -> io::Result<Self> {
         let namespace = |name: &str| -> io::Result<OwnedFd> {
             Ok(std::fs::File::open(format!("/proc/{pid}/ns/{name}"))?.into())
         };
         let user = match identity {
-            Identity::Mapped(_) => Some(namespace("user")?),
-            Identity::Switch(_) | Identity::Shown(_) | Identity::Same => None,
+            ProcessUser::Mapped(_) => Some(namespace("user")?),
+            ProcessUser::Switch(_) | ProcessUser::Shown(_) | ProcessUser::Same => None,
         };
         let (mounts, processes) = (namespace("mnt")?, namespace("pid")?);
         Ok(ZygoteNamespaces { user, mounts, processes, identity, orders })
@@ -132,7 +132,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Clon
     if clone_and_report(0, spawner, FORK_HELPER)? {
         return Ok(CloneRole::ForkHelper);
     }
-    if let Identity::Switch(user) = zygote.identity {
+    if let ProcessUser::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
     }
     // If the process is not dumpable, its files in `/proc` belong to root after the switch to

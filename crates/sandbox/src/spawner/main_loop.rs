@@ -20,7 +20,9 @@ use super::system;
 use super::time_slice::set_short_time_slice;
 use crate::channel::Channel;
 use crate::process_identity::own_identity;
-use crate::protocol::{Confinement, Exit, HostReport, ProcessEnd, ProcessSpec, Reply, SandboxSpec};
+use crate::protocol::{
+    ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, Reply, SandboxSpec,
+};
 
 /// Interval between checks of remaining groups and processes.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
@@ -149,7 +151,7 @@ impl MainLoop {
     }
 
     fn try_sandbox(&mut self) -> Option<String> {
-        let confinement = Confinement::Sandbox(SandboxSpec::default());
+        let confinement = ProcessIsolation::Sandbox(SandboxSpec::default());
         let spec = ProcessSpec { confinement, ..ProcessSpec::default() };
         let (Ok(stdout), Ok(stderr)) = (null(), null()) else {
             return Some("/dev/null cannot be opened".to_owned());
@@ -160,7 +162,7 @@ impl MainLoop {
         let process = self.processes.remove(&0)?;
         wait_until(&process.descriptor, Duration::from_secs(10));
         match self.collect(process).exit {
-            Exit::Code(0) => None,
+            ExitStatus::Code(0) => None,
             other => Some(other.describe()),
         }
     }

@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use super::cgroup::{Group, GroupUsage};
 use super::clone::{USER_SHOWN, ZygoteNamespaces};
 use super::memory_sampling::MemorySampler;
-use super::process_setup::{END_ALL, Identity, StatusMessage};
+use super::process_setup::{END_ALL, ProcessUser, StatusMessage};
 use super::system::{self, ReapedChild};
 use crate::channel::Channel;
-use crate::protocol::{Exit, ProcessEnd};
+use crate::protocol::{ExitStatus, ProcessEnd};
 
 /// A process of the spawner.
 pub(super) struct ManagedProcess {
@@ -71,15 +71,15 @@ impl ManagedProcess {
 
     /// Maps the user in the process's user namespace, and moves the process into its control
     /// groups. A clone joins its groups itself, because joining may block.
-    pub(super) fn prepare(&self, identity: Identity) -> io::Result<()> {
+    pub(super) fn prepare(&self, identity: ProcessUser) -> io::Result<()> {
         let pid = self.pid;
         let mapped = match identity {
-            Identity::Mapped(shown) => {
+            ProcessUser::Mapped(shown) => {
                 let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
                 Some((shown, user.as_raw(), group.as_raw()))
             }
-            Identity::Shown(user) => Some((USER_SHOWN, user, user)),
-            Identity::Switch(_) | Identity::Same => None,
+            ProcessUser::Shown(user) => Some((USER_SHOWN, user, user)),
+            ProcessUser::Switch(_) | ProcessUser::Same => None,
         };
         if let Some((shown, user, group)) = mapped {
             std::fs::write(format!("/proc/{pid}/setgroups"), "deny")?;
@@ -234,7 +234,7 @@ pub(super) fn read_status(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<Status
 
 /// Returns the exit of a process that failed to start.
 pub(super) fn not_started(step: impl Into<String>, error: impl ToString) -> ProcessEnd {
-    let exit = Exit::NotStarted { step: step.into(), error: error.to_string() };
+    let exit = ExitStatus::NotStarted { step: step.into(), error: error.to_string() };
     ProcessEnd { exit, cpu_us: 0, memory_bytes_peak: 0, out_of_memory: false }
 }
 
@@ -245,10 +245,10 @@ pub(super) fn end_of(
     message: Option<StatusMessage>,
 ) -> ProcessEnd {
     let exit = match (message, waited) {
-        (Some(StatusMessage::Failed { step, error }), _) => Exit::NotStarted { step, error },
+        (Some(StatusMessage::Failed { step, error }), _) => ExitStatus::NotStarted { step, error },
         (Some(StatusMessage::Exited { status }), _) => decode(status),
         (_, Some(waited)) => decode(waited.status),
-        (_, None) => Exit::Signal(libc::SIGKILL),
+        (_, None) => ExitStatus::Signal(libc::SIGKILL),
     };
     let by_kernel = waited.map_or((0, 0), |waited| (waited.cpu_us, waited.memory_bytes_peak));
     ProcessEnd {
@@ -259,10 +259,10 @@ pub(super) fn end_of(
     }
 }
 
-fn decode(status: i32) -> Exit {
+fn decode(status: i32) -> ExitStatus {
     if libc::WIFSIGNALED(status) {
-        Exit::Signal(libc::WTERMSIG(status))
+        ExitStatus::Signal(libc::WTERMSIG(status))
     } else {
-        Exit::Code(libc::WEXITSTATUS(status))
+        ExitStatus::Code(libc::WEXITSTATUS(status))
     }
 }

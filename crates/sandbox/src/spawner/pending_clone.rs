@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started, read_status};
-use super::process_setup::{Identity, StatusMessage};
+use super::process_setup::{ProcessUser, StatusMessage};
 use super::process_start::SpawnerPipes;
 use super::{clone, system};
 use crate::channel::Channel;
@@ -26,7 +26,7 @@ pub(super) struct PendingClone {
     /// The first process of the sandbox; `None` until it is reported.
     first: Option<(i32, OwnedFd)>,
     pub(super) ends: SpawnerPipes,
-    identity: Identity,
+    identity: ProcessUser,
     zygote: u64,
     pub(super) start_channel: Channel,
     /// True if the clone must be killed as soon as it exists.
@@ -49,7 +49,7 @@ pub(super) struct NewClone {
     pub(super) socket: Channel,
     pub(super) helper: (i32, OwnedFd),
     pub(super) zygote: u64,
-    pub(super) identity: Identity,
+    pub(super) identity: ProcessUser,
     pub(super) ends: SpawnerPipes,
     pub(super) start_channel: Channel,
 }

@@ -30,7 +30,7 @@ use super::system::ReapedChild;
 use super::time_slice::set_default_time_slice;
 use super::{landlock, seccomp, system};
 use crate::channel::Channel;
-use crate::protocol::{Confinement, ProcessSpec, SandboxSpec};
+use crate::protocol::{ProcessIsolation, ProcessSpec, SandboxSpec};
 
 /// Maximum number of open file descriptors of a process.
 const OPEN_FILES_MAX: u64 = 16_384;
@@ -56,7 +56,7 @@ pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR
 
 /// User of a sandboxed program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Identity {
+pub(super) enum ProcessUser {
     /// This user and group of the host, which own no files. The spawner is root and switches to
     /// these.
     Switch(u32),
@@ -71,7 +71,7 @@ pub(super) enum Identity {
 /// Inputs for the setup of a process.
 pub(super) struct ProcessSetup {
     pub(super) spec: ProcessSpec,
-    pub(super) identity: Identity,
+    pub(super) identity: ProcessUser,
     /// True if no control group limits the memory. A limit is then set on the process's address
     /// space.
     pub(super) limit_process: bool,
@@ -121,7 +121,7 @@ pub(super) fn run_until_done(
 /// Closes all descriptors of the spawner except the descriptors of this process and `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
     // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
-    if matches!(setup.spec.confinement, Confinement::Tool) {
+    if matches!(setup.spec.confinement, ProcessIsolation::Tool) {
         set_default_time_slice();
     }
     let mut kept = vec![&setup.stdout, &setup.stderr, &setup.go, &setup.status];
@@ -167,11 +167,11 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
     }
     let files = read_files(setup.files.as_ref())?;
     match setup.spec.confinement.clone() {
-        Confinement::Tool => {
+        ProcessIsolation::Tool => {
             drop_privileges(&setup)?;
             execute(&setup)
         }
-        Confinement::Folder(folder) => {
+        ProcessIsolation::Folder(folder) => {
             step("write the files", root_filesystem::write_files(&folder, &files))?;
             step("create a temporary folder", fs::create_dir_all(folder.join("tmp")))?;
             let project = folder.join("project");
@@ -185,12 +185,12 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             system::kill_descendants();
             ended
         }
-        Confinement::Sandbox(sandbox) => {
+        ProcessIsolation::Sandbox(sandbox) => {
             confine(&setup, &sandbox, &files)?;
             supervise(setup)
         }
         // Clones are set up by `clone::run`.
-        Confinement::Clone(_) => Ok(127),
+        ProcessIsolation::Clone(_) => Ok(127),
     }
 }
 
@@ -209,8 +209,8 @@ pub(super) fn read_files(files: Option<&OwnedFd>) -> StepResult<ProjectFiles> {
 /// Creates the sandbox of this process and drops every privilege.
 fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) -> StepResult {
     let user = match setup.identity {
-        Identity::Switch(user) | Identity::Mapped(user) => user,
-        Identity::Shown(_) | Identity::Same => rustix::process::getuid().as_raw(),
+        ProcessUser::Switch(user) | ProcessUser::Mapped(user) => user,
+        ProcessUser::Shown(_) | ProcessUser::Same => rustix::process::getuid().as_raw(),
     };
     root_filesystem::enter(sandbox, files, if setup.spec.zygote { USER_SHOWN } else { user })?;
     let network = set_up_network(sandbox.network)?;
@@ -218,7 +218,7 @@ fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) ->
         let server = step("copy a socket", server.try_clone())?;
         network.send_to(&Channel::from(server))?;
     }
-    if let Identity::Switch(user) = setup.identity {
+    if let ProcessUser::Switch(user) = setup.identity {
         switch_user(user)?;
     }
     drop_capabilities()?;
@@ -267,14 +267,14 @@ fn adopt_orphans() -> StepResult {
 /// this process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
-    if !matches!(setup.spec.confinement, Confinement::Tool) {
+    if !matches!(setup.spec.confinement, ProcessIsolation::Tool) {
         // Leave the session keyring, because keys are inherited across namespaces and users.
         step("join a new session keyring", system::join_new_keyring())?;
         limit_resources();
     }
     let signal = match setup.spec.confinement {
-        Confinement::Folder(_) => END_ALL,
-        Confinement::Tool | Confinement::Sandbox(_) | Confinement::Clone(_) => {
+        ProcessIsolation::Folder(_) => END_ALL,
+        ProcessIsolation::Tool | ProcessIsolation::Sandbox(_) | ProcessIsolation::Clone(_) => {
             rustix::process::Signal::KILL
         }
     };
@@ -353,7 +353,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
 /// root, and the system call filter. Clones of a zygote apply landlock themselves, because each
 /// clone has its own `/tmp`.
 fn restrict(setup: &ProcessSetup) -> StepResult {
-    if matches!(setup.spec.confinement, Confinement::Sandbox(_))
+    if matches!(setup.spec.confinement, ProcessIsolation::Sandbox(_))
         && !setup.spec.zygote
         && let Some(rules) = step("write landlock's rules", landlock::rules())?
     {

@@ -12,10 +12,10 @@ use super::main_loop::{MainLoop, Privilege, null, wait_until};
 use super::managed_process::{ManagedProcess, not_started};
 use super::memory_sampling::MemorySampler;
 use super::pending_clone::{NewClone, PendingClone};
-use super::process_setup::{self, Identity, ProcessSetup};
+use super::process_setup::{self, ProcessSetup, ProcessUser};
 use super::system::{self, CloneResult};
 use crate::channel::Channel;
-use crate::protocol::{CloneSpec, Confinement, ProcessEnd, ProcessSpec};
+use crate::protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
 
 /// First user id for sandboxes if the spawner is root. The host should have no users with these
 /// ids.
@@ -51,8 +51,8 @@ impl MainLoop {
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), ProcessEnd> {
         match spec.confinement.clone() {
-            Confinement::Clone(clone) => self.start_clone(id, spec, &clone),
-            Confinement::Tool | Confinement::Folder(_) | Confinement::Sandbox(_) => {
+            ProcessIsolation::Clone(clone) => self.start_clone(id, spec, &clone),
+            ProcessIsolation::Tool | ProcessIsolation::Folder(_) | ProcessIsolation::Sandbox(_) => {
                 self.start_fresh(id, spec, descriptors)
             }
         }
@@ -79,9 +79,9 @@ impl MainLoop {
         spec: ProcessSpec,
         descriptors: Vec<OwnedFd>,
     ) -> Result<(), ProcessEnd> {
-        let sandboxed = matches!(spec.confinement, Confinement::Sandbox(_));
+        let sandboxed = matches!(spec.confinement, ProcessIsolation::Sandbox(_));
         let folder = match &spec.confinement {
-            Confinement::Folder(folder) => Some(folder.clone()),
+            ProcessIsolation::Folder(folder) => Some(folder.clone()),
             _ => None,
         };
         let identity = self.identity(id, sandboxed);
@@ -186,7 +186,7 @@ impl MainLoop {
         id: u64,
         process: ManagedProcess,
         start: &OwnedFd,
-        identity: Identity,
+        identity: ProcessUser,
     ) -> Result<(), ProcessEnd> {
         let ready = process.prepare(identity);
         match ready.and_then(|()| Ok(rustix::io::write(start, b"g").map(drop)?)) {
@@ -205,19 +205,19 @@ impl MainLoop {
         not_started("move a process to its control groups", error)
     }
 
-    fn identity(&self, id: u64, sandboxed: bool) -> Identity {
+    fn identity(&self, id: u64, sandboxed: bool) -> ProcessUser {
         match (sandboxed, self.privilege, self.users_first) {
             (true, Privilege::Root, Some(first)) => {
-                Identity::Switch(first + (id % u64::from(USERS)) as u32)
+                ProcessUser::Switch(first + (id % u64::from(USERS)) as u32)
             }
-            (true, Privilege::Root, None) => Identity::Switch(65_534),
-            (true, Privilege::UserNamespace, _) => Identity::Mapped(USER_SHOWN),
-            (false, _, _) => Identity::Same,
+            (true, Privilege::Root, None) => ProcessUser::Switch(65_534),
+            (true, Privilege::UserNamespace, _) => ProcessUser::Mapped(USER_SHOWN),
+            (false, _, _) => ProcessUser::Same,
         }
     }
 
-    fn namespaces(&self, confinement: &Confinement) -> i32 {
-        let Confinement::Sandbox(_) = confinement else { return 0 };
+    fn namespaces(&self, confinement: &ProcessIsolation) -> i32 {
+        let ProcessIsolation::Sandbox(_) = confinement else { return 0 };
         let mut flags = libc::CLONE_NEWNS
             | libc::CLONE_NEWPID
             | libc::CLONE_NEWIPC

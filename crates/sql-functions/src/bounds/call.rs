@@ -8,15 +8,15 @@ use datafusion::logical_expr::ColumnarValue;
 use super::argument::{Argument, Integers};
 
 /// The arguments of a call.
-pub(super) struct Call<'a> {
+pub(super) struct CallArguments<'a> {
     arguments: Vec<Argument<'a>>,
     /// Type of the call's result.
     pub to: &'a DataType,
 }
 
-impl<'a> Call<'a> {
+impl<'a> CallArguments<'a> {
     pub(super) fn new(arguments: &'a [ColumnarValue], to: &'a DataType) -> Self {
-        Call { arguments: arguments.iter().map(Argument::new).collect(), to }
+        CallArguments { arguments: arguments.iter().map(Argument::new).collect(), to }
     }
 
     pub(super) fn is_constant(&self) -> bool {
@@ -62,4 +62,4 @@ impl<'a> Call<'a> {
 }
 
 /// Upper bound of the result's bytes in a row.
-pub(super) type Estimate<'a> = Box<dyn Fn(usize) -> u64 + 'a>;
+pub(super) type RowSizeBound<'a> = Box<dyn Fn(usize) -> u64 + 'a>;

@@ -31,10 +31,10 @@ use crate::error_text::clean;
 use crate::panic::{PANICKED, panic_error};
 
 use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
-use super::call::Call;
-use super::measured::{self, sliced};
-use super::retained::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
-use super::rules::{Rule, rule};
+use super::call::CallArguments;
+use super::charged_buffer::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::python_memory::{self, sliced};
+use super::rules::{SizeRule, rule};
 use super::text;
 
 /// Maximum bytes of text or elements in one array with 32-bit offsets.
@@ -71,7 +71,7 @@ pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
 }
 
 /// Wraps the function so that a rule limits the size of its results.
-pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: Rule) -> Arc<ScalarUDF> {
+pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: SizeRule) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(BoundedFunction { inner, rule }))
 }
 
@@ -92,7 +92,7 @@ pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
 /// A function with the rule for its results.
 struct BoundedFunction {
     inner: Arc<dyn ScalarUDFImpl>,
-    rule: Rule,
+    rule: SizeRule,
 }
 
 impl std::fmt::Debug for BoundedFunction {
@@ -119,7 +119,7 @@ impl Hash for BoundedFunction {
 /// A call that is ready to be evaluated.
 struct Invocation<'a> {
     inner: &'a dyn ScalarUDFImpl,
-    rule: Rule,
+    rule: SizeRule,
     memory: &'a Arc<FunctionMemory>,
     arguments: ScalarFunctionArgs,
 }
@@ -129,12 +129,12 @@ impl Invocation<'_> {
         self.memory.check_stopped()?;
         let to = self.arguments.return_type().clone();
         let arguments = self.arguments.args.clone();
-        let call = Call::new(&arguments, &to);
+        let call = CallArguments::new(&arguments, &to);
         if call.is_constant() {
             return self.constant(&call);
         }
         let rows = self.arguments.number_rows;
-        let estimates = Estimates::new(&call, self.rule, rows);
+        let estimates = BatchSizeBounds::new(&call, self.rule, rows);
         if estimates.total <= UNCHARGED_BYTES {
             return self.inner.invoke_with_args(self.arguments);
         }
@@ -159,8 +159,8 @@ impl Invocation<'_> {
 
     /// Evaluates a call with constant arguments. If the result is large, returns an array, which
     /// counts towards the memory limit. A scalar would be repeated for each row.
-    fn constant(self, call: &Call<'_>) -> Result<ColumnarValue> {
-        let size = Estimates::new(call, self.rule, 1).total;
+    fn constant(self, call: &CallArguments<'_>) -> Result<ColumnarValue> {
+        let size = BatchSizeBounds::new(call, self.rule, 1).total;
         let limit = self.memory.value_limit();
         if size > limit {
             return Err(self.refuse(size, "in one value", limit));
@@ -190,7 +190,7 @@ impl Invocation<'_> {
     /// Evaluates a batch in slices of rows, each with an estimated result of at most `most` bytes.
     fn in_slices(
         &self,
-        estimates: &Estimates<'_>,
+        estimates: &BatchSizeBounds<'_>,
         most: u64,
         to: &DataType,
     ) -> Result<ColumnarValue> {
@@ -211,7 +211,7 @@ impl Invocation<'_> {
         Ok(ColumnarValue::Array(hold(concat(&parts)?, charge)))
     }
 
-    fn slice(&self, rows: Range<usize>, estimates: &Estimates<'_>) -> Result<ArrayRef> {
+    fn slice(&self, rows: Range<usize>, estimates: &BatchSizeBounds<'_>) -> Result<ArrayRef> {
         self.memory.check_stopped()?;
         let arguments = sliced(&self.arguments, rows.clone());
         let charge = self.memory.charge(self.inner.name(), estimates.of(rows.clone()))?;
@@ -264,31 +264,34 @@ fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
 }
 
 /// The size estimates of a batch.
-struct Estimates<'a> {
+struct BatchSizeBounds<'a> {
     rows: Vec<u64>,
-    call: &'a Call<'a>,
+    call: &'a CallArguments<'a>,
     factor: u64,
     count: usize,
     total: u64,
 }
 
-impl<'a> Estimates<'a> {
-    fn new(call: &'a Call<'a>, rule: Rule, count: usize) -> Self {
+impl<'a> BatchSizeBounds<'a> {
+    fn new(call: &'a CallArguments<'a>, rule: SizeRule, count: usize) -> Self {
         let least = fixed_width(call.to);
         match rule {
-            Rule::Fixed => Estimates { rows: Vec::new(), call, factor: 0, count, total: 0 },
-            Rule::Within(factor) => {
-                let mut estimates = Estimates { rows: Vec::new(), call, factor, count, total: 0 };
+            SizeRule::Fixed => {
+                BatchSizeBounds { rows: Vec::new(), call, factor: 0, count, total: 0 }
+            }
+            SizeRule::Within(factor) => {
+                let mut estimates =
+                    BatchSizeBounds { rows: Vec::new(), call, factor, count, total: 0 };
                 estimates.total = estimates.of(0..count);
                 estimates
             }
-            Rule::Each(estimate) => {
+            SizeRule::Each(estimate) => {
                 let estimate = estimate(call);
                 let rows: Vec<u64> =
                     (0..count).map(|row| estimate(row).saturating_add(least)).collect();
                 let total = rows.iter().copied().fold(0, u64::saturating_add);
                 drop(estimate);
-                Estimates { rows, call, factor: 0, count, total }
+                BatchSizeBounds { rows, call, factor: 0, count, total }
             }
         }
     }
@@ -373,12 +376,12 @@ impl ScalarUDFImpl for BoundedFunction {
             text::clamp_length(&mut arguments.args);
         }
         let call = || {
-            if matches!(self.rule, Rule::Fixed) {
+            if matches!(self.rule, SizeRule::Fixed) {
                 return inner.invoke_with_args(arguments);
             }
             let memory = &StatementBudget::of(&arguments.config_options);
             if inner.is::<PythonUdf>() {
-                return measured::invoke(inner, memory, &arguments);
+                return python_memory::invoke(inner, memory, &arguments);
             }
             Invocation { inner, rule: self.rule, memory, arguments }.run()
         };

@@ -3,7 +3,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 
 use super::argument::{Argument, Integers, fixed_width};
-use super::call::{Call, Estimate};
+use super::call::{CallArguments, RowSizeBound};
 
 /// Bytes of list overhead per element.
 const ELEMENT_BYTES: u64 = 8;
@@ -11,7 +11,7 @@ const ELEMENT_BYTES: u64 = 8;
 const DAY_NANOSECONDS: i128 = 86_400_000_000_000;
 
 /// Estimates `range` and `generate_series`.
-pub(super) fn range<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn range<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let unit = call.argument(0).map_or(DataType::Null, Argument::data_type);
     let nanoseconds = match unit {
         DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
@@ -61,7 +61,7 @@ fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) 
     steps(distance, step).saturating_add(1)
 }
 
-pub(super) fn array_repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn array_repeat<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let counts = call.integers(1);
     Box::new(move |row| {
         let each = call.bytes(0, row).saturating_add(ELEMENT_BYTES);
@@ -69,7 +69,7 @@ pub(super) fn array_repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-pub(super) fn array_resize<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn array_resize<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let lengths = call.integers(1);
     let element = element_width(call.to);
     Box::new(move |row| {
@@ -80,7 +80,7 @@ pub(super) fn array_resize<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 
 /// Estimates `array_replace_all` and similar functions, which may replace every element by the new
 /// element.
-pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn array_replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let new = call.elements(0, row).saturating_mul(call.bytes(2, row));
         new.saturating_add(call.bytes(0, row).saturating_mul(2))
@@ -88,12 +88,12 @@ pub(super) fn array_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates functions that return the positions of elements.
-pub(super) fn positions<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn positions<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.elements(0, row).saturating_mul(8).saturating_add(8))
 }
 
 /// Estimates `arrays_zip`, which pads shorter lists with nulls.
-pub(super) fn arrays_zip<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn arrays_zip<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let element = element_width(call.to);
     Box::new(move |row| {
         let longest = (0..call.len()).map(|index| call.elements(index, row)).max().unwrap_or(0);
@@ -103,7 +103,7 @@ pub(super) fn arrays_zip<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 
 /// Estimates the outer columns that a lambda reads. They are repeated for each element of the list,
 /// which is the first argument.
-pub(super) fn captures<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn captures<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
         let captured = call.all_bytes(row).saturating_sub(own);

@@ -1,8 +1,8 @@
 //! Memory limits on the results of scalar functions, operators and casts.
 //!
-//! Each registered function has a [`rules::Rule`] that estimates its result from its arguments. A
-//! call whose result would be too large is rejected before it allocates memory. One value may use a
-//! quarter of the statement's memory limit. All results of a statement together may use the whole
+//! Each registered function has a [`rules::SizeRule`] that estimates its result from its arguments.
+//! A call whose result would be too large is rejected before it allocates memory. One value may use
+//! a quarter of the statement's memory limit. All results of a statement together may use the whole
 //! limit. Results are charged to the statement's [`FunctionMemory`] until the last batch that
 //! references them is dropped.
 //!
@@ -15,11 +15,11 @@
 mod argument;
 mod budget;
 mod call;
+mod charged_buffer;
 mod function;
 mod lists;
-mod measured;
 mod operations;
-mod retained;
+mod python_memory;
 mod rewrite;
 mod rules;
 mod text;

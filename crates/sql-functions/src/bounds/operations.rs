@@ -13,25 +13,25 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, Literal};
 
 use super::function::with_rule;
-use super::rules::Rule;
+use super::rules::SizeRule;
 use super::{lists, text};
 
 /// `||` of strings and binaries.
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), Rule::Within(1)));
+    LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), SizeRule::Within(1)));
 
 /// A large constant as a function, so that its repetition for each row counts towards the memory
 /// limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(Constant(any())), Rule::Within(1)));
+    LazyLock::new(|| with_rule(Arc::new(Constant(any())), SizeRule::Within(1)));
 
 /// The list argument of a lambda, followed by the outer columns that the lambda reads.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), Rule::Each(lists::captures)));
+    LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), SizeRule::Each(lists::captures)));
 
 /// Returns a cast of nested values as a function.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
-    with_rule(Arc::new(Cast { to, tries, signature: any() }), Rule::Each(text::cast))
+    with_rule(Arc::new(Cast { to, tries, signature: any() }), SizeRule::Each(text::cast))
 }
 
 fn any() -> Signature {

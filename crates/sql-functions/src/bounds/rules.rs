@@ -4,25 +4,25 @@
 //! the estimate is eight times the size of its arguments; a test fails if a function is unlisted.
 //! Functions in Python have no estimate.
 
-use super::call::{Call, Estimate};
+use super::call::{CallArguments, RowSizeBound};
 use super::{lists, text};
 
 /// Size estimate of a function's result.
 #[derive(Clone, Copy)]
-pub(super) enum Rule {
+pub(super) enum SizeRule {
     /// Fixed size, such as a number or a timestamp.
     Fixed,
     /// The result has at most this many times the size of the arguments.
     Within(u64),
     /// Computed from the arguments of each row.
-    Each(for<'a, 'b> fn(&'a Call<'b>) -> Estimate<'a>),
+    Each(for<'a, 'b> fn(&'a CallArguments<'b>) -> RowSizeBound<'a>),
 }
 
 /// Rule for functions that are not listed.
-const OTHERS: Rule = Rule::Within(8);
+const OTHERS: SizeRule = SizeRule::Within(8);
 
 /// Returns the rule that estimates the results of a function.
-pub(super) fn rule(name: &str) -> Rule {
+pub(super) fn rule(name: &str) -> SizeRule {
     listed(name).unwrap_or(OTHERS)
 }
 
@@ -167,14 +167,14 @@ const FIXED: &[&str] = &[
     "version",
 ];
 
-fn listed(name: &str) -> Option<Rule> {
+fn listed(name: &str) -> Option<SizeRule> {
     if FIXED.contains(&name) {
-        return Some(Rule::Fixed);
+        return Some(SizeRule::Fixed);
     }
     growing(name).or_else(|| within(name))
 }
 
-fn within(name: &str) -> Option<Rule> {
+fn within(name: &str) -> Option<SizeRule> {
     let factor = match name {
         "array_any_value" | "array_compact" | "array_element" | "array_except" | "array_filter"
         | "array_first" | "array_max" | "array_min" | "array_pop_back" | "array_pop_front"
@@ -205,32 +205,32 @@ fn within(name: &str) -> Option<Rule> {
         | "to_json" => 8,
         _ => return None,
     };
-    Some(Rule::Within(factor))
+    Some(SizeRule::Within(factor))
 }
 
-fn growing(name: &str) -> Option<Rule> {
+fn growing(name: &str) -> Option<SizeRule> {
     Some(match name {
-        "repeat" => Rule::Each(text::repeat),
-        "lpad" | "rpad" => Rule::Each(text::pad),
-        "printf" | "format" => Rule::Each(text::printf),
-        "replace" => Rule::Each(text::replace),
-        "concat_ws" => Rule::Each(text::concat_ws),
-        "to_char" | "date_format" => Rule::Each(text::to_char),
-        "array_to_string" => Rule::Each(text::array_to_string),
-        "string_to_array" => Rule::Each(text::string_to_array),
-        "regexp_match" => Rule::Each(text::regexp_match),
-        "regexp_replace" => Rule::Each(text::regexp_replace),
-        "regexp_count" | "regexp_instr" | "regexp_like" => Rule::Each(text::regexp),
-        "damerau_levenshtein" => Rule::Each(text::damerau_levenshtein),
-        "levenshtein" => Rule::Each(text::levenshtein),
-        "generate_series" | "range" => Rule::Each(lists::range),
-        "array_repeat" => Rule::Each(lists::array_repeat),
-        "array_resize" => Rule::Each(lists::array_resize),
+        "repeat" => SizeRule::Each(text::repeat),
+        "lpad" | "rpad" => SizeRule::Each(text::pad),
+        "printf" | "format" => SizeRule::Each(text::printf),
+        "replace" => SizeRule::Each(text::replace),
+        "concat_ws" => SizeRule::Each(text::concat_ws),
+        "to_char" | "date_format" => SizeRule::Each(text::to_char),
+        "array_to_string" => SizeRule::Each(text::array_to_string),
+        "string_to_array" => SizeRule::Each(text::string_to_array),
+        "regexp_match" => SizeRule::Each(text::regexp_match),
+        "regexp_replace" => SizeRule::Each(text::regexp_replace),
+        "regexp_count" | "regexp_instr" | "regexp_like" => SizeRule::Each(text::regexp),
+        "damerau_levenshtein" => SizeRule::Each(text::damerau_levenshtein),
+        "levenshtein" => SizeRule::Each(text::levenshtein),
+        "generate_series" | "range" => SizeRule::Each(lists::range),
+        "array_repeat" => SizeRule::Each(lists::array_repeat),
+        "array_resize" => SizeRule::Each(lists::array_resize),
         "array_replace" | "array_replace_all" | "array_replace_n" => {
-            Rule::Each(lists::array_replace)
+            SizeRule::Each(lists::array_replace)
         }
-        "array_positions" => Rule::Each(lists::positions),
-        "arrays_zip" => Rule::Each(lists::arrays_zip),
+        "array_positions" => SizeRule::Each(lists::positions),
+        "arrays_zip" => SizeRule::Each(lists::arrays_zip),
         _ => return None,
     })
 }

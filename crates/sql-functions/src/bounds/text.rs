@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::call::{Call, Estimate};
+use super::call::{CallArguments, RowSizeBound};
 
 /// Maximum length of a number as text; a double has up to 327 digits.
 const NUMBER_TEXT_BYTES: u64 = 330;
@@ -18,13 +18,13 @@ const CONVERSION_BYTES_MAX: u64 = 2 * 1_000 + NUMBER_TEXT_BYTES;
 /// Maximum bytes of a compiled regular expression.
 const PATTERN_BYTES_MAX: u64 = 10 << 20;
 
-pub(super) fn repeat<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn repeat<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let counts = call.integers(1);
     Box::new(move |row| call.bytes(0, row).saturating_mul(counts.count(row)))
 }
 
 /// Estimates `lpad` and `rpad`.
-pub(super) fn pad<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn pad<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let lengths = call.integers(1);
     Box::new(move |row| {
         let own = call.bytes(0, row);
@@ -57,7 +57,7 @@ pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
 
 /// Estimates `printf` and `format`: each placeholder can repeat the largest value, with padding or
 /// digits.
-pub(super) fn printf<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn printf<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let format = call.text(0, row).unwrap_or_default();
         let places = format.bytes().filter(|byte| matches!(byte, b'%' | b'{')).count() as u64;
@@ -67,7 +67,7 @@ pub(super) fn printf<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-pub(super) fn replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
         let to = call.bytes(2, row);
@@ -80,7 +80,7 @@ pub(super) fn replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
     })
 }
 
-pub(super) fn concat_ws<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn concat_ws<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let separators = call.len().saturating_sub(2) as u64;
     Box::new(move |row| {
         let all = call.all_bytes(row);
@@ -89,18 +89,18 @@ pub(super) fn concat_ws<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates `to_char`: each letter of the format is replaced by at most a full date and time.
-pub(super) fn to_char<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn to_char<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
 /// Estimates a cast to text or numbers. In a cast of a list of numbers, each byte can become a
 /// number of eight bytes, or the text of a number.
-pub(super) fn cast<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn cast<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
 }
 
-pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn array_to_string<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let separator = 1;
     Box::new(move |row| {
         let own = call.bytes(0, row);
@@ -113,12 +113,12 @@ pub(super) fn array_to_string<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Returns the maximum number of values in a list of `bytes` bytes.
-fn leaf_cells(bytes: u64, call: &Call<'_>) -> u64 {
+fn leaf_cells(bytes: u64, call: &CallArguments<'_>) -> u64 {
     bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
 }
 
 /// Returns the maximum number of bytes that the text form adds to each value of the list.
-fn leaf_text(call: &Call<'_>) -> u64 {
+fn leaf_text(call: &CallArguments<'_>) -> u64 {
     match leaf(call) {
         Some(leaf) if leaf.is_floating() => NUMBER_TEXT_BYTES,
         Some(leaf) if leaf.is_string() => 0,
@@ -126,7 +126,7 @@ fn leaf_text(call: &Call<'_>) -> u64 {
     }
 }
 
-fn leaf(call: &Call<'_>) -> Option<arrow::datatypes::DataType> {
+fn leaf(call: &CallArguments<'_>) -> Option<arrow::datatypes::DataType> {
     use arrow::datatypes::DataType;
     let mut current = call.argument(0)?.data_type();
     while let DataType::List(field)
@@ -138,7 +138,7 @@ fn leaf(call: &Call<'_>) -> Option<arrow::datatypes::DataType> {
     Some(current)
 }
 
-pub(super) fn string_to_array<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn string_to_array<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
         let Some(text) = call.text(0, row) else { return 0 };
@@ -152,7 +152,7 @@ pub(super) fn string_to_array<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates `regexp_match`: each group of the pattern returns a part of the text.
-pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn regexp_match<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let groups = call.text(1, row).map_or(0, |pattern| pattern.matches('(').count() as u64);
         let own = call.bytes(0, row).saturating_add(16);
@@ -161,7 +161,7 @@ pub(super) fn regexp_match<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates `regexp_replace`: with the flag `g`, there are at most as many matches as bytes.
-pub(super) fn regexp_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn regexp_replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
         let references =
@@ -176,13 +176,13 @@ pub(super) fn regexp_replace<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates functions with a regular expression whose result is a number.
-pub(super) fn regexp<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn regexp<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| pattern_bytes(call, row))
 }
 
 /// Returns the bytes of the compiled pattern. All distinct compiled patterns stay in memory until
 /// the end of the batch.
-fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
+fn pattern_bytes(call: &CallArguments<'_>, row: usize) -> u64 {
     let Some(pattern) = call.argument(1).filter(|pattern| !pattern.is_constant()) else { return 0 };
     match pattern.text(row) {
         None => 0,
@@ -194,7 +194,7 @@ fn pattern_bytes(call: &Call<'_>, row: usize) -> u64 {
 }
 
 /// Estimates `damerau_levenshtein`, which keeps its whole matrix in memory.
-pub(super) fn damerau_levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn damerau_levenshtein<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let [left, right] = [0, 1].map(|index| call.bytes(index, row).saturating_add(2));
         left.saturating_mul(right).saturating_mul(8)
@@ -202,6 +202,6 @@ pub(super) fn damerau_levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
 }
 
 /// Estimates `levenshtein`, which keeps one row of its matrix in memory.
-pub(super) fn levenshtein<'a>(call: &'a Call<'_>) -> Estimate<'a> {
+pub(super) fn levenshtein<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.all_bytes(row).saturating_mul(16))
 }

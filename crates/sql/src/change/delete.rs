@@ -4,7 +4,7 @@ use sqlparser::ast::{Delete, FromTable, Ident, ObjectName, TableWithJoins, With}
 
 use super::query::{QueryClauses, places, returning, single, source, target};
 use crate::error::{Error, Result};
-use crate::statement::Source;
+use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none};
 
 /// A DELETE statement.
@@ -15,9 +15,9 @@ pub struct DeleteStatement {
     /// Alias of the table, if one was written.
     pub alias: Option<Ident>,
     /// The query that returns the locations of the rows to delete.
-    pub source: Source,
+    pub source: SourceQuery,
     /// The query of RETURNING, if the statement has it.
-    pub returning: Option<Source>,
+    pub returning: Option<SourceQuery>,
     /// True if the statement deletes all rows.
     pub everything: bool,
 }

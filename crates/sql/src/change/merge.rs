@@ -15,7 +15,7 @@ use sqlparser::ast::{
 use super::assignment::{AssignedColumn, assigned, assignments, given};
 use super::query::{QueryClauses, column, places, query_of, source, target, value};
 use crate::error::{Error, Result};
-use crate::statement::Source;
+use crate::statement::SourceQuery;
 use crate::table_name::{ParsedTableName, span_start};
 use crate::unsupported_clauses::{empty, none};
 use headwater_sql_tokens::EVERY_COLUMN;
@@ -33,23 +33,23 @@ pub struct MergeStatement {
     /// Name that qualifies the source's columns.
     pub source_label: Ident,
     /// WHEN clauses, in textual order.
-    pub clauses: Vec<Clause>,
+    pub clauses: Vec<WhenClause>,
     /// Query that returns the row position, the source marker if needed, and the conditions and
     /// values of each clause.
-    pub source: Source,
+    pub source: SourceQuery,
     /// True if the third column of the query marks rows that exist in the source.
     pub marked: bool,
 }
 
 /// A WHEN clause of MERGE.
 #[derive(Debug, Clone)]
-pub struct Clause {
+pub struct WhenClause {
     /// Rows that the clause applies to.
     pub when: MergeMatch,
     /// True if the clause has a condition.
     pub condition: bool,
     /// Action on these rows.
-    pub action: Action,
+    pub action: WhenAction,
 }
 
 /// Rows that a WHEN clause applies to.
@@ -65,7 +65,7 @@ pub enum MergeMatch {
 
 /// Action of a WHEN clause.
 #[derive(Debug, Clone)]
-pub enum Action {
+pub enum WhenAction {
     /// Deletes the row.
     Delete,
     /// Updates the listed columns. Without a list, sets all columns to the source's columns of the
@@ -108,7 +108,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
         taken.push(clause);
     }
     check_reach(&taken)?;
-    let of = |when: MergeMatch| taken.iter().any(|clause: &Clause| clause.when == when);
+    let of = |when: MergeMatch| taken.iter().any(|clause: &WhenClause| clause.when == when);
     let marked = of(MergeMatch::NotMatchedBySource);
     let kind: fn(JoinConstraint) -> JoinOperator = match (of(MergeMatch::NotMatched), marked) {
         (false, false) => JoinOperator::Inner,
@@ -170,7 +170,7 @@ impl VisitorMut for ColumnQualifier<'_> {
 }
 
 /// Converts a clause, and appends its condition and values to `exprs`.
-fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<Clause> {
+fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<WhenClause> {
     let MergeClause { when_token: _, clause_kind, predicate, action } = clause;
     let when = match clause_kind {
         MergeClauseKind::Matched => MergeMatch::Matched,
@@ -180,14 +180,14 @@ fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<Clause> {
     let condition = predicate.is_some();
     exprs.extend(predicate);
     let action = match action {
-        MergeAction::Delete { delete_token: _ } => Action::Delete,
+        MergeAction::Delete { delete_token: _ } => WhenAction::Delete,
         MergeAction::Update(update) => updated(update, when, exprs)?,
         MergeAction::Insert(insert) => inserted(insert, exprs)?,
     };
-    Ok(Clause { when, condition, action })
+    Ok(WhenClause { when, condition, action })
 }
 
-fn updated(update: MergeUpdateExpr, when: MergeMatch, exprs: &mut Vec<Expr>) -> Result<Action> {
+fn updated(update: MergeUpdateExpr, when: MergeMatch, exprs: &mut Vec<Expr>) -> Result<WhenAction> {
     let MergeUpdateExpr { update_token, assignments: list, update_predicate, delete_predicate } =
         update;
     none(update_predicate.as_ref(), "WHERE after UPDATE SET in MERGE")?;
@@ -202,17 +202,17 @@ fn updated(update: MergeUpdateExpr, when: MergeMatch, exprs: &mut Vec<Expr>) -> 
                 position: span_start(update_token.0.span),
             });
         }
-        return Ok(Action::Update(None));
+        return Ok(WhenAction::Update(None));
     }
     exprs.extend(values);
-    Ok(Action::Update(Some(columns)))
+    Ok(WhenAction::Update(Some(columns)))
 }
 
-fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
+fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<WhenAction> {
     let MergeInsertExpr { insert_token, columns, kind_token: _, kind, insert_predicate } = insert;
     none(insert_predicate.as_ref(), "WHERE after INSERT in MERGE")?;
     let mut rows = match kind {
-        MergeInsertKind::Row if columns.is_empty() => return Ok(Action::InsertAll),
+        MergeInsertKind::Row if columns.is_empty() => return Ok(WhenAction::InsertAll),
         MergeInsertKind::Row => return Err(Error::unsupported("columns before ROW in MERGE")),
         MergeInsertKind::Values(values) => values.rows,
     };
@@ -230,14 +230,14 @@ fn inserted(insert: MergeInsertExpr, exprs: &mut Vec<Expr>) -> Result<Action> {
     let columns = columns.iter().map(assigned).collect::<Result<Vec<_>>>()?;
     let (values, defaults): (Vec<_>, Vec<_>) = values.into_iter().map(given).unzip();
     exprs.extend(values);
-    Ok(Action::Insert { columns, defaults })
+    Ok(WhenAction::Insert { columns, defaults })
 }
 
 /// Rejects a clause that can never apply, because an earlier clause of the same kind has no
 /// condition.
-fn check_reach(clauses: &[Clause]) -> Result<()> {
+fn check_reach(clauses: &[WhenClause]) -> Result<()> {
     for (index, clause) in clauses.iter().enumerate() {
-        let takes_all = |other: &Clause| other.when == clause.when && !other.condition;
+        let takes_all = |other: &WhenClause| other.when == clause.when && !other.condition;
         if clauses[..index].iter().any(takes_all) {
             return Err(Error::Invalid {
                 message: "a WHEN clause is never reached, because an earlier one of the same kind \

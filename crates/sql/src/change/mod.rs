@@ -11,7 +11,7 @@ mod update;
 
 pub use assignment::{AssignedColumn, is_default};
 pub use delete::{DeleteStatement, row_delete};
-pub use merge::{Action, Clause, MergeMatch, MergeStatement, row_merge};
+pub use merge::{MergeMatch, MergeStatement, WhenAction, WhenClause, row_merge};
 pub(crate) use query::returning;
 pub use query::{FILE, QueryClauses, ROW, TARGET, add_columns, query_of, split_with_clause};
 pub use truncate::{TruncateStatement, truncation};

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 
 use crate::error::{Error, Result};
 
-use crate::statement::Source;
+use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none, plain_table};
 
 /// The column with the number of the data file in the scan plan. User columns cannot contain a NUL
@@ -62,7 +62,7 @@ fn target_relation(alias: Option<TableAlias>) -> TableFactor {
 pub(crate) fn returning(
     items: Option<Vec<SelectItem>>,
     alias: Option<&Ident>,
-) -> Result<Option<Source>> {
+) -> Result<Option<SourceQuery>> {
     let Some(projection) = items else { return Ok(None) };
     let alias = alias.map(|name| TableAlias {
         explicit: true,
@@ -132,8 +132,8 @@ pub struct QueryClauses {
 
 /// Checks a query. Returns the query with its table references, without the reference to the
 /// changed table.
-pub(super) fn source(parts: QueryClauses) -> Result<Source> {
-    Ok(Source::new(Box::new(query_of(parts)))?.without(TARGET))
+pub(super) fn source(parts: QueryClauses) -> Result<SourceQuery> {
+    Ok(SourceQuery::new(Box::new(query_of(parts)))?.without(TARGET))
 }
 
 /// Builds a query from its clauses.

@@ -5,7 +5,7 @@ use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromK
 use super::assignment::{AssignedColumn, assignments};
 use super::query::{QueryClauses, places, returning, source, target, value};
 use crate::error::Result;
-use crate::statement::Source;
+use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none};
 
 /// An UPDATE statement.
@@ -18,10 +18,10 @@ pub struct UpdateStatement {
     /// The assigned columns, in textual order.
     pub columns: Vec<AssignedColumn>,
     /// The query of RETURNING, if the statement has it.
-    pub returning: Option<Source>,
+    pub returning: Option<SourceQuery>,
     /// The query that returns the locations of the rows to update and the assigned values, in
     /// order.
-    pub source: Source,
+    pub source: SourceQuery,
 }
 
 /// Converts an UPDATE statement, or rejects its unsupported parts by name.

@@ -19,7 +19,7 @@ use headwater_model::ObjectId;
 use self::connect::Connector;
 use self::readers::Readers;
 use self::writer::Writer;
-use crate::{Batch, BatchResult, Entry, KeyRange, Result, Store};
+use crate::{Batch, BatchResult, JournalEntry, KeyRange, Result, Store};
 
 /// Options of a SQLite store.
 #[derive(Debug, Clone, Default)]
@@ -80,15 +80,15 @@ impl Store for SqliteStore {
         self.readers.references(prefix, after, limit).await
     }
 
-    async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+    async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
         self.readers.latest(journal, key).await
     }
 
-    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+    async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
         self.readers.scan(journal, range).await
     }
 
-    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+    async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {
         self.readers.read(journal, after, limit).await
     }
 
@@ -98,7 +98,7 @@ impl Store for SqliteStore {
         key_prefix: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<JournalEntry>> {
         self.readers.history(journal, key_prefix, after, limit).await
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::connect::{ConnectionRole, Connector};
 use super::error_class::store_error;
 use crate::range::successor;
-use crate::{Entry, Error, KeyRange, Result};
+use crate::{Error, JournalEntry, KeyRange, Result};
 
 /// The maximum number of connections; additional reads wait. Each connection has its own thread.
 const READERS_MAX: usize = 4;
@@ -125,14 +125,14 @@ impl Readers {
         rows.iter().map(|row| Ok((get(row, 0)?, Bytes::from(get::<Vec<u8>>(row, 1)?)))).collect()
     }
 
-    pub(super) async fn latest(&self, journal: &str, key: &str) -> Result<Option<Entry>> {
+    pub(super) async fn latest(&self, journal: &str, key: &str) -> Result<Option<JournalEntry>> {
         let sql = "SELECT position, key, value FROM newest JOIN entries USING (journal, position, key) \
                    WHERE newest.journal = ? AND newest.key = ?";
         let rows = self.rows(Query::new(sql).text(journal).text(key)).await?;
         rows.first().map(entry).transpose()
     }
 
-    pub(super) async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<Entry>> {
+    pub(super) async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
         let (from, until) = range.bounds();
         let end = if until.is_some() { " AND newest.key < ?" } else { "" };
         let order = if range.reverse { "DESC" } else { "ASC" };
@@ -147,7 +147,12 @@ impl Readers {
         self.rows(query).await?.iter().map(entry).collect()
     }
 
-    pub(super) async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<Entry>> {
+    pub(super) async fn read(
+        &self,
+        journal: &str,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<JournalEntry>> {
         let sql = "SELECT position, key, value FROM entries \
                    WHERE journal = ? AND position > ? AND value IS NOT NULL \
                    ORDER BY position LIMIT ?";
@@ -161,7 +166,7 @@ impl Readers {
         prefix: &str,
         after: u64,
         limit: usize,
-    ) -> Result<Vec<Entry>> {
+    ) -> Result<Vec<JournalEntry>> {
         if prefix.is_empty() {
             return self.read(journal, after, limit).await;
         }
@@ -245,8 +250,8 @@ fn object_id(row: &SqliteRow) -> Result<ObjectId> {
     ObjectId::from_slice(&get::<Vec<u8>>(row, 0)?).ok_or_else(reason)
 }
 
-fn entry(row: &SqliteRow) -> Result<Entry> {
-    Ok(Entry {
+fn entry(row: &SqliteRow) -> Result<JournalEntry> {
+    Ok(JournalEntry {
         position: get::<i64>(row, 0)? as u64,
         key: get(row, 1)?,
         value: Bytes::from(get::<Vec<u8>>(row, 2)?),

@@ -6,23 +6,23 @@ use std::sync::Arc;
 use iceberg::spec::{MAIN_BRANCH, ManifestContentType, TableMetadata, TableMetadataBuilder};
 
 use super::evolve::rejected;
-use super::manifests::{self, Addition, PlannedManifest, Removal, Removals, spec_by_id};
+use super::manifests::{self, AddedFiles, FilesToRemove, PlannedManifest, Removals, spec_by_id};
 use super::metadata::build;
 use super::snapshot::NewSnapshot;
 use super::snapshots::{snapshots_listed, snapshots_to_expire};
 use super::store::{PendingFiles, store};
-use super::summary::{Changes, CommitKind};
+use super::summary::{CommitKind, FileCounts};
 use crate::deletes::DeleteKey;
 use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};
 
 /// A change of a table's rows.
-pub struct Change {
+pub struct RowChange {
     /// The files to remove.
-    pub removal: Removal,
+    pub removal: FilesToRemove,
     /// Files that were written for this change, if any.
     pub staged: Option<StagedFiles>,
     /// Files that were taken from other states of the table.
-    pub additions: Vec<Addition>,
+    pub additions: Vec<AddedFiles>,
     /// The kind of the change.
     pub kind: CommitKind,
     /// The scope of the change, for conflict checks in merges.
@@ -36,25 +36,25 @@ pub struct Change {
 /// The manifests of a new snapshot, and the metadata to which the snapshot is added.
 pub(super) struct PlannedSnapshot<'a> {
     pub(super) manifests: Vec<PlannedManifest>,
-    pub(super) changes: Changes,
+    pub(super) changes: FileCounts,
     /// The metadata of the table after the change, with its new schema and partition spec.
     pub(super) after: &'a TableMetadata,
     pub(super) builder: TableMetadataBuilder,
 }
 
-impl Change {
+impl RowChange {
     pub(super) fn new(
-        removal: Removal,
+        removal: FilesToRemove,
         staged: StagedFiles,
         kind: CommitKind,
         summary: BTreeMap<String, String>,
     ) -> Self {
         let (staged, additions, reach) = (Some(staged), Vec::new(), ChangeScope::Rows);
-        Change { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
+        RowChange { removal, staged, additions, kind, reach, dangling: Vec::new(), summary }
     }
 
     pub(super) fn with_reach(self, reach: ChangeScope) -> Self {
-        Change { reach, ..self }
+        RowChange { reach, ..self }
     }
 
     /// Commits the change on top of `after`, the metadata with the new schema and partition spec.
@@ -73,7 +73,7 @@ impl Change {
         if let Some(staged) = self.staged.as_ref().filter(|staged| !staged.is_empty()) {
             self.additions.extend(added_by(staged, after)?);
         }
-        let removal = std::mem::replace(&mut self.removal, Removal::Nothing);
+        let removal = std::mem::replace(&mut self.removal, FilesToRemove::Nothing);
         let additions = std::mem::take(&mut self.additions);
         let staged = self.staged.as_ref();
         let deletes = staged.into_iter().flat_map(|staged| staged.deletes.iter());
@@ -119,13 +119,13 @@ impl Change {
 
 /// Returns the files written for a change. Data files have the current partition spec; a delete
 /// file has the partition spec of its data file.
-fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>> {
+fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<AddedFiles>> {
     let schema = &staged.schema;
     let mut additions = Vec::new();
     if !staged.files.is_empty() {
         let (content, files) = (ManifestContentType::Data, staged.files.to_vec());
         let spec = after.default_partition_spec().clone();
-        additions.push(Addition { content, schema: schema.clone(), spec, files });
+        additions.push(AddedFiles { content, schema: schema.clone(), spec, files });
     }
     let mut by_spec: BTreeMap<i32, Vec<_>> = BTreeMap::new();
     for delete in staged.deletes.iter() {
@@ -133,7 +133,7 @@ fn added_by(staged: &StagedFiles, after: &TableMetadata) -> Result<Vec<Addition>
     }
     for (spec_id, files) in by_spec {
         let (content, spec) = (ManifestContentType::Deletes, spec_by_id(after, spec_id)?);
-        additions.push(Addition { content, schema: schema.clone(), spec, files });
+        additions.push(AddedFiles { content, schema: schema.clone(), spec, files });
     }
     Ok(additions)
 }

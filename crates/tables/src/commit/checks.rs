@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::{DataFile, Error, Result, Rewrite, ScanPlan, StagedFiles, Table, Tables};
+use crate::{DataFile, Error, Result, RowRewrite, ScanPlan, StagedFiles, Table, Tables};
 
 /// Checks that the replacement files have as many rows as the removed files.
 pub(super) async fn check_rows(
@@ -24,7 +24,7 @@ pub(super) async fn check_rows(
 pub(super) async fn check_added_rows(
     tables: &Tables,
     table: &Table,
-    rewrite: &Rewrite,
+    rewrite: &RowRewrite,
 ) -> Result<()> {
     let Some(unseen) = &rewrite.unseen else { return Ok(()) };
     let plan = tables.plan(table, None).await?;
@@ -64,7 +64,11 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
 
 /// Checks the files that a change removes or from which it deletes rows. These files must still
 /// exist with the same live rows: no further delete file may apply to them.
-pub(super) async fn check_deletes(tables: &Tables, table: &Table, rewrite: &Rewrite) -> Result<()> {
+pub(super) async fn check_deletes(
+    tables: &Tables,
+    table: &Table,
+    rewrite: &RowRewrite,
+) -> Result<()> {
     let with_new_deletes = rewrite.staged.deletes.iter().map(|delete| &delete.of);
     let seen = rewrite.removed.iter().chain(with_new_deletes);
     if rewrite.staged.deletes.is_empty() {

@@ -12,7 +12,7 @@ use iceberg::spec::{
     TableMetadata,
 };
 
-use super::summary::Changes;
+use super::summary::FileCounts;
 use crate::cached_manifest::CachedManifest;
 use crate::deletes::{named, place_of};
 use crate::manifest::{Change, NewManifest};
@@ -32,7 +32,7 @@ pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
 #[derive(Debug)]
-pub enum Removal {
+pub enum FilesToRemove {
     /// No files.
     Nothing,
     /// All files.
@@ -50,15 +50,15 @@ pub enum Removal {
     Files(HashSet<String>),
 }
 
-impl Removal {
+impl FilesToRemove {
     /// Creates the removal of these files.
     pub fn files(files: &[Arc<DataFile>]) -> Self {
-        Removal::Files(files.iter().map(|file| file.location.clone()).collect())
+        FilesToRemove::Files(files.iter().map(|file| file.location.clone()).collect())
     }
 
     /// Adds files to the files to remove.
     pub(crate) fn and_files(mut self, more: &[Arc<DataFile>]) -> Self {
-        if let Removal::Partitions { files, .. } | Removal::Files(files) = &mut self {
+        if let FilesToRemove::Partitions { files, .. } | FilesToRemove::Files(files) = &mut self {
             files.extend(more.iter().map(|file| file.location.clone()));
         }
         self
@@ -66,13 +66,13 @@ impl Removal {
 
     fn includes(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
-            Removal::Nothing => false,
-            Removal::Everything => true,
-            Removal::Partitions { spec, partitions, files } => {
+            FilesToRemove::Nothing => false,
+            FilesToRemove::Everything => true,
+            FilesToRemove::Partitions { spec, partitions, files } => {
                 *spec == spec_id && partitions.contains(&comparable_partition(file.partition()))
                     || files.contains(file.file_path())
             }
-            Removal::Files(locations) => locations.contains(file.file_path()),
+            FilesToRemove::Files(locations) => locations.contains(file.file_path()),
         }
     }
 
@@ -80,20 +80,22 @@ impl Removal {
     /// which the delete file refers, or every data file of the partition, is removed.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
-            Removal::Nothing => false,
-            Removal::Everything => true,
-            Removal::Partitions { spec, partitions, files } => {
+            FilesToRemove::Nothing => false,
+            FilesToRemove::Everything => true,
+            FilesToRemove::Partitions { spec, partitions, files } => {
                 *spec == spec_id && partitions.contains(&comparable_partition(file.partition()))
                     || named(file).is_some_and(|of| files.contains(&of))
             }
-            Removal::Files(locations) => named(file).is_some_and(|of| locations.contains(&of)),
+            FilesToRemove::Files(locations) => {
+                named(file).is_some_and(|of| locations.contains(&of))
+            }
         }
     }
 }
 
 /// New files of one partition spec.
 #[derive(Debug)]
-pub struct Addition {
+pub struct AddedFiles {
     /// The kind of files: data or deletes.
     pub content: ManifestContentType,
     /// The schema that the manifest of these files contains.
@@ -129,9 +131,9 @@ pub(crate) async fn plan(
     metadata: &TableMetadata,
     before: &[ManifestFile],
     removal: Removals<'_>,
-    additions: Vec<Addition>,
-) -> Result<(Vec<PlannedManifest>, Changes)> {
-    let mut changes = Changes::default();
+    additions: Vec<AddedFiles>,
+) -> Result<(Vec<PlannedManifest>, FileCounts)> {
+    let mut changes = FileCounts::default();
     let mut planned = Vec::with_capacity(before.len() + 1);
     for manifest in before {
         // A manifest without live files is dropped, because it only lists files that an earlier
@@ -144,12 +146,12 @@ pub(crate) async fn plan(
             );
         }
     }
-    if let Removal::Files(locations) = &removal.removal
+    if let FilesToRemove::Files(locations) = &removal.removal
         && changes.files_removed() < locations.len() as u64
     {
         return Err(Error::TableChanged { what: "data" });
     }
-    for Addition { content, schema, spec, files } in additions {
+    for AddedFiles { content, schema, spec, files } in additions {
         for file in &files {
             changes.add(file);
         }
@@ -182,7 +184,7 @@ fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifes
 
 /// The data files to remove, and the delete files that new delete files replace.
 pub(crate) struct Removals<'a> {
-    pub(crate) removal: Removal,
+    pub(crate) removal: FilesToRemove,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
 }
 
@@ -205,9 +207,9 @@ async fn rewrite(
     metadata: &TableMetadata,
     removal: &Removals<'_>,
     manifest: &ManifestFile,
-    changes: &mut Changes,
+    changes: &mut FileCounts,
 ) -> Result<Option<NewManifest>> {
-    if matches!(removal.removal, Removal::Nothing) && removal.replaced.is_empty() {
+    if matches!(removal.removal, FilesToRemove::Nothing) && removal.replaced.is_empty() {
         return Ok(None);
     }
     let decoded = tables.states().manifest(manifest).await?;

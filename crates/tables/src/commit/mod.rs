@@ -19,7 +19,7 @@ mod snapshots;
 mod store;
 mod summary;
 
-pub use self::change::Change;
+pub use self::change::RowChange;
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
 pub(crate) use self::operation::commit;
 pub use self::snapshots::referenced_snapshots;

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use iceberg::spec::{FormatVersion, TableMetadata};
 
 use super::alter::{Alteration, AlteredMetadata, FORMAT_VERSION};
-use super::change::{Change, PlannedSnapshot};
+use super::change::{PlannedSnapshot, RowChange};
 use super::checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
 use super::evolve::{self, check_same_version, check_staged};
-use super::manifests::{self, Removal};
+use super::manifests::{self, FilesToRemove};
 use super::metadata::{commit_metadata, metadata_builder};
 use super::null_checks::check_values;
 use super::store::{PendingFiles, store};
-use super::summary::{Changes, CommitKind};
+use super::summary::{CommitKind, FileCounts};
 use crate::partition::describe;
 use crate::promotion::comparable_partition;
 use crate::{
-    ChangeScope, DataFile, Error, Operation, Result, RetainedRows, Rewrite, StagedFiles, Table,
+    ChangeScope, DataFile, Error, Operation, Result, RetainedRows, RowRewrite, StagedFiles, Table,
     Tables, metadata_log,
 };
 
@@ -52,12 +52,14 @@ pub(crate) async fn commit(
         }
         Operation::Append(staged) => {
             check_staged(before, &staged)?;
-            let change = Change::new(Removal::Nothing, staged, CommitKind::Append, summary);
+            let change =
+                RowChange::new(FilesToRemove::Nothing, staged, CommitKind::Append, summary);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
         Operation::Overwrite(staged) => {
             check_staged(before, &staged)?;
-            let change = Change::new(Removal::Everything, staged, CommitKind::Modify, summary);
+            let change =
+                RowChange::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
             let change = change.with_reach(ChangeScope::All);
             change.commit(tables, table, before, metadata_builder(table)?).await
         }
@@ -85,7 +87,8 @@ pub(crate) async fn commit(
                 evolve::replace(before, metadata_builder(table)?, &schema, &partition, after)?;
             let after = evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
-            let change = Change::new(Removal::Everything, staged, CommitKind::Modify, summary);
+            let change =
+                RowChange::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);
             change.with_reach(ChangeScope::All).commit(tables, table, &after, builder).await
         }
     }
@@ -97,7 +100,7 @@ async fn plan_overwrite(
     staged: StagedFiles,
     retained: Option<RetainedRows>,
     summary: BTreeMap<String, String>,
-) -> Result<Change> {
+) -> Result<RowChange> {
     let before = table.metadata();
     check_staged(before, &staged)?;
     let (mut removal, reach) = partitions_of(before, &staged);
@@ -110,24 +113,24 @@ async fn plan_overwrite(
         all.push(rest);
     }
     let staged = StagedFiles::all(&all).ok_or_else(|| Error::internal("written", "no rows"))?;
-    Ok(Change::new(removal, staged, CommitKind::Modify, summary).with_reach(reach))
+    Ok(RowChange::new(removal, staged, CommitKind::Modify, summary).with_reach(reach))
 }
 
 async fn plan_rewrite(
     tables: &Tables,
     table: &Table,
-    rewrite: Rewrite,
+    rewrite: RowRewrite,
     summary: BTreeMap<String, String>,
-) -> Result<Change> {
+) -> Result<RowChange> {
     check_staged(table.metadata(), &rewrite.staged)?;
     check_same_version(table.metadata(), &rewrite.staged)?;
     check_added_rows(tables, table, &rewrite).await?;
     check_deletes(tables, table, &rewrite).await?;
-    let removal = Removal::files(&rewrite.removed);
+    let removal = FilesToRemove::files(&rewrite.removed);
     let staged = rewrite.staged;
     let adds = rewrite.removed.is_empty() && staged.deletes.is_empty();
     let kind = if adds { CommitKind::Append } else { CommitKind::Modify };
-    Ok(Change::new(removal, staged, kind, summary))
+    Ok(RowChange::new(removal, staged, kind, summary))
 }
 
 async fn plan_compaction(
@@ -136,14 +139,15 @@ async fn plan_compaction(
     removed: Vec<Arc<DataFile>>,
     staged: StagedFiles,
     summary: BTreeMap<String, String>,
-) -> Result<Change> {
+) -> Result<RowChange> {
     check_staged(table.metadata(), &staged)?;
     check_same_version(table.metadata(), &staged)?;
     check_rows_unchanged(tables, table, removed.iter()).await?;
     check_rows(tables, &removed, &staged).await?;
     let dangling = tables.maintenance().dangling_deletes(table, &removed).await?;
-    let change = Change::new(Removal::files(&removed), staged, CommitKind::Compact, summary);
-    Ok(Change { dangling, ..change })
+    let change =
+        RowChange::new(FilesToRemove::files(&removed), staged, CommitKind::Compact, summary);
+    Ok(RowChange { dangling, ..change })
 }
 
 /// Returns true if the operation upgrades the format version.
@@ -168,8 +172,8 @@ async fn merge_manifests(
     if planned.len() >= old.len() {
         return Ok(table.clone());
     }
-    let change = Change {
-        removal: Removal::Nothing,
+    let change = RowChange {
+        removal: FilesToRemove::Nothing,
         staged: None,
         additions: Vec::new(),
         kind: CommitKind::Compact,
@@ -177,7 +181,7 @@ async fn merge_manifests(
         dangling: Vec::new(),
         summary,
     };
-    let changes = Changes::default();
+    let changes = FileCounts::default();
     let builder = metadata_builder(table)?;
     let planned = PlannedSnapshot { manifests: planned, changes, after: metadata, builder };
     change.finish(tables, table, planned).await
@@ -185,7 +189,7 @@ async fn merge_manifests(
 
 /// Returns the removal of all files in the partitions to which the new rows belong, and the scope
 /// of this change.
-fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, ChangeScope) {
+fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (FilesToRemove, ChangeScope) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);
     let partitions: HashSet<_> = partitions.collect();
@@ -197,5 +201,5 @@ fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (Removal, Ch
         ),
     };
     let partitions = partitions.into_iter().map(comparable_partition).collect();
-    (Removal::Partitions { spec: spec.spec_id(), partitions, files: HashSet::new() }, reach)
+    (FilesToRemove::Partitions { spec: spec.spec_id(), partitions, files: HashSet::new() }, reach)
 }

@@ -8,7 +8,7 @@ use crate::table::{DeleteTotals, Totals, own_bytes};
 
 /// Counts of the files that a commit adds and removes.
 #[derive(Debug, Default)]
-pub(crate) struct Changes {
+pub(crate) struct FileCounts {
     added: Totals,
     removed: Totals,
     /// Number of added and of removed deletion vectors. They are also counted as delete files.
@@ -27,7 +27,7 @@ pub enum CommitKind {
     Compact,
 }
 
-impl Changes {
+impl FileCounts {
     /// Counts an added data file or delete file.
     pub(crate) fn add(&mut self, file: &DataFile) {
         count(&mut self.added, file);

@@ -13,7 +13,8 @@ use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
 
 use super::position::LOCATION_ID;
 use super::{
-    DeleteFile, DeleteFilesByKey, DeleteGroup, DeletedKeys, Deletes, PositionsByFile, Suffix,
+    DeleteFile, DeleteFileRange, DeleteFilesByKey, DeleteGroup, DeletedKeys, Deletes,
+    PositionsByFile,
 };
 use crate::promotion::comparable_partition;
 use crate::table::name_mapping;
@@ -101,20 +102,20 @@ impl DeleteFileIndex {
         if vector.is_none() {
             let named = self.own.get(&file.location).into_iter().flatten();
             own.extend(named.filter(applies).cloned());
-            positions = self.positions.get(&partition).and_then(|group| suffix(group, number));
+            positions = self.positions.get(&partition).and_then(|group| files_from(group, number));
         }
         let in_partition = self.equality.get(&Some(partition)).into_iter().flatten();
         let global = self.equality.get(&None).into_iter().flatten();
-        let equality = in_partition.chain(global).filter_map(|group| suffix(group, number + 1));
+        let equality = in_partition.chain(global).filter_map(|group| files_from(group, number + 1));
         Deletes::new(vector, own, positions, equality.collect())
     }
 }
 
 /// Returns the files of a group whose sequence number is at least `number`; `None` if the group has
 /// no such files.
-fn suffix<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<Suffix<T>> {
+fn files_from<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<DeleteFileRange<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
-    (from < group.files.len()).then(|| Suffix { group: group.clone(), from })
+    (from < group.files.len()).then(|| DeleteFileRange { group: group.clone(), from })
 }
 
 /// Returns the location of the only data file to which a delete file refers, according to its

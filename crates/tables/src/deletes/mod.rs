@@ -111,9 +111,9 @@ pub(crate) struct Deletes {
     /// Position delete files that apply only to this data file.
     own: Vec<Arc<DeleteFile>>,
     /// Position delete files that may refer to several data files.
-    positions: Option<Suffix<PositionsByFile>>,
+    positions: Option<DeleteFileRange<PositionsByFile>>,
     /// Equality delete files, by partition and columns.
-    equality: Vec<Suffix<DeletedKeys>>,
+    equality: Vec<DeleteFileRange<DeletedKeys>>,
     fingerprint: Fingerprint,
 }
 
@@ -130,7 +130,7 @@ struct DeleteGroup<T> {
 
 /// The files of a group from an index to the end.
 #[derive(Debug)]
-struct Suffix<T> {
+struct DeleteFileRange<T> {
     group: Arc<DeleteGroup<T>>,
     from: usize,
 }
@@ -158,7 +158,7 @@ impl<T> DeleteGroup<T> {
     }
 }
 
-impl<T> Suffix<T> {
+impl<T> DeleteFileRange<T> {
     fn files(&self) -> &[Arc<DeleteFile>] {
         &self.group.files[self.from..]
     }
@@ -182,18 +182,19 @@ impl Deletes {
     fn new(
         vector: Option<Arc<DeleteFile>>,
         own: Vec<Arc<DeleteFile>>,
-        positions: Option<Suffix<PositionsByFile>>,
-        equality: Vec<Suffix<DeletedKeys>>,
+        positions: Option<DeleteFileRange<PositionsByFile>>,
+        equality: Vec<DeleteFileRange<DeletedKeys>>,
     ) -> Option<Self> {
         if vector.is_none() && own.is_empty() && positions.is_none() && equality.is_empty() {
             return None;
         }
-        let mut equal: Vec<Fingerprint> = equality.iter().map(Suffix::fingerprint).collect();
+        let mut equal: Vec<Fingerprint> =
+            equality.iter().map(DeleteFileRange::fingerprint).collect();
         equal.sort_unstable();
         let fingerprint = fingerprint((
             vector.iter().map(|file| file.key()).collect::<Vec<_>>(),
             own.iter().map(|file| file.key()).collect::<Vec<_>>(),
-            positions.as_ref().map(Suffix::fingerprint),
+            positions.as_ref().map(DeleteFileRange::fingerprint),
             equal,
         ));
         Some(Deletes { vector, own, positions, equality, fingerprint })
@@ -205,8 +206,8 @@ impl Deletes {
 
     /// Returns the delete files that may apply to the data file.
     pub(crate) fn each(&self) -> impl Iterator<Item = &Arc<DeleteFile>> {
-        let positions = self.positions.iter().flat_map(Suffix::files);
-        let equality = self.equality.iter().flat_map(Suffix::files);
+        let positions = self.positions.iter().flat_map(DeleteFileRange::files);
+        let equality = self.equality.iter().flat_map(DeleteFileRange::files);
         let own = self.vector.iter().chain(&self.own);
         own.chain(positions).chain(equality)
     }

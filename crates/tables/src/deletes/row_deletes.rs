@@ -6,7 +6,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::equality::DeletedKeys;
 use super::position::PositionsByFile;
-use super::{DeleteKey, Deletes, READS_MAX, Suffix, vector, write_deletes};
+use super::{DeleteFileRange, DeleteKey, Deletes, READS_MAX, vector, write_deletes};
 use crate::{DataFile, Positions, Result, StagedFiles, Table, Tables};
 
 /// Operations on the deleted rows of data files. [`Tables::deletes`] returns this type.
@@ -98,7 +98,7 @@ impl RowDeletes<'_> {
     async fn shared_positions(
         self,
         file: &DataFile,
-        Suffix { group, .. }: &Suffix<PositionsByFile>,
+        DeleteFileRange { group, .. }: &DeleteFileRange<PositionsByFile>,
     ) -> Result<Positions> {
         let read = PositionsByFile::read(self.tables.storage(), &group.files);
         let named =
@@ -117,7 +117,7 @@ impl RowDeletes<'_> {
         if let Some(shared) = &deletes.positions {
             deleted.add_all(&self.shared_positions(file, shared).await?);
         }
-        for Suffix { group, .. } in &deletes.equality {
+        for DeleteFileRange { group, .. } in &deletes.equality {
             let read = DeletedKeys::read(storage, &group.files, &group.columns);
             let keys =
                 group.content.get(&self.tables.caches().keys, group.fingerprint(), read).await?;

@@ -16,5 +16,5 @@ pub(crate) use self::bin_pack::target_file_bytes;
 pub use self::bin_pack::{Bin, BinPackOptions, TableMaintenance};
 pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateScan, WarehouseFiles};
 pub(crate) use self::sort::sorted_positions;
-pub use self::sort::{Order, SortColumn};
+pub use self::sort::{RowOrder, SortColumn};
 pub(crate) use self::sort_keys::SortKeyEncoder;

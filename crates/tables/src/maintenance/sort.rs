@@ -25,7 +25,7 @@ const BATCH_ROWS: usize = 8192;
 
 /// The order in which rows are returned or written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Order {
+pub enum RowOrder {
     /// Sorted by these columns, the most significant first.
     Sort(Vec<SortColumn>),
     /// A z-order of up to eight columns: neighbouring rows have similar values in all of these
@@ -44,19 +44,19 @@ pub struct SortColumn {
     pub nulls_first: bool,
 }
 
-impl Order {
+impl RowOrder {
     /// Returns the names of the columns.
     pub fn columns(&self) -> Vec<&str> {
         match self {
-            Order::Sort(columns) => columns.iter().map(|column| column.name.as_str()).collect(),
-            Order::ZOrder(columns) => columns.iter().map(String::as_str).collect(),
+            RowOrder::Sort(columns) => columns.iter().map(|column| column.name.as_str()).collect(),
+            RowOrder::ZOrder(columns) => columns.iter().map(String::as_str).collect(),
         }
     }
 }
 
 impl TableMaintenance<'_> {
     /// Checks that a table has the columns of an order, and that their types can be sorted.
-    pub fn check_order(self, table: &Table, order: &Order) -> Result<()> {
+    pub fn check_order(self, table: &Table, order: &RowOrder) -> Result<()> {
         let schema = table.schema();
         let names: Vec<String> = order.columns().into_iter().map(str::to_owned).collect();
         drop(crate::read::read(self.tables, &schema, &[], Some(&names), None)?);
@@ -72,7 +72,7 @@ impl TableMaintenance<'_> {
         self,
         table: &Table,
         files: Vec<Arc<DataFile>>,
-        order: &Order,
+        order: &RowOrder,
         memory_bytes: usize,
     ) -> Result<BatchStream> {
         self.check_order(table, order)?;
@@ -102,7 +102,7 @@ struct OrderedRead {
     tables: Tables,
     schema: SchemaRef,
     files: Vec<Arc<DataFile>>,
-    order: Order,
+    order: RowOrder,
     memory_bytes: usize,
 }
 

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::sort::Order;
+use super::sort::RowOrder;
 
 /// Number of bits of the rank of a column's value in a z-order.
 const RANK_BITS: usize = 16;
@@ -28,13 +28,13 @@ pub(crate) struct SortKeyEncoder {
 impl SortKeyEncoder {
     /// Creates an encoder for rows of a schema. For a z-order, call
     /// [`SortKeyEncoder::add_sample`] before computing the first key.
-    pub fn new(order: &Order, schema: &SchemaRef) -> Result<Self, ArrowError> {
+    pub fn new(order: &RowOrder, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let names = order.columns();
         let columns = names.iter().map(|name| schema.index_of(name));
         let columns = columns.collect::<Result<Vec<_>, _>>()?;
         let types = columns.iter().map(|at| schema.field(*at).data_type().clone());
         match order {
-            Order::Sort(by) => {
+            RowOrder::Sort(by) => {
                 let fields = types.zip(by).map(|(data_type, column)| {
                     let options = SortOptions {
                         descending: column.descending,
@@ -45,7 +45,7 @@ impl SortKeyEncoder {
                 let converter = RowConverter::new(fields.collect())?;
                 Ok(SortKeyEncoder { columns, converter, ranks: Vec::new() })
             }
-            Order::ZOrder(_) => {
+            RowOrder::ZOrder(_) => {
                 let z_key = SortField::new(DataType::FixedSizeBinary(Z_KEY_BYTES as i32));
                 let ranks = types.map(|data_type| {
                     Ok((RowConverter::new(vec![SortField::new(data_type)])?, Vec::new()))

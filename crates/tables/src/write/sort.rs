@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::error::ArrowError;
 
-use crate::maintenance::{Order, SortKeyEncoder, sorted_positions};
+use crate::maintenance::{RowOrder, SortKeyEncoder, sorted_positions};
 use crate::{Error, Result, Table};
 
 /// Number of rows in an output batch.
@@ -24,7 +24,7 @@ impl SortBuffer {
     /// Creates a buffer; `None` if the table has no sort order, or an unsupported sort order.
     pub fn of(table: &Table) -> Result<Option<Self>> {
         let Some(by) = table.sort_order() else { return Ok(None) };
-        let keys = SortKeyEncoder::new(&Order::Sort(by), &table.schema());
+        let keys = SortKeyEncoder::new(&RowOrder::Sort(by), &table.schema());
         let keys = Arc::new(keys.map_err(|error| Error::internal("sorted", error))?);
         Ok(Some(SortBuffer { keys, buffered: Vec::new(), bytes: 0 }))
     }

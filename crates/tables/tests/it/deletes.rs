@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::StreamExt;
 use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_tables::{DataFile, Operation, Positions, Rewrite, StagedFiles, Table};
+use headwater_tables::{DataFile, Operation, Positions, RowRewrite, StagedFiles, Table};
 use iceberg::spec::FormatVersion::{V2, V3};
 use serde_json::{Value, json};
 
@@ -170,13 +170,13 @@ async fn delete_files_are_read_once() {
 }
 
 /// Deletes rows of the first file.
-pub async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> Rewrite {
+pub async fn delete(warehouse: &Warehouse, table: &Table, rows: &[u64]) -> RowRewrite {
     let seen = warehouse.tables.plan(table, None).await.unwrap();
     let rows: Positions = rows.iter().copied().collect();
     let file = seen.files()[0].clone();
     let deletes = warehouse.tables.deletes().write(table, vec![(file, rows)]).await.unwrap();
     let staged = nothing(warehouse, table).await.and(deletes);
-    Rewrite { seen, removed: Vec::new(), staged, unseen: None }
+    RowRewrite { seen, removed: Vec::new(), staged, unseen: None }
 }
 
 async fn nothing(warehouse: &Warehouse, table: &Table) -> StagedFiles {
@@ -185,10 +185,10 @@ async fn nothing(warehouse: &Warehouse, table: &Table) -> StagedFiles {
 }
 
 /// Returns a change that adds a row, and that conflicts with rows which are added concurrently.
-async fn strict_change(warehouse: &Warehouse, table: &Table) -> Rewrite {
+async fn strict_change(warehouse: &Warehouse, table: &Table) -> RowRewrite {
     let seen = warehouse.tables.plan(table, None).await.unwrap();
     let staged = warehouse.write(table, rows_of(77..78)).await.unwrap();
-    Rewrite { seen, removed: Vec::new(), staged, unseen: Some(Arc::new(|_| true)) }
+    RowRewrite { seen, removed: Vec::new(), staged, unseen: Some(Arc::new(|_| true)) }
 }
 
 #[tokio::test]
@@ -241,7 +241,7 @@ async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     let gone = Positions::from_iter([0]);
     let rest = warehouse.tables.rewrites().read_rest(&table, vec![(removed[0].clone(), gone)]);
     let staged = warehouse.tables.write(&table, rest).await.unwrap();
-    let rewrite = Rewrite { seen, removed, staged, unseen: None };
+    let rewrite = RowRewrite { seen, removed, staged, unseen: None };
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;
     assert_eq!((remaining(&warehouse, &table).await, table.rows()), (vec![6, 7, 3, 5], 4));
     assert_eq!(table.summary()["total-delete-files"], "0");

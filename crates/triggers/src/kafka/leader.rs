@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_kafka_client::{
-    AbortedTransactions, BrokerFailure, Connection, Content, EARLIEST, FETCH_MAX, FetchRequest,
-    FetchedPartition, LATEST, MalformedMessage, OFFSET_OUT_OF_RANGE, PartitionOffset, Received,
-    RecordBatch, RecordError, Records, RoundTask, error_text, problem_at,
+    AbortedTransactions, BrokerFailure, Connection, EARLIEST, FETCH_MAX, FetchRequest,
+    FetchedPartition, LATEST, MalformedMessage, OFFSET_OUT_OF_RANGE, PartitionOffset,
+    ReceivedContent, ReceivedItem, RecordBatch, RecordError, Records, RoundTask, error_text,
+    problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::ServerName;
@@ -122,7 +123,7 @@ impl LeaderPartitions<'_> {
             let end = ends.get(&found.partition).copied().filter(|_| is_after_all);
             let PartitionOffset { partition, error, offset } = end.unwrap_or(found);
             if error == 0 {
-                self.send(partition, offset, Content::Start { previous: None }).await?;
+                self.send(partition, offset, ReceivedContent::Start { previous: None }).await?;
             } else {
                 readable.remove(&partition);
                 let failure = BrokerFailure::Server(error_text(error));
@@ -164,7 +165,7 @@ impl LeaderPartitions<'_> {
             let memory = self.allocate(memory_bytes).await?;
             for record in records.into_iter().filter(|record| record.offset >= first) {
                 forwarded = record.offset.saturating_add(1);
-                let content = Content::Record { record, memory: memory.clone() };
+                let content = ReceivedContent::Record { record, memory: memory.clone() };
                 self.send(partition, forwarded, content).await?;
             }
             next = next.max(last.saturating_add(1));
@@ -173,7 +174,7 @@ impl LeaderPartitions<'_> {
             return Err(MalformedMessage("it contains no complete batch of records").into());
         }
         if next > forwarded {
-            self.send(partition, next, Content::Nothing).await?;
+            self.send(partition, next, ReceivedContent::Nothing).await?;
         }
         Ok(())
     }
@@ -191,7 +192,7 @@ impl LeaderPartitions<'_> {
         let latest = connection.offset(topic, partition, LATEST).await?;
         let next = position_in(earliest, latest, previous);
         tracing::warn!(topic, partition, previous, next, "the position is out of range");
-        self.send(partition, next, Content::Start { previous: Some(previous) }).await
+        self.send(partition, next, ReceivedContent::Start { previous: Some(previous) }).await
     }
 
     /// Returns the position of a partition.
@@ -209,10 +210,15 @@ impl LeaderPartitions<'_> {
     }
 
     /// Forwards a record or a change of the position, and then moves the position.
-    async fn send(&self, partition: i32, next: i64, content: Content) -> Result<(), BrokerFailure> {
+    async fn send(
+        &self,
+        partition: i32,
+        next: i64,
+        content: ReceivedContent,
+    ) -> Result<(), BrokerFailure> {
         let receiver = self.round.receiver;
         let topic = Arc::new(receiver.position.lock().topic.clone());
-        let received = Received { topic, partition, next, content };
+        let received = ReceivedItem { topic, partition, next, content };
         // The position moves only after the message was sent, even if this future is dropped.
         if self.round.sender.send(received).await {
             receiver.position.lock().set(partition, next);

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_kafka_client::{
     BrokerFailure, Cluster, ClusterClient, Connection, Metadata, MetadataRequest, Position,
-    REQUEST_MAX, Received, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
+    REQUEST_MAX, ReceivedItem, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
 use headwater_sandbox::{ServerName, ServerRules};
@@ -52,7 +52,7 @@ pub(super) struct KafkaReceiver {
 pub(super) struct ReadRound<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
-    pub sender: &'a Sender<Received>,
+    pub sender: &'a Sender<ReceivedItem>,
     end: RoundDeadline,
     /// The number of servers whose tasks have not begun to read.
     starting: AtomicUsize,
@@ -79,7 +79,7 @@ impl ReadRound<'_> {
         }
         let pause = self.receiver.back_off.lock().next();
         self.end.shorten(Instant::now() + pause);
-        tracing::warn!(%problem, topic = self.receiver.topic, "a part of the topic is not read");
+        tracing::warn!(%problem, topic = self.receiver.topic, "partitions of the topic cannot be read");
         self.sender.impaired(problem.clone());
         *failure = Some(problem);
     }
@@ -87,9 +87,9 @@ impl ReadRound<'_> {
 
 #[async_trait]
 impl Receiver for KafkaReceiver {
-    type Message = Received;
+    type Message = ReceivedItem;
 
-    async fn receive(&mut self, sender: &Sender<Received>) -> Option<Problem> {
+    async fn receive(&mut self, sender: &Sender<ReceivedItem>) -> Option<Problem> {
         self.follow(sender).await.err()
     }
 }
@@ -111,7 +111,7 @@ impl KafkaReceiver {
     }
 
     /// Forwards records until the source has stopped.
-    async fn follow(&mut self, sender: &Sender<Received>) -> Result<(), Problem> {
+    async fn follow(&mut self, sender: &Sender<ReceivedItem>) -> Result<(), Problem> {
         let client = self.client().await?;
         let mut control = client.connect_any(&self.servers).await?;
         let mut connections = BTreeMap::new();

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_kafka_client::{Cluster, Content, Position, Received, Record};
+use headwater_kafka_client::{Cluster, Position, ReceivedContent, ReceivedItem, Record};
 use headwater_model::{ErrorDetails, EventData, KafkaRecord, KafkaTrigger, Timestamp, Trigger};
 use headwater_store::Append;
 use tokio::time::Instant;
@@ -18,8 +18,8 @@ use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::inbox::{MESSAGES_MAX, MessageInbox};
+use crate::journal_records::{encode, read};
 use crate::postgres_source::check_batch;
-use crate::record::{encode, read};
 use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_kafka_positions";
@@ -105,7 +105,7 @@ impl KafkaEvents {
 /// The event source for a topic.
 pub(crate) struct KafkaSource {
     events: KafkaEvents,
-    inbox: Option<MessageInbox<Received>>,
+    inbox: Option<MessageInbox<ReceivedItem>>,
     position: Position,
     /// The time at which the first of the received records arrived.
     since: Option<Instant>,
@@ -137,7 +137,7 @@ impl EventSource for KafkaSource {
         let mut records: BTreeMap<i32, Vec<&Record>> = BTreeMap::new();
         for received in taken {
             let is_new = reached.advance(received, now);
-            if let (true, Content::Record { record, .. }) = (is_new, &received.content) {
+            if let (true, ReceivedContent::Record { record, .. }) = (is_new, &received.content) {
                 records.entry(received.partition).or_default().push(record);
             }
         }
@@ -183,11 +183,11 @@ impl KafkaSource {
 }
 
 /// Returns true if no batch of the received records can grow.
-fn is_complete(received: &[Received], batch: usize) -> bool {
+fn is_complete(received: &[ReceivedItem], batch: usize) -> bool {
     let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
     let mut bytes: usize = 0;
     for one in received {
-        let Content::Record { record, .. } = &one.content else { continue };
+        let ReceivedContent::Record { record, .. } = &one.content else { continue };
         bytes = bytes.saturating_add(record.size());
         *counts.entry(one.partition).or_default() += 1;
     }

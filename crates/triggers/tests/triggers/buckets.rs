@@ -10,8 +10,8 @@ use futures::{StreamExt, stream};
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, Event, FixedClock, Trigger, TriggerEventStatus};
 use headwater_objects::{
-    CompletedPart, Condition, Content, CopyRequest, Headers, NewObject, NewUpload, ObjectPath,
-    Objects, UploadTarget,
+    CompletedPart, Condition, ContentStream, CopyRequest, Headers, NewObject, NewUpload,
+    ObjectPath, Objects, UploadTarget,
 };
 use headwater_store::Store;
 use headwater_triggers::{TriggerEventFilter, Triggers, TriggersOptions};
@@ -32,7 +32,7 @@ fn path(key: &str) -> ObjectPath {
     ObjectPath { bucket: "landing".to_owned(), key: key.to_owned() }
 }
 
-fn content(text: &str) -> Content {
+fn content(text: &str) -> ContentStream {
     stream::iter([Ok(Bytes::from(text.to_owned()))]).boxed()
 }
 

@@ -14,7 +14,7 @@ use headwater_model::{
 };
 use headwater_store::Store;
 use headwater_triggers::{
-    Commits, TableCommit, TriggerEventFilter, Triggers, TriggersOptions, event_part,
+    CommitSource, TableCommit, TriggerEventFilter, Triggers, TriggersOptions, event_part,
 };
 use serde_json::json;
 use tokio::sync::watch;
@@ -58,7 +58,7 @@ impl Branch {
 }
 
 #[async_trait]
-impl Commits for Branch {
+impl CommitSource for Branch {
     async fn head(&self, branch: &str) -> Result<Option<CommitId>, Problem> {
         assert_eq!(branch, "main");
         let commits = self.commits.lock().expect("commits");
@@ -118,7 +118,7 @@ async fn open(
     tables: &Arc<Tables>,
 ) -> headwater_triggers::Result<Triggers> {
     let clock: Arc<dyn Clock> = clock.clone();
-    let commits: Arc<dyn Commits> = branch.clone();
+    let commits: Arc<dyn CommitSource> = branch.clone();
     let options = TriggersOptions {
         manual: true,
         commits: Some(commits),
@@ -539,7 +539,7 @@ async fn a_commit_is_detected_immediately() {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let jobs =
         Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await.expect("jobs");
-    let commits: Arc<dyn Commits> = branch.clone();
+    let commits: Arc<dyn CommitSource> = branch.clone();
     let options = TriggersOptions {
         commits: Some(commits),
         poll_interval: Duration::from_hours(1),

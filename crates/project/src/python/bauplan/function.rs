@@ -8,15 +8,15 @@ use ruff_text_size::Ranged;
 use super::input::Inputs;
 use super::schema::{Schema, Schemas, TypedSchema, annotated};
 use crate::bauplan::materialization;
-use crate::python::arguments::Values;
+use crate::python::arguments::LiteralArguments;
 use crate::python::decorator_checks::without_parentheses;
 use crate::python::literal::Literal;
 use crate::python::names::{BAUPLAN, Names};
 use crate::python::settings::{self, quantity};
 use crate::source::SourceText;
 use crate::{
-    Body, Error, Function, Location, Materialization, Result, Retries, Severity, Step, StepKind,
-    description, quantities, suggest,
+    Error, Location, Materialization, PythonFunction, Result, Retries, Severity, Step, StepCode,
+    StepKind, description, quantities, suggest,
 };
 
 const DECORATORS: [&str; 4] = ["model", "expectation", "python", "resources"];
@@ -54,9 +54,9 @@ pub(in crate::python) struct BauplanReader<'a> {
 /// The decorators of one function.
 #[derive(Default)]
 struct DecoratedFunction<'a> {
-    step: Option<(StepKind, Values<'a>)>,
-    python: Option<Values<'a>>,
-    resources: Option<Values<'a>>,
+    step: Option<(StepKind, LiteralArguments<'a>)>,
+    python: Option<LiteralArguments<'a>>,
+    resources: Option<LiteralArguments<'a>>,
 }
 
 impl<'a> BauplanReader<'a> {
@@ -117,7 +117,7 @@ impl<'a> BauplanReader<'a> {
             inputs,
             calls: Vec::new(),
             parameters,
-            body: Body::Python(Box::new(body)),
+            body: StepCode::Python(Box::new(body)),
             at,
         }))
     }
@@ -125,10 +125,10 @@ impl<'a> BauplanReader<'a> {
     fn body(
         &self,
         function: &StmtFunctionDef,
-        values: &Values,
+        values: &LiteralArguments,
         decorated: &DecoratedFunction,
         at: &Location,
-    ) -> Result<Function> {
+    ) -> Result<PythonFunction> {
         let asked = decorated.python.as_ref();
         let (python, mut packages) = settings::python(asked)?;
         if let Some(packages) = &mut packages {
@@ -136,7 +136,7 @@ impl<'a> BauplanReader<'a> {
         }
         let python_at = python.as_ref().and(asked);
         let network = values.flag("internet_access")?.unwrap_or_default();
-        Ok(Function {
+        Ok(PythonFunction {
             file: self.source.path.clone(),
             name: function.name.to_string(),
             python,
@@ -167,7 +167,7 @@ impl<'a> BauplanReader<'a> {
             let Some((member, arguments)) = self.names.resolve_decorator(decorator) else {
                 continue;
             };
-            let read = |call, names| Values::read(self.source, call, arguments, names, 1);
+            let read = |call, names| LiteralArguments::read(self.source, call, arguments, names, 1);
             let twice = match member {
                 _ if arguments.is_none() && DECORATORS.contains(&member) => {
                     return Err(without_parentheses(self.source, member, decorator));
@@ -224,7 +224,12 @@ impl<'a> BauplanReader<'a> {
         })
     }
 
-    pub(super) fn table(&self, values: &Values, name: &str, at: &Location) -> Result<TableName> {
+    pub(super) fn table(
+        &self,
+        values: &LiteralArguments,
+        name: &str,
+        at: &Location,
+    ) -> Result<TableName> {
         TableName::parse_in(self.namespace, name).map_err(|error| Error::Invalid {
             at: values.place("name", at),
             message: error.to_string(),
@@ -238,7 +243,11 @@ impl<'a> BauplanReader<'a> {
 }
 
 /// Returns the names of the declared output columns.
-fn declared(values: &Values, contract: &Schema, at: &Location) -> Result<Option<Vec<String>>> {
+fn declared(
+    values: &LiteralArguments,
+    contract: &Schema,
+    at: &Location,
+) -> Result<Option<Vec<String>>> {
     let columns = values.texts("columns")?.filter(|columns| columns != &["*"]);
     if columns.is_some() && !contract.is_empty() {
         let message = "the model has both `columns` and a schema as its return type";
@@ -249,7 +258,7 @@ fn declared(values: &Values, contract: &Schema, at: &Location) -> Result<Option<
     Ok(columns.or_else(|| (!contract.is_empty()).then(typed)))
 }
 
-fn strategy(values: &Values, at: &Location) -> Result<Materialization> {
+fn strategy(values: &LiteralArguments, at: &Location) -> Result<Materialization> {
     let strategy = values.text("materialization_strategy")?;
     let strategy_at = values.place("materialization_strategy", at);
     let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
@@ -261,7 +270,7 @@ fn strategy(values: &Values, at: &Location) -> Result<Materialization> {
     }
 }
 
-fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
+fn partition_by(values: &LiteralArguments) -> Result<Vec<PartitionField>> {
     let read = |literal: &Literal| -> Option<Vec<PartitionField>> {
         let fields = literal.as_texts()?;
         let fields = fields.iter().flat_map(|text| PartitionField::split(text));
@@ -272,7 +281,7 @@ fn partition_by(values: &Values) -> Result<Vec<PartitionField>> {
 }
 
 /// Returns true for the cache strategy `NONE`.
-fn runs_always(values: &Values) -> Result<bool> {
+fn runs_always(values: &LiteralArguments) -> Result<bool> {
     let read = |literal: &Literal| match literal {
         Literal::Text(text) => materialization::parse_cache(text),
         _ => None,
@@ -282,7 +291,7 @@ fn runs_always(values: &Values) -> Result<bool> {
 
 /// Returns the value of an argument of `resources`.
 fn limit<T>(
-    resources: Option<&Values>,
+    resources: Option<&LiteralArguments>,
     name: &str,
     parse: impl Fn(&str) -> Option<T>,
     form: &str,

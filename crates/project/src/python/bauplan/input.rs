@@ -5,9 +5,9 @@ use ruff_python_ast::{Arguments, Expr, ExprCall, ParameterWithDefault, StmtFunct
 
 use super::function::BauplanReader;
 use super::schema::annotated;
-use crate::python::arguments::Values;
+use crate::python::arguments::LiteralArguments;
 use crate::python::settings;
-use crate::{Error, Input, Location, ParameterInput, Result};
+use crate::{Error, Location, ParameterInput, Result, StepInput};
 
 const MODEL: [&str; 7] = [
     "name",
@@ -25,7 +25,7 @@ const PROJECTION: &str = "projection_schema";
 /// The inputs of a function.
 #[derive(Default)]
 pub(super) struct Inputs {
-    pub inputs: Vec<Input>,
+    pub inputs: Vec<StepInput>,
     pub parameters: Vec<ParameterInput>,
     /// The identity of each input's schema; `None` for an input without a schema.
     pub schemas: Vec<Option<String>>,
@@ -66,7 +66,7 @@ impl BauplanReader<'_> {
             return Err(Error::invalid(at, message, "Leave out one of the two."));
         }
         if member == "Parameter" {
-            let values = Values::read(self.source, "Parameter", arguments, &["name"], 1)?;
+            let values = LiteralArguments::read(self.source, "Parameter", arguments, &["name"], 1)?;
             let parameter = required(values.text("name")?, "Parameter", &at)?;
             let argument = Some(name.to_owned());
             inputs.parameters.push(ParameterInput { argument, name: parameter, at });
@@ -94,10 +94,10 @@ impl BauplanReader<'_> {
         argument: &str,
         arguments: Option<&Arguments>,
         at: &Location,
-    ) -> Result<(Input, Vec<ParameterInput>)> {
+    ) -> Result<(StepInput, Vec<ParameterInput>)> {
         let projection = arguments.and_then(|arguments| arguments.find_keyword(PROJECTION));
         let literal = arguments.map(without_projection);
-        let values = Values::read(self.source, "Model", literal.as_ref(), &MODEL, 1)?;
+        let values = LiteralArguments::read(self.source, "Model", literal.as_ref(), &MODEL, 1)?;
         for connector in &MODEL[4..] {
             if values.text(connector)?.is_some() {
                 let message = format!("`{connector}` of `Model` is not supported");
@@ -122,7 +122,7 @@ impl BauplanReader<'_> {
         let filter = values.text("filter")?.filter(|filter| !filter.trim().is_empty());
         let filter_at = values.place("filter", at);
         let parameters = settings::condition_parameters("filter", filter.as_deref(), &filter_at)?;
-        let input = Input {
+        let input = StepInput {
             argument: Some(argument.to_owned()),
             table: self.table(&values, &name, at)?,
             reference: values.text("ref")?.map(|text| reference(&values, &text, at)).transpose()?,
@@ -155,7 +155,7 @@ fn without_projection(arguments: &Arguments) -> Arguments {
     Arguments { keywords: keywords.cloned().collect(), ..arguments.clone() }
 }
 
-fn reference(values: &Values, text: &str, at: &Location) -> Result<RefSpec> {
+fn reference(values: &LiteralArguments, text: &str, at: &Location) -> Result<RefSpec> {
     text.parse().map_err(|error: headwater_model::NameError| Error::Invalid {
         at: values.place("ref", at),
         message: error.to_string(),

@@ -1,11 +1,11 @@
 //! Inputs: default arguments and annotations.
 
-use headwater_project::{Input, ParameterInput};
+use headwater_project::{ParameterInput, StepInput};
 
 use super::{check_refused, step};
 
 /// Returns the inputs and parameters of a model whose decorator has these arguments.
-fn inputs(arguments: &str) -> (Vec<Input>, Vec<ParameterInput>) {
+fn inputs(arguments: &str) -> (Vec<StepInput>, Vec<ParameterInput>) {
     let code = format!(
         "from typing import Annotated\nimport pyarrow\nimport bauplan\n\n\
          class Two(bauplan.TableSchema):\n    b: bauplan.Int64\n    a: bauplan.String | None\n\n\
@@ -16,7 +16,7 @@ fn inputs(arguments: &str) -> (Vec<Input>, Vec<ParameterInput>) {
 }
 
 /// Returns an input as `argument table columns filter ref`.
-fn shown(input: &Input) -> String {
+fn shown(input: &StepInput) -> String {
     let columns = input.columns.as_ref().map_or("*".to_owned(), |columns| columns.join(","));
     let filter = input.filter.as_deref().unwrap_or("-");
     let reference = input.reference.as_ref().map_or("-".to_owned(), ToString::to_string);

@@ -1,15 +1,15 @@
 //! Decorators of models and expectations: every argument, in every form.
 
-use headwater_project::{Body, Function, Materialization, Step, StepKind};
+use headwater_project::{Materialization, PythonFunction, Step, StepCode, StepKind};
 use headwater_sandbox::Network;
 
 use super::{check_refused, parse, step};
 use crate::support::{bauplan_files, refusal};
 
-fn function(step: &Step) -> &Function {
+fn function(step: &Step) -> &PythonFunction {
     match &step.body {
-        Body::Python(function) => function,
-        Body::Sql(_) => panic!("`{}` is SQL", step.name),
+        StepCode::Python(function) => function,
+        StepCode::Sql(_) => panic!("`{}` is SQL", step.name),
     }
 }
 

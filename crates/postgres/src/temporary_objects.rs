@@ -9,7 +9,7 @@ use headwater_service::PreparedStatement;
 
 use crate::command::StatementWords;
 use crate::reply::Reply;
-use crate::session::{Action, Outcome, Session};
+use crate::session::{MessageResult, Session, StatementAction};
 
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn same(one: &str, other: &str) -> bool {
 
 impl Session {
     /// Creates a temporary table or view.
-    pub async fn create_temporary(&mut self, create: CreateTemporary) -> Outcome {
+    pub async fn create_temporary(&mut self, create: CreateTemporary) -> MessageResult {
         let CreateTemporary { sql, object, if_not_exists } = create;
         let kind = object.kind.to_lowercase();
         if self.transaction.is_none() {
@@ -117,7 +117,7 @@ impl Session {
             self.wire.output.complete(&format!("CREATE {}", object.kind));
             return Ok(());
         }
-        let Action::Sql(prepared) = Action::parse(&sql, &self.identity())? else {
+        let StatementAction::Sql(prepared) = StatementAction::parse(&sql, &self.identity())? else {
             let message = format!("the temporary {kind} `{}` cannot be created", object.name);
             return Err(Problem::new(ErrorCode::InvalidSql, message).into());
         };
@@ -139,7 +139,7 @@ impl Session {
     }
 
     /// Drops the temporary objects of the transaction, the latest first.
-    pub async fn drop_temporary(&mut self) -> Outcome {
+    pub async fn drop_temporary(&mut self) -> MessageResult {
         while let Some(TemporaryRelation { name, kind }) = self.temporary.pop() {
             let sql = format!("DROP {kind} IF EXISTS {name}");
             let prepared = PreparedStatement::parse(&sql).or_problem()?;

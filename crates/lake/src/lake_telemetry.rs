@@ -6,11 +6,11 @@ use headwater_telemetry::{SpanTimer, Telemetry};
 
 use crate::lake::Lake;
 
-/// The metrics and the traces of a lake. [`Lake::monitor`] returns this type.
+/// The metrics and the traces of a lake. [`Lake::telemetry`] returns this type.
 #[derive(Clone, Copy)]
-pub struct LakeMonitor<'a>(pub(crate) &'a Lake);
+pub struct LakeTelemetry<'a>(pub(crate) &'a Lake);
 
-impl<'a> LakeMonitor<'a> {
+impl<'a> LakeTelemetry<'a> {
     /// Returns the metrics of commits and merges.
     pub fn metrics(self) -> &'a CommitMetrics {
         self.0.metrics()
@@ -23,13 +23,13 @@ impl<'a> LakeMonitor<'a> {
 
     /// Sets the traces of commits. Only the first call has an effect.
     pub fn set_telemetry(self, telemetry: Telemetry) {
-        self.0.telemetry().get_or_init(|| telemetry);
+        self.0.traces().get_or_init(|| telemetry);
     }
 
     /// Begins the span of an access to the lake by a job's handler. Returns `None` if traces are
     /// off.
     pub fn begin_access(self, job: JobId, name: &'static str) -> Option<SpanTimer> {
-        let telemetry = self.0.telemetry().get()?;
+        let telemetry = self.0.traces().get()?;
         telemetry.begin(telemetry.of_handler(job), name)
     }
 }

@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
 use crate::message_checks::MessageChecks;
-use crate::prepared::Parameters;
-use crate::statement::{ClientRows, Executions};
+use crate::prepared::ParameterRows;
+use crate::statement::{ClientRows, PendingExecutions};
 use crate::status::{internal, to_status};
 use crate::uploads::{UploadQuota, Uploads};
 
@@ -60,7 +60,7 @@ pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
 /// the last row.
 pub fn of_statement<E: Send + 'static>(
     rows: ClientRows,
-    following: Option<Executions>,
+    following: Option<PendingExecutions>,
     token: CancellationToken,
     end: E,
 ) -> Response<RowStream> {
@@ -82,7 +82,7 @@ pub fn of_statement<E: Send + 'static>(
 /// Returns the next batch of a statement, or of an execution that follows it.
 async fn next_batch(
     rows: &mut Option<ClientRows>,
-    mut following: Option<&mut Executions>,
+    mut following: Option<&mut PendingExecutions>,
 ) -> Result<Option<RecordBatch>, Status> {
     while let Some(running) = rows {
         if let Some(batch) = running.next().await.map_err(to_status)? {
@@ -138,8 +138,10 @@ pub async fn collect(
     uploads: &Uploads,
     mut quota: UploadQuota,
     stream: PeekableFlightDataStream,
-) -> Result<Parameters, Status> {
-    let Some(mut rows) = decode(uploads, stream).await? else { return Ok(Parameters::default()) };
+) -> Result<ParameterRows, Status> {
+    let Some(mut rows) = decode(uploads, stream).await? else {
+        return Ok(ParameterRows::default());
+    };
     let (mut batches, mut count) = (Vec::new(), 0);
     while let Some(batch) = uploads.next(&mut rows).await? {
         count += batch.num_rows();
@@ -153,7 +155,7 @@ pub async fn collect(
         batches.push(batch);
     }
     quota.end();
-    Ok(Parameters { batches, _quota: Some(quota) })
+    Ok(ParameterRows { batches, _quota: Some(quota) })
 }
 
 fn too_many(limit: &str) -> Status {

@@ -1,7 +1,7 @@
 //! Values that are stored as JSON in journals.
 
 use bytes::Bytes;
-use headwater_store::{Entry, KeyRange, Store};
+use headwater_store::{JournalEntry, KeyRange, Store};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,8 +34,12 @@ pub(crate) async fn read<T: DeserializeOwned>(
 }
 
 /// Returns all entries whose keys have a prefix.
-pub(crate) async fn read_all(store: &dyn Store, journal: &str, prefix: &str) -> Result<Vec<Entry>> {
-    let mut entries: Vec<Entry> = Vec::new();
+pub(crate) async fn read_all(
+    store: &dyn Store,
+    journal: &str,
+    prefix: &str,
+) -> Result<Vec<JournalEntry>> {
+    let mut entries: Vec<JournalEntry> = Vec::new();
     loop {
         let range = KeyRange {
             prefix: prefix.to_owned(),

@@ -7,15 +7,15 @@ use crate::properties::DeclaredTest;
 use crate::settings::texts;
 
 /// A converted test.
-pub(crate) enum Check {
+pub(crate) enum ConvertedTest {
     /// A setting of the SQL model: `expect` or `expect_or_warn`, and the condition.
     Row(&'static str, String),
     /// A Python function, without its name.
-    Function(Function),
+    Function(ExpectationFunction),
 }
 
 /// A Python expectation.
-pub(crate) struct Function {
+pub(crate) struct ExpectationFunction {
     pub name: String,
     pub is_warning: bool,
     /// The parameters with their default values, as Python code.
@@ -24,7 +24,7 @@ pub(crate) struct Function {
     pub result: String,
 }
 
-impl Function {
+impl ExpectationFunction {
     /// Returns the function's code.
     pub fn code(&self, name: &str) -> String {
         let severity = if self.is_warning { "severity=\"warn\"" } else { "" };
@@ -42,7 +42,7 @@ pub(crate) fn convert(
     table: &str,
     test: &DeclaredTest,
     is_sql_model: bool,
-) -> Result<Check, String> {
+) -> Result<ConvertedTest, String> {
     let DeclaredTest { name, column, arguments, .. } = test;
     for unsupported in ["where", "warn_if", "error_if", "limit"] {
         if arguments.contains_key(unsupported) {
@@ -57,11 +57,16 @@ pub(crate) fn convert(
         let filter = if filter.is_empty() { String::new() } else { format!(", filter={filter:?}") };
         let input = format!("rows=headwater.Model({table:?}, columns=[{column:?}]{filter})");
         let name = identifier(&format!("{name}_{table}_{column}"));
-        Check::Function(Function { name, is_warning, inputs: vec![input], result })
+        ConvertedTest::Function(ExpectationFunction {
+            name,
+            is_warning,
+            inputs: vec![input],
+            result,
+        })
     };
     let known = format!("{written} IS NOT NULL");
     match name.as_str() {
-        "not_null" if is_sql_model => Ok(Check::Row(setting, known)),
+        "not_null" if is_sql_model => Ok(ConvertedTest::Row(setting, known)),
         "not_null" => {
             Ok(python("", format!("expectations.expect_column_no_nulls(rows, {column:?})")))
         }
@@ -74,7 +79,7 @@ pub(crate) fn convert(
             if is_sql_model {
                 let listed = values.iter().map(literal).collect::<Vec<_>>().join(", ");
                 let condition = format!("{written} IS NULL OR {written} IN ({listed})");
-                return Ok(Check::Row(setting, condition));
+                return Ok(ConvertedTest::Row(setting, condition));
             }
             let listed = values.iter().map(python_literal).collect::<Vec<_>>().join(", ");
             let call = "expectations.expect_column_accepted_values";
@@ -86,19 +91,21 @@ pub(crate) fn convert(
 }
 
 fn relationships(
-    python: impl Fn(&str, String) -> Check,
+    python: impl Fn(&str, String) -> ConvertedTest,
     arguments: &crate::settings::Settings,
     column: &str,
     known: &str,
-) -> Result<Check, String> {
+) -> Result<ConvertedTest, String> {
     let incomplete = || "the test `relationships` has no `to` or `field`".to_owned();
     let to = texts(arguments.get("to")).pop().ok_or_else(incomplete)?;
     let field = texts(arguments.get("field")).pop().ok_or_else(incomplete)?;
     let other = reference(&to).ok_or_else(|| format!("`{to}` is not `ref('model')`"))?;
     let result = format!("set(rows[{column:?}].to_pylist()) <= set(others[{field:?}].to_pylist())");
-    let Check::Function(mut function) = python(known, result) else { return Err(incomplete()) };
+    let ConvertedTest::Function(mut function) = python(known, result) else {
+        return Err(incomplete());
+    };
     function.inputs.push(format!("others=headwater.Model({other:?}, columns=[{field:?}])"));
-    Ok(Check::Function(function))
+    Ok(ConvertedTest::Function(function))
 }
 
 /// Returns the name in `ref('name')` or the table in `source('schema', 'table')`.

@@ -14,8 +14,8 @@ use datafusion::common::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl};
 
 use super::budget::FunctionMemory;
-use super::call::Call;
-use super::retained::{hold, memory_bytes, total_bytes};
+use super::call::CallArguments;
+use super::charged_buffer::{hold, memory_bytes, total_bytes};
 
 /// Maximum size of the arguments of one call, in bytes.
 const SLICE_BYTES_MAX: u64 = 64 << 20;
@@ -30,7 +30,7 @@ pub(super) fn invoke(
     given: &ScalarFunctionArgs,
 ) -> Result<ColumnarValue> {
     let to = given.return_type().clone();
-    let call = Call::new(&given.args, &to);
+    let call = CallArguments::new(&given.args, &to);
     let most = SLICE_BYTES_MAX.min(memory.limit() / SLICES_PER_LIMIT);
     let (mut parts, mut begin): (Vec<ArrayRef>, usize) = (Vec::new(), 0);
     loop {
@@ -56,7 +56,7 @@ pub(super) fn invoke(
 
 /// Returns the end of a slice that begins with the first of these rows. Each slice has at least one
 /// row, unless there are no rows.
-fn end_of_slice(call: &Call<'_>, rows: Range<usize>, most: u64) -> usize {
+fn end_of_slice(call: &CallArguments<'_>, rows: Range<usize>, most: u64) -> usize {
     if call.total(&rows) <= most {
         return rows.end;
     }

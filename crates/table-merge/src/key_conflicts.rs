@@ -17,7 +17,7 @@ use headwater_tables::{Error, KEYS_PROPERTY, Result, Tables, read_with_schema};
 
 use crate::conflict::{Cause, Conflict};
 use crate::files::{File, Files};
-use crate::history::History;
+use crate::history::SideHistory;
 use crate::inputs::EqualChanges;
 use crate::merge::{TableMerge, TableMergeResult};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
@@ -43,7 +43,7 @@ struct ChangedFiles<'a> {
 }
 
 /// Returns true if a side only compacted files, so that it changed no key.
-pub(crate) fn no_key_changed(histories: &[History; 2]) -> bool {
+pub(crate) fn no_key_changed(histories: &[SideHistory; 2]) -> bool {
     histories.iter().any(|side| side.only_appends_or_compacts && side.appends.is_empty())
 }
 

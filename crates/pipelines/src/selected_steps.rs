@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_jobs::JobFilter;
 use headwater_model::{ErrorCode, JobEventKind, JobKind, JobStatus, Problem, StepStatus};
 use headwater_project::selector::{Selection, SelectionContext, Selectors, StepState};
-use headwater_project::{Input, Step};
+use headwater_project::{Step, StepInput};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
 use crate::{Error, Result, Runner, checks, fingerprint};
@@ -135,7 +135,7 @@ impl Plan {
     pub(crate) async fn parent_state(
         &self,
         step: &Step,
-        input: &Input,
+        input: &StepInput,
         parent: usize,
     ) -> Result<String> {
         if self.selection.planned[parent] {
@@ -157,7 +157,7 @@ impl Plan {
     }
 
     /// Returns the error for a step that reads a model which is not selected and has no table.
-    fn not_selected(&self, step: &Step, input: &Input, parent: usize) -> Error {
+    fn not_selected(&self, step: &Step, input: &StepInput, parent: usize) -> Error {
         let parent = &self.project.steps[parent].name;
         let (reference, at) = (self.view.spec(), &input.at);
         let message = format!(

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
-use crate::commands::{Timed, headwater, python, run};
+use crate::commands::{TimedCommand, headwater, python, run};
 use crate::functions::walk;
 use crate::report::Report;
 use crate::sample::median;

@@ -20,7 +20,7 @@ use headwater_tables::{ScanPlan, field_id};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::options::SessionOptions;
-use crate::planner::{self, Sources};
+use crate::planner::{self, TableSources};
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_access::TableAccess;
 
@@ -182,7 +182,7 @@ fn plan(
     let tables: HashMap<_, _> = written.map(|table| (table, found.clone())).collect();
     let schema = all.schema();
     let key = (SOURCE.to_owned(), SOURCE.to_owned());
-    let sources = Sources::from([(key, provider_as_source(all))]);
+    let sources = TableSources::from([(key, provider_as_source(all))]);
     resolve(&mut query, &tables, &planner::functions(&run.state))?;
     let plan = plan_statement(&run.state, &sources, Statement::Query(query), run.limits)?;
     let table = RestrictedTable::new(&schema, &visible.masked, plan, label, conceal);
