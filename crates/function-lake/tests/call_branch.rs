@@ -60,7 +60,7 @@ impl Fixture {
     /// Creates `t` with these ids in one file.
     async fn create(&self, ids: Vec<i64>) {
         let call = self.call(None);
-        append(&call, Arc::new(Int64Array::from(ids))).await;
+        append(&call, Arc::new(Int64Array::from(ids))).await.unwrap();
         call.commit().await.unwrap();
     }
 

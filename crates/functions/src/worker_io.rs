@@ -233,7 +233,7 @@ pub(crate) async fn listen(
                 said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
             }
             Ok(WorkerMessage::Table) => {
-                said = file.map_or(FinalMessage::Nothing, FinalMessage::Table)
+                said = file.map_or(FinalMessage::Nothing, FinalMessage::Table);
             }
             Ok(message) => (said, kept) = result_of(message, file),
             // User code wrote an invalid message to the worker's socket, which affects only its own

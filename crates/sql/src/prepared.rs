@@ -183,7 +183,7 @@ impl PreparedStatement {
                 ParsedStatement::Access(_) | ParsedStatement::Function(_) => {}
                 ParsedStatement::Alter(change) => parameters::bind(change, values)?,
                 ParsedStatement::Other { statement, .. } => {
-                    parameters::bind(&mut **statement, values)?
+                    parameters::bind(&mut **statement, values)?;
                 }
             }
             self.is_bound = true;

@@ -76,7 +76,7 @@ impl<'a> PageCollector<'a> {
     pub(super) fn take(&mut self, change: RowChange) -> Result<(), ArrowError> {
         match &change {
             RowChange::Single(entry) if entry.more < 0 => {
-                self.counts.0 += entry.more.unsigned_abs()
+                self.counts.0 += entry.more.unsigned_abs();
             }
             RowChange::Single(entry) => self.counts.1 += entry.more.unsigned_abs(),
             RowChange::Pair { before, after, .. } => {
