@@ -6,7 +6,7 @@ use headwater_executors::{ActingRequest, EVERY, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, CommitId, ErrorCode, Job, JobKind, JobStatus, Object, Principal, Problem,
-    ProjectFiles, ResultExt, RunPlan, RunRequest,
+    ProjectFiles, RefSpec, ResultExt, RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
@@ -32,6 +32,7 @@ impl Runs {
         let request = retried.as_ref().unwrap_or(request);
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(request)?;
+        self.0.check_ref(principal, &reference_of(request)).await?;
         let runner = self.0.runner.with_access(self.0.table_access(principal));
         runner.plan(request).await.or_problem()
     }
@@ -63,6 +64,7 @@ impl Runs {
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(&request)?;
         self.0.settings.refresh().await;
+        self.0.check_ref(principal, &reference_of(&request)).await?;
         let branch = self.0.branch_to_write(request.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
         if !request.test {
@@ -115,6 +117,11 @@ impl Runs {
             ..request
         })
     }
+}
+
+/// Returns the ref of a run.
+pub(crate) fn reference_of(request: &RunRequest) -> RefSpec {
+    request.reference.clone().unwrap_or_else(RefSpec::main)
 }
 
 /// Checks that a job is a run that failed and can be continued.
