@@ -5,7 +5,7 @@ use headwater_service::{ComparedTable, DiffOptions};
 use serde_json::json;
 
 use crate::lake::request;
-use crate::matrix::{LISTS, Row, done, listed, reads, writes};
+use crate::matrix::{ITEMS, LISTS, Row, done, listed, reads, writes};
 
 const MISSING: &str = "ref_not_found";
 
