@@ -36,7 +36,6 @@ async fn refused(users: &Users, token: &str, reference: &str) -> Vec<String> {
         ("main", format!("SELECT * FROM shop.\"items@{reference}\"")),
         ("main", format!("SELECT count(*) FROM shop.\"items@{reference}\" AS a, shop.items")),
         ("main", format!("SELECT * FROM shop.\"items@{reference}~1\"")),
-        ("main", format!("CREATE VIEW shop.seen AS SELECT * FROM shop.\"items@{reference}\"")),
     ] {
         let (status, answer) = users.sql_at(token, at, &sql).await;
         check(&sql, status.as_u16(), answer.to_string());
@@ -75,7 +74,6 @@ pub async fn unreadable() {
     let users = start().await;
     let grants = [
         "select on table:shop.items",
-        "create on view:shop.*",
         "read,write,merge on branch:main",
         "create on branch:eve/*",
     ];
@@ -115,7 +113,7 @@ pub async fn writers() {
     let users = start().await;
     let grants = ["select,insert on table:shop.items", "write on branch:private"];
     let ben = users.user("ben", &grants).await;
-    let insert = "INSERT INTO shop.items SELECT id + 1 FROM shop.items WHERE id > 70";
+    let insert = "INSERT INTO shop.items SELECT id FROM shop.items WHERE id > 70";
     for sql in [insert, ITEMS] {
         let (status, answer) = users.sql_at(&ben, "private", sql).await;
         assert_eq!(status, 200, "{sql}: {answer}");
