@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use headwater_engine::{TableAccess, change_forbidden};
 use headwater_lake::ChoiceCheck;
-use headwater_model::{Action, TableName};
-use headwater_model::{ErrorCode, Object, Problem};
+use headwater_model::{Action, ErrorCode, Object, Problem, TableName};
 
 /// Returns the check of a merge's choices for the rights in `access`. A row filter or column mask of
 /// the table denies the choice, as it denies all changes of existing rows.

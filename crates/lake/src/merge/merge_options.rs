@@ -83,7 +83,7 @@ impl ChoiceCheck {
             let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
             let rows = [Action::Delete, Action::Insert, Action::Update];
             for action in rows.into_iter().chain(is_dropped.then_some(Action::Drop)) {
-                let checked = (self.0)(action, name, &entry.id);
+                let checked = (self.0)(action, name, entry.id.as_str());
                 checked.map_err(|problem| Error::Denied(Box::new(problem)))?;
             }
         }
