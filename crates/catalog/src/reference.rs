@@ -62,8 +62,8 @@ impl Catalog {
         }
     }
 
-    /// Returns true if a ref is a commit without a name, or an ancestor of one, and the commit is in
-    /// the history of a branch or tag that `includes` accepts. An unknown commit is in no history.
+    /// Returns true if a ref is a commit without a name, or an ancestor of one, and the commit is
+    /// in the history of a branch or tag that `includes` accepts. An unknown commit is in no history.
     pub async fn is_commit_in(
         &self,
         spec: &RefSpec,

@@ -79,8 +79,8 @@ impl Session {
     }
 }
 
-/// Checks the right to read at a ref: `read` on the branch or tag. A commit without a name must be in
-/// the history of a branch or tag that may be read.
+/// Checks the right to read at a ref: `read` on the branch or tag. A commit without a name must be
+/// in the history of a branch or tag that may be read.
 ///
 /// Errors: `forbidden`, also if the ref does not exist.
 pub async fn check_ref(

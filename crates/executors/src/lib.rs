@@ -35,6 +35,7 @@ mod repeated_run;
 mod rights;
 mod run;
 mod run_output;
+mod run_request;
 mod running_statement;
 mod settings;
 mod system_tables;
@@ -74,6 +75,7 @@ pub use rights::{
     unauthenticated,
 };
 pub use run::{RunExecutor, run_queue};
+pub use run_request::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
 pub use settings::Settings;
 pub use system_tables::{register_system_tables, to_batches};

@@ -9,8 +9,8 @@ use headwater_engine::{TableAccess, change_forbidden};
 use headwater_lake::ChoiceCheck;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName};
 
-/// Returns the check of a merge's choices for the rights in `access`. A row filter or column mask of
-/// the table denies the choice, as it denies all changes of existing rows.
+/// Returns the check of a merge's choices for the rights in `access`. A row filter or column mask
+/// of the table denies the choice, as it denies all changes of existing rows.
 pub fn choice_check(access: Arc<dyn TableAccess>) -> ChoiceCheck {
     ChoiceCheck::new(move |action: Action, table: &TableName, id: &str| {
         let object = Object::table(table);

@@ -2,7 +2,7 @@
 //! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
 
 use headwater_backfill::{BackfillReport, check_values, partition_values};
-use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES};
+use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES, check_request};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Object, Principal,
@@ -12,7 +12,7 @@ use headwater_pipelines::parse_project;
 use serde_json::json;
 
 use crate::job::Jobs;
-use crate::run::{Runs, check_request, project_name, project_object, reference_of};
+use crate::run::{Runs, project_name, project_object, reference_of};
 
 /// Maximum number of runs at once.
 const JOBS_MAX: u32 = 64;

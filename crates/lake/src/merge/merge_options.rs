@@ -73,7 +73,8 @@ impl ChoiceCheck {
     }
 
     /// Checks that the source's version of a table may replace the target's version. The rows of
-    /// both versions can differ in any way. Views and functions have no rows, so they need no right.
+    /// both versions can differ in any way. Views and functions have no rows, so they need no
+    /// right.
     ///
     /// Errors: [`Error::Denied`].
     pub(super) fn check(&self, contested: &DivergedTable) -> Result<()> {

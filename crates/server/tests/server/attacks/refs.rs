@@ -72,11 +72,8 @@ async fn refused(users: &Users, token: &str, reference: &str) -> Vec<String> {
 
 pub async fn unreadable() {
     let users = start().await;
-    let grants = [
-        "select on table:shop.items",
-        "read,write,merge on branch:main",
-        "create on branch:eve/*",
-    ];
+    let grants =
+        ["select on table:shop.items", "read,write,merge on branch:main", "create on branch:eve/*"];
     let eve = users.user("eve", &grants).await;
     // The answers do not depend on the existence of the branch.
     let hidden = refused(&users, &eve, "private").await;
