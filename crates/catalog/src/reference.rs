@@ -62,33 +62,6 @@ impl Catalog {
         }
     }
 
-    /// Returns true if a ref is a commit without a name, or an ancestor of one, and the commit is
-    /// in the history of a branch or tag that `includes` accepts. An unknown commit is in no history.
-    pub async fn is_commit_in(
-        &self,
-        spec: &RefSpec,
-        includes: &(dyn Fn(&str) -> bool + Send + Sync),
-    ) -> Result<bool> {
-        let mut spec = spec;
-        let hash = loop {
-            match spec {
-                RefSpec::Commit(hash) => break hash,
-                RefSpec::Before { of, .. } => spec = of,
-                RefSpec::Name(_) | RefSpec::At { .. } => return Ok(false),
-            }
-        };
-        let mut heads = Vec::new();
-        for branch in self.branches(None).await? {
-            heads.extend(includes(&branch.name).then_some(branch.commit));
-        }
-        for tag in self.tags().list(None).await? {
-            heads.extend(includes(&tag.name).then_some(tag.commit));
-        }
-        let found = self.commits_with_prefix(hash).await?;
-        let [commit] = found[..] else { return Ok(false) };
-        Ok(self.find_descendant(commit, &heads).await?.is_some())
-    }
-
     async fn resolve_name(&self, name: &str) -> Result<RefResolution> {
         if let Some((record, _)) = self.find_branch(name).await? {
             return Ok(RefResolution { commit: record.commit, branch: Some(name.to_owned()) });
@@ -130,6 +103,32 @@ impl Catalog {
         }
         Ok(found)
     }
+}
+
+/// Returns true if a ref is a commit without a name, or an ancestor of one, and the commit is in
+/// the history of a branch or tag that `includes` accepts. An unknown commit is in no history.
+pub async fn is_commit_in(
+    catalog: &Catalog,
+    mut spec: &RefSpec,
+    includes: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> Result<bool> {
+    let hash = loop {
+        match spec {
+            RefSpec::Commit(hash) => break hash,
+            RefSpec::Before { of, .. } => spec = of,
+            RefSpec::Name(_) | RefSpec::At { .. } => return Ok(false),
+        }
+    };
+    let mut heads = Vec::new();
+    for branch in catalog.branches(None).await? {
+        heads.extend(includes(&branch.name).then_some(branch.commit));
+    }
+    for tag in catalog.tags().list(None).await? {
+        heads.extend(includes(&tag.name).then_some(tag.commit));
+    }
+    let found = catalog.commits_with_prefix(hash).await?;
+    let [commit] = found[..] else { return Ok(false) };
+    Ok(catalog.find_descendant(commit, &heads).await?.is_some())
 }
 
 fn exactly_one(hash: &str, mut found: Vec<CommitId>) -> Result<CommitId> {

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use headwater_catalog::is_commit_in;
 use headwater_lake::Lake;
 use headwater_model::{
     Action, Limits, Object, Problem, RefSpec, Restriction, Restrictions, ResultExt, TableName,
@@ -91,7 +92,8 @@ pub async fn check_ref(
     let reads = |object: &Object| access.allows(Action::Read, object);
     let object = Object::reference(reference);
     let reads_name = |name: &str| reads(&Object::branch(name));
-    if reads(&object) || lake.catalog().is_commit_in(reference, &reads_name).await.or_problem()? {
+    let catalog = lake.catalog();
+    if reads(&object) || is_commit_in(catalog, reference, &reads_name).await.or_problem()? {
         return Ok(());
     }
     access.check(Action::Read, &object)
