@@ -140,7 +140,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// The author of a merge may not take the source's version of a table in conflict.
-    #[error("{}", .0.message)]
+    #[error("{0}")]
     Denied(Box<Problem>),
     /// The maintenance was cancelled.
     #[error("the maintenance was cancelled")]
