@@ -1,6 +1,6 @@
 //! Decisions about access, computed from the directory in memory without I/O.
 
-use headwater_model::{Action, Grant, Identity, Object, Permission, Principal};
+use headwater_model::{Action, Grant, Identity, Object, ObjectKind, Permission, Principal};
 
 use crate::directory::Directory;
 use crate::{Access, Result};
@@ -79,7 +79,8 @@ impl Access {
             return Decision::Denied(DenialReason::Invalid);
         }
         if let Some(scopes) = &user.scopes
-            && !scopes.iter().any(|scope| scope.contains(action, object))
+            && !including(action, object)
+                .any(|action| scopes.iter().any(|scope| scope.contains(action, object)))
         {
             return Decision::Denied(DenialReason::Scope);
         }
@@ -115,8 +116,16 @@ fn decide(directory: &Directory, user: &str, action: Action, object: &Object) ->
     if directory.owner(&object.owned()) == Some(user) {
         return Decision::Allowed(DecisionReason::Ownership);
     }
-    match directory.find_grant(user, action, object) {
+    match including(action, object).find_map(|action| directory.find_grant(user, action, object)) {
         Some(grant) => Decision::Allowed(DecisionReason::Grant(grant.clone())),
         None => Decision::Denied(DenialReason::NoGrant),
     }
+}
+
+/// Returns an action, and the actions that include it. A branch is also read by writing to it and
+/// by merging into it.
+fn including(action: Action, object: &Object) -> impl Iterator<Item = Action> {
+    let is_branch = object.kind() == ObjectKind::Branch && action == Action::Read;
+    let wider = is_branch.then_some([Action::Write, Action::Merge]);
+    std::iter::once(action).chain(wider.into_iter().flatten())
 }

@@ -102,6 +102,8 @@ async fn a_role_gives_its_grants_to_users_and_roles() {
     let ana = f.log_in("ana").await;
     assert!(f.may(&ana, Action::Select, &table("a")));
     assert!(f.may(&ana, Action::Write, &Object::branch("dev/x")));
+    assert!(f.may(&ana, Action::Read, &Object::branch("dev/x")), "writing includes reading");
+    assert!(!f.may(&ana, Action::Read, &Object::branch("main")));
     let explained = f.access.explain("ana", Action::Select, &table("a")).expect("a user");
     let Decision::Allowed(DecisionReason::Grant(grant)) = explained else {
         panic!("{explained:?}")

@@ -37,7 +37,7 @@ pub use error::{Error, Result};
 pub use merge::{CommitSequence, DivergedTable, MergeCommit, MergePlan, MergeSource, Merges};
 pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
-pub use reference::RefResolution;
+pub use reference::{RefResolution, is_commit_in};
 pub use required_checks::RequiredChecks;
 pub use state::CatalogState;
 pub use table_history::TableState;

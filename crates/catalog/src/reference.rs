@@ -105,6 +105,32 @@ impl Catalog {
     }
 }
 
+/// Returns true if a ref is a commit without a name, or an ancestor of one, and the commit is in
+/// the history of a branch or tag that `includes` accepts. An unknown commit is in no history.
+pub async fn is_commit_in(
+    catalog: &Catalog,
+    mut spec: &RefSpec,
+    includes: &(dyn Fn(&str) -> bool + Send + Sync),
+) -> Result<bool> {
+    let hash = loop {
+        match spec {
+            RefSpec::Commit(hash) => break hash,
+            RefSpec::Before { of, .. } => spec = of,
+            RefSpec::Name(_) | RefSpec::At { .. } => return Ok(false),
+        }
+    };
+    let mut heads = Vec::new();
+    for branch in catalog.branches(None).await? {
+        heads.extend(includes(&branch.name).then_some(branch.commit));
+    }
+    for tag in catalog.tags().list(None).await? {
+        heads.extend(includes(&tag.name).then_some(tag.commit));
+    }
+    let found = catalog.commits_with_prefix(hash).await?;
+    let [commit] = found[..] else { return Ok(false) };
+    Ok(catalog.find_descendant(commit, &heads).await?.is_some())
+}
+
 fn exactly_one(hash: &str, mut found: Vec<CommitId>) -> Result<CommitId> {
     if found.len() > 1 {
         return Err(Error::AmbiguousHash { digits: hash.to_owned(), commits: found });

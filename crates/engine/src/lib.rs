@@ -62,5 +62,5 @@ pub use restricted_session::{TableFiles, change_forbidden, rename_forbidden, res
 pub use session::{ParameterType, Session, StatementDescription};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;
-pub use table_access::TableAccess;
+pub use table_access::{TableAccess, check_ref};
 pub use view::{ViewDependencies, tables_below};

@@ -3,7 +3,11 @@
 
 use std::fmt::Debug;
 
-use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
+use headwater_catalog::is_commit_in;
+use headwater_lake::Lake;
+use headwater_model::{
+    Action, Limits, Object, Problem, RefSpec, Restriction, Restrictions, ResultExt, TableName,
+};
 
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -74,6 +78,25 @@ impl Session {
     pub(crate) fn suggests(&self) -> bool {
         self.options.access.as_ref().is_none_or(|access| !access.is_limited())
     }
+}
+
+/// Checks the right to read at a ref: `read` on the branch or tag. A commit without a name must be
+/// in the history of a branch or tag that may be read.
+///
+/// Errors: `forbidden`, also if the ref does not exist.
+pub async fn check_ref(
+    lake: &Lake,
+    access: &dyn TableAccess,
+    reference: &RefSpec,
+) -> Result<(), Problem> {
+    let reads = |object: &Object| access.allows(Action::Read, object);
+    let object = Object::reference(reference);
+    let reads_name = |name: &str| reads(&Object::branch(name));
+    let catalog = lake.catalog();
+    if reads(&object) || is_commit_in(catalog, reference, &reads_name).await.or_problem()? {
+        return Ok(());
+    }
+    access.check(Action::Read, &object)
 }
 
 /// Returns the name of a table as written, in `namespace` if the name is unqualified.

@@ -25,7 +25,7 @@ use crate::error::{Error, Position, Result, SqlError};
 use crate::planner::TableSources;
 use crate::session::Session;
 use crate::statement_result::RecordBatches;
-use crate::table_access::name_as_written;
+use crate::table_access::{check_ref, name_as_written};
 use crate::view::{self, ViewStack};
 
 /// Minimum table format version with row lineage.
@@ -264,7 +264,11 @@ impl<'s> TableLookup<'s> {
         let view = if let Some(view) = self.views.get(&reference) {
             view.clone()
         } else {
-            let view = self.session.engine.lake().view(&reference).await;
+            let lake = self.session.engine.lake();
+            if let (Some(_), Some(access)) = (&written.reference, &self.session.options.access) {
+                check_ref(lake, access.as_ref(), &reference).await.map_err(Error::Problem)?;
+            }
+            let view = lake.view(&reference).await;
             self.as_written(written, view)?
         };
         self.views.insert(reference, view.clone());

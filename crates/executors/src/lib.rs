@@ -21,6 +21,7 @@ mod destination;
 mod export_file;
 mod file_usage;
 mod function_catalog;
+mod hidden_rows;
 mod import;
 mod import_rights;
 mod maintenance;
@@ -34,6 +35,7 @@ mod repeated_run;
 mod rights;
 mod run;
 mod run_output;
+mod run_request;
 mod running_statement;
 mod settings;
 mod system_tables;
@@ -60,6 +62,7 @@ pub use file_usage::FileUsage;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
 };
+pub use hidden_rows::{part_only, reading, sides, without_rows};
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};
@@ -72,6 +75,7 @@ pub use rights::{
     unauthenticated,
 };
 pub use run::{RunExecutor, run_queue};
+pub use run_request::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
 pub use settings::Settings;
 pub use system_tables::{register_system_tables, to_batches};

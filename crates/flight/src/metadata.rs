@@ -155,13 +155,15 @@ pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Cal
     }
 }
 
-/// Returns the rows, or no rows if the catalog that the client named does not exist.
+/// Returns the rows, or no rows if the client may not read the catalog that it named, or if the
+/// catalog does not exist.
 fn known(
     catalog: Option<&str>,
     rows: Result<Vec<Vec<String>>, Status>,
 ) -> Result<Vec<Vec<String>>, Status> {
+    let is_hidden = |code: Code| matches!(code, Code::NotFound | Code::PermissionDenied);
     match rows {
-        Err(status) if catalog.is_some() && status.code() == Code::NotFound => Ok(Vec::new()),
+        Err(status) if catalog.is_some() && is_hidden(status.code()) => Ok(Vec::new()),
         rows => rows,
     }
 }

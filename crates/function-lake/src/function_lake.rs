@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_encoding::{Encoder, Format};
-use headwater_engine::{Engine, PreparedStatement, SessionOptions, StatementResult, TableAccess};
+use headwater_engine::{
+    Engine, PreparedStatement, SessionOptions, StatementResult, TableAccess, check_ref,
+};
 use headwater_functions::{
     LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, SharedTable, too_large,
 };
@@ -154,6 +156,10 @@ impl FunctionLake {
         let statement = parsed.or_problem()?;
         let command = statement.clone().command().map_err(headwater_engine::Error::from);
         let name = command.or_problem()?.name();
+        if let Some(access) = &self.scope.access {
+            let reference = RefSpec::Name(self.scope.branch.clone());
+            check_ref(&self.parts.lake, access.as_ref(), &reference).await?;
+        }
         let is_read = READS.contains(&name);
         let (has_appends, known) =
             (!self.appends.lock().is_empty(), self.state.lock().branch.clone());

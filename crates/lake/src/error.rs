@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ErrorCode, ErrorDetails, TableName};
+use headwater_model::{ErrorCode, ErrorDetails, Problem, TableName};
 use serde_json::{Value, json};
 
 /// A result of this crate.
@@ -139,6 +139,9 @@ pub enum Error {
         /// The hint: how to correct the option or argument.
         hint: &'static str,
     },
+    /// The author of a merge may not take the source's version of a table in conflict.
+    #[error("{0}")]
+    Denied(Box<Problem>),
     /// The maintenance was cancelled.
     #[error("the maintenance was cancelled")]
     Cancelled,
@@ -195,6 +198,7 @@ impl ErrorDetails for Error {
             Error::Shared(error) => error.code(),
             Error::Tables(error) => error.code(),
             Error::Store(error) => error.code(),
+            Error::Denied(problem) => problem.code,
             Error::TableNotFound { .. } | Error::ViewNotFound { .. } => ErrorCode::TableNotFound,
             Error::TableExists { .. } | Error::ViewExists { .. } => ErrorCode::AlreadyExists,
             Error::CommitConflict { .. }
@@ -221,6 +225,7 @@ impl ErrorDetails for Error {
             Error::Shared(error) => error.hint(),
             Error::Tables(error) => error.hint(),
             Error::Store(error) => error.hint(),
+            Error::Denied(problem) => problem.hint.clone(),
             Error::TableNotFound { near: Some(near), .. }
             | Error::ViewNotFound { near: Some(near), .. } => {
                 Some(format!("Did you mean `{near}`?"))
@@ -237,6 +242,7 @@ impl ErrorDetails for Error {
             Error::Shared(error) => error.context(),
             Error::Tables(error) => error.context(),
             Error::Store(error) => error.context(),
+            Error::Denied(problem) => problem.context.clone(),
             Error::CommitConflict { table, branch } => {
                 let entries = [("table", json!(table)), ("branch", json!(branch))];
                 entries.map(|(key, value)| (key.to_owned(), value)).into()

@@ -24,6 +24,7 @@ mod forecast;
 mod function_secrets;
 mod incremental_reads;
 mod invocation;
+mod merge_rights;
 mod model_record;
 mod parse;
 mod plan;
@@ -58,6 +59,7 @@ pub use headwater_project::{
     ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
     StepInput, StepKind, parallel,
 };
+pub use merge_rights::choice_check;
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
 pub use reuse::conflict_branch;

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use headwater_engine::{TableAccess, change_forbidden, restricted_tables};
+use headwater_engine::{TableAccess, change_forbidden, check_ref, restricted_tables};
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, Actor, MergeReport, Object, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
@@ -64,7 +64,13 @@ impl Runner {
         self.authorize(Action::Write, &branch)?;
         let Some(merge) = &request.merge else { return Ok(()) };
         self.authorize(Action::Merge, &branch)?;
-        self.authorize(Action::Read, &Object::reference(&merge.source))
+        self.check_ref(&merge.source).await
+    }
+
+    /// Checks that the runner may read at a ref.
+    pub(crate) async fn check_ref(&self, reference: &RefSpec) -> Result<()> {
+        let Some(access) = &self.access else { return Ok(()) };
+        check_ref(self.lake(), access.as_ref(), reference).await.map_err(Error::from)
     }
 
     /// Checks that a run may read and write the tables of its models, and use the secrets of their
@@ -123,6 +129,7 @@ impl Runner {
             }
             match &input.reference {
                 Some(reference) => {
+                    self.check_ref(reference).await?;
                     let view = view_at(view, reference).await?;
                     self.check_table(Action::Select, &input.table, &view).await?;
                 }

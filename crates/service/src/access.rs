@@ -8,9 +8,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use headwater_access::{Credential, Decision, DenialReason};
-use headwater_engine::TableAccess;
+use headwater_engine::{TableAccess, check_ref};
 use headwater_executors::{authorize, table_access, unauthenticated};
-use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
+use headwater_model::{Action, ErrorCode, Object, Principal, Problem, RefSpec, ResultExt};
 use headwater_oidc::is_jwt;
 
 use crate::login::PresentedToken;
@@ -41,6 +41,32 @@ impl Components {
             return Ok(());
         }
         self.authorize(principal, action, object)
+    }
+
+    /// Checks that a principal may read at a ref, and records only a denial.
+    ///
+    /// Errors: `unauthenticated`; `forbidden`, also if the ref does not exist.
+    pub(crate) async fn check_ref(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<(), Problem> {
+        let Some(access) = self.table_access(principal) else { return Ok(()) };
+        check_ref(&self.lake, access.as_ref(), reference).await
+    }
+
+    /// Does the same as [`Components::check_ref`], and records the decision.
+    pub(crate) async fn authorize_ref(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<(), Problem> {
+        self.check_ref(principal, reference).await?;
+        let (action, object) = (Action::Read, Object::reference(reference));
+        if self.allows(principal, action, &object) {
+            self.authorize(principal, action, &object)?;
+        }
+        Ok(())
     }
 
     /// Checks that a principal has all rights, for operations for which no specific action is

@@ -2,7 +2,7 @@
 //! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
 
 use headwater_backfill::{BackfillReport, check_values, partition_values};
-use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES};
+use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES, check_request};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Object, Principal,
@@ -12,7 +12,7 @@ use headwater_pipelines::parse_project;
 use serde_json::json;
 
 use crate::job::Jobs;
-use crate::run::{Runs, check_request, project_name, project_object};
+use crate::run::{Runs, project_name, project_object, reference_of};
 
 /// Maximum number of runs at once.
 const JOBS_MAX: u32 = 64;
@@ -31,6 +31,7 @@ impl Runs {
         self.0.authorize(principal, Action::Run, &project_object(&request.run.files))?;
         check(&request)?;
         self.0.settings.refresh().await;
+        self.0.check_ref(principal, &reference_of(&request.run)).await?;
         let branch = self.0.branch_to_write(request.run.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
         self.0.authorize(principal, Action::Write, &Object::branch(&branch))?;

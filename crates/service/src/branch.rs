@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use headwater_executors::sides;
 use headwater_jobs::NewJob;
-use headwater_lake::{conflict_problem, with_rerun_hint};
+use headwater_lake::{MergeOptions, conflict_problem, with_rerun_hint};
 use headwater_model::{
     Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
-    MergeRequest, Object, Principal, Problem, ResultExt, RevertRequest, TRANSACTION_BRANCHES,
-    TableName, UpdateRef, nearest,
+    MergeRequest, Object, Principal, Problem, RefSpec, ResultExt, RevertRequest,
+    TRANSACTION_BRANCHES, TableName, UpdateRef, nearest,
 };
+use headwater_pipelines::choice_check;
 
-use crate::restriction::sides;
 use crate::service::Components;
 
 /// Operations on branches.
@@ -41,6 +42,7 @@ impl Branches {
         let object = Object::branch(&request.name);
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
+        self.0.check_from(principal, &request).await?;
         // If the branch already exists, keep its owner.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
@@ -136,9 +138,10 @@ impl Branches {
         let source = request.source.to_string();
         let new =
             self.new_job(JobKind::Merge, &format!("{source} into {target}"), target, principal)?;
-        let (lake, branch, author) = self.job_input(target, principal);
+        self.0.check_ref(principal, &request.source).await?;
+        let (lake, branch, options) = self.job_input(target, principal);
         let work =
-            async move { Box::pin(lake.merge(&branch, request, &author)).await.or_problem() };
+            async move { Box::pin(lake.merge_with(&branch, request, options)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
         let report = self.0.visible_report(principal, target, report).await?;
@@ -160,9 +163,10 @@ impl Branches {
         let source = request.commit.to_string();
         let summary = format!("{source} onto {target}");
         let new = self.new_job(JobKind::CherryPick, &summary, target, principal)?;
-        let (lake, branch, author) = self.job_input(target, principal);
+        self.0.check_ref(principal, &request.commit).await?;
+        let (lake, branch, options) = self.job_input(target, principal);
         let work =
-            async move { Box::pin(lake.cherry_pick(&branch, request, &author)).await.or_problem() };
+            async move { Box::pin(lake.cherry_pick(&branch, request, options)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
         let report = self.0.visible_report(principal, target, report).await?;
@@ -181,9 +185,12 @@ impl Branches {
         request: RevertRequest,
     ) -> Result<MergeReport, Problem> {
         let new = self.new_job(JobKind::Revert, &format!("on {target}"), target, principal)?;
-        let (lake, branch, author) = self.job_input(target, principal);
+        if let Some(commit) = &request.commit {
+            self.0.check_ref(principal, commit).await?;
+        }
+        let (lake, branch, options) = self.job_input(target, principal);
         let work =
-            async move { Box::pin(lake.revert(&branch, request, &author)).await.or_problem() };
+            async move { Box::pin(lake.revert(&branch, request, options)).await.or_problem() };
         let report = self.0.run_as_job(new, work).await;
         let report = report.map_err(|problem| self.0.conceal(principal, problem))?;
         let report = self.0.visible_report(principal, target, report).await?;
@@ -210,12 +217,24 @@ impl Branches {
         &self,
         target: &str,
         principal: &Principal,
-    ) -> (headwater_lake::Lake, String, String) {
-        (self.0.lake.clone(), target.to_owned(), principal.author().to_owned())
+    ) -> (headwater_lake::Lake, String, MergeOptions) {
+        let choice_check = self.0.table_access(principal).map(choice_check);
+        let options = MergeOptions { choice_check, ..MergeOptions::from(principal.author()) };
+        (self.0.lake.clone(), target.to_owned(), options)
     }
 }
 
 impl Components {
+    /// Checks that a principal may read the ref at which a new branch or tag starts.
+    pub(crate) async fn check_from(
+        &self,
+        principal: &Principal,
+        request: &CreateRef,
+    ) -> Result<(), Problem> {
+        let main = RefSpec::main();
+        self.check_ref(principal, request.from.as_ref().unwrap_or(&main)).await
+    }
+
     /// Removes from a report the tables in which the principal may not read all rows, because a
     /// conflict contains rows.
     pub(crate) async fn visible_report(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::ready;
-use headwater_model::{Action, Namespace, Object, Principal, Problem, RefSpec, ResultExt};
+use headwater_model::{Action, Namespace, Object, Principal, Problem, RefSpec};
 
 use crate::service::Components;
 
@@ -20,9 +20,7 @@ impl Namespaces {
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<Vec<Namespace>, Problem> {
-        self.0.authenticated(principal)?;
-        let view = self.0.lake.view(reference).await.or_problem();
-        let view = view.map_err(|problem| self.0.conceal(principal, problem))?;
+        let view = self.0.view_for(principal, reference).await?;
         self.0.visible_namespaces(principal, &view).await
     }
 

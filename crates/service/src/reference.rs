@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use headwater_engine::{ComparedTable, DiffOptions};
+use headwater_executors::{part_only, reading, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Commit, CommitId, Diff, JobKind, Object, Principal, Problem, RefSpec, ResolvedRef,
-    ResultExt, TableComparison,
+    Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
+    TableComparison,
 };
 
-use crate::restriction::{TableOnRef as Side, part_only, without_rows};
+use crate::restriction::TableOnRef as Side;
 use crate::service::Components;
-use crate::visibility::reading;
 
 /// Placeholder for the message of a commit, if the reader may not read all changed tables, views
 /// and functions.
@@ -28,7 +28,7 @@ impl Refs {
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<ResolvedRef, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
+        self.0.authorize_ref(principal, reference).await?;
         let resolved = self.0.lake.catalog().resolve(reference).await.or_problem();
         let resolved = resolved.map_err(|problem| self.0.conceal(principal, problem))?;
         Ok(ResolvedRef { commit: resolved.commit, branch: resolved.branch })
@@ -43,10 +43,10 @@ impl Refs {
         limit: usize,
         after: Option<CommitId>,
     ) -> Result<Vec<Commit>, Problem> {
-        self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
+        self.0.authorize_ref(principal, reference).await?;
         if let Some(after) = after {
             let after = RefSpec::Commit(after.to_string());
-            self.0.authorize(principal, Action::Read, &Object::reference(&after))?;
+            self.0.authorize_ref(principal, &after).await?;
         }
         let log = self.0.lake.catalog().log(reference, limit, after).await.or_problem();
         let mut log = log.map_err(|problem| self.0.conceal(principal, problem))?;
@@ -81,7 +81,7 @@ impl Refs {
         options: DiffOptions,
     ) -> Result<Diff, Problem> {
         for reference in [&from, &to] {
-            self.0.authorize(principal, Action::Read, &Object::reference(reference))?;
+            self.0.authorize_ref(principal, reference).await?;
         }
         let restricted = self.0.restricted_at(principal, [from.clone(), to.clone()]).await?;
         let new = new_job(principal, format!("{from} with {to}"), &to);

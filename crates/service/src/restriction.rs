@@ -6,16 +6,14 @@ use std::sync::Arc;
 
 use headwater_access::TableRestrictions;
 use headwater_engine::{change_forbidden, restricted_tables};
-use headwater_executors::table_access;
+use headwater_executors::{reading, table_access};
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, ChangeKind, CommitId, ComparisonMethod, CreateRestriction, ErrorCode, Object,
-    Principal, Problem, RefSpec, Restriction, ResultExt, RowsDiff, Table, TableDiff, TableName,
-    Timestamp,
+    Action, CreateRestriction, Object, Principal, Problem, RefSpec, Restriction, ResultExt, Table,
+    TableName, Timestamp,
 };
 
 use crate::service::Components;
-use crate::visibility::reading;
 
 /// Operations on row filters and column masks.
 #[derive(Clone)]
@@ -110,8 +108,7 @@ impl Components {
             return Ok(());
         }
         let TableOnRef { reference, table } = at;
-        let view = self.lake.view(reference).await.or_problem();
-        let view = view.map_err(|problem| self.conceal(principal, problem))?;
+        let view = self.view_for(principal, reference).await?;
         let found = view.state().find(&table.namespace, &table.name).await.or_problem()?;
         let (name, id) = match &found {
             Some((_, entry)) if entry.is_view() => return Ok(()),
@@ -180,57 +177,4 @@ impl Components {
             ..table
         }
     }
-}
-
-/// Returns the two refs at which the tables of a merge conflict are read: the target and the merge
-/// base.
-pub(crate) fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
-    let base = base.map(|base| RefSpec::Commit(base.to_string()));
-    std::iter::once(RefSpec::Name(target.to_owned())).chain(base)
-}
-
-/// Removes rows and row counts from the diff of a table with hidden rows.
-pub(crate) fn without_rows(diff: TableDiff) -> TableDiff {
-    let kind = match diff.kind {
-        ChangeKind::Same => ChangeKind::Changed,
-        kind => kind,
-    };
-    let reason = "a row filter or column mask applies to the reader";
-    let rows = RowsDiff {
-        how: ComparisonMethod::NotCompared,
-        reason: Some(reason.to_owned()),
-        key: Vec::new(),
-        changed_columns: Vec::new(),
-        duplicate_keys: 0,
-        null_keys: 0,
-        not_compared: Vec::new(),
-        rows: Vec::new(),
-        next_page_token: None,
-    };
-    TableDiff {
-        kind,
-        files_added: 0,
-        files_removed: 0,
-        bytes_added: 0,
-        bytes_removed: 0,
-        rows_before: None,
-        rows_after: None,
-        rows_removed: None,
-        rows_added: None,
-        rows_changed: None,
-        rows_in_files_added: 0,
-        rows_in_files_removed: 0,
-        rows: Some(rows),
-        statistics: Vec::new(),
-        ..diff
-    }
-}
-
-/// Returns the error for an operation that would show rows or columns of a table that are hidden
-/// from the principal.
-pub(crate) fn part_only(table: &TableName) -> Problem {
-    let message =
-        format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");
-    Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Compare the visible rows in SQL: `SELECT … EXCEPT SELECT … AT BRANCH dev`.")
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use headwater_executors::{ActingRequest, EVERY, run_queue};
+use headwater_executors::{ActingRequest, EVERY, check_request, check_retriable, run_queue};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Actor, CommitId, ErrorCode, Job, JobKind, JobStatus, Object, Principal, Problem,
-    ProjectFiles, ResultExt, RunPlan, RunRequest,
+    Action, Actor, CommitId, Job, JobKind, Object, Principal, Problem, ProjectFiles, RefSpec,
+    ResultExt, RunPlan, RunRequest,
 };
 use headwater_pipelines::Project;
 use serde_json::json;
@@ -32,6 +32,7 @@ impl Runs {
         let request = retried.as_ref().unwrap_or(request);
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(request)?;
+        self.0.check_ref(principal, &reference_of(request)).await?;
         let runner = self.0.runner.with_access(self.0.table_access(principal));
         runner.plan(request).await.or_problem()
     }
@@ -63,6 +64,7 @@ impl Runs {
         self.0.authorize(principal, Action::Run, &project_object(&request.files))?;
         check_request(&request)?;
         self.0.settings.refresh().await;
+        self.0.check_ref(principal, &reference_of(&request)).await?;
         let branch = self.0.branch_to_write(request.reference.as_ref()).await;
         let branch = branch.map_err(|problem| self.0.conceal(principal, problem))?;
         if !request.test {
@@ -117,42 +119,9 @@ impl Runs {
     }
 }
 
-/// Checks that a job is a run that failed and can be continued.
-fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
-    let follow = format!("Follow the run with `headwater job logs {} --follow`.", job.id.short());
-    let (why, hint) = match job.status {
-        JobStatus::Succeeded => ("succeeded", "Start a new run with `headwater run`."),
-        status if !status.is_final() => ("has not ended", follow.as_str()),
-        _ if request.merge.is_some() => {
-            ("merges a ref", "Repeat the merge with `headwater branch merge --rerun`.")
-        }
-        _ if request.no_cache => {
-            ("runs every model", "Start a new run with `headwater run --no-cache`.")
-        }
-        _ => return Ok(()),
-    };
-    let message = format!("the run `{}` {why}, so it cannot be continued", job.id.short());
-    let problem = Problem::new(ErrorCode::InvalidArgument, message);
-    Err(problem.with_hint(hint))
-}
-
-pub(crate) fn check_request(request: &RunRequest) -> Result<(), Problem> {
-    if request.files.is_empty() {
-        let problem = Problem::new(ErrorCode::InvalidArgument, "the project has no files");
-        return Err(problem.with_hint("Send the project's files in `files`."));
-    }
-    if request.test && (request.merge.is_some() || request.retry.is_some() || request.dry_run) {
-        let message = "a test cannot be a merge, a retry or a dry run";
-        let problem = Problem::new(ErrorCode::InvalidArgument, message);
-        return Err(problem.with_hint("Omit `merge`, `retry` and `dry_run`, or `test`."));
-    }
-    let selects = !request.select.is_empty() || !request.exclude.is_empty();
-    if request.merge.is_some() && selects {
-        let message = "a run that merges cannot have a selection";
-        let problem = Problem::new(ErrorCode::InvalidArgument, message);
-        return Err(problem.with_hint("Omit `select` and `exclude`, or `merge`."));
-    }
-    Ok(())
+/// Returns the ref of a run.
+pub(crate) fn reference_of(request: &RunRequest) -> RefSpec {
+    request.reference.clone().unwrap_or_else(RefSpec::main)
 }
 
 /// Returns the access control object of the files' project. If the project's name cannot be read,

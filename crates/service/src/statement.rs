@@ -151,7 +151,7 @@ impl Statements {
         request: &QueryRequest,
         statement: &PreparedStatement,
     ) -> Result<StatementDescription, Problem> {
-        self.components.authenticated(principal)?;
+        self.check_ref(principal, request).await?;
         if let Some(statement) = statement.access_statement() {
             let columns = access_statement::columns(statement);
             return Ok(StatementDescription { parameters: Vec::new(), columns });
@@ -228,6 +228,7 @@ impl Statements {
         options.access = self.access(principal, Some(job));
         let session = self.components.engine.session(options).or_problem()?;
         let prepared = prepared.or_problem()?;
+        self.check_ref(principal, request).await?;
         let at = self.catalog_ref(request);
         self.components.add_catalogs(principal, &at, &session, prepared.source()).await?;
         if let Some(rows) = &self.rows {
@@ -292,6 +293,20 @@ impl Statements {
         PreparedStatement::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
+    /// Checks that a principal may read at the ref of a request. The ref of a transaction was
+    /// checked at its begin.
+    async fn check_ref(
+        &self,
+        principal: &Principal,
+        request: &QueryRequest,
+    ) -> Result<(), Problem> {
+        if self.transaction.is_some() {
+            return self.components.authenticated(principal);
+        }
+        let main = RefSpec::main();
+        self.components.check_ref(principal, request.reference.as_ref().unwrap_or(&main)).await
+    }
+
     /// Rejects an unknown namespace, even if the statement contains no unqualified names. Accepts
     /// any name from a principal that may not read all namespaces, because the error would reveal
     /// which namespaces exist.
@@ -306,6 +321,7 @@ impl Statements {
         if !self.components.allows(principal, Action::Select, &all) {
             return Ok(());
         }
+        self.check_ref(principal, request).await?;
         let main = RefSpec::main();
         let view = self.components.lake.view(request.reference.as_ref().unwrap_or(&main)).await;
         let view = view.or_problem()?;

@@ -28,6 +28,7 @@ impl Tags {
     /// Creates a tag.
     pub async fn create(&self, principal: &Principal, request: CreateRef) -> Result<Tag, Problem> {
         self.0.authorize(principal, Action::Create, &Object::branch(&request.name))?;
+        self.0.check_from(principal, &request).await?;
         let created = self.0.lake.create_tag(request).await.or_problem();
         created.map_err(|problem| self.0.conceal(principal, problem))
     }

@@ -1,25 +1,13 @@
 //! Checks of the rights to see or change tables, views and namespaces. The checks use the stored
 //! spelling of names.
 
-use headwater_executors::is_change;
+use headwater_executors::{is_change, reading};
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, ErrorCode, Namespace, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
 
 use crate::service::Components;
-
-/// Returns the right that reading an entry of the catalog requires. The code of a function may be
-/// read with the right to call the function.
-pub(crate) fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
-    match name.function() {
-        Some(own) if is_view => {
-            (Action::Invoke, Object::function(&format!("{}.{own}", name.namespace)))
-        }
-        _ if is_view => (Action::Select, Object::view(name)),
-        _ => (Action::Select, Object::table(name)),
-    }
-}
 
 impl Components {
     /// Checks that a principal may read a table or view at a ref.
@@ -45,9 +33,7 @@ impl Components {
         if self.is_unlimited(principal) {
             return self.authorize(principal, action, &Object::table(name));
         }
-        self.authenticated(principal)?;
-        let view = self.lake.view(reference).await.or_problem();
-        let view = view.map_err(|problem| self.conceal(principal, problem))?;
+        let view = self.view_for(principal, reference).await?;
         let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
         let object = match &found {
             Some((found, entry)) if entry.is_view() => Object::view(found),
@@ -87,20 +73,29 @@ impl Components {
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }
 
-    /// Checks the namespace of a filtered list like [`Components::check_namespace`].
+    /// Checks the ref of a filtered list, and its namespace like [`Components::check_namespace`].
     pub(crate) async fn check_listed(
         &self,
         principal: &Principal,
         reference: &RefSpec,
         namespace: Option<&str>,
     ) -> Result<(), Problem> {
-        self.authenticated(principal)?;
-        let Some(namespace) = namespace.filter(|_| !self.is_unlimited(principal)) else {
-            return Ok(());
-        };
+        let view = self.view_for(principal, reference).await?;
+        match namespace.filter(|_| !self.is_unlimited(principal)) {
+            Some(namespace) => self.check_namespace(principal, &view, namespace).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the catalog state at a ref that the principal may read.
+    pub(crate) async fn view_for(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+    ) -> Result<CommitView, Problem> {
+        self.check_ref(principal, reference).await?;
         let view = self.lake.view(reference).await.or_problem();
-        let view = view.map_err(|problem| self.conceal(principal, problem))?;
-        self.check_namespace(principal, &view, namespace).await
+        view.map_err(|problem| self.conceal(principal, problem))
     }
 
     /// Returns true if a ref has a table of this name.

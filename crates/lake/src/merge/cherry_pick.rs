@@ -1,7 +1,7 @@
 //! Cherry-pick and revert of one commit. A cherry-pick is a merge whose base is the commit's
 //! parent; a revert is a merge of the parent whose base is the commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use headwater_catalog::MergePlan;
 use headwater_model::{
@@ -21,7 +21,7 @@ impl Lake {
         &self,
         target: &str,
         request: CherryPickRequest,
-        author: &str,
+        options: impl Into<MergeOptions>,
     ) -> Result<MergeReport> {
         let id = self.catalog().resolve(&request.commit).await?.commit;
         let (commit, parent) = self.with_parent(id).await?;
@@ -35,7 +35,7 @@ impl Lake {
             on_conflict: request.on_conflict,
             choices: request.choices,
         };
-        let options = options(author, PROPERTY_PICKED, id);
+        let options = with_commit(options.into(), PROPERTY_PICKED, id);
         let change = MergedChanges::From { commit: parent, only: None, is_revert: false };
         self.merge_change(target, merge, options, change).await
     }
@@ -47,7 +47,7 @@ impl Lake {
         &self,
         target: &str,
         request: RevertRequest,
-        author: &str,
+        options: impl Into<MergeOptions>,
     ) -> Result<MergeReport> {
         let id = self.reverted(target, &request).await?;
         let (commit, parent) = self.with_parent(id).await?;
@@ -64,7 +64,7 @@ impl Lake {
             on_conflict: request.on_conflict,
             choices: request.choices,
         };
-        let options = options(author, PROPERTY_REVERTED, id);
+        let options = with_commit(options.into(), PROPERTY_REVERTED, id);
         let change = MergedChanges::From { commit: id, only, is_revert: true };
         self.merge_change(target, merge, options, change).await
     }
@@ -181,9 +181,10 @@ impl OngoingMerge<'_> {
     }
 }
 
-fn options(author: &str, property: &str, id: CommitId) -> MergeOptions {
-    let properties = BTreeMap::from([(property.to_owned(), id.to_string())]);
-    MergeOptions { author: author.to_owned(), properties, ..MergeOptions::default() }
+/// Adds the picked or reverted commit to the properties of the new commit.
+fn with_commit(mut options: MergeOptions, property: &str, id: CommitId) -> MergeOptions {
+    options.properties.insert(property.to_owned(), id.to_string());
+    options
 }
 
 fn invalid(message: String, hint: &'static str) -> Error {

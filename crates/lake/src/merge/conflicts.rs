@@ -53,13 +53,20 @@ struct ConflictSearch<'a> {
 
 impl OngoingMerge<'_> {
     /// Returns the conflicts that the requested choices do not resolve.
+    ///
+    /// Errors: the author may not take the source's version of a table.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
             let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
             let Some(ContentMergeResult::Conflict(causes)) = looked else { continue };
-            if self.request.choice(contested.names()) != MergeChoice::Fail {
-                continue;
+            match (self.request.choice(contested.names()), &self.options.choice_check) {
+                (MergeChoice::Fail, _) => {}
+                (MergeChoice::Theirs, Some(check)) => {
+                    check.check(contested)?;
+                    continue;
+                }
+                (MergeChoice::Ours | MergeChoice::Theirs, _) => continue,
             }
             let conflict = self.lake.catalog().merges().conflict(plan, contested).await?;
             let project = self.project(contested).await?;

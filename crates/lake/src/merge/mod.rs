@@ -33,7 +33,7 @@ use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 use self::content::TableContent;
-pub use self::merge_options::{MergeOptions, ReadSet};
+pub use self::merge_options::{ChoiceCheck, MergeOptions, ReadSet};
 use self::merge_span::MergeSpan;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};

@@ -317,8 +317,9 @@ async fn secrets() {
 
 async fn audit() {
     let users = Users::start().await;
-    let ana = users.user("ana", &["select on table:shop.items"]).await;
-    let auditor = users.user("auditor", &["audit on lake"]).await;
+    let reads = "read on branch:main";
+    let ana = users.user("ana", &["select on table:shop.items", reads]).await;
+    let auditor = users.user("auditor", &["audit on lake", reads]).await;
     let query =
         async |token: &str, sql: &str| users.post(token, "/v1/query", json!({"sql": sql})).await;
     assert_eq!(query(&ana, "SELECT id FROM shop.items").await.0, 200);

@@ -58,19 +58,20 @@ const REQUESTS: [Row; 47] = [
     ("do_action_fallback", ALWAYS),
     // The clients have no session.
     ("other::close_session", ALWAYS),
-    // Lists omit objects that the client may not see.
+    // Lists need the right to read the ref, and omit objects that the client may not see.
     ("get_flight_info_catalogs", ALWAYS),
-    ("do_get_catalogs", ALWAYS),
+    ("do_get_catalogs", READS),
     ("get_flight_info_schemas", ALWAYS),
-    ("do_get_schemas", ALWAYS),
+    ("do_get_schemas", READS),
     ("get_flight_info_tables", ALWAYS),
-    ("do_get_tables", ALWAYS),
+    ("do_get_tables", READS),
     ("get_flight_info_table_types", ALWAYS),
     ("do_get_table_types", ALWAYS),
     ("get_flight_info_sql_info", ALWAYS),
     ("do_get_sql_info", ALWAYS),
     ("get_flight_info_xdbc_type_info", ALWAYS),
     ("do_get_xdbc_type_info", ALWAYS),
+    // A table that the client may not see has no key.
     ("get_flight_info_primary_keys", ALWAYS),
     ("do_get_primary_keys", ALWAYS),
     ("get_flight_info_exported_keys", ALWAYS),

@@ -21,13 +21,13 @@ const TABLE: &str = "shop/tables/items";
 const VIEW: &str = "shop/views/best";
 
 const ENDPOINTS: [Row; 29] = [
-    ("GET /v1/{prefix}/namespaces", "", "", [Ok, Ok, Ok]),
+    ("GET /v1/{prefix}/namespaces", "", "", [No, Ok, Ok]),
     ("POST /v1/{prefix}/namespaces", "", r#"{"namespace":["n"]}"#, [No, No, Ok]),
-    ("GET /v1/{prefix}/namespaces/{namespace}", "shop", "", [Ok, Ok, Ok]),
-    ("HEAD /v1/{prefix}/namespaces/{namespace}", "shop", "", [Ok, Ok, Ok]),
+    ("GET /v1/{prefix}/namespaces/{namespace}", "shop", "", [No, Ok, Ok]),
+    ("HEAD /v1/{prefix}/namespaces/{namespace}", "shop", "", [No, Ok, Ok]),
     ("DELETE /v1/{prefix}/namespaces/{namespace}", "shop", "", [No, No, Ok]),
     ("POST /v1/{prefix}/namespaces/{namespace}/properties", "shop", PROPERTIES, [No, No, Ok]),
-    ("GET /v1/{prefix}/namespaces/{namespace}/tables", "shop", "", [Ok, Ok, Ok]),
+    ("GET /v1/{prefix}/namespaces/{namespace}/tables", "shop", "", [No, Ok, Ok]),
     ("POST /v1/{prefix}/namespaces/{namespace}/tables", "shop", NEW_TABLE, [No, No, Ok]),
     ("GET /v1/{prefix}/namespaces/{namespace}/tables/{table}", TABLE, "", [No, Ok, Ok]),
     ("HEAD /v1/{prefix}/namespaces/{namespace}/tables/{table}", TABLE, "", [No, Ok, Ok]),
@@ -56,7 +56,7 @@ const ENDPOINTS: [Row; 29] = [
     ("POST /v1/{prefix}/namespaces/{namespace}/tables/{table}/tasks", TABLE, TASKS, [No, Ok, Ok]),
     ("POST /v1/{prefix}/namespaces/{namespace}/register", "shop", REGISTER, [No, No, No]),
     ("POST /v1/{prefix}/tables/rename", "", RENAME, [No, No, Ok]),
-    ("GET /v1/{prefix}/namespaces/{namespace}/views", "shop", "", [Ok, Ok, Ok]),
+    ("GET /v1/{prefix}/namespaces/{namespace}/views", "shop", "", [No, Ok, Ok]),
     ("POST /v1/{prefix}/namespaces/{namespace}/views", "shop", NEW_VIEW, [No, No, Ok]),
     ("GET /v1/{prefix}/namespaces/{namespace}/views/{view}", VIEW, "", [No, Ok, Ok]),
     ("HEAD /v1/{prefix}/namespaces/{namespace}/views/{view}", VIEW, "", [No, Ok, Ok]),

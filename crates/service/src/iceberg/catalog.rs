@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headwater_model::{Principal, Problem, RefSpec, ResultExt};
+use headwater_model::{Principal, Problem, RefSpec};
 use headwater_table_rest::RestTables;
 
 use crate::service::Components;
@@ -24,15 +24,13 @@ pub struct StorageAccess {
 }
 
 impl Iceberg {
-    /// Checks that a ref exists.
+    /// Checks that a ref exists and that the principal may read it.
     pub async fn check_ref(
         &self,
         principal: &Principal,
         reference: &RefSpec,
     ) -> Result<(), Problem> {
-        self.0.authenticated(principal)?;
-        let resolved = self.0.lake.catalog().resolve(reference).await.map(drop).or_problem();
-        resolved.map_err(|problem| self.0.conceal(principal, problem))
+        self.0.view_for(principal, reference).await.map(drop)
     }
 
     /// Returns the client properties for reading the warehouse's files. Includes credentials if the

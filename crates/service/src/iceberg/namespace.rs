@@ -38,8 +38,7 @@ impl Iceberg {
         reference: &RefSpec,
         parent: Option<&str>,
     ) -> Result<Vec<String>, Problem> {
-        self.0.authenticated(principal)?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         if let Some(parent) = parent {
             self.0.check_namespace(principal, &view, parent).await?;
         }
@@ -55,8 +54,7 @@ impl Iceberg {
         reference: &RefSpec,
         name: &str,
     ) -> Result<Namespace, Problem> {
-        self.0.authenticated(principal)?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         let visible = self.0.visible_namespaces(principal, &view).await?;
         let is_visible = visible.iter().any(|visible| visible.name == name);
         if (is_visible || self.0.is_unlimited(principal))

@@ -74,8 +74,7 @@ impl Iceberg {
         reference: &RefSpec,
         namespace: &str,
     ) -> Result<Vec<String>, Problem> {
-        self.0.authenticated(principal)?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         self.0.check_namespace(principal, &view, namespace).await?;
         let tables = view.list(Some(namespace)).await.or_problem()?.into_iter();
         let names = tables.map(|(name, _)| name);
@@ -92,7 +91,7 @@ impl Iceberg {
         name: &TableName,
     ) -> Result<LoadedTable, Problem> {
         self.0.authorize(principal, Action::Select, &Object::table(name))?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         let Some(entry) = view.state().table(name).await.or_problem()? else {
             return Err(not_found(&view, name).await);
         };
@@ -109,7 +108,7 @@ impl Iceberg {
         name: &TableName,
     ) -> Result<String, Problem> {
         self.0.authorize(principal, Action::Select, &Object::table(name))?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         match view.state().table(name).await.or_problem()? {
             Some(entry) => {
                 self.0.check_unrestricted(principal, Action::Select, name, Some(&entry.id))?;
@@ -153,7 +152,7 @@ impl Iceberg {
         self.0.authorize(principal, Action::Write, &Object::reference(reference))?;
         self.0.authorize(principal, Action::Create, &Object::table(name))?;
         self.0.branch_to_write(Some(reference)).await?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         view.check_namespace(&name.namespace).await.or_problem()?;
         if view.state().entry(name).await.or_problem()?.is_some() {
             return Err(exists(name));

@@ -32,8 +32,7 @@ impl Iceberg {
         reference: &RefSpec,
         namespace: &str,
     ) -> Result<Vec<String>, Problem> {
-        self.0.authenticated(principal)?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         self.0.check_namespace(principal, &view, namespace).await?;
         let views = view.state().views(Some(namespace)).await.or_problem()?.into_iter();
         let names = views.map(|(name, _)| name);
@@ -50,7 +49,7 @@ impl Iceberg {
         name: &TableName,
     ) -> Result<LoadedView, Problem> {
         self.0.authorize(principal, Action::Select, &Object::view(name))?;
-        let view = self.0.lake.view(reference).await.or_problem()?;
+        let view = self.0.view_for(principal, reference).await?;
         view.sql_view(name).await.map(LoadedView).or_problem()
     }
 

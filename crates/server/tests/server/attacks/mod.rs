@@ -7,10 +7,12 @@
 mod credentials;
 mod escalation;
 mod files;
+mod merges;
 mod names;
 mod others;
 mod outputs;
 mod reads;
+mod refs;
 mod requests;
 mod triggers;
 
@@ -33,6 +35,7 @@ pub fn trials() -> Vec<Trial> {
     all.extend(of_outputs());
     all.extend(of_files());
     all.extend(of_triggers());
+    all.extend(of_refs());
     all
 }
 
@@ -163,6 +166,17 @@ fn of_triggers() -> Vec<Trial> {
         trial("attacks::80_a_recorded_event_fails_after_a_revoke", triggers::revoked_event),
         trial("attacks::81_a_trigger_shows_no_private_file", triggers::private_files),
         trial("attacks::82_an_import_needs_the_right_to_write_its_table", triggers::imports),
+    ]
+}
+
+/// Attacks by branches and merges on rows that the user may not read or delete.
+fn of_refs() -> Vec<Trial> {
+    vec![
+        trial("attacks::83_a_branch_is_not_read_without_its_right", refs::unreadable),
+        trial("attacks::84_a_commit_is_read_only_below_a_readable_branch", refs::commits),
+        trial("attacks::85_a_user_that_writes_a_branch_reads_it", refs::writers),
+        trial("attacks::86_a_side_of_a_conflict_needs_the_right_to_delete", merges::sides),
+        trial("attacks::87_keeping_the_target_needs_no_right_to_delete", merges::kept),
     ]
 }
 

@@ -5,7 +5,7 @@ use headwater_service::{ComparedTable, DiffOptions};
 use serde_json::json;
 
 use crate::lake::request;
-use crate::matrix::{LISTS, Row, done, listed, reads, writes};
+use crate::matrix::{ITEMS, LISTS, Row, done, listed, reads, writes};
 
 const MISSING: &str = "ref_not_found";
 
@@ -67,7 +67,7 @@ pub const ROWS: &[Row] = &[
         let (table, options) = (orders(), DiffOptions::default());
         done(async move { c.service.refs().diff_table(&c.by, table.clone(), table, options).await })
     }),
-    ("Namespaces::list", LISTS, |c| {
+    ("Namespaces::list", reads(ITEMS), |c| {
         listed(async move { c.service.namespaces().list(&c.by, &RefSpec::main()).await })
     }),
     ("Namespaces::create", writes(MISSING), |c| {

@@ -7,12 +7,12 @@ use serde_json::json;
 
 use super::name;
 use crate::lake::{content, request};
-use crate::matrix::{LISTS, Row, done, every, listed, reads, writes};
+use crate::matrix::{ITEMS, Row, done, every, listed, reads, writes};
 
 const MISSING: &str = "ref_not_found";
 
 pub const ROWS: &[Row] = &[
-    ("Tables::list", LISTS, |c| {
+    ("Tables::list", reads(ITEMS), |c| {
         listed(async move { c.service.tables().list(&c.by, &RefSpec::main(), None).await })
     }),
     ("Tables::get", reads("ok"), |c| {
@@ -33,7 +33,7 @@ pub const ROWS: &[Row] = &[
         let rows = c.known.rows.clone();
         done(async move { c.service.tables().write_rows(&c.by, target, rows).await })
     }),
-    ("Views::list", LISTS, |c| {
+    ("Views::list", reads(ITEMS), |c| {
         listed(async move { c.service.views().list(&c.by, &RefSpec::main(), None).await })
     }),
     ("Views::get", reads("ok"), |c| {

@@ -1,0 +1,70 @@
+//! Attempts to delete rows by a merge, without the right to delete them.
+
+use serde_json::{Value, json};
+
+use crate::access::Users;
+
+const MERGE: &str = "/v1/branches/main/merge";
+
+/// A server whose table `shop.p` has a conflict between `main` and the branch `rob/x` of `rob`. A
+/// row filter hides the rows of `main` that a merge with the version of `rob/x` would delete.
+async fn start() -> (Users, String) {
+    let users = Users::start().await;
+    let grants =
+        ["select,insert on table:shop.p", "read,merge on branch:main", "create on branch:rob/*"];
+    let rob = users.user("rob", &grants).await;
+    users.owner_sql("CREATE TABLE shop.p (id BIGINT PRIMARY KEY, name VARCHAR)").await;
+    users.owner_sql("INSERT INTO shop.p VALUES (1, 'a')").await;
+    users.owner_sql("CREATE ROW FILTER low ON shop.p USING (id < 100) TO rob").await;
+    assert_eq!(users.post(&rob, "/v1/branches", json!({"name": "rob/x"})).await.0, 201);
+    let insert = "INSERT INTO shop.p VALUES (500, 'rob')";
+    let (status, answer) = users.sql_at(&rob, "rob/x", insert).await;
+    assert_eq!(status, 200, "{answer}");
+    users.owner_sql("INSERT INTO shop.p VALUES (500, 'b'), (501, 'b'), (502, 'b')").await;
+    (users, rob)
+}
+
+/// Checks that every way to take the version of `rob/x` is forbidden. Returns the last message.
+async fn refused(users: &Users, rob: &str) -> String {
+    let mut message = String::new();
+    for (path, body) in [
+        (MERGE, json!({"source": "rob/x", "choices": {"shop.p": "theirs"}})),
+        (MERGE, json!({"source": "rob/x", "on_conflict": "theirs"})),
+        (MERGE, json!({"source": "rob/x", "on_conflict": "theirs", "dry_run": true})),
+        (MERGE, json!({"source": "rob/x", "on_conflict": "theirs", "unchecked": true})),
+        ("/v1/branches/main/cherry-pick", json!({"commit": "rob/x", "on_conflict": "theirs"})),
+    ] {
+        let (status, answer) = users.post(rob, path, body.clone()).await;
+        assert_eq!(status, 403, "{path} {body}: {answer}");
+        message = answer["message"].as_str().expect("a message").to_owned();
+    }
+    let rows = users.owner_sql("SELECT count(*) AS n, max(name) AS name FROM shop.p").await;
+    assert_eq!(rows, json!([{"n": 4, "name": "b"}]));
+    message
+}
+
+pub async fn sides() {
+    let (users, rob) = start().await;
+    let (status, conflict) = users.post(&rob, MERGE, json!({"source": "rob/x"})).await;
+    assert_eq!((status, &conflict["code"]), (409, &json!("merge_conflict")), "{conflict}");
+    let denied = "user `rob` may not delete table `shop.p`";
+    assert_eq!(refused(&users, &rob).await, denied);
+    users.grant("rob", &["delete on table:shop.p"]).await;
+    assert_eq!(refused(&users, &rob).await, format!("{denied}: row filter `low`"));
+    users.owner_sql("DROP ROW FILTER low").await;
+    assert_eq!(refused(&users, &rob).await, "user `rob` may not update table `shop.p`");
+    users.grant("rob", &["update on table:shop.p"]).await;
+    let taken = json!({"source": "rob/x", "choices": {"shop.p": "theirs"}, "dry_run": true});
+    let (status, report) = users.post(&rob, MERGE, taken).await;
+    assert_eq!((status, &report["outcome"]), (200, &json!("merged")), "{report}");
+}
+
+pub async fn kept() {
+    let (users, rob) = start().await;
+    // The version of the target is kept, so no right to change rows is needed.
+    let kept = json!({"source": "rob/x", "choices": {"shop.p": "ours"}});
+    let (status, report) = users.post(&rob, MERGE, kept).await;
+    assert_eq!(status, 200, "{report}");
+    let rows: Value = users.owner_sql("SELECT count(*) AS n FROM shop.p").await;
+    assert_eq!(rows, json!([{"n": 4}]));
+}
