@@ -3,11 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
-use serde_json::Value;
 
 use crate::column::Column;
 use crate::copy_format::{ROW_BYTES_MAX, Row};
-use crate::message::Format;
 use crate::parameter;
 
 /// The first bytes of the data.
@@ -144,17 +142,12 @@ impl BinaryDecoder {
             let length = usize::try_from(bytes.get_i32()).ok();
             let value = length.map(|length| bytes.split_to(length));
             let name = (index + 1).to_string();
-            let bound = parameter::decode(&name, *pg_type, Format::Binary, value);
-            let bound = bound.map_err(|_| {
+            let text = parameter::binary_text(&name, *pg_type, value).map_err(|_| {
                 self.wrong(&format!(
                     "has a value in column {name} that is invalid for the type of the column"
                 ))
             })?;
-            row.push(match bound.value {
-                Value::Null => None,
-                Value::String(text) => Some(text),
-                other => Some(other.to_string()),
-            });
+            row.push(text);
         }
         Ok(Some(row))
     }
