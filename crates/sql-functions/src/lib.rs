@@ -31,7 +31,7 @@ pub use bounds::{FunctionMemory, StatementBudget};
 pub use cancellation::{CancellationFlag, cancellable};
 pub use error::{Error, format_bytes};
 pub use headwater_sql_library::{
-    is_parsed, is_rewritten, parse as parse_texts, parse_cast, parse_value, respelled,
+    is_parsed, is_rewritten, parse_cast, parse_texts, parse_value, respelled,
 };
 pub use hint::hint;
 pub use memory::TotalMemory;

@@ -122,7 +122,10 @@ mod tests {
         check("{a,b}", Some(vec![text("a"), text("b")]));
         check("{ a b , NULL,null }", Some(vec![text("a b"), Item::Null, Item::Null]));
         check(r#"{"", "NULL"," a"}"#, Some(vec![text(""), text("NULL"), text(" a")]));
-        check(r#"{"a, \"b\"",c\,d,\NULL}"#, Some(vec![text("a, \"b\""), text("c,d"), text("NULL")]));
+        check(
+            r#"{"a, \"b\"",c\,d,\NULL}"#,
+            Some(vec![text("a, \"b\""), text("c,d"), text("NULL")]),
+        );
         check("[0:1]={1,2}", Some(vec![text("1"), text("2")]));
     }
 
@@ -136,9 +139,9 @@ mod tests {
 
     #[test]
     fn malformed_texts_are_rejected() {
-        for written in
-            ["", "a", "a,b", "{", "{a", "{a,}", "{,a}", "{a}b", "{\"a", "{\"a\"b}", "{a{b}}", "{a\\"]
-        {
+        for written in [
+            "", "a", "a,b", "{", "{a", "{a,}", "{,a}", "{a}b", "{\"a", "{\"a\"b}", "{a{b}}", "{a\\",
+        ] {
             check(written, None);
         }
     }

@@ -27,7 +27,7 @@ use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 pub use dialects::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
 pub use text_casts::{TextCastRewrite, parse_cast};
-pub use text_values::{is_parsed, parse, parse_value};
+pub use text_values::{is_parsed, parse as parse_texts, parse_value};
 
 /// Returns the scalar functions.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {

@@ -72,10 +72,8 @@ fn try_parse(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if let Ok(found) = parse(values, to) {
         return Ok(found);
     }
-    let row = |index: usize| match parse(&values.slice(index, 1), to) {
-        Ok(found) => found,
-        Err(_) => new_null_array(to, 1),
-    };
+    let row =
+        |index: usize| parse(&values.slice(index, 1), to).unwrap_or_else(|_| new_null_array(to, 1));
     let rows: Vec<ArrayRef> = (0..values.len()).map(row).collect();
     let rows: Vec<&dyn Array> = rows.iter().map(Arc::as_ref).collect();
     Ok(concat(&rows)?)
@@ -152,7 +150,7 @@ fn structs(items: Vec<Item>, fields: &Fields) -> Result<ArrayRef> {
             column.push(object.remove(field.name()).map_or(Item::Null, Item::Json));
         }
         if let Some(name) = object.keys().next() {
-            return exec_err!("the JSON object has the field `{}`, and the type has not", start(name));
+            return exec_err!("the JSON object has a field `{}` that the type lacks", start(name));
         }
     }
     let typed = fields.iter().zip(columns);
@@ -308,10 +306,8 @@ mod tests {
 
     #[test]
     fn structs_and_maps_are_json_objects() {
-        let fields = vec![
-            Field::new("a", DataType::Int32, true),
-            Field::new("b", DataType::Binary, true),
-        ];
+        let fields =
+            vec![Field::new("a", DataType::Int32, true), Field::new("b", DataType::Binary, true)];
         let fields = DataType::Struct(fields.into());
         check(r#"{"b": "00ff", "a": 1}"#, &fields, Some("{a: 1, b: 00ff}"));
         check(r#"[{"a": 1}]"#, &list(fields.clone()), Some("[{a: 1, b: }]"));
