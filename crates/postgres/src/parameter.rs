@@ -106,7 +106,7 @@ fn decode_array(
     let Some(sql_type) = array::sql_type(scalar) else {
         let message = format!("parameter `${name}` is an array of a type that is not supported");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
-            .with_hint("Write the array in the statement, or bind each element separately."));
+            .with_hint("Bind the text of the array, and cast it: `$1::text::numeric(10, 2)[]`."));
     };
     let elements = array::elements(format, bytes).ok_or_else(|| not_one_dimension(name))?;
     let decode = |one| decode(name, PgType::of(scalar), format, one).map(|bound| bound.value);

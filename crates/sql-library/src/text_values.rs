@@ -27,7 +27,7 @@ use crate::bytea::{bytes_of, hexadecimal, uuid};
 pub fn is_parsed(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::List(from), DataType::List(to)) => is_parsed(from.data_type(), to.data_type()),
-        _ => from.is_string() && (is_bytes(to) || to.is_nested()),
+        _ => from.is_string() && (to.is_binary() || to.is_nested()),
     }
 }
 
@@ -87,7 +87,7 @@ fn build(items: Vec<Item>, to: &DataType) -> Result<ArrayRef> {
         }
         DataType::Struct(fields) => structs(items, fields),
         DataType::Map(entries, is_sorted) => maps(items, entries, *is_sorted),
-        _ if is_bytes(to) => binaries(items, to),
+        _ if to.is_binary() => binaries(items, to),
         _ => {
             let texts = items.into_iter().map(text_of).collect::<Result<StringArray>>()?;
             let texts: ArrayRef = Arc::new(texts);
@@ -229,11 +229,7 @@ fn binaries(items: Vec<Item>, to: &DataType) -> Result<ArrayRef> {
             continue;
         };
         let id = if is_uuid { uuid(&text) } else { None };
-        let found = match id {
-            Some(id) => Some(id),
-            None if is_json => hexadecimal(&text),
-            None => bytes_of(&text),
-        };
+        let found = id.or_else(|| if is_json { hexadecimal(&text) } else { bytes_of(&text) });
         if found.is_none() {
             return exec_err!(
                 "`{}` is not valid bytea text: write `\\x` and pairs of hexadecimal digits, or \
@@ -245,10 +241,6 @@ fn binaries(items: Vec<Item>, to: &DataType) -> Result<ArrayRef> {
     }
     let values: ArrayRef = Arc::new(values.into_iter().collect::<BinaryArray>());
     strict_cast(&values, to)
-}
-
-fn is_bytes(data_type: &DataType) -> bool {
-    data_type.is_binary() || matches!(data_type, DataType::FixedSizeBinary(_))
 }
 
 /// Casts values; a value that does not fit is an error, not null.
