@@ -198,6 +198,26 @@ mod tests {
     }
 
     #[test]
+    fn arrays_and_bytes_are_texts_of_postgresql() {
+        let texts = PgType { scalar: Scalar::Text, is_array: true };
+        let mut decoder = BinaryDecoder::new(vec![texts, PgType::of(Scalar::Bytea)]);
+        let mut data = BytesMut::new();
+        put_header(&mut data);
+        data.put_i16(2);
+        data.put_i32(20 + 7 + 4);
+        for number in [1, 1, 25, 2, 1, 3] {
+            data.put_i32(number);
+        }
+        data.extend_from_slice(b"a,b");
+        data.put_i32(-1);
+        data.put_i32(2);
+        data.extend_from_slice(b"\0\xff");
+        put_trailer(&mut data);
+        let rows = decoder.add(&data).expect("rows");
+        assert_eq!(rows, [[Some("{\"a,b\",NULL}".to_owned()), Some("\\x00ff".to_owned())]]);
+    }
+
+    #[test]
     fn malformed_data_is_an_error() {
         assert!(decoder().add(b"1\ta\n").is_err());
         assert!(decoder().finish().is_err());

@@ -58,13 +58,22 @@ fn parse_with(
 pub fn parse(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if let (DataType::List(_), DataType::List(element)) = (values.data_type(), to) {
         let lists = values.as_list::<i32>();
-        let elements = parse(lists.values(), element.data_type())?;
-        let (offsets, nulls) = (lists.offsets().clone(), lists.nulls().cloned());
+        // Skip elements of other rows, which a slice of the list also contains.
+        let (lengths, first) = (lists.offsets().lengths(), place_of(lists.value_offsets()[0]));
+        let offsets = OffsetBuffer::from_lengths(lengths);
+        let elements = lists.values().slice(first, place_of(offsets[lists.len()]));
+        let elements = parse(&elements, element.data_type())?;
+        let nulls = lists.nulls().cloned();
         return Ok(Arc::new(ListArray::try_new(Arc::clone(element), offsets, elements, nulls)?));
     }
     let texts = cast(values, &DataType::Utf8)?;
     let item = |text: Option<&str>| text.map_or(Item::Null, |text| Item::Text(text.to_owned()));
     build(texts.as_string::<i32>().iter().map(item).collect(), to)
+}
+
+/// Converts an offset to an index. Arrow guarantees that offsets are not negative.
+fn place_of(offset: i32) -> usize {
+    usize::try_from(offset).unwrap_or(0)
 }
 
 /// Reads values from texts; null for invalid text.
@@ -328,12 +337,15 @@ mod tests {
 
     #[test]
     fn lists_of_texts_are_read_by_element() {
-        let texts: ArrayRef = Arc::new(StringArray::from(vec!["{a}", "\\x00"]));
-        let (offsets, element) = (OffsetBuffer::from_lengths([1]), list(DataType::Utf8));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["{a}", "b", "{c}"]));
         let field = Arc::new(Field::new("item", DataType::Utf8, true));
-        let lists = ListArray::new(field, offsets, texts.slice(0, 1), None);
-        let found = parse(&(Arc::new(lists) as ArrayRef), &list(element)).expect("lists");
-        assert_eq!(array_value_to_string(&found, 0).expect("a text"), "[[a]]");
+        let offsets = OffsetBuffer::from_lengths([1, 1, 1]);
+        let lists: ArrayRef = Arc::new(ListArray::new(field, offsets, texts, None));
+        let to = list(list(DataType::Utf8));
+        assert!(parse(&lists, &to).is_err());
+        let found = try_parse(&lists, &to).expect("lists");
+        assert_eq!(array_value_to_string(&found, 2).expect("a text"), "[[c]]");
+        assert!(found.is_null(1));
         assert!(is_parsed(&list(DataType::Utf8View), &list(DataType::Binary)));
         assert!(!is_parsed(&list(DataType::Utf8), &list(DataType::Int64)));
         assert!(!is_parsed(&DataType::Utf8, &DataType::Int64));
