@@ -252,6 +252,75 @@ def with_arrays_and_temporary_tables() -> None:
             raise AssertionError("a temporary table needs a transaction")
 
 
+def with_arrays_and_bytes() -> None:
+    """Binds arrays and bytes in every format. A copy to another table restores the rows."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    rows = [
+        (1, ["x", "y,z", None, "NULL", "", '\\"'], [1, 2], b"\x00\xff\\"),
+        (2, [], [], b""),
+        (3, None, None, None),
+    ]
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE packed (id BIGINT, tags TEXT[], numbers BIGINT[], content BYTEA)"
+        )
+        for form in ("%s", "%t", "%b"):
+            connection.execute("DELETE FROM packed")
+            insert = f"INSERT INTO packed VALUES (%s, {form}, {form}, {form})"
+            for row in rows:
+                connection.execute(insert, row)
+            found = connection.execute("SELECT * FROM packed ORDER BY id").fetchall()
+            assert found == rows, (form, found)
+            query = f"SELECT {form}::text[], {form}::bytea, {form}::bytea = content FROM packed"
+            values = (["x", "y"], b"\xff", rows[0][3])
+            found = connection.execute(f"{query} WHERE id = 1", values).fetchone()
+            assert found == (["x", "y"], b"\xff", True), (form, found)
+        changed = "UPDATE packed SET tags = %s, content = %s WHERE id = 3"
+        connection.execute(changed, (["c", "d"], b"\xfe"))
+        found = connection.execute("SELECT tags, content FROM packed WHERE id = 3").fetchone()
+        assert found == (["c", "d"], b"\xfe"), found
+        connection.execute("UPDATE packed SET tags = NULL, content = NULL WHERE id = 3")
+        for wrong in ("INSERT INTO packed (tags) VALUES ('a,b')", "SELECT '{a'::text[]"):
+            try:
+                connection.execute(wrong)
+            except psycopg.Error as error:
+                assert error.sqlstate == "22P02", (wrong, error.sqlstate)
+            else:
+                raise AssertionError(wrong)
+        connection.execute("CREATE TABLE unpacked AS SELECT * FROM packed LIMIT 0")
+        with_copies(connection, "packed", "unpacked")
+        connection.execute(
+            "CREATE TABLE kinds (id INT, a BOOLEAN, b REAL, c DOUBLE PRECISION, "
+            "d DECIMAL(38, 10), e DATE, f TIME, g TIMESTAMP, h TIMESTAMPTZ, i TEXT, "
+            "j STRUCT<a INT, b BYTEA>, k MAP(VARCHAR, INT), l INT[][], m BOOLEAN[], "
+            "n TIMESTAMP[], o DECIMAL(10, 2)[], p BYTEA[])"
+        )
+        connection.execute(
+            "INSERT INTO kinds SELECT 1, true, 0.1, 0.2, 3.5, DATE '2024-02-29', "
+            "TIME '01:02:03', TIMESTAMP '2024-02-29 01:02:03.000004', "
+            "CAST('2024-02-29 01:02:03+02:00' AS TIMESTAMPTZ), 'a\\b', "
+            "named_struct('a', 1, 'b', X'00ff'), map(['k'], [2]), [[1, 2], [3]], [true, NULL], "
+            "[TIMESTAMP '2024-02-29 01:02:03.000004'], [3.5], [X'00ff', NULL]"
+        )
+        connection.execute("INSERT INTO kinds (id) VALUES (2)")
+        connection.execute("CREATE TABLE other_kinds AS SELECT * FROM kinds LIMIT 0")
+        with_copies(connection, "kinds", "other_kinds")
+
+
+def with_copies(connection: psycopg.Connection, source: str, target: str) -> None:
+    """Copies a table to another in every format, and compares the rows."""
+    rows = connection.execute(f"SELECT * FROM {source} ORDER BY id").fetchall()
+    cursor = connection.cursor()
+    for name in ("text", "csv", "binary"):
+        connection.execute(f"DELETE FROM {target}")
+        with cursor.copy(f"COPY {source} TO STDOUT (FORMAT {name})") as copy:
+            data = b"".join(bytes(part) for part in copy)
+        with cursor.copy(f"COPY {target} FROM STDIN (FORMAT {name})") as copy:
+            copy.write(data)
+        found = connection.execute(f"SELECT * FROM {target} ORDER BY id").fetchall()
+        assert found == rows, (name, found, rows)
+
+
 async def with_asyncpg() -> None:
     """Reads prepared statements in binary format, with types that the server infers."""
     connection = await asyncpg.connect(
@@ -270,4 +339,5 @@ with_copy()
 with_binary_copy()
 with_columns_that_first_appear_late()
 with_arrays_and_temporary_tables()
+with_arrays_and_bytes()
 asyncio.run(with_asyncpg())

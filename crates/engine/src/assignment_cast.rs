@@ -26,7 +26,7 @@ use crate::error::Error;
 use headwater_sql::expression::call;
 use headwater_sql::number::exact;
 use headwater_sql_functions::error_text::clean;
-use headwater_sql_functions::with_seconds;
+use headwater_sql_functions::{is_parsed, parse_value, with_seconds};
 
 /// Name of the marker function. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
@@ -51,7 +51,7 @@ pub(crate) fn to_column(
         return value.cast_to(&to, schema);
     }
     let function = ColumnCastFunction::new(field.name().clone(), table.to_owned(), to.clone());
-    if !can_cast_types(&from, &to) {
+    if !can_cast_types(&from, &to) && !is_parsed(&from, &to) {
         let (from, to) = (type_name(&from), type_name(&to));
         return Err(function.refuses(&format!("a value of type {from} cannot be cast to {to}")));
     }
@@ -194,7 +194,9 @@ impl ColumnCastFunction {
                 )));
             }
         }
-        let completed = if value.data_type().is_string() && is_timestamp(&self.to) {
+        let completed = if is_parsed(&value.data_type(), &self.to) {
+            parse_value(value, &self.to)
+        } else if value.data_type().is_string() && is_timestamp(&self.to) {
             with_seconds(value)?.cast_to(&self.to, None)
         } else {
             value.cast_to(&self.to, None)

@@ -32,7 +32,7 @@ use headwater_model::Timestamp;
 use headwater_sql::data_type::normalize_types;
 use headwater_sql::expression_rewrite::respell;
 use headwater_sql::time_travel::Constant;
-use headwater_sql_functions::{register_for_constants, round_cast};
+use headwater_sql_functions::{parse_cast, register_for_constants, round_cast};
 use headwater_sql_resolve::FunctionProperties;
 
 use crate::assignment_cast::{to_column, values_to_columns};
@@ -305,6 +305,7 @@ pub(crate) fn constant(
     let planner = SqlToRel::new_with_options(&context, options(&STATE));
     let expr = planner.sql_to_expr(expr, &empty, &mut PlannerContext::new())?;
     let expr = expr.transform_up(|expr| round_cast(expr, &empty))?.data;
+    let expr = expr.transform_up(|expr| Ok(parse_cast(expr, &empty)))?.data;
     let context = SimplifyContext::builder()
         .with_query_execution_start_time(now)
         .with_config_options(Arc::clone(STATE.config_options()))

@@ -18,6 +18,7 @@ use headwater_sql::data_type::{
     UnsupportedType, find_unsupported_type, has_nanosecond_precision, normalize, without_lengths,
 };
 use headwater_sql::table_name::span_start;
+use headwater_sql_functions::{is_parsed, parse_texts};
 use headwater_sql_resolve::scope;
 use headwater_table_scan::plain_schema;
 use headwater_tables::{
@@ -62,8 +63,12 @@ pub(crate) fn field(
     metadata.extend(comment);
     let field = field.with_metadata(metadata);
     let Some(default) = default else { return Ok(field) };
-    let value = constant(default, limits)?;
+    let mut value = constant(default, limits)?;
     let normal = normalise_schema(&Schema::new(vec![field]))?;
+    let to = normal.field(0).data_type();
+    if is_parsed(value.data_type(), to) {
+        value = parse_texts(&value, to).map_err(|error| limits.explain(&error))?;
+    }
     Ok(with_default(normal.field(0).clone(), &value)?)
 }
 

@@ -166,6 +166,11 @@ async fn insert() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn text_values() {
+    script("text_values.slt").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn dialects() {
     script("dialects.slt").await;
 }

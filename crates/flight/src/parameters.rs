@@ -115,9 +115,8 @@ impl Column {
             }
             DataType::Utf8 => array.as_string::<i32>().value(row).into(),
             DataType::Binary => {
-                // The text of a statement cannot contain bytes that are not UTF-8.
-                let text = std::str::from_utf8(array.as_binary::<i32>().value(row));
-                text.map_err(|_| not_text())?.into()
+                // The text of a statement cannot contain all bytes, but their digits.
+                format!("\\x{}", hex::encode(array.as_binary::<i32>().value(row))).into()
             }
             DataType::List(_) => {
                 let column = Column { array: array.as_list::<i32>().value(row), sql_type: None };
@@ -132,12 +131,6 @@ impl Column {
             }
         })
     }
-}
-
-fn not_text() -> Status {
-    let message = "a parameter has bytes that are not UTF-8 text";
-    let problem = Problem::new(ErrorCode::UnsupportedStatement, message);
-    to_status(problem.with_hint("Bind hexadecimal text, and write `decode($1, 'hex')`."))
 }
 
 /// Returns the SQL type to which a value is cast; `None` if no cast is needed. An unsupported data
@@ -189,7 +182,7 @@ mod tests {
             ("b", Arc::new(StringArray::from(vec!["it's", "x"]))),
             ("c", Arc::new(Date32Array::from(vec![19_782, 0]))),
             ("d", Arc::new(decimals)),
-            ("e", Arc::new(BinaryArray::from(vec![&b"ab"[..], b""]))),
+            ("e", Arc::new(BinaryArray::from(vec![&b"a\xff"[..], b""]))),
         ];
         let batch = RecordBatch::try_from_iter_with_nullable(
             columns.into_iter().map(|(name, column)| (name, column, true)),
@@ -199,7 +192,7 @@ mod tests {
         assert_eq!(
             texts[0],
             "SELECT 1, 'it''s', CAST('2024-02-29' AS DATE), CAST('3.50' AS DECIMAL(10,2)), \
-             CAST('ab' AS BYTEA)"
+             CAST('\\x61ff' AS BYTEA)"
         );
         assert!(texts[1].starts_with("SELECT NULL, 'x', CAST('1970-01-01' AS DATE)"), "{texts:?}");
     }

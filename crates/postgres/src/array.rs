@@ -19,13 +19,12 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Float4 => "REAL[]",
         Scalar::Float8 => "DOUBLE[]",
         Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,
+        Scalar::Bytea => "BYTEA[]",
         Scalar::Date => "DATE[]",
         Scalar::Timestamp => "TIMESTAMP[]",
         // The elements of a `numeric` array have no common precision. Columns cannot have the other
         // types.
-        Scalar::Numeric | Scalar::Bytea | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => {
-            return None;
-        }
+        Scalar::Numeric | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => return None,
     })
 }
 

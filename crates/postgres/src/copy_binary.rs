@@ -3,11 +3,9 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
-use serde_json::Value;
 
 use crate::column::Column;
 use crate::copy_format::{ROW_BYTES_MAX, Row};
-use crate::message::Format;
 use crate::parameter;
 
 /// The first bytes of the data.
@@ -144,17 +142,12 @@ impl BinaryDecoder {
             let length = usize::try_from(bytes.get_i32()).ok();
             let value = length.map(|length| bytes.split_to(length));
             let name = (index + 1).to_string();
-            let bound = parameter::decode(&name, *pg_type, Format::Binary, value);
-            let bound = bound.map_err(|_| {
+            let text = parameter::binary_text(&name, *pg_type, value).map_err(|_| {
                 self.wrong(&format!(
                     "has a value in column {name} that is invalid for the type of the column"
                 ))
             })?;
-            row.push(match bound.value {
-                Value::Null => None,
-                Value::String(text) => Some(text),
-                other => Some(other.to_string()),
-            });
+            row.push(text);
         }
         Ok(Some(row))
     }
@@ -202,6 +195,26 @@ mod tests {
             let expected = [[Some("-7".to_owned()), None], [None, Some("é".to_owned())]];
             assert_eq!(rows, expected);
         }
+    }
+
+    #[test]
+    fn arrays_and_bytes_are_texts_of_postgresql() {
+        let texts = PgType { scalar: Scalar::Text, is_array: true };
+        let mut decoder = BinaryDecoder::new(vec![texts, PgType::of(Scalar::Bytea)]);
+        let mut data = BytesMut::new();
+        put_header(&mut data);
+        data.put_i16(2);
+        data.put_i32(20 + 7 + 4);
+        for number in [1, 1, 25, 2, 1, 3] {
+            data.put_i32(number);
+        }
+        data.extend_from_slice(b"a,b");
+        data.put_i32(-1);
+        data.put_i32(2);
+        data.extend_from_slice(b"\0\xff");
+        put_trailer(&mut data);
+        let rows = decoder.add(&data).expect("rows");
+        assert_eq!(rows, [[Some("{\"a,b\",NULL}".to_owned()), Some("\\x00ff".to_owned())]]);
     }
 
     #[test]

@@ -45,14 +45,6 @@ pub fn decode(
     if pg_type.is_array {
         return decode_array(name, pg_type.scalar, format, bytes);
     }
-    if pg_type.scalar == Scalar::Bytea
-        && format == Format::Binary
-        && std::str::from_utf8(&bytes).is_err()
-    {
-        let message = format!("the value of parameter `${name}` is not UTF-8 text");
-        return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
-            .with_hint("Bind the bytes as hexadecimal text, and write `decode($1, 'hex')`."));
-    }
     let decoded = match format {
         Format::Text => {
             std::str::from_utf8(&bytes).ok().and_then(|text| from_text(pg_type.scalar, text))
@@ -66,6 +58,45 @@ pub fn decode(
     })
 }
 
+/// Returns the text of a value in binary format, as PostgreSQL writes it; `None` for null.
+pub fn binary_text(
+    name: &str,
+    pg_type: PgType,
+    bytes: Option<Bytes>,
+) -> Result<Option<String>, Problem> {
+    let Some(bytes) = bytes else { return Ok(None) };
+    if pg_type.is_array {
+        return array_text(name, pg_type.scalar, bytes).map(Some);
+    }
+    let bound = decode(name, pg_type, Format::Binary, Some(bytes))?;
+    Ok(match bound.value {
+        Value::Null => None,
+        Value::String(text) => Some(text),
+        other => Some(other.to_string()),
+    })
+}
+
+fn array_text(name: &str, scalar: Scalar, bytes: Bytes) -> Result<String, Problem> {
+    let elements = array::elements(Format::Binary, bytes).ok_or_else(|| not_one_dimension(name))?;
+    let mut out = bytes::BytesMut::from(&b"{"[..]);
+    for (index, element) in elements.into_iter().enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b",");
+        }
+        match binary_text(name, PgType::of(scalar), element)? {
+            Some(item) => text::put_item(item.as_bytes(), &mut out),
+            None => out.extend_from_slice(b"NULL"),
+        }
+    }
+    out.extend_from_slice(b"}");
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}
+
+fn not_one_dimension(name: &str) -> Problem {
+    let message = format!("the value of parameter `${name}` is not an array of one dimension");
+    Problem::new(ErrorCode::BadRow, message)
+}
+
 fn decode_array(
     name: &str,
     scalar: Scalar,
@@ -75,12 +106,9 @@ fn decode_array(
     let Some(sql_type) = array::sql_type(scalar) else {
         let message = format!("parameter `${name}` is an array of a type that is not supported");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
-            .with_hint("Write the array in the statement, or bind each element separately."));
+            .with_hint("Bind the text of the array, and cast it: `$1::text::numeric(10, 2)[]`."));
     };
-    let elements = array::elements(format, bytes).ok_or_else(|| {
-        let message = format!("the value of parameter `${name}` is not an array of one dimension");
-        Problem::new(ErrorCode::BadRow, message)
-    })?;
+    let elements = array::elements(format, bytes).ok_or_else(|| not_one_dimension(name))?;
     let decode = |one| decode(name, PgType::of(scalar), format, one).map(|bound| bound.value);
     let values = elements.into_iter().map(decode).collect::<Result<Vec<Value>, _>>()?;
     Ok(BoundValue { value: Value::Array(values), cast: Some(sql_type.to_owned()) })
@@ -99,10 +127,11 @@ fn from_text(scalar: Scalar, text: &str) -> Option<BoundValue> {
         Scalar::Float4 | Scalar::Float8 => float(text.trim().parse().ok()?),
         Scalar::Numeric => decimal(text.trim())?,
         Scalar::Text | Scalar::Json | Scalar::Uuid => BoundValue::plain(text),
-        Scalar::Bytea => bytea(&match text.strip_prefix("\\x") {
-            Some(digits) => hex::decode(digits).ok()?,
-            None => text.as_bytes().to_vec(),
-        })?,
+        Scalar::Bytea => match text.strip_prefix("\\x") {
+            Some(digits) => bytea(&hex::decode(digits).ok()?),
+            // The cast reads the escapes.
+            None => BoundValue::cast(text.to_owned(), "BYTEA"),
+        },
         Scalar::Date => BoundValue::cast(text.to_owned(), "DATE"),
         Scalar::Time => BoundValue::cast(text.to_owned(), "TIME"),
         Scalar::Timestamp => BoundValue::cast(text.to_owned(), "TIMESTAMP"),
@@ -127,7 +156,7 @@ fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<BoundValue> {
             let uuid = uuid::Uuid::from_slice(&std::mem::take(&mut bytes)).ok()?;
             BoundValue::plain(uuid.to_string())
         }
-        Scalar::Bytea => bytea(&std::mem::take(&mut bytes))?,
+        Scalar::Bytea => bytea(&std::mem::take(&mut bytes)),
         Scalar::Date => {
             let days = i64::from(bytes.try_get_i32().ok()?) + i64::from(EPOCH_DAYS);
             BoundValue::cast(written(|out| text::put_date(days, out)), "DATE")
@@ -179,10 +208,9 @@ fn decimal(text: &str) -> Option<BoundValue> {
     Some(BoundValue::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
 }
 
-/// Binds bytes as text if they are valid UTF-8. SQL text cannot represent other bytes.
-fn bytea(bytes: &[u8]) -> Option<BoundValue> {
-    let text = String::from_utf8(bytes.to_vec()).ok()?;
-    Some(BoundValue::cast(text, "BYTEA"))
+/// Binds bytes as hexadecimal text, because SQL text cannot represent all bytes.
+fn bytea(bytes: &[u8]) -> BoundValue {
+    BoundValue::cast(format!("\\x{}", hex::encode(bytes)), "BYTEA")
 }
 
 #[cfg(test)]
@@ -210,14 +238,20 @@ mod tests {
         let micros = 1_000_000_i64.to_be_bytes();
         let moment = json!("2000-01-01 00:00:01");
         check(Scalar::Timestamp, "2000-01-01 00:00:01", &micros, moment, Some("TIMESTAMP"));
+        check(Scalar::Bytea, "\\x00FF", b"\0\xff", json!("\\x00ff"), Some("BYTEA"));
+        check(Scalar::Bytea, "\\x615c62", b"a\\b", json!("\\x615c62"), Some("BYTEA"));
         let digits = b"\0\x02\0\0\0\0\0\x02\0\x01\x13\x88";
         check(Scalar::Numeric, "1.50", digits, json!("1.50"), Some("DECIMAL(3, 2)"));
     }
 
     #[test]
     fn values_of_other_types_are_rejected() {
-        for (scalar, text) in [(Scalar::Int4, "x"), (Scalar::Bool, "maybe"), (Scalar::Numeric, "-")]
-        {
+        for (scalar, text) in [
+            (Scalar::Int4, "x"),
+            (Scalar::Bool, "maybe"),
+            (Scalar::Numeric, "-"),
+            (Scalar::Bytea, "\\xf"),
+        ] {
             assert_eq!(from_text(scalar, text), None);
         }
         for (scalar, bytes) in

@@ -4,7 +4,6 @@
 //! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
 
 mod bounds;
-mod bytea;
 mod cancellation;
 mod error;
 pub mod error_text;
@@ -31,7 +30,9 @@ mod unique_key_check;
 pub use bounds::{FunctionMemory, StatementBudget};
 pub use cancellation::{CancellationFlag, cancellable};
 pub use error::{Error, format_bytes};
-pub use headwater_sql_library::{is_rewritten, respelled};
+pub use headwater_sql_library::{
+    is_parsed, is_rewritten, parse_cast, parse_texts, parse_value, respelled,
+};
 pub use hint::hint;
 pub use memory::TotalMemory;
 pub use panic::panic_error;

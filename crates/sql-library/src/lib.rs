@@ -1,9 +1,12 @@
 //! Functions of other SQL systems: rewrites of calls to functions of this dialect, and functions
-//! that DataFusion does not have.
+//! and casts that DataFusion does not have.
 //!
-//! [`respelled`] rewrites a call before planning. [`functions`] and [`lambda_functions`] are
-//! registered in a session's state. This crate does not limit the size of results.
+//! [`respelled`] rewrites a call before planning. [`functions`], [`lambda_functions`] and
+//! [`TextCastRewrite`] are registered in a session's state. This crate does not limit the size of
+//! results.
 
+mod array_literal;
+mod bytea;
 mod call;
 mod dialect_tables;
 mod dialects;
@@ -14,6 +17,8 @@ mod reduce;
 mod regular_expressions;
 mod similarity;
 mod sizes;
+mod text_casts;
+mod text_values;
 
 use std::sync::Arc;
 
@@ -21,6 +26,8 @@ use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 
 pub use dialects::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
+pub use text_casts::{TextCastRewrite, parse_cast};
+pub use text_values::{is_parsed, parse as parse_texts, parse_value};
 
 /// Returns the scalar functions.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {

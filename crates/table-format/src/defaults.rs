@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field};
+use arrow::util::display::array_value_to_string;
 use iceberg::spec::PrimitiveType::{TimestampNs, TimestamptzNs};
 use iceberg::spec::{Literal, PrimitiveLiteral, PrimitiveType, Type};
 
@@ -145,6 +146,11 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
         let reason = "the default of a nested column must be null".to_owned();
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
+    if has_escapes(value, data_type) {
+        let reason = "the text of a default of bytes has a backslash; cast the text, as in \
+                      `'\\x00ff'::BYTEA`";
+        return Err(Error::InvalidColumn { column: join("", column), reason: reason.to_owned() });
+    }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let cast = cast_with_options(value, &arrow_type(data_type), &options);
     let cast = cast.map_err(|_| invalid(column, data_type))?;
@@ -170,6 +176,15 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
         }
         (found, _) => found,
     }))
+}
+
+/// Returns true for text whose escapes Arrow's cast to bytes would not decode.
+fn has_escapes(value: &ArrayRef, data_type: &Type) -> bool {
+    let is_bytes =
+        matches!(data_type, Type::Primitive(PrimitiveType::Binary | PrimitiveType::Fixed(_)));
+    is_bytes
+        && value.data_type().is_string()
+        && array_value_to_string(value, 0).is_ok_and(|text| text.contains('\\'))
 }
 
 /// Returns true for a null of any type.

@@ -9,15 +9,15 @@ use datafusion::logical_expr::expr_rewriter::{FunctionRewrite, NamePreserver};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
+use headwater_sql_library::TextCastRewrite;
 
-use crate::bytea::ByteaCastRewrite;
 use crate::text_casts::NestedToText;
 use crate::timestamps::{MicrosecondComparison, add_seconds};
 
 /// Returns the function rewrites.
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
     [
-        Arc::new(ByteaCastRewrite),
+        Arc::new(TextCastRewrite),
         Arc::new(NestedToText),
         Arc::new(super::round::RoundingRewrite),
         Arc::new(super::map_value::MapAccessRewrite),

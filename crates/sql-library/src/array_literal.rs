@@ -1,0 +1,148 @@
+//! Texts of arrays as in PostgreSQL: `{1,NULL,"a b"}`, and `{{1,2},{3}}` for nested arrays.
+
+use std::iter::Peekable;
+use std::str::Chars;
+
+use serde_json::Value;
+
+/// Maximum nesting of braces. It bounds the recursion of the parser.
+const DEPTH_MAX: usize = 32;
+
+/// An element of an array, before it is cast to its type.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Item {
+    /// Null.
+    Null,
+    /// Text of the element, without quotes and escapes.
+    Text(String),
+    /// A nested array.
+    Array(Vec<Item>),
+    /// A JSON value, of an array or an object in JSON.
+    Json(Value),
+}
+
+/// Parses a text; `None` if it is malformed. Bounds before the array, as in `[0:1]={1,2}`, are
+/// ignored.
+pub(crate) fn parse(text: &str) -> Option<Vec<Item>> {
+    let mut letters = without_bounds(text.trim()).chars().peekable();
+    let items = array(&mut letters, DEPTH_MAX)?;
+    letters.next().is_none().then_some(items)
+}
+
+fn without_bounds(text: &str) -> &str {
+    let is_bounds = |bounds: &str| {
+        bounds.starts_with('[')
+            && bounds.trim_end().ends_with(']')
+            && bounds.chars().all(|it| it.is_ascii_digit() || "[]:+- ".contains(it))
+    };
+    match text.split_once('=') {
+        Some((bounds, rest)) if is_bounds(bounds) => rest.trim_start(),
+        _ => text,
+    }
+}
+
+fn array(letters: &mut Peekable<Chars<'_>>, depth: usize) -> Option<Vec<Item>> {
+    letters.next_if_eq(&'{')?;
+    let depth = depth.checked_sub(1)?;
+    let mut items = Vec::new();
+    skip_spaces(letters);
+    if letters.next_if_eq(&'}').is_some() {
+        return Some(items);
+    }
+    loop {
+        skip_spaces(letters);
+        items.push(match letters.peek().copied()? {
+            '{' => Item::Array(array(letters, depth)?),
+            '"' => Item::Text(quoted(letters)?),
+            _ => unquoted(letters)?,
+        });
+        skip_spaces(letters);
+        match letters.next()? {
+            ',' => {}
+            '}' => return Some(items),
+            _ => return None,
+        }
+    }
+}
+
+fn skip_spaces(letters: &mut Peekable<Chars<'_>>) {
+    while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+}
+
+fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
+    letters.next_if_eq(&'"')?;
+    let mut text = String::new();
+    loop {
+        match letters.next()? {
+            '"' => return Some(text),
+            '\\' => text.push(letters.next()?),
+            letter => text.push(letter),
+        }
+    }
+}
+
+/// Reads an element without quotes: null, or a text without spaces at its end.
+fn unquoted(letters: &mut Peekable<Chars<'_>>) -> Option<Item> {
+    let (mut text, mut end, mut has_escape) = (String::new(), 0, false);
+    while let Some(letter) = letters.next_if(|letter| !",{}\"".contains(*letter)) {
+        if letter == '\\' {
+            text.push(letters.next()?);
+            has_escape = true;
+        } else {
+            text.push(letter);
+        }
+        if letter == '\\' || !letter.is_whitespace() {
+            end = text.len();
+        }
+    }
+    text.truncate(end);
+    match text.as_str() {
+        "" => None,
+        null if !has_escape && null.eq_ignore_ascii_case("null") => Some(Item::Null),
+        _ => Some(Item::Text(text)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Item {
+        Item::Text(text.to_owned())
+    }
+
+    fn check(written: &str, expected: Option<Vec<Item>>) {
+        assert_eq!(parse(written), expected, "`{written}`");
+    }
+
+    #[test]
+    fn elements_have_quotes_escapes_and_null() {
+        check("{}", Some(vec![]));
+        check(" { } ", Some(vec![]));
+        check("{a,b}", Some(vec![text("a"), text("b")]));
+        check("{ a b , NULL,null }", Some(vec![text("a b"), Item::Null, Item::Null]));
+        check(r#"{"", "NULL"," a"}"#, Some(vec![text(""), text("NULL"), text(" a")]));
+        check(
+            r#"{"a, \"b\"",c\,d,\NULL}"#,
+            Some(vec![text("a, \"b\""), text("c,d"), text("NULL")]),
+        );
+        check("[0:1]={1,2}", Some(vec![text("1"), text("2")]));
+    }
+
+    #[test]
+    fn arrays_are_nested() {
+        let inner = Item::Array(vec![text("1"), Item::Null]);
+        check("{{1,NULL},{}}", Some(vec![inner, Item::Array(vec![])]));
+        let deep = "{".repeat(100_000);
+        check(&deep, None);
+    }
+
+    #[test]
+    fn malformed_texts_are_rejected() {
+        for written in [
+            "", "a", "a,b", "{", "{a", "{a,}", "{,a}", "{a}b", "{\"a", "{\"a\"b}", "{a{b}}", "{a\\",
+        ] {
+            check(written, None);
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Casts of text to bytes, lists, structs and maps, which Arrow does not do as PostgreSQL does.
+//!
+//! A text literal that is compared with bytes is cast, too.
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::{DFSchema, Result, internal_err};
+use datafusion::logical_expr::expr::{Between, Cast, InList, TryCast};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
+};
+
+use crate::text_values::{is_parsed, parse_value, try_parse_value};
+
+/// Rewrite of casts from text to bytes and nested values.
+#[derive(Debug)]
+pub struct TextCastRewrite;
+
+impl FunctionRewrite for TextCastRewrite {
+    fn name(&self) -> &'static str {
+        "parse_text"
+    }
+
+    fn rewrite(
+        &self,
+        expr: Expr,
+        schema: &DFSchema,
+        _: &ConfigOptions,
+    ) -> Result<Transformed<Expr>> {
+        let parsed = parse_cast(expr, schema);
+        Ok(if parsed.transformed { parsed } else { parse_compared(parsed.data, schema) })
+    }
+}
+
+/// Replaces a cast that Arrow would not do as PostgreSQL does.
+pub fn parse_cast(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let (inner, to, is_strict) = match &expr {
+        Expr::Cast(Cast { expr, field }) => (expr, field.data_type(), true),
+        Expr::TryCast(TryCast { expr, field }) => (expr, field.data_type(), false),
+        _ => return Transformed::no(expr),
+    };
+    if !inner.get_type(schema).is_ok_and(|from| is_parsed(&from, to)) {
+        return Transformed::no(expr);
+    }
+    let parser = TextParser::udf(to.clone(), is_strict);
+    Transformed::yes(parser.call(vec![(**inner).clone()]))
+}
+
+/// Reads the text literals that are compared with bytes.
+fn parse_compared(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
+    let is_changed = match &mut expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
+            parse_literal(right, left, schema) || parse_literal(left, right, schema)
+        }
+        Expr::InList(InList { expr, list, .. }) => {
+            let mut is_changed = false;
+            for item in list {
+                is_changed |= parse_literal(item, expr, schema);
+            }
+            is_changed
+        }
+        Expr::Between(Between { expr, low, high, .. }) => {
+            let is_changed = parse_literal(low, expr, schema);
+            parse_literal(high, expr, schema) || is_changed
+        }
+        _ => false,
+    };
+    if is_changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+}
+
+fn is_comparison(operator: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+/// Reads a text literal if it is compared with bytes. Returns true if the literal was changed.
+fn parse_literal(literal: &mut Expr, other: &Expr, schema: &DFSchema) -> bool {
+    let is_text = matches!(&*literal, Expr::Literal(value, _) if value.data_type().is_string());
+    if !is_text {
+        return false;
+    }
+    let Ok(to) = other.get_type(schema) else { return false };
+    if !to.is_binary() {
+        return false;
+    }
+    *literal = TextParser::udf(to, true).call(vec![std::mem::take(literal)]);
+    true
+}
+
+/// Function that reads a value from text; invalid text is an error or null.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct TextParser {
+    to: DataType,
+    is_strict: bool,
+    signature: Signature,
+}
+
+impl TextParser {
+    fn udf(to: DataType, is_strict: bool) -> ScalarUDF {
+        let signature = Signature::any(1, Volatility::Immutable);
+        ScalarUDF::new_from_impl(TextParser { to, is_strict, signature })
+    }
+}
+
+impl ScalarUDFImpl for TextParser {
+    fn name(&self) -> &'static str {
+        if self.is_strict { "\0parse_text" } else { "\0try_parse_text" }
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.to.clone())
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [text] = &arguments.args[..] else {
+            return internal_err!("a cast takes one argument");
+        };
+        if self.is_strict { parse_value(text, &self.to) } else { try_parse_value(text, &self.to) }
+    }
+}
