@@ -82,8 +82,10 @@ impl CopyStatement {
             return Err(unsupported("this form of COPY statement"));
         };
         if !matches!(target, CopyTarget::Stdin | CopyTarget::Stdout) {
-            return Err(unsupported("COPY from or to a file on the server")
-                .with_hint("Use `STDIN` or `STDOUT`, or `\\copy` of psql."));
+            return Err(unsupported("COPY FROM a file on the server").with_hint(
+                "Send the rows with `COPY … FROM STDIN` or `\\copy` of psql, or import the file \
+                 with `headwater table import`.",
+            ));
         }
         let format = format_of(options, legacy_options)?;
         match source {
@@ -161,6 +163,7 @@ impl Session {
         let count = if copy.target.is_none() {
             self.copy_out(copy).await.map_err(|failure| copy.relocated(failure, &copy.sql))?
         } else {
+            self.check_writable("COPY FROM")?;
             let is_alone = self.status == Status::Idle;
             if is_alone {
                 let transactions = self.service.statements().transactions();
