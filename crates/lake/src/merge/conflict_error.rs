@@ -41,19 +41,22 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
 }
 
 /// Adds the command with `--rerun` to the hint, if models of a project write tables in conflict.
+/// `unchecked` is that of the merge: the branch of a failed run is merged only with `--unchecked`.
 #[must_use]
 pub fn with_rerun_hint(
     problem: Problem,
     target: &str,
     source: &str,
     report: &MergeReport,
+    unchecked: bool,
 ) -> Problem {
     let derived = report.conflicts.iter().filter(|conflict| conflict.project.is_some());
     let names: Vec<String> = derived.clone().map(|one| format!("`{}`", one.table)).collect();
     let Some(project) = derived.clone().find_map(|one| one.project.as_deref()) else {
         return problem;
     };
-    let command = format!("headwater branch merge {source} --into {target} --rerun");
+    let unchecked = if unchecked { " --unchecked" } else { "" };
+    let command = format!("headwater branch merge {source} --into {target} --rerun{unchecked}");
     let names = names.join(", ");
     let hint = if derived.count() == report.conflicts.len() {
         format!(
