@@ -316,7 +316,7 @@ impl Plan {
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok((OutputColumns::Unknown, None))
             }
-            Err(error) => Err(sql_error(step, sql, &error)),
+            Err(error) => Err(sql_error(step, sql, &error).with_parameters(&self.values)),
         }
     }
 
