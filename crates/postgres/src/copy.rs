@@ -209,7 +209,10 @@ impl Session {
         self.wire.send().await?;
         let mut decoder = match types {
             Some(types) if is_binary => Decoder::Binary(BinaryDecoder::new(types)),
-            _ => Decoder::Lines(RowDecoder::new(copy.format.clone())),
+            types => {
+                let width = types.map(|types| types.len()).filter(|width| *width > 0);
+                Decoder::Lines(RowDecoder::new(copy.format.clone()).with_width(width))
+            }
         };
         let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
         let mut token = self.connection.begin();
