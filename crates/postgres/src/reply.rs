@@ -148,7 +148,7 @@ pub trait Reply {
             Severity::Error => "ERROR",
             Severity::Fatal => "FATAL",
         };
-        let own = problem.context.get(SQLSTATE).and_then(|value| value.as_str());
+        let own = problem.context.get(SQLSTATE).and_then(serde_json::Value::as_str);
         let sqlstate = own.unwrap_or(problem.code.sqlstate());
         self.message(b'E', |out| put_report(out, name, sqlstate, problem));
     }

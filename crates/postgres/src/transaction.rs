@@ -25,7 +25,10 @@ impl Session {
 
     /// Changes the modes of the open transaction. `READ ONLY` would have no effect outside of a
     /// transaction, so it is an error there.
-    pub fn set_transaction(&mut self, modes: TransactionModes) -> Result<&'static str, Problem> {
+    pub(crate) fn set_transaction(
+        &mut self,
+        modes: TransactionModes,
+    ) -> Result<&'static str, Problem> {
         if self.status != Status::Idle {
             self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
         } else if modes.is_read_only == Some(true) {
@@ -37,7 +40,7 @@ impl Session {
     }
 
     /// Fails if the transaction is read-only. `name` is the statement that writes.
-    pub fn check_writable(&self, name: &str) -> Result<(), Problem> {
+    pub(crate) fn check_writable(&self, name: &str) -> Result<(), Problem> {
         if self.is_read_only { Err(transaction_modes::read_only(name)) } else { Ok(()) }
     }
 
