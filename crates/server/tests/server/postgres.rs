@@ -262,7 +262,7 @@ async fn copies() {
     assert_eq!(rows, "1\tOslo, \"N\"\n2\t\\N\n");
     std::fs::write(&path, "3,Rome,1,2026-11-02\nx,Bern,2,2026-11-03\n").expect("a file");
     let (_, errors) = shown(&format!("\\copy trips FROM '{name}' CSV")).await;
-    assert!(errors.contains("'x'"), "{errors}");
+    assert!(errors.contains("row 2 of the data: ") && errors.contains("'x'"), "{errors}");
     let (_, errors) = shown("COPY trips FROM '/etc/passwd'").await;
     assert!(errors.contains("COPY FROM a file on the server is not supported"), "{errors}");
     assert!(errors.contains("\\copy") && errors.contains("table import"), "{errors}");
