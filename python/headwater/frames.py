@@ -52,6 +52,9 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
     name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
     if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
         return _widened(pyarrow, pyarrow.Table.from_pylist(_filled(value)))
+    if isinstance(value, list) and not value:
+        hint = "Pass a pyarrow table or a data frame that has columns and no rows."
+        raise make("invalid_argument", "an empty list has no columns", hint)
     if not is_table(value):
         hint = "Pass a pyarrow table, a pandas or polars data frame, or a list of dicts with the rows."
         raise make("invalid_argument", f"`{type(value).__name__}` is not a table", hint)

@@ -13,7 +13,7 @@ from unittest import mock
 from stand_in import Answer, WithServer, serve_tcp
 
 import headwater
-from headwater import errors
+from headwater import errors, frames
 from headwater.arrow_body import ARROW_END, ArrowBody
 from headwater.client import ARROW
 
@@ -282,6 +282,10 @@ class Queries(WithServer):
         self.server.on("GET", f"/v1/jobs/{JOB}", Answer(job("failed", error=problem)))
         with self.arrow(), self.assertRaises(errors.DiskFullError):
             self.client.query("SELECT 1")
+
+    def test_an_empty_list_has_no_columns(self):
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "an empty list has no columns"):
+            frames._to_arrow(None, [])
 
     def test_without_pyarrow_the_error_says_so(self):
         with mock.patch.dict(sys.modules, {"pyarrow": None, "pyarrow.ipc": None}):

@@ -250,6 +250,18 @@ def with_arrays_and_temporary_tables() -> None:
             assert "BEGIN" in (error.diag.message_hint or ""), error
         else:
             raise AssertionError("a temporary table needs a transaction")
+        connection.read_only = True
+        assert connection.execute("SHOW transaction_read_only").fetchone() == ("on",)
+        try:
+            connection.execute("INSERT INTO kept VALUES (2)")
+        except psycopg.Error as error:
+            assert error.sqlstate == "25006", error
+        else:
+            raise AssertionError("a read-only transaction writes nothing")
+        connection.rollback()
+        connection.read_only = None
+        connection.execute("INSERT INTO kept VALUES (2)")
+        connection.rollback()
 
 
 def with_arrays_and_bytes() -> None:

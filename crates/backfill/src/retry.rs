@@ -13,10 +13,16 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Maximum wait before a retry.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Errors that a retry cannot avoid.
-const PERMANENT: [ErrorCode; 5] = [
+/// Errors that a retry cannot avoid: of the request, of the rights, and of the project and its
+/// queries.
+const PERMANENT: [ErrorCode; 10] = [
     ErrorCode::InvalidArgument,
     ErrorCode::InvalidProject,
+    ErrorCode::InvalidSql,
+    ErrorCode::UnsupportedStatement,
+    ErrorCode::ColumnNotFound,
+    ErrorCode::TableNotFound,
+    ErrorCode::BadRow,
     ErrorCode::Forbidden,
     ErrorCode::Cancelled,
     ErrorCode::RefNotFound,
@@ -50,7 +56,8 @@ mod tests {
         let expected = [1, 2, 4, 8, 16, 30, 30].map(Some);
         assert_eq!(waits, [&expected[..], &[None]].concat());
         report.attempts = 1;
-        let permanent = Problem::new(ErrorCode::InvalidProject, "wrong");
-        assert_eq!(report.retry(7, &permanent), None);
+        for code in [ErrorCode::InvalidProject, ErrorCode::BadRow, ErrorCode::ColumnNotFound] {
+            assert_eq!(report.retry(7, &Problem::new(code, "wrong")), None);
+        }
     }
 }

@@ -43,6 +43,17 @@ fn a_selection_runs_some_models_and_names_a_misspelled_one() {
 }
 
 #[test]
+fn a_plan_of_an_empty_selection_names_the_selection() {
+    let workspace = shop();
+    for arguments in [&["--exclude", "*"][..], &["--select", "daily,weekly"]] {
+        let answer = workspace.run(&[&["run", "--dry-run"][..], arguments].concat());
+        assert_eq!((answer.code, answer.stdout.as_str()), (0, ""), "{}", answer.stderr);
+        let text = "the selection matches no model and no expectation";
+        assert!(answer.stderr.contains(text), "{}", answer.stderr);
+    }
+}
+
+#[test]
 fn a_plan_is_text_for_people_and_json_for_programs() {
     let workspace = shop();
     workspace.ok(&["run"]);

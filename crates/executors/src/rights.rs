@@ -279,6 +279,11 @@ fn forbidden(
     };
     let message = format!("user `{user}` may not {action} {what}");
     let hint = match denial {
+        // Only a pattern for all branches selects a commit.
+        _ if object.kind() == ObjectKind::Branch && object.name().starts_with('@') => format!(
+            "Name a branch and a distance, such as `main~2`, or ask an administrator to grant \
+             `{action} on branch:*`"
+        ),
         DenialReason::Scope => format!("Use a token whose scopes contain `{action} on {object}`"),
         _ => format!("Ask an administrator to grant `{action} on {object}`"),
     };
@@ -327,6 +332,9 @@ mod tests {
         assert_eq!(denied.message, "user `ana` may not select table `sales.orders`");
         let hint = denied.hint.expect("a hint");
         assert_eq!(hint, "Ask an administrator to grant `select on table:sales.orders`.");
+        let commit = Object::branch("@3ca056110aba");
+        let denied = authorize(&access, &ana, Action::Read, &commit).expect_err("no grant");
+        assert!(denied.hint.is_some_and(|hint| hint.contains("`read on branch:*`")));
         let object = "namespace:sales".parse().expect("a pattern");
         let permission = Permission { actions: vec![Action::Select], object };
         access.grant(&owner, "ana", permission).await.expect("a grant");

@@ -14,6 +14,7 @@ use crate::error::size;
 use crate::functions::{Functions, unavailable};
 use crate::instance::{CallDeadline, Instance, InstanceOrigin, NewInstance};
 use crate::invoke::{log_system_line, millis};
+use crate::outcome::explain_refusal;
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
 use crate::zygote::ZygoteLookup;
@@ -50,7 +51,10 @@ impl Execution<'_> {
         invocation: &Invocation,
         warm: Option<WarmInstance>,
     ) -> Result<FinishedCall> {
-        let (first, warm) = self.run_once(invocation, warm).await?;
+        let (mut first, warm) = self.run_once(invocation, warm).await?;
+        if self.functions.0.isolation == Isolation::Sandbox {
+            explain_refusal(&mut first.returned);
+        }
         let Err(Error::MemoryLimit { limit, .. }) = first.returned else {
             return Ok((first, warm));
         };

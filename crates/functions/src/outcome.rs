@@ -123,6 +123,19 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     }
 }
 
+/// Sets the hint of a call in a sandbox if a connection of the call was refused. Only a loopback
+/// address refuses connections there: the proxy resets the connections to all other addresses.
+pub(crate) fn explain_refusal(returned: &mut Result<FunctionResult>) {
+    let Err(Error::FunctionRaised { message, hint, .. }) = returned else { return };
+    if message.contains("Connection refused") || message.contains("ECONNREFUSED") {
+        *hint = Some(
+            "Connect to a service on another machine: in a function, `localhost` is the sandbox \
+             itself, and the addresses of the server's host are not reachable."
+                .to_owned(),
+        );
+    }
+}
+
 /// Maximum size of the files of a table that is opened on the current thread, in bytes.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 

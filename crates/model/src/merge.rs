@@ -108,6 +108,13 @@ impl MergeReport {
     }
 }
 
+impl MergeConflict {
+    /// Returns true if the reader of the report may not see the table.
+    pub fn is_hidden(&self) -> bool {
+        self.table == hidden_table()
+    }
+}
+
 /// Returns the placeholder for the name of a table that the reader may not see.
 fn hidden_table() -> TableName {
     TableName { namespace: DEFAULT_NAMESPACE.to_owned(), name: "(hidden)".to_owned() }

@@ -9,13 +9,14 @@ use crate::{Error, Result};
 
 const JOURNAL: &str = "steps_passed";
 
-/// Returns true if a step with this full or code fingerprint has succeeded.
+/// Returns true if a step with this full fingerprint has succeeded, or if a step with this code
+/// fingerprint has succeeded or ended with a warning.
 pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool> {
     let entry = store.latest(JOURNAL, fingerprint).await.map_err(|error| Error::other(&error))?;
     Ok(entry.is_some())
 }
 
-/// Returns the store operations that record the success of these steps.
+/// Returns the store operations that record these fingerprints.
 pub(crate) fn remember(fingerprints: impl IntoIterator<Item = String>) -> Batch {
     let entries = fingerprints.into_iter().map(|key| Append {
         journal: JOURNAL.to_owned(),

@@ -316,7 +316,7 @@ impl Plan {
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok((OutputColumns::Unknown, None))
             }
-            Err(error) => Err(sql_error(step, sql, &error)),
+            Err(error) => Err(sql_error(step, sql, &error).with_parameters(&self.values)),
         }
     }
 
@@ -359,23 +359,19 @@ fn declared_columns(step: &Step) -> OutputColumns {
     step.columns.clone().map_or(OutputColumns::Unknown, OutputColumns::Names)
 }
 
-/// Checks that the output columns of a model match its declaration.
-pub(crate) fn check_declared(step: &Step, given: &[&str]) -> Result<()> {
-    let Some(declared) = &step.columns else { return Ok(()) };
-    let missing = declared.iter().filter(|name| !given.contains(&name.as_str()));
-    let missing: Vec<String> = missing.map(|name| format!("`{name}` is missing")).collect();
-    let more = given.iter().filter(|name| !declared.iter().any(|known| known == *name));
-    let more: Vec<String> = more.map(|name| format!("`{name}` is not declared")).collect();
-    let difference = [missing, more].concat().join(", ");
-    if difference.is_empty() {
-        return Ok(());
+/// Checks that the output columns of a model match its declaration. The types are checked if
+/// `schema` contains them.
+pub(crate) fn check_declared(step: &Step, given: &[&str], schema: Option<&Schema>) -> Result<()> {
+    let mut differences = Vec::new();
+    if let Some(declared) = &step.columns {
+        let missing = declared.iter().filter(|name| !given.contains(&name.as_str()));
+        differences.extend(missing.map(|name| format!("`{name}` is missing")));
+        let more = given.iter().filter(|name| !declared.iter().any(|known| known == *name));
+        differences.extend(more.map(|name| format!("`{name}` is not declared")));
     }
-    Err(Error::DeclaredColumns { step: step.name.clone(), at: step.at.clone(), difference })
-}
-
-/// Checks that the output columns of a model have the declared types.
-pub(crate) fn check_types(step: &Step, schema: &Schema) -> Result<()> {
-    let difference = type_differences(&step.contract, schema).join(", ");
+    let types = schema.map(|schema| type_differences(&step.contract, schema));
+    differences.extend(types.into_iter().flatten());
+    let difference = differences.join(", ");
     if difference.is_empty() {
         return Ok(());
     }
@@ -386,10 +382,8 @@ pub(crate) fn check_types(step: &Step, schema: &Schema) -> Result<()> {
 /// that tables support.
 fn check_output(step: &Step, columns: &OutputColumns) -> Result<()> {
     let Some(known) = columns.names() else { return Ok(()) };
-    check_declared(step, &known)?;
-    if let OutputColumns::Typed(schema) = columns {
-        check_types(step, schema)?;
-    }
+    let schema = if let OutputColumns::Typed(schema) = columns { Some(&**schema) } else { None };
+    check_declared(step, &known, schema)?;
     if !step.is_materialized() {
         return Ok(());
     }

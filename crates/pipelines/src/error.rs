@@ -242,6 +242,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Names the parameter whose value the error of a query contains.
+    pub(crate) fn with_parameters(self, values: &BTreeMap<String, serde_json::Value>) -> Self {
+        match self {
+            Error::Project(error) => Error::Project(error.with_parameters(values)),
+            other => other,
+        }
+    }
+
     /// Returns true if the run failed only because other clients changed the target meanwhile. A
     /// repetition of the run reads the new state.
     pub fn is_conflict(&self) -> bool {

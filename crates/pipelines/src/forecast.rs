@@ -67,7 +67,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Returns the volume that a step reads from tables that this run does not write.
+    /// Returns the volume that a step reads. For a model that also runs, this is the volume of its
+    /// current table.
     async fn volume(&self, index: usize) -> Result<DataSize> {
         let step = &self.project.steps[index];
         let increments = self.increments(index, &self.view).await?;
@@ -78,7 +79,6 @@ impl Plan {
                 continue;
             }
             match self.graph.model(input) {
-                Some(parent) if self.steps[parent].reason.is_some() => {}
                 Some(parent) => {
                     let table = self.steps[parent].table.as_ref();
                     if let Some(table) = table {

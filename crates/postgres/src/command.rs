@@ -4,6 +4,7 @@
 use headwater_model::{ErrorCode, Problem};
 
 use crate::temporary_objects::CreateTemporary;
+use crate::transaction_modes::TransactionModes;
 
 /// A statement that the session executes itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +17,10 @@ pub enum SessionCommand {
     ShowAll,
     /// `RESET name`; `None` for `RESET ALL`.
     Reset(Option<String>),
-    /// `BEGIN`
-    Begin,
+    /// `BEGIN` or `START TRANSACTION`
+    Begin(TransactionModes),
+    /// `SET TRANSACTION`
+    SetTransaction(TransactionModes),
     /// `COMMIT`
     Commit,
     /// `ROLLBACK`
@@ -52,10 +55,17 @@ impl SessionCommand {
         let mut words = StatementWords { rest: sql };
         let first = words.next()?.to_ascii_uppercase();
         let command = match first.as_str() {
-            "SET" => set(&mut words),
+            "SET" => match set_transaction(words.clone()) {
+                Some(command) => return Some(command),
+                None => set(&mut words),
+            },
             "SHOW" => return show(&mut words).map(Ok),
             "RESET" => words.name().map(|name| SessionCommand::Reset(unless_all(name))),
-            "BEGIN" | "START" => Some(SessionCommand::Begin),
+            "BEGIN" | "START" => {
+                words.skip_word("WORK");
+                words.skip_word("TRANSACTION");
+                return Some(TransactionModes::parse(words).map(SessionCommand::Begin));
+            }
             "COMMIT" | "END" => Some(SessionCommand::Commit),
             "ROLLBACK" | "ABORT" if !words.clone().any(|word| word.eq_ignore_ascii_case("to")) => {
                 Some(SessionCommand::Rollback)
@@ -106,6 +116,27 @@ fn unless_all(name: String) -> Option<String> {
     Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
 }
 
+/// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`; `None` for other
+/// settings.
+fn set_transaction(mut words: StatementWords<'_>) -> Option<Result<SessionCommand, Problem>> {
+    words.skip_word("LOCAL");
+    words.skip_word("SESSION");
+    let first = words.next()?.to_ascii_uppercase();
+    if first == "CHARACTERISTICS" {
+        words.skip_word("AS");
+        words.skip_word("TRANSACTION");
+    } else if first != "TRANSACTION" {
+        return None;
+    }
+    Some(TransactionModes::parse(words).map(|modes| match modes.is_read_only {
+        _ if first == "TRANSACTION" => SessionCommand::SetTransaction(modes),
+        Some(true) => {
+            SessionCommand::Set("default_transaction_read_only".to_owned(), "on".to_owned())
+        }
+        Some(false) | None => SessionCommand::Nothing("SET"),
+    }))
+}
+
 fn set(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let mut name = words.name()?;
     if matches!(name.to_ascii_uppercase().as_str(), "SESSION" | "LOCAL")
@@ -115,14 +146,6 @@ fn set(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     }
     match name.to_ascii_uppercase().as_str() {
         "CONSTRAINTS" => return Some(SessionCommand::Nothing("SET")),
-        "TRANSACTION" | "CHARACTERISTICS" => {
-            let is_read_only = words.any(|word| word.eq_ignore_ascii_case("only"));
-            return Some(if is_read_only {
-                SessionCommand::Set("transaction_read_only".to_owned(), "on".to_owned())
-            } else {
-                SessionCommand::Nothing("SET")
-            });
-        }
         "AUTHORIZATION" | "ROLE" => {
             let role = words.name()?;
             let is_own = ["default", "none"].iter().any(|own| role.eq_ignore_ascii_case(own));
@@ -311,13 +334,28 @@ mod tests {
         check("SET SESSION AUTHORIZATION 'ana'", set("role", "'ana'"));
         check("SET SESSION AUTHORIZATION DEFAULT", SessionCommand::Nothing("SET"));
         check("SET ROLE NONE", SessionCommand::Nothing("SET"));
-        check("SET TRANSACTION READ ONLY", set("transaction_read_only", "on"));
+        let session = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
+        check(session, set("default_transaction_read_only", "on"));
+        let modes = TransactionModes { is_read_only: Some(true) };
+        check("SET TRANSACTION READ ONLY", SessionCommand::SetTransaction(modes));
+        check("BEGIN READ ONLY;", SessionCommand::Begin(modes));
+        check("START TRANSACTION READ ONLY", SessionCommand::Begin(modes));
+        for sql in [
+            "BEGIN ISOLATION LEVEL SERIALIZABLE",
+            "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
+            "BEGIN IMMEDIATE",
+        ] {
+            assert!(matches!(SessionCommand::parse(sql), Some(Err(_))), "{sql}");
+        }
     }
 
     #[test]
     fn transactions_and_cursors() {
-        check("BEGIN ISOLATION LEVEL SERIALIZABLE", SessionCommand::Begin);
-        check("START TRANSACTION", SessionCommand::Begin);
+        let modes = TransactionModes::default();
+        check("BEGIN ISOLATION LEVEL REPEATABLE READ", SessionCommand::Begin(modes));
+        check("BEGIN WORK;", SessionCommand::Begin(modes));
+        check("START TRANSACTION", SessionCommand::Begin(modes));
         check("rollback", SessionCommand::Rollback);
         check("SAVEPOINT \"S 1\"", SessionCommand::Savepoint("S 1".into()));
         check("ROLLBACK WORK TO SAVEPOINT s", SessionCommand::RollbackTo("s".into()));

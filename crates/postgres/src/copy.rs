@@ -82,8 +82,10 @@ impl CopyStatement {
             return Err(unsupported("this form of COPY statement"));
         };
         if !matches!(target, CopyTarget::Stdin | CopyTarget::Stdout) {
-            return Err(unsupported("COPY from or to a file on the server")
-                .with_hint("Use `STDIN` or `STDOUT`, or `\\copy` of psql."));
+            return Err(unsupported("COPY FROM a file on the server").with_hint(
+                "Send the rows with `COPY … FROM STDIN` or `\\copy` of psql, or import the file \
+                 with `headwater table import`.",
+            ));
         }
         let format = format_of(options, legacy_options)?;
         match source {
@@ -161,6 +163,7 @@ impl Session {
         let count = if copy.target.is_none() {
             self.copy_out(copy).await.map_err(|failure| copy.relocated(failure, &copy.sql))?
         } else {
+            self.check_writable("COPY FROM")?;
             let is_alone = self.status == Status::Idle;
             if is_alone {
                 let transactions = self.service.statements().transactions();
@@ -204,9 +207,13 @@ impl Session {
         let is_binary = copy.format.is_binary;
         self.wire.output.copy_response(b'G', types.as_ref().map_or(0, Vec::len), is_binary);
         self.wire.send().await?;
+        let columns = types.clone().unwrap_or_default();
         let mut decoder = match types {
             Some(types) if is_binary => Decoder::Binary(BinaryDecoder::new(types)),
-            _ => Decoder::Lines(RowDecoder::new(copy.format.clone())),
+            types => {
+                let width = types.map(|types| types.len()).filter(|width| *width > 0);
+                Decoder::Lines(RowDecoder::new(copy.format.clone()).with_width(width))
+            }
         };
         let (mut rows, mut bytes, mut count) = (Vec::new(), 0, 0);
         let mut token = self.connection.begin();
@@ -239,7 +246,8 @@ impl Session {
             rows.extend(if is_last { decoder.finish()? } else { decoder.add(&content)? });
             bytes += content.len();
             if !rows.is_empty() && (is_last || bytes >= BATCH_BYTES) {
-                count += self.insert(copy, &rows).await?;
+                let inserted = self.insert(copy, &rows).await;
+                count += inserted.map_err(|failure| with_row(failure, &columns, &rows, count))?;
                 token = self.connection.begin();
                 rows.clear();
                 bytes = 0;
@@ -281,6 +289,26 @@ impl Session {
         cursor.send(u64::MAX, &mut self.wire).await?;
         Ok(cursor.count())
     }
+}
+
+/// Adds the number of the row to the error of a value that a column does not accept. `before` is the
+/// number of rows before `rows`.
+fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64) -> MessageError {
+    let MessageError::Problem(mut problem) = failure else { return failure };
+    let (start, end) = (problem.message.find('\''), problem.message.rfind('\''));
+    let value = start.zip(end).and_then(|(start, end)| problem.message.get(start + 1..end));
+    let index = value.filter(|_| problem.code == ErrorCode::BadRow).and_then(|value| {
+        // A column of texts accepts every value.
+        let is_wrong = |(column, given): (&PgType, &Option<String>)| {
+            *column != PgType::TEXT && given.as_deref() == Some(value)
+        };
+        rows.iter().position(|row| columns.iter().zip(row).any(is_wrong))
+    });
+    if let Some(index) = index {
+        let row = before + index as u64 + 1;
+        problem.message = format!("row {row} of the data: {}", problem.message);
+    }
+    problem.into()
 }
 
 /// Returns rows as columns of texts.

@@ -102,6 +102,8 @@ pub struct RowDecoder {
     /// True after the line `\.`, which marks the end of the rows.
     is_ended: bool,
     skips_header: bool,
+    /// The number of values in each row, if it is known.
+    width: Option<usize>,
     line: u64,
 }
 
@@ -109,7 +111,20 @@ impl RowDecoder {
     /// Creates a decoder before the first line.
     pub fn new(format: CopyFormat) -> Self {
         let skips_header = format.has_header;
-        RowDecoder { format, input: Vec::new(), is_ended: false, skips_header, line: 0 }
+        RowDecoder {
+            format,
+            input: Vec::new(),
+            is_ended: false,
+            skips_header,
+            width: None,
+            line: 0,
+        }
+    }
+
+    /// Rejects rows with another number of values.
+    #[must_use]
+    pub fn with_width(self, width: Option<usize>) -> Self {
+        RowDecoder { width, ..self }
     }
 
     /// Adds bytes. Returns the rows that the bytes complete.
@@ -172,9 +187,20 @@ impl RowDecoder {
 
     fn row(&self, line: &[u8]) -> Result<Row, Problem> {
         let values = if self.format.is_csv { self.csv(line) } else { self.text(line) };
-        values.map_err(|column| {
+        let values = values.map_err(|column| {
             self.wrong(&format!("the value in column {column} is not valid UTF-8"))
-        })
+        })?;
+        match self.width {
+            Some(width) if values.len() != width => {
+                let values = values.len();
+                let values = format!("{values} {}", if values == 1 { "value" } else { "values" });
+                Err(self.wrong(&format!("{values}, but {width} columns are expected")).with_hint(
+                    "Check the delimiter, or list the columns that the data has: `COPY t (a, b) \
+                     FROM STDIN`.",
+                ))
+            }
+            _ => Ok(values),
+        }
     }
 
     /// Splits a line in text format. On failure, returns the column that is not UTF-8.
@@ -304,5 +330,12 @@ mod tests {
         assert!(decoder.finish().is_err());
         let mut decoder = RowDecoder::new(CopyFormat::text());
         assert!(decoder.add(b"\xff\n").is_err());
+    }
+
+    #[test]
+    fn a_row_with_another_number_of_values_is_an_error_with_its_line() {
+        let mut decoder = RowDecoder::new(CopyFormat::csv()).with_width(Some(2));
+        let problem = decoder.add(b"1,a\n2\n").expect_err("a value is missing");
+        assert_eq!(problem.message, "line 2 of the data: 1 value, but 2 columns are expected");
     }
 }

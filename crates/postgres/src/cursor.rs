@@ -91,7 +91,7 @@ impl Cursor {
     pub fn tag(&self) -> String {
         match self.kind.name {
             "INSERT" => format!("INSERT 0 {}", self.count),
-            "SELECT" | "UPDATE" | "DELETE" | "MERGE" => {
+            "SELECT" | "UPDATE" | "DELETE" | "MERGE" | "COPY" => {
                 format!("{} {}", self.kind.name, self.count)
             }
             "TRUNCATE" => "TRUNCATE TABLE".to_owned(),
@@ -230,7 +230,9 @@ fn convert(batch: &RecordBatch) -> Result<Vec<Column>, ArrowError> {
 
 /// Returns the number of rows that a write changed, from the first column of its result.
 fn changed_rows(batch: &RecordBatch) -> u64 {
-    let rows = batch.columns().first().and_then(|rows| rows.as_primitive_opt::<Int64Type>());
+    // The first column of COPY to a file is the name of the file.
+    let mut columns = batch.columns().iter();
+    let rows = columns.find_map(|rows| rows.as_primitive_opt::<Int64Type>());
     rows.map_or(0, |rows| rows.values().iter().map(|count| count.unsigned_abs()).sum())
 }
 

@@ -30,6 +30,7 @@ mod simple_query;
 mod temporary_objects;
 mod text;
 mod transaction;
+mod transaction_modes;
 mod wire;
 
 pub use message::{FieldReader, Message};

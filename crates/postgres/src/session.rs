@@ -168,6 +168,8 @@ pub struct Session {
     pub status: Status,
     /// The transaction, if one is open.
     pub transaction: Option<OpenTransaction>,
+    /// True if the open transaction is read-only.
+    pub is_read_only: bool,
     /// The temporary tables and views of the transaction, in the order of their creation.
     pub temporary: Vec<TemporaryRelation>,
     /// The rows received by a COPY, which its next statement inserts.
@@ -197,6 +199,7 @@ impl Session {
             settings,
             status: Status::default(),
             transaction: None,
+            is_read_only: false,
             temporary: Vec::new(),
             copied: None,
             statements: HashMap::new(),

@@ -43,6 +43,9 @@ impl Setting {
 
 const ON: AcceptedValues = AcceptedValues::Only(&["on", "true", "yes", "1"]);
 const ANY: AcceptedValues = AcceptedValues::Any;
+/// Snapshot isolation is at least as strong as these levels, compared without spaces.
+const LEVELS: AcceptedValues =
+    AcceptedValues::Only(&["repeatableread", "readcommitted", "readuncommitted"]);
 const SHOWN: AcceptedValues = AcceptedValues::Nothing;
 
 const TABLE: [Setting; 34] = [
@@ -57,7 +60,7 @@ const TABLE: [Setting; 34] = [
         AcceptedValues::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]),
     )
     .reported(),
-    Setting::new("default_transaction_isolation", "repeatable read", ANY),
+    Setting::new("default_transaction_isolation", "repeatable read", LEVELS),
     Setting::new("default_transaction_read_only", "off", AcceptedValues::Only(&["off", "false"]))
         .reported(),
     Setting::new("extra_float_digits", "1", ANY),
@@ -84,7 +87,7 @@ const TABLE: [Setting; 34] = [
     Setting::new("statement_timeout", "0", ANY),
     Setting::new("synchronous_commit", "on", ON),
     Setting::new("TimeZone", "UTC", ANY).reported(),
-    Setting::new("transaction_isolation", "repeatable read", ANY),
+    Setting::new("transaction_isolation", "repeatable read", LEVELS),
     Setting::new("transaction_read_only", "off", AcceptedValues::Only(&["off", "false"])),
     Setting::new("xmloption", "content", ANY),
 ];
@@ -225,6 +228,8 @@ mod tests {
         assert!(settings.set("client_encoding", "LATIN1").is_err());
         assert!(settings.set("datestyle", "ISO, DMY").is_ok());
         assert!(settings.set("server_version", "1").is_err());
+        assert!(settings.set("default_transaction_isolation", "read committed").is_ok());
+        assert!(settings.set("default_transaction_isolation", "serializable").is_err());
         assert!(settings.set("nothing", "1").is_err());
         assert_eq!(settings.set("search_path", "\"$user\", sales, public"), Ok(None));
         assert_eq!(settings.namespace().as_deref(), Some("sales"));

@@ -70,7 +70,8 @@ impl Session {
             SessionCommand::Show(name) => self.show(&name)?,
             SessionCommand::ShowAll => self.show_all(),
             SessionCommand::Reset(name) => self.reset(name.as_deref())?,
-            SessionCommand::Begin => self.begin().await?,
+            SessionCommand::Begin(modes) => self.begin(modes).await?,
+            SessionCommand::SetTransaction(modes) => self.set_transaction(modes)?,
             SessionCommand::Commit => self.commit().await?,
             SessionCommand::Rollback => self.roll_back().await,
             SessionCommand::Savepoint(name) => self.savepoint(&name).await?,
@@ -119,7 +120,10 @@ impl Session {
     }
 
     fn show(&mut self, name: &str) -> Result<&'static str, Problem> {
-        let value = self.settings.get(name)?.to_owned();
+        let mut value = self.settings.get(name)?.to_owned();
+        if self.is_read_only && name.eq_ignore_ascii_case("transaction_read_only") {
+            "on".clone_into(&mut value);
+        }
         self.put_texts(&[&value]);
         Ok("SHOW")
     }

@@ -7,27 +7,51 @@ use headwater_service::OpenTransaction;
 use crate::cursor::returns_rows;
 use crate::reply::Status;
 use crate::session::{MessageResult, Session};
+use crate::transaction_modes::{self, TransactionModes};
 
 impl Session {
-    /// Begins a transaction at the current commit of the ref. Does nothing if a transaction is
-    /// already open.
-    pub async fn begin(&mut self) -> Result<&'static str, Problem> {
+    /// Begins a transaction at the current commit of the ref. If a transaction is already open,
+    /// only changes its modes.
+    pub async fn begin(&mut self, modes: TransactionModes) -> Result<&'static str, Problem> {
         if self.status == Status::Idle {
             let transactions = self.service.statements().transactions();
             let begun = transactions.begin(&self.principal, &self.reference).await?;
             self.transaction = Some(begun);
             self.status = Status::Transaction;
         }
+        self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
         Ok("BEGIN")
     }
 
+    /// Changes the modes of the open transaction. `READ ONLY` would have no effect outside of a
+    /// transaction, so it is an error there.
+    pub(crate) fn set_transaction(
+        &mut self,
+        modes: TransactionModes,
+    ) -> Result<&'static str, Problem> {
+        if self.status != Status::Idle {
+            self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
+        } else if modes.is_read_only == Some(true) {
+            let message = "`SET TRANSACTION READ ONLY` needs a transaction";
+            return Err(Problem::new(ErrorCode::InvalidArgument, message)
+                .with_hint("Send `BEGIN READ ONLY`."));
+        }
+        Ok("SET")
+    }
+
+    /// Fails if the transaction is read-only. `name` is the statement that writes.
+    pub(crate) fn check_writable(&self, name: &str) -> Result<(), Problem> {
+        if self.is_read_only { Err(transaction_modes::read_only(name)) } else { Ok(()) }
+    }
+
     /// Prepares the transaction for a statement of this kind: a write requires that the ref is a
-    /// branch.
+    /// branch, and that the transaction is not read-only.
     pub async fn prepare_write(&mut self, name: &str) -> Result<(), Problem> {
-        let Some(transaction) = &mut self.transaction else { return Ok(()) };
         if returns_rows(name) {
             return Ok(());
         }
+        self.check_writable(name)?;
+        let Some(transaction) = &mut self.transaction else { return Ok(()) };
         let transactions = self.service.statements().transactions();
         transactions.prepare_write(&self.principal, transaction).await
     }
@@ -37,6 +61,8 @@ impl Session {
         if self.status == Status::Failed {
             return Ok(self.roll_back().await);
         }
+        // Dropping the temporary objects is a write.
+        self.is_read_only = false;
         if let Err(failure) = self.drop_temporary().await {
             self.roll_back().await;
             return Err(failure);
@@ -83,6 +109,7 @@ impl Session {
     /// Rolls back the transaction, if one is open.
     pub async fn roll_back(&mut self) -> &'static str {
         self.status = Status::Idle;
+        self.is_read_only = false;
         self.portals.clear();
         self.temporary.clear();
         if let Some(transaction) = self.transaction.take() {

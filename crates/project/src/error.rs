@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{ErrorCode, ErrorDetails, Problem};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Location;
 
@@ -89,6 +89,20 @@ impl Error {
     /// Creates an error for an invalid function call.
     pub(crate) fn call(message: String, hint: impl Into<String>) -> Self {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
+    }
+
+    /// Names the parameter whose value the error of a query contains.
+    #[must_use]
+    pub fn with_parameters(mut self, values: &BTreeMap<String, Value>) -> Self {
+        let Error::Sql { problem, .. } = &mut self else { return self };
+        let texts = values.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
+        let mut shown = texts.filter(|(_, text)| problem.message.contains(&format!("'{text}'")));
+        if let Some((name, text)) = shown.next() {
+            problem.message =
+                format!("the parameter `{name}` has the value `{text}`: {}", problem.message);
+            problem.hint.get_or_insert_with(|| format!("Correct the value of `{name}`."));
+        }
+        self
     }
 
     /// Returns the error without its location, for a project whose files were generated.

@@ -135,7 +135,7 @@ impl Branches {
         target: &str,
         request: MergeRequest,
     ) -> Result<MergeReport, Problem> {
-        let source = request.source.to_string();
+        let (source, unchecked) = (request.source.to_string(), request.unchecked);
         let new =
             self.new_job(JobKind::Merge, &format!("{source} into {target}"), target, principal)?;
         self.0.check_ref(principal, &request.source).await?;
@@ -147,7 +147,7 @@ impl Branches {
         let report = self.0.visible_report(principal, target, report).await?;
         if report.outcome == MergeOutcome::Conflict {
             let problem = conflict_problem(target, &source, &report);
-            return Err(with_rerun_hint(problem, target, &source, &report));
+            return Err(with_rerun_hint(problem, target, &source, &report, unchecked));
         }
         Ok(report)
     }

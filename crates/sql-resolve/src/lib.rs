@@ -9,6 +9,7 @@ mod asof;
 mod from;
 mod output;
 mod pivot;
+mod plan_name;
 mod projection;
 mod resolver;
 pub mod scope;

@@ -10,13 +10,14 @@ use sqlparser::ast::{
     ValueWithSpan, WildcardAdditionalOptions,
 };
 
+use crate::plan_name::PlanName;
 use crate::scope::{RelationColumns, column};
 use crate::{Resolver, SelectAlias, function_name};
 
 impl Resolver<'_> {
     pub(crate) fn projection(&mut self, items: &mut [SelectItem]) -> Result<RelationColumns> {
         let mut columns = RelationColumns::default();
-        let mut seen: Vec<String> = Vec::new();
+        let mut seen: Vec<PlanName> = Vec::new();
         for item in items {
             let alias = SelectAlias::of(item);
             match item {
@@ -32,9 +33,9 @@ impl Resolver<'_> {
                         *item = SelectItem::ExprWithAlias { expr, alias: name };
                         continue;
                     }
-                    let key = plan_name(expr);
-                    let repeats = seen.iter().filter(|other| **other == key).count();
-                    seen.push(key);
+                    let plan_name = PlanName::of(expr);
+                    let repeats = seen.iter().filter(|other| other.is_same(&plan_name)).count();
+                    seen.push(plan_name);
                     if repeats > 0 {
                         // DataFusion rejects duplicate column names in a query.
                         let text = column_under(expr).map_or(text, |column| column.value.clone());
@@ -260,23 +261,6 @@ fn spell_column(ident: &mut Ident, columns: &RelationColumns) -> Result<()> {
     let spelling = column(&ident.value, names, &[], span_start(ident.span))?;
     spell(ident, spelling);
     Ok(())
-}
-
-/// Returns the part of an expression from which DataFusion generates the column's name: the
-/// expression without its casts.
-fn plan_name(expr: &Expr) -> String {
-    match expr {
-        Expr::Cast { expr: inner, .. }
-        | Expr::AtTimeZone { timestamp: inner, .. }
-        | Expr::Nested(inner) => plan_name(inner),
-        // Different notations of one number have the same name: `0.10` and `0.1`.
-        Expr::Value(ValueWithSpan { value: Value::Number(digits, _), .. })
-            if digits.contains(['.', 'e', 'E']) =>
-        {
-            digits.parse::<f64>().map_or_else(|_| digits.clone(), |number| number.to_string())
-        }
-        other => other.to_string(),
-    }
 }
 
 /// Returns the column inside casts, also inside nested casts.

@@ -46,6 +46,13 @@ impl ParsedTableName {
         let Some((last, before)) = idents.split_last() else {
             return Err(wrong(format!("`{written}` is not the name of a table")));
         };
+        if let Some(call) = file_call(last).filter(|_| before.is_empty()) {
+            return Err(Error::Invalid {
+                message: format!("`{written}` is a file, not the name of a table"),
+                hint: Some(format!("Write `{call}`.")),
+                position: position(written),
+            });
+        }
         let last = last.value.as_str();
         let (last, snapshot) = match last.rsplit_once('#') {
             Some((last, id)) => {
@@ -115,6 +122,20 @@ impl std::fmt::Display for ParsedTableName {
     }
 }
 
+/// Returns the call that reads a file, for a file name in single quotes.
+fn file_call(name: &Ident) -> Option<String> {
+    let path = name.value.as_str();
+    let plain = path.strip_suffix(".gz").unwrap_or(path);
+    let (_, ending) = plain.rsplit_once('.').filter(|_| name.quote_style == Some('\''))?;
+    let function = match ending.to_ascii_lowercase().as_str() {
+        "csv" | "tsv" => "read_csv",
+        "parquet" => "read_parquet",
+        "json" | "ndjson" | "jsonl" => "read_json",
+        _ => return None,
+    };
+    Some(format!("{function}('{path}')"))
+}
+
 /// Returns the identifiers of a qualified name.
 pub fn idents(name: &ObjectName) -> Result<Vec<&Ident>> {
     let function = || Error::unsupported("a function in place of a name");
@@ -140,6 +161,8 @@ pub fn span_start(span: Span) -> Option<Position> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_model::ErrorDetails;
+
     use super::*;
 
     fn check(parts: &[&str], expected: &str) {
@@ -154,6 +177,17 @@ mod tests {
             Err(error) => error.to_string(),
         };
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_file_name_in_single_quotes_is_an_error_with_the_call_that_reads_the_file() {
+        let hint = |path: &str| {
+            let name = ObjectName::from(vec![Ident::with_quote('\'', path)]);
+            ParsedTableName::of(&name).err().and_then(|error| error.hint())
+        };
+        assert_eq!(hint("c.csv").as_deref(), Some("Write `read_csv('c.csv')`."));
+        assert_eq!(hint("a/b.json.gz").as_deref(), Some("Write `read_json('a/b.json.gz')`."));
+        assert_eq!(hint("a.b"), None);
     }
 
     #[test]

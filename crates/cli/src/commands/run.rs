@@ -64,7 +64,7 @@ pub async fn test(context: &Context, api: &Api, arguments: &Test) -> Result<()> 
 pub async fn send(context: &Context, api: &Api, request: &RunRequest, detach: bool) -> Result<()> {
     if request.dry_run {
         let plan: RunPlan = api.post("/v1/runs", request).await?;
-        print_plan(context, &plan);
+        print_plan(context, request, &plan);
         return Ok(());
     }
     let job: Job = api.post("/v1/runs", request).await?;
@@ -139,7 +139,7 @@ pub fn pairs(arguments: &[String], flag: &str) -> Result<BTreeMap<String, String
 /// The step kind of expectations.
 const EXPECTATION: &str = "expectation";
 
-fn print_plan(context: &Context, plan: &RunPlan) {
+fn print_plan(context: &Context, request: &RunRequest, plan: &RunPlan) {
     if context.output == OutputFormat::Json {
         return output::print_json(plan);
     }
@@ -161,7 +161,12 @@ fn print_plan(context: &Context, plan: &RunPlan) {
         let reads = step.parents.join(", ");
         grid.row([&step.name, &step.kind, &reads, writes, environment, &place, &reasons]);
     }
-    grid.print("the project has no models");
+    let is_selection = !request.select.is_empty() || !request.exclude.is_empty();
+    grid.print(if is_selection {
+        "the selection matches no model and no expectation"
+    } else {
+        "the project has no models"
+    });
 }
 
 /// Prints a run's outcome: branch, commit, tables, cost.

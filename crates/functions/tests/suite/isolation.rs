@@ -34,6 +34,21 @@ async fn the_network_is_available_to_functions_that_request_it() {
 }
 
 #[tokio::test]
+async fn a_refused_connection_gets_a_hint_about_the_loopback_address() {
+    let functions = Functions::start(with_reachable_address()).await.unwrap();
+    let environment = environment(&functions, &[]).await;
+    let source = "import socket\ndef f():\n    socket.create_connection(('127.0.0.1', 9))\n";
+    for network in [Network::Off, Network::On] {
+        let limits = Limits { network, ..Limits::default() };
+        let (outcome, _) =
+            run(&functions, Invocation { limits, ..ask(&environment, source) }).await;
+        let Err(Error::FunctionRaised { hint, .. }) = outcome else { panic!("{outcome:?}") };
+        let hint = hint.unwrap();
+        assert!(hint.contains("`localhost` is the sandbox itself"), "{hint}");
+    }
+}
+
+#[tokio::test]
 async fn an_unlisted_host_gets_a_hint_with_the_setting() {
     let functions = Functions::start(with_reachable_address()).await.unwrap();
     let environment = environment(&functions, &[]).await;

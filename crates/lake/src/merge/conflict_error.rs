@@ -23,10 +23,16 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     let look = base.as_ref().map_or_else(String::new, |base| {
         format!(" `headwater branch diff @{base} {target}` shows the changes of one side.")
     });
-    let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(format!(
-        "Choose a side with `--ours TABLE` or `--theirs TABLE`, or change one side to match the \
-                     other and merge again.{look}"
-    ));
+    let hidden = report.conflicts.iter().filter(|conflict| conflict.is_hidden()).count();
+    let ask = "Ask a user that may read the hidden tables to merge";
+    let choose = "Choose a side with `--ours TABLE` or `--theirs TABLE`, or change one side to \
+                  match the other and merge again.";
+    let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(match hidden {
+        0 => format!("{choose}{look}"),
+        // A hidden table has no name that could follow `--ours` or `--theirs`.
+        hidden if hidden == report.conflicts.len() => format!("{ask}."),
+        _ => format!("{ask}, or resolve the other conflicts. {choose}"),
+    });
     for conflict in &report.conflicts {
         problem.causes.push(describe(target, source, conflict));
         for cause in &conflict.causes {
@@ -41,19 +47,22 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
 }
 
 /// Adds the command with `--rerun` to the hint, if models of a project write tables in conflict.
+/// `unchecked` is that of the merge: the branch of a failed run is merged only with `--unchecked`.
 #[must_use]
 pub fn with_rerun_hint(
     problem: Problem,
     target: &str,
     source: &str,
     report: &MergeReport,
+    unchecked: bool,
 ) -> Problem {
     let derived = report.conflicts.iter().filter(|conflict| conflict.project.is_some());
     let names: Vec<String> = derived.clone().map(|one| format!("`{}`", one.table)).collect();
     let Some(project) = derived.clone().find_map(|one| one.project.as_deref()) else {
         return problem;
     };
-    let command = format!("headwater branch merge {source} --into {target} --rerun");
+    let unchecked = if unchecked { " --unchecked" } else { "" };
+    let command = format!("headwater branch merge {source} --into {target} --rerun{unchecked}");
     let names = names.join(", ");
     let hint = if derived.count() == report.conflicts.len() {
         format!(

@@ -76,7 +76,8 @@ pub(crate) struct RunResult {
     pub reports: Vec<StepReport>,
     /// Failures that prevent the merge.
     pub failures: Vec<Problem>,
-    /// Fingerprints of successful steps that write no table.
+    /// Fingerprints of successful steps that write no table, and the code fingerprints of
+    /// expectations that ended with a warning.
     pub passed: Vec<String>,
 }
 
@@ -231,9 +232,16 @@ impl Run {
         if !self.plan.is_listed(step) {
             return;
         }
-        if report.status == StepStatus::Succeeded && self.plan.remembers(step) {
+        if self.plan.remembers(step) {
             let plan = &self.plan.steps[step];
-            finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
+            match report.status {
+                StepStatus::Succeeded => {
+                    finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
+                }
+                // The expectation is checked again, but its code is not modified.
+                StepStatus::Warned => finished.passed.push(plan.code.clone()),
+                _ => {}
+            }
         }
         self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
         finished.reports.push(report);

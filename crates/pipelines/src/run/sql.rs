@@ -55,7 +55,7 @@ impl Run {
         }
         let inputs: Vec<usize> = (0..step.inputs.len()).collect();
         let session = self.session(step, &inputs, &done.increments).await?;
-        let failed = |error| sql_error(step, sql, &error);
+        let failed = |error| sql_error(step, sql, &error).with_parameters(&self.plan.values);
         let query = PreparedStatement::parse(sql).and_then(|query| query.bind(&self.plan.values));
         let query = query.map_err(|error| failed(error.into()))?;
         let answer = Box::pin(session.select(query)).await.map_err(failed)?;

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::output::{self, StepOutput};
 use super::{Run, StepProgress};
-use crate::columns::{check_declared, check_types};
+use crate::columns::check_declared;
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
 use crate::{Error, Location, Result};
@@ -90,8 +90,7 @@ impl Run {
     /// and the declaration is lenient, a difference is only logged.
     pub(super) fn check_columns(&self, step: &Step, schema: &Schema) -> Result<()> {
         let given: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-        let checked = check_declared(step, &given).and_then(|()| check_types(step, schema));
-        match checked {
+        match check_declared(step, &given, Some(schema)) {
             Err(error) if step.lenient_columns && !self.strict => {
                 self.log(step, format!("warning: {error}"));
                 Ok(())

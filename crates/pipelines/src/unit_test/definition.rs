@@ -6,6 +6,7 @@ use headwater_model::ProjectFiles;
 use headwater_project::{SourceText, Step, StepInput, suggest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use serde_saphyr::Spanned;
 
 use crate::{Error, Project, Result};
 
@@ -18,7 +19,7 @@ pub(super) type Row = Map<String, Value>;
 pub(super) struct UnitTest {
     pub name: String,
     /// Model or expectation to test.
-    pub model: String,
+    pub model: Spanned<String>,
     /// Parameter values.
     #[serde(default)]
     pub parameters: BTreeMap<String, Value>,
@@ -29,6 +30,9 @@ pub(super) struct UnitTest {
     /// File of the definition.
     #[serde(skip)]
     pub file: String,
+    /// 1-based line at which the definition starts.
+    #[serde(skip)]
+    pub line: u32,
 }
 
 /// Rows of a table.
@@ -73,14 +77,17 @@ pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     let mut tests: Vec<UnitTest> = Vec::new();
     for (path, file) in files.iter().filter(|(path, _)| is_test_file(path)) {
         let text = file.text();
-        let parsed: Vec<UnitTest> = serde_saphyr::from_str(text).map_err(|error| {
+        let parsed: Vec<Spanned<UnitTest>> = serde_saphyr::from_str(text).map_err(|error| {
             let error = error.without_snippet();
-            let line = error.location().map_or(1, |location| location.line());
-            let at = SourceText::new(path, text).line(u32::try_from(line).unwrap_or(1));
+            let line = error.location().map_or(1, |location| line_number(location.line()));
+            let at = SourceText::new(path, text).line(line);
             let hint = "Write a list of tests with `name`, `model`, `given` and `expect`.";
             Error::invalid(at, format!("the tests cannot be read: {error}"), hint)
         })?;
-        tests.extend(parsed.into_iter().map(|test| UnitTest { file: path.clone(), ..test }));
+        tests.extend(parsed.into_iter().map(|test| {
+            let line = line_number(test.referenced.line());
+            UnitTest { file: path.clone(), line, ..test.value }
+        }));
     }
     let mut seen = BTreeMap::new();
     for test in &tests {
@@ -91,6 +98,10 @@ pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     Ok(tests)
 }
 
+fn line_number(line: u64) -> u32 {
+    u32::try_from(line).unwrap_or(1).max(1)
+}
+
 fn is_test_file(path: &str) -> bool {
     let ending = path.rsplit_once('.').map(|(_, ending)| ending);
     path.starts_with("tests/") && matches!(ending, Some("yaml" | "yml"))
@@ -99,11 +110,13 @@ fn is_test_file(path: &str) -> bool {
 impl UnitTest {
     /// Returns the tested step.
     pub fn step<'p>(&self, project: &'p Project) -> Result<&'p Step> {
-        let step = project.steps.iter().find(|step| step.name.eq_ignore_ascii_case(&self.model));
+        let model = &self.model.value;
+        let step = project.steps.iter().find(|step| step.name.eq_ignore_ascii_case(model));
         step.ok_or_else(|| {
             let names = project.steps.iter().map(|step| step.name.as_str());
-            let hint = suggest::hint(&self.model, names, "models");
-            self.refused(format!("the project has no model `{}`", self.model), &hint)
+            let hint = suggest::hint(model, names, "models");
+            let line = line_number(self.model.referenced.line());
+            self.refused_at(line, &format!("the project has no model `{model}`"), &hint)
         })
     }
 
@@ -151,7 +164,11 @@ impl UnitTest {
     }
 
     fn refused(&self, message: String, hint: &str) -> Error {
-        let at = crate::Location { file: self.file.as_str().into(), line: 1 };
+        self.refused_at(self.line, &message, hint)
+    }
+
+    fn refused_at(&self, line: u32, message: &str, hint: &str) -> Error {
+        let at = crate::Location { file: self.file.as_str().into(), line };
         Error::invalid(at, format!("test `{}`: {message}", self.name), hint)
     }
 }

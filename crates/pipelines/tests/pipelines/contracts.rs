@@ -22,6 +22,11 @@ async fn types_and_columns_are_checked_before_the_run() {
         ("id int", "SELECT id FROM orders", "`id` has the type bigint, not int"),
         ("id bigint", "SELECT id, place FROM orders", "`place` is not declared"),
         ("id bigint, x any", "SELECT id FROM orders", "`x` is missing"),
+        (
+            "id text, x any",
+            "SELECT id FROM orders",
+            "`x` is missing, `id` has the type bigint, not text",
+        ),
     ] {
         let plan = world.plan(&model(columns, query)).await;
         let expected =

@@ -23,6 +23,21 @@ fn refused(ran: &Ran) -> String {
 }
 
 #[tokio::test]
+async fn an_error_about_the_value_of_a_parameter_names_the_parameter() {
+    let world = world().await;
+    let model = format!("{KEPT}SELECT id FROM t WHERE DATE '2026-01-01' = $day");
+    let project = files("[parameters.day]\ndefault = \"2026-01-01\"\n", &[("m.sql", &model)]);
+    let ran = world
+        .run_with(&project, |request| {
+            request.parameters.insert("day".to_owned(), "garbage".to_owned());
+        })
+        .await;
+    let text = refused(&ran);
+    assert!(text.contains("the parameter `day` has the value `garbage`: cannot cast"), "{text}");
+    assert!(text.ends_with("hint: Correct the value of `day`."), "{text}");
+}
+
+#[tokio::test]
 async fn a_failed_query_has_the_same_code_in_a_run_and_outside() {
     let world = world().await;
     let plain = world.sql("main", &["SELECT CAST(name AS INT) AS n FROM t"]).await;

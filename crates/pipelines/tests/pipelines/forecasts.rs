@@ -59,6 +59,7 @@ async fn a_plan_names_the_file_table_or_parameter_that_changed() {
 
     let edited = shop("SELECT id, max(amount) AS amount FROM clean GROUP BY id", CLEAN);
     let edited = plan(&world, &edited, |_| ()).await;
+    assert_eq!(step(&edited, "weekly").rows_read, Some(2), "the current rows of `daily`");
     assert_eq!(why(&edited, "daily"), "file `daily.sql` changed");
     assert_eq!(why(&edited, "weekly"), "table `daily` changed");
 

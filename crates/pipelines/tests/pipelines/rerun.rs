@@ -63,7 +63,7 @@ async fn a_table_that_both_sides_computed_is_recomputed() {
     assert_eq!(plain.outcome, MergeOutcome::Conflict);
     assert_eq!(plain.conflicts[0].project.as_deref(), Some("test"));
     let problem = headwater_lake::conflict_problem("main", "feat", &plain);
-    let problem = headwater_lake::with_rerun_hint(problem, "main", "feat", &plain);
+    let problem = headwater_lake::with_rerun_hint(problem, "main", "feat", &plain, false);
     assert!(
         shown(&problem).ends_with(
             "hint: `headwater branch merge feat --into main --rerun` merges the other tables and \
@@ -72,6 +72,9 @@ async fn a_table_that_both_sides_computed_is_recomputed() {
         "{}",
         shown(&problem)
     );
+    let problem = headwater_lake::with_rerun_hint(problem, "main", "run/1", &plain, true);
+    let command = "`headwater branch merge run/1 --into main --rerun --unchecked`";
+    assert!(shown(&problem).contains(command), "{}", shown(&problem));
 
     let ran = rerun(&world, &project(CHANGED)).await;
     let report = ran.report();

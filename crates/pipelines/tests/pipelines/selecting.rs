@@ -270,6 +270,8 @@ async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
     assert_eq!(ran.report().tables, ["vips"]);
     let again = world.run(&project("warn")).await;
     assert_eq!(again.steps(), "many warned, vips unchanged", "a warning is repeated");
+    let modified = run(&world, &project("warn"), &["state:modified"]).await;
+    assert_eq!(modified.steps(), "", "the expectation is not modified");
     let refusal = world.run(&project("fail")).await.refusal();
     assert!(refusal.starts_with("expectation_failed: expectation `many` returned false"));
     let refusal = crate::support::refusal(&project("loud"));

@@ -99,6 +99,8 @@ async fn unit_tests_that_cannot_run_report_the_reason() {
     for (tests, expected) in [
         ("- {name: a, modle: daily, expect: []}", "(tests/all.yaml:1)"),
         ("- {name: a, model: dayly, expect: []}", "no model `dayly`"),
+        ("- name: a\n  model: dayly\n  expect: []", "(tests/all.yaml:2)"),
+        ("# days\n\n- {name: a, model: daily, expect: []}", "(tests/all.yaml:3)"),
         (
             "- {name: a, model: daily, expect: []}",
             "`daily` reads `orders`, for which the test has no rows",

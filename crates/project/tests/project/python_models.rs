@@ -197,7 +197,7 @@ fn mistakes_are_rejected_with_their_line() {
     "#);
     insta::assert_snapshot!(refused("@headwater.model(**{})\ndef f(): pass\n"), @"
     invalid_project: `model` has no argument `**` (models/m.py:2)
-      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `reuse`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`, `overwrite_filter`.
+      hint: The arguments are `name`, `materialization`, `keys`, `columns`, `partition_by`, `allow_takeover`, `reuse`, `network`, `memory`, `timeout`, `cpus`, `tmp`, `env`, `secrets`, `priority`, `overwrite_filter`, `tags`, `retries`, `backoff`, `outputs`, `expect`, `expect_or_warn`, `expect_or_quarantine`, `lineage`.
     ");
     insta::assert_snapshot!(refused("@headwater.model(\"a\", \"b\")\ndef f(): pass\n"), @"
     invalid_project: `model` has too many positional arguments (models/m.py:2)

@@ -93,7 +93,9 @@ async fn psql() {
         ("SELECT * FROM tripz", "Did you mean"),
         ("SELEC 1", "Did you mean `SELECT`"),
         ("SET ROLE analyst", "`role` does not support the value `analyst`"),
-        ("SET TRANSACTION READ ONLY", "`transaction_read_only` does not support the value `on`"),
+        ("SET TRANSACTION READ ONLY", "`SET TRANSACTION READ ONLY` needs a transaction"),
+        ("BEGIN ISOLATION LEVEL SERIALIZABLE", "`SERIALIZABLE` is not supported"),
+        ("BEGIN READ ONLY; CREATE TABLE u (n INT); COMMIT", "CREATE TABLE is not permitted"),
         ("SAVEPOINT s", "savepoints need a transaction"),
         ("LISTEN s", "is not supported"),
         ("SET client_encoding = 'LATIN1'", "does not support the value `LATIN1`"),
@@ -260,9 +262,12 @@ async fn copies() {
     assert_eq!(rows, "1\tOslo, \"N\"\n2\t\\N\n");
     std::fs::write(&path, "3,Rome,1,2026-11-02\nx,Bern,2,2026-11-03\n").expect("a file");
     let (_, errors) = shown(&format!("\\copy trips FROM '{name}' CSV")).await;
-    assert!(errors.contains("'x'"), "{errors}");
+    assert!(errors.contains("row 2 of the data: ") && errors.contains("'x'"), "{errors}");
     let (_, errors) = shown("COPY trips FROM '/etc/passwd'").await;
-    assert!(errors.contains("is not supported") && errors.contains("copy"), "{errors}");
+    assert!(errors.contains("COPY FROM a file on the server is not supported"), "{errors}");
+    assert!(errors.contains("\\copy") && errors.contains("table import"), "{errors}");
+    let (tag, errors) = shown("COPY trips TO 'copied.csv'").await;
+    assert_eq!((tag.as_str(), errors.as_str()), ("COPY 2\n", ""));
     let (rows, _) = shown("SELECT count(*) FROM trips").await;
     assert_eq!(rows, "2\n", "a failed COPY inserts nothing");
     let branches = server.get("/v1/branches").await;

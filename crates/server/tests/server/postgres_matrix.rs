@@ -128,12 +128,13 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 18] = [
+const SESSION: [Row; 19] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
     ("ShowAll", "SHOW ALL", ALWAYS),
     ("Reset", "RESET application_name", ALWAYS),
     ("Begin", "BEGIN; COMMIT", ALWAYS),
+    ("SetTransaction", "BEGIN; SET TRANSACTION READ ONLY; COMMIT", ALWAYS),
     ("Commit", "BEGIN; INSERT INTO shop.changed (id) VALUES (1); COMMIT", WRITES),
     ("Rollback", "BEGIN; SELECT id FROM shop.items; ROLLBACK", READS),
     ("Savepoint", "BEGIN; SAVEPOINT s; INSERT INTO shop.changed (id) VALUES (1)", WRITES),
