@@ -101,11 +101,18 @@ impl ParsedProject {
         Ok(ParsedProject { project, errors, trigger_errors, handlers })
     }
 
-    /// Adds an error for each handler whose file certainly does not define its function.
+    /// Adds an error for each handler whose file is invalid Python, or certainly does not define
+    /// its function. Blocks on the disk for files in packages.
     #[must_use]
     pub fn with_handler_errors(mut self) -> Self {
         let files = &self.project.files;
-        self.errors.extend(self.handlers.iter().filter_map(|handler| handler.check(files).err()));
+        // The syntax of a file that may define models is already checked.
+        let is_reported = |handler: &&Handler| {
+            self.errors.iter().filter_map(Error::file).any(|it| handler.is_in(it))
+        };
+        let checked = self.handlers.iter().filter(|handler| !is_reported(handler));
+        let errors: Vec<Error> = checked.filter_map(|handler| handler.check(files).err()).collect();
+        self.errors.extend(errors);
         self
     }
 

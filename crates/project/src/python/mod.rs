@@ -92,7 +92,8 @@ fn module(source: &SourceText) -> Result<ModModule> {
     Ok(parsed.into_syntax())
 }
 
-fn lower_first(text: &str) -> String {
+/// Returns the text with a lower-case first letter, for a message that continues a sentence.
+pub(crate) fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
         first.to_lowercase().collect::<String>() + characters.as_str()
