@@ -316,6 +316,25 @@ fn a_function_that_can_never_run_is_not_deployed() {
 }
 
 #[test]
+fn an_invalid_version_of_a_package_is_not_deployed() {
+    let workspace = Workspace::new();
+    workspace.write("price/app.py", "def handler(event, context):\n    return 1\n");
+    workspace.write("price/requirements.txt", "polars=>1\n");
+    let arguments = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
+    let told = workspace.fails(2, &[&arguments[..], &["--handler", "app.handler"]].concat());
+    assert!(told.contains("`=>1` is not a version of `polars`"), "{told}");
+    let function = "runtime = \"python3.11\"\nhandler = \"app.handler\"\nfolder = \"price\"\n\
+                    packages = { pandas = \"not a version\" }";
+    let manifest = format!("[project]\nname = \"test\"\n[functions.price]\n{function}\n");
+    workspace.write("headwater.toml", manifest);
+    for arguments in [&["deploy"][..], &["deploy", "--dry-run"]] {
+        let told = workspace.run(arguments);
+        let expected = "`not a version` is not a version of `pandas`";
+        assert!(told.code != 0 && told.stderr.contains(expected), "{}", told.stderr);
+    }
+}
+
+#[test]
 fn the_output_of_the_last_calls_is_shown() {
     let workspace = Workspace::new();
     let text = "def handler(event, context):\n    print('got', event)\n    return 1 / event\n";
