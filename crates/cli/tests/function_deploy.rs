@@ -288,53 +288,6 @@ fn an_unknown_runtime_is_reported_without_a_file() {
 }
 
 #[test]
-fn a_function_that_can_never_run_is_not_deployed() {
-    let workspace = Workspace::new();
-    let inner = "def main():\n    def handler(event, context):\n        return 1\n";
-    workspace.write("price/app.py", inner);
-    workspace.write("price/made.py", "handler = (lambda: print)()\n");
-    workspace.write("price/broken.py", "import json\ndef handler(:\n");
-    workspace.write("price/latin.py", b"def handler(event, context):\n    return '\xe9'\n");
-    for (runtime, handler, expected) in [
-        ("python3.99", "made.handler", "there is no Python `3.99` on this machine; found: 3."),
-        ("python3.11", "app.handler", "`app.py` does not define `handler` at its top level"),
-        ("python3.11", "broken.handler", "line 2 of the file `broken.py` of the handler"),
-        ("python3.11", "latin.handler", "is invalid Python: the text is not UTF-8"),
-    ] {
-        let arguments = ["function", "deploy", "price", "price", "--runtime", runtime];
-        let told = workspace.fails(2, &[&arguments[..], &["--handler", handler]].concat());
-        assert!(told.contains(expected), "{told}");
-        let function =
-            format!("runtime = \"{runtime}\"\nhandler = \"{handler}\"\nfolder = \"price\"");
-        let manifest = format!("[project]\nname = \"test\"\n[functions.price]\n{function}\n");
-        workspace.write("headwater.toml", manifest);
-        let told = workspace.run(&["deploy"]);
-        assert!(told.code != 0 && told.stderr.contains(expected), "{}", told.stderr);
-    }
-    let made = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
-    workspace.ok(&[&made[..], &["--handler", "made.handler"]].concat());
-}
-
-#[test]
-fn an_invalid_version_of_a_package_is_not_deployed() {
-    let workspace = Workspace::new();
-    workspace.write("price/app.py", "def handler(event, context):\n    return 1\n");
-    workspace.write("price/requirements.txt", "polars=>1\n");
-    let arguments = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
-    let told = workspace.fails(2, &[&arguments[..], &["--handler", "app.handler"]].concat());
-    assert!(told.contains("`=>1` is not a version of `polars`"), "{told}");
-    let function = "runtime = \"python3.11\"\nhandler = \"app.handler\"\nfolder = \"price\"\n\
-                    packages = { pandas = \"not a version\" }";
-    let manifest = format!("[project]\nname = \"test\"\n[functions.price]\n{function}\n");
-    workspace.write("headwater.toml", manifest);
-    for arguments in [&["deploy"][..], &["deploy", "--dry-run"]] {
-        let told = workspace.run(arguments);
-        let expected = "`not a version` is not a version of `pandas`";
-        assert!(told.code != 0 && told.stderr.contains(expected), "{}", told.stderr);
-    }
-}
-
-#[test]
 fn the_output_of_the_last_calls_is_shown() {
     let workspace = Workspace::new();
     let text = "def handler(event, context):\n    print('got', event)\n    return 1 / event\n";
