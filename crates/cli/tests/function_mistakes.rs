@@ -76,3 +76,21 @@ fn hints_name_the_settings_of_the_kind_of_function() {
         assert!(told.contains(expected), "{told}");
     }
 }
+
+#[test]
+fn watching_a_function_that_the_working_folder_does_not_define_fails() {
+    let workspace = Workspace::new();
+    workspace.write("call/app.py", "def handler(event, context):\n    return event\n");
+    declare(&workspace, "runtime = \"python3.11\"\nhandler = \"app.handler\"\nfolder = \"call\"");
+    let arguments = ["function", "deploy", "single", "call", "--runtime", "python3.11"];
+    workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());
+    for (name, expected) in [
+        ("single", "Call the deployed function without `--working-folder` and `--watch`."),
+        ("unknown", "List the functions with `headwater function ls`."),
+    ] {
+        let arguments = ["function", "invoke", name, "--arg", "event=1", "--watch"];
+        let told = workspace.fails(3, &arguments);
+        assert!(told.contains(&format!("has no function `{name}`")), "{told}");
+        assert!(told.contains(expected), "{told}");
+    }
+}
