@@ -94,3 +94,32 @@ fn watching_a_function_that_the_working_folder_does_not_define_fails() {
         assert!(told.contains(expected), "{told}");
     }
 }
+
+#[test]
+fn a_memory_limit_with_which_no_call_can_succeed_is_rejected() {
+    let workspace = Workspace::new();
+    workspace.write("call/app.py", "def handler(event, context):\n    return event\n");
+    let decorated =
+        "import headwater\n\n\n@headwater.function(memory=MEMORY)\ndef f():\n    pass\n";
+    for (memory, hint) in
+        [("256", "Write the unit, as in `256MiB`."), ("1MiB", "Raise `memory` to `16MiB` or more.")]
+    {
+        let arguments = ["function", "deploy", "single", "call", "--runtime", "python3.11"];
+        let more = ["--handler", "app.handler", "--memory", memory];
+        let told = workspace.fails(2, &[&arguments[..], &more].concat());
+        assert!(told.contains("is below the minimum of 16 MiB"), "{told}");
+        assert!(told.contains(hint), "{told}");
+        let command = format!("command = [\"cat\"]\nmemory = \"{memory}\"");
+        declare(&workspace, &command);
+        workspace.write("f.py", decorated.replace("MEMORY", &format!("{memory:?}")));
+        let told = workspace.run(&["deploy"]).stderr;
+        for name in ["project", "f"] {
+            assert!(told.contains(&format!("the memory limit of `{name}`, ")), "{told}");
+        }
+        assert!(told.contains(hint), "{told}");
+    }
+    let arguments = ["function", "deploy", "single", "call", "--runtime", "python3.11"];
+    let more = ["--handler", "app.handler", "--memory", "16MiB"];
+    workspace.ok(&[&arguments[..], &more].concat());
+    assert_eq!(workspace.ok(&["function", "invoke", "single", "--arg", "event=1"]).trim(), "1");
+}

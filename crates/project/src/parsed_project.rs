@@ -16,7 +16,8 @@ use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{
-    manifest, overwrite, parallel, parameter, python, row_expectation, sql_models, trigger,
+    manifest, memory_check, overwrite, parallel, parameter, python, row_expectation, sql_models,
+    trigger,
 };
 
 /// A project with its parse errors.
@@ -102,9 +103,10 @@ impl ParsedProject {
     }
 
     /// Adds an error for each handler whose file is invalid Python, or certainly does not define
-    /// its function. Blocks on the disk for files in packages.
+    /// its function, and for each memory limit with which no call can succeed. Blocks on the disk
+    /// for files in packages.
     #[must_use]
-    pub fn with_handler_errors(mut self) -> Self {
+    pub fn with_deployment_errors(mut self) -> Self {
         let files = &self.project.files;
         // The syntax of a file that may define models is already checked.
         let is_reported = |handler: &&Handler| {
@@ -113,6 +115,7 @@ impl ParsedProject {
         let checked = self.handlers.iter().filter(|handler| !is_reported(handler));
         let errors: Vec<Error> = checked.filter_map(|handler| handler.check(files).err()).collect();
         self.errors.extend(errors);
+        self.errors.extend(memory_check::check(&self.project));
         self
     }
 
