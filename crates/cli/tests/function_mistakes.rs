@@ -58,8 +58,8 @@ fn an_invalid_version_of_a_package_is_not_deployed() {
 #[test]
 fn hints_name_the_settings_of_the_kind_of_function() {
     let workspace = Workspace::new();
-    let code = "import socket\n\n\ndef handler(event, context):\n    if event == 'module':\n        \
-                import missing_module\n    socket.gethostbyname('api.example.invalid')\n";
+    let code = "import socket\n\n\ndef handler(event, context):\n    \
+                if event == 'module':\n        import missing_module\n    socket.gethostbyname('api.example.invalid')\n";
     workspace.write("call/app.py", code);
     let arguments = ["function", "deploy", "single", "call", "--runtime", "python3.11"];
     workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());

@@ -77,7 +77,7 @@ pub(super) fn parse(
     for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
         refuse_inner(&reader, bauplan.names, &function.body)?;
     }
-    code::attach(source, &module, files, &mut steps, &callables);
+    code::attach(source, &module, files, &mut steps, &mut callables);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
     let callables = callables.into_iter().map(|(callable, _)| callable).collect();
     Ok(FileDefinitions { steps, callables })
