@@ -282,7 +282,11 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     let parse = |host: &String| {
         host.parse().map_err(|_| {
             let message = format!("`{host}` is not a valid host");
-            Error::invalid(at.clone(), message, "Write hosts as in `[\"api.example.com:443\"]`.")
+            Error::invalid(
+                at.clone(),
+                message,
+                "Write a host with or without a port, as in `api.example.com:443`.",
+            )
         })
     };
     Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))
