@@ -3,11 +3,9 @@
 //!
 //! Only deployments check limits, so that a version that is already active stays usable.
 
-use crate::{Error, Location, Project, Result, StepCode};
+use headwater_model::FUNCTION_MEMORY_BYTES_MIN;
 
-/// Minimum memory limit of a function, in bytes. A handler that only imports a few modules of the
-/// standard library uses half of this.
-const MEMORY_BYTES_MIN: u64 = 16 << 20;
+use crate::{Error, Location, Project, Result, StepCode};
 
 /// Checks the memory limits of the project's functions and of its models in Python.
 pub(super) fn check(project: &Project) -> impl Iterator<Item = Error> {
@@ -24,7 +22,7 @@ pub(super) fn check(project: &Project) -> impl Iterator<Item = Error> {
 }
 
 fn check_limit(name: &str, at: &Location, bytes: u64) -> Result<()> {
-    if bytes >= MEMORY_BYTES_MIN {
+    if bytes >= FUNCTION_MEMORY_BYTES_MIN {
         return Ok(());
     }
     let message =
