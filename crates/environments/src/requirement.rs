@@ -66,7 +66,7 @@ fn specifier(name: &str, version: &str) -> Result<String> {
         let message = format!("`{version}` is not a version of `{name}`");
         return Err(Error::failed(message, VERSION_HINT));
     }
-    Ok(specifiers.replace(' ', ""))
+    Ok(specifiers.split_whitespace().collect())
 }
 
 /// Normalizes a package name as PyPI does: lower case, one `-` per run of `-`, `_` and `.`.
@@ -99,6 +99,7 @@ mod tests {
         check("Scikit_Learn", "", "scikit-learn");
         check("zope.interface", " * ", "zope-interface");
         check("numpy", ">=1.26, <2", "numpy>=1.26,<2");
+        check("numpy", ">= 1.26\n,<2", "numpy>=1.26,<2");
         check("pandas[excel]", "2.2.3", "pandas[excel]==2.2.3");
         check("torch", "2.0.0rc1", "torch==2.0.0rc1");
     }
