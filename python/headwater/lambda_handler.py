@@ -24,9 +24,6 @@ class Handler:
     call.
     """
 
-    #: The setting that adds a missing package, for hints.
-    packages_setting = "`packages` of the function in `headwater.toml`"
-
     def __init__(self, handler: str, folder: str = ".") -> None:
         self._handler = handler
         self._folder = folder

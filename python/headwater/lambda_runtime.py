@@ -60,9 +60,6 @@ def node(handler: str, folder: str = ".") -> Runtime:
 class Runtime:
     """A runtime, which is started by the first call and serves one call after the other."""
 
-    #: The setting that adds a missing package, for hints.
-    packages_setting = "`packages` of the function in `headwater.toml`"
-
     def __init__(self, command: Sequence[str], handler: str = "", folder: str = ".") -> None:
         self._command = command
         self._handler = handler

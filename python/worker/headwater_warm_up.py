@@ -37,6 +37,7 @@ TASK = {
     "feeds": 0,
     "huge_pages": False,
     "network": False,
+    "settings": "decorator",
     "reuse": False,
     "prepare": False,
     "part_bytes": 1 << 20,

@@ -564,17 +564,15 @@ def chain(error):
 def hint_for(error, task):
     """Returns a hint for known exceptions, with the names of the package that the project uses
     (`headwater` or `bauplan`)."""
-    names = ("bauplan", "internet_access") if "bauplan" in sys.modules else ("headwater", "network")
     for cause in chain(error):
         if isinstance(cause, ModuleNotFoundError) and cause.name:
             top = cause.name.split(".")[0]
             package = INSTALLED_AS.get(top, top.replace("_", "-"))
-            usual = f"`pip={{...}}` in the function's `@{names[0]}.python`"
-            return f'Add `"{package}"` to {getattr(found(task), "packages_setting", usual)}.'
+            return f'Add `"{package}"` to {packages_setting(task)}.'
         if isinstance(cause, OSError):
             unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
             if unreachable and not task["network"]:
-                return f"Set `{names[1]}=True` in the function's decorator: it has no network otherwise."
+                return network_hint(task)
             if cause.errno in (13, 30):
                 return "Write to `/tmp`: all other folders are read-only."
             if cause.errno == 24:
@@ -585,6 +583,32 @@ def hint_for(error, task):
         if is_without_processes(cause):
             return "Start fewer processes and threads: a function has at most 4,096 at a time."
     return None
+
+
+def packages_setting(task):
+    """Returns the place of the function's packages, for hints."""
+    if task["settings"] == "project_file":
+        return "`packages` of the function in `headwater.toml`"
+    if task["settings"] == "deployment":
+        return "`requirements.txt` in the function's folder, and deploy the function again"
+    if task["settings"] == "sql_function":
+        return "`PACKAGES` with CREATE OR REPLACE FUNCTION"
+    package = "bauplan" if "bauplan" in sys.modules else "headwater"
+    return f"`pip={{...}}` in the function's `@{package}.python`"
+
+
+def network_hint(task):
+    """Returns the hint for a function without network access."""
+    if task["settings"] == "sql_function":
+        return "Use a model or a deployed function: functions of CREATE FUNCTION have no network."
+    if task["settings"] == "project_file":
+        setting = 'Set `network = ["HOST:PORT"]` of the function in `headwater.toml`'
+    elif task["settings"] == "deployment":
+        setting = "Deploy the function again with `--network HOST:PORT`"
+    else:
+        name = "internet_access" if "bauplan" in sys.modules else "network"
+        setting = f"Set `{name}=True` in the function's decorator"
+    return f"{setting}: it has no network otherwise."
 
 
 def is_without_processes(error):

@@ -288,30 +288,6 @@ fn an_unknown_runtime_is_reported_without_a_file() {
 }
 
 #[test]
-fn a_function_that_can_never_run_is_not_deployed() {
-    let workspace = Workspace::new();
-    let inner = "def main():\n    def handler(event, context):\n        return 1\n";
-    workspace.write("price/app.py", inner);
-    workspace.write("price/made.py", "handler = (lambda: print)()\n");
-    for (runtime, handler, expected) in [
-        ("python3.99", "made.handler", "there is no Python `3.99` on this machine; found: 3."),
-        ("python3.11", "app.handler", "`app.py` does not define `handler` at its top level"),
-    ] {
-        let arguments = ["function", "deploy", "price", "price", "--runtime", runtime];
-        let told = workspace.fails(2, &[&arguments[..], &["--handler", handler]].concat());
-        assert!(told.contains(expected), "{told}");
-        let function =
-            format!("runtime = \"{runtime}\"\nhandler = \"{handler}\"\nfolder = \"price\"");
-        let manifest = format!("[project]\nname = \"test\"\n[functions.price]\n{function}\n");
-        workspace.write("headwater.toml", manifest);
-        let told = workspace.run(&["deploy"]);
-        assert!(told.code != 0 && told.stderr.contains(expected), "{}", told.stderr);
-    }
-    let made = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
-    workspace.ok(&[&made[..], &["--handler", "made.handler"]].concat());
-}
-
-#[test]
 fn the_output_of_the_last_calls_is_shown() {
     let workspace = Workspace::new();
     let text = "def handler(event, context):\n    print('got', event)\n    return 1 / event\n";

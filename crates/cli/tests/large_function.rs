@@ -128,3 +128,20 @@ fn a_large_folder_with_a_link_is_rejected() {
     assert!(error.contains("`main.py`, which does not exist"), "{error}");
     assert!(error.contains("`app.py`"), "{error}");
 }
+
+#[test]
+fn the_handler_of_a_large_function_is_checked() {
+    let workspace = Workspace::new();
+    workspace.write("model/app.py", HANDLER);
+    workspace.write("model/broken.py", "def handler(:\n");
+    write_weights(&workspace, 33);
+    let arguments = ["function", "deploy", "f", "model", "--runtime", "python3.11"];
+    for (handler, expected) in [
+        ("app.nope", "the file `app.py` does not define `nope` at its top level"),
+        ("broken.handler", "line 1 of the file `broken.py` of the handler"),
+    ] {
+        let error = workspace.fails(2, &[&arguments[..], &["--handler", handler]].concat());
+        assert!(error.contains(expected), "{error}");
+    }
+    deploy(&workspace, "f", "model");
+}

@@ -11,7 +11,7 @@
 //! record and the ref of a deployment are written in one batch, which is stored completely or not
 //! at all.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -277,15 +277,28 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
     project.triggers.iter().map(text).collect()
 }
 
-/// Returns a string for each function, which changes whenever the function's limits or the text of
-/// its file change.
+/// Returns a string for each function, which changes whenever the function's settings or the
+/// content of one of its files change. Functions may share a folder: the files with the handlers of
+/// the others do not count.
 fn functions(project: &Project) -> BTreeMap<String, String> {
+    let hashes = files(project);
+    let handlers: BTreeSet<&String> =
+        project.callables.values().flat_map(|one| &one.handler_files).collect();
     let described = project.callables.iter().map(|(name, callable)| {
-        let text = project.files.get(&*callable.at.file).map_or("", ProjectFile::text);
-        let summary = serde_json::json!(callable.summary(&project.defaults));
-        (name.clone(), format!("{summary}\n{text}"))
+        let is_own = |path: &String| {
+            let is_named = callable.files.contains(path) || callable.handler_files.contains(path);
+            let is_in_folder = callable.files.iter().any(|own| is_inside(path, own));
+            is_named || (is_in_folder && !handlers.contains(path))
+        };
+        let own: Vec<_> = hashes.iter().filter(|(path, _)| is_own(path)).collect();
+        (name.clone(), format!("{}\n{own:?}", callable.settings_text(&project.defaults)))
     });
     described.collect()
+}
+
+/// Returns true for a file or folder itself, and for the files in the folder.
+fn is_inside(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn compare(
@@ -367,5 +380,50 @@ mod tests {
         assert_eq!(named, expected);
         assert_eq!(deploy_changes(Some(&project("one")), &project("one")), []);
         assert_eq!(deploy_changes(None, &project("one")).len(), 4);
+    }
+
+    #[test]
+    fn a_function_changes_with_its_settings_and_its_own_files() {
+        let read = |env: &str, replaced: &[(&str, &str)]| {
+            let manifest = format!(
+                "[project]\nname = \"p\"\n{}[functions.hello]\nruntime = \"python3.11\"\n\
+                 handler = \"app.handler\"\nfolder = \"fw\"\nenv = {{ A = \"{env}\" }}\n\
+                 [functions.net]\nruntime = \"python3.11\"\nhandler = \"net.handler\"\n\
+                 folder = \"fw\"\n",
+                if replaced.is_empty() { "" } else { "# A comment.\n" },
+            );
+            let code = "import helper\nimport headwater\n@headwater.function()\ndef f(): pass\n";
+            let mut files: ProjectFiles = [
+                ("headwater.toml", manifest.as_str()),
+                ("a.py", code),
+                ("helper.py", "ONE = 1\n"),
+                ("fw/app.py", "def handler(event, context): pass\n"),
+                ("fw/net.py", "def handler(event, context): pass\n"),
+                ("fwx/app.py", "ONE = 1\n"),
+            ]
+            .into_iter()
+            .map(|(path, text)| (path.to_owned(), text.into()))
+            .collect();
+            files.extend(replaced.iter().map(|(path, text)| ((*path).to_owned(), (*text).into())));
+            let parsed = ParsedProject::read(&files, |_| None).expect("a project");
+            parsed.into_whole(|_| false).expect("a project without errors")
+        };
+        let before = read("one", &[]);
+        let changed = |after: &Project| {
+            let changes = deploy_changes(Some(&before), after).into_iter();
+            let functions = changes.filter(|one| one.kind == DeployedKind::Function);
+            functions.map(|one| one.name).collect::<Vec<_>>().join(" ")
+        };
+        for (path, text, expected) in [
+            ("fw/app.py", "def handler(event, context): return 1\n", "hello"),
+            ("fw/net.py", "def handler(event, context): return 1\n", "net"),
+            ("fw/data.json", "{}", "hello net"),
+            ("fwx/app.py", "TWO = 2\n", ""),
+            ("net.py", "TWO = 2\n", ""),
+            ("helper.py", "ONE = 2\n", "f"),
+        ] {
+            assert_eq!(changed(&read("one", &[(path, text)])), expected, "{path}");
+        }
+        assert_eq!(changed(&read("two", &[])), "hello");
     }
 }

@@ -22,6 +22,7 @@ mod shebang_rewrite;
 mod subprocess;
 mod system_programs;
 mod uv;
+mod version;
 
 pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use environments::{Environments, EnvironmentsOptions};

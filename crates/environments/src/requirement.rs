@@ -1,6 +1,11 @@
 //! Requirements: the packages of `pip={...}` in normal form, for `uv` and the hash.
 
+use crate::version::are_specifiers;
 use crate::{EnvironmentSpec, Error, Result};
+
+/// Hint for an invalid version.
+pub(crate) const VERSION_HINT: &str =
+    "Write a version such as `2.2.3`, a part such as `2.2`, or a range such as `>=2,<3`.";
 
 /// Returns the requirements of a specification, sorted; `pyarrow` only if requested. If the
 /// specification has pins, returns the pins.
@@ -47,22 +52,21 @@ fn requirement(name: &str, version: &str) -> Result<String> {
 }
 
 fn specifier(name: &str, version: &str) -> Result<String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || ".*+!<>=~,- _".contains(c);
-    if !version.chars().all(fits) {
-        return Err(Error::failed(
-            format!("`{version}` is not a version of `{name}`"),
-            "Write a version such as `2.2.3`, a part such as `2.2`, or a range such as `>=2,<3`.",
-        ));
-    }
     if version.is_empty() || version == "*" {
         return Ok(String::new());
     }
-    if version.starts_with(['<', '>', '=', '~', '!']) {
-        return Ok(version.replace(' ', ""));
+    let specifiers = if version.starts_with(['<', '>', '=', '~', '!']) {
+        version.to_owned()
+    } else {
+        let parts = version.split('.').count();
+        let partial = parts < 3 && version.chars().all(|c| c.is_ascii_digit() || c == '.');
+        format!("=={version}{}", if partial { ".*" } else { "" })
+    };
+    if !are_specifiers(&specifiers) {
+        let message = format!("`{version}` is not a version of `{name}`");
+        return Err(Error::failed(message, VERSION_HINT));
     }
-    let parts = version.split('.').count();
-    let partial = parts < 3 && version.chars().all(|c| c.is_ascii_digit() || c == '.');
-    Ok(format!("=={version}{}", if partial { ".*" } else { "" }))
+    Ok(specifiers.split_whitespace().collect())
 }
 
 /// Normalizes a package name as PyPI does: lower case, one `-` per run of `-`, `_` and `.`.
@@ -95,6 +99,7 @@ mod tests {
         check("Scikit_Learn", "", "scikit-learn");
         check("zope.interface", " * ", "zope-interface");
         check("numpy", ">=1.26, <2", "numpy>=1.26,<2");
+        check("numpy", ">= 1.26\n,<2", "numpy>=1.26,<2");
         check("pandas[excel]", "2.2.3", "pandas[excel]==2.2.3");
         check("torch", "2.0.0rc1", "torch==2.0.0rc1");
     }
@@ -119,7 +124,16 @@ mod tests {
         for name in ["", "-r", "a b", "a;b", "x @ file:///etc", "a\n-e ."] {
             assert!(requirement(name, "1").is_err(), "{name}");
         }
-        for version in ["1; python_version<'3'", "1\n--index-url=x", "@ /tmp"] {
+        for version in [
+            "1; python_version<'3'",
+            "1\n--index-url=x",
+            "@ /tmp",
+            "not a version",
+            "=>1",
+            ">=1,",
+            "latest",
+            "^1",
+        ] {
             assert!(requirement("a", version).is_err(), "{version}");
         }
     }

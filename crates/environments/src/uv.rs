@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use headwater_sandbox::Spawner;
 use uuid::Uuid;
 
-use crate::environments::Progress;
+use crate::environments::{BUILDING, Progress};
 use crate::ownership;
 use crate::python::{self, Interpreter};
-use crate::requirement::normalize;
+use crate::requirement::{VERSION_HINT, normalize};
 use crate::subprocess::{self, Output};
 use crate::{EnvironmentEvent, Error, Result};
 
@@ -242,11 +242,20 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
 
 /// Returns the error for a failed run of `uv`.
 fn failed(output: &Output) -> Error {
-    let message = trim(&output.text);
+    let message = without_paths(&trim(&output.text));
     let message =
         if message.is_empty() { format!("uv: {}", output.exit.describe()) } else { message };
     let hint = hint(&message);
     Error::failed(message, hint)
+}
+
+/// Replaces the quoted paths of files of a build, which do not exist after the build.
+fn without_paths(message: &str) -> String {
+    let quoted = |(at, part): (usize, &str)| {
+        let is_path = at % 2 == 1 && part.contains(BUILDING);
+        if is_path { "packages".to_owned() } else { part.to_owned() }
+    };
+    message.split('`').enumerate().map(quoted).collect::<Vec<_>>().join("`")
 }
 
 /// Converts the error tree that uv prints into one line.
@@ -283,6 +292,8 @@ fn hint(message: &str) -> &'static str {
     let any = |all: &[&str]| all.iter().any(|one| message.contains(one));
     if any(&["not found in the package registry", "was not found in the cache"]) {
         "Check the spelling of the package's name."
+    } else if any(&["parse requirement"]) {
+        VERSION_HINT
     } else if any(&["dns error", "onnect", "timed out", "ailed to fetch", "ailed to download"]) {
         "Check the network, and that PyPI or the configured index can be reached."
     } else if any(&["No space left", "os error 28"]) {
@@ -334,6 +345,19 @@ mod tests {
         let message =
             "because only numpy<=2.5 is available and you require numpy==99, we can conclude";
         assert_eq!(trim(text), message);
+    }
+
+    #[test]
+    fn an_error_names_no_file_of_the_build() {
+        let text = "error: Couldn't parse requirement in `/lake/environments/.building-1-2-3in` at \
+                    position 0\n  cause: no such comparison operator \"=>\"\n";
+        let message = without_paths(&trim(text));
+        assert_eq!(
+            message,
+            "couldn't parse requirement in `packages` at position 0: no such comparison operator \
+             \"=>\""
+        );
+        assert_eq!(hint(&message), VERSION_HINT);
     }
 
     #[test]

@@ -470,7 +470,7 @@ async fn parse(files: ProjectFiles, functions: Option<Vec<String>>) -> Result<Pr
     let parsed = move || {
         let mut parsed = parse_project(&files).map_err(|error| error.to_problem())?;
         if functions.is_some() {
-            parsed = parsed.with_handler_errors();
+            parsed = parsed.with_deployment_errors();
         }
         let exists = |name: &str| {
             let (name, _) = split_name(name);

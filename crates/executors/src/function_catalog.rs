@@ -214,7 +214,7 @@ pub async fn check_function(
     settings: &FunctionSettings,
     files: ProjectFiles,
 ) -> Result<ParsedFunction, Problem> {
-    parse_function(name, settings, files, ParsedProject::with_handler_errors).await
+    parse_function(name, settings, files, ParsedProject::with_deployment_errors).await
 }
 
 /// Parses a function on a blocking thread. `check` adds errors to the parsed project.

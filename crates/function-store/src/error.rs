@@ -160,7 +160,9 @@ impl ErrorDetails for Error {
             Error::NoLayer { .. } => {
                 Some("List the versions of layers with `headwater function layer ls`".to_owned())
             }
-            Error::NoSetting { .. } => Some("Create the setting first".to_owned()),
+            Error::NoSetting { .. } => {
+                Some("Create the setting to use it; there is nothing to remove".to_owned())
+            }
             Error::Exists { .. } => {
                 Some("Choose another name, or update the existing object".to_owned())
             }

@@ -49,8 +49,8 @@ pub(crate) fn path_error(path: &str) -> Option<&'static str> {
 /// Errors: `invalid_argument`.
 pub fn check_files(files: &ProjectFiles) -> Result<()> {
     if files.is_empty() {
-        let hint = "Send the files in `files`, or a ZIP archive in `archive`";
-        return Err(Error::invalid("the request has no files", hint));
+        let hint = "Add files; the hidden files of a folder are not deployed";
+        return Err(Error::invalid("there are no files", hint));
     }
     for path in files.keys() {
         if let Some(reason) = path_error(path) {

@@ -55,13 +55,17 @@ enum Network<'a> {
 
 /// Returns the project that contains one function.
 ///
-/// Errors: `invalid_argument` for a handler without a file, or an invalid `requirements.txt`.
+/// Errors: `invalid_argument` for a handler without a file, a timeout of zero, or an invalid
+/// `requirements.txt`.
 pub fn project_files(
     name: &str,
     settings: &FunctionSettings,
     files: ProjectFiles,
 ) -> Result<ProjectFiles> {
     check_handler(settings, &files)?;
+    if settings.timeout_ms == Some(0) {
+        return Err(Error::invalid("the timeout is 0 ms", "Write a longer timeout, such as `30s`"));
+    }
     let requirements = files.get(requirements::FILE).map(headwater_model::ProjectFile::text);
     let is_python = settings.runtime.starts_with("python");
     let packages = match requirements.filter(|_| is_python) {
@@ -98,6 +102,19 @@ pub fn project_files(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_timeout_of_zero_is_rejected() {
+        let files = ProjectFiles::from([("app.py".to_owned(), "text".into())]);
+        let settings = FunctionSettings {
+            runtime: "python3.11".to_owned(),
+            handler: Some("app.handler".to_owned()),
+            timeout_ms: Some(0),
+            ..FunctionSettings::default()
+        };
+        let error = project_files("f", &settings, files).expect_err("no time");
+        assert_eq!(error.to_string(), "the timeout is 0 ms");
+    }
 
     #[test]
     fn the_project_declares_the_function_and_no_file_of_it_is_a_part() {

@@ -107,7 +107,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
             Err(Error::TempLimit { label, limit, used, settings, frames })
         }
         (FinalMessage::Raised { exception, message, frames, hint, unreachable, .. }, _) => {
-            let denied = || policy?.denied_hosts().hint(&message, unreachable);
+            let denied = || policy?.denied_hosts().hint(&message, unreachable, settings);
             let hint = hint.or_else(denied);
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }

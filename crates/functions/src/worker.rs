@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use headwater_model::{JobId, LogStream};
-use headwater_sandbox::Channel;
+use headwater_sandbox::{Channel, LimitSettings};
 use headwater_shared_memory::{Extent, MemoryFile, ResultFile, WorkerFile};
 use include_dir::{Dir, include_dir};
 use serde::{Deserialize, Serialize};
@@ -100,6 +100,8 @@ struct Task<'a> {
     feeds: usize,
     huge_pages: bool,
     network: bool,
+    /// The place of the function's settings, for hints.
+    settings: LimitSettings,
     reuse: bool,
     prepare: bool,
     part_bytes: u64,
@@ -215,6 +217,7 @@ pub(crate) fn send_task(
         feeds: feeds.len(),
         huge_pages,
         network: !invocation.limits.network.is_off(),
+        settings: invocation.limits.settings,
         reuse,
         prepare: prepares,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),

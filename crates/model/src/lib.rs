@@ -127,7 +127,7 @@ pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Iden
 pub use project_file::{
     BinaryFile, PROJECT_FILE, PROJECT_FILES, PackedFile, ProjectFile, ProjectFiles,
 };
-pub use quantity::{parse_duration, parse_size};
+pub use quantity::{FUNCTION_MEMORY_BYTES_MIN, parse_duration, parse_size};
 pub use query::QueryRequest;
 pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
 pub use restriction::{CreateRestriction, Restriction, Restrictions};

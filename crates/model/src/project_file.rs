@@ -1,8 +1,11 @@
 //! The files of a project: their content, and the names that mark a folder as a project.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -99,6 +102,18 @@ impl ProjectFile {
             ProjectFile::Binary(file) => &file.base64,
             ProjectFile::Packed(_) => &[],
         }
+    }
+
+    /// Reads the file's bytes, also from a package; `None` if there are more than `bytes_max`.
+    /// Blocks on the disk.
+    pub fn read(&self, bytes_max: u64) -> io::Result<Option<Cow<'_, [u8]>>> {
+        if self.size() > bytes_max {
+            return Ok(None);
+        }
+        let ProjectFile::Packed(file) = self else { return Ok(Some(Cow::Borrowed(self.bytes()))) };
+        let mut bytes = vec![0; usize::try_from(file.bytes).unwrap_or(usize::MAX)];
+        file.package.read_exact_at(&mut bytes, file.offset)?;
+        Ok(Some(Cow::Owned(bytes)))
     }
 
     /// Returns the length of the file in bytes.

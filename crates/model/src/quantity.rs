@@ -6,6 +6,10 @@ use std::time::Duration;
 /// Maximum size in bytes. A larger value is rejected, because it is probably a typo.
 const BYTES_MAX: f64 = 1e18;
 
+/// Minimum memory limit of a new function, in bytes. A function that only imports a few modules of
+/// the standard library uses half of this.
+pub const FUNCTION_MEMORY_BYTES_MIN: u64 = 16 << 20;
+
 /// Maximum duration: a hundred years.
 const SECONDS_MAX: f64 = 100.0 * 365.0 * 86_400.0;
 

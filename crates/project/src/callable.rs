@@ -36,6 +36,11 @@ pub struct Callable {
     pub outputs: Vec<String>,
     /// The daily budget for calls of the function after its deployment.
     pub budget: DailyBudget,
+    /// Paths of the files and folders with the function's code, as far as they are known. Some may
+    /// not exist.
+    pub files: Vec<String>,
+    /// Paths of the files that may contain the handler of a function with a runtime.
+    pub handler_files: Vec<String>,
     /// Triggers that the function declares.
     pub(super) triggers: Vec<LocatedTrigger>,
 }
@@ -144,6 +149,19 @@ impl Callable {
             budget: None,
             provisioned: None,
         }
+    }
+
+    /// Returns a text that changes with each setting of the function, but not with the position of
+    /// its definition. The text contains the values of environment variables.
+    pub fn settings_text(&self, defaults: &Defaults) -> String {
+        let settings = Callable {
+            at: Location { line: 0, ..self.at.clone() },
+            function: PythonFunction { python_at: None, ..self.function.clone() },
+            triggers: Vec::new(),
+            ..self.clone()
+        };
+        let (limits, priority) = (self.limits(defaults), self.priority(defaults));
+        format!("{settings:?} {limits:?} {priority:?} {:?}", self.function.variables.values())
     }
 
     /// Checks the argument names of a call: unknown, duplicate and missing names are errors.

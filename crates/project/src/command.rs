@@ -128,6 +128,8 @@ pub(super) fn read(
     let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
     let timeout = table.timeout.as_ref().map(|text| duration(source, text)).transpose()?;
     let (module, folder) = (start.module.clone(), start.folder.clone());
+    let handler_files = handler_files(&table, folder.as_deref());
+    let files = code_files(&table, folder.as_deref(), &handler_files);
     // Only a Python runtime has a Python version.
     let handler = table.handler.clone().filter(|_| start.python.is_some());
     let destinations = CallDestinations {
@@ -153,9 +155,39 @@ pub(super) fn read(
         concurrency,
         outputs,
         budget,
+        files,
+        handler_files,
         triggers: Vec::new(),
     };
     Ok(CommandFunction { callable, module, folder, handler })
+}
+
+/// Returns the files and folders with the code of a function, relative to the project's folder.
+fn code_files(table: &CommandSection, folder: Option<&str>, handler: &[String]) -> Vec<String> {
+    let words = table.files.iter().chain(&table.command);
+    let mut files: Vec<String> = words.filter_map(|path| below_project(path)).collect();
+    match folder {
+        Some(folder) => files.push(folder.to_owned()),
+        None => files.extend_from_slice(handler),
+    }
+    files
+}
+
+/// Returns the files that may contain the handler of a function with a runtime, relative to the
+/// project's folder. Some of these files may not exist.
+fn handler_files(table: &CommandSection, folder: Option<&str>) -> Vec<String> {
+    if table.runtime.is_none() {
+        return Vec::new();
+    }
+    let mut files = runtime::entry_files(table.handler.as_deref());
+    if let Some((module, _)) = table.handler.as_deref().and_then(|text| text.rsplit_once('.')) {
+        let path = module.replace('.', "/");
+        files.extend([format!("{path}.py"), format!("{path}/__init__.py")]);
+    }
+    match folder {
+        Some(folder) => files.iter().map(|file| format!("{folder}/{file}")).collect(),
+        None => files,
+    }
 }
 
 /// Parses the daily budget of a function.
@@ -250,7 +282,11 @@ fn network(setting: Option<NetworkSetting>, at: &Location) -> Result<Network> {
     let parse = |host: &String| {
         host.parse().map_err(|_| {
             let message = format!("`{host}` is not a valid host");
-            Error::invalid(at.clone(), message, "Write hosts as in `[\"api.example.com:443\"]`.")
+            Error::invalid(
+                at.clone(),
+                message,
+                "Write a host with or without a port, as in `api.example.com:443`.",
+            )
         })
     };
     Ok(Network::Hosts(hosts.iter().map(parse).collect::<Result<_>>()?))

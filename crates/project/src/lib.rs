@@ -14,6 +14,7 @@ mod error;
 mod graph;
 mod handler;
 mod manifest;
+mod memory_check;
 mod overwrite;
 pub mod parallel;
 mod parameter;

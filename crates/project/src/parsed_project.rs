@@ -16,7 +16,8 @@ use crate::project::{by_name, check_growing, check_names, check_view, deeply};
 use crate::source::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{
-    manifest, overwrite, parallel, parameter, python, row_expectation, sql_models, trigger,
+    manifest, memory_check, overwrite, parallel, parameter, python, row_expectation, sql_models,
+    trigger,
 };
 
 /// A project with its parse errors.
@@ -101,11 +102,20 @@ impl ParsedProject {
         Ok(ParsedProject { project, errors, trigger_errors, handlers })
     }
 
-    /// Adds an error for each handler whose file certainly does not define its function.
+    /// Adds an error for each handler whose file is invalid Python, or certainly does not define
+    /// its function, and for each memory limit with which no call can succeed. Blocks on the disk
+    /// for files in packages.
     #[must_use]
-    pub fn with_handler_errors(mut self) -> Self {
+    pub fn with_deployment_errors(mut self) -> Self {
         let files = &self.project.files;
-        self.errors.extend(self.handlers.iter().filter_map(|handler| handler.check(files).err()));
+        // The syntax of a file that may define models is already checked.
+        let is_reported = |handler: &&Handler| {
+            self.errors.iter().filter_map(Error::file).any(|it| handler.is_in(it))
+        };
+        let checked = self.handlers.iter().filter(|handler| !is_reported(handler));
+        let errors: Vec<Error> = checked.filter_map(|handler| handler.check(files).err()).collect();
+        self.errors.extend(errors);
+        self.errors.extend(memory_check::check(&self.project));
         self
     }
 

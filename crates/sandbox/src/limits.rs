@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::Network;
 
 /// The limits and permissions of an instance.
@@ -25,7 +27,8 @@ pub struct Limits {
 }
 
 /// The place where a user can change the limits of a function, for hints.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LimitSettings {
     /// The decorator of a Python function.
     #[default]
@@ -56,6 +59,22 @@ impl LimitSettings {
                  deploy --help`."
             ),
         }
+    }
+
+    /// Returns the hint to allow connections to a host.
+    pub(crate) fn allow(self, host: &str) -> String {
+        let add = match self {
+            LimitSettings::Decorator => {
+                format!("Add `\"{host}\"` to `network=[...]` in the function's decorator")
+            }
+            LimitSettings::ProjectFile | LimitSettings::SqlFunction => {
+                format!("Add `\"{host}\"` to `network = [...]` of the function in headwater.toml")
+            }
+            LimitSettings::Deployment => {
+                format!("Deploy the function again, also with `--network {host}`")
+            }
+        };
+        format!("{add}: the function can connect only to listed hosts.")
     }
 }
 

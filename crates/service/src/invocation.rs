@@ -200,7 +200,16 @@ impl Invocations {
             Problem::new(ErrorCode::Internal, format!("reading the files failed: {error}"))
         })?;
         let (project, callable) = read?;
-        let callable = callable.ok_or_else(|| not_found(&project, name))?;
+        let Some(callable) = callable else {
+            let object = Object::function(split_name(name).0);
+            let is_allowed = self.0.allows(principal, Action::Invoke, &object);
+            let mut problem = not_found(&project, name);
+            if is_allowed && self.find(principal, name).await.is_ok() {
+                let hint = "Call the deployed function without `--working-folder` and `--watch`.";
+                problem.hint = Some(hint.to_owned());
+            }
+            return Err(problem);
+        };
         for secret in &callable.function.secrets {
             self.0.authorize(principal, Action::Use, &Object::secret(secret))?;
         }
@@ -317,14 +326,11 @@ fn missing(name: &str) -> Problem {
 fn not_found(project: &Project, name: &str) -> Problem {
     let message = format!("the project `{}` has no function `{name}`", project.name);
     let hint = if project.steps.iter().any(|step| step.table.name == name) {
-        "This name belongs to a model, which a run computes; only functions with \
-         `@headwater.function()` can be called."
-            .to_owned()
+        "This name belongs to a model, which `headwater run` computes.".to_owned()
     } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
         format!("Did you mean `{near}`?")
     } else {
-        "See `headwater function ls`; only functions with `@headwater.function()` can be called."
-            .to_owned()
+        "List the functions with `headwater function ls`.".to_owned()
     };
     Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
 }

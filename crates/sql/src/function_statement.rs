@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use headwater_model::{parse_duration, parse_size};
+use headwater_model::{FUNCTION_MEMORY_BYTES_MIN, parse_duration, parse_size};
 use sqlparser::ast::{ColumnDef, ObjectName};
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -255,6 +255,10 @@ impl Clauses {
         } else if takes(parser, "MEMORY") {
             let size = value(parser)?;
             let bytes = parse_size(&size).map_err(|reason| invalid(&size, reason))?;
+            if bytes < FUNCTION_MEMORY_BYTES_MIN {
+                let reason = "MEMORY must be at least 16 MiB; write a unit, as in `256MiB`";
+                return Err(invalid(&size, reason));
+            }
             self.memory_bytes = Some(bytes);
         } else if takes(parser, "TIMEOUT") {
             let time = value(parser)?;
@@ -426,6 +430,10 @@ mod tests {
         check(
             &with("LANGUAGE python MEMORY = '0MiB' AS 'x'"),
             "`0MiB`: the size is less than a byte",
+        );
+        check(
+            &with("LANGUAGE python MEMORY = '256' AS 'x'"),
+            "`256`: MEMORY must be at least 16 MiB",
         );
         check(&with("LANGUAGE python AS 'x' nonsense"), "expected a clause of CREATE FUNCTION");
         check(

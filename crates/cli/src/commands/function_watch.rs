@@ -4,7 +4,7 @@
 //! Each call prints its output, its result or error, and a line with its duration and memory in the
 //! format of AWS Lambda.
 
-use headwater_model::{InvokeRequest, ProjectFiles};
+use headwater_model::{ErrorCode, InvokeRequest, ProjectFiles};
 
 use crate::api::Api;
 use crate::arguments::FunctionInvoke;
@@ -26,8 +26,11 @@ pub async fn watch(
         request.files = Some(files.clone());
         let (job, outcome) = function::call(context, api, &arguments.name, &request).await?;
         let style = context.style;
-        if let Err(problem) = &outcome {
-            style.print_problem(problem);
+        if let Err(problem) = outcome {
+            if problem.code == ErrorCode::FunctionNotFound {
+                return Err(problem);
+            }
+            style.print_problem(&problem);
         }
         if let Some(job) = job {
             style.say(style.paint(Tone::Faint, function_report::line(&api.job(&job).await?, None)));

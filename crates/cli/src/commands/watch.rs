@@ -23,6 +23,8 @@ type Files = Result<ProjectFiles>;
 
 /// Calls `act` with the project's files now and after each edit. Prints an error of the action, and
 /// waits for the next edit. `action` names the action in messages, as in `run`.
+///
+/// Errors: `function_not_found` from the first call, because the name is probably wrong.
 pub async fn repeat(
     context: &Context,
     root: &Path,
@@ -30,6 +32,7 @@ pub async fn repeat(
     mut act: impl AsyncFnMut(&ProjectFiles) -> Result<()>,
 ) -> Result<()> {
     let mut files = headwater_server::read_project(root);
+    let mut is_first = true;
     loop {
         let began = Instant::now();
         let round = match &files {
@@ -38,9 +41,13 @@ pub async fn repeat(
         };
         match round {
             Err(problem) if problem.code == ErrorCode::Cancelled => return Ok(()),
+            Err(problem) if is_first && problem.code == ErrorCode::FunctionNotFound => {
+                return Err(problem);
+            }
             Err(problem) => context.style.print_problem(&problem),
             Ok(()) => {}
         }
+        is_first = false;
         let took = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let took = output::milliseconds(took);
         let text = format!("{action} took {took}; waiting for edits, press Ctrl-C to stop");

@@ -14,13 +14,13 @@ use ruff_text_size::{Ranged, TextRange};
 use crate::source::SourceText;
 use crate::{Callable, Step, StepCode};
 
-/// Determines the code of every function in a file.
+/// Determines the code of every step in a file, and the files of every callable function.
 pub(super) fn attach(
     source: &SourceText,
     module: &ModModule,
     files: &BTreeMap<String, String>,
     steps: &mut [(Step, TextRange)],
-    callables: &[(Callable, TextRange)],
+    callables: &mut [(Callable, TextRange)],
 ) {
     let helpers = helpers(&source.path, module, files);
     let called = callables.iter().map(|(one, range)| (one.function.name.clone(), *range));
@@ -44,6 +44,9 @@ pub(super) fn attach(
         }
         function.code = code.into();
         function.modules = helpers.iter().map(|path| (*path).into()).collect();
+    }
+    for (callable, _) in callables {
+        callable.files.extend(helpers.iter().map(|path| (*path).to_owned()));
     }
 }
 

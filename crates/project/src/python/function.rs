@@ -224,6 +224,8 @@ impl<'a> Reader<'a> {
             concurrency: settings::concurrency(values, at)?,
             outputs: values.texts("outputs")?.unwrap_or_default(),
             budget: settings::budget(values)?,
+            files: vec![at.file.to_string()],
+            handler_files: Vec::new(),
             triggers,
         })
     }

@@ -77,7 +77,7 @@ pub(super) fn parse(
     for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
         refuse_inner(&reader, bauplan.names, &function.body)?;
     }
-    code::attach(source, &module, files, &mut steps, &callables);
+    code::attach(source, &module, files, &mut steps, &mut callables);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
     let callables = callables.into_iter().map(|(callable, _)| callable).collect();
     Ok(FileDefinitions { steps, callables })
@@ -92,7 +92,8 @@ fn module(source: &SourceText) -> Result<ModModule> {
     Ok(parsed.into_syntax())
 }
 
-fn lower_first(text: &str) -> String {
+/// Returns the text with a lower-case first letter, for a message that continues a sentence.
+pub(crate) fn lower_first(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| {
         first.to_lowercase().collect::<String>() + characters.as_str()

@@ -5,6 +5,7 @@ use std::fmt;
 use parking_lot::Mutex;
 
 use super::Host;
+use crate::LimitSettings;
 
 /// The maximum number of denials reported per call.
 pub(super) const REPORTED_MAX: usize = 20;
@@ -26,7 +27,7 @@ impl fmt::Display for Denial {
             Denial::Own => formatter
                 .write_str("the address belongs to this host, or is not publicly reachable"),
             Denial::Unlisted(_) => {
-                formatter.write_str("`network` in the function's decorator does not list the host")
+                formatter.write_str("`network` of the function does not list the host")
             }
             Denial::Full(why) => formatter.write_str(why),
         }
@@ -49,14 +50,16 @@ impl DeniedHosts {
     /// Returns the hint for an exception with this message. If the message contains a denied host,
     /// the hint names this host. Otherwise, if `unreachable` is set, the hint names the last denied
     /// host.
-    pub fn hint(&self, message: &str, unreachable: bool) -> Option<String> {
+    pub fn hint(
+        &self,
+        message: &str,
+        unreachable: bool,
+        settings: LimitSettings,
+    ) -> Option<String> {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));
         let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
-        Some(format!(
-            "Add `\"{host}\"` to `network=[...]` in the function's decorator: the function can \
-             connect only to listed hosts."
-        ))
+        Some(settings.allow(&host.to_string()))
     }
 }
 
@@ -68,12 +71,13 @@ mod tests {
     fn a_hint_names_the_host_that_an_exception_is_about() {
         let denied_hosts = DeniedHosts::default();
         let host = |text: &str| text.parse::<Host>().unwrap();
-        assert_eq!(denied_hosts.hint("no route to a.example.com", true), None);
+        let settings = LimitSettings::Decorator;
+        assert_eq!(denied_hosts.hint("no route to a.example.com", true, settings), None);
         for text in ["a.example.com", "b.example.com:443", "b.example.com:443"] {
             denied_hosts.record(&host(text));
         }
         let check = |message: &str, unreachable: bool, named: Option<&str>| {
-            let hint = denied_hosts.hint(message, unreachable);
+            let hint = denied_hosts.hint(message, unreachable, settings);
             let wanted = named.map(|named| format!("Add `\"{named}\"` to `network=[...]`"));
             assert_eq!(hint.is_some(), wanted.is_some(), "{message}");
             assert!(hint.unwrap_or_default().starts_with(&wanted.unwrap_or_default()), "{message}");
@@ -81,6 +85,13 @@ mod tests {
         check("no route to a.example.com", false, Some("a.example.com"));
         check("[Errno 104] Connection reset by peer", true, Some("b.example.com:443"));
         check("division by zero", false, None);
+        for (settings, expected) in [
+            (LimitSettings::Deployment, "`--network b.example.com:443`"),
+            (LimitSettings::ProjectFile, "of the function in headwater.toml"),
+        ] {
+            let hint = denied_hosts.hint("reset", true, settings).expect("a hint");
+            assert!(hint.contains(expected), "{hint}");
+        }
         for number in 0..100 {
             denied_hosts.record(&host(&format!("{number}.example.com")));
         }

@@ -123,8 +123,13 @@ pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {
         let message = format!("`{text}` is not a {noun}");
-        let hint = "See the accepted values in `/v1/openapi.json`.";
-        ErrorResponse::invalid(message, hint).caused_by(error.to_string())
+        let reason = error.to_string();
+        // The reason is `unknown variant ..., expected one of ...`.
+        let hint = match reason.rsplit_once(", expected ") {
+            Some((_, accepted)) => format!("Write {accepted}."),
+            None => "See the accepted values in `/v1/openapi.json`.".to_owned(),
+        };
+        ErrorResponse::invalid(message, hint).caused_by(reason)
     })
 }
 
@@ -154,6 +159,14 @@ mod tests {
     use headwater_model::QueryRequest;
 
     use super::*;
+
+    #[test]
+    fn a_wrong_word_has_a_hint_with_the_accepted_words() {
+        let error = parse_words::<headwater_model::TriggerEventStatus>(Some("done,fail"), "status");
+        let error = error.expect_err("`fail` is not a status");
+        let hint = "Write one of `pending`, `running`, `done`, `failed`.";
+        assert_eq!(error.0.hint.as_deref(), Some(hint));
+    }
 
     #[test]
     fn an_unknown_field_is_named() {
