@@ -71,6 +71,14 @@ class UnsupportedValue(Exception):
         self.hint = hint
 
 
+class NoColumns(UnsupportedValue):
+    """A value without rows, whose columns are unknown."""
+
+
+class UnsupportedColumn(UnsupportedValue):
+    """A list of dicts with values that one column cannot have."""
+
+
 DECIMAL_DIGITS_MAX = 38
 EMPTY_TABLE = 'pyarrow.schema([("id", pyarrow.int64())]).empty_table()'
 EMPTY_HINT = f"Return an empty table that has its columns, such as `{EMPTY_TABLE}`."
@@ -269,7 +277,7 @@ def to_arrow(value):
         raise UnsupportedValue(name, message_of(error)) from error
     if isinstance(value, list):
         if not value:
-            raise UnsupportedValue("list", "an empty list has no columns", EMPTY_HINT)
+            raise NoColumns("list", "an empty list has no columns", EMPTY_HINT)
         hint = "Return a list of dicts, each with the values of one row by column."
         raise UnsupportedValue("list", why_no_rows(value), hint)
     raise UnsupportedValue("None" if value is None else name)
@@ -288,7 +296,7 @@ class Pieces:
         first = next(self._pieces, END)
         if first is END:
             reason = "the generator yields nothing, so its columns are unknown"
-            raise UnsupportedValue("generator", reason, PIECES_HINT)
+            raise NoColumns("generator", reason, PIECES_HINT)
         self._first = as_table(first)
         self.schema = self._first.schema
 
@@ -334,7 +342,8 @@ def from_rows(pyarrow, rows):
         try:
             columns[name] = widened(pyarrow, pyarrow.array(values))
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise UnsupportedValue("list", why_no_column(name, values, error)) from error
+            reason = why_no_column(pyarrow, name, values, error)
+            raise UnsupportedColumn("list", reason) from error
     return pyarrow.table(columns)
 
 
@@ -344,9 +353,9 @@ def why_no_rows(rows):
     return f"item {number} is {shown(row)}, but each item must be a dict"
 
 
-def why_no_column(name, values, error):
-    """Returns the reason why values cannot be one column: two incompatible values, or else Arrow's
-    error."""
+def why_no_column(pyarrow, name, values, error):
+    """Returns the reason why values cannot be one column: two incompatible values, or one value
+    that Arrow cannot convert, or else Arrow's error."""
     numbers = {"int", "float"}
     first = None
     for number, value in enumerate(values, 1):
@@ -358,7 +367,22 @@ def why_no_column(name, values, error):
         elif kind != first[2] and not {kind, first[2]} <= numbers:
             row, other, _ = first
             return f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}"
+    for number, value in enumerate(values, 1):
+        reason = why_no_value(pyarrow, value)
+        if reason:
+            return f"column `{name}` has {shown(value)} in row {number}, {reason}"
     return f"column `{name}` cannot be converted: {message_of(error)}"
+
+
+def why_no_value(pyarrow, value):
+    """Returns the reason why one value cannot be converted; None if it can."""
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return "which does not fit in 64 bits"
+    try:
+        pyarrow.array([value])
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        return f"which cannot be converted: {message_of(error)}"
+    return None
 
 
 def shown(value):
