@@ -13,11 +13,12 @@ use crate::types::{field_type_name, type_name};
 /// Returns the error for the value in a row; `row` is `None` if the row is unknown. `column` has
 /// dots for nested fields.
 pub fn bad_value(array: &ArrayRef, row: Option<usize>, field: &Field, column: &str) -> Error {
-    let value = row.and_then(|row| array_value_to_string(array, row).ok());
-    let value =
-        value.map_or_else(|| "a value".to_owned(), |value| format!("the value `{value:.40}`"));
     let (found, expected) = (type_name(array.data_type()), field_type_name(field));
-    Error::BadValue { column: column.to_owned(), value, found, expected }
+    let value = match row.and_then(|row| array_value_to_string(array, row).ok()) {
+        Some(value) => format!("the value `{value:.40}` of type `{found}`"),
+        None => format!("a value of type `{found}`"),
+    };
+    Error::BadValue { column: column.to_owned(), value, expected }
 }
 
 /// Returns the first row whose value cannot be cast to a type; `None` if there is no such row, or

@@ -130,17 +130,12 @@ pub enum Error {
         expected: String,
     },
     /// The type of the table's column cannot represent a value.
-    #[error(
-        "column `{column}` has {value} of type `{found}`, which does not fit the table's type \
-         `{expected}`"
-    )]
+    #[error("column `{column}` has {value}, which does not fit the table's type `{expected}`")]
     BadValue {
         /// The column, with dots for nested fields.
         column: String,
-        /// The value, for example ``the value `1.5` ``; `a value` if it is unknown.
+        /// The value, if it is known, and its type: ``the value `1.5` of type `double` ``.
         value: String,
-        /// The type of the input column.
-        found: String,
         /// The type of the table's column.
         expected: String,
     },
