@@ -252,8 +252,9 @@ class Client(
 
         `by` is `day`, `kind`, `job`, `model`, `function`, `trigger`, `branch` or `author`, or a
         tuple of two of them. With two, the second value is in the field `subgroup` of each line.
-        `days` selects the last days, at least 1. `since` and `until` are times with their zones, as
-        `datetime` or in RFC 3339, or dates. The names of fields contain the units.
+        `days` selects the last `days` times 24 hours, at least 1. `since` and `until` are times
+        with their zones, as `datetime` or in RFC 3339, or dates. The names of fields contain the
+        units.
         """
         if days is not None and since is not None:
             hint = "Give one of them."

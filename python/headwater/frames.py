@@ -9,6 +9,12 @@ from .errors import make
 # The maximum precision of a decimal.
 DECIMAL_DIGITS_MAX = 38
 
+EMPTY_TABLE = 'pyarrow.schema([("id", pyarrow.int64())]).empty_table()'
+COLUMN_HINT = (
+    "Use values of one type in each column. "
+    "For integers of more than 64 bits, use `decimal.Decimal`."
+)
+
 
 def is_table(value: object) -> bool:
     """Returns True if a value is a table of pyarrow, pandas or polars."""
@@ -50,11 +56,11 @@ def to_stream(value: Any) -> bytes:
 
 def _to_arrow(pyarrow: Any, value: Any) -> Any:
     name = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
-    if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-        return _widened(pyarrow, pyarrow.Table.from_pylist(_filled(value)))
     if isinstance(value, list) and not value:
-        hint = "Pass a pyarrow table or a data frame that has columns and no rows."
+        hint = f"Pass an empty table that has its columns, such as `{EMPTY_TABLE}`."
         raise make("invalid_argument", "an empty list has no columns", hint)
+    if isinstance(value, list) and all(isinstance(row, dict) for row in value):
+        return _from_rows(pyarrow, value)
     if not is_table(value):
         hint = "Pass a pyarrow table, a pandas or polars data frame, or a list of dicts with the rows."
         raise make("invalid_argument", f"`{type(value).__name__}` is not a table", hint)
@@ -65,6 +71,36 @@ def _to_arrow(pyarrow: Any, value: Any) -> Any:
     if name.startswith("polars."):
         return value.to_arrow()
     return value.read_all() if name.endswith("RecordBatchReader") else value
+
+
+def _from_rows(pyarrow: Any, rows: list[dict[str, Any]]) -> Any:
+    """Converts a list of dicts. The error for a wrong value names the column, the row and the
+    value."""
+    try:
+        return _widened(pyarrow, pyarrow.Table.from_pylist(_filled(rows)))
+    except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+        reason = _wrong_value(pyarrow, rows) or f"the rows cannot be converted: {error}"
+        raise make("invalid_argument", reason, COLUMN_HINT) from None
+
+
+def _wrong_value(pyarrow: Any, rows: list[dict[str, Any]]) -> str | None:
+    """Describes the first value that Arrow cannot convert, or not together with the value above
+    it."""
+    for name in dict.fromkeys(name for row in rows for name in row):
+        above: list[Any] = []
+        for number, row in enumerate(rows, 1):
+            value = row.get(name)
+            if value is None:
+                continue
+            try:
+                pyarrow.array([*above, value])
+            except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
+                text = repr(value)
+                text = text if len(text) <= 40 else f"{text[:37]}..."
+                kind = type(value).__name__
+                return f"column `{name}` has `{text}` ({kind}) in row {number}: {error}"
+            above = [value]
+    return None
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -122,18 +122,22 @@ def append(table: str, rows: Any) -> int:
     function returns.
 
     `rows` is a list of dicts, or a table of pyarrow, pandas or polars. The table is created if it
-    does not exist. New columns are added, and missing columns are null. A column with another type
-    than the table's column is an error at once, which names the table, the column and both types.
+    does not exist. New columns are added, and missing columns are null. A column or a value that
+    does not fit the table's column is an error at once, which names the table, the column and both
+    types. An empty list and a frame without rows and columns append nothing and create no table.
     """
     channel, name = _channel(), _text(table)
     try:
         file, count = channel.write_table(rows)
     except channel.UnsupportedRows as error:
         message = f"cannot append to `{name}`: {error}"
-        hint = "Append a list of dicts, or a table of pyarrow, pandas or polars."
-        raise errors.make("invalid_argument", message, hint) from None
+        raise errors.make("invalid_argument", message, error.hint) from None
+    # The request without rows checks the table's name and the rights.
+    operation = "append"
+    if file is None:
+        operation, file = "append_json", channel.write(b"[]")
     try:
-        _request("append", file, table=name)
+        _request(operation, file, table=name)
     finally:
         os.close(file)
     return int(count)

@@ -39,24 +39,41 @@ def write(content):
     return descriptor
 
 
+TABLE_HINT = "Append a list of dicts, or a table of pyarrow, pandas or polars."
+COLUMN_HINT = (
+    "Use values of one type in each column. "
+    "For integers of more than 64 bits, use `decimal.Decimal`."
+)
+
+
 class UnsupportedRows(Exception):
     """The rows cannot be converted to a table."""
 
+    def __init__(self, message, hint):
+        super().__init__(message)
+        self.hint = hint
+
 
 def write_table(rows):
-    """Returns a sealed memory file with a table of these rows, and the number of rows. Raises
-    `UnsupportedRows`."""
+    """Returns a sealed memory file with a table of these rows, and the number of rows. For a value
+    without rows and columns, such as an empty list, the file is None. Raises `UnsupportedRows`."""
     worker, _ = _worker
     try:
         return _write_table(worker, rows)
+    except worker.NoColumns:
+        return None, 0
+    # The worker would report these exceptions as an error of the function's returned value.
+    except worker.UnsupportedColumn as error:
+        raise UnsupportedRows(error.reason, COLUMN_HINT) from error
     except worker.UnsupportedValue as error:
-        # The worker would report this exception as an error of the function's returned value.
         reason = f": {error.reason}" if error.reason else ""
-        raise UnsupportedRows(f"`{error}` is not a table{reason}") from error
+        raise UnsupportedRows(f"`{error}` is not a table{reason}", TABLE_HINT) from error
 
 
 def _write_table(worker, rows):
     table = worker.to_arrow(rows)
+    if not table.schema.names and getattr(table, "num_rows", None) == 0:
+        return None, 0
     schema = tables.plain(table.schema)
     batches = table.to_batches() if hasattr(table, "to_batches") else table
     output, count = worker.Output(schema), 0

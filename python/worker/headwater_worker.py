@@ -26,6 +26,7 @@ import headwater_cleanup as cleanup  # noqa: E402
 import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
 from headwater_printer import Printer, relative, shorten  # noqa: E402
+from headwater_rows import shown, type_name, why_no_column, why_no_rows  # noqa: E402
 
 CONTROL = 3
 DESCRIPTORS_MAX = 100
@@ -69,6 +70,14 @@ class UnsupportedValue(Exception):
         super().__init__(returned)
         self.reason = reason
         self.hint = hint
+
+
+class NoColumns(UnsupportedValue):
+    """A value without rows, whose columns are unknown."""
+
+
+class UnsupportedColumn(UnsupportedValue):
+    """A list of dicts with values that one column cannot have."""
 
 
 DECIMAL_DIGITS_MAX = 38
@@ -234,13 +243,6 @@ def find_function(task):
     return function
 
 
-def type_name(value):
-    kind = type(value)
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__.split('.')[0]}.{kind.__qualname__}"
-
-
 def to_arrow(value):
     """Converts a returned value to a table or a reader of record batches."""
     import pyarrow
@@ -269,7 +271,7 @@ def to_arrow(value):
         raise UnsupportedValue(name, message_of(error)) from error
     if isinstance(value, list):
         if not value:
-            raise UnsupportedValue("list", "an empty list has no columns", EMPTY_HINT)
+            raise NoColumns("list", "an empty list has no columns", EMPTY_HINT)
         hint = "Return a list of dicts, each with the values of one row by column."
         raise UnsupportedValue("list", why_no_rows(value), hint)
     raise UnsupportedValue("None" if value is None else name)
@@ -288,7 +290,7 @@ class Pieces:
         first = next(self._pieces, END)
         if first is END:
             reason = "the generator yields nothing, so its columns are unknown"
-            raise UnsupportedValue("generator", reason, PIECES_HINT)
+            raise NoColumns("generator", reason, PIECES_HINT)
         self._first = as_table(first)
         self.schema = self._first.schema
 
@@ -334,41 +336,9 @@ def from_rows(pyarrow, rows):
         try:
             columns[name] = widened(pyarrow, pyarrow.array(values))
         except (pyarrow.ArrowException, TypeError, ValueError, OverflowError) as error:
-            raise UnsupportedValue("list", why_no_column(name, values, error)) from error
+            reason = why_no_column(pyarrow, name, values, error)
+            raise UnsupportedColumn("list", reason) from error
     return pyarrow.table(columns)
-
-
-def why_no_rows(rows):
-    """Returns the reason why a value is not a list of dicts."""
-    number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
-    return f"item {number} is {shown(row)}, but each item must be a dict"
-
-
-def why_no_column(name, values, error):
-    """Returns the reason why values cannot be one column: two incompatible values, or else Arrow's
-    error."""
-    numbers = {"int", "float"}
-    first = None
-    for number, value in enumerate(values, 1):
-        kind = type_name(value)
-        if value is None:
-            continue
-        if first is None:
-            first = (number, value, kind)
-        elif kind != first[2] and not {kind, first[2]} <= numbers:
-            row, other, _ = first
-            return f"column `{name}` has {shown(other)} in row {row}, and {shown(value)} in row {number}"
-    return f"column `{name}` cannot be converted: {message_of(error)}"
-
-
-def shown(value):
-    """Formats a value with its type, shortened to one line."""
-    try:
-        text = repr(value)
-    except Exception:
-        text = "..."
-    text = text if len(text) <= 40 else f"{text[:37]}..."
-    return f"`{text}` ({type_name(value)})"
 
 
 def from_pandas(pyarrow, frame):

@@ -7,7 +7,7 @@ import base64
 import json
 import urllib.error
 
-from lambda_client import api, archive, client, create, fails, fetch, invoke, until
+from lambda_client import api, archive, client, create, fails, fetch, invoke, last_call, until
 
 VERSIONED = """
 import os
@@ -91,6 +91,9 @@ def urls(aws, key):
     for path in ["fail", "wrong"]:
         status, _, body = fetch(url + path)
         assert status == 502 and b"secret" not in body, (status, body)
+    author, log = last_call()
+    assert author == "anonymous", author
+    assert any("the header `a b` has an invalid name or value" in line for line in log), log
     status, _, _ = fetch(url, data=b"x" * (65 << 20))
     assert status == 413, status
     status, headers, _ = fetch(url, Origin="https://a.example")
@@ -106,6 +109,8 @@ def urls(aws, key):
     aws.update_function_url_config(FunctionName="web", AuthType="AWS_IAM")
     assert fetch(url)[0] == 403
     assert fetch(url + "plain", key)[0] == 200
+    assert last_call()[0] == "owner"
+    assert api("GET", "/v1/functions/web/versions")[0]["author"] == "owner"
     status, _, body = fetch(url + "plain", key)
     event = json.loads(body)["echo"]
     assert "authorization" not in event["headers"], event

@@ -79,7 +79,7 @@ pub use self::job::{Job, JobLogs, JobLs, JobRerun};
 pub use self::limit::Limit;
 pub use self::log::Log;
 pub use self::login::{Login, Logout, Profile};
-pub use self::namespace::Namespace;
+pub use self::namespace::{Namespace, NamespaceRm};
 pub use self::output::{ColorArgument, OutputFormat};
 pub use self::parse::parse;
 pub use self::query::Query;

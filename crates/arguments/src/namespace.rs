@@ -15,7 +15,18 @@ pub enum Namespace {
     Create(NamespaceName),
     /// Drop an empty namespace
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater namespace rm staging")]
-    Rm(NamespaceName),
+    Rm(NamespaceRm),
+}
+
+/// `headwater namespace rm`
+#[derive(Debug, Args)]
+pub struct NamespaceRm {
+    /// The namespace
+    #[command(flatten)]
+    pub namespace: NamespaceName,
+    /// Succeed if it does not exist
+    #[arg(long)]
+    pub if_exists: bool,
 }
 
 /// A namespace on a branch.

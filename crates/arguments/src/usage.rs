@@ -11,7 +11,7 @@ pub struct Usage {
     /// The grouping of the lines: one property or two, as in `function,day`
     #[arg(long, value_enum, value_delimiter = ',', default_value = "kind")]
     pub by: Vec<UsageBy>,
-    /// Only the last N days, at least 1
+    /// Only the last N days, at least 1: N times 24 hours, not calendar days
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=DAYS_MAX))]
     pub days: Option<u64>,
 }

@@ -385,7 +385,7 @@ fn a_missing_python_version_error_lists_those_of_uv_and_pyenv() {
 #[test]
 fn a_deletion_of_nothing_is_reported_as_such() {
     let workspace = Workspace::new();
-    for noun in ["table", "view", "branch", "tag"] {
+    for noun in ["table", "view", "namespace", "branch", "tag"] {
         let remove = [noun, "rm", "none", "--if-exists"];
         let told = workspace.run(&remove);
         let expected = format!("{noun} none does not exist; nothing was removed\n");

@@ -54,6 +54,9 @@ fn a_secret_reaches_its_function_and_no_file_output_or_record() {
 
     let listed = workspace.ok(&["secret", "ls"]);
     assert!(listed.contains("STRIPE_KEY") && !listed.contains("4eC39"), "{listed}");
+    let told = workspace.run(&["secret", "rm", "STRIPE_KEY"]);
+    let warning = "warning: calls of `key` fail until the secret is set again";
+    assert!(told.code == 0 && told.stderr.contains(warning), "{}", told.stderr);
     workspace.kill_server();
     for entry in walkdir::WalkDir::new(workspace.path()).into_iter().flatten() {
         let text = std::fs::read(entry.path()).unwrap_or_default();

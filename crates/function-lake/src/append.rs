@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
+use futures::StreamExt;
 use headwater_functions::SharedTable;
 use headwater_lake::{
-    TemporaryBranch, Transaction, add_entry, check_append, new_columns, nullable,
+    TemporaryBranch, Transaction, add_entry, check_append, check_values, new_columns, nullable,
 };
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt,
@@ -15,6 +16,7 @@ use headwater_model::{
 
 use crate::FunctionLake;
 use crate::function_lake::CommitEntry;
+use crate::json_rows::{blocking, mismatch};
 
 /// Maximum number of attempts if the tables change concurrently.
 const ATTEMPTS_MAX: usize = 10;
@@ -60,9 +62,9 @@ struct CommitTarget<'a> {
 }
 
 impl FunctionLake {
-    /// Checks the types of the columns of rows that the call appends, and the right to append to
-    /// the existing table. This check is made at each append, because an error at the end of the
-    /// call would not name the line that appends.
+    /// Checks the types and values of rows that the call appends, and the right to append to the
+    /// existing table. This check is made at each append, because an error at the end of the call
+    /// would not name the line that appends.
     ///
     /// Errors: `forbidden`; `bad_row`, with the table, the column and both types.
     pub(crate) async fn check_rows(
@@ -80,9 +82,16 @@ impl FunctionLake {
             TableRows { table, parts: parts.map(|(_, rows)| rows).collect() }.schema()
         };
         let known = existing.as_ref().map(|(_, columns)| columns);
-        check_append(&rows.schema(), known, &earlier)
-            .or_problem()
-            .map_err(|problem| not_appended(table, problem))
+        let rejected = |problem| not_appended(table, problem);
+        let columns = check_append(&rows.schema(), known, &earlier).or_problem();
+        let columns = Arc::new(columns.map_err(rejected)?);
+        let mut batches = rows.stream();
+        while let Some(batch) = batches.next().await {
+            let (batch, columns) = (batch.map_err(mismatch)?, Arc::clone(&columns));
+            let checked = blocking(move || check_values(&batch, &columns).or_problem()).await;
+            checked.map_err(rejected)?;
+        }
+        Ok(())
     }
 
     /// Commits the appended rows and the changes of statements, in one commit. Must be called only

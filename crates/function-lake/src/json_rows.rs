@@ -196,7 +196,8 @@ fn is_rounded(number: &Number, data_type: &DataType) -> bool {
     *data_type == DataType::Float64 && number.is_u64() && number.as_i64().is_none()
 }
 
-fn mismatch(error: ArrowError) -> Problem {
+/// Returns the error for rows that cannot be read.
+pub fn mismatch(error: ArrowError) -> Problem {
     let message = format!("the rows do not match the columns: {error}");
     unsuitable(message, "Use values of the types of the columns.")
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
@@ -201,11 +201,12 @@ async fn calls_that_change_different_rows_of_a_file_are_all_committed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_cannot_be_written_fail_the_call() {
     let fixture = Fixture::new().await;
-    let call = fixture.call(None);
-    run(&call, "CREATE TABLE t (id INT)").await.unwrap();
-    append_id(&call, 1 << 40).await;
+    let (call, other) = (fixture.call(None), fixture.call(None));
+    append_id(&call, 1).await;
+    run(&other, "CREATE TABLE t (id VARCHAR)").await.unwrap();
+    other.commit().await.unwrap();
     let problem = run(&call, "SELECT 1").await.expect_err("a read writes the appended rows first");
-    let expected = "cannot append to `t`: column `id` has a value that does not fit";
+    let expected = "cannot append to `t`: column `id` has type `long`";
     assert!(problem.message.starts_with(expected), "{problem:?}");
     assert!(call.commit().await.is_err(), "the rows are not lost");
     assert_eq!(fixture.branches().await, 1);
@@ -238,6 +239,25 @@ async fn a_wrong_type_is_rejected_by_the_append() {
     append_id(&second, 2).await;
     second.commit().await.unwrap();
     assert_eq!(fixture.count().await, 2, "rejected rows are not written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_does_not_fit_is_rejected_by_the_append() {
+    let fixture = Fixture::new().await;
+    let floats = |values: Vec<f64>| Arc::new(Float64Array::from(values));
+    let call = fixture.call(None);
+    // The type of the column comes from earlier rows of the call, and then from the table.
+    append_id(&call, 1).await;
+    let expected = "cannot append to `t`: column `id` has the value `2.5` of type `double`, which \
+                    does not fit the table's type `long`";
+    for _ in 0..2 {
+        let problem = append(&call, floats(vec![1.0, 2.5])).await.unwrap_err();
+        assert_eq!((problem.code, problem.message.as_str()), (ErrorCode::BadRow, expected));
+        run(&call, "SELECT id FROM t").await.unwrap();
+    }
+    append(&call, floats(vec![2.0])).await.unwrap();
+    call.commit().await.unwrap();
+    assert_eq!(fixture.ids().await, [1, 2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,10 +33,11 @@ const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
 /// Paths of the modules that clean up between two calls, send requests to the lake, write output,
-/// and warm up a zygote.
+/// describe unsupported rows, and warm up a zygote.
 const CLEANUP: &str = "worker/headwater_cleanup.py";
 const LAKE: &str = "worker/headwater_lake.py";
 const PRINTER: &str = "worker/headwater_printer.py";
+const ROWS: &str = "worker/headwater_rows.py";
 const WARM_UP: &str = "worker/headwater_warm_up.py";
 
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
@@ -44,6 +45,7 @@ const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batche
 const CLEANUP_TEXT: &str = include_str!("../../../python/worker/headwater_cleanup.py");
 const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
 const PRINTER_TEXT: &str = include_str!("../../../python/worker/headwater_printer.py");
+const ROWS_TEXT: &str = include_str!("../../../python/worker/headwater_rows.py");
 const WARM_UP_TEXT: &str = include_str!("../../../python/worker/headwater_warm_up.py");
 
 /// The SDK, which user code imports as `headwater`.
@@ -70,6 +72,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (CLEANUP, CLEANUP_TEXT),
         (LAKE, LAKE_TEXT),
         (PRINTER, PRINTER_TEXT),
+        (ROWS, ROWS_TEXT),
         (WARM_UP, WARM_UP_TEXT),
     ];
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))

@@ -58,7 +58,8 @@ pub(crate) struct JobRecord {
 }
 
 impl JobRecord {
-    /// Returns the function that the job called; `None` for jobs of other kinds.
+    /// Returns the function that the job called; `None` for jobs of other kinds, and for jobs that
+    /// sent a record to a destination such as `queue://failed`.
     pub(crate) fn function(&self) -> Option<&str> {
         let job = &self.job;
         // The summary of a client's call is the name of its function. The summary of a call by a
@@ -66,7 +67,7 @@ impl JobRecord {
         let called =
             (job.kind == JobKind::Function && self.trigger.is_none()).then_some(&*job.summary);
         let name = self.name.as_deref().filter(|_| job.kind == JobKind::Function);
-        name.or(called)
+        name.or(called).filter(|name| !name.contains("://"))
     }
 
     /// Returns the job as triggers receive it; `None` if it has not ended.

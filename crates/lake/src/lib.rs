@@ -41,7 +41,7 @@ pub use transaction::{
     RestChanges, RestRequests, SharedTransaction, Transaction, ViewChanges, add_entry,
 };
 pub use warehouse::WarehouseOptions;
-pub use write::{WriteRows, check_append, new_columns, nullable};
+pub use write::{WriteRows, check_append, check_values, new_columns, nullable};
 
 pub use headwater_catalog::TableChange;
 pub use headwater_table_merge::EqualChanges;

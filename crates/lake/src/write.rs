@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use headwater_model::{PROPERTY_JOB, TableName, WriteMode, WriteReport};
 use headwater_tables::{
@@ -115,12 +116,13 @@ pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
 
 /// Checks that rows with the columns `rows` can be appended, without reading their values. `table`
 /// has the columns of the existing table, if there is one. `earlier` has the columns of rows that
-/// are appended before these rows in the same commit, and that may add columns.
+/// are appended before these rows in the same commit, and that may add columns. Returns the columns
+/// of the table after the append, for [`check_values`].
 pub fn check_append(
     rows: &SchemaRef,
     table: Option<&SchemaRef>,
     earlier: &SchemaRef,
-) -> Result<()> {
+) -> Result<Schema> {
     // Returns the columns that rows add to the table.
     let added = |columns: &SchemaRef| -> Result<Schema> {
         let columns = nullable(columns, table.map(AsRef::as_ref));
@@ -134,8 +136,22 @@ pub fn check_append(
     if let Some(table) = table {
         check_types(rows, table)?;
     }
-    check_types(rows, &added(earlier)?)?;
-    added(rows).map(drop)
+    let (earlier, own) = (added(earlier)?, added(rows)?);
+    check_types(rows, &earlier)?;
+    let mut columns: Vec<FieldRef> = Vec::new();
+    let existing = table.map(|table| table.fields());
+    let fields = existing.into_iter().flatten().chain(earlier.fields()).chain(own.fields());
+    for field in fields {
+        if columns.iter().all(|known| known.name() != field.name()) {
+            columns.push(Arc::clone(field));
+        }
+    }
+    Ok(Schema::new(columns))
+}
+
+/// Checks that the values of rows can be converted to the columns that [`check_append`] returned.
+pub fn check_values(rows: &RecordBatch, columns: &Schema) -> Result<()> {
+    Ok(headwater_tables::check_values(rows, columns)?)
 }
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,

@@ -10,8 +10,8 @@ use headwater_model::{
     ErrorCode, InvokeAsyncRequest, Job, JobEventKind, JobId, LogStream, Principal, Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, ResultKind,
-    Service,
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, JobContext, ResolvedFunction,
+    ResultKind, Service,
 };
 use http::header::{CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, Response, StatusCode};
@@ -112,6 +112,7 @@ async fn call(
     let arguments = vec![Argument { name: EVENT.to_owned(), value }];
     let client = ClientCall { context: client_context(request)?, ..ClientCall::default() };
     let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+    let encode = |returned, _: JobContext| encode(returned);
     let ended = invocations.call(&request.principal, function, input, encode).await?;
     let mut response = match ended.result {
         Ok(body) => Response::new(body),

@@ -40,7 +40,8 @@ pub(crate) async fn invoke(
     }
     let called = CalledVersion::of(&function);
     let version = called.version.clone();
-    let input = ClientInput { event: event(request)?, context: client_context(request)? };
+    let (event, context) = (event(request)?, client_context(request)?);
+    let input = ClientInput { event, context, check: |_| None };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
     // If the call is rejected, the response has the status of the error.
     let first = call.next().await;

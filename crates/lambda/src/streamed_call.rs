@@ -5,8 +5,8 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_model::{Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, EndedJob, ResolvedFunction, ResponsePart,
-    ResponseSender, ResultKind, Service,
+    Argument, ArgumentValue, CallInput, ClientCall, EndedJob, JobContext, ResolvedFunction,
+    ResponsePart, ResponseSender, ResultKind, Service,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -16,11 +16,15 @@ use crate::invoke::{EVENT, encode};
 /// The end of a call: its job, and the result as JSON.
 pub(crate) type CallEnd = Result<EndedJob<Bytes>, Problem>;
 
-/// Values that a client sends with a call.
+/// Values that a client sends with a call, and the check of the call's result.
 pub(crate) struct ClientInput {
     pub(crate) event: Value,
     pub(crate) context: Option<Value>,
+    pub(crate) check: ResultCheck,
 }
+
+/// Checks the result of a call. Returns a line for the job's log if the result is invalid.
+pub(crate) type ResultCheck = fn(&Bytes) -> Option<String>;
 
 /// A running call. Dropping it stops the function.
 pub(crate) struct StreamedCall {
@@ -44,7 +48,7 @@ impl StreamedCall {
         service: &Service,
         principal: &Principal,
         function: ResolvedFunction,
-        ClientInput { event, context }: ClientInput,
+        ClientInput { event, context, check }: ClientInput,
     ) -> Self {
         let (answer, parts) = ResponseSender::new();
         let client = ClientCall { context, answer: Some(answer), ..ClientCall::default() };
@@ -52,8 +56,17 @@ impl StreamedCall {
             vec![Argument { name: EVENT.to_owned(), value: ArgumentValue::Json(event) }];
         let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let (invocations, principal) = (service.invocations(), principal.clone());
-        let call =
-            async move { invocations.call(&principal, function, input, encode).await }.boxed();
+        let call = async move {
+            let encode = move |returned, job: JobContext| async move {
+                let result = encode(returned).await?;
+                if let Some(line) = check(&result) {
+                    job.log_system(line);
+                }
+                Ok::<_, Problem>(result)
+            };
+            invocations.call(&principal, function, input, encode).await
+        };
+        let call = call.boxed();
         StreamedCall { call, parts, ended: None, is_over: false }
     }
 

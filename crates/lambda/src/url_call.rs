@@ -6,8 +6,8 @@ use bytes::Bytes;
 use chrono::Utc;
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, Cors, FunctionUrl, InvokeMode, ResultKind,
-    UrlAuth,
+    Argument, ArgumentValue, CallInput, ClientCall, Cors, FunctionUrl, InvokeMode, JobContext,
+    ResultKind, UrlAuth,
 };
 use http::header::{HeaderName, ORIGIN, VARY};
 use http::request::Parts;
@@ -23,11 +23,14 @@ use crate::signature::{LAMBDA, Signature};
 use crate::streamed_call::{ClientInput, StreamedCall};
 use crate::url::URL_ROOT;
 use crate::url_event::UrlRequest;
-use crate::url_response::{failure, response};
+use crate::url_response::{failure, invalid_response, response};
 use crate::url_stream::{StreamFailure, respond};
 
 const REQUESTED_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
 const ALLOW_ORIGIN: HeaderName = HeaderName::from_static("access-control-allow-origin");
+
+/// The author of calls without a signature that run with the rights of the owner.
+const ANONYMOUS: &str = "anonymous";
 
 /// A request whose URL exists, before its body is read.
 pub struct UrlTarget {
@@ -97,7 +100,10 @@ impl LambdaProtocol {
     ) -> Result<Response<LambdaBody>, StatusCode> {
         let UrlTarget { name, url, path } = target;
         let (principal, signer) = match url.auth {
-            UrlAuth::None => (url.actor.principal().with_address(address), None),
+            UrlAuth::None => {
+                let principal = url.actor.principal().with_author(Some(ANONYMOUS.to_owned()));
+                (principal.with_address(address), None)
+            }
             UrlAuth::Iam => {
                 let principal = self.authenticate(parts, body, address).await;
                 let principal = principal.map_err(|_| StatusCode::FORBIDDEN)?;
@@ -127,7 +133,7 @@ impl LambdaProtocol {
     ) -> Result<Response<LambdaBody>, StatusCode> {
         let function = self.service.invocations().find(principal, &name.called()).await;
         let function = function.map_err(|problem| status_of(&problem))?;
-        let input = ClientInput { event, context: None };
+        let input = ClientInput { event, context: None, check: invalid_response };
         let call = StreamedCall::new(&self.service, principal, function, input);
         respond(call).await.map_err(|failure| match failure {
             StreamFailure::Problem(problem) => status_of(&problem),
@@ -147,10 +153,17 @@ impl LambdaProtocol {
         let arguments = vec![Argument { name: EVENT.to_owned(), value }];
         let client = ClientCall::default();
         let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
+        let encode = |returned, job: JobContext| async move {
+            let result = encode(returned).await?;
+            if let Some(line) = invalid_response(&result) {
+                job.log_system(line);
+            }
+            Ok::<_, Problem>(result)
+        };
         let ended = invocations.call(principal, function, input, encode).await;
         let ended = ended.map_err(|problem| status_of(&problem))?;
         let returned = ended.result.map_err(|problem| status_of(&problem))?;
-        let mut response = response(&returned).ok_or(StatusCode::BAD_GATEWAY)?;
+        let mut response = response(&returned).map_err(|_| StatusCode::BAD_GATEWAY)?;
         if let Ok(id) = HeaderValue::from_str(&ended.job.to_string()) {
             response.headers_mut().insert(REQUEST_ID, id);
         }

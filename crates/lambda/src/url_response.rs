@@ -33,10 +33,11 @@ const SANDBOX: &str = "sandbox allow-downloads allow-forms allow-modals allow-po
 /// Name prefix of the console's cookies.
 const CONSOLE_COOKIE: &str = "headwater-";
 
-/// Returns the response that a function describes by its result; `None` if the description is
-/// invalid.
-pub(crate) fn response(result: &Bytes) -> Option<Response<Bytes>> {
-    let value: Value = serde_json::from_slice(result).ok()?;
+/// Returns the response that a function describes by its result. The error is the invalid part of
+/// the description.
+pub(crate) fn response(result: &Bytes) -> Result<Response<Bytes>, String> {
+    let value: Value =
+        serde_json::from_slice(result).map_err(|error| format!("it is not JSON: {error}"))?;
     let described = value.as_object().filter(|fields| fields.contains_key("statusCode"));
     let mut response = match described {
         Some(fields) => described_response(fields)?,
@@ -46,7 +47,13 @@ pub(crate) fn response(result: &Bytes) -> Option<Response<Bytes>> {
     if !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    Some(sandboxed(response))
+    Ok(sandboxed(response))
+}
+
+/// Returns the log line for a result that is not a valid response; `None` if it is valid.
+pub(crate) fn invalid_response(result: &Bytes) -> Option<String> {
+    let reason = response(result).err()?;
+    Some(format!("the function's response is invalid: {reason}"))
 }
 
 pub(crate) fn sandboxed(mut response: Response<Bytes>) -> Response<Bytes> {
@@ -56,44 +63,53 @@ pub(crate) fn sandboxed(mut response: Response<Bytes>) -> Response<Bytes> {
     response
 }
 
-fn described_response(fields: &Map<String, Value>) -> Option<Response<Bytes>> {
+fn described_response(fields: &Map<String, Value>) -> Result<Response<Bytes>, String> {
     let body = match fields.get("body") {
         None | Some(Value::Null) => Bytes::new(),
         Some(Value::String(text)) => match fields.get("isBase64Encoded") {
-            Some(Value::Bool(true)) => STANDARD.decode(text).ok()?.into(),
+            Some(Value::Bool(true)) => {
+                let decoded = STANDARD.decode(text);
+                decoded.map_err(|error| format!("`body` is not Base64: {error}"))?.into()
+            }
             None | Some(Value::Null | Value::Bool(false)) => Bytes::from(text.clone()),
-            Some(_) => return None,
+            Some(_) => return Err("`isBase64Encoded` must be a boolean".to_owned()),
         },
-        Some(_) => return None,
+        Some(_) => return Err("`body` must be a string".to_owned()),
     };
-    Some(described_head(fields)?.map(|_| body))
+    Ok(described_head(fields)?.map(|_| body))
 }
 
 /// Returns the described response without its body.
-pub(crate) fn described_head(fields: &Map<String, Value>) -> Option<Response<Bytes>> {
+pub(crate) fn described_head(fields: &Map<String, Value>) -> Result<Response<Bytes>, String> {
     let mut response = Response::new(Bytes::new());
     // Informational status codes (1xx) are not final responses.
-    let status = fields.get("statusCode")?.as_u64().filter(|code| (200..=599).contains(code))?;
-    *response.status_mut() = StatusCode::from_u16(u16::try_from(status).ok()?).ok()?;
+    let code = fields.get("statusCode").and_then(Value::as_u64);
+    let code = code.filter(|code| (200..=599).contains(code));
+    let code = code.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
+    *response.status_mut() = code.ok_or("`statusCode` must be a number from 200 to 599")?;
     match fields.get("headers") {
         None | Some(Value::Null) => {}
         Some(Value::Object(headers)) => {
             for (name, value) in headers {
-                add_header(&mut response, name, value)?;
+                let added = add_header(&mut response, name, value);
+                added.ok_or_else(|| {
+                    format!("the header `{name:.40}` has an invalid name or value")
+                })?;
             }
         }
-        Some(_) => return None,
+        Some(_) => return Err("`headers` must be an object".to_owned()),
     }
     match fields.get("cookies") {
         None | Some(Value::Null) => {}
         Some(Value::Array(cookies)) => {
             for cookie in cookies {
-                add_header(&mut response, SET_COOKIE.as_str(), cookie)?;
+                let added = add_header(&mut response, SET_COOKIE.as_str(), cookie);
+                added.ok_or("a cookie is not valid text")?;
             }
         }
-        Some(_) => return None,
+        Some(_) => return Err("`cookies` must be a list".to_owned()),
     }
-    Some(response)
+    Ok(response)
 }
 
 fn add_header(response: &mut Response<Bytes>, name: &str, value: &Value) -> Option<()> {
@@ -132,7 +148,23 @@ mod tests {
     use super::*;
 
     fn of(result: &Value) -> Option<Response<Bytes>> {
-        response(&Bytes::from(result.to_string()))
+        response(&Bytes::from(result.to_string())).ok()
+    }
+
+    #[test]
+    fn the_invalid_part_of_a_response_is_named() {
+        for (result, reason) in [
+            (json!({"statusCode": "xx"}), "`statusCode` must be a number from 200 to 599"),
+            (json!({"statusCode": 200, "body": 1}), "`body` must be a string"),
+            (json!({"statusCode": 200, "headers": []}), "`headers` must be an object"),
+            (json!({"statusCode": 200, "headers": {"a b": "c"}}), "the header `a b` has"),
+            (json!({"statusCode": 200, "cookies": "a=b"}), "`cookies` must be a list"),
+        ] {
+            let line = invalid_response(&Bytes::from(result.to_string())).expect("a line");
+            assert!(line.starts_with("the function's response is invalid: "), "{line}");
+            assert!(line.contains(reason), "{line}");
+        }
+        assert_eq!(invalid_response(&Bytes::from("{}")), None);
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBod
         Some(CallEvent::Ended(end)) => {
             let EndedJob { result, .. } = end.map_err(StreamFailure::Problem)?;
             let whole = response(&result.map_err(StreamFailure::Problem)?);
-            let whole = whole.ok_or(StreamFailure::Invalid)?;
+            let whole = whole.map_err(|_| StreamFailure::Invalid)?;
             return Ok(whole.map(LambdaBody::from));
         }
     };
@@ -72,7 +72,7 @@ async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), 
             let head = read.split_to(at + SEPARATOR.len());
             let fields: Value =
                 serde_json::from_slice(&head[..at]).map_err(|_| StreamFailure::Invalid)?;
-            let response = fields.as_object().and_then(described_head);
+            let response = fields.as_object().and_then(|fields| described_head(fields).ok());
             return Ok((response.ok_or(StreamFailure::Invalid)?, read.freeze()));
         }
         match call.next().await {

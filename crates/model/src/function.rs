@@ -26,6 +26,9 @@ pub struct FunctionSummary {
     /// The function's priority in the queue of calls.
     #[serde(default)]
     pub priority: Priority,
+    /// The names of the secrets that the function receives.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
     /// The function's daily budget and its usage today; null for a function without a budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget: Option<BudgetUsage>,

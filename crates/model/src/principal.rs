@@ -8,8 +8,11 @@ use utoipa::ToSchema;
 
 use crate::{Permission, Timestamp};
 
-/// The author that is recorded if a request contains no author.
+/// The author of a client without a credential.
 const ANONYMOUS: &str = "anonymous";
+
+/// The author of the owner, if the request contains no author. No user can have this name.
+const OWNER: &str = "owner";
 
 /// Maximum length of an author, in bytes.
 pub const AUTHOR_BYTES_MAX: usize = 200;
@@ -220,8 +223,28 @@ impl Principal {
     }
 
     /// Returns the author of commits and jobs: the user's name, or the author that the owner chose;
-    /// `anonymous` by default.
+    /// by default `owner` for the owner, and `anonymous` for a client without a credential.
     pub fn author(&self) -> &str {
-        self.user_name().or(self.author.as_deref()).unwrap_or(ANONYMOUS)
+        let default = match &self.identity {
+            Identity::User(user) => return &user.name,
+            Identity::Owner => OWNER,
+            Identity::Anonymous => ANONYMOUS,
+        };
+        self.author.as_deref().unwrap_or(default)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_clients_without_a_credential_are_anonymous() {
+        let chosen = |name: &str| Some(name.to_owned());
+        assert_eq!(Principal::owner().author(), "owner");
+        assert_eq!(Principal::owner().named_author(), None);
+        assert_eq!(Principal::owner().with_author(chosen("ada")).author(), "ada");
+        assert_eq!(Actor::Owner.principal().author(), "owner");
+        assert_eq!(Principal::anonymous().author(), "anonymous");
     }
 }

@@ -410,7 +410,7 @@ pub struct TriggerEvent {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
-    /// Error of the last attempt.
+    /// Error of the last attempt. For a pending event of a function without budget, the budget.
     #[serde(default)]
     pub error: Option<Problem>,
     /// The principal that called the function; absent if a trigger recorded the event.

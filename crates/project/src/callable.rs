@@ -146,6 +146,7 @@ impl Callable {
             memory_bytes: limits.memory_bytes,
             timeout_ms: u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX),
             priority: self.priority(defaults),
+            secrets: self.function.secrets.clone(),
             budget: None,
             provisioned: None,
         }

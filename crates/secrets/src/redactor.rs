@@ -5,6 +5,8 @@
 //! found.
 
 use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
@@ -19,13 +21,53 @@ const BYTES_MIN: usize = 4;
 
 /// A replacer of known values in text. Without values it changes nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Redactor(Option<AhoCorasick>);
+pub struct Redactor(Option<Patterns>);
+
+/// The texts to replace, and the edges of each of them.
+#[derive(Debug, Clone)]
+struct Patterns {
+    search: AhoCorasick,
+    edges: Arc<[Edges]>,
+}
+
+/// The characters around a text to replace that encode bits of the value, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Edges {
+    /// True for base64, which may end with padding.
+    is_base64: bool,
+    /// True if the previous digit also encodes bits of the value.
+    before: bool,
+    /// True if the next digit also encodes bits of the value.
+    after: bool,
+}
+
+impl Edges {
+    /// Returns the range of a found text with its edges.
+    fn extend(self, text: &str, found: Range<usize>) -> Range<usize> {
+        let bytes = text.as_bytes();
+        let is_digit = |at: usize| {
+            bytes.get(at).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+/-_".contains(byte))
+        };
+        let Range { mut start, mut end } = found;
+        if self.before && start > 0 && is_digit(start - 1) {
+            start -= 1;
+        }
+        if self.after && is_digit(end) {
+            end += 1;
+        }
+        let padding = bytes.iter().skip(end).take_while(|byte| **byte == b'=').take(2).count();
+        if self.is_base64 {
+            end += padding;
+        }
+        start..end
+    }
+}
 
 impl Redactor {
     /// Creates a redactor for these values. For a value with several lines, each line is also
     /// replaced.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut patterns: Vec<String> = Vec::new();
+        let mut patterns: Vec<(String, Edges)> = Vec::new();
         for value in values {
             let parts = std::iter::once(value).chain(value.lines().map(str::trim));
             let parts = parts.filter(|part| part.len() >= BYTES_MIN);
@@ -34,24 +76,32 @@ impl Redactor {
         if patterns.is_empty() {
             return Redactor::default();
         }
-        let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(patterns);
+        let (texts, edges): (Vec<String>, Vec<Edges>) = patterns.into_iter().unzip();
+        let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
         // Construction fails only for more patterns than can be addressed.
-        Redactor(builder.ok())
+        Redactor(builder.ok().map(|search| Patterns { search, edges: edges.into() }))
     }
 
     /// Returns the text with `***` in place of each value.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        match &self.0 {
-            Some(values) if values.is_match(text) => {
-                let mut redacted = String::with_capacity(text.len());
-                values.replace_all_with(text, &mut redacted, |_, _, out| {
-                    out.push_str(REPLACEMENT);
-                    true
-                });
-                Cow::Owned(redacted)
+        let Some(Patterns { search, edges }) = &self.0 else { return Cow::Borrowed(text) };
+        let (mut redacted, mut copied) = (String::new(), 0);
+        for found in search.find_iter(text) {
+            // The edge of the previous match may contain this match.
+            if found.end() <= copied {
+                continue;
             }
-            _ => Cow::Borrowed(text),
+            let edges = edges.get(found.pattern().as_usize()).copied().unwrap_or_default();
+            let range = edges.extend(text, found.range());
+            redacted.push_str(text.get(copied..range.start).unwrap_or_default());
+            redacted.push_str(REPLACEMENT);
+            copied = range.end;
         }
+        if copied == 0 {
+            return Cow::Borrowed(text);
+        }
+        redacted.push_str(text.get(copied..).unwrap_or_default());
+        Cow::Owned(redacted)
     }
 
     /// Returns true if there are no values to replace.
@@ -60,19 +110,20 @@ impl Redactor {
     }
 }
 
-/// Returns the forms of a value that are replaced.
-fn forms(value: &str) -> Vec<String> {
+/// Returns the forms of a value that are replaced, with their edges.
+fn forms(value: &str) -> Vec<(String, Edges)> {
     let escaped = serde_json::Value::from(value).to_string();
     let hexadecimal = hex::encode(value);
-    let mut forms = vec![
+    let plain = [
         value.to_owned(),
         escaped.trim_matches('"').to_owned(),
         percent_encoded(value),
         hexadecimal.to_uppercase(),
         hexadecimal,
     ];
+    let mut forms: Vec<_> = plain.into_iter().map(|form| (form, Edges::default())).collect();
     forms.extend((0..3).flat_map(|offset| base64_at(value, offset)));
-    forms.retain(|form| form.len() >= BYTES_MIN);
+    forms.retain(|(form, _)| form.len() >= BYTES_MIN);
     forms.sort_unstable();
     forms.dedup();
     forms
@@ -81,14 +132,16 @@ fn forms(value: &str) -> Vec<String> {
 /// Returns the base64 digits that depend only on the value, if it starts `offset` bytes after a
 /// multiple of three. These digits occur in the base64 of every longer text that contains the value
 /// at such a position.
-fn base64_at(value: &str, offset: usize) -> [String; 2] {
+fn base64_at(value: &str, offset: usize) -> [(String, Edges); 2] {
     let bytes = [&vec![0; offset], value.as_bytes()].concat();
     // The first digits also encode bits of the preceding text, and the last digit bits of the
     // following text.
     let skipped = (offset * 8).div_ceil(6);
     let complete = bytes.len() * 8 / 6;
+    let edges =
+        Edges { is_base64: true, before: offset > 0, after: !(bytes.len() * 8).is_multiple_of(6) };
     [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
-        .map(|text| text.get(skipped..complete).unwrap_or_default().to_owned())
+        .map(|text| (text.get(skipped..complete).unwrap_or_default().to_owned(), edges))
 }
 
 fn percent_encoded(value: &str) -> String {
@@ -137,6 +190,22 @@ mod tests {
             let text = STANDARD.encode(format!("{user}{KEY}@host"));
             let redacted = redactor.redact(&text);
             assert!(redacted.contains(REPLACEMENT), "{user}: {redacted}");
+        }
+    }
+
+    #[test]
+    fn all_digits_and_the_padding_of_base64_are_replaced() {
+        for value in [KEY.to_owned(), format!("{KEY}x"), format!("{KEY}xy")] {
+            let redactor = Redactor::new([&*value]);
+            // The digits in front of the value encode no bits of the value.
+            for (before, digits) in [("", 0), ("a", 1), ("ab", 2), ("abc", 4)] {
+                let text = format!("<{}>", STANDARD.encode(format!("{before}{value}")));
+                let expected = format!("{}***>", &text[..=digits]);
+                assert_eq!(redactor.redact(&text), expected, "{text}");
+                let text = text.replace('=', "");
+                assert_eq!(redactor.redact(&text), expected, "{text}");
+            }
+            assert_eq!(redactor.redact(&format!("{value}== {value}a")), "***== ***a");
         }
     }
 

@@ -367,17 +367,16 @@ pub(crate) fn summary(functions: &Functions, function: &StoredFunction) -> Funct
     let limits = headwater_functions::Limits::default();
     let timeout_ms = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
     let event = headwater_model::FunctionArgument { name: "event".to_owned(), required: false };
+    let published = function.published.map(|version| format!("version {version}"));
     FunctionSummary {
         name: function.name.clone(),
-        defined_at: match function.published {
-            Some(version) => format!("version {version}"),
-            None => "$LATEST".to_owned(),
-        },
+        defined_at: published.unwrap_or_else(|| "$LATEST".to_owned()),
         arguments: vec![event],
         reuse: settings.network.is_empty(),
         memory_bytes: settings.memory_bytes.unwrap_or(limits.memory_bytes),
         timeout_ms: settings.timeout_ms.unwrap_or(timeout_ms),
         priority: headwater_model::Priority::default(),
+        secrets: settings.secrets.clone(),
         budget: None,
         provisioned: ProvisionedInstances::sum(provisioned(functions, function).into_values()),
     }

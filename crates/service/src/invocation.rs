@@ -12,7 +12,7 @@ use headwater_executors::{
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, ResultKind};
-use headwater_jobs::{NewJob, SpawnOnDrop};
+use headwater_jobs::{JobContext, NewJob, SpawnOnDrop};
 use headwater_model::{
     AcceptedEvent, Action, Actor, ErrorCode, FunctionSummary, InvokeAsyncRequest, JobKind,
     MAIN_BRANCH, Object, Principal, Problem, ProjectFiles, ResultExt, nearest,
@@ -216,14 +216,14 @@ impl Invocations {
         Ok(ResolvedFunction::of_project(Arc::new(project), callable, None))
     }
 
-    /// Calls a function as a job and encodes its result. Stores the job's record before returning.
-    /// An error of `encode` fails the job. Dropping the future stops the function.
+    /// Calls a function as a job and encodes its result, with the job's context. Stores the job's
+    /// record before returning. An error of `encode` fails the job. A drop stops the function.
     pub async fn call<T, F>(
         &self,
         principal: &Principal,
         function: ResolvedFunction,
         input: CallInput,
-        encode: impl FnOnce(FunctionResult) -> F + Send + 'static,
+        encode: impl FnOnce(FunctionResult, JobContext) -> F + Send + 'static,
     ) -> Result<EndedJob<T>, Problem>
     where
         T: Send + 'static,
@@ -265,7 +265,7 @@ impl Invocations {
             let destinations = Destinations::new(parts, &components.queues, &components.secrets);
             let writer = OutputWriter::new(&destinations, &components.access, &context);
             let written = Box::pin(writer.finish(&outputs, returned.or_problem(), &lake));
-            let result = written.and_then(encode).await;
+            let result = written.and_then(|returned| encode(returned, context.clone())).await;
             let outcome = result.as_ref().map(|_| Value::Null).map_err(Clone::clone);
             guard.finish_stored(outcome).await.map_or(result, Err)
         });

@@ -129,7 +129,7 @@ pub use headwater_functions::{
     ResponsePart, ResponseSender, ResultKind, SharedTable, SpawnCommand, make_folder,
     set_short_time_slice, spawner_main,
 };
-pub use headwater_jobs::{JobFilter, UsageGroup, UsageGrouping};
+pub use headwater_jobs::{JobContext, JobFilter, UsageGroup, UsageGrouping};
 pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_query_results::ResultRows;

@@ -374,7 +374,7 @@ impl QueueWorker {
         let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let reports = self.mapping.settings.reports_failures;
         let ids: HashSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();
-        let encode = move |returned| async move { failures(returned, reports, &ids) };
+        let encode = move |returned, _| async move { failures(returned, reports, &ids) };
         let call = invocations.call(&principal, function, input, encode);
         tokio::pin!(call);
         let visibility = self.visibility()?;

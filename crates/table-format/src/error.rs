@@ -130,15 +130,14 @@ pub enum Error {
         expected: String,
     },
     /// The type of the table's column cannot represent a value.
-    #[error("column `{column}` has a value that does not fit the table's type `{expected}`")]
+    #[error("column `{column}` has {value}, which does not fit the table's type `{expected}`")]
     BadValue {
         /// The column, with dots for nested fields.
         column: String,
+        /// The value, if it is known, and its type: ``the value `1.5` of type `double` ``.
+        value: String,
         /// The type of the table's column.
         expected: String,
-        /// Arrow's error, which contains the value.
-        #[source]
-        source: ArrowError,
     },
     /// The stream of rows to write returned an error.
     #[error("the rows to write cannot be computed")]

@@ -7,6 +7,7 @@
 //! partitions.
 
 mod avro;
+pub mod bad_value;
 mod change_scope;
 pub mod column_metrics;
 pub mod defaults;

@@ -90,7 +90,7 @@ pub use types::{
     normalise_schema, parse_type, type_name, without_nanoseconds,
 };
 pub use view::{MergedView, SqlView, ViewDefinition, ViewMerge, Views, build as build_view};
-pub use write::check_types;
+pub use write::{check_types, check_values};
 
 /// A stream of record batches of one schema.
 pub type BatchStream =

@@ -55,9 +55,10 @@ impl Worker {
                 Ok(())
             }
             // All events of the queue call the same function, so all of them wait.
-            Err(Error::Jobs(JobsError::FunctionBudget { day_ends, .. })) => {
+            Err(Error::Jobs(ref error @ JobsError::FunctionBudget { day_ends, .. })) => {
                 let now = self.context.now();
-                self.context.queue.throttle(day_ends.min(now + BUDGET_PAUSE), now);
+                let resume = day_ends.min(now + BUDGET_PAUSE);
+                self.context.queue.exhaust(error.to_problem(), resume, now);
                 Ok(())
             }
             Err(Error::Jobs(JobsError::Stopping | JobsError::TooBusy { .. })) => {

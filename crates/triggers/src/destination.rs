@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use headwater_event_values::{CALL_EVENT, CallRecord, loop_problem};
 use headwater_model::{
-    Event, EventData, Identity, Problem, SpecVersion, Timestamp, Trigger, TriggerEventStatus,
+    Event, EventData, Problem, SpecVersion, Timestamp, Trigger, TriggerEventStatus,
 };
 use serde_json::Value;
 
@@ -76,12 +76,7 @@ impl EndedCall<'_> {
         if sends {
             // The calling user may have no right to the destination.
             let principal = by.principal();
-            // The actor of the owner contains no author.
-            let name = match principal.identity() {
-                Identity::Owner => "owner",
-                Identity::User(_) | Identity::Anonymous => principal.author(),
-            };
-            author = Some(name.to_owned());
+            author = Some(principal.author().to_owned());
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
         } else if author.is_none() {

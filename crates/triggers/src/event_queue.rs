@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use headwater_metrics::EventCounts;
-use headwater_model::{Timestamp, TriggerEventStatus};
+use headwater_model::{Problem, Timestamp, TriggerEventStatus};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -55,16 +55,17 @@ pub(crate) struct EventQueue {
 }
 
 /// Concurrency and order of deliveries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Concurrency {
     /// One delivery at a time, in the order of the events.
+    #[default]
     Serial,
     /// At most this number of deliveries at a time. The order is preserved only among events with
     /// the same order key.
     AtMost(usize),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Deliveries {
     concurrency: Concurrency,
     open: BTreeMap<String, Delivery>,
@@ -84,24 +85,8 @@ struct Deliveries {
     throttled: u32,
     /// Time before which no delivery starts, if attempts were throttled.
     resume: Option<Timestamp>,
-}
-
-impl Default for Deliveries {
-    fn default() -> Self {
-        Deliveries {
-            concurrency: Concurrency::Serial,
-            open: BTreeMap::new(),
-            open_of: HashMap::new(),
-            blocked: BTreeMap::new(),
-            order: DeliveryOrder::default(),
-            running: BTreeSet::new(),
-            abandoned: BTreeSet::new(),
-            failed: BTreeSet::new(),
-            ended: VecDeque::new(),
-            throttled: 0,
-            resume: None,
-        }
-    }
+    /// The exhausted budget for which all deliveries wait.
+    exhausted: Option<Problem>,
 }
 
 /// A delivery that was taken from its queue. It is put back on drop, unless it has ended.
@@ -197,7 +182,8 @@ impl EventQueue {
         let was_full = !deliveries.has_capacity();
         match delivery.status {
             TriggerEventStatus::Running => {
-                // The job has started, so its user is within the limits again.
+                // The job has started, so its user and its function are within the limits again.
+                deliveries.exhausted = None;
                 if let Some(user) = &delivery.user {
                     deliveries.blocked.remove(user);
                 }
@@ -241,9 +227,18 @@ impl EventQueue {
         self.capacity.notify_one();
     }
 
-    /// Returns the delivery of an event if it is pending or running.
+    /// Returns the delivery of an event if it is pending or running. The error and the due time of
+    /// a delivery that waits for the budget of its function are those of the budget.
     pub(crate) fn open(&self, event: &str) -> Option<Delivery> {
-        self.deliveries.lock().open.get(event).cloned()
+        let deliveries = self.deliveries.lock();
+        let mut delivery = deliveries.open.get(event).cloned()?;
+        let waits = delivery.status == TriggerEventStatus::Pending;
+        if let Some(exhausted) = deliveries.exhausted.as_ref().filter(|_| waits) {
+            delivery.error = Some(exhausted.clone());
+            delivery.due =
+                deliveries.resume.map_or(delivery.due, |resume| resume.max(delivery.due));
+        }
+        Some(delivery)
     }
 
     /// Makes a pending delivery due now. Returns `None` if the event has no pending or running
@@ -343,6 +338,12 @@ impl EventQueue {
             deliveries.throttled = deliveries.throttled.saturating_add(1);
             deliveries.resume = Some(resume);
         }
+    }
+
+    /// Records that the function has no budget left: no delivery starts before `resume`.
+    pub(crate) fn exhaust(&self, exhausted: Problem, resume: Timestamp, now: Timestamp) {
+        self.deliveries.lock().exhausted = Some(exhausted);
+        self.throttle(resume, now);
     }
 
     /// Records that an attempt was not throttled.

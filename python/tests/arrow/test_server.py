@@ -32,6 +32,13 @@ class Server(RealServer):
         client = self.client
         client.write("orders", pyarrow.table({"id": [1]}))
         head = client.log()[0]["id"]
+        for rows, message in (
+            ([], "an empty list has no columns"),
+            ([{"id": 2}, {"id": "y"}], "column `id` has `'y'` \\(str\\) in row 2"),
+            ([{"id": 2**70}], "column `id` has `1180591620717411303424` \\(int\\) in row 1"),
+        ):
+            with self.assertRaisesRegex(errors.InvalidArgumentError, message):
+                client.write("orders", rows, mode="replace")
         with self.assertRaises(errors.HeadwaterError):
             client.write("orders", pyarrow.table({"id": ["text"]}))
         with self.assertRaises(errors.InvalidArgumentError):

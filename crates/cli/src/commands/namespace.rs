@@ -1,12 +1,13 @@
 //! `headwater namespace`.
 
-use headwater_model::Namespace as NamespaceRow;
+use headwater_model::{ErrorCode, Namespace as NamespaceRow};
 use serde_json::json;
 
 use crate::api::{Api, segment};
 use crate::api_output;
-use crate::arguments::{Namespace, OutputFormat};
-use crate::commands::{branch, reference};
+use crate::arguments::{Namespace, NamespaceRm, OutputFormat};
+use crate::commands::branch::removed_if_exists;
+use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -26,10 +27,11 @@ pub async fn namespace(context: &Context, api: &Api, arguments: Namespace) -> Re
             api_output::print(context, &made, format!("created namespace {} on {at}", made.name));
         }
         Namespace::Rm(arguments) => {
-            let at = segment(&reference(context, arguments.on.reference)?);
-            api.delete(format!("/v1/branches/{at}/namespaces/{}", segment(&arguments.name)))
-                .await?;
-            branch::removed(context, "namespace", &arguments.name);
+            let NamespaceRm { namespace, if_exists } = arguments;
+            let (at, name) = (reference(context, namespace.on.reference)?, namespace.name);
+            let path = format!("/v1/branches/{}/namespaces/{}", segment(&at), segment(&name));
+            let missing = if_exists.then_some(ErrorCode::NamespaceNotFound);
+            removed_if_exists(context, "namespace", &name, missing, api.delete(path).await)?;
         }
     }
     Ok(())

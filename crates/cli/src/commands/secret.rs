@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Read};
 use std::path::Path;
 
-use headwater_model::{ErrorCode, Secret as SecretRow, SetSecret};
+use headwater_model::{ErrorCode, FunctionSummary, Secret as SecretRow, SetSecret};
 use hyper::Method;
 
 use crate::api::{Api, segment};
@@ -13,6 +13,7 @@ use crate::commands::branch::removed_if_exists;
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::{self, Grid};
+use crate::terminal::Tone;
 
 /// Maximum size of a value to read, in bytes. The server's limit is lower.
 const VALUE_BYTES_MAX: u64 = 1 << 20;
@@ -33,8 +34,26 @@ pub async fn secret(context: &Context, api: &Api, arguments: Secret) -> Result<(
             let name = &arguments.name;
             let deletion = api.delete(format!("/v1/secrets/{}", segment(name))).await;
             let missing = arguments.if_exists.then_some(ErrorCode::SecretNotFound);
-            removed_if_exists(context, "secret", name, missing, deletion)
+            let is_removed = deletion.is_ok();
+            removed_if_exists(context, "secret", name, missing, deletion)?;
+            if is_removed {
+                warn_of_uses(context, api, name).await;
+            }
+            Ok(())
         }
+    }
+}
+
+/// Prints a warning if functions use a removed secret. Functions that the user may not see are left
+/// out.
+async fn warn_of_uses(context: &Context, api: &Api, name: &str) {
+    let functions = api.get::<Vec<FunctionSummary>>("/v1/functions").await.unwrap_or_default();
+    let uses = functions.iter().filter(|one| one.secrets.iter().any(|secret| secret == name));
+    let names: Vec<String> = uses.map(|one| format!("`{}`", one.name)).collect();
+    if !names.is_empty() {
+        let (style, names) = (context.style, names.join(", "));
+        let warning = style.paint(Tone::Warn, "warning");
+        style.say(format!("{warning}: calls of {names} fail until the secret is set again"));
     }
 }
 

@@ -112,8 +112,8 @@ async fn return_values_that_are_not_tables_are_named() {
             "[{'a': 1, 'b': None}, {'b': 2}, {'b': 'x' * 99}]",
             "column `b` has `2` (int) in row 2, and `'xxx",
         ),
-        ("[{'a': 1 << 70}]", "column `a` cannot be converted: "),
-        ("[{'a': object()}]", "column `a` cannot be converted: "),
+        ("[{'a': 1}, {'a': 1 << 70}]", "(int) in row 2, which does not fit in 64 bits"),
+        ("[{'a': object()}]", "(object) in row 1, which cannot be converted: "),
         ("True", "`bool`"),
     ] {
         let source = format!("def f():\n    return {body}\n");

@@ -298,6 +298,8 @@ async fn usage_by_function_and_trigger_covers_removed_calls() {
     };
     for _ in 0..50 {
         call(NewJob::new(JobKind::Function, "price", "ada")).await;
+        // The record of a call that was sent to a destination is not a call of a function.
+        call(NewJob::new(JobKind::Function, "queue://failed", "ada")).await;
         call(NewJob {
             name: Some("clean".into()),
             trigger: Some("landing".into()),

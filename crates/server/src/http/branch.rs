@@ -39,7 +39,7 @@ pub struct Filter {
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub struct DeleteOptions {
-    /// Succeed if the branch or tag does not exist.
+    /// Succeed if the object does not exist.
     #[serde(default)]
     pub if_exists: bool,
 }

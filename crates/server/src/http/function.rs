@@ -17,7 +17,8 @@ use headwater_model::{
     Problem,
 };
 use headwater_service::{
-    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, ResolvedFunction, ResultKind,
+    Argument, ArgumentValue, CallInput, ClientCall, FunctionResult, JobContext, ResolvedFunction,
+    ResultKind,
 };
 use serde::Deserialize;
 use serde_json::Value;
@@ -98,7 +99,7 @@ async fn invoke(
     let returns = if format == Format::Json { ResultKind::Any } else { ResultKind::Table };
     let (arguments, client) = (call.arguments, ClientCall::default());
     let input = CallInput { arguments, returns, client, permit: call.permit };
-    let encode = move |returned| encode(format, returned);
+    let encode = move |returned, _: JobContext| encode(format, returned);
     let ended = app.service.invocations().call(&principal, call.function, input, encode).await?;
     let mut response =
         ended.result.unwrap_or_else(|problem| ErrorResponse(problem).into_response());

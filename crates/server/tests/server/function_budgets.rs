@@ -44,13 +44,19 @@ async fn calls() {
     let call = json!({"arguments": {}});
     let accepted = server.post("/v1/functions/limited/invoke-async", call).await;
     let path = format!("/v1/trigger-events/{}", accepted["event"].as_str().expect("an event"));
-    let waiting = server.get(&path).await;
+    let waiting = server.until(&path, |event| event["error"]["code"] == "quota_exceeded").await;
     assert_eq!((&waiting["status"], &waiting["attempts"]), (&json!("pending"), &json!(0)));
+    let (error, hint) = (waiting["error"]["message"].as_str(), waiting["error"]["hint"].as_str());
+    assert!(error.is_some_and(|text| text.contains("`calls_per_day` is 2")), "{waiting}");
+    assert!(hint.is_some_and(|text| text.contains("The next day begins at")), "{waiting}");
+    let listed = server.get("/v1/trigger-events?status=pending").await;
+    assert_eq!(listed[0]["error"], waiting["error"], "{listed}");
     let higher = FUNCTIONS.replace("calls_per_day=2", "calls_per_day=3");
     write(server.folder.path(), "functions/limited.py", &higher);
     let deployed = server.deploy().await;
     assert!(deployed.get("code").is_none(), "{deployed}");
-    server.until(&path, |event| event["status"] == "done").await;
+    let done = server.until(&path, |event| event["status"] == "done").await;
+    assert_eq!(done["error"], json!(null), "{done}");
     assert_eq!(invoke().await["code"], "quota_exceeded");
     server.running.shutdown().await;
 }

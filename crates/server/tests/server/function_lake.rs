@@ -20,6 +20,7 @@ pub fn trials() -> Vec<Trial> {
         trial("function_lake::a_function_reads_writes_queries_and_appends", works),
         trial("function_lake::a_call_that_fails_appends_nothing", fails),
         trial("function_lake::an_append_rejects_rows_of_other_types", unsuitable),
+        trial("function_lake::an_append_of_no_rows_creates_no_table", nothing),
         trial("function_lake::an_event_that_is_retried_appends_once", retries),
         trial("function_lake::a_call_sees_its_own_writes_and_commits_them_at_once", own_writes),
         trial("function_lake::a_call_fails_if_another_commit_changed_the_same_row", conflicts),
@@ -113,13 +114,25 @@ def writes_and_fails():
 @headwater.function()
 def unsuitable():
     messages = []
-    for rows in [{"id": "x"}], [{"id": 1}, {"id": "x"}], None:
+    for rows in (
+        [{"id": "x"}],
+        [{"id": 1}, {"id": "x"}],
+        [{"id": 2**70}],
+        [{"id": 1.0}, {"id": 2.5}],
+        None,
+    ):
         try:
             lake.append("known", rows)
         except HeadwaterError as error:
             messages.append(error.message)
     lake.append("known", [{"id": 6}])
     return messages
+
+
+@headwater.function()
+def appends_nothing():
+    counts = [lake.append(table, rows) for table in ("known", "absent") for rows in ([], iter([]))]
+    return [*counts, code_of(lambda: lake.append("", []))]
 
 
 @headwater.function(memory="64MiB")
@@ -216,17 +229,29 @@ async fn fails() {
 
 async fn unsuitable() {
     let server = deployed().await;
-    let list =
-        "`list` is not a table: column `id` has `1` (int) in row 1, and `'x'` (str) in row 2";
     let expected = json!([
         "cannot append to `known`: column `id` has type `string`, but the table has type `long`",
-        format!("cannot append to `known`: {list}"),
+        "cannot append to `known`: column `id` has `1` (int) in row 1, and `'x'` (str) in row 2",
+        "cannot append to `known`: column `id` has `1180591620717411303424` (int) in row 1, \
+         which does not fit in 64 bits",
+        "cannot append to `known`: column `id` has the value `2.5` of type `double`, \
+         which does not fit the table's type `long`",
         "cannot append to `known`: `None` is not a table",
     ]);
     assert_eq!(invoke(&server, "unsuitable").await, expected);
     // The rejected rows do not prevent the commit of other rows.
     let rows = server.rows("SELECT id FROM known ORDER BY id").await;
     assert_eq!(rows, json!([{"id": 5}, {"id": 6}]));
+    server.running.shutdown().await;
+}
+
+async fn nothing() {
+    let server = deployed().await;
+    let answer = invoke(&server, "appends_nothing").await;
+    assert_eq!(answer, json!([0, 0, 0, 0, "invalid_name"]));
+    let rows = server.rows("SELECT * FROM absent").await;
+    assert_eq!(rows["code"], "table_not_found", "{rows}");
+    assert_eq!(server.rows("SELECT id FROM known").await, json!([{"id": 5}]));
     server.running.shutdown().await;
 }
 

@@ -15,6 +15,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_model::nearest;
+use headwater_table_format::bad_value::{bad_value, failed_row};
 
 use super::batch_slices::BatchSlices;
 use crate::defaults::{has_write_default, missing_in_rows};
@@ -63,12 +64,33 @@ impl BatchConversion {
     }
 }
 
-/// Checks that the columns of rows can be converted to the columns of a table with the same names.
-/// Ignores the values, and columns that the table does not have.
+/// Checks that the columns of rows can be converted to the columns of a table with the same names,
+/// and that no required column is missing. Ignores the values, and columns that the table does not
+/// have.
 pub fn check_types(rows: &Schema, table: &Schema) -> Result<()> {
+    let missing = |field: &&FieldRef| {
+        let is_required = !field.is_nullable() && !has_write_default(field);
+        is_required && position_of(rows.fields(), table.fields(), field.name()).is_none()
+    };
+    if let Some(field) = table.fields().iter().find(missing) {
+        return Err(Error::MissingColumn { column: field.name().clone() });
+    }
     for column in rows.fields() {
         if let Ok(field) = table.field_with_name(column.name()) {
             fit_values(&new_empty_array(column.data_type()), field, field.name())?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the values of rows can be converted to the columns of a table with the same names.
+/// Ignores columns that the table does not have.
+pub fn check_values(rows: &RecordBatch, table: &Schema) -> Result<()> {
+    for piece in BatchSlices::new(rows, &Fields::empty(), &[]) {
+        for (column, array) in piece.schema_ref().fields().iter().zip(piece.columns()) {
+            if let Ok(field) = table.field_with_name(column.name()) {
+                fit(array, field, field.name())?;
+            }
         }
     }
     Ok(())
@@ -266,18 +288,16 @@ fn is_decimal(data_type: &DataType) -> bool {
 
 fn cast(array: &ArrayRef, to: &DataType, field: &Field, column: &str) -> Result<ArrayRef> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
-    cast_with_options(array, to, &options).map_err(|source| bad_value(field, column, source))
-}
-
-fn bad_value(field: &Field, column: &str, source: ArrowError) -> Error {
-    Error::BadValue { column: column.to_owned(), expected: field_type_name(field), source }
+    cast_with_options(array, to, &options)
+        .map_err(|_| bad_value(array, failed_row(array, to), field, column))
 }
 
 fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
+    let internal = |error: ArrowError| Error::internal("written", error);
     let converted = cast(array, field.data_type(), field, column)?;
-    let back = cast(&converted, array.data_type(), field, column)?;
-    let changed = arrow::compute::kernels::cmp::distinct(array, &back)
-        .map_err(|error| Error::internal("written", error))?;
+    let back = cast_with_options(&converted, array.data_type(), &CastOptions::default());
+    let back = back.map_err(internal)?;
+    let changed = arrow::compute::kernels::cmp::distinct(array, &back).map_err(internal)?;
     // The rounding of a double to the nearest float is accepted.
     let is_float_rounding =
         *field.data_type() == DataType::Float32 && array.data_type().is_floating();
@@ -285,12 +305,7 @@ fn round_trip(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
     match first {
         None => Ok(converted),
         Some(_) if is_float_rounding && stays_finite(array, &converted) => Ok(converted),
-        Some(row) => {
-            let value = arrow::util::display::array_value_to_string(array, row).unwrap_or_default();
-            let reason =
-                ArrowError::CastError(format!("the conversion would change the value `{value}`"));
-            Err(bad_value(field, column, reason))
-        }
+        Some(row) => Err(bad_value(array, Some(row), field, column)),
     }
 }
 
@@ -353,29 +368,21 @@ mod tests {
 
     #[test]
     fn values_that_do_not_fit_are_rejected() {
-        let expected = "column `c` has a value that does not fit the table's type `int`";
-        assert_eq!(rejection(Int64Array::from(vec![1 << 40]), "int"), expected);
-        assert_eq!(rejection(Float64Array::from(vec![1.5]), "int"), expected);
-        let expected = "column `c` has a value that does not fit the table's type `long`";
-        assert_eq!(rejection(UInt64Array::from(vec![u64::MAX]), "long"), expected);
-        let expected = "column `c` has a value that does not fit the table's type `float`";
-        assert_eq!(rejection(Float64Array::from(vec![1e300]), "float"), expected);
+        let bad = |array: ArrayRef, text: &str, found: &str| {
+            let error = one(array, text, true).unwrap_err().to_string();
+            let end = format!("`, which does not fit the table's type `{text}`");
+            assert_eq!(error, format!("column `c` has the value `{found}{end}"));
+        };
+        let large = Int64Array::from(vec![Some(1), None, Some(1 << 40)]);
+        bad(Arc::new(large), "int", "1099511627776` of type `long");
+        bad(Arc::new(Float64Array::from(vec![1.0, 2.5])), "long", "2.5` of type `double");
+        let largest = Int64Array::from(vec![i64::MAX]);
+        bad(Arc::new(largest), "double", "9223372036854775807` of type `long");
+        assert!(rejection(Float64Array::from(vec![1e300]), "float").contains("does not fit"));
+        assert!(rejection(UInt64Array::from(vec![u64::MAX]), "long").contains("does not fit"));
         assert_eq!(
             rejection(StringArray::from(vec!["1"]), "int"),
             "column `c` has type `string`, but the table has type `int`"
-        );
-    }
-
-    #[test]
-    fn types_are_checked_without_rows() {
-        let column = |name: &str, text: &str| Field::new(name, parse_type(text).unwrap(), true);
-        let table = Schema::new(vec![column("a", "int"), column("b", "list<int>")]);
-        let check = |columns: Vec<Field>| check_types(&Schema::new(columns), &table);
-        check(vec![column("a", "long"), column("b", "list<long>"), column("c", "string")]).unwrap();
-        let error = check(vec![column("a", "int"), column("b", "list<string>")]).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "column `b.element` has type `string`, but the table has type `int`"
         );
     }
 

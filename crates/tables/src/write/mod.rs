@@ -21,7 +21,7 @@ use iceberg::spec::{DataFile, PartitionSpecRef, SchemaRef, Struct, StructType};
 use uuid::Uuid;
 
 use self::batch_conversion::BatchConversion;
-pub use self::batch_conversion::check_types;
+pub use self::batch_conversion::{check_types, check_values};
 use self::file::{FileFormat, FileWriter, RowGroupLimits};
 use self::sort::SortBuffer;
 use self::split::PartitionKey;

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ErrorCode, ErrorDetails, Problem};
-use headwater_tables::{Operation, Tables, TablesOptions};
+use headwater_tables::{Operation, Tables, TablesOptions, check_types, check_values, parse_type};
 use object_store::memory::InMemory;
 use serde_json::json;
 
@@ -98,7 +98,8 @@ async fn a_value_that_does_not_fit_is_an_error_and_leaves_no_files() {
     let large = Arc::new(Int64Array::from(vec![1, 1 << 40]));
     check(
         batch(vec![("id", ids()), ("n", large)]),
-        "column `n` has a value that does not fit the table's type `int`",
+        "column `n` has the value `1099511627776` of type `long`, which does not fit the table's \
+         type `int`",
         ErrorCode::BadRow,
     )
     .await;
@@ -237,4 +238,38 @@ async fn a_cancelled_write_leaves_no_files() {
     until(2).await;
     writing.abort();
     until(0).await;
+}
+
+#[test]
+fn types_are_checked_without_rows() {
+    let column = |name: &str, text: &str| Field::new(name, parse_type(text).unwrap(), true);
+    let table = Schema::new(vec![column("a", "int"), column("b", "list<int>")]);
+    let check = |columns: Vec<Field>| check_types(&Schema::new(columns), &table);
+    check(vec![column("a", "long"), column("b", "list<long>"), column("c", "string")]).unwrap();
+    let error = check(vec![column("a", "int"), column("b", "list<string>")]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "column `b.element` has type `string`, but the table has type `int`"
+    );
+    let required = Schema::new(vec![column("A", "int").with_nullable(false)]);
+    let check = |name: &str| check_types(&Schema::new(vec![column(name, "int")]), &required);
+    check("a").unwrap();
+    assert_eq!(check("b").unwrap_err().to_string(), "the rows lack the required column `A`");
+}
+
+#[test]
+fn values_are_checked_before_they_are_written() {
+    let column = |name: &str, text: &str| Field::new(name, parse_type(text).unwrap(), true);
+    let table = Schema::new(vec![column("a", "int"), column("b", "string")]);
+    let check = |numbers: Vec<i64>| {
+        let columns: Vec<(&str, Arc<dyn Array>)> = vec![
+            ("a", Arc::new(Int64Array::from(numbers.clone()))),
+            ("more", Arc::new(Int64Array::from(numbers))),
+        ];
+        check_values(&RecordBatch::try_from_iter(columns).unwrap(), &table)
+    };
+    check(vec![1, 2]).unwrap();
+    let error = check(vec![1, 1 << 40]).unwrap_err();
+    assert_eq!(error.code(), ErrorCode::BadRow);
+    assert!(error.to_string().starts_with("column `a` has the value `1099511627776`"), "{error}");
 }

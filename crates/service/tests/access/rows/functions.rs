@@ -34,7 +34,7 @@ pub const ROWS: &[Row] = &[
             let function = invocations.find(&Principal::owner(), "f").await?;
             let (arguments, client) = (Vec::new(), ClientCall::default());
             let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
-            let encode = async |_| Ok(Value::Null);
+            let encode = async |_, _| Ok(Value::Null);
             invocations.call(&c.by, function, input, encode).await
         })
     }),
