@@ -132,14 +132,14 @@ fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
             {
                 return Ok(Some(json_items(values)));
             }
-            match array_literal::parse(&text) {
-                Some(items) => Ok(Some(items)),
-                None => exec_err!(
-                    "`{}` is not a valid array: write the elements in braces, such as \
-                     `{{a,NULL,\"b c\"}}`",
-                    start(&text)
-                ),
+            if let Some(items) = array_literal::parse(&text) {
+                return Ok(Some(items));
             }
+            exec_err!(
+                "`{}` is not a valid array: write the elements in braces, such as \
+                 `{{a,NULL,\"b c\"}}`",
+                start(&text)
+            )
         }
     }
 }

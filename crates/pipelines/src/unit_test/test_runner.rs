@@ -289,7 +289,7 @@ fn check(test: &UnitTest, actual: &StepResult) -> Result<()> {
     if difference.is_empty() {
         return Ok(());
     }
-    let message = format!("test `{}` of `{}` failed ({})", test.name, test.model, test.file);
+    let message = format!("test `{}` of `{}` failed ({})", test.name, test.model.value, test.file);
     let mut problem = Problem::new(ErrorCode::ExpectationFailed, message);
     problem.causes = difference;
     Err(problem.with_hint("Correct the model, or the expected rows.").into())
