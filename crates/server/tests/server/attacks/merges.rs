@@ -36,7 +36,7 @@ async fn refused(users: &Users, rob: &str) -> String {
     ] {
         let (status, answer) = users.post(rob, path, body.clone()).await;
         assert_eq!(status, 403, "{path} {body}: {answer}");
-        message = answer["message"].as_str().expect("a message").to_owned();
+        answer["message"].as_str().expect("a message").clone_into(&mut message);
     }
     let rows = users.owner_sql("SELECT count(*) AS n, max(name) AS name FROM shop.p").await;
     assert_eq!(rows, json!([{"n": 4, "name": "b"}]));
