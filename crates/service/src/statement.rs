@@ -293,18 +293,19 @@ impl Statements {
         PreparedStatement::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Checks that a principal may read at the ref of a request. The ref of a transaction was
-    /// checked at its begin.
+    /// Checks that a principal may read at the ref of a request. A transaction reads at hidden refs,
+    /// so the ref at its start is checked.
     async fn check_ref(
         &self,
         principal: &Principal,
         request: &QueryRequest,
     ) -> Result<(), Problem> {
-        if self.transaction.is_some() {
-            return self.components.authenticated(principal);
-        }
         let main = RefSpec::main();
-        self.components.check_ref(principal, request.reference.as_ref().unwrap_or(&main)).await
+        let reference = match &self.transaction {
+            Some(transaction) => transaction.base(),
+            None => request.reference.as_ref().unwrap_or(&main),
+        };
+        self.components.check_ref(principal, reference).await
     }
 
     /// Rejects an unknown namespace, even if the statement contains no unqualified names. Accepts

@@ -61,6 +61,11 @@ impl OpenTransaction {
         &self.reference
     }
 
+    /// Returns the ref at the start of the transaction.
+    pub(crate) fn base(&self) -> &RefSpec {
+        &self.base
+    }
+
     /// Returns the name of the ref at the start of the transaction.
     pub(crate) fn database(&self) -> String {
         self.target.clone().unwrap_or_else(|| self.base.to_string())

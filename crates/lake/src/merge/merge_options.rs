@@ -79,11 +79,12 @@ impl ChoiceCheck {
     /// Errors: [`Error::Denied`].
     pub(super) fn check(&self, contested: &DivergedTable) -> Result<()> {
         let sides = [&contested.ours, &contested.theirs];
-        let is_dropped = contested.theirs.is_none();
         for (name, side) in contested.names().into_iter().zip(sides) {
             let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
+            // The source may have dropped the table, or replaced it by a new table or a view.
+            let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
             let rows = [Action::Delete, Action::Insert, Action::Update];
-            for action in rows.into_iter().chain(is_dropped.then_some(Action::Drop)) {
+            for action in rows.into_iter().chain(is_lost.then_some(Action::Drop)) {
                 let checked = (self.0)(action, name, entry.id.as_str());
                 checked.map_err(|problem| Error::Denied(Box::new(problem)))?;
             }

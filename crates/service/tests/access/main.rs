@@ -13,6 +13,7 @@ mod matrix;
 mod methods;
 mod principals;
 mod rows;
+mod transactions;
 mod unchecked;
 mod uploads;
 
@@ -38,6 +39,7 @@ fn trials() -> Vec<Trial> {
         principals::trials(),
         layers::trials(),
         uploads::trials(),
+        transactions::trials(),
     ];
     tests.into_iter().flatten().collect()
 }

@@ -68,3 +68,27 @@ pub async fn kept() {
     let rows: Value = users.owner_sql("SELECT count(*) AS n FROM shop.p").await;
     assert_eq!(rows, json!([{"n": 4}]));
 }
+
+pub async fn replaced() {
+    let users = Users::start().await;
+    let grants = [
+        "select,insert,update,delete,create on table:shop.p",
+        "read,merge on branch:main",
+        "create on branch:rob/*",
+    ];
+    let rob = users.user("rob", &grants).await;
+    assert_eq!(users.post(&rob, "/v1/branches", json!({"name": "rob/x"})).await.0, 201);
+    users.owner_sql("CREATE TABLE shop.p AS SELECT 1 AS id").await;
+    let create = "CREATE TABLE shop.p AS SELECT 2 AS id";
+    let (status, answer) = users.sql_at(&rob, "rob/x", create).await;
+    assert_eq!(status, 200, "{answer}");
+    // The merge would drop the table of `main`.
+    let taken = json!({"source": "rob/x", "on_conflict": "theirs"});
+    let (status, answer) = users.post(&rob, MERGE, taken.clone()).await;
+    assert_eq!(status, 403, "{answer}");
+    assert_eq!(answer["message"], "user `rob` may not drop table `shop.p`");
+    users.grant("rob", &["drop on table:shop.p"]).await;
+    let (status, report) = users.post(&rob, MERGE, taken).await;
+    assert_eq!(status, 200, "{report}");
+    assert_eq!(users.owner_sql("SELECT id FROM shop.p").await, json!([{"id": 2}]));
+}

@@ -177,6 +177,7 @@ fn of_refs() -> Vec<Trial> {
         trial("attacks::85_a_user_that_writes_a_branch_reads_it", refs::writers),
         trial("attacks::86_a_side_of_a_conflict_needs_the_right_to_delete", merges::sides),
         trial("attacks::87_keeping_the_target_needs_no_right_to_delete", merges::kept),
+        trial("attacks::88_taking_another_table_needs_the_right_to_drop", merges::replaced),
     ]
 }
 
