@@ -317,7 +317,11 @@ class Pieces:
 
 def as_table(piece):
     """Converts one value of a generator to a table."""
-    table = to_arrow(piece)
+    try:
+        table = to_arrow(piece)
+    except NoColumns as error:
+        # Other pieces may have rows, so `lake.append` must not treat the value as empty.
+        raise UnsupportedValue(str(error), error.reason, error.hint) from error
     if isinstance(table, Pieces):
         raise UnsupportedValue("generator", "the generator yields a generator", PIECES_HINT)
     return table if hasattr(table, "to_batches") else table.read_all()
