@@ -25,6 +25,7 @@ import headwater_batches as batches  # noqa: E402
 import headwater_cleanup as cleanup  # noqa: E402
 import headwater_lake as lake  # noqa: E402
 import headwater_tables as tables  # noqa: E402
+from headwater_hints import chain, hint_for, is_unreachable  # noqa: E402
 from headwater_printer import Printer, relative, shorten  # noqa: E402
 from headwater_rows import shown, type_name, why_no_column, why_no_rows  # noqa: E402
 
@@ -39,23 +40,9 @@ BATCH_ROWS_MAX = 1 << 17  # Maximum rows of a batch. Readers can process the out
 HUGE_BYTES_MIN = 4 << 20  # In a smaller table, most of a huge page would be empty.
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
-# Packages whose import name differs from the name on PyPI.
-INSTALLED_AS = {
-    "bs4": "beautifulsoup4",
-    "cv2": "opencv-python-headless",
-    "dateutil": "python-dateutil",
-    "dotenv": "python-dotenv",
-    "PIL": "pillow",
-    "skimage": "scikit-image",
-    "sklearn": "scikit-learn",
-    "yaml": "pyyaml",
-}
-
 # Top-level modules of packages that the zygote imported before the project was known.
 PRELOADED = set()
 SDK_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-NETWORK_ERRNOS = {100, 101, 111, 113}  # ENETDOWN, ENETUNREACH, ECONNREFUSED, EHOSTUNREACH
 
 
 class Stopped(BaseException):
@@ -317,7 +304,11 @@ class Pieces:
 
 def as_table(piece):
     """Converts one value of a generator to a table."""
-    table = to_arrow(piece)
+    try:
+        table = to_arrow(piece)
+    except NoColumns as error:
+        # Other pieces may have rows, so `lake.append` must not treat the value as empty.
+        raise UnsupportedValue(str(error), error.reason, error.hint) from error
     if isinstance(table, Pieces):
         raise UnsupportedValue("generator", "the generator yields a generator", PIECES_HINT)
     return table if hasattr(table, "to_batches") else table.read_all()
@@ -520,81 +511,6 @@ def frames_of(error, project):
     for frame in frames:
         frame["source"] = frame["source"][:200]
     return frames[-FRAMES_MAX:]
-
-
-def chain(error):
-    """Returns an exception and its causes."""
-    seen = []
-    while error is not None and error not in seen:
-        seen.append(error)
-        error = error.__cause__ or error.__context__
-    return seen
-
-
-def hint_for(error, task):
-    """Returns a hint for known exceptions, with the names of the package that the project uses
-    (`headwater` or `bauplan`)."""
-    for cause in chain(error):
-        if isinstance(cause, ModuleNotFoundError) and cause.name:
-            top = cause.name.split(".")[0]
-            package = INSTALLED_AS.get(top, top.replace("_", "-"))
-            return f'Add `"{package}"` to {packages_setting(task)}.'
-        if isinstance(cause, OSError):
-            unreachable = isinstance(cause, socket.gaierror) or cause.errno in NETWORK_ERRNOS
-            if unreachable and not task["network"]:
-                return network_hint(task)
-            if cause.errno in (13, 30):
-                return "Write to `/tmp`: all other folders are read-only."
-            if cause.errno == 24:
-                import resource
-
-                most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-                return f"Close unused files: a function has at most {most:,} open at a time."
-        if is_without_processes(cause):
-            return "Start fewer processes and threads: a function has at most 4,096 at a time."
-    return None
-
-
-def packages_setting(task):
-    """Returns the place of the function's packages, for hints."""
-    if task["settings"] == "project_file":
-        return "`packages` of the function in `headwater.toml`"
-    if task["settings"] == "deployment":
-        return "`requirements.txt` in the function's folder, and deploy the function again"
-    if task["settings"] == "sql_function":
-        return "`PACKAGES` with CREATE OR REPLACE FUNCTION"
-    package = "bauplan" if "bauplan" in sys.modules else "headwater"
-    return f"`pip={{...}}` in the function's `@{package}.python`"
-
-
-def network_hint(task):
-    """Returns the hint for a function without network access."""
-    if task["settings"] == "sql_function":
-        return "Use a model or a deployed function: functions of CREATE FUNCTION have no network."
-    if task["settings"] == "project_file":
-        setting = 'Set `network = ["HOST:PORT"]` of the function in `headwater.toml`'
-    elif task["settings"] == "deployment":
-        setting = "Deploy the function again with `--network HOST:PORT`"
-    else:
-        name = "internet_access" if "bauplan" in sys.modules else "network"
-        setting = f"Set `{name}=True` in the function's decorator"
-    return f"{setting}: it has no network otherwise."
-
-
-def is_without_processes(error):
-    """Returns true if no process or thread could be started."""
-    if isinstance(error, RuntimeError):
-        return str(error) == "can't start new thread"
-    return isinstance(error, OSError) and error.errno == 11
-
-
-def is_unreachable(error):
-    """Returns true if a host could not be reached."""
-    kinds = (socket.gaierror, ConnectionError)
-    return any(
-        isinstance(cause, kinds) or (isinstance(cause, OSError) and cause.errno in NETWORK_ERRNOS)
-        for cause in chain(error)
-    )
 
 
 def bytes_in_full_tmp(error):

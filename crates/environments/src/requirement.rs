@@ -130,7 +130,7 @@ mod tests {
             "@ /tmp",
             "not a version",
             "=>1",
-            ">=1,",
+            ">=1,,",
             "latest",
             "^1",
         ] {

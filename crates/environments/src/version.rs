@@ -9,9 +9,11 @@ const OPERATORS: [&str; 8] = ["===", "~=", "==", "!=", "<=", ">=", "<", ">"];
 /// Spellings of pre-releases, such that no spelling is a prefix of a later one.
 const PRE_RELEASES: [&str; 8] = ["alpha", "a", "beta", "b", "preview", "pre", "rc", "c"];
 
-/// Returns true for a list of one or more version specifiers, separated by commas.
+/// Returns true for a list of one or more version specifiers, separated by commas. As in `uv`, a
+/// comma may end the list.
 pub(crate) fn are_specifiers(text: &str) -> bool {
-    text.split(',').all(|one| is_specifier(one.trim()))
+    let text = text.trim_end();
+    text.strip_suffix(',').unwrap_or(text).split(',').all(|one| is_specifier(one.trim()))
 }
 
 fn is_specifier(text: &str) -> bool {
@@ -76,7 +78,7 @@ fn after_segment<'t>(text: &'t str, names: &[&str]) -> Option<&'t str> {
     let text = text.strip_prefix(['-', '_', '.']).unwrap_or(text);
     let rest = names.iter().find_map(|name| text.strip_prefix(name))?;
     let number = rest.strip_prefix(['-', '_', '.']).unwrap_or(rest);
-    Some(after_digits(number).unwrap_or(rest))
+    Some(after_digits(number).unwrap_or(number))
 }
 
 fn is_local(text: &str) -> bool {
@@ -113,8 +115,12 @@ mod tests {
             "==1.0-1",
             "==1.0.post",
             "==1.0.dev",
+            "==1.0a_",
+            "==1.0rc-.post1",
             "<2.0.dev0",
             "==2025.1",
+            ">=1,",
+            ">=2, <3, ",
         ] {
             assert!(are_specifiers(text), "{text}");
         }
@@ -126,8 +132,9 @@ mod tests {
             "=<2",
             "<>1",
             "== ",
-            ">=1,",
+            ",",
             ",>=1",
+            ">=1,,",
             ">=1 <2",
             "==not a version",
             "==latest",

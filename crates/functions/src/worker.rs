@@ -33,8 +33,9 @@ const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
 /// Paths of the modules that clean up between two calls, send requests to the lake, write output,
-/// describe unsupported rows, and warm up a zygote.
+/// explain exceptions, describe unsupported rows, and warm up a zygote.
 const CLEANUP: &str = "worker/headwater_cleanup.py";
+const HINTS: &str = "worker/headwater_hints.py";
 const LAKE: &str = "worker/headwater_lake.py";
 const PRINTER: &str = "worker/headwater_printer.py";
 const ROWS: &str = "worker/headwater_rows.py";
@@ -43,6 +44,7 @@ const WARM_UP: &str = "worker/headwater_warm_up.py";
 const TABLES_TEXT: &str = include_str!("../../../python/worker/headwater_tables.py");
 const BATCHES_TEXT: &str = include_str!("../../../python/worker/headwater_batches.py");
 const CLEANUP_TEXT: &str = include_str!("../../../python/worker/headwater_cleanup.py");
+const HINTS_TEXT: &str = include_str!("../../../python/worker/headwater_hints.py");
 const LAKE_TEXT: &str = include_str!("../../../python/worker/headwater_lake.py");
 const PRINTER_TEXT: &str = include_str!("../../../python/worker/headwater_printer.py");
 const ROWS_TEXT: &str = include_str!("../../../python/worker/headwater_rows.py");
@@ -70,6 +72,7 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
         (TABLES, TABLES_TEXT),
         (BATCHES, BATCHES_TEXT),
         (CLEANUP, CLEANUP_TEXT),
+        (HINTS, HINTS_TEXT),
         (LAKE, LAKE_TEXT),
         (PRINTER, PRINTER_TEXT),
         (ROWS, ROWS_TEXT),

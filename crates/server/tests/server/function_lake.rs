@@ -119,6 +119,7 @@ def unsuitable():
         [{"id": 1}, {"id": "x"}],
         [{"id": 2**70}],
         [{"id": 1.0}, {"id": 2.5}],
+        iter([[{"id": 7}], []]),
         None,
     ):
         try:
@@ -236,6 +237,7 @@ async fn unsuitable() {
          which does not fit in 64 bits",
         "cannot append to `known`: column `id` has the value `2.5` of type `double`, \
          which does not fit the table's type `long`",
+        "cannot append to `known`: `list` is not a table: an empty list has no columns",
         "cannot append to `known`: `None` is not a table",
     ]);
     assert_eq!(invoke(&server, "unsuitable").await, expected);
