@@ -3,8 +3,6 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use serde_json::Value;
-
 /// Maximum nesting of braces. It bounds the recursion of the parser.
 const DEPTH_MAX: usize = 32;
 
@@ -17,8 +15,8 @@ pub(crate) enum Item {
     Text(String),
     /// A nested array.
     Array(Vec<Item>),
-    /// A JSON value, of an array or an object in JSON.
-    Json(Value),
+    /// The text of a JSON value other than null, of an array or an object in JSON.
+    Json(String),
 }
 
 /// Parses a text; `None` if it is malformed. Bounds before the array, as in `[0:1]={1,2}`, are
