@@ -63,8 +63,9 @@ fn array(letters: &mut Peekable<Chars<'_>>, depth: usize) -> Option<Vec<Item>> {
     }
 }
 
+/// Skips spaces. As in PostgreSQL, other white space of Unicode is part of an element.
 fn skip_spaces(letters: &mut Peekable<Chars<'_>>) {
-    while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+    while letters.next_if(char::is_ascii_whitespace).is_some() {}
 }
 
 fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
@@ -89,7 +90,7 @@ fn unquoted(letters: &mut Peekable<Chars<'_>>) -> Option<Item> {
         } else {
             text.push(letter);
         }
-        if letter == '\\' || !letter.is_whitespace() {
+        if letter == '\\' || !letter.is_ascii_whitespace() {
             end = text.len();
         }
     }
@@ -124,6 +125,7 @@ mod tests {
             r#"{"a, \"b\"",c\,d,\NULL}"#,
             Some(vec![text("a, \"b\""), text("c,d"), text("NULL")]),
         );
+        check("{\u{a0}a\u{a0}}", Some(vec![text("\u{a0}a\u{a0}")]));
         check("[0:1]={1,2}", Some(vec![text("1"), text("2")]));
     }
 
