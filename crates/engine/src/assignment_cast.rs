@@ -23,8 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_tables::type_name;
 
 use crate::error::Error;
-use headwater_sql::expression::call;
-use headwater_sql::number::exact;
+use headwater_sql::{expression::call, number::exact};
 use headwater_sql_functions::error_text::clean;
 use headwater_sql_functions::{is_parsed, parse_value, with_seconds};
 
@@ -32,8 +31,8 @@ use headwater_sql_functions::{is_parsed, parse_value, with_seconds};
 const GIVEN: &str = "\0given";
 
 /// Marker function around an expression in VALUES. A cast inside of the marker was written by the
-/// user, and a cast around the marker was added by the planner. The marker is removed before
-/// execution.
+/// user, and a cast around it was added by the planner, which accepts the type of the marker, null,
+/// for every column. The marker is removed before execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(IdentityFunction(Signature::any(1, Volatility::Immutable))))
 });
@@ -125,16 +124,18 @@ fn unmarked(value: Expr) -> Expr {
 }
 
 /// Prepares a value of VALUES for planning. An expression for an integer column is marked, so that
-/// the user's casts can be distinguished from the planner's. For a decimal column, number literals
-/// keep all their digits.
+/// the user's casts can be distinguished from the planner's. Text for a struct or a map is marked,
+/// because the planner would reject it. For a decimal column, number literals keep all their digits.
 pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         exact(&mut value);
     }
-    if !to.is_integer() || matches!(value, ast::Expr::Value(_)) {
-        return value;
-    }
-    call(GIVEN, vec![value])
+    let is_marked = match &value {
+        ast::Expr::Value(it) if it.value.clone().into_string().is_none() => false,
+        ast::Expr::Value(_) => !can_cast_types(&DataType::Utf8, to),
+        _ => to.is_integer(),
+    };
+    if is_marked { call(GIVEN, vec![value]) } else { value }
 }
 
 /// Function that returns its argument.
@@ -150,8 +151,8 @@ impl ScalarUDFImpl for IdentityFunction {
         &self.0
     }
 
-    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        Ok(arguments.first().cloned().unwrap_or(DataType::Null))
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Null)
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {

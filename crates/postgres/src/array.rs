@@ -53,13 +53,13 @@ pub fn elements(format: Format, bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
 fn from_text(text: &str) -> Option<Vec<Option<Bytes>>> {
     let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
     let mut found = Vec::new();
-    if inner.trim().is_empty() {
+    if inner.trim_ascii().is_empty() {
         return Some(found);
     }
     let mut letters = inner.chars().peekable();
     loop {
         let (mut element, mut is_quoted) = (String::new(), false);
-        while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+        while letters.next_if(char::is_ascii_whitespace).is_some() {}
         if letters.next_if_eq(&'"').is_some() {
             is_quoted = true;
             loop {
@@ -69,7 +69,7 @@ fn from_text(text: &str) -> Option<Vec<Option<Bytes>>> {
                     letter => element.push(letter),
                 }
             }
-            while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+            while letters.next_if(char::is_ascii_whitespace).is_some() {}
         } else {
             while let Some(letter) = letters.next_if(|letter| *letter != ',') {
                 match letter {
@@ -78,7 +78,7 @@ fn from_text(text: &str) -> Option<Vec<Option<Bytes>>> {
                     letter => element.push(letter),
                 }
             }
-            element.truncate(element.trim_end().len());
+            element.truncate(element.trim_ascii_end().len());
         }
         let is_null = !is_quoted && element.eq_ignore_ascii_case("null");
         found.push((!is_null).then(|| Bytes::from(element)));
@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn texts_have_quotes_escapes_and_null() {
         check("{}", Some(&[]));
+        check("{\u{a0}a\u{a0} }", Some(&[Some("\u{a0}a\u{a0}")]));
         check("{1, 2,NULL}", Some(&[Some("1"), Some("2"), None]));
         check(r#"{"a, \"b\"","NULL",}"#, Some(&[Some("a, \"b\""), Some("NULL"), Some("")]));
         for text in ["", "1,2", "{{1},{2}}", "{\"a", "{\"a\"b}"] {

@@ -296,7 +296,9 @@ impl Session {
 fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64) -> MessageError {
     let MessageError::Problem(mut problem) = failure else { return failure };
     let (start, end) = (problem.message.find('\''), problem.message.rfind('\''));
-    let value = start.zip(end).and_then(|(start, end)| problem.message.get(start + 1..end));
+    let quoted = start.zip(end).and_then(|(start, end)| problem.message.get(start + 1..end));
+    // Other messages begin with: column `c` of `t`: `value` is not a valid array.
+    let value = quoted.or_else(|| problem.message.split('`').nth(5));
     let index = value.filter(|_| problem.code == ErrorCode::BadRow).and_then(|value| {
         // A column of texts accepts every value.
         let is_wrong = |(column, given): (&PgType, &Option<String>)| {
@@ -330,11 +332,29 @@ fn batch(rows: &[Row]) -> Result<RecordBatch, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use headwater_postgres_catalog::Scalar;
+
     use super::*;
 
     fn check(sql: &str, expected_sql: &str, format: CopyFormat) {
         let copy = CopyStatement::parse(sql).expect("COPY").expect(sql);
         assert_eq!((copy.sql.as_str(), copy.format), (expected_sql, format), "{sql}");
+    }
+
+    #[test]
+    fn errors_of_values_name_the_row() {
+        let columns = [PgType::TEXT, PgType { scalar: Scalar::Text, is_array: true }];
+        let row = |value: &str| vec![Some("a".to_owned()), Some(value.to_owned())];
+        let rows = [row("{a}"), row("a")];
+        let check = |message: &str, expected: &str| {
+            let problem = Problem::new(ErrorCode::BadRow, message);
+            let failure = with_row(problem.into(), &columns, &rows, 10);
+            let MessageError::Problem(problem) = failure else { return };
+            assert_eq!(problem.message, format!("{expected}{message}"));
+        };
+        check("column `c` of `t`: `a` is not a valid array", "row 12 of the data: ");
+        check("column `c` of `t`: cannot cast string 'a' to a type", "row 12 of the data: ");
+        check("column `c` of `t`: can't cast value 3", "");
     }
 
     #[test]

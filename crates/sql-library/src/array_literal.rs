@@ -3,8 +3,6 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-use serde_json::Value;
-
 /// Maximum nesting of braces. It bounds the recursion of the parser.
 const DEPTH_MAX: usize = 32;
 
@@ -17,8 +15,8 @@ pub(crate) enum Item {
     Text(String),
     /// A nested array.
     Array(Vec<Item>),
-    /// A JSON value, of an array or an object in JSON.
-    Json(Value),
+    /// The text of a JSON value other than null, of an array or an object in JSON.
+    Json(String),
 }
 
 /// Parses a text; `None` if it is malformed. Bounds before the array, as in `[0:1]={1,2}`, are
@@ -65,8 +63,9 @@ fn array(letters: &mut Peekable<Chars<'_>>, depth: usize) -> Option<Vec<Item>> {
     }
 }
 
+/// Skips spaces. As in PostgreSQL, other white space of Unicode is part of an element.
 fn skip_spaces(letters: &mut Peekable<Chars<'_>>) {
-    while letters.next_if(|letter| letter.is_whitespace()).is_some() {}
+    while letters.next_if(char::is_ascii_whitespace).is_some() {}
 }
 
 fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
@@ -91,7 +90,7 @@ fn unquoted(letters: &mut Peekable<Chars<'_>>) -> Option<Item> {
         } else {
             text.push(letter);
         }
-        if letter == '\\' || !letter.is_whitespace() {
+        if letter == '\\' || !letter.is_ascii_whitespace() {
             end = text.len();
         }
     }
@@ -126,6 +125,7 @@ mod tests {
             r#"{"a, \"b\"",c\,d,\NULL}"#,
             Some(vec![text("a, \"b\""), text("c,d"), text("NULL")]),
         );
+        check("{\u{a0}a\u{a0}}", Some(vec![text("\u{a0}a\u{a0}")]));
         check("[0:1]={1,2}", Some(vec![text("1"), text("2")]));
     }
 

@@ -2,6 +2,8 @@
 //!
 //! A text literal that is compared with bytes is cast, too.
 
+use std::iter::once;
+
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
@@ -53,18 +55,12 @@ pub fn parse_cast(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 fn parse_compared(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let is_changed = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
-            parse_literal(right, left, schema) || parse_literal(left, right, schema)
+            parse_literals(once(&mut **right), left, schema)
+                || parse_literals(once(&mut **left), right, schema)
         }
-        Expr::InList(InList { expr, list, .. }) => {
-            let mut is_changed = false;
-            for item in list {
-                is_changed |= parse_literal(item, expr, schema);
-            }
-            is_changed
-        }
+        Expr::InList(InList { expr, list, .. }) => parse_literals(list.iter_mut(), expr, schema),
         Expr::Between(Between { expr, low, high, .. }) => {
-            let is_changed = parse_literal(low, expr, schema);
-            parse_literal(high, expr, schema) || is_changed
+            parse_literals([&mut **low, &mut **high].into_iter(), expr, schema)
         }
         _ => false,
     };
@@ -76,18 +72,29 @@ fn is_comparison(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Reads a text literal if it is compared with bytes. Returns true if the literal was changed.
-fn parse_literal(literal: &mut Expr, other: &Expr, schema: &DFSchema) -> bool {
-    let is_text = matches!(&*literal, Expr::Literal(value, _) if value.data_type().is_string());
-    if !is_text {
+/// Reads the text literals if they are compared with bytes. Returns true if a literal was changed.
+fn parse_literals<'a>(
+    literals: impl Iterator<Item = &'a mut Expr>,
+    other: &Expr,
+    schema: &DFSchema,
+) -> bool {
+    let mut texts = literals.filter(|literal| is_text(literal)).peekable();
+    if texts.peek().is_none() {
         return false;
     }
     let Ok(to) = other.get_type(schema) else { return false };
     if !to.is_binary() {
         return false;
     }
-    *literal = TextParser::udf(to, true).call(vec![std::mem::take(literal)]);
+    let parser = TextParser::udf(to, true);
+    for literal in texts {
+        *literal = parser.call(vec![std::mem::take(literal)]);
+    }
     true
+}
+
+fn is_text(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.data_type().is_string())
 }
 
 /// Function that reads a value from text; invalid text is an error or null.

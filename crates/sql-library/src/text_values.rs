@@ -6,6 +6,7 @@
 //! These are the texts that the PostgreSQL protocol returns for such values. Invalid text is an
 //! error.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -17,6 +18,7 @@ use arrow::compute::{CastOptions, cast, cast_with_options, concat};
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use datafusion::common::{Result, ScalarValue, exec_err, internal_err};
 use datafusion::logical_expr::ColumnarValue;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::array_literal::{self, Item};
@@ -122,17 +124,14 @@ fn lists(items: Vec<Item>, element: &FieldRef) -> Result<ArrayRef> {
 /// Returns the elements of a list; `None` for null.
 fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
     match item {
-        Item::Null | Item::Json(Value::Null) => Ok(None),
+        Item::Null => Ok(None),
         Item::Array(items) => Ok(Some(items)),
-        Item::Json(Value::Array(values)) => Ok(Some(json_items(values))),
-        Item::Json(other) => exec_err!("`{}` is not a JSON array", start(&other.to_string())),
+        Item::Json(json) => match json_array(&json) {
+            Some(items) => Ok(Some(items)),
+            None => exec_err!("`{}` is not a JSON array", start(&json)),
+        },
         Item::Text(text) => {
-            if text.trim_start().starts_with('[')
-                && let Ok(Value::Array(values)) = serde_json::from_str(&text)
-            {
-                return Ok(Some(json_items(values)));
-            }
-            if let Some(items) = array_literal::parse(&text) {
+            if let Some(items) = json_array(&text).or_else(|| array_literal::parse(&text)) {
                 return Ok(Some(items));
             }
             exec_err!(
@@ -144,8 +143,33 @@ fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
     }
 }
 
-fn json_items(values: Vec<Value>) -> Vec<Item> {
-    values.into_iter().map(Item::Json).collect()
+/// Parses a JSON array; `None` for any other text.
+fn json_array(text: &str) -> Option<Vec<Item>> {
+    if !text.trim_start().starts_with('[') {
+        return None;
+    }
+    let values: Vec<Box<RawValue>> = serde_json::from_str(text).ok()?;
+    Some(values.iter().map(|value| json_item(value)).collect())
+}
+
+/// Parses a JSON object; `None` for any other text. Of equal keys, the last one applies.
+fn json_object(text: &str) -> Option<Vec<(String, Item)>> {
+    // The first result has the order of the keys, and the second one all digits of numbers.
+    let keys: Map<String, Value> = serde_json::from_str(text).ok()?;
+    let values: HashMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
+    let entry = |(key, _): (String, Value)| {
+        let value = values.get(&key).map_or(Item::Null, |value| json_item(value));
+        (key, value)
+    };
+    Some(keys.into_iter().map(entry).collect())
+}
+
+/// Keeps the text of a JSON value, because a JSON number can have more digits than a double.
+fn json_item(value: &RawValue) -> Item {
+    match value.get() {
+        "null" => Item::Null,
+        json => Item::Json(json.to_owned()),
+    }
 }
 
 fn structs(items: Vec<Item>, fields: &Fields) -> Result<ArrayRef> {
@@ -154,12 +178,16 @@ fn structs(items: Vec<Item>, fields: &Fields) -> Result<ArrayRef> {
     for item in items {
         let object = object_of(item)?;
         is_valid.push(object.is_some());
-        let mut object = object.unwrap_or_default();
-        for (field, column) in fields.iter().zip(&mut columns) {
-            column.push(object.remove(field.name()).map_or(Item::Null, Item::Json));
+        let mut row: Vec<Item> = fields.iter().map(|_| Item::Null).collect();
+        for (name, value) in object.into_iter().flatten() {
+            let Some((index, _)) = fields.find(&name) else {
+                let name = start(&name);
+                return exec_err!("the JSON object has a field `{name}` that the type lacks");
+            };
+            row[index] = value;
         }
-        if let Some(name) = object.keys().next() {
-            return exec_err!("the JSON object has a field `{}` that the type lacks", start(name));
+        for (column, value) in columns.iter_mut().zip(row) {
+            column.push(value);
         }
     }
     let typed = fields.iter().zip(columns);
@@ -180,11 +208,11 @@ fn maps(items: Vec<Item>, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRe
     let (mut keys, mut values) = (Vec::new(), Vec::new());
     for item in items {
         let object = object_of(item)?;
-        lengths.push(object.as_ref().map_or(0, Map::len));
+        lengths.push(object.as_ref().map_or(0, Vec::len));
         is_valid.push(object.is_some());
         for (key, value) in object.into_iter().flatten() {
-            keys.push(Item::Json(Value::String(key)));
-            values.push(Item::Json(value));
+            keys.push(Item::Json(Value::from(key).to_string()));
+            values.push(value);
         }
     }
     let columns = vec![build(keys, key.data_type())?, build(values, value.data_type())?];
@@ -195,31 +223,30 @@ fn maps(items: Vec<Item>, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRe
 }
 
 /// Returns the fields of a JSON object; `None` for null.
-fn object_of(item: Item) -> Result<Option<Map<String, Value>>> {
-    let text = match item {
-        Item::Null | Item::Json(Value::Null) => return Ok(None),
-        Item::Json(Value::Object(fields)) => return Ok(Some(fields)),
-        Item::Json(other) => other.to_string(),
-        Item::Array(_) => return exec_err!("an array in braces is not a JSON object"),
-        Item::Text(text) => {
-            if let Ok(Value::Object(fields)) = serde_json::from_str(&text) {
-                return Ok(Some(fields));
-            }
-            text
-        }
-    };
-    exec_err!("`{}` is not a JSON object", start(&text))
+fn object_of(item: Item) -> Result<Option<Vec<(String, Item)>>> {
+    match item {
+        Item::Null => Ok(None),
+        Item::Array(_) => exec_err!("an array in braces is not a JSON object"),
+        Item::Json(text) | Item::Text(text) => match json_object(&text) {
+            Some(fields) => Ok(Some(fields)),
+            None => exec_err!("`{}` is not a JSON object", start(&text)),
+        },
+    }
 }
 
 /// Returns the text of a value that is not nested; `None` for null.
 fn text_of(item: Item) -> Result<Option<String>> {
     match item {
-        Item::Null | Item::Json(Value::Null) => Ok(None),
-        Item::Text(text) | Item::Json(Value::String(text)) => Ok(Some(text)),
-        Item::Json(value @ (Value::Bool(_) | Value::Number(_))) => Ok(Some(value.to_string())),
-        Item::Json(value) => {
-            exec_err!("`{}` is nested, and the type is not", start(&value.to_string()))
+        Item::Null => Ok(None),
+        Item::Text(text) => Ok(Some(text)),
+        Item::Json(json) if json.starts_with('"') => match serde_json::from_str(&json) {
+            Ok(text) => Ok(Some(text)),
+            Err(_) => exec_err!("`{}` is not a valid JSON string", start(&json)),
+        },
+        Item::Json(json) if json.starts_with(['[', '{']) => {
+            exec_err!("`{}` is nested, and the type is not", start(&json))
         }
+        Item::Json(json) => Ok(Some(json)),
         Item::Array(_) => exec_err!(
             "the array has more dimensions than its type: write a quoted element, such as \
              `{{\"{{a}}\"}}`"
@@ -299,6 +326,10 @@ mod tests {
         check("{\"\\\\x00ff\"}", &list(DataType::Binary), Some("[00ff]"));
         check("{{1},{2,3}}", &list(list(DataType::Int32)), Some("[[1], [2, 3]]"));
         check("[[1], null]", &list(list(DataType::Int32)), Some("[[1], ]"));
+        let decimals = list(DataType::Decimal128(38, 20));
+        check("[1.00000000000000000001]", &decimals, Some("[1.00000000000000000001]"));
+        check("[9007199254740993]", &list(DataType::Utf8), Some("[9007199254740993]"));
+        check("[\"a\\n\", 1.50]", &list(DataType::Utf8), Some("[a\n, 1.50]"));
         for text in ["a", "", "a,b", "{a", "[a]", "{{a}}", "[[1]]"] {
             check(text, &list(DataType::Utf8), None);
         }
@@ -321,7 +352,7 @@ mod tests {
         ];
         let entries = Field::new("entries", DataType::Struct(entries.into()), false);
         let map = DataType::Map(Arc::new(entries), false);
-        check(r#"{"7": ["x"], "8": null}"#, &map, Some("{7: [x], 8: }"));
+        check(r#"{"8": null, "7": ["x"]}"#, &map, Some("{8: , 7: [x]}"));
     }
 
     #[test]

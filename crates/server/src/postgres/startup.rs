@@ -240,7 +240,7 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
     for (name, value) in &startup.parameters {
         if name == "options" {
             for (name, value) in options(value) {
-                settings.set(name, value)?;
+                settings.set(&name, &value)?;
             }
         } else if name == "client_encoding" || settings.get(name).is_ok() {
             settings.set(name, value)?;
@@ -249,11 +249,15 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
     Ok(settings)
 }
 
-/// Returns the settings in a string of options such as `-c name=value`.
-fn options(text: &str) -> impl Iterator<Item = (&str, &str)> {
+/// Returns the settings in a string of options such as `-c name=value`. A backslash before a space
+/// makes the space part of the value, as in `read\ committed`.
+fn options(text: &str) -> Vec<(String, String)> {
+    // The message cannot contain a NUL character.
+    let text = text.replace("\\ ", "\0");
     let words = text.split_whitespace().filter(|word| *word != "-c");
     let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));
-    words.filter_map(|word| word.split_once('='))
+    let pairs = words.filter_map(|word| word.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.replace('\0', " "))).collect()
 }
 
 /// Resolves the database name, which is a ref. If the client sends no database name, the user name
@@ -290,4 +294,16 @@ fn greet(wire: &mut BufferedConnection, settings: &Settings, connection: &Connec
     let (process, secret) = connection.key;
     wire.output.cancel_key(process, secret);
     wire.output.ready(Status::Idle);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_contain_settings_with_escaped_spaces() {
+        let expected = [("a", "read committed"), ("b", "1"), ("c", "2")];
+        let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(options("-c a=read\\ committed --b=1  -cc=2"), expected);
+    }
 }
