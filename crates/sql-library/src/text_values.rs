@@ -126,10 +126,12 @@ fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
     match item {
         Item::Null => Ok(None),
         Item::Array(items) => Ok(Some(items)),
-        Item::Json(json) => match json_array(&json) {
-            Some(items) => Ok(Some(items)),
-            None => exec_err!("`{}` is not a JSON array", start(&json)),
-        },
+        Item::Json(json) => {
+            if let Some(items) = json_array(&json) {
+                return Ok(Some(items));
+            }
+            exec_err!("`{}` is not a JSON array", start(&json))
+        }
         Item::Text(text) => {
             if let Some(items) = json_array(&text).or_else(|| array_literal::parse(&text)) {
                 return Ok(Some(items));
@@ -227,10 +229,12 @@ fn object_of(item: Item) -> Result<Option<Vec<(String, Item)>>> {
     match item {
         Item::Null => Ok(None),
         Item::Array(_) => exec_err!("an array in braces is not a JSON object"),
-        Item::Json(text) | Item::Text(text) => match json_object(&text) {
-            Some(fields) => Ok(Some(fields)),
-            None => exec_err!("`{}` is not a JSON object", start(&text)),
-        },
+        Item::Json(text) | Item::Text(text) => {
+            if let Some(fields) = json_object(&text) {
+                return Ok(Some(fields));
+            }
+            exec_err!("`{}` is not a JSON object", start(&text))
+        }
     }
 }
 
@@ -239,10 +243,12 @@ fn text_of(item: Item) -> Result<Option<String>> {
     match item {
         Item::Null => Ok(None),
         Item::Text(text) => Ok(Some(text)),
-        Item::Json(json) if json.starts_with('"') => match serde_json::from_str(&json) {
-            Ok(text) => Ok(Some(text)),
-            Err(_) => exec_err!("`{}` is not a valid JSON string", start(&json)),
-        },
+        Item::Json(json) if json.starts_with('"') => {
+            if let Ok(text) = serde_json::from_str(&json) {
+                return Ok(Some(text));
+            }
+            exec_err!("`{}` is not a valid JSON string", start(&json))
+        }
         Item::Json(json) if json.starts_with(['[', '{']) => {
             exec_err!("`{}` is nested, and the type is not", start(&json))
         }
