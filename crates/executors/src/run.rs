@@ -111,8 +111,8 @@ impl RunExecutor {
 
 impl RunExecutor {
     /// Deletes a target branch that was created for a run, after the run has failed, or was stopped
-    /// while it was queued. Keeps a branch that has new commits. If the run has written tables, also
-    /// keeps the branch, because a retry would merge these tables into the branch.
+    /// while it was queued. Keeps a branch that has new commits. If the run has written tables,
+    /// also keeps the branch, because a retry would merge these tables into the branch.
     async fn delete_unused(&self, target: &str, created_at: CommitId, actor: &Actor, job: JobId) {
         let catalog = self.lake.catalog();
         if catalog.branch(&format!("run/{job}")).await.is_ok() {

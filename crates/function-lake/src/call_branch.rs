@@ -4,8 +4,9 @@
 //! state before the first statement that writes. It is also created before a read that follows an
 //! append, so that the call sees its own rows. The branch is merged after the call has succeeded.
 //! The merge fails if another commit has changed the same rows, even in the same way. If the call
-//! fails, the branch is deleted with its last handle. The branches of a killed server are deleted at
-//! the next start. A call that only appends needs no branch: it commits its rows in one transaction.
+//! fails, the branch is deleted with its last handle. The branches of a killed server are deleted
+//! at the next start. A call that only appends needs no branch: it commits its rows in one
+//! transaction.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

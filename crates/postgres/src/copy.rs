@@ -291,8 +291,8 @@ impl Session {
     }
 }
 
-/// Adds the number of the row to the error of a value that a column does not accept. `before` is the
-/// number of rows before `rows`.
+/// Adds the number of the row to the error of a value that a column does not accept. `before` is
+/// the number of rows before `rows`.
 fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64) -> MessageError {
     let MessageError::Problem(mut problem) = failure else { return failure };
     let (start, end) = (problem.message.find('\''), problem.message.rfind('\''));

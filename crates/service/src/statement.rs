@@ -293,8 +293,8 @@ impl Statements {
         PreparedStatement::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Checks that a principal may read at the ref of a request. A transaction reads at hidden refs,
-    /// so the ref at its start is checked.
+    /// Checks that a principal may read at the ref of a request. A transaction reads at hidden
+    /// refs, so the ref at its start is checked.
     async fn check_ref(
         &self,
         principal: &Principal,
