@@ -261,7 +261,7 @@ fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
 fn not_callable(name: &TableName) -> Error {
     Error::Sql(SqlError::Unsupported {
         what: format!("a call of the function `{}` in a query of another function", shown(name)),
-        hint: Some("Import the code, or write the values to a table first.".to_owned()),
+        hint: Some("Call its code in Python, or write its results to a table first.".to_owned()),
         position: None,
     })
 }

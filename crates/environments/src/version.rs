@@ -65,7 +65,8 @@ impl<'v> Parts<'v> {
     }
 }
 
-/// Returns true for pre-release, post-release and development release in this order, each optional.
+/// Returns true if the text is empty or names a pre-release, a post-release, a development release,
+/// or several of them in this order.
 fn is_suffix(text: &str) -> bool {
     let text = after_segment(text, &PRE_RELEASES).unwrap_or(text);
     let implicit_post = text.strip_prefix('-').and_then(after_digits);

@@ -141,7 +141,7 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
         return format!("an earlier call that waits for memory; {position}");
     }
     format!(
-        "a free instance: {} calls run at once ({}); {position}",
+        "a free instance, because the maximum of {} calls runs ({}); {position}",
         stats.permits_max,
         holders(stats, |(running, _)| running.to_string()),
     )

@@ -282,7 +282,7 @@ impl Functions {
             });
             found.await.unwrap_or_default()
         };
-        // End instances that are only kept for a regular call, so that their zygotes can end, too.
+        // Instances that are kept for the next scheduled call also keep their zygotes. End both.
         if found.started && inner.zygotes.is_over_limit() {
             inner.queue.end_extended(Instant::now());
             inner.zygotes.end_idle_over_limit();

@@ -112,7 +112,7 @@ struct Task<'a> {
     prepare: bool,
     part_bytes: u64,
     variables: Cow<'a, BTreeMap<String, String>>,
-    call: TaskCall<'a>,
+    call: LambdaContext<'a>,
 }
 
 /// Returns the environment variables of a call. A traced call also has the standard trace
@@ -128,7 +128,7 @@ fn variables(invocation: &Invocation) -> Cow<'_, BTreeMap<String, String>> {
 
 /// The context of a call, for functions with the signature of AWS Lambda handlers.
 #[derive(Serialize)]
-struct TaskCall<'a> {
+struct LambdaContext<'a> {
     /// The id of the call's job.
     id: String,
     function: &'a str,
@@ -141,11 +141,11 @@ struct TaskCall<'a> {
     streams: bool,
 }
 
-impl<'a> TaskCall<'a> {
+impl<'a> LambdaContext<'a> {
     fn of(invocation: &'a Invocation) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let deadline = now.saturating_add(invocation.limits.timeout);
-        TaskCall {
+        LambdaContext {
             id: invocation.share.job.unwrap_or_else(JobId::generate).to_string(),
             function: &invocation.label,
             memory_bytes: invocation.limits.memory_bytes,
@@ -228,7 +228,7 @@ pub(crate) fn send_task(
         prepare: prepares,
         part_bytes: (invocation.limits.memory_bytes / 8).clamp(1 << 20, PART_BYTES_MAX),
         variables: variables(invocation),
-        call: TaskCall::of(invocation),
+        call: LambdaContext::of(invocation),
     };
     let task =
         serde_json::to_vec(&task).map_err(|error| Error::io("write a task")(error.into()))?;

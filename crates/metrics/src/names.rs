@@ -19,8 +19,10 @@ pub(crate) const START_TIME: Family = Family {
     name: "headwater_function_start_seconds",
     help: "Time until the zygote was ready; zero for reused instances",
 };
-pub(crate) const RUN_TIME: Family =
-    Family { name: "headwater_function_run_seconds", help: "Time of calls after their start" };
+pub(crate) const RUN_TIME: Family = Family {
+    name: "headwater_function_run_seconds",
+    help: "Duration of calls, from the start of the handler",
+};
 pub(crate) const CALLS_WAITING: Family =
     Family { name: "headwater_function_calls_waiting", help: "Calls that wait in the queue" };
 pub(crate) const CALLS_RUNNING: Family =

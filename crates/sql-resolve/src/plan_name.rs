@@ -8,27 +8,27 @@ use crate::function_name;
 
 /// The parts of an expression from which DataFusion generates the name of its column: the
 /// expression without casts and parentheses.
-pub(crate) struct PlanName {
+pub(crate) struct GeneratedName {
     /// The text, with qualifiers of columns.
     qualified: String,
     /// The text without qualifiers.
     bare: String,
 }
 
-impl PlanName {
+impl GeneratedName {
     /// Returns the name of an expression.
     pub(crate) fn of(expr: &Expr) -> Self {
         let mut expr = expr.clone();
         simplify(&mut expr);
         let qualified = expr.to_string();
         remove_qualifiers(&mut expr);
-        PlanName { qualified, bare: expr.to_string() }
+        GeneratedName { qualified, bare: expr.to_string() }
     }
 
     /// Returns true if the generated names may be equal. A column without a qualifier has the
     /// qualifier of its table in the generated name.
-    pub(crate) fn is_same(&self, other: &PlanName) -> bool {
-        let is_bare = |name: &PlanName| name.qualified == name.bare;
+    pub(crate) fn is_same(&self, other: &GeneratedName) -> bool {
+        let is_bare = |name: &GeneratedName| name.qualified == name.bare;
         self.qualified == other.qualified
             || self.bare == other.bare && (is_bare(self) || is_bare(other))
     }
@@ -94,9 +94,9 @@ mod tests {
 
     use super::*;
 
-    fn name(sql: &str) -> PlanName {
+    fn name(sql: &str) -> GeneratedName {
         let parser = Parser::new(&GenericDialect).try_with_sql(sql);
-        PlanName::of(&parser.expect("tokens").parse_expr().expect(sql))
+        GeneratedName::of(&parser.expect("tokens").parse_expr().expect(sql))
     }
 
     #[test]

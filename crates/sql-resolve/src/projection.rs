@@ -10,14 +10,14 @@ use sqlparser::ast::{
     ValueWithSpan, WildcardAdditionalOptions,
 };
 
-use crate::plan_name::PlanName;
+use crate::plan_name::GeneratedName;
 use crate::scope::{RelationColumns, column};
 use crate::{Resolver, SelectAlias, function_name};
 
 impl Resolver<'_> {
     pub(crate) fn projection(&mut self, items: &mut [SelectItem]) -> Result<RelationColumns> {
         let mut columns = RelationColumns::default();
-        let mut seen: Vec<PlanName> = Vec::new();
+        let mut seen: Vec<GeneratedName> = Vec::new();
         for item in items {
             let alias = SelectAlias::of(item);
             match item {
@@ -33,7 +33,7 @@ impl Resolver<'_> {
                         *item = SelectItem::ExprWithAlias { expr, alias: name };
                         continue;
                     }
-                    let plan_name = PlanName::of(expr);
+                    let plan_name = GeneratedName::of(expr);
                     let repeats = seen.iter().filter(|other| other.is_same(&plan_name)).count();
                     seen.push(plan_name);
                     if repeats > 0 {

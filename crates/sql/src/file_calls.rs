@@ -114,7 +114,7 @@ impl FileCallCollector {
                 None if index == 0 => {
                     let sources = sources(argument);
                     call.sources = sources.ok_or_else(|| {
-                        refused(format!("`{name}` has no path as a text literal"))
+                        refused(format!("the path in `{name}` must be a text literal"))
                     })?;
                 }
                 Some(("header", Value::Boolean(header))) if format == FileFormat::Csv => {

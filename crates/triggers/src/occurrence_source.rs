@@ -324,7 +324,9 @@ async fn ended(
 /// Returns the record of an occurrence; `None` if it cannot be read.
 pub(crate) fn readable<T: DeserializeOwned>(journal: &str, entry: &JournalEntry) -> Option<T> {
     decode(journal, &entry.key, &entry.value)
-        .inspect_err(|error| tracing::warn!(%error, "skipping an occurrence for triggers"))
+        .inspect_err(
+            |error| tracing::warn!(%error, "skipping an unreadable record of an occurrence"),
+        )
         .ok()
 }
 

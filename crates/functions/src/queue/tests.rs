@@ -259,7 +259,7 @@ fn a_large_call_is_overtaken_briefly_and_then_reserved() {
     stage.queue.lock().subqueues[0].last_permit_at = since;
     stage.call("b", Priority::Normal, 5).unwrap();
     assert!(stage.started().is_empty());
-    // A call of an owner without a running call may still overtake the large call.
+    // An owner with no running calls may still overtake the large call.
     let another = stage.call("c", Priority::Normal, 5).unwrap();
     let others = stage.started();
     assert_eq!(numbers(&others), [another]);

@@ -49,7 +49,9 @@ async fn a_burst_of_one_caller_does_not_delay_others() {
     assert_eq!(last.owner, "burst");
     assert_eq!(
         last.waits_for.as_deref(),
-        Some("a free instance: 2 calls run at once (burst: 2); behind 27 calls in the queue")
+        Some(
+            "a free instance, because the maximum of 2 calls runs (burst: 2); behind 27 calls in the queue"
+        )
     );
     for _ in 0..3 {
         run(&functions, of("other", ask(&environment, NOTHING))).await.0.unwrap();

@@ -142,7 +142,10 @@ impl UnitTest {
         for input in &step.inputs {
             if input.reference.is_some() {
                 let message = format!("`{}` reads `{}` at another ref", step.name, input.table);
-                return Err(self.refused(message, "Tests replace only tables without a ref."));
+                return Err(self.refused(
+                    message,
+                    "A test can replace an input table only if the model names no ref for it.",
+                ));
             }
             let given = self.given.iter().find(|(name, _)| is(input, name));
             let Some((_, given)) = given else {

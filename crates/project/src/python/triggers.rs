@@ -30,18 +30,18 @@ pub(super) fn triggers(
             0 => function.to_owned(),
             _ => format!("{function}-{}", index + 1),
         };
-        triggers.push(Item { source, range }.trigger(literal, function, name)?);
+        triggers.push(DeclaredTrigger { source, range }.trigger(literal, function, name)?);
     }
     Ok(triggers)
 }
 
 /// The location of an item of `on`.
-struct Item<'a> {
+struct DeclaredTrigger<'a> {
     source: &'a SourceText<'a>,
     range: TextRange,
 }
 
-impl Item<'_> {
+impl DeclaredTrigger<'_> {
     fn trigger(&self, literal: &Literal, function: &str, name: String) -> Result<LocatedTrigger> {
         let Literal::Map(entries) = literal else {
             let message = format!("`{}` in `on` is not a trigger", self.text());

@@ -175,7 +175,7 @@ pub(super) fn regexp_replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a
     })
 }
 
-/// Estimates functions with a regular expression whose result is a number.
+/// Estimates the memory of functions that take a regular expression and return a number.
 pub(super) fn regexp<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| pattern_bytes(call, row))
 }

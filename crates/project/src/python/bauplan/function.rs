@@ -188,8 +188,8 @@ impl<'a> BauplanReader<'a> {
             };
             if twice {
                 let message = format!("`{}` is decorated twice", function.name);
-                let hint = "Keep one of `@bauplan.model` and `@bauplan.expectation`, and each other \
-                            decorator once.";
+                let hint = "Use one of `@bauplan.model` and `@bauplan.expectation`, and use no \
+                            decorator twice.";
                 return Err(Error::invalid(at.clone(), message, hint));
             }
         }
