@@ -115,7 +115,7 @@ impl Column {
             }
             DataType::Utf8 => array.as_string::<i32>().value(row).into(),
             DataType::Binary => {
-                // A statement is text and cannot contain every byte, so the bytes are sent as hex digits.
+                // A statement is text, which cannot contain every byte. So send hex digits.
                 format!("\\x{}", hex::encode(array.as_binary::<i32>().value(row))).into()
             }
             DataType::List(_) => {
