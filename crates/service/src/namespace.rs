@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::ready;
-use headwater_model::{Action, Namespace, Object, Principal, Problem, RefSpec};
+use headwater_model::{Action, Namespace, Object, Principal, Problem, RefSpec, ResultExt};
 
 use crate::service::Components;
 
@@ -53,6 +53,10 @@ impl Namespaces {
     ) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
         self.0.authorize(principal, Action::Drop, &Object::namespace(name))?;
+        // A deletion that changes nothing is not a job.
+        let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
+        let exists = view.check_namespace(name).await.or_problem();
+        exists.map_err(|problem| self.0.conceal(principal, problem))?;
         let change = format!("drop namespace {name}");
         let name = name.to_owned();
         self.0
