@@ -155,7 +155,7 @@ mod tests {
             ("postgres://h/d?table=t", "it has no user or no database"),
             ("postgres://u%00x@h/d?table=t", "has control characters"),
             ("postgres://u:pa55word@h/d?table=t", "it contains a password"),
-            ("postgres://u@h/d?table=a.b.c", "`table` is not"),
+            ("postgres://u@h/d?table=a.b.c", "the option `table` must be"),
             ("postgres://u@h/d?table=t&sslmode=maybe", "the mode `maybe` is unknown"),
             ("https://", "host"),
             ("https://ana:pa55word@example.com", "it contains a password"),

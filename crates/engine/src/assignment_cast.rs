@@ -24,17 +24,16 @@ use headwater_tables::type_name;
 
 use crate::error::Error;
 use headwater_sql::{expression::call, number::exact};
-use headwater_sql_functions::error_text::clean;
-use headwater_sql_functions::{is_parsed, parse_value, with_seconds};
+use headwater_sql_functions::{error_text::clean, is_parsed, parse_value, with_seconds};
 
 /// Name of the marker function. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
 
 /// Marker function around an expression in VALUES. A cast inside of the marker was written by the
-/// user, and a cast around it was added by the planner, which accepts the type of the marker, null,
-/// for every column. The marker is removed before execution.
+/// user, and a cast around it was added by the planner. With a second argument, the marker has the
+/// type null, which the planner accepts for every column. It is removed before execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    Arc::new(ScalarUDF::from(IdentityFunction(Signature::any(1, Volatility::Immutable))))
+    Arc::new(ScalarUDF::from(IdentityFunction(Signature::variadic_any(Volatility::Immutable))))
 });
 
 /// Casts a value to a column's type. A value out of range or with a fraction is an error at run
@@ -116,7 +115,7 @@ fn written_to_column(value: Expr, column: &Field, table: &str) -> Result<Expr> {
 
 fn unmarked(value: Expr) -> Expr {
     match value {
-        Expr::ScalarFunction(mut call) if call.func.name() == GIVEN && call.args.len() == 1 => {
+        Expr::ScalarFunction(mut call) if call.func.name() == GIVEN && !call.args.is_empty() => {
             call.args.remove(0)
         }
         other => other,
@@ -130,12 +129,13 @@ pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         exact(&mut value);
     }
-    let is_marked = match &value {
-        ast::Expr::Value(it) if it.value.clone().into_string().is_none() => false,
-        ast::Expr::Value(_) => !can_cast_types(&DataType::Utf8, to),
-        _ => to.is_integer(),
-    };
-    if is_marked { call(GIVEN, vec![value]) } else { value }
+    match &value {
+        ast::Expr::Value(it) if it.value.clone().into_string().is_none() => value,
+        ast::Expr::Value(_) if can_cast_types(&DataType::Utf8, to) => value,
+        ast::Expr::Value(_) => call(GIVEN, vec![value, ast::Expr::value(ast::Value::Null)]),
+        _ if to.is_integer() => call(GIVEN, vec![value]),
+        _ => value,
+    }
 }
 
 /// Function that returns its argument.
@@ -151,8 +151,8 @@ impl ScalarUDFImpl for IdentityFunction {
         &self.0
     }
 
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Null)
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(if let [data_type] = types { data_type.clone() } else { DataType::Null })
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
