@@ -312,7 +312,7 @@ def with_arrays_and_bytes() -> None:
             "TIME '01:02:03', TIMESTAMP '2024-02-29 01:02:03.000004', "
             "CAST('2024-02-29 01:02:03+02:00' AS TIMESTAMPTZ), 'a\\b', "
             "named_struct('a', 1, 'b', X'00ff'), map(['k'], [2]), [[1, 2], [3]], [true, NULL], "
-            "[TIMESTAMP '2024-02-29 01:02:03.000004'], [3.5], [X'00ff', NULL]"
+            "[TIMESTAMP '2024-02-29 01:02:03.000004'], [3.5], [X'00ff', CAST(NULL AS BYTEA)]"
         )
         connection.execute("INSERT INTO kinds (id) VALUES (2)")
         connection.execute("CREATE TABLE other_kinds AS SELECT * FROM kinds LIMIT 0")
