@@ -441,7 +441,7 @@ async fn calls_of_a_function_with_an_exhausted_budget_wait_for_the_next_day() {
     let waiting: Vec<_> =
         events.iter().filter(|event| event.status == TriggerEventStatus::Pending).collect();
     assert_eq!(waiting.len(), 2);
-    assert!(waiting.iter().all(|event| event.attempts == 0 && event.error.is_none()));
+    assert!(waiting.iter().all(|event| event.attempts == 0 && event.error.is_some()));
     stage.clock.advance(Duration::from_hours(3));
     stage.tick().await;
     assert_eq!(stage.tries(), ["1", "2", "3", "4"]);
