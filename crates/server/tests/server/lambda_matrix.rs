@@ -158,8 +158,8 @@ async fn matrix() {
     let operations = operations.filter(|name| name != "Layers" && name != "Mappings");
     let layers = declared_operations::variants("lambda/src/layer.rs", "LayerOperation").into_iter();
     let layers = layers.map(|name| format!("Layers::{name}"));
-    let mappings =
-        declared_operations::variants("lambda/src/queue_mapping.rs", "MappingOperation").into_iter();
+    let mappings = declared_operations::variants("lambda/src/queue_mapping.rs", "MappingOperation")
+        .into_iter();
     let mappings = mappings.map(|name| format!("Mappings::{name}"));
     let rows: Vec<&str> = OPERATIONS.iter().map(|row| row.0).collect();
     declared_operations::assert_complete(operations.chain(layers).chain(mappings).collect(), &rows);
