@@ -127,6 +127,9 @@ struct Change<'a> {
     side: MergeSide,
     added: Vec<&'a File>,
     removed: Vec<&'a File>,
+    /// The locations of the removed files. If a location also has an added file, the side has only
+    /// deleted rows of that file.
+    removed_locations: HashSet<&'a str>,
     history: SideHistory,
     live: &'a LiveRows,
 }
@@ -142,7 +145,8 @@ impl<'a> Change<'a> {
         let not_in = |set: &HashSet<FileState<'_>>, file: &File| !set.contains(&file.state());
         let added = files.iter().filter(|file| not_in(&known, file)).collect();
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
-        let mut change = Change { side, added, removed, history, live };
+        let removed_locations = removed.iter().map(|file| file.location.as_str()).collect();
+        let mut change = Change { side, added, removed, removed_locations, history, live };
         if !change.history.complete {
             let replaced = change.possibly_replaced(base);
             change.history.reach = std::mem::take(&mut change.history.reach).and(replaced);
@@ -168,9 +172,12 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Returns true if the file contains only appended rows.
+    /// Returns true if the file contains only appended rows. A file of the base in which the side
+    /// deleted rows does not, even if the side got the file by a merge.
     fn appended(&self, file: &File) -> bool {
-        file.entry.snapshot_id.is_some_and(|id| self.history.appends.contains(&id))
+        let is_appended = |id| self.history.appends.contains(&id);
+        file.entry.snapshot_id.is_some_and(is_appended)
+            && !self.removed_locations.contains(file.location.as_str())
     }
 
     /// Returns the files that the side replaced, and the new files. Omits files for which `wanted`

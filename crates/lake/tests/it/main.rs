@@ -31,6 +31,8 @@ mod merge_property;
 #[cfg(test)]
 mod merge_scenarios;
 #[cfg(test)]
+mod merged_files;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod support;
