@@ -93,13 +93,27 @@ impl ChoiceCheck {
     }
 }
 
-/// The tables that a run read.
+/// The tables and read positions that a run read.
 #[derive(Debug, Clone)]
 pub struct ReadSet {
     /// The head of the target when the run started.
     pub start: CommitId,
     /// The tables and views that the run read at this commit.
     pub tables: BTreeSet<TableName>,
+    /// The read positions of the run's incremental models. A run that changes a position must list
+    /// the position or its table.
+    pub positions: BTreeSet<ReadPosition>,
+    /// True if the run also merges a branch, whose changes may include any read position.
+    pub merges: bool,
+}
+
+/// The position up to which models have read a source. The table of the models stores it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadPosition {
+    /// The table that stores the position.
+    pub table: TableName,
+    /// The key of the source in the summaries of snapshots.
+    pub source: String,
 }
 
 impl MergeOptions {
