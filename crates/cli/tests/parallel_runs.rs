@@ -117,7 +117,7 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
 fn soak_parallel_incremental_runs_of_two_projects_add_every_row_once() {
     let (workspace, rows) = (Workspace::new(), count(3, 25));
     let append = "-- headwater: materialization = append\n-- headwater: allow_takeover = true\n";
-    let of = |source: &str| format!("SELECT n, '{source}' AS source FROM {source}");
+    let of = |source: &str| format!("SELECT n, '{source}' AS origin FROM {source}");
     for source in ["one", "two"] {
         workspace.ok(&["query", &format!("CREATE TABLE {source} AS SELECT 0 AS n")]);
         workspace.write(
@@ -145,10 +145,10 @@ fn soak_parallel_incremental_runs_of_two_projects_add_every_row_once() {
             });
         }
     });
-    let found = workspace.rows("SELECT source, n FROM log ORDER BY source, n");
+    let found = workspace.rows("SELECT origin, n FROM log ORDER BY origin, n");
     let expected = ["one", "two"]
         .into_iter()
-        .flat_map(|source| (0..=rows).map(move |n| json!({"source": source, "n": n})));
+        .flat_map(|source| (0..=rows).map(move |n| json!({"origin": source, "n": n})));
     assert_eq!(found, Value::Array(expected.collect()));
 }
 

@@ -72,9 +72,9 @@ impl Reads {
         self.0.as_ref().is_none_or(|reads| reads.contains(hash))
     }
 
-    /// Returns true if this run read something that a change of a table by another run changed. The
-    /// other run changes only read positions that are in its own reads, or whose table is, unless it
-    /// also merges a branch.
+    /// Returns true if this run read something that another run changed when it changed a table.
+    /// The other run changes only read positions that it lists, or whose table it lists. A run that
+    /// also merges a branch may change any position.
     fn are_changed(&self, table: &TableName, other: &Reads) -> bool {
         let Some(reads) = &self.0 else { return true };
         let table = hash(table);
