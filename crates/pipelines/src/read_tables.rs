@@ -47,7 +47,7 @@ impl Plan {
             }
         }
         read.extend(below);
-        Ok(ReadSet { start, tables: read, positions, merges: false })
+        Ok(ReadSet { start, tables: read, positions, changes_any_position: all })
     }
 
     /// Returns the models whose tables these steps read.

@@ -322,7 +322,7 @@ impl Runner {
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
         let is_retry = !work.made.is_empty();
         let mut reads = plan.read_set(work.start, is_retry).await?;
-        reads.merges = merged.is_some();
+        reads.changes_any_position |= merged.is_some();
         let merge = MergeOptions {
             author,
             properties,

@@ -100,11 +100,12 @@ pub struct ReadSet {
     pub start: CommitId,
     /// The tables and views that the run read at this commit.
     pub tables: BTreeSet<TableName>,
-    /// The read positions of the run's incremental models. A run that changes a position must list
-    /// the position or its table.
+    /// The read positions of the run's incremental models. The run must list each position that it
+    /// changes, or the table of the position.
     pub positions: BTreeSet<ReadPosition>,
-    /// True if the run also merges a branch, whose changes may include any read position.
-    pub merges: bool,
+    /// True if the run may also change read positions that `positions` lacks, because it merges a
+    /// branch or continues a failed run.
+    pub changes_any_position: bool,
 }
 
 /// The position up to which models have read a source. The table of the models stores it.

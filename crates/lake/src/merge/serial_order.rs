@@ -30,8 +30,8 @@ const PROPERTY_START: &str = "headwater.start";
 /// Value of [`PROPERTY_READS`] if the run read too many tables to list.
 const ALL_TABLES: &str = "*";
 
-/// Entry of [`PROPERTY_READS`] of a run that also merges a branch.
-const MERGES: &str = "merge";
+/// Entry of [`PROPERTY_READS`] of a run that may change any read position.
+const ANY_POSITION: &str = "any-position";
 
 /// Maximum number of tables and read positions that a commit lists.
 const LISTED_MAX: usize = 500;
@@ -64,8 +64,8 @@ impl Reads {
     fn of(run: &ReadSet) -> Reads {
         let tables = run.tables.iter().map(hash);
         let positions = run.positions.iter().map(position_hash);
-        let merges = run.merges.then(|| MERGES.to_owned());
-        Reads(Some(tables.chain(positions).chain(merges).collect()))
+        let any = run.changes_any_position.then(|| ANY_POSITION.to_owned());
+        Reads(Some(tables.chain(positions).chain(any).collect()))
     }
 
     fn contain(&self, hash: &str) -> bool {
@@ -74,7 +74,7 @@ impl Reads {
 
     /// Returns true if this run read something that another run changed when it changed a table.
     /// The other run changes only read positions that it lists, or whose table it lists. A run that
-    /// also merges a branch may change any position.
+    /// merges a branch or continues a failed run may change any position.
     fn are_changed(&self, table: &TableName, other: &Reads) -> bool {
         let Some(reads) = &self.0 else { return true };
         let table = hash(table);
@@ -83,7 +83,7 @@ impl Reads {
         }
         let prefix = format!("{table}:");
         let mut positions = reads.iter().filter(|read| read.starts_with(&prefix));
-        let changes_all = other.contain(&table) || other.contain(MERGES);
+        let changes_all = other.contain(&table) || other.contain(ANY_POSITION);
         positions.any(|position| changes_all || other.contain(position))
     }
 }
@@ -221,7 +221,7 @@ mod tests {
             let tables = (0..count).map(|at| format!("t{at}").parse().expect("a name")).collect();
             let start = "0".repeat(64).parse().expect("a commit");
             let positions = BTreeSet::new();
-            let run = ReadSet { start, tables, positions, merges: false };
+            let run = ReadSet { start, tables, positions, changes_any_position: false };
             let [(_, reads), _] = to_properties(&run);
             reads
         };
@@ -247,7 +247,8 @@ mod tests {
         assert!(!changed(&first, &reads(&["a"], &[])), "a run without read positions");
         let whole = reads(&["t"], &["b"]);
         assert!(changed(&first, &whole), "a rebuild may change all positions");
-        assert!(changed(&first, &Reads(Some([MERGES.to_owned()].into()))), "a merge of a branch");
+        let any = Reads(Some([ANY_POSITION.to_owned()].into()));
+        assert!(changed(&first, &any), "a merge of a branch");
         assert!(changed(&whole, &reads(&[], &[])), "the rows of the table were read");
         let all = Reads(None);
         assert!(changed(&first, &all) && changed(&all, &second));
