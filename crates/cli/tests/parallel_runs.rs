@@ -2,7 +2,8 @@
 //!
 //! Runs of one project on one branch: the tables contain every row exactly once, even if the server
 //! is killed. Runs of several projects on several branches: each run succeeds or reports a conflict
-//! that names the tables, and the tables have the effects of exactly the successful runs.
+//! that names the tables, and the tables have the effects of exactly the successful runs. Runs of
+//! two projects that append rows of different sources to one table have no conflict.
 
 mod support;
 
@@ -110,6 +111,45 @@ fn soak_parallel_runs_of_a_killed_server_add_every_row_once() {
         killer.join().expect("the kills end");
     });
     check(&workspace, runs);
+}
+
+#[test]
+fn soak_parallel_incremental_runs_of_two_projects_add_every_row_once() {
+    let (workspace, rows) = (Workspace::new(), count(3, 25));
+    let append = "-- headwater: materialization = append\n-- headwater: allow_takeover = true\n";
+    let of = |source: &str| format!("SELECT n, '{source}' AS origin FROM {source}");
+    for source in ["one", "two"] {
+        workspace.ok(&["query", &format!("CREATE TABLE {source} AS SELECT 0 AS n")]);
+        workspace.write(
+            &format!("{source}/headwater.toml"),
+            format!("[project]\nname = \"{source}\"\n"),
+        );
+    }
+    let model = |project: &str, incremental: &str, query: &str| {
+        let text = format!("{append}-- headwater: incremental = {incremental}\n{query}");
+        workspace.write(&format!("{project}/log.sql"), text);
+    };
+    // The first run records the read positions in both sources.
+    model("one", "one, two", &format!("{} UNION ALL {}", of("one"), of("two")));
+    workspace.ok(&["run", "--project", "one"]);
+    std::thread::scope(|scope| {
+        for source in ["one", "two"] {
+            model(source, source, &of(source));
+            let workspace = &workspace;
+            scope.spawn(move || {
+                for n in 1..=rows {
+                    workspace.ok(&["query", &format!("INSERT INTO {source} VALUES ({n})")]);
+                    // Runs with a conflict are not repeated, so there must be no conflict.
+                    workspace.ok(&["run", "--project", source, "--no-repeat"]);
+                }
+            });
+        }
+    });
+    let found = workspace.rows("SELECT origin, n FROM log ORDER BY origin, n");
+    let expected = ["one", "two"]
+        .into_iter()
+        .flat_map(|source| (0..=rows).map(move |n| json!({"origin": source, "n": n})));
+    assert_eq!(found, Value::Array(expected.collect()));
 }
 
 /// Projects that write the same tables.

@@ -34,7 +34,10 @@ pub use json_rows::json_rows;
 pub use lake::{Lake, LakeOptions};
 pub use lake_telemetry::LakeTelemetry;
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
-pub use merge::{ChoiceCheck, MergeOptions, ReadSet, conflict_problem, with_rerun_hint};
+pub use merge::{
+    ChoiceCheck, MergeOptions, ReadPosition, ReadSet, changed_text, conflict_causes,
+    conflict_names, conflict_problem, with_rerun_hint,
+};
 pub use project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
 pub use transaction::{

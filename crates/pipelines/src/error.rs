@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 
+use headwater_lake::{changed_text, conflict_causes, conflict_names};
 use headwater_model::{ErrorCode, ErrorDetails, MergeConflict, Problem};
 use serde_json::json;
 
 use crate::Location;
-use crate::conflict_text::{changed_text, conflict_causes, names};
 
 /// Result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -225,7 +225,7 @@ pub enum Error {
     #[error(
         "`{target}` changed {} during the run: {}",
         changed_text(conflicts),
-        names(conflicts).join(", ")
+        conflict_names(conflicts).join(", ")
     )]
     Conflict {
         /// Target branch.
@@ -392,7 +392,7 @@ impl ErrorDetails for Error {
             Error::Conflict { target, branch, conflicts } => {
                 put("target", json!(target));
                 put("run_branch", json!(branch));
-                put("tables", json!(names(conflicts)));
+                put("tables", json!(conflict_names(conflicts)));
                 put("conflicts", json!(conflicts));
             }
             Error::Other(problem) => context.extend(problem.context.clone()),

@@ -10,7 +10,7 @@ use headwater_engine::TableFiles;
 use headwater_lake::CommitView;
 use headwater_model::TableName;
 use headwater_project::{Materialization, Step, StepInput};
-use headwater_tables::{READ_UP_TO, ScanPlan, Table};
+use headwater_tables::{Lineage, READ_UP_TO, ScanPlan, Table};
 
 use crate::plan::Plan;
 use crate::{Error, Result};
@@ -48,10 +48,15 @@ impl Plan {
             return Ok(increments);
         }
         let own = find(view, &step.table).await?.filter(|_| !self.is_rebuilt(index));
+        if let Some((_, own)) = &own {
+            // Keep the positions of other projects' models. A merge considers only positions that
+            // a metadata file lists, and it lists only the newest snapshots.
+            increments.read = Lineage::of(own).read_up_to();
+        }
         for (number, input) in step.inputs.iter().enumerate().filter(|(_, one)| one.incremental) {
             let Some((name, table)) = find(view, &input.table).await? else { continue };
             let now = table.snapshot_id().map_or("-".to_owned(), |id| id.to_string());
-            increments.read.insert(key(input), format!("{} {now}", table.id()));
+            increments.read.insert(position_key(input), format!("{} {now}", table.id()));
             let new = match &own {
                 Some((_, own)) => self.new_of(view, step, input, own, &table).await?,
                 None => NewRows::All,
@@ -75,7 +80,7 @@ impl Plan {
         table: &Table,
     ) -> Result<NewRows> {
         let tables = view.lake().tables();
-        let read = tables.history().find_since_merged(own, &key(input)).await;
+        let read = tables.history().find_since_merged(own, &position_key(input)).await;
         let since = read.as_deref().map(|read| read.split_once(' ').unwrap_or_default());
         let files = match since {
             Some((id, "-")) if id == table.id() => return Ok(NewRows::All),
@@ -125,6 +130,7 @@ async fn find(view: &CommitView, name: &TableName) -> Result<Option<(TableName, 
     found.map_err(|error| Error::other(&error))
 }
 
-fn key(input: &StepInput) -> String {
+/// Returns the summary key of the read position in an input.
+pub(crate) fn position_key(input: &StepInput) -> String {
     format!("{READ_UP_TO}{}.{}", input.table.namespace, input.table.name).to_lowercase()
 }

@@ -14,7 +14,6 @@ mod call;
 mod checked_queries;
 mod checks;
 mod columns;
-mod conflict_text;
 mod contract;
 mod environment_packages;
 mod error;

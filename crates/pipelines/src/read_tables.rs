@@ -3,25 +3,34 @@
 
 use std::collections::BTreeSet;
 
-use headwater_model::{SYSTEM_NAMESPACE, TableName};
+use headwater_lake::{ReadPosition, ReadSet};
+use headwater_model::{CommitId, SYSTEM_NAMESPACE, TableName};
 
+use crate::incremental_reads::position_key;
 use crate::plan::Plan;
 use crate::{Error, Result};
 
 impl Plan {
-    /// Returns the tables and views that the run reads. Tables that the run replaces before it
-    /// reads them are excluded. The inputs of unchanged steps are included, because the run read
-    /// their states to decide that the steps need not run. With `all`, also includes the inputs of
-    /// steps that are not selected, because the failed run may have read them.
-    pub(crate) async fn read_tables(&self, all: bool) -> Result<BTreeSet<TableName>> {
+    /// Returns the tables, views and read positions that the run reads at the commit `start`.
+    /// Tables that the run replaces before it reads them are excluded. The inputs of unchanged
+    /// steps are included, because the run read their states to decide that the steps need not run.
+    /// With `all`, also includes the inputs of steps that are not selected, because the failed run
+    /// may have read them.
+    pub(crate) async fn read_set(&self, start: CommitId, all: bool) -> Result<ReadSet> {
         let steps: Vec<usize> =
             (0..self.steps.len()).filter(|index| all || self.selection.planned[*index]).collect();
         let mut read: BTreeSet<TableName> = BTreeSet::new();
+        let mut positions: BTreeSet<ReadPosition> = BTreeSet::new();
         for index in self.read_steps(&steps) {
             read.insert(self.stored_name(&self.project.steps[index].table).await?);
         }
         for index in steps {
-            for input in &self.project.steps[index].inputs {
+            let step = &self.project.steps[index];
+            for input in &step.inputs {
+                if input.incremental {
+                    let table = self.stored_name(&step.table).await?;
+                    positions.insert(ReadPosition { table, source: position_key(input) });
+                }
                 let is_stored = input.table.namespace != SYSTEM_NAMESPACE;
                 if is_stored && self.graph.model(input).is_none() {
                     read.insert(self.stored_name(&input.table).await?);
@@ -38,7 +47,7 @@ impl Plan {
             }
         }
         read.extend(below);
-        Ok(read)
+        Ok(ReadSet { start, tables: read, positions, changes_any_position: all })
     }
 
     /// Returns the models whose tables these steps read.
@@ -48,9 +57,9 @@ impl Plan {
             let step = &self.project.steps[index];
             let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
             read.extend(parents.filter(|parent| self.keeps_rows(*parent)));
-            // An incremental model reads its own table, which records the read positions of its
-            // inputs.
-            if step.is_incremental() || self.is_unchanged(index) {
+            // A rebuild may change the rows and all positions. Another incremental model reads only
+            // its read positions.
+            if self.is_rebuilt(index) || self.is_unchanged(index) {
                 read.insert(index);
             }
         }

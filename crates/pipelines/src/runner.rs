@@ -7,7 +7,7 @@ use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::{Engine, TableAccess};
 use headwater_functions::{Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
-use headwater_lake::{Lake, MergeOptions, ReadSet};
+use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
     Action, Actor, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
@@ -321,15 +321,15 @@ impl Runner {
         let (author, passed) = (work.author(), Some(checked.unwrap_or_default()));
         let merged = work.request.merge.as_ref().map(|merge| merge.source.clone());
         let is_retry = !work.made.is_empty();
-        let tables = plan.read_tables(is_retry).await?;
-        let reads = Some(ReadSet { start: work.start, tables });
+        let mut reads = plan.read_set(work.start, is_retry).await?;
+        reads.changes_any_position |= merged.is_some();
         let merge = MergeOptions {
             author,
             properties,
             with: with.clone(),
             whole,
             passed,
-            reads,
+            reads: Some(reads),
             merged,
             // Runs of a `merge` model may write equal rows, so equal changes do not conflict.
             ..MergeOptions::default()

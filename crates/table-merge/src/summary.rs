@@ -24,18 +24,19 @@ const KEY_PREFIX: &str = "headwater.";
 impl TableMerge {
     /// Returns the summary properties of the sides that also apply to the merged rows. These
     /// properties are the versions of the source tables from which the rows were computed. If the
-    /// merged table has exactly the files of one side, all properties of that side are added.
+    /// merged table has exactly the files of one side, all properties of that side are added. The
+    /// other side may have read newer versions of sources that add no rows, so its versions remain.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
-        let mut inherited = self.read_up_to();
+        let read = self.read_up_to();
         let side = match self.rows_of {
-            None => return inherited,
+            None => return read,
             Some(MergeSide::Ours) => &self.ours,
             Some(MergeSide::Theirs) => &self.theirs,
         };
-        let summary = side.summary().into_iter();
-        inherited.extend(summary.filter(|(key, _)| {
-            key.starts_with(KEY_PREFIX) && !SNAPSHOT_KEYS.contains(&key.as_str())
-        }));
+        let mut inherited = side.summary();
+        inherited
+            .retain(|key, _| key.starts_with(KEY_PREFIX) && !SNAPSHOT_KEYS.contains(&key.as_str()));
+        inherited.extend(read);
         inherited
     }
 

@@ -203,21 +203,21 @@ impl Lineage {
     }
 
     /// Returns the versions of the source tables from which this state's rows were computed, if the
-    /// metadata lists them. Empty if a later snapshot merged or reverted changes.
+    /// metadata lists them. Omits versions from before a snapshot that merged or reverted changes.
+    /// Models of several projects may write a table, so its snapshots may have different sources.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
-        let mut next = self.current;
+        let (mut read, mut next) = (BTreeMap::new(), self.current);
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
             let properties = &snapshot.summary().additional_properties;
-            let read = properties.iter().filter(|(key, _)| key.starts_with(READ_UP_TO));
-            let read: BTreeMap<String, String> =
-                read.map(|(key, value)| (key.clone(), value.clone())).collect();
-            let unknown = merged_by(snapshot).is_some() || value(snapshot, UNDONE).is_some();
-            if !read.is_empty() || unknown {
-                return read;
+            for (key, value) in properties.iter().filter(|(key, _)| key.starts_with(READ_UP_TO)) {
+                read.entry(key.clone()).or_insert_with(|| value.clone());
+            }
+            if merged_by(snapshot).is_some() || value(snapshot, UNDONE).is_some() {
+                break;
             }
             next = snapshot.parent_snapshot_id();
         }
-        BTreeMap::new()
+        read
     }
 
     /// Returns at most `most` ancestors of this state that are not ancestors of the state `other`.

@@ -93,13 +93,28 @@ impl ChoiceCheck {
     }
 }
 
-/// The tables that a run read.
+/// The tables and read positions that a run read.
 #[derive(Debug, Clone)]
 pub struct ReadSet {
     /// The head of the target when the run started.
     pub start: CommitId,
     /// The tables and views that the run read at this commit.
     pub tables: BTreeSet<TableName>,
+    /// The read positions of the run's incremental models. The run must list each position that it
+    /// changes, or the table of the position.
+    pub positions: BTreeSet<ReadPosition>,
+    /// True if the run may also change read positions that `positions` lacks, because it merges a
+    /// branch or continues a failed run.
+    pub changes_any_position: bool,
+}
+
+/// The position up to which models have read a source. The table of the models stores it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReadPosition {
+    /// The table that stores the position.
+    pub table: TableName,
+    /// The key of the source in the summaries of snapshots.
+    pub source: String,
 }
 
 impl MergeOptions {

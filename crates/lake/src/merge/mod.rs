@@ -9,6 +9,7 @@ mod cherry_pick;
 mod choices;
 mod conflict_cause;
 mod conflict_error;
+mod conflict_text;
 mod conflicts;
 mod content;
 mod imports;
@@ -32,8 +33,9 @@ use headwater_model::{
 use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
+pub use self::conflict_text::{changed_text, conflict_causes, conflict_names};
 use self::content::TableContent;
-pub use self::merge_options::{ChoiceCheck, MergeOptions, ReadSet};
+pub use self::merge_options::{ChoiceCheck, MergeOptions, ReadPosition, ReadSet};
 use self::merge_span::MergeSpan;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};

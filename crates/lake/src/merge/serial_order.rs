@@ -5,7 +5,8 @@
 //! requires the opposite order. ADR 12 describes the rule and why it is sufficient.
 //!
 //! The merge commit of a run records the tables that the run read, and the commit at which it
-//! started. Commits without this record, such as imports and SQL statements, are not checked.
+//! started. Commits without this record, such as imports and SQL statements, are not checked. An
+//! incremental model does not read its own table, but only its read positions there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,11 +15,11 @@ use headwater_model::{
     CHANGE_READ, Commit, CommitId, ConflictKind, MergeConflict, ObjectId, TableName,
 };
 
-use super::{OngoingMerge, ReadSet, conflict_cause};
+use super::{OngoingMerge, ReadPosition, ReadSet, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
 
-/// Commit property: hashes of the names of the tables that the run read, as a JSON list, or
+/// Commit property: hashes of the tables and read positions that the run read, as a JSON list, or
 /// [`ALL_TABLES`]. A user with the right to list commits need not have the right to see these
 /// tables.
 const PROPERTY_READS: &str = "headwater.reads";
@@ -29,16 +30,17 @@ const PROPERTY_START: &str = "headwater.start";
 /// Value of [`PROPERTY_READS`] if the run read too many tables to list.
 const ALL_TABLES: &str = "*";
 
-/// Maximum number of tables that a commit lists.
+/// Entry of [`PROPERTY_READS`] of a run that may change any read position.
+const ANY_POSITION: &str = "any-position";
+
+/// Maximum number of tables and read positions that a commit lists.
 const LISTED_MAX: usize = 500;
 
 /// Returns the commit properties that record what a run read.
 pub(super) fn to_properties(run: &ReadSet) -> [(String, String); 2] {
-    let reads = if run.tables.len() > LISTED_MAX {
-        ALL_TABLES.to_owned()
-    } else {
-        let names: BTreeSet<String> = run.tables.iter().map(hash).collect();
-        serde_json::json!(names).to_string()
+    let reads = match Reads::of(run).0 {
+        Some(listed) if listed.len() <= LISTED_MAX => serde_json::json!(listed).to_string(),
+        _ => ALL_TABLES.to_owned(),
     };
     [(PROPERTY_READS.to_owned(), reads), (PROPERTY_START.to_owned(), run.start.to_string())]
 }
@@ -49,26 +51,58 @@ fn hash(table: &TableName) -> String {
     ObjectId::of(table.to_string().as_bytes()).short()
 }
 
+/// Returns the hash of a table's name and the hash of the source, separated by a colon.
+fn position_hash(position: &ReadPosition) -> String {
+    let source = ObjectId::of(position.source.as_bytes()).short();
+    format!("{}:{source}", hash(&position.table))
+}
+
+/// Hashes of the tables and read positions that a run read; `None` for all tables.
+struct Reads(Option<BTreeSet<String>>);
+
+impl Reads {
+    fn of(run: &ReadSet) -> Reads {
+        let tables = run.tables.iter().map(hash);
+        let positions = run.positions.iter().map(position_hash);
+        let any = run.changes_any_position.then(|| ANY_POSITION.to_owned());
+        Reads(Some(tables.chain(positions).chain(any).collect()))
+    }
+
+    fn contain(&self, hash: &str) -> bool {
+        self.0.as_ref().is_none_or(|reads| reads.contains(hash))
+    }
+
+    /// Returns true if this run read something that another run changed when it changed a table.
+    /// The other run changes only read positions that it lists, or whose table it lists. A run that
+    /// merges a branch or continues a failed run may change any position.
+    fn are_changed(&self, table: &TableName, other: &Reads) -> bool {
+        let Some(reads) = &self.0 else { return true };
+        let table = hash(table);
+        if reads.contains(&table) {
+            return true;
+        }
+        let prefix = format!("{table}:");
+        let mut positions = reads.iter().filter(|read| read.starts_with(&prefix));
+        let changes_all = other.contain(&table) || other.contain(ANY_POSITION);
+        positions.any(|position| changes_all || other.contain(position))
+    }
+}
+
 /// A run that was merged.
 struct MergedRun {
     /// The merge commit.
     commit: Commit,
     /// The target's head when the run started.
     start: CommitId,
-    /// Hashes of the names of the tables that the run read; `None` for all tables.
-    reads: Option<BTreeSet<String>>,
+    reads: Reads,
 }
 
 impl MergedRun {
     /// Returns the run that made a commit; `None` for other commits.
     fn of(commit: Commit) -> Option<MergedRun> {
-        let reads = serde_json::from_str(commit.properties.get(PROPERTY_READS)?).ok();
+        let reads = Reads(serde_json::from_str(commit.properties.get(PROPERTY_READS)?).ok());
         let start = commit.properties.get(PROPERTY_START)?.parse().ok()?;
         Some(MergedRun { commit, start, reads })
-    }
-
-    fn read(&self, table: &TableName) -> bool {
-        self.reads.as_ref().is_none_or(|reads| reads.contains(&hash(table)))
     }
 
     fn shown(&self) -> String {
@@ -84,11 +118,12 @@ impl OngoingMerge<'_> {
             return Ok(Vec::new());
         };
         let runs = self.lake.runs_between(own.start, plan.head).await?;
+        let reads = Reads::of(own);
         // The first run that changed each table.
         let mut stale: BTreeMap<TableName, (&MergedRun, TableChange)> = BTreeMap::new();
         for run in runs.iter().rev() {
             for change in self.lake.written_by(run).await? {
-                if own.tables.contains(&change.table) {
+                if reads.are_changed(&change.table, &run.reads) {
                     stale.entry(change.table.clone()).or_insert((run, change));
                 }
             }
@@ -126,8 +161,10 @@ impl OngoingMerge<'_> {
         runs: &[MergedRun],
     ) -> Result<Option<String>> {
         let writes = self.lake.catalog().diff(own.start, plan.source).await?;
+        let reads = Reads::of(own);
         for run in runs {
-            if let Some(change) = writes.iter().find(|change| run.read(&change.table)) {
+            let mut changes = writes.iter();
+            if let Some(change) = changes.find(|one| run.reads.are_changed(&one.table, &reads)) {
                 let (shown, table) = (run.shown(), &change.table);
                 return Ok(Some(format!(
                     "the run of {shown} read `{table}` before this run changed it"
@@ -137,7 +174,8 @@ impl OngoingMerge<'_> {
         for run in runs {
             for earlier in self.lake.runs_between(run.start, own.start).await? {
                 let written = self.lake.written_by(&earlier).await?;
-                if written.iter().any(|change| run.read(&change.table)) {
+                let mut changes = written.iter();
+                if changes.any(|change| run.reads.are_changed(&change.table, &earlier.reads)) {
                     let (shown, earlier) = (run.shown(), earlier.shown());
                     return Ok(Some(format!(
                         "the run of {shown} read a table before {earlier} changed it, and this run \
@@ -182,11 +220,38 @@ mod tests {
         let reads = |count: usize| {
             let tables = (0..count).map(|at| format!("t{at}").parse().expect("a name")).collect();
             let start = "0".repeat(64).parse().expect("a commit");
-            let [(_, reads), _] = to_properties(&ReadSet { start, tables });
+            let positions = BTreeSet::new();
+            let run = ReadSet { start, tables, positions, changes_any_position: false };
+            let [(_, reads), _] = to_properties(&run);
             reads
         };
         let first = hash(&"t0".parse().expect("a name"));
         assert_eq!(reads(1), format!(r#"["{first}"]"#));
         assert_eq!(reads(LISTED_MAX + 1), ALL_TABLES);
+    }
+
+    #[test]
+    fn a_change_of_a_table_changes_only_the_read_positions_of_the_run() {
+        let table: TableName = "t".parse().expect("a name");
+        let reads = |tables: &[&str], sources: &[&str]| {
+            let position = |source: &&str| {
+                position_hash(&ReadPosition { table: table.clone(), source: (*source).to_owned() })
+            };
+            let tables = tables.iter().map(|name| hash(&name.parse().expect("a name")));
+            Reads(Some(tables.chain(sources.iter().map(position)).collect()))
+        };
+        let changed = |one: &Reads, other: &Reads| one.are_changed(&table, other);
+        let (first, second) = (reads(&["a"], &["a"]), reads(&["b"], &["b"]));
+        assert!(!changed(&first, &second), "positions in different sources");
+        assert!(changed(&first, &first), "the same position");
+        assert!(!changed(&first, &reads(&["a"], &[])), "a run without read positions");
+        let whole = reads(&["t"], &["b"]);
+        assert!(changed(&first, &whole), "a rebuild may change all positions");
+        let any = Reads(Some([ANY_POSITION.to_owned()].into()));
+        assert!(changed(&first, &any), "a merge of a branch");
+        assert!(changed(&whole, &reads(&[], &[])), "the rows of the table were read");
+        let all = Reads(None);
+        assert!(changed(&first, &all) && changed(&all, &second));
+        assert!(!first.are_changed(&"u".parse().expect("a name"), &all), "another table");
     }
 }

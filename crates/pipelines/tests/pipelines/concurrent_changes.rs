@@ -141,14 +141,18 @@ async fn rows_of_a_model_and_of_other_writers_are_both_kept() {
 }
 
 /// Returns the files of another project.
-fn of_project(name: &str, own: &[(&str, &str)]) -> ProjectFiles {
+pub(crate) fn of_project(name: &str, own: &[(&str, &str)]) -> ProjectFiles {
     let named = |text: &str| text.replace("\"test\"", &format!("\"{name}\"")).into();
     files("", own).into_iter().map(|(path, text)| (path, named(text.text()))).collect()
 }
 
 /// Runs the project `test` until its last model is blocked, then runs the project `other`
 /// to its end, and returns both runs.
-async fn run_both(world: &World, own: &[(&str, &str)], other: &[(&str, &str)]) -> [Ran; 2] {
+pub(crate) async fn run_both(
+    world: &World,
+    own: &[(&str, &str)],
+    other: &[(&str, &str)],
+) -> [Ran; 2] {
     let gate = world.gate(1);
     let waits = [("waits.sql", "SELECT count(*) AS n FROM system.gate"), ("last.sql", LAST)];
     let own: Vec<(&str, &str)> = own.iter().chain(&waits).copied().collect();

@@ -21,6 +21,7 @@ mod planning;
 mod previews;
 mod profiles;
 mod python_runs;
+mod read_positions;
 mod rerun;
 mod retrying;
 mod reuse;

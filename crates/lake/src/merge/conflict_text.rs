@@ -3,13 +3,13 @@
 use headwater_model::{CHANGE_READ, MergeConflict};
 
 /// Returns the names of the tables in conflict.
-pub(crate) fn names(conflicts: &[MergeConflict]) -> Vec<String> {
+pub fn conflict_names(conflicts: &[MergeConflict]) -> Vec<String> {
     conflicts.iter().map(|conflict| conflict.table.to_string()).collect()
 }
 
 /// Returns a description of the tables in conflict: tables that the run only read, or tables that
 /// the run changed.
-pub(crate) fn changed_text(conflicts: &[MergeConflict]) -> &'static str {
+pub fn changed_text(conflicts: &[MergeConflict]) -> &'static str {
     if conflicts.iter().all(|conflict| conflict.source_change == CHANGE_READ) {
         "tables that the run read"
     } else {
@@ -18,7 +18,7 @@ pub(crate) fn changed_text(conflicts: &[MergeConflict]) -> &'static str {
 }
 
 /// Returns the causes of the conflicts, each with its table.
-pub(crate) fn conflict_causes(conflicts: &[MergeConflict]) -> Vec<String> {
+pub fn conflict_causes(conflicts: &[MergeConflict]) -> Vec<String> {
     let causes = conflicts.iter().flat_map(|conflict| {
         conflict.causes.iter().map(|cause| format!("`{}`: {}", conflict.table, cause.message))
     });
