@@ -40,6 +40,11 @@ def with_psycopg() -> None:
         )
         cursor = connection.execute("DELETE FROM sales WHERE id = %s RETURNING id", (2,))
         assert (cursor.fetchall(), cursor.statusmessage) == ([(2,)], "DELETE 1")
+        upsert = "INSERT INTO sales (id, paid) VALUES (1, true) ON CONFLICT (id) DO "
+        cursor = connection.execute(upsert + "NOTHING")
+        assert cursor.statusmessage == "INSERT 0 0"
+        cursor = connection.execute(upsert + "UPDATE SET paid = excluded.paid")
+        assert cursor.statusmessage == "INSERT 0 1"
         missing = "SELECT * FROM sails"
         try:
             connection.execute(missing)

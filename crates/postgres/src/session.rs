@@ -282,6 +282,8 @@ impl Session {
         formats: &[Format],
     ) -> MessageResult<Cursor> {
         let name = statement.name().or_problem()?;
+        // Clients expect the command tag of the statement that they sent.
+        let name = if statement.is_upsert() { "INSERT" } else { name };
         let kind = StatementKind { name, has_returning: statement.has_returning() };
         self.forget_temporary(statement.source());
         self.prepare_write(name).await?;
