@@ -108,7 +108,7 @@ pub(super) fn cast<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
 }
 
 /// Estimates a cast of text to lists, structs or maps. The parser keeps each element as a separate
-/// text until the batch is complete, so many tiny elements need far more memory than their text.
+/// text until the batch is complete. Tiny elements therefore need far more memory than their text.
 pub(super) fn parse_text<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let separates = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'[');
     Box::new(move |row| {
