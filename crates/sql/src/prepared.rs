@@ -198,6 +198,7 @@ impl PreparedStatement {
                 ParsedStatement::Access(_) | ParsedStatement::Function(_) => {}
                 ParsedStatement::Alter(change) => parameters::bind(change, values)?,
                 ParsedStatement::Other { statement, .. } => {
+                    parameters::name_columns(statement);
                     parameters::bind(&mut **statement, values)?;
                 }
             }
