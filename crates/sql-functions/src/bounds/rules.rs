@@ -84,6 +84,7 @@ const FIXED: &[&str] = &[
     "digest",
     "empty",
     "ends_with",
+    "epoch_ms",
     "exp",
     "factorial",
     "file_row_index",
