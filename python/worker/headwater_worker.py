@@ -70,7 +70,6 @@ class UnsupportedColumn(UnsupportedValue):
 DECIMAL_DIGITS_MAX = 38
 EMPTY_TABLE = 'pyarrow.schema([("id", pyarrow.int64())]).empty_table()'
 EMPTY_HINT = f"Return an empty table that has its columns, such as `{EMPTY_TABLE}`."
-KEYS_HINT = "Use the column names as the keys of each dict."
 PIECES_HINT = "Yield at least one table; each must have the columns of the first."
 
 
@@ -251,7 +250,7 @@ def to_arrow(value):
             return value.to_arrow()
         if name == "pandas.DataFrame":
             return from_pandas(pyarrow, value)
-        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        if isinstance(value, list) and all(isinstance(row, dict) for row in value) and any(value):
             return from_rows(pyarrow, value)
         if hasattr(value, "__arrow_c_stream__") and not name.endswith("Series"):
             return pyarrow.table(value)
@@ -318,9 +317,6 @@ def as_table(piece):
 def from_rows(pyarrow, rows):
     """Converts a list of dicts; the columns are the keys of all rows."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    if not names:
-        # A table without columns has no rows, so the dicts would be lost without an error.
-        raise UnsupportedValue("list", "its dicts have no keys", KEYS_HINT)
     columns = {}
     for name in names:
         if not isinstance(name, str):

@@ -1,5 +1,7 @@
-//! Texts of arrays as in PostgreSQL: `{1,NULL,"a b"}`, and `{{1,2},{3}}` for nested arrays. Texts of
-//! lists as in DuckDB: `[1, NULL, 'a b']`, which is also the form of a list that is cast to text.
+//! Texts of arrays as in PostgreSQL: `{1,NULL,"a b"}`, and `{{1,2},{3}}` for nested arrays.
+//!
+//! Texts of lists as in DuckDB: `[1, NULL, 'a b']`, which is also the form of a list that is cast
+//! to text.
 
 use std::iter::Peekable;
 use std::str::Chars;

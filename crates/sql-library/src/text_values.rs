@@ -3,8 +3,8 @@
 //!
 //! Arrow makes a list of one element of any text, and does not decode `'\x00ff'`. Here, a list is
 //! read from PostgreSQL's array syntax, a JSON array or DuckDB's list syntax, and a struct or map
-//! from a JSON object. These are the texts that the PostgreSQL protocol and casts to text return for
-//! such values. Invalid text is an error.
+//! from a JSON object. The PostgreSQL protocol and casts to text return such texts. Invalid text is
+//! an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
