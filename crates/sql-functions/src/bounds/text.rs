@@ -110,11 +110,10 @@ pub(super) fn cast<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
 /// Estimates a cast of text to lists, structs or maps. The parser keeps each element as a separate
 /// text until the batch is complete. Tiny elements therefore need far more memory than their text.
 pub(super) fn parse_text<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
-    let separates = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'[');
     Box::new(move |row| {
         let elements = call.text(0, row).map_or(0, |text| {
-            let separators = text.as_bytes().iter().filter(|byte| separates(byte)).count();
-            separators as u64 + 1
+            let begins_element = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'[');
+            text.bytes().filter(begins_element).count() as u64 + 1
         });
         let texts = call.bytes(0, row).saturating_mul(TEXT_COPIES);
         elements.saturating_mul(PARSED_ELEMENT_BYTES).saturating_add(texts)
