@@ -13,8 +13,11 @@ def type_name(value):
 
 
 def why_no_rows(rows):
-    """Returns the reason why a value is not a list of dicts."""
-    number, row = next((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict))
+    """Returns the reason why a value is not a list of dicts with keys."""
+    wrong = next(((n, row) for n, row in enumerate(rows, 1) if not isinstance(row, dict)), None)
+    if wrong is None:
+        return "its dicts have no keys"
+    number, row = wrong
     return f"item {number} is {shown(row)}, but each item must be a dict"
 
 

@@ -250,7 +250,7 @@ def to_arrow(value):
             return value.to_arrow()
         if name == "pandas.DataFrame":
             return from_pandas(pyarrow, value)
-        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
+        if isinstance(value, list) and all(isinstance(row, dict) for row in value) and any(value):
             return from_rows(pyarrow, value)
         if hasattr(value, "__arrow_c_stream__") and not name.endswith("Series"):
             return pyarrow.table(value)

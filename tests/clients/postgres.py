@@ -40,6 +40,11 @@ def with_psycopg() -> None:
         )
         cursor = connection.execute("DELETE FROM sales WHERE id = %s RETURNING id", (2,))
         assert (cursor.fetchall(), cursor.statusmessage) == ([(2,)], "DELETE 1")
+        upsert = "INSERT INTO sales (id, paid) VALUES (1, true) ON CONFLICT (id) DO "
+        cursor = connection.execute(upsert + "NOTHING")
+        assert cursor.statusmessage == "INSERT 0 0"
+        cursor = connection.execute(upsert + "UPDATE SET paid = excluded.paid")
+        assert cursor.statusmessage == "INSERT 0 1"
         missing = "SELECT * FROM sails"
         try:
             connection.execute(missing)
@@ -262,6 +267,50 @@ def with_arrays_and_temporary_tables() -> None:
         connection.read_only = None
         connection.execute("INSERT INTO kept VALUES (2)")
         connection.rollback()
+        with_read_only_default(other)
+
+
+def with_read_only_default(connection: psycopg.Connection) -> None:
+    """Makes transactions and single statements read-only by default, as JDBC drivers do.
+
+    The connection has autocommit.
+    """
+
+    def rejects(statement: str) -> None:
+        try:
+            connection.execute(statement)
+        except psycopg.Error as error:
+            assert error.sqlstate == "25006", error
+        else:
+            raise AssertionError(f"`{statement}` writes in a read-only transaction")
+
+    def shown(name: str) -> str:
+        return connection.execute(f"SHOW {name}").fetchone()[0]
+
+    insert = "INSERT INTO kept VALUES (3)"
+    connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY")
+    assert shown("default_transaction_read_only") == "on"
+    assert shown("transaction_read_only") == "on"
+    rejects(insert)
+    rejects("CREATE TABLE never AS SELECT 1 AS a")
+    connection.execute("BEGIN")
+    rejects(insert)
+    connection.execute("ROLLBACK")
+    connection.execute("BEGIN READ WRITE")
+    assert shown("transaction_read_only") == "off"
+    connection.execute(insert)
+    connection.execute("COMMIT")
+    rejects(insert)
+    connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE")
+    assert shown("transaction_read_only") == "off"
+    connection.execute(insert)
+    connection.execute("SET default_transaction_read_only = on")
+    rejects(insert)
+    connection.execute("RESET default_transaction_read_only")
+    connection.execute("DELETE FROM kept WHERE a = 3")
+    connection.execute("SET default_transaction_isolation = 'read committed'")
+    for name in ("default_transaction_isolation", "transaction_isolation"):
+        assert shown(name) == "repeatable read", name
 
 
 def with_arrays_and_bytes() -> None:

@@ -25,11 +25,13 @@ pub(crate) struct TypeReason {
     pub reason: String,
     /// The hint, if another type was probably intended.
     pub hint: Option<String>,
+    /// For a new column, a column of the table with a similar name that no file has.
+    pub similar_to: Option<String>,
 }
 
 impl TypeReason {
     fn plain(reason: &str) -> Self {
-        TypeReason { reason: reason.to_owned(), hint: None }
+        TypeReason { reason: reason.to_owned(), hint: None, similar_to: None }
     }
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Columns<'a> {
     request: &'a ValidRequest,
     fields: Vec<Arc<Field>>,
     existing: usize,
+    /// The places of the table's columns that the files have.
+    present: HashSet<usize>,
     names: Vec<String>,
     evidence: Vec<ColumnStatistics>,
     index: NameIndex,
@@ -50,7 +54,8 @@ impl<'a> Columns<'a> {
         let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         let index = NameIndex::new(names.iter().map(String::as_str));
         let evidence = fields.iter().map(|_| ColumnStatistics::known()).collect();
-        Columns { request, existing: fields.len(), fields, names, evidence, index }
+        let (existing, present) = (fields.len(), HashSet::new());
+        Columns { request, existing, present, fields, names, evidence, index }
     }
 
     /// Returns the number of columns that the table already has.
@@ -84,7 +89,9 @@ impl<'a> Columns<'a> {
             if let Some(stored) = found.stored.as_ref().and_then(|fields| fields.get(at)) {
                 self.check_stored(stored, place, file)?;
             }
-            if place >= self.existing && !self.evidence[place].merge(evidence) {
+            if place < self.existing {
+                self.present.insert(place);
+            } else if !self.evidence[place].merge(evidence) {
                 return Err(self.conflict(place, file));
             }
         }
@@ -176,6 +183,14 @@ impl<'a> Columns<'a> {
         Ok((Arc::new(Schema::new(fields)), reasons))
     }
 
+    /// Returns the column of the table whose name is similar to the name of a new column, if no
+    /// file has it: the new name is then probably misspelt.
+    fn similar_to(&self, name: &str) -> Option<String> {
+        let existing = self.names.iter().take(self.existing).enumerate();
+        let missing = existing.filter(|(place, _)| !self.present.contains(place));
+        nearest(name, missing.map(|(_, name)| name.as_str()))
+    }
+
     fn resolve_column(
         &self,
         place: usize,
@@ -203,7 +218,8 @@ impl<'a> Columns<'a> {
             (None, None) => return Err(self.not_found(name)),
         };
         let hint = resolved.hint.map(|hint| hint.replace("COLUMN", name));
-        let because = TypeReason { reason: resolved.reason, hint };
+        let similar_to = self.similar_to(name);
+        let because = TypeReason { reason: resolved.reason, hint, similar_to };
         Ok((Arc::new(Field::new(name, resolved.data_type, true)), because))
     }
 }

@@ -219,6 +219,7 @@ fn report_of(plan: &PreparedImport) -> ImportReport {
         rows_rejected: 0,
         columns_added: added.iter().map(|field| field.name().clone()).collect(),
         columns_as_text: plan.columns_as_text(),
+        columns_misspelt: plan.columns_misspelt(),
         bytes_read: 0,
         bytes_written: 0,
         memory_bytes_peak: 0,

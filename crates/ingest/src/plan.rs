@@ -65,12 +65,18 @@ impl PreparedImport {
             exists: at < self.columns_existing,
             reason: because.reason.clone(),
             hint: because.hint.clone(),
+            similar_to: because.similar_to.clone(),
         })
     }
 
     /// Returns the new columns that became text although another type was probably intended.
     pub fn columns_as_text(&self) -> Vec<ImportColumn> {
         self.columns().filter(|column| column.hint.is_some()).collect()
+    }
+
+    /// Returns the new columns whose names are probably misspelt.
+    pub fn columns_misspelt(&self) -> Vec<ImportColumn> {
+        self.columns().filter(|column| column.similar_to.is_some()).collect()
     }
 
     /// Returns the columns that the table does not have yet.

@@ -119,6 +119,10 @@ pub struct ImportColumn {
     /// A suggestion if the inferred type is probably not the intended type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// For a new column whose name is probably misspelt, the column of the table with a similar
+    /// name. No file has that column.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub similar_to: Option<String>,
 }
 
 /// The result of an import.
@@ -145,6 +149,9 @@ pub struct ImportReport {
     /// New columns of type text, although most of their values are numbers, dates or similar.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns_as_text: Vec<ImportColumn>,
+    /// Columns that were added to the table, although their names are probably misspelt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns_misspelt: Vec<ImportColumn>,
     /// Bytes read from the files.
     pub bytes_read: u64,
     /// Bytes of the data files written.

@@ -3,6 +3,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
+use crate::settings::{DEFAULT_READ_ONLY, switch_text};
 use crate::temporary_objects::CreateTemporary;
 use crate::transaction_modes::TransactionModes;
 
@@ -130,10 +131,11 @@ fn set_transaction(mut words: StatementWords<'_>) -> Option<Result<SessionComman
     }
     Some(TransactionModes::parse(words).map(|modes| match modes.is_read_only {
         _ if first == "TRANSACTION" => SessionCommand::SetTransaction(modes),
-        Some(true) => {
-            SessionCommand::Set("default_transaction_read_only".to_owned(), "on".to_owned())
+        Some(is_read_only) => {
+            let value = switch_text(is_read_only).to_owned();
+            SessionCommand::Set(DEFAULT_READ_ONLY.to_owned(), value)
         }
-        Some(false) | None => SessionCommand::Nothing("SET"),
+        None => SessionCommand::Nothing("SET"),
     }))
 }
 
@@ -317,7 +319,7 @@ mod tests {
             SessionCommand::Reset(Some("statement_timeout".into())),
         );
         check(
-            "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED",
             SessionCommand::Nothing("SET"),
         );
         check(
@@ -336,6 +338,8 @@ mod tests {
         check("SET ROLE NONE", SessionCommand::Nothing("SET"));
         let session = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
         check(session, set("default_transaction_read_only", "on"));
+        let session = "SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE";
+        check(session, set("default_transaction_read_only", "off"));
         let modes = TransactionModes { is_read_only: Some(true) };
         check("SET TRANSACTION READ ONLY", SessionCommand::SetTransaction(modes));
         check("BEGIN READ ONLY;", SessionCommand::Begin(modes));

@@ -23,7 +23,7 @@ use crate::copy::CopyStatement;
 use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
-use crate::settings::{SERVER_VERSION, Settings};
+use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
 use crate::temporary_objects::TemporaryRelation;
 use crate::wire::BufferedConnection;
 
@@ -218,8 +218,15 @@ impl Session {
             user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),
             namespace: self.settings.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
             version: format!("PostgreSQL {SERVER_VERSION} (Headwater {HEADWATER_VERSION})"),
-            settings: self.settings.all().map(setting).collect(),
+            settings: self.current_settings().all().map(setting).collect(),
         }
+    }
+
+    /// Returns the settings with the state of the transaction.
+    pub fn current_settings(&self) -> Settings {
+        let mut settings = self.settings.clone();
+        settings.fix(READ_ONLY, switch_text(self.rejects_writes()));
+        settings
     }
 
     /// Returns the context of a statement.
@@ -275,6 +282,8 @@ impl Session {
         formats: &[Format],
     ) -> MessageResult<Cursor> {
         let name = statement.name().or_problem()?;
+        // Clients expect the command tag of the statement that they sent.
+        let name = if statement.is_upsert() { "INSERT" } else { name };
         let kind = StatementKind { name, has_returning: statement.has_returning() };
         self.forget_temporary(statement.source());
         self.prepare_write(name).await?;

@@ -10,6 +10,12 @@ pub const SERVER_VERSION: &str = "15.0";
 /// The setting with the name of the client program.
 pub const APPLICATION_NAME: &str = "application_name";
 
+/// The setting that makes later transactions read-only.
+pub const DEFAULT_READ_ONLY: &str = "default_transaction_read_only";
+
+/// The setting that shows if the current transaction is read-only.
+pub const READ_ONLY: &str = "transaction_read_only";
+
 /// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AcceptedValues {
@@ -17,6 +23,8 @@ enum AcceptedValues {
     Any,
     /// Only these spellings of the default value.
     Only(&'static [&'static str]),
+    /// `on` or `off`, in the spellings of [`parse_switch`].
+    Switch,
     /// No value: clients cannot change the setting.
     Nothing,
 }
@@ -61,8 +69,7 @@ const TABLE: [Setting; 34] = [
     )
     .reported(),
     Setting::new("default_transaction_isolation", "repeatable read", LEVELS),
-    Setting::new("default_transaction_read_only", "off", AcceptedValues::Only(&["off", "false"]))
-        .reported(),
+    Setting::new(DEFAULT_READ_ONLY, "off", AcceptedValues::Switch).reported(),
     Setting::new("extra_float_digits", "1", ANY),
     Setting::new("idle_in_transaction_session_timeout", "0", ANY),
     Setting::new("in_hot_standby", "off", SHOWN).reported(),
@@ -88,7 +95,7 @@ const TABLE: [Setting; 34] = [
     Setting::new("synchronous_commit", "on", ON),
     Setting::new("TimeZone", "UTC", ANY).reported(),
     Setting::new("transaction_isolation", "repeatable read", LEVELS),
-    Setting::new("transaction_read_only", "off", AcceptedValues::Only(&["off", "false"])),
+    Setting::new(READ_ONLY, "off", AcceptedValues::Only(&["off", "false"])),
     Setting::new("xmloption", "content", ANY),
 ];
 
@@ -114,7 +121,7 @@ impl Settings {
         value: &str,
     ) -> Result<Option<(&'static str, &str)>, Problem> {
         let index = index_of(name)?;
-        let Setting { name: known, default, accepts, is_reported } = TABLE[index];
+        let Setting { name: known, accepts, is_reported, .. } = TABLE[index];
         // Drivers quote values in the startup message too.
         let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
         let compact: String = value.chars().filter(|c| !c.is_whitespace()).collect();
@@ -126,11 +133,11 @@ impl Settings {
             }
             AcceptedValues::Any => value.clone_into(&mut self.0[index]),
             AcceptedValues::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
-            _ => {
-                let message = format!("the setting `{known}` does not support the value `{value}`");
-                return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                    .with_hint(format!("The only supported value is `{default}`.")));
+            AcceptedValues::Switch if parse_switch(&compact).is_some() => {
+                let is_on = parse_switch(&compact) == Some(true);
+                switch_text(is_on).clone_into(&mut self.0[index]);
             }
+            _ => return Err(unsupported_value(TABLE[index], value)),
         }
         Ok(is_reported.then_some((known, &self.0[index])))
     }
@@ -181,6 +188,11 @@ impl Settings {
         namespace.map(str::to_owned)
     }
 
+    /// Returns true if transactions are read-only unless their modes contain `READ WRITE`.
+    pub fn default_read_only(&self) -> bool {
+        self.get(DEFAULT_READ_ONLY).is_ok_and(|value| value == switch_text(true))
+    }
+
     /// Returns the time limit of a statement.
     pub fn statement_timeout(&self) -> Option<Duration> {
         let timeout = self.get("statement_timeout").and_then(parse_timeout).ok()?;
@@ -194,6 +206,31 @@ fn index_of(name: &str) -> Result<usize, Problem> {
         Problem::new(ErrorCode::InvalidArgument, message)
             .with_hint("List the settings with `SHOW ALL`.")
     })
+}
+
+fn unsupported_value(setting: Setting, value: &str) -> Problem {
+    let Setting { name, default, accepts, .. } = setting;
+    let message = format!("the setting `{name}` does not support the value `{value}`");
+    let hint = match accepts {
+        LEVELS => "Use `read uncommitted`, `read committed` or `repeatable read`.".to_owned(),
+        AcceptedValues::Switch => "Use `on` or `off`.".to_owned(),
+        _ => format!("The only supported value is `{default}`."),
+    };
+    Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint)
+}
+
+/// Parses a Boolean value of a setting; `None` for other texts.
+pub fn parse_switch(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "on" | "true" | "t" | "yes" | "y" | "1" => Some(true),
+        "off" | "false" | "f" | "no" | "n" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Returns the text of a Boolean setting.
+pub fn switch_text(is_on: bool) -> &'static str {
+    if is_on { "on" } else { "off" }
 }
 
 /// Parses a duration in PostgreSQL's format: a number without a unit is in milliseconds.
@@ -235,6 +272,31 @@ mod tests {
         assert_eq!(settings.namespace().as_deref(), Some("sales"));
         settings.reset_all();
         assert_eq!(settings.namespace().as_deref(), Some("public"));
+    }
+
+    #[test]
+    fn read_only_is_a_default_of_the_session() {
+        let mut settings = Settings::default();
+        assert!(!settings.default_read_only());
+        assert_eq!(settings.set(DEFAULT_READ_ONLY, "TRUE"), Ok(Some((DEFAULT_READ_ONLY, "on"))));
+        assert!(settings.default_read_only());
+        assert_eq!(settings.set(DEFAULT_READ_ONLY, "0"), Ok(Some((DEFAULT_READ_ONLY, "off"))));
+        assert!(!settings.default_read_only());
+        let error = settings.set(DEFAULT_READ_ONLY, "maybe").expect_err("not Boolean");
+        assert_eq!(error.hint.as_deref(), Some("Use `on` or `off`."));
+    }
+
+    #[test]
+    fn the_hint_lists_the_supported_isolation_levels() {
+        let mut settings = Settings::default();
+        let error = settings.set("default_transaction_isolation", "serializable");
+        let hint = error.expect_err("a level that is not supported").hint.expect("a hint");
+        for level in ["read uncommitted", "read committed", "repeatable read"] {
+            assert!(hint.contains(&format!("`{level}`")), "{hint}");
+            assert!(settings.set("default_transaction_isolation", level).is_ok(), "{level}");
+        }
+        let applies = settings.get("default_transaction_isolation");
+        assert_eq!(applies, Ok("repeatable read"));
     }
 
     #[test]

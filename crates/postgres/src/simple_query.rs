@@ -9,7 +9,8 @@ use crate::command::SessionCommand;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
-use crate::settings::APPLICATION_NAME;
+use crate::settings::{APPLICATION_NAME, READ_ONLY, parse_switch};
+use crate::transaction_modes::TransactionModes;
 
 impl Session {
     /// Executes the statements of a text in order, until one fails. Earlier statements remain
@@ -105,6 +106,11 @@ impl Session {
     }
 
     fn set(&mut self, name: &str, value: &str) -> Result<&'static str, Problem> {
+        if name.eq_ignore_ascii_case(READ_ONLY)
+            && let Some(is_read_only) = parse_switch(value)
+        {
+            return self.set_transaction(TransactionModes { is_read_only: Some(is_read_only) });
+        }
         if name.eq_ignore_ascii_case("TimeZone") && !is_utc(value) {
             let message =
                 format!("the time zone `{value}` is not supported: times are shown in UTC");
@@ -120,16 +126,13 @@ impl Session {
     }
 
     fn show(&mut self, name: &str) -> Result<&'static str, Problem> {
-        let mut value = self.settings.get(name)?.to_owned();
-        if self.is_read_only && name.eq_ignore_ascii_case("transaction_read_only") {
-            "on".clone_into(&mut value);
-        }
-        self.put_texts(&[&value]);
+        let settings = self.current_settings();
+        self.put_texts(&[settings.get(name)?]);
         Ok("SHOW")
     }
 
     fn show_all(&mut self) -> &'static str {
-        let settings = self.settings.clone();
+        let settings = self.current_settings();
         for (name, value, _) in settings.all() {
             self.put_texts(&[name, value, ""]);
         }

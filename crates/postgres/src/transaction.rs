@@ -18,6 +18,7 @@ impl Session {
             let begun = transactions.begin(&self.principal, &self.reference).await?;
             self.transaction = Some(begun);
             self.status = Status::Transaction;
+            self.is_read_only = self.settings.default_read_only();
         }
         self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
         Ok("BEGIN")
@@ -33,15 +34,29 @@ impl Session {
             self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
         } else if modes.is_read_only == Some(true) {
             let message = "`SET TRANSACTION READ ONLY` needs a transaction";
-            return Err(Problem::new(ErrorCode::InvalidArgument, message)
-                .with_hint("Send `BEGIN READ ONLY`."));
+            return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(
+                "Send `BEGIN READ ONLY`, or `SET default_transaction_read_only = on` for all \
+                     later transactions.",
+            ));
         }
         Ok("SET")
     }
 
+    /// Returns true if the open transaction is read-only or, outside of a transaction, if a
+    /// statement is a read-only transaction by default.
+    pub(crate) fn rejects_writes(&self) -> bool {
+        match self.status {
+            Status::Idle => self.settings.default_read_only(),
+            Status::Transaction | Status::Failed => self.is_read_only,
+        }
+    }
+
     /// Fails if the transaction is read-only. `name` is the statement that writes.
     pub(crate) fn check_writable(&self, name: &str) -> Result<(), Problem> {
-        if self.is_read_only { Err(transaction_modes::read_only(name)) } else { Ok(()) }
+        if !self.rejects_writes() {
+            return Ok(());
+        }
+        Err(transaction_modes::read_only(name, self.status == Status::Idle))
     }
 
     /// Prepares the transaction for a statement of this kind: a write requires that the ref is a

@@ -63,15 +63,22 @@ fn serializable() -> Problem {
 
 fn unknown(modes: &str) -> Problem {
     let message = format!("`{modes}` is not a mode of a transaction");
-    Problem::new(ErrorCode::InvalidSql, message)
-        .with_hint("Write `READ ONLY`, `READ WRITE` or `ISOLATION LEVEL REPEATABLE READ`.")
+    Problem::new(ErrorCode::InvalidSql, message).with_hint(
+        "Write `READ ONLY`, `READ WRITE`, or `ISOLATION LEVEL` with `READ UNCOMMITTED`, \
+         `READ COMMITTED` or `REPEATABLE READ`.",
+    )
 }
 
-/// Returns the error of a statement that writes in a read-only transaction.
-pub fn read_only(statement: &str) -> Problem {
+/// Returns the error of a statement that writes in a read-only transaction. `is_alone` is true if
+/// no transaction is open.
+pub fn read_only(statement: &str, is_alone: bool) -> Problem {
     let message = format!("{statement} is not permitted in a read-only transaction");
-    let mut problem = Problem::new(ErrorCode::UnsupportedStatement, message)
-        .with_hint("Begin the transaction without `READ ONLY`.");
+    let hint = if is_alone {
+        "Send `SET default_transaction_read_only = off` first."
+    } else {
+        "Begin the transaction with `READ WRITE`."
+    };
+    let mut problem = Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(hint);
     problem.context.insert(SQLSTATE.to_owned(), Value::from(READ_ONLY_TRANSACTION));
     problem
 }
@@ -110,6 +117,8 @@ mod tests {
 
     #[test]
     fn a_write_in_a_read_only_transaction_has_its_own_sqlstate() {
-        assert_eq!(read_only("INSERT").context[SQLSTATE], "25006");
+        for is_alone in [false, true] {
+            assert_eq!(read_only("INSERT", is_alone).context[SQLSTATE], "25006");
+        }
     }
 }

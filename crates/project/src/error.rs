@@ -91,12 +91,14 @@ impl Error {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
     }
 
-    /// Names the parameter whose value the error of a query contains.
+    /// Names the parameter whose value the error of a query contains. An empty value is not named,
+    /// because `''` in a message can also be an empty value of a row, or an escaped quote.
     #[must_use]
     pub fn with_parameters(mut self, values: &BTreeMap<String, Value>) -> Self {
         let Error::Sql { problem, .. } = &mut self else { return self };
         let texts = values.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
-        let mut shown = texts.filter(|(_, text)| problem.message.contains(&format!("'{text}'")));
+        let mut shown = texts
+            .filter(|(_, text)| !text.is_empty() && problem.message.contains(&format!("'{text}'")));
         if let Some((name, text)) = shown.next() {
             problem.message =
                 format!("the parameter `{name}` has the value `{text}`: {}", problem.message);
@@ -221,4 +223,33 @@ fn cycle_text(path: &[(String, Location)]) -> String {
 
 fn with_causes(problem: &Problem) -> Vec<String> {
     std::iter::once(problem.message.clone()).chain(problem.causes.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    fn message(text: &str, values: &[(&str, &str)]) -> String {
+        let problem = Problem::new(ErrorCode::InvalidSql, text);
+        let at = Location { file: Arc::from("m.sql"), line: 1 };
+        let error = Error::Sql { step: "m".to_owned(), at, problem: Box::new(problem) };
+        let value = |(name, value): &(&str, &str)| ((*name).to_owned(), Value::from(*value));
+        let error = error.with_parameters(&values.iter().map(value).collect());
+        let Error::Sql { problem, .. } = error else { panic!("another error") };
+        problem.message
+    }
+
+    #[test]
+    fn the_error_names_the_parameter_whose_value_it_contains() {
+        let values = [("kind", ""), ("day", "soon")];
+        assert_eq!(
+            message("cannot cast 'soon' to a date", &values),
+            "the parameter `day` has the value `soon`: cannot cast 'soon' to a date"
+        );
+        for other in ["cannot cast '' to a number", "cannot cast 'it''s' to a number"] {
+            assert_eq!(message(other, &values), other);
+        }
+    }
 }

@@ -1,10 +1,27 @@
 //! Texts of arrays as in PostgreSQL: `{1,NULL,"a b"}`, and `{{1,2},{3}}` for nested arrays.
+//!
+//! Texts of lists as in DuckDB: `[1, NULL, 'a b']`, which is also the form of a list that is cast
+//! to text.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// Maximum nesting of braces. It bounds the recursion of the parser.
+/// Maximum nesting of arrays. It bounds the recursion of the parser.
 const DEPTH_MAX: usize = 32;
+
+/// The characters of a syntax of arrays.
+#[derive(Clone, Copy)]
+struct Syntax {
+    open: char,
+    close: char,
+    /// Quotes around elements.
+    quotes: &'static str,
+    /// Characters that end an element without quotes.
+    reserved: &'static str,
+}
+
+const BRACES: Syntax = Syntax { open: '{', close: '}', quotes: "\"", reserved: ",{}\"" };
+const BRACKETS: Syntax = Syntax { open: '[', close: ']', quotes: "\"'", reserved: ",[]{}" };
 
 /// An element of an array, before it is cast to its type.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,8 +39,17 @@ pub(crate) enum Item {
 /// Parses a text; `None` if it is malformed. Bounds before the array, as in `[0:1]={1,2}`, are
 /// ignored.
 pub(crate) fn parse(text: &str) -> Option<Vec<Item>> {
-    let mut letters = without_bounds(text.trim()).chars().peekable();
-    let items = array(&mut letters, DEPTH_MAX)?;
+    parse_whole(without_bounds(text.trim()), BRACES)
+}
+
+/// Parses the text of a list in brackets; `None` if it is malformed.
+pub(crate) fn parse_list(text: &str) -> Option<Vec<Item>> {
+    parse_whole(text.trim(), BRACKETS)
+}
+
+fn parse_whole(text: &str, syntax: Syntax) -> Option<Vec<Item>> {
+    let mut letters = text.chars().peekable();
+    let items = array(&mut letters, syntax, DEPTH_MAX)?;
     letters.next().is_none().then_some(items)
 }
 
@@ -39,25 +65,25 @@ fn without_bounds(text: &str) -> &str {
     }
 }
 
-fn array(letters: &mut Peekable<Chars<'_>>, depth: usize) -> Option<Vec<Item>> {
-    letters.next_if_eq(&'{')?;
+fn array(letters: &mut Peekable<Chars<'_>>, syntax: Syntax, depth: usize) -> Option<Vec<Item>> {
+    letters.next_if_eq(&syntax.open)?;
     let depth = depth.checked_sub(1)?;
     let mut items = Vec::new();
     skip_spaces(letters);
-    if letters.next_if_eq(&'}').is_some() {
+    if letters.next_if_eq(&syntax.close).is_some() {
         return Some(items);
     }
     loop {
         skip_spaces(letters);
         items.push(match letters.peek().copied()? {
-            '{' => Item::Array(array(letters, depth)?),
-            '"' => Item::Text(quoted(letters)?),
-            _ => unquoted(letters)?,
+            first if first == syntax.open => Item::Array(array(letters, syntax, depth)?),
+            first if syntax.quotes.contains(first) => Item::Text(quoted(letters)?),
+            _ => unquoted(letters, syntax)?,
         });
         skip_spaces(letters);
         match letters.next()? {
             ',' => {}
-            '}' => return Some(items),
+            end if end == syntax.close => return Some(items),
             _ => return None,
         }
     }
@@ -69,11 +95,11 @@ fn skip_spaces(letters: &mut Peekable<Chars<'_>>) {
 }
 
 fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
-    letters.next_if_eq(&'"')?;
+    let quote = letters.next()?;
     let mut text = String::new();
     loop {
         match letters.next()? {
-            '"' => return Some(text),
+            end if end == quote => return Some(text),
             '\\' => text.push(letters.next()?),
             letter => text.push(letter),
         }
@@ -81,9 +107,9 @@ fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
 }
 
 /// Reads an element without quotes: null, or a text without spaces at its end.
-fn unquoted(letters: &mut Peekable<Chars<'_>>) -> Option<Item> {
+fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: Syntax) -> Option<Item> {
     let (mut text, mut end, mut has_escape) = (String::new(), 0, false);
-    while let Some(letter) = letters.next_if(|letter| !",{}\"".contains(*letter)) {
+    while let Some(letter) = letters.next_if(|letter| !syntax.reserved.contains(*letter)) {
         if letter == '\\' {
             text.push(letters.next()?);
             has_escape = true;
@@ -135,6 +161,22 @@ mod tests {
         check("{{1,NULL},{}}", Some(vec![inner, Item::Array(vec![])]));
         let deep = "{".repeat(100_000);
         check(&deep, None);
+    }
+
+    #[test]
+    fn lists_in_brackets_have_the_same_elements() {
+        let check = |written: &str, expected: Option<Vec<Item>>| {
+            assert_eq!(parse_list(written), expected, "`{written}`");
+        };
+        check("[]", Some(vec![]));
+        check("[a, b c ,NULL]", Some(vec![text("a"), text("b c"), Item::Null]));
+        check("['a, b', \"it's\", it's]", Some(vec![text("a, b"), text("it's"), text("it's")]));
+        check("[[1], []]", Some(vec![Item::Array(vec![text("1")]), Item::Array(vec![])]));
+        for written in ["", "a", "[", "[a", "[a,]", "[,a]", "[a]b", "['a", "[a[b]]", "[{'a': 1}]"] {
+            check(written, None);
+        }
+        let deep = "[".repeat(100_000);
+        check(deep.as_str(), None);
     }
 
     #[test]

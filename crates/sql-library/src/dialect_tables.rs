@@ -103,7 +103,7 @@ pub(crate) const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["unix_timestamp"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
     (&["isodow", "day_of_week"], 1, "date_part('isodow', $1)"),
     (&["unix_seconds"], 1, "CAST(date_part('epoch', $1) AS BIGINT)"),
-    (&["unix_millis", "epoch_ms"], 1, "CAST(round(date_part('epoch', $1) * 1000) AS BIGINT)"),
+    (&["unix_millis"], 1, "CAST(round(date_part('epoch', $1) * 1000) AS BIGINT)"),
     (&["to_unixtime"], 1, "date_part('epoch', $1)"),
     (&["timestamp_seconds"], 1, "to_timestamp($1)"),
     (&["epoch_us", "unix_micros"], 1, "CAST(round(date_part('epoch', $1) * 1000000) AS BIGINT)"),

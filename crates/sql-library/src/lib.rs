@@ -10,6 +10,7 @@ mod bytea;
 mod call;
 mod dialect_tables;
 mod dialects;
+mod epoch;
 mod intervals;
 mod list_statistics;
 mod number_format;
@@ -34,7 +35,7 @@ pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let functions =
         list_statistics::functions().into_iter().chain(regular_expressions::functions());
     let functions = functions.chain(intervals::functions()).chain(similarity::functions());
-    functions.chain(sizes::functions()).collect()
+    functions.chain(sizes::functions()).chain([epoch::function()]).collect()
 }
 
 /// Returns the functions that take a lambda.

@@ -2,9 +2,9 @@
 //! structs and maps.
 //!
 //! Arrow makes a list of one element of any text, and does not decode `'\x00ff'`. Here, a list is
-//! read from PostgreSQL's array syntax or a JSON array, and a struct or map from a JSON object.
-//! These are the texts that the PostgreSQL protocol returns for such values. Invalid text is an
-//! error.
+//! read from PostgreSQL's array syntax, a JSON array or DuckDB's list syntax, and a struct or map
+//! from a JSON object. The PostgreSQL protocol and casts to text return such texts. Invalid text is
+//! an error.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -133,7 +133,8 @@ fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
             exec_err!("`{}` is not a JSON array", start(&json))
         }
         Item::Text(text) => {
-            if let Some(items) = json_array(&text).or_else(|| array_literal::parse(&text)) {
+            let items = json_array(&text).or_else(|| array_literal::parse(&text));
+            if let Some(items) = items.or_else(|| array_literal::parse_list(&text)) {
                 return Ok(Some(items));
             }
             exec_err!(
@@ -336,7 +337,9 @@ mod tests {
         check("[1.00000000000000000001]", &decimals, Some("[1.00000000000000000001]"));
         check("[9007199254740993]", &list(DataType::Utf8), Some("[9007199254740993]"));
         check("[\"a\\n\", 1.50]", &list(DataType::Utf8), Some("[a\n, 1.50]"));
-        for text in ["a", "", "a,b", "{a", "[a]", "{{a}}", "[[1]]"] {
+        check("[a, 'b, c', NULL]", &list(DataType::Utf8), Some("[a, b, c, ]"));
+        check("[2026-01-31]", &list(DataType::Date32), Some("[2026-01-31]"));
+        for text in ["a", "", "a,b", "{a", "[a", "[a,]", "{{a}}", "[[1]]", "[[a]]"] {
             check(text, &list(DataType::Utf8), None);
         }
         check("{a}", &list(DataType::Int64), None);

@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use serde_json::Value as Json;
 use sqlparser::ast::{
-    Array, CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan,
-    VisitMut, VisitorMut,
+    Array, CastKind, DataType, ExactNumberInfo, Expr, Ident, SelectItem, SetExpr, Statement,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Span, Token};
@@ -85,6 +85,47 @@ pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
         }
     }
     Ok(parameters)
+}
+
+/// Names the columns of a query that are only a parameter after the parameter, such as `$1`.
+/// Without a name, a column would be called after the value.
+pub fn name_columns(statement: &mut Statement) {
+    if let Statement::Query(query) = statement {
+        name_columns_of(&mut query.body);
+    }
+}
+
+fn name_columns_of(body: &mut SetExpr) {
+    match body {
+        SetExpr::Select(select) => {
+            let mut named: Vec<String> = Vec::new();
+            for item in &mut select.projection {
+                if let SelectItem::UnnamedExpr(expr) = item
+                    && let Some(name) = placeholder_of(expr)
+                {
+                    // DataFusion rejects duplicate column names in a query.
+                    let alias = match named.iter().filter(|known| **known == name).count() {
+                        0 => Ident::with_quote('"', name.as_str()),
+                        repeats => Ident::with_quote('"', format!("{name}_{}", repeats + 1)),
+                    };
+                    named.push(name);
+                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                }
+            }
+        }
+        SetExpr::Query(query) => name_columns_of(&mut query.body),
+        SetExpr::SetOperation { left, .. } => name_columns_of(left),
+        _ => {}
+    }
+}
+
+/// Returns the placeholder if the expression is only a placeholder, also in a cast.
+fn placeholder_of(expr: &Expr) -> Option<String> {
+    match expr {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => Some(name.clone()),
+        Expr::Cast { expr, .. } => placeholder_of(expr),
+        _ => None,
+    }
 }
 
 /// Replaces the parameters of a statement by literals.
@@ -288,9 +329,9 @@ mod tests {
             "SELECT 1 WHERE ä = $city AND b > $rate",
             "SELECT 1 WHERE ä = 'O''Hare' AND b > CAST('0.5' AS DOUBLE)",
         );
-        check("SELECT $on,\n  $n", "SELECT true, (-5)");
-        check("SELECT '$n' -- $n\n, $n", "SELECT '$n', (-5)");
-        check("SELECT DATE $1, $1", "SELECT DATE 'first', 'first'");
+        check("SELECT $on,\n  $n", "SELECT true AS \"$on\", (-5) AS \"$n\"");
+        check("SELECT '$n' -- $n\n, $n", "SELECT '$n', (-5) AS \"$n\"");
+        check("SELECT DATE $1, $1 + 1", "SELECT DATE 'first', 'first' + 1");
         check(
             "SELECT (SELECT ? FROM t LIMIT ?)",
             "SELECT (SELECT 'first' FROM t LIMIT (-9223372036854775808))",
@@ -301,6 +342,18 @@ mod tests {
         );
         check("INSERT INTO t VALUES ($1)", "INSERT INTO t VALUES ('first')");
         check("UPDATE t SET a = $1", "UPDATE t SET a = 'first'");
+    }
+
+    #[test]
+    fn columns_that_are_only_a_parameter_have_its_name() {
+        check("SELECT ?, ?", "SELECT 'first' AS \"$1\", (-9223372036854775808) AS \"$2\"");
+        check("SELECT $on, $on", "SELECT true AS \"$on\", true AS \"$on_2\"");
+        check("SELECT $city AS c, a FROM t", "SELECT 'O''Hare' AS c, a FROM t");
+        check(
+            "SELECT CAST($1 AS DATE) UNION SELECT $1",
+            "SELECT CAST('first' AS DATE) AS \"$1\" UNION SELECT 'first'",
+        );
+        check("SELECT a FROM (SELECT $on) AS t (a)", "SELECT a FROM (SELECT true) AS t (a)");
     }
 
     #[test]
@@ -318,13 +371,13 @@ mod tests {
         let values = BTreeMap::from([("p".to_owned(), json!("'; DROP TABLE t; --"))]);
         let bound =
             PreparedStatement::parse("SELECT $p").and_then(|prepared| prepared.bind(&values));
-        assert_eq!(bound.unwrap().to_string(), "SELECT '''; DROP TABLE t; --'");
+        assert_eq!(bound.unwrap().to_string(), "SELECT '''; DROP TABLE t; --' AS \"$p\"");
     }
 
     #[test]
     fn a_parameter_without_a_single_value_is_an_error_with_its_position() {
         check("SELECT\n $nothing", "parameter `$nothing` has no value (line 2, column 2)");
-        check("SELECT $list", "SELECT ARRAY[1, 'a', NULL]");
+        check("SELECT $list", "SELECT ARRAY[1, 'a', NULL] AS \"$list\"");
         check("SELECT $object", "parameter `$object` is not a single value (line 1, column 8)");
         check("SELECT DATE $n", "parameter `$n` must be text here (line 1, column 13)");
         check("SELECT ?, ?, ?", "parameter `$3` has no value (line 1, column 14)");

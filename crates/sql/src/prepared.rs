@@ -18,6 +18,7 @@ use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
 use super::statement::{Command, command};
 use super::syntax_hint;
+use super::upsert::is_upsert;
 use crate::error::{Error, Result};
 
 /// One parsed statement.
@@ -152,6 +153,20 @@ impl PreparedStatement {
         }
     }
 
+    /// Returns true for INSERT with ON CONFLICT, which is executed as MERGE.
+    pub fn is_upsert(&self) -> bool {
+        let ParsedStatement::Other { statement, .. } = &self.parsed else { return false };
+        let insert = match &**statement {
+            Statement::Insert(insert) => Some(insert),
+            Statement::Query(query) => match &*query.body {
+                SetExpr::Insert(Statement::Insert(insert)) => Some(insert),
+                _ => None,
+            },
+            _ => None,
+        };
+        insert.is_some_and(is_upsert)
+    }
+
     /// Replaces the calls of table functions that read files by relations, and returns the calls.
     /// The caller registers the rows of each call under the name of its relation.
     pub fn take_file_calls(&mut self) -> Result<Vec<FileCall>> {
@@ -183,6 +198,7 @@ impl PreparedStatement {
                 ParsedStatement::Access(_) | ParsedStatement::Function(_) => {}
                 ParsedStatement::Alter(change) => parameters::bind(change, values)?,
                 ParsedStatement::Other { statement, .. } => {
+                    parameters::name_columns(statement);
                     parameters::bind(&mut **statement, values)?;
                 }
             }
@@ -284,5 +300,27 @@ impl IntoStatement for &str {
 impl IntoStatement for &String {
     fn into_statement(self) -> Result<PreparedStatement> {
         self.as_str().into_statement()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_with_on_conflict_is_an_upsert() {
+        for (sql, expected) in [
+            ("INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO NOTHING", true),
+            (
+                "WITH w AS (SELECT 1 AS a) INSERT INTO t (a) SELECT 1 ON CONFLICT (a) DO NOTHING",
+                true,
+            ),
+            ("INSERT INTO t (a) VALUES (1)", false),
+            ("MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE", false),
+            ("SELECT 1", false),
+        ] {
+            let prepared = PreparedStatement::parse(sql).expect(sql);
+            assert_eq!(prepared.is_upsert(), expected, "{sql}");
+        }
     }
 }

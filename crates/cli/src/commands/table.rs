@@ -250,6 +250,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     grid.print("no columns");
     for column in &plan.columns {
         print_hint(column, output::line);
+        print_similar(column, output::line);
     }
 }
 
@@ -258,6 +259,16 @@ fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));
         print(format!("  hint: {hint}"));
+    }
+}
+
+/// Prints the column of the table that a new column is probably meant to be, if there is one.
+fn print_similar(column: &ImportColumn, print: impl Fn(String)) {
+    if let Some(similar) = &column.similar_to {
+        print(format!(
+            "column `{}` is new; did you mean `{similar}`, which the files do not have?",
+            column.name
+        ));
     }
 }
 
@@ -291,6 +302,9 @@ fn print_report(context: &Context, report: &ImportReport) {
     }
     for column in &report.columns_as_text {
         print_hint(column, |line| style.say(style.paint(Tone::Warn, format!("  {line}"))));
+    }
+    for column in &report.columns_misspelt {
+        print_similar(column, |line| style.say(style.paint(Tone::Warn, format!("  {line}"))));
     }
     if report.rows_rejected > 0 {
         let rows = output::plural(report.rows_rejected, "row");

@@ -222,3 +222,21 @@ async fn empty_files_and_files_with_only_a_header_have_no_rows() {
     let again = lake.import(&lake.request("t", &["empty.csv", "header.csv"])).await.unwrap();
     assert_eq!((again.files_skipped, again.commit), (2, None));
 }
+
+#[tokio::test]
+async fn a_new_column_with_a_misspelt_name_is_reported() {
+    let lake = Fixture::new().await;
+    let report = lake.import_text("t", "1.csv", "id,name\n1,a\n").await.unwrap();
+    assert_eq!(report.columns_misspelt, []);
+    lake.file("2.csv", "id,nam\n2,b\n");
+    let plan = lake.plan(&lake.request("t", &["2.csv"])).await.unwrap();
+    assert_eq!(plan.columns[2].similar_to.as_deref(), Some("name"));
+    let report = lake.import(&lake.request("t", &["2.csv"])).await.unwrap();
+    assert_eq!(report.columns_added, ["nam"]);
+    let [column] = &report.columns_misspelt[..] else { panic!("{report:?}") };
+    assert_eq!((column.name.as_str(), column.similar_to.as_deref()), ("nam", Some("name")));
+    // The files have both columns, so the new name is intended.
+    lake.import_text("u", "3.csv", "id,name\n1,a\n").await.unwrap();
+    let report = lake.import_text("u", "4.csv", "id,name,names\n3,c,d\n").await.unwrap();
+    assert_eq!((report.columns_added.len(), report.columns_misspelt.len()), (1, 0));
+}

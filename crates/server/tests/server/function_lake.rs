@@ -121,6 +121,7 @@ def unsuitable():
         [{"id": 1.0}, {"id": 2.5}],
         iter([[{"id": 7}], []]),
         None,
+        [{}, {}],
     ):
         try:
             lake.append("known", rows)
@@ -239,6 +240,7 @@ async fn unsuitable() {
          which does not fit the table's type `long`",
         "cannot append to `known`: `list` is not a table: an empty list has no columns",
         "cannot append to `known`: `None` is not a table",
+        "cannot append to `known`: `list` is not a table: its dicts have no keys",
     ]);
     assert_eq!(invoke(&server, "unsuitable").await, expected);
     // The rejected rows do not prevent the commit of other rows.

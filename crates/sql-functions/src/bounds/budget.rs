@@ -152,7 +152,8 @@ pub(super) fn too_large(
     scope: &'static str,
     limit: u64,
 ) -> DataFusionError {
-    let function = function.to_owned();
+    // Internal functions are casts that the user wrote, or casts to the type of a column.
+    let function = if function.starts_with('\0') { "CAST" } else { function }.to_owned();
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }
 

@@ -34,7 +34,7 @@ use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
 use super::call::CallArguments;
 use super::charged_buffer::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
 use super::python_memory::{self, sliced};
-use super::rules::{SizeRule, rule};
+use super::rules::{OTHERS, SizeRule, rule};
 use super::text;
 
 /// Maximum bytes of text or elements in one array with 32-bit offsets.
@@ -293,6 +293,10 @@ impl<'a> BatchSizeBounds<'a> {
                 drop(estimate);
                 BatchSizeBounds { rows, call, factor: 0, count, total }
             }
+            SizeRule::Parsed if call.to.is_nested() => {
+                Self::new(call, SizeRule::Each(text::parse_text), count)
+            }
+            SizeRule::Parsed => Self::new(call, OTHERS, count),
         }
     }
 

@@ -16,10 +16,13 @@ pub(super) enum SizeRule {
     Within(u64),
     /// Computed from the arguments of each row.
     Each(for<'a, 'b> fn(&'a CallArguments<'b>) -> RowSizeBound<'a>),
+    /// A cast that parses text: computed from the text of each row if the result is nested, and
+    /// [`OTHERS`] otherwise.
+    Parsed,
 }
 
 /// Rule for functions that are not listed.
-const OTHERS: SizeRule = SizeRule::Within(8);
+pub(super) const OTHERS: SizeRule = SizeRule::Within(8);
 
 /// Returns the rule that estimates the results of a function.
 pub(super) fn rule(name: &str) -> SizeRule {
@@ -81,6 +84,7 @@ const FIXED: &[&str] = &[
     "digest",
     "empty",
     "ends_with",
+    "epoch_ms",
     "exp",
     "factorial",
     "file_row_index",
@@ -231,6 +235,9 @@ fn growing(name: &str) -> Option<SizeRule> {
         }
         "array_positions" => SizeRule::Each(lists::positions),
         "arrays_zip" => SizeRule::Each(lists::arrays_zip),
+        // Casts of text, and assignments to the columns of a table.
+        "\0parse_text" | "\0try_parse_text" => SizeRule::Parsed,
+        assignment if assignment.starts_with("\0into ") => SizeRule::Parsed,
         _ => return None,
     })
 }

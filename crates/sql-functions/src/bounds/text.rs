@@ -15,6 +15,13 @@ const NUMBER_TEXT_BYTES: u64 = 330;
 /// Maximum bytes that `printf` adds to a value: padding, decimal places and a number as text.
 const CONVERSION_BYTES_MAX: u64 = 2 * 1_000 + NUMBER_TEXT_BYTES;
 
+/// Bytes of a parsed element that is not yet part of an array: its entry in two lists and the
+/// allocation of its text.
+const PARSED_ELEMENT_BYTES: u64 = 96;
+
+/// Copies of a text that exist while it is parsed, including the result.
+const TEXT_COPIES: u64 = 8;
+
 /// Maximum bytes of a compiled regular expression.
 const PATTERN_BYTES_MAX: u64 = 10 << 20;
 
@@ -98,6 +105,19 @@ pub(super) fn to_char<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
 pub(super) fn cast<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
+}
+
+/// Estimates a cast of text to lists, structs or maps. The parser keeps each element as a separate
+/// text until the batch is complete. Tiny elements therefore need far more memory than their text.
+pub(super) fn parse_text<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
+    Box::new(move |row| {
+        let elements = call.text(0, row).map_or(0, |text| {
+            let begins_element = |byte: &u8| matches!(byte, b',' | b':' | b'{' | b'[');
+            text.bytes().filter(begins_element).count() as u64 + 1
+        });
+        let texts = call.bytes(0, row).saturating_mul(TEXT_COPIES);
+        elements.saturating_mul(PARSED_ELEMENT_BYTES).saturating_add(texts)
+    })
 }
 
 pub(super) fn array_to_string<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
