@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .connection import ARROW, JSON, segments
@@ -161,7 +162,6 @@ class Functions(Responses):
         """
         seconds = duration_seconds("timeout", timeout)
         request = {
-            **self._function_files(source),
             "runtime": runtime,
             "handler": handler,
             "description": description,
@@ -175,7 +175,24 @@ class Functions(Responses):
             "reserved_concurrency": reserved_concurrency,
             "provisioned_concurrency": provisioned_concurrency,
         }
-        return self._dict("PUT", segments("v1", "functions", name), without_none(request))
+        path = segments("v1", "functions", name)
+        return self._send_files("PUT", path, source, without_none(request))
+
+    def _send_files(
+        self, method: str, path: str, source: str | os.PathLike[str], request: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Sends a request with the files of a folder or archive. Deletes the upload of a request
+        that failed, because the next attempt uploads the files again."""
+        files = self._function_files(source)
+        try:
+            return self._dict(method, path, {**files, **request})
+        except BaseException:
+            if "upload" in files:
+                # The upload expires after a day if it cannot be deleted.
+                with suppress(HeadwaterError):
+                    parameters = {"path": files["upload"]}
+                    self._connection.json("DELETE", "/v1/uploads", parameters=parameters)
+            raise
 
     def _function_files(self, source: str | os.PathLike[str]) -> dict[str, Any]:
         """Returns the part of a deployment with the files. A large archive is uploaded."""
@@ -271,8 +288,8 @@ class Functions(Responses):
         `source` is the layer's folder, or a ZIP archive, of at most 1 GiB. Functions import its
         files below `python/` and `nodejs/`. The first version creates the layer.
         """
-        request = {**self._function_files(source), "description": description}
-        return self._dict("POST", segments("v1", "layers", name, "versions"), request)
+        path = segments("v1", "layers", name, "versions")
+        return self._send_files("POST", path, source, {"description": description})
 
     def layers(self) -> list[dict[str, Any]]:
         """Lists the versions of layers, by layer and number."""

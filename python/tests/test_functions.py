@@ -114,6 +114,24 @@ class Functions(WithServer):
         self.assertEqual(deployed.body["upload"], uploaded)
         self.assertNotIn("files", deployed.body)
 
+    def test_the_upload_of_a_failed_deployment_is_deleted(self):
+        root = self.folder()
+        with open(root / "model.bin", "wb") as file:
+            file.truncate((32 << 20) + 1)
+        uploaded = "/uploads/1/function.zip"
+        self.server.on("POST", "/v1/uploads", Answer({"path": uploaded}, 201))
+        self.server.on("DELETE", "/v1/uploads", Answer(b"", 204))
+        wrong = Answer({"code": "invalid_argument", "message": "no such handler"}, 400)
+        self.server.on("PUT", "/v1/functions/price", wrong)
+        self.server.on("POST", "/v1/layers/deps/versions", wrong)
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "no such handler"):
+            self.client.deploy_function("price", root, runtime="provided")
+        deleted = self.server.last()
+        self.assertEqual((deleted.method, deleted.parameters), ("DELETE", {"path": uploaded}))
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "no such handler"):
+            self.client.publish_layer("deps", root)
+        self.assertEqual([seen.method for seen in self.server.seen][3:], ["POST", "POST", "DELETE"])
+
     def test_aliases_and_urls_of_a_function_are_managed(self):
         alias = "/v1/functions/price/aliases/live"
         self.server.on("POST", alias, Answer({"version": 1}, 201))

@@ -169,7 +169,7 @@ impl DeployedFunctions {
         };
         if let Some(upload) = upload {
             // Deleted last, so that a rejected request can be repeated with the same upload.
-            self.0.import_rights.delete_upload(principal, &upload).await;
+            let _ = self.0.import_rights.delete_upload(principal, &upload).await;
         }
         self.describe(function).await
     }

@@ -42,7 +42,9 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
         ..request
     };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
-    let function: DeployedFunction = api.call(Method::PUT, path, &request).await?;
+    let deployed = api.call(Method::PUT, path, &request).await;
+    let function: DeployedFunction =
+        or_delete_upload(api, request.upload.as_deref(), deployed).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&function);
         return Ok(());
@@ -79,8 +81,18 @@ async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
     let sent = send(api, File::from(OwnedFd::from(archive))).await?;
     // If the archive is incomplete, report the error that its creation returned.
     let written = written.await.map_err(error::unexpected)?;
-    written.map_err(error::from_error)?;
+    let written = written.map_err(error::from_error);
+    or_delete_upload(api, sent.upload.as_deref(), written).await?;
     Ok(sent)
+}
+
+/// Deletes the upload of a request that failed, because the next attempt sends the files again.
+pub async fn or_delete_upload<T>(api: &Api, upload: Option<&str>, outcome: Result<T>) -> Result<T> {
+    if let (Err(_), Some(path)) = (&outcome, upload) {
+        // Ignore the error, because an upload expires after a day.
+        let _ = api.delete(format!("/v1/uploads?path={}", segment(path))).await;
+    }
+    outcome
 }
 
 /// Shows a function.
