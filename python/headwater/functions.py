@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .choices import FunctionSetting
 from .connection import ARROW, JSON, segments
 from .errors import HeadwaterError, make
 from .frames import import_package, is_table, to_stream
@@ -134,46 +135,52 @@ class Functions(Responses):
         name: str,
         source: str | os.PathLike[str],
         *,
-        runtime: str,
+        runtime: str | None = None,
         handler: str | None = None,
-        description: str = "",
+        description: str | None = None,
         memory: str | int | None = None,
         timeout: str | float | None = None,
         env: Mapping[str, str | int | float | bool] | None = None,
-        secrets: Iterable[str] = (),
-        network: Iterable[str] = (),
-        system: Iterable[str] = (),
+        secrets: Iterable[str] | None = None,
+        network: Iterable[str] | None = None,
+        system: Iterable[str] | None = None,
         layers: Iterable[str] | None = None,
         reserved_concurrency: int | None = None,
         provisioned_concurrency: int | None = None,
+        reset: Iterable[FunctionSetting] = (),
     ) -> dict[str, Any]:
         """Deploys a function without a project, as a new version, and returns its description.
 
+        Settings that are `None` are unchanged; in a new function, they have their defaults. `reset`
+        are settings to reset to their defaults, such as `"memory"`.
+
         `source` is the function's folder, or a ZIP archive, of at most 1 GiB. `runtime` is
-        `python3.11`, `nodejs20`, `provided` and so on. `handler` is the file without its ending, a
+        `python3.11`, `nodejs20`, `provided` and so on; a new function needs one. `handler` is the file without its ending, a
         dot and the function; not for `provided`. `memory` is bytes, or text such as `256MiB`;
-        `timeout` is seconds, or text such as `30s`. `env` are environment variables. `secrets` are
+        `timeout` is seconds, or text such as `30s`. `env` are all environment variables. `secrets` are
         names of secrets, which are environment variables of the same name. `network` are hosts that
         the function may connect to, or `*` for all. `system` are programs of the system that the
         function needs.
-        `layers` are versions of layers, such as `deps:3`; `None` leaves the layers unchanged.
+        `layers` are versions of layers, such as `deps:3`.
         `reserved_concurrency` is the maximum number of concurrent calls, and
         `provisioned_concurrency` the number of instances that the server keeps ready.
         """
         seconds = duration_seconds("timeout", timeout)
+        variables = {key: parameter_text(key, value) for key, value in (env or {}).items()}
         request = {
             "runtime": runtime,
             "handler": handler,
             "description": description,
             "memory_bytes": size_bytes("memory", memory),
             "timeout_ms": None if seconds is None else int(seconds * 1000),
-            "env": {key: parameter_text(key, value) for key, value in (env or {}).items()},
+            "env": None if env is None else variables,
             "secrets": _names(secrets),
             "network": _names(network),
             "system": _names(system),
-            "layers": None if layers is None else _names(layers),
+            "layers": _names(layers),
             "reserved_concurrency": reserved_concurrency,
             "provisioned_concurrency": provisioned_concurrency,
+            "reset": _names(reset) or None,
         }
         path = segments("v1", "functions", name)
         return self._send_files("PUT", path, source, without_none(request))
@@ -402,5 +409,7 @@ def _alias(
     return {"version": version, "weights": shares, "description": description}
 
 
-def _names(value: str | Iterable[str]) -> list[str]:
+def _names(value: str | Iterable[str] | None) -> list[str] | None:
+    if value is None:
+        return None
     return [value] if isinstance(value, str) else list(value)

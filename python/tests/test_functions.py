@@ -75,13 +75,11 @@ class Functions(WithServer):
         settings = {
             "runtime": "python3.11",
             "handler": "app.handler",
-            "description": "",
             "memory_bytes": 256 << 20,
             "timeout_ms": 1500,
             "env": {"LEVEL": "2"},
             "secrets": ["KEY"],
             "network": ["*"],
-            "system": [],
             "provisioned_concurrency": 0,
         }
         files = {
@@ -92,7 +90,10 @@ class Functions(WithServer):
         archive = root / "price.zip"
         archive.write_bytes(b"PK")
         self.client.deploy_function("price", archive, runtime="provided")
-        self.assertEqual(self.server.last().body["archive"], "UEs=")
+        self.assertEqual(self.server.last().body, {"archive": "UEs=", "runtime": "provided"})
+        self.client.deploy_function("price", archive, env={}, network=[], reset=["memory"])
+        changed = {"env": {}, "network": [], "reset": ["memory"]}
+        self.assertEqual(self.server.last().body, {"archive": "UEs=", **changed})
         os.symlink("app.py", root / "linked.py")
         with self.assertRaisesRegex(errors.InvalidArgumentError, "is a link"):
             self.client.deploy_function("price", root, runtime="provided")

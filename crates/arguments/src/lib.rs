@@ -65,6 +65,7 @@ pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs, EventSend};
 pub use self::function::{
     Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
+    SettingArgument,
 };
 pub use self::function_alias::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,

@@ -88,6 +88,41 @@ fn a_folder_is_deployed_called_and_removed() {
 }
 
 #[test]
+fn a_deployment_keeps_the_settings_that_it_does_not_name() {
+    let workspace = workspace();
+    let settings = ["--env", "GREETING=hello", "--memory", "512MiB", "--timeout", "20s"];
+    let limits = ["--reserved-concurrency", "2", "--description", "prices"];
+    deploy(&workspace, &[&settings[..], &limits].concat());
+    workspace.write("price/data.txt", "new");
+    let redeploy = |more: &[&str]| {
+        workspace.json(&[&["function", "deploy", "price", "price"][..], more].concat())
+    };
+    let second = redeploy(&[]);
+    assert_eq!(second["version"], 2);
+    for (name, value) in [
+        ("runtime", json!("python3.11")),
+        ("handler", json!("app.handler")),
+        ("description", json!("prices")),
+        ("memory_bytes", json!(512 << 20)),
+        ("timeout_ms", json!(20_000)),
+        ("env", json!({"GREETING": "hello"})),
+        ("concurrency", json!(2)),
+    ] {
+        assert_eq!(second[name], value, "{name}");
+    }
+    assert_eq!(invoke(&workspace, "price", &json!(1))["greeting"], "hello");
+    // Nothing changed, so there is no new version.
+    assert_eq!(redeploy(&[])["versions"], json!([1, 2]));
+    let third = redeploy(&["--env", "LEVEL=1", "--reset", "memory"]);
+    assert_eq!(third["env"], json!({"LEVEL": "1"}));
+    assert_eq!((&third["memory_bytes"], &third["timeout_ms"]), (&json!(null), &json!(20_000)));
+    let reset = redeploy(&["--reset", "env", "--reset", "reserved-concurrency"]);
+    assert_eq!((&reset["env"], &reset["concurrency"]), (&json!({}), &json!(null)));
+    let error = workspace.fails(2, &["function", "deploy", "new", "price"]);
+    assert!(error.contains("a new function needs a runtime"), "{error}");
+}
+
+#[test]
 fn hints_about_limits_name_the_options_of_the_deployment() {
     let workspace = Workspace::new();
     workspace.write(

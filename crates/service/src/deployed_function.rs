@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use futures::{Stream, TryStreamExt};
 use headwater_destinations::Destination;
 use headwater_executors::{check_destination, check_function, provisioned_status};
 use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, LAYERS, QualifierChange,
-    StoredFunction, StoredVersion, read_request, temporary_file,
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, StoredFunction,
+    StoredVersion, deployment_changes, read_request, temporary_file,
 };
 use headwater_functions::{Functions, ProvisionedStatus};
 use headwater_model::{
@@ -18,7 +19,7 @@ use headwater_model::{
     FunctionSummary, FunctionVersion, Object, Principal, Problem, ProjectFiles,
     ProvisionedInstances, ResultExt,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::layer::Layers;
@@ -128,7 +129,8 @@ impl DeployedFunctions {
     }
 
     /// Deploys a function as a new version. On return, the current state and the version are
-    /// durable. No version is created if the last version has the same files and settings.
+    /// durable. Settings that the request does not contain are unchanged. No version is created if
+    /// the last version has the same files and settings.
     ///
     /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
     /// a function of this name.
@@ -136,31 +138,18 @@ impl DeployedFunctions {
         &self,
         principal: &Principal,
         name: &str,
-        request: DeployFunction,
+        mut request: DeployFunction,
     ) -> Result<DeployedFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        let DeployFunction { settings, files, archive, upload, layers, .. } = request;
-        let (reserved, provisioned) =
-            (request.reserved_concurrency, request.provisioned_concurrency);
+        let (files, archive) = (mem::take(&mut request.files), request.archive.take());
+        let upload = request.upload.take();
         let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
-        let mut attributes: BTreeMap<String, Value> =
-            exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
-        if let Some(layers) = layers {
-            attributes.remove(LAYERS);
-            let used = Layers(self.0.clone()).used(principal, &layers).await?;
-            if !used.is_empty() {
-                attributes.insert(LAYERS.to_owned(), json!(used));
-            }
-        }
-        let mut changes = vec![
-            FunctionChange::Settings(Box::new(settings), attributes),
-            FunctionChange::Publish(None),
-        ];
-        changes.extend(reserved.map(|limit| FunctionChange::Concurrency(Some(limit))));
-        changes.extend(provisioned.map(|count| {
-            FunctionChange::Qualifier(LATEST.to_owned(), QualifierChange::PutProvisioned(count))
-        }));
+        let layers = match &request.layers {
+            Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
+            None => None,
+        };
+        let changes = deployment_changes(&request, exists.as_ref(), layers.as_deref());
         let function = if exists.is_none() {
             self.create(principal, name, files, changes).await?
         } else {

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use headwater_model::{
-    DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionVersion, Upload,
+    DeployFunction, DeployedFunction, ErrorCode, FunctionSetting, FunctionSettingsUpdate,
+    FunctionVersion, Upload,
 };
 use headwater_server::FunctionSource;
 use hyper::Method;
@@ -23,22 +24,24 @@ use crate::terminal::Tone;
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
     let request = send_files(api, &arguments.source).await?;
-    let settings = FunctionSettings {
+    let env = run::pairs(&arguments.env, "env")?;
+    let settings = FunctionSettingsUpdate {
         runtime: arguments.runtime,
         handler: arguments.handler,
         description: arguments.description,
         memory_bytes: arguments.memory,
         timeout_ms: arguments.timeout.and_then(|limit| limit.as_millis().try_into().ok()),
-        env: run::pairs(&arguments.env, "env")?,
-        secrets: arguments.secrets,
-        network: arguments.network,
-        system: arguments.system,
+        env: (!env.is_empty()).then_some(env),
+        secrets: listed(arguments.secrets),
+        network: listed(arguments.network),
+        system: listed(arguments.system),
     };
     let request = DeployFunction {
         settings,
         reserved_concurrency: arguments.reserved_concurrency,
         provisioned_concurrency: arguments.provisioned_concurrency,
-        layers: (!arguments.layers.is_empty()).then_some(arguments.layers),
+        layers: listed(arguments.layers),
+        reset: arguments.reset.into_iter().map(FunctionSetting::from).collect(),
         ..request
     };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
@@ -54,6 +57,11 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
     let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
     context.style.say(format!("{mark} version {version} of {name} is deployed, {files}"));
     Ok(())
+}
+
+/// Returns the values of an option that can be repeated; `None` without the option.
+fn listed(values: Vec<String>) -> Option<Vec<String>> {
+    (!values.is_empty()).then_some(values)
 }
 
 /// Returns a request with the files of a folder or archive. Large files are uploaded.
