@@ -270,16 +270,25 @@ class Functions(Responses):
         return self._dict("GET", path, parameters={"alias": alias})
 
     def set_function_url(
-        self, name: str, *, auth: str, alias: str | None = None, stream: bool | None = None
+        self,
+        name: str,
+        *,
+        auth: str | None = None,
+        alias: str | None = None,
+        stream: bool | None = None,
+        exists: bool | None = None,
     ) -> dict[str, Any]:
         """Creates or changes the URL of a function without a project, and returns the URL.
+
+        Settings that are `None` are unchanged; a new URL needs `auth`. `exists=False` only creates
+        a URL, and raises `AlreadyExistsError` if there is one; `exists=True` only changes it.
 
         With `auth="none"`, every client that reaches the HTTP address may call the function; with
         `auth="iam"`, requests are signed with an access key. With `stream`, responses are returned
         while the function writes them.
         """
         path = segments("v1", "functions", name, "url")
-        request = without_none({"auth": auth, "stream": stream})
+        request = without_none({"auth": auth, "stream": stream, "exists": exists})
         return self._dict("PUT", path, request, {"alias": alias})
 
     def delete_function_url(self, name: str, *, alias: str | None = None) -> None:

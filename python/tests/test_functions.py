@@ -154,6 +154,8 @@ class Functions(WithServer):
         self.client.set_function_url("price", auth="iam", alias="live")
         self.assertEqual(self.server.last().body, {"auth": "iam"})
         self.assertEqual(self.server.last().parameters, {"alias": "live"})
+        self.client.set_function_url("price", stream=False, exists=True)
+        self.assertEqual(self.server.last().body, {"stream": False, "exists": True})
         self.server.on("GET", url, Answer({"auth": "iam"}))
         self.assertEqual(self.client.function_url("price")["auth"], "iam")
         self.server.on("DELETE", url, Answer(b"", 204))

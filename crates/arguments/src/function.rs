@@ -33,7 +33,7 @@ pub enum Function {
     /// The aliases of a function without a project: create, update, ls, rm
     #[command(subcommand)]
     Alias(FunctionAlias),
-    /// The HTTP URL of a function without a project: create, get, rm
+    /// The HTTP URL of a function without a project: create, update, get, rm
     #[command(subcommand)]
     Url(FunctionUrl),
     /// Layers, whose files functions without a project share: publish, ls, rm

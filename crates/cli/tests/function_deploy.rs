@@ -216,7 +216,22 @@ fn aliases_and_urls_are_managed() {
     assert_eq!(workspace.ok(&create), "/lambda-url/price:live/\n");
     let shown = workspace.json(&[&["function", "url", "get"][..], &url].concat());
     assert_eq!((&shown["auth"], &shown["stream"]), (&json!("none"), &json!(false)), "{shown}");
+    let error = workspace.fails(4, &create);
+    assert!(error.contains("the URL of `price:live` already exists"), "{error}");
+    let hint = "Change it with `headwater function url update price --alias live`.";
+    assert!(error.contains(hint), "{error}");
+    let update =
+        |more: &[&str]| workspace.json(&[&["function", "url", "update"][..], &url, more].concat());
+    let changed = update(&["--auth", "iam", "--stream"]);
+    assert_eq!((&changed["auth"], &changed["stream"]), (&json!("iam"), &json!(true)));
+    let changed = update(&["--auth", "none"]);
+    assert_eq!((&changed["auth"], &changed["stream"]), (&json!("none"), &json!(true)));
+    assert_eq!(update(&["--no-stream"])["stream"], json!(false));
+    let error = workspace.fails(4, &["function", "alias", "create", "price", "live", "2"]);
+    assert!(error.contains("headwater function alias update price live"), "{error}");
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
+    let error = workspace.fails(3, &["function", "url", "update", "price", "--auth", "none"]);
+    assert!(error.contains("Create it with `headwater function url create price`."), "{error}");
     let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
     assert!(error.contains("function `price:live` has no URL"), "{error}");
     let error = workspace.fails(3, &[&["function", "url", "rm"][..], &url].concat());

@@ -195,12 +195,17 @@ pub enum FunctionUrlAuth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetFunctionUrl {
-    /// The authentication of requests.
-    pub auth: FunctionUrlAuth,
+    /// The authentication of requests. If null, the setting is unchanged; a new URL needs it.
+    #[serde(default)]
+    pub auth: Option<FunctionUrlAuth>,
     /// True to return responses while the function writes them. If null, the setting is unchanged;
     /// false by default.
     #[serde(default)]
     pub stream: Option<bool>,
+    /// True to only change an existing URL, false to only create a URL. If null, the request does
+    /// either.
+    #[serde(default)]
+    pub exists: Option<bool>,
 }
 
 /// The URL of a function or of its alias.

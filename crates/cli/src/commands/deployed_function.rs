@@ -23,8 +23,8 @@ use crate::terminal::Tone;
 
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
-    let request = send_files(api, &arguments.source).await?;
     let env = run::pairs(&arguments.env, "env")?;
+    let request = send_files(api, &arguments.source).await?;
     let settings = FunctionSettingsUpdate {
         runtime: arguments.runtime,
         handler: arguments.handler,
