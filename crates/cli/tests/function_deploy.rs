@@ -167,6 +167,45 @@ fn a_limit_on_calls_below_the_provisioned_instances_is_rejected() {
     assert_eq!(fewer.code, 0, "{}", fewer.stderr);
     let stopped = deploy(&[reserved, "0", provisioned, "0"]);
     assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+    let call = ["function", "invoke", "price", "--arg", "event=1"];
+    let disabled = workspace.run(&call);
+    let expected = "function `price` is disabled: its reserved concurrency is 0";
+    assert!(disabled.stderr.contains(expected), "{}", disabled.stderr);
+    assert!(disabled.stderr.contains("--reset reserved-concurrency"), "{}", disabled.stderr);
+    assert_eq!(deploy(&["--reset", "reserved-concurrency"]).code, 0);
+    assert_eq!(workspace.run(&call).code, 0);
+}
+
+#[test]
+fn a_function_that_cannot_have_provisioned_instances_is_rejected() {
+    let workspace = workspace();
+    let deploy = |name: &str, options: &[&str]| {
+        let arguments = ["function", "deploy", name, "price", "--runtime", "python3.11"];
+        workspace.run(&[&arguments[..], &["--handler", "app.handler"], options].concat())
+    };
+    let provisioned = ["--provisioned-concurrency", "1"];
+    let network = ["--network", "example.com:443"];
+    let both = deploy("price", &[provisioned, network].concat());
+    assert_eq!(both.code, 2, "{}", both.stderr);
+    let expected = "function `price` cannot have provisioned instances: the function has network \
+                    access, so each call needs a new instance";
+    assert!(both.stderr.contains(expected), "{}", both.stderr);
+    assert_eq!(deploy("price", &provisioned).code, 0);
+    let later = deploy("price", &network);
+    assert_eq!(later.code, 2, "{}", later.stderr);
+    assert!(later.stderr.contains("--provisioned-concurrency 0"), "{}", later.stderr);
+    assert_eq!(
+        deploy("price", &[&network[..], &["--provisioned-concurrency", "0"]].concat()).code,
+        0
+    );
+    let workspace = Workspace::new();
+    let source = "import headwater\n\n\n@headwater.function(\n    reuse=True, \
+                  network=['example.com:443'], provisioned_concurrency=1\n)\ndef fetch():\n    \
+                  return 1\n";
+    workspace.write("models/fetch.py", source);
+    let deployed = workspace.run(&["deploy"]);
+    let expected = "function `fetch` has no provisioned instances: the function has network access";
+    assert!(deployed.stderr.contains(expected), "{}", deployed.stderr);
 }
 
 #[test]

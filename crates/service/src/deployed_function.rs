@@ -149,7 +149,8 @@ impl DeployedFunctions {
             Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
             None => None,
         };
-        let changes = deployment_changes(&request, exists.as_ref(), layers.as_deref());
+        let changes = deployment_changes(name, &request, exists.as_ref(), layers.as_deref());
+        let changes = changes.or_problem()?;
         let function = if exists.is_none() {
             self.create(principal, name, files, changes).await?
         } else {

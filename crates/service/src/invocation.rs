@@ -235,7 +235,7 @@ impl Invocations {
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
-        let running = self.0.catalog.permit(&callable.name, concurrency)?;
+        let running = self.0.catalog.permit(&callable, concurrency)?;
         // A function of the working folder does not use the budget of the deployed function.
         let budget = deployed_by.as_ref().and_then(|_| call_budget(&callable, &project.defaults));
         let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
