@@ -142,6 +142,7 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
         ("provisioned", list(&provisioned)),
         ("started", list(&ready)),
+        ("called by", list(&function.callers)),
         ("modified", format!("{} by {}", output::format_time(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));
@@ -177,9 +178,21 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
 /// Deletes a function.
 pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
     let name = &arguments.name;
-    let deletion = api.delete(format!("/v1/functions/{}", segment(name))).await;
+    let path = format!("/v1/functions/{}", segment(name));
+    let callers = api.get::<DeployedFunction>(&path).await.map(|function| function.callers);
+    let deletion = api.delete(&path).await;
     let missing = arguments.if_exists.then_some(ErrorCode::FunctionNotFound);
-    removed_if_exists(context, "function", name, missing, deletion)
+    let is_removed = deletion.is_ok();
+    removed_if_exists(context, "function", name, missing, deletion)?;
+    if let Some(callers) = callers.ok().filter(|callers| is_removed && !callers.is_empty()) {
+        let warning = context.style.paint(Tone::Warn, "warning");
+        let callers = callers.join(", ");
+        let style = context.style;
+        style.say(format!(
+            "{warning}: calls by {callers} fail until the function is deployed again"
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the number of a version.
