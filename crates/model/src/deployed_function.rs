@@ -251,8 +251,8 @@ pub struct DeployedFunction {
     /// The state of the provisioned instances, by version or alias.
     #[serde(default)]
     pub provisioned: BTreeMap<String, ProvisionedInstances>,
-    /// The triggers and event source mappings that call the function, such as `` trigger `daily` ``,
-    /// as far as the user may see them.
+    /// The triggers and event source mappings that call the function, as far as the user may see
+    /// them.
     #[serde(default)]
     pub callers: Vec<String>,
 }
