@@ -155,13 +155,13 @@ class Functions(Responses):
         are settings to reset to their defaults, such as `"memory"`.
 
         `source` is the function's folder, or a ZIP archive, of at most 1 GiB. `runtime` is
-        `python3.11`, `nodejs20`, `provided` and so on; a new function needs one. `handler` is the file without its ending, a
-        dot and the function; not for `provided`. `memory` is bytes, or text such as `256MiB`;
-        `timeout` is seconds, or text such as `30s`. `env` are all environment variables. `secrets` are
-        names of secrets, which are environment variables of the same name. `network` are hosts that
-        the function may connect to, or `*` for all. `system` are programs of the system that the
-        function needs.
-        `layers` are versions of layers, such as `deps:3`.
+        `python3.11`, `nodejs20`, `provided` and so on; a new function needs one. `handler` is the
+        file without its ending, a dot and the function; not for `provided`. `memory` is bytes, or
+        text such as `256MiB`; `timeout` is seconds, or text such as `30s`. `env` are all
+        environment variables. `secrets` are names of secrets, which are environment variables of
+        the same name. `network` are hosts that the function may connect to, or `*` for all.
+        `system` are programs of the system that the function needs. `layers` are versions of
+        layers, such as `deps:3`.
         `reserved_concurrency` is the maximum number of concurrent calls, and
         `provisioned_concurrency` the number of instances that the server keeps ready.
         """

@@ -309,9 +309,8 @@ impl Instance {
             let _ = feeding.await;
         }
         let WorkerMessages { begun, said, given, .. } = heard.unwrap_or_default();
-        let runtime_start_ms = self.start_clock.milliseconds();
         let measured = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
-        let usage = Usage { runtime_start_ms, ..measured };
+        let usage = Usage { runtime_start_ms: self.start_clock.milliseconds(), ..measured };
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
