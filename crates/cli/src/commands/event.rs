@@ -75,7 +75,7 @@ fn due_text(event: &TriggerEvent, now: chrono::DateTime<chrono::Utc>) -> String 
     }
     match (event.due - now).to_std() {
         Ok(left) => format!("{due}, in {}", output::elapsed(left)),
-        Err(_) => format!("{due}, waits for other events"),
+        Err(_) => format!("{due}, now"),
     }
 }
 
