@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from .connection import segments
-from .errors import make
+from .errors import InvalidArgumentError, make
 from .requests import Requests, duration_seconds, size_bytes, time_text, without_none
 
 
@@ -48,9 +48,18 @@ class Access(Requests):
         body = without_none({"password": password, "disabled": disabled})
         return self._dict("PATCH", segments("v1", "users", name), body)
 
-    def drop_user(self, name: str) -> None:
+    def drop_user(self, name: str, *, if_exists: bool = False) -> None:
         """Drops a user with its tokens, keys, grants, limits and ownership."""
-        self._connection.json("DELETE", segments("v1", "users", name))
+        self._remove("users", name, if_exists)
+
+    def _remove(self, kind: str, name: str, if_exists: bool) -> None:
+        """Removes an object. With `if_exists`, accepts that the object does not exist."""
+        try:
+            self._connection.json("DELETE", segments("v1", kind, name))
+        except InvalidArgumentError:
+            # Other errors have the same code, so look for the object.
+            if not if_exists or any(one["name"] == name for one in self._list(f"/v1/{kind}")):
+                raise
 
     # Credentials.
 
@@ -110,9 +119,9 @@ class Access(Requests):
         """Creates a role without rights."""
         return self._dict("POST", "/v1/roles", {"name": name})
 
-    def drop_role(self, name: str) -> None:
+    def drop_role(self, name: str, *, if_exists: bool = False) -> None:
         """Drops a role with its grants and limits, and revokes it from all users and roles."""
-        self._connection.json("DELETE", segments("v1", "roles", name))
+        self._remove("roles", name, if_exists)
 
     def grant_role(self, role: str, member: str) -> None:
         """Grants a role to a user or another role."""
@@ -180,9 +189,9 @@ class Access(Requests):
         }
         return self._dict("POST", "/v1/restrictions", without_none(body))
 
-    def drop_restriction(self, name: str) -> None:
+    def drop_restriction(self, name: str, *, if_exists: bool = False) -> None:
         """Drops a row filter or column mask."""
-        self._connection.json("DELETE", segments("v1", "restrictions", name))
+        self._remove("restrictions", name, if_exists)
 
     def limits(self) -> list[dict[str, Any]]:
         """Lists the limits of users and roles by name. A user sees its own limits and the limits of
@@ -216,9 +225,9 @@ class Access(Requests):
         }
         return self._dict("PUT", segments("v1", "limits", name), without_none(limits))
 
-    def remove_limit(self, name: str) -> None:
+    def remove_limit(self, name: str, *, if_exists: bool = False) -> None:
         """Removes the limits of a user or role."""
-        self._connection.json("DELETE", segments("v1", "limits", name))
+        self._remove("limits", name, if_exists)
 
     # Secrets.
 

@@ -22,6 +22,20 @@ FileFormat = Literal["csv", "ndjson", "parquet", "arrow"]
 #: The priority of a run's functions in the queue.
 Priority = Literal["low", "normal", "high"]
 
+#: A setting of a function that a deployment can reset to its default.
+FunctionSetting = Literal[
+    "handler",
+    "description",
+    "memory",
+    "timeout",
+    "env",
+    "secrets",
+    "network",
+    "system",
+    "layers",
+    "reserved_concurrency",
+]
+
 #: The groups of usage.
 UsageGrouping = Literal[
     "day", "kind", "job", "model", "function", "trigger", "branch", "author"

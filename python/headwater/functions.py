@@ -8,8 +8,10 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from .choices import FunctionSetting
 from .connection import ARROW, JSON, segments
 from .errors import HeadwaterError, make
 from .frames import import_package, is_table, to_stream
@@ -133,49 +135,71 @@ class Functions(Responses):
         name: str,
         source: str | os.PathLike[str],
         *,
-        runtime: str,
+        runtime: str | None = None,
         handler: str | None = None,
-        description: str = "",
+        description: str | None = None,
         memory: str | int | None = None,
         timeout: str | float | None = None,
         env: Mapping[str, str | int | float | bool] | None = None,
-        secrets: Iterable[str] = (),
-        network: Iterable[str] = (),
-        system: Iterable[str] = (),
+        secrets: Iterable[str] | None = None,
+        network: Iterable[str] | None = None,
+        system: Iterable[str] | None = None,
         layers: Iterable[str] | None = None,
         reserved_concurrency: int | None = None,
         provisioned_concurrency: int | None = None,
+        reset: Iterable[FunctionSetting] = (),
     ) -> dict[str, Any]:
         """Deploys a function without a project, as a new version, and returns its description.
 
+        Settings that are `None` are unchanged; in a new function, they have their defaults. `reset`
+        are settings to reset to their defaults, such as `"memory"`.
+
         `source` is the function's folder, or a ZIP archive, of at most 1 GiB. `runtime` is
-        `python3.11`, `nodejs20`, `provided` and so on. `handler` is the file without its ending, a
-        dot and the function; not for `provided`. `memory` is bytes, or text such as `256MiB`;
-        `timeout` is seconds, or text such as `30s`. `env` are environment variables. `secrets` are
-        names of secrets, which are environment variables of the same name. `network` are hosts that
-        the function may connect to, or `*` for all. `system` are programs of the system that the
-        function needs.
-        `layers` are versions of layers, such as `deps:3`; `None` leaves the layers unchanged.
+        `python3.11`, `nodejs20`, `provided` and so on; a new function needs one. `handler` is the
+        file without its ending, a dot and the function; not for `provided`. `memory` is bytes, or
+        text such as `256MiB`; `timeout` is seconds, or text such as `30s`. `env` are all
+        environment variables. `secrets` are names of secrets, which are environment variables of
+        the same name. `network` are hosts that the function may connect to, or `*` for all.
+        `system` are programs of the system that the function needs. `layers` are versions of
+        layers, such as `deps:3`.
         `reserved_concurrency` is the maximum number of concurrent calls, and
         `provisioned_concurrency` the number of instances that the server keeps ready.
         """
         seconds = duration_seconds("timeout", timeout)
+        variables = {key: parameter_text(key, value) for key, value in (env or {}).items()}
         request = {
-            **self._function_files(source),
             "runtime": runtime,
             "handler": handler,
             "description": description,
             "memory_bytes": size_bytes("memory", memory),
             "timeout_ms": None if seconds is None else int(seconds * 1000),
-            "env": {key: parameter_text(key, value) for key, value in (env or {}).items()},
+            "env": None if env is None else variables,
             "secrets": _names(secrets),
             "network": _names(network),
             "system": _names(system),
-            "layers": None if layers is None else _names(layers),
+            "layers": _names(layers),
             "reserved_concurrency": reserved_concurrency,
             "provisioned_concurrency": provisioned_concurrency,
+            "reset": _names(reset) or None,
         }
-        return self._dict("PUT", segments("v1", "functions", name), without_none(request))
+        path = segments("v1", "functions", name)
+        return self._send_files("PUT", path, source, without_none(request))
+
+    def _send_files(
+        self, method: str, path: str, source: str | os.PathLike[str], request: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Sends a request with the files of a folder or archive. Deletes the upload of a request
+        that failed, because the next attempt uploads the files again."""
+        files = self._function_files(source)
+        try:
+            return self._dict(method, path, {**files, **request})
+        except BaseException:
+            if "upload" in files:
+                # The upload expires after a day if it cannot be deleted.
+                with suppress(HeadwaterError):
+                    parameters = {"path": files["upload"]}
+                    self._connection.json("DELETE", "/v1/uploads", parameters=parameters)
+            raise
 
     def _function_files(self, source: str | os.PathLike[str]) -> dict[str, Any]:
         """Returns the part of a deployment with the files. A large archive is uploaded."""
@@ -246,16 +270,25 @@ class Functions(Responses):
         return self._dict("GET", path, parameters={"alias": alias})
 
     def set_function_url(
-        self, name: str, *, auth: str, alias: str | None = None, stream: bool | None = None
+        self,
+        name: str,
+        *,
+        auth: str | None = None,
+        alias: str | None = None,
+        stream: bool | None = None,
+        exists: bool | None = None,
     ) -> dict[str, Any]:
         """Creates or changes the URL of a function without a project, and returns the URL.
+
+        Settings that are `None` are unchanged; a new URL needs `auth`. `exists=False` only creates
+        a URL, and raises `AlreadyExistsError` if there is one; `exists=True` only changes it.
 
         With `auth="none"`, every client that reaches the HTTP address may call the function; with
         `auth="iam"`, requests are signed with an access key. With `stream`, responses are returned
         while the function writes them.
         """
         path = segments("v1", "functions", name, "url")
-        request = without_none({"auth": auth, "stream": stream})
+        request = without_none({"auth": auth, "stream": stream, "exists": exists})
         return self._dict("PUT", path, request, {"alias": alias})
 
     def delete_function_url(self, name: str, *, alias: str | None = None) -> None:
@@ -271,8 +304,8 @@ class Functions(Responses):
         `source` is the layer's folder, or a ZIP archive, of at most 1 GiB. Functions import its
         files below `python/` and `nodejs/`. The first version creates the layer.
         """
-        request = {**self._function_files(source), "description": description}
-        return self._dict("POST", segments("v1", "layers", name, "versions"), request)
+        path = segments("v1", "layers", name, "versions")
+        return self._send_files("POST", path, source, {"description": description})
 
     def layers(self) -> list[dict[str, Any]]:
         """Lists the versions of layers, by layer and number."""
@@ -385,5 +418,7 @@ def _alias(
     return {"version": version, "weights": shares, "description": description}
 
 
-def _names(value: str | Iterable[str]) -> list[str]:
+def _names(value: str | Iterable[str] | None) -> list[str] | None:
+    if value is None:
+        return None
     return [value] if isinstance(value, str) else list(value)

@@ -55,6 +55,25 @@ class Access(unittest.TestCase):
         )
         self.check_empty(lambda: client.drop_user("ana"), "DELETE", "/v1/users/ana")
 
+    def test_a_missing_object_is_accepted_with_if_exists(self):
+        client = self.client
+        missing = Answer({"code": "invalid_argument", "message": "`ana` does not exist"}, 400)
+        for kind, remove in [
+            ("users", client.drop_user),
+            ("roles", client.drop_role),
+            ("restrictions", client.drop_restriction),
+            ("limits", client.remove_limit),
+        ]:
+            self.server.on("DELETE", f"/v1/{kind}/ana", missing)
+            self.server.on("GET", f"/v1/{kind}", Answer([{"name": "ben"}]))
+            remove("ana", if_exists=True)
+            with self.assertRaises(errors.InvalidArgumentError):
+                remove("ana")
+            # Another error of an object that exists.
+            self.server.on("GET", f"/v1/{kind}", Answer([{"name": "ana"}]))
+            with self.assertRaises(errors.InvalidArgumentError):
+                remove("ana", if_exists=True)
+
     def test_credentials_have_scopes_and_an_expiry(self):
         client, check = self.client, self.check
         check(lambda: client.tokens(user="ana"), "GET", "/v1/tokens", {"user": "ana"})

@@ -55,6 +55,7 @@ METHODS = {
     "function url create": "set_function_url",
     "function url get": "function_url",
     "function url rm": "delete_function_url",
+    "function url update": "set_function_url",
     "function versions": "function_versions",
     "grant": "grant",
     "job get": "job",

@@ -75,13 +75,11 @@ class Functions(WithServer):
         settings = {
             "runtime": "python3.11",
             "handler": "app.handler",
-            "description": "",
             "memory_bytes": 256 << 20,
             "timeout_ms": 1500,
             "env": {"LEVEL": "2"},
             "secrets": ["KEY"],
             "network": ["*"],
-            "system": [],
             "provisioned_concurrency": 0,
         }
         files = {
@@ -92,7 +90,10 @@ class Functions(WithServer):
         archive = root / "price.zip"
         archive.write_bytes(b"PK")
         self.client.deploy_function("price", archive, runtime="provided")
-        self.assertEqual(self.server.last().body["archive"], "UEs=")
+        self.assertEqual(self.server.last().body, {"archive": "UEs=", "runtime": "provided"})
+        self.client.deploy_function("price", archive, env={}, network=[], reset=["memory"])
+        changed = {"env": {}, "network": [], "reset": ["memory"]}
+        self.assertEqual(self.server.last().body, {"archive": "UEs=", **changed})
         os.symlink("app.py", root / "linked.py")
         with self.assertRaisesRegex(errors.InvalidArgumentError, "is a link"):
             self.client.deploy_function("price", root, runtime="provided")
@@ -113,6 +114,24 @@ class Functions(WithServer):
             self.assertEqual(archive.namelist(), ["app.py", "model.bin"])
         self.assertEqual(deployed.body["upload"], uploaded)
         self.assertNotIn("files", deployed.body)
+
+    def test_the_upload_of_a_failed_deployment_is_deleted(self):
+        root = self.folder()
+        with open(root / "model.bin", "wb") as file:
+            file.truncate((32 << 20) + 1)
+        uploaded = "/uploads/1/function.zip"
+        self.server.on("POST", "/v1/uploads", Answer({"path": uploaded}, 201))
+        self.server.on("DELETE", "/v1/uploads", Answer(b"", 204))
+        wrong = Answer({"code": "invalid_argument", "message": "no such handler"}, 400)
+        self.server.on("PUT", "/v1/functions/price", wrong)
+        self.server.on("POST", "/v1/layers/deps/versions", wrong)
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "no such handler"):
+            self.client.deploy_function("price", root, runtime="provided")
+        deleted = self.server.last()
+        self.assertEqual((deleted.method, deleted.parameters), ("DELETE", {"path": uploaded}))
+        with self.assertRaisesRegex(errors.InvalidArgumentError, "no such handler"):
+            self.client.publish_layer("deps", root)
+        self.assertEqual([seen.method for seen in self.server.seen][3:], ["POST", "POST", "DELETE"])
 
     def test_aliases_and_urls_of_a_function_are_managed(self):
         alias = "/v1/functions/price/aliases/live"
@@ -135,6 +154,8 @@ class Functions(WithServer):
         self.client.set_function_url("price", auth="iam", alias="live")
         self.assertEqual(self.server.last().body, {"auth": "iam"})
         self.assertEqual(self.server.last().parameters, {"alias": "live"})
+        self.client.set_function_url("price", stream=False, exists=True)
+        self.assertEqual(self.server.last().body, {"stream": False, "exists": True})
         self.server.on("GET", url, Answer({"auth": "iam"}))
         self.assertEqual(self.client.function_url("price")["auth"], "iam")
         self.server.on("DELETE", url, Answer(b"", 204))

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
-use headwater_model::{parse_duration, parse_size};
+use clap::{Args, Subcommand, ValueEnum};
+use headwater_model::{FunctionSetting, parse_duration, parse_size};
 
 use super::{FunctionAlias, FunctionLayer, FunctionUrl};
 
@@ -18,7 +18,8 @@ pub enum Function {
     #[command(after_help = "Examples:
   headwater function deploy price price/ --runtime python3.11 --handler app.handler
   headwater function deploy shout shout.zip --runtime provided --memory 256MiB --timeout 30s
-  headwater function deploy echo echo.zip --runtime provided --provisioned-concurrency 2")]
+  headwater function deploy echo echo.zip --runtime provided --provisioned-concurrency 2
+  headwater function deploy price price/ --reset memory --reset reserved-concurrency")]
     Deploy(Box<FunctionDeploy>),
     /// Show a function without a project: its settings, files, versions and aliases
     #[command(after_help = "Example:\n  headwater function show price")]
@@ -32,7 +33,7 @@ pub enum Function {
     /// The aliases of a function without a project: create, update, ls, rm
     #[command(subcommand)]
     Alias(FunctionAlias),
-    /// The HTTP URL of a function without a project: create, get, rm
+    /// The HTTP URL of a function without a project: create, update, get, rm
     #[command(subcommand)]
     Url(FunctionUrl),
     /// Layers, whose files functions without a project share: publish, ls, rm
@@ -116,22 +117,22 @@ pub struct FunctionDeploy {
     /// The function's folder, or a ZIP archive
     #[arg(value_name = "DIR|FILE.zip")]
     pub source: PathBuf,
-    /// The runtime: `python3.11`, `nodejs20`, `provided` and so on
+    /// The runtime: `python3.11`, `nodejs20`, `provided` and so on; a new function needs one
     #[arg(long)]
-    pub runtime: String,
+    pub runtime: Option<String>,
     /// The handler as FILE.FUNCTION, such as `app.handler`; not for `provided`
     #[arg(long)]
     pub handler: Option<String>,
     /// A description
-    #[arg(long, default_value = "", hide_default_value = true)]
-    pub description: String,
+    #[arg(long)]
+    pub description: Option<String>,
     /// The memory limit, as in `256MiB`
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub memory: Option<u64>,
     /// The time limit, as in `30s`
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub timeout: Option<Duration>,
-    /// An environment variable. Can be repeated
+    /// An environment variable. Can be repeated; replaces all variables
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
     /// A secret that the function reads as an environment variable. Can be repeated
@@ -143,8 +144,7 @@ pub struct FunctionDeploy {
     /// A program of the system that the function needs, such as `curl`. Can be repeated
     #[arg(long, value_name = "PROGRAM")]
     pub system: Vec<String>,
-    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated;
-    /// without it, the layers are unchanged
+    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated
     #[arg(long = "layer", value_name = "NAME:VERSION")]
     pub layers: Vec<String>,
     /// The maximum number of concurrent calls
@@ -153,4 +153,50 @@ pub struct FunctionDeploy {
     /// The number of instances that the server keeps ready for calls; 0 for none
     #[arg(long, value_name = "INSTANCES")]
     pub provisioned_concurrency: Option<u32>,
+    /// A setting to reset to its default. Can be repeated; other settings that are not given are
+    /// unchanged
+    #[arg(long, value_enum, value_name = "SETTING")]
+    pub reset: Vec<SettingArgument>,
+}
+
+/// `--reset`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SettingArgument {
+    /// The handler
+    Handler,
+    /// The description
+    Description,
+    /// The memory limit
+    Memory,
+    /// The time limit
+    Timeout,
+    /// The environment variables
+    Env,
+    /// The secrets
+    Secrets,
+    /// The hosts that the function may connect to
+    Network,
+    /// The programs of the system
+    System,
+    /// The layers
+    Layers,
+    /// The maximum number of concurrent calls
+    ReservedConcurrency,
+}
+
+impl From<SettingArgument> for FunctionSetting {
+    fn from(argument: SettingArgument) -> Self {
+        match argument {
+            SettingArgument::Handler => FunctionSetting::Handler,
+            SettingArgument::Description => FunctionSetting::Description,
+            SettingArgument::Memory => FunctionSetting::Memory,
+            SettingArgument::Timeout => FunctionSetting::Timeout,
+            SettingArgument::Env => FunctionSetting::Env,
+            SettingArgument::Secrets => FunctionSetting::Secrets,
+            SettingArgument::Network => FunctionSetting::Network,
+            SettingArgument::System => FunctionSetting::System,
+            SettingArgument::Layers => FunctionSetting::Layers,
+            SettingArgument::ReservedConcurrency => FunctionSetting::ReservedConcurrency,
+        }
+    }
 }

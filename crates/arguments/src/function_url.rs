@@ -5,11 +5,16 @@ use clap::{Args, Subcommand, ValueEnum};
 /// `headwater function url`
 #[derive(Debug, Subcommand)]
 pub enum FunctionUrl {
-    /// Create the URL of a function, or change it
+    /// Create the URL of a function
     #[command(after_help = "Examples:
   headwater function url create webhook --auth none
   headwater function url create price --alias live --auth iam --stream")]
     Create(FunctionUrlCreate),
+    /// Change the URL of a function; settings that are not given are unchanged
+    #[command(after_help = "Examples:
+  headwater function url update webhook --auth iam
+  headwater function url update price --alias live --no-stream")]
+    Update(FunctionUrlUpdate),
     /// Show the URL of a function
     #[command(after_help = "Example:\n  headwater function url get webhook")]
     Get(FunctionUrlName),
@@ -43,6 +48,23 @@ pub struct FunctionUrlCreate {
     /// Return responses while the function writes them
     #[arg(long)]
     pub stream: bool,
+}
+
+/// `headwater function url update`
+#[derive(Debug, Args)]
+pub struct FunctionUrlUpdate {
+    /// The function or alias.
+    #[command(flatten)]
+    pub of: FunctionUrlName,
+    /// The clients that may call the function
+    #[arg(long, value_enum)]
+    pub auth: Option<UrlAuthArgument>,
+    /// Return responses while the function writes them
+    #[arg(long)]
+    pub stream: bool,
+    /// Return responses after the function has ended
+    #[arg(long, conflicts_with = "stream")]
+    pub no_stream: bool,
 }
 
 /// `headwater function url rm`

@@ -65,6 +65,7 @@ pub use self::environment::{Environment, EnvironmentPrune, EnvironmentRebuild};
 pub use self::event::{Event, EventId, EventLs, EventSend};
 pub use self::function::{
     Function, FunctionDeploy, FunctionInvoke, FunctionLogs, FunctionName, FunctionRm,
+    SettingArgument,
 };
 pub use self::function_alias::{
     AliasVersion, FunctionAlias, FunctionAliasCreate, FunctionAliasRm, FunctionAliasUpdate,
@@ -85,7 +86,7 @@ pub use self::parse::parse;
 pub use self::query::Query;
 pub use self::reference::{BranchArgument, RefArgument};
 pub use self::restriction::{Restriction, RestrictionCreate};
-pub use self::role::{Role, RoleMember};
+pub use self::role::{Role, RoleMember, RoleRm};
 pub use self::run::Run;
 pub use self::secret::Secret;
 pub use self::serve::{IsolationArgument, Serve, ServeNetwork};
@@ -98,5 +99,5 @@ pub use self::test::Test;
 pub use self::token::{Token, TokenCreate};
 pub use self::trigger::{Trigger, TriggerCreate, TriggerRm};
 pub use self::usage::{Usage, UsageBy};
-pub use self::user::{User, UserCreate};
+pub use self::user::{User, UserCreate, UserRm};
 pub use self::view::{View, ViewGet, ViewRm};

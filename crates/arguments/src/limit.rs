@@ -34,5 +34,8 @@ pub enum Limit {
     Rm {
         /// The user or role
         name: String,
+        /// Succeed if the user or role has no limits
+        #[arg(long)]
+        if_exists: bool,
     },
 }

@@ -18,6 +18,9 @@ pub enum Restriction {
     Rm {
         /// The row filter or column mask
         name: String,
+        /// Succeed if the row filter or column mask does not exist
+        #[arg(long)]
+        if_exists: bool,
     },
 }
 

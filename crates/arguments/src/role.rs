@@ -13,7 +13,7 @@ pub enum Role {
     Create(RoleName),
     /// Drop a role with its grants
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater role rm analyst")]
-    Rm(RoleName),
+    Rm(RoleRm),
     /// Grant a role to a user or another role
     #[command(after_help = "Example:\n  headwater role grant analyst ana")]
     Grant(RoleMember),
@@ -28,6 +28,17 @@ pub struct RoleName {
     /// The role
     #[arg(value_name = "ROLE")]
     pub name: String,
+}
+
+/// `headwater role rm`
+#[derive(Debug, Args)]
+pub struct RoleRm {
+    /// The role
+    #[arg(value_name = "ROLE")]
+    pub name: String,
+    /// Succeed if the role does not exist
+    #[arg(long)]
+    pub if_exists: bool,
 }
 
 /// A role and its member.

@@ -25,7 +25,7 @@ pub enum User {
     Enable(UserName),
     /// Drop a user with its tokens, grants and ownership
     #[command(aliases = ["delete", "drop"], after_help = "Example:\n  headwater user rm ana")]
-    Rm(UserName),
+    Rm(UserRm),
 }
 
 /// `headwater user create`
@@ -47,4 +47,15 @@ pub struct UserName {
     /// The user
     #[arg(value_name = "USER")]
     pub name: String,
+}
+
+/// `headwater user rm`
+#[derive(Debug, Args)]
+pub struct UserRm {
+    /// The user
+    #[arg(value_name = "USER")]
+    pub name: String,
+    /// Succeed if the user does not exist
+    #[arg(long)]
+    pub if_exists: bool,
 }

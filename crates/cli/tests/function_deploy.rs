@@ -88,50 +88,38 @@ fn a_folder_is_deployed_called_and_removed() {
 }
 
 #[test]
-fn hints_about_limits_name_the_options_of_the_deployment() {
-    let workspace = Workspace::new();
-    workspace.write(
-        "slow/app.py",
-        "import time\n\n\ndef handler(event, context):\n    if event == 'large':\n        \
-         return 'x' * (65 << 20)\n    time.sleep(60)\n",
-    );
-    let limits = ["--handler", "app.handler", "--timeout", "2s"];
-    let deploy = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
-    workspace.ok(&[&deploy[..], &limits].concat());
-    let slow = workspace.run(&["function", "invoke", "slow", "--arg", "event=1"]).stderr;
-    assert!(slow.contains("`slow` ran longer than its limit of 2 s"), "{slow}");
-    assert!(slow.contains("Deploy the function again with a higher `--timeout`"), "{slow}");
-    let limits = ["--handler", "app.handler", "--timeout", "2min"];
-    let deploy = ["function", "deploy", "large", "slow", "--runtime", "python3.11"];
-    workspace.ok(&[&deploy[..], &limits].concat());
-    let large = workspace.run(&["function", "invoke", "large", "--arg", "event=large"]).stderr;
-    let expected = "`large` returned a value larger than the limit of 64 MiB as JSON";
-    assert!(large.contains(expected), "{large}");
-    assert!(large.contains("Write the value to a bucket, and return its key."), "{large}");
-}
-
-#[test]
-fn a_limit_on_calls_below_the_provisioned_instances_is_rejected() {
+fn a_deployment_keeps_the_settings_that_it_does_not_name() {
     let workspace = workspace();
-    let deploy = |limits: &[&str]| {
-        let arguments = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
-        workspace.run(&[&arguments[..], &["--handler", "app.handler"], limits].concat())
+    let settings = ["--env", "GREETING=hello", "--memory", "512MiB", "--timeout", "20s"];
+    let limits = ["--reserved-concurrency", "2", "--description", "prices"];
+    deploy(&workspace, &[&settings[..], &limits].concat());
+    workspace.write("price/data.txt", "new");
+    let redeploy = |more: &[&str]| {
+        workspace.json(&[&["function", "deploy", "price", "price"][..], more].concat())
     };
-    let (reserved, provisioned) = ("--reserved-concurrency", "--provisioned-concurrency");
-    let both = deploy(&[reserved, "1", provisioned, "2"]);
-    assert_eq!(both.code, 2, "{}", both.stderr);
-    let deployed = deploy(&[reserved, "2", provisioned, "2"]);
-    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
-    let lower = deploy(&[reserved, "1"]);
-    assert_eq!(lower.code, 2, "{}", lower.stderr);
-    let expected = "the reserved concurrency 1 of function `price` is lower than its provisioned \
-                    concurrency 2";
-    assert!(lower.stderr.contains(expected), "{}", lower.stderr);
-    assert!(lower.stderr.contains("hint: Raise the reserved concurrency"), "{}", lower.stderr);
-    let fewer = deploy(&[reserved, "1", provisioned, "1"]);
-    assert_eq!(fewer.code, 0, "{}", fewer.stderr);
-    let stopped = deploy(&[reserved, "0", provisioned, "0"]);
-    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+    let second = redeploy(&[]);
+    assert_eq!(second["version"], 2);
+    for (name, value) in [
+        ("runtime", json!("python3.11")),
+        ("handler", json!("app.handler")),
+        ("description", json!("prices")),
+        ("memory_bytes", json!(512 << 20)),
+        ("timeout_ms", json!(20_000)),
+        ("env", json!({"GREETING": "hello"})),
+        ("concurrency", json!(2)),
+    ] {
+        assert_eq!(second[name], value, "{name}");
+    }
+    assert_eq!(invoke(&workspace, "price", &json!(1))["greeting"], "hello");
+    // Nothing changed, so there is no new version.
+    assert_eq!(redeploy(&[])["versions"], json!([1, 2]));
+    let third = redeploy(&["--env", "LEVEL=1", "--reset", "memory"]);
+    assert_eq!(third["env"], json!({"LEVEL": "1"}));
+    assert_eq!((&third["memory_bytes"], &third["timeout_ms"]), (&json!(null), &json!(20_000)));
+    let reset = redeploy(&["--reset", "env", "--reset", "reserved-concurrency"]);
+    assert_eq!((&reset["env"], &reset["concurrency"]), (&json!({}), &json!(null)));
+    let error = workspace.fails(2, &["function", "deploy", "new", "price"]);
+    assert!(error.contains("a new function needs a runtime"), "{error}");
 }
 
 #[test]
@@ -181,7 +169,22 @@ fn aliases_and_urls_are_managed() {
     assert_eq!(workspace.ok(&create), "/lambda-url/price:live/\n");
     let shown = workspace.json(&[&["function", "url", "get"][..], &url].concat());
     assert_eq!((&shown["auth"], &shown["stream"]), (&json!("none"), &json!(false)), "{shown}");
+    let error = workspace.fails(4, &create);
+    assert!(error.contains("the URL of `price:live` already exists"), "{error}");
+    let hint = "Change it with `headwater function url update price --alias live`.";
+    assert!(error.contains(hint), "{error}");
+    let update =
+        |more: &[&str]| workspace.json(&[&["function", "url", "update"][..], &url, more].concat());
+    let changed = update(&["--auth", "iam", "--stream"]);
+    assert_eq!((&changed["auth"], &changed["stream"]), (&json!("iam"), &json!(true)));
+    let changed = update(&["--auth", "none"]);
+    assert_eq!((&changed["auth"], &changed["stream"]), (&json!("none"), &json!(true)));
+    assert_eq!(update(&["--no-stream"])["stream"], json!(false));
+    let error = workspace.fails(4, &["function", "alias", "create", "price", "live", "2"]);
+    assert!(error.contains("headwater function alias update price live"), "{error}");
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
+    let error = workspace.fails(3, &["function", "url", "update", "price", "--auth", "none"]);
+    assert!(error.contains("Create it with `headwater function url create price`."), "{error}");
     let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
     assert!(error.contains("function `price:live` has no URL"), "{error}");
     let error = workspace.fails(3, &[&["function", "url", "rm"][..], &url].concat());
@@ -458,7 +461,14 @@ fn a_created_trigger_survives_a_restart_and_is_removed() {
     let error = workspace.fails(3, &[&create[..], &["--function", "price:9"]].concat());
     assert!(error.contains("no version or alias `9`"), "{error}");
     workspace.ok(&[&create[..], &["--function", "price"]].concat());
-    workspace.ok(&["function", "rm", "price"]);
+    assert_eq!(
+        workspace.json(&["function", "show", "price"])["callers"],
+        json!(["trigger `often`"])
+    );
+    let removed = workspace.run(&["function", "rm", "price"]);
+    assert_eq!(removed.code, 0, "{}", removed.stderr);
+    let warning = "warning: calls by trigger `often` fail until the function is deployed again";
+    assert!(removed.stderr.contains(warning), "{}", removed.stderr);
     until("a call of the removed function fails", || {
         let pending = ["event", "ls", "--trigger", "often", "--status", "pending"];
         workspace.json(&pending)[0]["error"]["message"] == "there is no function `price`"

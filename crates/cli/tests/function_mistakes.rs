@@ -4,6 +4,8 @@ mod support;
 
 use support::Workspace;
 
+const SOURCE: &str = "def handler(event, context):\n    return event\n";
+
 /// Writes a project file that declares the function `project` with these settings.
 fn declare(workspace: &Workspace, settings: &str) {
     let manifest = format!("[project]\nname = \"test\"\n[functions.project]\n{settings}\n");
@@ -126,4 +128,92 @@ fn a_memory_limit_with_which_no_call_can_succeed_is_rejected() {
     let more = ["--handler", "app.handler", "--memory", "16MiB"];
     workspace.ok(&[&arguments[..], &more].concat());
     assert_eq!(workspace.ok(&["function", "invoke", "single", "--arg", "event=1"]).trim(), "1");
+}
+
+#[test]
+fn hints_about_limits_name_the_options_of_the_deployment() {
+    let workspace = Workspace::new();
+    workspace.write(
+        "slow/app.py",
+        "import time\n\n\ndef handler(event, context):\n    if event == 'large':\n        \
+         return 'x' * (65 << 20)\n    time.sleep(60)\n",
+    );
+    let limits = ["--handler", "app.handler", "--timeout", "2s"];
+    let deploy = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
+    workspace.ok(&[&deploy[..], &limits].concat());
+    let slow = workspace.run(&["function", "invoke", "slow", "--arg", "event=1"]).stderr;
+    assert!(slow.contains("`slow` ran longer than its limit of 2 s"), "{slow}");
+    assert!(slow.contains("Deploy the function again with a higher `--timeout`"), "{slow}");
+    let limits = ["--handler", "app.handler", "--timeout", "2min"];
+    let deploy = ["function", "deploy", "large", "slow", "--runtime", "python3.11"];
+    workspace.ok(&[&deploy[..], &limits].concat());
+    let large = workspace.run(&["function", "invoke", "large", "--arg", "event=large"]).stderr;
+    let expected = "`large` returned a value larger than the limit of 64 MiB as JSON";
+    assert!(large.contains(expected), "{large}");
+    assert!(large.contains("Write the value to a bucket, and return its key."), "{large}");
+}
+
+#[test]
+fn a_limit_on_calls_below_the_provisioned_instances_is_rejected() {
+    let workspace = Workspace::new();
+    workspace.write("price/app.py", SOURCE);
+    let deploy = |limits: &[&str]| {
+        let arguments = ["function", "deploy", "price", "price", "--runtime", "python3.11"];
+        workspace.run(&[&arguments[..], &["--handler", "app.handler"], limits].concat())
+    };
+    let (reserved, provisioned) = ("--reserved-concurrency", "--provisioned-concurrency");
+    let both = deploy(&[reserved, "1", provisioned, "2"]);
+    assert_eq!(both.code, 2, "{}", both.stderr);
+    let deployed = deploy(&[reserved, "2", provisioned, "2"]);
+    assert_eq!(deployed.code, 0, "{}", deployed.stderr);
+    let lower = deploy(&[reserved, "1"]);
+    assert_eq!(lower.code, 2, "{}", lower.stderr);
+    let expected = "the reserved concurrency 1 of function `price` is lower than its provisioned \
+                    concurrency 2";
+    assert!(lower.stderr.contains(expected), "{}", lower.stderr);
+    assert!(lower.stderr.contains("hint: Raise the reserved concurrency"), "{}", lower.stderr);
+    let fewer = deploy(&[reserved, "1", provisioned, "1"]);
+    assert_eq!(fewer.code, 0, "{}", fewer.stderr);
+    let stopped = deploy(&[reserved, "0", provisioned, "0"]);
+    assert_eq!(stopped.code, 0, "{}", stopped.stderr);
+    let call = ["function", "invoke", "price", "--arg", "event=1"];
+    let disabled = workspace.run(&call);
+    let expected = "function `price` is disabled: its reserved concurrency is 0";
+    assert!(disabled.stderr.contains(expected), "{}", disabled.stderr);
+    assert!(disabled.stderr.contains("--reset reserved-concurrency"), "{}", disabled.stderr);
+    assert_eq!(deploy(&["--reset", "reserved-concurrency"]).code, 0);
+    assert_eq!(workspace.run(&call).code, 0);
+}
+
+#[test]
+fn a_function_that_cannot_have_provisioned_instances_is_rejected() {
+    let workspace = Workspace::new();
+    workspace.write("price/app.py", SOURCE);
+    let deploy = |name: &str, options: &[&str]| {
+        let arguments = ["function", "deploy", name, "price", "--runtime", "python3.11"];
+        workspace.run(&[&arguments[..], &["--handler", "app.handler"], options].concat())
+    };
+    let provisioned = ["--provisioned-concurrency", "1"];
+    let network = ["--network", "example.com:443"];
+    let both = deploy("price", &[provisioned, network].concat());
+    assert_eq!(both.code, 2, "{}", both.stderr);
+    let expected = "function `price` cannot have provisioned instances: the function has network \
+                    access, so each call needs a new instance";
+    assert!(both.stderr.contains(expected), "{}", both.stderr);
+    assert_eq!(deploy("price", &provisioned).code, 0);
+    let later = deploy("price", &network);
+    assert_eq!(later.code, 2, "{}", later.stderr);
+    assert!(later.stderr.contains("--provisioned-concurrency 0"), "{}", later.stderr);
+    assert_eq!(
+        deploy("price", &[&network[..], &["--provisioned-concurrency", "0"]].concat()).code,
+        0
+    );
+    let workspace = Workspace::new();
+    let source = "import headwater\n\n\n@headwater.function(\n    reuse=True, \
+                  network=['example.com:443'], provisioned_concurrency=1\n)\ndef fetch():\n    \
+                  return 1\n";
+    workspace.write("models/fetch.py", source);
+    let deployed = workspace.run(&["deploy"]);
+    let expected = "function `fetch` has no provisioned instances: the function has network access";
+    assert!(deployed.stderr.contains(expected), "{}", deployed.stderr);
 }

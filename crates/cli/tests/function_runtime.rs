@@ -183,7 +183,11 @@ fn a_runtime_that_misbehaves_is_reported() {
         ("exit 3", "Runtime.ExitError: ", "exited with status 3 before it asked for an event"),
         ("TAKE exit 4", "Runtime.ExitError: ", "exited with status 4 before it answered"),
         ("TAKE kill -9 $$", "Runtime.ExitError: ", "was ended by signal 9 before it answered"),
-        ("sleep 100", "ran longer than its limit of 2 s", "did not ask for an event"),
+        (
+            "sleep 100",
+            "did not ask for an event within 12 s: 10 s for its start and its time limit of 2 s",
+            "",
+        ),
         ("TAKE sleep 100", "ran longer than its limit of 2 s", ""),
         (
             "TAKE echo 1 | post other/response; exit 5",

@@ -143,5 +143,7 @@ fn the_handler_of_a_large_function_is_checked() {
         let error = workspace.fails(2, &[&arguments[..], &["--handler", handler]].concat());
         assert!(error.contains(expected), "{error}");
     }
+    let uploads = std::fs::read_dir(workspace.path().join(".headwater/uploads"));
+    assert_eq!(uploads.map_or(0, Iterator::count), 0, "failed deployments keep no upload");
     deploy(&workspace, "f", "model");
 }

@@ -160,6 +160,14 @@ fn a_user_sees_its_limits_and_an_administrator_sets_them() {
     lake.ok(&["limit", "rm", "ana"]);
     user.ok(&["query", "SELECT 1"]);
     assert!(lake.run(&["limit", "ls"]).stderr.contains("no limits"));
+    for noun in ["user", "role", "limit", "restriction"] {
+        assert_eq!(lake.run(&[noun, "rm", "eve"]).code, 2, "{noun}");
+        let missing = lake.run(&[noun, "rm", "eve", "--if-exists"]);
+        assert_eq!(missing.code, 0, "{noun}: {}", missing.stderr);
+        assert!(missing.stderr.contains("nothing was removed"), "{}", missing.stderr);
+    }
+    assert_eq!(user.run(&["user", "rm", "eve", "--if-exists"]).code, 8);
+    lake.ok(&["user", "rm", "ana", "--if-exists"]);
 }
 
 #[test]

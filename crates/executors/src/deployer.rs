@@ -26,7 +26,7 @@ use parking_lot::RwLock;
 use crate::destination::{ProjectDestinations, server_rules};
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
-use crate::provisioner::ProvisionerParts;
+use crate::provisioner::{ProvisionerParts, provisioning_warning};
 use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
 /// A parsed version of the project.
@@ -399,7 +399,8 @@ impl Deployer {
         let project = version.project.clone();
         let changes = deploy_changes(before.as_ref().map(|before| &*before.project), &project);
         let previous = before.map(|before| before.id);
-        let mut warnings = Vec::new();
+        let callables = project.callables.values();
+        let mut warnings: Vec<String> = callables.filter_map(provisioning_warning).collect();
         let principal = version.actor.principal();
         if !dry_run {
             self.deployed.set(DeployedState::Active(version));

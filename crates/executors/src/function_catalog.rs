@@ -184,9 +184,16 @@ impl FunctionCatalog {
     /// Counts a call of a function until the permit is dropped.
     ///
     /// Errors: `too_busy` if the limit of concurrent calls is reached.
-    pub fn permit(&self, name: &str, limit: Option<u32>) -> Result<Option<CallPermit>, Problem> {
+    pub fn permit(
+        &self,
+        callable: &Callable,
+        limit: Option<u32>,
+    ) -> Result<Option<CallPermit>, Problem> {
         let Some(limit) = limit else { return Ok(None) };
-        let name = name.to_owned();
+        if limit == 0 {
+            return Err(disabled(callable));
+        }
+        let name = callable.name.clone();
         let mut running = self.running.lock();
         let count = running.get(&name).copied().unwrap_or_default();
         if count >= limit {
@@ -200,6 +207,26 @@ impl FunctionCatalog {
         running.insert(name.clone(), count + 1);
         Ok(Some(CallPermit { name, running: self.running.clone() }))
     }
+}
+
+/// Returns the error of a call to a function whose limit on concurrent calls is 0.
+fn disabled(callable: &Callable) -> Problem {
+    let message =
+        format!("function `{}` is disabled: its reserved concurrency is 0", callable.name);
+    let hint = match callable.settings {
+        LimitSettings::Deployment => {
+            "Set another limit with `headwater function deploy --reserved-concurrency CALLS`, or \
+             remove it with `--reset reserved-concurrency`."
+        }
+        LimitSettings::Decorator => {
+            "Change `reserved_concurrency` in the function's decorator, and deploy the project."
+        }
+        LimitSettings::ProjectFile | LimitSettings::SqlFunction => {
+            "Change `reserved_concurrency` of the function in headwater.toml, and deploy the \
+             project."
+        }
+    };
+    Problem::new(ErrorCode::TooBusy, message).with_hint(hint)
 }
 
 fn destination(target: Option<String>, actor: Actor) -> Option<CallDestination> {

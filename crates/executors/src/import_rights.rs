@@ -143,13 +143,19 @@ impl ImportRights {
         Ok(PathBuf::from(path))
     }
 
-    /// Deletes a file that the principal uploaded. A file that cannot be deleted expires.
-    pub async fn delete_upload(&self, principal: &Principal, path: &str) {
-        if let Ok(path) = self.own_upload(principal, path)
-            && let Some(folder) = path.parent()
+    /// Deletes a file that the principal uploaded.
+    ///
+    /// Errors: `file_not_found`, also for an upload of another user.
+    pub async fn delete_upload(&self, principal: &Principal, path: &str) -> Result<(), Problem> {
+        if self.is_own_upload(principal, path)
+            && let Some(folder) = Path::new(path).parent()
+            && tokio::fs::remove_dir_all(folder).await.is_ok()
         {
-            let _ = tokio::fs::remove_dir_all(folder).await;
+            return Ok(());
         }
+        let message = format!("`{}` is not one of your uploads", path.escape_debug());
+        Err(Problem::new(ErrorCode::FileNotFound, message)
+            .with_hint("Use the path that `create_upload` returned, within a day."))
     }
 
     /// Returns true if a source is a file that the principal uploaded. The owner may read every
@@ -174,6 +180,11 @@ impl ImportRights {
 pub fn upload_folder(principal: &Principal) -> String {
     let id = Uuid::now_v7();
     principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))
+}
+
+/// Returns the name of the user whose upload a folder contains; empty for the owner.
+pub fn owner_of(folder: &str) -> &str {
+    folder.split_once('.').map_or("", |(_, owner)| owner)
 }
 
 /// Returns true if a folder contains an upload of this user. An earlier account with the same name

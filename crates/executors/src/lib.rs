@@ -21,6 +21,7 @@ mod destination;
 mod export_file;
 mod file_usage;
 mod function_catalog;
+mod function_summary;
 mod hidden_rows;
 mod import;
 mod import_rights;
@@ -62,6 +63,7 @@ pub use file_usage::FileUsage;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
 };
+pub use function_summary::{function_summary, instance_state, provisioned_instances};
 pub use hidden_rows::{part_only, reading, sides, without_rows};
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};

@@ -28,7 +28,7 @@ impl TriggerExecutor {
         let ParsedFunction { project, callable, .. } = function;
         // Only check the limit: if the preparation held a permit, a call could be rejected
         // meanwhile.
-        drop(self.catalog.permit(&callable.name, concurrency)?);
+        drop(self.catalog.permit(&callable, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();
         // If the clock was set back, the scheduled time may now be too far in the future.

@@ -147,6 +147,13 @@ impl ProvisionerParts {
     }
 }
 
+/// Returns a warning about a function that requests provisioned instances, but cannot have them.
+pub fn provisioning_warning(callable: &Callable) -> Option<String> {
+    let reason =
+        callable.provisioning_obstacle().filter(|_| callable.concurrency.provisioned > 0)?;
+    Some(format!("function `{}` has no provisioned instances: {reason}", callable.name))
+}
+
 /// The provisioned concurrency of a version of a function without a project.
 struct StoredSetting<'a> {
     function: &'a StoredFunction,

@@ -143,7 +143,7 @@ fn maintenance_schema() -> SchemaRef {
 const TEXT: DataType = DataType::Utf8;
 
 /// The columns of `Usage`, in the order of its fields.
-const USAGE: [&str; 17] = [
+const USAGE: [&str; 18] = [
     "wall_ms",
     "cpu_us",
     "memory_bytes_peak",
@@ -157,6 +157,7 @@ const USAGE: [&str; 17] = [
     "queue_ms",
     "environment_ms",
     "start_ms",
+    "runtime_start_ms",
     "calls",
     "cold_starts",
     "retries",

@@ -268,7 +268,7 @@ impl TriggerExecutor {
             return Ok(call_result(Value::Null, failed));
         }
         let (function, concurrency) = self.find(name).await?;
-        let _permit = self.catalog.permit(&function.callable.name, concurrency)?;
+        let _permit = self.catalog.permit(&function.callable, concurrency)?;
         let principal = actor.principal();
         let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);
         let ParsedFunction { project, callable, deployed_by } = function;

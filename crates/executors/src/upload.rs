@@ -1,7 +1,8 @@
 //! Storage of uploads: files for an import from a client without access to the server's disk.
 //!
 //! Each file is kept for one day, in its own folder within the lake's folder. The next upload
-//! deletes expired uploads.
+//! deletes expired uploads. The number and the bytes of a user's uploads are limited, so that one
+//! user cannot prevent the uploads of others.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -14,7 +15,7 @@ use futures::{Stream, StreamExt};
 use headwater_model::{ErrorCode, Principal, Problem, Upload};
 use tokio::io::AsyncWriteExt;
 
-use crate::import_rights::upload_folder;
+use crate::import_rights::{owner_of, upload_folder};
 
 /// Name of the uploads folder in the lake's folder.
 pub const UPLOADS_FOLDER: &str = "uploads";
@@ -22,8 +23,15 @@ pub const UPLOADS_FOLDER: &str = "uploads";
 /// Maximum length of a file, in bytes.
 const BYTES_MAX: u64 = 4 << 30;
 
-/// Maximum number of stored uploads.
+/// Maximum number of stored uploads of a user.
 const UPLOADS_MAX: usize = 100;
+
+/// Maximum size of the stored uploads of a user, in bytes. An upload that starts below the limit
+/// can exceed it by its own length.
+const USER_BYTES_MAX: u64 = 64 << 30;
+
+/// Maximum size of all stored uploads of the lake, in bytes.
+const LAKE_BYTES_MAX: u64 = 256 << 30;
 
 /// Maximum length of a file's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
@@ -34,7 +42,8 @@ const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Stores a file in a new folder within `root`, the folder of uploads.
 ///
 /// Errors: `invalid_name`; `invalid_argument` if the file is too long or incomplete; `too_busy` if
-/// there are too many uploads; `disk_full`, `storage`.
+/// the user has too many uploads, or the uploads of the lake are too large; `disk_full`,
+/// `storage`.
 pub async fn store_upload(
     root: &Path,
     principal: &Principal,
@@ -42,15 +51,11 @@ pub async fn store_upload(
     content: impl Stream<Item = Result<Bytes, Problem>> + Send,
 ) -> Result<Upload, Problem> {
     let name = file_name(name)?;
-    let count = tokio::task::spawn_blocking({
-        let root = root.to_owned();
-        move || delete_expired(&root, SystemTime::now())
+    let stored = tokio::task::spawn_blocking({
+        let (root, user) = (root.to_owned(), principal.user_name().unwrap_or_default().to_owned());
+        move || delete_expired(&root, &user, SystemTime::now())
     });
-    if count.await.unwrap_or(0) >= UPLOADS_MAX {
-        let message = format!("the limit of {UPLOADS_MAX} stored uploads is reached");
-        let hint = "Try again later: an upload expires a day after it was sent.";
-        return Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint));
-    }
+    stored.await.unwrap_or_default().check()?;
     let folder = root.join(upload_folder(principal));
     DirBuilder::new()
         .recursive(true)
@@ -86,22 +91,63 @@ fn file_name(name: &str) -> Result<String, Problem> {
     Err(Problem::new(ErrorCode::InvalidName, message).with_hint(hint))
 }
 
-/// Deletes expired uploads and returns the number of remaining ones.
-fn delete_expired(root: &Path, now: SystemTime) -> usize {
-    let Ok(entries) = std::fs::read_dir(root) else { return 0 };
+/// Stored uploads that have not expired.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct StoredUploads {
+    /// Number of uploads of the user.
+    count: usize,
+    /// Size of the uploads of the user, in bytes.
+    user_bytes: u64,
+    /// Size of all uploads of the lake, in bytes.
+    lake_bytes: u64,
+}
+
+impl StoredUploads {
+    /// Checks that the user may store another upload.
+    fn check(self) -> Result<(), Problem> {
+        let message = if self.count >= UPLOADS_MAX {
+            format!("the limit of {UPLOADS_MAX} stored uploads of a user is reached")
+        } else if self.user_bytes >= USER_BYTES_MAX {
+            format!("the limit of {} GiB of a user's uploads is reached", USER_BYTES_MAX >> 30)
+        } else if self.lake_bytes >= LAKE_BYTES_MAX {
+            format!("the limit of {} GiB of the lake's uploads is reached", LAKE_BYTES_MAX >> 30)
+        } else {
+            return Ok(());
+        };
+        let hint = "Delete an upload with `delete_upload`, or try again later: an upload expires a \
+                    day after it was sent.";
+        Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint))
+    }
+}
+
+/// Deletes expired uploads and returns the remaining ones. `user` is the user whose uploads are
+/// counted; empty for the owner.
+fn delete_expired(root: &Path, user: &str, now: SystemTime) -> StoredUploads {
+    let mut stored = StoredUploads::default();
+    let Ok(entries) = std::fs::read_dir(root) else { return stored };
     let is_expired = |entry: &std::fs::DirEntry| {
         let changed = entry.metadata().and_then(|metadata| metadata.modified());
         changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|age| age > LIFETIME))
     };
-    let mut others = 0;
     for entry in entries.flatten() {
         if is_expired(&entry) {
             let _ = std::fs::remove_dir_all(entry.path());
-        } else {
-            others += 1;
+            continue;
+        }
+        let bytes = folder_bytes(&entry.path());
+        stored.lake_bytes += bytes;
+        if owner_of(&entry.file_name().to_string_lossy()) == user {
+            stored.count += 1;
+            stored.user_bytes += bytes;
         }
     }
-    others
+    stored
+}
+
+/// Returns the size of the files in the folder of an upload, in bytes.
+fn folder_bytes(folder: &Path) -> u64 {
+    let Ok(files) = std::fs::read_dir(folder) else { return 0 };
+    files.flatten().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }
 
 /// Writes a file and returns its length in bytes.
@@ -159,10 +205,41 @@ mod tests {
     fn expired_uploads_are_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::create_dir(folder.path().join("one")).expect("a folder");
-        assert_eq!(delete_expired(folder.path(), SystemTime::now()), 1);
-        assert_eq!(delete_expired(folder.path(), SystemTime::now() + 2 * LIFETIME), 0);
+        assert_eq!(delete_expired(folder.path(), "", SystemTime::now()).count, 1);
+        assert_eq!(delete_expired(folder.path(), "", SystemTime::now() + 2 * LIFETIME).count, 0);
         assert!(!folder.path().join("one").exists());
-        assert_eq!(delete_expired(&folder.path().join("missing"), SystemTime::now()), 0);
+        assert_eq!(delete_expired(&folder.path().join("missing"), "", SystemTime::now()).count, 0);
+    }
+
+    #[test]
+    fn uploads_are_counted_by_user() {
+        let root = tempfile::tempdir().expect("a folder");
+        for (folder, bytes) in [("1.ana", 10), ("2.ana", 20), ("3.bob.b", 30), ("4", 40)] {
+            let folder = root.path().join(folder);
+            std::fs::create_dir(&folder).expect("a folder");
+            std::fs::write(folder.join("a.csv"), vec![b'x'; bytes]).expect("a file");
+        }
+        for (user, count, user_bytes) in
+            [("ana", 2, 30), ("bob.b", 1, 30), ("", 1, 40), ("eve", 0, 0)]
+        {
+            let expected = StoredUploads { count, user_bytes, lake_bytes: 100 };
+            assert_eq!(delete_expired(root.path(), user, SystemTime::now()), expected, "{user}");
+        }
+    }
+
+    #[test]
+    fn the_uploads_of_a_user_and_of_the_lake_are_limited() {
+        let none = StoredUploads::default();
+        none.check().expect("below the limits");
+        for (stored, expected) in [
+            (StoredUploads { count: UPLOADS_MAX, ..none }, "100 stored uploads of a user"),
+            (StoredUploads { user_bytes: USER_BYTES_MAX, ..none }, "64 GiB of a user's uploads"),
+            (StoredUploads { lake_bytes: LAKE_BYTES_MAX, ..none }, "256 GiB of the lake's uploads"),
+        ] {
+            let problem = stored.check().expect_err("a limit");
+            assert_eq!(problem.code, ErrorCode::TooBusy);
+            assert!(problem.message.contains(expected), "{}", problem.message);
+        }
     }
 
     #[tokio::test]

@@ -107,8 +107,12 @@ impl FunctionChange {
             FunctionChange::DeleteVersion(version) => delete_version(to, version)?,
             FunctionChange::CreateAlias(name, alias) => {
                 if to.aliases.contains_key(&name) {
-                    let what = format!("alias `{name}` of function `{}`", to.name);
-                    return Err(Error::Exists { what });
+                    let function = &to.name;
+                    let what = format!("alias `{name}` of function `{function}`");
+                    let hint = format!(
+                        "Change it with `headwater function alias update {function} {name}`"
+                    );
+                    return Err(Error::exists(what, hint));
                 }
                 check_alias(to, &name, &alias)?;
                 to.aliases.insert(name, alias);

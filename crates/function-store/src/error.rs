@@ -41,6 +41,8 @@ pub enum Error {
     Exists {
         /// The function or alias.
         what: String,
+        /// The hint: how to change the existing object.
+        hint: String,
     },
     /// An alias prevents the deletion of a version.
     #[error(
@@ -112,6 +114,10 @@ impl Error {
         Error::Invalid { message: message.into(), hint: hint.into() }
     }
 
+    pub(crate) fn exists(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Error::Exists { what: what.into(), hint: hint.into() }
+    }
+
     pub(crate) fn archive(reason: impl Into<String>, hint: &'static str) -> Self {
         Error::Archive { reason: reason.into(), hint }
     }
@@ -163,15 +169,12 @@ impl ErrorDetails for Error {
             Error::NoSetting { .. } => {
                 Some("Create the setting to use it; there is nothing to remove".to_owned())
             }
-            Error::Exists { .. } => {
-                Some("Choose another name, or update the existing object".to_owned())
-            }
+            Error::Exists { hint, .. } | Error::Invalid { hint, .. } => Some(hint.clone()),
             Error::VersionInUse { .. } => Some("Delete the alias first".to_owned()),
             Error::WrongRevision { .. } | Error::Conflict { .. } => {
                 Some("Read the function again and repeat the request".to_owned())
             }
             Error::Archive { hint, .. } => Some((*hint).to_owned()),
-            Error::Invalid { hint, .. } => Some(hint.clone()),
             Error::Corrupt { .. } => Some("Deploy the function again".to_owned()),
             Error::Disk { .. } => Some("Check the free space of the lake's folder".to_owned()),
             Error::Objects(error) => error.hint(),

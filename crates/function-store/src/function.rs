@@ -187,6 +187,7 @@ impl StoredFunction {
             concurrency: self.concurrency,
             provisioned_concurrency: self.provisioned(),
             provisioned: BTreeMap::new(),
+            callers: Vec::new(),
         }
     }
 }

@@ -159,7 +159,8 @@ impl FunctionStore {
         self.apply_all(&mut function, changes, author, &mut objects).await?;
         match self.store_function(&function, RefPrecondition::Absent, objects).await {
             Err(Error::Conflict { .. }) => {
-                Err(Error::Exists { what: format!("function `{name}`") })
+                let hint = "Choose another name, or change the existing function";
+                Err(Error::exists(format!("function `{name}`"), hint))
             }
             other => other.map(|()| function),
         }

@@ -26,7 +26,10 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
     } else if runtime.starts_with("provided") {
         (vec!["bootstrap".to_owned()], "")
     } else {
-        let message = format!("`{}` is not a supported runtime", shown(runtime));
+        let message = match runtime {
+            "" => "a new function needs a runtime".to_owned(),
+            other => format!("`{}` is not a supported runtime", shown(other)),
+        };
         let hint = "Use `python3.10` or later, `nodejs20`, `nodejs22`, `nodejs24` or `provided`";
         return Err(Error::invalid(message, hint));
     };

@@ -72,6 +72,9 @@ pub struct LayerVersion {
     pub policy: BTreeMap<String, Value>,
 }
 
+/// The hint for a statement with an existing id.
+pub(crate) const STATEMENT_EXISTS: &str = "Choose another id, or remove the statement first";
+
 /// The part of the ARN of a layer version before its name.
 const ARN_PART: &str = ":layer:";
 
@@ -268,7 +271,7 @@ impl FunctionStore {
                 let version = to.version_mut(number)?;
                 if version.policy.contains_key(&id) {
                     let what = format!("the statement `{}`", shown(&id));
-                    return Err(Error::Exists { what });
+                    return Err(Error::exists(what, STATEMENT_EXISTS));
                 }
                 if version.policy.len() >= STATEMENTS_MAX {
                     let message =

@@ -8,6 +8,7 @@
 
 mod archive;
 mod change;
+mod deployment;
 mod error;
 mod folder;
 mod function;
@@ -24,6 +25,7 @@ mod requirements;
 
 pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
+pub use deployment::deployment_changes;
 pub use error::{Error, Result};
 pub use folder::{FunctionSource, read_source, write_archive};
 pub use function::{StoredCode, StoredFunction, StoredVersion};

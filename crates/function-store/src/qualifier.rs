@@ -228,8 +228,7 @@ impl QualifierChange {
             QualifierChange::CreateUrl(auth, UrlSettings { cors, mode }) => {
                 check_url(qualifier)?;
                 if settings.url.is_some() {
-                    let what = format!("the URL of `{}`", to.called(qualifier));
-                    return Err(Error::Exists { what });
+                    return Err(url_exists(to, qualifier));
                 }
                 let (created, modified) = (with.now, with.now);
                 let mode = mode.unwrap_or_default();
@@ -317,6 +316,15 @@ fn provisioned(
     Ok((count > 0).then_some(ProvisionedConfig { count, modified }))
 }
 
+fn url_exists(of: &StoredFunction, qualifier: &str) -> Error {
+    let option = match qualifier {
+        LATEST => String::new(),
+        alias => format!(" --alias {alias}"),
+    };
+    let hint = format!("Change it with `headwater function url update {}{option}`", of.name);
+    Error::exists(format!("the URL of `{}`", of.called(qualifier)), hint)
+}
+
 fn check_url(qualifier: &str) -> Result<()> {
     if qualifier.parse::<u64>().is_ok() {
         let message = format!("version {qualifier} cannot have a URL");
@@ -330,9 +338,8 @@ fn check_url(qualifier: &str) -> Result<()> {
 
 fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value) -> Result<()> {
     if settings.policy.contains_key(&id) {
-        return Err(Error::Exists {
-            what: format!("the statement `{}`", crate::paths::shown(&id)),
-        });
+        let what = format!("the statement `{}`", crate::paths::shown(&id));
+        return Err(Error::exists(what, crate::layer::STATEMENT_EXISTS));
     }
     let bytes = statement.to_string().len();
     if settings.policy.len() >= STATEMENTS_MAX || bytes > STATEMENT_BYTES_MAX {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ResultKind;
+use crate::start_clock::START_MAX;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -99,6 +100,20 @@ pub enum Error {
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// its stack in time.
         frames: Vec<Frame>,
+    },
+    /// The runtime of the function did not ask for an event in time.
+    #[error(
+        "the runtime of `{label}` did not ask for an event within {}: {} for its start and its \
+         time limit of {}",
+        duration(START_MAX + *.limit),
+        duration(START_MAX),
+        duration(*.limit)
+    )]
+    StartLimit {
+        /// The function's label.
+        label: String,
+        /// The time limit.
+        limit: Duration,
     },
     /// The function used more space in `/tmp` than its limit.
     #[error(
@@ -261,7 +276,7 @@ impl ErrorDetails for Error {
             | Error::BadOutput { .. } => ErrorCode::FunctionFailed,
             Error::MemoryLimit { .. } => ErrorCode::MemoryLimit,
             Error::TempLimit { .. } => ErrorCode::TempLimit,
-            Error::TimeLimit { .. } => ErrorCode::TimeLimit,
+            Error::TimeLimit { .. } | Error::StartLimit { .. } => ErrorCode::TimeLimit,
             Error::Cancelled { .. } => ErrorCode::Cancelled,
             Error::Stopping { .. } => ErrorCode::Unavailable,
             Error::IsolationUnavailable { .. } => ErrorCode::IsolationUnavailable,
@@ -295,6 +310,11 @@ impl ErrorDetails for Error {
             }
             Error::MemoryLimit { settings, .. } => Some(settings.raise("memory")),
             Error::TimeLimit { settings, .. } => Some(settings.raise("timeout")),
+            Error::StartLimit { .. } => Some(
+                "Check that the program requests its events from the runtime API, and that it \
+                 starts faster."
+                    .to_owned(),
+            ),
             Error::TempLimit { settings: LimitSettings::Decorator, .. } => Some(
                 "Raise `tmp` in the function's decorator; the content of `/tmp` counts as memory."
                     .to_owned(),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use headwater_model::LogStream;
+use headwater_model::{LogStream, Usage};
 use headwater_sandbox::{
     Channel, EgressPolicy, ExitStatus, ProcessEnd, ResourceUsage, RunningProcess, Signal, Spawner,
 };
@@ -116,7 +116,15 @@ pub(crate) struct Instance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InstanceStopReason {
     TimeLimit,
+    /// The runtime of the call has not started within the time limit and the time for its start.
+    StartLimit,
     Cancelled,
+}
+
+impl InstanceStopReason {
+    fn at_limit(clock: &StartClock) -> Self {
+        if clock.is_starting() { Self::StartLimit } else { Self::TimeLimit }
+    }
 }
 
 impl Instance {
@@ -256,7 +264,7 @@ impl Instance {
         let start_clock = self.start_clock.clone();
         let stopped = async {
             tokio::select! {
-                () = start_clock.sleep_until(until) => InstanceStopReason::TimeLimit,
+                () = start_clock.sleep_until(until) => InstanceStopReason::at_limit(&start_clock),
                 () = cancelled.cancelled() => InstanceStopReason::Cancelled,
             }
         };
@@ -301,7 +309,8 @@ impl Instance {
             let _ = feeding.await;
         }
         let WorkerMessages { begun, said, given, .. } = heard.unwrap_or_default();
-        let usage = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
+        let measured = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
+        let usage = Usage { runtime_start_ms: self.start_clock.milliseconds(), ..measured };
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }
@@ -439,7 +448,8 @@ impl Instance {
             ended = ProcessEnd { exit: ExitStatus::Code(0), ..running.ended().await? };
             None
         };
-        let usage = usage(elapsed, &ended, cpu_us_before, &fed);
+        let runtime_start_ms = self.start_clock.milliseconds();
+        let usage = Usage { runtime_start_ms, ..usage(elapsed, &ended, cpu_us_before, &fed) };
         let end = CallEnd {
             ended,
             stopped: None,

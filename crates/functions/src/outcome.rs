@@ -92,6 +92,9 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
         (FinalMessage::Bool(value), _) if invocation.kind == ResultKind::Bool => {
             Ok(FunctionResult::Bool(value))
         }
+        (_, Some(InstanceStopReason::StartLimit)) => {
+            Err(Error::StartLimit { label, limit: invocation.limits.timeout })
+        }
         (said, Some(InstanceStopReason::TimeLimit)) => {
             let frames =
                 if let FinalMessage::Raised { frames, .. } = said { frames } else { Vec::new() };

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 /// Maximum time by which the start of a runtime extends the deadline of a call. AWS Lambda has the
 /// same limit.
-const START_MAX: Duration = Duration::from_secs(10);
+pub(crate) const START_MAX: Duration = Duration::from_secs(10);
 
 /// The state of the runtime's start.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +56,21 @@ impl StartClock {
         });
     }
 
+    /// Returns true if the runtime is starting.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(*self.0.borrow(), RuntimeStart::Running(_))
+    }
+
+    /// Returns the time that the runtime has needed to start until now, in milliseconds.
+    pub(crate) fn milliseconds(&self) -> u64 {
+        let took = match *self.0.borrow() {
+            RuntimeStart::None => Duration::ZERO,
+            RuntimeStart::Running(since) => since.elapsed().min(START_MAX),
+            RuntimeStart::Ended(took) => took,
+        };
+        u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Sleeps until a deadline, extended by the time that the runtime needs to start.
     pub(crate) async fn sleep_until(&self, deadline: Instant) {
         let mut changes = self.0.subscribe();
@@ -88,8 +103,9 @@ mod tests {
             async move { clock.sleep_until(deadline).await }
         });
         tokio::time::sleep(Duration::from_millis(200)).await;
-        assert!(!sleeping.is_finished(), "the runtime is starting");
+        assert!(!sleeping.is_finished() && clock.is_starting(), "the runtime is starting");
         clock.end();
+        assert!(!clock.is_starting() && clock.milliseconds() >= 200, "{clock:?}");
         sleeping.await.expect("the task ends");
         assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
         // A second start of the runtime does not extend the deadline.
@@ -106,5 +122,6 @@ mod tests {
         let before = Instant::now();
         clock.sleep_until(before + Duration::from_millis(10)).await;
         assert!(before.elapsed() < START_MAX);
+        assert!(!clock.is_starting() && clock.milliseconds() == 0, "{clock:?}");
     }
 }

@@ -276,11 +276,17 @@ async fn log(
     let (duration, billed) = duration(&job);
     let (size, peak) = (called.memory_bytes >> 20, job.usage.memory_bytes_peak >> 20);
     let _ = writeln!(text, "END RequestId: {id}");
-    let _ = writeln!(
+    let _ = write!(
         text,
         "REPORT RequestId: {id}\tDuration: {duration:.2} ms\tBilled Duration: {billed} ms\t\
          Memory Size: {size} MB\tMax Memory Used: {peak} MB\t"
     );
+    let usage = &job.usage;
+    let start = usage.start_ms + usage.environment_ms + usage.runtime_start_ms;
+    if start > 0 {
+        let _ = write!(text, "Init Duration: {start}.00 ms\t");
+    }
+    text.push('\n');
     let from = text.len().saturating_sub(LOG_BYTES_MAX);
     Ok(text.into_bytes().split_off(from))
 }
@@ -295,8 +301,10 @@ fn duration(job: &Job) -> (f64, u64) {
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;
     let exact = elapsed.map_or(wall, |elapsed| elapsed.as_secs_f64() * 1e3 - waited as f64);
-    // The measured time is rounded up to whole milliseconds, and excludes waiting times.
-    (exact.clamp((wall - 1.0).max(0.0), wall), usage.wall_ms)
+    // The measured time is rounded up to whole milliseconds, and excludes waiting times. The start
+    // of the runtime is billed, but is not part of the duration.
+    let exact = exact.clamp((wall - 1.0).max(0.0), wall) - usage.runtime_start_ms as f64;
+    (exact.max(0.0), usage.wall_ms)
 }
 
 fn empty(status: StatusCode) -> Response<Bytes> {

@@ -32,13 +32,102 @@ pub struct FunctionSettings {
     pub system: Vec<String>,
 }
 
+/// The settings of a deployment. A setting that is null is unchanged, and has its default in a new
+/// function. The other values replace the setting.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct FunctionSettingsUpdate {
+    /// The runtime: `python3.11`, `nodejs20`, `provided` and so on. A new function needs one.
+    pub runtime: Option<String>,
+    /// The function that the runtime calls, such as `app.handler`.
+    pub handler: Option<String>,
+    /// A description.
+    pub description: Option<String>,
+    /// The memory limit in bytes.
+    pub memory_bytes: Option<u64>,
+    /// The time limit in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// All environment variables.
+    pub env: Option<BTreeMap<String, String>>,
+    /// The names of all secrets. Each is passed as an environment variable of the same name.
+    pub secrets: Option<Vec<String>>,
+    /// All hosts that the function may connect to, for example `api.example.com:443`; `*` allows
+    /// every host.
+    pub network: Option<Vec<String>>,
+    /// All programs of the system that the function needs, such as `curl`.
+    pub system: Option<Vec<String>>,
+}
+
+/// A setting that a deployment can reset to its default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FunctionSetting {
+    /// The handler.
+    Handler,
+    /// The description.
+    Description,
+    /// The memory limit.
+    Memory,
+    /// The time limit.
+    Timeout,
+    /// The environment variables.
+    Env,
+    /// The secrets.
+    Secrets,
+    /// The hosts that the function may connect to.
+    Network,
+    /// The programs of the system.
+    System,
+    /// The layers.
+    Layers,
+    /// The maximum number of concurrent calls.
+    ReservedConcurrency,
+}
+
+impl FunctionSettings {
+    /// Resets a setting to its default. Layers and the reserved concurrency are stored elsewhere.
+    pub fn reset(&mut self, setting: FunctionSetting) {
+        match setting {
+            FunctionSetting::Handler => self.handler = None,
+            FunctionSetting::Description => self.description.clear(),
+            FunctionSetting::Memory => self.memory_bytes = None,
+            FunctionSetting::Timeout => self.timeout_ms = None,
+            FunctionSetting::Env => self.env.clear(),
+            FunctionSetting::Secrets => self.secrets.clear(),
+            FunctionSetting::Network => self.network.clear(),
+            FunctionSetting::System => self.system.clear(),
+            FunctionSetting::Layers | FunctionSetting::ReservedConcurrency => {}
+        }
+    }
+
+    /// Replaces the settings that an update contains.
+    pub fn update(&mut self, update: FunctionSettingsUpdate) {
+        fn replace<T>(old: &mut T, new: Option<T>) {
+            if let Some(new) = new {
+                *old = new;
+            }
+        }
+        replace(&mut self.runtime, update.runtime);
+        replace(&mut self.description, update.description);
+        replace(&mut self.env, update.env);
+        replace(&mut self.secrets, update.secrets);
+        replace(&mut self.network, update.network);
+        replace(&mut self.system, update.system);
+        self.handler = update.handler.or_else(|| self.handler.take());
+        self.memory_bytes = update.memory_bytes.or(self.memory_bytes);
+        self.timeout_ms = update.timeout_ms.or(self.timeout_ms);
+    }
+}
+
 /// Request to deploy a function without a project. Creates the function, or a new version of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct DeployFunction {
     /// The settings.
     #[serde(flatten)]
-    pub settings: FunctionSettings,
+    pub settings: FunctionSettingsUpdate,
+    /// Settings that are reset to their defaults before the others are applied.
+    pub reset: Vec<FunctionSetting>,
     /// The files by path, separated by `/`.
     pub files: ProjectFiles,
     /// The files as a ZIP archive in Base64, instead of `files`.
@@ -106,12 +195,17 @@ pub enum FunctionUrlAuth {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SetFunctionUrl {
-    /// The authentication of requests.
-    pub auth: FunctionUrlAuth,
+    /// The authentication of requests. If null, the setting is unchanged; a new URL needs it.
+    #[serde(default)]
+    pub auth: Option<FunctionUrlAuth>,
     /// True to return responses while the function writes them. If null, the setting is unchanged;
     /// false by default.
     #[serde(default)]
     pub stream: Option<bool>,
+    /// True to only change an existing URL, false to only create a URL. If null, the request does
+    /// either.
+    #[serde(default)]
+    pub exists: Option<bool>,
 }
 
 /// The URL of a function or of its alias.
@@ -157,4 +251,52 @@ pub struct DeployedFunction {
     /// The state of the provisioned instances, by version or alias.
     #[serde(default)]
     pub provisioned: BTreeMap<String, ProvisionedInstances>,
+    /// The triggers and event source mappings that call the function, as far as the user may see
+    /// them.
+    #[serde(default)]
+    pub callers: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_keeps_settings_that_it_does_not_contain() {
+        let env = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
+        let old = FunctionSettings {
+            runtime: "python3.11".to_owned(),
+            handler: Some("app.handler".to_owned()),
+            memory_bytes: Some(1 << 28),
+            env,
+            network: vec!["*".to_owned()],
+            ..FunctionSettings::default()
+        };
+        let mut settings = old.clone();
+        settings.update(FunctionSettingsUpdate::default());
+        assert_eq!(settings, old);
+        let update = FunctionSettingsUpdate {
+            timeout_ms: Some(5),
+            network: Some(Vec::new()),
+            ..FunctionSettingsUpdate::default()
+        };
+        settings.update(update);
+        let expected = FunctionSettings { timeout_ms: Some(5), network: Vec::new(), ..old };
+        assert_eq!(settings, expected);
+        for setting in [FunctionSetting::Memory, FunctionSetting::Env, FunctionSetting::Layers] {
+            settings.reset(setting);
+        }
+        assert_eq!((settings.memory_bytes, settings.env.len()), (None, 0));
+        assert_eq!(settings.timeout_ms, Some(5));
+    }
+
+    #[test]
+    fn a_request_names_the_settings_to_reset() {
+        let text = r#"{"handler": "app.other", "reset": ["env", "reserved_concurrency"]}"#;
+        let request: DeployFunction = serde_json::from_str(text).expect("a request");
+        assert_eq!(request.settings.handler.as_deref(), Some("app.other"));
+        assert_eq!((request.settings.runtime, request.settings.env), (None, None));
+        let expected = [FunctionSetting::Env, FunctionSetting::ReservedConcurrency];
+        assert_eq!(request.reset, expected);
+    }
 }

@@ -77,8 +77,8 @@ pub use clock::{Clock, FixedClock, SystemClock, Timestamp};
 pub use cloud_event::{CloudEvent, CloudEventError, CloudEventFormat, EVENTS_PER_REQUEST_MAX};
 pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY_REVERTED};
 pub use deployed_function::{
-    DeployFunction, DeployedFunction, FunctionAlias, FunctionSettings, FunctionUrlAuth,
-    FunctionUrlConfig, FunctionVersion, SetFunctionUrl,
+    DeployFunction, DeployedFunction, FunctionAlias, FunctionSetting, FunctionSettings,
+    FunctionSettingsUpdate, FunctionUrlAuth, FunctionUrlConfig, FunctionVersion, SetFunctionUrl,
 };
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use did_you_mean::nearest;

@@ -410,7 +410,8 @@ pub struct TriggerEvent {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
-    /// Error of the last attempt. For a pending event of a function without budget, the budget.
+    /// Error of the last attempt. For a pending event of a function without budget, the budget. For
+    /// a pending event of a user that has reached a limit, the limit.
     #[serde(default)]
     pub error: Option<Problem>,
     /// The principal that called the function; absent if a trigger recorded the event.

@@ -34,6 +34,9 @@ pub struct Usage {
     /// Time spent waiting for zygotes (the processes with imported packages from which calls are
     /// cloned), in milliseconds.
     pub start_ms: u64,
+    /// The part of the elapsed time in which the runtimes of functions, such as Node, started, in
+    /// milliseconds.
+    pub runtime_start_ms: u64,
     /// Number of function calls.
     pub calls: u64,
     /// Number of cold starts: calls without a zygote.
@@ -61,6 +64,7 @@ impl Usage {
         self.queue_ms += other.queue_ms;
         self.environment_ms += other.environment_ms;
         self.start_ms += other.start_ms;
+        self.runtime_start_ms += other.runtime_start_ms;
         self.calls += other.calls;
         self.cold_starts += other.cold_starts;
         self.retries += other.retries;

@@ -65,14 +65,8 @@ impl Runner {
         ProvisionedCall { project, given, callable, name }: ProvisionedCall<'_>,
         count: usize,
     ) {
-        let function = &callable.function;
-        let environment = if !function.secrets.is_empty() {
-            // Only the job of a call reads secrets, and records their use.
-            Err("the function has secrets, which are read at each call".to_owned())
-        } else if !function.network.is_off() {
-            Err("the function has network access, so each call needs a new instance".to_owned())
-        } else if !function.reuse {
-            Err("the function does not have `reuse=True`".to_owned())
+        let environment = if let Some(reason) = callable.provisioning_obstacle() {
+            Err(reason.to_owned())
         } else {
             let found = self.prepared_environment(project, given, callable).await;
             found.map_err(|error| error.to_string())

@@ -106,6 +106,22 @@ pub(super) fn check_name(name: &str, at: &Location) -> Result<()> {
 }
 
 impl Callable {
+    /// Returns the reason why instances of the function cannot be started before its calls; `None`
+    /// if they can.
+    pub fn provisioning_obstacle(&self) -> Option<&'static str> {
+        let function = &self.function;
+        if !function.secrets.is_empty() {
+            // Only the job of a call reads secrets, and records their use.
+            Some("the function has secrets, which are read at each call")
+        } else if !function.network.is_off() {
+            Some("the function has network access, so each call needs a new instance")
+        } else if !function.reuse {
+            Some("the function does not have `reuse=True`")
+        } else {
+            None
+        }
+    }
+
     /// Returns the resource limits of an instance.
     pub fn limits(&self, defaults: &Defaults) -> Limits {
         let limits = self.function.limits(defaults, self.memory_bytes, self.timeout);

@@ -2,27 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::mem;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
 use headwater_destinations::Destination;
-use headwater_executors::{check_destination, check_function, provisioned_status};
-use headwater_function_store::{
-    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, LAYERS, QualifierChange,
-    StoredFunction, StoredVersion, read_request, temporary_file,
+use headwater_executors::{
+    check_destination, check_function, provisioned_instances, provisioned_status, split_name,
 };
-use headwater_functions::{Functions, ProvisionedStatus};
+use headwater_function_store::{
+    Author, FunctionChange, FunctionFiles, FunctionUpdate, FunctionUrl, StoredFunction,
+    StoredVersion, deployment_changes, read_request, temporary_file,
+};
+use headwater_functions::ProvisionedStatus;
 use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, ErrorDetails, FunctionSettings,
-    FunctionSummary, FunctionVersion, Object, Principal, Problem, ProjectFiles,
-    ProvisionedInstances, ResultExt,
+    FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::layer::Layers;
+use crate::queue_mapping::QueueMappings;
 use crate::service::Components;
+use crate::trigger::Triggers;
 
 /// The qualifier of a function's current code and settings, which need not be a published version.
 pub(crate) const LATEST: &str = "$LATEST";
@@ -57,14 +61,33 @@ impl DeployedFunctions {
         name: &str,
     ) -> Result<DeployedFunction, Problem> {
         let function = self.get(principal, name).await?;
-        self.describe(function).await
+        self.describe(principal, function).await
     }
 
-    async fn describe(&self, function: StoredFunction) -> Result<DeployedFunction, Problem> {
+    async fn describe(
+        &self,
+        principal: &Principal,
+        function: StoredFunction,
+    ) -> Result<DeployedFunction, Problem> {
         let store = self.0.catalog.store();
         let paths = store.paths(&function.name, &function.latest.code).await.or_problem()?;
-        let provisioned = provisioned(&self.0.functions, &function);
-        Ok(DeployedFunction { provisioned, ..function.summary(paths) })
+        let provisioned = provisioned_instances(&self.0.functions, &function);
+        let callers = self.callers(principal, &function.name).await;
+        Ok(DeployedFunction { provisioned, callers, ..function.summary(paths) })
+    }
+
+    /// Returns the triggers and event source mappings that call a function, as far as the principal
+    /// may see them.
+    async fn callers(&self, principal: &Principal, name: &str) -> Vec<String> {
+        let triggers = Triggers(self.0.clone()).list(principal).await.unwrap_or_default();
+        let mappings = QueueMappings(self.0.clone()).list(principal).await.unwrap_or_default();
+        let calls = |called: &str| split_name(called).0 == name;
+        let triggers = triggers.into_iter().map(|one| one.trigger);
+        let triggers = triggers.filter(|one| one.function.as_deref().is_some_and(calls));
+        let mappings = mappings.into_iter().map(|one| one.mapping);
+        let mappings = mappings.filter(|one| calls(&one.settings.function));
+        let triggers = triggers.map(|one| format!("trigger `{}`", one.name));
+        triggers.chain(mappings.map(|one| format!("event source mapping `{}`", one.id))).collect()
     }
 
     /// Returns a function, and its state at a version or alias; by default, at `$LATEST`.
@@ -128,7 +151,8 @@ impl DeployedFunctions {
     }
 
     /// Deploys a function as a new version. On return, the current state and the version are
-    /// durable. No version is created if the last version has the same files and settings.
+    /// durable. Settings that the request does not contain are unchanged. No version is created if
+    /// the last version has the same files and settings.
     ///
     /// Errors: `invalid_argument`, `secret_not_found`; `already_exists` if the deployed project has
     /// a function of this name.
@@ -136,31 +160,19 @@ impl DeployedFunctions {
         &self,
         principal: &Principal,
         name: &str,
-        request: DeployFunction,
+        mut request: DeployFunction,
     ) -> Result<DeployedFunction, Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
-        let DeployFunction { settings, files, archive, upload, layers, .. } = request;
-        let (reserved, provisioned) =
-            (request.reserved_concurrency, request.provisioned_concurrency);
+        let (files, archive) = (mem::take(&mut request.files), request.archive.take());
+        let upload = request.upload.take();
         let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let exists = self.0.catalog.store().find(name).await.or_problem()?;
-        let mut attributes: BTreeMap<String, Value> =
-            exists.as_ref().map(|it| it.latest.attributes.clone()).unwrap_or_default();
-        if let Some(layers) = layers {
-            attributes.remove(LAYERS);
-            let used = Layers(self.0.clone()).used(principal, &layers).await?;
-            if !used.is_empty() {
-                attributes.insert(LAYERS.to_owned(), json!(used));
-            }
-        }
-        let mut changes = vec![
-            FunctionChange::Settings(Box::new(settings), attributes),
-            FunctionChange::Publish(None),
-        ];
-        changes.extend(reserved.map(|limit| FunctionChange::Concurrency(Some(limit))));
-        changes.extend(provisioned.map(|count| {
-            FunctionChange::Qualifier(LATEST.to_owned(), QualifierChange::PutProvisioned(count))
-        }));
+        let layers = match &request.layers {
+            Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
+            None => None,
+        };
+        let changes = deployment_changes(name, &request, exists.as_ref(), layers.as_deref());
+        let changes = changes.or_problem()?;
         let function = if exists.is_none() {
             self.create(principal, name, files, changes).await?
         } else {
@@ -169,9 +181,9 @@ impl DeployedFunctions {
         };
         if let Some(upload) = upload {
             // Deleted last, so that a rejected request can be repeated with the same upload.
-            self.0.import_rights.delete_upload(principal, &upload).await;
+            let _ = self.0.import_rights.delete_upload(principal, &upload).await;
         }
-        self.describe(function).await
+        self.describe(principal, function).await
     }
 
     /// Creates a function by applying changes to an empty function. One of the changes must contain
@@ -359,48 +371,6 @@ fn not_opened(error: &std::io::Error) -> Problem {
     let mut problem = Problem::new(ErrorCode::FileNotFound, "the upload cannot be opened");
     problem.causes.push(error.to_string());
     problem.with_hint("Send the file again: an upload can be deployed once, within a day.")
-}
-
-/// Returns the description of a function for the list of all functions.
-pub(crate) fn summary(functions: &Functions, function: &StoredFunction) -> FunctionSummary {
-    let settings = &function.latest.settings;
-    let limits = headwater_functions::Limits::default();
-    let timeout_ms = u64::try_from(limits.timeout.as_millis()).unwrap_or(u64::MAX);
-    let event = headwater_model::FunctionArgument { name: "event".to_owned(), required: false };
-    let published = function.published.map(|version| format!("version {version}"));
-    FunctionSummary {
-        name: function.name.clone(),
-        defined_at: published.unwrap_or_else(|| "$LATEST".to_owned()),
-        arguments: vec![event],
-        reuse: settings.network.is_empty(),
-        memory_bytes: settings.memory_bytes.unwrap_or(limits.memory_bytes),
-        timeout_ms: settings.timeout_ms.unwrap_or(timeout_ms),
-        priority: headwater_model::Priority::default(),
-        secrets: settings.secrets.clone(),
-        budget: None,
-        provisioned: ProvisionedInstances::sum(provisioned(functions, function).into_values()),
-    }
-}
-
-/// Returns the states of the provisioned instances of a function, by version or alias.
-fn provisioned(
-    functions: &Functions,
-    function: &StoredFunction,
-) -> BTreeMap<String, ProvisionedInstances> {
-    let status = |qualifier: &String| {
-        let status = provisioned_status(functions, function, qualifier)?;
-        Some((qualifier.clone(), instances(status)))
-    };
-    function.qualifiers.keys().filter_map(status).collect()
-}
-
-/// Converts the state of provisioned instances for the API.
-pub(crate) fn instances(status: ProvisionedStatus) -> ProvisionedInstances {
-    ProvisionedInstances {
-        requested: status.requested as u64,
-        ready: status.ready as u64,
-        problem: status.problem,
-    }
 }
 
 fn settings_of(changes: &[FunctionChange]) -> Option<FunctionSettings> {

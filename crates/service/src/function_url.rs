@@ -10,10 +10,12 @@ use crate::deployed_function::{DeployedFunctions, LATEST};
 /// A change of the URL of a function or of an alias.
 #[derive(Debug, Clone)]
 pub struct FunctionUrlChange {
-    /// The authentication of requests.
-    pub auth: UrlAuth,
+    /// The authentication of requests. If it is `None`, it is not changed.
+    pub auth: Option<UrlAuth>,
     /// The other settings. Settings that are `None` are not changed.
     pub settings: UrlSettings,
+    /// True to require an existing URL, false to require that there is none.
+    pub exists: Option<bool>,
 }
 
 impl DeployedFunctions {
@@ -44,6 +46,9 @@ impl DeployedFunctions {
     }
 
     /// Creates the URL of a function or of its alias, or changes an existing URL.
+    ///
+    /// Errors: `already_exists`, `function_not_found`; `invalid_argument` for a new URL without
+    /// `auth`.
     pub async fn set_url(
         &self,
         principal: &Principal,
@@ -52,10 +57,15 @@ impl DeployedFunctions {
         change: FunctionUrlChange,
     ) -> Result<FunctionUrl, Problem> {
         let function = self.get(principal, name).await?;
-        let FunctionUrlChange { auth, settings } = change;
-        let change = match url_of(&function, alias) {
-            Ok(_) => QualifierChange::UpdateUrl(Some(auth), settings),
-            Err(_) => QualifierChange::CreateUrl(auth, settings),
+        let FunctionUrlChange { auth, settings, exists } = change;
+        let found = url_of(&function, alias);
+        let change = if exists.unwrap_or(found.is_ok()) {
+            found?;
+            QualifierChange::UpdateUrl(auth, settings)
+        } else {
+            let message = "a new URL needs `auth`";
+            let missing = || Problem::new(ErrorCode::InvalidArgument, message);
+            QualifierChange::CreateUrl(auth.ok_or_else(missing)?, settings)
         };
         let change = FunctionChange::Qualifier(alias.unwrap_or(LATEST).to_owned(), change);
         url_of(&self.change(principal, name, change.into()).await?, alias)

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use futures::TryFutureExt;
 use headwater_destinations::Destinations;
 use headwater_executors::{
-    CallOutputs, OutputWriter, ParsedFunction, ParsedVersion, call_access, call_budget, limits,
-    parse_folder, record_secrets, split_name,
+    CallOutputs, OutputWriter, ParsedFunction, ParsedVersion, call_access, call_budget,
+    function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
 };
 use headwater_function_lake::{CallScope, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, ResultKind};
@@ -22,7 +22,7 @@ use headwater_triggers::NewCall;
 use serde_json::Value;
 
 use crate::cloud_event::disabled;
-use crate::deployed_function::{self, DeployedFunctions};
+use crate::deployed_function::DeployedFunctions;
 use crate::layer::Layers;
 use crate::operation::EndedJob;
 use crate::run::project_object;
@@ -132,13 +132,13 @@ impl Invocations {
                     summary.budget = Some(call.usage_today(&self.0.jobs).await.or_problem()?);
                 }
                 let status = self.0.functions.provisioned(&callable.name);
-                summary.provisioned = status.map(deployed_function::instances);
+                summary.provisioned = status.map(instance_state);
                 listed.push(summary);
             }
         }
         let stored = self.0.catalog.store().list().await.or_problem()?;
         let functions = &self.0.functions;
-        listed.extend(stored.iter().map(|one| deployed_function::summary(functions, one)));
+        listed.extend(stored.iter().map(|one| function_summary(functions, one)));
         let allows = |name: &str| self.0.allows(principal, Action::Invoke, &Object::function(name));
         listed.retain(|one| allows(&one.name));
         listed.sort_by(|one, other| one.name.cmp(&other.name));
@@ -235,7 +235,7 @@ impl Invocations {
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
-        let running = self.0.catalog.permit(&callable.name, concurrency)?;
+        let running = self.0.catalog.permit(&callable, concurrency)?;
         // A function of the working folder does not use the budget of the deployed function.
         let budget = deployed_by.as_ref().and_then(|_| call_budget(&callable, &project.defaults));
         let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);

@@ -81,7 +81,7 @@ impl Layers {
         let change = LayerChange::publish(files.code, principal.author(), description);
         let layer = self.change(principal, name, &change.or_problem()?).await?;
         if let Some(upload) = upload {
-            self.0.import_rights.delete_upload(principal, &upload).await;
+            let _ = self.0.import_rights.delete_upload(principal, &upload).await;
         }
         layer.newest().or_problem()
     }

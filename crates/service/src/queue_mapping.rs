@@ -79,7 +79,7 @@ pub struct MappingStatus {
 
 /// Operations on event source mappings.
 #[derive(Clone)]
-pub struct QueueMappings(Arc<Components>);
+pub struct QueueMappings(pub(crate) Arc<Components>);
 
 impl QueueMappings {
     /// Returns the operations of a service.

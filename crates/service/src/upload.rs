@@ -20,7 +20,7 @@ impl Uploads {
     /// Stores a file.
     ///
     /// Errors: `invalid_name`; `invalid_argument` if the file is too long or incomplete; `too_busy`
-    /// if there are too many uploads; `disk_full`, `storage`.
+    /// if the user has too many uploads; `disk_full`, `storage`.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -29,6 +29,14 @@ impl Uploads {
     ) -> Result<Upload, Problem> {
         self.check_upload(principal)?;
         store_upload(&self.0.import_rights.uploads, principal, name, content).await
+    }
+
+    /// Deletes a file of the principal.
+    ///
+    /// Errors: `file_not_found`, also for an upload of another user.
+    pub async fn delete(&self, principal: &Principal, path: &str) -> Result<(), Problem> {
+        self.0.authenticated(principal)?;
+        self.0.import_rights.delete_upload(principal, path).await
     }
 
     /// Checks that a principal may add rows to at least one table, or deploy at least one function,

@@ -46,12 +46,12 @@ impl Worker {
         let event = taken.delivery.event.clone();
         let outcome = match self.attempt(taken.delivery.clone()).await {
             // Postpone only this delivery, because deliveries of other users can continue.
-            Err(Error::Jobs(JobsError::JobQuota { .. })) => {
-                self.context.queue.block(self.postponed(taken.delivery.clone(), JOBS_PAUSE));
+            Err(Error::Jobs(ref error @ JobsError::JobQuota { .. })) => {
+                self.block(taken.delivery.clone(), error.to_problem(), JOBS_PAUSE);
                 Ok(())
             }
-            Err(Error::Jobs(JobsError::DayQuota { .. })) => {
-                self.context.queue.block(self.postponed(taken.delivery.clone(), DAY_PAUSE));
+            Err(Error::Jobs(ref error @ JobsError::DayQuota { .. })) => {
+                self.block(taken.delivery.clone(), error.to_problem(), DAY_PAUSE);
                 Ok(())
             }
             // All events of the queue call the same function, so all of them wait.
@@ -259,6 +259,12 @@ impl Worker {
             return Ok(policy);
         }
         Ok(CallPolicy { retries: None, max_age: None, ..policy })
+    }
+
+    /// Postpones a delivery whose user has reached a limit, and shows the limit as its error.
+    fn block(&self, delivery: Delivery, limit: Problem, pause: Duration) {
+        let delivery = Delivery { error: Some(limit), ..self.postponed(delivery, pause) };
+        self.context.queue.block(delivery);
     }
 
     /// Returns the delivery with its next attempt postponed by a pause.

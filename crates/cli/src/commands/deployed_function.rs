@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use headwater_model::{
-    DeployFunction, DeployedFunction, ErrorCode, FunctionSettings, FunctionVersion, Upload,
+    DeployFunction, DeployedFunction, ErrorCode, FunctionSetting, FunctionSettingsUpdate,
+    FunctionVersion, Upload,
 };
 use headwater_server::FunctionSource;
 use hyper::Method;
@@ -22,27 +23,31 @@ use crate::terminal::Tone;
 
 /// Deploys a function.
 pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> Result<()> {
+    let env = run::pairs(&arguments.env, "env")?;
     let request = send_files(api, &arguments.source).await?;
-    let settings = FunctionSettings {
+    let settings = FunctionSettingsUpdate {
         runtime: arguments.runtime,
         handler: arguments.handler,
         description: arguments.description,
         memory_bytes: arguments.memory,
         timeout_ms: arguments.timeout.and_then(|limit| limit.as_millis().try_into().ok()),
-        env: run::pairs(&arguments.env, "env")?,
-        secrets: arguments.secrets,
-        network: arguments.network,
-        system: arguments.system,
+        env: (!env.is_empty()).then_some(env),
+        secrets: listed(arguments.secrets),
+        network: listed(arguments.network),
+        system: listed(arguments.system),
     };
     let request = DeployFunction {
         settings,
         reserved_concurrency: arguments.reserved_concurrency,
         provisioned_concurrency: arguments.provisioned_concurrency,
-        layers: (!arguments.layers.is_empty()).then_some(arguments.layers),
+        layers: listed(arguments.layers),
+        reset: arguments.reset.into_iter().map(FunctionSetting::from).collect(),
         ..request
     };
     let path = format!("/v1/functions/{}", segment(&arguments.name));
-    let function: DeployedFunction = api.call(Method::PUT, path, &request).await?;
+    let deployed = api.call(Method::PUT, path, &request).await;
+    let function: DeployedFunction =
+        or_delete_upload(api, request.upload.as_deref(), deployed).await?;
     if context.output == OutputFormat::Json {
         output::print_json(&function);
         return Ok(());
@@ -52,6 +57,11 @@ pub async fn deploy(context: &Context, api: &Api, arguments: FunctionDeploy) -> 
     let (name, mark) = (&function.name, context.style.paint(Tone::Good, "✓"));
     context.style.say(format!("{mark} version {version} of {name} is deployed, {files}"));
     Ok(())
+}
+
+/// Returns the values of an option that can be repeated; `None` without the option.
+fn listed(values: Vec<String>) -> Option<Vec<String>> {
+    (!values.is_empty()).then_some(values)
 }
 
 /// Returns a request with the files of a folder or archive. Large files are uploaded.
@@ -79,8 +89,18 @@ async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
     let sent = send(api, File::from(OwnedFd::from(archive))).await?;
     // If the archive is incomplete, report the error that its creation returned.
     let written = written.await.map_err(error::unexpected)?;
-    written.map_err(error::from_error)?;
+    let written = written.map_err(error::from_error);
+    or_delete_upload(api, sent.upload.as_deref(), written).await?;
     Ok(sent)
+}
+
+/// Deletes the upload of a request that failed, because the next attempt sends the files again.
+pub async fn or_delete_upload<T>(api: &Api, upload: Option<&str>, outcome: Result<T>) -> Result<T> {
+    if let (Err(_), Some(path)) = (&outcome, upload) {
+        // Ignore the error, because an upload expires after a day.
+        let _ = api.delete(format!("/v1/uploads?path={}", segment(path))).await;
+    }
+    outcome
 }
 
 /// Shows a function.
@@ -122,6 +142,7 @@ pub async fn show(context: &Context, api: &Api, arguments: &FunctionName) -> Res
         ("reserved", function.concurrency.map_or("no limit".to_owned(), |limit| limit.to_string())),
         ("provisioned", list(&provisioned)),
         ("started", list(&ready)),
+        ("called by", list(&function.callers)),
         ("modified", format!("{} by {}", output::format_time(latest.modified), latest.author)),
     ] {
         output::line(format!("  {} {value}", style.paint(Tone::Faint, format!("{name:<11}"))));
@@ -157,9 +178,21 @@ pub async fn versions(context: &Context, api: &Api, arguments: &FunctionName) ->
 /// Deletes a function.
 pub async fn remove(context: &Context, api: &Api, arguments: &FunctionRm) -> Result<()> {
     let name = &arguments.name;
-    let deletion = api.delete(format!("/v1/functions/{}", segment(name))).await;
+    let path = format!("/v1/functions/{}", segment(name));
+    let callers = api.get::<DeployedFunction>(&path).await.map(|function| function.callers);
+    let deletion = api.delete(&path).await;
     let missing = arguments.if_exists.then_some(ErrorCode::FunctionNotFound);
-    removed_if_exists(context, "function", name, missing, deletion)
+    let is_removed = deletion.is_ok();
+    removed_if_exists(context, "function", name, missing, deletion)?;
+    if let Some(callers) = callers.ok().filter(|callers| is_removed && !callers.is_empty()) {
+        let warning = context.style.paint(Tone::Warn, "warning");
+        let callers = callers.join(", ");
+        let style = context.style;
+        style.say(format!(
+            "{warning}: calls by {callers} fail until the function is deployed again"
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the number of a version.

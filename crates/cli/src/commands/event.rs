@@ -54,7 +54,7 @@ fn show(context: &Context, event: &TriggerEvent) {
         ("status", style.paint(tone, status)),
         ("recorded", output::format_time(event.created)),
         ("tries", event.attempts.to_string()),
-        ("due", output::format_time(event.due)),
+        ("due", due_text(event, chrono::Utc::now())),
         ("job", event.job.map_or_else(|| "-".to_owned(), |job| job.to_string())),
         ("author", event.author.clone().unwrap_or_else(|| "-".to_owned())),
     ] {
@@ -64,6 +64,18 @@ fn show(context: &Context, event: &TriggerEvent) {
     output::line(data);
     if let Some(problem) = &event.error {
         context.style.print_problem(problem);
+    }
+}
+
+/// Returns the time of the next attempt. For a pending event, also the time until then.
+fn due_text(event: &TriggerEvent, now: chrono::DateTime<chrono::Utc>) -> String {
+    let due = output::format_time(event.due);
+    if event.status != TriggerEventStatus::Pending {
+        return due;
+    }
+    match (event.due - now).to_std() {
+        Ok(left) => format!("{due}, in {}", output::elapsed(left)),
+        Err(_) => format!("{due}, now"),
     }
 }
 

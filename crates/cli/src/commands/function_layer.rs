@@ -26,7 +26,9 @@ async fn publish(context: &Context, api: &Api, arguments: FunctionLayerPublish) 
     let sent = deployed_function::send_files(api, &source).await?;
     let DeployFunction { files, archive, upload, .. } = sent;
     let request = PublishLayer { description, files, archive, upload, author: None };
-    let published: LayerVersion = api.post(path(&name), &request).await?;
+    let sent = api.post(path(&name), &request).await;
+    let upload = request.upload.as_deref();
+    let published: LayerVersion = deployed_function::or_delete_upload(api, upload, sent).await?;
     let (version, size) = (published.version, output::bytes(published.code_bytes));
     let text = format!(
         "published version {version} of layer {name}, {size}; \

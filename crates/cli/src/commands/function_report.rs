@@ -10,14 +10,16 @@ use serde_json::Value;
 /// is known.
 pub fn line(job: &Job, memory_bytes: Option<u64>) -> String {
     let usage = &job.usage;
-    let (id, wall) = (job.id, usage.wall_ms);
+    let (id, billed) = (job.id, usage.wall_ms);
+    // As in Lambda, the start of the runtime is billed, but is not part of the duration.
+    let duration = billed.saturating_sub(usage.runtime_start_ms);
     let mut line =
-        format!("REPORT RequestId: {id}\tDuration: {wall} ms\tBilled Duration: {wall} ms");
+        format!("REPORT RequestId: {id}\tDuration: {duration} ms\tBilled Duration: {billed} ms");
     if let Some(bytes) = memory_bytes {
         let _ = write!(line, "\tMemory Size: {} MB", bytes >> 20);
     }
     let _ = write!(line, "\tMax Memory Used: {} MB", usage.memory_bytes_peak >> 20);
-    let start = usage.start_ms + usage.environment_ms;
+    let start = usage.start_ms + usage.environment_ms + usage.runtime_start_ms;
     if start > 0 {
         let _ = write!(line, "\tInit Duration: {start} ms");
     }
@@ -75,6 +77,11 @@ mod tests {
             line(&cold, Some(128 << 20)),
             format!("{before}\tMemory Size: 128 MB\tMax Memory Used: 6 MB\tInit Duration: 40 ms")
         );
+        let mut node = job(0, "succeeded", None);
+        node.usage.runtime_start_ms = 55;
+        let report = line(&node, None);
+        assert!(report.contains("\tDuration: 200 ms\tBilled Duration: 255 ms"), "{report}");
+        assert!(report.ends_with("\tInit Duration: 55 ms"), "{report}");
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::branch::removed_if_exists;
 use crate::api::{Api, segment};
 use crate::api_output;
 use crate::arguments::{
-    FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, UrlAuthArgument,
+    FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, FunctionUrlUpdate,
+    UrlAuthArgument,
 };
 use crate::context::Context;
 use crate::error::Result;
@@ -17,7 +18,17 @@ use crate::output;
 /// Runs `headwater function url`.
 pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result<()> {
     match arguments {
-        FunctionUrl::Create(arguments) => create(context, api, &arguments).await,
+        FunctionUrl::Create(FunctionUrlCreate { of, auth, stream }) => {
+            let (auth, stream) = (Some(auth_of(auth)), Some(stream));
+            let request = SetFunctionUrl { auth, stream, exists: Some(false) };
+            set(context, api, &of, &request).await
+        }
+        FunctionUrl::Update(FunctionUrlUpdate { of, auth, stream, no_stream }) => {
+            let stream = (stream || no_stream).then_some(stream);
+            let auth = auth.map(auth_of);
+            let request = SetFunctionUrl { auth, stream, exists: Some(true) };
+            set(context, api, &of, &request).await
+        }
         FunctionUrl::Get(of) => {
             let config: FunctionUrlConfig = api.get(path(&of)).await?;
             show(context, &config)
@@ -30,14 +41,21 @@ pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result
     }
 }
 
-async fn create(context: &Context, api: &Api, arguments: &FunctionUrlCreate) -> Result<()> {
-    let auth = match arguments.auth {
+async fn set(
+    context: &Context,
+    api: &Api,
+    of: &FunctionUrlName,
+    request: &SetFunctionUrl,
+) -> Result<()> {
+    let config: FunctionUrlConfig = api.call(Method::PUT, path(of), request).await?;
+    show(context, &config)
+}
+
+fn auth_of(argument: UrlAuthArgument) -> FunctionUrlAuth {
+    match argument {
         UrlAuthArgument::None => FunctionUrlAuth::None,
         UrlAuthArgument::Iam => FunctionUrlAuth::Iam,
-    };
-    let request = SetFunctionUrl { auth, stream: Some(arguments.stream) };
-    let config: FunctionUrlConfig = api.call(Method::PUT, path(&arguments.of), &request).await?;
-    show(context, &config)
+    }
 }
 
 /// Prints the URL, or its path if the server's HTTP address is not known.

@@ -6,6 +6,7 @@ use hyper::Method;
 use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Limit;
+use crate::commands::access_removal::{self, Removal};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -20,10 +21,9 @@ pub async fn limit(context: &Context, api: &Api, arguments: Limit) -> Result<()>
             api_output::print(context, &set, format!("set the limits of {}", set.name));
             Ok(())
         }
-        Limit::Rm { name } => {
-            api.delete(path(&name)).await?;
-            crate::commands::branch::removed(context, "the limits of", &name);
-            Ok(())
+        Limit::Rm { name, if_exists } => {
+            let removal = Removal { what: "limits of", name: &name, list: "/v1/limits", if_exists };
+            access_removal::remove(context, api, removal).await
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The commands, one file per noun: each calls the API and prints the result.
 
 mod access_key;
+mod access_removal;
 mod async_query;
 mod audit;
 mod backfill;

@@ -2,9 +2,10 @@
 
 use headwater_model::{CreateRestriction, Restriction as Row};
 
-use crate::api::{Api, segment};
+use crate::api::Api;
 use crate::api_output::{self, fetch};
 use crate::arguments::{Restriction, RestrictionCreate};
+use crate::commands::access_removal::{self, Removal};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::Grid;
@@ -14,10 +15,10 @@ pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -
     match arguments {
         Restriction::Ls => list(context, api).await,
         Restriction::Create(new) => create(context, api, new).await,
-        Restriction::Rm { name } => {
-            api.delete(format!("/v1/restrictions/{}", segment(&name))).await?;
-            crate::commands::branch::removed(context, "restriction", &name);
-            Ok(())
+        Restriction::Rm { name, if_exists } => {
+            let (what, list) = ("restriction", "/v1/restrictions");
+            let removal = Removal { what, name: &name, list, if_exists };
+            access_removal::remove(context, api, removal).await
         }
     }
 }

@@ -5,7 +5,8 @@ use hyper::Method;
 
 use crate::api::{Api, ApiRequest, segment};
 use crate::api_output::{self, fetch};
-use crate::arguments::{Role, RoleMember};
+use crate::arguments::{Role, RoleMember, RoleRm};
+use crate::commands::access_removal::{self, Removal};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -18,9 +19,9 @@ pub async fn role(context: &Context, api: &Api, arguments: Role) -> Result<()> {
             let created: RoleRow = api.post("/v1/roles", &CreateRole { name: role.name }).await?;
             api_output::print(context, &created, format!("created role {}", created.name));
         }
-        Role::Rm(role) => {
-            api.delete(format!("/v1/roles/{}", segment(&role.name))).await?;
-            crate::commands::branch::removed(context, "role", &role.name);
+        Role::Rm(RoleRm { name, if_exists }) => {
+            let removal = Removal { what: "role", name: &name, list: "/v1/roles", if_exists };
+            access_removal::remove(context, api, removal).await?;
         }
         Role::Grant(RoleMember { role, member }) => {
             api.send(ApiRequest::get(path(&role, &member)).method(Method::PUT)).await?;

@@ -5,7 +5,8 @@ use hyper::Method;
 
 use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
-use crate::arguments::{User, UserCreate};
+use crate::arguments::{User, UserCreate, UserRm};
+use crate::commands::access_removal::{self, Removal};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -34,9 +35,9 @@ pub async fn user(context: &Context, api: &Api, arguments: User) -> Result<()> {
             let change = UpdateUser { disabled: Some(false), ..UpdateUser::default() };
             changed("enabled", update(api, &user.name, &change).await?);
         }
-        User::Rm(user) => {
-            api.delete(path(&user.name)).await?;
-            crate::commands::branch::removed(context, "user", &user.name);
+        User::Rm(UserRm { name, if_exists }) => {
+            let removal = Removal { what: "user", name: &name, list: "/v1/users", if_exists };
+            access_removal::remove(context, api, removal).await?;
         }
     }
     Ok(())

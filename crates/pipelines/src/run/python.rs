@@ -334,7 +334,9 @@ const PERMANENT: [&str; 10] = [
 fn may_pass(error: &FunctionError) -> bool {
     match error {
         FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),
-        FunctionError::TimeLimit { .. } | FunctionError::InstanceDied { .. } => true,
+        FunctionError::TimeLimit { .. }
+        | FunctionError::StartLimit { .. }
+        | FunctionError::InstanceDied { .. } => true,
         _ => false,
     }
 }

@@ -56,15 +56,16 @@ async fn set(
     Parameters(Target { alias }): Parameters<Target>,
     Body(request): Body<SetFunctionUrl>,
 ) -> HandlerResult<Json<FunctionUrlConfig>> {
-    let auth = match request.auth {
+    let auth = request.auth.map(|auth| match auth {
         FunctionUrlAuth::None => UrlAuth::None,
         FunctionUrlAuth::Iam => UrlAuth::Iam,
-    };
+    });
     let mode = |stream| if stream { InvokeMode::ResponseStream } else { InvokeMode::Buffered };
     let settings = UrlSettings { cors: None, mode: request.stream.map(mode) };
     let functions = app.service.invocations().deployed();
     let target = alias.as_deref();
-    let url = functions.set_url(&principal, &name, target, FunctionUrlChange { auth, settings });
+    let change = FunctionUrlChange { auth, settings, exists: request.exists };
+    let url = functions.set_url(&principal, &name, target, change);
     Ok(Json(config(&name, target, &url.await?)))
 }
 

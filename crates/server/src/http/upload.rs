@@ -17,7 +17,7 @@ use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     // The service limits the length of the body, which it streams to disk.
-    OpenApiRouter::new().routes(routes!(create)).layer(DefaultBodyLimit::disable())
+    OpenApiRouter::new().routes(routes!(create, remove)).layer(DefaultBodyLimit::disable())
 }
 
 /// Properties of the file.
@@ -27,6 +27,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 struct Properties {
     /// The file's name, whose extension determines its format.
     name: String,
+}
+
+/// The path of an upload.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    /// The path that `create_upload` returned.
+    path: String,
 }
 
 /// Stores a file of at most 4 GiB on the server's machine for one day. The returned path can be
@@ -53,6 +62,20 @@ async fn create(
     });
     let upload = app.service.uploads().create(&principal, &properties.name, parts).await?;
     Ok((StatusCode::CREATED, Json(upload)))
+}
+
+/// Deletes an upload, for example after its deployment failed.
+#[utoipa::path(delete, path = "/v1/uploads",
+    operation_id = "delete_upload", tag = "import",
+    params(Stored),
+    responses((status = 204), (status = "default", body = Problem)))]
+async fn remove(
+    State(app): State<App>,
+    Caller(principal): Caller,
+    Parameters(stored): Parameters<Stored>,
+) -> HandlerResult<StatusCode> {
+    app.service.uploads().delete(&principal, &stored.path).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 fn incomplete(code: ErrorCode, cause: &str) -> Problem {

@@ -38,7 +38,7 @@ pub type Row<'a> = (&'a str, &'a str, &'a str, &'a str, [Expected; 3]);
 
 /// All operations: first on the lake, then on access. Their requests contain names that do not
 /// exist, so that they change nothing.
-pub const OPERATIONS: [Row<'static>; 122] = [
+pub const OPERATIONS: [Row<'static>; 123] = [
     ("activate_deployment", "POST", "/v1/deployments/x/activate", "", [No, No, Ok]),
     ("backfill_project", "POST", "/v1/backfills", BACKFILL, [No, No, Ok]),
     ("cherry_pick", "POST", "/v1/branches/none/cherry-pick", r#"{"commit":"main"}"#, [No, No, Ok]),
@@ -136,6 +136,7 @@ pub const OPERATIONS: [Row<'static>; 122] = [
     ("delete_restriction", "DELETE", "/v1/restrictions/none", "", [No, No, No]),
     ("delete_role", "DELETE", "/v1/roles/none", "", [No, No, No]),
     ("delete_session", "DELETE", "/v1/session", "", [Ok, Ok, Ok]),
+    ("delete_upload", "DELETE", "/v1/uploads?path=/none/a.csv", "", [Ok, Ok, Ok]),
     ("delete_user", "DELETE", "/v1/users/none", "", [No, No, No]),
     ("explain_access", "GET", EXPLAIN, "", [No, No, No]),
     ("export_audit", "GET", "/v1/audit", "", [No, No, No]),

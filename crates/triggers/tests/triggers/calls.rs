@@ -9,7 +9,7 @@ use std::time::Duration;
 use headwater_jobs::{CallBudget, NewJob};
 use headwater_model::{
     Actor, DailyBudget, ErrorCode, ErrorDetails, Event, EventData, FixedClock, JobKind, Limits,
-    Problem, Trigger, TriggerEventStatus, Usage,
+    Problem, Trigger, TriggerEvent, TriggerEventStatus, Usage,
 };
 use headwater_store::{Append, Batch, SqliteStore, Store};
 use headwater_triggers::{
@@ -411,6 +411,10 @@ async fn a_call_waits_while_its_user_is_over_a_limit_and_calls_of_others_do_not(
     stage.tick().await;
     assert_eq!(stage.tries(), ["2"], "the day's money is spent");
     assert_eq!(stage.statuses().await, [TriggerEventStatus::Pending, TriggerEventStatus::Done]);
+    let events = stage.triggers.events(&TriggerEventFilter::default()).await.expect("events");
+    let reason = |event: &TriggerEvent| event.error.as_ref().map(|problem| problem.code);
+    let reasons: Vec<_> = events.iter().rev().map(reason).collect();
+    assert_eq!(reasons, [Some(ErrorCode::QuotaExceeded), None], "the limit is shown");
     *limits.lock().expect("limits") = Limits::default();
     stage.clock.advance(Duration::from_secs(60));
     stage.tick().await;

@@ -64,6 +64,10 @@ pub async fn uploads() {
         assert_eq!(status, 403, "{source}: {answer}");
         assert!(answer.to_string().contains("not one of your uploads"), "{answer}");
     }
+    for source in [path.to_owned(), format!("{folder}/../x.eve/a.csv"), "/etc/passwd".to_owned()] {
+        let path = format!("/v1/uploads?path={source}");
+        assert_eq!(users.send(&eve, Method::DELETE, &path, None).await.0, 404, "{source}");
+    }
     assert!(std::path::Path::new(path).exists(), "the upload is not deleted");
     for name in ["..%2Fx.csv", "%2Fetc%2Fx", "..", ".hidden", "a%00b", "a%5Cb"] {
         let path = format!("/v1/uploads?name={name}");

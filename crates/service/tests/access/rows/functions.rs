@@ -96,7 +96,8 @@ pub const ROWS: &[Row] = &[
     }),
     ("DeployedFunctions::set_url", writes(NO_FUNCTION), |c| {
         let deployed = c.service.invocations().deployed();
-        let change = FunctionUrlChange { auth: UrlAuth::Iam, settings: UrlSettings::default() };
+        let (auth, settings) = (Some(UrlAuth::Iam), UrlSettings::default());
+        let change = FunctionUrlChange { auth, settings, exists: None };
         done(async move { deployed.set_url(&c.by, "none", None, change).await })
     }),
     ("DeployedFunctions::delete_url", writes(NO_FUNCTION), |c| {

@@ -55,6 +55,9 @@ pub const ROWS: &[Row] = &[
     ("Uploads::create", writes("ok"), |c| {
         done(async move { c.service.uploads().create(&c.by, "a.csv", content("a\n1\n")).await })
     }),
+    ("Uploads::delete", every("file_not_found"), |c| {
+        done(async move { c.service.uploads().delete(&c.by, "/none/a.csv").await })
+    }),
     ("Maintenance::plan", writes(MISSING), |c| {
         let maintain = request(json!({}));
         done(async move { c.service.maintenance().plan(&c.by, "none", None, &maintain).await })

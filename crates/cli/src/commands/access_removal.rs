@@ -1,0 +1,42 @@
+//! Removal of users, roles, limits, and row filters and column masks, with `--if-exists`.
+
+use headwater_model::ErrorCode;
+use serde_json::Value;
+
+use crate::api::{Api, segment};
+use crate::commands::branch::removed_if_exists;
+use crate::context::Context;
+use crate::error::Result;
+
+/// An object to remove.
+pub struct Removal<'a> {
+    /// The kind of the object, for messages.
+    pub what: &'a str,
+    /// The name of the object.
+    pub name: &'a str,
+    /// The path of the list of these objects in the API.
+    pub list: &'a str,
+    /// True to accept a missing object.
+    pub if_exists: bool,
+}
+
+/// Removes an object.
+pub async fn remove(context: &Context, api: &Api, removal: Removal<'_>) -> Result<()> {
+    let Removal { what, name, list, if_exists } = removal;
+    let deletion = api.delete(format!("{list}/{}", segment(name))).await;
+    // The code of a missing object is also that of other errors, so look for the object.
+    let mut missing = None;
+    if let Err(problem) = &deletion
+        && if_exists
+        && problem.code == ErrorCode::InvalidArgument
+        && !is_listed(api, list, name).await?
+    {
+        missing = Some(problem.code);
+    }
+    removed_if_exists(context, what, name, missing, deletion)
+}
+
+async fn is_listed(api: &Api, list: &str, name: &str) -> Result<bool> {
+    let all: Vec<Value> = api.get(list).await?;
+    Ok(all.iter().any(|one| one["name"] == name))
+}
