@@ -6,16 +6,22 @@
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFile;
+use headwater_project::fingerprint::{self, short_hash};
 use headwater_project::{PythonFunction, Step, StepCode};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
 
-use crate::fingerprint::{self, short_hash};
 use crate::model_record::ModelRecord;
 use crate::plan::Plan;
 
 /// Snapshot property that contains the record as JSON.
 pub(crate) const BUILD: &str = "headwater.fingerprint.build";
+
+/// Returns a property of a table's current snapshot: a fingerprint or record of the model that
+/// wrote the snapshot.
+pub(crate) fn snapshot_property<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
+    table.metadata().current_snapshot()?.summary().additional_properties.get(property)
+}
 
 /// Parts that a model's fingerprint covers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +147,7 @@ fn changed(
 impl Plan {
     /// Returns the record of the model's last build of a table.
     pub(crate) async fn last_build(&self, table: &Table) -> Option<BuildRecord> {
-        let text = match fingerprint::written(table, BUILD) {
+        let text = match snapshot_property(table, BUILD) {
             Some(text) => Some(text.clone()),
             None => self.view.lake().tables().history().find(table, BUILD, |_| true).await,
         };

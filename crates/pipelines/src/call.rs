@@ -11,9 +11,10 @@ use headwater_jobs::JobContext;
 use headwater_model::Usage;
 use parking_lot::Mutex;
 
+use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Callable, Error, Project, Result, Runner, fingerprint};
+use crate::{Callable, Error, Project, Result, Runner};
 
 /// Minimum time between two records of the last use of an environment.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
@@ -139,7 +140,7 @@ impl Runner {
         callable: &Callable,
         context: &JobContext,
     ) -> Result<Arc<Environment>> {
-        let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
+        let spec = environment_spec(&project.defaults, &callable.function);
         if let Some(environment) = given.find(&self.functions, &spec) {
             return Ok(environment);
         }

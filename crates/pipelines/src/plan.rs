@@ -11,16 +11,16 @@ use headwater_model::{
     SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::selector::Selection;
-use headwater_project::{Graph, SourceText, Step, StepCode, StepInput};
+use headwater_project::{Graph, SourceText, Step, StepCode, StepInput, fingerprint};
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
-use crate::build_record::{BuildRecord, InputRecord};
+use crate::build_record::{BuildRecord, InputRecord, snapshot_property};
 use crate::columns::OutputColumns;
 use crate::environment_packages::Packages;
 use crate::reuse::ReusedTable;
 use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
-use crate::{Error, Project, Result, Runner, fingerprint};
+use crate::{Error, Project, Result, Runner};
 
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
@@ -259,7 +259,7 @@ impl Plan {
             Some(table)
                 if accumulates
                     && plan.reason.is_none()
-                    && fingerprint::written(table, FINGERPRINT) != Some(&plan.fingerprint) =>
+                    && snapshot_property(table, FINGERPRINT) != Some(&plan.fingerprint) =>
             {
                 format!("{} {}", plan.fingerprint, table.metadata_location())
             }

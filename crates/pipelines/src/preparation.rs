@@ -10,9 +10,10 @@ use headwater_functions::{
 use headwater_model::{ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
 
+use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, StepCode, fingerprint};
+use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, StepCode};
 
 /// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
@@ -97,7 +98,7 @@ impl Runner {
             StepCode::Sql(_) => None,
         });
         for (name, at, function) in callables.chain(steps) {
-            let spec = fingerprint::environment_spec(&project.defaults, function);
+            let spec = environment_spec(&project.defaults, function);
             if self.environments.find(&self.functions, &spec).is_some() {
                 continue;
             }
@@ -119,7 +120,7 @@ impl Runner {
         given: &EnvironmentCache,
         callable: &Callable,
     ) -> Result<Arc<Environment>> {
-        let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
+        let spec = environment_spec(&project.defaults, &callable.function);
         if let Some(environment) = given.find(&self.functions, &spec) {
             return Ok(environment);
         }
