@@ -8,11 +8,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use headwater_build_records::snapshot_property;
 use headwater_functions::{EnvironmentSpec, package_changes};
 use headwater_tables::Table;
 
 use crate::Runner;
-use crate::build_record::snapshot_property;
 use crate::plan::Plan;
 
 /// Snapshot property with the packages of the functions that computed the table, as JSON.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use headwater_build_records::{BuildRecord, InputRecord, snapshot_property};
 use headwater_lake::CommitView;
 use headwater_model::{
     ErrorDetails, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
@@ -15,7 +16,6 @@ use headwater_project::{Graph, SourceText, Step, StepCode, StepInput, fingerprin
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
-use crate::build_record::{BuildRecord, InputRecord, snapshot_property};
 use crate::columns::OutputColumns;
 use crate::environment_packages::Packages;
 use crate::reuse::ReusedTable;
@@ -223,7 +223,7 @@ impl Plan {
 
     /// Returns the record of a step. The records of its intermediate parents must be complete.
     fn build_record(&self, index: usize) -> BuildRecord {
-        let mut record = BuildRecord::of(self, &self.project.steps[index]);
+        let mut record = BuildRecord::of(&self.project, &self.values, &self.project.steps[index]);
         for InputState { name, state, parent, snapshot } in &self.steps[index].states {
             if let Some(parent) = parent {
                 self.record_parent(*parent, state, &mut record);

@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_build_records::snapshot_property;
 use headwater_jobs::JobFilter;
 use headwater_model::{ErrorCode, JobEventKind, JobKind, JobStatus, Problem, StepStatus};
 use headwater_project::selector::{Selection, SelectionContext, Selectors, StepState};
 use headwater_project::{Step, StepInput, fingerprint};
 
-use crate::build_record::snapshot_property;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
 use crate::{Error, Result, Runner, checks};
 

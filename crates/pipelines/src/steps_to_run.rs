@@ -1,9 +1,9 @@
 //! Decides which steps run: models with outdated tables, checks that have not passed on the current
 //! state, and the intermediate models that these steps need.
 
+use headwater_build_records::snapshot_property;
 use headwater_project::{Materialization, Step};
 
-use crate::build_record::snapshot_property;
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
 use crate::{Result, checks};
 
