@@ -41,14 +41,13 @@ mod run_environments;
 mod run_outputs;
 mod runner;
 mod selected_steps;
-mod sql_function;
 mod steps_to_run;
 mod table_owner;
 mod unit_test;
 mod view_model;
 
 pub use branch_access::BranchAccess;
-pub use call::{CallInput, EnvironmentCache};
+pub use call::CallInput;
 pub use error::{Error, Result};
 pub use headwater_build_records::register_system_tables;
 pub use headwater_project::{
@@ -64,4 +63,3 @@ pub use reuse::conflict_branch;
 pub use run_environments::rerun_environments;
 pub use run_outputs::{ModelOutput, PendingOutputs};
 pub use runner::Runner;
-pub use sql_function::SqlFunctions;

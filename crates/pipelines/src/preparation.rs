@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, ResultKind, ReuseScope,
+    CallOwner, ClientCall, Environment, EnvironmentCache, ExpectedCall, Invocation, ResultKind,
+    ReuseScope,
 };
 use headwater_model::{ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, StepCode};
+use crate::{Callable, Error, Project, Result, Runner, StepCode};
 
 /// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
