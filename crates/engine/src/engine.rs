@@ -8,11 +8,14 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use datafusion::common::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::prelude::SessionConfig;
+use futures::{StreamExt, TryStreamExt};
 use headwater_join_order::with_join_order;
 use headwater_lake::Lake;
 use headwater_metrics::StatementMetrics;
@@ -30,6 +33,7 @@ use crate::error::{Error, Result};
 use crate::options::{EngineOptions, SessionOptions};
 use crate::planning_error::PlanningLimits;
 use crate::session::Session;
+use crate::statement_result::BatchStream;
 use crate::system::{SystemTable, own_tables};
 
 /// Capacity of the Parquet footer cache, in bytes.
@@ -94,7 +98,7 @@ impl std::fmt::Debug for Engine {
 impl Engine {
     /// Creates an engine over a lake.
     pub fn new(lake: Lake, options: EngineOptions) -> Result<Engine> {
-        let fail = |error: datafusion::common::DataFusionError| limits(&options).explain(&error);
+        let fail = |error: DataFusionError| limits(&options).explain(&error);
         let runtime = runtime(&options).map_err(fail)?;
         let (tables, cache_bytes) = (lake.tables().clone(), options.column_cache_bytes);
         let scans = ScanEnvironment::new(&runtime, tables, cache_bytes).map_err(fail)?;
@@ -174,7 +178,8 @@ impl Engine {
         self.0.system.read().values().cloned().collect()
     }
 
-    pub(crate) fn scans(&self) -> &ScanEnvironment {
+    /// Returns the caches and readers of scans, for plans that read tables.
+    pub fn scans(&self) -> &ScanEnvironment {
         &self.0.scans
     }
 
@@ -214,6 +219,24 @@ impl Engine {
     pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> PlanningLimits {
         let query_memory_bytes = self.memory_limit(memory_bytes);
         PlanningLimits { query_memory_bytes, ..limits(&self.0.options) }
+    }
+
+    /// Converts an error of a plan that has this memory limit; `None` is the engine's default.
+    pub fn plan_error(&self, memory_bytes: Option<u64>, error: &DataFusionError) -> Error {
+        self.limits(memory_bytes).explain(error)
+    }
+
+    /// Runs a plan with the memory limit of a statement; `None` is the engine's default.
+    pub async fn run_plan(
+        &self,
+        plan: LogicalPlan,
+        memory_bytes: Option<u64>,
+    ) -> Result<BatchStream> {
+        let session = self.session(SessionOptions { memory_bytes, ..SessionOptions::default() })?;
+        let run = session.run();
+        let limits = run.limits;
+        let running = session.start(run, plan).await?;
+        Ok(running.stream.map_err(move |error| limits.explain(&error)).boxed())
     }
 
     fn memory_limit(&self, memory_bytes: Option<u64>) -> u64 {
@@ -271,7 +294,7 @@ fn limits(options: &EngineOptions) -> PlanningLimits {
     }
 }
 
-fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, datafusion::common::DataFusionError> {
+fn runtime(options: &EngineOptions) -> Result<RuntimeEnv, DataFusionError> {
     let mode = if options.spill_dir.as_os_str().is_empty() {
         DiskManagerMode::Disabled
     } else {

@@ -14,7 +14,6 @@ mod clause_position;
 mod constant_position;
 mod create_table;
 mod defaults;
-mod diff;
 mod drop_table;
 mod engine;
 mod error;
@@ -43,7 +42,6 @@ mod table_lookup;
 mod view;
 mod write;
 
-pub use diff::{ComparedTable, DiffOptions};
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
 pub use function::{functions_below, python_functions};

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use headwater_function_store::StoredFunction;
-use headwater_functions::{Functions, ProvisionedStatus};
+use headwater_functions::{EnvironmentCache, Functions, ProvisionedStatus};
 use headwater_model::{Problem, ResultExt};
-use headwater_pipelines::{Callable, EnvironmentCache, Project, ProvisionedCall, Runner};
+use headwater_pipelines::{Callable, Project, ProvisionedCall, Runner};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 

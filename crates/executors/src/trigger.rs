@@ -10,13 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_destinations::{Destinations, is_address};
 use headwater_function_lake::{AppendResult, CallScope, FunctionLake};
-use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, ResultKind};
+use headwater_functions::{
+    Argument, ArgumentValue, ClientCall, EnvironmentCache, FunctionResult, ResultKind,
+};
 use headwater_jobs::{CallBudget, JobContext};
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, ImportRequest, MAIN_BRANCH, Object, Problem,
     RefSpec, ResultExt, RunRequest, Target, Timestamp, Trigger, TriggerImport, Usage,
 };
-use headwater_pipelines::{CallInput, Callable, EnvironmentCache, Runner};
+use headwater_pipelines::{CallInput, Callable, Runner};
 use headwater_triggers::{
     CallDestination, CallPolicy, FAILED_ITEMS, TargetExecutor, event_part, function_argument,
 };

@@ -14,6 +14,7 @@ mod call_registry;
 mod client_call;
 mod cpu_boost;
 mod early_result;
+mod environment_cache;
 mod environments;
 mod error;
 mod execution;
@@ -48,6 +49,7 @@ mod zygote;
 
 pub use client_call::{ClientCall, ResponsePart, ResponseSender};
 pub use early_result::EarlyResult;
+pub use environment_cache::EnvironmentCache;
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;
 pub use headwater_environments::{

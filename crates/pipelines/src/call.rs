@@ -1,27 +1,19 @@
 //! Calls of functions by name: one environment, one invocation, and printed lines as job events.
 
-use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
 use headwater_functions::{
-    Argument, CallOwner, ClientCall, Environment, EnvironmentSpec, FunctionResult, Functions,
-    LakeAccess, ResultKind, ReuseScope,
+    Argument, CallOwner, ClientCall, Environment, EnvironmentCache, EnvironmentSpec,
+    FunctionResult, LakeAccess, ResultKind, ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::Usage;
-use parking_lot::Mutex;
 
+use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Callable, Error, Project, Result, Runner, fingerprint};
-
-/// Minimum time between two records of the last use of an environment.
-const ASKED_EVERY: Duration = Duration::from_secs(60);
-
-/// A cache of function environments, so that repeated calls do not look up a valid environment
-/// again.
-#[derive(Debug, Default)]
-pub struct EnvironmentCache(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
+use crate::{Callable, Error, Project, Result, Runner};
 
 /// The input of a call.
 pub struct CallInput {
@@ -33,29 +25,6 @@ pub struct CallInput {
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// Values from the client: the Lambda client context, and the receiver of a streamed response.
     pub client: ClientCall,
-}
-
-impl EnvironmentCache {
-    /// Returns the environment of a specification if a recent lookup found the environment and its
-    /// build still exists.
-    pub(crate) fn find(
-        &self,
-        functions: &Functions,
-        spec: &EnvironmentSpec,
-    ) -> Option<Arc<Environment>> {
-        let given = self.0.lock();
-        let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;
-        let environment = environment.upgrade().filter(|_| asked.elapsed() < ASKED_EVERY)?;
-        drop(given);
-        functions.is_current(&environment).then_some(environment)
-    }
-
-    /// Adds an environment to the cache, and removes environments that no longer exist.
-    pub(crate) fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
-        let mut given = self.0.lock();
-        given.retain(|(known, found, _)| *known != spec && found.strong_count() > 0);
-        given.push((spec, Arc::downgrade(environment), Instant::now()));
-    }
 }
 
 impl Runner {
@@ -139,7 +108,7 @@ impl Runner {
         callable: &Callable,
         context: &JobContext,
     ) -> Result<Arc<Environment>> {
-        let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
+        let spec = environment_spec(&project.defaults, &callable.function);
         if let Some(environment) = given.find(&self.functions, &spec) {
             return Ok(environment);
         }

@@ -8,11 +8,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use headwater_build_records::snapshot_property;
 use headwater_functions::{EnvironmentSpec, package_changes};
 use headwater_tables::Table;
 
+use crate::Runner;
 use crate::plan::Plan;
-use crate::{Runner, fingerprint};
 
 /// Snapshot property with the packages of the functions that computed the table, as JSON.
 pub(crate) const PACKAGES: &str = "headwater.environment.packages";
@@ -59,7 +60,7 @@ impl Plan {
     /// Returns the differences between the packages that computed a model's table and the packages
     /// that are installed now, one phrase each.
     pub(crate) fn changed_packages(&self, index: usize, table: &Table) -> Vec<String> {
-        let Some(text) = fingerprint::written(table, PACKAGES) else { return Vec::new() };
+        let Some(text) = snapshot_property(table, PACKAGES) else { return Vec::new() };
         let before: BTreeMap<String, Packages> = serde_json::from_str(text).unwrap_or_default();
         let mut changes = BTreeSet::new();
         for step in self.functions_of(index) {

@@ -11,11 +11,11 @@ use headwater_model::{
     Action, AffectedReader, JobKind, JobStatus, Object, PlannedColumns, PlannedInstall, RunPlan,
     RunReport, StepStatus, TableName, Usage,
 };
-use headwater_project::{Materialization, Step, StepInput};
+use headwater_project::{Materialization, Step, StepInput, fingerprint};
 
 use crate::columns::OutputColumns;
 use crate::plan::Plan;
-use crate::{Error, Result, Runner, fingerprint};
+use crate::{Error, Result, Runner};
 
 /// Number of earlier runs whose costs are considered.
 const RUNS_CONSIDERED: usize = 50;

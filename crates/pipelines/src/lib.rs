@@ -9,16 +9,16 @@
 //! `engine` and Python processes in `functions`.
 
 mod branch_access;
-mod build_record;
+mod build_changes;
 mod call;
 mod checked_queries;
 mod checks;
 mod columns;
 mod contract;
 mod environment_packages;
+mod environment_spec;
 mod error;
 mod exact_rerun;
-mod fingerprint;
 mod forecast;
 mod function_secrets;
 mod incremental_reads;
@@ -28,8 +28,6 @@ mod model_record;
 mod parse;
 mod plan;
 mod preparation;
-mod profile;
-mod profiles_table;
 mod read_tables;
 mod rerun_merge;
 mod retry;
@@ -42,16 +40,15 @@ mod run_environments;
 mod run_outputs;
 mod runner;
 mod selected_steps;
-mod sql_function;
 mod steps_to_run;
-mod system_tables;
 mod table_owner;
 mod unit_test;
 mod view_model;
 
 pub use branch_access::BranchAccess;
-pub use call::{CallInput, EnvironmentCache};
+pub use call::CallInput;
 pub use error::{Error, Result};
+pub use headwater_build_records::register_system_tables;
 pub use headwater_project::{
     CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
     Error as ProjectError, Location, Materialization, Parameter, ParameterInput, ParameterKind,
@@ -65,5 +62,3 @@ pub use reuse::conflict_branch;
 pub use run_environments::rerun_environments;
 pub use run_outputs::{ModelOutput, PendingOutputs};
 pub use runner::Runner;
-pub use sql_function::SqlFunctions;
-pub use system_tables::register_system_tables;

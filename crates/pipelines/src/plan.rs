@@ -5,22 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use headwater_build_records::{BuildRecord, InputRecord, snapshot_property};
 use headwater_lake::CommitView;
 use headwater_model::{
     ErrorDetails, PlannedStep, PreviewRequest, Priority, RefSpec, RunEnvironment, RunPlan,
     SYSTEM_NAMESPACE, TableName, nearest,
 };
 use headwater_project::selector::Selection;
-use headwater_project::{Graph, SourceText, Step, StepCode, StepInput};
+use headwater_project::{Graph, SourceText, Step, StepCode, StepInput, fingerprint};
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
-use crate::build_record::{BuildRecord, InputRecord};
 use crate::columns::OutputColumns;
 use crate::environment_packages::Packages;
 use crate::reuse::ReusedTable;
 use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
-use crate::{Error, Project, Result, Runner, fingerprint};
+use crate::{Error, Project, Result, Runner};
 
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.
 pub(crate) const FINGERPRINT: &str = "headwater.fingerprint";
@@ -223,7 +223,7 @@ impl Plan {
 
     /// Returns the record of a step. The records of its intermediate parents must be complete.
     fn build_record(&self, index: usize) -> BuildRecord {
-        let mut record = BuildRecord::of(self, &self.project.steps[index]);
+        let mut record = BuildRecord::of(&self.project, &self.values, &self.project.steps[index]);
         for InputState { name, state, parent, snapshot } in &self.steps[index].states {
             if let Some(parent) = parent {
                 self.record_parent(*parent, state, &mut record);
@@ -259,7 +259,7 @@ impl Plan {
             Some(table)
                 if accumulates
                     && plan.reason.is_none()
-                    && fingerprint::written(table, FINGERPRINT) != Some(&plan.fingerprint) =>
+                    && snapshot_property(table, FINGERPRINT) != Some(&plan.fingerprint) =>
             {
                 format!("{} {}", plan.fingerprint, table.metadata_location())
             }

@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use headwater_functions::{
-    CallOwner, ClientCall, Environment, ExpectedCall, Invocation, ResultKind, ReuseScope,
+    CallOwner, ClientCall, Environment, EnvironmentCache, ExpectedCall, Invocation, ResultKind,
+    ReuseScope,
 };
 use headwater_model::{ErrorDetails, Priority};
 use tokio_util::sync::CancellationToken;
 
+use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
-use crate::{Callable, EnvironmentCache, Error, Project, Result, Runner, StepCode, fingerprint};
+use crate::{Callable, Error, Project, Result, Runner, StepCode};
 
 /// A function with provisioned concurrency.
 #[derive(Clone, Copy)]
@@ -91,7 +93,7 @@ impl Runner {
             StepCode::Sql(_) => None,
         });
         for (name, at, function) in callables.chain(steps) {
-            let spec = fingerprint::environment_spec(&project.defaults, function);
+            let spec = environment_spec(&project.defaults, function);
             if self.environments.find(&self.functions, &spec).is_some() {
                 continue;
             }
@@ -113,7 +115,7 @@ impl Runner {
         given: &EnvironmentCache,
         callable: &Callable,
     ) -> Result<Arc<Environment>> {
-        let spec = fingerprint::environment_spec(&project.defaults, &callable.function);
+        let spec = environment_spec(&project.defaults, &callable.function);
         if let Some(environment) = given.find(&self.functions, &spec) {
             return Ok(environment);
         }

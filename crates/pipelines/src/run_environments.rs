@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use headwater_functions::{Environment, EnvironmentSpec};
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, RunEnvironment};
-use headwater_project::PythonFunction;
+use headwater_project::{PythonFunction, fingerprint};
 
-use crate::{Defaults, Runner, fingerprint};
+use crate::environment_spec::environment_spec;
+use crate::{Defaults, Runner};
 
 /// The packages that a run must use, by the declaration of the environment.
 #[derive(Debug, Clone, Default)]
@@ -30,7 +31,7 @@ impl PinnedEnvironments {
         defaults: &Defaults,
         function: &PythonFunction,
     ) -> EnvironmentSpec {
-        let declared = fingerprint::environment_spec(defaults, function);
+        let declared = environment_spec(defaults, function);
         if self.0.is_empty() {
             return declared;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::{Engine, TableAccess};
-use headwater_functions::{Functions, TableQuota};
+use headwater_functions::{EnvironmentCache, Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions};
 use headwater_model::{
@@ -13,6 +13,7 @@ use headwater_model::{
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
 };
 use headwater_secrets::SecretStore;
+use headwater_sql_python_runtime::SqlFunctions;
 use headwater_store::{Batch, RefChange, UniqueKey};
 
 use crate::checked_queries::CheckedQueries;
@@ -20,7 +21,7 @@ use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Run, RunResult};
 use crate::run_context::RunContext;
-use crate::{EnvironmentCache, Error, Project, Result, SqlFunctions, checks, rerun_merge};
+use crate::{Error, Project, Result, checks, rerun_merge};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use headwater_build_records::snapshot_property;
 use headwater_jobs::JobFilter;
 use headwater_model::{ErrorCode, JobEventKind, JobKind, JobStatus, Problem, StepStatus};
 use headwater_project::selector::{Selection, SelectionContext, Selectors, StepState};
-use headwater_project::{Step, StepInput};
+use headwater_project::{Step, StepInput, fingerprint};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
-use crate::{Error, Result, Runner, checks, fingerprint};
+use crate::{Error, Result, Runner, checks};
 
 /// Number of runs among which the last run of the project is searched.
 const RUNS_CONSIDERED: usize = 200;
@@ -144,7 +145,7 @@ impl Plan {
         let Some(table) = &self.steps[parent].table else {
             return Err(self.not_selected(step, input, parent));
         };
-        if let Some(fingerprint) = fingerprint::written(table, FINGERPRINT) {
+        if let Some(fingerprint) = snapshot_property(table, FINGERPRINT) {
             return Ok(fingerprint.clone());
         }
         let location = table.metadata_location();

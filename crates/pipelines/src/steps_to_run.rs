@@ -1,10 +1,11 @@
 //! Decides which steps run: models with outdated tables, checks that have not passed on the current
 //! state, and the intermediate models that these steps need.
 
+use headwater_build_records::snapshot_property;
 use headwater_project::{Materialization, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
-use crate::{Result, checks, fingerprint};
+use crate::{Result, checks};
 
 /// Reason of a step that runs only because a child needs its output.
 const NEEDED: &str = "its child runs";
@@ -86,7 +87,7 @@ impl Plan {
     /// Returns the reason to run a materialized model, from the fingerprint in its table.
     async fn table_reason(&self, step: &Step, plan: &StepPlan) -> Option<&'static str> {
         let Some(table) = &plan.table else { return Some("first run") };
-        let current = fingerprint::written(table, FINGERPRINT);
+        let current = snapshot_property(table, FINGERPRINT);
         let tables = self.view.lake().tables();
         let known = match step.materialization {
             // The rows that the model appended stay valid if other writers commit to its table.
@@ -105,7 +106,7 @@ impl Plan {
             return None;
         }
         if current.is_some() {
-            let same = fingerprint::written(table, FINGERPRINT_CODE) == Some(&plan.code);
+            let same = snapshot_property(table, FINGERPRINT_CODE) == Some(&plan.code);
             return Some(if same { "changed input" } else { "changed code" });
         }
         let written = tables.history().find(table, FINGERPRINT, |_| true).await;

@@ -8,12 +8,12 @@
 
 use std::collections::BTreeMap;
 
+use headwater_build_records::BUILD;
 use headwater_lake::PROPERTY_PROJECT;
 use headwater_model::{Action, ErrorCode, Object, Problem};
 use headwater_project::Step;
 use headwater_tables::SqlView;
 
-use crate::build_record::BUILD;
 use crate::plan::{FINGERPRINT_CODE, Plan};
 use crate::{Error, Result, Runner, checks};
 

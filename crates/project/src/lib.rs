@@ -11,6 +11,7 @@ mod command;
 mod contract;
 mod description;
 mod error;
+pub mod fingerprint;
 mod graph;
 mod handler;
 mod manifest;
@@ -32,6 +33,7 @@ mod sql_models;
 mod step;
 pub mod suggest;
 mod trigger;
+pub mod unit_test;
 
 pub use callable::{CallConcurrency, CallDestinations, Callable};
 pub use command::CommandPaths;

@@ -113,8 +113,8 @@ pub use headwater_connections::{
     ConnectionHandle, ConnectionState, NewConnection, TransactionState,
 };
 pub use headwater_engine::{
-    ComparedTable, DiffOptions, ParameterType, PlanEstimate, PreparedStatement,
-    RecordBatches as CopiedRows, StatementDescription, split_script,
+    ParameterType, PlanEstimate, PreparedStatement, RecordBatches as CopiedRows,
+    StatementDescription, split_script,
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{
@@ -134,6 +134,7 @@ pub use headwater_lake::{CloudSettings, WarehouseOptions};
 pub use headwater_oidc::{OidcConfig, is_jwt};
 pub use headwater_query_results::ResultRows;
 pub use headwater_secrets::KeySource;
+pub use headwater_table_diff::{ComparedTable, DiffOptions};
 pub use headwater_triggers::TriggerEventFilter;
 
 /// Types of the operations on buckets and objects.

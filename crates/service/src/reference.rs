@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use headwater_engine::{ComparedTable, DiffOptions};
 use headwater_executors::{part_only, reading, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
     TableComparison,
 };
+use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
 
 use crate::restriction::TableOnRef as Side;
 use crate::service::Components;
@@ -85,8 +85,8 @@ impl Refs {
         }
         let restricted = self.0.restricted_at(principal, [from.clone(), to.clone()]).await?;
         let new = new_job(principal, format!("{from} with {to}"), &to);
-        let engine = self.0.engine.clone();
-        let work = async move { Box::pin(engine.diff(&from, &to, &options)).await.or_problem() };
+        let comparer = TableComparer::new(self.0.engine.clone());
+        let work = async move { Box::pin(comparer.diff(&from, &to, &options)).await.or_problem() };
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
         diff.tables.retain(|changed| {
@@ -114,9 +114,9 @@ impl Refs {
             self.check_side(principal, side).await?;
         }
         let new = new_job(principal, summary, &to.reference);
-        let engine = self.0.engine.clone();
+        let comparer = TableComparer::new(self.0.engine.clone());
         let work =
-            async move { Box::pin(engine.diff_table(&from, &to, &options)).await.or_problem() };
+            async move { Box::pin(comparer.diff_table(&from, &to, &options)).await.or_problem() };
         let compared = self.0.run_as_job(new, work).await;
         compared.map_err(|problem| self.0.conceal(principal, problem))
     }

@@ -15,12 +15,12 @@ use headwater_executors::{
     start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
-use headwater_functions::Functions;
+use headwater_functions::{EnvironmentCache, Functions};
 use headwater_jobs::QueueMeter;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobKind, ObjectId, Problem, RefSpec, ResultExt};
 use headwater_objects::Objects;
-use headwater_pipelines::{EnvironmentCache, Runner};
+use headwater_pipelines::Runner;
 use headwater_query_results::QueryResults;
 use headwater_secrets::{KeySource, SecretStore};
 use parking_lot::RwLock;

@@ -9,6 +9,7 @@ const OWNED: [(&str, &[&str]); 7] = [
         "datafusion",
         &[
             "engine",
+            "table-diff",
             "join-order",
             "table-scan",
             "sql-functions",

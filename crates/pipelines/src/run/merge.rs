@@ -5,6 +5,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use futures::{StreamExt, TryStreamExt};
+use headwater_build_records::profile_of;
 use headwater_engine::Session;
 use headwater_functions::SharedTable;
 use headwater_lake::{Transaction, new_columns, nullable};
@@ -15,7 +16,6 @@ use headwater_tables::PROFILE;
 use super::write::WriteOptions;
 use super::{Run, StepProgress, output};
 use crate::plan::FINGERPRINT;
-use crate::profile::profile_of;
 use crate::{Error, Result};
 
 /// Name of the source rows in the MERGE statement.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use arrow::datatypes::{Schema, SchemaRef};
+use headwater_build_records::{BUILD, profiled};
 use headwater_functions::SharedTable;
 use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
 use headwater_model::name::quoted;
@@ -14,11 +15,9 @@ use super::checked_rows::CheckedRows;
 use super::output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::Result;
-use crate::build_record::BUILD;
 use crate::contract::with_docs;
 use crate::environment_packages::{PACKAGES, Packages};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
-use crate::profile::profiled;
 use headwater_engine::PreparedStatement;
 
 /// Read positions and quarantined rows that a model writes together with its rows.

@@ -6,8 +6,8 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use headwater_project::unit_test::Row;
 
-use super::definition::Row;
 use super::rows;
 
 /// Maximum number of differing rows to show for each side.

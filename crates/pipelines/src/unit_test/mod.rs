@@ -1,6 +1,5 @@
 //! Unit tests of models and expectations: a test gives the input rows and the expected rows.
 
 mod compare;
-mod definition;
 mod rows;
 mod test_runner;

@@ -13,9 +13,8 @@ use arrow::json::reader::infer_json_schema_from_iterator;
 use futures::TryStreamExt;
 use headwater_engine::{RecordBatches, Session};
 use headwater_model::name::quoted;
+use headwater_project::unit_test::{GivenRows, Row};
 use serde_json::Value;
-
-use super::definition::{GivenRows, Row};
 
 /// The table name under which the rows are registered before they are cast.
 const RAW: &str = "headwater given";

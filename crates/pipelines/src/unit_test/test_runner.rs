@@ -18,16 +18,17 @@ use headwater_model::{
     StepStatus, Usage,
 };
 use headwater_project::selector::{SelectionContext, Selectors, StepState};
+use headwater_project::unit_test::{self, ExpectedResult, UnitTest};
 use headwater_project::{Graph, PythonFunction, Step, StepCode, StepInput};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::definition::{ExpectedResult, UnitTest};
-use super::{compare, definition, rows};
+use super::{compare, rows};
+use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::parse::parse_project;
-use crate::{Error, Project, Result, Runner, fingerprint};
+use crate::{Error, Project, Result, Runner};
 
 /// The result that a tested step returned.
 enum StepResult {
@@ -49,7 +50,7 @@ impl Runner {
     /// if a test fails.
     pub async fn test(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let project = parse_project(&request.files)?.into_runnable()?;
-        let tests = selected(&project, definition::read(&project.files)?, &request)?;
+        let tests = selected(&project, unit_test::read(&project.files)?, &request)?;
         let mut reports = Vec::new();
         for test in &tests {
             if context.cancelled().is_cancelled() {
@@ -156,7 +157,7 @@ impl Runner {
     ) -> Result<StepResult> {
         let step = &case.project.steps[0];
         let failed = |fault: &dyn ErrorDetails| crate::run::Run::failed(step, None, fault);
-        let spec = fingerprint::environment_spec(&case.project.defaults, function);
+        let spec = environment_spec(&case.project.defaults, function);
         let environment = self.install_environment(&spec, Some(&case.test.name), context).await;
         let defaults = &case.project.defaults;
         let call = FunctionCall {
@@ -275,15 +276,13 @@ fn check(test: &UnitTest, actual: &StepResult) -> Result<()> {
             compare::differences(expected, actual).map_err(|error| test.invalid(error))?
         }
         (ExpectedResult::Passes(_), StepResult::Rows(_)) => {
-            return Err(
-                test.invalid("`expect` must be rows, because the test is of a model".to_owned())
-            );
+            let message = "`expect` must be rows, because the test is of a model".to_owned();
+            return Err(test.invalid(message).into());
         }
         (ExpectedResult::Rows(_), StepResult::Bool(_)) => {
-            return Err(test.invalid(
-                "`expect` must be `true` or `false`, because the test is of an expectation"
-                    .to_owned(),
-            ));
+            let message =
+                "`expect` must be `true` or `false`, because the test is of an expectation";
+            return Err(test.invalid(message.to_owned()).into());
         }
     };
     if difference.is_empty() {

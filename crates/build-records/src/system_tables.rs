@@ -15,8 +15,7 @@ use headwater_lake::{CommitView, PROPERTY_PROJECT};
 use headwater_model::{Action, Object, Problem, ResultExt, TableName, Timestamp};
 use headwater_tables::{SqlView, Table};
 
-use crate::build_record::{BUILD, BuildRecord};
-use crate::fingerprint;
+use crate::build_record::{BUILD, BuildRecord, snapshot_property};
 use crate::model_record::{InputName, ModelRecord};
 use crate::profiles_table::ProfilesTable;
 
@@ -241,7 +240,7 @@ fn built_view(view: &SqlView) -> Option<BuiltTable> {
 }
 
 async fn built(view: &CommitView, name: &TableName, table: &Table) -> Option<BuiltTable> {
-    let record = match fingerprint::written(table, BUILD) {
+    let record = match snapshot_property(table, BUILD) {
         Some(record) => record.clone(),
         None => view.lake().tables().history().find(table, BUILD, |_| true).await?,
     };

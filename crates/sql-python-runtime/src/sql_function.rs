@@ -16,23 +16,21 @@ use arrow::ipc::writer::StreamWriter;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use headwater_engine::{
-    CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
-};
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentSpec, Error, Frame,
-    FunctionResult, Functions, Invocation, InvocationOutcome, LimitSettings, Limits, ResultKind,
-    ReuseScope, SharedTable,
+    Argument, ArgumentValue, CallOwner, ClientCall, Environment, EnvironmentCache, EnvironmentSpec,
+    Error, Frame, FunctionResult, Functions, Invocation, InvocationOutcome, LimitSettings, Limits,
+    ResultKind, ReuseScope, SharedTable,
 };
 use headwater_model::{ErrorCode, ErrorDetails, Priority, Problem, ProjectFiles, ResultExt, Usage};
 use headwater_project::check_definition;
+use headwater_sql_python::{
+    CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementOwner,
+};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-
-use crate::call::EnvironmentCache;
 
 /// The module that calls the function.
 const CALL_FILE: &str = "headwater_sql_call.py";

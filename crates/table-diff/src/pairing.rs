@@ -3,11 +3,11 @@
 //! Rows arrive in key order, and removed rows before added rows of the same key, so at most two
 //! rows are buffered.
 
-use super::encode::has_null;
+use crate::encode::has_null;
 
 /// An encoded row that differs between the two sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct DifferingRow {
+pub(crate) struct DifferingRow {
     /// Encoded key, or the whole row if there is no key.
     pub key: Vec<u8>,
     /// Encoded columns that are not part of the key.
@@ -18,7 +18,7 @@ pub(super) struct DifferingRow {
 
 /// Change of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum RowChange {
+pub(crate) enum RowChange {
     /// Removed or added rows.
     Single(DifferingRow),
     /// Changed row.
@@ -26,7 +26,7 @@ pub(super) enum RowChange {
 }
 
 impl RowChange {
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         match self {
             RowChange::Single(entry) => entry.key.len() + entry.rest.len(),
             RowChange::Pair { key, before, after } => key.len() + before.len() + after.len(),
@@ -36,7 +36,7 @@ impl RowChange {
 
 /// Search for pairs of rows in key order.
 #[derive(Debug, Default)]
-pub(super) struct Pairing {
+pub(crate) struct Pairing {
     keyed: bool,
     held: Vec<DifferingRow>,
     /// The current key, if it has several rows on one side.
@@ -48,12 +48,12 @@ pub(super) struct Pairing {
 }
 
 impl Pairing {
-    pub(super) fn new(keyed: bool) -> Self {
+    pub(crate) fn new(keyed: bool) -> Self {
         Pairing { keyed, ..Pairing::default() }
     }
 
     /// Adds the next row. Emits the changes that are complete now.
-    pub(super) fn take(&mut self, entry: DifferingRow, pass_on: &mut impl FnMut(RowChange)) {
+    pub(crate) fn take(&mut self, entry: DifferingRow, pass_on: &mut impl FnMut(RowChange)) {
         if !self.keyed {
             return pass_on(RowChange::Single(entry));
         }
@@ -77,7 +77,7 @@ impl Pairing {
     }
 
     /// Emits the buffered rows.
-    pub(super) fn finish(&mut self, pass_on: &mut impl FnMut(RowChange)) {
+    pub(crate) fn finish(&mut self, pass_on: &mut impl FnMut(RowChange)) {
         let mut held = std::mem::take(&mut self.held);
         match (held.pop(), held.pop()) {
             (Some(after), Some(before)) => {

@@ -9,19 +9,17 @@ use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::sum;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SortExpr, col, lit};
 use futures::StreamExt;
+use headwater_engine::{Error, Result};
 use headwater_model::{CompareRows, ComparisonMethod, RowDiff};
 use headwater_table_scan::LakeTable;
 use headwater_tables::ScanPlan;
 use std::sync::Arc;
 
-use super::columns::{ComparedColumns, SIDE};
-use super::encode::encoded;
-use super::page::{PageCollector, PageRange};
-use super::pairing::{DifferingRow, Pairing, RowChange};
-use super::{DiffOptions, RowComparison, changed_columns};
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::options::SessionOptions;
+use crate::columns::{ComparedColumns, SIDE};
+use crate::compare::{DiffOptions, RowComparison, TableComparer, changed_columns};
+use crate::encode::encoded;
+use crate::page::{PageCollector, PageRange};
+use crate::pairing::{DifferingRow, Pairing, RowChange};
 
 /// Columns of the comparison plan: the encoded key, the encoded other columns, and the row's count
 /// on the second side minus its count on the first side.
@@ -33,7 +31,7 @@ const MORE: &str = "more";
 const HELD_ROWS_MAX: usize = 20_000;
 
 /// Page of rows that exist on one side only.
-pub(super) struct OneSidedPage {
+pub(crate) struct OneSidedPage {
     pub rows: Vec<RowDiff>,
     /// True if there are more rows after the page.
     pub more: bool,
@@ -41,9 +39,9 @@ pub(super) struct OneSidedPage {
     pub bytes: usize,
 }
 
-impl Engine {
+impl TableComparer {
     /// Compares the rows in the differing files of both sides.
-    pub(super) async fn compare_rows(
+    pub(crate) async fn compare_rows(
         &self,
         compared: &ComparedColumns,
         (before, after): (&ScanPlan, &ScanPlan),
@@ -66,7 +64,8 @@ impl Engine {
         (outcome.removed, outcome.added) = (Some(removed), Some(added));
         outcome.changed = keyed.then_some(changed);
         outcome.more = page.has_more();
-        let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
+        let failed =
+            |error: ArrowError| self.engine.plan_error(options.memory_bytes, &error.into());
         outcome.rows.changed_columns = changed_columns(page.changed_in().map_err(failed)?);
         outcome.rows.duplicate_keys = pairing.duplicate_keys;
         outcome.rows.null_keys = pairing.null_keys;
@@ -77,7 +76,7 @@ impl Engine {
 
     /// Returns a page of rows that exist on one side only. The rows are in key order if `ordered`
     /// is set, otherwise in any order.
-    pub(super) async fn page_of_one(
+    pub(crate) async fn page_of_one(
         &self,
         compared: &ComparedColumns,
         (files, comes): (&ScanPlan, bool),
@@ -101,7 +100,8 @@ impl Engine {
         let mut page = PageCollector::new(compared, PageRange { skip: skipped, ..window });
         // No pairing is needed, because the rows come from one side only.
         self.run_diff(plan, (false, true), &mut page, options).await?;
-        let failed = |error: ArrowError| self.limits(options.memory_bytes).explain(&error.into());
+        let failed =
+            |error: ArrowError| self.engine.plan_error(options.memory_bytes, &error.into());
         let rows = page.rows().map_err(failed)?;
         Ok(OneSidedPage { rows, more: page.has_more(), bytes: page.bytes })
     }
@@ -115,11 +115,8 @@ impl Engine {
         options: &DiffOptions,
     ) -> Result<Pairing> {
         let memory_bytes = options.memory_bytes;
-        let session = self.session(SessionOptions { memory_bytes, ..SessionOptions::default() })?;
-        let run = session.run();
-        let limits = run.limits;
-        let plan = plan.map_err(|error| limits.explain(&error))?;
-        let mut running = session.start(run, plan).await?;
+        let plan = plan.map_err(|error| self.engine.plan_error(memory_bytes, &error))?;
+        let mut batches = self.engine.run_plan(plan, memory_bytes).await?;
         let mut pairing = Pairing::new(keyed);
         let mut failed = None;
         let mut pass_on = |page: &mut PageCollector<'_>, change: RowChange| {
@@ -127,8 +124,8 @@ impl Engine {
                 failed.get_or_insert(error);
             }
         };
-        while let Some(batch) = running.stream.next().await {
-            let batch = batch.map_err(|error| limits.explain(&error))?;
+        while let Some(batch) = batches.next().await {
+            let batch = batch?;
             entries(&batch, |entry| pairing.take(entry, &mut |change| pass_on(page, change)))?;
             if stops && page.is_done() {
                 break;
@@ -137,7 +134,7 @@ impl Engine {
         pairing.finish(&mut |change| pass_on(page, change));
         match failed {
             None => Ok(pairing),
-            Some(error) => Err(limits.explain(&error.into())),
+            Some(error) => Err(self.engine.plan_error(memory_bytes, &error.into())),
         }
     }
 
@@ -148,7 +145,7 @@ impl Engine {
         files: &ScanPlan,
         after: bool,
     ) -> PlanResult<LogicalPlan> {
-        let table = LakeTable::new(files.clone(), self.scans().clone());
+        let table = LakeTable::new(files.clone(), self.engine.scans().clone());
         let (key, rest) = compared.parts();
         let bytes = |places: &[usize]| {
             let columns = places.iter().map(|place| {

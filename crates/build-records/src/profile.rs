@@ -9,8 +9,8 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use futures::{StreamExt, TryStreamExt};
-use headwater_functions::SharedTable;
 use headwater_lake::BatchStream;
+use headwater_shared_memory::SharedTable;
 use headwater_sql_aggregates::{RowProfile, RowProfiler};
 use parking_lot::Mutex;
 
@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 const PROPERTY_BYTES_MAX: usize = 4 * 1024;
 
 /// Profile of rows that have not been read completely.
-pub(crate) struct PendingProfile(Arc<Mutex<RowProfiler>>);
+pub struct PendingProfile(Arc<Mutex<RowProfiler>>);
 
 impl PendingProfile {
     /// Returns the profile of the rows that have been read so far, as a snapshot property.
@@ -29,7 +29,7 @@ impl PendingProfile {
 }
 
 /// Returns the rows, and their profile, which is complete when all rows have been read.
-pub(crate) fn profiled(schema: &Schema, rows: BatchStream) -> (BatchStream, PendingProfile) {
+pub fn profiled(schema: &Schema, rows: BatchStream) -> (BatchStream, PendingProfile) {
     let profiler = Arc::new(Mutex::new(RowProfiler::new(schema)));
     let shared = Arc::clone(&profiler);
     let rows = rows.inspect_ok(move |batch| shared.lock().add(batch)).boxed();
@@ -37,7 +37,7 @@ pub(crate) fn profiled(schema: &Schema, rows: BatchStream) -> (BatchStream, Pend
 }
 
 /// Returns the profile of stored rows, as a snapshot property.
-pub(crate) async fn profile_of(rows: &SharedTable) -> Result<String, ArrowError> {
+pub async fn profile_of(rows: &SharedTable) -> Result<String, ArrowError> {
     let mut profiler = RowProfiler::new(&rows.schema());
     let mut batches = rows.stream();
     while let Some(batch) = batches.next().await {

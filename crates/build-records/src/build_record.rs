@@ -6,21 +6,27 @@
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFile;
-use headwater_project::{PythonFunction, Step, StepCode};
+use headwater_project::fingerprint::{self, short_hash};
+use headwater_project::{Project, PythonFunction, Step, StepCode};
 use headwater_tables::Table;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::fingerprint::{self, short_hash};
 use crate::model_record::ModelRecord;
-use crate::plan::Plan;
 
 /// Snapshot property that contains the record as JSON.
-pub(crate) const BUILD: &str = "headwater.fingerprint.build";
+pub const BUILD: &str = "headwater.fingerprint.build";
+
+/// Returns a property of a table's current snapshot: a fingerprint or record of the model that
+/// wrote the snapshot.
+pub fn snapshot_property<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
+    table.metadata().current_snapshot()?.summary().additional_properties.get(property)
+}
 
 /// Parts that a model's fingerprint covers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct BuildRecord {
+pub struct BuildRecord {
     /// Hashes of the source files, by path.
     pub files: BTreeMap<String, String>,
     /// Hashes of the parameter values, by name.
@@ -40,7 +46,7 @@ pub(crate) struct BuildRecord {
 /// State of an input.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub(crate) struct InputRecord {
+pub struct InputRecord {
     /// A hash that identifies the state.
     pub state: String,
     /// The snapshot, for a lake table.
@@ -49,11 +55,11 @@ pub(crate) struct InputRecord {
 
 impl BuildRecord {
     /// Returns the record of a step without its inputs.
-    pub fn of(plan: &Plan, step: &Step) -> BuildRecord {
+    pub fn of(project: &Project, values: &BTreeMap<String, Value>, step: &Step) -> BuildRecord {
         let model = Some(ModelRecord::of(step));
         let mut record = BuildRecord { model, ..BuildRecord::default() };
         for parameter in &step.parameters {
-            let value = plan.values.get(&parameter.name).map(ToString::to_string);
+            let value = values.get(&parameter.name).map(ToString::to_string);
             let hash = short_hash(&value.unwrap_or_default());
             record.parameters.insert(parameter.name.clone(), hash);
         }
@@ -63,8 +69,8 @@ impl BuildRecord {
             }
             StepCode::Python(function) => {
                 record.environment =
-                    Some(fingerprint::environment_text(&plan.project.defaults, function));
-                record.add_files(plan, function);
+                    Some(fingerprint::environment_text(&project.defaults, function));
+                record.add_files(project, function);
             }
         }
         record
@@ -72,10 +78,10 @@ impl BuildRecord {
 
     /// Adds the hashes of a function's file, without the other steps in the file, and of the
     /// modules that the function imports.
-    fn add_files(&mut self, plan: &Plan, function: &PythonFunction) {
+    fn add_files(&mut self, project: &Project, function: &PythonFunction) {
         let mut own = function.code.len();
         for path in &function.modules {
-            let text = plan.project.files.get(&**path).map_or("", ProjectFile::text);
+            let text = project.files.get(&**path).map_or("", ProjectFile::text);
             // The function's code ends with the texts of the imported modules, each after a line
             // with the module's path. Subtract both.
             own = own.saturating_sub(text.len() + path.len() + "\n# \n".len());
@@ -136,52 +142,4 @@ fn changed(
     let removed = before.keys().filter(|name| !now.contains_key(*name));
     changes.extend(removed.map(|name| format!("{} is no longer used", what(name))));
     changes
-}
-
-impl Plan {
-    /// Returns the record of the model's last build of a table.
-    pub(crate) async fn last_build(&self, table: &Table) -> Option<BuildRecord> {
-        let text = match fingerprint::written(table, BUILD) {
-            Some(text) => Some(text.clone()),
-            None => self.view.lake().tables().history().find(table, BUILD, |_| true).await,
-        };
-        serde_json::from_str(&text?).ok()
-    }
-
-    /// Returns the changes since the last build of a step, as the details of the reason to run the
-    /// step.
-    pub(crate) async fn why(&self, index: usize) -> Vec<String> {
-        let plan = &self.steps[index];
-        if matches!(plan.reason, None | Some("first run" | "no cache")) {
-            return Vec::new();
-        }
-        if plan.reason == Some("changed environment") {
-            return plan.why.clone();
-        }
-        let before = match (&plan.table, &plan.lake_view) {
-            (Some(table), _) => self.last_build(table).await,
-            (None, Some(view)) => {
-                let record = view.properties().remove(BUILD);
-                record.and_then(|record| serde_json::from_str(&record).ok())
-            }
-            (None, None) => return self.running_parents(index),
-        };
-        let mut why = before.map_or_else(Vec::new, |before| plan.record.changes_since(&before));
-        // Materialized parents change their tables when they run, so these parents are listed as
-        // well.
-        for parent in self.running_parents(index) {
-            if !why.iter().any(|change| change.starts_with(&parent)) {
-                why.push(parent);
-            }
-        }
-        why
-    }
-
-    fn running_parents(&self, index: usize) -> Vec<String> {
-        let parents = self.graph.parents[index].iter();
-        let stored = parents.filter(|parent| {
-            self.steps[**parent].reason.is_some() && self.project.steps[**parent].is_materialized()
-        });
-        stored.map(|one| format!("table `{}` changed", self.project.steps[*one].table)).collect()
-    }
 }

@@ -3,23 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use headwater_project::{Step, StepCode};
-use headwater_tables::Table;
 use sha2::{Digest, Sha256};
 
-use crate::{Defaults, Project};
+use crate::{Defaults, Project, PythonFunction, Step, StepCode};
 
 /// Version of the project format; a new version makes every step run again.
 const VERSION: u32 = 1;
 
-/// Returns a property of a table's current snapshot: a fingerprint or record of the model that
-/// wrote the snapshot.
-pub(crate) fn written<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
-    table.metadata().current_snapshot()?.summary().additional_properties.get(property)
-}
-
 /// Returns the hash of a step without its inputs.
-pub(crate) fn code(
+pub fn code(
     project: &Project,
     step: &Step,
     values: &BTreeMap<String, serde_json::Value>,
@@ -68,27 +60,16 @@ pub(crate) fn code(
 }
 
 /// Returns the Python version and packages of a function.
-pub(crate) fn environment(
+pub fn environment(
     defaults: &Defaults,
-    function: &crate::PythonFunction,
+    function: &PythonFunction,
 ) -> (Option<String>, BTreeMap<String, String>) {
     let python = function.python.clone().or_else(|| defaults.python.clone());
     (python, function.packages.clone().unwrap_or_else(|| defaults.packages.clone()))
 }
 
-/// Returns the environment description of a function.
-pub(crate) fn environment_spec(
-    defaults: &Defaults,
-    function: &crate::PythonFunction,
-) -> headwater_functions::EnvironmentSpec {
-    let (python, packages) = environment(defaults, function);
-    let system = function.system.clone().unwrap_or_else(|| defaults.system.clone());
-    let pins = BTreeMap::new();
-    headwater_functions::EnvironmentSpec { python, packages, system, pins }
-}
-
 /// Returns the Python version and packages of a function as text: `python 3.11, polars 1.38.1`.
-pub(crate) fn environment_text(defaults: &Defaults, function: &crate::PythonFunction) -> String {
+pub fn environment_text(defaults: &Defaults, function: &PythonFunction) -> String {
     let (python, packages) = environment(defaults, function);
     let python = python.map_or("python".to_owned(), |version| format!("python {version}"));
     let packages = packages.iter().map(|(name, version)| format!("{name} {version}"));
@@ -96,13 +77,13 @@ pub(crate) fn environment_text(defaults: &Defaults, function: &crate::PythonFunc
 }
 
 /// Returns the first 16 digits of a text's hash.
-pub(crate) fn short_hash(text: &str) -> String {
+pub fn short_hash(text: &str) -> String {
     let mut digits = [0; 16];
     digits_of(&Sha256::digest(text.as_bytes())[..8], &mut digits)
 }
 
 /// Returns the hash of a step including its inputs. Each input is given by name and state.
-pub(crate) fn whole(code: &str, inputs: &[(String, String)]) -> String {
+pub fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");
     for (name, state) in inputs {
         let _ = writeln!(text, "{name} {state}");

@@ -1,22 +1,22 @@
-//! Definitions of unit tests in YAML.
+//! Definitions of unit tests in YAML, in the folder `tests` of a project.
 
 use std::collections::BTreeMap;
 
 use headwater_model::ProjectFiles;
-use headwater_project::{SourceText, Step, StepInput, suggest};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
 
-use crate::{Error, Project, Result};
+use crate::{Error, Location, Project, Result, SourceText, Step, StepInput, suggest};
 
 /// A row: value by column name.
-pub(super) type Row = Map<String, Value>;
+pub type Row = Map<String, Value>;
 
 /// A unit test.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct UnitTest {
+pub struct UnitTest {
+    /// Name of the test.
     pub name: String,
     /// Model or expectation to test.
     pub model: Spanned<String>,
@@ -26,6 +26,7 @@ pub(super) struct UnitTest {
     /// The given rows of each table that the model reads.
     #[serde(default)]
     pub given: BTreeMap<String, GivenRows>,
+    /// The expected result.
     pub expect: ExpectedResult,
     /// File of the definition.
     #[serde(skip)]
@@ -38,22 +39,27 @@ pub(super) struct UnitTest {
 /// Rows of a table.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum GivenRows {
+pub enum GivenRows {
+    /// Rows whose types are inferred.
     Rows(Vec<Row>),
+    /// Rows with declared types.
     Typed {
         /// SQL types by column.
         types: BTreeMap<String, String>,
+        /// The rows.
         rows: Vec<Row>,
     },
 }
 
 impl GivenRows {
+    /// Returns the rows.
     pub fn rows(&self) -> &[Row] {
         match self {
             GivenRows::Rows(rows) | GivenRows::Typed { rows, .. } => rows,
         }
     }
 
+    /// Returns the declared SQL types by column; `None` if no types are declared.
     pub fn types(&self) -> Option<&BTreeMap<String, String>> {
         match self {
             GivenRows::Rows(_) => None,
@@ -65,7 +71,7 @@ impl GivenRows {
 /// Expected result.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
-pub(super) enum ExpectedResult {
+pub enum ExpectedResult {
     /// The expected result of an expectation.
     Passes(bool),
     /// The expected rows of a model, in any order.
@@ -73,7 +79,7 @@ pub(super) enum ExpectedResult {
 }
 
 /// Returns the tests in the folder `tests` of a project.
-pub(super) fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
+pub fn read(files: &ProjectFiles) -> Result<Vec<UnitTest>> {
     let mut tests: Vec<UnitTest> = Vec::new();
     for (path, file) in files.iter().filter(|(path, _)| is_test_file(path)) {
         let text = file.text();
@@ -171,7 +177,7 @@ impl UnitTest {
     }
 
     fn refused_at(&self, line: u32, message: &str, hint: &str) -> Error {
-        let at = crate::Location { file: self.file.as_str().into(), line };
+        let at = Location { file: self.file.as_str().into(), line };
         Error::invalid(at, format!("test `{}`: {message}", self.name), hint)
     }
 }

@@ -4,29 +4,28 @@ use std::collections::BTreeMap;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{TableChange, TableEntry};
+use headwater_engine::{Engine, Result};
 use headwater_lake::{CommitView, DiffSide, diff_tables};
 use headwater_model::{
     CompareRows, ComparisonMethod, Diff, RefSpec, RowsDiff, TableComparison, TableDiff, TableName,
 };
 use headwater_tables::ScanPlan;
 
-use super::columns::ComparedColumns;
-use super::page::{PAGE_BYTES_MAX, PageRange};
-use crate::engine::Engine;
-use crate::error::Result;
+use crate::columns::ComparedColumns;
+use crate::page::{PAGE_BYTES_MAX, PageRange};
 
 /// Number of tables whose metadata is read concurrently.
-pub(super) const TABLES_AT_ONCE: usize = 8;
+pub(crate) const TABLES_AT_ONCE: usize = 8;
 
 /// Maximum rows and bytes in differing files that are compared by default (`auto`).
-pub(super) const READ_ROWS_MAX: u64 = 5_000_000;
-pub(super) const READ_BYTES_MAX: u64 = 512 << 20;
+pub(crate) const READ_ROWS_MAX: u64 = 5_000_000;
+pub(crate) const READ_BYTES_MAX: u64 = 512 << 20;
 
 /// Maximum bytes of rows in one response, over all tables; the JSON is a few times larger.
-pub(super) const ANSWER_BYTES_MAX: usize = 16 << 20;
+pub(crate) const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Reason in the response if a table's rows are left out.
-pub(super) const NOT_SHOWN: &str =
+pub(crate) const NOT_SHOWN: &str =
     "the rows of previous tables fill the page; compare this table alone to see its rows";
 
 /// Options of a comparison.
@@ -58,23 +57,34 @@ pub struct ComparedTable {
 }
 
 /// The two sides of a comparison.
-pub(super) struct ComparedSides<'a> {
-    pub(super) name: TableName,
-    pub(super) before: Option<&'a DiffSide>,
-    pub(super) after: Option<&'a DiffSide>,
+pub(crate) struct ComparedSides<'a> {
+    pub(crate) name: TableName,
+    pub(crate) before: Option<&'a DiffSide>,
+    pub(crate) after: Option<&'a DiffSide>,
 }
 
 /// Metadata of a changed table or view.
-pub(super) enum LoadedMetadata {
+pub(crate) enum LoadedMetadata {
     View(Box<TableDiff>),
     Table { name: TableName, before: Option<Box<DiffSide>>, after: Option<Box<DiffSide>> },
 }
 
-impl Engine {
+/// Compares tables with the query engine of a lake; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct TableComparer {
+    pub(crate) engine: Engine,
+}
+
+impl TableComparer {
+    /// Creates a comparer of the tables in the engine's lake.
+    pub fn new(engine: Engine) -> Self {
+        TableComparer { engine }
+    }
+
     /// Compares the tables and views of two refs.
     pub async fn diff(&self, from: &RefSpec, to: &RefSpec, options: &DiffOptions) -> Result<Diff> {
-        let (from, to) = (self.lake().view(from).await?, self.lake().view(to).await?);
-        let changes = self.lake().catalog().diff(from.commit(), to.commit()).await?;
+        let (from, to) = (self.engine.lake().view(from).await?, self.engine.lake().view(to).await?);
+        let changes = self.engine.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
         // Compare the tables one at a time, so that each table can use the bytes that previous
@@ -94,12 +104,12 @@ impl Engine {
     }
 
     /// Loads the metadata of a changed table.
-    pub(super) async fn load_change(
+    pub(crate) async fn load_change(
         &self,
         (from, to): (&CommitView, &CommitView),
         change: TableChange,
     ) -> Result<LoadedMetadata> {
-        let lake = self.lake();
+        let lake = self.engine.lake();
         if [&change.from, &change.to].into_iter().flatten().any(TableEntry::is_view) {
             return Ok(LoadedMetadata::View(Box::new(lake.diff_view(change).await?)));
         }
@@ -116,7 +126,7 @@ impl Engine {
         to: &ComparedTable,
         options: &DiffOptions,
     ) -> Result<TableComparison> {
-        let lake = self.lake();
+        let lake = self.engine.lake();
         let views = (lake.view(&from.reference).await?, lake.view(&to.reference).await?);
         let (first, second) = (&from.table, &to.table);
         let found = views.0.state().find(&first.namespace, &first.name).await?;
@@ -148,7 +158,7 @@ impl Engine {
         })
     }
 
-    pub(super) async fn diff_sides(
+    pub(crate) async fn diff_sides(
         &self,
         sides: ComparedSides<'_>,
         options: &DiffOptions,
@@ -175,7 +185,7 @@ impl Engine {
     }
 
     /// Compares the rows of the differing files.
-    pub(super) async fn diff_rows(
+    pub(crate) async fn diff_rows(
         &self,
         compared: &ComparedColumns,
         (before, after): (Option<ScanPlan>, Option<ScanPlan>),
@@ -205,7 +215,8 @@ impl Engine {
                     (None, Some(plan)) => (plan, true),
                     (None, None) => return Ok(RowComparison::same(compared)),
                 };
-                let rows = self.lake().tables().deletes().live_rows(plan.files().to_vec()).await?;
+                let rows =
+                    self.engine.lake().tables().deletes().live_rows(plan.files().to_vec()).await?;
                 let mut outcome = RowComparison::one_sided(compared, rows, comes);
                 if options.compare != CompareRows::Never && window.limit > 0 {
                     let page =
@@ -222,19 +233,19 @@ impl Engine {
 }
 
 /// Result of a row comparison.
-pub(super) struct RowComparison {
-    pub(super) removed: Option<u64>,
-    pub(super) added: Option<u64>,
-    pub(super) changed: Option<u64>,
+pub(crate) struct RowComparison {
+    pub(crate) removed: Option<u64>,
+    pub(crate) added: Option<u64>,
+    pub(crate) changed: Option<u64>,
     /// True if there are more rows after this page.
-    pub(super) more: bool,
+    pub(crate) more: bool,
     /// Bytes of the rows in this page.
-    pub(super) bytes: usize,
-    pub(super) rows: RowsDiff,
+    pub(crate) bytes: usize,
+    pub(crate) rows: RowsDiff,
 }
 
 impl RowComparison {
-    pub(super) fn new(compared: &ComparedColumns, how: ComparisonMethod) -> Self {
+    pub(crate) fn new(compared: &ComparedColumns, how: ComparisonMethod) -> Self {
         RowComparison {
             removed: Some(0),
             added: Some(0),
@@ -255,17 +266,17 @@ impl RowComparison {
         }
     }
 
-    pub(super) fn same(compared: &ComparedColumns) -> Self {
+    pub(crate) fn same(compared: &ComparedColumns) -> Self {
         RowComparison::new(compared, ComparisonMethod::Metadata)
     }
 
-    pub(super) fn one_sided(compared: &ComparedColumns, rows: u64, comes: bool) -> Self {
+    pub(crate) fn one_sided(compared: &ComparedColumns, rows: u64, comes: bool) -> Self {
         let (removed, added) = if comes { (0, rows) } else { (rows, 0) };
         let new = RowComparison::new(compared, ComparisonMethod::Metadata);
         RowComparison { removed: Some(removed), added: Some(added), ..new }
     }
 
-    pub(super) fn not_compared(compared: &ComparedColumns, compare: CompareRows) -> Self {
+    pub(crate) fn not_compared(compared: &ComparedColumns, compare: CompareRows) -> Self {
         let mut new = RowComparison::new(compared, ComparisonMethod::NotCompared);
         (new.removed, new.added, new.changed) = (None, None, None);
         let reason = match compare {
@@ -278,7 +289,7 @@ impl RowComparison {
 
     /// Sets the next page token to the index of the next row, if more rows follow. The caller
     /// encodes the index together with the request.
-    pub(super) fn numbered(mut self, window: PageRange) -> Self {
+    pub(crate) fn numbered(mut self, window: PageRange) -> Self {
         let next = window.skip + self.rows.rows.len() as u64;
         self.rows.next_page_token = self.more.then(|| next.to_string());
         self
@@ -286,7 +297,7 @@ impl RowComparison {
 }
 
 /// Returns the columns with changes, by descending count.
-pub(super) fn changed_columns(
+pub(crate) fn changed_columns(
     counts: BTreeMap<String, u64>,
 ) -> Vec<headwater_model::ChangedColumn> {
     let counts = counts.into_iter().filter(|(_, rows)| *rows > 0);

@@ -27,13 +27,13 @@ const HAS_NULL: u8 = 1;
 const DOUBLE_DIGITS: u8 = 15;
 
 /// Returns the expression that encodes a row of expressions.
-pub(super) fn encoded(columns: Vec<Expr>) -> Expr {
+pub(crate) fn encoded(columns: Vec<Expr>) -> Expr {
     let signature = Signature::variadic_any(Volatility::Immutable);
     ScalarUDF::new_from_impl(RowBytes { signature }).call(columns)
 }
 
 /// Returns true for an encoded row with a null.
-pub(super) fn has_null(bytes: &[u8]) -> bool {
+pub(crate) fn has_null(bytes: &[u8]) -> bool {
     bytes.first() == Some(&HAS_NULL)
 }
 
@@ -107,17 +107,17 @@ fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 /// A decoder of encoded rows.
 #[derive(Debug, Clone)]
-pub(super) struct EncodedRowDecoder {
+pub(crate) struct EncodedRowDecoder {
     types: Vec<DataType>,
 }
 
 impl EncodedRowDecoder {
-    pub(super) fn new(types: impl IntoIterator<Item = DataType>) -> Self {
+    pub(crate) fn new(types: impl IntoIterator<Item = DataType>) -> Self {
         EncodedRowDecoder { types: types.into_iter().collect() }
     }
 
     /// Decodes encoded rows into columns.
-    pub(super) fn decode<'a>(
+    pub(crate) fn decode<'a>(
         &self,
         rows: impl Iterator<Item = &'a [u8]>,
     ) -> Result<Vec<ArrayRef>, ArrowError> {
@@ -132,7 +132,7 @@ impl EncodedRowDecoder {
     }
 
     /// Returns for each column the rows in which two batches differ.
-    pub(super) fn differing(
+    pub(crate) fn differing(
         &self,
         before: &[ArrayRef],
         after: &[ArrayRef],
@@ -149,7 +149,7 @@ impl EncodedRowDecoder {
 }
 
 /// Converts columns to one JSON object per row.
-pub(super) fn to_json(
+pub(crate) fn to_json(
     schema: &SchemaRef,
     columns: Vec<ArrayRef>,
 ) -> Result<Vec<Value>, ArrowError> {

@@ -8,26 +8,24 @@ use datafusion::datasource::provider_as_source;
 use datafusion::functions_aggregate::expr_fn::{approx_distinct, count, max, min};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use futures::TryStreamExt;
+use headwater_engine::{Error, Result};
 use headwater_lake::DiffSide;
 use headwater_model::{ColumnStatistics, StatisticsDiff};
 use headwater_table_scan::{LakeTable, of_scan, view_schema};
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::columns::{ComparedColumns, SIDE};
-use super::encode::to_json;
-use super::{ComparedSides, DiffOptions};
-use crate::engine::Engine;
-use crate::error::{Error, Result};
-use crate::options::SessionOptions;
+use crate::columns::{ComparedColumns, SIDE};
+use crate::compare::{ComparedSides, DiffOptions, TableComparer};
+use crate::encode::to_json;
 
 /// Suffixes of the output columns in the statistics plan, which are named after the columns of the
 /// table.
 const KINDS: [&str; 4] = ["values", "min", "max", "distinct"];
 
-impl Engine {
+impl TableComparer {
     /// Returns the differing statistics of the compared columns.
-    pub(super) async fn diff_statistics(
+    pub(crate) async fn diff_statistics(
         &self,
         sides: &ComparedSides<'_>,
         compared: &ComparedColumns,
@@ -59,7 +57,7 @@ impl Engine {
             return self.read_statistics(side, &names, options).await;
         }
         let schema = view_schema(side.schema());
-        let failed = |error| self.limits(None).explain(&error);
+        let failed = |error| self.engine.plan_error(None, &error);
         let all: Vec<usize> = (0..schema.fields().len()).collect();
         let (total, _) = of_scan(side.plan(), &schema, &all).map_err(failed)?;
         let of_column = |name: Option<String>| {
@@ -93,13 +91,10 @@ impl Engine {
         options: &DiffOptions,
     ) -> Result<Vec<Option<ColumnStatistics>>> {
         let memory_bytes = options.memory_bytes;
-        let session = self.session(SessionOptions { memory_bytes, ..SessionOptions::default() })?;
-        let run = session.run();
-        let limits = run.limits;
-        let failed = |error| limits.explain(&error);
+        let failed = |error| self.engine.plan_error(memory_bytes, &error);
         let plan = self.statistics_plan(side, names).map_err(failed)?;
-        let running = session.start(run, plan).await?;
-        let batches: Vec<RecordBatch> = running.stream.try_collect().await.map_err(failed)?;
+        let batches = self.engine.run_plan(plan, memory_bytes).await?;
+        let batches: Vec<RecordBatch> = batches.try_collect().await?;
         let row = batches.iter().find(|batch| batch.num_rows() == 1);
         let row = row.ok_or_else(|| Error::Internal { message: "no statistics".to_owned() })?;
         let found = |place: usize, kind: &str| -> PlanResult<Option<Value>> {
@@ -145,7 +140,7 @@ impl Engine {
                 wanted.push(approx_distinct(column()).alias(format!("{place} {}", KINDS[3])));
             }
         }
-        let table = LakeTable::new(side.plan().clone(), self.scans().clone());
+        let table = LakeTable::new(side.plan().clone(), self.engine.scans().clone());
         LogicalPlanBuilder::scan(SIDE, provider_as_source(Arc::new(table)), None)?
             .aggregate(Vec::<Expr>::new(), wanted)?
             .build()

@@ -3,23 +3,22 @@
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Expr, cast, lit};
+use headwater_engine::{Error, Result, SqlError};
 use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
 use headwater_sql::name_match::same_but_case;
 use headwater_table_scan::view_schema;
 use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 
-use crate::error::{Error, Result, SqlError};
-
 /// Table alias of either side in a plan.
-pub(super) const SIDE: &str = "side";
+pub(crate) const SIDE: &str = "side";
 
 /// Maximum number of columns listed in a hint.
 const NAMES_SHOWN: usize = 8;
 
 /// Columns and key of a row comparison.
 #[derive(Debug, Clone)]
-pub(super) struct ComparedColumns {
+pub(crate) struct ComparedColumns {
     /// Key columns; empty if whole rows are compared.
     pub key: Vec<String>,
     /// Compared columns, in the table's order.
@@ -33,7 +32,7 @@ pub(super) struct ComparedColumns {
 
 /// A compared column.
 #[derive(Debug, Clone)]
-pub(super) struct ComparedColumn {
+pub(crate) struct ComparedColumn {
     /// Column name.
     pub name: String,
     /// Common type of both sides.
@@ -49,7 +48,7 @@ pub(super) struct ComparedColumn {
 }
 
 impl ComparedColumns {
-    pub(super) fn of(
+    pub(crate) fn of(
         before: Option<&DiffSide>,
         after: Option<&DiffSide>,
         key: &[String],
@@ -115,7 +114,7 @@ impl ComparedColumns {
     }
 
     /// Returns the scan plans of the files to compare, per side.
-    pub(super) fn files(
+    pub(crate) fn files(
         &self,
         before: Option<&DiffSide>,
         after: Option<&DiffSide>,
@@ -129,7 +128,7 @@ impl ComparedColumns {
     }
 
     /// Returns the indexes of the key columns and of the other columns.
-    pub(super) fn parts(&self) -> (Vec<usize>, Vec<usize>) {
+    pub(crate) fn parts(&self) -> (Vec<usize>, Vec<usize>) {
         let place = |name: &String| self.columns.iter().position(|column| column.name == *name);
         let key: Vec<usize> = self.key.iter().filter_map(place).collect();
         let all = 0..self.columns.len();
@@ -141,7 +140,7 @@ impl ComparedColumns {
     }
 
     /// Returns the schema of the compared columns.
-    pub(super) fn schema(&self) -> SchemaRef {
+    pub(crate) fn schema(&self) -> SchemaRef {
         let field =
             |column: &ComparedColumn| Field::new(&column.name, column.data_type.clone(), true);
         Schema::new(self.columns.iter().map(field).collect::<Vec<_>>()).into()

@@ -7,12 +7,12 @@ use arrow::error::ArrowError;
 use headwater_model::{ChangeKind, RowDiff};
 use serde_json::Value;
 
-use super::columns::ComparedColumns;
-use super::encode::{EncodedRowDecoder, to_json};
-use super::pairing::{DifferingRow, RowChange};
+use crate::columns::ComparedColumns;
+use crate::encode::{EncodedRowDecoder, to_json};
+use crate::pairing::{DifferingRow, RowChange};
 
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
-pub(super) const PAGE_BYTES_MAX: usize = 8 << 20;
+pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
 /// Maximum number and bytes of the changed rows whose columns are compared at once.
 const LOOKED_AT_ROWS: usize = 1024;
@@ -20,7 +20,7 @@ const LOOKED_AT_BYTES: usize = 4 << 20;
 
 /// The requested page of differing rows.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PageRange {
+pub(crate) struct PageRange {
     pub skip: u64,
     pub limit: usize,
     /// Size in bytes at which the page ends.
@@ -29,7 +29,7 @@ pub(super) struct PageRange {
 
 /// A collector of differing rows, in order.
 #[derive(Debug)]
-pub(super) struct PageCollector<'a> {
+pub(crate) struct PageCollector<'a> {
     compared: &'a ComparedColumns,
     key: EncodedRowDecoder,
     rest: EncodedRowDecoder,
@@ -49,7 +49,7 @@ pub(super) struct PageCollector<'a> {
 }
 
 impl<'a> PageCollector<'a> {
-    pub(super) fn new(compared: &'a ComparedColumns, window: PageRange) -> Self {
+    pub(crate) fn new(compared: &'a ComparedColumns, window: PageRange) -> Self {
         let (key, rest) = compared.parts();
         let codec = |places: &[usize]| {
             EncodedRowDecoder::new(
@@ -73,7 +73,7 @@ impl<'a> PageCollector<'a> {
     }
 
     /// Counts a row, and collects it if it is in the page.
-    pub(super) fn take(&mut self, change: RowChange) -> Result<(), ArrowError> {
+    pub(crate) fn take(&mut self, change: RowChange) -> Result<(), ArrowError> {
         match &change {
             RowChange::Single(entry) if entry.more < 0 => {
                 self.counts.0 += entry.more.unsigned_abs();
@@ -128,24 +128,24 @@ impl<'a> PageCollector<'a> {
     }
 
     /// Returns true if the page is full and more rows follow.
-    pub(super) fn is_done(&self) -> bool {
+    pub(crate) fn is_done(&self) -> bool {
         self.full && self.has_more()
     }
 
     /// Returns true if rows follow the page.
-    pub(super) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         let shown = self.window.skip + self.kept.len() as u64;
         self.window.limit > 0 && self.seen > shown
     }
 
     /// Returns for each column the number of changed rows in which the column differs.
-    pub(super) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
+    pub(crate) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
         self.look()?;
         Ok(std::mem::take(&mut self.changed_in))
     }
 
     /// Returns the rows of the page.
-    pub(super) fn rows(&self) -> Result<Vec<RowDiff>, ArrowError> {
+    pub(crate) fn rows(&self) -> Result<Vec<RowDiff>, ArrowError> {
         let sides = |change: &RowChange| match change {
             RowChange::Single(entry) if entry.more < 0 => (Some(entry.rest.clone()), None),
             RowChange::Single(entry) => (None, Some(entry.rest.clone())),

@@ -1,0 +1,16 @@
+//! Records of the builds of models, as properties of table snapshots and of views.
+//!
+//! A [`BuildRecord`] has the inputs and the code of a model, and the sources of its columns. A
+//! profile has statistics of the rows that the model wrote. The tables `system.models`,
+//! `system.lineage` and `system.profiles` show both. This crate plans and runs nothing.
+
+mod build_record;
+mod model_record;
+mod profile;
+mod profiles_table;
+mod system_tables;
+
+pub use build_record::{BUILD, BuildRecord, InputRecord, snapshot_property};
+pub use model_record::{InputName, ModelRecord, SourceColumn};
+pub use profile::{PendingProfile, profile_of, profiled};
+pub use system_tables::register_system_tables;

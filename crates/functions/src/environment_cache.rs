@@ -1,0 +1,36 @@
+//! Cache of environments, for repeated calls of functions.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use headwater_environments::{Environment, EnvironmentSpec};
+use parking_lot::Mutex;
+
+use crate::Functions;
+
+/// Minimum time between two records of the last use of an environment.
+const ASKED_EVERY: Duration = Duration::from_secs(60);
+
+/// A cache of function environments, so that repeated calls do not look up a valid environment
+/// again.
+#[derive(Debug, Default)]
+pub struct EnvironmentCache(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
+
+impl EnvironmentCache {
+    /// Returns the environment of a specification if a recent lookup found the environment and its
+    /// build still exists.
+    pub fn find(&self, functions: &Functions, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
+        let given = self.0.lock();
+        let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;
+        let environment = environment.upgrade().filter(|_| asked.elapsed() < ASKED_EVERY)?;
+        drop(given);
+        functions.is_current(&environment).then_some(environment)
+    }
+
+    /// Adds an environment to the cache, and removes environments that no longer exist.
+    pub fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
+        let mut given = self.0.lock();
+        given.retain(|(known, found, _)| *known != spec && found.strong_count() > 0);
+        given.push((spec, Arc::downgrade(environment), Instant::now()));
+    }
+}
