@@ -197,7 +197,8 @@ mod tests {
         stats.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
             reason(&call, 7, &stats),
-            "a free instance: 2 calls run at once (run 1: 2); behind 2 calls in the queue"
+            "a free instance, because the maximum of 2 calls runs (run 1: 2); behind 2 calls in \
+             the queue"
         );
     }
 }

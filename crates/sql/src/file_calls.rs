@@ -133,7 +133,7 @@ impl FileCallCollector {
             }
         }
         if call.sources.is_empty() {
-            return Err(refused(format!("`{name}` has no path as a text literal")));
+            return Err(refused(format!("the path in `{name}` must be a text literal")));
         }
         Ok(call)
     }
