@@ -15,13 +15,17 @@ use futures::FutureExt;
 use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 
+use crate::snapshot_effect::{KnownChanges, SnapshotEffect, touches_files};
+
 /// The changes of a side since the base.
 #[derive(Debug, Default)]
 pub(crate) struct SideHistory {
     /// The combined scope of the side's changes.
     pub reach: ChangeScope,
-    /// The snapshots that only added rows.
+    /// The snapshots that only added rows which the base does not have.
     pub appends: HashSet<i64>,
+    /// The snapshots that only added files, whose rows the base may have in other files.
+    pub copies: HashSet<i64>,
     /// True if all snapshots are known, and each of them only added or compacted rows.
     pub only_appends_or_compacts: bool,
     /// True if at least one of the snapshots compacted rows.
@@ -108,12 +112,12 @@ impl SideHistory {
     /// side does not descend from the base. The changes are then the reverse of the base's changes
     /// since the common ancestor, followed by the side's changes since that ancestor.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> SideHistory {
-        let (mut found, began) = SideHistory::since(&base.ancestors(), side, same);
+        let (mut found, began) = SideHistory::since(base, side, same);
         found.from_base = side.descends_from(base);
         if found.from_base {
             found.complete &= !began || base.current().is_none();
         } else {
-            let (undone, undone_began) = SideHistory::since(&side.ancestors(), base, same);
+            let (undone, undone_began) = SideHistory::since(side, base, same);
             found.complete &= undone.complete && began == undone_began;
             found.reach = found.reach.and(undone.reach);
             // If the removal of files was reverted, the files are added again, but contain no new
@@ -124,48 +128,48 @@ impl SideHistory {
         found
     }
 
-    /// Returns the side's snapshots that are not in `known`, and true if they reach back to the
+    /// Returns the side's snapshots that `base` does not have, and true if they reach back to the
     /// side's first snapshot.
-    fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (SideHistory, bool) {
+    fn since(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> (SideHistory, bool) {
         let mut found =
             SideHistory { only_appends_or_compacts: true, complete: true, ..Self::default() };
+        let mut known = KnownChanges::of(base, side, same);
+        let mut changes = Vec::new();
         let mut next = side.current();
-        while let Some(id) = next.filter(|id| !known.contains(id)) {
+        while let Some(id) = next.filter(|id| !known.ancestors.contains(id)) {
             let Some(snapshot) = side.get(id) else {
                 found.complete = false;
                 break;
             };
-            let parent = snapshot.parent_snapshot_id();
-            let before = parent.and_then(|id| side.get(id));
+            next = snapshot.parent_snapshot_id();
+            changes.push(snapshot);
+        }
+        known.is_parent = next == base.current();
+        for snapshot in changes {
+            let parent = snapshot.parent_snapshot_id().and_then(|id| side.get(id));
             // Merged changes that both sides contain do not count as changes of this side.
-            let merged = merged_by(snapshot);
-            let is_shared = merged.is_some_and(|id| known.contains(&id));
+            let is_shared = merged_by(snapshot).is_some_and(|id| known.ancestors.contains(&id));
             let reach =
-                if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, before) };
-            if !same.contains(&id) {
-                found.add(snapshot, reach, merged.is_some());
+                if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, parent) };
+            if !same.contains(&snapshot.snapshot_id()) {
+                found.add(snapshot, reach, known.effect(side, snapshot));
             }
-            next = parent;
         }
         (found, next.is_none())
     }
 
-    fn add(&mut self, snapshot: &Snapshot, reach: ChangeScope, merged: bool) {
+    fn add(&mut self, snapshot: &Snapshot, reach: ChangeScope, effect: SnapshotEffect) {
         self.reach = std::mem::take(&mut self.reach).and(reach);
-        let properties = &snapshot.summary().additional_properties;
-        let touches = |key: &str| properties.contains_key(key);
-        if merged && !touches("added-data-files") && !touches("deleted-data-files") {
+        self.only_appends_or_compacts &= effect != SnapshotEffect::Changes;
+        if merged_by(snapshot).is_some() && !touches_files(snapshot) {
             return;
         }
-        match snapshot.summary().operation {
-            Operation::Append => {
-                self.appends.insert(snapshot.snapshot_id());
-            }
-            Operation::Replace => {
-                self.only_appends_or_compacts &= !merged;
-                self.compacts = true;
-            }
-            Operation::Delete | Operation::Overwrite => self.only_appends_or_compacts = false,
+        let id = snapshot.snapshot_id();
+        self.compacts |= effect == SnapshotEffect::Compacts;
+        if effect == SnapshotEffect::Appends {
+            self.appends.insert(id);
+        } else if snapshot.summary().operation == Operation::Append {
+            self.copies.insert(id);
         }
     }
 }
