@@ -70,5 +70,5 @@ impl BaseCounters {
 /// the first snapshot that is not known.
 fn own_snapshots(side: &Lineage) -> impl Iterator<Item = &Snapshot> {
     let current = side.current().and_then(|id| side.get(id));
-    std::iter::successors(current, |one| one.parent_snapshot_id().and_then(|id| side.get(id)))
+    std::iter::successors(current, move |one| one.parent_snapshot_id().and_then(|id| side.get(id)))
 }

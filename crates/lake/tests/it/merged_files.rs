@@ -1,11 +1,8 @@
 //! Merges of branches that share files which an earlier merge, cherry-pick or revert brought to one
 //! of them. Such files can contain rows of the merge base in a rewritten form.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
-use futures::TryStreamExt;
 use headwater_model::{
     CherryPickRequest, ConflictKind, CreateRef, MergeOutcome, MergeReport, MergeRequest,
     RevertRequest,
@@ -13,6 +10,7 @@ use headwater_model::{
 use serde_json::{Value, json};
 
 use crate::changes::{Step, make};
+use crate::merge_scenarios::check_ids;
 use crate::support::{Fixture, name};
 
 /// How rows are deleted, and the format version.
@@ -77,7 +75,7 @@ async fn pick(lake: &Fixture, source: &str, target: &str) -> MergeReport {
 }
 
 async fn ids(lake: &Fixture, branch: &str) -> Vec<i64> {
-    check_row_ids(lake, branch).await;
+    check_ids(lake, branch, &name("t")).await;
     let rows = lake.rows_at(branch, "t").await;
     let mut ids: Vec<i64> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
     ids.sort_unstable();
@@ -88,25 +86,6 @@ async fn ids(lake: &Fixture, branch: &str) -> Vec<i64> {
 async fn values(lake: &Fixture, branch: &str) -> BTreeMap<i64, i64> {
     let rows = lake.rows_at(branch, "t").await;
     rows.iter().map(|row| (row["id"].as_i64().unwrap(), row["n"].as_i64().unwrap())).collect()
-}
-
-/// Checks that every row of a version 3 table has a unique row id.
-async fn check_row_ids(lake: &Fixture, branch: &str) {
-    let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
-    let table = view.table(&name("t")).await.unwrap();
-    if table.format_version() < 3 {
-        return;
-    }
-    let tables = lake.lake.tables();
-    let plan = tables.plan(&table, None).await.unwrap();
-    let rows = tables.rewrites().read(&table, plan.files()).unwrap();
-    let mut known = BTreeSet::new();
-    for batch in rows.try_collect::<Vec<_>>().await.unwrap() {
-        let column = batch.column_by_name("_row_id").unwrap().as_primitive::<Int64Type>().clone();
-        for id in &column {
-            assert!(known.insert(id.unwrap()), "{branch}: row id {id:?} is there twice");
-        }
-    }
 }
 
 /// The start of most histories: `feat` starts at `dev`, which has the rows 3, 4 and 5 in one file.
