@@ -419,8 +419,8 @@ fn group(
     groups
 }
 
-/// Returns the files that merges, reverts or appends added to both sides. These files remain as they
-/// are. If their rows were compared, both sides would have added them.
+/// Returns the files that merges, reverts or appends added to both sides. These files remain as
+/// they are. If their rows were compared, both sides would have added them.
 fn added_to_both<'a>(ours: &Change<'a>, theirs: &Change<'a>) -> HashSet<FileState<'a>> {
     let added = |change: &Change<'a>| -> HashSet<FileState<'a>> {
         let whole = change.added.iter().copied().filter(|file| change.is_whole(file));

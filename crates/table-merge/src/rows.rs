@@ -76,7 +76,8 @@ pub(crate) struct RowReader<'a> {
     pub schemas: [SchemaRef; 3],
     /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// Counters of the last common snapshot, which determine the ids that rows of their side may keep.
+    /// Counters of the last common snapshot, which determine the ids that rows of their side may
+    /// keep.
     pub base_counters: BaseCounters,
 }
 
