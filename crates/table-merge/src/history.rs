@@ -134,12 +134,12 @@ impl<'a> OwnSnapshots<'a> {
 /// Returns true if all snapshots between the base and the side are known.
 fn is_complete(base: &Lineage, side: &Lineage) -> bool {
     let own = OwnSnapshots::since(&base.ancestors(), side);
-    let began = own.parent.is_none();
     if side.descends_from(base) {
-        return own.complete && (!began || base.current().is_none());
+        // If the side merged the base, its own snapshots can lead back to an empty table.
+        return own.complete;
     }
     let undone = OwnSnapshots::since(&side.ancestors(), base);
-    own.complete && undone.complete && began == undone.parent.is_none()
+    own.complete && undone.complete && own.parent.is_none() == undone.parent.is_none()
 }
 
 impl SideHistory {

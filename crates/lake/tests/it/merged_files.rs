@@ -331,6 +331,27 @@ async fn a_cherry_picked_revert_does_not_double_rows_that_the_target_still_has()
     }
 }
 
+#[tokio::test]
+async fn branches_of_an_empty_table_are_merged_again_after_a_compaction() {
+    for format in FORMATS {
+        for (target, source) in [("main", "dev"), ("dev", "main")] {
+            let lake = lake(format).await;
+            let events = json!([
+                ["main", {"create": {"columns": [{"id": "long"}, {"n": "long"}], "files": []}}],
+                ["create", "dev", "main"],
+                ["main", {"append": [[6, 0]]}],
+                ["dev", {"append": [[3, 0], [4, 0], [5, 0]]}],
+                ["merge", "dev", "main"],
+                ["main", "compact"],
+                ["dev", {"delete": {"id": 4}}],
+            ]);
+            play(&lake, &events).await;
+            merge(&lake, target, source).await;
+            assert_eq!(ids(&lake, target).await, [3, 5, 6], "{target} {format:?}");
+        }
+    }
+}
+
 /// With this limit, a merge that compares rows is a conflict.
 async fn lake_without_comparisons(format: Format) -> Fixture {
     let mut lake = Fixture::with(|tables| tables.merge_rows_max = 0).await;
