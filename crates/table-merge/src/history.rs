@@ -135,8 +135,10 @@ impl<'a> OwnSnapshots<'a> {
 fn is_complete(base: &Lineage, side: &Lineage) -> bool {
     let own = OwnSnapshots::since(&base.ancestors(), side);
     if side.descends_from(base) {
-        // If the side merged the base, its own snapshots can lead back to an empty table.
-        return own.complete;
+        // If the side merged the base, its own snapshots can lead back to an empty table. Otherwise,
+        // not all ancestors of the base are known yet.
+        let began = own.parent.is_none();
+        return own.complete && !(began && base.lacks(&HashSet::new()));
     }
     let undone = OwnSnapshots::since(&side.ancestors(), base);
     own.complete && undone.complete && own.parent.is_none() == undone.parent.is_none()
