@@ -25,6 +25,7 @@ pub(crate) enum SnapshotEffect {
 
 /// The changes that the base contains, with which the snapshots of a side are compared.
 pub(crate) struct KnownChanges<'a> {
+    base: &'a Lineage,
     /// The base's ancestors, including merged snapshots.
     pub ancestors: HashSet<i64>,
     /// The changes that the base contains, including cherry-picked changes.
@@ -46,8 +47,9 @@ pub(crate) fn touches_files(snapshot: &Snapshot) -> bool {
 
 impl<'a> KnownChanges<'a> {
     /// Returns the changes of the base. The caller sets `is_parent`.
-    pub fn of(base: &Lineage, side: &Lineage, same: &'a HashSet<i64>) -> Self {
+    pub fn of(base: &'a Lineage, side: &Lineage, same: &'a HashSet<i64>) -> Self {
         KnownChanges {
+            base,
             ancestors: base.ancestors(),
             contained: base.contained_changes().has,
             same,
@@ -75,7 +77,10 @@ impl<'a> KnownChanges<'a> {
         let all = merged.len();
         merged.retain(|id| !self.ancestors.contains(id));
         let has_base_rows = merged.len() < all;
-        if has_base_rows && !self.is_ancestor {
+        // Without the base's rows, all ancestors of the base must be known, except those that the
+        // side had before.
+        let is_proven = if has_base_rows { self.is_ancestor } else { !self.base.lacks(&before) };
+        if !is_proven {
             return SnapshotEffect::Changes;
         }
         let mut effect = SnapshotEffect::Appends;
