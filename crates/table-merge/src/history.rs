@@ -135,8 +135,8 @@ impl<'a> OwnSnapshots<'a> {
 fn is_complete(base: &Lineage, side: &Lineage) -> bool {
     let own = OwnSnapshots::since(&base.ancestors(), side);
     if side.descends_from(base) {
-        // If the side merged the base, its own snapshots can lead back to an empty table. Otherwise,
-        // not all ancestors of the base are known yet.
+        // If the side merged the base, its own snapshots can lead back to an empty table. It is
+        // also possible that some ancestors of the base are not known yet.
         let began = own.parent.is_none();
         return own.complete && !(began && base.lacks(&HashSet::new()));
     }
