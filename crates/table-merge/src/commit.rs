@@ -9,7 +9,8 @@ use headwater_tables::{
 };
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
 
-use crate::merge::{BaseCounters, Rewrite, TableMerge};
+use crate::base_counters::BaseCounters;
+use crate::merge::{Rewrite, TableMerge};
 use crate::metadata;
 
 /// The result of committing a merge.
@@ -134,7 +135,7 @@ impl TableMerge {
 }
 
 /// Returns the first row id of a file. Returns `None` if the file has no row ids, or if some of
-/// them were assigned after the base.
+/// them were assigned after the last common snapshot.
 fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
     let first = file.entry.data_file.first_row_id()?;
     let end = u64::try_from(first).ok()?.checked_add(file.rows)?;

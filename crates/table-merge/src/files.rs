@@ -180,6 +180,14 @@ impl<'a> Change<'a> {
             && !self.removed_locations.contains(file.location.as_str())
     }
 
+    /// Returns true if a merge, a revert or an append added the file, and no row was deleted since.
+    fn is_whole(&self, file: &File) -> bool {
+        let history = &self.history;
+        let is_added = |id| history.appends.contains(&id) || history.copies.contains(&id);
+        file.entry.snapshot_id.is_some_and(is_added)
+            && !self.removed_locations.contains(file.location.as_str())
+    }
+
     /// Returns the files that the side replaced, and the new files. Omits files for which `wanted`
     /// returns false.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
@@ -357,8 +365,10 @@ fn group(
     if changed_by_both.is_empty() {
         return BTreeMap::new();
     }
+    let on_both_sides = added_to_both(ours, theirs);
     let replacing = |change: &Change<'_>| -> Vec<File> {
-        owned(change.added.iter().filter(|file| !change.appended(file)))
+        let is_new = |file: &File| !on_both_sides.contains(&file.state());
+        owned(change.added.iter().filter(|file| !change.appended(file) && is_new(file)))
     };
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
     // If the files have different partition specs, all of them form one group, because a row can
@@ -407,6 +417,16 @@ fn group(
             [ours, theirs].map(|side| side.history.only_appends_or_compacts);
     }
     groups
+}
+
+/// Returns the files that merges, reverts or appends added to both sides. These files remain as
+/// they are. If their rows were compared, both sides would have added them.
+fn added_to_both<'a>(ours: &Change<'a>, theirs: &Change<'a>) -> HashSet<FileState<'a>> {
+    let added = |change: &Change<'a>| -> HashSet<FileState<'a>> {
+        let whole = change.added.iter().copied().filter(|file| change.is_whole(file));
+        whole.map(|file| file.state()).collect()
+    };
+    added(ours).intersection(&added(theirs)).copied().collect()
 }
 
 fn key(file: &File) -> PartitionKey {

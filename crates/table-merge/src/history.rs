@@ -15,21 +15,23 @@ use futures::FutureExt;
 use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 
+use crate::snapshot_effect::{KnownChanges, SnapshotEffect, touches_files};
+
 /// The changes of a side since the base.
 #[derive(Debug, Default)]
 pub(crate) struct SideHistory {
     /// The combined scope of the side's changes.
     pub reach: ChangeScope,
-    /// The snapshots that only added rows.
+    /// The snapshots that only added rows which the base does not have.
     pub appends: HashSet<i64>,
+    /// The snapshots that only added files, whose rows the base may have in other files.
+    pub copies: HashSet<i64>,
     /// True if all snapshots are known, and each of them only added or compacted rows.
     pub only_appends_or_compacts: bool,
     /// True if at least one of the snapshots compacted rows.
     pub compacts: bool,
     /// True if all snapshots are known.
     pub complete: bool,
-    /// True if the side descends from the base; false in a cherry-pick, for example.
-    pub from_base: bool,
 }
 
 /// Returns true if the changes since a state of a table only compacted rows. If `appends` is true,
@@ -64,7 +66,7 @@ impl MergeAncestry {
     pub async fn read(tables: &Tables, base: &Table, sides: [&Table; 2]) -> MergeAncestry {
         let mut past = MergeAncestry { base: Lineage::of(base), sides: sides.map(Lineage::of) };
         for side in &mut past.sides {
-            while !SideHistory::between(&past.base, side, &HashSet::new()).complete {
+            while !is_complete(&past.base, side) {
                 let more = side.read_more(tables).await;
                 if !past.base.read_more(tables).await && !more {
                     break;
@@ -103,18 +105,54 @@ impl MergeAncestry {
     }
 }
 
+/// Snapshots of a state, newest first, without the snapshots that it merged.
+struct OwnSnapshots<'a> {
+    snapshots: Vec<&'a Snapshot>,
+    /// The parent of the oldest of these snapshots; `None` if that is the first of the table.
+    parent: Option<i64>,
+    /// True if all of them are known.
+    complete: bool,
+}
+
+impl<'a> OwnSnapshots<'a> {
+    /// Returns the snapshots of a side up to the first one that is in `known`.
+    fn since(known: &HashSet<i64>, side: &'a Lineage) -> Self {
+        let mut found =
+            OwnSnapshots { snapshots: Vec::new(), parent: side.current(), complete: true };
+        while let Some(id) = found.parent.filter(|id| !known.contains(id)) {
+            let Some(snapshot) = side.get(id) else {
+                found.complete = false;
+                break;
+            };
+            found.parent = snapshot.parent_snapshot_id();
+            found.snapshots.push(snapshot);
+        }
+        found
+    }
+}
+
+/// Returns true if all snapshots between the base and the side are known.
+fn is_complete(base: &Lineage, side: &Lineage) -> bool {
+    let own = OwnSnapshots::since(&base.ancestors(), side);
+    if side.descends_from(base) {
+        // If the side merged the base, its own snapshots can lead back to an empty table. It is
+        // also possible that some ancestors of the base are not known yet.
+        let began = own.parent.is_none();
+        return own.complete && !(began && base.lacks(&HashSet::new()));
+    }
+    let undone = OwnSnapshots::since(&side.ancestors(), base);
+    own.complete && undone.complete && own.parent.is_none() == undone.parent.is_none()
+}
+
 impl SideHistory {
     /// Returns the changes from the base to the side. In a revert or cherry-pick, for example, the
     /// side does not descend from the base. The changes are then the reverse of the base's changes
     /// since the common ancestor, followed by the side's changes since that ancestor.
     fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> SideHistory {
-        let (mut found, began) = SideHistory::since(&base.ancestors(), side, same);
-        found.from_base = side.descends_from(base);
-        if found.from_base {
-            found.complete &= !began || base.current().is_none();
-        } else {
-            let (undone, undone_began) = SideHistory::since(&side.ancestors(), base, same);
-            found.complete &= undone.complete && began == undone_began;
+        let mut found = SideHistory::since(base, side, same);
+        found.complete = is_complete(base, side);
+        if !side.descends_from(base) {
+            let undone = SideHistory::since(side, base, same);
             found.reach = found.reach.and(undone.reach);
             // If the removal of files was reverted, the files are added again, but contain no new
             // rows.
@@ -124,48 +162,37 @@ impl SideHistory {
         found
     }
 
-    /// Returns the side's snapshots that are not in `known`, and true if they reach back to the
-    /// side's first snapshot.
-    fn since(known: &HashSet<i64>, side: &Lineage, same: &HashSet<i64>) -> (SideHistory, bool) {
-        let mut found =
-            SideHistory { only_appends_or_compacts: true, complete: true, ..Self::default() };
-        let mut next = side.current();
-        while let Some(id) = next.filter(|id| !known.contains(id)) {
-            let Some(snapshot) = side.get(id) else {
-                found.complete = false;
-                break;
-            };
-            let parent = snapshot.parent_snapshot_id();
-            let before = parent.and_then(|id| side.get(id));
+    /// Returns the changes of the side's snapshots that `base` does not have.
+    fn since(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> SideHistory {
+        let mut found = SideHistory { only_appends_or_compacts: true, ..Self::default() };
+        let mut known = KnownChanges::of(base, side, same);
+        let own = OwnSnapshots::since(&known.ancestors, side);
+        known.is_parent = own.parent == base.current();
+        for snapshot in own.snapshots {
+            let parent = snapshot.parent_snapshot_id().and_then(|id| side.get(id));
             // Merged changes that both sides contain do not count as changes of this side.
-            let merged = merged_by(snapshot);
-            let is_shared = merged.is_some_and(|id| known.contains(&id));
+            let is_shared = merged_by(snapshot).is_some_and(|id| known.ancestors.contains(&id));
             let reach =
-                if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, before) };
-            if !same.contains(&id) {
-                found.add(snapshot, reach, merged.is_some());
+                if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, parent) };
+            if !same.contains(&snapshot.snapshot_id()) {
+                found.add(snapshot, reach, known.effect(side, snapshot));
             }
-            next = parent;
         }
-        (found, next.is_none())
+        found
     }
 
-    fn add(&mut self, snapshot: &Snapshot, reach: ChangeScope, merged: bool) {
+    fn add(&mut self, snapshot: &Snapshot, reach: ChangeScope, effect: SnapshotEffect) {
         self.reach = std::mem::take(&mut self.reach).and(reach);
-        let properties = &snapshot.summary().additional_properties;
-        let touches = |key: &str| properties.contains_key(key);
-        if merged && !touches("added-data-files") && !touches("deleted-data-files") {
+        self.only_appends_or_compacts &= effect != SnapshotEffect::Changes;
+        if merged_by(snapshot).is_some() && !touches_files(snapshot) {
             return;
         }
-        match snapshot.summary().operation {
-            Operation::Append => {
-                self.appends.insert(snapshot.snapshot_id());
-            }
-            Operation::Replace => {
-                self.only_appends_or_compacts &= !merged;
-                self.compacts = true;
-            }
-            Operation::Delete | Operation::Overwrite => self.only_appends_or_compacts = false,
+        let id = snapshot.snapshot_id();
+        self.compacts |= effect == SnapshotEffect::Compacts;
+        if effect == SnapshotEffect::Appends {
+            self.appends.insert(id);
+        } else if snapshot.summary().operation == Operation::Append {
+            self.copies.insert(id);
         }
     }
 }

@@ -8,6 +8,7 @@
 //! This crate does not access refs or branches. The crate `lake` uses it to merge the tables of two
 //! commits.
 
+mod base_counters;
 mod changed_rows;
 mod columns;
 mod commit;
@@ -22,6 +23,7 @@ mod merge;
 mod metadata;
 mod rows;
 mod shared_changes;
+mod snapshot_effect;
 mod summary;
 
 pub use changed_rows::ChangedRow;

@@ -11,6 +11,7 @@ use headwater_tables::{
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
+use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
 use crate::history::{MergeAncestry, SideHistory};
@@ -63,25 +64,9 @@ pub struct TableMerge {
     pub(crate) goes_on: bool,
     /// The side that has exactly the data files of the merged table, if there is one.
     pub(crate) rows_of: Option<MergeSide>,
-    /// The counters of the base. Rows of their side keep only the ids and sequence numbers that
-    /// were assigned before the base.
+    /// The counters of the last common snapshot. Rows of their side keep only the ids and sequence
+    /// numbers that were assigned before.
     pub(crate) base_counters: BaseCounters,
-}
-
-/// The next row id and the last sequence number of a table.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct BaseCounters {
-    pub(crate) next_row_id: u64,
-    pub(crate) sequence_number: i64,
-}
-
-impl BaseCounters {
-    fn of(metadata: &TableMetadata) -> Self {
-        BaseCounters {
-            next_row_id: metadata.next_row_id(),
-            sequence_number: metadata.last_sequence_number(),
-        }
-    }
 }
 
 /// The numbers of rows and files that a merge changes on our side.
@@ -174,9 +159,7 @@ pub async fn merge(
     };
     let source_only_appends_or_compacts = histories[1].only_appends_or_compacts;
     let changes_keys = !key_conflicts::no_key_changed(&histories);
-    // If our side does not descend from the base, it may have assigned the same ids to other rows.
-    let base_counters =
-        if histories[0].from_base { BaseCounters::of(three.base) } else { BaseCounters::default() };
+    let base_counters = BaseCounters::read(tables, &mut past, three.ours).boxed().await;
     let plan = match FilePlan::merge(&files, histories) {
         Ok(plan) => plan,
         Err(conflict) => {
@@ -321,7 +304,8 @@ impl TableMerge {
     }
 }
 
-/// Returns true if a file may have row ids or sequence numbers that were assigned after the base.
+/// Returns true if a file may have row ids or sequence numbers that were assigned after the last
+/// common snapshot.
 /// Our side may have assigned the same values to other rows.
 fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
     let entry = &file.entry.data_file;

@@ -25,10 +25,10 @@ use headwater_tables::{
 use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
+use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict};
 use crate::files::{ReplacedFiles, SharedFiles};
 use crate::group_decision::{GroupDecision, decide, is_new};
-use crate::merge::BaseCounters;
 
 /// Maximum number of rows in the sample of a conflict.
 pub(crate) const ROWS_SHOWN: usize = 10;
@@ -76,7 +76,8 @@ pub(crate) struct RowReader<'a> {
     pub schemas: [SchemaRef; 3],
     /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// Counters of the base, which determine the ids that rows of their side may keep.
+    /// Counters of the last common snapshot, which determine the ids that rows of their side may
+    /// keep.
     pub base_counters: BaseCounters,
 }
 

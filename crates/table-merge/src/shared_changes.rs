@@ -71,14 +71,16 @@ impl MergeAncestry {
     /// adjusted base.
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = SharedChanges::of(self);
-        if !shared.is_empty() {
+        if !shared.is_empty() || !shared.unproven.is_empty() {
             // Old snapshots of the base may already contain these changes, so all of them are read.
             while self.base.read_more(tables).await {}
             shared = SharedChanges::of(self);
         }
         let same = shared.same(self);
         let mut common = AdjustedBase { base: base.to_vec(), same, ..AdjustedBase::default() };
+        let restored = self.restored(tables, &shared.unproven).await?;
         if shared.is_empty() {
+            common.unclear = restored;
             return Ok(common);
         }
         let unapplied = self.replay(tables, &shared, &mut common).await?;
@@ -97,9 +99,56 @@ impl MergeAncestry {
         let unclear = ids(&mut unapplied.iter().filter(|run| brings(run)));
         let unapplied = ids(&mut unapplied.iter());
         common.unclear = self.with_replays(&unclear);
+        common.unclear.extend(restored);
         let unapplied = self.with_replays(&unapplied);
         common.same.retain(|id| !unapplied.contains(id));
         Ok(common)
+    }
+
+    /// Returns those of the given snapshots of the base that removed rows which our side may have.
+    /// Their side has these rows again.
+    async fn restored(&self, tables: &Tables, ids: &[i64]) -> Result<HashSet<i64>, Error> {
+        let mut found = HashSet::new();
+        for id in ids {
+            let (state, ids) = (Some(LineageState::Base), vec![*id]);
+            let run = SnapshotRun { state, ids, is_revert: true };
+            let removed = self.difference(tables, &run).await?.map(|change| change.removed);
+            if removed.as_ref().is_none_or(|removed| !removed.is_empty())
+                && self.may_have(tables, *id, &removed.unwrap_or_default()).await?
+            {
+                found.insert(*id);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Returns true if our side may have rows of files that the snapshot `id` of the base removed.
+    /// Our side cannot have the rows if they were added since the last snapshot that our side also
+    /// has. This is certain if all files of that snapshot still existed before the removal.
+    async fn may_have(&self, tables: &Tables, id: i64, removed: &[File]) -> Result<bool, Error> {
+        let own = self.sides[0].ancestors();
+        let picked = self.sides[0].contained_changes().has;
+        let Some(before) = self.base.get(id).and_then(Snapshot::parent_snapshot_id) else {
+            return Ok(true);
+        };
+        let mut last = before;
+        while !own.contains(&last) {
+            if picked.contains(&last) {
+                return Ok(true);
+            }
+            let Some(snapshot) = self.base.get(last) else { return Ok(true) };
+            let Some(parent) = snapshot.parent_snapshot_id() else { return Ok(false) };
+            last = parent;
+        }
+        let (common, before) =
+            (self.base.files_at(tables, last).await?, self.base.files_at(tables, before).await?);
+        let (Some(common), Some(before)) = (common, before) else { return Ok(true) };
+        let before: HashSet<_> = before.iter().map(owned_state).collect();
+        let removed: HashSet<_> = removed.iter().map(owned_state).collect();
+        Ok(common
+            .iter()
+            .map(owned_state)
+            .any(|file| removed.contains(&file) || !before.contains(&file)))
     }
 
     /// Returns the given snapshots, and the snapshots on either side that replayed their changes.
@@ -253,6 +302,9 @@ struct SharedChanges {
     undone: HashSet<i64>,
     /// The reverted changes that are not part of another reverted change.
     reverted: BTreeSet<i64>,
+    /// Changes that the base contains and neither side does, although it is not known that our side
+    /// reverted them. Our side may never have had the rows that these changes removed.
+    unproven: Vec<i64>,
 }
 
 impl SharedChanges {
@@ -290,8 +342,10 @@ impl SharedChanges {
             ours.undone.contains(id) || before.is_none_or(|before| own.contains(&before))
         };
         let undone: HashSet<i64> = in_neither_side.iter().filter(was_reverted).copied().collect();
+        let unproven = in_neither_side.difference(&undone).copied().collect();
         let (changes, reverted) = (BTreeSet::new(), BTreeSet::new());
-        let mut found = SharedChanges { base, ours, theirs, all, changes, undone, reverted };
+        let mut found =
+            SharedChanges { base, ours, theirs, all, changes, undone, reverted, unproven };
         let parts = found.parts(past);
         found.changes = found.all.difference(&parts).copied().collect();
         found.reverted = found.undone.difference(&parts).copied().collect();

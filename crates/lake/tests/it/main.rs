@@ -27,6 +27,8 @@ mod many_tables;
 #[cfg(test)]
 mod merge;
 #[cfg(test)]
+mod merge_histories;
+#[cfg(test)]
 mod merge_property;
 #[cfg(test)]
 mod merge_scenarios;

@@ -2,34 +2,34 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use headwater_model::{
-    CommitId, ConflictKind, CreateRef, MergeConflict, MergeOutcome, MergeReport, MergeRequest,
-    TableName,
-};
+use headwater_model::{CreateRef, MergeOutcome, MergeReport, MergeRequest, TableName};
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use serde_json::{Value, json};
 
 use crate::changes::{NewTable, Step, make};
+use crate::merge_scenarios::check_ids;
 use crate::support::{Fixture, name};
 
 /// A row: its partition and a value.
-type Row = (String, i64);
+pub type Row = (String, i64);
 
 /// A table: its rows by unique id.
 #[derive(Debug, Clone, Default, PartialEq)]
-struct Model {
-    rows: BTreeMap<i64, Row>,
-    columns: BTreeSet<String>,
-    properties: BTreeMap<String, String>,
+pub struct Model {
+    pub rows: BTreeMap<i64, Row>,
+    pub columns: BTreeSet<String>,
+    pub properties: BTreeMap<String, String>,
 }
 
 /// A generated change, which does not depend on the existing rows.
 #[derive(Debug, Clone)]
-enum Change {
+pub enum Change {
     Append(Vec<u8>),
     Delete(Vec<u8>),
     Update(Vec<u8>, i64),
+    /// Replaces a row by a row with a new id.
+    Renew(u8),
     Move(u8, u8),
     Overwrite(Vec<u8>),
     OverwritePartitions(Vec<u8>),
@@ -40,7 +40,7 @@ enum Change {
 
 /// The effect that a change has on existing rows, with the rows that the change read.
 #[derive(Debug, Clone)]
-enum Effect {
+pub enum Effect {
     Append(BTreeMap<i64, Row>),
     /// Rows that are changed: before the change, and after.
     Change(BTreeMap<i64, Row>, BTreeMap<i64, Row>),
@@ -77,6 +77,11 @@ impl Model {
                 let before = some(picks);
                 let after = before.iter().map(|(id, (part, n))| (*id, (part.clone(), n + by)));
                 let after = after.collect();
+                Effect::Change(before, after)
+            }
+            Change::Renew(pick) => {
+                let before = some(&[*pick]);
+                let after = before.values().map(|row| (next, row.clone())).collect();
                 Effect::Change(before, after)
             }
             Change::Move(pick, to) => {
@@ -154,11 +159,11 @@ fn steps(effect: &Effect, here: &Model) -> Vec<Step> {
             vec![Step::Delete([("id".to_owned(), json!(ids))].into_iter().collect())]
         }
         Effect::Change(before, after) => {
-            let each = before.keys().map(|id| {
-                let (part, n) = &after[id];
+            let each = before.keys().zip(after).map(|(id, (new, (part, n)))| {
                 let rows = [("id".to_owned(), json!(id))].into_iter().collect();
-                let set = [("part".to_owned(), json!(part)), ("n".to_owned(), json!(n))];
-                Step::Update { rows, set: set.into_iter().collect(), add: Vec::new() }
+                let set = json!({"id": new, "part": part, "n": n});
+                let set = set.as_object().unwrap().clone();
+                Step::Update { rows, set, add: Vec::new() }
             });
             each.collect()
         }
@@ -191,15 +196,19 @@ fn change() -> impl Strategy<Value = Change> {
 }
 
 /// A table on two branches of an in-memory lake.
-struct Two {
-    lake: Fixture,
+pub struct Two {
+    pub lake: Fixture,
     table: TableName,
 }
 
 impl Two {
-    async fn new([partitioned, on_read]: [bool; 2], files: &[Vec<u8>]) -> (Self, Model) {
+    pub async fn new(
+        [partitioned, on_read]: [bool; 2],
+        version: &'static str,
+        files: &[Vec<u8>],
+    ) -> (Self, Model) {
         let mut lake = Fixture::in_memory().await;
-        lake.on_read = on_read;
+        (lake.on_read, lake.version) = (on_read, version);
         let table = name("t");
         let mut model = Model::default();
         let mut listed = Vec::new();
@@ -226,7 +235,7 @@ impl Two {
     }
 
     /// Executes changes on a branch and returns their effects.
-    async fn change(
+    pub async fn change(
         &self,
         branch: &str,
         model: &mut Model,
@@ -246,7 +255,7 @@ impl Two {
         effects
     }
 
-    async fn found(&self, branch: &str) -> Model {
+    pub async fn found(&self, branch: &str) -> Model {
         let view = self.lake.lake.view(&branch.parse().unwrap()).await.unwrap();
         let table = view.table(&self.table).await.unwrap();
         let mut model = Model { properties: table.properties(), ..Model::default() };
@@ -258,10 +267,11 @@ impl Two {
             let part = row["part"].as_str().unwrap().to_owned();
             assert_eq!(model.rows.insert(id, (part, n)), None, "a row is there twice");
         }
+        check_ids(&self.lake, branch, &self.table).await;
         model
     }
 
-    async fn merge(&self, target: &str, source: &str) -> MergeReport {
+    pub async fn merge(&self, target: &str, source: &str) -> MergeReport {
         let request = MergeRequest::new(source.parse().unwrap());
         self.lake.lake.merge(target, request, "eva").await.unwrap()
     }
@@ -291,7 +301,7 @@ async fn both_orders(
     files: Vec<Vec<u8>>,
     [ours, theirs]: [Vec<Change>; 2],
 ) -> Result<(), TestCaseError> {
-    let (two, base) = Two::new(how, &files).await;
+    let (two, base) = Two::new(how, "2", &files).await;
     let whole = |change| match change {
         Change::OverwritePartitions(rows) if !how[0] => Change::Overwrite(rows),
         change => change,
@@ -323,147 +333,7 @@ async fn both_orders(
     Ok(())
 }
 
-/// A step of a history with few conflicts: ids are never used again, and a removed row is never
-/// added again.
-#[derive(Debug, Clone)]
-enum Move {
-    Make(usize, Change),
-    Remember(usize, usize),
-    Merge(usize, usize),
-    /// Applies the last change of one branch to another branch.
-    Pick(usize, usize),
-}
-
-fn moves() -> impl Strategy<Value = Vec<Move>> {
-    let bytes = || proptest::collection::vec(any::<u8>(), 1..=2);
-    let change = prop_oneof![
-        4 => bytes().prop_map(Change::Append),
-        4 => bytes().prop_map(Change::Delete),
-        1 => any::<u8>().prop_map(Change::AddColumn),
-        1 => Just(Change::Compact),
-    ];
-    let one = prop_oneof![
-        6 => (0..3_usize, change).prop_map(|(branch, change)| Move::Make(branch, change)),
-        3 => (0..3_usize, 0..4_usize).prop_map(|(branch, place)| Move::Remember(branch, place)),
-        4 => (0..4_usize, 0..3_usize).prop_map(|(place, branch)| Move::Merge(place, branch)),
-        3 => (0..3_usize, 0..3_usize).prop_map(|(from, branch)| Move::Pick(from, branch)),
-    ];
-    proptest::collection::vec(one, 4..28)
-}
-
-const BRANCHES: [&str; 3] = ["main", "dev", "third"];
-
-/// All rows and columns that were added or removed up to a commit.
-#[derive(Debug, Clone, Default)]
-struct Past {
-    came: BTreeMap<i64, Row>,
-    went: BTreeSet<i64>,
-    columns: BTreeSet<String>,
-}
-
-impl Past {
-    fn model(&self) -> Model {
-        let mut rows = self.came.clone();
-        rows.retain(|id, _| !self.went.contains(id));
-        Model { rows, columns: self.columns.clone(), properties: BTreeMap::new() }
-    }
-
-    fn take(&mut self, other: &Past) {
-        self.came.extend(other.came.clone());
-        self.went.extend(&other.went);
-        self.columns.extend(other.columns.iter().cloned());
-    }
-}
-
-async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
-    let (two, base) =
-        Two::new([false, moves.len().is_multiple_of(2)], &[vec![1, 2, 3], vec![4, 5]]).await;
-    let third = CreateRef { name: "third".into(), from: None, if_not_exists: false };
-    two.lake.lake.catalog().create_branch(third).await.unwrap();
-    let past = Past { came: base.rows.clone(), ..Past::default() };
-    let mut heads = [past.clone(), past.clone(), past.clone()];
-    // The newest commit of each branch that changed rows, with its effect.
-    let mut newest: [Option<(CommitId, Past)>; 3] = [None, None, None];
-    let start = two.lake.lake.catalog().branch("main").await.unwrap().commit;
-    let mut places: Vec<(CommitId, Past)> = vec![(start, past); 4];
-    for (at, one) in moves.iter().enumerate() {
-        match one {
-            Move::Remember(branch, place) => {
-                let head = two.lake.lake.catalog().branch(BRANCHES[*branch]).await.unwrap();
-                places[*place] = (head.commit, heads[*branch].clone());
-            }
-            Move::Make(branch, change) => {
-                let mut model = heads[*branch].model();
-                let before = two.lake.lake.catalog().branch(BRANCHES[*branch]).await.unwrap();
-                let next = (at as i64 + 1) * 1000;
-                let change = std::slice::from_ref(change);
-                let effects = two.change(BRANCHES[*branch], &mut model, change, next).await;
-                let mut did = Past::default();
-                match &effects[0] {
-                    Effect::Append(rows) => did.came.extend(rows.clone()),
-                    Effect::Change(before, _) => did.went.extend(before.keys()),
-                    Effect::AddColumn(column) => {
-                        did.columns.insert(column.clone());
-                    }
-                    _ => {}
-                }
-                heads[*branch].take(&did);
-                // A cherry-pick of this commit also adds columns that the other branch never had.
-                did.columns = heads[*branch].columns.clone();
-                let head = two.lake.lake.catalog().branch(BRANCHES[*branch]).await.unwrap();
-                if head.commit != before.commit {
-                    newest[*branch] = Some((head.commit, did));
-                }
-            }
-            Move::Pick(from, branch) => {
-                let Some((commit, mut did)) = newest[*from].clone() else { continue };
-                let request = json!({"commit": format!("@{commit}")});
-                let request = serde_json::from_value(request).unwrap();
-                let picked = two.lake.lake.cherry_pick(BRANCHES[*branch], request, "eva").await;
-                let outcome = picked.unwrap().outcome;
-                // A cherry-pick removes only rows that exist on the target.
-                let here = heads[*branch].model().rows;
-                did.went.retain(|id| here.contains_key(id));
-                if outcome == MergeOutcome::Merged {
-                    heads[*branch].take(&did);
-                }
-                prop_assert_eq!(two.found(BRANCHES[*branch]).await, heads[*branch].model());
-            }
-            Move::Merge(place, branch) => {
-                let (commit, past) = &places[*place];
-                let report = two.merge(BRANCHES[*branch], &format!("@{commit}")).await;
-                for conflict in &report.conflicts {
-                    check_harmless(conflict, past, &heads[*branch])?;
-                }
-                if report.outcome != MergeOutcome::Conflict {
-                    heads[*branch].take(past);
-                }
-                prop_assert_eq!(two.found(BRANCHES[*branch]).await, heads[*branch].model());
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Checks that a conflict is acceptable: both sides removed all of its rows. Such a conflict occurs
-/// if one side first copied the row into a rewritten file, which the merge cannot detect.
-fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<(), TestCaseError> {
-    for cause in &conflict.causes {
-        // After later changes, the merge cannot distinguish the cherry-picked rows from other rows.
-        if cause.kind == ConflictKind::DuplicateCherryPick {
-            continue;
-        }
-        prop_assert_eq!(cause.kind, ConflictKind::Rows, "{:?}", cause);
-        prop_assert!(!cause.rows.is_empty());
-        for row in &cause.rows {
-            let id = row["id"].as_i64().unwrap();
-            prop_assert!(one.went.contains(&id) && other.went.contains(&id), "{:?}", cause);
-        }
-    }
-    Ok(())
-}
-
-fn run(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
+pub fn run(test: impl Future<Output = Result<(), TestCaseError>>) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(test)
 }
@@ -479,14 +349,5 @@ proptest! {
         theirs in proptest::collection::vec(change(), 0..4),
     ) {
         run(both_orders(how, files, [ours, theirs]))?;
-    }
-}
-
-proptest! {
-    #![proptest_config(Config { cases: 150, failure_persistence: None, ..Config::default() })]
-
-    #[test]
-    fn merges_from_any_commit_lose_no_change_and_restore_no_removed_row(moves in moves()) {
-        run(crosswise(moves))?;
     }
 }

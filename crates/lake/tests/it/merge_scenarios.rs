@@ -283,7 +283,7 @@ async fn check_merged(
 }
 
 /// Checks that every row of a version 3 table has a unique row id.
-async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
+pub async fn check_ids(lake: &Fixture, branch: &str, name: &TableName) {
     let view = lake.lake.view(&branch.parse().unwrap()).await.unwrap();
     let table = view.table(name).await.unwrap();
     if table.format_version() < 3 {
