@@ -32,8 +32,7 @@ const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Paths of the modules that clean up between two calls, send requests to the lake, write output,
-/// explain exceptions, describe unsupported rows, and warm up a zygote.
+/// Paths of the other modules of the worker. The docstring of each module describes its purpose.
 const CLEANUP: &str = "worker/headwater_cleanup.py";
 const HINTS: &str = "worker/headwater_hints.py";
 const LAKE: &str = "worker/headwater_lake.py";

@@ -122,7 +122,7 @@ impl ColumnCache {
         ColumnCache(Arc::new(Inner { bytes_max, state: Mutex::default() }))
     }
 
-    /// Returns ranges of a file. `read` reads the ranges that are not cached, all in one call.
+    /// Returns ranges of a file. A call of `read` gets all ranges that are not cached.
     pub async fn read(
         &self,
         file: &Arc<FileKey>,

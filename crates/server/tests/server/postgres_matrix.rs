@@ -183,7 +183,7 @@ const OTHERS: [Row; 16] = [
     ("cancel", "", ["57014"; 4]),
 ];
 
-/// Returns all rows, each named by its kind of statement.
+/// Returns all rows of the matrix. The name of a row contains its kind of statement.
 fn rows() -> Vec<(String, String, States)> {
     let kinds = [
         ("Command", &STATEMENTS[..]),
