@@ -72,7 +72,8 @@ pub use self::function_alias::{
 };
 pub use self::function_layer::{FunctionLayer, FunctionLayerPublish, FunctionLayerRm};
 pub use self::function_url::{
-    FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, UrlAuthArgument,
+    FunctionUrl, FunctionUrlCreate, FunctionUrlName, FunctionUrlRm, FunctionUrlUpdate,
+    UrlAuthArgument,
 };
 pub use self::grant::{Access, AccessExplain, Grant, Revoke};
 pub use self::init::{ExampleArgument, Init};

@@ -55,7 +55,7 @@ impl<'a> Columns<'a> {
         let index = NameIndex::new(names.iter().map(String::as_str));
         let evidence = fields.iter().map(|_| ColumnStatistics::known()).collect();
         let (existing, present) = (fields.len(), HashSet::new());
-        Columns { request, existing, present, fields, names, evidence, index }
+        Columns { request, fields, existing, present, names, evidence, index }
     }
 
     /// Returns the number of columns that the table already has.
