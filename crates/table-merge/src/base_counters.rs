@@ -48,14 +48,14 @@ impl BaseCounters {
     /// Returns the counters, or `None` if older snapshots must be read first.
     fn of_known(past: &MergeAncestry) -> Option<BaseCounters> {
         let [ours, theirs] = &past.sides;
-        let own: HashSet<i64> = own_snapshots(ours).map(Snapshot::snapshot_id).collect();
-        let common = own_snapshots(theirs).find(|one| own.contains(&one.snapshot_id()));
-        if let Some(common) = common {
-            return Some(BaseCounters::after(common));
+        let own: HashSet<i64> = own_ids(ours).collect();
+        if let Some(common) = own_ids(theirs).find(|id| own.contains(id)) {
+            // A side may have expired the snapshot, while another state still lists it.
+            let mut states = [&past.base, ours, theirs].into_iter();
+            return states.find_map(|state| state.get(common)).map(BaseCounters::after);
         }
-        let is_first = |one: &Snapshot| one.parent_snapshot_id().is_none();
-        let mut oldest = [ours, theirs].into_iter().map(|side| own_snapshots(side).last());
-        oldest.all(|one| one.is_none_or(is_first)).then(BaseCounters::default)
+        let is_known = |side: &Lineage| own_ids(side).all(|id| side.get(id).is_some());
+        (is_known(ours) && is_known(theirs)).then(BaseCounters::default)
     }
 
     fn after(snapshot: &Snapshot) -> BaseCounters {
@@ -66,9 +66,8 @@ impl BaseCounters {
     }
 }
 
-/// Returns the current snapshot and its parents, newest first, without merged snapshots. Ends at
-/// the first snapshot that is not known.
-fn own_snapshots(side: &Lineage) -> impl Iterator<Item = &Snapshot> {
-    let current = side.current().and_then(|id| side.get(id));
-    std::iter::successors(current, move |one| one.parent_snapshot_id().and_then(|id| side.get(id)))
+/// Returns the ids of the current snapshot and its parents, newest first, without merged snapshots.
+/// Ends with the first snapshot that is not known.
+fn own_ids(side: &Lineage) -> impl Iterator<Item = i64> {
+    std::iter::successors(side.current(), move |id| side.get(*id)?.parent_snapshot_id())
 }

@@ -168,15 +168,19 @@ impl SideHistory {
         let mut known = KnownChanges::of(base, side, same);
         let own = OwnSnapshots::since(&known.ancestors, side);
         known.is_parent = own.parent == base.current();
-        for snapshot in own.snapshots {
+        let mut before = side.ancestors_of(own.parent);
+        for snapshot in own.snapshots.into_iter().rev() {
             let parent = snapshot.parent_snapshot_id().and_then(|id| side.get(id));
             // Merged changes that both sides contain do not count as changes of this side.
             let is_shared = merged_by(snapshot).is_some_and(|id| known.ancestors.contains(&id));
             let reach =
                 if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, parent) };
+            let merged = side.ancestors_since(merged_by(snapshot), &before);
             if !same.contains(&snapshot.snapshot_id()) {
-                found.add(snapshot, reach, known.effect(side, snapshot));
+                found.add(snapshot, reach, known.effect(side, snapshot, &merged, &before));
             }
+            before.insert(snapshot.snapshot_id());
+            before.extend(merged);
         }
         found
     }

@@ -57,6 +57,7 @@ pub(crate) struct MergedMetadata {
 /// A column that only one side made required.
 #[derive(Debug)]
 pub(crate) struct RequiredColumn {
+    /// The id of the column in the files of the other side.
     pub id: i32,
     pub name: String,
     /// The side that made the column required.
@@ -93,7 +94,7 @@ impl MergedMetadata {
             return Ok(None);
         }
         let [_, ours, theirs] = three.map(TableMetadata::format_version);
-        let required = required(&schema, schemas);
+        let required = required(&schema, schemas, &their_ids);
         let same = schema.as_struct() == schemas[1].as_struct()
             && identifiers_of(&schema) == identifiers_of(schemas[1]);
         Ok(Some(MergedMetadata {
@@ -214,8 +215,12 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
 }
 
 /// Returns the columns that only one side made required: top-level columns, and nested columns that
-/// both sides have.
-fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<RequiredColumn> {
+/// both sides have. `their_ids` maps the ids of columns that both sides added.
+fn required(
+    merged: &Schema,
+    [_, ours, theirs]: [&Schema; 3],
+    their_ids: &HashMap<i32, i32>,
+) -> Vec<RequiredColumn> {
     let own = |id: i32| merged.as_struct().field_by_id(id).is_some();
     let is_optional = |schema: &Schema, id: i32| match schema.field_by_id(id) {
         Some(known) => !known.required,
@@ -225,13 +230,14 @@ fn required(merged: &Schema, [_, ours, theirs]: [&Schema; 3]) -> Vec<RequiredCol
     ids.sort_unstable();
     let found = ids.into_iter().filter_map(|(id, name)| {
         let field = merged.field_by_id(*id).filter(|field| field.required)?;
-        let side = match (is_optional(ours, *id), is_optional(theirs, *id)) {
-            (true, false) => MergeSide::Theirs,
-            (false, true) => MergeSide::Ours,
+        let their_id = their_ids.get(id).copied().unwrap_or(*id);
+        let (side, id) = match (is_optional(ours, *id), is_optional(theirs, their_id)) {
+            (true, false) => (MergeSide::Theirs, *id),
+            (false, true) => (MergeSide::Ours, their_id),
             _ => return None,
         };
         let has_default = field.initial_default.is_some();
-        Some(RequiredColumn { id: *id, name: name.clone(), side, has_default })
+        Some(RequiredColumn { id, name: name.clone(), side, has_default })
     });
     found.collect()
 }

@@ -78,9 +78,9 @@ impl MergeAncestry {
         }
         let same = shared.same(self);
         let mut common = AdjustedBase { base: base.to_vec(), same, ..AdjustedBase::default() };
-        let restored = self.restored(tables, &shared.unproven).await?;
+        let restored = self.restored(tables, &shared).await?;
         if shared.is_empty() {
-            common.unclear = restored;
+            common.unclear.extend(restored);
             return Ok(common);
         }
         let unapplied = self.replay(tables, &shared, &mut common).await?;
@@ -105,35 +105,42 @@ impl MergeAncestry {
         Ok(common)
     }
 
-    /// Returns those of the given snapshots of the base that removed rows which our side may have.
-    /// Their side has these rows again.
-    async fn restored(&self, tables: &Tables, ids: &[i64]) -> Result<HashSet<i64>, Error> {
-        let mut found = HashSet::new();
-        for id in ids {
+    /// Returns a snapshot of the base that removed rows which our side may have, and which their
+    /// side has again.
+    async fn restored(
+        &self,
+        tables: &Tables,
+        shared: &SharedChanges,
+    ) -> Result<Option<i64>, Error> {
+        for id in &shared.unproven {
             let (state, ids) = (Some(LineageState::Base), vec![*id]);
             let run = SnapshotRun { state, ids, is_revert: true };
             let removed = self.difference(tables, &run).await?.map(|change| change.removed);
             if removed.as_ref().is_none_or(|removed| !removed.is_empty())
-                && self.may_have(tables, *id, &removed.unwrap_or_default()).await?
+                && self.may_have(tables, shared, *id, &removed.unwrap_or_default()).await?
             {
-                found.insert(*id);
+                return Ok(Some(*id));
             }
         }
-        Ok(found)
+        Ok(None)
     }
 
     /// Returns true if our side may have rows of files that the snapshot `id` of the base removed.
     /// Our side cannot have the rows if they were added since the last snapshot that our side also
     /// has. This is certain if all files of that snapshot still existed before the removal.
-    async fn may_have(&self, tables: &Tables, id: i64, removed: &[File]) -> Result<bool, Error> {
-        let own = self.sides[0].ancestors();
-        let picked = self.sides[0].contained_changes().has;
+    async fn may_have(
+        &self,
+        tables: &Tables,
+        shared: &SharedChanges,
+        id: i64,
+        removed: &[File],
+    ) -> Result<bool, Error> {
         let Some(before) = self.base.get(id).and_then(Snapshot::parent_snapshot_id) else {
             return Ok(true);
         };
         let mut last = before;
-        while !own.contains(&last) {
-            if picked.contains(&last) {
+        while !shared.own.contains(&last) {
+            if shared.ours.has.contains(&last) {
                 return Ok(true);
             }
             let Some(snapshot) = self.base.get(last) else { return Ok(true) };
@@ -293,6 +300,8 @@ struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
     theirs: IncludedChanges,
+    /// The ancestors of our side.
+    own: HashSet<i64>,
     /// Changes that both sides contain but the base does not. Each change is given by the
     /// snapshot that first made it.
     all: HashSet<i64>,
@@ -345,7 +354,7 @@ impl SharedChanges {
         let unproven = in_neither_side.difference(&undone).copied().collect();
         let (changes, reverted) = (BTreeSet::new(), BTreeSet::new());
         let mut found =
-            SharedChanges { base, ours, theirs, all, changes, undone, reverted, unproven };
+            SharedChanges { base, ours, theirs, own, all, changes, undone, reverted, unproven };
         let parts = found.parts(past);
         found.changes = found.all.difference(&parts).copied().collect();
         found.reverted = found.undone.difference(&parts).copied().collect();

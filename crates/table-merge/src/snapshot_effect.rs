@@ -32,6 +32,8 @@ pub(crate) struct KnownChanges<'a> {
     contained: HashSet<i64>,
     /// The changes that both sides contain, and that were therefore applied to the base.
     same: &'a HashSet<i64>,
+    /// True if all ancestors of the base are known.
+    is_complete: bool,
     /// True if the side descends from the base.
     is_ancestor: bool,
     /// True if the side's own snapshots, without merged snapshots, lead back to the base. Then the
@@ -53,50 +55,68 @@ impl<'a> KnownChanges<'a> {
             ancestors: base.ancestors(),
             contained: base.contained_changes().has,
             same,
+            is_complete: !base.lacks(&HashSet::new()),
             is_ancestor: side.descends_from(base),
             is_parent: false,
         }
     }
 
-    /// Returns the effect of a snapshot that the base does not have.
-    pub fn effect(&self, side: &Lineage, snapshot: &Snapshot) -> SnapshotEffect {
-        match merged_by(snapshot) {
-            Some(merged) if only_adds(snapshot) => self.effect_of_merge(side, snapshot, merged),
-            _ => self.own_effect(snapshot),
+    /// Returns the effect of a snapshot that the base does not have. `merged` are the ancestors that
+    /// a merge added to those of its own parent, which are `before`.
+    pub fn effect(
+        &self,
+        side: &Lineage,
+        snapshot: &Snapshot,
+        merged: &HashSet<i64>,
+        before: &HashSet<i64>,
+    ) -> SnapshotEffect {
+        if merged_by(snapshot).is_some() && only_adds(snapshot) {
+            self.effect_of_merge(side, merged, before)
+        } else {
+            self.own_effect(snapshot)
         }
     }
 
     /// Returns the effect of a merge that only added files, or did not change any file.
-    fn effect_of_merge(&self, side: &Lineage, snapshot: &Snapshot, merged: i64) -> SnapshotEffect {
-        if self.is_parent {
+    fn effect_of_merge(
+        &self,
+        side: &Lineage,
+        merged: &HashSet<i64>,
+        before: &HashSet<i64>,
+    ) -> SnapshotEffect {
+        // The merge's own parent has all rows of the base, except those of cherry-picked changes.
+        if self.is_parent && self.same.is_empty() {
             return SnapshotEffect::Appends;
         }
-        let before = side.ancestors_of(snapshot.parent_snapshot_id());
-        let mut merged = side.ancestors_of(Some(merged));
-        merged.retain(|id| !before.contains(id));
-        let all = merged.len();
-        merged.retain(|id| !self.ancestors.contains(id));
-        let has_base_rows = merged.len() < all;
-        // Without the base's rows, all ancestors of the base must be known, except those that the
-        // side had before.
-        let is_proven = if has_base_rows { self.is_ancestor } else { !self.base.lacks(&before) };
-        if !is_proven {
-            return SnapshotEffect::Changes;
+        let new: HashSet<i64> = merged.difference(&self.ancestors).copied().collect();
+        if new.len() < merged.len() {
+            // If the side does not descend from the base, the merge may have removed rows of it.
+            return if self.is_ancestor {
+                self.combined_effect(side, &new)
+            } else {
+                SnapshotEffect::Changes
+            };
         }
+        // Without the base's rows, all ancestors of the base must be known, except those that the
+        // side had before. The added rows are then new, whatever the merged snapshots changed
+        // before.
+        let is_known = self.is_complete || !self.base.lacks(before);
+        let is_new = |id: &i64| side.get(*id).is_some_and(|one| !self.repeats(one));
+        if is_known && new.iter().all(is_new) {
+            SnapshotEffect::Appends
+        } else {
+            SnapshotEffect::Changes
+        }
+    }
+
+    /// Returns the effect of all of these snapshots.
+    fn combined_effect(&self, side: &Lineage, ids: &HashSet<i64>) -> SnapshotEffect {
         let mut effect = SnapshotEffect::Appends;
-        for id in merged {
-            let Some(one) = side.get(id) else { return SnapshotEffect::Changes };
-            if !has_base_rows {
-                // The added rows are new, whatever the merged snapshots changed before.
-                if self.repeats(one) {
-                    return SnapshotEffect::Changes;
-                }
-                continue;
-            }
-            match self.own_effect(one) {
-                SnapshotEffect::Appends => {}
-                SnapshotEffect::Compacts => effect = SnapshotEffect::Compacts,
-                SnapshotEffect::Changes => return SnapshotEffect::Changes,
+        for id in ids {
+            match side.get(*id).map(|one| self.own_effect(one)) {
+                Some(SnapshotEffect::Appends) => {}
+                Some(SnapshotEffect::Compacts) => effect = SnapshotEffect::Compacts,
+                Some(SnapshotEffect::Changes) | None => return SnapshotEffect::Changes,
             }
         }
         effect

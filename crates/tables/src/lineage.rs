@@ -113,7 +113,12 @@ impl Lineage {
 
     /// Returns a snapshot and its known ancestors, including merged snapshots.
     pub fn ancestors_of(&self, id: Option<i64>) -> HashSet<i64> {
-        self.walk(id, &HashSet::new(), |_, _| {})
+        self.ancestors_since(id, &HashSet::new())
+    }
+
+    /// Returns a snapshot and its known ancestors, except snapshots in `others` and their ancestors.
+    pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
+        self.walk(id, others, |_, _| {})
     }
 
     /// Visits the ancestors of a snapshot, except snapshots in `others` and their ancestors. For
@@ -353,9 +358,7 @@ impl TableHistory<'_> {
             }
         }
     }
-}
 
-impl TableHistory<'_> {
     /// Returns the newest value of a summary property. Returns `None` if a later snapshot merged,
     /// replayed or reverted changes, because the value does not include these changes.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {

@@ -260,6 +260,30 @@ async fn a_cherry_picked_delete_applies_to_files_that_a_merge_brought() {
 }
 
 #[tokio::test]
+async fn deletes_apply_to_merged_files_with_rows_of_a_cherry_picked_commit() {
+    let events = json!([
+        ["main", {"create": {"columns": [{"id": "long"}, {"n": "long"}], "files": [[[1, 0]]]}}],
+        ["create", "dev", "main"],
+        ["create", "feat", "main"],
+        ["dev", {"append": [[7, 0]]}],
+        ["feat", {"append": [[3, 0], [4, 0], [5, 0]]}],
+        ["pick", "feat", "dev"],
+        ["feat", {"delete": {"id": 3}}],
+        ["main", {"append": [[6, 0]]}],
+        ["merge", "feat", "main"],
+        ["dev", {"delete": {"id": 4}}],
+    ]);
+    for format in FORMATS {
+        for (target, source) in [("main", "dev"), ("dev", "main")] {
+            let lake = lake(format).await;
+            play(&lake, &events).await;
+            merge(&lake, target, source).await;
+            assert_eq!(ids(&lake, target).await, [1, 5, 6, 7], "{target} {format:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn deletes_are_kept_in_files_that_a_revert_added_again() {
     let events = json!([
         ["merge", "dev", "main"],
