@@ -169,6 +169,7 @@ impl SideHistory {
         let own = OwnSnapshots::since(&known.ancestors, side);
         known.is_parent = own.parent == base.current();
         let mut before = side.ancestors_of(own.parent);
+        known.is_complete = !base.lacks(&before);
         for snapshot in own.snapshots.into_iter().rev() {
             let parent = snapshot.parent_snapshot_id().and_then(|id| side.get(id));
             // Merged changes that both sides contain do not count as changes of this side.
@@ -177,7 +178,7 @@ impl SideHistory {
                 if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, parent) };
             let merged = side.ancestors_since(merged_by(snapshot), &before);
             if !same.contains(&snapshot.snapshot_id()) {
-                found.add(snapshot, reach, known.effect(side, snapshot, &merged, &before));
+                found.add(snapshot, reach, known.effect(side, snapshot, &merged));
             }
             before.insert(snapshot.snapshot_id());
             before.extend(merged);

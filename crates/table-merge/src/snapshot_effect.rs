@@ -25,17 +25,17 @@ pub(crate) enum SnapshotEffect {
 
 /// The changes that the base contains, with which the snapshots of a side are compared.
 pub(crate) struct KnownChanges<'a> {
-    base: &'a Lineage,
     /// The base's ancestors, including merged snapshots.
     pub ancestors: HashSet<i64>,
     /// The changes that the base contains, including cherry-picked changes.
     contained: HashSet<i64>,
     /// The changes that both sides contain, and that were therefore applied to the base.
     same: &'a HashSet<i64>,
-    /// True if all ancestors of the base are known.
-    is_complete: bool,
     /// True if the side descends from the base.
     is_ancestor: bool,
+    /// True if all ancestors of the base are known, except those that the side had before its own
+    /// snapshots.
+    pub is_complete: bool,
     /// True if the side's own snapshots, without merged snapshots, lead back to the base. Then the
     /// parent of each of them contains all changes of the base.
     pub is_parent: bool,
@@ -48,42 +48,35 @@ pub(crate) fn touches_files(snapshot: &Snapshot) -> bool {
 }
 
 impl<'a> KnownChanges<'a> {
-    /// Returns the changes of the base. The caller sets `is_parent`.
-    pub fn of(base: &'a Lineage, side: &Lineage, same: &'a HashSet<i64>) -> Self {
+    /// Returns the changes of the base. The caller sets `is_complete` and `is_parent`.
+    pub fn of(base: &Lineage, side: &Lineage, same: &'a HashSet<i64>) -> Self {
         KnownChanges {
-            base,
             ancestors: base.ancestors(),
             contained: base.contained_changes().has,
             same,
-            is_complete: !base.lacks(&HashSet::new()),
             is_ancestor: side.descends_from(base),
+            is_complete: false,
             is_parent: false,
         }
     }
 
-    /// Returns the effect of a snapshot that the base does not have. `merged` are the ancestors that
-    /// a merge added to those of its own parent, which are `before`.
+    /// Returns the effect of a snapshot that the base does not have. If it is a merge, `merged` are
+    /// the ancestors that its own parent does not have.
     pub fn effect(
         &self,
         side: &Lineage,
         snapshot: &Snapshot,
         merged: &HashSet<i64>,
-        before: &HashSet<i64>,
     ) -> SnapshotEffect {
         if merged_by(snapshot).is_some() && only_adds(snapshot) {
-            self.effect_of_merge(side, merged, before)
+            self.effect_of_merge(side, merged)
         } else {
             self.own_effect(snapshot)
         }
     }
 
     /// Returns the effect of a merge that only added files, or did not change any file.
-    fn effect_of_merge(
-        &self,
-        side: &Lineage,
-        merged: &HashSet<i64>,
-        before: &HashSet<i64>,
-    ) -> SnapshotEffect {
+    fn effect_of_merge(&self, side: &Lineage, merged: &HashSet<i64>) -> SnapshotEffect {
         // The merge's own parent has all rows of the base, except those of cherry-picked changes.
         if self.is_parent && self.same.is_empty() {
             return SnapshotEffect::Appends;
@@ -97,12 +90,10 @@ impl<'a> KnownChanges<'a> {
                 SnapshotEffect::Changes
             };
         }
-        // Without the base's rows, all ancestors of the base must be known, except those that the
-        // side had before. The added rows are then new, whatever the merged snapshots changed
-        // before.
-        let is_known = self.is_complete || !self.base.lacks(before);
+        // The added rows are new if no merged snapshot repeats a change of the base. It does not
+        // matter which rows the merged snapshots changed before.
         let is_new = |id: &i64| side.get(*id).is_some_and(|one| !self.repeats(one));
-        if is_known && new.iter().all(is_new) {
+        if self.is_complete && new.iter().all(is_new) {
             SnapshotEffect::Appends
         } else {
             SnapshotEffect::Changes
