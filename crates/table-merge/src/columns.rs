@@ -191,8 +191,8 @@ impl ColumnMerge<'_> {
         found.unwrap_or_else(|| three[1].clone())
     }
 
-    /// Merges equal columns that both sides added into one column. If two columns have the same
-    /// name for another reason, adds a conflict.
+    /// Merges equal columns that both sides added into one column, which is required if a side
+    /// requires it. If two columns have the same name for another reason, adds a conflict.
     fn unify(
         &mut self,
         merged: Vec<NestedFieldRef>,
@@ -203,7 +203,7 @@ impl ColumnMerge<'_> {
         for field in &merged {
             named.entry(field.name.clone()).or_default().push(field.clone());
         }
-        let mut dropped = Vec::new();
+        let (mut dropped, mut required) = (Vec::new(), Vec::new());
         for (name, fields) in named {
             let [one, other] = fields.as_slice() else { continue };
             let of_ours = |field: &NestedFieldRef| ours.iter().any(|known| known.id == field.id);
@@ -219,6 +219,7 @@ impl ColumnMerge<'_> {
                 self.theirs.insert(mine.id, yours.id);
                 pair(&mine.field_type, &yours.field_type, &mut self.theirs);
                 dropped.push(yours.id);
+                required.extend(yours.required.then_some(mine.id));
                 continue;
             }
             let word = |field: &NestedField| {
@@ -231,7 +232,12 @@ impl ColumnMerge<'_> {
             };
             self.column(path, &name, &word(mine), &word(yours));
         }
-        merged.into_iter().filter(|field| !dropped.contains(&field.id)).collect()
+        let merged = merged.into_iter().filter(|field| !dropped.contains(&field.id));
+        let merged = merged.map(|field| {
+            let is_required = field.required || required.contains(&field.id);
+            Arc::new(NestedField { required: is_required, ..(*field).clone() })
+        });
+        merged.collect()
     }
 
     fn column(&mut self, path: &str, name: &str, ours: &str, theirs: &str) {

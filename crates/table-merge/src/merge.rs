@@ -67,6 +67,9 @@ pub struct TableMerge {
     /// The counters of the last common snapshot. Rows of their side keep only the ids and sequence
     /// numbers that were assigned before.
     pub(crate) base_counters: BaseCounters,
+    /// The summary properties before and after each change that both sides contain although the
+    /// base does not, such as a cherry-picked change.
+    pub(crate) shared: Vec<[HashMap<String, String>; 2]>,
 }
 
 /// The numbers of rows and files that a merge changes on our side.
@@ -182,6 +185,7 @@ pub async fn merge(
     merge.again = again;
     merge.doubtful = doubtful;
     merge.base_counters = base_counters;
+    merge.shared = past.shared_properties(&common.same);
     let groups = GroupMerge { source_only_appends_or_compacts, conflicts, budget: &mut *budget };
     match merge.merge_groups(tables, plan, groups).await? {
         TableMergeResult::Both(mut merge) => {
@@ -244,6 +248,7 @@ impl TableMerge {
             goes_on: false,
             rows_of: None,
             base_counters: BaseCounters::default(),
+            shared: Vec::new(),
         }
     }
 
@@ -305,8 +310,7 @@ impl TableMerge {
 }
 
 /// Returns true if a file may have row ids or sequence numbers that were assigned after the last
-/// common snapshot.
-/// Our side may have assigned the same values to other rows.
+/// common snapshot. Our side may have assigned the same values to other rows.
 fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
     let entry = &file.entry.data_file;
     let within = |id: i32, last: i128| {

@@ -1,6 +1,6 @@
 //! The summary of a merge snapshot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use headwater_tables::{
     Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, REACH, UNDONE, picked_by, undone_by,
@@ -38,6 +38,13 @@ impl TableMerge {
             .retain(|key, _| key.starts_with(KEY_PREFIX) && !SNAPSHOT_KEYS.contains(&key.as_str()));
         inherited.extend(read);
         inherited
+    }
+
+    /// Returns the values of a summary property before and after each change that both sides contain
+    /// although the base does not, such as a cherry-picked change.
+    pub fn shared_values(&self, property: &str) -> Vec<[Option<String>; 2]> {
+        let value = |one: &HashMap<String, String>| one.get(property).cloned();
+        self.shared.iter().map(|[before, after]| [value(before), value(after)]).collect()
     }
 
     /// Returns the versions of the source tables from which the merged rows were computed. For each

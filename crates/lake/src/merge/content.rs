@@ -100,7 +100,9 @@ impl Lake {
         };
         let summaries = [&ours, &theirs].map(|table| table.summary().remove(IMPORTS_KEY));
         let store = self.store().as_ref();
-        let imports = imports::merge(store, name, &base_imports, summaries).await?;
+        let shared = merge.as_ref().map(|merge| merge.shared_values(IMPORTS_KEY));
+        let shared = shared.unwrap_or_default();
+        let imports = imports::merge(store, name, &base_imports, summaries, &shared).await?;
         let takes = merge.as_ref().is_some_and(|merge| merge.rows().rows_added > 0);
         if takes && !imports.duplicates.is_empty() {
             causes.push(conflict_cause::duplicate_imports(&imports.duplicates));

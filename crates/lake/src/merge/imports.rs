@@ -6,7 +6,7 @@ use bytes::Bytes;
 use headwater_model::TableName;
 use headwater_store::Store;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::imported_files::{ImportedFileMap, ImportedFiles};
 
 /// The list of imported files of a table state.
@@ -46,12 +46,15 @@ pub(super) struct MergedImports {
     pub duplicates: Vec<String>,
 }
 
-/// Merges the base's list with the lists of both sides. The parameters are summary values.
+/// Merges the base's list with the lists of both sides. The parameters are summary values. `shared`
+/// are the values before and after each change that both sides contain, such as a cherry-picked
+/// import.
 pub(super) async fn merge(
     store: &dyn Store,
     table: &TableName,
     base: &ImportList,
     [ours, theirs]: [Option<String>; 2],
+    shared: &[[Option<String>; 2]],
 ) -> Result<MergedImports> {
     if base.is(theirs.as_deref()) {
         return Ok(MergedImports { value: ours, ..MergedImports::default() });
@@ -64,7 +67,13 @@ pub(super) async fn merge(
     let yours = ImportedFileMap::load(store, table, theirs.as_deref()).await?;
     let (duplicates, new): (Vec<_>, Vec<_>) =
         yours.without(&base).into_iter().partition(|file| mine.has_file(file));
-    let duplicates = duplicates.iter().map(|file| file.path().to_owned()).collect();
+    let shared = if duplicates.is_empty() {
+        ImportedFileMap::default()
+    } else {
+        imported_by(store, table, shared).await?
+    };
+    let duplicates = duplicates.iter().filter(|file| !shared.has_file(file));
+    let duplicates = duplicates.map(|file| file.path().to_owned()).collect();
     let removed = base.without(&yours);
     let mut objects = Vec::new();
     let (kept, current) = if removed.is_empty() {
@@ -80,6 +89,26 @@ pub(super) async fn merge(
     let added = ImportedFiles { files, again: true, known: None };
     let value = added.add_to(store, table, current.as_deref(), &mut objects).await?;
     Ok(MergedImports { value: Some(value), objects, duplicates })
+}
+
+/// Returns the files that changes imported. Each change is given by the summary values before and
+/// after it. Changes whose lists are no longer stored are skipped.
+async fn imported_by(
+    store: &dyn Store,
+    table: &TableName,
+    changes: &[[Option<String>; 2]],
+) -> Result<ImportedFileMap> {
+    let mut files = Vec::new();
+    for [before, after] in changes.iter().filter(|[before, after]| before != after) {
+        let before = ImportedFileMap::load(store, table, before.as_deref()).await;
+        let after = ImportedFileMap::load(store, table, after.as_deref()).await;
+        match (before, after) {
+            (Ok(before), Ok(after)) => files.extend(after.without(&before)),
+            (Err(Error::ImportState { .. }), _) | (_, Err(Error::ImportState { .. })) => {}
+            (Err(error), _) | (_, Err(error)) => return Err(error),
+        }
+    }
+    Ok(ImportedFileMap::of(files))
 }
 
 /// Merges the lists of two merge bases. The second value is true if both bases imported the same
