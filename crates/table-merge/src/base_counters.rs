@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use headwater_tables::{Lineage, Tables, has_row_ids};
+use headwater_tables::{Lineage, Tables, has_row_ids, merged_by};
 use iceberg::spec::{Snapshot, TableMetadata};
 
 use crate::history::MergeAncestry;
@@ -21,7 +21,8 @@ pub(crate) struct BaseCounters {
 
 impl BaseCounters {
     /// Returns the counters for a merge into our side, whose metadata is `ours`. Reads older
-    /// metadata files if needed. If the last common snapshot is not known, no ids are kept.
+    /// metadata files of both sides if needed, but none of merged states. If the last common
+    /// snapshot is not known, no ids are kept.
     pub async fn read(
         tables: &Tables,
         past: &mut MergeAncestry,
@@ -37,7 +38,9 @@ impl BaseCounters {
             }
             let mut more = false;
             for side in &mut past.sides {
-                more |= side.read_more(tables).await;
+                let snapshots = own_ids(side).filter_map(|id| side.get(id));
+                let merged: HashSet<i64> = snapshots.filter_map(merged_by).collect();
+                more |= side.read_since(tables, &merged).await;
             }
             if !more {
                 return BaseCounters::default();

@@ -64,6 +64,28 @@ fn stacked() -> impl Strategy<Value = Vec<Move>> {
     })
 }
 
+/// Rows of one branch are cherry-picked into a second branch. Both branches rewrite these rows, and
+/// are merged into the third branch.
+fn picked() -> impl Strategy<Value = Vec<Move>> {
+    let picks = proptest::collection::vec(any::<u8>(), 3..=4);
+    let parts = (0..3_usize, picks, rewrite(), rewrite());
+    parts.prop_map(|(target, rows, one, other)| {
+        let (first, second) = ((target + 1) % 3, (target + 2) % 3);
+        vec![
+            Move::Make(second, Change::Append(vec![0])),
+            Move::Make(target, Change::Append(vec![0])),
+            Move::Make(first, Change::Append(rows)),
+            Move::Pick(first, second),
+            Move::Make(first, one),
+            Move::Remember(first, 1),
+            Move::Merge(1, target),
+            Move::Make(second, other),
+            Move::Remember(second, 2),
+            Move::Merge(2, target),
+        ]
+    })
+}
+
 fn moves() -> impl Strategy<Value = Vec<Move>> {
     let change = prop_oneof![
         5 => bytes().prop_map(Change::Append),
@@ -77,7 +99,7 @@ fn moves() -> impl Strategy<Value = Vec<Move>> {
         3 => (0..3_usize, 0..3_usize).prop_map(|(from, branch)| Move::Pick(from, branch)),
         1 => (0..3_usize).prop_map(Move::Revert),
     ];
-    let some = prop_oneof![12 => one.prop_map(|one| vec![one]), 1 => stacked()];
+    let some = prop_oneof![12 => one.prop_map(|one| vec![one]), 1 => stacked(), 1 => picked()];
     proptest::collection::vec(some, 4..28).prop_map(|some| some.concat())
 }
 
