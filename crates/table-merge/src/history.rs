@@ -50,7 +50,8 @@ pub async fn only_compacted(tables: &Tables, base: &Table, now: &Table, appends:
     }
     let past = MergeAncestry::read(tables, base, [now, base]).boxed().await;
     let [history, _] = past.histories(&HashSet::new());
-    history.only_appends_or_compacts && history.compacts && (appends || history.appends.is_empty())
+    let expected = if appends { history.only_appends_or_compacts } else { history.only_compacts() };
+    expected && history.compacts
 }
 
 /// The lineages of the base and of both sides of a merge.
@@ -156,10 +157,14 @@ impl SideHistory {
             found.reach = found.reach.and(undone.reach);
             // If the removal of files was reverted, the files are added again, but contain no new
             // rows.
-            found.only_appends_or_compacts &=
-                undone.only_appends_or_compacts && undone.appends.is_empty();
+            found.only_appends_or_compacts &= undone.only_compacts();
         }
         found
+    }
+
+    /// Returns true if the snapshots only compacted rows.
+    pub fn only_compacts(&self) -> bool {
+        self.only_appends_or_compacts && self.appends.is_empty() && self.copies.is_empty()
     }
 
     /// Returns the changes of the side's snapshots that `base` does not have.

@@ -44,7 +44,7 @@ struct ChangedFiles<'a> {
 
 /// Returns true if a side only compacted files, so that it changed no key.
 pub(crate) fn no_key_changed(histories: &[SideHistory; 2]) -> bool {
-    histories.iter().any(|side| side.only_appends_or_compacts && side.appends.is_empty())
+    histories.iter().any(SideHistory::only_compacts)
 }
 
 /// Returns the merge, or a conflict if both sides changed rows with the same key. If `changes_keys`
