@@ -7,6 +7,7 @@ use headwater_model::{
     CherryPickRequest, ConflictKind, CreateRef, MergeOutcome, MergeReport, MergeRequest,
     RevertRequest,
 };
+use headwater_tables::Alteration;
 use serde_json::{Value, json};
 
 use crate::changes::{Step, make};
@@ -427,6 +428,37 @@ async fn a_branch_that_merged_appends_is_merged_without_comparisons() {
             play(&lake, &events).await;
             merge(&lake, target, source).await;
             assert_eq!(ids(&lake, target).await, [2, 3, 5, 6, 7, 8, 9], "{target} {format:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn equal_keys_conflict_if_a_merge_brought_compacted_and_appended_rows() {
+    for format in FORMATS {
+        for (target, source) in [("main", "feat"), ("feat", "main")] {
+            let lake = lake(format).await;
+            let columns = json!([{"id": "long"}, {"n": "long"}, {"p": "long"}]);
+            let new = json!({"columns": columns, "partition": ["p"], "files": [[[1, 0, 0]]]});
+            play(&lake, &json!([["main", {"create": new}]])).await;
+            let mut change = lake.lake.transaction("main", "eva").await.unwrap();
+            let keys = Alteration::Identify(vec!["id".to_owned()]);
+            change.alter(&name("t"), vec![keys]).await.unwrap();
+            change.commit("keys").await.unwrap();
+            let events = json!([
+                ["create", "dev", "main"],
+                ["main", {"set": {"a": "b"}}],
+                ["dev", {"append": [[3, 0, 1], [4, 0, 1]]}],
+                ["create", "feat", "dev"],
+                ["dev", {"append": [[9, 1, 1]]}],
+                ["dev", "compact"],
+                ["merge", "dev", "main"],
+                ["feat", {"append": [[9, 2, 1]]}],
+            ]);
+            play(&lake, &events).await;
+            let report = try_merge(&lake, target, source).await;
+            let causes: Vec<_> = report.conflicts.iter().flat_map(|one| &one.causes).collect();
+            let is_found = causes.iter().any(|cause| cause.kind == ConflictKind::Keys);
+            assert!(is_found, "{target} {format:?}: {report:?}");
         }
     }
 }
