@@ -15,6 +15,7 @@ use futures::FutureExt;
 use headwater_tables::{ChangeScope, Lineage, Table, Tables, merged_by};
 use iceberg::spec::{Operation, Snapshot};
 
+use crate::shared_changes::AdjustedBase;
 use crate::snapshot_effect::{KnownChanges, SnapshotEffect, touches_files};
 
 /// The changes of a side since the base.
@@ -49,7 +50,7 @@ pub async fn only_compacted(tables: &Tables, base: &Table, now: &Table, appends:
         return true;
     }
     let past = MergeAncestry::read(tables, base, [now, base]).boxed().await;
-    let [history, _] = past.histories(&HashSet::new());
+    let [history, _] = past.histories(&AdjustedBase::default());
     let expected = if appends { history.only_appends_or_compacts } else { history.only_compacts() };
     expected && history.compacts
 }
@@ -95,11 +96,11 @@ impl MergeAncestry {
         }
     }
 
-    /// Returns the changes of both sides since the base. The snapshots in `same` are not included,
-    /// because the base also contains their changes.
-    pub fn histories(&self, same: &HashSet<i64>) -> [SideHistory; 2] {
+    /// Returns the changes of both sides since the base. The snapshots in `common.same` are not
+    /// included, because the adjusted base also contains their changes.
+    pub fn histories(&self, common: &AdjustedBase) -> [SideHistory; 2] {
         self.sides.each_ref().map(|side| {
-            let mut found = SideHistory::between(&self.base, side, same);
+            let mut found = SideHistory::between(&self.base, side, common);
             found.only_appends_or_compacts &= found.complete;
             found
         })
@@ -149,11 +150,11 @@ impl SideHistory {
     /// Returns the changes from the base to the side. In a revert or cherry-pick, for example, the
     /// side does not descend from the base. The changes are then the reverse of the base's changes
     /// since the common ancestor, followed by the side's changes since that ancestor.
-    fn between(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> SideHistory {
-        let mut found = SideHistory::since(base, side, same);
+    fn between(base: &Lineage, side: &Lineage, common: &AdjustedBase) -> SideHistory {
+        let mut found = SideHistory::since(base, side, common);
         found.complete = is_complete(base, side);
         if !side.descends_from(base) {
-            let undone = SideHistory::since(side, base, same);
+            let undone = SideHistory::since(side, base, common);
             found.reach = found.reach.and(undone.reach);
             // If the removal of files was reverted, the files are added again, but contain no new
             // rows.
@@ -168,9 +169,9 @@ impl SideHistory {
     }
 
     /// Returns the changes of the side's snapshots that `base` does not have.
-    fn since(base: &Lineage, side: &Lineage, same: &HashSet<i64>) -> SideHistory {
+    fn since(base: &Lineage, side: &Lineage, common: &AdjustedBase) -> SideHistory {
         let mut found = SideHistory { only_appends_or_compacts: true, ..Self::default() };
-        let mut known = KnownChanges::of(base, side, same);
+        let mut known = KnownChanges::of(base, side, common);
         let own = OwnSnapshots::since(&known.ancestors, side);
         known.is_parent = own.parent == base.current();
         let mut before = side.ancestors_of(own.parent);
@@ -182,7 +183,7 @@ impl SideHistory {
             let reach =
                 if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, parent) };
             let merged = side.ancestors_since(merged_by(snapshot), &before);
-            if !same.contains(&snapshot.snapshot_id()) {
+            if !common.same.contains(&snapshot.snapshot_id()) {
                 found.add(snapshot, reach, known.effect(side, snapshot, &merged));
             }
             before.insert(snapshot.snapshot_id());

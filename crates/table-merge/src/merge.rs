@@ -141,7 +141,7 @@ pub async fn merge(
     let base_plan = tables.plan(base, None).await?;
     let [our_plan, their_plan] = [tables.plan(ours, None).await?, tables.plan(theirs, None).await?];
     let common = past.common(tables, base_plan.files()).boxed().await?;
-    let histories = past.histories(&common.same);
+    let histories = past.histories(&common);
     if let Some(conflict) = recreated(three, &histories) {
         return Ok(TableMergeResult::Conflicts(vec![conflict]));
     }

@@ -12,6 +12,8 @@ use std::collections::HashSet;
 use headwater_tables::{Lineage, merged_by, picked_by, undone_by};
 use iceberg::spec::{Operation, Snapshot};
 
+use crate::shared_changes::AdjustedBase;
+
 /// The effect of a snapshot, relative to the base of the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SnapshotEffect {
@@ -29,8 +31,8 @@ pub(crate) struct KnownChanges<'a> {
     pub ancestors: HashSet<i64>,
     /// The changes that the base contains, including cherry-picked changes.
     contained: HashSet<i64>,
-    /// The changes that both sides contain, and that were therefore applied to the base.
-    same: &'a HashSet<i64>,
+    /// The changes that both sides contain. Most of them were applied to the base.
+    common: &'a AdjustedBase,
     /// True if the side descends from the base.
     is_ancestor: bool,
     /// True if all ancestors of the base are known, except those that the side had before its own
@@ -49,11 +51,11 @@ pub(crate) fn touches_files(snapshot: &Snapshot) -> bool {
 
 impl<'a> KnownChanges<'a> {
     /// Returns the changes of the base. The caller sets `is_complete` and `is_parent`.
-    pub fn of(base: &Lineage, side: &Lineage, same: &'a HashSet<i64>) -> Self {
+    pub fn of(base: &Lineage, side: &Lineage, common: &'a AdjustedBase) -> Self {
         KnownChanges {
             ancestors: base.ancestors(),
             contained: base.contained_changes().has,
-            same,
+            common,
             is_ancestor: side.descends_from(base),
             is_complete: false,
             is_parent: false,
@@ -77,8 +79,13 @@ impl<'a> KnownChanges<'a> {
 
     /// Returns the effect of a merge that only added files, or did not change any file.
     fn effect_of_merge(&self, side: &Lineage, merged: &HashSet<i64>) -> SnapshotEffect {
+        let AdjustedBase { same, unclear, .. } = self.common;
+        // The other side may also have rows of these changes, in other files.
+        if !merged.is_disjoint(unclear) {
+            return SnapshotEffect::Changes;
+        }
         // The merge's own parent has all rows of the base, except those of cherry-picked changes.
-        if self.is_parent && self.same.is_empty() {
+        if self.is_parent && same.is_empty() {
             return SnapshotEffect::Appends;
         }
         let new: HashSet<i64> = merged.difference(&self.ancestors).copied().collect();
@@ -128,9 +135,9 @@ impl<'a> KnownChanges<'a> {
         }
     }
 
-    /// Returns true if the base may contain a part of the snapshot's change.
+    /// Returns true if the adjusted base may contain a part of the snapshot's change.
     fn repeats(&self, snapshot: &Snapshot) -> bool {
-        let is_known = |id: &i64| self.contained.contains(id) || self.same.contains(id);
+        let is_known = |id: &i64| self.contained.contains(id) || self.common.same.contains(id);
         is_known(&snapshot.snapshot_id())
             || picked_by(snapshot).is_none_or(|picked| picked.iter().any(is_known))
     }
