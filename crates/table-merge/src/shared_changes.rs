@@ -105,7 +105,7 @@ impl MergeAncestry {
         Ok(common)
     }
 
-    /// Returns the summary properties of the snapshots in `same` that a side has made since the base,
+    /// Returns the summary properties of the snapshots in `same` that are newer than the base,
     /// each after the properties of its parent.
     pub fn shared_properties(&self, same: &HashSet<i64>) -> Vec<[HashMap<String, String>; 2]> {
         let old = self.base.ancestors();

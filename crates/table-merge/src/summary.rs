@@ -40,8 +40,8 @@ impl TableMerge {
         inherited
     }
 
-    /// Returns the values of a summary property before and after each change that both sides contain
-    /// although the base does not, such as a cherry-picked change.
+    /// Returns the values of a summary property before and after each change that both sides
+    /// contain although the base does not, such as a cherry-picked change.
     pub fn shared_values(&self, property: &str) -> Vec<[Option<String>; 2]> {
         let value = |one: &HashMap<String, String>| one.get(property).cloned();
         self.shared.iter().map(|[before, after]| [value(before), value(after)]).collect()

@@ -116,7 +116,7 @@ impl Lineage {
         self.ancestors_since(id, &HashSet::new())
     }
 
-    /// Returns a snapshot and its known ancestors, except snapshots in `others` and their ancestors.
+    /// Returns the same as [`Lineage::ancestors_of`], except `others` and their ancestors.
     pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
         self.walk(id, others, |_, _| {})
     }
