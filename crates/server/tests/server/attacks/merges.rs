@@ -1,5 +1,5 @@
-//! Attempts to delete rows by a merge, without the right to delete them, and to change hidden rows by
-//! a revert or cherry-pick.
+//! Attempts to delete rows by a merge, without the right to delete them, and to change hidden rows
+//! by a revert or cherry-pick.
 
 use serde_json::{Value, json};
 
