@@ -63,7 +63,7 @@ impl UserRights {
         table: &TableName,
         id: &str,
     ) -> Result<(), Problem> {
-        match self.0.restrictions(table, Some(id)) {
+        match self.0.change_restrictions(table, id) {
             Some(restrictions) => Err(change_forbidden(action, table, &restrictions)),
             None => Ok(()),
         }
