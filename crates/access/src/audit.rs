@@ -11,9 +11,12 @@ use headwater_model::{
     AuditEvent, AuditOutcome, AuthMethod, Clock, Identity, Principal, Timestamp,
 };
 use headwater_store::{Append, Batch, KeyRange, Store};
+use moka::policy::EvictionPolicy;
+use moka::sync::Cache;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::login_limit::network;
 use crate::{Error, Result};
 
 /// Name of the journal that holds the audit events.
@@ -25,6 +28,16 @@ const PENDING_MAX: usize = 100_000;
 
 /// Maximum length of a text in an event, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
+
+/// Maximum number of failed logins from one address that are recorded within a minute. Otherwise
+/// clients without credentials could fill the log.
+const FAILED_LOGINS_MAX: u32 = 20;
+
+/// The minute of [`FAILED_LOGINS_MAX`].
+const FAILED_LOGINS_PERIOD: Duration = Duration::from_secs(60);
+
+/// Maximum number of addresses whose failed logins are counted.
+const ADDRESSES_MAX: u64 = 20_000;
 
 /// Number of events per read from the store.
 const PAGE: usize = 5_000;
@@ -68,6 +81,8 @@ pub struct AuditLog {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     pending: Mutex<Vec<Append>>,
+    /// The number of failed logins of the last minute that were recorded, by address.
+    failed_logins: Cache<IpAddr, u32>,
     /// The time at which old events were last deleted.
     expired: Mutex<Option<Timestamp>>,
 }
@@ -80,7 +95,13 @@ impl std::fmt::Debug for AuditLog {
 
 impl AuditLog {
     pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        AuditLog { store, clock, pending: Mutex::default(), expired: Mutex::default() }
+        let failed_logins = Cache::builder()
+            .max_capacity(ADDRESSES_MAX)
+            .eviction_policy(EvictionPolicy::lru())
+            .time_to_live(FAILED_LOGINS_PERIOD)
+            .build();
+        let (pending, expired) = (Mutex::default(), Mutex::default());
+        AuditLog { store, clock, pending, failed_logins, expired }
     }
 
     /// Creates an event of a principal, at the current time.
@@ -124,22 +145,44 @@ impl AuditLog {
         pending.push(entry);
     }
 
-    /// Records a failed login. `user` must be the name of an existing user, because a client may
-    /// send a password in the name field by mistake.
+    /// Records a failed login, unless too many of the address are recorded already. `user` must be
+    /// the name of an existing user, because a client may send a password in the name field by
+    /// mistake.
     pub(crate) fn failed_login(
         &self,
         user: Option<&str>,
         method: AuthMethod,
         address: Option<IpAddr>,
     ) {
+        let recorded = address.map_or(0, |address| self.count_failed_login(network(address)));
+        if recorded > FAILED_LOGINS_MAX {
+            return;
+        }
         let anonymous = Principal::anonymous().with_address(address);
         let mut event = self.event(&anonymous, "login", "lake", AuditOutcome::Denied);
         event.method = method;
         if let Some(user) = user {
             user.clone_into(&mut event.principal);
         }
-        "invalid credential".clone_into(&mut event.reason);
+        event.reason = match recorded {
+            FAILED_LOGINS_MAX => {
+                "invalid credential; further failures of this address within a minute are not \
+                 recorded"
+            }
+            _ => "invalid credential",
+        }
+        .to_owned();
         self.record(event);
+    }
+
+    /// Counts a failed login of an address. The count is not stored above the maximum, so failures
+    /// are recorded again a minute after the last recorded failure.
+    fn count_failed_login(&self, address: IpAddr) -> u32 {
+        let count = self.failed_logins.get(&address).unwrap_or(0) + 1;
+        if count <= FAILED_LOGINS_MAX {
+            self.failed_logins.insert(address, count);
+        }
+        count
     }
 
     /// Returns the journal entry that records a change of rights.

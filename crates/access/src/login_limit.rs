@@ -135,7 +135,7 @@ fn lock(failures: u32) -> Duration {
 
 /// Returns the part of an address that a client cannot choose freely: the first 64 bits of an IPv6
 /// address, or a whole IPv4 address.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))

@@ -118,17 +118,23 @@ impl TableRestrictions {
         Some(format!("{:016x}", hasher.finish()))
     }
 
-    /// Returns the restrictions of a table that apply to a user, by the table's name.
+    /// Returns the restrictions of a table that apply to a user. Restrictions are matched by the
+    /// table's id, if given, and by its name.
     ///
     /// Errors: the user does not exist.
-    pub fn explain(&self, user: &str, table: &TableName) -> Result<Vec<Restriction>> {
+    pub fn explain(
+        &self,
+        user: &str,
+        table: &TableName,
+        id: Option<&str>,
+    ) -> Result<Vec<Restriction>> {
         let directory = self.0.directory();
         directory.user(user)?;
         let mut grants = directory.grants_of(user);
         if grants.any(|grant| grant.permission.is_administration()) {
             return Ok(Vec::new());
         }
-        let all = directory.restrictions.values().filter(|one| one.is_on(table, None));
+        let all = directory.restrictions.values().filter(|one| one.is_on(table, id));
         Ok(select(&directory, user, all).all)
     }
 

@@ -245,6 +245,27 @@ async fn the_audit_log_has_logins_and_changes_and_no_secret() {
 }
 
 #[tokio::test]
+async fn the_audit_log_has_a_limited_number_of_failed_logins_of_an_address() {
+    let f = fixture().await;
+    f.user("ana").await;
+    for host in [7, 7, 8] {
+        let address = Some([192, 0, 2, host].into());
+        for _ in 0..15 {
+            let guess = f.access.authenticate(Credential::Token("guess"), address).await;
+            guess.expect_err("an invalid token");
+        }
+    }
+    let events = f.access.audit().list(100).await.expect("events");
+    let of = |host: u8| {
+        let address: Option<std::net::IpAddr> = Some([192, 0, 2, host].into());
+        events.iter().filter(move |event| event.address == address)
+    };
+    assert_eq!((of(7).count(), of(8).count()), (20, 15));
+    let newest = of(7).next().expect("an event");
+    assert!(newest.reason.contains("further failures"), "{}", newest.reason);
+}
+
+#[tokio::test]
 async fn changes_are_durable_and_seen_by_other_handles() {
     let f = fixture().await;
     let other = Access::open(f.store.clone(), f.clock.clone()).await.expect("opened");

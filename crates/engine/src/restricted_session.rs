@@ -68,7 +68,9 @@ impl Session {
         entry: &TableEntry,
     ) -> Result<()> {
         let changes = actions.iter().find(|action| CHANGES.contains(action));
-        match (changes, self.restrictions(table, &entry.id)) {
+        let access = self.options.access.as_ref();
+        let restrictions = access.and_then(|access| access.change_restrictions(table, &entry.id));
+        match (changes, restrictions) {
             (Some(action), Some(restrictions)) if !entry.is_view() => {
                 Err(Error::Problem(change_forbidden(*action, table, &restrictions)))
             }

@@ -33,6 +33,12 @@ pub trait TableAccess: Debug + Send + Sync {
     /// are matched by the table's name, and also by its id if `id` is set.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
+    /// Returns the row filters and column masks of a table that forbid the session to change
+    /// existing rows. By default, these are the restrictions of the table.
+    fn change_restrictions(&self, table: &TableName, id: &str) -> Option<Restrictions> {
+        self.restrictions(table, Some(id))
+    }
+
     /// Returns a row filter or column mask, of any user, that refers to a table only by name. If
     /// the table were renamed, this restriction would no longer apply.
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;

@@ -79,6 +79,11 @@ impl TableAccess for CallAccess {
         self.caller.restrictions(table, id)
     }
 
+    fn change_restrictions(&self, table: &TableName, id: &str) -> Option<Restrictions> {
+        let of_caller = self.caller.change_restrictions(table, id);
+        of_caller.or_else(|| self.deployer.change_restrictions(table, id))
+    }
+
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
         self.caller.restriction_by_name(table, id)
     }

@@ -1,22 +1,9 @@
-//! The rights to read entries of the catalog, and results without the rows that are hidden from the
-//! reader by row filters and column masks.
+//! Results without the rows that are hidden from the reader by row filters and column masks.
 
 use headwater_model::{
-    Action, ChangeKind, CommitId, ComparisonMethod, ErrorCode, Object, Problem, RefSpec, RowsDiff,
-    TableDiff, TableName,
+    ChangeKind, CommitId, ComparisonMethod, ErrorCode, Problem, RefSpec, RowsDiff, TableDiff,
+    TableName,
 };
-
-/// Returns the right that reading an entry of the catalog requires. The code of a function may be
-/// read with the right to call the function.
-pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
-    match name.function() {
-        Some(own) if is_view => {
-            (Action::Invoke, Object::function(&format!("{}.{own}", name.namespace)))
-        }
-        _ if is_view => (Action::Select, Object::view(name)),
-        _ => (Action::Select, Object::table(name)),
-    }
-}
 
 /// Returns the two refs at which the tables of a merge conflict are read: the target and the merge
 /// base.

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use headwater_access::Access;
+use headwater_engine::change_forbidden;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
     Action, AuthenticatedUser, ErrorCode, ErrorDetails, Identity, ImportRequest, JobId, Object,
@@ -13,7 +14,7 @@ use headwater_model::{
 use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;
 
-use crate::rights::{EVERY, authorize, record_denial, table_access};
+use crate::rights::{EVERY, authorize, is_change, record_denial, table_access};
 
 /// Wildcard characters. The first such character begins the pattern in a source.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
@@ -101,7 +102,14 @@ impl ImportRights {
     /// Returns the check for each action on a table; `None` for the owner of a lake without users.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
-        Some(Arc::new(move |action, table| access.check(action, &Object::table(table))))
+        Some(Arc::new(move |action, table, id| {
+            access.check(action, &Object::table(table))?;
+            let changed = id.filter(|_| is_change(action));
+            match changed.and_then(|id| access.change_restrictions(table, id)) {
+                Some(found) => Err(change_forbidden(action, table, &found)),
+                None => Ok(()),
+            }
+        }))
     }
 
     /// Returns the files that a principal must not read, regardless of its grants. A source that

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use futures::StreamExt;
+use headwater_engine::change_forbidden;
 use headwater_functions::SharedTable;
 use headwater_lake::{
     TemporaryBranch, Transaction, add_entry, check_append, check_values, new_columns, nullable,
@@ -227,6 +228,7 @@ impl FunctionLake {
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
                     self.allow(Action::Alter, &name)?;
+                    self.check_unrestricted(&name, &table.id())?;
                     transaction.add_columns(&name, new).await?;
                 }
                 name
@@ -248,6 +250,13 @@ impl FunctionLake {
     fn allow(&self, action: Action, table: &TableName) -> Result<(), CommitFailure> {
         let Some(access) = &self.scope.access else { return Ok(()) };
         access.check(action, &Object::table(table)).map_err(CommitFailure::Rejected)
+    }
+
+    /// Checks that no row filter or column mask forbids new columns of a table.
+    fn check_unrestricted(&self, table: &TableName, id: &str) -> Result<(), CommitFailure> {
+        let Some(access) = &self.scope.access else { return Ok(()) };
+        let Some(found) = access.change_restrictions(table, id) else { return Ok(()) };
+        Err(CommitFailure::Rejected(change_forbidden(Action::Alter, table, &found)))
     }
 }
 

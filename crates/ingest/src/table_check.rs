@@ -9,8 +9,10 @@ use crate::plan::PreparedImport;
 use crate::rejected_rows::rejected_name;
 use crate::request::ValidRequest;
 
-/// Checks that an action on a table is allowed. Error: `forbidden`.
-pub type TableCheck = Arc<dyn Fn(Action, &TableName) -> Result<(), Problem> + Send + Sync>;
+/// Checks that an action on a table is allowed. The id is passed for changes of an existing table.
+/// Error: `forbidden`.
+pub type TableCheck =
+    Arc<dyn Fn(Action, &TableName, Option<&str>) -> Result<(), Problem> + Send + Sync>;
 
 /// The check that an importer uses; `None` allows every action.
 #[derive(Clone, Default)]
@@ -23,15 +25,15 @@ impl std::fmt::Debug for TableAuthorizer {
 }
 
 impl TableAuthorizer {
-    fn check(&self, action: Action, table: &TableName) -> Result<()> {
+    fn check(&self, action: Action, table: &TableName, id: Option<&str>) -> Result<()> {
         let Some(check) = &self.0 else { return Ok(()) };
-        check(action, table).map_err(|problem| Error::Denied(Box::new(problem)))
+        check(action, table, id).map_err(|problem| Error::Denied(Box::new(problem)))
     }
 
     /// Checks that the import may add rows to a table, and may create a missing table.
     pub(crate) fn check_rows(&self, table: &TableName, exists: bool) -> Result<()> {
-        self.check(Action::Insert, table)?;
-        if exists { Ok(()) } else { self.check(Action::Create, table) }
+        self.check(Action::Insert, table, None)?;
+        if exists { Ok(()) } else { self.check(Action::Create, table, None) }
     }
 
     /// Checks that a planned import may add its new columns, and may write to the table for
@@ -41,8 +43,8 @@ impl TableAuthorizer {
         plan: &PreparedImport,
         checked: &ValidRequest,
     ) -> Result<()> {
-        if plan.existing.is_some() && !plan.new_columns().is_empty() {
-            self.check(Action::Alter, &plan.table)?;
+        if let Some(existing) = plan.existing.as_ref().filter(|_| !plan.new_columns().is_empty()) {
+            self.check(Action::Alter, &plan.table, Some(&existing.id()))?;
         }
         if self.0.is_none() || !checked.reject {
             return Ok(());

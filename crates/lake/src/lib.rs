@@ -35,7 +35,7 @@ pub use lake::{Lake, LakeOptions};
 pub use lake_telemetry::LakeTelemetry;
 pub use maintenance::{MAINTENANCE_AUTHOR, Maintenance, MaintenanceProgress, check_maintain};
 pub use merge::{
-    ChoiceCheck, MergeOptions, ReadPosition, ReadSet, changed_text, conflict_causes,
+    MergeOptions, MergeRights, ReadPosition, ReadSet, changed_text, conflict_causes,
     conflict_names, conflict_problem, with_rerun_hint,
 };
 pub use project::PROPERTY_PROJECT;

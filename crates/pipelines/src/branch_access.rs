@@ -51,6 +51,10 @@ impl TableAccess for BranchAccess {
         self.access.restrictions(table, id)
     }
 
+    fn change_restrictions(&self, table: &TableName, id: &str) -> Option<Restrictions> {
+        self.access.change_restrictions(table, id)
+    }
+
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
         self.access.restriction_by_name(table, id)
     }

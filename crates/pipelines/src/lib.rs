@@ -55,7 +55,7 @@ pub use headwater_project::{
     ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
     StepInput, StepKind, parallel,
 };
-pub use merge_rights::choice_check;
+pub use merge_rights::{merge_rights, reading};
 pub use parse::parse_project;
 pub use preparation::ProvisionedCall;
 pub use reuse::conflict_branch;

@@ -1,31 +1,80 @@
-//! The rights to resolve a merge conflict by taking the source's version of a table.
+//! The rights of a user that merges, cherry-picks or reverts.
 //!
-//! The source's version replaces the target's version, so rows of the target can be lost. A user
-//! that may not delete these rows directly may not delete them by a merge either.
+//! If a conflict is resolved by taking the source's version, this version replaces the target's
+//! version, so rows of the target can be lost. A user that may not delete these rows directly may
+//! not delete them by a merge either. A row filter or column mask also forbids cherry-picks and
+//! reverts of the table, because the user could remove or repeat hidden rows.
 
 use std::sync::Arc;
 
 use headwater_engine::{TableAccess, change_forbidden};
-use headwater_lake::ChoiceCheck;
+use headwater_lake::MergeRights;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName};
 
-/// Returns the check of a merge's choices for the rights in `access`. A row filter or column mask
-/// of the table denies the choice, as it denies all changes of existing rows.
-pub fn choice_check(access: Arc<dyn TableAccess>) -> ChoiceCheck {
-    ChoiceCheck::new(move |action: Action, table: &TableName, id: &str| {
-        let object = Object::table(table);
-        let checked = access.check(action, &object).and_then(|()| {
-            let restrictions = access.restrictions(table, Some(id));
-            restrictions.map_or(Ok(()), |found| Err(change_forbidden(action, table, &found)))
-        });
-        let is_seen = access.allows(Action::Select, &object);
-        checked.map_err(|problem| if is_seen { problem } else { hidden() })
-    })
+/// Returns the rights of a merge's author for the rights in `access`. A row filter or column mask
+/// of a table denies a choice or change, as it denies all changes of existing rows.
+pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
+    Arc::new(UserRights(access))
 }
 
-/// Returns the error for a table in conflict whose name the user may not see.
-fn hidden() -> Problem {
-    let message = "a table in conflict may not be replaced by the version of the source";
-    Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Ask an administrator to merge, or keep the version of the target.")
+/// Returns the right that reading an entry of the catalog requires. The code of a function may be
+/// read with the right to call the function.
+pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
+    match name.function() {
+        Some(own) if is_view => {
+            (Action::Invoke, Object::function(&format!("{}.{own}", name.namespace)))
+        }
+        _ if is_view => (Action::Select, Object::view(name)),
+        _ => (Action::Select, Object::table(name)),
+    }
+}
+
+/// The rights of a user, as in its sessions.
+#[derive(Debug)]
+struct UserRights(Arc<dyn TableAccess>);
+
+impl MergeRights for UserRights {
+    fn check(&self, action: Action, table: &TableName, id: &str) -> Result<(), Problem> {
+        let checked = self.0.check(action, &Object::table(table));
+        let checked = checked.and_then(|()| self.check_restrictions(action, table, id));
+        checked.map_err(|problem| {
+            let message = "a table in conflict may not be replaced by the version of the source";
+            self.concealed(problem, table, message)
+        })
+    }
+
+    fn check_unrestricted(&self, table: &TableName, id: &str) -> Result<(), Problem> {
+        self.check_restrictions(Action::Update, table, id).map_err(|problem| {
+            let message = "a table of the commit has rows or values that are hidden from the user";
+            self.concealed(problem, table, message)
+        })
+    }
+
+    fn shows(&self, name: &TableName, is_view: bool) -> bool {
+        let (action, object) = reading(name, is_view);
+        self.0.allows(action, &object)
+    }
+}
+
+impl UserRights {
+    fn check_restrictions(
+        &self,
+        action: Action,
+        table: &TableName,
+        id: &str,
+    ) -> Result<(), Problem> {
+        match self.0.change_restrictions(table, id) {
+            Some(restrictions) => Err(change_forbidden(action, table, &restrictions)),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns the error of a table, with another message if the user may not see its name.
+    fn concealed(&self, problem: Problem, table: &TableName, message: &str) -> Problem {
+        if self.shows(table, false) {
+            return problem;
+        }
+        Problem::new(ErrorCode::Forbidden, message)
+            .with_hint("Ask an administrator, or leave the table as it is in the target.")
+    }
 }

@@ -17,7 +17,7 @@ use headwater_model::{
 };
 use headwater_tables::Table;
 
-use crate::merge_rights::choice_check;
+use crate::merge_rights::merge_rights;
 use crate::parse::parse_project;
 use crate::run_context::RunContext;
 use crate::runner::Runner;
@@ -177,7 +177,7 @@ impl Runner {
         let options = MergeOptions {
             author: author.to_owned(),
             whole: merge.whole.clone(),
-            choice_check: self.access.clone().map(choice_check),
+            rights: self.access.clone().map(merge_rights),
             ..MergeOptions::default()
         };
         let report = self.lake().merge_with(branch, request, options).await;

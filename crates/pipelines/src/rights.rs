@@ -185,7 +185,7 @@ impl Runner {
         let found = found.filter(|(_, entry)| !entry.is_view());
         let is_change = matches!(action, Action::Update | Action::Delete | Action::Alter);
         let Some((name, entry)) = found.filter(|_| is_change) else { return Ok(()) };
-        let restrictions = access.restrictions(&name, Some(&entry.id));
+        let restrictions = access.change_restrictions(&name, &entry.id);
         restrictions.map_or(Ok(()), |found| Err(change_forbidden(action, &name, &found).into()))
     }
 

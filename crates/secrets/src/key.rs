@@ -1,5 +1,6 @@
-//! The key that encrypts secrets. It is stored outside the lake: in a file with mode 0600, or
-//! supplied by a command.
+//! The keys that encrypt secrets. They are stored outside the lake: in a file with mode 0600, or
+//! supplied by a command. There are several keys only while a key is being replaced: the first key
+//! encrypts, the others only decrypt.
 
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -23,13 +24,13 @@ const KEY_BYTES: usize = 32;
 /// Number of hexadecimal digits of a key's id.
 const ID_DIGITS: usize = 12;
 
-/// The source of the key.
+/// The source of the keys: one key in each line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// A file with the key as base64, accessible only to its owner. It is created with the first
+    /// A file with the keys as base64, accessible only to its owner. It is created with the first
     /// secret.
     File(PathBuf),
-    /// A shell command that prints the key as base64.
+    /// A shell command that prints the keys as base64.
     Command(String),
 }
 
@@ -39,42 +40,64 @@ pub(crate) struct Key {
     pub(crate) id: String,
 }
 
-impl Key {
+/// The keys of a source.
+pub(crate) struct Keys {
+    /// The key that encrypts.
+    pub(crate) current: Key,
+    /// Earlier keys, which only decrypt.
+    pub(crate) earlier: Vec<Key>,
+}
+
+impl Keys {
     fn parse(text: &str, origin: impl Fn() -> String) -> Result<Self> {
-        let bytes = STANDARD.decode(text.trim()).map(Zeroizing::new);
-        let bytes = bytes.ok().filter(|bytes| bytes.len() == KEY_BYTES);
-        let bytes = bytes.ok_or_else(|| Error::InvalidKey { origin: origin() })?;
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let keys: Option<Vec<Key>> = lines.map(Key::parse).collect();
+        let mut keys = keys.unwrap_or_default().into_iter();
+        let current = keys.next().ok_or_else(|| Error::InvalidKey { origin: origin() })?;
+        Ok(Keys { current, earlier: keys.collect() })
+    }
+
+    /// Returns the key with an id.
+    pub(crate) fn find(&self, id: &str) -> Option<&Key> {
+        std::iter::once(&self.current).chain(&self.earlier).find(|key| key.id == id)
+    }
+}
+
+impl Key {
+    fn parse(text: &str) -> Option<Self> {
+        let bytes = STANDARD.decode(text).map(Zeroizing::new);
+        let bytes = bytes.ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
         // The hash does not reveal the key, which has 256 random bits.
         let mut id = hex::encode(Sha256::digest(&*bytes));
         id.truncate(ID_DIGITS);
-        Ok(Key { bytes, id })
+        Some(Key { bytes, id })
     }
 }
 
 impl KeySource {
-    /// Returns the key; `None` if its file does not exist.
-    pub(crate) async fn find(&self) -> Result<Option<Key>> {
+    /// Returns the keys; `None` if their file does not exist.
+    pub(crate) async fn find(&self) -> Result<Option<Keys>> {
         match self {
             KeySource::File(path) => read(path),
             KeySource::Command(command) => run(command).await.map(Some),
         }
     }
 
-    /// Returns the key.
+    /// Returns the keys.
     ///
-    /// Error: `file_not_found` if its file does not exist.
-    pub(crate) async fn get(&self) -> Result<Key> {
-        let key = self.find().await?;
-        key.ok_or_else(|| match self {
+    /// Error: `file_not_found` if their file does not exist.
+    pub(crate) async fn get(&self) -> Result<Keys> {
+        let keys = self.find().await?;
+        keys.ok_or_else(|| match self {
             KeySource::File(path) => Error::NoKey { path: path.clone() },
             KeySource::Command(command) => Error::InvalidKey { origin: format!("`{command}`") },
         })
     }
 
-    /// Returns the key, and creates the file if it does not exist.
-    pub(crate) async fn get_or_create(&self) -> Result<Key> {
+    /// Returns the keys, and creates the file with a key if it does not exist.
+    pub(crate) async fn get_or_create(&self) -> Result<Keys> {
         match (self.find().await?, self) {
-            (Some(key), _) => Ok(key),
+            (Some(keys), _) => Ok(keys),
             (None, KeySource::File(path)) => {
                 create(path)?;
                 self.get().await
@@ -84,7 +107,7 @@ impl KeySource {
     }
 }
 
-fn read(path: &Path) -> Result<Option<Key>> {
+fn read(path: &Path) -> Result<Option<Keys>> {
     let failed = |source| Error::File { path: path.to_owned(), action: "read", source };
     let metadata = match std::fs::metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -95,7 +118,7 @@ fn read(path: &Path) -> Result<Option<Key>> {
         return Err(Error::ExposedKey { path: path.to_owned(), mode });
     }
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(failed)?);
-    Key::parse(&text, || format!("key file `{}`", path.display())).map(Some)
+    Keys::parse(&text, || format!("key file `{}`", path.display())).map(Some)
 }
 
 /// Writes a new key. A file that another process created concurrently is kept.
@@ -122,7 +145,7 @@ fn write_new(path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-async fn run(command: &str) -> Result<Key> {
+async fn run(command: &str) -> Result<Keys> {
     let failed = |reason| Error::KeyCommand { command: command.to_owned(), reason };
     let mut shell = tokio::process::Command::new("/bin/sh");
     shell.args(["-c", command]).stdin(std::process::Stdio::null()).kill_on_drop(true);
@@ -132,7 +155,7 @@ async fn run(command: &str) -> Result<Key> {
     }
     let printed = Zeroizing::new(output.stdout);
     let text = std::str::from_utf8(&printed).unwrap_or_default();
-    Key::parse(text, || format!("the output of `{command}`"))
+    Keys::parse(text, || format!("the output of `{command}`"))
 }
 
 #[cfg(test)]
@@ -150,8 +173,9 @@ mod tests {
             source.get().await.err().map(|error| error.code()),
             Some(ErrorCode::FileNotFound)
         );
-        let key = source.get_or_create().await.expect("a key");
-        assert_eq!(source.get_or_create().await.expect("the key").id, key.id);
+        let keys = source.get_or_create().await.expect("a key");
+        let again = source.get_or_create().await.expect("the key");
+        assert_eq!((again.current.id, again.earlier.len()), (keys.current.id, 0));
         let mode = std::fs::metadata(&path).expect("a file").permissions().mode() & 0o777;
         assert_eq!(mode, 0o600);
 
@@ -164,9 +188,13 @@ mod tests {
     #[tokio::test]
     async fn a_command_can_print_the_key() {
         let text = STANDARD.encode([7; KEY_BYTES]);
-        let key = KeySource::Command(format!("echo {text}")).get().await.expect("a key");
-        assert_eq!(*key.bytes, [7; KEY_BYTES]);
-        for bad in ["exit 3", "echo short", "true"] {
+        let keys = KeySource::Command(format!("echo {text}")).get().await.expect("a key");
+        assert_eq!(*keys.current.bytes, [7; KEY_BYTES]);
+        let earlier = format!("echo {text}; echo; echo {}", STANDARD.encode([8; KEY_BYTES]));
+        let keys = KeySource::Command(earlier).get().await.expect("two keys");
+        assert_eq!((keys.current.bytes[0], keys.earlier[0].bytes[0]), (7, 8));
+        let short = format!("echo {text}; echo short");
+        for bad in ["exit 3", "echo short", "true", short.as_str()] {
             let error = KeySource::Command(bad.to_owned()).get().await.err().expect("no key");
             assert_eq!(error.code(), ErrorCode::Unavailable, "{bad}");
         }

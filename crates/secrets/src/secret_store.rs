@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::cipher::{EncryptedValue, SecretVersion};
-use crate::key::Key;
+use crate::key::Keys;
 use crate::{Error, KeySource, Result, check_name};
 
 /// Maximum size of a value, in bytes.
@@ -63,12 +63,13 @@ impl SecretStore {
     pub async fn set(&self, name: &str, value: &str, author: &str) -> Result<Secret> {
         check_name(name)?;
         check_value(name, value)?;
+        let keys = self.keys_to_encrypt().await?;
+        self.replace_earlier_keys(&keys).await?;
         let stored = self.store.reference(&reference(name)).await?;
         let before = stored.as_deref().map(|bytes| read(name, bytes)).transpose()?;
-        let key = self.key_to_encrypt().await?;
         let now = self.clock.now();
         let version = before.as_ref().map_or(1, |record| record.version + 1);
-        let sealed = EncryptedValue::seal(&key, SecretVersion { name, version }, value);
+        let sealed = EncryptedValue::seal(&keys.current, SecretVersion { name, version }, value);
         let record = Record {
             version,
             created: before.map_or(now, |record| record.created),
@@ -120,17 +121,18 @@ impl SecretStore {
         if names.is_empty() {
             return Ok(values);
         }
-        let key = self.key.get().await?;
+        let keys = self.key.get().await?;
+        self.replace_earlier_keys(&keys).await?;
         for name in names {
             let record = self.record(name).await?;
-            values.insert(name.clone(), record.open(&key, name)?);
+            values.insert(name.clone(), record.open(&keys, name)?);
         }
         Ok(values)
     }
 
     /// Encrypts a value that is stored elsewhere, under a label that identifies its record.
     pub async fn seal(&self, label: &str, value: &str) -> Result<String> {
-        let key = self.key_to_encrypt().await?;
+        let key = self.keys_to_encrypt().await?.current;
         let change = RefChange {
             name: SEALED.to_owned(),
             expected: RefPrecondition::Anything,
@@ -147,18 +149,44 @@ impl SecretStore {
     /// Errors: errors of the key; `corrupt` if the text was modified or belongs to another label.
     pub async fn unseal(&self, label: &str, sealed: &str) -> Result<Zeroizing<String>> {
         let sealed: EncryptedValue = serde_json::from_str(sealed).map_err(|_| corrupt(label))?;
-        let key = self.key.get().await?;
-        sealed.open_with(&key, SecretVersion { name: label, version: 0 })
+        let keys = self.key.get().await?;
+        sealed.open_with(&keys, SecretVersion { name: label, version: 0 })
     }
 
-    /// Returns the key for encrypting a new value. Creates no new key if stored values need a key
+    /// Returns the keys for encrypting a new value. Creates no new key if stored values need a key
     /// that is lost.
-    async fn key_to_encrypt(&self) -> Result<Key> {
+    async fn keys_to_encrypt(&self) -> Result<Keys> {
         let is_used = self.store.reference(SEALED).await?.is_some();
         if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
             return self.key.get().await;
         }
         self.key.get_or_create().await
+    }
+
+    /// Encrypts all secrets of earlier keys with the current key, so that the earlier keys can be
+    /// removed. Skips a secret that is changed concurrently, because the next use repeats this.
+    async fn replace_earlier_keys(&self, keys: &Keys) -> Result<()> {
+        if keys.earlier.is_empty() {
+            return Ok(());
+        }
+        for (reference, bytes) in self.store.references(PREFIX, None, LISTED_MAX).await? {
+            let name = reference.strip_prefix(PREFIX).unwrap_or(&reference);
+            // A damaged secret, or one of an unknown key, must not prevent the use of the others.
+            let Ok(record) = read(name, &bytes) else { continue };
+            if record.sealed.key == keys.current.id {
+                continue;
+            }
+            let Ok(value) = record.open(keys, name) else { continue };
+            let id = SecretVersion { name, version: record.version };
+            let sealed = EncryptedValue::seal(&keys.current, id, &value);
+            let record = Record { sealed: sealed.ok_or_else(|| corrupt(name))?, ..record };
+            let renewed = serde_json::to_vec(&record).map_err(|_| corrupt(name))?;
+            match self.replace(name, Some(bytes), Some(renewed.into())).await {
+                Ok(()) | Err(Error::Conflict { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     async fn record(&self, name: &str) -> Result<Record> {
@@ -181,18 +209,18 @@ impl SecretStore {
 }
 
 impl EncryptedValue {
-    fn open_with(&self, key: &Key, id: SecretVersion) -> Result<Zeroizing<String>> {
-        if self.key != key.id {
-            let (stored, current) = (self.key.clone(), key.id.clone());
+    fn open_with(&self, keys: &Keys, id: SecretVersion) -> Result<Zeroizing<String>> {
+        let Some(key) = keys.find(&self.key) else {
+            let (stored, current) = (self.key.clone(), keys.current.id.clone());
             return Err(Error::OtherKey { name: id.name.to_owned(), stored, current });
-        }
+        };
         self.open(key, id).ok_or_else(|| corrupt(id.name))
     }
 }
 
 impl Record {
-    fn open(&self, key: &Key, name: &str) -> Result<Zeroizing<String>> {
-        self.sealed.open_with(key, SecretVersion { name, version: self.version })
+    fn open(&self, keys: &Keys, name: &str) -> Result<Zeroizing<String>> {
+        self.sealed.open_with(keys, SecretVersion { name, version: self.version })
     }
 
     fn describe(&self, name: &str) -> Secret {
@@ -324,5 +352,37 @@ mod tests {
         let error = without.values(&names).await.expect_err("another key");
         assert!(matches!(error, Error::OtherKey { .. }), "{error}");
         assert!(!error.to_string().contains("value"));
+    }
+
+    #[tokio::test]
+    async fn a_key_is_replaced_by_writing_a_new_key_before_it() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Arc::new(MemoryStore::new());
+        let (old, new, both) =
+            (folder.path().join("old"), folder.path().join("new"), folder.path().join("both"));
+        let secrets = open(&store, &old);
+        secrets.set("A", "value-a", "ada").await.expect("set");
+        secrets.set("B", "value-b", "ada").await.expect("set");
+        let sealed = secrets.seal("access key C", "value-c").await.expect("sealed");
+        open(&Arc::new(MemoryStore::new()), &new).set("X", "x", "").await.expect("a new key");
+        let text = |path: &Path| std::fs::read_to_string(path).expect("a key");
+        std::fs::copy(&new, &both).expect("a file of mode 0600");
+        std::fs::write(&both, format!("{}{}", text(&new), text(&old))).expect("two keys");
+
+        // Reading one secret encrypts all secrets with the first key. They keep their versions.
+        let secrets = open(&store, &both);
+        let values = secrets.values(&["A".to_owned()]).await.expect("values");
+        assert_eq!(values["A"].as_str(), "value-a");
+        let opened = secrets.unseal("access key C", &sealed).await.expect("opened");
+        assert_eq!(opened.as_str(), "value-c");
+        let names = ["A".to_owned(), "B".to_owned()];
+        let values = open(&store, &new).values(&names).await.expect("values");
+        assert_eq!(values["B"].as_str(), "value-b");
+        assert_eq!(code(open(&store, &old).values(&names).await), Some(ErrorCode::Corrupt));
+        let listed = secrets.list().await.expect("a list");
+        assert_eq!((listed[1].version, &*listed[1].author), (1, "ada"));
+        // A value that is stored elsewhere keeps its key.
+        let error = open(&store, &new).unseal("access key C", &sealed).await.expect_err("a key");
+        assert!(matches!(error, Error::OtherKey { .. }), "{error}");
     }
 }

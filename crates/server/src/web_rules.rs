@@ -30,7 +30,8 @@ const HEADERS: HeaderValue =
     HeaderValue::from_static("accept, authorization, content-type, x-headwater-author");
 
 /// Response headers that pages of configured origins may read.
-const EXPOSED: HeaderValue = HeaderValue::from_static("x-headwater-job, retry-after");
+const EXPOSED: HeaderValue =
+    HeaderValue::from_static("x-headwater-job, x-headwater-next-offset, retry-after");
 
 /// Seconds for which browsers may cache the response to a preflight request.
 const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");

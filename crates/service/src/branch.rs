@@ -10,7 +10,7 @@ use headwater_model::{
     MergeRequest, Object, Principal, Problem, RefSpec, ResultExt, RevertRequest,
     TRANSACTION_BRANCHES, TableName, UpdateRef, nearest,
 };
-use headwater_pipelines::choice_check;
+use headwater_pipelines::merge_rights;
 
 use crate::service::Components;
 
@@ -218,8 +218,8 @@ impl Branches {
         target: &str,
         principal: &Principal,
     ) -> (headwater_lake::Lake, String, MergeOptions) {
-        let choice_check = self.0.table_access(principal).map(choice_check);
-        let options = MergeOptions { choice_check, ..MergeOptions::from(principal.author()) };
+        let rights = self.0.table_access(principal).map(merge_rights);
+        let options = MergeOptions { rights, ..MergeOptions::from(principal.author()) };
         (self.0.lake.clone(), target.to_owned(), options)
     }
 }

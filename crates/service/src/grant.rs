@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use headwater_executors::is_change;
 use headwater_model::{
     AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Permission, Principal,
-    Problem, ResultExt, TableName,
+    Problem, RefSpec, ResultExt, TableName,
 };
 
 use crate::service::Components;
@@ -48,8 +49,9 @@ impl Grants {
         self.0.access.revoke(principal, &grantee, permission).await.or_problem()
     }
 
-    /// Explains whether a user may perform an action on an object, and which grant decides.
-    pub fn explain(
+    /// Explains whether a user may perform an action on an object, and which grant, row filter or
+    /// column mask decides.
+    pub async fn explain(
         &self,
         principal: &Principal,
         user: &str,
@@ -58,16 +60,21 @@ impl Grants {
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
         let decision = self.0.access.explain(user, action, object).or_problem()?;
+        let (granted, mut reason) = (decision.is_allowed(), decision.to_string());
         let restrictions = match object.kind() {
-            ObjectKind::Table => self.0.restrictions_of(user, object)?,
+            ObjectKind::Table => self.0.restrictions_of(user, object, granted).await?,
             _ => Vec::new(),
         };
+        let forbidden = granted && is_change(action) && !restrictions.is_empty();
+        if forbidden {
+            reason = restrictions.join(", ");
+        }
         Ok(AccessExplanation {
             user: user.to_owned(),
             action,
             object: object.to_string(),
-            allowed: decision.is_allowed(),
-            reason: decision.to_string(),
+            allowed: granted && !forbidden,
+            reason,
             restrictions,
         })
     }
@@ -84,10 +91,19 @@ impl Grants {
 }
 
 impl Components {
-    /// Returns the row filters and column masks of a table that apply to a user.
-    fn restrictions_of(&self, user: &str, table: &Object) -> Result<Vec<String>, Problem> {
+    /// Returns the row filters and column masks of a table on `main` that apply to a user. A
+    /// restriction of a renamed table is found only if the user has a grant on the new name.
+    async fn restrictions_of(
+        &self,
+        user: &str,
+        table: &Object,
+        granted: bool,
+    ) -> Result<Vec<String>, Problem> {
         let name: TableName = table.name().parse().or_problem()?;
-        let found = self.restrictions().explain(user, &name).or_problem()?;
+        let view = self.lake.view(&RefSpec::main()).await.or_problem()?;
+        let entry = view.state().table(&name).await.or_problem()?.filter(|_| granted);
+        let id = entry.as_ref().map(|entry| entry.id.as_str());
+        let found = self.restrictions().explain(user, &name, id).or_problem()?;
         Ok(found.iter().map(ToString::to_string).collect())
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use headwater_executors::{part_only, reading, without_rows};
+use headwater_executors::{part_only, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
     TableComparison,
 };
+use headwater_pipelines::reading;
 use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
 
 use crate::restriction::TableOnRef as Side;

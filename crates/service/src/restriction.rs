@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use headwater_access::TableRestrictions;
 use headwater_engine::{change_forbidden, restricted_tables};
-use headwater_executors::{reading, table_access};
+use headwater_executors::table_access;
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, CreateRestriction, Object, Principal, Problem, RefSpec, Restriction, ResultExt, Table,
     TableName, Timestamp,
 };
+use headwater_pipelines::reading;
 
 use crate::service::Components;
 

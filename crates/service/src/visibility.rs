@@ -1,11 +1,12 @@
 //! Checks of the rights to see or change tables, views and namespaces. The checks use the stored
 //! spelling of names.
 
-use headwater_executors::{is_change, reading};
+use headwater_executors::is_change;
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, ErrorCode, Namespace, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
+use headwater_pipelines::reading;
 
 use crate::service::Components;
 

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use headwater_catalog::MergePlan;
+use headwater_catalog::{MergePlan, TableChange};
 use headwater_model::{
     CherryPickRequest, Commit, CommitId, MergeReport, MergeRequest, PROPERTY_JOB, PROPERTY_PICKED,
     PROPERTY_REVERTED, RefSpec, RevertRequest, TableName,
 };
 
-use super::{MergeOptions, MergedChanges, OngoingMerge};
+use super::{MergeOptions, MergeRights, MergedChanges, OngoingMerge};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
@@ -49,9 +49,15 @@ impl Lake {
         request: RevertRequest,
         options: impl Into<MergeOptions>,
     ) -> Result<MergeReport> {
+        let options = options.into();
         let id = self.reverted(target, &request).await?;
         let (commit, parent) = self.with_parent(id).await?;
-        let only = self.reverted_tables(&request, id, parent).await?;
+        let only = if request.tables.is_empty() {
+            None
+        } else {
+            let changes = self.catalog().diff(parent, id).await?;
+            Some(reverted_tables(&request, id, &changes, options.rights.as_deref())?)
+        };
         let message = request.message.unwrap_or_else(|| {
             let subject = commit.message.lines().next().unwrap_or_default();
             format!("Revert \"{subject}\"\n\nUndoes commit {id}")
@@ -64,7 +70,7 @@ impl Lake {
             on_conflict: request.on_conflict,
             choices: request.choices,
         };
-        let options = with_commit(options.into(), PROPERTY_REVERTED, id);
+        let options = with_commit(options, PROPERTY_REVERTED, id);
         let change = MergedChanges::From { commit: id, only, is_revert: true };
         self.merge_change(target, merge, options, change).await
     }
@@ -117,44 +123,6 @@ impl Lake {
         let message = format!("run `{run}` has no commit on `{target}`");
         Err(invalid(message, "Use the run's id from `headwater job ls`."))
     }
-
-    /// Returns the tables to revert; `None` for all. The request must set `partial` to revert only
-    /// some tables of the commit.
-    async fn reverted_tables(
-        &self,
-        request: &RevertRequest,
-        id: CommitId,
-        parent: CommitId,
-    ) -> Result<Option<BTreeSet<TableName>>> {
-        if request.tables.is_empty() {
-            return Ok(None);
-        }
-        let changed = self.catalog().diff(parent, id).await?;
-        let changed: Vec<TableName> = changed.into_iter().map(|change| change.table).collect();
-        let mut tables = BTreeSet::new();
-        for table in &request.tables {
-            let same = |found: &&TableName| {
-                found.namespace.eq_ignore_ascii_case(&table.namespace)
-                    && found.name.eq_ignore_ascii_case(&table.name)
-            };
-            let exact = changed.iter().find(|found| *found == table);
-            let Some(found) = exact.or_else(|| changed.iter().find(same)) else {
-                let message = format!("commit `@{}` did not change table `{table}`", id.short());
-                return Err(invalid(message, "Specify tables that the commit changed."));
-            };
-            tables.insert(found.clone());
-        }
-        let rest: Vec<String> = changed
-            .iter()
-            .filter(|table| !tables.contains(*table))
-            .map(|table| format!("`{table}`"))
-            .collect();
-        if !rest.is_empty() && !request.partial {
-            let message = format!("commit `@{}` also changed {}", id.short(), rest.join(", "));
-            return Err(invalid(message, "Revert the whole commit, or use `--partial`."));
-        }
-        Ok(Some(tables))
-    }
 }
 
 impl OngoingMerge<'_> {
@@ -179,6 +147,44 @@ impl OngoingMerge<'_> {
             commit_sets.try_into().unwrap_or_default();
         Ok(ours.intersection(&theirs).any(|id| !base.contains(id)))
     }
+}
+
+/// Returns the requested tables of a commit. The request must set `partial` to revert only some of
+/// the tables that the commit changed. The error omits names that `rights` does not show.
+fn reverted_tables(
+    request: &RevertRequest,
+    id: CommitId,
+    changes: &[TableChange],
+    rights: Option<&dyn MergeRights>,
+) -> Result<BTreeSet<TableName>> {
+    let mut tables = BTreeSet::new();
+    for table in &request.tables {
+        let mut changed = changes.iter().map(|change| &change.table);
+        let same = |found: &&TableName| {
+            found.namespace.eq_ignore_ascii_case(&table.namespace)
+                && found.name.eq_ignore_ascii_case(&table.name)
+        };
+        let exact = changed.clone().find(|found| *found == table);
+        let Some(found) = exact.or_else(|| changed.find(same)) else {
+            let message = format!("commit `@{}` did not change table `{table}`", id.short());
+            return Err(invalid(message, "Specify tables that the commit changed."));
+        };
+        tables.insert(found.clone());
+    }
+    let rest: Vec<&TableChange> =
+        changes.iter().filter(|change| !tables.contains(&change.table)).collect();
+    if request.partial || rest.is_empty() {
+        return Ok(tables);
+    }
+    let shown = rest
+        .iter()
+        .filter(|change| rights.is_none_or(|rights| rights.shows(&change.table, change.is_view())));
+    let mut names: Vec<String> = shown.map(|change| format!("`{}`", change.table)).collect();
+    if names.len() < rest.len() {
+        names.push("tables that are hidden from the user".to_owned());
+    }
+    let message = format!("commit `@{}` also changed {}", id.short(), names.join(", "));
+    Err(invalid(message, "Revert the whole commit, or use `--partial`."))
 }
 
 /// Adds the picked or reverted commit to the properties of the new commit.

@@ -14,6 +14,7 @@ use headwater_table_merge::{
 };
 use headwater_tables::Table;
 
+use super::merge_rights::check_choice;
 use super::{ContentMergeResult, MergedChanges, OngoingMerge, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;
@@ -60,10 +61,10 @@ impl OngoingMerge<'_> {
         for contested in &plan.contested {
             let looked = self.verdicts.get(&contested.table).map(|looked| &looked.verdict);
             let Some(ContentMergeResult::Conflict(causes)) = looked else { continue };
-            match (self.request.choice(contested.names()), &self.options.choice_check) {
+            match (self.request.choice(contested.names()), &self.options.rights) {
                 (MergeChoice::Fail, _) => {}
-                (MergeChoice::Theirs, Some(check)) => {
-                    check.check(contested)?;
+                (MergeChoice::Theirs, Some(rights)) => {
+                    check_choice(rights.as_ref(), contested)?;
                     continue;
                 }
                 (MergeChoice::Ours | MergeChoice::Theirs, _) => continue,

@@ -1,19 +1,16 @@
 //! The options of a merge.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headwater_catalog::{DivergedTable, EVENT_SCOPE};
-use headwater_model::{
-    Action, CommitId, PROPERTY_EVENT, Problem, RefSpec, TRANSACTION_BRANCHES, TableName,
-};
+use headwater_catalog::EVENT_SCOPE;
+use headwater_model::{CommitId, PROPERTY_EVENT, RefSpec, TRANSACTION_BRANCHES, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
 use headwater_table_merge::EqualChanges;
 
+use super::merge_rights::MergeRights;
 use super::serial_order;
-use crate::error::{Error, Result};
 
 /// Options of a merge.
 #[derive(Debug, Clone, Default)]
@@ -37,59 +34,15 @@ pub struct MergeOptions {
     /// The branch or tag that a run merges, for the record of the merge. The default is the source
     /// of the merge.
     pub merged: Option<RefSpec>,
-    /// Checks the right to resolve conflicts by taking the source's version of a table; `None`
-    /// allows it.
-    pub choice_check: Option<ChoiceCheck>,
+    /// Decides about resolving conflicts by taking the source's version of a table, and about the
+    /// changes of a cherry-pick or revert; `None` allows all.
+    pub rights: Option<Arc<dyn MergeRights>>,
 }
 
 impl From<&str> for MergeOptions {
     /// Returns the default options for an author.
     fn from(author: &str) -> Self {
         MergeOptions { author: author.to_owned(), ..MergeOptions::default() }
-    }
-}
-
-/// Decides if an action on a table, with its id, is allowed.
-type TableCheck = dyn Fn(Action, &TableName, &str) -> Result<(), Problem> + Send + Sync;
-
-/// The check of a conflict that is resolved by taking the source's version of a table. The target's
-/// changes of the table are then lost, so the check requires the rights to make this change
-/// directly.
-#[derive(Clone)]
-pub struct ChoiceCheck(Arc<TableCheck>);
-
-impl fmt::Debug for ChoiceCheck {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChoiceCheck").finish_non_exhaustive()
-    }
-}
-
-impl ChoiceCheck {
-    /// Creates a check from a function that decides about one action on one table.
-    pub fn new(
-        check: impl Fn(Action, &TableName, &str) -> Result<(), Problem> + Send + Sync + 'static,
-    ) -> Self {
-        ChoiceCheck(Arc::new(check))
-    }
-
-    /// Checks that the source's version of a table may replace the target's version. The rows of
-    /// both versions can differ in any way. Views and functions have no rows, so they need no
-    /// right.
-    ///
-    /// Errors: [`Error::Denied`].
-    pub(super) fn check(&self, contested: &DivergedTable) -> Result<()> {
-        let sides = [&contested.ours, &contested.theirs];
-        for (name, side) in contested.names().into_iter().zip(sides) {
-            let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
-            // The source may have dropped the table, or replaced it by a new table or a view.
-            let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
-            let rows = [Action::Delete, Action::Insert, Action::Update];
-            for action in rows.into_iter().chain(is_lost.then_some(Action::Drop)) {
-                let checked = (self.0)(action, name, entry.id.as_str());
-                checked.map_err(|problem| Error::Denied(Box::new(problem)))?;
-            }
-        }
-        Ok(())
     }
 }
 

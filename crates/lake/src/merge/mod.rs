@@ -14,6 +14,7 @@ mod conflicts;
 mod content;
 mod imports;
 mod merge_options;
+mod merge_rights;
 mod merge_span;
 mod reverted_by;
 mod serial_order;
@@ -35,7 +36,8 @@ use headwater_table_merge::RowBudget;
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 pub use self::conflict_text::{changed_text, conflict_causes, conflict_names};
 use self::content::TableContent;
-pub use self::merge_options::{ChoiceCheck, MergeOptions, ReadPosition, ReadSet};
+pub use self::merge_options::{MergeOptions, ReadPosition, ReadSet};
+pub use self::merge_rights::MergeRights;
 use self::merge_span::MergeSpan;
 use self::uncommitted::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
@@ -327,6 +329,9 @@ impl<'a> OngoingMerge<'a> {
             plan.taken.retain(|change| only.contains(&change.table));
             plan.contested
                 .retain(|contested| contested.names().into_iter().any(|name| only.contains(name)));
+        }
+        if let Some(rights) = &self.options.rights {
+            merge_rights::check_change(rights.as_ref(), &plan)?;
         }
         Ok((plan, Some(stack)))
     }

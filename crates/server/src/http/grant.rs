@@ -116,10 +116,6 @@ async fn explain(
 ) -> HandlerResult<Json<AccessExplanation>> {
     let action: Action = question.action.parse()?;
     let object: Object = question.object.parse()?;
-    Ok(Json(app.service.access_control().grants().explain(
-        &principal,
-        &question.user,
-        action,
-        &object,
-    )?))
+    let grants = app.service.access_control().grants();
+    Ok(Json(grants.explain(&principal, &question.user, action, &object).await?))
 }

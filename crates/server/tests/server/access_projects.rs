@@ -224,6 +224,18 @@ async fn imports() {
     users.grant("ana", &["alter on table:shop.items", "insert,create on table:shop.new"]).await;
     assert_eq!(import("shop.items", file(&allowed, "wide.csv")).await, "succeeded");
     assert_eq!(import("shop.new", file(&allowed, "a.csv")).await, "succeeded");
+    // A row filter forbids new columns, also after the table was renamed.
+    for sql in [
+        "CREATE TABLE shop.stock AS SELECT 1 AS id",
+        "CREATE ROW FILTER few ON shop.stock USING (id < 5) TO ana",
+        "ALTER TABLE shop.stock RENAME TO shop.kept",
+    ] {
+        let answer = users.server.rows(sql).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+    }
+    users.grant("ana", &["insert,alter on table:shop.kept"]).await;
+    assert_eq!(import("shop.kept", file(&allowed, "wide.csv")).await, "forbidden");
+    assert_eq!(import("shop.kept", file(&allowed, "a.csv")).await, "succeeded");
     // A user can import its own upload without a right on the upload's location.
     let bob = users.user("bob", &["insert on table:shop.items", "write on branch:main"]).await;
     let upload =

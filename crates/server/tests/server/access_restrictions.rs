@@ -306,6 +306,9 @@ async fn descriptions() {
     let (_, answer) = staff.get(path).await;
     let expected = json!(["row filter `eu`", "column mask `pay` of column `salary`"]);
     assert_eq!((&answer["allowed"], &answer["restrictions"]), (&json!(true), &expected));
+    // The user has the grant `delete`, but a restricted user can only add rows.
+    let (_, answer) = staff.get(&path.replace("action=select", "action=delete")).await;
+    assert_eq!((&answer["allowed"], &answer["restrictions"]), (&json!(false), &expected));
 }
 
 async fn iceberg() {

@@ -446,6 +446,19 @@ async fn deployer() {
     assert_eq!(server.rows("SELECT id FROM shop.items").await, json!([{"id": 1}]));
     users.grant("dev", &["delete on table:shop.items"]).await;
     assert_eq!(invoke(server, "wipe").await, json!([1, 2]));
+    // A row filter of the deployer also applies to a renamed table.
+    for sql in [
+        "ALTER TABLE shop.items RENAME TO shop.old",
+        "CREATE TABLE shop.stock AS SELECT 7 AS id",
+        "CREATE ROW FILTER few ON shop.stock USING (id < 5) TO dev",
+        "ALTER TABLE shop.stock RENAME TO shop.items",
+    ] {
+        let answer = server.rows(sql).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+    }
+    let denied = invoke(server, "wipe").await;
+    let message = denied[1].as_str().unwrap_or_default();
+    assert!(message.contains("user `dev` may not delete") && message.contains("`few`"), "{denied}");
     users.server.running.shutdown().await;
 }
 

@@ -124,6 +124,9 @@ async fn origins() {
     let response = get(&server, "/v1/branches", &[("origin", app)]).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.headers()["access-control-allow-origin"], app);
+    // A page needs the offset to read the next rows of an asynchronous query.
+    let exposed = response.headers()["access-control-expose-headers"].to_str().expect("text");
+    assert!(exposed.contains("x-headwater-next-offset"), "{exposed}");
     let response = get(&server, "/v1/branches", &[("origin", "https://evil.example")]).await;
     assert_eq!(response.status(), 403);
     assert!(!response.headers().contains_key("access-control-allow-origin"));

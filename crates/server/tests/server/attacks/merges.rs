@@ -1,10 +1,16 @@
-//! Attempts to delete rows by a merge, without the right to delete them.
+//! Attempts to delete rows by a merge, without the right to delete them, and to change hidden rows
+//! by a revert or cherry-pick.
 
 use serde_json::{Value, json};
 
 use crate::access::Users;
 
 const MERGE: &str = "/v1/branches/main/merge";
+const PICK: &str = "/v1/branches/main/cherry-pick";
+const REVERT: &str = "/v1/branches/main/revert";
+
+/// Rows of `shop.p` on `main` after [`start`].
+const ROWS: &str = "SELECT count(*) AS n, max(name) AS name FROM shop.p";
 
 /// A server whose table `shop.p` has a conflict between `main` and the branch `rob/x` of `rob`. A
 /// row filter hides the rows of `main` that a merge with the version of `rob/x` would delete.
@@ -28,18 +34,17 @@ async fn start() -> (Users, String) {
 async fn refused(users: &Users, rob: &str) -> String {
     let mut message = String::new();
     for (path, body) in [
+        (PICK, json!({"commit": "rob/x", "on_conflict": "theirs"})),
         (MERGE, json!({"source": "rob/x", "choices": {"shop.p": "theirs"}})),
         (MERGE, json!({"source": "rob/x", "on_conflict": "theirs"})),
         (MERGE, json!({"source": "rob/x", "on_conflict": "theirs", "dry_run": true})),
         (MERGE, json!({"source": "rob/x", "on_conflict": "theirs", "unchecked": true})),
-        ("/v1/branches/main/cherry-pick", json!({"commit": "rob/x", "on_conflict": "theirs"})),
     ] {
         let (status, answer) = users.post(rob, path, body.clone()).await;
         assert_eq!(status, 403, "{path} {body}: {answer}");
         answer["message"].as_str().expect("a message").clone_into(&mut message);
     }
-    let rows = users.owner_sql("SELECT count(*) AS n, max(name) AS name FROM shop.p").await;
-    assert_eq!(rows, json!([{"n": 4, "name": "b"}]));
+    assert_eq!(users.owner_sql(ROWS).await, json!([{"n": 4, "name": "b"}]));
     message
 }
 
@@ -91,4 +96,83 @@ pub async fn replaced() {
     let (status, report) = users.post(&rob, MERGE, taken).await;
     assert_eq!(status, 200, "{report}");
     assert_eq!(users.owner_sql("SELECT id FROM shop.p").await, json!([{"id": 2}]));
+}
+
+/// Checks that a change of the restricted table `shop.p` by `rob` is forbidden.
+async fn restricted(users: &Users, rob: &str, restriction: &str, path: &str, body: Value) {
+    let (status, answer) = users.post(rob, path, body.clone()).await;
+    assert_eq!(status, 403, "{path} {body}: {answer}");
+    let expected = format!("user `rob` may not update table `shop.p`: {restriction}");
+    assert_eq!(answer["message"], expected, "{path} {body}");
+    assert_eq!(users.owner_sql(ROWS).await, json!([{"n": 4, "name": "b"}]));
+}
+
+pub async fn reverted() {
+    let (users, rob) = start().await;
+    users.grant("rob", &["update,delete on table:shop.p"]).await;
+    // The branch of `rob` also has a row that the owner inserted.
+    for (path, body) in [
+        (REVERT, json!({"commit": "main"})),
+        (REVERT, json!({"commit": "main", "dry_run": true})),
+        (REVERT, json!({"commit": "main", "tables": ["shop.p"], "unchecked": true})),
+        (REVERT, json!({"commit": "main~1", "on_conflict": "theirs"})),
+        ("/v1/branches/rob%2Fx/revert", json!({"commit": "rob/x~1"})),
+    ] {
+        restricted(&users, &rob, "row filter `low`", path, body).await;
+    }
+    users.owner_sql("CREATE COLUMN MASK names ON shop.p (name) USING ('') TO rob").await;
+    users.owner_sql("DROP ROW FILTER low").await;
+    let mask = "column mask `names` of column `name`";
+    restricted(&users, &rob, mask, REVERT, json!({"commit": "main"})).await;
+    users.owner_sql("DROP COLUMN MASK names").await;
+    let (status, report) = users.post(&rob, REVERT, json!({"commit": "main"})).await;
+    assert_eq!((status, &report["outcome"]), (200, &json!("merged")), "{report}");
+    assert_eq!(users.owner_sql(ROWS).await, json!([{"n": 1, "name": "a"}]));
+}
+
+pub async fn picked() {
+    let (users, rob) = start().await;
+    users.server.post("/v1/branches", json!({"name": "dev"})).await;
+    users.grant("rob", &["update,delete on table:shop.p", "read on branch:dev"]).await;
+    let at_dev = async |sql: &str| {
+        let answer = users.server.post("/v1/query", json!({"sql": sql, "ref": "dev"})).await;
+        assert!(answer.get("code").is_none(), "{sql}: {answer}");
+    };
+    at_dev("DELETE FROM shop.p WHERE id > 500").await;
+    for (path, body) in [
+        (PICK, json!({"commit": "dev"})),
+        (PICK, json!({"commit": "dev", "dry_run": true})),
+        (PICK, json!({"commit": "main~1"})),
+        ("/v1/branches/rob%2Fx/cherry-pick", json!({"commit": "main"})),
+    ] {
+        restricted(&users, &rob, "row filter `low`", path, body).await;
+    }
+    // A commit that changes only other tables can be picked.
+    at_dev("INSERT INTO shop.items VALUES (2)").await;
+    let (status, report) = users.post(&rob, PICK, json!({"commit": "dev"})).await;
+    assert_eq!(status, 200, "{report}");
+    assert_eq!(users.owner_sql("SELECT count(*) AS n FROM shop.items").await, json!([{"n": 2}]));
+}
+
+pub async fn unnamed() {
+    let users = Users::start().await;
+    let grants = ["select on table:shop.items", "read,merge on branch:main"];
+    let rob = users.user("rob", &grants).await;
+    users.server.post("/v1/branches", json!({"name": "dev"})).await;
+    for sql in ["INSERT INTO shop.items VALUES (2)", "INSERT INTO sales.orders VALUES (9, 'x')"] {
+        users.server.post("/v1/query", json!({"sql": sql, "ref": "dev"})).await;
+    }
+    // After a change of `main`, the merge is a commit that changes both tables.
+    users.owner_sql("CREATE TABLE shop.other AS SELECT 1 AS id").await;
+    users.server.post(MERGE, json!({"source": "dev"})).await;
+    let revert = json!({"commit": "main", "tables": ["shop.items"]});
+    let (status, answer) = users.post(&rob, REVERT, revert).await;
+    assert_eq!(status, 400, "{answer}");
+    let message = answer["message"].as_str().expect("a message");
+    assert!(message.ends_with("also changed tables that are hidden from the user"), "{message}");
+    assert!(!answer.to_string().contains("sales"), "{answer}");
+    let revert = json!({"commit": "main", "tables": ["shop.items"], "partial": true});
+    let (status, report) = users.post(&rob, REVERT, revert).await;
+    assert_eq!((status, &report["tables"]), (200, &json!(["shop.items"])), "{report}");
+    assert_eq!(users.owner_sql("SELECT count(*) AS n FROM shop.items").await, json!([{"n": 1}]));
 }

@@ -178,6 +178,9 @@ fn of_refs() -> Vec<Trial> {
         trial("attacks::86_a_side_of_a_conflict_needs_the_right_to_delete", merges::sides),
         trial("attacks::87_keeping_the_target_needs_no_right_to_delete", merges::kept),
         trial("attacks::88_taking_another_table_needs_the_right_to_drop", merges::replaced),
+        trial("attacks::89_a_revert_changes_no_hidden_row", merges::reverted),
+        trial("attacks::90_a_cherry_pick_changes_no_hidden_row", merges::picked),
+        trial("attacks::91_a_partial_revert_names_no_hidden_table", merges::unnamed),
     ]
 }
 

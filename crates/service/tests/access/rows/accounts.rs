@@ -116,11 +116,11 @@ pub const ROWS: &[Row] = &[
     ("Grants::explain", administers(OK), |c| {
         let (action, object) = (Action::Read, Object::branch("main"));
         let user = if c.own() == "full" { "reader" } else { "full" };
-        done(async move { c.accounts().grants().explain(&c.by, user, action, &object) })
+        done(async move { c.accounts().grants().explain(&c.by, user, action, &object).await })
     }),
     ("Grants::explain (own)", every(OK), |c| {
         let (action, object) = (Action::Read, Object::branch("main"));
-        done(async move { c.accounts().grants().explain(&c.by, c.own(), action, &object) })
+        done(async move { c.accounts().grants().explain(&c.by, c.own(), action, &object).await })
     }),
     ("Grants::revoke", administers(OK), |c| {
         done(async move { c.accounts().grants().revoke(&c.by, request(grant())).await })

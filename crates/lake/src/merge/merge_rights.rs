@@ -1,0 +1,69 @@
+//! The rights to tables that a merge, a cherry-pick or a revert needs.
+//!
+//! The right to merge into a branch includes all changes of the source, because users that were
+//! allowed to make these changes have made them. [`MergeRights`] decides about the changes that
+//! only the merge itself makes. If a conflict is resolved by taking the source's version, the
+//! target's changes are lost. A cherry-pick repeats a change at another place, and a revert makes
+//! the opposite change.
+
+use std::fmt::Debug;
+
+use headwater_catalog::{DivergedTable, MergePlan};
+use headwater_model::{Action, Problem, TableName};
+
+use crate::error::{Error, Result};
+
+/// Decides which changes of tables the author of a merge may make.
+pub trait MergeRights: Debug + Send + Sync {
+    /// Checks that an action on a table, with its id, is allowed, and that no row filter or column
+    /// mask of the table applies to the author.
+    fn check(&self, action: Action, table: &TableName, id: &str) -> Result<(), Problem>;
+
+    /// Checks that no row filter or column mask of a table, with its id, applies to the author.
+    fn check_unrestricted(&self, table: &TableName, id: &str) -> Result<(), Problem>;
+
+    /// Returns true if the author may know the name of a table, view or function.
+    fn shows(&self, name: &TableName, is_view: bool) -> bool;
+}
+
+/// Checks that the source's version of a table may replace the target's version. The rows of both
+/// versions can differ in any way. Views and functions have no rows, so they need no right.
+///
+/// Errors: [`Error::Denied`].
+pub(super) fn check_choice(rights: &dyn MergeRights, contested: &DivergedTable) -> Result<()> {
+    let sides = [&contested.ours, &contested.theirs];
+    for (name, side) in contested.names().into_iter().zip(sides) {
+        let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
+        // The source may have dropped the table, or replaced it by a new table or a view.
+        let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
+        let rows = [Action::Delete, Action::Insert, Action::Update];
+        for action in rows.into_iter().chain(is_lost.then_some(Action::Drop)) {
+            rights.check(action, name, entry.id.as_str()).map_err(denied)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the author of a cherry-pick or revert sees all rows and values of the tables that
+/// it changes. Otherwise the author could remove, repeat or restore hidden rows.
+///
+/// Errors: [`Error::Denied`].
+pub(super) fn check_change(rights: &dyn MergeRights, plan: &MergePlan) -> Result<()> {
+    let mut sides = Vec::new();
+    for change in &plan.taken {
+        sides.extend([(&change.table, &change.from), (&change.table, &change.to)]);
+    }
+    for contested in &plan.contested {
+        let [ours, theirs] = contested.names();
+        sides.extend([(ours, &contested.ours), (theirs, &contested.theirs)]);
+    }
+    for (name, side) in sides {
+        let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
+        rights.check_unrestricted(name, entry.id.as_str()).map_err(denied)?;
+    }
+    Ok(())
+}
+
+fn denied(problem: Problem) -> Error {
+    Error::Denied(Box::new(problem))
+}
