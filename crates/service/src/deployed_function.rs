@@ -34,6 +34,9 @@ pub(crate) const LATEST: &str = "$LATEST";
 /// Maximum size of an archive in a bucket that is read into memory, in bytes.
 const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
+/// Maximum number of attempts of a deployment if other requests change the function.
+const DEPLOY_ATTEMPTS: u32 = 20;
+
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]
 pub struct DeployedFunctions(pub(crate) Arc<Components>);
@@ -166,24 +169,50 @@ impl DeployedFunctions {
         let (files, archive) = (mem::take(&mut request.files), request.archive.take());
         let upload = request.upload.take();
         let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
-        let exists = self.0.catalog.store().find(name).await.or_problem()?;
-        let layers = match &request.layers {
-            Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
-            None => None,
-        };
-        let changes = deployment_changes(name, &request, exists.as_ref(), layers.as_deref());
-        let changes = changes.or_problem()?;
-        let function = if exists.is_none() {
-            self.create(principal, name, files, changes).await?
-        } else {
-            let update = FunctionUpdate { files: Some(files), changes, revision: None };
-            self.change(principal, name, update).await?
-        };
+        let function = self.apply(principal, name, &request, files).await?;
         if let Some(upload) = upload {
             // Deleted last, so that a rejected request can be repeated with the same upload.
             let _ = self.0.import_rights.delete_upload(principal, &upload).await;
         }
         self.describe(principal, function).await
+    }
+
+    /// Applies a deployment to the function's current state. A deployment keeps settings, so it is
+    /// repeated if another request changed or created the function after its state was read.
+    async fn apply(
+        &self,
+        principal: &Principal,
+        name: &str,
+        request: &DeployFunction,
+        files: FunctionFiles,
+    ) -> Result<StoredFunction, Problem> {
+        let layers = match &request.layers {
+            Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
+            None => None,
+        };
+        let store = self.0.catalog.store();
+        let mut attempts = 1;
+        loop {
+            let exists = store.find(name).await.or_problem()?;
+            let changes = deployment_changes(name, request, exists.as_ref(), layers.as_deref());
+            let (changes, is_new) = (changes.or_problem()?, exists.is_none());
+            let deployed = if let Some(function) = exists {
+                let revision = Some(function.latest.revision());
+                let update = FunctionUpdate { files: Some(files.clone()), changes, revision };
+                self.change(principal, name, update).await
+            } else {
+                self.create(principal, name, files.clone(), changes).await
+            };
+            let code = deployed.as_ref().err().map(|problem| problem.code);
+            let is_outdated = code == Some(ErrorCode::PreconditionFailed)
+                || is_new
+                    && code == Some(ErrorCode::AlreadyExists)
+                    && store.find(name).await.or_problem()?.is_some();
+            if !is_outdated || attempts == DEPLOY_ATTEMPTS {
+                return deployed;
+            }
+            attempts += 1;
+        }
     }
 
     /// Creates a function by applying changes to an empty function. One of the changes must contain
