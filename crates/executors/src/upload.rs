@@ -330,7 +330,8 @@ mod tests {
     async fn the_size_of_uploads_is_checked_while_they_grow() {
         let root = tempfile::tempdir().expect("a folder");
         let (other, owner) = (root.path().join("other"), Principal::owner());
-        let part = Bytes::from(vec![0_u8; usize::try_from(CHECKED_BYTES / 2 + 1).expect("a length")]);
+        let part =
+            Bytes::from(vec![0_u8; usize::try_from(CHECKED_BYTES / 2 + 1).expect("a length")]);
         let parts = stream::iter(0..3).map(|number| {
             // A concurrent upload reaches the limit after this one has begun.
             if number == 1 {
