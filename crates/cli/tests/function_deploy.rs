@@ -184,7 +184,10 @@ fn aliases_and_urls_are_managed() {
     assert!(error.contains("headwater function alias update price live"), "{error}");
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
     let error = workspace.fails(3, &["function", "url", "update", "price", "--auth", "none"]);
-    assert!(error.contains("Create it with `headwater function url create price --auth iam`"), "{error}");
+    assert!(
+        error.contains("Create it with `headwater function url create price --auth iam`"),
+        "{error}"
+    );
     let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
     assert!(error.contains("function `price:live` has no URL"), "{error}");
     let error = workspace.fails(3, &[&["function", "url", "rm"][..], &url].concat());

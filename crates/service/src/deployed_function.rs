@@ -1,6 +1,5 @@
 //! Functions without a project: deploy, change, list, get, delete.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::mem;
 use std::sync::Arc;
@@ -20,7 +19,6 @@ use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, ErrorDetails, FunctionSettings,
     FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
 };
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::layer::Layers;
@@ -231,10 +229,11 @@ impl DeployedFunctions {
             let hint = "Choose another name, or remove the function from the project.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
-        let settings = settings_of(&changes).unwrap_or_default();
+        let new = changes.iter().find_map(FunctionChange::settings);
+        let settings = new.map(|(settings, _)| settings.clone()).unwrap_or_default();
         let store = self.0.catalog.store();
-        let merged = match attributes_of(&changes) {
-            Some(used) => store.with_layers(name, files.files, used).await.or_problem()?,
+        let merged = match new {
+            Some((_, used)) => store.with_layers(name, files.files, used).await.or_problem()?,
             None => files.files,
         };
         self.check(principal, name, &settings, merged).await?;
@@ -252,17 +251,17 @@ impl DeployedFunctions {
     ) -> Result<StoredFunction, Problem> {
         let latest = self.get(principal, name).await?.latest;
         let store = self.0.catalog.store();
-        let settings = settings_of(&update.changes);
-        let files = match (&update.files, &settings) {
+        let new = update.changes.iter().find_map(FunctionChange::settings);
+        let files = match (&update.files, new) {
             (Some(files), _) => Some(files.files.clone()),
             (None, Some(_)) => Some(store.files(name, &latest.code).await.or_problem()?),
             (None, None) => None,
         };
         if let Some(files) = files {
-            let used = attributes_of(&update.changes).unwrap_or(&latest.attributes);
+            let used = new.map_or(&latest.attributes, |(_, used)| used);
             let files = store.with_layers(name, files, used).await.or_problem()?;
-            let settings = settings.unwrap_or(latest.settings);
-            self.check(principal, name, &settings, files).await?;
+            let settings = new.map_or(&latest.settings, |(settings, _)| settings);
+            self.check(principal, name, settings, files).await?;
         }
         let changed = store.change(name, &update, &author(principal)).await;
         self.0.provisioner.update();
@@ -400,20 +399,6 @@ fn not_opened(error: &std::io::Error) -> Problem {
     let mut problem = Problem::new(ErrorCode::FileNotFound, "the upload cannot be opened");
     problem.causes.push(error.to_string());
     problem.with_hint("Send the file again: an upload can be deployed once, within a day.")
-}
-
-fn settings_of(changes: &[FunctionChange]) -> Option<FunctionSettings> {
-    changes.iter().find_map(|change| match change {
-        FunctionChange::Settings(settings, _) => Some((**settings).clone()),
-        _ => None,
-    })
-}
-
-fn attributes_of(changes: &[FunctionChange]) -> Option<&BTreeMap<String, Value>> {
-    changes.iter().find_map(|change| match change {
-        FunctionChange::Settings(_, attributes) => Some(attributes),
-        _ => None,
-    })
 }
 
 fn author(principal: &Principal) -> Author {
