@@ -180,6 +180,8 @@ fn aliases_and_urls_are_managed() {
     let changed = update(&["--auth", "none"]);
     assert_eq!((&changed["auth"], &changed["stream"]), (&json!("none"), &json!(true)));
     assert_eq!(update(&["--no-stream"])["stream"], json!(false));
+    let error = workspace.fails(2, &[&["function", "url", "update"][..], &url].concat());
+    assert!(error.contains("no setting of the URL is given"), "{error}");
     let error = workspace.fails(4, &["function", "alias", "create", "price", "live", "2"]);
     assert!(error.contains("headwater function alias update price live"), "{error}");
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());

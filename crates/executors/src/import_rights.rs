@@ -192,7 +192,7 @@ pub fn upload_folder(principal: &Principal) -> String {
 }
 
 /// Returns true if a folder contains an upload that counts toward the limits of a principal.
-pub fn is_upload_of(folder: &str, principal: &Principal) -> bool {
+pub(crate) fn is_upload_of(folder: &str, principal: &Principal) -> bool {
     match principal.identity() {
         Identity::Owner => !folder.contains('.'),
         Identity::User(user) => is_folder_of(folder, user),

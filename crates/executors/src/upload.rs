@@ -1,7 +1,7 @@
 //! Storage of uploads: files for an import from a client without access to the server's disk.
 //!
-//! Each file is kept for one day, in its own folder within the lake's folder. The next upload
-//! deletes expired uploads. The number and the bytes of a user's uploads are limited, so that one
+//! Each file is kept for one day, in its own folder within the lake's folder. The next upload and
+//! the next start of the server delete expired uploads. The number and the bytes of a user's uploads are limited, so that one
 //! user cannot prevent the uploads of others.
 
 use std::fs::DirBuilder;
@@ -36,6 +36,9 @@ const LAKE_BYTES_MAX: u64 = 256 << 30;
 /// Maximum length of a file's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
+/// Name of a file that is being received. No upload has this name.
+const PARTIAL: &str = ".partial";
+
 /// The retention time of a file.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
@@ -57,9 +60,9 @@ pub async fn store_upload(
     let mut folder = UploadFolder::create(root, principal).map_err(|it| failed(&name, &it))?;
     folder.check().await?;
     let expires = chrono::Utc::now() + LIFETIME;
-    let path = folder.path.join(name);
-    let bytes = folder.write(&path, content).await?;
+    let bytes = folder.write(&name, content).await?;
     folder.is_complete = true;
+    let path = folder.path.join(name);
     Ok(Upload { path: path.display().to_string(), bytes, expires })
 }
 
@@ -95,15 +98,15 @@ impl UploadFolder {
         stored.await.unwrap_or_default().check()
     }
 
-    /// Writes a file and returns its length in bytes.
+    /// Writes a file and returns its length in bytes. The file has its name when it is complete.
     async fn write(
         &self,
-        path: &Path,
+        name: &str,
         content: impl Stream<Item = Result<Bytes, Problem>> + Send,
     ) -> Result<u64, Problem> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let failed = |error| failed(&name, &error);
-        let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
+        let failed = |error| failed(name, &error);
+        let partial = self.path.join(PARTIAL);
+        let mut file = tokio::fs::File::create(&partial).await.map_err(failed)?;
         let mut content = std::pin::pin!(content);
         let (mut bytes, mut checked) = (0, 0);
         while let Some(part) = content.next().await {
@@ -124,6 +127,7 @@ impl UploadFolder {
             file.write_all(&part).await.map_err(failed)?;
         }
         file.flush().await.map_err(failed)?;
+        tokio::fs::rename(partial, self.path.join(name)).await.map_err(failed)?;
         Ok(bytes)
     }
 }
@@ -203,6 +207,19 @@ fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> Stored
     stored
 }
 
+/// Deletes expired uploads in `root`, and uploads that the end of an earlier server interrupted.
+/// No upload may be running.
+pub fn delete_interrupted_uploads(root: &Path) {
+    delete_expired(root, &Principal::owner(), SystemTime::now());
+    let Ok(entries) = std::fs::read_dir(root) else { return };
+    for folder in entries.flatten().map(|entry| entry.path()) {
+        let is_empty = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_none());
+        if is_empty || folder.join(PARTIAL).exists() {
+            let _ = std::fs::remove_dir_all(&folder);
+        }
+    }
+}
+
 /// Returns the size of the files in the folder of an upload, in bytes.
 fn folder_bytes(folder: &Path) -> u64 {
     let Ok(files) = std::fs::read_dir(folder) else { return 0 };
@@ -266,6 +283,24 @@ mod tests {
         assert!(!folder.path().join("one").exists());
         let missing = folder.path().join("missing");
         assert_eq!(delete_expired(&missing, &owner, SystemTime::now()).count, 0);
+    }
+
+    #[test]
+    fn interrupted_uploads_are_deleted() {
+        let root = tempfile::tempdir().expect("a folder");
+        for (folder, file) in
+            [("complete", Some("a.csv")), ("partial", Some(PARTIAL)), ("new", None)]
+        {
+            let folder = root.path().join(folder);
+            std::fs::create_dir(&folder).expect("a folder");
+            if let Some(file) = file {
+                std::fs::write(folder.join(file), "a\n").expect("a file");
+            }
+        }
+        delete_interrupted_uploads(root.path());
+        assert!(root.path().join("complete/a.csv").exists());
+        assert_eq!(entries(root.path()), 1);
+        delete_interrupted_uploads(&root.path().join("missing"));
     }
 
     #[test]
