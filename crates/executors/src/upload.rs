@@ -4,7 +4,7 @@
 //! the next start of the server delete expired uploads. The number and the bytes of a user's uploads are limited, so that one
 //! user cannot prevent the uploads of others.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, DirEntry};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -188,12 +188,8 @@ impl StoredUploads {
 fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> StoredUploads {
     let mut stored = StoredUploads::default();
     let Ok(entries) = std::fs::read_dir(root) else { return stored };
-    let is_expired = |entry: &std::fs::DirEntry| {
-        let changed = entry.metadata().and_then(|metadata| metadata.modified());
-        changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|age| age > LIFETIME))
-    };
     for entry in entries.flatten() {
-        if is_expired(&entry) {
+        if is_expired(&entry, now) {
             let _ = std::fs::remove_dir_all(entry.path());
             continue;
         }
@@ -210,14 +206,19 @@ fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> Stored
 /// Deletes expired uploads in `root`, and uploads that the end of an earlier server interrupted.
 /// No upload may be running.
 pub fn delete_interrupted_uploads(root: &Path) {
-    delete_expired(root, &Principal::owner(), SystemTime::now());
     let Ok(entries) = std::fs::read_dir(root) else { return };
-    for folder in entries.flatten().map(|entry| entry.path()) {
+    for entry in entries.flatten() {
+        let folder = entry.path();
         let is_empty = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_none());
-        if is_empty || folder.join(PARTIAL).exists() {
-            let _ = std::fs::remove_dir_all(&folder);
+        if is_empty || folder.join(PARTIAL).exists() || is_expired(&entry, SystemTime::now()) {
+            let _ = std::fs::remove_dir_all(folder);
         }
     }
+}
+
+fn is_expired(folder: &DirEntry, now: SystemTime) -> bool {
+    let changed = folder.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|age| age > LIFETIME))
 }
 
 /// Returns the size of the files in the folder of an upload, in bytes.

@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("uploads::an_upload_is_kept_until_its_layer_is_published", layers),
         trial("uploads::a_user_deletes_only_its_own_uploads", deletions),
         trial("deployments::concurrent_deployments_keep_each_others_settings", concurrent),
+        trial("deployments::callers_are_shown_to_users_that_may_see_them", callers),
     ]
 }
 
@@ -132,6 +133,27 @@ async fn concurrent() {
     for (setting, value) in settings() {
         let shown = if setting == "reserved_concurrency" { "concurrency" } else { setting };
         assert_eq!(found[shown], value, "{setting}");
+    }
+    lake.stop().await;
+}
+
+async fn callers() {
+    let lake = Lake::start().await;
+    let (owner, functions) = (Principal::owner(), lake.service().invocations().deployed());
+    let files = json!({"app.py": "def handler(event, context):\n    return event\n"});
+    let new = json!({"runtime": "python3.11", "handler": "app.handler", "files": files});
+    functions.deploy(&owner, "f", request(new)).await.expect("deployed");
+    let trigger = json!({"name": "hourly", "schedule": "rate(1 hours)", "function": "f:1"});
+    lake.service().triggers().create(&owner, request(trigger), false).await.expect("a trigger");
+    for (name, grants, expected) in [
+        ("deployer", &["deploy on function:f"][..], &[][..]),
+        ("reader", &["deploy on function:f", "read on trigger:hourly"], &["trigger `hourly`"]),
+    ] {
+        lake.user(name, grants).await;
+        let token = lake.token(name, NewToken::default()).await;
+        let user = lake.log_in(&token).await.expect("a principal");
+        let shown = functions.show(&user, "f").await.expect("a function");
+        assert_eq!(shown.callers, expected, "{name}");
     }
     lake.stop().await;
 }
