@@ -1,8 +1,8 @@
 //! Storage of uploads: files for an import from a client without access to the server's disk.
 //!
 //! Each file is kept for one day, in its own folder within the lake's folder. The next upload and
-//! the next start of the server delete expired uploads. The number and the bytes of a user's uploads are limited, so that one
-//! user cannot prevent the uploads of others.
+//! the next start of the server delete expired uploads. The number and the bytes of a user's
+//! uploads are limited, so that one user cannot prevent the uploads of others.
 
 use std::fs::{DirBuilder, DirEntry};
 use std::io;
