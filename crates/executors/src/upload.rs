@@ -178,8 +178,8 @@ impl StoredUploads {
         } else {
             return Ok(());
         };
-        let hint = "Try again later: an upload expires a day after it was sent. `DELETE /v1/uploads` \
-                    deletes an upload at once.";
+        let hint = "Try again later: an upload expires a day after it was sent. \
+                    `DELETE /v1/uploads` deletes an upload at once.";
         Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint))
     }
 }
