@@ -8,7 +8,6 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .choices import FunctionSetting
@@ -195,10 +194,7 @@ class Functions(Responses):
             return self._dict(method, path, {**files, **request})
         except BaseException:
             if "upload" in files:
-                # The upload expires after a day if it cannot be deleted.
-                with suppress(HeadwaterError):
-                    parameters = {"path": files["upload"]}
-                    self._connection.json("DELETE", "/v1/uploads", parameters=parameters)
+                self._delete_uploads([files["upload"]])
             raise
 
     def _function_files(self, source: str | os.PathLike[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import partition
 from .choices import FileFormat, OnError
-from .errors import make
+from .errors import HeadwaterError, make
 from .requests import OnEvent, check_options, without_none
 from .runs import RunningJob, Runs
 
@@ -88,24 +88,32 @@ class Imports(Runs):
             "date_format": date_format,
             "decimal_comma": decimal_comma,
         }
-        request = self._import_request(table, sources, options)
-        return self._work("/v1/imports", {**request, "dry_run": dry_run}, on_event)
+        request, uploads = self._import_request(table, sources, options)
+        try:
+            result = self._work("/v1/imports", {**request, "dry_run": dry_run}, on_event)
+        except HeadwaterError as error:
+            # If the connection is lost, the import continues and reads its files.
+            if error.code != "unavailable":
+                self._delete_uploads(uploads)
+            raise
+        self._delete_uploads(uploads)
+        return result
 
     def start_import(
         self, table: str, sources: Sources, **options: Unpack[ImportOptions]
     ) -> RunningJob:
-        """Starts an import with the options of `import_files`, and does not wait for its end."""
+        """Starts an import with the options of `import_files`, and does not wait for its end.
+        Files that a client with a profile sends are kept for a day."""
         check_options(options, ImportOptions)
-        request = self._import_request(table, sources, options)
+        request, _ = self._import_request(table, sources, options)
         return self.running_job(self._dict("POST", "/v1/imports", request)["id"])
 
     def _import_request(
         self, table: str, sources: Sources, options: ImportOptions
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Returns a request and its uploads. A client with a profile sends the files."""
         listed = [sources] if isinstance(sources, (str, os.PathLike)) else list(sources)
         paths = [_absolute(source) for source in listed]
-        if self._connection.profile is not None:
-            paths = [self._uploaded(path) for path in paths]
         nulls = options.get("nulls", ())
         given = options.get("partition_by", ())
         fields = [given] if isinstance(given, str) else list(given)
@@ -127,10 +135,19 @@ class Imports(Runs):
             "date_format": options.get("date_format"),
             "decimal_comma": options.get("decimal_comma") or None,
         }
-        return without_none(request)
+        # Files are sent last, so that an invalid option sends none.
+        uploads: list[str] = []
+        if self._connection.profile is not None:
+            try:
+                request["sources"] = [self._uploaded(path, uploads) for path in paths]
+            except BaseException:
+                self._delete_uploads(uploads)
+                raise
+        return without_none(request), uploads
 
-    def _uploaded(self, source: str) -> str:
-        """Sends a file to the server's machine and returns its path there. URLs are unchanged."""
+    def _uploaded(self, source: str, uploads: list[str]) -> str:
+        """Sends a file to the server's machine, adds its path there to `uploads` and returns it.
+        URLs are unchanged."""
         if "://" in source:
             return source
         try:
@@ -141,7 +158,8 @@ class Imports(Runs):
             message = f"`{source}` is not a readable file on this machine"
             hint = "Name files; a client with a profile accepts no folders and globs."
             raise make("invalid_argument", message, hint, causes=[str(error)]) from error
-        return str(uploaded["path"])
+        uploads.append(str(uploaded["path"]))
+        return uploads[-1]
 
 
 def _absolute(source: str | os.PathLike[str]) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from .connection import Connection
-from .errors import make
+from .errors import HeadwaterError, make
 from .notebook import shown
 from .quantity import parse_duration, parse_size
 
@@ -65,6 +66,13 @@ class Requests:
             "memory_bytes_max": size_bytes("memory", memory),
         }
         return without_none(body)
+
+    def _delete_uploads(self, paths: Iterable[str]) -> None:
+        """Deletes uploads that are no longer needed. Uploads that cannot be deleted expire after a
+        day."""
+        for path in paths:
+            with suppress(HeadwaterError):
+                self._connection.json("DELETE", "/v1/uploads", parameters={"path": path})
 
     def _work(self, path: str, request: dict[str, Any], on_event: OnEvent | None) -> dict[str, Any]:
         """Starts a job and follows its events to the end. Implemented by the subclass `Runs`."""

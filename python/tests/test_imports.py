@@ -88,6 +88,43 @@ class Imports(WithServer):
         self.assertEqual(upload.headers["content-type"], "application/octet-stream")
         self.assertEqual(started.body["sources"], ["/uploads/1/a b.csv", "s3://bucket/b.csv"])
 
+    def test_the_sent_files_of_an_import_that_ended_are_deleted(self):
+        folder = self.folder()
+        profiles = {"team": {"url": self.client._connection.url, "token": "t"}}
+        path = folder / "headwater" / "profiles.json"
+        path.parent.mkdir()
+        path.write_text(json.dumps({"profiles": profiles}))
+        (folder / "a.csv").write_text("id\n1\n")
+        on = self.server.on
+        on("POST", "/v1/uploads", Answer({"path": "/uploads/1/a.csv"}, 201))
+        on("DELETE", "/v1/uploads", Answer(b"", 204))
+        on("POST", "/v1/imports", Answer({"id": JOB, "status": "queued"}, 202))
+        on("GET", f"/v1/jobs/{JOB}/events", Answer(b""))
+        failed = {"code": "bad_row", "message": "row 2 is too long"}
+        for job, error in [
+            ({"status": "succeeded", "result": {"rows": 1}}, None),
+            ({"status": "failed", "error": failed}, errors.BadRowError),
+        ]:
+            on("GET", f"/v1/jobs/{JOB}", Answer({"id": JOB, **job}))
+            self.server.seen.clear()
+            with mock.patch.dict(os.environ, {"XDG_CONFIG_HOME": str(folder)}):
+                client = headwater.Client(profile="team")
+                if error is None:
+                    self.assertEqual(client.import_files("t", folder / "a.csv")["rows"], 1)
+                else:
+                    with self.assertRaises(error):
+                        client.import_files("t", folder / "a.csv")
+            deletions = [seen for seen in self.server.seen if seen.method == "DELETE"]
+            paths = [seen.parameters["path"] for seen in deletions]
+            self.assertEqual(paths, ["/uploads/1/a.csv"])
+        # A file that is missing prevents the import, so the files before it are not needed.
+        self.server.seen.clear()
+        with mock.patch.dict(os.environ, {"XDG_CONFIG_HOME": str(folder)}):
+            client = headwater.Client(profile="team")
+            with self.assertRaisesRegex(errors.InvalidArgumentError, "not a readable file"):
+                client.import_files("t", [folder / "a.csv", folder / "b.csv"])
+        self.assertEqual([seen.method for seen in self.server.seen], ["POST", "DELETE"])
+
     def test_maintenance_can_be_started(self):
         path = "/v1/branches/dev/tables/orders/maintain"
         self.server.on("POST", path, Answer({"id": JOB, "status": "queued"}, 202))

@@ -32,7 +32,7 @@ from lambda_client import (
     invoke,
     until,
 )
-from lambda_settings import destinations, layers, permissions, urls, versioned
+from lambda_settings import changed_at_once, destinations, layers, permissions, urls, versioned
 from lambda_streams import node_streams, streams
 
 
@@ -407,6 +407,7 @@ aliases(aws)
 calls(aws)
 settings(aws)
 versioned(aws)
+changed_at_once(aws)
 urls(aws, own_key)
 destinations(aws, own_key)
 permissions(aws)

@@ -6,6 +6,7 @@ Needs: boto3.
 import base64
 import json
 import urllib.error
+from concurrent.futures import ThreadPoolExecutor
 
 from lambda_client import api, archive, client, create, fails, fetch, invoke, last_call, until
 
@@ -47,6 +48,30 @@ def versioned(aws):
     billed = int(report.split("Billed Duration: ")[1].split(" ms")[0])
     assert 0 < duration <= billed <= duration + 1, report
     aws.delete_function(FunctionName="numbered")
+
+
+def changed_at_once(aws):
+    """Requests that change different settings at the same time keep each other's settings."""
+    create(aws, "shared", Code={"ZipFile": archive(VERSIONED)})
+    for number in range(5):
+        changes = [
+            {"Description": f"number {number}"},
+            {"Timeout": 20 + number},
+            {"MemorySize": 256 + number},
+            {"Environment": {"Variables": {"NUMBER": str(number)}}},
+        ]
+        with ThreadPoolExecutor(len(changes)) as threads:
+            updates = [
+                threads.submit(aws.update_function_configuration, FunctionName="shared", **change)
+                for change in changes
+            ]
+        for update in updates:
+            update.result()
+        found = aws.get_function_configuration(FunctionName="shared")
+        for change in changes:
+            for name, value in change.items():
+                assert found[name] == value, (name, found)
+    aws.delete_function(FunctionName="shared")
 
 
 def urls(aws, key):

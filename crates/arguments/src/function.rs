@@ -135,16 +135,19 @@ pub struct FunctionDeploy {
     /// An environment variable. Can be repeated; replaces all variables
     #[arg(long, value_name = "NAME=VALUE")]
     pub env: Vec<String>,
-    /// A secret that the function reads as an environment variable. Can be repeated
+    /// A secret that the function reads as an environment variable. Can be repeated; replaces all
+    /// secrets
     #[arg(long = "secret", value_name = "NAME")]
     pub secrets: Vec<String>,
-    /// A host that the function may connect to, or `*` for all. Can be repeated
+    /// A host that the function may connect to, or `*` for all. Can be repeated; replaces all hosts
     #[arg(long, value_name = "HOST")]
     pub network: Vec<String>,
-    /// A program of the system that the function needs, such as `curl`. Can be repeated
+    /// A program of the system that the function needs, such as `curl`. Can be repeated; replaces
+    /// all programs
     #[arg(long, value_name = "PROGRAM")]
     pub system: Vec<String>,
-    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated
+    /// A version of a layer whose files the function uses, such as `deps:3`. Can be repeated;
+    /// replaces all layers
     #[arg(long = "layer", value_name = "NAME:VERSION")]
     pub layers: Vec<String>,
     /// The maximum number of concurrent calls

@@ -180,11 +180,16 @@ fn aliases_and_urls_are_managed() {
     let changed = update(&["--auth", "none"]);
     assert_eq!((&changed["auth"], &changed["stream"]), (&json!("none"), &json!(true)));
     assert_eq!(update(&["--no-stream"])["stream"], json!(false));
+    let error = workspace.fails(2, &[&["function", "url", "update"][..], &url].concat());
+    assert!(error.contains("no setting of the URL is given"), "{error}");
     let error = workspace.fails(4, &["function", "alias", "create", "price", "live", "2"]);
     assert!(error.contains("headwater function alias update price live"), "{error}");
     workspace.ok(&[&["function", "url", "rm"][..], &url].concat());
     let error = workspace.fails(3, &["function", "url", "update", "price", "--auth", "none"]);
-    assert!(error.contains("Create it with `headwater function url create price`."), "{error}");
+    assert!(
+        error.contains("Create it with `headwater function url create price --auth iam`"),
+        "{error}"
+    );
     let error = workspace.fails(3, &[&["function", "url", "get"][..], &url].concat());
     assert!(error.contains("function `price:live` has no URL"), "{error}");
     let error = workspace.fails(3, &[&["function", "url", "rm"][..], &url].concat());

@@ -94,8 +94,12 @@ fn commands_use_the_server_of_the_last_login() {
     user.write("data.csv", "a,b\n1,x\n2,y\n");
     user.ok(&["table", "import", "sent", "data.csv"]);
     assert_eq!(user.rows("SELECT sum(a) AS a FROM sent"), json!([{"a": 3}]));
-    let text = user.fails(2, &["table", "import", "sent", "missing.csv"]);
+    let text = user.fails(2, &["table", "import", "sent", "data.csv", "missing.csv"]);
     assert!(text.contains("is not a file on this machine"), "{text}");
+    user.write("bad.csv", "a,b\nx,y\n");
+    assert_ne!(user.run(&["table", "import", "sent", "bad.csv"]).code, 0);
+    let uploads = std::fs::read_dir(team.lake.path().join(".headwater/uploads"));
+    assert_eq!(uploads.expect("a folder").count(), 0, "ended imports keep no upload");
     // A command that needs the lake's files fails with a message.
     team.lake.ok(&["user", "disable", "ana"]);
     let text = user.fails(8, &["query", "SELECT 1"]);

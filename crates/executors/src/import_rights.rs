@@ -1,6 +1,7 @@
 //! Rights of imports: the locations that they may read, and the tables and branches that they may
 //! write.
 
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
@@ -153,13 +154,21 @@ impl ImportRights {
 
     /// Deletes a file that the principal uploaded.
     ///
-    /// Errors: `file_not_found`, also for an upload of another user.
+    /// Errors: `file_not_found`, also for an upload of another user; `storage`.
     pub async fn delete_upload(&self, principal: &Principal, path: &str) -> Result<(), Problem> {
         if self.is_own_upload(principal, path)
             && let Some(folder) = Path::new(path).parent()
-            && tokio::fs::remove_dir_all(folder).await.is_ok()
         {
-            return Ok(());
+            match tokio::fs::remove_dir_all(folder).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => {
+                    let message = format!("the upload `{}` cannot be deleted", path.escape_debug());
+                    let mut problem = Problem::new(ErrorCode::Storage, message);
+                    problem.causes.push(error.to_string());
+                    return Err(problem.with_hint("Check the permissions of the lake's folder."));
+                }
+            }
         }
         let message = format!("`{}` is not one of your uploads", path.escape_debug());
         Err(Problem::new(ErrorCode::FileNotFound, message)
@@ -190,9 +199,13 @@ pub fn upload_folder(principal: &Principal) -> String {
     principal.user_name().map_or_else(|| id.to_string(), |user| format!("{id}.{user}"))
 }
 
-/// Returns the name of the user whose upload a folder contains; empty for the owner.
-pub fn owner_of(folder: &str) -> &str {
-    folder.split_once('.').map_or("", |(_, owner)| owner)
+/// Returns true if a folder contains an upload that counts toward the limits of a principal.
+pub(crate) fn is_upload_of(folder: &str, principal: &Principal) -> bool {
+    match principal.identity() {
+        Identity::Owner => !folder.contains('.'),
+        Identity::User(user) => is_folder_of(folder, user),
+        Identity::Anonymous => false,
+    }
 }
 
 /// Returns true if a folder contains an upload of this user. An earlier account with the same name

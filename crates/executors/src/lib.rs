@@ -82,4 +82,4 @@ pub use running_statement::{RunningStatement, StatementRows};
 pub use settings::Settings;
 pub use system_tables::{register_system_tables, to_batches};
 pub use trigger::TriggerExecutor;
-pub use upload::{UPLOADS_FOLDER, store_upload};
+pub use upload::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};

@@ -1,13 +1,13 @@
 //! Storage of uploads: files for an import from a client without access to the server's disk.
 //!
-//! Each file is kept for one day, in its own folder within the lake's folder. The next upload
-//! deletes expired uploads. The number and the bytes of a user's uploads are limited, so that one
-//! user cannot prevent the uploads of others.
+//! Each file is kept for one day, in its own folder within the lake's folder. The next upload and
+//! the next start of the server delete expired uploads. The number and the bytes of a user's
+//! uploads are limited, so that one user cannot prevent the uploads of others.
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, DirEntry};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt};
 use headwater_model::{ErrorCode, Principal, Problem, Upload};
 use tokio::io::AsyncWriteExt;
 
-use crate::import_rights::{owner_of, upload_folder};
+use crate::import_rights::{is_upload_of, upload_folder};
 
 /// Name of the uploads folder in the lake's folder.
 pub const UPLOADS_FOLDER: &str = "uploads";
@@ -26,8 +26,8 @@ const BYTES_MAX: u64 = 4 << 30;
 /// Maximum number of stored uploads of a user.
 const UPLOADS_MAX: usize = 100;
 
-/// Maximum size of the stored uploads of a user, in bytes. An upload that starts below the limit
-/// can exceed it by its own length.
+/// Maximum size of the stored uploads of a user, in bytes. Each running upload can exceed the limit
+/// by [`CHECKED_BYTES`].
 const USER_BYTES_MAX: u64 = 64 << 30;
 
 /// Maximum size of all stored uploads of the lake, in bytes.
@@ -36,8 +36,14 @@ const LAKE_BYTES_MAX: u64 = 256 << 30;
 /// Maximum length of a file's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
+/// Name of a file that is being received. No upload has this name.
+const PARTIAL: &str = ".partial";
+
 /// The retention time of a file.
 const LIFETIME: Duration = Duration::from_secs(24 * 3600);
+
+/// Number of bytes of an upload after which the limits are checked again.
+const CHECKED_BYTES: u64 = 64 << 20;
 
 /// Stores a file in a new folder within `root`, the folder of uploads.
 ///
@@ -51,27 +57,85 @@ pub async fn store_upload(
     content: impl Stream<Item = Result<Bytes, Problem>> + Send,
 ) -> Result<Upload, Problem> {
     let name = file_name(name)?;
-    let stored = tokio::task::spawn_blocking({
-        let (root, user) = (root.to_owned(), principal.user_name().unwrap_or_default().to_owned());
-        move || delete_expired(&root, &user, SystemTime::now())
-    });
-    stored.await.unwrap_or_default().check()?;
-    let folder = root.join(upload_folder(principal));
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&folder)
-        .map_err(|it| failed(&name, &it))?;
-    let path = folder.join(name);
-    match write(&path, content).await {
-        Ok(bytes) => Ok(Upload {
-            path: path.display().to_string(),
-            bytes,
-            expires: chrono::Utc::now() + LIFETIME,
-        }),
-        Err(problem) => {
-            let _ = tokio::fs::remove_dir_all(&folder).await;
-            Err(problem)
+    let mut folder = UploadFolder::create(root, principal).map_err(|it| failed(&name, &it))?;
+    folder.check().await?;
+    let expires = chrono::Utc::now() + LIFETIME;
+    let bytes = folder.write(&name, content).await?;
+    folder.is_complete = true;
+    let path = folder.path.join(name);
+    Ok(Upload { path: path.display().to_string(), bytes, expires })
+}
+
+/// The folder of an upload. Unless the upload is complete, dropping the value deletes the folder,
+/// also if the client disconnects.
+struct UploadFolder {
+    /// The folder of all uploads.
+    root: PathBuf,
+    path: PathBuf,
+    principal: Principal,
+    is_complete: bool,
+}
+
+impl UploadFolder {
+    fn create(root: &Path, principal: &Principal) -> io::Result<Self> {
+        let path = root.join(upload_folder(principal));
+        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+        Ok(UploadFolder {
+            root: root.to_owned(),
+            path,
+            principal: principal.clone(),
+            is_complete: false,
+        })
+    }
+
+    /// Deletes expired uploads, and checks the limits. This upload counts, so that concurrent
+    /// uploads cannot exceed them together.
+    async fn check(&self) -> Result<(), Problem> {
+        let (root, principal) = (self.root.clone(), self.principal.clone());
+        let stored = tokio::task::spawn_blocking(move || {
+            delete_expired(&root, &principal, SystemTime::now())
+        });
+        stored.await.unwrap_or_default().check()
+    }
+
+    /// Writes a file and returns its length in bytes. The file has its name when it is complete.
+    async fn write(
+        &self,
+        name: &str,
+        content: impl Stream<Item = Result<Bytes, Problem>> + Send,
+    ) -> Result<u64, Problem> {
+        let failed = |error| failed(name, &error);
+        let partial = self.path.join(PARTIAL);
+        let mut file = tokio::fs::File::create(&partial).await.map_err(failed)?;
+        let mut content = std::pin::pin!(content);
+        let (mut bytes, mut checked) = (0, 0);
+        while let Some(part) = content.next().await {
+            let part = part?;
+            bytes += part.len() as u64;
+            if bytes > BYTES_MAX {
+                let message = format!("the file `{name}` is too large for an upload");
+                let hint = format!(
+                    "Send at most {} GiB, or import the file from its path or URL.",
+                    BYTES_MAX >> 30
+                );
+                return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
+            }
+            if bytes - checked >= CHECKED_BYTES {
+                self.check().await?;
+                checked = bytes;
+            }
+            file.write_all(&part).await.map_err(failed)?;
+        }
+        file.flush().await.map_err(failed)?;
+        tokio::fs::rename(partial, self.path.join(name)).await.map_err(failed)?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for UploadFolder {
+    fn drop(&mut self) {
+        if !self.is_complete {
+            let _ = std::fs::remove_dir_all(&self.path);
         }
     }
 }
@@ -103,9 +167,9 @@ struct StoredUploads {
 }
 
 impl StoredUploads {
-    /// Checks that the user may store another upload.
+    /// Checks the limits. The counted uploads include the upload for which they are checked.
     fn check(self) -> Result<(), Problem> {
-        let message = if self.count >= UPLOADS_MAX {
+        let message = if self.count > UPLOADS_MAX {
             format!("the limit of {UPLOADS_MAX} stored uploads of a user is reached")
         } else if self.user_bytes >= USER_BYTES_MAX {
             format!("the limit of {} GiB of a user's uploads is reached", USER_BYTES_MAX >> 30)
@@ -114,29 +178,24 @@ impl StoredUploads {
         } else {
             return Ok(());
         };
-        let hint = "Delete an upload with `delete_upload`, or try again later: an upload expires a \
-                    day after it was sent.";
+        let hint = "Try again later: an upload expires a day after it was sent. \
+                    `DELETE /v1/uploads` deletes an upload at once.";
         Err(Problem::new(ErrorCode::TooBusy, message).with_hint(hint))
     }
 }
 
-/// Deletes expired uploads and returns the remaining ones. `user` is the user whose uploads are
-/// counted; empty for the owner.
-fn delete_expired(root: &Path, user: &str, now: SystemTime) -> StoredUploads {
+/// Deletes expired uploads and returns the remaining ones. The uploads of `principal` are counted.
+fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> StoredUploads {
     let mut stored = StoredUploads::default();
     let Ok(entries) = std::fs::read_dir(root) else { return stored };
-    let is_expired = |entry: &std::fs::DirEntry| {
-        let changed = entry.metadata().and_then(|metadata| metadata.modified());
-        changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|age| age > LIFETIME))
-    };
     for entry in entries.flatten() {
-        if is_expired(&entry) {
+        if is_expired(&entry, now) {
             let _ = std::fs::remove_dir_all(entry.path());
             continue;
         }
         let bytes = folder_bytes(&entry.path());
         stored.lake_bytes += bytes;
-        if owner_of(&entry.file_name().to_string_lossy()) == user {
+        if is_upload_of(&entry.file_name().to_string_lossy(), principal) {
             stored.count += 1;
             stored.user_bytes += bytes;
         }
@@ -144,37 +203,28 @@ fn delete_expired(root: &Path, user: &str, now: SystemTime) -> StoredUploads {
     stored
 }
 
+/// Deletes expired uploads in `root`, and uploads that the end of an earlier server interrupted.
+/// No upload may be running.
+pub fn delete_interrupted_uploads(root: &Path) {
+    let Ok(entries) = std::fs::read_dir(root) else { return };
+    for entry in entries.flatten() {
+        let folder = entry.path();
+        let is_empty = std::fs::read_dir(&folder).is_ok_and(|mut files| files.next().is_none());
+        if is_empty || folder.join(PARTIAL).exists() || is_expired(&entry, SystemTime::now()) {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn is_expired(folder: &DirEntry, now: SystemTime) -> bool {
+    let changed = folder.metadata().and_then(|metadata| metadata.modified());
+    changed.is_ok_and(|changed| now.duration_since(changed).is_ok_and(|age| age > LIFETIME))
+}
+
 /// Returns the size of the files in the folder of an upload, in bytes.
 fn folder_bytes(folder: &Path) -> u64 {
     let Ok(files) = std::fs::read_dir(folder) else { return 0 };
     files.flatten().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
-}
-
-/// Writes a file and returns its length in bytes.
-async fn write(
-    path: &Path,
-    content: impl Stream<Item = Result<Bytes, Problem>> + Send,
-) -> Result<u64, Problem> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |error| failed(&name, &error);
-    let mut file = tokio::fs::File::create(path).await.map_err(failed)?;
-    let mut content = std::pin::pin!(content);
-    let mut bytes = 0;
-    while let Some(part) = content.next().await {
-        let part = part?;
-        bytes += part.len() as u64;
-        if bytes > BYTES_MAX {
-            let message = format!("the file `{name}` is too large for an upload");
-            let hint = format!(
-                "Send at most {} GiB, or import the file from its path or URL.",
-                BYTES_MAX >> 30
-            );
-            return Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint));
-        }
-        file.write_all(&part).await.map_err(failed)?;
-    }
-    file.flush().await.map_err(failed)?;
-    Ok(bytes)
 }
 
 fn failed(name: &str, error: &io::Error) -> Problem {
@@ -188,6 +238,7 @@ fn failed(name: &str, error: &io::Error) -> Problem {
 #[cfg(test)]
 mod tests {
     use futures::stream;
+    use headwater_model::{AuthMethod, AuthenticatedUser};
 
     use super::*;
 
@@ -201,30 +252,99 @@ mod tests {
         }
     }
 
+    /// A user whose account is older than its uploads.
+    fn user(name: &str) -> Principal {
+        Principal::user(AuthenticatedUser {
+            name: name.to_owned(),
+            created: "2026-01-01T00:00:00Z".parse().expect("a time"),
+            method: AuthMethod::Token,
+            token: None,
+            scopes: None,
+            expires: None,
+        })
+    }
+
+    fn parts<const N: usize>(
+        parts: [&'static [u8]; N],
+    ) -> impl Stream<Item = Result<Bytes, Problem>> + Send {
+        stream::iter(parts.map(|part| Ok::<_, Problem>(Bytes::from_static(part))))
+    }
+
+    fn entries(folder: &Path) -> usize {
+        std::fs::read_dir(folder).map_or(0, Iterator::count)
+    }
+
     #[test]
     fn expired_uploads_are_deleted() {
-        let folder = tempfile::tempdir().expect("a folder");
+        let (folder, owner) = (tempfile::tempdir().expect("a folder"), Principal::owner());
         std::fs::create_dir(folder.path().join("one")).expect("a folder");
-        assert_eq!(delete_expired(folder.path(), "", SystemTime::now()).count, 1);
-        assert_eq!(delete_expired(folder.path(), "", SystemTime::now() + 2 * LIFETIME).count, 0);
+        assert_eq!(delete_expired(folder.path(), &owner, SystemTime::now()).count, 1);
+        let later = SystemTime::now() + 2 * LIFETIME;
+        assert_eq!(delete_expired(folder.path(), &owner, later).count, 0);
         assert!(!folder.path().join("one").exists());
-        assert_eq!(delete_expired(&folder.path().join("missing"), "", SystemTime::now()).count, 0);
+        let missing = folder.path().join("missing");
+        assert_eq!(delete_expired(&missing, &owner, SystemTime::now()).count, 0);
+    }
+
+    #[test]
+    fn interrupted_uploads_are_deleted() {
+        let root = tempfile::tempdir().expect("a folder");
+        for (folder, file) in
+            [("complete", Some("a.csv")), ("partial", Some(PARTIAL)), ("new", None)]
+        {
+            let folder = root.path().join(folder);
+            std::fs::create_dir(&folder).expect("a folder");
+            if let Some(file) = file {
+                std::fs::write(folder.join(file), "a\n").expect("a file");
+            }
+        }
+        delete_interrupted_uploads(root.path());
+        assert!(root.path().join("complete/a.csv").exists());
+        assert_eq!(entries(root.path()), 1);
+        delete_interrupted_uploads(&root.path().join("missing"));
     }
 
     #[test]
     fn uploads_are_counted_by_user() {
         let root = tempfile::tempdir().expect("a folder");
-        for (folder, bytes) in [("1.ana", 10), ("2.ana", 20), ("3.bob.b", 30), ("4", 40)] {
-            let folder = root.path().join(folder);
+        for (principal, bytes) in
+            [(user("ana"), 10), (user("ana"), 20), (user("bob.b"), 30), (Principal::owner(), 40)]
+        {
+            let folder = root.path().join(upload_folder(&principal));
             std::fs::create_dir(&folder).expect("a folder");
             std::fs::write(folder.join("a.csv"), vec![b'x'; bytes]).expect("a file");
         }
-        for (user, count, user_bytes) in
-            [("ana", 2, 30), ("bob.b", 1, 30), ("", 1, 40), ("eve", 0, 0)]
-        {
+        for (principal, count, user_bytes) in [
+            (user("ana"), 2, 30),
+            (user("bob.b"), 1, 30),
+            (Principal::owner(), 1, 40),
+            (user("eve"), 0, 0),
+        ] {
             let expected = StoredUploads { count, user_bytes, lake_bytes: 100 };
-            assert_eq!(delete_expired(root.path(), user, SystemTime::now()), expected, "{user}");
+            let stored = delete_expired(root.path(), &principal, SystemTime::now());
+            assert_eq!(stored, expected, "{principal:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn the_number_of_uploads_of_a_user_is_limited() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (ana, bob) = (user("ana"), user("bob"));
+        for _ in 1..UPLOADS_MAX {
+            std::fs::create_dir(root.path().join(upload_folder(&ana))).expect("a folder");
+        }
+        let store = |by: Principal| {
+            let root = root.path();
+            async move { store_upload(root, &by, "a.csv", parts([b"a\n"])).await }
+        };
+        let last = store(ana.clone()).await.expect("the last upload");
+        assert_eq!(last.bytes, 2);
+        let rejected = store(ana.clone()).await.expect_err("too many uploads");
+        assert_eq!(rejected.code, ErrorCode::TooBusy);
+        assert_eq!(entries(root.path()), UPLOADS_MAX, "the rejected upload leaves nothing");
+        store(bob).await.expect("an upload of another user");
+        std::fs::remove_dir_all(Path::new(&last.path).parent().expect("a folder")).expect("rm");
+        store(ana).await.expect("an upload after the deletion of another");
     }
 
     #[test]
@@ -232,7 +352,7 @@ mod tests {
         let none = StoredUploads::default();
         none.check().expect("below the limits");
         for (stored, expected) in [
-            (StoredUploads { count: UPLOADS_MAX, ..none }, "100 stored uploads of a user"),
+            (StoredUploads { count: UPLOADS_MAX + 1, ..none }, "100 stored uploads of a user"),
             (StoredUploads { user_bytes: USER_BYTES_MAX, ..none }, "64 GiB of a user's uploads"),
             (StoredUploads { lake_bytes: LAKE_BYTES_MAX, ..none }, "256 GiB of the lake's uploads"),
         ] {
@@ -243,14 +363,43 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_incomplete_file_is_an_error() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("a.csv");
-        let parts = [Ok(Bytes::from_static(b"a\n")), Ok(Bytes::from_static(b"1\n"))];
-        assert_eq!(write(&path, stream::iter(parts)).await.expect("a length"), 4);
-        assert_eq!(std::fs::read(&path).expect("a file"), b"a\n1\n");
+    async fn the_size_of_uploads_is_checked_while_they_grow() {
+        let root = tempfile::tempdir().expect("a folder");
+        let (other, owner) = (root.path().join("other"), Principal::owner());
+        let part =
+            Bytes::from(vec![0_u8; usize::try_from(CHECKED_BYTES / 2 + 1).expect("a length")]);
+        let parts = stream::iter(0..3).map(|number| {
+            // A concurrent upload reaches the limit after this one has begun.
+            if number == 1 {
+                std::fs::create_dir(&other).expect("a folder");
+                let file = std::fs::File::create(other.join("a.csv")).expect("a file");
+                file.set_len(USER_BYTES_MAX).expect("a sparse file");
+            }
+            assert!(number < 2, "the rest is not read");
+            Ok(part.clone())
+        });
+        let rejected = store_upload(root.path(), &owner, "b.csv", parts).await;
+        let rejected = rejected.expect_err("above the limit");
+        assert_eq!(rejected.code, ErrorCode::TooBusy, "{}", rejected.message);
+        assert_eq!(entries(root.path()), 1, "only the other upload is left");
+    }
+
+    #[tokio::test]
+    async fn an_incomplete_upload_is_deleted() {
+        let (root, owner) = (tempfile::tempdir().expect("a folder"), Principal::owner());
+        let stored = store_upload(root.path(), &owner, "a.csv", parts([b"a\n", b"1\n"])).await;
+        let stored = stored.expect("an upload");
+        assert_eq!((stored.bytes, entries(root.path())), (4, 1));
+        assert_eq!(std::fs::read(&stored.path).expect("a file"), b"a\n1\n");
         let lost = Problem::new(ErrorCode::InvalidArgument, "lost");
-        let parts = [Ok(Bytes::from_static(b"a\n")), Err(lost)];
-        assert!(write(&path, stream::iter(parts)).await.is_err());
+        let broken = stream::iter([Ok(Bytes::from_static(b"a\n")), Err(lost)]);
+        let error = store_upload(root.path(), &owner, "a.csv", broken).await.expect_err("lost");
+        assert_eq!((error.message.as_str(), entries(root.path())), ("lost", 1));
+        // The server drops the future of a client that disconnects.
+        let endless = parts([b"a\n"]).chain(stream::pending());
+        let upload = store_upload(root.path(), &owner, "a.csv", endless);
+        let dropped = tokio::time::timeout(Duration::from_millis(200), upload).await;
+        assert!(dropped.is_err(), "the upload does not end");
+        assert_eq!(entries(root.path()), 1);
     }
 }

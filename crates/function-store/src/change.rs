@@ -85,6 +85,15 @@ pub(crate) struct ChangeContext<'a> {
 }
 
 impl FunctionChange {
+    /// Returns the new settings, and the values that a protocol stores with the function; `None`
+    /// if the change keeps them.
+    pub fn settings(&self) -> Option<(&FunctionSettings, &BTreeMap<String, Value>)> {
+        match self {
+            FunctionChange::Settings(settings, attributes) => Some((&**settings, attributes)),
+            _ => None,
+        }
+    }
+
     /// Applies the change.
     pub(crate) fn apply(
         &self,

@@ -311,8 +311,8 @@ impl ErrorDetails for Error {
             Error::MemoryLimit { settings, .. } => Some(settings.raise("memory")),
             Error::TimeLimit { settings, .. } => Some(settings.raise("timeout")),
             Error::StartLimit { .. } => Some(
-                "Check that the program requests its events from the runtime API, and that it \
-                 starts faster."
+                "Check that the program requests its events from the runtime API. If the program \
+                 starts slowly, raise the time limit of the function."
                     .to_owned(),
             ),
             Error::TempLimit { settings: LimitSettings::Decorator, .. } => Some(

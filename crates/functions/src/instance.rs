@@ -310,7 +310,9 @@ impl Instance {
         }
         let WorkerMessages { begun, said, given, .. } = heard.unwrap_or_default();
         let measured = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
-        let usage = Usage { runtime_start_ms: self.start_clock.milliseconds(), ..measured };
+        // A start that the end of the process interrupted lasts at most as long as the call.
+        let runtime_start_ms = self.start_clock.milliseconds().min(measured.wall_ms);
+        let usage = Usage { runtime_start_ms, ..measured };
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
             return Err(Error::NotCloned { reason: ended.exit.describe() });
         }

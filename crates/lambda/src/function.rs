@@ -15,6 +15,9 @@ use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::request::LambdaRequest;
 
+/// Maximum number of attempts of an update if other requests change the function.
+const UPDATE_ATTEMPTS: u32 = 20;
+
 /// The body of `CreateFunction`, without the settings.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -161,13 +164,27 @@ pub(crate) async fn update_configuration(
 ) -> Result<Value> {
     let update: ConfigurationRequest = request.parse()?;
     let functions = service.invocations().deployed();
-    let latest = functions.get(&request.principal, &name.name).await?.latest;
-    let (settings, mut attributes) = update.apply(latest.settings, latest.attributes)?;
-    attach(service, request, update.layers.as_deref(), &mut attributes).await?;
-    let changes = vec![FunctionChange::Settings(Box::new(settings), attributes)];
-    let update = FunctionUpdate { files: None, changes, revision: update.revision };
-    let changed = functions.change(&request.principal, &name.name, update).await?;
-    Ok(configuration(&name.name, &changed.latest, None))
+    let mut attempts = 1;
+    loop {
+        let latest = functions.get(&request.principal, &name.name).await?.latest;
+        // The request keeps settings, so it fails if another request changed them after they were
+        // read.
+        let revision = update.revision.clone().unwrap_or_else(|| latest.revision());
+        let (settings, mut attributes) = update.apply(latest.settings, latest.attributes)?;
+        attach(service, request, update.layers.as_deref(), &mut attributes).await?;
+        let changes = vec![FunctionChange::Settings(Box::new(settings), attributes)];
+        let change = FunctionUpdate { files: None, changes, revision: Some(revision) };
+        match functions.change(&request.principal, &name.name, change).await {
+            Err(problem)
+                if problem.code == ErrorCode::PreconditionFailed
+                    && update.revision.is_none()
+                    && attempts < UPDATE_ATTEMPTS =>
+            {
+                attempts += 1;
+            }
+            changed => return Ok(configuration(&name.name, &changed?.latest, None)),
+        }
+    }
 }
 
 pub(crate) async fn update_code(

@@ -1,6 +1,5 @@
 //! Functions without a project: deploy, change, list, get, delete.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::mem;
 use std::sync::Arc;
@@ -20,7 +19,6 @@ use headwater_model::{
     Action, Actor, DeployFunction, DeployedFunction, ErrorCode, ErrorDetails, FunctionSettings,
     FunctionVersion, Object, Principal, Problem, ProjectFiles, ResultExt,
 };
-use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 
 use crate::layer::Layers;
@@ -33,6 +31,9 @@ pub(crate) const LATEST: &str = "$LATEST";
 
 /// Maximum size of an archive in a bucket that is read into memory, in bytes.
 const MEMORY_BYTES_MAX: u64 = 32 << 20;
+
+/// Maximum number of attempts of a deployment if other requests change the function.
+const DEPLOY_ATTEMPTS: u32 = 20;
 
 /// Operations on functions that are deployed without a project.
 #[derive(Clone)]
@@ -166,24 +167,50 @@ impl DeployedFunctions {
         let (files, archive) = (mem::take(&mut request.files), request.archive.take());
         let upload = request.upload.take();
         let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
-        let exists = self.0.catalog.store().find(name).await.or_problem()?;
-        let layers = match &request.layers {
-            Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
-            None => None,
-        };
-        let changes = deployment_changes(name, &request, exists.as_ref(), layers.as_deref());
-        let changes = changes.or_problem()?;
-        let function = if exists.is_none() {
-            self.create(principal, name, files, changes).await?
-        } else {
-            let update = FunctionUpdate { files: Some(files), changes, revision: None };
-            self.change(principal, name, update).await?
-        };
+        let function = self.apply(principal, name, &request, files).await?;
         if let Some(upload) = upload {
             // Deleted last, so that a rejected request can be repeated with the same upload.
             let _ = self.0.import_rights.delete_upload(principal, &upload).await;
         }
         self.describe(principal, function).await
+    }
+
+    /// Applies a deployment to the function's current state. A deployment keeps settings, so it is
+    /// repeated if another request changed or created the function after its state was read.
+    async fn apply(
+        &self,
+        principal: &Principal,
+        name: &str,
+        request: &DeployFunction,
+        files: FunctionFiles,
+    ) -> Result<StoredFunction, Problem> {
+        let layers = match &request.layers {
+            Some(layers) => Some(Layers(self.0.clone()).used(principal, layers).await?),
+            None => None,
+        };
+        let store = self.0.catalog.store();
+        let mut attempts = 1;
+        loop {
+            let exists = store.find(name).await.or_problem()?;
+            let changes = deployment_changes(name, request, exists.as_ref(), layers.as_deref());
+            let (changes, is_new) = (changes.or_problem()?, exists.is_none());
+            let deployed = if let Some(function) = exists {
+                let revision = Some(function.latest.revision());
+                let update = FunctionUpdate { files: Some(files.clone()), changes, revision };
+                self.change(principal, name, update).await
+            } else {
+                self.create(principal, name, files.clone(), changes).await
+            };
+            let code = deployed.as_ref().err().map(|problem| problem.code);
+            let is_outdated = code == Some(ErrorCode::PreconditionFailed)
+                || is_new
+                    && code == Some(ErrorCode::AlreadyExists)
+                    && store.find(name).await.or_problem()?.is_some();
+            if !is_outdated || attempts == DEPLOY_ATTEMPTS {
+                return deployed;
+            }
+            attempts += 1;
+        }
     }
 
     /// Creates a function by applying changes to an empty function. One of the changes must contain
@@ -202,10 +229,11 @@ impl DeployedFunctions {
             let hint = "Choose another name, or remove the function from the project.";
             return Err(Problem::new(ErrorCode::AlreadyExists, message).with_hint(hint));
         }
-        let settings = settings_of(&changes).unwrap_or_default();
+        let new = changes.iter().find_map(FunctionChange::settings);
+        let settings = new.map(|(settings, _)| settings.clone()).unwrap_or_default();
         let store = self.0.catalog.store();
-        let merged = match attributes_of(&changes) {
-            Some(used) => store.with_layers(name, files.files, used).await.or_problem()?,
+        let merged = match new {
+            Some((_, used)) => store.with_layers(name, files.files, used).await.or_problem()?,
             None => files.files,
         };
         self.check(principal, name, &settings, merged).await?;
@@ -223,17 +251,17 @@ impl DeployedFunctions {
     ) -> Result<StoredFunction, Problem> {
         let latest = self.get(principal, name).await?.latest;
         let store = self.0.catalog.store();
-        let settings = settings_of(&update.changes);
-        let files = match (&update.files, &settings) {
+        let new = update.changes.iter().find_map(FunctionChange::settings);
+        let files = match (&update.files, new) {
             (Some(files), _) => Some(files.files.clone()),
             (None, Some(_)) => Some(store.files(name, &latest.code).await.or_problem()?),
             (None, None) => None,
         };
         if let Some(files) = files {
-            let used = attributes_of(&update.changes).unwrap_or(&latest.attributes);
+            let used = new.map_or(&latest.attributes, |(_, used)| used);
             let files = store.with_layers(name, files, used).await.or_problem()?;
-            let settings = settings.unwrap_or(latest.settings);
-            self.check(principal, name, &settings, files).await?;
+            let settings = new.map_or(&latest.settings, |(settings, _)| settings);
+            self.check(principal, name, settings, files).await?;
         }
         let changed = store.change(name, &update, &author(principal)).await;
         self.0.provisioner.update();
@@ -371,20 +399,6 @@ fn not_opened(error: &std::io::Error) -> Problem {
     let mut problem = Problem::new(ErrorCode::FileNotFound, "the upload cannot be opened");
     problem.causes.push(error.to_string());
     problem.with_hint("Send the file again: an upload can be deployed once, within a day.")
-}
-
-fn settings_of(changes: &[FunctionChange]) -> Option<FunctionSettings> {
-    changes.iter().find_map(|change| match change {
-        FunctionChange::Settings(settings, _) => Some((**settings).clone()),
-        _ => None,
-    })
-}
-
-fn attributes_of(changes: &[FunctionChange]) -> Option<&BTreeMap<String, Value>> {
-    changes.iter().find_map(|change| match change {
-        FunctionChange::Settings(_, attributes) => Some(attributes),
-        _ => None,
-    })
 }
 
 fn author(principal: &Principal) -> Author {

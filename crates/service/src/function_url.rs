@@ -64,7 +64,10 @@ impl DeployedFunctions {
             QualifierChange::UpdateUrl(auth, settings)
         } else {
             let message = "a new URL needs `auth`";
-            let missing = || Problem::new(ErrorCode::InvalidArgument, message);
+            let missing = || {
+                let problem = Problem::new(ErrorCode::InvalidArgument, message);
+                problem.with_hint("Set `auth` to `none` or `iam`.")
+            };
             QualifierChange::CreateUrl(auth.ok_or_else(missing)?, settings)
         };
         let change = FunctionChange::Qualifier(alias.unwrap_or(LATEST).to_owned(), change);
@@ -95,7 +98,8 @@ fn url_of(function: &StoredFunction, alias: Option<&str>) -> Result<FunctionUrl,
             None => (name.clone(), String::new()),
         };
         let message = format!("function `{called}` has no URL");
-        let hint = format!("Create it with `headwater function url create {name}{option}`.");
+        let create = format!("headwater function url create {name}{option} --auth iam");
+        let hint = format!("Create it with `{create}`, or with `--auth none` for every client.");
         Problem::new(ErrorCode::FunctionNotFound, message).with_hint(hint)
     })
 }

@@ -11,8 +11,8 @@ use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
     MaintenanceExecutor, MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings,
-    TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, register_system_tables,
-    start_maintenance,
+    TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
+    register_system_tables, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
 use headwater_functions::{EnvironmentCache, Functions};
@@ -290,6 +290,7 @@ impl Components {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
         clear_spill(&folder.join("spill"))?;
+        delete_interrupted_uploads(&folder.join(UPLOADS_FOLDER));
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let (access, given) = (open_access(&lake).await?, Arc::<EnvironmentCache>::default());

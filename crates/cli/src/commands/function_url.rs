@@ -11,7 +11,7 @@ use crate::arguments::{
     UrlAuthArgument,
 };
 use crate::context::Context;
-use crate::error::Result;
+use crate::error::{self, Result};
 use crate::lake::Lake;
 use crate::output;
 
@@ -26,6 +26,10 @@ pub async fn url(context: &Context, api: &Api, arguments: FunctionUrl) -> Result
         FunctionUrl::Update(FunctionUrlUpdate { of, auth, stream, no_stream }) => {
             let stream = (stream || no_stream).then_some(stream);
             let auth = auth.map(auth_of);
+            if auth.is_none() && stream.is_none() {
+                return Err(error::invalid("no setting of the URL is given")
+                    .with_hint("Add `--auth`, `--stream` or `--no-stream`."));
+            }
             let request = SetFunctionUrl { auth, stream, exists: Some(true) };
             set(context, api, &of, &request).await
         }

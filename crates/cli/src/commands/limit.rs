@@ -22,7 +22,7 @@ pub async fn limit(context: &Context, api: &Api, arguments: Limit) -> Result<()>
             Ok(())
         }
         Limit::Rm { name, if_exists } => {
-            let removal = Removal { what: "limits of", name: &name, list: "/v1/limits", if_exists };
+            let removal = Removal { what: "limit of", name: &name, list: "/v1/limits", if_exists };
             access_removal::remove(context, api, removal).await
         }
     }

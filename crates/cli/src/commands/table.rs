@@ -140,20 +140,48 @@ async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> 
 
 async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<()> {
     let mut request = import_request(context, &arguments)?;
+    let mut uploads = Vec::new();
+    let mut imported = Ok(());
     if context.lake()?.is_remote() {
-        request.sources = uploaded(context, api, &request.sources).await?;
+        imported = send_sources(context, api, &mut request.sources, &mut uploads).await;
     }
-    if arguments.dry_run {
-        let plan: ImportPlan = api.post("/v1/imports", &request).await?;
+    if imported.is_ok() {
+        imported = import_sources(context, api, &request, &mut uploads, arguments.detach).await;
+    }
+    for upload in uploads {
+        // Ignore errors, because uploads expire after a day.
+        let _ = api.delete(format!("/v1/uploads?path={}", segment(&upload))).await;
+    }
+    imported
+}
+
+/// Imports the sources of a request. If the job can still be running on return, removes its files
+/// from `uploads`, the uploads to delete.
+async fn import_sources(
+    context: &Context,
+    api: &Api,
+    request: &ImportRequest,
+    uploads: &mut Vec<String>,
+    is_detached: bool,
+) -> Result<()> {
+    if request.dry_run {
+        let plan: ImportPlan = api.post("/v1/imports", request).await?;
         print_plan(context, &plan);
         return Ok(());
     }
-    let job: Job = api.post("/v1/imports", &request).await?;
-    if arguments.detach {
+    let job: Job = api.post("/v1/imports", request).await?;
+    if is_detached {
+        uploads.clear();
         run::started(context, &job);
         return Ok(());
     }
-    let job = events::follow(context, api, &job).await?;
+    let followed = events::follow(context, api, &job).await;
+    if followed.is_err()
+        && !api.job(&job.id.to_string()).await.is_ok_and(|job| job.status.is_final())
+    {
+        uploads.clear();
+    }
+    let job = followed?;
     if api_output::is_printed(context, &job.result) {
         return Ok(());
     }
@@ -162,16 +190,19 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
     Ok(())
 }
 
-/// Uploads local files to a server on another machine. Returns the sources, with local paths
-/// replaced by the paths on that machine. URLs are unchanged.
-async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Vec<String>> {
-    let mut there = Vec::with_capacity(sources.len());
+/// Uploads local files to a server on another machine. Replaces local paths in the sources by the
+/// paths on that machine, which are added to `uploads`. URLs are unchanged.
+async fn send_sources(
+    context: &Context,
+    api: &Api,
+    sources: &mut [String],
+    uploads: &mut Vec<String>,
+) -> Result<()> {
     for source in sources {
         if source.contains("://") {
-            there.push(source.clone());
             continue;
         }
-        let path = Path::new(source);
+        let path = Path::new(source.as_str());
         let name = path.file_name().filter(|_| path.is_file()).ok_or_else(|| {
             error::invalid(format!("`{source}` is not a file on this machine"))
                 .with_hint("Name files; the shell expands a pattern such as `data/*.csv`.")
@@ -180,9 +211,10 @@ async fn uploaded(context: &Context, api: &Api, sources: &[String]) -> Result<Ve
         let file = tokio::fs::File::open(path).await.map_err(error::from_io("read the file"))?;
         let path = format!("/v1/uploads?name={}", segment(&name.to_string_lossy()));
         let upload: Upload = api.upload(path, file).await?;
-        there.push(upload.path);
+        uploads.push(upload.path.clone());
+        *source = upload.path;
     }
-    Ok(there)
+    Ok(())
 }
 
 fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRequest> {
