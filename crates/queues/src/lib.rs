@@ -9,6 +9,7 @@
 //! - This crate implements no protocol and checks no permissions.
 
 mod attributes;
+mod batch;
 mod delete;
 mod error;
 mod event_record;
@@ -24,6 +25,7 @@ mod state;
 mod taken_messages;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
+pub use batch::{batch_bytes, failed_message_ids, ordered_group, split_processed};
 pub use error::{Error, Result};
 pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
 pub use message::{

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, ResultKind};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
-use headwater_queues::{QueueMapping, Queues, ReceiveOptions, ReceivedMessage};
+use headwater_queues::{
+    QueueMapping, Queues, ReceiveOptions, ReceivedMessage, batch_bytes, failed_message_ids,
+    ordered_group, split_processed,
+};
 use parking_lot::Mutex;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
@@ -176,14 +178,14 @@ impl QueueWorker {
         loop {
             let limit = (settings.batch as usize).saturating_sub(messages.len());
             let options = ReceiveOptions { limit, visibility: Some(visibility), wait: Some(0) };
-            let bytes_max = BATCH_BYTES_MAX.saturating_sub(size(&messages));
+            let bytes_max = BATCH_BYTES_MAX.saturating_sub(batch_bytes(&messages));
             let received =
                 self.queues.receive_limited(&self.mapping.queue, options, bytes_max).await;
             messages.extend(received.or_problem()?);
             let left = deadline.saturating_duration_since(Instant::now());
             if messages.is_empty()
                 || messages.len() >= settings.batch as usize
-                || size(&messages) >= BATCH_BYTES_MAX
+                || batch_bytes(&messages) >= BATCH_BYTES_MAX
                 || left.is_zero()
                 || stop.is_cancelled()
             {
@@ -299,8 +301,9 @@ impl QueueWorker {
         let mut blocked = HashSet::new();
         while let Some(mut part) = parts.pop() {
             // After a failed message of a group, the later messages of the group wait.
-            let is_blocked =
-                |(one, _): &MessageRecord| group(one).is_some_and(|it| blocked.contains(it));
+            let is_blocked = |(one, _): &MessageRecord| {
+                ordered_group(one).is_some_and(|it| blocked.contains(it))
+            };
             let waiting: Vec<MessageRecord> = part.extract_if(.., |one| is_blocked(one)).collect();
             self.postpone(&messages_of(&waiting)).await;
             if part.is_empty() {
@@ -312,7 +315,7 @@ impl QueueWorker {
             let failed = match self.call(components, &part, &held, &mut extended).await {
                 Ok(failed) => {
                     self.state.set("OK".to_owned());
-                    let (processed, failed) = partition(called, &failed);
+                    let (processed, failed) = split_processed(called, &failed);
                     self.delete(processed.into_iter().map(|one| one.receipt).collect()).await;
                     failed
                 }
@@ -329,7 +332,7 @@ impl QueueWorker {
                     called
                 }
             };
-            blocked.extend(failed.iter().filter_map(|one| group(one).cloned()));
+            blocked.extend(failed.iter().filter_map(|one| ordered_group(one).cloned()));
             self.postpone(&failed).await;
         }
     }
@@ -398,29 +401,6 @@ fn messages_of(part: &[MessageRecord]) -> Vec<ReceivedMessage> {
     part.iter().map(|(message, _)| message.clone()).collect()
 }
 
-/// Returns the group whose order is preserved. Only messages of FIFO queues have deduplication ids.
-fn group(received: &ReceivedMessage) -> Option<&String> {
-    received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
-}
-
-/// Separates processed messages from failed messages. After a failed message of a group, the later
-/// messages of the group count as failed, so that their order is preserved.
-fn partition(
-    messages: Vec<ReceivedMessage>,
-    failed: &BTreeSet<String>,
-) -> (Vec<ReceivedMessage>, Vec<ReceivedMessage>) {
-    let mut blocked = HashSet::new();
-    messages.into_iter().partition(|received| {
-        let group = group(received).cloned();
-        let is_blocked = group.as_ref().is_some_and(|group| blocked.contains(group));
-        let is_processed = !is_blocked && !failed.contains(&received.message.id);
-        if !is_processed {
-            blocked.extend(group);
-        }
-        is_processed
-    })
-}
-
 /// Returns the pause in seconds before the messages of a call that did not start are received
 /// again; `None` if the call started and the function failed.
 fn retry_pause(problem: &Problem) -> Option<u32> {
@@ -432,19 +412,6 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
         }
         _ => None,
     }
-}
-
-/// The response of a function that reports failed messages.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct BatchResponse {
-    batch_item_failures: Option<Vec<BatchItemFailure>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BatchItemFailure {
-    item_identifier: String,
 }
 
 /// Parses the ids of failed messages in the response of a function. An id of no message of the call
@@ -462,18 +429,7 @@ fn failures(
         let message = format!("the function's `batchItemFailures` are invalid: {reason}");
         Problem::new(ErrorCode::FunctionFailed, message)
     };
-    let answer: Option<BatchResponse> =
-        serde_json::from_slice(&text).map_err(|error| invalid(error.to_string()))?;
-    let failed = answer.unwrap_or_default().batch_item_failures.unwrap_or_default();
-    let failed: BTreeSet<String> = failed.into_iter().map(|one| one.item_identifier).collect();
-    match failed.iter().find(|id| !ids.contains(*id)) {
-        Some(id) => Err(invalid(format!("the batch has no message `{id}`"))),
-        None => Ok(failed),
-    }
-}
-
-fn size(messages: &[ReceivedMessage]) -> usize {
-    messages.iter().map(|one| one.message.bytes()).sum()
+    failed_message_ids(&text, ids).map_err(invalid)
 }
 
 fn stopped() -> Problem {
