@@ -4,7 +4,7 @@
 //! older metadata files, which the metadata log lists. Snapshots of merged states are listed in
 //! metadata files that the summary of the merge snapshot lists. These files are read if needed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use iceberg::spec::{Operation, Snapshot, SnapshotRef};
 
@@ -143,13 +143,25 @@ impl Lineage {
         found
     }
 
-    /// Returns all known ancestors, newest first.
+    /// Returns all known ancestors, each before its parents, even if the clocks of writers differ.
+    /// Snapshots that do not descend from each other are ordered by time, newest first.
     fn newest_first(&self) -> Vec<&Snapshot> {
-        let mut found: Vec<&Snapshot> =
-            self.ancestors().into_iter().filter_map(|id| self.get(id)).collect();
-        found.sort_by_key(|snapshot| {
-            std::cmp::Reverse((snapshot.timestamp_ms(), snapshot.sequence_number()))
-        });
+        let mut children: HashMap<i64, usize> = HashMap::new();
+        for snapshot in self.ancestors().into_iter().filter_map(|id| self.get(id)) {
+            parents(snapshot).for_each(|id| *children.entry(id).or_default() += 1);
+        }
+        let entry = |id| self.get(id).map(|one| (one.timestamp_ms(), one.sequence_number(), id));
+        let mut next: BinaryHeap<_> = self.current.and_then(entry).into_iter().collect();
+        let mut found = Vec::new();
+        while let Some(snapshot) = next.pop().and_then(|(.., id)| self.get(id)) {
+            found.push(snapshot);
+            for id in parents(snapshot) {
+                let left = children.get(&id).map_or(0, |left| left.saturating_sub(1));
+                if children.insert(id, left) == Some(1) {
+                    next.extend(entry(id));
+                }
+            }
+        }
         found
     }
 
@@ -218,12 +230,6 @@ impl Lineage {
             next = snapshot.parent_snapshot_id();
         }
         read
-    }
-
-    /// Returns at most `most` ancestors of this state that are not ancestors of the state `other`.
-    pub fn without(&self, other: &Lineage, most: usize) -> Vec<i64> {
-        let others = other.ancestors();
-        self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
     /// Returns true if the state descends from the other state. If the current snapshot of the
@@ -344,8 +350,7 @@ impl TableHistory<'_> {
         }
         let mut lineage = Lineage::of(table);
         loop {
-            let found = lineage.values(property).into_iter().find(|value| wanted(value));
-            if let Some(found) = found {
+            if let Some(found) = lineage.values(property).into_iter().find(|one| wanted(one)) {
                 return Some(found.to_owned());
             }
             if !lineage.read_more(self.tables).await {
@@ -353,9 +358,7 @@ impl TableHistory<'_> {
             }
         }
     }
-}
 
-impl TableHistory<'_> {
     /// Returns the newest value of a summary property. Returns `None` if a later snapshot merged,
     /// replayed or reverted changes, because the value does not include these changes.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
@@ -375,6 +378,11 @@ impl TableHistory<'_> {
         }
         None
     }
+}
+
+/// Returns the parent of a snapshot, and the snapshot that it merged.
+fn parents(snapshot: &Snapshot) -> impl Iterator<Item = i64> {
+    snapshot.parent_snapshot_id().into_iter().chain(merged_by(snapshot))
 }
 
 /// Returns the snapshot that a merge snapshot merged; `None` for other snapshots.
