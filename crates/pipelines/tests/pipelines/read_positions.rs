@@ -1,6 +1,6 @@
 //! Read positions of incremental models of two projects that write one table.
 
-use headwater_model::{ErrorCode, MergeRequest, ProjectFiles};
+use headwater_model::{ErrorCode, MergeRequest, ProjectFiles, StepStatus};
 
 use crate::concurrent_changes::{of_project, run_both};
 use crate::support::{Ran, World, files};
@@ -123,6 +123,52 @@ async fn an_append_conflicts_with_a_parallel_rebuild_by_another_project() {
     rebuild.report();
     assert_eq!(append.outcome.as_ref().unwrap_err().code, ErrorCode::MergeConflict);
     check_ids(&world, "log", &[101, 102]).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_rebuild_by_another_project_removed_are_read_again() {
+    let world = split_world().await;
+    let one = files("", &[("log.sql", &of_t(APPENDED))]);
+    let two = of_project("other", &[("log.sql", &of_other(APPENDED))]);
+    add(&world, 2).await;
+    world.run(&one).await.report();
+    world.run_with(&two, |request| request.no_cache = true).await.report();
+    check_ids(&world, "log", &[101, 102]).await;
+    assert_eq!(world.run(&one).await.step("log").rows, Some(2));
+    check_ids(&world, "log", &[1, 2, 101, 102]).await;
+    assert!(world.run(&one).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn a_run_that_also_reads_the_rows_is_ordered_before_a_parallel_append() {
+    let world = split_world().await;
+    let (one, two) = (of_t(APPENDED), of_other(APPENDED));
+    let counted = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM log";
+    add(&world, 2).await;
+    let own = [("log.sql", &*one), ("counted.sql", counted)];
+    let [first, second] = run_both(&world, &own, &[("log.sql", &two)]).await;
+    second.report();
+    first.report();
+    check_ids(&world, "log", &[1, 2, 101, 102]).await;
+    let shown = world.sql("main", &["SELECT n FROM counted"]).await;
+    assert!(shown.contains("| 3 |"), "without the row of the other run: {shown}");
+}
+
+#[tokio::test]
+async fn a_retry_without_a_model_does_not_append_rows_that_another_run_read() {
+    let world = split_world().await;
+    let model = of_t(APPENDED);
+    add(&world, 2).await;
+    let replace = "-- headwater: materialization = replace\n";
+    let bad = format!("{replace}SELECT id / 0 AS id FROM log");
+    let failed = world.run(&files("", &[("log.sql", &model), ("last.sql", &bad)])).await;
+    assert!(failed.outcome.is_err());
+    world.run(&of_project("other", &[("log.sql", &model)])).await.report();
+    let (id, good) = (failed.id.to_string(), format!("{replace}SELECT 1 AS id"));
+    let project = files("", &[("last.sql", &good)]);
+    let retried = world.run_with(&project, |request| request.retry = Some(id)).await;
+    assert_eq!(retried.outcome.as_ref().unwrap_err().code, ErrorCode::MergeConflict);
+    check_ids(&world, "log", &[1, 2, 101]).await;
 }
 
 #[tokio::test]
