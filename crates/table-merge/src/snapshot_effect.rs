@@ -12,6 +12,8 @@ use std::collections::HashSet;
 use headwater_tables::{Lineage, merged_by, picked_by, undone_by};
 use iceberg::spec::{Operation, Snapshot};
 
+use crate::included_changes::IncludedChanges;
+
 /// The effect of a snapshot, relative to the base of the merge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SnapshotEffect {
@@ -51,7 +53,7 @@ impl<'a> KnownChanges<'a> {
         KnownChanges {
             base,
             ancestors: base.ancestors(),
-            contained: base.contained_changes().has,
+            contained: IncludedChanges::of(base).has,
             same,
             is_ancestor: side.descends_from(base),
             is_parent: false,

@@ -56,19 +56,6 @@ struct KnownSnapshot {
     table: Table,
 }
 
-/// The changes that a state contains, including those first committed on another branch.
-#[derive(Debug, Default)]
-pub struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
-    pub has: HashSet<i64>,
-    /// For each replayed snapshot, the last snapshot that replayed it.
-    pub again: HashMap<i64, i64>,
-    /// The snapshots that were reverted and have not been replayed after that.
-    pub undone: HashSet<i64>,
-    /// True if a snapshot of the state replays changes whose original snapshot is not recorded.
-    pub unclear: bool,
-}
-
 impl KnownSnapshot {
     /// Returns the location of the metadata file that was the newest when this snapshot was
     /// created. That file lists the parent of the snapshot.
@@ -145,7 +132,7 @@ impl Lineage {
 
     /// Returns all known ancestors, each before its parents, even if the clocks of writers differ.
     /// Snapshots that do not descend from each other are ordered by time, newest first.
-    fn newest_first(&self) -> Vec<&Snapshot> {
+    pub fn newest_first(&self) -> Vec<&Snapshot> {
         let mut children: HashMap<i64, usize> = HashMap::new();
         for snapshot in self.ancestors().into_iter().filter_map(|id| self.get(id)) {
             parents(snapshot).for_each(|id| *children.entry(id).or_default() += 1);
@@ -178,31 +165,6 @@ impl Lineage {
             values.extend(value(snapshot, property));
         }
         values
-    }
-
-    /// Returns the changes that the state contains, as far as they are known.
-    pub fn contained_changes(&self) -> IncludedChanges {
-        let mut found = IncludedChanges::default();
-        for snapshot in self.newest_first() {
-            let id = snapshot.snapshot_id();
-            if found.undone.contains(&id) {
-                continue;
-            }
-            found.has.insert(id);
-            let again = picked_by(snapshot);
-            found.unclear |= again.is_none();
-            for picked in again.unwrap_or_default() {
-                if !found.undone.contains(&picked) {
-                    found.has.insert(picked);
-                    found.again.entry(picked).or_insert(id);
-                }
-            }
-            found.undone.extend(undone_by(snapshot));
-        }
-        let unknown = self.ancestors().into_iter().filter(|id| !self.known.contains_key(id));
-        found.has.extend(unknown.filter(|id| !found.undone.contains(id)));
-        found.undone.retain(|id| !found.has.contains(id));
-        found
     }
 
     /// Returns the data files of a known snapshot; `None` if they are no longer available.

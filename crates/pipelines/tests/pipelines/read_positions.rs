@@ -3,6 +3,7 @@
 use headwater_model::{ErrorCode, MergeRequest, ProjectFiles, StepStatus};
 
 use crate::concurrent_changes::{of_project, run_both};
+use crate::incremental::compact;
 use crate::support::{Ran, World, files};
 
 const APPENDED: &str = "-- headwater: allow_takeover = true\n\
@@ -152,6 +153,23 @@ async fn a_run_that_also_reads_the_rows_is_ordered_before_a_parallel_append() {
     check_ids(&world, "log", &[1, 2, 101, 102]).await;
     let shown = world.sql("main", &["SELECT n FROM counted"]).await;
     assert!(shown.contains("| 3 |"), "without the row of the other run: {shown}");
+}
+
+#[tokio::test]
+async fn rows_of_a_parallel_append_are_read_once_although_the_table_was_compacted() {
+    let world = split_world().await;
+    let (one, two) = (of_t(APPENDED), of_other(APPENDED));
+    let copy = format!("{APPENDED}log\nSELECT id FROM log");
+    let own = [("log.sql", &*one), ("copy.sql", &*copy)];
+    world.run(&files("", &own)).await.report();
+    add(&world, 2).await;
+    let [first, second] = run_both(&world, &own, &[("log.sql", &two)]).await;
+    second.report();
+    first.report();
+    check_ids(&world, "copy", &[1, 2, 101]).await;
+    compact(&world, &["log"]).await;
+    assert_eq!(world.run(&files("", &own)).await.step("copy").rows, Some(1));
+    check_ids(&world, "copy", &[1, 2, 101, 102]).await;
 }
 
 #[tokio::test]
