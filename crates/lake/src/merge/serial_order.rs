@@ -135,8 +135,15 @@ impl OngoingMerge<'_> {
             return Ok(Vec::new());
         };
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
-            let message =
-                format!("the run read this table before {} changed it, and {reason}", run.shown());
+            let commit = run.shown();
+            let message = if own.tables.contains(&table) {
+                format!("the run read this table before {commit} changed it, and {reason}")
+            } else {
+                format!(
+                    "the run read its incremental inputs from positions in this table that \
+                     {commit} changed, and {reason}"
+                )
+            };
             MergeConflict {
                 table,
                 target: Some(run.commit.clone()),

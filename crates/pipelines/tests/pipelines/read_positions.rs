@@ -1,6 +1,6 @@
 //! Read positions of incremental models of two projects that write one table.
 
-use headwater_model::{ErrorCode, MergeRequest, ProjectFiles, StepStatus};
+use headwater_model::{ErrorCode, MergeRequest, ProjectFiles, RefSpec, StepStatus};
 
 use crate::concurrent_changes::{of_project, run_both};
 use crate::incremental::compact;
@@ -98,6 +98,7 @@ async fn parallel_appends_of_the_same_source_are_a_conflict() {
     second.report();
     let text = first.refusal();
     assert!(text.contains("changed tables that the run read during the run: log"), "{text}");
+    assert!(text.contains("read its incremental inputs from positions in this table"), "{text}");
     check_ids(&world, "log", &[1, 2]).await;
     // The position is that of the table, so the row of the other run is not read again.
     world.run(&files("", &[("log.sql", &model)])).await.report();
@@ -170,6 +171,20 @@ async fn rows_of_a_parallel_append_are_read_once_although_the_table_was_compacte
     compact(&world, &["log"]).await;
     assert_eq!(world.run(&files("", &own)).await.step("copy").rows, Some(1));
     check_ids(&world, "copy", &[1, 2, 101, 102]).await;
+}
+
+#[tokio::test]
+async fn the_newest_snapshot_contains_the_read_positions() {
+    let world = split_world().await;
+    add(&world, 2).await;
+    world.run(&files("", &[("log.sql", &of_t(APPENDED))])).await.report();
+    world.sql("main", &["INSERT INTO log VALUES (9)"]).await;
+    compact(&world, &["log"]).await;
+    let view = world.lake.view(&RefSpec::main()).await.unwrap();
+    let summary = view.table(&"log".parse().unwrap()).await.unwrap().summary();
+    for source in ["t", "other"] {
+        assert!(summary.contains_key(&format!("headwater.read.public.{source}")), "{summary:?}");
+    }
 }
 
 #[tokio::test]
