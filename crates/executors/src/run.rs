@@ -6,8 +6,8 @@ use headwater_destinations::Destinations;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
-    Actor, CommitId, ErrorCode, ErrorDetails, JobId, Object, Problem, RefSpec, RunReport,
-    RunRequest,
+    Actor, CommitId, CreateRef, ErrorCode, ErrorDetails, JobId, Object, Problem, RefSpec,
+    ResultExt, RunReport, RunRequest,
 };
 use headwater_pipelines::Runner;
 use headwater_secrets::SecretStore;
@@ -37,6 +37,9 @@ impl Executor for RunExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
         let ActingRequest::<RunRequest> { request, actor, new_branch } = read(payload)?;
         let target = request.reference.clone();
+        if let (Some(created_at), Some(RefSpec::Name(target))) = (new_branch, &target) {
+            self.restore_branch(target, created_at, &actor).await?;
+        }
         let ran = self.run(request, &actor, &context, &[]).await;
         if let (Err(_), Some(created_at), Some(RefSpec::Name(target))) = (&ran, new_branch, target)
         {
@@ -110,6 +113,24 @@ impl RunExecutor {
 }
 
 impl RunExecutor {
+    /// Creates the branch of a queued rerun again if it is missing. If the server crashes while it
+    /// stops the rerun, the branch may be deleted although the rerun is still queued.
+    async fn restore_branch(
+        &self,
+        target: &str,
+        created_at: CommitId,
+        actor: &Actor,
+    ) -> Result<(), Problem> {
+        match self.lake.catalog().branch(target).await {
+            Err(error) if error.code() == ErrorCode::RefNotFound => {}
+            found => return found.map(drop).or_problem(),
+        }
+        let from = Some(RefSpec::Commit(created_at.to_string()));
+        let create = CreateRef { name: target.to_owned(), from, if_not_exists: true };
+        self.lake.create_branch(create).await.or_problem()?;
+        self.access.set_owner(&actor.principal(), &Object::branch(target)).await.or_problem()
+    }
+
     /// Deletes a target branch that was created for a run, after the run has failed, or was stopped
     /// while it was queued. Keeps a branch that has new commits. If the run has written tables,
     /// also keeps the branch, because a retry would merge these tables into the branch.

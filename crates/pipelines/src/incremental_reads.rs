@@ -15,6 +15,12 @@ use headwater_tables::{Lineage, READ_UP_TO, ScanPlan, Table};
 use crate::plan::Plan;
 use crate::{Error, Result};
 
+/// Snapshot in the read position of an empty source.
+const EMPTY: &str = "-";
+
+/// Snapshot in a read position if a rebuild by another project removed the rows that were read.
+const START: &str = "start";
+
 /// Incremental reads of a step.
 #[derive(Debug, Default)]
 pub(crate) struct IncrementalReads {
@@ -47,15 +53,23 @@ impl Plan {
         if !step.is_incremental() {
             return Ok(increments);
         }
-        let own = find(view, &step.table).await?.filter(|_| !self.is_rebuilt(index));
-        if let Some((_, own)) = &own {
+        let existing = find(view, &step.table).await?;
+        if let Some((_, table)) = &existing {
             // Keep the positions of other projects' models. A merge considers only positions that
             // a metadata file lists, and it lists only the newest snapshots.
-            increments.read = Lineage::of(own).read_up_to();
+            increments.read = Lineage::of(table).read_up_to();
         }
+        if self.is_rebuilt(index) {
+            // A rebuild removes the rows of other projects' models, so they read all rows again.
+            increments.read.values_mut().for_each(set_to_start);
+            for input in &step.inputs {
+                increments.read.remove(&position_key(input));
+            }
+        }
+        let own = existing.filter(|_| !self.is_rebuilt(index));
         for (number, input) in step.inputs.iter().enumerate().filter(|(_, one)| one.incremental) {
             let Some((name, table)) = find(view, &input.table).await? else { continue };
-            let now = table.snapshot_id().map_or("-".to_owned(), |id| id.to_string());
+            let now = table.snapshot_id().map_or(EMPTY.to_owned(), |id| id.to_string());
             increments.read.insert(position_key(input), format!("{} {now}", table.id()));
             let new = match &own {
                 Some((_, own)) => self.new_of(view, step, input, own, &table).await?,
@@ -83,7 +97,7 @@ impl Plan {
         let read = tables.history().find_since_merged(own, &position_key(input)).await;
         let since = read.as_deref().map(|read| read.split_once(' ').unwrap_or_default());
         let files = match since {
-            Some((id, "-")) if id == table.id() => return Ok(NewRows::All),
+            Some((id, EMPTY | START)) if id == table.id() => return Ok(NewRows::All),
             Some((id, snapshot)) if id == table.id() => match snapshot.parse() {
                 Ok(snapshot) => tables.history().appended(table, snapshot).await,
                 Err(_) => Ok(None),
@@ -100,6 +114,18 @@ impl Plan {
                 at: input.at.clone(),
             }),
         }
+    }
+
+    /// Returns true if a rebuild by another project removed rows that a step had added to its table.
+    pub(crate) async fn lost_rows(&self, step: &Step, own: &Table) -> bool {
+        let history = self.view.lake().tables().history();
+        for input in step.inputs.iter().filter(|input| input.incremental) {
+            let read = history.find_since_merged(own, &position_key(input)).await;
+            if read.is_some_and(|read| read.ends_with(START)) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Fails before the run if a step has an incremental input whose new rows cannot be determined.
@@ -123,6 +149,11 @@ impl Plan {
         }
         self.increments(index, &self.view).await.map(drop)
     }
+}
+
+/// Sets a read position to the start of its source.
+fn set_to_start(position: &mut String) {
+    *position = format!("{} {START}", position.split(' ').next().unwrap_or_default());
 }
 
 async fn find(view: &CommitView, name: &TableName) -> Result<Option<(TableName, Table)>> {

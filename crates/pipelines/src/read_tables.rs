@@ -26,6 +26,10 @@ impl Plan {
         }
         for index in steps {
             let step = &self.project.steps[index];
+            if self.is_rebuilt(index) {
+                let table = self.stored_name(&step.table).await?;
+                positions.insert(ReadPosition { table, source: ReadPosition::ALL_SOURCES.into() });
+            }
             for input in &step.inputs {
                 if input.incremental {
                     let table = self.stored_name(&step.table).await?;
@@ -36,6 +40,9 @@ impl Plan {
                     read.insert(self.stored_name(&input.table).await?);
                 }
             }
+        }
+        if all {
+            read.extend(self.tables_of_removed_models(start).await?);
         }
         let mut below = BTreeSet::new();
         for table in &read {
@@ -50,6 +57,21 @@ impl Plan {
         Ok(ReadSet { start, tables: read, positions, changes_any_position: all })
     }
 
+    /// Returns the tables that the failed run changed and that no model of the project writes. The
+    /// failed run may have had models that the project no longer has.
+    async fn tables_of_removed_models(&self, start: CommitId) -> Result<BTreeSet<TableName>> {
+        let changes = self.view.lake().catalog().diff(start, self.view.commit()).await;
+        let mut changed: BTreeSet<TableName> = changes
+            .map_err(|error| Error::other(&error))?
+            .into_iter()
+            .map(|change| change.table)
+            .collect();
+        for step in &self.project.steps {
+            changed.remove(&self.stored_name(&step.table).await?);
+        }
+        Ok(changed)
+    }
+
     /// Returns the models whose tables these steps read.
     fn read_steps(&self, steps: &[usize]) -> BTreeSet<usize> {
         let mut read = BTreeSet::new();
@@ -57,9 +79,10 @@ impl Plan {
             let step = &self.project.steps[index];
             let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
             read.extend(parents.filter(|parent| self.keeps_rows(*parent)));
-            // A rebuild may change the rows and all positions. Another incremental model reads only
-            // its read positions.
-            if self.is_rebuilt(index) || self.is_unchanged(index) {
+            // A rebuild may remove any row. A filter selects rows to delete. Another incremental
+            // model reads only its read positions.
+            let deletes = self.is_rebuilt(index) || step.overwrite_filter.is_some();
+            if deletes || self.is_unchanged(index) {
                 read.insert(index);
             }
         }

@@ -94,6 +94,7 @@ impl Plan {
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.history().find(table, FINGERPRINT, same).await.is_some()
+                    && !self.lost_rows(step, table).await
             }
             // The model stays up to date if other writers change its table.
             Materialization::Merge | Materialization::OverwritePartitions => {

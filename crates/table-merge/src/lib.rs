@@ -16,6 +16,7 @@ mod conflict;
 mod files;
 mod group_decision;
 mod history;
+mod included_changes;
 mod inputs;
 mod key_conflicts;
 mod lost_updates;

@@ -15,6 +15,7 @@ use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
 use crate::history::{MergeAncestry, SideHistory};
+use crate::included_changes::IncludedChanges;
 use crate::inputs::{EqualChanges, MergeInputs};
 use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
@@ -136,7 +137,7 @@ pub async fn merge(
     }
     let mut past = MergeAncestry::read(tables, base, [ours, theirs]).boxed().await;
     let known = past.read_merged(tables).boxed().await;
-    let doubtful = !known || past.sides.iter().any(|side| side.contained_changes().unclear);
+    let doubtful = !known || past.sides.iter().any(|side| IncludedChanges::of(side).unclear);
     let again = ReplayedChanges::of(&past.base, &past.sides[1]);
     let base_plan = tables.plan(base, None).await?;
     let [our_plan, their_plan] = [tables.plan(ours, None).await?, tables.plan(theirs, None).await?];

@@ -15,12 +15,13 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use headwater_tables::{
-    DataFile, Error, Fingerprint, IncludedChanges, Lineage, Tables, merged_by, picked_by, undone_by,
+    DataFile, Error, Fingerprint, Lineage, Tables, merged_by, picked_by, undone_by,
 };
 use iceberg::spec::{Operation, Snapshot};
 
 use crate::files::{File, owned_state};
 use crate::history::MergeAncestry;
+use crate::included_changes::IncludedChanges;
 
 /// The base of a merge, after the shared changes were applied to it.
 #[derive(Debug, Default)]
@@ -336,7 +337,7 @@ struct SharedChanges {
 impl SharedChanges {
     fn of(past: &MergeAncestry) -> SharedChanges {
         let (base, [ours, theirs]) =
-            (past.base.contained_changes(), past.sides.each_ref().map(Lineage::contained_changes));
+            (IncludedChanges::of(&past.base), past.sides.each_ref().map(IncludedChanges::of));
         let before = past.base.ancestors();
         let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))

@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use headwater_tables::{Lineage, merged_by, picked_by, undone_by};
 use iceberg::spec::{Operation, Snapshot};
 
+use crate::included_changes::IncludedChanges;
 use crate::shared_changes::AdjustedBase;
 
 /// The effect of a snapshot, relative to the base of the merge.
@@ -54,7 +55,7 @@ impl<'a> KnownChanges<'a> {
     pub fn of(base: &Lineage, side: &Lineage, common: &'a AdjustedBase) -> Self {
         KnownChanges {
             ancestors: base.ancestors(),
-            contained: base.contained_changes().has,
+            contained: IncludedChanges::of(base).has,
             common,
             is_ancestor: side.descends_from(base),
             is_complete: false,

@@ -107,9 +107,9 @@ pub(crate) struct ReplayedChanges {
 impl ReplayedChanges {
     /// Returns the changes that lead from a base to a side.
     pub fn of(base: &Lineage, side: &Lineage) -> ReplayedChanges {
-        let mut undone = base.without(side, LISTED_MAX);
+        let mut undone = only_in(base, side, LISTED_MAX);
         let mut picked = Some(BTreeSet::new());
-        for id in side.without(base, LISTED_MAX + 1) {
+        for id in only_in(side, base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
             // If the snapshot itself replays earlier snapshots, their ids are recorded instead of
             // its own id.
@@ -138,4 +138,10 @@ impl ReplayedChanges {
         summary.extend(picked.map(|ids| (PICKED.to_owned(), ids)));
         summary
     }
+}
+
+/// Returns at most `most` ancestors of one state that are not ancestors of the other state.
+fn only_in(one: &Lineage, other: &Lineage, most: usize) -> Vec<i64> {
+    let others = other.ancestors();
+    one.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
 }

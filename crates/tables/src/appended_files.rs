@@ -3,9 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use iceberg::spec::{ManifestContentType, ManifestStatus, Operation, SnapshotRef, TableMetadata};
+use iceberg::spec::{
+    ManifestContentType, ManifestStatus, Operation, Snapshot, SnapshotRef, TableMetadata,
+};
 
-use crate::lineage::Lineage;
+use crate::lineage::{Lineage, merged_by, picked_by, undone_by};
 use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
@@ -76,9 +78,9 @@ impl TableHistory<'_> {
 /// `since` changed or deleted rows.
 async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<Vec<SnapshotRef>> {
     let mut lineage = Lineage::of(table);
-    let mut found = Vec::new();
+    let (mut found, mut read) = (Vec::new(), HashSet::from([since]));
     let mut next = lineage.current()?;
-    while next != since {
+    while !read.contains(&next) {
         let snapshot = lineage.find(tables, next).await?;
         if let Some(merged) = lineage.same_rows_as(tables, &snapshot).await {
             next = merged;
@@ -86,11 +88,39 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
         }
         next = snapshot.parent_snapshot_id()?;
         match snapshot.summary().operation {
-            Operation::Append => found.push(snapshot),
+            Operation::Append if merged_by(&snapshot) == Some(since) => {
+                // The merge added rows that were read before to the other rows of its parent.
+                lineage.find(tables, since).await?;
+                read = lineage.ancestors_of(Some(since));
+            }
+            Operation::Append => {
+                if read.len() > 1 && repeats(&mut lineage, tables, &snapshot, &read).await {
+                    return None;
+                }
+                found.push(snapshot);
+            }
             Operation::Replace => {}
             Operation::Overwrite | Operation::Delete => return None,
         }
     }
     found.reverse();
     Some(found)
+}
+
+/// Returns true if a snapshot may have added rows of the snapshots in `read`.
+async fn repeats(
+    lineage: &mut Lineage,
+    tables: &Tables,
+    snapshot: &Snapshot,
+    read: &HashSet<i64>,
+) -> bool {
+    if !undone_by(snapshot).is_empty() || picked_by(snapshot).is_none_or(|ids| !ids.is_empty()) {
+        return true;
+    }
+    let Some(merged) = merged_by(snapshot) else { return false };
+    if lineage.find(tables, merged).await.is_none() {
+        return true;
+    }
+    let before = lineage.ancestors_of(snapshot.parent_snapshot_id());
+    lineage.ancestors_of(Some(merged)).iter().any(|id| read.contains(id) && !before.contains(id))
 }

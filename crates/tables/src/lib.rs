@@ -56,8 +56,8 @@ pub use headwater_table_format::{
     COMMENT, ChangeScope, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Result,
 };
 pub use lineage::{
-    IncludedChanges, KEYS_PROPERTY, Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO,
-    TableHistory, UNDONE, merged_by, picked_by, undone_by,
+    KEYS_PROPERTY, Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, TableHistory,
+    UNDONE, merged_by, picked_by, undone_by,
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{

@@ -4,7 +4,7 @@
 //! older metadata files, which the metadata log lists. Snapshots of merged states are listed in
 //! metadata files that the summary of the merge snapshot lists. These files are read if needed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
 use iceberg::spec::{Operation, Snapshot, SnapshotRef};
 
@@ -54,19 +54,6 @@ struct KnownSnapshot {
     snapshot: SnapshotRef,
     /// A table state whose metadata lists this snapshot.
     table: Table,
-}
-
-/// The changes that a state contains, including those first committed on another branch.
-#[derive(Debug, Default)]
-pub struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
-    pub has: HashSet<i64>,
-    /// For each replayed snapshot, the last snapshot that replayed it.
-    pub again: HashMap<i64, i64>,
-    /// The snapshots that were reverted and have not been replayed after that.
-    pub undone: HashSet<i64>,
-    /// True if a snapshot of the state replays changes whose original snapshot is not recorded.
-    pub unclear: bool,
 }
 
 impl KnownSnapshot {
@@ -148,13 +135,25 @@ impl Lineage {
         found
     }
 
-    /// Returns all known ancestors, newest first.
-    fn newest_first(&self) -> Vec<&Snapshot> {
-        let mut found: Vec<&Snapshot> =
-            self.ancestors().into_iter().filter_map(|id| self.get(id)).collect();
-        found.sort_by_key(|snapshot| {
-            std::cmp::Reverse((snapshot.timestamp_ms(), snapshot.sequence_number()))
-        });
+    /// Returns all known ancestors, each before its parents, even if the clocks of writers differ.
+    /// Snapshots that do not descend from each other are ordered by time, newest first.
+    pub fn newest_first(&self) -> Vec<&Snapshot> {
+        let mut children: HashMap<i64, usize> = HashMap::new();
+        for snapshot in self.ancestors().into_iter().filter_map(|id| self.get(id)) {
+            parents(snapshot).for_each(|id| *children.entry(id).or_default() += 1);
+        }
+        let entry = |id| self.get(id).map(|one| (one.timestamp_ms(), one.sequence_number(), id));
+        let mut next: BinaryHeap<_> = self.current.and_then(entry).into_iter().collect();
+        let mut found = Vec::new();
+        while let Some(snapshot) = next.pop().and_then(|(.., id)| self.get(id)) {
+            found.push(snapshot);
+            for id in parents(snapshot) {
+                let left = children.get(&id).map_or(0, |left| left.saturating_sub(1));
+                if children.insert(id, left) == Some(1) {
+                    next.extend(entry(id));
+                }
+            }
+        }
         found
     }
 
@@ -171,31 +170,6 @@ impl Lineage {
             values.extend(value(snapshot, property));
         }
         values
-    }
-
-    /// Returns the changes that the state contains, as far as they are known.
-    pub fn contained_changes(&self) -> IncludedChanges {
-        let mut found = IncludedChanges::default();
-        for snapshot in self.newest_first() {
-            let id = snapshot.snapshot_id();
-            if found.undone.contains(&id) {
-                continue;
-            }
-            found.has.insert(id);
-            let again = picked_by(snapshot);
-            found.unclear |= again.is_none();
-            for picked in again.unwrap_or_default() {
-                if !found.undone.contains(&picked) {
-                    found.has.insert(picked);
-                    found.again.entry(picked).or_insert(id);
-                }
-            }
-            found.undone.extend(undone_by(snapshot));
-        }
-        let unknown = self.ancestors().into_iter().filter(|id| !self.known.contains_key(id));
-        found.has.extend(unknown.filter(|id| !found.undone.contains(id)));
-        found.undone.retain(|id| !found.has.contains(id));
-        found
     }
 
     /// Returns the data files of a known snapshot; `None` if they are no longer available.
@@ -223,12 +197,6 @@ impl Lineage {
             next = snapshot.parent_snapshot_id();
         }
         read
-    }
-
-    /// Returns at most `most` ancestors of this state that are not ancestors of the state `other`.
-    pub fn without(&self, other: &Lineage, most: usize) -> Vec<i64> {
-        let others = other.ancestors();
-        self.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
     }
 
     /// Returns true if the state descends from the other state. If the current snapshot of the
@@ -349,8 +317,7 @@ impl TableHistory<'_> {
         }
         let mut lineage = Lineage::of(table);
         loop {
-            let found = lineage.values(property).into_iter().find(|value| wanted(value));
-            if let Some(found) = found {
+            if let Some(found) = lineage.values(property).into_iter().find(|one| wanted(one)) {
                 return Some(found.to_owned());
             }
             if !lineage.read_more(self.tables).await {
@@ -378,6 +345,11 @@ impl TableHistory<'_> {
         }
         None
     }
+}
+
+/// Returns the parent of a snapshot, and the snapshot that it merged.
+fn parents(snapshot: &Snapshot) -> impl Iterator<Item = i64> {
+    snapshot.parent_snapshot_id().into_iter().chain(merged_by(snapshot))
 }
 
 /// Returns the snapshot that a merge snapshot merged; `None` for other snapshots.

@@ -54,7 +54,7 @@ pub struct ReadSet {
     /// The tables and views that the run read at this commit.
     pub tables: BTreeSet<TableName>,
     /// The read positions of the run's incremental models. The run must list each position that it
-    /// changes, or the table of the position.
+    /// changes.
     pub positions: BTreeSet<ReadPosition>,
     /// True if the run may also change read positions that `positions` lacks, because it merges a
     /// branch or continues a failed run.
@@ -66,8 +66,13 @@ pub struct ReadSet {
 pub struct ReadPosition {
     /// The table that stores the position.
     pub table: TableName,
-    /// The key of the source in the summaries of snapshots.
+    /// The key of the source in the summaries of snapshots, or [`ReadPosition::ALL_SOURCES`].
     pub source: String,
+}
+
+impl ReadPosition {
+    /// Source of a run that may change all read positions of a table.
+    pub const ALL_SOURCES: &str = "*";
 }
 
 impl MergeOptions {

@@ -52,9 +52,8 @@ fn hash(table: &TableName) -> String {
 }
 
 /// Returns the hash of a table's name and the hash of the source, separated by a colon.
-fn position_hash(position: &ReadPosition) -> String {
-    let source = ObjectId::of(position.source.as_bytes()).short();
-    format!("{}:{source}", hash(&position.table))
+fn position_hash(table: &TableName, source: &str) -> String {
+    format!("{}:{}", hash(table), ObjectId::of(source.as_bytes()).short())
 }
 
 /// Hashes of the tables and read positions that a run read; `None` for all tables.
@@ -63,7 +62,7 @@ struct Reads(Option<BTreeSet<String>>);
 impl Reads {
     fn of(run: &ReadSet) -> Reads {
         let tables = run.tables.iter().map(hash);
-        let positions = run.positions.iter().map(position_hash);
+        let positions = run.positions.iter().map(|one| position_hash(&one.table, &one.source));
         let any = run.changes_any_position.then(|| ANY_POSITION.to_owned());
         Reads(Some(tables.chain(positions).chain(any).collect()))
     }
@@ -73,17 +72,18 @@ impl Reads {
     }
 
     /// Returns true if this run read something that another run changed when it changed a table.
-    /// The other run changes only read positions that it lists, or whose table it lists. A run that
-    /// merges a branch or continues a failed run may change any position.
+    /// The other run changes only read positions that it lists. A run that merges a branch or
+    /// continues a failed run may change any position.
     fn are_changed(&self, table: &TableName, other: &Reads) -> bool {
         let Some(reads) = &self.0 else { return true };
+        let all = position_hash(table, ReadPosition::ALL_SOURCES);
         let table = hash(table);
         if reads.contains(&table) {
             return true;
         }
         let prefix = format!("{table}:");
         let mut positions = reads.iter().filter(|read| read.starts_with(&prefix));
-        let changes_all = other.contain(&table) || other.contain(ANY_POSITION);
+        let changes_all = other.contain(&all) || other.contain(ANY_POSITION);
         positions.any(|position| changes_all || other.contain(position))
     }
 }
@@ -135,8 +135,15 @@ impl OngoingMerge<'_> {
             return Ok(Vec::new());
         };
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
-            let message =
-                format!("the run read this table before {} changed it, and {reason}", run.shown());
+            let commit = run.shown();
+            let message = if own.tables.contains(&table) {
+                format!("the run read this table before {commit} changed it, and {reason}")
+            } else {
+                format!(
+                    "the run read its incremental inputs from positions in this table that \
+                     {commit} changed, and {reason}"
+                )
+            };
             MergeConflict {
                 table,
                 target: Some(run.commit.clone()),
@@ -234,19 +241,19 @@ mod tests {
     fn a_change_of_a_table_changes_only_the_read_positions_of_the_run() {
         let table: TableName = "t".parse().expect("a name");
         let reads = |tables: &[&str], sources: &[&str]| {
-            let position = |source: &&str| {
-                position_hash(&ReadPosition { table: table.clone(), source: (*source).to_owned() })
-            };
+            let positions = sources.iter().map(|source| position_hash(&table, source));
             let tables = tables.iter().map(|name| hash(&name.parse().expect("a name")));
-            Reads(Some(tables.chain(sources.iter().map(position)).collect()))
+            Reads(Some(tables.chain(positions).collect()))
         };
         let changed = |one: &Reads, other: &Reads| one.are_changed(&table, other);
         let (first, second) = (reads(&["a"], &["a"]), reads(&["b"], &["b"]));
         assert!(!changed(&first, &second), "positions in different sources");
         assert!(changed(&first, &first), "the same position");
         assert!(!changed(&first, &reads(&["a"], &[])), "a run without read positions");
+        let rebuild = reads(&["t"], &["b", ReadPosition::ALL_SOURCES]);
+        assert!(changed(&first, &rebuild), "a rebuild changes all positions");
         let whole = reads(&["t"], &["b"]);
-        assert!(changed(&first, &whole), "a rebuild may change all positions");
+        assert!(!changed(&first, &whole), "a run that also reads the rows of the table");
         let any = Reads(Some([ANY_POSITION.to_owned()].into()));
         assert!(changed(&first, &any), "a merge of a branch");
         assert!(changed(&whole, &reads(&[], &[])), "the rows of the table were read");

@@ -9,7 +9,7 @@ use headwater_catalog::{TableEntry, operation};
 use headwater_model::{PartitionField, TableName};
 use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
-    Alteration, DataFile, Operation, RetainedRows, RowRewrite, StagedFiles, Table,
+    Alteration, DataFile, Operation, READ_UP_TO, RetainedRows, RowRewrite, StagedFiles, Table,
 };
 
 use super::discard_guard::{NewState, discard_states};
@@ -311,6 +311,11 @@ impl ApplyContext<'_> {
             if change.keeps_rows() {
                 let imports = self.imports(current, change.imported(), objects).await?;
                 summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
+                // The snapshots of models may expire, but their read positions are still needed.
+                let positions = current.summary().into_iter();
+                for (key, value) in positions.filter(|(key, _)| key.starts_with(READ_UP_TO)) {
+                    summary.entry(key).or_insert(value);
+                }
             }
             let tables = self.lake.tables();
             let state = match (change, change.operation()) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_lake::{Lake, LakeOptions};
 use headwater_model::{
-    Clock, CreateRef, MaintainRequest, MergeRequest, RefSpec, SystemClock, Timestamp,
+    Clock, CreateRef, MaintainRequest, MergeRequest, RefSpec, RevertRequest, SystemClock, Timestamp,
 };
 use headwater_store::MemoryStore;
 use headwater_tables::{TablesOptions, ViewDefinition};
@@ -39,9 +39,8 @@ async fn count(lake: &Lake, branch: &str) -> u64 {
     plan.files().iter().map(|file| file.rows).sum()
 }
 
-#[tokio::test]
-async fn a_clock_set_back_loses_no_data() {
-    let clock = Arc::new(OffsetClock::default());
+/// Creates a lake with one row in the table `t`, and the branch `dev`.
+async fn lake_with_dev(clock: &Arc<OffsetClock>) -> Lake {
     let mut tables = TablesOptions::new("memory://lake");
     tables.clock = clock.clone();
     let (store, object_store) = (Arc::new(MemoryStore::new()), Arc::new(InMemory::new()));
@@ -53,6 +52,34 @@ async fn a_clock_set_back_loses_no_data() {
     append(&lake, "main", 0).await;
     let dev = CreateRef { name: "dev".into(), from: None, if_not_exists: false };
     lake.catalog().create_branch(dev).await.unwrap();
+    lake
+}
+
+#[tokio::test]
+async fn a_reverted_change_from_a_later_clock_can_be_picked_again() {
+    let clock = Arc::new(OffsetClock::default());
+    let lake = lake_with_dev(&clock).await;
+    clock.0.store(24, Ordering::SeqCst);
+    append(&lake, "dev", 1).await;
+    // The snapshots of the merge and of the revert are older by the clock than the merged one.
+    clock.0.store(0, Ordering::SeqCst);
+    append(&lake, "main", 2).await;
+    let merge = MergeRequest::new("dev".parse().unwrap());
+    let merged = Box::pin(lake.merge("main", merge, "eva")).await.unwrap();
+    assert_eq!(count(&lake, "main").await, 3);
+    let commit = Some(RefSpec::Commit(merged.commit.to_string()));
+    let revert = RevertRequest { commit, ..RevertRequest::default() };
+    Box::pin(lake.revert("main", revert, "eva")).await.unwrap();
+    assert_eq!(count(&lake, "main").await, 2);
+    let pick = serde_json::from_value(serde_json::json!({"commit": "dev"})).unwrap();
+    Box::pin(lake.cherry_pick("main", pick, "eva")).await.unwrap();
+    assert_eq!(count(&lake, "main").await, 3);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_loses_no_data() {
+    let clock = Arc::new(OffsetClock::default());
+    let lake = lake_with_dev(&clock).await;
     for (at, hours) in [24 * 400, -24 * 400, 24 * 30, -1, 0].into_iter().enumerate() {
         clock.0.store(hours, Ordering::SeqCst);
         let (at, id) = (at as u64, 10 * at as i64);

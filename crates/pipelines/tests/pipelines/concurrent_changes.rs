@@ -255,6 +255,28 @@ async fn two_runs_that_each_read_what_the_other_writes_are_a_conflict() {
 }
 
 #[tokio::test]
+async fn rows_that_a_filter_would_delete_are_a_conflict_if_the_runs_have_no_order() {
+    let overwrite = format!(
+        "{TAKEN}overwrite_partitions\n-- headwater: partition_by = id\n\
+         -- headwater: overwrite_filter = id >= 0\nSELECT id FROM t"
+    );
+    let latest = format!("{TAKEN}replace\nSELECT max(id) AS id FROM t");
+    let overwrites = [("log.sql", &*overwrite), ("latest.sql", &*latest)];
+    let append = format!("{TAKEN}append\nSELECT id + 100 AS id FROM latest");
+    let appends = [("log.sql", &*append)];
+    // The first run reads the old row of `latest`, or does not delete the appended row.
+    for (own, other) in [(&appends[..], &overwrites[..]), (&overwrites[..], &appends[..])] {
+        let world = world().await;
+        world.run(&of_project("other", &overwrites)).await.report();
+        world.sql("main", &["INSERT INTO t VALUES (2)"]).await;
+        let [first, second] = run_both(&world, own, other).await;
+        second.report();
+        let text = refused(&first);
+        assert!(text.contains("changed tables that the run read"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn a_run_is_merged_although_another_run_appended_to_its_source() {
     let world = world().await;
     let load = format!("{TAKEN}append\nSELECT 2 AS id");

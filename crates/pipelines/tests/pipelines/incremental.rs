@@ -434,7 +434,7 @@ async fn defaults_are_not_copied_to_other_tables() {
 }
 
 /// Compacts tables on `main`.
-async fn compact(world: &World, tables: &[&str]) {
+pub(crate) async fn compact(world: &World, tables: &[&str]) {
     let request = MaintainRequest { compact: true, ..MaintainRequest::default() };
     for table in tables {
         let (progress, cancelled) = (Arc::new(|_, _| {}), CancellationToken::new());

@@ -1,8 +1,9 @@
 //! Read positions of incremental models of two projects that write one table.
 
-use headwater_model::{ErrorCode, MergeRequest, ProjectFiles};
+use headwater_model::{ErrorCode, MergeRequest, ProjectFiles, RefSpec, StepStatus};
 
 use crate::concurrent_changes::{of_project, run_both};
+use crate::incremental::compact;
 use crate::support::{Ran, World, files};
 
 const APPENDED: &str = "-- headwater: allow_takeover = true\n\
@@ -97,6 +98,7 @@ async fn parallel_appends_of_the_same_source_are_a_conflict() {
     second.report();
     let text = first.refusal();
     assert!(text.contains("changed tables that the run read during the run: log"), "{text}");
+    assert!(text.contains("read its incremental inputs from positions in this table"), "{text}");
     check_ids(&world, "log", &[1, 2]).await;
     // The position is that of the table, so the row of the other run is not read again.
     world.run(&files("", &[("log.sql", &model)])).await.report();
@@ -123,6 +125,83 @@ async fn an_append_conflicts_with_a_parallel_rebuild_by_another_project() {
     rebuild.report();
     assert_eq!(append.outcome.as_ref().unwrap_err().code, ErrorCode::MergeConflict);
     check_ids(&world, "log", &[101, 102]).await;
+}
+
+#[tokio::test]
+async fn rows_that_a_rebuild_by_another_project_removed_are_read_again() {
+    let world = split_world().await;
+    let one = files("", &[("log.sql", &of_t(APPENDED))]);
+    let two = of_project("other", &[("log.sql", &of_other(APPENDED))]);
+    add(&world, 2).await;
+    world.run(&one).await.report();
+    world.run_with(&two, |request| request.no_cache = true).await.report();
+    check_ids(&world, "log", &[101, 102]).await;
+    assert_eq!(world.run(&one).await.step("log").rows, Some(2));
+    check_ids(&world, "log", &[1, 2, 101, 102]).await;
+    assert!(world.run(&one).await.all(StepStatus::Unchanged));
+}
+
+#[tokio::test]
+async fn a_run_that_also_reads_the_rows_is_ordered_before_a_parallel_append() {
+    let world = split_world().await;
+    let (one, two) = (of_t(APPENDED), of_other(APPENDED));
+    let counted = "-- headwater: materialization = replace\nSELECT count(*) AS n FROM log";
+    add(&world, 2).await;
+    let own = [("log.sql", &*one), ("counted.sql", counted)];
+    let [first, second] = run_both(&world, &own, &[("log.sql", &two)]).await;
+    second.report();
+    first.report();
+    check_ids(&world, "log", &[1, 2, 101, 102]).await;
+    let shown = world.sql("main", &["SELECT n FROM counted"]).await;
+    assert!(shown.contains("| 3 |"), "without the row of the other run: {shown}");
+}
+
+#[tokio::test]
+async fn rows_of_a_parallel_append_are_read_once_although_the_table_was_compacted() {
+    let world = split_world().await;
+    let (one, two) = (of_t(APPENDED), of_other(APPENDED));
+    let copy = format!("{APPENDED}log\nSELECT id FROM log");
+    let own = [("log.sql", &*one), ("copy.sql", &*copy)];
+    world.run(&files("", &own)).await.report();
+    add(&world, 2).await;
+    let [first, second] = run_both(&world, &own, &[("log.sql", &two)]).await;
+    second.report();
+    first.report();
+    check_ids(&world, "copy", &[1, 2, 101]).await;
+    compact(&world, &["log"]).await;
+    assert_eq!(world.run(&files("", &own)).await.step("copy").rows, Some(1));
+    check_ids(&world, "copy", &[1, 2, 101, 102]).await;
+}
+
+#[tokio::test]
+async fn the_newest_snapshot_contains_the_read_positions() {
+    let world = split_world().await;
+    add(&world, 2).await;
+    world.run(&files("", &[("log.sql", &of_t(APPENDED))])).await.report();
+    world.sql("main", &["INSERT INTO log VALUES (9)"]).await;
+    compact(&world, &["log"]).await;
+    let view = world.lake.view(&RefSpec::main()).await.unwrap();
+    let summary = view.table(&"log".parse().unwrap()).await.unwrap().summary();
+    for source in ["t", "other"] {
+        assert!(summary.contains_key(&format!("headwater.read.public.{source}")), "{summary:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_without_a_model_does_not_append_rows_that_another_run_read() {
+    let world = split_world().await;
+    let model = of_t(APPENDED);
+    add(&world, 2).await;
+    let replace = "-- headwater: materialization = replace\n";
+    let bad = format!("{replace}SELECT id / 0 AS id FROM log");
+    let failed = world.run(&files("", &[("log.sql", &model), ("last.sql", &bad)])).await;
+    assert!(failed.outcome.is_err());
+    world.run(&of_project("other", &[("log.sql", &model)])).await.report();
+    let (id, good) = (failed.id.to_string(), format!("{replace}SELECT 1 AS id"));
+    let project = files("", &[("last.sql", &good)]);
+    let retried = world.run_with(&project, |request| request.retry = Some(id)).await;
+    assert_eq!(retried.outcome.as_ref().unwrap_err().code, ErrorCode::MergeConflict);
+    check_ids(&world, "log", &[1, 2, 101]).await;
 }
 
 #[tokio::test]

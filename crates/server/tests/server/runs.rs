@@ -15,6 +15,7 @@ pub fn trials() -> Vec<Trial> {
             "runs::a_rerun_that_is_stopped_while_it_is_queued_leaves_no_branch",
             stopped_in_queue,
         ),
+        trial("runs::a_queued_rerun_whose_branch_was_deleted_creates_it_again", without_branch),
         trial("runs::a_kill_interrupts_a_run", killed),
         trial("runs::the_branch_of_a_failed_run_cannot_be_merged", failed),
         trial("runs::a_run_is_repeated_after_a_conflict", repeated),
@@ -67,7 +68,9 @@ async fn stopped() {
     check_aftermath(&server, &id).await;
 }
 
-async fn stopped_in_queue() {
+/// Starts a server that executes one run at a time. Returns the server, the id of a run that has
+/// ended, and the id of a run that uses the only slot until it is stopped.
+async fn server_with_queue() -> (TestServer, String, String) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = support::config(folder.path());
     config.service.runs_concurrency = 1;
@@ -80,9 +83,27 @@ async fn stopped_in_queue() {
     let first = id(&server.post("/v1/runs", project).await);
     let job = ended(&server, &first).await;
     assert_eq!(job["status"], "succeeded", "{job}");
-    // This run uses the only slot.
     let endless = id(&server.post("/v1/runs", endless_project()).await);
     server.until(&format!("/v1/jobs/{endless}"), |job| job["status"] == "running").await;
+    (server, first, endless)
+}
+
+/// A crash while the server stops a queued rerun can leave this state.
+async fn without_branch() {
+    let (server, first, endless) = server_with_queue().await;
+    let rerun = format!("/v1/jobs/{first}/rerun?exact=true&branch=again");
+    let rerun = id(&server.post(&rerun, json!({})).await);
+    let (status, _) = server.ask(Method::DELETE, "/v1/branches/again", None).await;
+    assert!((200..300).contains(&status), "{status}");
+    server.post(&format!("/v1/jobs/{endless}/stop"), json!({})).await;
+    let job = ended(&server, &rerun).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let query = json!({"sql": "SELECT n FROM one", "ref": "again"});
+    assert_eq!(server.post("/v1/query", query).await, json!([{"n": 1}]));
+}
+
+async fn stopped_in_queue() {
+    let (server, first, endless) = server_with_queue().await;
     let rerun = format!("/v1/jobs/{first}/rerun?exact=true&branch=again");
     let rerun = id(&server.post(&rerun, json!({})).await);
     assert_eq!(server.get(&format!("/v1/jobs/{rerun}")).await["status"], "queued");

@@ -1,0 +1,47 @@
+//! The changes that a table state contains. A change is identified by the snapshot that first
+//! committed it, possibly on another branch: cherry-picks record the snapshots that they replay,
+//! and reverts record the snapshots that they revert.
+
+use std::collections::{HashMap, HashSet};
+
+use headwater_tables::{Lineage, picked_by, undone_by};
+
+/// The changes that a state contains, including those first committed on another branch.
+#[derive(Debug, Default)]
+pub(crate) struct IncludedChanges {
+    /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
+    pub has: HashSet<i64>,
+    /// For each replayed snapshot, the last snapshot that replayed it.
+    pub again: HashMap<i64, i64>,
+    /// The snapshots that were reverted and have not been replayed after that.
+    pub undone: HashSet<i64>,
+    /// True if a snapshot of the state replays changes whose original snapshot is not recorded.
+    pub unclear: bool,
+}
+
+impl IncludedChanges {
+    /// Returns the changes that the state contains, as far as they are known.
+    pub fn of(state: &Lineage) -> Self {
+        let mut found = IncludedChanges::default();
+        for snapshot in state.newest_first() {
+            let id = snapshot.snapshot_id();
+            if found.undone.contains(&id) {
+                continue;
+            }
+            found.has.insert(id);
+            let again = picked_by(snapshot);
+            found.unclear |= again.is_none();
+            for picked in again.unwrap_or_default() {
+                if !found.undone.contains(&picked) {
+                    found.has.insert(picked);
+                    found.again.entry(picked).or_insert(id);
+                }
+            }
+            found.undone.extend(undone_by(snapshot));
+        }
+        let unknown = state.ancestors().into_iter().filter(|id| state.get(*id).is_none());
+        found.has.extend(unknown.filter(|id| !found.undone.contains(id)));
+        found.undone.retain(|id| !found.has.contains(id));
+        found
+    }
+}
