@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::Workspace;
+use support::{Workspace, until};
 
 /// A function and a model that need more memory than they request.
 const NEEDY: &str = "\
@@ -80,6 +80,56 @@ fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
     workspace.run(&["function", "invoke", "fails"]);
     let jobs = workspace.ok(&["job", "ls", "--kind", "function"]);
     assert!(jobs.lines().nth(1).is_some_and(|row| row.contains(" warm ")), "{jobs}");
+}
+
+const REUSED: &str = "\
+import headwater
+
+
+@headwater.function(reuse=True, memory=\"256MiB\")
+@headwater.python(\"3.11\", pip={})
+def called():
+    return 1
+
+
+@headwater.function(reuse=True, memory=\"256MiB\")
+@headwater.python(\"3.11\", pip={})
+def fired(event):
+    return 2
+";
+
+#[test]
+fn an_environment_shows_why_an_instance_waits() {
+    let workspace = Workspace::new();
+    workspace.write("functions/reused.py", REUSED);
+    workspace.write("headwater.toml", "[project]\nname = \"test\"\n");
+    workspace.ok(&["deploy"]);
+    workspace.ok(&["function", "invoke", "called"]);
+    let environments = workspace.json(&["environment", "ls"]);
+    let id = environments[0]["id"].as_str().expect("an id");
+    let explained = || workspace.ok(&["environment", "explain", id]);
+    let shown = explained();
+    assert!(shown.contains("  1 warm instance of `called` until "), "{shown}");
+    assert!(shown.contains(": kept after its last call\n"), "{shown}");
+    // An instance is started ahead of the first scheduled call, and serves this call.
+    let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(15);
+    let soon = soon.format("%Y-%m-%dT%H:%M:%S").to_string();
+    let trigger = format!(
+        "[[trigger]]\nname = \"once\"\nschedule = {{ cron = \"at({soon})\" }}\nfunction = \"fired\"\n"
+    );
+    workspace.write("headwater.toml", format!("[project]\nname = \"test\"\n\n{trigger}"));
+    workspace.ok(&["deploy"]);
+    let reason = format!(": started ahead of the schedule `at({soon})` at ");
+    until("an instance is started ahead of the schedule", || {
+        let shown = explained();
+        shown.contains("  1 warm instance of `fired` until ") && shown.contains(&reason)
+    });
+    until("the schedule has fired", || {
+        workspace.json(&["event", "ls", "--trigger", "once", "--status", "done"]) != json!([])
+    });
+    let jobs = workspace.ok(&["job", "ls", "--kind", "function"]);
+    let row = jobs.lines().find(|row| row.contains("once: ")).expect("a call");
+    assert!(row.contains(" warm "), "{jobs}");
 }
 
 /// A project file with functions in other languages than Python.
