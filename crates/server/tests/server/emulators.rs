@@ -1,5 +1,5 @@
-//! Tests of tables, branches, maintenance and the S3 endpoint on emulated object stores: moto for S3,
-//! Azurite for Azure.
+//! Tests of tables, branches, maintenance and the S3 endpoint on emulated object stores: moto for
+//! S3, Azurite for Azure.
 
 use headwater_server::CloudSettings;
 use libtest_mimic::Trial;
