@@ -144,7 +144,8 @@ def echo(event):
     return {\"again\": True}
 ";
 
-/// Maps the queue to the function, sends a message, and prints the state that reports the loop.
+/// A script that maps the queue to the function, sends a message, and prints the state of the
+/// mapping.
 const MAPPED: &str = "\
 import boto3, sys, time
 sqs, aws = (boto3.client(name, endpoint_url=sys.argv[1]) for name in ['sqs', 'lambda'])
