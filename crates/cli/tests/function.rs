@@ -2,6 +2,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::sync::mpsc;
+
 use serde_json::json;
 use support::{Workspace, until};
 
@@ -80,6 +83,32 @@ fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
     workspace.run(&["function", "invoke", "fails"]);
     let jobs = workspace.ok(&["job", "ls", "--kind", "function"]);
     assert!(jobs.lines().nth(1).is_some_and(|row| row.contains(" warm ")), "{jobs}");
+}
+
+#[test]
+fn the_output_of_a_running_call_is_followed() {
+    let workspace = Workspace::new();
+    let text = "import time\n\n\ndef handler(event, context):\n    \
+                print('first', event, flush=True)\n    time.sleep(event)\n    return event\n";
+    workspace.write("slow/app.py", text);
+    let arguments = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
+    workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());
+    workspace.ok(&["function", "invoke", "slow", "--arg", "event=0"]);
+    let mut follower = workspace.start(&["function", "logs", "slow", "--follow"]);
+    let output = BufReader::new(follower.stdout.take().expect("the output"));
+    let (sender, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut call = workspace.start(&["function", "invoke", "slow", "--arg", "event=60"]);
+    until("the line is shown", || lines.try_iter().any(|line| line.contains("first 60")));
+    let running = workspace.json(&["job", "ls", "--kind", "function", "--status", "running"]);
+    let id = running[0]["id"].as_str().expect("the call runs");
+    workspace.ok(&["job", "stop", id]);
+    call.wait().expect("the call ends");
+    follower.kill().expect("a signal");
+    follower.wait().expect("the command ends");
+    reader.join().expect("the thread ends").expect("all lines are received");
 }
 
 const REUSED: &str = "\
