@@ -1,5 +1,5 @@
-//! Delays without a reference: from a commit to the handler of its trigger, from a scheduled time to
-//! its handler, and from a printed line to the client.
+//! Delays without a reference: from a commit to the handler of its trigger, from a scheduled time
+//! to its handler, and from a printed line to the client.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

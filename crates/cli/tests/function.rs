@@ -144,7 +144,8 @@ fn an_environment_shows_why_an_instance_waits() {
     let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(15);
     let soon = soon.format("%Y-%m-%dT%H:%M:%S").to_string();
     let trigger = format!(
-        "[[trigger]]\nname = \"once\"\nschedule = {{ cron = \"at({soon})\" }}\nfunction = \"fired\"\n"
+        "[[trigger]]\nname = \"once\"\nschedule = {{ cron = \"at({soon})\" }}\n\
+         function = \"fired\"\n"
     );
     workspace.write("headwater.toml", format!("[project]\nname = \"test\"\n\n{trigger}"));
     workspace.ok(&["deploy"]);

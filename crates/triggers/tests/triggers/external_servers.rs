@@ -88,8 +88,8 @@ impl Outside {
         self.open(&self.store, vec![trigger]).await.expect("triggers")
     }
 
-    /// Waits an hour of the scaled time, in which the server of the first trigger cannot be reached.
-    /// Checks each minute that the trigger shows the fault.
+    /// Waits an hour of the scaled time, in which the server of the first trigger cannot be
+    /// reached. Checks each minute that the trigger shows the fault.
     pub async fn wait_an_hour(&self, triggers: &Triggers) {
         for minute in 0..60 {
             self.clock.advance(MINUTE);
