@@ -30,7 +30,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "Usage: cargo xtask bench first-light [tpch] [durable] [commands]
        cargo xtask bench access [SAMPLES]
-       cargo xtask bench events [FILES] [invoke] [callers] [put] [accept] [burst]
+       cargo xtask bench events [FILES] [invoke] [callers] [put] [accept] [burst] [delays]
        cargo xtask bench sql [tpch[=SCALE]] [tpcds[=SCALE]] [clickbench[=MILLIONS]] [memory[=SCALE]]
        cargo xtask bench pipelines [MODELS] [many] [edit] [tasks] [shop] [flights]
        cargo xtask bench tables [commits] [branches] [inserts] [planning] [changes] [equality]

@@ -11,7 +11,7 @@ use crate::report::Report;
 
 use super::ministack::MiniStack;
 use super::signing::{Key, UnsignedRequest};
-use super::{accepted, calls, objects};
+use super::{accepted, calls, delays, objects};
 
 /// A project with two functions in the form of Lambda, one of which is called for each object.
 const PROJECT: &str = r#"
@@ -81,6 +81,9 @@ pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool)
     }
     if wanted("burst") {
         objects::burst(report, &lake, &stack, files)?;
+    }
+    if wanted("delays") {
+        delays::measure(report)?;
     }
     // Measure this part last, because it leaves calls in the queue.
     if wanted("accept") {

@@ -144,7 +144,7 @@ fn put(key: &Key, address: &str, name: &str, value: usize) -> Vec<u8> {
 }
 
 /// Waits until a count is reached. A count that does not grow is an error.
-fn wait_for(wanted: usize, count: impl Fn() -> Outcome<usize>) -> Outcome<()> {
+pub(super) fn wait_for(wanted: usize, count: impl Fn() -> Outcome<usize>) -> Outcome<()> {
     let (mut last, mut since) = (0, Instant::now());
     loop {
         let reached = count()?;
@@ -178,7 +178,7 @@ fn lake_times(lake: &Lake<'_>) -> Outcome<Vec<u64>> {
     read()
 }
 
-fn differences(sent: &[u64], started: &[u64]) -> Outcome<Vec<Duration>> {
+pub(super) fn differences(sent: &[u64], started: &[u64]) -> Outcome<Vec<Duration>> {
     if sent.len() != started.len() {
         return Err(format!("{} of {} objects are handled", started.len(), sent.len()).into());
     }
@@ -187,6 +187,6 @@ fn differences(sent: &[u64], started: &[u64]) -> Outcome<Vec<Duration>> {
 }
 
 /// Returns the time in nanoseconds since 1970.
-fn now() -> Outcome<u64> {
+pub(super) fn now() -> Outcome<u64> {
     Ok(u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?)
 }

@@ -311,6 +311,11 @@ fn copy_folder(from: &Path, to: &Path, replace: &[(&str, &str)]) {
 }
 
 #[test]
+fn example_hello() {
+    run_example("hello", &[]);
+}
+
+#[test]
 fn example_csv_to_table() {
     run_example("csv-to-table", &[]);
 }

@@ -2,8 +2,11 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
+use std::sync::mpsc;
+
 use serde_json::json;
-use support::Workspace;
+use support::{Workspace, until};
 
 /// A function and a model that need more memory than they request.
 const NEEDY: &str = "\
@@ -80,6 +83,83 @@ fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
     workspace.run(&["function", "invoke", "fails"]);
     let jobs = workspace.ok(&["job", "ls", "--kind", "function"]);
     assert!(jobs.lines().nth(1).is_some_and(|row| row.contains(" warm ")), "{jobs}");
+}
+
+#[test]
+fn the_output_of_a_running_call_is_followed() {
+    let workspace = Workspace::new();
+    let text = "import time\n\n\ndef handler(event, context):\n    \
+                print('first', event, flush=True)\n    time.sleep(event)\n    return event\n";
+    workspace.write("slow/app.py", text);
+    let arguments = ["function", "deploy", "slow", "slow", "--runtime", "python3.11"];
+    workspace.ok(&[&arguments[..], &["--handler", "app.handler"]].concat());
+    workspace.ok(&["function", "invoke", "slow", "--arg", "event=0"]);
+    let mut follower = workspace.start(&["function", "logs", "slow", "--follow"]);
+    let output = BufReader::new(follower.stdout.take().expect("the output"));
+    let (sender, lines) = mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+    });
+    let mut call = workspace.start(&["function", "invoke", "slow", "--arg", "event=60"]);
+    until("the line is shown", || lines.try_iter().any(|line| line.contains("first 60")));
+    let running = workspace.json(&["job", "ls", "--kind", "function", "--status", "running"]);
+    let id = running[0]["id"].as_str().expect("the call runs");
+    workspace.ok(&["job", "stop", id]);
+    call.wait().expect("the call ends");
+    follower.kill().expect("a signal");
+    follower.wait().expect("the command ends");
+    reader.join().expect("the thread ends").expect("all lines are received");
+}
+
+const REUSED: &str = "\
+import headwater
+
+
+@headwater.function(reuse=True, memory=\"256MiB\")
+@headwater.python(\"3.11\", pip={})
+def called():
+    return 1
+
+
+@headwater.function(reuse=True, memory=\"256MiB\")
+@headwater.python(\"3.11\", pip={})
+def fired(event):
+    return 2
+";
+
+#[test]
+fn an_environment_shows_why_an_instance_waits() {
+    let workspace = Workspace::new();
+    workspace.write("functions/reused.py", REUSED);
+    workspace.write("headwater.toml", "[project]\nname = \"test\"\n");
+    workspace.ok(&["deploy"]);
+    workspace.ok(&["function", "invoke", "called"]);
+    let environments = workspace.json(&["environment", "ls"]);
+    let id = environments[0]["id"].as_str().expect("an id");
+    let explained = || workspace.ok(&["environment", "explain", id]);
+    let shown = explained();
+    assert!(shown.contains("  1 warm instance of `called` until "), "{shown}");
+    assert!(shown.contains(": kept after its last call\n"), "{shown}");
+    // An instance is started ahead of the first scheduled call, and serves this call.
+    let soon = chrono::Utc::now() + chrono::TimeDelta::seconds(15);
+    let soon = soon.format("%Y-%m-%dT%H:%M:%S").to_string();
+    let trigger = format!(
+        "[[trigger]]\nname = \"once\"\nschedule = {{ cron = \"at({soon})\" }}\n\
+         function = \"fired\"\n"
+    );
+    workspace.write("headwater.toml", format!("[project]\nname = \"test\"\n\n{trigger}"));
+    workspace.ok(&["deploy"]);
+    let reason = format!(": started ahead of the schedule `at({soon})` at ");
+    until("an instance is started ahead of the schedule", || {
+        let shown = explained();
+        shown.contains("  1 warm instance of `fired` until ") && shown.contains(&reason)
+    });
+    until("the schedule has fired", || {
+        workspace.json(&["event", "ls", "--trigger", "once", "--status", "done"]) != json!([])
+    });
+    let jobs = workspace.ok(&["job", "ls", "--kind", "function"]);
+    let row = jobs.lines().find(|row| row.contains("once: ")).expect("a call");
+    assert!(row.contains(" warm "), "{jobs}");
 }
 
 /// A project file with functions in other languages than Python.

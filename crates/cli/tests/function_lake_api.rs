@@ -1,4 +1,4 @@
-//! The lake for functions in other languages: requests over HTTP in the sandbox.
+//! The lake for functions: requests over HTTP in other languages, and data frames in Python.
 
 mod support;
 
@@ -85,6 +85,42 @@ fn functions_in_other_languages_read_and_change_tables() {
         {"id": 1, "note": "tea"},
         {"id": 2, "note": "milk"},
         {"id": 9, "note": "CAKE"},
+    ]);
+    assert_eq!(rows, expected);
+}
+
+const FRAMES: &str = "\
+import headwater
+from headwater import lake
+
+
+@headwater.function()
+@headwater.python(\"3.11\", pip={\"pandas\": \"2.3\", \"polars\": \"1.38.1\"})
+def frames():
+    import pandas
+    import polars
+    import pyarrow
+
+    lake.append(\"framed\", pandas.DataFrame({\"id\": [1], \"name\": [\"pandas\"]}))
+    lake.append(\"framed\", polars.DataFrame({\"id\": [2], \"name\": [\"polars\"]}))
+    lake.append(\"framed\", pyarrow.table({\"id\": [3], \"name\": [\"pyarrow\"]}))
+    table = lake.table(\"framed\", filter=\"id > 1\")
+    names = sorted(table.to_pandas()[\"name\"].tolist())
+    return {\"names\": names, \"ids\": sorted(table.to_polars()[\"id\"].to_list())}
+";
+
+#[test]
+fn data_frames_are_appended_and_read() {
+    let workspace = Workspace::new();
+    workspace.write("functions/frames.py", FRAMES);
+    workspace.ok(&["deploy"]);
+    let found = workspace.json(&["function", "invoke", "frames"]);
+    assert_eq!(found, json!({"names": ["polars", "pyarrow"], "ids": [2, 3]}));
+    let rows = workspace.rows("SELECT id, name FROM framed ORDER BY id");
+    let expected = json!([
+        {"id": 1, "name": "pandas"},
+        {"id": 2, "name": "polars"},
+        {"id": 3, "name": "pyarrow"},
     ]);
     assert_eq!(rows, expected);
 }

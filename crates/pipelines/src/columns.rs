@@ -16,6 +16,7 @@ use headwater_tables::{SqlView, Table, Tables};
 
 use crate::checked_queries::CheckedQuery;
 use crate::contract::{declared_schema, type_differences};
+use crate::environment_spec::EnvironmentUser;
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Location, Result, Runner};
 
@@ -195,15 +196,8 @@ impl Plan {
         if runner.environments.find(&runner.functions, &spec).is_some() {
             return Ok(());
         }
-        runner.functions.check_environment(&spec).map_err(|error| {
-            let default = defaults.python_at.clone().filter(|_| function.python.is_none());
-            let at = function.python_at.clone().or(default);
-            Error::Environment {
-                step: step.name.clone(),
-                at: at.unwrap_or_else(|| step.at.clone()),
-                problem: Box::new(error.to_problem()),
-            }
-        })
+        EnvironmentUser { name: &step.name, at: &step.at, function, defaults }
+            .check(&runner.functions, &spec)
     }
 
     fn input_columns(&self, index: usize, input: usize) -> OutputColumns {

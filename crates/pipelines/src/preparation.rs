@@ -8,10 +8,10 @@ use headwater_functions::{
     CallOwner, ClientCall, Environment, EnvironmentCache, ExpectedCall, Invocation, ResultKind,
     ReuseScope,
 };
-use headwater_model::{ErrorDetails, Priority};
+use headwater_model::Priority;
 use tokio_util::sync::CancellationToken;
 
-use crate::environment_spec::environment_spec;
+use crate::environment_spec::{EnvironmentUser, environment_spec};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Callable, Error, Project, Result, Runner, StepCode};
@@ -97,13 +97,8 @@ impl Runner {
             if self.environments.find(&self.functions, &spec).is_some() {
                 continue;
             }
-            self.functions.check_environment(&spec).map_err(|error| {
-                let default = project.defaults.python_at.as_ref();
-                let default = default.filter(|_| function.python.is_none());
-                let at = function.python_at.as_ref().or(default).unwrap_or(at);
-                let problem = Box::new(error.to_problem());
-                Error::Environment { step: name.clone(), at: at.clone(), problem }
-            })?;
+            let user = EnvironmentUser { name, at, function, defaults: &project.defaults };
+            user.check(&self.functions, &spec)?;
         }
         Ok(())
     }

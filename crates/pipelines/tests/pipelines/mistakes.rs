@@ -129,6 +129,10 @@ async fn a_missing_python_is_reported_before_the_run() {
     environment_failed: the Python version, packages or programs that `m` needs are not available (headwater.toml:4)
       caused by: there is no Python `3.99` on this machine
     ");
+    // The default version exists, so the error has the location of the function.
+    let package = with_python("pip={\"no name\": \"1.0\"}");
+    let shown = plan("[defaults]\npython = \"3.11\"\n", &package).await;
+    assert!(shown.contains("are not available (m.py:8)"), "{shown}");
     // A plan does not require Python for a step that does not run.
     let kept = bare.replace("model()", "model(materialization=\"replace\")");
     let good = files("", &[("m.py", &kept.replace("[]", "[{'a': 1}]"))]);

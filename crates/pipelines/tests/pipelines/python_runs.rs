@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use headwater_model::{ErrorCode, JobEventKind, StepStatus};
+use headwater_model::{ErrorCode, JobEventKind, Priority, StepStatus};
 
 use crate::support::{Ran, World, files, functions_options};
 
@@ -418,4 +418,34 @@ async fn a_child_that_fails_while_its_parent_exits_stops_the_run() {
     assert_eq!(ran.steps(), "first succeeded, second failed, third skipped");
     assert_eq!(ran.step("first").usage.calls, 1, "its process was ended, and its usage is known");
     assert!(world.sql("main", &["SELECT * FROM third"]).await.contains("third"));
+}
+
+/// Polls until a function is called, and returns the priority of the call.
+async fn priority_of_the_first_call(world: &World) -> Priority {
+    let first = async {
+        loop {
+            if let Some(call) = world.functions.calls().first() {
+                return call.priority;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(120), first).await.expect("a call")
+}
+
+#[tokio::test]
+async fn the_priority_of_a_run_replaces_that_of_its_models() {
+    let world = world().await;
+    let slow = "import time\n\nimport headwater\n\n\n\
+                @headwater.model(materialization=\"replace\", priority=\"high\")\n\
+                def slow():\n    time.sleep(1)\n    return [{\"n\": 1}]\n";
+    let project = files("[defaults]\npython = \"3.11\"\n", &[("slow.py", slow)]);
+    for (asked, expected) in [(None, Priority::High), (Some(Priority::Low), Priority::Low)] {
+        let running = world.run_with(&project, |request| {
+            (request.priority, request.no_cache) = (asked, true);
+        });
+        let (ran, found) = tokio::join!(running, priority_of_the_first_call(&world));
+        ran.report();
+        assert_eq!(found, expected);
+    }
 }

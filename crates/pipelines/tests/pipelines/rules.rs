@@ -44,6 +44,9 @@ struct Good {
     #[serde(default)]
     parameters: BTreeMap<String, String>,
     strict: Option<bool>,
+    /// The selected steps; all steps if the list is empty.
+    #[serde(default)]
+    select: Vec<String>,
     /// The tables that the run changes.
     tables: Option<Vec<String>>,
     /// A part of a printed line.
@@ -61,6 +64,8 @@ struct Bad {
     project_file: Option<String>,
     #[serde(default)]
     parameters: BTreeMap<String, String>,
+    #[serde(default)]
+    select: Vec<String>,
     error: String,
 }
 
@@ -115,27 +120,38 @@ async fn check_good(world: &World, branch: &str, good: &Good, ran: &Ran) -> Opti
 /// Runs both projects of a rule on the rule's own branch.
 async fn check(world: &World, format: Format, name: &str, rule: &Rule) -> Vec<String> {
     world.branch(name).await;
-    let run = async |files: &ProjectFiles, parameters: &BTreeMap<String, String>, strict| {
-        let request = |request: &mut RunRequest| {
-            request.reference = Some(RefSpec::Name(name.to_owned()));
-            request.parameters = parameters.clone();
-            request.strict = strict;
-        };
-        world.run_with(files, request).await
+    let request = |files: ProjectFiles| {
+        let reference = Some(RefSpec::Name(name.to_owned()));
+        RunRequest { files, reference, ..RunRequest::default() }
+    };
+    let run = async |wanted: RunRequest| {
+        let files = wanted.files.clone();
+        world.run_with(&files, |request| *request = wanted).await
     };
     let Rule { good, bad, before, sql, .. } = rule;
     let mut wrong = Vec::new();
     if !before.is_empty() {
-        let ran = run(&project(format, before, None, None), &BTreeMap::new(), None).await;
+        let ran = run(request(project(format, before, None, None))).await;
         wrong.extend(ran.outcome.err().map(|problem| format!("{name}: before: {problem}")));
     }
     let statements: Vec<&str> = sql.iter().map(String::as_str).collect();
     world.sql(name, &statements).await;
     let files = project(format, &good.files, good.manifest.as_ref(), good.project_file.as_ref());
-    let ran = run(&files, &good.parameters, good.strict).await;
+    let wanted = RunRequest {
+        parameters: good.parameters.clone(),
+        select: good.select.clone(),
+        strict: good.strict,
+        ..request(files)
+    };
+    let ran = run(wanted).await;
     wrong.extend(check_good(world, name, good, &ran).await.map(|why| format!("{name}: {why}")));
     let files = project(format, &bad.files, bad.manifest.as_ref(), bad.project_file.as_ref());
-    let refused = run(&files, &bad.parameters, None).await.refusal();
+    let wanted = RunRequest {
+        parameters: bad.parameters.clone(),
+        select: bad.select.clone(),
+        ..request(files)
+    };
+    let refused = run(wanted).await.refusal();
     if refused == "it went well" || !refused.contains(&bad.error) {
         wrong.push(format!("{name}: the bad project: {refused}\n  expected: {}", bad.error));
     }
@@ -177,5 +193,5 @@ async fn every_rule_has_a_project_that_runs_and_one_that_is_refused() {
     let values = "VALUES (1, 12.5, 'a'), (2, 0.5, 'b'), (3, 7.0, NULL)";
     let table = format!("CREATE TABLE trips AS SELECT * FROM ({values}) AS t(id, miles, zone)");
     world.sql("main", &[&table]).await;
-    check_all(&world, Format::Headwater, "projects", 42).await;
+    check_all(&world, Format::Headwater, "projects", 59).await;
 }

@@ -255,6 +255,31 @@ async fn results_of_the_last_run_select_models() {
 }
 
 #[tokio::test]
+async fn warnings_and_failed_expectations_of_the_last_run_are_selected() {
+    let world = world().await;
+    let run = async |severity: &str, select: &[&str]| {
+        let checks = format!(
+            "import headwater\n\n\n@headwater.expectation(severity=\"{severity}\")\n\
+             def many(vips=headwater.Model(\"vips\")):\n    return vips.num_rows > 1\n"
+        );
+        let vips = format!("{KEPT}SELECT id FROM people");
+        let project = files("", &[("vips.sql", &vips), ("checks.py", &checks)]);
+        let request = |request: &mut RunRequest| {
+            request.select = select.iter().map(|one| (*one).to_owned()).collect();
+            request.reference = Some("main".parse().unwrap());
+        };
+        world.run_with(&project, request).await
+    };
+    assert_eq!(run("warn", &[]).await.steps(), "many warned, vips succeeded");
+    let ran = run("warn", &["result:success"]).await;
+    assert_eq!(ran.steps(), "many warned, vips unchanged");
+    assert_eq!(run("warn", &["result:warn"]).await.steps(), "many warned");
+    assert!(run("fail", &[]).await.outcome.is_err());
+    assert_eq!(run("warn", &["result:fail"]).await.steps(), "many warned");
+    assert_eq!(run("warn", &["result:fail"]).await.steps(), "", "the last run had no failure");
+}
+
+#[tokio::test]
 async fn an_expectation_with_severity_warn_does_not_fail_a_run() {
     let world = world().await;
     let checks = |severity: &str| {

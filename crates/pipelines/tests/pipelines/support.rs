@@ -67,6 +67,7 @@ pub struct World {
     pub engine: Engine,
     pub jobs: Jobs,
     pub runner: Runner,
+    pub functions: Functions,
     pub secrets: SecretStore,
     pub table_quota: TableQuota,
     pub folder: tempfile::TempDir,
@@ -108,12 +109,12 @@ impl World {
         let secrets = SecretStore::new(Arc::new(MemoryStore::new()), Arc::new(SystemClock), key);
         let runner = Runner::new(
             engine.clone(),
-            functions,
+            functions.clone(),
             jobs.clone(),
             secrets.clone(),
             table_quota.clone(),
         );
-        World { lake, engine, jobs, runner, secrets, table_quota, folder }
+        World { lake, engine, jobs, runner, functions, secrets, table_quota, folder }
     }
 
     /// Adds the table `system.gate`. The first `passes` reads return, and the next read blocks.

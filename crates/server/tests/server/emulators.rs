@@ -1,5 +1,5 @@
-//! Tests of tables, branches and maintenance on emulated object stores: moto for S3, Azurite for
-//! Azure.
+//! Tests of tables, branches, maintenance and the S3 endpoint on emulated object stores: moto for
+//! S3, Azurite for Azure.
 
 use headwater_server::CloudSettings;
 use libtest_mimic::Trial;
@@ -7,16 +7,18 @@ use serde_json::json;
 
 use crate::emulator::{Emulator, azurite_variables};
 use crate::support::{self, TestServer};
-use crate::trial;
+use crate::{s3_clients, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("emulators::tables_in_moto_s3", moto),
         trial("emulators::tables_in_azurite", azurite),
+        trial("emulators::objects_of_the_s3_endpoint_in_moto_s3", objects),
     ]
 }
 
-async fn moto() {
+/// Starts moto with the bucket `lakes`. Returns its settings, too.
+async fn start_moto() -> (Emulator, CloudSettings) {
     let emulator = tokio::task::spawn_blocking(|| Emulator::moto("lakes")).await.expect("moto");
     let endpoint = format!("http://{}", emulator.address());
     let variables = [
@@ -27,7 +29,27 @@ async fn moto() {
         ("AWS_ALLOW_HTTP", "true"),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    live_in("s3://lakes/a", &CloudSettings::new(variables)).await;
+    (emulator, CloudSettings::new(variables))
+}
+
+async fn moto() {
+    let (_emulator, cloud) = start_moto().await;
+    live_in("s3://lakes/a", &cloud).await;
+}
+
+/// The S3 endpoint in front of another object store: every operation, with boto3.
+async fn objects() {
+    let (_emulator, cloud) = start_moto().await;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = support::config(folder.path());
+    config.s3 = Some("127.0.0.1:0".parse().expect("an address"));
+    config.service.warehouse.url = Some("s3://lakes/a".to_owned());
+    config.service.warehouse.cloud = cloud;
+    let server = TestServer { running: support::start(config).await, folder };
+    assert_eq!(s3_clients::run(s3_clients::script(&server)).await, "ok\n");
+    let local = server.folder.path().join(".headwater/objects");
+    assert!(!local.exists(), "contents of objects are on the local disk");
+    server.running.shutdown().await;
 }
 
 async fn azurite() {

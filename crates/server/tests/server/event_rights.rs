@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("events::a_call_of_a_user_without_the_right_fails_unexecuted", calls),
         trial("events::a_function_with_an_output_to_its_own_queue_is_called_once", loops),
+        trial("events::a_mapping_with_an_output_to_its_own_queue_calls_once", mapped_loops),
         trial("events::a_message_waits_while_the_deployer_may_not_read_the_queue", messages),
     ]
 }
@@ -142,6 +143,41 @@ import headwater
 def echo(event):
     return {\"again\": True}
 ";
+
+/// A script that maps the queue to the function, sends a message, and prints the state of the
+/// mapping.
+const MAPPED: &str = "\
+import boto3, sys, time
+sqs, aws = (boto3.client(name, endpoint_url=sys.argv[1]) for name in ['sqs', 'lambda'])
+url = sqs.create_queue(QueueName='orders')['QueueUrl']
+arn = 'arn:aws:sqs:us-east-1:000000000000:orders'
+made = aws.create_event_source_mapping(EventSourceArn=arn, FunctionName='echo')
+sqs.send_message(QueueUrl=url, MessageBody='one')
+until, state = time.time() + 60, ''
+while 'loop' not in state and time.time() < until:
+    time.sleep(0.1)
+    state = aws.get_event_source_mapping(UUID=made['UUID'])['LastProcessingResult']
+print(state.replace(made['UUID'], 'UUID'))
+";
+
+async fn mapped_loops() {
+    let server = TestServer::start().await;
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"shop\"\n");
+    write(server.folder.path(), "functions/echo.py", ECHO);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    let key = server.post("/v1/access-keys", json!({})).await;
+    let http = server.running.http_addr().expect("an address");
+    let mut command = Command::new(python());
+    command.args(["-c", MAPPED]).arg(format!("http://{http}"));
+    with_key(&mut command, &key);
+    let state = run(command).await;
+    let expected = "PROBLEM: a message closes a loop; its causes: `/mappings/UUID`\n";
+    assert_eq!(state, expected);
+    let calls = server.get("/v1/jobs?kind=function").await;
+    assert_eq!(calls.as_array().map(Vec::len), Some(1), "{calls}");
+    server.running.shutdown().await;
+}
 
 async fn loops() {
     let server = TestServer::start().await;

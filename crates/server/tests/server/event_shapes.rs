@@ -118,7 +118,7 @@ fn is_absent(path: &str, absent: &[&str]) -> bool {
 }
 
 /// Checks that an event has each field of an example.
-fn check_example(event: &Value, example: &str, absent: &[&str]) {
+pub fn check_example(event: &Value, example: &str, absent: &[&str]) {
     let text = std::fs::read_to_string(examples().join(example)).expect("an example");
     let expected: Value = serde_json::from_str(&text).expect("JSON");
     let (expected, found) = (fields(&expected), fields(event));
@@ -128,7 +128,7 @@ fn check_example(event: &Value, example: &str, absent: &[&str]) {
 }
 
 /// Parses an event, and checks that each field of its type is present.
-fn check_type<T: Serialize + DeserializeOwned>(event: &Value, absent: &[&str]) -> T {
+pub fn check_type<T: Serialize + DeserializeOwned>(event: &Value, absent: &[&str]) -> T {
     let parsed: T = serde_json::from_value(event.clone()).expect("an event");
     let written = serde_json::to_value(&parsed).expect("JSON");
     let mut nulls = BTreeSet::new();
@@ -205,6 +205,9 @@ async fn shapes() {
     check_objects(&received(&server, "object", 2).await);
     let scheduled = received(&server, "schedule", 1).await.remove(0);
     check_example(&scheduled, "example-eventbridge-schedule.json", &[]);
+    // The details of a virtual machine of AWS.
+    let details = [".detail.instance-id", ".detail.state"];
+    check_example(&scheduled, "example-eventbridge-event-obj.json", &details);
     let parsed: EventBridgeEvent = check_type(&scheduled, &[]);
     assert_eq!((parsed.detail_type.as_str(), parsed.detail), ("Scheduled Event", json!({})));
     for queue in ["queue", "fifo"] {
@@ -216,7 +219,9 @@ async fn shapes() {
 
 fn check_objects(events: &[Value]) {
     check_example(&events[0], "example-s3-event.json", &S3_ABSENT);
+    // AWS does not send this field: its libraries add it.
     let absent = [&S3_ABSENT[..], &[".Records[].s3.object.urlDecodedKey"]].concat();
+    check_example(&events[0], "example-s3-event-with-decoded.json", &absent);
     let created: S3Event = check_type(&events[0], &absent);
     let record = &created.records[0];
     assert_eq!(record.event_name.as_deref(), Some("ObjectCreated:Put"));
@@ -233,7 +238,9 @@ fn check_objects(events: &[Value]) {
 }
 
 fn check_messages(event: &Value, is_fifo: bool) {
-    check_example(event, "example-sqs-event.json", &[]);
+    for example in ["example-sqs-event.json", "example-sqs-event-obj.json"] {
+        check_example(event, example, &[]);
+    }
     let absent =
         ["text", "number", "binary"].map(|name| format!(".Records[].messageAttributes.{name}"));
     let absent: Vec<&str> = absent.iter().map(String::as_str).collect();
@@ -264,6 +271,7 @@ fn check_messages(event: &Value, is_fifo: bool) {
 fn check_urls(printed: &Value) {
     let (open, signed) = (&printed["url"], &printed["signed"]);
     check_example(open, "example-apigw-v2-request-no-authorizer.json", &URL_ABSENT);
+    check_example(open, "example-apigw-v2-request-multi-value-parameters.json", &URL_ABSENT);
     let of_signed = &URL_ABSENT[..URL_ABSENT.len() - 1];
     check_example(signed, "example-apigw-v2-request-iam.json", of_signed);
     let parsed: LambdaFunctionUrlRequest = check_type(open, &URL_ABSENT);

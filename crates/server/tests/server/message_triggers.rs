@@ -6,6 +6,7 @@ use hyper::Method;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
+use crate::event_shapes::{check_example, check_type};
 use crate::kafka_server::KafkaProcess;
 use crate::servers::{NatsProcess, PASSWORD, PostgresProcess};
 use crate::signed::{self, Signed};
@@ -139,7 +140,10 @@ async fn records() {
     let started = tokio::task::spawn_blocking(KafkaProcess::start);
     let mut kafka = started.await.expect("Kafka");
     let numbers = |numbers: std::ops::Range<usize>| -> Value {
-        numbers.map(|number| json!({"key": "k", "value": format!("{number}")})).collect()
+        let header = json!([["h", "a"]]);
+        let record =
+            |number: usize| json!({"key": "k", "value": format!("{number}"), "headers": header});
+        numbers.map(record).collect()
     };
     let tombstone = json!([{"key": "gone", "value": null, "headers": [["h", "\u{80}a"]]}]);
     kafka.produce("orders", 1, &tombstone);
@@ -171,11 +175,18 @@ async fn records() {
     }
     server.until("/v1/triggers", is_done).await;
     assert_eq!(server.rows(sql).await, json!([{"n": total, "d": total}]));
+    check_records(&server, kafka.servers()).await;
+    server.running.shutdown().await;
+}
+
+/// Checks the events that the function received, and compares one with the example of AWS.
+async fn check_records(server: &TestServer, servers: &str) {
+    let mut example = None;
     for row in server.rows("SELECT event FROM events").await.as_array().expect("rows") {
-        let event: KafkaEvent =
-            serde_json::from_str(row["event"].as_str().expect("text")).expect("an event");
+        let text = row["event"].as_str().expect("text");
+        let event: KafkaEvent = serde_json::from_str(text).expect("an event");
         assert_eq!(event.event_source.as_deref(), Some("aws:SelfManagedKafka"));
-        assert_eq!(event.bootstrap_servers.as_deref(), Some(kafka.servers()));
+        assert_eq!(event.bootstrap_servers.as_deref(), Some(servers));
         for (partition, records) in &event.records {
             let expected = format!("orders-{}", records[0].partition);
             assert_eq!(partition, &expected);
@@ -183,10 +194,21 @@ async fn records() {
                 assert_eq!(records[0].value, None);
                 assert_eq!(records[0].key.as_deref(), Some("Z29uZQ=="));
                 assert_eq!(records[0].headers[0]["h"], [-128, 97]);
+            } else {
+                example = Some(text.to_owned());
             }
         }
     }
-    server.running.shutdown().await;
+    let text = example.expect("an event of partition 0");
+    // The example has other names of the topic and of the header.
+    let text = text.replace("\"orders-0\"", "\"AWSKafkaTopic-0\"");
+    let text = text.replace("\"h\"", "\"headerKey\"");
+    let event: Value = serde_json::from_str(&text).expect("JSON");
+    // Only Amazon's own clusters have an ARN.
+    let absent = [".eventSourceArn"];
+    check_example(&event, "example-kafka-event.json", &absent);
+    let parsed: KafkaEvent = check_type(&event, &absent);
+    assert_eq!(parsed.records.len(), 1);
 }
 
 /// A function that stops at the first record `bad`, and reports this record as AWS specifies.

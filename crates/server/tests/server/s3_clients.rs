@@ -61,7 +61,7 @@ pub fn python() -> std::path::PathBuf {
 }
 
 /// Returns the command that runs the script with boto3.
-fn script(server: &TestServer) -> Command {
+pub fn script(server: &TestServer) -> Command {
     let http = server.running.http_addr().expect("an address");
     let header = bearer(&server.running);
     let token = header.to_str().expect("text").trim_start_matches("Bearer ").to_owned();

@@ -207,6 +207,24 @@ async fn overlapping_triggers_both_fire_and_a_new_one_starts_at_its_deployment()
 }
 
 #[tokio::test]
+async fn a_trigger_does_not_fire_for_objects_that_it_caused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let all = json!({"name": "landing"});
+    let second = Trigger { name: "second".to_owned(), ..trigger(&all) };
+    let process = Process::new(folder.path(), vec![trigger(&all), second]).await;
+    let (headers, condition) = (Headers::default(), Condition::Always);
+    let new = NewObject { path: path("out/a.csv"), headers, condition, content: content("x") };
+    let caused_by = ["landing".to_owned()];
+    process.objects.put_caused(new, &caused_by).await.expect("a put");
+    let events = process.events().await;
+    assert_eq!(named(&events), ["ObjectCreated:Put out/a.csv"]);
+    assert_eq!(events[0].caused_by, caused_by);
+    let trigger = Some("second".to_owned());
+    let filter = TriggerEventFilter { trigger, ..TriggerEventFilter::default() };
+    assert_eq!(process.triggers.events(&filter).await.expect("events").len(), 1);
+}
+
+#[tokio::test]
 async fn a_missing_bucket_is_an_error_until_it_is_created() {
     let folder = tempfile::tempdir().expect("a folder");
     let triggers = vec![trigger(&json!({"name": "landing"}))];

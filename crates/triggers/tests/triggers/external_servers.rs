@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_jobs::{Jobs, JobsOptions};
-use headwater_model::{Clock, Event, FixedClock, Problem, Trigger};
+use headwater_model::{Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
 use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::Store;
 use headwater_triggers::{RemoteBuckets, ServerRules, Triggers, TriggersOptions};
 
 use crate::support::{clock, memory, until};
 use crate::targets::Tables;
+
+/// A `time_scale` with which an hour takes 3.6 s.
+pub const HOUR_SCALE: u32 = 1_000;
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// State that survives the end of a process.
 pub struct Outside {
@@ -81,6 +86,21 @@ impl Outside {
     /// Starts a process with one trigger.
     pub async fn start(&self, trigger: Trigger) -> Triggers {
         self.open(&self.store, vec![trigger]).await.expect("triggers")
+    }
+
+    /// Waits an hour of the scaled time, in which the server of the first trigger cannot be
+    /// reached. Checks each minute that the trigger shows the fault.
+    pub async fn wait_an_hour(&self, triggers: &Triggers) {
+        for minute in 0..60 {
+            self.clock.advance(MINUTE);
+            tokio::time::sleep(MINUTE / HOUR_SCALE).await;
+            triggers.tick().await.expect("a tick");
+            let fault = triggers.list()[0].error.clone();
+            let fault = fault.unwrap_or_else(|| panic!("no fault is shown after {minute} min"));
+            assert_eq!(fault.code, ErrorCode::Unavailable, "{fault}");
+            let hint = fault.hint.as_deref().unwrap_or_default();
+            assert!(hint.contains("connects again by itself"), "after {minute} min: {fault}");
+        }
     }
 
     /// The committed events, by id.

@@ -14,7 +14,7 @@ use headwater_store::Store;
 use headwater_triggers::{ServerRules, Triggers, function_argument};
 use serde_json::{Value, json};
 
-use crate::external_servers::{Outside, until_fault};
+use crate::external_servers::{HOUR_SCALE, Outside, until_fault};
 use crate::kafka_server::KafkaProcess;
 use crate::support::{Dying, Mortal, until};
 
@@ -201,6 +201,27 @@ async fn a_lost_kafka_server_loses_and_doubles_no_record() {
     let next = outside.start(definition).await;
     cluster.produce("orders", 3, &values(80..90));
     outside.until_count(&next, 330).await;
+}
+
+#[tokio::test]
+async fn a_kafka_server_that_is_away_for_an_hour_loses_no_record() {
+    let mut cluster = KafkaProcess::start();
+    create(&mut cluster);
+    let outside = Outside { time_scale: HOUR_SCALE, ..Outside::new() };
+    let process = outside.start(trigger(&cluster, json!({"batch": 7}))).await;
+    cluster.produce("orders", 0, &values(0..50));
+    process.tick().await.expect("a tick");
+    cluster.run(&json!({"do": "down"}));
+    until_fault(&process, "Kafka at").await;
+    outside.wait_an_hour(&process).await;
+    cluster.produce("orders", 0, &values(50..80));
+    cluster.run(&json!({"do": "up"}));
+    outside.until_count(&process, 80).await;
+    until("the fault is gone", async || {
+        process.tick().await.expect("a tick");
+        process.list()[0].error.is_none()
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ mod preparation;
 mod queues;
 mod remote_buckets;
 mod removal;
+mod schedule_crash;
 mod servers;
 #[path = "../../../jobs/tests/jobs/support.rs"]
 mod support;

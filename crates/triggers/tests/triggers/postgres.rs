@@ -7,7 +7,7 @@ use headwater_store::Store;
 use headwater_triggers::Triggers;
 use serde_json::{Value, json};
 
-use crate::external_servers::{Outside, until_fault};
+use crate::external_servers::{HOUR_SCALE, Outside, until_fault};
 use crate::servers::{PASSWORD, PostgresProcess};
 use crate::support::{Dying, Mortal, until};
 
@@ -102,6 +102,31 @@ async fn rows_of_an_outbox_are_events_in_order_and_are_deleted() {
     let expected: Vec<String> = (1..=700).map(|number| format!("row {number}")).collect();
     assert_eq!(delivered().await[3..], expected);
     assert_eq!(server.sql("SELECT count(*) FROM outbox"), "0");
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_for_an_hour_loses_no_row() {
+    let mut server = PostgresProcess::start();
+    let outside = Outside { time_scale: HOUR_SCALE, ..with_password().await };
+    server.sql(OUTBOX);
+    server.sql("INSERT INTO outbox (kind) SELECT 'before ' || n FROM generate_series(1, 5) n");
+    let source = trigger(&server, json!({"outbox": "outbox", "channel": "outbox"}));
+    let triggers = outside.open(&outside.store, vec![source]).await.expect("triggers");
+    server.stop();
+    until_fault(&triggers, "is unavailable: error communicating with database: Connection refused")
+        .await;
+    outside.wait_an_hour(&triggers).await;
+    server.restart();
+    server.sql("INSERT INTO outbox (kind) SELECT 'after ' || n FROM generate_series(1, 5) n");
+    let mut received = kinds(&outside.until_events(&triggers, 10).await);
+    received.sort();
+    let expected = ["after", "before"].map(|when| (1..=5).map(move |n| format!("{when} {n}")));
+    assert_eq!(received, expected.into_iter().flatten().collect::<Vec<_>>());
+    until("the fault is gone", async || {
+        triggers.tick().await.expect("a tick");
+        triggers.list()[0].error.is_none()
+    })
+    .await;
 }
 
 #[tokio::test]
