@@ -313,6 +313,51 @@ def with_read_only_default(connection: psycopg.Connection) -> None:
         assert shown(name) == "repeatable read", name
 
 
+def with_settings() -> None:
+    """Sets settings of the connection, of the session and of a transaction."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    options = "-csearch_path=first -capplication_name=tests"
+    with psycopg.connect(**place, options=options, autocommit=True) as connection:
+        # DISCARD ALL removes prepared statements, which psycopg would use again.
+        connection.prepare_threshold = None
+
+        def shown(name: str = "search_path") -> str:
+            cursor = connection.execute(f"SHOW {name}")
+            assert cursor.description[0].name == name, cursor.description
+            return cursor.fetchone()[0]
+
+        assert (shown(), shown("TimeZone")) == ("first", "UTC")
+        connection.execute("SET search_path = second")
+        connection.execute("SET application_name = other")
+        for reset in ("RESET search_path", "RESET ALL", "DISCARD ALL"):
+            connection.execute("SET search_path = second")
+            connection.execute(reset)
+            assert shown() == "first", reset
+        assert connection.info.parameter_status("application_name") == "tests"
+        connection.execute("SET LOCAL search_path = second")
+        assert shown() == "first", "SET LOCAL needs a transaction"
+        for end, expected in (("COMMIT", "third"), ("ROLLBACK", "first")):
+            connection.execute("BEGIN")
+            connection.execute("SET search_path = third")
+            connection.execute("SET LOCAL search_path = second")
+            connection.execute("SAVEPOINT One")
+            connection.execute("SET LOCAL search_path = other")
+            connection.execute("ROLLBACK TO one")
+            assert shown() == "second"
+            connection.execute(end)
+            assert shown() == expected, end
+            connection.execute("RESET search_path")
+        connection.execute("DISCARD PLANS")
+        connection.execute("ANALYZE")
+        connection.execute("BEGIN")
+        try:
+            connection.execute("COMMIT AND CHAIN")
+        except psycopg.errors.FeatureNotSupported:
+            connection.execute("ROLLBACK")
+        else:
+            raise AssertionError("the new transaction is missing")
+
+
 def with_arrays_and_bytes() -> None:
     """Binds arrays and bytes in every format. A copy to another table restores the rows."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -401,4 +446,5 @@ with_binary_copy()
 with_columns_that_first_appear_late()
 with_arrays_and_temporary_tables()
 with_arrays_and_bytes()
+with_settings()
 asyncio.run(with_asyncpg())
