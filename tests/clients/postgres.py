@@ -313,6 +313,24 @@ def with_read_only_default(connection: psycopg.Connection) -> None:
         assert shown(name) == "repeatable read", name
 
 
+def with_declared_types() -> None:
+    """Selects parameters whose types psycopg declares, and computes with them."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    pause = datetime.timedelta(days=1, seconds=3)
+    moment = datetime.datetime(2024, 2, 29, 1, 2, 3, 4)
+    values = (7, 1.5, True, decimal.Decimal("3.50"), b"\x00", DAY, moment, pause, "tea")
+    with psycopg.connect(**place, autocommit=True) as connection:
+        for binary in (False, True):
+            cursor = connection.cursor(binary=binary)
+            row = cursor.execute(f"SELECT {', '.join(['%s'] * len(values))}", values).fetchone()
+            assert row == values, (binary, row)
+            names = [column.name for column in cursor.description]
+            assert names == [f"${number}" for number in range(1, len(values) + 1)], names
+            sums = "SELECT a + %s AS n, h + %s, now() - %s < now() FROM typed WHERE a = %s LIMIT %s"
+            row = cursor.execute(sums, (1, pause, pause, 1, 1)).fetchone()
+            assert row == (2, moment + pause, True), (binary, row)
+
+
 def with_settings() -> None:
     """Sets settings of the connection, of the session and of a transaction."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -446,5 +464,6 @@ with_binary_copy()
 with_columns_that_first_appear_late()
 with_arrays_and_temporary_tables()
 with_arrays_and_bytes()
+with_declared_types()
 with_settings()
 asyncio.run(with_asyncpg())

@@ -41,7 +41,9 @@ impl Session {
         self.check_status(&action)?;
         let action = with_arrays(action, &message.types)?;
         let mut statement = match &action {
-            StatementAction::Sql(prepared) => self.describe(prepared).await?,
+            StatementAction::Sql(prepared) => {
+                self.describe_declared(prepared, &message.types).await?
+            }
             StatementAction::Session(command) => {
                 Statement::new(StatementAction::Empty, columns_of(command))
             }
@@ -59,6 +61,24 @@ impl Session {
         self.add_statement(message.name, statement)?;
         self.wire.output.simple(b'1');
         Ok(())
+    }
+
+    /// Returns a statement with its types, for parameters of the types that the client declares:
+    /// the column of `SELECT $1` has the type of the parameter.
+    async fn describe_declared(
+        &mut self,
+        prepared: &PreparedStatement,
+        types: &[u32],
+    ) -> MessageResult<Statement> {
+        let declared = parameter::declared_types(types);
+        if !declared.is_empty() && prepared.name().or_problem()? == "SELECT" {
+            let typed = prepared.clone().with_declared_types(&declared).or_problem()?;
+            // Not every position permits a cast. Then, the types are inferred.
+            if let Ok(statement) = self.describe(&typed).await {
+                return Ok(statement);
+            }
+        }
+        self.describe(prepared).await
     }
 
     /// Returns a statement with its types. Parameters are in the order of their numbers.
