@@ -453,6 +453,11 @@ async def with_asyncpg() -> None:
     assert await connection.fetchval("SELECT id FROM sales WHERE day = $1", DAY) == 1
     row = await connection.fetchrow("SELECT price, day, paid FROM sales WHERE id = $1", 1)
     assert tuple(row) == (decimal.Decimal("3.50"), DAY, True), row
+    # The values have the types that the description announced: `typed.b` is an INT.
+    assert await connection.fetchval("SELECT b + $1 FROM typed WHERE a = $2 LIMIT $3", 5, 1, 1) == 3
+    row = await connection.fetchrow("SELECT $1::int + 1, $2::date, $3::real", 6, DAY, 0.5)
+    assert tuple(row) == (7, DAY, 0.5), row
+    assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
     await connection.close()
 
 

@@ -46,6 +46,22 @@ pub fn declared_types(types: &[u32]) -> BTreeMap<String, String> {
     declared.collect()
 }
 
+/// Returns the SQL types of bound values, by the name of their parameter, for parameters of
+/// narrower types: an `integer` is bound as a `BIGINT` literal. Types that the client declares are
+/// omitted.
+pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<String, String> {
+    let wider = parameters.iter().filter_map(|(name, pg_type)| {
+        let place = name.parse::<usize>().ok()?.checked_sub(1)?;
+        let is_declared = types.get(place).is_some_and(|declared| *declared != 0);
+        let is_narrow = matches!(pg_type.scalar, Scalar::Int2 | Scalar::Int4 | Scalar::Float4);
+        if !is_narrow || pg_type.is_array || is_declared {
+            return None;
+        }
+        Some((name.clone(), sql_type(pg_type.scalar)?.to_owned()))
+    });
+    wider.collect()
+}
+
 /// Returns the SQL type of bound values; `None` for texts.
 fn sql_type(scalar: Scalar) -> Option<&'static str> {
     Some(match scalar {
@@ -282,6 +298,13 @@ mod tests {
         let expected = [("1", "BIGINT"), ("5", "INTERVAL")];
         let expected = expected.map(|(name, sql_type)| (name.to_owned(), sql_type.to_owned()));
         assert_eq!(declared_types(&types), BTreeMap::from(expected));
+        let parameters = [Scalar::Int4, Scalar::Int4, Scalar::Int8, Scalar::Float4];
+        let parameters = parameters.iter().enumerate();
+        let parameters: Vec<(String, PgType)> =
+            parameters.map(|(at, scalar)| ((at + 1).to_string(), PgType::of(*scalar))).collect();
+        let expected = [("2", "BIGINT"), ("4", "DOUBLE")];
+        let expected = expected.map(|(name, sql_type)| (name.to_owned(), sql_type.to_owned()));
+        assert_eq!(wider_types(&parameters, &types[..1]), BTreeMap::from(expected));
     }
 
     #[test]
