@@ -458,6 +458,13 @@ async def with_asyncpg() -> None:
     row = await connection.fetchrow("SELECT $1::int + 1, $2::date, $3::real", 6, DAY, 0.5)
     assert tuple(row) == (7, DAY, 0.5), row
     assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
+    # asyncpg sends no Sync before the error arrives.
+    try:
+        await asyncio.wait_for(connection.prepare("SELECT nothing FROM sales"), 60)
+    except asyncpg.UndefinedColumnError:
+        pass
+    else:
+        raise AssertionError("the column does not exist")
     await connection.close()
 
 
