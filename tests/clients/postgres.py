@@ -313,6 +313,69 @@ def with_read_only_default(connection: psycopg.Connection) -> None:
         assert shown(name) == "repeatable read", name
 
 
+def with_declared_types() -> None:
+    """Selects parameters whose types psycopg declares, and computes with them."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    pause = datetime.timedelta(days=1, seconds=3)
+    moment = datetime.datetime(2024, 2, 29, 1, 2, 3, 4)
+    values = (7, 1.5, True, decimal.Decimal("3.50"), b"\x00", DAY, moment, pause, "tea")
+    with psycopg.connect(**place, autocommit=True) as connection:
+        for binary in (False, True):
+            cursor = connection.cursor(binary=binary)
+            row = cursor.execute(f"SELECT {', '.join(['%s'] * len(values))}", values).fetchone()
+            assert row == values, (binary, row)
+            names = [column.name for column in cursor.description]
+            assert names == [f"${number}" for number in range(1, len(values) + 1)], names
+            sums = "SELECT a + %s AS n, h + %s, now() - %s < now() FROM typed WHERE a = %s LIMIT %s"
+            row = cursor.execute(sums, (1, pause, pause, 1, 1)).fetchone()
+            assert row == (2, moment + pause, True), (binary, row)
+
+
+def with_settings() -> None:
+    """Sets settings of the connection, of the session and of a transaction."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    options = "-csearch_path=first -capplication_name=tests"
+    with psycopg.connect(**place, options=options, autocommit=True) as connection:
+        # DISCARD ALL removes prepared statements, which psycopg would use again.
+        connection.prepare_threshold = None
+
+        def shown(name: str = "search_path") -> str:
+            cursor = connection.execute(f"SHOW {name}")
+            assert cursor.description[0].name == name, cursor.description
+            return cursor.fetchone()[0]
+
+        assert (shown(), shown("TimeZone")) == ("first", "UTC")
+        connection.execute("SET search_path = second")
+        connection.execute("SET application_name = other")
+        for reset in ("RESET search_path", "RESET ALL", "DISCARD ALL"):
+            connection.execute("SET search_path = second")
+            connection.execute(reset)
+            assert shown() == "first", reset
+        assert connection.info.parameter_status("application_name") == "tests"
+        connection.execute("SET LOCAL search_path = second")
+        assert shown() == "first", "SET LOCAL needs a transaction"
+        for end, expected in (("COMMIT", "third"), ("ROLLBACK", "first")):
+            connection.execute("BEGIN")
+            connection.execute("SET search_path = third")
+            connection.execute("SET LOCAL search_path = second")
+            connection.execute("SAVEPOINT One")
+            connection.execute("SET LOCAL search_path = other")
+            connection.execute("ROLLBACK TO one")
+            assert shown() == "second"
+            connection.execute(end)
+            assert shown() == expected, end
+            connection.execute("RESET search_path")
+        connection.execute("DISCARD PLANS")
+        connection.execute("ANALYZE")
+        connection.execute("BEGIN")
+        try:
+            connection.execute("COMMIT AND CHAIN")
+        except psycopg.errors.FeatureNotSupported:
+            connection.execute("ROLLBACK")
+        else:
+            raise AssertionError("the new transaction is missing")
+
+
 def with_arrays_and_bytes() -> None:
     """Binds arrays and bytes in every format. A copy to another table restores the rows."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -390,6 +453,18 @@ async def with_asyncpg() -> None:
     assert await connection.fetchval("SELECT id FROM sales WHERE day = $1", DAY) == 1
     row = await connection.fetchrow("SELECT price, day, paid FROM sales WHERE id = $1", 1)
     assert tuple(row) == (decimal.Decimal("3.50"), DAY, True), row
+    # The values have the types that the description announced: `typed.b` is an INT.
+    assert await connection.fetchval("SELECT b + $1 FROM typed WHERE a = $2 LIMIT $3", 5, 1, 1) == 3
+    row = await connection.fetchrow("SELECT $1::int + 1, $2::date, $3::real", 6, DAY, 0.5)
+    assert tuple(row) == (7, DAY, 0.5), row
+    assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
+    # asyncpg sends no Sync before the error arrives.
+    try:
+        await asyncio.wait_for(connection.prepare("SELECT nothing FROM sales"), 60)
+    except asyncpg.UndefinedColumnError:
+        pass
+    else:
+        raise AssertionError("the column does not exist")
     await connection.close()
 
 
@@ -401,4 +476,6 @@ with_binary_copy()
 with_columns_that_first_appear_late()
 with_arrays_and_temporary_tables()
 with_arrays_and_bytes()
+with_declared_types()
+with_settings()
 asyncio.run(with_asyncpg())

@@ -12,6 +12,8 @@ use crate::transaction_modes::TransactionModes;
 pub enum SessionCommand {
     /// `SET name = value`
     Set(String, String),
+    /// `SET LOCAL name = value`; `None` for the default of the session.
+    SetLocal(String, Option<String>),
     /// `SHOW name`
     Show(String),
     /// `SHOW ALL`
@@ -67,9 +69,9 @@ impl SessionCommand {
                 words.skip_word("TRANSACTION");
                 return Some(TransactionModes::parse(words).map(SessionCommand::Begin));
             }
-            "COMMIT" | "END" => Some(SessionCommand::Commit),
+            "COMMIT" | "END" => return Some(end(words, SessionCommand::Commit)),
             "ROLLBACK" | "ABORT" if !words.clone().any(|word| word.eq_ignore_ascii_case("to")) => {
-                Some(SessionCommand::Rollback)
+                return Some(end(words, SessionCommand::Rollback));
             }
             "ROLLBACK" | "ABORT" => {
                 words.by_ref().find(|word| word.eq_ignore_ascii_case("to"));
@@ -82,8 +84,10 @@ impl SessionCommand {
                 words.name().map(SessionCommand::Release)
             }
             "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
-            "DISCARD" => Some(SessionCommand::DiscardAll),
+            "DISCARD" => return discard(&mut words),
             "VACUUM" => Some(SessionCommand::Vacuum),
+            // Statistics are part of each snapshot.
+            "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
             "DEALLOCATE" => {
                 words.skip_word("PREPARE");
@@ -117,6 +121,38 @@ fn unless_all(name: String) -> Option<String> {
     Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
 }
 
+/// Parses the words after COMMIT or ROLLBACK. A statement with another meaning, such as `COMMIT AND
+/// CHAIN`, must not end the transaction.
+fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<SessionCommand, Problem> {
+    words.skip_word("WORK");
+    words.skip_word("TRANSACTION");
+    let rest: Vec<String> = words.map(str::to_ascii_uppercase).filter(|word| word != ";").collect();
+    match rest.join(" ").as_str() {
+        "" | "AND NO CHAIN" => Ok(command),
+        rest => {
+            let message = format!("`{rest}` at the end of a transaction is not supported");
+            Err(Problem::new(ErrorCode::UnsupportedStatement, message)
+                .with_hint("Send `COMMIT` or `ROLLBACK`, and `BEGIN` for a new transaction."))
+        }
+    }
+}
+
+/// Parses DISCARD. Only `DISCARD ALL` also removes prepared statements and resets settings.
+fn discard(words: &mut StatementWords<'_>) -> Option<Result<SessionCommand, Problem>> {
+    let kind = words.name().unwrap_or_default().to_ascii_uppercase();
+    Some(match kind.as_str() {
+        "ALL" => Ok(SessionCommand::DiscardAll),
+        "PLANS" => Ok(SessionCommand::Nothing("DISCARD PLANS")),
+        "SEQUENCES" => Ok(SessionCommand::Nothing("DISCARD SEQUENCES")),
+        _ => {
+            let message = format!("`DISCARD {kind}` is not supported");
+            Err(Problem::new(ErrorCode::UnsupportedStatement, message).with_hint(
+                "Use `DISCARD ALL`. Temporary tables are dropped at the end of the transaction.",
+            ))
+        }
+    })
+}
+
 /// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`; `None` for other
 /// settings.
 fn set_transaction(mut words: StatementWords<'_>) -> Option<Result<SessionCommand, Problem>> {
@@ -141,9 +177,11 @@ fn set_transaction(mut words: StatementWords<'_>) -> Option<Result<SessionComman
 
 fn set(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let mut name = words.name()?;
-    if matches!(name.to_ascii_uppercase().as_str(), "SESSION" | "LOCAL")
+    let mut is_local = false;
+    if matches!(name.as_str(), "session" | "local")
         && words.clone().next().is_none_or(|word| word != "=")
     {
+        is_local = name == "local";
         name = words.name()?;
     }
     match name.to_ascii_uppercase().as_str() {
@@ -164,13 +202,18 @@ fn set(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
         "NAMES" => return Some(SessionCommand::Set("client_encoding".to_owned(), words.value())),
         _ => {}
     }
-    let sign = words.next()?;
-    let is_sign = sign == "=" || sign.eq_ignore_ascii_case("to");
-    let value = is_sign.then(|| words.value())?;
-    if value.eq_ignore_ascii_case("default") {
-        return Some(SessionCommand::Reset(Some(name)));
+    // `SET SCHEMA 'name'` is a short form of `SET search_path = 'name'`.
+    if name == "schema" {
+        "search_path".clone_into(&mut name);
+    } else {
+        words.next().filter(|sign| *sign == "=" || sign.eq_ignore_ascii_case("to"))?;
     }
-    Some(SessionCommand::Set(name, value))
+    let value = Some(words.value()).filter(|value| !value.eq_ignore_ascii_case("default"));
+    Some(match value {
+        value if is_local => SessionCommand::SetLocal(name, value),
+        Some(value) => SessionCommand::Set(name, value),
+        None => SessionCommand::Reset(Some(name)),
+    })
 }
 
 /// Parses SHOW of a setting. `SHOW TABLES` and similar statements are executed by the service.
@@ -224,11 +267,11 @@ impl<'a> StatementWords<'a> {
         StatementWords { rest: sql }
     }
 
-    /// Returns the next word as a name, without its quotes.
+    /// Returns the next word as a name, without its quotes. Names without quotes are in lower case.
     fn name(&mut self) -> Option<String> {
         let word = self.next()?;
         let inner = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
-        Some(inner.map_or_else(|| word.to_owned(), |inner| inner.replace("\"\"", "\"")))
+        Some(inner.map_or_else(|| word.to_ascii_lowercase(), |inner| inner.replace("\"\"", "\"")))
     }
 
     /// Returns the rest as a value: names or texts, separated by commas.
@@ -327,6 +370,23 @@ mod tests {
             SessionCommand::Show("transaction_isolation".into()),
         );
         check("RESET ALL", SessionCommand::Reset(None));
+        check("SET SCHEMA 'sales'", set("search_path", "sales"));
+        let local = |value: Option<&str>| {
+            SessionCommand::SetLocal("search_path".into(), value.map(str::to_owned))
+        };
+        check("SET LOCAL search_path TO Sales", local(Some("Sales")));
+        check("set local SEARCH_PATH = default", local(None));
+        check("SET local = 1", set("local", "1"));
+    }
+
+    #[test]
+    fn only_discard_all_resets_the_session() {
+        check("DISCARD ALL", SessionCommand::DiscardAll);
+        check("discard plans;", SessionCommand::Nothing("DISCARD PLANS"));
+        check("DISCARD SEQUENCES", SessionCommand::Nothing("DISCARD SEQUENCES"));
+        for sql in ["DISCARD TEMP", "DISCARD"] {
+            assert!(matches!(SessionCommand::parse(sql), Some(Err(_))), "{sql}");
+        }
     }
 
     #[test]
@@ -364,6 +424,12 @@ mod tests {
         check("SAVEPOINT \"S 1\"", SessionCommand::Savepoint("S 1".into()));
         check("ROLLBACK WORK TO SAVEPOINT s", SessionCommand::RollbackTo("s".into()));
         check("ROLLBACK TO s", SessionCommand::RollbackTo("s".into()));
+        check("SAVEPOINT One", SessionCommand::Savepoint("one".into()));
+        check("COMMIT WORK AND NO CHAIN;", SessionCommand::Commit);
+        check("END TRANSACTION -- done", SessionCommand::Commit);
+        for sql in ["COMMIT AND CHAIN", "ROLLBACK AND CHAIN", "COMMIT PREPARED 'a'"] {
+            assert!(matches!(SessionCommand::parse(sql), Some(Err(_))), "{sql}");
+        }
         check("RELEASE s", SessionCommand::Release("s".into()));
         let declare = SessionCommand::Declare("c".into(), "SELECT 1".into());
         check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare);
@@ -373,6 +439,7 @@ mod tests {
         check("DEALLOCATE PREPARE s", SessionCommand::Deallocate(Some("s".into())));
         check("CLOSE ALL", SessionCommand::Close(None));
         check("vacuum analyze pgbench_branches", SessionCommand::Vacuum);
+        check("ANALYZE VERBOSE sales.orders;", SessionCommand::Nothing("ANALYZE"));
     }
 
     #[test]

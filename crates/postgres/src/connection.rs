@@ -73,6 +73,9 @@ impl Session {
                 Err(MessageError::Problem(problem)) => {
                     self.fail(&problem);
                     skipping = !is_simple;
+                    // A client that sends Flush instead of Sync waits for the error, and messages
+                    // up to Sync are skipped.
+                    self.wire.send().await?;
                 }
             }
             self.connection.end(transaction_state(self.status));

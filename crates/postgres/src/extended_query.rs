@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::array;
 use crate::command::SessionCommand;
 use crate::cursor::{column_types, returns_rows};
-use crate::inference::typing_query;
+use crate::inference::{stated_types, typing_query};
 use crate::message::{Bind, Format, Parse, StatementOrPortal};
 use crate::parameter;
 use crate::reply::{ColumnType, Reply};
@@ -41,7 +41,9 @@ impl Session {
         self.check_status(&action)?;
         let action = with_arrays(action, &message.types)?;
         let mut statement = match &action {
-            StatementAction::Sql(prepared) => self.describe(prepared).await?,
+            StatementAction::Sql(prepared) => {
+                self.describe_declared(prepared, &message.types).await?
+            }
             StatementAction::Session(command) => {
                 Statement::new(StatementAction::Empty, columns_of(command))
             }
@@ -61,6 +63,46 @@ impl Session {
         Ok(())
     }
 
+    /// Returns a statement with its types. The columns of a query have the types that follow from
+    /// the values that the client will bind.
+    async fn describe_declared(
+        &mut self,
+        prepared: &PreparedStatement,
+        types: &[u32],
+    ) -> MessageResult<Statement> {
+        if prepared.name().or_problem()? != "SELECT" {
+            return self.describe(prepared).await;
+        }
+        let mut casts = parameter::declared_types(types);
+        let statement = match self.describe_with(prepared, &casts).await {
+            Some(statement) => statement,
+            None => self.describe(prepared).await?,
+        };
+        let wider = parameter::wider_types(&statement.parameters, types);
+        if wider.is_empty() {
+            return Ok(statement);
+        }
+        casts.extend(wider);
+        Ok(match self.describe_with(prepared, &casts).await {
+            Some(Statement { columns, .. }) => Statement { columns, ..statement },
+            None => statement,
+        })
+    }
+
+    /// Returns a query with its types, with casts of its parameters; `None` if there are no casts,
+    /// or if a position does not permit a cast.
+    async fn describe_with(
+        &mut self,
+        prepared: &PreparedStatement,
+        casts: &BTreeMap<String, String>,
+    ) -> Option<Statement> {
+        if casts.is_empty() {
+            return None;
+        }
+        let typed = prepared.clone().with_declared_types(casts).ok()?;
+        self.describe(&typed).await.ok()
+    }
+
     /// Returns a statement with its types. Parameters are in the order of their numbers.
     pub async fn describe(&mut self, prepared: &PreparedStatement) -> MessageResult<Statement> {
         let name = prepared.name().or_problem()?;
@@ -71,6 +113,10 @@ impl Session {
             Some(_) if !prepared.has_returning() => Vec::new(),
             _ => self.inferred(prepared.source()).await,
         };
+        let stated = match described.parameters.as_slice() {
+            [] => BTreeMap::new(),
+            _ => stated_types(prepared.source()),
+        };
         let mut parameters: Vec<(String, PgType)> = described
             .parameters
             .iter()
@@ -78,7 +124,8 @@ impl Session {
                 let same = |it: &&ParameterType| it.parameter.name == one.parameter.name;
                 let written = written.iter().find(same).and_then(|it| it.data_type.as_ref());
                 let data_type = one.data_type.as_ref().or(written);
-                let pg_type = data_type.map_or(PgType::TEXT, PgType::of_data_type);
+                let stated = stated.get(&one.parameter.name).copied().unwrap_or(PgType::TEXT);
+                let pg_type = data_type.map_or(stated, PgType::of_data_type);
                 (one.parameter.name.clone(), pg_type)
             })
             .collect();

@@ -31,6 +31,7 @@ mod temporary_objects;
 mod text;
 mod transaction;
 mod transaction_modes;
+mod transaction_settings;
 mod wire;
 
 pub use message::{FieldReader, Message};

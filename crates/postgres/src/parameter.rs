@@ -4,6 +4,8 @@
 //! Numbers, booleans and texts are bound directly. Every other value is bound as text with a cast
 //! to its type, so that `$1` has the same type as the value.
 
+use std::collections::BTreeMap;
+
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::{PgType, Scalar};
@@ -32,6 +34,50 @@ impl BoundValue {
     fn cast(text: String, sql_type: &str) -> Self {
         BoundValue { value: Value::String(text), cast: Some(sql_type.to_owned()) }
     }
+}
+
+/// Returns the SQL types of bound values, by the name of their parameter, for the types that a
+/// client declares. Texts and arrays are omitted.
+pub fn declared_types(types: &[u32]) -> BTreeMap<String, String> {
+    let declared = types.iter().enumerate().filter_map(|(index, oid)| {
+        let pg_type = PgType::from_oid(*oid).filter(|pg_type| !pg_type.is_array)?;
+        Some(((index + 1).to_string(), sql_type(pg_type.scalar)?.to_owned()))
+    });
+    declared.collect()
+}
+
+/// Returns the SQL types of bound values, by the name of their parameter, for parameters of
+/// narrower types: an `integer` is bound as a `BIGINT` literal. Types that the client declares are
+/// omitted.
+pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<String, String> {
+    let wider = parameters.iter().filter_map(|(name, pg_type)| {
+        let place = name.parse::<usize>().ok()?.checked_sub(1)?;
+        let is_declared = types.get(place).is_some_and(|declared| *declared != 0);
+        let is_narrow = matches!(pg_type.scalar, Scalar::Int2 | Scalar::Int4 | Scalar::Float4);
+        if !is_narrow || pg_type.is_array || is_declared {
+            return None;
+        }
+        Some((name.clone(), sql_type(pg_type.scalar)?.to_owned()))
+    });
+    wider.collect()
+}
+
+/// Returns the SQL type of bound values; `None` for texts.
+fn sql_type(scalar: Scalar) -> Option<&'static str> {
+    Some(match scalar {
+        Scalar::Bool => "BOOLEAN",
+        Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => "BIGINT",
+        Scalar::Float4 | Scalar::Float8 => "DOUBLE",
+        // A bound value has the precision of its digits, which are not known before.
+        Scalar::Numeric => "DECIMAL(38, 10)",
+        Scalar::Bytea => "BYTEA",
+        Scalar::Date => "DATE",
+        Scalar::Time => "TIME",
+        Scalar::Timestamp => "TIMESTAMP",
+        Scalar::Timestamptz => "TIMESTAMP WITH TIME ZONE",
+        Scalar::Interval => "INTERVAL",
+        Scalar::Text | Scalar::Json | Scalar::Uuid => return None,
+    })
 }
 
 /// Decodes a parameter value from the client's format.
@@ -242,6 +288,23 @@ mod tests {
         check(Scalar::Bytea, "\\x615c62", b"a\\b", json!("\\x615c62"), Some("BYTEA"));
         let digits = b"\0\x02\0\0\0\0\0\x02\0\x01\x13\x88";
         check(Scalar::Numeric, "1.50", digits, json!("1.50"), Some("DECIMAL(3, 2)"));
+    }
+
+    #[test]
+    fn declared_types_are_those_of_bound_values() {
+        let oid = |scalar| PgType::of(scalar).oid();
+        let array = PgType { scalar: Scalar::Int4, is_array: true }.oid();
+        let types = [oid(Scalar::Int2), 0, array, oid(Scalar::Text), oid(Scalar::Interval)];
+        let expected = [("1", "BIGINT"), ("5", "INTERVAL")];
+        let expected = expected.map(|(name, sql_type)| (name.to_owned(), sql_type.to_owned()));
+        assert_eq!(declared_types(&types), BTreeMap::from(expected));
+        let parameters = [Scalar::Int4, Scalar::Int4, Scalar::Int8, Scalar::Float4];
+        let parameters = parameters.iter().enumerate();
+        let parameters: Vec<(String, PgType)> =
+            parameters.map(|(at, scalar)| ((at + 1).to_string(), PgType::of(*scalar))).collect();
+        let expected = [("2", "BIGINT"), ("4", "DOUBLE")];
+        let expected = expected.map(|(name, sql_type)| (name.to_owned(), sql_type.to_owned()));
+        assert_eq!(wider_types(&parameters, &types[..1]), BTreeMap::from(expected));
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
 use crate::temporary_objects::TemporaryRelation;
+use crate::transaction_settings::TransactionSettings;
 use crate::wire::BufferedConnection;
 
 /// Maximum number of prepared statements, and of portals, of a session.
@@ -170,6 +171,8 @@ pub struct Session {
     pub transaction: Option<OpenTransaction>,
     /// True if the open transaction is read-only.
     pub is_read_only: bool,
+    /// The settings that the end of the open transaction restores.
+    pub transaction_settings: Option<TransactionSettings>,
     /// The temporary tables and views of the transaction, in the order of their creation.
     pub temporary: Vec<TemporaryRelation>,
     /// The rows received by a COPY, which its next statement inserts.
@@ -190,7 +193,8 @@ impl Session {
         client: ClientSession,
         connection: ConnectionHandle,
     ) -> Self {
-        let ClientSession { principal, reference, settings } = client;
+        let ClientSession { principal, reference, mut settings } = client;
+        settings.keep_as_defaults();
         Session {
             wire,
             service,
@@ -200,6 +204,7 @@ impl Session {
             status: Status::default(),
             transaction: None,
             is_read_only: false,
+            transaction_settings: None,
             temporary: Vec::new(),
             copied: None,
             statements: HashMap::new(),

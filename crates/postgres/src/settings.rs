@@ -1,5 +1,6 @@
 //! Settings of a session, which clients set when they connect or with `SET`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
@@ -99,13 +100,21 @@ const TABLE: [Setting; 34] = [
     Setting::new("xmloption", "content", ANY),
 ];
 
-/// The settings of a session.
+/// The values of all settings, in the order of the table.
+type Values = [String; TABLE.len()];
+
+/// The settings of a session. A clone shares the values until one of them changes.
 #[derive(Debug, Clone)]
-pub struct Settings([String; TABLE.len()]);
+pub struct Settings {
+    values: Arc<Values>,
+    /// The values that `RESET` restores.
+    defaults: Arc<Values>,
+}
 
 impl Default for Settings {
     fn default() -> Self {
-        Settings(TABLE.map(|setting| setting.default.to_owned()))
+        let values = Arc::new(TABLE.map(|setting| setting.default.to_owned()));
+        Settings { defaults: values.clone(), values }
     }
 }
 
@@ -129,36 +138,49 @@ impl Settings {
             AcceptedValues::Any if known == "TimeZone" => {}
             AcceptedValues::Any if known == "statement_timeout" => {
                 parse_timeout(value)?;
-                value.clone_into(&mut self.0[index]);
+                self.put(index, value);
             }
-            AcceptedValues::Any => value.clone_into(&mut self.0[index]),
+            AcceptedValues::Any => self.put(index, value),
             AcceptedValues::Only(values) if values.contains(&&*compact.to_ascii_lowercase()) => {}
             AcceptedValues::Switch if parse_switch(&compact).is_some() => {
                 let is_on = parse_switch(&compact) == Some(true);
-                switch_text(is_on).clone_into(&mut self.0[index]);
+                self.put(index, switch_text(is_on));
             }
             _ => return Err(unsupported_value(TABLE[index], value)),
         }
-        Ok(is_reported.then_some((known, &self.0[index])))
+        Ok(is_reported.then_some((known, &self.values[index])))
     }
 
     /// Sets a value on behalf of the server, for a setting that clients cannot change.
     pub fn fix(&mut self, name: &str, value: &str) {
         if let Ok(index) = index_of(name) {
-            value.clone_into(&mut self.0[index]);
+            self.put(index, value);
+        }
+    }
+
+    /// Makes the current values the defaults that `RESET` restores. These are the values that the
+    /// client sent when it connected, so that a connection pool can reset a connection.
+    pub fn keep_as_defaults(&mut self) {
+        self.defaults = self.values.clone();
+    }
+
+    fn put(&mut self, index: usize, value: &str) {
+        if self.values[index] != value {
+            value.clone_into(&mut Arc::make_mut(&mut self.values)[index]);
         }
     }
 
     /// Returns the value of a setting.
     pub fn get(&self, name: &str) -> Result<&str, Problem> {
-        Ok(&self.0[index_of(name)?])
+        Ok(&self.values[index_of(name)?])
     }
 
     /// Restores the default of a setting.
     pub fn reset(&mut self, name: &str) -> Result<(), Problem> {
         let index = index_of(name)?;
         if TABLE[index].accepts != AcceptedValues::Nothing {
-            TABLE[index].default.clone_into(&mut self.0[index]);
+            let defaults = self.defaults.clone();
+            self.put(index, &defaults[index]);
         }
         Ok(())
     }
@@ -174,7 +196,7 @@ impl Settings {
     /// Returns the name and the value of each setting, and true if the setting is reported to
     /// clients.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
-        let all = TABLE.iter().zip(&self.0);
+        let all = TABLE.iter().zip(self.values.iter());
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
     }
 
@@ -206,6 +228,12 @@ fn index_of(name: &str) -> Result<usize, Problem> {
         Problem::new(ErrorCode::InvalidArgument, message)
             .with_hint("List the settings with `SHOW ALL`.")
     })
+}
+
+/// Returns the name of a setting in the spelling of the table, or the name itself if the setting is
+/// not known.
+pub fn known_name(name: &str) -> &str {
+    index_of(name).map_or(name, |index| TABLE[index].name)
 }
 
 fn unsupported_value(setting: Setting, value: &str) -> Problem {
@@ -272,6 +300,21 @@ mod tests {
         assert_eq!(settings.namespace().as_deref(), Some("sales"));
         settings.reset_all();
         assert_eq!(settings.namespace().as_deref(), Some("public"));
+    }
+
+    #[test]
+    fn reset_restores_the_values_of_the_startup_message() {
+        let mut settings = Settings::default();
+        settings.set("search_path", "sales").expect("a setting");
+        settings.keep_as_defaults();
+        settings.set("search_path", "other").expect("a setting");
+        settings.set("statement_timeout", "5s").expect("a setting");
+        settings.reset("SEARCH_PATH").expect("a setting");
+        assert_eq!(settings.namespace().as_deref(), Some("sales"));
+        settings.set("search_path", "other").expect("a setting");
+        settings.reset_all();
+        assert_eq!(settings.namespace().as_deref(), Some("sales"));
+        assert_eq!(settings.statement_timeout(), None);
     }
 
     #[test]

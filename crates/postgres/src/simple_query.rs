@@ -9,7 +9,7 @@ use crate::command::SessionCommand;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
-use crate::settings::{APPLICATION_NAME, READ_ONLY, parse_switch};
+use crate::settings::{READ_ONLY, Settings, known_name, parse_switch};
 use crate::transaction_modes::TransactionModes;
 
 impl Session {
@@ -68,6 +68,7 @@ impl Session {
     pub async fn execute_command(&mut self, command: SessionCommand) -> MessageResult {
         let tag = match command {
             SessionCommand::Set(name, value) => self.set(&name, &value)?,
+            SessionCommand::SetLocal(name, value) => self.set_local(&name, value.as_deref())?,
             SessionCommand::Show(name) => self.show(&name)?,
             SessionCommand::ShowAll => self.show_all(),
             SessionCommand::Reset(name) => self.reset(name.as_deref())?,
@@ -116,13 +117,43 @@ impl Session {
                 format!("the time zone `{value}` is not supported: times are shown in UTC");
             self.wire.output.notice(&Problem::new(ErrorCode::InvalidArgument, message));
         }
-        if let Some((name, value)) = self.settings.set(name, value)? {
-            if name == APPLICATION_NAME {
-                self.connection.show_application(value);
-            }
-            self.wire.output.setting(name, value);
+        self.change_settings(|settings| settings.set(name, value).map(drop))?;
+        Ok("SET")
+    }
+
+    /// Changes a setting until the end of the transaction; `None` is the default.
+    fn set_local(&mut self, name: &str, value: Option<&str>) -> Result<&'static str, Problem> {
+        if let Some(value) = value.filter(|_| name.eq_ignore_ascii_case(READ_ONLY)) {
+            return self.set(name, value);
+        }
+        let mut settings = self.settings.clone();
+        match value {
+            Some(value) => settings.set(name, value).map(drop)?,
+            None => settings.reset(name)?,
+        }
+        if self.is_in_transaction() {
+            self.replace_settings(settings);
+        } else {
+            let message = "`SET LOCAL` has no effect without a transaction";
+            let notice = Problem::new(ErrorCode::InvalidArgument, message);
+            let hint = "Send `BEGIN` first, or use `SET` without `LOCAL`.";
+            self.wire.output.notice(&notice.with_hint(hint));
         }
         Ok("SET")
+    }
+
+    /// Changes settings of the session. In a transaction, `COMMIT` keeps the changes.
+    fn change_settings(
+        &mut self,
+        change: impl Fn(&mut Settings) -> Result<(), Problem>,
+    ) -> Result<(), Problem> {
+        let mut settings = self.settings.clone();
+        change(&mut settings)?;
+        if let Some(of_transaction) = &mut self.transaction_settings {
+            change(of_transaction.lasting_mut())?;
+        }
+        self.replace_settings(settings);
+        Ok(())
     }
 
     fn show(&mut self, name: &str) -> Result<&'static str, Problem> {
@@ -151,15 +182,13 @@ impl Session {
     }
 
     fn reset(&mut self, name: Option<&str>) -> Result<&'static str, Problem> {
-        match name {
-            Some(name) => self.settings.reset(name)?,
-            None => self.settings.reset_all(),
-        }
-        for (name, value, is_reported) in self.settings.all() {
-            if is_reported {
-                self.wire.output.setting(name, value);
+        self.change_settings(|settings| match name {
+            Some(name) => settings.reset(name),
+            None => {
+                settings.reset_all();
+                Ok(())
             }
-        }
+        })?;
         Ok("RESET")
     }
 
@@ -225,7 +254,7 @@ pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
         is_binary: Format::default() == Format::Binary,
     };
     match command {
-        SessionCommand::Show(name) => Some(vec![column(name)]),
+        SessionCommand::Show(name) => Some(vec![column(known_name(name))]),
         SessionCommand::ShowAll => Some(["name", "setting", "description"].map(column).to_vec()),
         _ => None,
     }

@@ -8,6 +8,7 @@ use crate::cursor::returns_rows;
 use crate::reply::Status;
 use crate::session::{MessageResult, Session};
 use crate::transaction_modes::{self, TransactionModes};
+use crate::transaction_settings::TransactionSettings;
 
 impl Session {
     /// Begins a transaction at the current commit of the ref. If a transaction is already open,
@@ -19,6 +20,7 @@ impl Session {
             self.transaction = Some(begun);
             self.status = Status::Transaction;
             self.is_read_only = self.settings.default_read_only();
+            self.transaction_settings = Some(TransactionSettings::new(&self.settings));
         }
         self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
         Ok("BEGIN")
@@ -84,10 +86,15 @@ impl Session {
         }
         self.status = Status::Idle;
         self.portals.clear();
-        if let Some(transaction) = self.transaction.take() {
-            let transactions = self.service.statements().transactions();
-            transactions.commit(&self.principal, transaction).await?;
-        }
+        let committed = match self.transaction.take() {
+            Some(transaction) => {
+                let transactions = self.service.statements().transactions();
+                transactions.commit(&self.principal, transaction).await
+            }
+            None => Ok(()),
+        };
+        self.end_transaction_settings(committed.is_ok());
+        committed?;
         Ok("COMMIT")
     }
 
@@ -95,6 +102,9 @@ impl Session {
     pub async fn savepoint(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.add_savepoint(self.open_transaction()?, name).await?;
+        if let Some(settings) = &mut self.transaction_settings {
+            settings.add_savepoint(name, &self.settings);
+        }
         Ok("SAVEPOINT")
     }
 
@@ -102,6 +112,9 @@ impl Session {
     pub fn release(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.release_savepoint(self.open_transaction()?, name)?;
+        if let Some(settings) = &mut self.transaction_settings {
+            settings.release(name);
+        }
         Ok("RELEASE")
     }
 
@@ -111,6 +124,10 @@ impl Session {
         transactions.roll_back_to(self.open_transaction()?, name).await?;
         self.status = Status::Transaction;
         self.portals.clear();
+        let settings = self.transaction_settings.as_mut();
+        if let Some(settings) = settings.and_then(|it| it.roll_back_to(name)) {
+            self.replace_settings(settings);
+        }
         Ok("ROLLBACK")
     }
 
@@ -130,6 +147,7 @@ impl Session {
         if let Some(transaction) = self.transaction.take() {
             self.service.statements().transactions().roll_back(transaction).await;
         }
+        self.end_transaction_settings(false);
         "ROLLBACK"
     }
 }

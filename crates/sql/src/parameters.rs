@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use serde_json::Value as Json;
 use sqlparser::ast::{
     Array, CastKind, DataType, ExactNumberInfo, Expr, Ident, SelectItem, SetExpr, Statement,
-    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, visit_expressions,
 };
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Span, Token};
@@ -91,17 +91,25 @@ pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
 /// Without a name, a column would be called after the value.
 pub fn name_columns(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
-        name_columns_of(&mut query.body);
+        name_columns_of(&mut query.body, placeholder_of);
     }
 }
 
-fn name_columns_of(body: &mut SetExpr) {
+/// Names the columns of a query that contain parameters after their text. So casts of the
+/// parameters do not change the names.
+pub fn keep_column_names(statement: &mut Statement) {
+    if let Statement::Query(query) = statement {
+        name_columns_of(&mut query.body, text_with_placeholder);
+    }
+}
+
+fn name_columns_of(body: &mut SetExpr, name_of: fn(&Expr) -> Option<String>) {
     match body {
         SetExpr::Select(select) => {
             let mut named: Vec<String> = Vec::new();
             for item in &mut select.projection {
                 if let SelectItem::UnnamedExpr(expr) = item
-                    && let Some(name) = placeholder_of(expr)
+                    && let Some(name) = name_of(expr)
                 {
                     // DataFusion rejects duplicate column names in a query.
                     let alias = match named.iter().filter(|known| **known == name).count() {
@@ -113,8 +121,8 @@ fn name_columns_of(body: &mut SetExpr) {
                 }
             }
         }
-        SetExpr::Query(query) => name_columns_of(&mut query.body),
-        SetExpr::SetOperation { left, .. } => name_columns_of(left),
+        SetExpr::Query(query) => name_columns_of(&mut query.body, name_of),
+        SetExpr::SetOperation { left, .. } => name_columns_of(left, name_of),
         _ => {}
     }
 }
@@ -126,6 +134,16 @@ fn placeholder_of(expr: &Expr) -> Option<String> {
         Expr::Cast { expr, .. } => placeholder_of(expr),
         _ => None,
     }
+}
+
+/// Returns the text of an expression that contains placeholders; the placeholder itself if there is
+/// nothing else.
+fn text_with_placeholder(expr: &Expr) -> Option<String> {
+    let visited = visit_expressions(expr, |part| match part {
+        Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }) => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    });
+    placeholder_of(expr).or_else(|| visited.is_break().then(|| expr.to_string()))
 }
 
 /// Replaces the parameters of a statement by literals.
@@ -364,6 +382,18 @@ mod tests {
             .and_then(|prepared| prepared.with_casts(&types));
         let bound = bound.and_then(|prepared| prepared.bind(&values));
         assert_eq!(bound.unwrap().to_string(), "SELECT CAST('1.50' AS DECIMAL(3,2)) + 1");
+    }
+
+    #[test]
+    fn declared_types_do_not_change_column_names() {
+        let types = BTreeMap::from([("1".to_owned(), "BIGINT".to_owned())]);
+        let described = PreparedStatement::parse("SELECT $1, $1 + a, $2, b FROM t LIMIT $1")
+            .and_then(|prepared| prepared.with_declared_types(&types));
+        assert_eq!(
+            described.unwrap().to_string(),
+            "SELECT CAST($1 AS BIGINT) AS \"$1\", CAST($1 AS BIGINT) + a AS \"$1 + a\", \
+             $2 AS \"$2\", b FROM t LIMIT $1"
+        );
     }
 
     #[test]

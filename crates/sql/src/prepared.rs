@@ -187,6 +187,21 @@ impl PreparedStatement {
         Ok(self)
     }
 
+    /// Casts the parameters of a query to the SQL types that a client declares, for the description
+    /// of the query. The columns have the same names as without casts.
+    pub fn with_declared_types(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
+        if let ParsedStatement::Other { statement, .. } = &mut self.parsed {
+            parameters::keep_column_names(statement);
+            if let Statement::Query(query) = &mut **statement {
+                // LIMIT and OFFSET take no casts.
+                let limit = query.limit_clause.take();
+                parameters::cast(&mut **query, types)?;
+                query.limit_clause = limit;
+            }
+        }
+        Ok(self)
+    }
+
     /// Binds all parameters. Values for parameters that the statement does not have are ignored.
     pub fn bind(mut self, values: &Parameters) -> Result<Self> {
         if !self.parameters.is_empty() {

@@ -128,8 +128,9 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 19] = [
+const SESSION: [Row; 20] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
+    ("SetLocal", "BEGIN; SET LOCAL application_name = 'a'; COMMIT", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
     ("ShowAll", "SHOW ALL", ALWAYS),
     ("Reset", "RESET application_name", ALWAYS),
