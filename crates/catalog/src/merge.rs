@@ -216,7 +216,7 @@ impl<'a> Merges<'a> {
     }
 
     /// Starts a sequence of commits on top of a branch's current head.
-    pub async fn begin_stack(self, target: &str) -> Result<CommitSequence> {
+    pub async fn begin_sequence(self, target: &str) -> Result<CommitSequence> {
         let (record, bytes) = self.catalog.branch_record(target).await?;
         Ok(CommitSequence { target: target.to_owned(), head: record.commit, record, bytes })
     }

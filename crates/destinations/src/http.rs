@@ -94,7 +94,7 @@ impl HttpEndpoint {
             .body(body.bytes);
         let sent = self.with_secret(request, secret)?.send().await;
         match sent {
-            Ok(response) => judge(&server, response, secret).await,
+            Ok(response) => check_response(&server, response, secret).await,
             Err(error) if error.is_timeout() => {
                 let limit = self.timeout.as_secs_f64();
                 Err(temporary(format!("{server} does not respond within {limit}s")))
@@ -136,7 +136,7 @@ fn header(name: &str) -> Result<HeaderName, Problem> {
     Ok(parsed)
 }
 
-async fn judge(
+async fn check_response(
     server: &ServerName,
     mut response: Response,
     secret: Option<&str>,

@@ -231,9 +231,13 @@ impl Session {
             Command::Summarize(source) => Box::pin(self.summarize(source)).await,
             Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
             Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
-            Command::Delete(delete) => self.in_turn(|| self.delete((*delete).clone())).await,
-            Command::Update(update) => self.in_turn(|| self.update((*update).clone())).await,
-            Command::Merge(merge) => self.in_turn(|| self.merge((*merge).clone())).await,
+            Command::Delete(delete) => {
+                self.retry_on_conflict(|| self.delete((*delete).clone())).await
+            }
+            Command::Update(update) => {
+                self.retry_on_conflict(|| self.update((*update).clone())).await
+            }
+            Command::Merge(merge) => self.retry_on_conflict(|| self.merge((*merge).clone())).await,
             Command::Truncate(truncation) => self.truncate(truncation).await,
             Command::Alter(change) => self.alter_table(change).await,
             Command::Comment(comment) => self.comment(comment).await,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use headwater_sandbox::{Spawner, is_stale, own_identity};
+use headwater_sandbox::{Spawner, current_identity, is_stale};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -267,7 +267,7 @@ impl Drop for Environments {
 
 /// Returns a unique name that contains the identity of this process.
 pub(crate) fn owned(prefix: &str) -> String {
-    format!("{prefix}{}-{}", own_identity(), Uuid::new_v4().simple())
+    format!("{prefix}{}-{}", current_identity(), Uuid::new_v4().simple())
 }
 
 /// Returns the error for an environment that cannot be built with the versions of an earlier build.

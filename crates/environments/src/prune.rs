@@ -134,7 +134,7 @@ impl Environments {
 
     /// Returns true if this server uses an environment.
     fn is_busy(&self, id: &str) -> bool {
-        self.known.lock().get(id).is_some_and(is_held)
+        self.known.lock().get(id).is_some_and(is_in_use)
     }
 
     /// Reads the summary on a blocking thread.
@@ -161,7 +161,7 @@ impl Environments {
         let Some(folder) = self.current_folder(id) else { return Ok(RemovalResult::Kept) };
         {
             let mut known = self.known.lock();
-            if known.get(id).is_some_and(is_held) {
+            if known.get(id).is_some_and(is_in_use) {
                 return Ok(RemovalResult::InUse);
             }
             known.remove(id);
@@ -225,7 +225,7 @@ impl Environments {
 
 /// Returns true if an environment, or a copy of it, is referenced outside the map of known
 /// environments.
-fn is_held(known: &Arc<Environment>) -> bool {
+fn is_in_use(known: &Arc<Environment>) -> bool {
     Arc::strong_count(known) > 1 || Arc::strong_count(&known.lock) > 1
 }
 

@@ -64,7 +64,7 @@ pub fn without_rows(diff: TableDiff) -> TableDiff {
 
 /// Returns the error for an operation that would show rows or columns of a table that are hidden
 /// from the principal.
-pub fn part_only(table: &TableName) -> Problem {
+pub fn restricted_table_error(table: &TableName) -> Problem {
     let message =
         format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");
     Problem::new(ErrorCode::Forbidden, message)

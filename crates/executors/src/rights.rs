@@ -69,7 +69,7 @@ impl TableAccess for SessionAccess {
     }
 
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
-        TableRestrictions::new(&self.access).by_name_only(table, id)
+        TableRestrictions::new(&self.access).lost_by_rename(table, id)
     }
 
     fn restriction_digest(&self) -> Option<String> {

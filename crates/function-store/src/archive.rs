@@ -56,7 +56,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
 ///
 /// Errors: `invalid_argument`.
 pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
-    declares_more(&open(bytes)?, MEMORY_BYTES_MAX)
+    declared_size_exceeds(&open(bytes)?, MEMORY_BYTES_MAX)
 }
 
 /// Writes the files in a ZIP archive to a package and returns them by path. Memory does not depend
@@ -66,7 +66,7 @@ pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
 pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFiles> {
     let archive = ZipArchive::from_file(archive, &mut vec![0_u8; BUFFER_BYTES]);
     let archive = archive.map_err(|error| not_an_archive(&error))?;
-    if declares_more(&archive, FILES_BYTES_MAX)? {
+    if declared_size_exceeds(&archive, FILES_BYTES_MAX)? {
         return Err(too_large());
     }
     let (left, package) = (FILES_BYTES_MAX, Some(package));
@@ -91,7 +91,7 @@ fn too_large() -> Error {
 }
 
 /// Returns true if the total size of the files that an archive declares exceeds a limit.
-fn declares_more<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
+fn declared_size_exceeds<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
     let mut buffer = vec![0_u8; BUFFER_BYTES];
     let (mut entries, mut bytes) = (archive.entries(&mut buffer), 0_u64);
     while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {

@@ -94,7 +94,7 @@ impl Arrivals {
 impl Functions {
     /// Records the arrival of a call.
     pub(crate) fn record_arrival(&self, invocation: &Invocation, now: Instant) {
-        if may_extend(invocation) {
+        if may_keep_instance(invocation) {
             self.0.arrivals.record(&invocation.label, now);
         }
     }
@@ -104,7 +104,8 @@ impl Functions {
     /// idle instances end.
     pub(crate) fn keep_alive(&self, invocation: &Invocation, now: Instant) -> KeepAlive {
         let label = &invocation.label;
-        let next = if may_extend(invocation) { self.0.arrivals.next_call(label) } else { None };
+        let next =
+            if may_keep_instance(invocation) { self.0.arrivals.next_call(label) } else { None };
         let keep_alive = KeepAlive::after_call(now, next);
         if keep_alive.is_for_regular_call() {
             self.0.queue.end_extensions_of(label);
@@ -115,7 +116,7 @@ impl Functions {
 
 /// Returns true if the instance of a call may be kept for a regular call. Environment variables may
 /// contain secrets, so an instance with variables is not kept for longer than usual.
-fn may_extend(invocation: &Invocation) -> bool {
+fn may_keep_instance(invocation: &Invocation) -> bool {
     invocation.reuse == ReuseScope::SameFunction
         && reusable(invocation)
         && invocation.limits.variables.values().is_empty()

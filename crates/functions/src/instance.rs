@@ -302,7 +302,7 @@ impl Instance {
         };
         let elapsed = self.started.elapsed();
         self.over.cancel();
-        if let Err(late) = self.hear_the_rest(&mut heard, why, stopped).await {
+        if let Err(late) = self.wait_for_remaining_output(&mut heard, why, stopped).await {
             why = Some(late);
         }
         for feeding in self.feeding.drain(..) {
@@ -368,7 +368,7 @@ impl Instance {
 
     /// Waits for the remaining messages and output of the call. A receiver that does not read the
     /// printed lines cannot prevent the end of the call.
-    async fn hear_the_rest(
+    async fn wait_for_remaining_output(
         &mut self,
         heard: &mut Option<WorkerMessages>,
         why: Option<InstanceStopReason>,
@@ -401,7 +401,7 @@ impl Instance {
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         self.readers.output().await;
-        if self.running.is_metered() && self.unreleased.may_keep(&self.files) {
+        if self.running.is_metered() && self.unreleased.may_skip_check(&self.files) {
             return self.running.measure(&[]).await;
         }
         let usage = self.running.measure(&self.unreleased.inodes(&self.files)).await;

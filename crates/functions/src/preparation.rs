@@ -85,7 +85,7 @@ impl Functions {
     async fn prepare_clone(&self, invocation: &Invocation) {
         let (inner, started) = (&self.0, Instant::now());
         let ZygoteLookup { zygote, cpu_us, .. } = self.zygote(&invocation.environment).await;
-        inner.zygotes.owe(&invocation.environment, cpu_us);
+        inner.zygotes.charge_next_call(&invocation.environment, cpu_us);
         if let Some(zygote) = zygote {
             zygote.prepare_clones(&inner.spawner, &invocation.limits);
             zygote.touch();

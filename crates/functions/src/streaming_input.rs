@@ -131,7 +131,7 @@ impl InputFeed {
         Ok(tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = over.cancelled() => feeding.hear_the_rest(),
+                () = over.cancelled() => feeding.read_remaining_messages(),
                 () = feeding.serve() => {}
             }
         }))
@@ -195,7 +195,7 @@ impl InputFeedTask {
         while let Some(received) = receive(&self.channel).await {
             let Ok(asked) = serde_json::from_slice::<BatchRequest>(&received.bytes) else { return };
             self.files.returned(&asked);
-            self.hear(&asked);
+            self.report_lost_batch(&asked);
             if asked.end {
                 self.scan = None;
                 self.files.clear();
@@ -212,15 +212,15 @@ impl InputFeedTask {
 
     /// Reads the messages that the worker sent just before the end of the call. The number of these
     /// messages is limited, because a running process could send messages endlessly.
-    fn hear_the_rest(&self) {
+    fn read_remaining_messages(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
             let Ok(asked) = serde_json::from_slice(&received.bytes) else { return };
-            self.hear(&asked);
+            self.report_lost_batch(&asked);
         }
     }
 
-    fn hear(&self, asked: &BatchRequest) {
+    fn report_lost_batch(&self, asked: &BatchRequest) {
         if asked.broken {
             self.fails("the function lost a batch: an exception interrupted the read");
         }
@@ -424,7 +424,7 @@ impl InputFeedFiles {
         for number in &asked.lost {
             if let Some(chunk) = known.given.remove(number) {
                 known.gone.push(*number);
-                known.lost.extend(chunk.into_taken());
+                known.lost.extend(chunk.into_reservation());
             }
         }
     }

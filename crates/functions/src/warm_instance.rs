@@ -72,7 +72,7 @@ impl Drop for UnchargedCpu {
     fn drop(&mut self) {
         let cpu_us = self.take();
         if cpu_us > 0 {
-            self.zygotes.owe(&self.environment, cpu_us);
+            self.zygotes.charge_next_call(&self.environment, cpu_us);
         }
     }
 }

@@ -114,12 +114,12 @@ fn infer_csv(
         .collect();
     let names = file.names.clone();
     if !columns.iter().all(ColumnStatistics::is_known) {
-        see_rows(source, &mut file, options, &mut columns)?;
+        observe_rows(source, &mut file, options, &mut columns)?;
     }
     Ok(FileColumns { columns: names.into_iter().zip(columns).collect(), stored: None })
 }
 
-fn see_rows(
+fn observe_rows(
     source: &SourceFile,
     file: &mut CsvFile<'_>,
     options: &InferOptions,
@@ -146,7 +146,7 @@ fn see_rows(
                 continue;
             }
             let plain = options.csv.reading.plain(value);
-            evidence.see_text(plain.as_deref().unwrap_or(value), record.line, &name);
+            evidence.observe_text(plain.as_deref().unwrap_or(value), record.line, &name);
         }
     }
     Ok(())

@@ -150,7 +150,7 @@ pub(crate) struct MatchedFormats {
 
 impl MatchedFormats {
     /// Counts the formats that a text matches.
-    pub fn see(&mut self, value: &str) {
+    pub fn observe(&mut self, value: &str) {
         let value = value.trim_matches([' ', '\t']);
         if !value.as_bytes().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
             return;
@@ -246,7 +246,7 @@ mod tests {
         let option = |values: &[&str]| {
             let mut looks = MatchedFormats::default();
             for value in values {
-                looks.see(value);
+                looks.observe(value);
             }
             looks.option(values.len() as u64)
         };

@@ -350,7 +350,7 @@ impl ActiveJob {
     ) -> Result<PendingWrite> {
         let mut state = self.state.lock();
         if !state.ended {
-            state.log.release_held(now);
+            state.log.release_throttled(now);
             self.show(&state);
         }
         let mut collected = PendingWrite {

@@ -141,7 +141,7 @@ impl EventLog {
     }
 
     /// Releases throttled progress, so that the latest progress of a stalled stage is visible.
-    pub(crate) fn release_held(&mut self, time: Timestamp) {
+    pub(crate) fn release_throttled(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
         }

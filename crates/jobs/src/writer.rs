@@ -305,7 +305,7 @@ impl Shared {
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
         let entries = self.quotas.entries(&days).map(|entries| batch.entries.extend(entries));
-        let mut applied = self.settle_doubts(lives).await.and(entries);
+        let mut applied = self.resolve_uncertain_ends(lives).await.and(entries);
         let watches = self.end_watches.read().clone();
         for live in lives {
             match live.collect(now, &watches, &mut batch) {
@@ -336,7 +336,7 @@ impl Shared {
 
     /// Checks after each failed write if the end for triggers is stored, so that each end is
     /// recorded once.
-    async fn settle_doubts(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
+    async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;
             live.set_end_stored(stored.is_some_and(|record| record.job.status.is_final()));

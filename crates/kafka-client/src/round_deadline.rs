@@ -1,6 +1,6 @@
 //! The end of a round of concurrent reads. Does no I/O.
 //!
-//! Each task of a round reads from one server and has a [`RoundTask`]. A task continues to read
+//! Each task of a round reads from one server and has a [`RoundParticipant`]. A task continues to read
 //! until all tasks have reached the end of the round. So a server that does not respond delays only
 //! its own partitions.
 
@@ -17,7 +17,7 @@ pub struct RoundDeadline {
 }
 
 /// The participation of one task in a round. Dropping it means that the task has reached the end.
-pub struct RoundTask<'a> {
+pub struct RoundParticipant<'a> {
     end: &'a RoundDeadline,
     has_reached_end: bool,
 }
@@ -40,13 +40,13 @@ impl RoundDeadline {
     }
 
     /// Adds a task to the round.
-    pub fn part(&self) -> RoundTask<'_> {
+    pub fn part(&self) -> RoundParticipant<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
-        RoundTask { end: self, has_reached_end: false }
+        RoundParticipant { end: self, has_reached_end: false }
     }
 }
 
-impl RoundTask<'_> {
+impl RoundParticipant<'_> {
     /// Returns true if all tasks have reached the end.
     pub fn has_ended(&mut self) -> bool {
         if Instant::now() >= self.end.time() {
@@ -63,7 +63,7 @@ impl RoundTask<'_> {
     }
 }
 
-impl Drop for RoundTask<'_> {
+impl Drop for RoundParticipant<'_> {
     fn drop(&mut self) {
         self.reach_end();
     }

@@ -221,7 +221,7 @@ impl Runner {
             return Ok(work.report(plan, finished.reports, None, Vec::new()));
         }
         let (commit, tables) = self.merge(plan, work, &run, &finished).await?;
-        if self.was_seen(&run, start, commit).await? {
+        if self.is_checked_state(&run, start, commit).await? {
             self.remember_checked(plan, work, commit.unwrap_or(start)).await?;
         }
         Ok(work.report(plan, finished.reports, commit, tables))
@@ -229,7 +229,12 @@ impl Runner {
 
     /// Returns true if the result of the merge is exactly the checked state: no other client
     /// committed to the target during the run.
-    async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
+    async fn is_checked_state(
+        &self,
+        run: &Run,
+        start: CommitId,
+        commit: Option<CommitId>,
+    ) -> Result<bool> {
         let Some(commit) = commit.filter(|commit| !run.has_committed(*commit)) else {
             return Ok(true);
         };

@@ -118,7 +118,7 @@ impl Session {
         }
         if let Some((name, value)) = self.settings.set(name, value)? {
             if name == APPLICATION_NAME {
-                self.connection.show_application(value);
+                self.connection.set_application_name(value);
             }
             self.wire.output.setting(name, value);
         }

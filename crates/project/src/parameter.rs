@@ -46,7 +46,7 @@ pub enum ParameterKind {
 impl ParameterKind {
     fn read(self, name: &str, text: &str, file: &str) -> Result<Value> {
         let value = match self {
-            ParameterKind::Secret => return Err(given_secret(name)),
+            ParameterKind::Secret => return Err(secret_in_value(name)),
             ParameterKind::Str => Some(text.into()),
             ParameterKind::Int => text.trim().parse::<i64>().ok().map(Into::into),
             ParameterKind::Float => {
@@ -72,7 +72,7 @@ impl ParameterKind {
     }
 }
 
-fn given_secret(name: &str) -> Error {
+fn secret_in_value(name: &str) -> Error {
     let message = format!("parameter `{name}` is a secret, so a run cannot set its value");
     Error::Parameter {
         message,

@@ -271,13 +271,13 @@ impl QueueState {
     }
 
     /// Returns the number of deleted messages whose entries are still in the journals.
-    pub(crate) fn gone_count(&self) -> usize {
+    pub(crate) fn deleted_count(&self) -> usize {
         self.gone.len()
     }
 
     /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
     /// Both ends are inclusive. Each number is returned only once.
-    pub(crate) fn take_gone(&mut self) -> Vec<[u64; 2]> {
+    pub(crate) fn take_deleted_ranges(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {
             match ranges.last_mut() {
@@ -461,10 +461,10 @@ mod tests {
         for sequence in [0, 1, 3, 4] {
             state.remove(sequence);
         }
-        assert_eq!(state.take_gone(), [[0, 1], [3, 4]]);
+        assert_eq!(state.take_deleted_ranges(), [[0, 1], [3, 4]]);
         state.remove(2);
-        assert_eq!(state.take_gone(), [[2, 2]]);
-        assert_eq!(state.take_gone(), [] as [[u64; 2]; 0]);
+        assert_eq!(state.take_deleted_ranges(), [[2, 2]]);
+        assert_eq!(state.take_deleted_ranges(), [] as [[u64; 2]; 0]);
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub use network::{
     ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets,
     is_own_address, nameservers, serve_proxy,
 };
-pub use process_identity::{is_stale, own_identity};
+pub use process_identity::{current_identity, is_stale};
 pub use protocol::{
     CloneSpec, ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, ResourceUsage,
     SandboxSpec, Signal,

@@ -18,9 +18,9 @@ use crate::web_rules::PageOrigin;
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {
     let urls = Router::new()
-        .route(&format!("/{URL_ROOT}/{{name}}"), any(answer_url))
-        .route(&format!("/{URL_ROOT}/{{name}}/"), any(answer_url))
-        .route(&format!("/{URL_ROOT}/{{name}}/{{*path}}"), any(answer_url));
+        .route(&format!("/{URL_ROOT}/{{name}}"), any(handle_function_url))
+        .route(&format!("/{URL_ROOT}/{{name}}/"), any(handle_function_url))
+        .route(&format!("/{URL_ROOT}/{{name}}/{{*path}}"), any(handle_function_url));
     ROOTS.iter().fold(urls, |router, root| router.route(&format!("/{root}/{{*path}}"), any(answer)))
 }
 
@@ -29,7 +29,7 @@ fn protocol(app: &App) -> LambdaProtocol {
     LambdaProtocol::new(&app.service, scheme)
 }
 
-async fn answer_url(State(app): State<App>, request: Request) -> Response {
+async fn handle_function_url(State(app): State<App>, request: Request) -> Response {
     let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);

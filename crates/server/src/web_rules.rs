@@ -96,7 +96,7 @@ impl WebRules {
         {
             return Ok(PageOrigin::Own);
         }
-        if has_own_rules(uri) {
+        if is_function_url(uri) {
             return Ok(PageOrigin::Foreign);
         }
         let origin = String::from_utf8_lossy(origin.as_bytes());
@@ -158,7 +158,7 @@ pub async fn apply(
         Err(problem) => return error_response(request.uri(), problem),
     };
     let configured = rules.configured_origin(request.headers());
-    let Some(origin) = configured.filter(|_| !has_own_rules(request.uri())) else {
+    let Some(origin) = configured.filter(|_| !is_function_url(request.uri())) else {
         return next.run(request).await;
     };
     // Before a request with a token, browsers send a preflight request, which has no token.
@@ -173,7 +173,7 @@ pub async fn apply(
 }
 
 /// Returns true for the URLs of functions, which have their own rules for origins.
-fn has_own_rules(uri: &Uri) -> bool {
+fn is_function_url(uri: &Uri) -> bool {
     let rest = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(URL_ROOT));
     rest.is_some_and(|rest| rest.starts_with('/'))
 }

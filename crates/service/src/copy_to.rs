@@ -48,7 +48,7 @@ impl CopyTarget {
     ) -> Result<Self, Problem> {
         let CopyToStatement { location, format } = file;
         let objects = &components.buckets.objects;
-        if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
+        if let Some(path) = BucketStore::lake_object_path(objects, &location).await.or_problem()? {
             let object = Object::object_in(&path.bucket, &path.key);
             components.authorize(principal, Action::Write, &object)?;
             let objects = objects.changed_by(origin_of(principal));

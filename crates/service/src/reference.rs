@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::{part_only, reading, without_rows};
+use headwater_executors::{reading, restricted_table_error, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
@@ -127,7 +127,7 @@ impl Refs {
         self.0.check_readable(principal, &side.reference, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };
         let unrestricted = self.0.check_unrestricted_at(principal, Action::Select, at).await;
-        unrestricted.map_err(|_| part_only(&side.table))
+        unrestricted.map_err(|_| restricted_table_error(&side.table))
     }
 }
 

@@ -146,7 +146,7 @@ struct BufferIterator<'a, 'b> {
 impl BufferIterator<'_, '_> {
     fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (buffers, children): (usize, Vec<&FieldRef>) = match kind {
-            DataType::Utf8View | DataType::BinaryView => return self.pass_views(),
+            DataType::Utf8View | DataType::BinaryView => return self.count_views(),
             DataType::Null => (0, Vec::new()),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => {
                 (3, Vec::new())
@@ -172,7 +172,7 @@ impl BufferIterator<'_, '_> {
     }
 
     /// Counts the text of every view, even if several views refer to the same text.
-    fn pass_views(&mut self) -> Result<(), ArrowError> {
+    fn count_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;
         let more = if self.variadic < more.len() { more.get(self.variadic) } else { 0 };

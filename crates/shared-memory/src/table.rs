@@ -164,7 +164,7 @@ impl SharedTable {
     fn to_disk(&self, table_quota: &TableQuota) -> Result<Self> {
         let Location::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
         if pieces.extents().len() > 1 {
-            let mut writer = writer(&self.schema(), Some(&table_quota.disk_alone()))?;
+            let mut writer = writer(&self.schema(), Some(&table_quota.disk_only()))?;
             for batch in batches {
                 writer.write(batch)?;
             }

@@ -179,7 +179,7 @@ fn is_known(field: Field<'_>) -> bool {
             (1..=most).contains(&kind.precision()) && (-most..=most).contains(&kind.scale())
         }),
         Type::Union => field.type_as_union().is_some_and(|kind| is_known_union(&field, &kind)),
-        _ => is_known_time(field),
+        _ => is_supported_time(field),
     }
 }
 
@@ -199,7 +199,7 @@ fn is_known_union(field: &Field<'_>, kind: &arrow::ipc::Union<'_>) -> bool {
         && ids.is_none_or(are_ids)
 }
 
-fn is_known_time(field: Field<'_>) -> bool {
+fn is_supported_time(field: Field<'_>) -> bool {
     let units =
         [TimeUnit::SECOND, TimeUnit::MILLISECOND, TimeUnit::MICROSECOND, TimeUnit::NANOSECOND];
     match field.type_type() {

@@ -236,7 +236,7 @@ pub(crate) fn is_grouped(group_by: &GroupByExpr) -> bool {
 /// columns only.
 ///
 /// Upstream: <https://github.com/apache/datafusion/pull/25243>
-pub(crate) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
+pub(crate) fn expand_order_by_all(order_by: &mut OrderBy, items: &[SelectItem]) {
     let OrderByKind::All(options) = order_by.kind else { return };
     let wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))

@@ -17,7 +17,7 @@ use sqlparser::ast::{
 use crate::SelectAlias;
 use crate::output::OutputNames;
 use crate::projection::{
-    aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
+    aliases, expand_order_by_all, first_columns, is_grouped, keys_as_places, places_as_keys,
 };
 use crate::scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
 
@@ -207,7 +207,7 @@ impl Resolver<'_> {
             this.option(select.having.as_mut())?;
             this.option(select.qualify.as_mut())?;
             if let Some(order_by) = order_by {
-                spell_out_all(order_by, &select.projection);
+                expand_order_by_all(order_by, &select.projection);
                 this.order_by(order_by)?;
                 if matches!(select.distinct, Some(Distinct::Distinct)) {
                     keys_as_places(order_by, &select.projection);

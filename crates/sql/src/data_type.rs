@@ -15,7 +15,7 @@ const NANOSECONDS: u64 = 9;
 /// Normalizes the types and decimal literals of an expression.
 pub fn normalize_types(expr: &mut Expr) {
     match expr {
-        Expr::TypedString(literal) => settle_literal(literal),
+        Expr::TypedString(literal) => normalize_literal(literal),
         Expr::Cast { data_type, expr, .. } => {
             normalize(data_type);
             if let DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_) = data_type {
@@ -38,7 +38,7 @@ pub fn normalize(data_type: &mut DataType) {
 
 /// Normalizes a literal like [`normalize`] does: `TIMESTAMP '…'` with more than 6 fractional digits
 /// has nanoseconds.
-fn settle_literal(literal: &mut TypedString) {
+fn normalize_literal(literal: &mut TypedString) {
     let is_finer = || {
         let text = literal.value.clone().into_string();
         text.is_some_and(|text| is_finer_than_microseconds(&text))

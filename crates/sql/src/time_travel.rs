@@ -44,7 +44,7 @@ pub enum Constant {
 pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
 /// Type of a function pointer that can be used as [`ConstantEvaluator`].
-pub type ConstantFunction = fn(Expr) -> Option<Constant>;
+pub type ConstantEvaluatorFn = fn(Expr) -> Option<Constant>;
 
 /// Moves the version after each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
@@ -66,7 +66,8 @@ struct VersionRewriter<'a> {
 impl VersionRewriter<'_> {
     fn take(&mut self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
         let position = position(name);
-        let expected = self.put_into_name(name, version).map_err(|error| error.placed(position))?;
+        let expected =
+            self.add_version_to_name(name, version).map_err(|error| error.placed(position))?;
         let table = ParsedTableName::of(name).map_err(|error| error.placed(position))?;
         self.mentions.push(ReferencedTable { table, position, expected });
         Ok(())
@@ -89,7 +90,7 @@ impl VisitorMut for VersionRewriter<'_> {
 
 impl VersionRewriter<'_> {
     /// Adds a version to a table's name. Returns the kind of ref that the version requires.
-    fn put_into_name(
+    fn add_version_to_name(
         &self,
         name: &mut ObjectName,
         version: TableVersion,

@@ -61,9 +61,9 @@ impl ComparedColumns {
             (None, None) => ComparedColumns::empty(),
         };
         compared.key = if key.is_empty() {
-            compared.own_key((before, after), table)
+            compared.declared_key((before, after), table)
         } else {
-            compared.given_key(key, table)?
+            compared.requested_key(key, table)?
         };
         Ok(compared)
     }
@@ -147,7 +147,7 @@ impl ComparedColumns {
     }
 
     /// Resolves the key of a request. Each key column must exist on every side that has the table.
-    fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
+    fn requested_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
         let find = |wanted: &String| {
             let now = |column: &&ComparedColumn| column.name == *wanted;
             let before = |column: &&ComparedColumn| column.name_before.as_ref() == Some(wanted);
@@ -197,7 +197,7 @@ impl ComparedColumns {
     }
 
     /// Returns the declared key: the table's identifier fields, or the keys of a merged model.
-    fn own_key(
+    fn declared_key(
         &self,
         (before, after): (Option<&DiffSide>, Option<&DiffSide>),
         table: &TableName,
@@ -207,7 +207,7 @@ impl ComparedColumns {
             let key = Some(side.key()).filter(|key| !key.is_empty());
             key.or_else(|| noted(side))
         });
-        said.and_then(|key: Vec<String>| self.given_key(&key, table).ok()).unwrap_or_default()
+        said.and_then(|key: Vec<String>| self.requested_key(&key, table).ok()).unwrap_or_default()
     }
 }
 

@@ -247,7 +247,7 @@ impl RowReader<'_> {
     }
 
     /// Returns all rows of files of their side, so that these files can be rewritten.
-    pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
+    pub fn read_their_files(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
         let BaseCounters { next_row_id, sequence_number } = self.base_counters;
         let rows = read_with_schema(self.tables, &self.to_rewrite(2), files)?;
         Ok(rows
@@ -264,7 +264,7 @@ impl RowReader<'_> {
     /// files of their side.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;
-        let theirs = self.all_of_theirs(&group.theirs)?;
+        let theirs = self.read_their_files(&group.theirs)?;
         let batches = ours.chain(theirs);
         let (remaining, skippable) =
             (HashMap::clone(&group.wanted), HashMap::clone(&group.skippable));

@@ -114,7 +114,7 @@ impl MergeAncestry {
             let run = SnapshotRun { state, ids, is_revert: true };
             let removed = self.difference(tables, &run).await?.map(|change| change.removed);
             if removed.as_ref().is_none_or(|removed| !removed.is_empty())
-                && self.may_have(tables, *id, &removed.unwrap_or_default()).await?
+                && self.may_have_removed_rows(tables, *id, &removed.unwrap_or_default()).await?
             {
                 found.insert(*id);
             }
@@ -125,7 +125,12 @@ impl MergeAncestry {
     /// Returns true if our side may have rows of files that the snapshot `id` of the base removed.
     /// Our side cannot have the rows if they were added since the last snapshot that our side also
     /// has. This is certain if all files of that snapshot still existed before the removal.
-    async fn may_have(&self, tables: &Tables, id: i64, removed: &[File]) -> Result<bool, Error> {
+    async fn may_have_removed_rows(
+        &self,
+        tables: &Tables,
+        id: i64,
+        removed: &[File],
+    ) -> Result<bool, Error> {
         let own = self.sides[0].ancestors();
         let picked = self.sides[0].contained_changes().has;
         let Some(before) = self.base.get(id).and_then(Snapshot::parent_snapshot_id) else {

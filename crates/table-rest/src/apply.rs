@@ -183,7 +183,7 @@ impl TableCommit {
         for requirement in &self.requirements {
             requirement.check(metadata).map_err(|error| {
                 let message = error.message();
-                let known = metadata.and_then(|metadata| id_that_changed(requirement, metadata));
+                let known = metadata.and_then(|metadata| changed_id_message(requirement, metadata));
                 let builders = || decapitalised(message.strip_prefix(UNMET).unwrap_or(message));
                 Error::Unmet { reason: known.unwrap_or_else(builders) }
             })?;
@@ -194,7 +194,7 @@ impl TableCommit {
 
 /// Checks a requirement that an id is unchanged. If the id has changed, returns the message in the
 /// wording that Iceberg's clients expect.
-fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
+fn changed_id_message(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
         One::CurrentSchemaIdMatch { current_schema_id: expected } => {

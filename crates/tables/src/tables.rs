@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::cache::Caches;
 use crate::commit::{self, PendingFiles, evolve};
-use crate::manifest::off_thread;
+use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
@@ -146,7 +146,7 @@ impl Tables {
         let location = metadata_location.to_owned();
         let encoded_bytes = content.len();
         let metadata =
-            off_thread(metadata_location, move || metadata::decode(&location, &content)).await?;
+            run_blocking(metadata_location, move || metadata::decode(&location, &content)).await?;
         let totals = self.states().totals(&metadata).await?;
         let table = Table::new(metadata_location.to_owned(), metadata, totals, encoded_bytes);
         self.cache_table(&table);

@@ -37,7 +37,7 @@ struct MemoryWaits {
 
 impl MemoryWaits {
     /// Returns true if another call may overtake the waiting calls.
-    fn lets_pass(&self, is_first_of_owner: bool) -> bool {
+    fn may_overtake(&self, is_first_of_owner: bool) -> bool {
         // An owner without a running call need not wait for calls of owners that have running
         // calls.
         if is_first_of_owner {
@@ -93,7 +93,7 @@ impl<W> State<W> {
     fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
-        let passes = waits.lets_pass(is_first);
+        let passes = waits.may_overtake(is_first);
         if units == 0 {
             // This call needs no memory, because it uses an idle instance. The call must wait only
             // if ending reusable instances could provide enough memory for the first call that

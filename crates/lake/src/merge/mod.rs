@@ -240,12 +240,12 @@ impl<'a> OngoingMerge<'a> {
                 Ok(Some(report))
             }
             Ok(None) => {
-                self.scratch.take_back(written);
+                self.scratch.reclaim(written);
                 Ok(None)
             }
             Err(error) => {
                 if !error.code().has_unknown_outcome() {
-                    self.scratch.take_back(written);
+                    self.scratch.reclaim(written);
                 }
                 Err(error.into())
             }
@@ -316,7 +316,7 @@ impl<'a> OngoingMerge<'a> {
             plan.merged = self.options.merged_ref(&request.source);
             return Ok((plan, None));
         };
-        let mut stack = catalog.merges().begin_stack(target).await?;
+        let mut stack = catalog.merges().begin_sequence(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
         if !is_revert {
             let source = MergeSource { reference: &request.source, commit: to };

@@ -200,7 +200,7 @@ impl Run {
                 }
             }
         }
-        for (step, report) in reports.into_rest() {
+        for (step, report) in reports.into_remaining() {
             self.note(step, report, &mut finished);
         }
         self.skip_rest(&begun, &mut finished);

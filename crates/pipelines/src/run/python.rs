@@ -69,7 +69,7 @@ impl Run {
             }
             done.usage.add(&outcome.usage);
             match outcome.returned {
-                Err(error) if again && may_pass(&error) => {
+                Err(error) if again && is_transient(&error) => {
                     repetition += 1;
                     let (retries, error) = (function.retries, error.to_string());
                     self.wait_for_retry(step, retries, repetition, &error).await?;
@@ -331,7 +331,7 @@ const PERMANENT: [&str; 10] = [
 
 /// Returns true if a failure may be transient: an exceeded time limit, a terminated process, or an
 /// exception that may have an external cause.
-fn may_pass(error: &FunctionError) -> bool {
+fn is_transient(error: &FunctionError) -> bool {
     match error {
         FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),
         FunctionError::TimeLimit { .. }

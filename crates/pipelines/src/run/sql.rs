@@ -37,7 +37,7 @@ impl Run {
             let again =
                 repetition < step.retries.count && !self.committing.lock().contains(&step.name);
             match outcome {
-                Err(error) if again && may_pass(&error) => {
+                Err(error) if again && is_transient(&error) => {
                     repetition += 1;
                     self.wait_for_retry(step, step.retries, repetition, &error.to_string()).await?;
                     (done.output, done.sample) = (None, None);
@@ -126,7 +126,7 @@ fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNulls) -> Batc
 
 /// Returns true if the failure of a query may be transient: an exceeded time limit, a full queue,
 /// or a failed access to a file or server.
-fn may_pass(error: &Error) -> bool {
+fn is_transient(error: &Error) -> bool {
     use ErrorCode::{Storage, TimeLimit, TooBusy, Unavailable};
     matches!(error.code(), TimeLimit | TooBusy | Storage | Unavailable)
 }

@@ -76,7 +76,7 @@ mod tests {
 
     use super::super::cgroup::Cgroups;
     use super::*;
-    use crate::process_identity::own_identity;
+    use crate::process_identity::current_identity;
 
     #[test]
     fn only_groups_of_ended_spawners_are_removed() {
@@ -93,7 +93,7 @@ mod tests {
             CgroupRecord::write(folder.path(), &report).unwrap()
         };
         record(format!("{}-1", std::process::id()), vec![dead.clone(), other.clone()]);
-        let own = record(own_identity(), vec![alive.clone()]);
+        let own = record(current_identity(), vec![alive.clone()]);
         remove_stale(folder.path());
         assert!(!dead.exists() && alive.exists() && other.exists());
         own.remove();

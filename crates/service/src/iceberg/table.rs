@@ -230,7 +230,7 @@ impl Iceberg {
         self.change(principal, request, description, move |transaction| {
             async move {
                 let id = check_table(transaction.view(), &from).await?;
-                if let Some(restriction) = restrictions.by_name_only(&from, &id) {
+                if let Some(restriction) = restrictions.lost_by_rename(&from, &id) {
                     return Err(rename_forbidden(&from, &restriction));
                 }
                 transaction.rename(&from, &to).await.or_problem()

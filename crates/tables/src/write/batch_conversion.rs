@@ -77,7 +77,7 @@ pub fn check_types(rows: &Schema, table: &Schema) -> Result<()> {
     }
     for column in rows.fields() {
         if let Ok(field) = table.field_with_name(column.name()) {
-            fit_values(&new_empty_array(column.data_type()), field, field.name())?;
+            convert_values(&new_empty_array(column.data_type()), field, field.name())?;
         }
     }
     Ok(())
@@ -133,7 +133,7 @@ fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
 
 /// Converts an array to a column of the table.
 fn fit(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
-    let fitted = fit_values(array, field, column)?;
+    let fitted = convert_values(array, field, column)?;
     if !field.is_nullable() {
         let rows = fitted.logical_null_count();
         if rows > 0 {
@@ -143,16 +143,16 @@ fn fit(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
     Ok(fitted)
 }
 
-fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
+fn convert_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
     match (array.data_type(), field.data_type()) {
         (DataType::Dictionary(_, values), _) => {
-            fit_values(&cast(array, values, field, column)?, field, column)
+            convert_values(&cast(array, values, field, column)?, field, column)
         }
         (DataType::RunEndEncoded(_, values), _) => {
-            fit_values(&cast(array, values.data_type(), field, column)?, field, column)
+            convert_values(&cast(array, values.data_type(), field, column)?, field, column)
         }
-        (DataType::Struct(_), DataType::Struct(wanted)) => fit_struct(array, wanted, column),
-        (DataType::List(_), DataType::List(element)) => fit_list(array, element, column),
+        (DataType::Struct(_), DataType::Struct(wanted)) => convert_struct(array, wanted, column),
+        (DataType::List(_), DataType::List(element)) => convert_list(array, element, column),
         (
             DataType::LargeList(item)
             | DataType::ListView(item)
@@ -161,9 +161,9 @@ fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
             DataType::List(element),
         ) => {
             let list = cast(array, &DataType::List(item.clone()), field, column)?;
-            fit_list(&list, element, column)
+            convert_list(&list, element, column)
         }
-        (DataType::Map(..), DataType::Map(entries, _)) => fit_map(array, entries, column),
+        (DataType::Map(..), DataType::Map(entries, _)) => convert_map(array, entries, column),
         (found, wanted) if found == wanted => Ok(array.clone()),
         (found, wanted) => match conversion(found, wanted) {
             Conversion::Cast => cast(array, wanted, field, column),
@@ -177,13 +177,13 @@ fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
     }
 }
 
-fn fit_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRef> {
+fn convert_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRef> {
     let array = array.as_struct();
     let positions = positions(array.fields(), wanted, column)?;
     let parts = wanted.iter().zip(positions).map(|(field, position)| {
         let path = join(column, field.name());
         let Some(position) = position else { return Ok(missing_in_rows(field, array.len())) };
-        let part = fit_values(array.column(position), field, &path)?;
+        let part = convert_values(array.column(position), field, &path)?;
         check_part(part.as_ref(), array.nulls(), field, path)?;
         Ok(part)
     });
@@ -214,7 +214,7 @@ fn check_part(
     if rows > 0 { Err(Error::NullValue { column, rows }) } else { Ok(()) }
 }
 
-fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
+fn convert_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
     // A sliced array may contain values to which no offset refers. These values are ignored.
     let (first, last) =
@@ -226,7 +226,7 @@ fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayR
     Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
 
-fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRef> {
+fn convert_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRef> {
     let map = array.as_map();
     let (first, last) = (map.value_offsets()[0] as usize, map.value_offsets()[map.len()] as usize);
     let (key, value) = crate::types::schema::entry_fields(entries)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_kafka_client::{
     AbortedTransactions, BrokerFailure, Connection, EARLIEST, FETCH_MAX, FetchRequest,
     FetchedPartition, LATEST, MalformedMessage, OFFSET_OUT_OF_RANGE, PartitionOffset,
-    ReceivedContent, ReceivedItem, RecordBatch, RecordError, Records, RoundTask, error_text,
+    ReceivedContent, ReceivedItem, RecordBatch, RecordError, Records, RoundParticipant, error_text,
     problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
@@ -28,7 +28,7 @@ const THROTTLE_MAX: Duration = Duration::from_secs(30);
 /// The partitions of a server.
 pub(super) struct LeaderPartitions<'a> {
     pub round: &'a ReadRound<'a>,
-    pub part: RoundTask<'a>,
+    pub part: RoundParticipant<'a>,
     pub server: ServerName,
     pub partitions: Vec<i32>,
 }

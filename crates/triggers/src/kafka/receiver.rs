@@ -80,7 +80,7 @@ impl ReadRound<'_> {
         let pause = self.receiver.back_off.lock().next();
         self.end.shorten(Instant::now() + pause);
         tracing::warn!(%problem, topic = self.receiver.topic, "partitions of the topic cannot be read");
-        self.sender.impaired(problem.clone());
+        self.sender.record_problem(problem.clone());
         *failure = Some(problem);
     }
 }
