@@ -22,14 +22,14 @@ use headwater_sql_functions::error_text::clean;
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Value { message, position: None } => {
-            let position = tokens(sql).ok().and_then(|tokens| place(tokens, &message));
+            let position = tokens(sql).ok().and_then(|tokens| find_literal(tokens, &message));
             Error::Value { message, position }
         }
         other => other,
     }
 }
 
-fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
+fn find_literal(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
     let casts = tokens.iter().any(|token| {
         matches!(token.token, Token::DoubleColon) || is_keyword(&token.token, Keyword::CAST)
     });

@@ -64,7 +64,7 @@ impl Session {
         spell_columns(&mut columns, &found)?;
         let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
-        metrics.reads(lookup.held());
+        metrics.reads(lookup.pinned_views());
         let (tables, mut sources) = lookup.finish();
         let into = InsertTarget::of(&found, target_sources, columns)?;
         into.shape(&mut query)?;

@@ -147,7 +147,7 @@ impl Session {
         let (mut query, mentions) = query.into_parts(&planner::version_constant)?;
         let mut lookup = TableLookup::new(self, &returning.view);
         lookup.add_all(&mentions).await?;
-        run.metrics.reads(lookup.held());
+        run.metrics.reads(lookup.pinned_views());
         let (mut tables, mut sources) = lookup.finish();
         let batches = returning.rows.batches();
         // In the rows of an UPDATE, columns can be nullable although they are required in the

@@ -62,7 +62,7 @@ struct LocatedTable {
 
 impl<'s> TableLookup<'s> {
     /// Returns the catalog states to keep while the rows of the tables are read.
-    pub(crate) fn held(&self) -> Vec<CommitView> {
+    pub(crate) fn pinned_views(&self) -> Vec<CommitView> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
 
@@ -334,7 +334,7 @@ impl<'s> TableLookup<'s> {
                 position: at,
             });
         };
-        if !table.is_for_all() {
+        if !table.filters_by_permission() {
             self.session.authorize(table.action(), &Object::lake())?;
         }
         if written.snapshot.is_some() {

@@ -144,7 +144,7 @@ impl ViewContext<'_> {
         let (namespace, chain) = (self.namespace.clone(), self.chain.clone());
         let mut lookup = TableLookup::within(self.session, self.view, namespace, chain);
         Box::pin(lookup.add_all(&mentions)).await?;
-        let held = lookup.held();
+        let held = lookup.pinned_views();
         let (tables, sources) = lookup.finish();
         let run = self.session.run();
         let limits = run.limits;

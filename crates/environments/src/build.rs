@@ -87,7 +87,7 @@ impl Environments {
         let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
         let environment = read(id, &folder).ok_or_else(gone)?;
         self.make_current(id, &folder)?;
-        let missing = bytecode::moved(missing, &building.0, &folder);
+        let missing = bytecode::relocate_packages(missing, &building.0, &folder);
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
         self.compile_in_background(async move {
             compile(&spawner, &interpreter, &missing, &folder).await;

@@ -160,7 +160,7 @@ impl Schedule {
 
     /// Removes the files that only deleted branches and tags referenced, if there are any.
     async fn prune_deleted_refs(&mut self) {
-        match self.lake.maintenance().has_freed().await {
+        match self.lake.maintenance().has_expired_ref().await {
             Ok(true) => {
                 self.deleted_refs_pruned = Some(tokio::time::Instant::now());
                 let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };

@@ -248,12 +248,12 @@ impl InputFeedTask {
         };
         let Some((file, bytes)) = batch else {
             self.files.clear();
-            answer.gone = self.files.gone();
+            answer.gone = self.files.take_discarded();
             return self.send(&answer, &[]);
         };
         (answer.bytes, answer.size) = (bytes, file.chunk.as_ref().map_or(0, ReusableFile::bytes));
         self.fed.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        answer.gone = self.files.gone();
+        answer.gone = self.files.take_discarded();
         self.files.send_file(file, |number, chunk, is_new| {
             answer.file = Some(number);
             let descriptors = [chunk.descriptor()];
@@ -418,7 +418,7 @@ impl InputFeedFiles {
         let mut known = self.known.lock();
         for number in &asked.free {
             if let Some(chunk) = known.given.remove(number) {
-                known.put_by(Some(*number), chunk);
+                known.reuse_or_discard(Some(*number), chunk);
             }
         }
         for number in &asked.lost {
@@ -441,7 +441,7 @@ impl InputFeedFiles {
     }
 
     /// Takes the numbers of at most [`GONE_AT_ONCE`] files that the server will not use again.
-    fn gone(&self) -> Vec<u64> {
+    fn take_discarded(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);
         known.gone.drain(..some).collect()
@@ -449,7 +449,7 @@ impl InputFeedFiles {
 }
 
 impl KnownFiles {
-    fn put_by(&mut self, number: Option<u64>, chunk: ReusableFile) {
+    fn reuse_or_discard(&mut self, number: Option<u64>, chunk: ReusableFile) {
         if chunk.is_memory() && (number.is_some() || self.free.len() < FREE_MAX) {
             self.free.push((number, chunk));
         } else {
@@ -461,7 +461,7 @@ impl KnownFiles {
 impl Drop for File {
     fn drop(&mut self) {
         if let Some(chunk) = self.chunk.take() {
-            self.files.known.lock().put_by(self.number, chunk);
+            self.files.known.lock().reuse_or_discard(self.number, chunk);
         }
     }
 }

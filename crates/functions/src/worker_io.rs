@@ -398,7 +398,7 @@ pub(crate) async fn listen_to_pipe(
         }
     };
     if !pending.is_empty() {
-        lines.send(stream, None, None, shown(&pending)).await;
+        lines.send(stream, None, None, visible_text(&pending)).await;
     }
     open.then_some(pipe)
 }
@@ -408,19 +408,19 @@ fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut start = 0;
     while let Some(length) = pending[start..].iter().position(|byte| *byte == b'\n') {
-        lines.push(shown(&pending[start..start + length]));
+        lines.push(visible_text(&pending[start..start + length]));
         start += length + 1;
     }
     pending.drain(..start);
     if pending.len() >= LINE_BYTES_MAX {
-        lines.push(shown(pending));
+        lines.push(visible_text(pending));
         pending.clear();
     }
     lines
 }
 
 /// Returns the text that a terminal would show for a line: the part after the last carriage return.
-fn shown(line: &[u8]) -> String {
+fn visible_text(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);
     String::from_utf8_lossy(last).into_owned()

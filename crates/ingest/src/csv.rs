@@ -229,7 +229,7 @@ fn append(
             return None;
         }
     }
-    Some(misfit(record, at, target, value, rows))
+    Some(mismatch_error(record, at, target, value, rows))
 }
 
 /// Returns true if a value consists only of blanks and the column's type ignores blanks.
@@ -239,7 +239,7 @@ fn is_blank(value: &str, text: bool) -> bool {
 }
 
 #[cold]
-fn misfit(
+fn mismatch_error(
     record: Record<'_>,
     at: usize,
     target: &TargetColumn,

@@ -105,14 +105,14 @@ impl EventLog {
         let printed = *stream != LogStream::System;
         let full = self.lines_left_out > 0 || self.text_bytes + text.len() > self.text_bytes_max;
         if printed && full {
-            self.leave_out(time);
+            self.drop_line(time);
         } else {
             self.text_bytes += text.len();
             self.append(time, event);
         }
     }
 
-    fn leave_out(&mut self, time: Timestamp) {
+    fn drop_line(&mut self, time: Timestamp) {
         self.lines_left_out += 1;
         if self.lines_left_out == 1 {
             let kept = self.text_bytes_max;

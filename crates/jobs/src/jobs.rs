@@ -55,7 +55,7 @@ impl Jobs {
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
         for (live, permit) in reopened.queued {
-            let place = jobs.inner.lane(live.kind).place_again();
+            let place = jobs.inner.lane(live.kind).restore_queue_permit();
             jobs.enqueue(live, place, permit);
         }
         Ok(jobs)
@@ -162,7 +162,7 @@ impl Jobs {
         let inner = &self.inner;
         let permit = inner.shared.permit(new).await?;
         let budget = inner.shared.budget_permit(new).await?;
-        let share = inner.lane(new.kind).share(&new.author)?;
+        let share = inner.lane(new.kind).acquire_caller_permit(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.add_live(&live, new);
@@ -336,7 +336,7 @@ impl Inner {
         if unstored >= UNSTORED_MAX {
             return Err(Error::TooBusy { kind, waiting: unstored });
         }
-        self.lane(kind).place()
+        self.lane(kind).acquire_queue_permit()
     }
 
     fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {

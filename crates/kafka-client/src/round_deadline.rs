@@ -1,8 +1,8 @@
 //! The end of a round of concurrent reads. Does no I/O.
 //!
-//! Each task of a round reads from one server and has a [`RoundParticipant`]. A task continues to read
-//! until all tasks have reached the end of the round. So a server that does not respond delays only
-//! its own partitions.
+//! Each task of a round reads from one server and has a [`RoundParticipant`]. A task continues to
+//! read until all tasks have reached the end of the round. So a server that does not respond delays
+//! only its own partitions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -40,7 +40,7 @@ impl RoundDeadline {
     }
 
     /// Adds a task to the round.
-    pub fn part(&self) -> RoundParticipant<'_> {
+    pub fn add_participant(&self) -> RoundParticipant<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
         RoundParticipant { end: self, has_reached_end: false }
     }
@@ -79,7 +79,8 @@ mod tests {
     fn a_round_ends_when_all_tasks_have_reached_its_end() {
         let now = Instant::now();
         let end = RoundDeadline::new(now + Duration::from_hours(1));
-        let (mut one, mut two, hanging) = (end.part(), end.part(), end.part());
+        let (mut one, mut two, hanging) =
+            (end.add_participant(), end.add_participant(), end.add_participant());
         assert!(!one.has_ended());
         end.shorten(now);
         end.shorten(now + Duration::from_hours(2));

@@ -106,7 +106,7 @@ impl LakeLock {
             }
         }
         let lock = LakeLock { lake_dir: lake_dir.to_owned(), _file: file };
-        lock.retract();
+        lock.invalidate_description();
         Ok(lock)
     }
 
@@ -126,7 +126,7 @@ impl LakeLock {
     }
 
     /// Invalidates the description of this server, or a description that an earlier server left.
-    fn retract(&self) {
+    fn invalidate_description(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {
             let _ = std::fs::remove_file(path);
@@ -143,7 +143,7 @@ fn overwrite_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 impl Drop for LakeLock {
     fn drop(&mut self) {
-        self.retract();
+        self.invalidate_description();
     }
 }
 

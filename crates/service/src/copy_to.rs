@@ -91,7 +91,7 @@ impl CopyTarget {
             let mut rest = Some(batch.or_problem()?);
             while let Some(batch) = rest {
                 let all = batch.num_rows();
-                let (piece, left) = encoder.piece(batch).map_err(|e| encoding(&e))?;
+                let (piece, left) = encoder.encode_prefix(batch).map_err(|e| encoding(&e))?;
                 rows += all - left.as_ref().map_or(0, RecordBatch::num_rows);
                 bytes += piece.len();
                 output.write(piece).await?;

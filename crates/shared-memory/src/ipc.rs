@@ -63,7 +63,7 @@ impl IpcFooter {
 
     /// Returns the positions of the record batches in the file.
     #[cfg(test)]
-    pub(crate) fn places(&self) -> Vec<i64> {
+    pub(crate) fn batch_offsets(&self) -> Vec<i64> {
         self.batches.iter().map(Block::offset).collect()
     }
 

@@ -137,7 +137,7 @@ impl SharedTable {
             let mut claimed = Vec::new();
             for file in pieces.files().iter().filter(|file| file.taken().is_none()) {
                 let mut taken = table_quota.in_memory();
-                if !taken.grow(file.held()) {
+                if !taken.grow(file.allocated_bytes()) {
                     return Err(self);
                 }
                 claimed.push((file.clone(), taken));
@@ -445,7 +445,7 @@ mod tests {
         let table =
             SharedTable::write(batch.schema(), vec![batch.clone(); 3].into_iter().map(Ok)).unwrap();
         let mut bytes = bytes_of(&table);
-        let block = |n: usize| table.0.layout.places()[n].to_le_bytes();
+        let block = |n: usize| table.0.layout.batch_offsets()[n].to_le_bytes();
         let footer = bytes.len() - 1000;
         let at = bytes[footer..].windows(8).position(|eight| eight == block(2)).unwrap() + footer;
         bytes[at..at + 8].copy_from_slice(&block(1));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use headwater_sql::expression::{AT_TIME_ZONE, ExpressionNode, argument_parts, call, children};
-use headwater_sql::expression_rewrite::respell;
+use headwater_sql::expression_rewrite::rewrite_for_planner;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
 use headwater_sql::values::rewrite_values;
@@ -279,7 +279,7 @@ impl Resolver<'_> {
 
     pub(crate) fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         join_names(expr);
-        respell(expr);
+        rewrite_for_planner(expr);
         if let Expr::Function(function) = expr
             && let Some(respelled) = (self.functions.respelled)(function)
         {

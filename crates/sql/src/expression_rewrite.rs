@@ -13,7 +13,7 @@ use crate::syntax_nodes::{binary, name, number, text};
 /// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and
 /// `RLIKE` becomes `~`. A cast to `VARCHAR(n)` truncates the text, and `LIKE ANY` becomes several
 /// `LIKE`.
-pub fn respell(expr: &mut Expr) {
+pub fn rewrite_for_planner(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
             let escape = escape_char.take().map_or(Value::Null, |escape| escape.value);

@@ -35,7 +35,7 @@ pub enum Constant {
     /// An integer.
     Integer(i64),
     /// A date or timestamp, in UTC if it has no zone.
-    Moment(Timestamp),
+    Timestamp(Timestamp),
     /// Any other value.
     Other,
 }
@@ -98,7 +98,7 @@ impl VersionRewriter<'_> {
         let at = position(name);
         let place = match version {
             TableVersion::ForSystemTimeAsOf(expr) | TableVersion::TimestampAsOf(expr) => {
-                TimeTravelTarget::Time(self.moment(expr, at)?)
+                TimeTravelTarget::Time(self.evaluate_timestamp(expr, at)?)
             }
             TableVersion::VersionAsOf(expr) => self.version_of(expr, at)?,
             TableVersion::Function(Expr::Function(function)) => self.place_of(function, at)?,
@@ -156,7 +156,7 @@ impl VersionRewriter<'_> {
         let expr = expr.clone();
         match name.value.to_uppercase().as_str() {
             "VERSION" => self.version_of(expr, at),
-            "TIMESTAMP" => Ok(TimeTravelTarget::Time(self.moment(expr, at)?)),
+            "TIMESTAMP" => Ok(TimeTravelTarget::Time(self.evaluate_timestamp(expr, at)?)),
             "SNAPSHOT" => match self.version_of(expr, at)? {
                 TimeTravelTarget::Ref(RefSpec::Name(text), _) => match text.parse() {
                     Ok(id) => Ok(TimeTravelTarget::Snapshot(id)),
@@ -191,7 +191,7 @@ impl VersionRewriter<'_> {
     }
 
     /// Evaluates a constant to a timestamp, in UTC if it has no zone.
-    fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
+    fn evaluate_timestamp(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
         let wrong = || {
             let message =
                 "the time of a table's version must be a timestamp, such as '2026-11-01 12:00:00'";
@@ -201,7 +201,7 @@ impl VersionRewriter<'_> {
             Constant::Text(text) => parse_moment(&text).ok_or_else(wrong),
             // A number is milliseconds since 1970, as in Spark and Trino.
             Constant::Integer(millis) => Timestamp::from_timestamp_millis(millis).ok_or_else(wrong),
-            Constant::Moment(moment) => Ok(moment),
+            Constant::Timestamp(moment) => Ok(moment),
             Constant::Null | Constant::Other => Err(wrong()),
         }
     }

@@ -202,7 +202,9 @@ impl ComparedColumns {
         (before, after): (Option<&DiffSide>, Option<&DiffSide>),
         table: &TableName,
     ) -> Vec<String> {
-        let noted = |side: &DiffSide| serde_json::from_str(side.table().noted(KEYS_PROPERTY)?).ok();
+        let noted = |side: &DiffSide| {
+            serde_json::from_str(side.table().summary_property(KEYS_PROPERTY)?).ok()
+        };
         let said = [after, before].into_iter().flatten().find_map(|side| {
             let key = Some(side.key()).filter(|key| !key.is_empty());
             key.or_else(|| noted(side))

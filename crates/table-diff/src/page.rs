@@ -84,7 +84,7 @@ impl<'a> PageCollector<'a> {
                 self.waiting_bytes += before.len() + after.len();
                 self.waiting.push((before.clone(), after.clone()));
                 if self.waiting.len() >= LOOKED_AT_ROWS || self.waiting_bytes >= LOOKED_AT_BYTES {
-                    self.look()?;
+                    self.compare_pending()?;
                 }
             }
         }
@@ -109,7 +109,7 @@ impl<'a> PageCollector<'a> {
     }
 
     /// Compares the columns of the pending changed rows.
-    fn look(&mut self) -> Result<(), ArrowError> {
+    fn compare_pending(&mut self) -> Result<(), ArrowError> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         let before = self.rest.decode(waiting.iter().map(|(before, _)| before.as_slice()))?;
@@ -140,7 +140,7 @@ impl<'a> PageCollector<'a> {
 
     /// Returns for each column the number of changed rows in which the column differs.
     pub(crate) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
-        self.look()?;
+        self.compare_pending()?;
         Ok(std::mem::take(&mut self.changed_in))
     }
 

@@ -111,7 +111,7 @@ pub fn hide(value: &mut Value) -> Result<(), String> {
 }
 
 /// Replaces placeholders by their foreign types in JSON.
-pub fn reveal(value: &mut Value) {
+pub fn restore(value: &mut Value) {
     let known = |text: &str| {
         let length = text.strip_prefix("fixed[")?.strip_suffix(']')?.parse().ok()?;
         type_of_length(length)
@@ -195,7 +195,7 @@ mod tests {
         hide(&mut value).expect("placeholders");
         assert!(value["fields"][0]["type"].as_str().expect("text").starts_with("fixed["));
         assert_eq!(value["fields"][0]["doc"], "variant");
-        reveal(&mut value);
+        restore(&mut value);
         assert_eq!(value, written);
     }
 

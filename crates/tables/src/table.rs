@@ -272,7 +272,7 @@ impl Table {
     }
 
     /// Returns a summary property's value from the newest listed snapshot that contains it.
-    pub fn noted(&self, property: &str) -> Option<&str> {
+    pub fn summary_property(&self, property: &str) -> Option<&str> {
         let snapshots = self.metadata().snapshots();
         let values = snapshots.filter_map(|snapshot| {
             let value = snapshot.summary().additional_properties.get(property)?;

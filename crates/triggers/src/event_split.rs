@@ -164,7 +164,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::with_divisible;
+    use crate::mark_divisible;
 
     const ID: &str = "0193d0f0-0000-7000-8000-000000000001";
 
@@ -250,7 +250,7 @@ mod tests {
         assert!(attempt.is_replaced_by(&attempt.divide()));
         attempt.result = Ok(json!({"function": null}));
         assert!(!attempt.is_replaced_by(&attempt.divide()));
-        let failed = Err(with_divisible(Problem::new(ErrorCode::FunctionFailed, "no")));
+        let failed = Err(mark_divisible(Problem::new(ErrorCode::FunctionFailed, "no")));
         let failed = ended(&trigger, failed);
         assert!(failed.is_replaced_by(&failed.divide()));
     }
@@ -270,7 +270,7 @@ mod tests {
         use TriggerEventStatus::Pending;
         let problem = Problem::new(ErrorCode::FunctionFailed, "no");
         let trigger = trigger(&json!({"bisect": true}));
-        let mut attempt = ended(&trigger, Err(with_divisible(problem.clone())));
+        let mut attempt = ended(&trigger, Err(mark_divisible(problem.clone())));
         assert_eq!(parts(&attempt), [(json!([0, 1]), 1, Pending), (json!([2, 3, 4]), 1, Pending)]);
         attempt.event = Arc::new(part_of(&attempt.event, ID.to_owned(), &[2]));
         assert!(attempt.divide().is_empty(), "a single item is not divided");

@@ -19,7 +19,7 @@ use crate::event_queue::EventQueue;
 use crate::occurrence_source;
 use crate::source::SourceContext;
 use crate::worker::Worker;
-use crate::{Error, Result, ServerRules, TargetExecutor, TriggersOptions};
+use crate::{ConnectionPolicy, Error, Result, TargetExecutor, TriggersOptions};
 
 /// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
@@ -138,19 +138,19 @@ impl Triggers {
     ///
     /// Errors: `invalid_project`. After an error, the triggers are unchanged.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
-        self.reload_for(triggers, &|_| ServerRules::default()).await
+        self.reload_for(triggers, &|_| ConnectionPolicy::default()).await
     }
 
-    /// Replaces the triggers. `rules` returns the rules that the connections of a trigger follow.
+    /// Replaces the triggers. `policy` returns the policy that the connections of a trigger follow.
     pub async fn reload_for(
         &self,
         triggers: Vec<Trigger>,
-        rules: &(dyn Fn(&Trigger) -> ServerRules + Sync),
+        policy: &(dyn Fn(&Trigger) -> ConnectionPolicy + Sync),
     ) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let mut definitions = self.define(&triggers)?;
         for definition in definitions.values_mut() {
-            definition.rules = rules(&definition.trigger);
+            definition.policy = policy(&definition.trigger);
         }
         if let Some(objects) = &self.inner.options.objects {
             // Record the selected changes before the new triggers read their first positions.
@@ -359,7 +359,7 @@ impl Inner {
     fn source_context(&self, definition: &Definition, queue: Arc<EventQueue>) -> SourceContext {
         SourceContext {
             trigger: definition.trigger.name.clone(),
-            rules: definition.rules.clone(),
+            policy: definition.policy.clone(),
             order_by: definition.order_by.clone(),
             filter: definition.filter.clone(),
             options: self.options.clone(),

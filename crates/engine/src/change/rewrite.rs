@@ -59,7 +59,7 @@ impl Session {
         kind: ChangeProperties,
     ) -> Result<StatementResult> {
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
-        let unseen = target.unseen(&found, kind.word, &run);
+        let unseen = target.concurrent_row_check(&found, kind.word, &run);
         let on_read = target.merges_on_read(kind.word);
         let whole_rows = self.live_rows(&target, &whole).await?;
         let known = RowIdCache::new(&run.runtime);

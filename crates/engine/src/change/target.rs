@@ -90,7 +90,7 @@ impl Session {
         let view = self.view_to_read(&target.transaction);
         let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
-        run.metrics.reads(lookup.held());
+        run.metrics.reads(lookup.pinned_views());
         let (mut tables, mut sources) = lookup.finish();
         let (written, found) = target.found();
         let reads_itself = tables
@@ -162,7 +162,7 @@ impl TargetTable {
 
     /// Returns a function that checks if concurrently added files can contain rows that the change
     /// would have affected. Returns `None` under snapshot isolation, which ignores such rows.
-    pub(super) fn unseen(
+    pub(super) fn concurrent_row_check(
         &self,
         found: &AffectedRows,
         word: &str,

@@ -162,7 +162,7 @@ impl EvaluatedRows {
         let mut rows = self.rows.stream();
         while let Some(batch) = rows.next().await {
             let batch = batch?;
-            let stays = self.stays(&batch)?;
+            let stays = self.passing_mask(&batch)?;
             quarantined += stays.false_count() as u64;
             for (number, count) in counts.iter_mut().enumerate() {
                 let failed = not(&self.satisfied(&batch, number))?;
@@ -179,7 +179,7 @@ impl EvaluatedRows {
     }
 
     /// Returns false for each row that belongs in the quarantine table, and true for the others.
-    fn stays(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+    fn passing_mask(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let mut stays = BooleanArray::from(vec![true; batch.num_rows()]);
         for number in self.quarantines() {
             stays = arrow::compute::and(&stays, &self.satisfied(batch, number))?;
@@ -202,7 +202,7 @@ impl EvaluatedRows {
         let this = self.clone();
         let pass = move |batch: Result<RecordBatch, ArrowError>| {
             let batch = batch?;
-            filter_record_batch(&this.own(&batch)?, &this.stays(&batch)?)
+            filter_record_batch(&this.own(&batch)?, &this.passing_mask(&batch)?)
         };
         self.rows.stream().map(pass).boxed()
     }
@@ -212,7 +212,7 @@ impl EvaluatedRows {
         let this = self.clone();
         let fail = move |batch: Result<RecordBatch, ArrowError>| {
             let batch = batch?;
-            let failing = not(&this.stays(&batch)?)?;
+            let failing = not(&this.passing_mask(&batch)?)?;
             let reasons = this.reasons(&batch);
             let jobs = StringArray::from(vec![job.as_str(); batch.num_rows()]);
             let mut columns = this.own(&batch)?.columns().to_vec();

@@ -142,7 +142,7 @@ impl Run {
         let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
         match read.iter().filter(|_| unfed).find_map(cause) {
             Some((at, cause)) => Self::failed(step, Some(at), &cause),
-            None => Self::failed(step, place(error), error),
+            None => Self::failed(step, user_frame_location(error), error),
         }
     }
 
@@ -350,7 +350,7 @@ fn asserts(error: &headwater_functions::Error) -> bool {
 }
 
 /// Returns the location of the innermost user frame.
-fn place(error: &headwater_functions::Error) -> Option<Location> {
+fn user_frame_location(error: &headwater_functions::Error) -> Option<Location> {
     match error {
         headwater_functions::Error::FunctionRaised { frames, .. } => {
             let frame = frames.last()?;

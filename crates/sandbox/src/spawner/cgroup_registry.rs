@@ -49,7 +49,7 @@ pub(crate) fn remove_stale(folder: &Path) {
 }
 
 fn remove(file: &Path) {
-    if !is_own(file) {
+    if !is_trusted_record(file) {
         return;
     }
     for group in fs::read_to_string(file).unwrap_or_default().lines().map(Path::new) {
@@ -63,7 +63,7 @@ fn remove(file: &Path) {
 
 /// Returns true if no other user can have written the record. Without this check, another user
 /// could record groups whose processes this server then kills.
-fn is_own(file: &Path) -> bool {
+fn is_trusted_record(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|found| {
         let user = rustix::process::geteuid().as_raw();
         found.is_file() && found.uid() == user && found.mode() & 0o022 == 0

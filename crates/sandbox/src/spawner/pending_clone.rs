@@ -124,7 +124,7 @@ impl MainLoop {
         process.start_channel = Some(pending.start_channel);
         process.begun = pending.begun;
         process.sampler = sampler;
-        match self.place(id, process, &start, clone::identity(pending.identity)) {
+        match self.finish_start(id, process, &start, clone::identity(pending.identity)) {
             Ok(()) if pending.cancelled => self.processes[&id].kill(),
             Ok(()) => {}
             Err(end) => self.reply(&Reply::Ended { id, end }),

@@ -148,7 +148,7 @@ impl Invocation<'_> {
         {
             let function = self.inner.name().to_owned();
             let result = self.inner.invoke_with_args(self.arguments)?;
-            return held(&function, result, charge, rows);
+            return charge_result(&function, result, charge, rows);
         }
         self.in_slices(&estimates, most.min(OFFSETS_MAX), &to)
     }
@@ -171,7 +171,7 @@ impl Invocation<'_> {
         let memory = self.memory;
         let result = self.inner.invoke_with_args(self.arguments)?;
         let ColumnarValue::Scalar(value) = result else {
-            return held(&function, result, charge, rows);
+            return charge_result(&function, result, charge, rows);
         };
         let all =
             super::argument::Argument::new(&ColumnarValue::Scalar(value.clone())).total(0..rows);
@@ -216,7 +216,7 @@ impl Invocation<'_> {
         let arguments = sliced(&self.arguments, rows.clone());
         let charge = self.memory.charge(self.inner.name(), estimates.of(rows.clone()))?;
         let result = self.inner.invoke_with_args(arguments)?;
-        match held(self.inner.name(), result, charge, rows.len())? {
+        match charge_result(self.inner.name(), result, charge, rows.len())? {
             ColumnarValue::Array(values) => Ok(values),
             ColumnarValue::Scalar(value) => value.to_array_of_size(rows.len()),
         }
@@ -224,7 +224,7 @@ impl Invocation<'_> {
 }
 
 /// Replaces the charge of the estimated size by a charge of the actual size of the result.
-fn held(
+fn charge_result(
     function: &str,
     result: ColumnarValue,
     mut charge: MemoryCharge,

@@ -28,7 +28,7 @@ const THROTTLE_MAX: Duration = Duration::from_secs(30);
 /// The partitions of a server.
 pub(super) struct LeaderPartitions<'a> {
     pub round: &'a ReadRound<'a>,
-    pub part: RoundParticipant<'a>,
+    pub participant: RoundParticipant<'a>,
     pub server: ServerName,
     pub partitions: Vec<i32>,
 }
@@ -86,7 +86,7 @@ impl LeaderPartitions<'_> {
     }
 
     fn has_ended(&mut self) -> bool {
-        self.part.has_ended() || self.round.sender.is_stopped()
+        self.participant.has_ended() || self.round.sender.is_stopped()
     }
 
     /// Determines the positions of partitions that are read for the first time.

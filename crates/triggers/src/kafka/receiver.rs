@@ -17,7 +17,7 @@ use headwater_kafka_client::{
     REQUEST_MAX, ReceivedItem, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
-use headwater_sandbox::{ServerName, ServerRules};
+use headwater_sandbox::{ConnectionPolicy, ServerName};
 use headwater_secrets::SecretStore;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -37,7 +37,7 @@ pub(super) struct KafkaReceiver {
     pub topic: String,
     pub start: KafkaStart,
     pub secrets: Option<SecretStore>,
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
     /// The duration of a round.
     pub round: Duration,
     /// The position of the last record that was forwarded.
@@ -101,7 +101,7 @@ impl KafkaReceiver {
             topic: String::new(),
             start: KafkaStart::All,
             secrets: None,
-            rules: ServerRules::default(),
+            policy: ConnectionPolicy::default(),
             round: Duration::from_secs(5),
             position: Mutex::new(position),
             memory: Arc::new(Semaphore::new(MEMORY_KIB)),
@@ -150,7 +150,7 @@ impl KafkaReceiver {
         let password = secret(secrets, settings.secret.as_deref()).await?;
         let ca = secret(secrets, settings.ca.as_deref()).await?;
         let ca = ca.as_ref().map(|certificates| certificates.as_bytes());
-        self.cluster.client(password, ca, self.rules.clone())
+        self.cluster.client(password, ca, self.policy.clone())
     }
 
     /// Returns a connection to another server after a failed round, because the metadata of a
@@ -209,12 +209,12 @@ impl ReadRound<'_> {
         let tasks = partitions.into_iter().map(|(id, partitions)| {
             let server = metadata.servers.iter().find(|one| one.id == id);
             let server = server.and_then(|server| server_name(&server.host, server.port));
-            let (connection, part) = (connections.remove(&id), self.end.part());
+            let (connection, participant) = (connections.remove(&id), self.end.add_participant());
             async move {
                 let read = match server {
                     None => Err(self.leaderless(&partitions)),
                     Some(server) => {
-                        LeaderPartitions { round: self, part, server, partitions }
+                        LeaderPartitions { round: self, participant, server, partitions }
                             .run(connection)
                             .await
                     }

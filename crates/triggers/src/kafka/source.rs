@@ -171,7 +171,7 @@ impl KafkaSource {
             topic: self.events.kafka.topic.clone(),
             start: self.events.kafka.start,
             secrets: context.options.secrets.clone(),
-            rules: context.rules.clone(),
+            policy: context.policy.clone(),
             round: context.options.poll_interval,
             ..KafkaReceiver::new(self.events.cluster.clone(), self.position.clone())
         };
