@@ -64,7 +64,7 @@ pub fn typing_queries(sql: &str) -> Option<TypingQueries> {
     }
 }
 
-/// Returns a query of expressions over a table.
+/// Returns a query that selects the expressions from a table, under the condition.
 fn expressions<'a>(
     values: impl Iterator<Item = &'a Expr>,
     table: &str,

@@ -377,7 +377,7 @@ pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<Batch> {
 }
 
 impl Shared {
-    /// Returns the permit from the limits of a new job's user.
+    /// Returns the permit for a new job, within the limits of the job's user.
     async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
         self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
     }

@@ -200,5 +200,5 @@ fn malformed() -> ArrowError {
 }
 
 fn too_often() -> ArrowError {
-    refused("refers to more bytes in total than a table of its size may")
+    refused("refers to more bytes in total than its size allows")
 }

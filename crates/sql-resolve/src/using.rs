@@ -24,7 +24,7 @@ use crate::scope::{JoinedColumn, Relation, Scope};
 pub(crate) enum Side {
     Left,
     Right,
-    /// Both sides: the first value that is not null.
+    /// Both sides: the value of the left side, or of the right side if the left value is null.
     Both,
 }
 

@@ -105,7 +105,7 @@ pub fn hide(value: &mut Value) -> Result<(), String> {
             return Ok(None);
         }
         let length =
-            placeholder_length(text).ok_or_else(|| format!("too many types such as `{text}`"))?;
+            placeholder_length(text).ok_or_else(|| format!("the table has too many types of other systems, such as `{text}`"))?;
         Ok(Some(format!("fixed[{length}]")))
     })
 }

@@ -79,7 +79,7 @@ pub(crate) fn returning(
 pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
     match (from.pop(), from.is_empty()) {
         (Some(TableWithJoins { relation, joins }), true) => {
-            empty(&joins, &format!("a join in place of the table of {statement}"))?;
+            empty(&joins, &format!("a join as the target of {statement}"))?;
             Ok(relation)
         }
         _ => Err(Error::unsupported(format!("{statement} of several tables"))),

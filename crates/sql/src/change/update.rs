@@ -42,7 +42,7 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<UpdateStatement>
     empty(&optimizer_hints, "an optimizer hint")?;
     none(output.as_ref(), "OUTPUT")?;
     none(or.as_ref(), "UPDATE OR …")?;
-    empty(&table.joins, "a join in place of the table of UPDATE")?;
+    empty(&table.joins, "a join as the target of UPDATE")?;
     let target = target(table.relation, "UPDATE")?;
     let from = match from {
         None => Vec::new(),
