@@ -104,8 +104,9 @@ pub fn hide(value: &mut Value) -> Result<(), String> {
         if !is_foreign(text) {
             return Ok(None);
         }
-        let length =
-            placeholder_length(text).ok_or_else(|| format!("the table has too many types of other systems, such as `{text}`"))?;
+        let length = placeholder_length(text).ok_or_else(|| {
+            format!("the table has too many types of other systems, such as `{text}`")
+        })?;
         Ok(Some(format!("fixed[{length}]")))
     })
 }
