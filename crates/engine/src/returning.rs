@@ -166,7 +166,7 @@ impl Session {
         let rows = registered(&RecordBatches { schema, batches }, 1);
         let rows = rows.map_err(|error| limits.explain(&error))?;
         sources.insert((found.source.clone(), found.label.clone()), provider_as_source(rows));
-        tables.insert(ParsedTableName::here(TARGET), found);
+        tables.insert(ParsedTableName::unqualified(TARGET), found);
         let (view, namespace) = (&returning.view, &self.options.namespace);
         let state = self.with_functions(run, &query, view, namespace).await?;
         self.compute(move || {

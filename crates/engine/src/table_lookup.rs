@@ -18,7 +18,7 @@ use headwater_sql::name_match::{NameMatch, find, same_but_case};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql_resolve::ResolvedTable;
-use headwater_table_scan::{LakeTable, pieces, view_schema, viewed};
+use headwater_table_scan::{LakeTable, slices, view_schema, viewed};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
@@ -440,7 +440,7 @@ pub(crate) fn registered(
     let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.max(1)];
     let mut count = 0;
     for batch in &batches.batches {
-        for piece in pieces(&viewed(batch, &schema)?) {
+        for piece in slices(&viewed(batch, &schema)?) {
             let part = count % parts.len();
             parts[part].push(piece);
             count += 1;

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::bytecode::{self, UncompiledPackage};
 use crate::environments::{
-    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, owned, read,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, read,
+    unique_name,
 };
 use crate::python::Interpreter;
 use crate::requirement::name_of;
@@ -34,7 +35,7 @@ impl Environments {
     ) -> Result<StagedEnvironment> {
         let uv = self.uv(on_progress).await?;
         let uv = if newest { uv.newest() } else { uv };
-        let building = BuildFolder(self.folder.join(owned(BUILDING)));
+        let building = BuildFolder(self.folder.join(unique_name(BUILDING)));
         let folder = building.0.as_path();
         on_progress(EnvironmentEvent::Resolving { requirements: requirements.clone() });
         let created = uv.create(&self.spawner, interpreter, folder);
@@ -97,7 +98,7 @@ impl Environments {
 
     /// Points an environment's link to another build.
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
-        let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
+        let (link, new) = (self.folder.join(id), self.folder.join(unique_name(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
             // In the older folder layout, there is a folder instead of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));

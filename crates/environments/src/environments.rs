@@ -140,7 +140,7 @@ impl Environments {
     /// Returns the path of a new folder for a process without a sandbox. A later server removes the
     /// folder.
     pub fn work_folder(&self) -> PathBuf {
-        self.folder.join(owned(WORK))
+        self.folder.join(unique_name(WORK))
     }
 
     /// Rejects a specification that cannot be built on this host. Starts and fetches nothing.
@@ -266,7 +266,7 @@ impl Drop for Environments {
 }
 
 /// Returns a unique name that contains the identity of this process.
-pub(crate) fn owned(prefix: &str) -> String {
+pub(crate) fn unique_name(prefix: &str) -> String {
     format!("{prefix}{}-{}", current_identity(), Uuid::new_v4().simple())
 }
 

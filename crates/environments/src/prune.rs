@@ -15,7 +15,8 @@ use headwater_model::{EnvironmentSummary, PackageChange, RebuiltEnvironment};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 
 use crate::environments::{
-    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, lock, name, owned, try_lock,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, lock, name, try_lock,
+    unique_name,
 };
 use crate::folder_lock::ExclusiveLock;
 use crate::{Environment, Error, Result, package_cache, python};
@@ -69,7 +70,7 @@ impl Environments {
         let Some(_lock) = ExclusiveLock::acquire(folder) else {
             return !folder.join(DESCRIPTION).exists();
         };
-        let aside = self.folder.join(owned(BUILDING));
+        let aside = self.folder.join(unique_name(BUILDING));
         if fs::rename(folder, &aside).is_ok() {
             let _ = fs::remove_dir_all(aside);
         }
@@ -171,7 +172,7 @@ impl Environments {
         };
         // After this lock is acquired, a request for the environment builds a new one.
         let link = self.folder.join(id);
-        let aside = self.folder.join(owned(BUILDING));
+        let aside = self.folder.join(unique_name(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;
         let _ = fs::remove_file(link);
         drop(exclusive);

@@ -78,12 +78,12 @@ impl Schedule {
         {
             // The active job may have started before the last write, so check the table again
             // later.
-            self.lake.wrote(&key.0, &key.1);
+            self.lake.record_write(&key.0, &key.1);
             return;
         }
         self.running.remove(&key);
         if self.may_be_awaiting_checks(&key.0).await {
-            self.lake.wrote(&key.0, &key.1);
+            self.lake.record_write(&key.0, &key.1);
             return;
         }
         let request = match self.lake.maintenance().needed(&key.0, &key.1).await {
@@ -101,7 +101,7 @@ impl Schedule {
             }
             Err(error) => {
                 tracing::debug!(%error, "maintenance is postponed");
-                self.lake.wrote(&key.0, &key.1);
+                self.lake.record_write(&key.0, &key.1);
             }
         }
     }

@@ -308,8 +308,8 @@ impl ErrorDetails for Error {
             Error::LargeValue { .. } => {
                 Some("Write the value to a bucket, and return its key.".to_owned())
             }
-            Error::MemoryLimit { settings, .. } => Some(settings.raise("memory")),
-            Error::TimeLimit { settings, .. } => Some(settings.raise("timeout")),
+            Error::MemoryLimit { settings, .. } => Some(settings.raise_hint("memory")),
+            Error::TimeLimit { settings, .. } => Some(settings.raise_hint("timeout")),
             Error::StartLimit { .. } => Some(
                 "Check that the program requests its events from the runtime API, and that it \
                  starts faster."

@@ -72,7 +72,7 @@ impl Execution<'_> {
             "the call needs more memory than its limit of {} and is retried with {}. {}",
             size(limit),
             size(limits.memory_bytes),
-            limits.settings.raise("memory")
+            limits.settings.raise_hint("memory")
         );
         log_system_line(self.sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };

@@ -105,7 +105,7 @@ impl Functions {
         let (inner, started) = (&self.0, Instant::now());
         // If the preparation does not end before the call, the next preparation starts earlier.
         let raise_start = |reason: String| {
-            inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
+            inner.start_times.set_minimum(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
         };
         let is_cancelled = || "a call needed the resources of this start".to_owned();

@@ -222,7 +222,7 @@ impl InputFeedTask {
 
     fn report_lost_batch(&self, asked: &BatchRequest) {
         if asked.broken {
-            self.fails("the function lost a batch: an exception interrupted the read");
+            self.record_failure("the function lost a batch: an exception interrupted the read");
         }
     }
 
@@ -270,12 +270,12 @@ impl InputFeedTask {
         if let Err(error) = &sent
             && !gone.contains(&error.kind())
         {
-            self.fails(&format!("the input stream ended early: {error}"));
+            self.record_failure(&format!("the input stream ended early: {error}"));
         }
         sent.is_ok()
     }
 
-    fn fails(&self, why: &str) {
+    fn record_failure(&self, why: &str) {
         let error = Error::Arrow(ArrowError::ComputeError(why.to_owned()));
         self.fed.failure.lock().get_or_insert(error);
     }

@@ -122,7 +122,7 @@ impl FailedStart {
 
 impl State {
     /// Returns the lookup result for a call; `None` if a zygote must be started first.
-    fn found(&mut self) -> Option<ZygoteLookup> {
+    fn lookup(&mut self) -> Option<ZygoteLookup> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
                 zygote.touch();
@@ -206,7 +206,7 @@ impl Zygotes {
             return Some(if let Some(slot) = slot { slot.charge_starts(none) } else { none });
         }
         let slot = self.slots.lock().get(&key)?.clone();
-        let found = slot.state.try_lock().ok()?.found()?;
+        let found = slot.state.try_lock().ok()?.lookup()?;
         Some(slot.charge_starts(found))
     }
 
@@ -215,7 +215,7 @@ impl Zygotes {
         let key = ZygoteKey::of(environment);
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.state.lock().await;
-        if let Some(found) = state.found() {
+        if let Some(found) = state.lookup() {
             return slot.charge_starts(found);
         }
         let mut cpu_us = 0;

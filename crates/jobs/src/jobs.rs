@@ -55,7 +55,7 @@ impl Jobs {
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
         for (live, permit) in reopened.queued {
-            let place = jobs.inner.lane(live.kind).restore_queue_permit();
+            let place = jobs.inner.admission_of(live.kind).restore_queue_permit();
             jobs.enqueue(live, place, permit);
         }
         Ok(jobs)
@@ -68,7 +68,7 @@ impl Jobs {
 
     /// Registers the executor for a kind of job. Jobs of a kind without an executor stay queued.
     pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
-        self.inner.lane(kind).register(executor);
+        self.inner.admission_of(kind).register(executor);
     }
 
     /// Queues a job for its kind's executor. The job is durable on return.
@@ -162,7 +162,7 @@ impl Jobs {
         let inner = &self.inner;
         let permit = inner.shared.permit(new).await?;
         let budget = inner.shared.budget_permit(new).await?;
-        let share = inner.lane(new.kind).acquire_caller_permit(&new.author)?;
+        let share = inner.admission_of(new.kind).acquire_caller_permit(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.add_live(&live, new);
@@ -173,7 +173,7 @@ impl Jobs {
             if let Some(turn) = &turn {
                 turn.come().await;
             }
-            inner.lane(new.kind).slot().await
+            inner.admission_of(new.kind).slot().await
         };
         let slot = tokio::select! {
             biased;
@@ -319,7 +319,7 @@ impl Jobs {
 }
 
 impl Inner {
-    pub(crate) fn lane(&self, kind: JobKind) -> &KindAdmission {
+    pub(crate) fn admission_of(&self, kind: JobKind) -> &KindAdmission {
         &self.lanes[&kind]
     }
 
@@ -336,7 +336,7 @@ impl Inner {
         if unstored >= UNSTORED_MAX {
             return Err(Error::TooBusy { kind, waiting: unstored });
         }
-        self.lane(kind).acquire_queue_permit()
+        self.admission_of(kind).acquire_queue_permit()
     }
 
     fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {

@@ -325,7 +325,7 @@ impl Shared {
         for (live, one) in collected {
             match &applied {
                 Ok(()) => self.mark_stored(live, &one),
-                Err(_) => live.uncollect(&one),
+                Err(_) => live.mark_unstored(&one),
             }
         }
         if applied.is_err() {

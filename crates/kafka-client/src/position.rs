@@ -102,7 +102,7 @@ impl Position {
     }
 
     /// Discards the position if it belongs to another topic.
-    pub fn enter(&mut self, topic: &str, partitions: i32) {
+    pub fn reset_on_topic_change(&mut self, topic: &str, partitions: i32) {
         if self.topic.topic != topic {
             let topic = Topic { topic: topic.to_owned(), partitions };
             *self = Position { topic, ..Position::default() };
@@ -175,7 +175,7 @@ mod tests {
         let topic = |name: &str| Arc::new(Topic { topic: name.to_owned(), partitions: 1 });
         let (one, other) = (topic("c/one"), topic("c/other"));
         let mut position = Position::default();
-        position.enter("c/one", 1);
+        position.reset_on_topic_change("c/one", 1);
         let start = || ReceivedContent::Start { previous: None };
         assert!(position.advance(&received(&one, 0, 5, start()), now));
         assert!(position.advance(&received(&one, 0, 6, ReceivedContent::Nothing), now));

@@ -207,7 +207,7 @@ impl Lake {
     }
 
     /// Records a write to a table, so that automatic maintenance checks the table.
-    pub fn wrote(&self, branch: &str, table: &TableName) {
+    pub fn record_write(&self, branch: &str, table: &TableName) {
         self.changed().add(branch, std::iter::once(table));
     }
 

@@ -127,7 +127,7 @@ impl QueueState {
 
     /// Removes a message.
     pub(crate) fn remove(&mut self, sequence: u64) {
-        self.leave(sequence);
+        self.remove_from_sets(sequence);
         self.slots.remove(&sequence);
         self.gone.insert(sequence);
     }
@@ -331,7 +331,7 @@ impl QueueState {
     }
 
     fn change(&mut self, sequence: u64, change: impl FnOnce(&mut MessageState)) {
-        self.leave(sequence);
+        self.remove_from_sets(sequence);
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         change(slot);
         match slot.phase {
@@ -350,7 +350,7 @@ impl QueueState {
 
     /// Removes a message from the sets of ready and invisible messages, and from the count of its
     /// group.
-    fn leave(&mut self, sequence: u64) {
+    fn remove_from_sets(&mut self, sequence: u64) {
         let Some(slot) = self.slots.get(&sequence) else { return };
         self.ready.remove(&sequence);
         self.invisible.remove(&(slot.delivery.visible, sequence));

@@ -13,7 +13,7 @@ use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_RO
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::{BodyKind, is_too_long};
 use crate::state::App;
-use crate::web_rules::PageOrigin;
+use crate::web_rules::WebOrigin;
 
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {
@@ -35,7 +35,7 @@ async fn handle_function_url(State(app): State<App>, request: Request) -> Respon
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
     // A rejected request is answered before its body is read.
-    let is_foreign = parts.extensions.get::<PageOrigin>() == Some(&PageOrigin::Foreign);
+    let is_foreign = parts.extensions.get::<WebOrigin>() == Some(&WebOrigin::Foreign);
     let target = match protocol.find_url(&parts, address, is_foreign).await {
         Ok(target) => target,
         Err(rejected) => return rejected.map(Body::from),

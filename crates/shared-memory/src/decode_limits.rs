@@ -92,7 +92,7 @@ impl DecodeBudget {
             return Err(refused("has an older format version than its content needs"));
         }
         let mut walk = BufferIterator { budget: self, batch, body, buffer: 0, variadic: 0 };
-        schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
+        schema.fields().iter().try_for_each(|field| walk.visit(field.data_type()))
     }
 
     fn look_at_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
@@ -130,7 +130,7 @@ impl DecodeBudget {
         }
         let mut walk =
             BufferIterator { budget: self, batch: *values, body, buffer: 0, variadic: 0 };
-        walk.pass(&DataType::Utf8View)
+        walk.visit(&DataType::Utf8View)
     }
 }
 
@@ -144,7 +144,7 @@ struct BufferIterator<'a, 'b> {
 }
 
 impl BufferIterator<'_, '_> {
-    fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
+    fn visit(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (buffers, children): (usize, Vec<&FieldRef>) = match kind {
             DataType::Utf8View | DataType::BinaryView => return self.count_views(),
             DataType::Null => (0, Vec::new()),
@@ -168,7 +168,7 @@ impl BufferIterator<'_, '_> {
             _ => (2, Vec::new()),
         };
         self.buffer += buffers;
-        children.into_iter().try_for_each(|child| self.pass(child.data_type()))
+        children.into_iter().try_for_each(|child| self.visit(child.data_type()))
     }
 
     /// Counts the text of every view, even if several views refer to the same text.

@@ -63,7 +63,7 @@ impl Resolver<'_> {
         }
         for mut expr in exprs {
             self.expr(&mut expr)?;
-            let relations = self.scopes.here().map(|scope| scope.relations.as_slice());
+            let relations = self.scopes.innermost().map(|scope| scope.relations.as_slice());
             let (left, right) = relations.unwrap_or_default().split_at(before);
             conditions.add(expr, left, right)?;
         }
@@ -84,7 +84,7 @@ impl Resolver<'_> {
         has_inequality: bool,
     ) -> Result<AsofConditions> {
         let mut conditions = AsofConditions::default();
-        let Some(scope) = self.scopes.here() else { return Ok(conditions) };
+        let Some(scope) = self.scopes.innermost() else { return Ok(conditions) };
         scope.careful = true;
         for (place, name) in names.iter().enumerate() {
             let merged = using::merge(scope, name, (start, before), Side::Left);
@@ -110,7 +110,7 @@ impl Resolver<'_> {
         let Some((left, op, right)) = conditions.nearest else {
             return Err(refused("without an inequality"));
         };
-        let Some(scope) = self.scopes.here() else { return Err(refused("here")) };
+        let Some(scope) = self.scopes.innermost() else { return Err(refused("here")) };
         let [relation] = &mut scope.relations[before..] else {
             return Err(refused("with several tables on the right side"));
         };

@@ -68,7 +68,8 @@ impl Resolver<'_> {
     /// Returns the columns of an item of FROM. The item is unchanged.
     fn columns_of(&mut self, table: &TableFactor) -> Result<Vec<String>> {
         self.within_factor(table, |this| {
-            let relations = this.scopes.here().map(|scope| std::mem::take(&mut scope.relations));
+            let relations =
+                this.scopes.innermost().map(|scope| std::mem::take(&mut scope.relations));
             let relations = relations.unwrap_or_default();
             if relations.iter().any(|relation| relation.columns.open) {
                 return Err(Error::Unsupported {

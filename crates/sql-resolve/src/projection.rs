@@ -55,7 +55,8 @@ impl Resolver<'_> {
                 }
                 SelectItem::Wildcard(options) => {
                     let mut all = RelationColumns::default();
-                    for relation in self.scopes.here().iter().flat_map(|s| s.relations.iter()) {
+                    for relation in self.scopes.innermost().iter().flat_map(|s| s.relations.iter())
+                    {
                         all.extend(&relation.columns);
                     }
                     columns.extend(&self.wildcard(options, all)?);
@@ -67,11 +68,11 @@ impl Resolver<'_> {
                 }
                 SelectItem::ExprWithAliases { .. } => {}
             }
-            if let Some(scope) = self.scopes.here() {
+            if let Some(scope) = self.scopes.innermost() {
                 scope.select_aliases.extend(alias);
             }
         }
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.select_aliases.clear();
         }
         Ok(columns)
@@ -79,7 +80,7 @@ impl Resolver<'_> {
 
     /// Returns an unused name for a column that exists on both sides of a join.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
-        let Some(scope) = self.scopes.here() else { return Ident::with_quote('"', written) };
+        let Some(scope) = self.scopes.innermost() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
         let name = merged.map_or(written, |merged| merged.name.clone());
         scope.kept.push(name.clone());

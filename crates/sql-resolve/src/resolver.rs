@@ -194,7 +194,7 @@ impl Resolver<'_> {
             this.expand(&mut select.projection)?;
             let columns = this.projection(&mut select.projection)?;
             let mut aliases = aliases(&select.projection);
-            if let Some(scope) = this.scopes.here() {
+            if let Some(scope) = this.scopes.innermost() {
                 aliases.retain(|alias| !scope.kept.contains(alias));
                 scope.aliases = aliases;
             }
@@ -223,12 +223,12 @@ impl Resolver<'_> {
     fn condition(&mut self, select: &mut Select) -> Result<()> {
         let Some(condition) = &mut select.selection else { return Ok(()) };
         self.condition_by_pattern(condition)?;
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.select_aliases = select.projection.iter().filter_map(SelectAlias::of).collect();
         }
         self.expr(condition)?;
         crate::tuple_in::rewrite(condition);
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.select_aliases.clear();
         }
         Ok(())

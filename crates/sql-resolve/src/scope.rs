@@ -216,7 +216,7 @@ pub struct Scopes(pub Vec<Scope>);
 
 impl Scopes {
     /// Returns the innermost scope.
-    pub fn here(&mut self) -> Option<&mut Scope> {
+    pub fn innermost(&mut self) -> Option<&mut Scope> {
         self.0.last_mut()
     }
 

@@ -124,7 +124,9 @@ impl Resolver<'_> {
     /// Expands `*` if its FROM has a join for which DataFusion takes the shared columns from the
     /// wrong side.
     pub(crate) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
-        let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
+        let Some(scope) = self.scopes.innermost().filter(|scope| scope.careful) else {
+            return Ok(());
+        };
         let mut expanded = Vec::with_capacity(items.len());
         for item in items.drain(..) {
             let SelectItem::Wildcard(options) = &item else {

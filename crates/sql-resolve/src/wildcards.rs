@@ -80,7 +80,7 @@ impl Resolver<'_> {
 
     /// Returns the columns of `*`, or of `label.*`.
     fn star(&mut self, label: Option<&str>) -> Result<Vec<SelectedColumn>> {
-        let Some(scope) = self.scopes.here() else { return Ok(Vec::new()) };
+        let Some(scope) = self.scopes.innermost() else { return Ok(Vec::new()) };
         if scope.relations.iter().any(|relation| relation.columns.open) {
             return Err(Error::Unsupported {
                 what: "RENAME, ILIKE or COLUMNS where a column has no name".to_owned(),

@@ -4,7 +4,7 @@ use sqlparser::ast::{
     ArrayElemTypeDef, DataType, ExactNumberInfo, Expr, TimezoneInfo, TypedString,
 };
 
-use super::number::exact;
+use super::number::decimal_literal_to_text;
 
 /// Default number of fractional digits of a timestamp.
 const MICROSECONDS: u64 = 6;
@@ -19,7 +19,7 @@ pub fn normalize_types(expr: &mut Expr) {
         Expr::Cast { data_type, expr, .. } => {
             normalize(data_type);
             if let DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_) = data_type {
-                exact(expr);
+                decimal_literal_to_text(expr);
             }
         }
         _ => {}

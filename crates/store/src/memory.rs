@@ -88,7 +88,7 @@ impl State {
     fn check(&self, batch: &Batch) -> Result<()> {
         batch.check()?;
         for change in &batch.refs {
-            if !change.expected.holds(self.refs.get(&change.name).map(AsRef::as_ref)) {
+            if !change.expected.is_met_by(self.refs.get(&change.name).map(AsRef::as_ref)) {
                 return Err(Error::Conflict { name: change.name.clone() });
             }
         }

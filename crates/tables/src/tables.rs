@@ -203,8 +203,8 @@ impl Tables {
     }
 
     /// Converts rows as [`Tables::write`] does, with the same errors, but does not write them.
-    pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-        write::fit(table, rows)
+    pub fn convert_rows(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+        write::convert_rows(table, rows)
     }
 
     /// Commits a change and returns the new state. Writes manifests and a metadata file, and makes

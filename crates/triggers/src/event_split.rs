@@ -87,7 +87,10 @@ impl EndedAttempt<'_> {
             // Put the failed item into a separate part. Otherwise, the items after it would also
             // fail when its last retry fails.
             Some((_, after)) if self.trigger.bisect && !after.is_empty() => {
-                vec![self.failed(&rest[..1], problem.clone()), self.untried(after, &problem)]
+                vec![
+                    self.failed(&rest[..1], problem.clone()),
+                    self.part_without_attempt(after, &problem),
+                ]
             }
             _ => vec![self.failed(&rest, problem)],
         }
@@ -107,7 +110,7 @@ impl EndedAttempt<'_> {
             return Vec::new();
         }
         let (first, second) = positions.split_at(positions.len() / 2);
-        vec![self.untried(first, problem), self.untried(second, problem)]
+        vec![self.part_without_attempt(first, problem), self.part_without_attempt(second, problem)]
     }
 
     /// Returns a part with these items, for which the attempt counts.
@@ -118,7 +121,7 @@ impl EndedAttempt<'_> {
     }
 
     /// Returns a part with these items, for which the attempt does not count, as in AWS.
-    fn untried(&self, positions: &[usize], problem: &Problem) -> (Event, Delivery) {
+    fn part_without_attempt(&self, positions: &[usize], problem: &Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let (status, due) = (TriggerEventStatus::Pending, self.policy.now);
         let error = Some(problem.clone());

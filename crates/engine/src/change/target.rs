@@ -118,7 +118,7 @@ impl Session {
 impl TargetTable {
     /// Returns the name and the columns of the target for name resolution.
     fn found(&self) -> (ParsedTableName, ResolvedTable) {
-        let written = ParsedTableName::here(TARGET);
+        let written = ParsedTableName::unqualified(TARGET);
         let schema = self.provider.schema();
         let found = ResolvedTable {
             source: self.source(),

@@ -392,7 +392,7 @@ impl<'a> OngoingMerge<'a> {
             self.verdicts.remove(&contested.table);
             let spent = self.verdicts.values().map(|entry| entry.rows).sum();
             let mut budget = RowBudget::new(self.lake.tables(), spent);
-            let mut verdict = self.verdict(contested, &mut budget).await?;
+            let mut verdict = self.merge_content(contested, &mut budget).await?;
             let doubtful =
                 matches!(&verdict, ContentMergeResult::Content(content) if content.may_repeat());
             if doubtful && self.has_common_cherry_pick(plan).await? {
@@ -419,7 +419,7 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    async fn verdict(
+    async fn merge_content(
         &mut self,
         contested: &DivergedTable,
         budget: &mut RowBudget,

@@ -16,8 +16,8 @@ use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// Changes that clients of Iceberg's REST catalog make in a transaction. [`Transaction::rest`]
-/// returns this type.
+/// Changes that clients of Iceberg's REST catalog make in a transaction.
+/// [`Transaction::iceberg_rest`] returns this type.
 #[derive(Debug)]
 pub struct RestChanges<'a> {
     pub(super) transaction: &'a mut Transaction,

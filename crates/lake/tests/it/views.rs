@@ -232,7 +232,7 @@ async fn idempotency_keys_expire_after_a_week() {
     for request in ["one", "two"] {
         let mut transaction = lake.transaction("main", "eva").await.unwrap();
         transaction.views().create(&name("v"), &definition(request), true).await.unwrap();
-        transaction.rest().request(request);
+        transaction.iceberg_rest().request(request);
         transaction.commit(request).await.unwrap().unwrap();
         clock.advance(Duration::from_hours(24 * 4));
     }

@@ -14,7 +14,7 @@ use headwater_lake::BatchStream;
 use headwater_model::{ErrorCode, Problem};
 use headwater_project::{QUARANTINE_COLUMNS, Severity, Step};
 
-use super::step::{FirstStepError, told};
+use super::step::{FirstStepError, capture_first_error};
 use super::{Run, StepProgress, output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
@@ -106,7 +106,8 @@ impl Run {
             check_type(step, number, field.data_type())?;
         }
         let cause = FirstStepError::default();
-        let (all, stream) = (Arc::clone(&answer.schema), told(answer.stream, &cause));
+        let (all, stream) =
+            (Arc::clone(&answer.schema), capture_first_error(answer.stream, &cause));
         let rows = SharedTable::write_stream(all, stream, self.row_quota()).await;
         let rows = rows.map_err(|error| match cause.lock().take() {
             Some(error) => failed(error),

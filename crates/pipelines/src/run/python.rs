@@ -82,7 +82,7 @@ impl Run {
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(ExpectationResult::Failed(Some(Box::new(Self::problem(&error)))));
             }
-            Err(error) => return Err(Self::why(step, &error, &meanwhile)),
+            Err(error) => return Err(Self::call_error(step, &error, &meanwhile)),
         }
         Ok(())
     }
@@ -137,7 +137,11 @@ impl Run {
 
     /// Returns the error of a failed call. If an input stream failed, returns the error of this
     /// stream's query instead.
-    fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<InputQuery>]) -> Error {
+    fn call_error(
+        step: &Step,
+        error: &headwater_functions::Error,
+        read: &[Arc<InputQuery>],
+    ) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
         match read.iter().filter(|_| unfed).find_map(cause) {

@@ -12,7 +12,7 @@ use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::StepOutput;
-use super::step::{FirstStepError, in_time, told};
+use super::step::{FirstStepError, capture_first_error, in_time};
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
 use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
@@ -64,7 +64,7 @@ impl Run {
         self.check_columns(step, &answer.schema)?;
         // Store the query's error, because it is more specific than the error of the write.
         let cause = FirstStepError::default();
-        let (schema, stream) = (answer.schema, told(answer.stream, &cause));
+        let (schema, stream) = (answer.schema, capture_first_error(answer.stream, &cause));
         let nulls = ForbiddenNulls::default();
         let stream = without_nulls(step, stream, &nulls);
         let failed =

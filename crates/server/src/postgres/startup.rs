@@ -233,9 +233,9 @@ async fn authenticate(
 /// many.
 fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
-    settings.fix("session_authorization", startup.get("user"));
+    settings.set_by_server("session_authorization", startup.get("user"));
     if *principal.identity() == Identity::Owner {
-        settings.fix("is_superuser", "on");
+        settings.set_by_server("is_superuser", "on");
     }
     for (name, value) in &startup.parameters {
         if name == "options" {

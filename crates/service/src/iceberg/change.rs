@@ -186,7 +186,7 @@ impl Change {
         let mut transaction =
             components.lake.transaction(&branch, &self.author).await.or_problem()?;
         if self.request.has_key {
-            transaction.rest().request(&self.request.digest);
+            transaction.iceberg_rest().request(&self.request.digest);
         }
         transaction.property(PROPERTY_JOB, self.job.to_string());
         Ok(transaction)

@@ -32,7 +32,7 @@ use crate::panic::{PANICKED, panic_error};
 
 use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
 use super::call::CallArguments;
-use super::charged_buffer::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::charged_buffer::{UNCHARGED_BYTES, attach_charge, memory_bytes, total_bytes};
 use super::python_memory::{self, sliced};
 use super::rules::{OTHERS, SizeRule, rule};
 use super::text;
@@ -184,7 +184,7 @@ impl Invocation<'_> {
         }
         charge.resize(&function, all)?;
         let repeated = value.to_array_of_size(rows)?;
-        Ok(ColumnarValue::Array(hold(repeated, charge)))
+        Ok(ColumnarValue::Array(attach_charge(repeated, charge)))
     }
 
     /// Evaluates a batch in slices of rows, each with an estimated result of at most `most` bytes.
@@ -208,7 +208,7 @@ impl Invocation<'_> {
         }
         let charge = self.memory.charge(self.inner.name(), size)?;
         let parts: Vec<&dyn Array> = parts.iter().map(Arc::as_ref).collect();
-        Ok(ColumnarValue::Array(hold(concat(&parts)?, charge)))
+        Ok(ColumnarValue::Array(attach_charge(concat(&parts)?, charge)))
     }
 
     fn slice(&self, rows: Range<usize>, estimates: &BatchSizeBounds<'_>) -> Result<ArrayRef> {
@@ -236,14 +236,14 @@ fn charge_result(
             // charge more than the estimate.
             let size = memory_bytes(&values).min(charge.bytes() as u64);
             charge.resize(function, size)?;
-            Ok(ColumnarValue::Array(hold(values, charge)))
+            Ok(ColumnarValue::Array(attach_charge(values, charge)))
         }
         ColumnarValue::Scalar(value) if rows == 1 => Ok(ColumnarValue::Scalar(value)),
         ColumnarValue::Scalar(value) => {
             let value = ColumnarValue::Scalar(value);
             let all = super::argument::Argument::new(&value).total(0..rows);
             charge.resize(function, all)?;
-            Ok(ColumnarValue::Array(hold(value.into_array(rows)?, charge)))
+            Ok(ColumnarValue::Array(attach_charge(value.into_array(rows)?, charge)))
         }
     }
 }

@@ -44,7 +44,7 @@ impl BatchConversion {
     }
 
     /// Slices a batch so that each converted slice fits into memory.
-    pub(crate) fn pieces<'a>(&self, batch: &'a RecordBatch) -> BatchSlices<'a> {
+    pub(crate) fn slices<'a>(&self, batch: &'a RecordBatch) -> BatchSlices<'a> {
         BatchSlices::new(batch, self.table.fields(), &self.positions)
     }
 
@@ -53,7 +53,7 @@ impl BatchConversion {
         let columns =
             self.table.fields().iter().zip(&self.positions).map(
                 |(field, position)| match position {
-                    Some(position) => fit(batch.column(*position), field, field.name()),
+                    Some(position) => convert_column(batch.column(*position), field, field.name()),
                     None => Ok(missing_in_rows(field, batch.num_rows())),
                 },
             );
@@ -89,7 +89,7 @@ pub fn check_values(rows: &RecordBatch, table: &Schema) -> Result<()> {
     for piece in BatchSlices::new(rows, &Fields::empty(), &[]) {
         for (column, array) in piece.schema_ref().fields().iter().zip(piece.columns()) {
             if let Ok(field) = table.field_with_name(column.name()) {
-                fit(array, field, field.name())?;
+                convert_column(array, field, field.name())?;
             }
         }
     }
@@ -132,7 +132,7 @@ fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
 }
 
 /// Converts an array to a column of the table.
-fn fit(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
+fn convert_column(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
     let fitted = convert_values(array, field, column)?;
     if !field.is_nullable() {
         let rows = fitted.logical_null_count();
@@ -221,7 +221,7 @@ fn convert_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<Ar
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);
     let offsets = arrow::buffer::OffsetBuffer::from_lengths(list.offsets().lengths());
-    let values = fit(&values, element, &join(column, "element"))?;
+    let values = convert_column(&values, element, &join(column, "element"))?;
     let converted = ListArray::try_new(element.clone(), offsets, values, list.nulls().cloned());
     Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
@@ -230,8 +230,9 @@ fn convert_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<Arr
     let map = array.as_map();
     let (first, last) = (map.value_offsets()[0] as usize, map.value_offsets()[map.len()] as usize);
     let (key, value) = crate::types::schema::entry_fields(entries)?;
-    let keys = fit(&map.keys().slice(first, last - first), key, &join(column, "key"))?;
-    let values = fit(&map.values().slice(first, last - first), value, &join(column, "value"))?;
+    let keys = convert_column(&map.keys().slice(first, last - first), key, &join(column, "key"))?;
+    let values =
+        convert_column(&map.values().slice(first, last - first), value, &join(column, "value"))?;
     let offsets = arrow::buffer::OffsetBuffer::from_lengths(map.offsets().lengths());
     let internal = |error: ArrowError| Error::internal("written", error);
     let fields = vec![key.clone(), value.clone()].into();

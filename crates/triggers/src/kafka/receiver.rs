@@ -120,7 +120,7 @@ impl KafkaReceiver {
             let metadata = self.metadata(&mut control).await?;
             let servers = metadata.servers.iter();
             self.servers = servers.filter_map(|one| server_name(&one.host, one.port)).collect();
-            self.enter(&metadata);
+            self.reset_on_topic_change(&metadata);
             let round = ReadRound {
                 receiver: self,
                 client: &client,
@@ -190,10 +190,12 @@ impl KafkaReceiver {
     }
 
     /// Discards the position if it belongs to another topic.
-    fn enter(&self, metadata: &Metadata) {
+    fn reset_on_topic_change(&self, metadata: &Metadata) {
         let cluster = metadata.cluster.clone().unwrap_or_else(|| self.cluster.uri());
         let partitions = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);
-        self.position.lock().enter(&format!("{cluster}/{}", self.topic), partitions);
+        self.position
+            .lock()
+            .reset_on_topic_change(&format!("{cluster}/{}", self.topic), partitions);
     }
 }
 
