@@ -125,7 +125,7 @@ fn unmarked(value: Expr) -> Expr {
 /// Prepares a value of VALUES for planning. An expression for an integer column is marked, so that
 /// the user's casts can be distinguished from the planner's. Text for a struct or a map is marked,
 /// because the planner would reject it. Number literals for a decimal column keep all digits.
-pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
+pub(crate) fn mark_for_cast(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         decimal_literal_to_text(&mut value);
     }

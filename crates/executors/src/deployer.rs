@@ -245,7 +245,7 @@ impl Deployer {
         match &self.triggers {
             // Triggers are disabled on this server. Record the events nevertheless, so that a later
             // server delivers them.
-            None => self.objects.watch(headwater_triggers::bucket_watches(&all)),
+            None => self.objects.watch(headwater_triggers::bucket_filters(&all)),
             // There are no triggers to start, and none to stop.
             Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {
             }

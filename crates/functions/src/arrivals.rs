@@ -56,7 +56,7 @@ impl IntervalEstimate {
 
     /// Returns the mean interval and its standard deviation in seconds; `None` if the intervals are
     /// irregular or too few.
-    fn regular(&self) -> Option<(f64, f64)> {
+    fn regular_interval(&self) -> Option<(f64, f64)> {
         let deviation = self.variance.sqrt();
         let is_regular = self.count >= INTERVALS_MIN && deviation <= DEVIATION_MAX * self.mean;
         is_regular.then_some((self.mean, deviation))
@@ -85,7 +85,7 @@ impl Arrivals {
     /// Returns the expected next call of a function; `None` if its calls are irregular or too few.
     pub(crate) fn next_call(&self, label: &str) -> Option<RegularCall> {
         let function = self.0.lock().get(label).copied()?;
-        let (mean, deviation) = function.intervals.regular()?;
+        let (mean, deviation) = function.intervals.regular_interval()?;
         let latest = function.last_call + Duration::from_secs_f64(mean + 2.0 * deviation);
         Some(RegularCall { latest, interval: Duration::from_secs_f64(mean) })
     }

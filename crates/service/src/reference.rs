@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::{reading, restricted_table_error, without_rows};
+use headwater_executors::{read_right, restricted_table_error, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
@@ -67,7 +67,7 @@ impl Refs {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
         Ok(changes.iter().all(|change| {
-            let (action, object) = reading(&change.table, change.is_view());
+            let (action, object) = read_right(&change.table, change.is_view());
             self.0.allows(principal, action, &object)
         }))
     }
@@ -90,7 +90,7 @@ impl Refs {
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
         diff.tables.retain(|changed| {
-            let (action, object) = reading(&changed.table, changed.view.is_some());
+            let (action, object) = read_right(&changed.table, changed.view.is_some());
             self.0.allows(principal, action, &object)
         });
         let tables = diff.tables.into_iter().map(|changed| {

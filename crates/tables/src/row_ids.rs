@@ -51,7 +51,7 @@ pub fn own_columns(schema: &Schema) -> usize {
 }
 
 /// Returns a batch without the lineage columns, which are the last columns.
-pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub fn without_lineage(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {
         return Ok(batch.clone());

@@ -53,7 +53,7 @@ mod waiting_events;
 mod worker;
 
 pub use async_calls::NewCall;
-pub use bucket_source::bucket_watches;
+pub use bucket_source::bucket_filters;
 pub use commits::{CommitSource, TableCommit};
 pub use definition::check_trigger;
 pub use error::{Error, Result};

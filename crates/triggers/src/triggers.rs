@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::async_calls::target_of;
-use crate::bucket_source::bucket_watches;
+use crate::bucket_source::bucket_filters;
 use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
@@ -154,7 +154,7 @@ impl Triggers {
         }
         if let Some(objects) = &self.inner.options.objects {
             // Record the selected changes before the new triggers read their first positions.
-            objects.watch(bucket_watches(&triggers));
+            objects.watch(bucket_filters(&triggers));
         }
         occurrence_source::watch(&self.inner.log, &triggers).await?;
         self.forget_positions(&definitions).await;

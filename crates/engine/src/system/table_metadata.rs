@@ -172,7 +172,7 @@ where
             let columns = &columns;
             async move {
                 let table = listed(tables.load(&entry.metadata_location).await)?;
-                named(&name, columns(tables, table).await?, schema)
+                prepend_table_name(&name, columns(tables, table).await?, schema)
             }
         })
         .buffered(OPEN_AT_ONCE);
@@ -181,7 +181,7 @@ where
 }
 
 /// Prepends the table's name to its columns.
-fn named(
+fn prepend_table_name(
     name: &TableName,
     columns: Vec<ArrayRef>,
     schema: SchemaRef,

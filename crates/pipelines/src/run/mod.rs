@@ -105,7 +105,7 @@ struct StepProgress {
 impl StepProgress {
     /// Returns the usage so far. Rows read by queries are excluded, because they are counted as the
     /// step's input or output.
-    fn taken(&self) -> Usage {
+    fn usage_so_far(&self) -> Usage {
         let mut taken = self.usage;
         for query in &self.queries {
             taken.add(&Usage { rows_read: 0, rows_written: 0, ..query.usage() });
@@ -300,7 +300,7 @@ impl Run {
         let (began, mut done) =
             (Instant::now(), StepProgress { permit, ..StepProgress::default() });
         let outcome = Box::pin(self.compute(index, &mut done)).await;
-        let taken = done.taken();
+        let taken = done.usage_so_far();
         // The step's wall time excludes the time in the queue and the time for the setup of the
         // environment.
         let wall_ms = millis(began).saturating_sub(taken.waited_ms()).max(1);

@@ -116,7 +116,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
         (false, true) => JoinOperator::LeftOuter,
         (true, true) => JoinOperator::FullOuter,
     };
-    let relation = labelled(from, &source_label, marked);
+    let relation = source_with_marker(from, &source_label, marked);
     let join = Join { relation, global: false, join_operator: kind(JoinConstraint::On(*on)) };
     let mut projection = places();
     if marked {
@@ -273,7 +273,7 @@ fn label(factor: &TableFactor) -> Result<Ident> {
 }
 
 /// Returns the source; if `marked`, as a subquery with the marker column.
-fn labelled(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
+fn source_with_marker(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
     if !marked {
         return factor;
     }
