@@ -72,7 +72,7 @@ pub fn attach_logs(
         value[SNAPSHOT_LOG] = snapshots;
     }
     value[LAST_UPDATED] = json!(now_ms.max(logs.last_updated_ms));
-    time_parts::specs(&mut value).for_each(time_parts::reveal);
+    time_parts::specs(&mut value).for_each(time_parts::restore);
     serde_json::from_value(value).map_err(failed)
 }
 

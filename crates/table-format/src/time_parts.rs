@@ -120,7 +120,7 @@ pub fn restored(metadata: TableMetadata) -> Result<TableMetadata> {
         return Ok(metadata);
     }
     let mut value = serde_json::to_value(&metadata).map_err(failed)?;
-    self::specs(&mut value).for_each(reveal);
+    self::specs(&mut value).for_each(restore);
     serde_json::from_value(value).map_err(failed)
 }
 

@@ -66,7 +66,7 @@ pub use maintenance::{
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
-pub use metadata_log::stamp;
+pub use metadata_log::set_timestamp;
 pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, RowRewrite};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
