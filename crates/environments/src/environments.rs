@@ -198,7 +198,7 @@ impl Environments {
         let mut built = self.publish(&id, &interpreter, build)?;
         let took_ms = started.elapsed().as_millis() as u64;
         on_progress(EnvironmentEvent::Ready { took_ms });
-        self.remember(built.clone());
+        self.add_known(built.clone());
         built.created_ms = took_ms;
         built.warm = false;
         Ok(Arc::new(built))
@@ -216,7 +216,7 @@ impl Environments {
             return Some(known.clone());
         }
         let folder = self.current_folder(id)?;
-        let found = self.remember(read(id, &folder)?);
+        let found = self.add_known(read(id, &folder)?);
         if folder.join(UNCOMPILED).exists() {
             self.resume_compiling(interpreter, folder);
         }
@@ -228,7 +228,7 @@ impl Environments {
         fs::canonicalize(self.folder.join(id)).ok()
     }
 
-    pub(crate) fn remember(&self, environment: Environment) -> Arc<Environment> {
+    pub(crate) fn add_known(&self, environment: Environment) -> Arc<Environment> {
         let environment = Arc::new(environment);
         self.known.lock().insert(environment.id.clone(), environment.clone());
         environment

@@ -218,7 +218,7 @@ impl Environments {
         let build = self.build(&interpreter, requirements, true, on_progress).await?;
         let environment = self.publish(id, &interpreter, build)?;
         let changed = changes(&before.packages, &environment.packages);
-        self.remember(environment);
+        self.add_known(environment);
         let environment = self.read_summary(id).await.ok_or_else(gone)?;
         Ok(RebuiltEnvironment { environment, changed })
     }

@@ -49,7 +49,7 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The function returned a value of an unsupported type.
-    #[error("{}", unfit(.function, .returned, .reason.as_deref(), *.wanted))]
+    #[error("{}", wrong_type(.function, .returned, .reason.as_deref(), *.wanted))]
     NotATable {
         /// The name of the function.
         function: String,
@@ -374,7 +374,7 @@ impl ErrorDetails for Error {
     }
 }
 
-fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: ResultKind) -> String {
+fn wrong_type(function: &str, returned: &str, reason: Option<&str>, wanted: ResultKind) -> String {
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };

@@ -180,7 +180,7 @@ impl Instance {
             cpu_us: 0,
             unreleased: UnreleasedFiles::default(),
         };
-        let invocation = invocation.bare();
+        let invocation = invocation.without_arguments();
         let is_warm = false;
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
         Self::listening(warm, call, sink)
@@ -197,7 +197,7 @@ impl Instance {
         let how = worker::CallSettings { reuse: true, huge_pages: false, prepares: false };
         let channel = warm.channel.get_ref();
         let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
-        let invocation = invocation.bare();
+        let invocation = invocation.without_arguments();
         let (pages, policy) = (None, None);
         let (cloned, is_warm) = (true, true);
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };

@@ -132,7 +132,7 @@ impl Functions {
         let (policy, pages) = (None, None);
         let new = NewInstance { origin: &origin, policy, pages, project, prepares: true };
         let lake = Arc::new(RejectingLakeAccess::default());
-        let task = Invocation { lake: Some(lake.clone()), ..invocation.bare() };
+        let task = Invocation { lake: Some(lake.clone()), ..invocation.without_arguments() };
         // The receiver is dropped, so the output is discarded.
         let (sink, _) = mpsc::channel(1);
         let instance = Instance::start(&inner.spawner, &task, new, sink);
@@ -183,7 +183,7 @@ impl Invocation {
             lake: None,
             client: ClientCall::default(),
             begins_until: CancellationToken::new(),
-            ..self.bare()
+            ..self.without_arguments()
         }
     }
 }

@@ -442,7 +442,7 @@ fn plan(environment: &Environment, library: &PreloadLibrary) -> Result<ProcessSp
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
     // Without this setting, jemalloc in pyarrow would start a thread, which clones do not inherit.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
-    sandbox.read_only.push(library.shown());
+    sandbox.read_only.push(library.mount_paths());
     variables.push(PreloadLibrary::variable());
     Ok(ProcessSpec {
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],

@@ -155,7 +155,7 @@ pub(crate) fn read_rows(
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
     let schema = rows.schema().clone();
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
-    let places = header::places(&file.names, &index);
+    let places = header::map_columns(&file.names, &index);
     if places.contains(&None) {
         // The first pass determined the columns of this file, so the file has changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
@@ -224,7 +224,7 @@ fn append(
             return None;
         }
     } else {
-        let plain = if column.is_text() { None } else { options.reading.plain(value) };
+        let plain = if column.is_text() { None } else { options.reading.normalize_value(value) };
         if column.append_text(plain.as_deref().unwrap_or(value)).is_ok() {
             return None;
         }

@@ -154,11 +154,11 @@ impl ListedObject {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| self.note(error))
+        found.map_err(|error| self.store_error(error))
     }
 
     /// Stores an error, and returns a generic error that refers to the stored error.
-    fn note(&self, error: object_store::Error) -> object_store::Error {
+    fn store_error(&self, error: object_store::Error) -> object_store::Error {
         let mut failed = self.0.failed.lock();
         let text = error.to_string();
         if failed.is_none() {

@@ -114,7 +114,7 @@ impl KindAdmission {
     }
 
     /// Waits for a free slot to run a job.
-    pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
+    pub(crate) async fn acquire_slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
     }
 

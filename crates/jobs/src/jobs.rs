@@ -173,7 +173,7 @@ impl Jobs {
             if let Some(turn) = &turn {
                 turn.come().await;
             }
-            inner.admission_of(new.kind).slot().await
+            inner.admission_of(new.kind).acquire_slot().await
         };
         let slot = tokio::select! {
             biased;

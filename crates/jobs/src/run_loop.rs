@@ -35,7 +35,7 @@ impl Inner {
             if let Some(queued) = &queued {
                 queued.come().await;
             }
-            Ok::<_, Error>((lane.executor().await?, lane.slot().await?))
+            Ok::<_, Error>((lane.executor().await?, lane.acquire_slot().await?))
         };
         let turn = tokio::select! {
             biased;

@@ -161,7 +161,7 @@ pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Opti
         configuration["Environment"] = json!({"Variables": settings.env});
     }
     for (key, value) in &version.attributes {
-        let value = if key == LAYERS { layer::shown(value) } else { value.clone() };
+        let value = if key == LAYERS { layer::layers_json(value) } else { value.clone() };
         configuration[key] = value;
     }
     configuration

@@ -310,7 +310,7 @@ pub(crate) async fn attach(
 }
 
 /// Returns the layers of a function in the form of AWS.
-pub(crate) fn shown(used: &Value) -> Value {
+pub(crate) fn layers_json(used: &Value) -> Value {
     let used: Vec<UsedLayer> = serde_json::from_value(used.clone()).unwrap_or_default();
     used.iter().map(|one| json!({"Arn": one.arn, "CodeSize": one.code.bytes})).collect()
 }

@@ -33,13 +33,13 @@ pub const NAMESPACE_LEVELS_MAX: usize = 16;
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
 /// Formats the kind of a name for messages: `table name`, but `ref` and `partition` unchanged.
-fn thing(what: &str) -> String {
+fn kind_text(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }
 
 /// An invalid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a usable {}: {reason}", thing(what))]
+#[error("`{name}` is not a usable {}: {reason}", kind_text(what))]
 pub struct NameError {
     /// The text that is not a valid name.
     pub name: String,

@@ -188,17 +188,17 @@ impl BodyLayout {
             DataType::Utf8 | DataType::Binary => self.texts(arrays, rows, 4)?,
             DataType::LargeUtf8 | DataType::LargeBinary => self.texts(arrays, rows, 8)?,
             DataType::List(_) => {
-                let spans = self.ends(arrays, rows, 4)?;
+                let spans = self.add_offsets(arrays, rows, 4)?;
                 let items = |array: &ArrayRef| array.as_list::<i32>().values().clone();
                 self.add(&sliced(arrays, items, &spans))?;
             }
             DataType::LargeList(_) => {
-                let spans = self.ends(arrays, rows, 8)?;
+                let spans = self.add_offsets(arrays, rows, 8)?;
                 let items = |array: &ArrayRef| array.as_list::<i64>().values().clone();
                 self.add(&sliced(arrays, items, &spans))?;
             }
             DataType::Map(_, _) => {
-                let spans = self.ends(arrays, rows, 4)?;
+                let spans = self.add_offsets(arrays, rows, 4)?;
                 let items =
                     |array: &ArrayRef| Arc::new(array.as_map().entries().clone()) as ArrayRef;
                 self.add(&sliced(arrays, items, &spans))?;
@@ -263,7 +263,7 @@ impl BodyLayout {
 
     /// Adds the offsets of texts or lists. For each array, returns the range of the bytes or items
     /// that its offsets select.
-    fn ends(
+    fn add_offsets(
         &mut self,
         arrays: &[ArrayRef],
         rows: usize,
@@ -298,7 +298,7 @@ impl BodyLayout {
     }
 
     fn texts(&mut self, arrays: &[ArrayRef], rows: usize, width: usize) -> Result<(), ArrowError> {
-        let spans = self.ends(arrays, rows, width)?;
+        let spans = self.add_offsets(arrays, rows, width)?;
         let mut at = self.add_buffer(spans.iter().map(|(_, bytes)| bytes).sum());
         for (array, (start, bytes)) in arrays.iter().zip(&spans) {
             let from = array.to_data().buffers()[1].slice_with_length(*start, *bytes);

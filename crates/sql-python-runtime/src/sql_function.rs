@@ -105,7 +105,7 @@ impl SqlFunctions {
             return Ok(environment);
         }
         let environment = self.functions.environment(spec, &|_| {}).await.or_problem()?;
-        self.environments.note(spec.clone(), &environment);
+        self.environments.insert(spec.clone(), &environment);
         Ok(environment)
     }
 

@@ -11,7 +11,7 @@ use headwater_table_scan::plain_schema;
 /// loses a fraction: [`convert`] checks each double that becomes a decimal.
 pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
     use DataType::{Date32, Date64, Timestamp};
-    let given = &plain(given);
+    let given = &without_view_types(given);
     if given.is_null() || given == parameter {
         return true;
     }
@@ -83,7 +83,7 @@ fn is_decimal(number: &DataType) -> bool {
 }
 
 /// Replaces Arrow view types, such as `Utf8View`, at every nesting level.
-pub(crate) fn plain(data_type: &DataType) -> DataType {
+pub(crate) fn without_view_types(data_type: &DataType) -> DataType {
     let schema = Schema::new(vec![Field::new("v", data_type.clone(), true)]);
     plain_schema(&schema).field(0).data_type().clone()
 }

@@ -175,7 +175,7 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
 /// position of this item. DataFusion does not find such items otherwise.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
-pub(crate) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
+pub(crate) fn keys_as_positions(order_by: &mut OrderBy, items: &[SelectItem]) {
     let OrderByKind::Expressions(keys) = &mut order_by.kind else { return };
     for key in keys {
         if matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) {
@@ -200,7 +200,7 @@ pub(crate) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
 ///
 /// DataFusion rejects the position of a computed column without an alias in such a query. The
 /// regression came with apache/datafusion#18831; #19412 fixes it only for columns with an alias.
-pub(crate) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
+pub(crate) fn positions_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
     let is_wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
     };

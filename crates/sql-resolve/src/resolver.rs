@@ -17,7 +17,7 @@ use sqlparser::ast::{
 use crate::SelectAlias;
 use crate::output::OutputNames;
 use crate::projection::{
-    aliases, expand_order_by_all, first_columns, is_grouped, keys_as_places, places_as_keys,
+    aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
 };
 use crate::scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
 
@@ -210,9 +210,9 @@ impl Resolver<'_> {
                 expand_order_by_all(order_by, &select.projection);
                 this.order_by(order_by)?;
                 if matches!(select.distinct, Some(Distinct::Distinct)) {
-                    keys_as_places(order_by, &select.projection);
+                    keys_as_positions(order_by, &select.projection);
                 } else if is_grouped(&select.group_by) {
-                    places_as_keys(order_by, &select.projection);
+                    positions_as_keys(order_by, &select.projection);
                 }
             }
             Ok(columns)

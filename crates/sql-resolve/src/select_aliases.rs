@@ -64,7 +64,7 @@ impl Resolver<'_> {
         if scope.select_aliases.is_empty() || scope.is_open() {
             return Ok(None);
         }
-        if !matches!(scope.bare(name), NameMatch::None) {
+        if !matches!(scope.resolve_unqualified(name), NameMatch::None) {
             return Ok(None);
         }
         let fits = |alias: &SelectAlias| same_but_case(&alias.name, name);

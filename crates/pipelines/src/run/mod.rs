@@ -178,7 +178,7 @@ impl Run {
                     Some(Ok((step, report))) => {
                         self.count(step, &report, &mut finished);
                         for (step, report) in reports.ended(step, report) {
-                            self.note(step, report, &mut finished);
+                            self.record_report(step, report, &mut finished);
                         }
                         step
                     }
@@ -201,7 +201,7 @@ impl Run {
             }
         }
         for (step, report) in reports.into_remaining() {
-            self.note(step, report, &mut finished);
+            self.record_report(step, report, &mut finished);
         }
         self.skip_rest(&begun, &mut finished);
         finished
@@ -228,7 +228,7 @@ impl Run {
     }
 
     /// Records the report of a step whose usage is already counted.
-    fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
+    fn record_report(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
         }

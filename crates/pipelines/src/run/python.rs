@@ -187,7 +187,7 @@ impl Run {
         let installed =
             self.runner.install_environment(&spec, Some(&step.name), &self.context).await;
         let environment = installed.map_err(|error| Self::failed(step, None, &error))?;
-        self.runner.environments.note(spec, &environment);
+        self.runner.environments.insert(spec, &environment);
         Ok(environment)
     }
 

@@ -13,7 +13,7 @@ use sqlparser::ast::{
 };
 
 use super::assignment::{AssignedColumn, assigned, assignments, given};
-use super::query::{QueryClauses, column, places, query_of, source, target, value};
+use super::query::{QueryClauses, column, location_columns, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::SourceQuery;
 use crate::table_name::{ParsedTableName, span_start};
@@ -118,7 +118,7 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     };
     let relation = source_with_marker(from, &source_label, marked);
     let join = Join { relation, global: false, join_operator: kind(JoinConstraint::On(*on)) };
-    let mut projection = places();
+    let mut projection = location_columns();
     if marked {
         projection.push(SelectItem::UnnamedExpr(column(FROM_SOURCE)));
     }

@@ -87,7 +87,7 @@ pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<T
 }
 
 /// Returns the columns that identify the location of a row.
-pub(super) fn places() -> Vec<SelectItem> {
+pub(super) fn location_columns() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
 
