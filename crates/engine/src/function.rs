@@ -16,7 +16,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName, nearest};
 use headwater_sql::function_statement::{CreateFunctionStatement, FunctionStatement};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::{ParsedTableName, position};
@@ -115,8 +115,9 @@ impl Session {
         let view = self.view().await?;
         let mut rows: [Vec<Option<String>>; 4] = Default::default();
         for (name, entry) in view.state().functions().await? {
-            let is_wanted =
-                namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, &name.namespace));
+            let is_wanted = namespace
+                .as_ref()
+                .is_none_or(|wanted| equals_ignoring_case(wanted, &name.namespace));
             if !is_wanted || !self.lists(Action::Invoke, &object(&name)) {
                 continue;
             }

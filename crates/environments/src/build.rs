@@ -120,7 +120,7 @@ impl Environments {
         on_progress: Progress<'_>,
     ) -> Result<BTreeMap<String, String>> {
         let (folder, input) = (building.0.as_path(), building.sibling("in"));
-        let own = has_own_pyarrow(requirements);
+        let own = requires_pyarrow(requirements);
         let pyarrow = (!own).then_some("pyarrow");
         write_lines(&input, requirements, pyarrow)?;
         if uv.install_cached(&self.spawner, interpreter, folder, &input).await? {
@@ -144,7 +144,7 @@ impl Environments {
         requirements: &[String],
     ) -> Result<BTreeMap<String, String>> {
         let (input, output) = (building.sibling("in"), building.sibling("txt"));
-        let mut pyarrow = (!has_own_pyarrow(requirements)).then(|| "pyarrow".to_owned());
+        let mut pyarrow = (!requires_pyarrow(requirements)).then(|| "pyarrow".to_owned());
         loop {
             write_lines(&input, requirements, pyarrow.as_deref())?;
             uv.resolve(&self.spawner, interpreter, &input, &output).await?;
@@ -187,7 +187,7 @@ async fn compile(
     let _ = fs::remove_file(folder.join(UNCOMPILED));
 }
 
-fn has_own_pyarrow(requirements: &[String]) -> bool {
+fn requires_pyarrow(requirements: &[String]) -> bool {
     requirements.iter().any(|line| name_of(line) == "pyarrow")
 }
 

@@ -128,7 +128,7 @@ impl Schedule {
         if self.snapshots_expired.is_none_or(|last| last.elapsed() >= DAILY) {
             self.snapshots_expired = Some(tokio::time::Instant::now());
             self.expire_snapshots().await;
-            if let Err(error) = self.lake.rest_requests().forget().await {
+            if let Err(error) = self.lake.iceberg_rest_requests().forget().await {
                 tracing::warn!(%error, "idempotency keys of old requests cannot be deleted");
             }
         }

@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use crate::function_catalog::split_name;
 use crate::rights::{
-    SecretUse, authorize, authorize_again, check_account, record_secret, table_access,
+    SecretUse, authorize, check_account, reauthorize, record_secret, table_access,
 };
 use crate::run_output::check_model_outputs;
 
@@ -73,7 +73,7 @@ pub(crate) fn authorize_destination(
 ) -> Result<(), Problem> {
     let principal = actor.principal();
     for (action, object) in Destination::parse(address)?.rights() {
-        authorize_again(access, &principal, action, &object)?;
+        reauthorize(access, &principal, action, &object)?;
     }
     check_account(access, &principal)
 }

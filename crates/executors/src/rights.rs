@@ -117,7 +117,7 @@ pub fn authorize(
 
 /// Checks again that the identity of recorded work may perform an action on an object. Records only
 /// a denial.
-pub(crate) fn authorize_again(
+pub(crate) fn reauthorize(
     access: &Access,
     principal: &Principal,
     action: Action,

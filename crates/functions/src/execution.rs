@@ -60,7 +60,7 @@ impl Execution<'_> {
         };
         let is_answered =
             invocation.client.answer.as_ref().is_some_and(crate::ResponseSender::has_begun);
-        if !invocation.limits.network.is_off() || is_answered {
+        if !invocation.limits.network.denies_all() || is_answered {
             return Ok((first, None));
         }
         let Some(_extra) = self.permit.grow_or_wait(limit).await else {

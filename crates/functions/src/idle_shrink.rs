@@ -45,7 +45,7 @@ impl ShrinkState {
     }
 
     /// Returns true if the instance must be checked soon.
-    pub(crate) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_in_progress(&self) -> bool {
         matches!(self, ShrinkState::Running(..) | ShrinkState::Stopping(..))
     }
 

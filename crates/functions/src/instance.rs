@@ -487,7 +487,7 @@ impl Instance {
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse != ReuseScope::Never
-        && invocation.limits.network.is_off()
+        && invocation.limits.network.denies_all()
         && !invocation.arguments.iter().any(is_fed)
 }
 

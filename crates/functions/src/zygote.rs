@@ -292,7 +292,7 @@ impl Zygotes {
         };
         *cpu_us = running.take_unmetered_cpu_us().await;
         let (id, running) = (running.id(), Mutex::new(running));
-        let (environment, used) = (environment.with_own_lock()?, Mutex::new(Instant::now()));
+        let (environment, used) = (environment.with_separate_lock()?, Mutex::new(Instant::now()));
         Ok(Zygote { id, running, environment, ready, used, clones: PreparedClones::default() })
     }
 

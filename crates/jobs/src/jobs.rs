@@ -304,7 +304,7 @@ impl Jobs {
         self.close();
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
-            for live in shared.under_way() {
+            for live in shared.running_jobs() {
                 live.stop(StopReason::Shutdown);
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
@@ -394,9 +394,9 @@ impl Shared {
     /// Waits until no job is running.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();
-        while !self.under_way().is_empty() {
+        while !self.running_jobs().is_empty() {
             ends.borrow_and_update();
-            if self.under_way().is_empty() || ends.changed().await.is_err() {
+            if self.running_jobs().is_empty() || ends.changed().await.is_err() {
                 return;
             }
         }

@@ -209,7 +209,7 @@ impl Shared {
     }
 
     /// Returns the jobs that are running.
-    pub(crate) fn under_way(&self) -> Vec<Arc<ActiveJob>> {
+    pub(crate) fn running_jobs(&self) -> Vec<Arc<ActiveJob>> {
         let live = self.live.lock();
         live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
     }
@@ -227,7 +227,7 @@ impl Shared {
             match self.write_group(group).await {
                 Ok(()) => {
                     pause = GATHER;
-                    self.look_after_records().await;
+                    self.remove_obsolete_records().await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "job records cannot be written; retrying");
@@ -378,7 +378,7 @@ impl Shared {
     }
 
     /// Removes obsolete entries periodically.
-    async fn look_after_records(self: &Arc<Self>) {
+    async fn remove_obsolete_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough
             && let Ok(turn) = self.retiring.clone().try_lock_owned()

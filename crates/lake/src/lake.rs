@@ -124,7 +124,7 @@ impl Lake {
 
     /// Returns the records of commits by Iceberg REST clients, which show whether a request is
     /// repeated.
-    pub fn rest_requests(&self) -> RestRequests<'_> {
+    pub fn iceberg_rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }
 

@@ -148,7 +148,7 @@ pub(super) fn values(
     let used: BTreeSet<&str> =
         steps.iter().flat_map(|step| &step.parameters).map(|used| used.name.as_str()).collect();
     for name in given.keys() {
-        check_given(name, project, &used)?;
+        check_declared(name, project, &used)?;
     }
     let mut values = BTreeMap::new();
     for (name, parameter) in declared {
@@ -164,7 +164,7 @@ pub(super) fn values(
     Ok(values)
 }
 
-fn check_given(name: &str, project: &Project, used: &BTreeSet<&str>) -> Result<()> {
+fn check_declared(name: &str, project: &Project, used: &BTreeSet<&str>) -> Result<()> {
     let declared = &project.parameters;
     if !declared.contains_key(name) {
         let message = format!("the project does not declare a parameter `{name}`");

@@ -117,7 +117,7 @@ impl Limits {
     /// access. The other fields are not properties of the sandbox.
     pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
-            let network = limits.network.is_off();
+            let network = limits.network.denies_all();
             (limits.memory_bytes, network, limits.temp_bytes, limits.cpu_millis)
         };
         of(self) == of(others)

@@ -31,7 +31,7 @@ pub async fn execute(
     let rows = match statement {
         AccessStatement::ShowRoles => access.roles().list(principal)?.iter().map(role).collect(),
         AccessStatement::ShowGrants(grantee) => {
-            shown_grants(&access, principal, grantee.as_deref())?.iter().map(grant).collect()
+            visible_grants(&access, principal, grantee.as_deref())?.iter().map(grant).collect()
         }
         AccessStatement::Restrictions(statement) => {
             components.administer(principal)?;
@@ -78,7 +78,7 @@ pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
 
 /// Returns the grants of a user or role. Without a name, returns all grants if the principal is an
 /// administrator, otherwise the principal's own grants.
-fn shown_grants(
+fn visible_grants(
     access: &AccessControl,
     principal: &Principal,
     grantee: Option<&str>,

@@ -46,7 +46,7 @@ impl DecodeBudget {
     }
 
     /// Returns an unlimited budget, for tables that the server wrote.
-    pub(crate) fn of_our_own() -> Self {
+    pub(crate) fn unlimited() -> Self {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
@@ -56,17 +56,17 @@ impl DecodeBudget {
     }
 
     /// Inspects a message with its prefix, and the body of the message.
-    pub(crate) fn look_at(
+    pub(crate) fn inspect(
         &mut self,
         metadata: &[u8],
         body: &[u8],
         schema: Option<&Schema>,
     ) -> Result<(), ArrowError> {
-        self.look_at_message(&message(metadata)?, body, schema)
+        self.inspect_message(&message(metadata)?, body, schema)
     }
 
     /// Inspects a parsed message and its body.
-    pub(crate) fn look_at_message(
+    pub(crate) fn inspect_message(
         &mut self,
         message: &Message<'_>,
         body: &[u8],
@@ -77,11 +77,11 @@ impl DecodeBudget {
                 return Err(refused("extends a dictionary, which is not supported"));
             }
             let Some(values) = dictionary.data() else { return Ok(()) };
-            self.look_at_batch(&values, body)?;
-            return self.look_at_dictionary(&values, body);
+            self.inspect_batch(&values, body)?;
+            return self.inspect_dictionary(&values, body);
         }
         let Some(batch) = message.header_as_record_batch() else { return Ok(()) };
-        self.look_at_batch(&batch, body)?;
+        self.inspect_batch(&batch, body)?;
         if batch.variadicBufferCounts().is_none_or(|counts| counts.is_empty()) {
             return Ok(());
         }
@@ -95,7 +95,7 @@ impl DecodeBudget {
         schema.fields().iter().try_for_each(|field| walk.visit(field.data_type()))
     }
 
-    fn look_at_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
+    fn inspect_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
         // Compressed batches are rejected, because a decompressor allocates the declared size.
         if batch.compression().is_some() {
             return Err(refused("is compressed"));
@@ -116,7 +116,7 @@ impl DecodeBudget {
 
     /// Inspects a dictionary of views. Only the number of buffers is known here, and not the type
     /// of the values.
-    fn look_at_dictionary(
+    fn inspect_dictionary(
         &mut self,
         values: &RecordBatch<'_>,
         body: &[u8],

@@ -165,7 +165,7 @@ fn bytes_of(
     }
     let bytes = source.read(start, bytes)?;
     let (head, body) = bytes.split_at(metadata);
-    budget.look_at(head, body, Some(&shape.schema))?;
+    budget.inspect(head, body, Some(&shape.schema))?;
     shape.check(&decode_limits::message(head)?)?;
     Ok(bytes)
 }

@@ -200,7 +200,7 @@ impl SharedTable {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
         }
-        let budget = DecodeBudget::of_our_own();
+        let budget = DecodeBudget::unlimited();
         let reader = Reader { table: self.clone(), decoder: None, budget, next: 0 };
         let read = |reader: Reader| async move {
             let (reader, batch) = run_blocking(move || reader.read()).await?;
@@ -312,7 +312,7 @@ pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
             if let Some(taken) = taken {
                 file.take(taken);
             }
-            SharedTable::in_memory(Extents::whole(file), DecodeBudget::of_our_own())
+            SharedTable::in_memory(Extents::whole(file), DecodeBudget::unlimited())
         }
         SpillLocation::Disk(file) => {
             let layout = IpcFooter::read(&file)?;

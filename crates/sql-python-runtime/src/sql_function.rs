@@ -366,7 +366,7 @@ mod tests {
         );
         let limits = limits(&definition(), None);
         assert_eq!((limits.memory_bytes, limits.timeout), (MEMORY_BYTES, Duration::from_secs(2)));
-        assert!(limits.network.is_off());
+        assert!(limits.network.denies_all());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::syntax_nodes::{alias, all, binary, derived, item, name, only, star};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::{ASOF_INNER, ASOF_LEFT};
@@ -222,7 +222,7 @@ fn is_of(expr: &Expr, relations: &[Relation]) -> bool {
                 .iter()
                 .any(|relation| names.first().is_some_and(|name| name.value == relation.label)),
             Expr::Identifier(name) => relations.iter().any(|relation| {
-                relation.columns.all().any(|column| same_but_case(column, &name.value))
+                relation.columns.all().any(|column| equals_ignoring_case(column, &name.value))
             }),
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => false,
             _ => return ControlFlow::Continue(()),

@@ -11,7 +11,7 @@ use sqlparser::tokenizer::Span;
 use crate::{Resolver, using};
 
 use crate::scope::{Relation, RelationColumns, UNNAMED};
-use headwater_sql::name_match::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::unsupported_clauses::{constraint, spell};
 use headwater_sql::{Error, Result};
@@ -234,7 +234,8 @@ impl Resolver<'_> {
     /// Returns the innermost common table expression with this name.
     fn cte(&self, written: &str) -> Option<(String, RelationColumns)> {
         let exact = self.ctes.iter().rev().find(|(name, _)| name == written);
-        let without_case = || self.ctes.iter().rev().find(|(name, _)| same_but_case(name, written));
+        let without_case =
+            || self.ctes.iter().rev().find(|(name, _)| equals_ignoring_case(name, written));
         exact.or_else(without_case).cloned()
     }
 }

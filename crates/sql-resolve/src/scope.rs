@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use headwater_model::nearest;
-use headwater_sql::name_match::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::{Error, Position, Result};
 use sqlparser::ast::{Expr, Ident, WindowSpec};
 
@@ -161,7 +161,7 @@ impl Scope {
     /// Returns the relation that a qualified name refers to.
     fn relation(&self, path: &[&str], at: Option<Position>) -> Result<Option<&Relation>> {
         type Rule = fn(&str, &str) -> bool;
-        let rules: [Rule; 2] = [|one, other| one == other, same_but_case];
+        let rules: [Rule; 2] = [|one, other| one == other, equals_ignoring_case];
         for rule in rules {
             let labelled = |r: &&Relation| matches!(path, [name] if rule(name, &r.label));
             let fits = |r: &&Relation| {

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use headwater_model::{AncestorDistance, RefSpec, Timestamp, parse_moment};
+use headwater_model::{AncestorDistance, RefSpec, Timestamp, parse_timestamp};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Query, TableFactor, TableVersion, Value, ValueWithSpan, VisitMut, VisitorMut,
@@ -198,7 +198,7 @@ impl VersionRewriter<'_> {
             wrong(message, at)
         };
         match self.value(expr, at)? {
-            Constant::Text(text) => parse_moment(&text).ok_or_else(wrong),
+            Constant::Text(text) => parse_timestamp(&text).ok_or_else(wrong),
             // A number is milliseconds since 1970, as in Spark and Trino.
             Constant::Integer(millis) => Timestamp::from_timestamp_millis(millis).ok_or_else(wrong),
             Constant::Timestamp(moment) => Ok(moment),

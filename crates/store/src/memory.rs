@@ -129,7 +129,7 @@ impl Store for MemoryStore {
         Ok(ids.iter().map(|id| state.objects.get(id).cloned()).collect())
     }
 
-    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
         let state = self.0.lock();
         let matching = state.objects.keys().filter(|id| id.to_string().starts_with(digits));
         Ok(matching.take(limit).copied().collect())

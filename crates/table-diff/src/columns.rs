@@ -6,7 +6,7 @@ use datafusion::logical_expr::{Expr, cast, lit};
 use headwater_engine::{Error, Result, SqlError};
 use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_table_scan::view_schema;
 use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 
@@ -151,7 +151,7 @@ impl ComparedColumns {
         let find = |wanted: &String| {
             let now = |column: &&ComparedColumn| column.name == *wanted;
             let before = |column: &&ComparedColumn| column.name_before.as_ref() == Some(wanted);
-            let loosely = |column: &&ComparedColumn| same_but_case(&column.name, wanted);
+            let loosely = |column: &&ComparedColumn| equals_ignoring_case(&column.name, wanted);
             let all = || self.columns.iter();
             all().find(now).or_else(|| all().find(before)).or_else(|| all().find(loosely))
         };

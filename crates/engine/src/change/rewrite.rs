@@ -143,7 +143,7 @@ impl Session {
                 let file = &plan.files()[*number];
                 (rows.len() < file.rows).then(|| (Arc::clone(file), rows.clone()))
             });
-            tables.rewrites().read_rest(&table, files.collect())
+            tables.rewrites().read_live(&table, files.collect())
         });
         rest.flatten().boxed()
     }

@@ -3,7 +3,7 @@
 use headwater_lake::Transaction;
 use headwater_model::{Action, TableName};
 use headwater_sql::change::{AssignedColumn, TARGET};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;
@@ -253,7 +253,7 @@ impl TargetColumns {
     fn find(&self, assigned: &AssignedColumn) -> Result<usize> {
         let AssignedColumn { path, column: written, default: _ } = assigned;
         let at = span_start(written.span);
-        let same = |part: &Ident, name: &str| same_but_case(&part.value, name);
+        let same = |part: &Ident, name: &str| equals_ignoring_case(&part.value, name);
         let named = match path.as_slice() {
             [] => true,
             [table] => same(table, &self.label.value) || same(table, &self.table.name),

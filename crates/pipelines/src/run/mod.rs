@@ -203,7 +203,7 @@ impl Run {
         for (step, report) in reports.into_remaining() {
             self.record_report(step, report, &mut finished);
         }
-        self.skip_rest(&begun, &mut finished);
+        self.skip_remaining(&begun, &mut finished);
         finished
     }
 
@@ -254,7 +254,7 @@ impl Run {
         });
     }
 
-    fn skip_rest(&self, begun: &[bool], finished: &mut RunResult) {
+    fn skip_remaining(&self, begun: &[bool], finished: &mut RunResult) {
         for step in self.plan.listed_steps().filter(|step| !begun[*step]) {
             let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(step) };
             self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });

@@ -112,7 +112,7 @@ pub(super) fn reuse(
     at: &Location,
 ) -> Result<bool> {
     let reuse = values.flag("reuse")?.unwrap_or_default();
-    if reuse && !network.is_off() {
+    if reuse && !network.denies_all() {
         let message = format!("`{name}` has network access, so its process cannot be reused");
         let hint = "Leave out `reuse` or `network`.";
         return Err(Error::invalid(values.location_of("reuse", at), message, hint));

@@ -29,7 +29,7 @@ pub enum Network {
 
 impl Network {
     /// Returns true if there is no access.
-    pub fn is_off(&self) -> bool {
+    pub fn denies_all(&self) -> bool {
         *self == Network::Off
     }
 }

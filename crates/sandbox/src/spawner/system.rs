@@ -295,7 +295,7 @@ pub(super) fn bring_up_loopback(socket: BorrowedFd<'_>) -> Result<()> {
 /// Sets the time slice of this thread and of threads that it starts; `None` sets the default. A
 /// thread with a shorter slice is scheduled sooner after its wake-up, but gets the same share of
 /// processor time. Kernels before 6.12 ignore the value.
-pub(super) fn set_own_slice(slice: Option<Duration>) {
+pub(super) fn set_time_slice(slice: Option<Duration>) {
     set_slice(0, slice);
 }
 

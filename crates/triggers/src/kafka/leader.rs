@@ -142,7 +142,9 @@ impl LeaderPartitions<'_> {
         let FetchedPartition { partition, error, aborted, mut batches } = fetched;
         match error {
             0 => {}
-            OFFSET_OUT_OF_RANGE => return self.start_again(connection, partition).await,
+            OFFSET_OUT_OF_RANGE => {
+                return self.resume_at_available_offset(connection, partition).await;
+            }
             code => return Err(BrokerFailure::Server(error_text(code))),
         }
         let first = self.next(partition);
@@ -181,7 +183,7 @@ impl LeaderPartitions<'_> {
 
     /// Continues at the first record that the partition still has. If the partition ends before the
     /// position, continues at its end, because the earlier records were read before.
-    async fn start_again(
+    async fn resume_at_available_offset(
         &self,
         connection: &mut Connection,
         partition: i32,

@@ -137,7 +137,7 @@ impl KafkaReceiver {
                 sender.connected();
             } else {
                 failures = failures.wrapping_add(1);
-                let other = self.other_server(&client, &mut connections, failures).await;
+                let other = self.connect_to_other_server(&client, &mut connections, failures).await;
                 control = other.unwrap_or(control);
             }
         }
@@ -155,7 +155,7 @@ impl KafkaReceiver {
 
     /// Returns a connection to another server after a failed round, because the metadata of a
     /// server may be outdated. Prefers the connections of the round.
-    async fn other_server(
+    async fn connect_to_other_server(
         &self,
         client: &ClusterClient,
         connections: &mut BTreeMap<i32, Connection>,
