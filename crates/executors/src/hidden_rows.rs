@@ -8,7 +8,7 @@ use headwater_model::{
 
 /// Returns the right that reading an entry of the catalog requires. The code of a function may be
 /// read with the right to call the function.
-pub fn read_right(name: &TableName, is_view: bool) -> (Action, Object) {
+pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     match name.function() {
         Some(own) if is_view => {
             (Action::Invoke, Object::function(&format!("{}.{own}", name.namespace)))
@@ -20,7 +20,7 @@ pub fn read_right(name: &TableName, is_view: bool) -> (Action, Object) {
 
 /// Returns the two refs at which the tables of a merge conflict are read: the target and the merge
 /// base.
-pub fn conflict_refs(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
+pub fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
     let base = base.map(|base| RefSpec::Commit(base.to_string()));
     std::iter::once(RefSpec::Name(target.to_owned())).chain(base)
 }
@@ -64,7 +64,7 @@ pub fn without_rows(diff: TableDiff) -> TableDiff {
 
 /// Returns the error for an operation that would show rows or columns of a table that are hidden
 /// from the principal.
-pub fn restricted_table_error(table: &TableName) -> Problem {
+pub fn part_only(table: &TableName) -> Problem {
     let message =
         format!("`{table}` cannot be compared: a row filter or column mask applies to the reader");
     Problem::new(ErrorCode::Forbidden, message)

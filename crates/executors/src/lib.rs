@@ -64,7 +64,7 @@ pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,
 };
 pub use function_summary::{function_summary, instance_state, provisioned_instances};
-pub use hidden_rows::{conflict_refs, read_right, restricted_table_error, without_rows};
+pub use hidden_rows::{part_only, reading, sides, without_rows};
 pub use import::ImportExecutor;
 pub use import_rights::{ImportRights, upload_folder};
 pub use maintenance::{MaintenanceExecutor, maintenance_job};

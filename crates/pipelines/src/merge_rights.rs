@@ -25,7 +25,7 @@ pub fn choice_check(access: Arc<dyn TableAccess>) -> ChoiceCheck {
 
 /// Returns the error for a table in conflict whose name the user may not see.
 fn hidden() -> Problem {
-    let message = "no permission to replace a table in conflict with the version of the source";
+    let message = "a table in conflict may not be replaced by the version of the source";
     Problem::new(ErrorCode::Forbidden, message)
         .with_hint("Ask an administrator to merge, or keep the version of the target.")
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::conflict_refs;
+use headwater_executors::sides;
 use headwater_jobs::NewJob;
 use headwater_lake::{MergeOptions, conflict_problem, with_rerun_hint};
 use headwater_model::{
@@ -243,7 +243,7 @@ impl Components {
         target: &str,
         mut report: MergeReport,
     ) -> Result<MergeReport, Problem> {
-        let restricted = self.restricted_at(principal, conflict_refs(target, report.base)).await?;
+        let restricted = self.restricted_at(principal, sides(target, report.base)).await?;
         report.retain(|table: &TableName| self.reads_all(principal, &restricted, table));
         Ok(report)
     }

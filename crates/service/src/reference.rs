@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::{read_right, restricted_table_error, without_rows};
+use headwater_executors::{part_only, reading, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
@@ -67,7 +67,7 @@ impl Refs {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
         Ok(changes.iter().all(|change| {
-            let (action, object) = read_right(&change.table, change.is_view());
+            let (action, object) = reading(&change.table, change.is_view());
             self.0.allows(principal, action, &object)
         }))
     }
@@ -90,7 +90,7 @@ impl Refs {
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
         diff.tables.retain(|changed| {
-            let (action, object) = read_right(&changed.table, changed.view.is_some());
+            let (action, object) = reading(&changed.table, changed.view.is_some());
             self.0.allows(principal, action, &object)
         });
         let tables = diff.tables.into_iter().map(|changed| {
@@ -127,7 +127,7 @@ impl Refs {
         self.0.check_readable(principal, &side.reference, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };
         let unrestricted = self.0.check_unrestricted_at(principal, Action::Select, at).await;
-        unrestricted.map_err(|_| restricted_table_error(&side.table))
+        unrestricted.map_err(|_| part_only(&side.table))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use headwater_access::TableRestrictions;
 use headwater_engine::{change_forbidden, restricted_tables};
-use headwater_executors::{read_right, table_access};
+use headwater_executors::{reading, table_access};
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, CreateRestriction, Object, Principal, Problem, RefSpec, Restriction, ResultExt, Table,
@@ -152,7 +152,7 @@ impl Components {
         table: &TableName,
     ) -> bool {
         if table.function().is_some() {
-            let (action, object) = read_right(table, true);
+            let (action, object) = reading(table, true);
             return self.allows(principal, action, &object);
         }
         self.allows(principal, Action::Select, &Object::table(table))

@@ -1,7 +1,7 @@
 //! Checks of the rights to see or change tables, views and namespaces. The checks use the stored
 //! spelling of names.
 
-use headwater_executors::{is_change, read_right};
+use headwater_executors::{is_change, reading};
 use headwater_lake::CommitView;
 use headwater_model::{
     Action, ErrorCode, Namespace, Object, Principal, Problem, RefSpec, ResultExt, TableName,
@@ -124,7 +124,7 @@ impl Components {
         let readable: Vec<&str> = entries
             .iter()
             .filter(|(name, entry)| {
-                let (action, object) = read_right(name, entry.is_view());
+                let (action, object) = reading(name, entry.is_view());
                 self.allows(principal, action, &object)
             })
             .map(|(name, _)| name.namespace.as_str())

@@ -192,8 +192,8 @@ impl<'a> OngoingMerge<'a> {
 
     /// Attempts the merge. Returns `None` if the target has moved meanwhile.
     async fn attempt(&mut self, target: &str) -> Result<Option<MergeReport>> {
-        let (plan, sequence) = self.plan(target).await?;
-        if sequence.is_none() && plan.is_up_to_date() {
+        let (plan, stack) = self.plan(target).await?;
+        if stack.is_none() && plan.is_up_to_date() {
             let report = plan.report(MergeOutcome::UpToDate, plan.head);
             let by_user = self.options.passed.is_none();
             let undone_by = if by_user { self.lake.undone_by(&plan).await? } else { None };
@@ -207,7 +207,7 @@ impl<'a> OngoingMerge<'a> {
             return Ok(Some(MergeReport { conflicts, ..report }));
         }
         self.check_duplicate_tables(&plan).await?;
-        if sequence.is_some() && !self.changes(&plan) {
+        if stack.is_some() && !self.changes(&plan) {
             let report =
                 self.report(&plan, MergeOutcome::UpToDate, plan.head, &self.merged_tables());
             return Ok(Some(report));
@@ -232,7 +232,7 @@ impl<'a> OngoingMerge<'a> {
         // From here on, a commit may refer to the files, even if the response is lost or this
         // future is dropped. So the files are only removed if the catalog reports a failure.
         let written = made.release();
-        let applied = self.apply(&plan, sequence, final_changes.changes.clone(), &commit).await;
+        let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {
             Ok(Some(head)) => {
                 let report = self.report(&plan, outcome, head, &final_changes.merged);
@@ -316,19 +316,19 @@ impl<'a> OngoingMerge<'a> {
             plan.merged = self.options.merged_ref(&request.source);
             return Ok((plan, None));
         };
-        let mut sequence = catalog.merges().begin_sequence(target).await?;
+        let mut stack = catalog.merges().begin_sequence(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
         if !is_revert {
             let source = MergeSource { reference: &request.source, commit: to };
-            catalog.merges().check_sequence(&mut sequence, &source, self.checks()).await?;
+            catalog.merges().check_sequence(&mut stack, &source, self.checks()).await?;
         }
-        let mut plan = catalog.merges().plan_onto(&sequence, *from, to).await?;
+        let mut plan = catalog.merges().plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {
             plan.taken.retain(|change| only.contains(&change.table));
             plan.contested
                 .retain(|contested| contested.names().into_iter().any(|name| only.contains(name)));
         }
-        Ok((plan, Some(sequence)))
+        Ok((plan, Some(stack)))
     }
 
     /// Returns true if the merge changes the target.
@@ -346,16 +346,16 @@ impl<'a> OngoingMerge<'a> {
     async fn apply(
         &self,
         plan: &MergePlan,
-        sequence: Option<CommitSequence>,
+        stack: Option<CommitSequence>,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
     ) -> std::result::Result<Option<CommitId>, headwater_catalog::Error> {
         let catalog = self.lake.catalog();
-        let Some(mut sequence) = sequence else {
+        let Some(mut stack) = stack else {
             return catalog.merges().apply(plan, changes, commit).await;
         };
-        let id = catalog.merges().append_to_sequence(&mut sequence, plan, changes, commit).await?;
-        Ok(catalog.merges().end_sequence(sequence, &commit.with).await?.then_some(id))
+        let id = catalog.merges().append_to_sequence(&mut stack, plan, changes, commit).await?;
+        Ok(catalog.merges().end_sequence(stack, &commit.with).await?.then_some(id))
     }
 
     /// Checks that the source's files exist. The files of a branch or tag are never removed, but
