@@ -146,7 +146,7 @@ impl FunctionLake {
         let headers = Headers { content_type, ..Headers::default() };
         let condition = Condition::Always;
         let new = NewObject { path, headers, condition, content };
-        let put = self.parts.objects.put_with_cause(new, &self.scope.caused_by).await;
+        let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
         Ok(LakeResponse { value: json!(put.or_problem()?.etag), content: Vec::new() })
     }
 

@@ -92,7 +92,7 @@ impl Objects {
     }
 
     /// Like [`Objects::put`], for a write caused by events of the given triggers.
-    pub async fn put_with_cause(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectInfo> {
+    pub async fn put_caused(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectInfo> {
         self.write_object(new, OperationWithCause { kind: ObjectOperation::Put, caused_by }).await
     }
 
