@@ -77,7 +77,7 @@ async fn delete(lake: &Lake, name: &TableName) -> Outcome<()> {
     transaction.drop(name, false).await?;
     transaction.commit("drop the table").await?;
     let mut transaction = lake.transaction("main", "bench").await?;
-    transaction.rest().register(&"deleted".parse()?, &location, false).await?;
+    transaction.iceberg_rest().register(&"deleted".parse()?, &location, false).await?;
     transaction.commit("register the table with equality deletes").await?;
     Ok(())
 }

@@ -131,7 +131,7 @@ impl Access {
     /// Records the use of a token or access key, at most once a minute.
     pub(crate) async fn record_use(&self, token: &str) {
         let now = self.0.clock.now();
-        if !self.is_use_due(token, now) {
+        if !self.must_record_use(token, now) {
             return;
         }
         let Ok(value) = serde_json::to_vec(&now) else { return };
@@ -142,7 +142,7 @@ impl Access {
         }
     }
 
-    fn is_use_due(&self, token: &str, now: Timestamp) -> bool {
+    fn must_record_use(&self, token: &str, now: Timestamp) -> bool {
         let mut used = self.0.used.lock();
         let is_due = |last: &Timestamp| (now - *last).num_seconds() >= USED_INTERVAL_SECONDS;
         if !used.get(token).is_none_or(is_due) {

@@ -97,7 +97,7 @@ impl TableRestrictions {
 
     /// Returns a restriction that applies to a table only by its name and would therefore be lost
     /// by a rename.
-    pub fn by_name_only(&self, table: &TableName, id: &str) -> Option<Restriction> {
+    pub fn lost_by_rename(&self, table: &TableName, id: &str) -> Option<Restriction> {
         let directory = self.0.directory();
         let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
         on.find(|one| one.table_id != id).cloned()

@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_engine::system::{batch, moment, moments, schema};
+use headwater_engine::system::{batch, schema, timestamp_column, timestamp_type};
 use headwater_engine::{SystemTable, TableAccess};
 use headwater_lake::CommitView;
 use headwater_model::{Problem, ResultExt, TableName, Timestamp};
@@ -36,7 +36,7 @@ impl SystemTable for ProfilesTable {
         "profiles"
     }
 
-    fn is_for_all(&self) -> bool {
+    fn filters_by_permission(&self) -> bool {
         true
     }
 
@@ -46,7 +46,7 @@ impl SystemTable for ProfilesTable {
             ("name", DataType::Utf8, true),
             ("column", DataType::Utf8, true),
             ("snapshot", DataType::Int64, true),
-            ("made", moment(), true),
+            ("made", timestamp_type(), true),
             ("is_current", DataType::Boolean, true),
             ("rows", DataType::Int64, true),
             ("nulls", DataType::Int64, true),
@@ -79,7 +79,7 @@ impl SystemTable for ProfilesTable {
             text(|row| Some(&row.table.name)),
             text(|row| Some(&row.column.name)),
             number(|row| Some(row.snapshot)),
-            moments(rows.iter().map(|row| row.made)),
+            timestamp_column(rows.iter().map(|row| row.made)),
             Arc::new(current),
             number(|row| i64::try_from(row.rows).ok()),
             number(|row| i64::try_from(row.column.nulls).ok()),

@@ -9,7 +9,7 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray}
 use arrow::datatypes::{DataType, SchemaRef};
 use async_trait::async_trait;
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_engine::system::{batch, moment, moments, schema};
+use headwater_engine::system::{batch, schema, timestamp_column, timestamp_type};
 use headwater_engine::{Engine, SystemTable, TableAccess};
 use headwater_lake::{CommitView, PROPERTY_PROJECT};
 use headwater_model::{Action, Object, Problem, ResultExt, TableName, Timestamp};
@@ -39,7 +39,7 @@ impl SystemTable for ModelsTable {
         "models"
     }
 
-    fn is_for_all(&self) -> bool {
+    fn filters_by_permission(&self) -> bool {
         true
     }
 
@@ -53,7 +53,7 @@ impl SystemTable for ModelsTable {
             ("file", DataType::Utf8, true),
             ("line", DataType::Int64, true),
             ("tags", DataType::Utf8, true),
-            ("updated", moment(), true),
+            ("updated", timestamp_type(), true),
             ("description", DataType::Utf8, true),
         ])
     }
@@ -91,7 +91,7 @@ impl SystemTable for ModelsTable {
             text(|model| model.file.clone()),
             Arc::new(Int64Array::from_iter_values(lines)),
             text(|model| model.tags.join(", ")),
-            moments(rows.iter().map(|(.., updated)| *updated)),
+            timestamp_column(rows.iter().map(|(.., updated)| *updated)),
             Arc::new(descriptions),
         ];
         batch(self.schema(), columns)
@@ -104,7 +104,7 @@ impl SystemTable for LineageTable {
         "lineage"
     }
 
-    fn is_for_all(&self) -> bool {
+    fn filters_by_permission(&self) -> bool {
         true
     }
 

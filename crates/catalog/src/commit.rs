@@ -147,7 +147,7 @@ impl Catalog {
         // dropped in any order.
         for change in &request.namespaces {
             let NamespaceChange::Drop(outer) = change else { continue };
-            let within = namespaces.keys().filter(|name| name::lies_within(name, outer));
+            let within = namespaces.keys().filter(|name| name::is_within(name, outer));
             let inner: Vec<String> = within.cloned().collect();
             if !inner.is_empty() {
                 return Err(Error::NamespaceHasInner { name: outer.clone(), inner });

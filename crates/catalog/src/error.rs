@@ -24,7 +24,7 @@ pub enum Error {
         near: Option<String>,
     },
     /// The requested ancestor of a ref does not exist.
-    #[error("`{reference}` has no commit {}", describe_back(.back))]
+    #[error("`{reference}` has no commit {}", describe_ancestor(.back))]
     NoCommitBefore {
         /// The ref whose ancestor was requested.
         reference: String,
@@ -166,7 +166,7 @@ impl Error {
     }
 }
 
-fn describe_back(back: &AncestorDistance) -> String {
+fn describe_ancestor(back: &AncestorDistance) -> String {
     match back {
         AncestorDistance::Commits(count) => format!("{count} commits back"),
         AncestorDistance::Time(time) => format!("at or before {}", time.to_rfc3339()),

@@ -216,7 +216,7 @@ impl<'a> Merges<'a> {
     }
 
     /// Starts a sequence of commits on top of a branch's current head.
-    pub async fn begin_stack(self, target: &str) -> Result<CommitSequence> {
+    pub async fn begin_sequence(self, target: &str) -> Result<CommitSequence> {
         let (record, bytes) = self.catalog.branch_record(target).await?;
         Ok(CommitSequence { target: target.to_owned(), head: record.commit, record, bytes })
     }
@@ -225,34 +225,34 @@ impl<'a> Merges<'a> {
     /// cherry-pick or revert. The two commits need not be in the history of the sequence.
     pub async fn plan_onto(
         self,
-        stack: &CommitSequence,
+        sequence: &CommitSequence,
         from: CommitId,
         to: CommitId,
     ) -> Result<MergePlan> {
         let bases = vec![from];
-        let (taken, contested) = self.compare(&bases, stack.head, to).await?;
+        let (taken, contested) = self.compare(&bases, sequence.head, to).await?;
         Ok(MergePlan {
-            target: stack.target.clone(),
-            head: stack.head,
+            target: sequence.target.clone(),
+            head: sequence.head,
             source: to,
             bases,
-            parents: vec![stack.head],
+            parents: vec![sequence.head],
             taken,
             contested,
             merged: None,
-            record: stack.record.clone(),
-            bytes: stack.bytes.clone(),
+            record: sequence.record.clone(),
+            bytes: sequence.bytes.clone(),
         })
     }
 
     /// Checks the quarantine of a source for a commit sequence, like [`Merges::plan`].
-    pub async fn check_stack(
+    pub async fn check_sequence(
         self,
-        stack: &mut CommitSequence,
+        sequence: &mut CommitSequence,
         source: &MergeSource<'_>,
         checks: RequiredChecks,
     ) -> Result<()> {
-        self.check_quarantine(&stack.target, &mut stack.record, source, checks).await
+        self.check_quarantine(&sequence.target, &mut sequence.record, source, checks).await
     }
 
     async fn check_quarantine(
@@ -276,9 +276,9 @@ impl<'a> Merges<'a> {
     }
 
     /// Adds the commit of a plan to a commit sequence, without moving the branch.
-    pub async fn push_stack(
+    pub async fn append_to_sequence(
         self,
-        stack: &mut CommitSequence,
+        sequence: &mut CommitSequence,
         plan: &MergePlan,
         changes: Vec<TableChange>,
         commit: &MergeCommit,
@@ -288,20 +288,20 @@ impl<'a> Merges<'a> {
         let objects = pending.bytes();
         self.catalog.store.apply(Batch { objects, ..Batch::default() }).await?;
         self.catalog.objects.cache_stored(pending);
-        stack.head = id;
+        sequence.head = id;
         Ok(id)
     }
 
     /// Moves the branch to the last commit of a sequence, and applies `with` atomically. Returns
     /// false if the branch has moved.
-    pub async fn end_stack(self, stack: CommitSequence, with: &Batch) -> Result<bool> {
-        let record = BranchRecord { commit: stack.head, ..stack.record };
-        let swap = BranchUpdate { branch: &stack.target, before: stack.bytes, with };
+    pub async fn end_sequence(self, sequence: CommitSequence, with: &Batch) -> Result<bool> {
+        let record = BranchRecord { commit: sequence.head, ..sequence.record };
+        let swap = BranchUpdate { branch: &sequence.target, before: sequence.bytes, with };
         self.catalog.swap(swap, record, PendingObjects::default()).await
     }
 
     /// Locks the branch against changes by other tasks of this process. While holding the guard,
-    /// the caller must change the branch only by [`Merges::apply`] or [`Merges::end_stack`].
+    /// the caller must change the branch only by [`Merges::apply`] or [`Merges::end_sequence`].
     pub async fn lock_branch(self, branch: &str) -> tokio::sync::MutexGuard<'a, ()> {
         self.catalog.heads.lock(branch).await
     }

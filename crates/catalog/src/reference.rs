@@ -96,7 +96,7 @@ impl Catalog {
     /// Lists the commits with this hash prefix.
     async fn commits_with_prefix(&self, digits: &str) -> Result<Vec<CommitId>> {
         let mut found = Vec::new();
-        for id in self.store.objects_like(digits, CANDIDATES_MAX).await? {
+        for id in self.store.objects_with_prefix(digits, CANDIDATES_MAX).await? {
             if self.objects.find_commit(id).await?.is_some() {
                 found.push(id);
             }

@@ -200,14 +200,14 @@ fn whole(bytes: Vec<u8>) -> UnsyncBoxBody<Bytes, std::io::Error> {
 }
 
 /// Returns the error for a response that ends early, because the server or the network failed.
-pub fn cut_off() -> Problem {
+pub fn truncated_response() -> Problem {
     Problem::new(ErrorCode::Unavailable, "the server's response was cut off")
         .with_hint("Run the command again.")
 }
 
 /// Reads the whole body of a response.
 pub async fn collect(response: Response<Incoming>) -> Result<Bytes> {
-    let body = response.into_body().collect().await.map_err(|_| cut_off())?;
+    let body = response.into_body().collect().await.map_err(|_| truncated_response())?;
     Ok(body.to_bytes())
 }
 

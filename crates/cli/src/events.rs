@@ -75,11 +75,13 @@ async fn follow_to_end(
         stops += 1;
         let is_lost = problem.code == ErrorCode::Unavailable;
         if !is_lost || context.in_process || stops > RECONNECTS_MAX {
-            return Err(cut_off(problem, id));
+            return Err(server_ended(problem, id));
         }
         printer.reconnecting(id);
         newest = Some(
-            Box::pin(connect::reconnect(context)).await.map_err(|problem| cut_off(problem, id))?,
+            Box::pin(connect::reconnect(context))
+                .await
+                .map_err(|problem| server_ended(problem, id))?,
         );
     }
 }
@@ -91,7 +93,7 @@ async fn events_and_job(api: &Api, id: &str, printer: &mut Printer) -> Result<Jo
 }
 
 /// Returns the error for a server that ended before the job, and cannot be reached again.
-fn cut_off(problem: Problem, id: &str) -> Problem {
+fn server_ended(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
     }
@@ -170,7 +172,7 @@ impl ResponseLines {
             match self.body.frame().await {
                 None => self.ended = true,
                 Some(frame) => {
-                    let frame = frame.map_err(|_| api::cut_off())?;
+                    let frame = frame.map_err(|_| api::truncated_response())?;
                     self.pending.extend(frame.data_ref().into_iter().flatten());
                 }
             }

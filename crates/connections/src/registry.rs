@@ -125,7 +125,7 @@ impl ConnectionHandle {
     }
 
     /// Sets the name of the client program that users see for this connection.
-    pub fn show_application(&self, name: &str) {
+    pub fn set_application_name(&self, name: &str) {
         let change = |it: &mut OpenConnection| name.clone_into(&mut it.state.client.application);
         self.connections.update(self.key.0, change);
     }
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(state().name(), "idle in transaction (aborted)");
         handle.end(TransactionState::None);
         assert_eq!((state().name(), state().transaction_started), ("idle", None));
-        handle.show_application("pgbench");
+        handle.set_application_name("pgbench");
         assert_eq!(state().client.application, "pgbench");
     }
 }

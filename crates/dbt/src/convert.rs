@@ -105,7 +105,7 @@ pub fn convert(files: &BTreeMap<String, String>) -> Result<Conversion, ConvertEr
     work.seeds();
     work.models();
     work.tests();
-    work.rest();
+    work.note_unsupported();
     Ok(work.finish())
 }
 
@@ -331,7 +331,7 @@ impl<'f> ProjectConversion<'f> {
     }
 
     /// Adds a note for each part of the project that has no equivalent in Headwater.
-    fn rest(&mut self) {
+    fn note_unsupported(&mut self) {
         let files = self.files;
         for path in files.keys() {
             if is_below(path, &self.project.snapshot_paths).is_some() {

@@ -4,7 +4,7 @@ use headwater_function_lake::{AppendResult, CallScope, LakeComponents};
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_queues::Queues;
 use headwater_secrets::{Redactor, SecretStore};
-use headwater_triggers::{ServerRules, with_retryable};
+use headwater_triggers::{ConnectionPolicy, with_retryable};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -33,7 +33,7 @@ pub struct SendAttempt<'a> {
     /// The sender of messages.
     pub sender: &'a str,
     /// The servers that the identity may connect to.
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
     /// The identity's access to the lake, with the event id that the commit of a row contains.
     pub scope: CallScope,
 }
@@ -62,7 +62,7 @@ impl Destinations {
         to: &Destination,
         sending: SendAttempt<'_>,
     ) -> Result<SentContent, Problem> {
-        let SendAttempt { id, payload, sender, rules, scope } = sending;
+        let SendAttempt { id, payload, sender, policy, scope } = sending;
         let content = IdentifiedPayload { id, payload };
         let secret = self.secret(to).await?;
         let value = secret.as_deref().map(String::as_str);
@@ -72,8 +72,8 @@ impl Destinations {
                 let origin = MessageOrigin { sender, caused_by: scope.caused_by };
                 queue::send(&self.queues, name, origin, &content).await
             }
-            Destination::Http(endpoint) => endpoint.send(&content, &rules, value).await,
-            Destination::Mail(route) => route.send(&content, &rules, value).await,
+            Destination::Http(endpoint) => endpoint.send(&content, &policy, value).await,
+            Destination::Mail(route) => route.send(&content, &policy, value).await,
             Destination::Table(target) => {
                 let rows = target.append(&self.lake, &content, scope).await;
                 rows.map(|rows| {
@@ -81,7 +81,7 @@ impl Destinations {
                     json!({"rows": rows.rows})
                 })
             }
-            Destination::Postgres(table) => table.write(&content, &rules, value).await,
+            Destination::Postgres(table) => table.write(&content, &policy, value).await,
             Destination::Object(target) => target.write(&self.lake, &content, scope).await,
         };
         let result = result.map_err(|problem| redacted(counted(problem), &Redactor::new(value)))?;

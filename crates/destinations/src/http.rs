@@ -1,12 +1,12 @@
 //! HTTP destinations: a POST request for each record or result.
 //!
-//! The connection uses only addresses that the rules of the user allow. Redirects are not followed
-//! and proxies are not used, because they could lead to another address.
+//! The connection uses only addresses that the policy of the user allows. Redirects are not
+//! followed and proxies are not used, because they could lead to another address.
 
 use std::time::Duration;
 
 use headwater_model::Problem;
-use headwater_triggers::{ServerName, ServerRules};
+use headwater_triggers::{ConnectionPolicy, ServerName};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::{Value, json};
@@ -72,11 +72,11 @@ impl HttpEndpoint {
     pub(crate) async fn send(
         &self,
         content: &IdentifiedPayload<'_>,
-        rules: &ServerRules,
+        policy: &ConnectionPolicy,
         secret: Option<&str>,
     ) -> Result<Value, Problem> {
         let server = self.server();
-        let addresses = rules.resolve(&server).await?;
+        let addresses = policy.resolve(&server).await?;
         let body = content.body().await?;
         let client = Client::builder()
             .user_agent(concat!("headwater/", env!("CARGO_PKG_VERSION")))
@@ -94,7 +94,7 @@ impl HttpEndpoint {
             .body(body.bytes);
         let sent = self.with_secret(request, secret)?.send().await;
         match sent {
-            Ok(response) => judge(&server, response, secret).await,
+            Ok(response) => check_response(&server, response, secret).await,
             Err(error) if error.is_timeout() => {
                 let limit = self.timeout.as_secs_f64();
                 Err(temporary(format!("{server} does not respond within {limit}s")))
@@ -136,7 +136,7 @@ fn header(name: &str) -> Result<HeaderName, Problem> {
     Ok(parsed)
 }
 
-async fn judge(
+async fn check_response(
     server: &ServerName,
     mut response: Response,
     secret: Option<&str>,
@@ -201,7 +201,7 @@ mod tests {
         let json = json!({"version": "1.0"});
         let endpoint = HttpEndpoint::parse(address).expect("an address");
         let content = IdentifiedPayload { id: EVENT, payload: Payload::Record(&json) };
-        endpoint.send(&content, &ServerRules::default(), secret).await
+        endpoint.send(&content, &ConnectionPolicy::default(), secret).await
     }
 
     #[tokio::test]
@@ -266,14 +266,14 @@ mod tests {
         let json = json!({});
         let content = IdentifiedPayload { id: EVENT, payload: Payload::Record(&json) };
         let allows = |location: &str| location.ends_with("//localhost:1");
-        let rules = ServerRules::restricted(Actor::Anonymous, Arc::new(allows));
+        let policy = ConnectionPolicy::restricted(Actor::Anonymous, Arc::new(allows));
         for host in ["127.0.0.1:1", "[::1]:1", "169.254.169.254", "2130706433", "10.0.0.1"] {
             let endpoint = HttpEndpoint::parse(&format!("http://{host}/")).expect("an address");
-            let problem = endpoint.send(&content, &rules, None).await.expect_err(host);
+            let problem = endpoint.send(&content, &policy, None).await.expect_err(host);
             assert_eq!(problem.code, ErrorCode::Forbidden, "{problem}");
         }
         let endpoint = HttpEndpoint::parse("http://localhost:1/").expect("an address");
-        let problem = endpoint.send(&content, &rules, None).await.expect_err("no server");
+        let problem = endpoint.send(&content, &policy, None).await.expect_err("no server");
         assert_eq!(problem.code, ErrorCode::Unavailable, "{problem}");
     }
 }

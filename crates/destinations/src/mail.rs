@@ -5,7 +5,7 @@
 //! contain line breaks, so a value cannot add a command or a header.
 
 use headwater_model::{Problem, Timestamp};
-use headwater_triggers::{ServerName, ServerRules};
+use headwater_triggers::{ConnectionPolicy, ServerName};
 use mail_builder::MessageBuilder;
 use mail_builder::headers::address::Address;
 use mail_builder::headers::raw::Raw;
@@ -103,11 +103,11 @@ impl MailRoute {
     pub(crate) async fn send(
         &self,
         content: &IdentifiedPayload<'_>,
-        rules: &ServerRules,
+        policy: &ConnectionPolicy,
         password: Option<&str>,
     ) -> Result<Value, Problem> {
         let message = self.message(content).await?;
-        let addresses = rules.resolve(&self.server).await?;
+        let addresses = policy.resolve(&self.server).await?;
         let login = match (&self.user, password) {
             (Some(user), Some(password)) => Some(Login { user, password }),
             _ => None,

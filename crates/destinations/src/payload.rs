@@ -169,7 +169,7 @@ async fn encode(format: Format, table: &SharedTable) -> Result<Bytes, Problem> {
     while let Some(batch) = batches.next().await {
         let mut rest = Some(batch.map_err(failed)?);
         while let Some(batch) = rest {
-            let (piece, left) = encoder.piece(batch).map_err(failed)?;
+            let (piece, left) = encoder.encode_prefix(batch).map_err(failed)?;
             bytes.extend_from_slice(&piece);
             if bytes.len() as u64 > LAKE_CONTENT_BYTES_MAX {
                 return Err(too_large("the result of the function"));

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use headwater_function_lake::json_rows as rows;
 use headwater_functions::FunctionResult;
 use headwater_model::Problem;
-use headwater_triggers::{ServerName, ServerRules};
+use headwater_triggers::{ConnectionPolicy, ServerName};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
@@ -115,7 +115,7 @@ impl PostgresTable {
     pub(crate) async fn write(
         &self,
         content: &IdentifiedPayload<'_>,
-        rules: &ServerRules,
+        policy: &ConnectionPolicy,
         password: Option<&str>,
     ) -> Result<Value, Problem> {
         let rows = Rows::of(content).await?;
@@ -124,7 +124,7 @@ impl PostgresTable {
         }
         let statement = self.statement(&rows.columns)?;
         let work = async {
-            let mut connection = self.connect(rules, password).await?;
+            let mut connection = self.connect(policy, password).await?;
             let written = self.insert(&mut connection, &statement, &rows.texts, content.id).await;
             let written = written.map_err(|error| self.problem(&error, password))?;
             // The rows are committed, so a failed or slow disconnection does not matter.
@@ -140,14 +140,14 @@ impl PostgresTable {
 
     async fn connect(
         &self,
-        rules: &ServerRules,
+        policy: &ConnectionPolicy,
         password: Option<&str>,
     ) -> Result<PgConnection, Problem> {
         let server = self.server();
         let mode = MODES.into_iter().find(|(name, _)| *name == self.mode);
         let mode = mode.map_or(PgSslMode::VerifyFull, |(_, mode)| mode);
         let mut last = format!("{server} has no address");
-        for address in rules.resolve(&server).await? {
+        for address in policy.resolve(&server).await? {
             // `VerifyFull` compares the certificate with the host's name. The name may resolve to
             // another address now, but a server without the certificate receives no password.
             let host = match mode {

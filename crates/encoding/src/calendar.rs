@@ -44,34 +44,34 @@ fn unit(data_type: &DataType) -> Option<TimeUnit> {
 
 /// Returns true if an array has a date or time that Arrow's encoders do not support.
 pub fn has_out_of_range_times(array: &dyn Array) -> bool {
-    if unit(array.data_type()).is_none() || !may_be_far(array.data_type()) {
+    if unit(array.data_type()).is_none() || !may_be_out_of_range(array.data_type()) {
         return false;
     }
     let Some(second) = unit(array.data_type()).map(parts) else { return false };
     let Some(values) = numbers(array) else { return false };
     let far = |value: Option<i64>| {
-        value.is_some_and(|value| far(array.data_type(), i128::from(value), second))
+        value.is_some_and(|value| is_out_of_range(array.data_type(), i128::from(value), second))
     };
-    far(min(&values)) || far(max(&values))
+    is_out_of_range(min(&values)) || is_out_of_range(max(&values))
 }
 
 /// Returns true if a type has values outside of the supported range. All nanosecond timestamps are
 /// within this range.
-fn may_be_far(data_type: &DataType) -> bool {
+fn may_be_out_of_range(data_type: &DataType) -> bool {
     !matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }
 
 /// Returns the date or time of a row as a number, if Arrow's encoders do not support this value.
-fn is_far(array: &dyn Array, row: usize) -> Option<i128> {
+fn out_of_range_value(array: &dyn Array, row: usize) -> Option<i128> {
     if array.is_null(row) {
         return None;
     }
     let value = value(array, row)?;
     let second = parts(unit(array.data_type())?);
-    far(array.data_type(), value, second).then_some(value)
+    is_out_of_range(array.data_type(), value, second).then_some(value)
 }
 
-fn far(data_type: &DataType, value: i128, second: i128) -> bool {
+fn is_out_of_range(data_type: &DataType, value: i128, second: i128) -> bool {
     match data_type {
         DataType::Date32 => value.abs() > DAYS_MAX,
         DataType::Time32(_) | DataType::Time64(_) => value < 0 || value >= DAY_SECONDS * second,
@@ -96,7 +96,7 @@ fn numbers(array: &dyn Array) -> Option<Int64Array> {
 
 /// Returns the text of a row's date or time if Arrow's encoders do not support it.
 pub fn out_of_range_time(array: &dyn Array, row: usize) -> Option<String> {
-    let value = is_far(array, row)?;
+    let value = out_of_range_value(array, row)?;
     let second = parts(unit(array.data_type())?);
     Some(match array.data_type() {
         DataType::Date32 => date(value),

@@ -63,7 +63,7 @@ impl Encoder {
     /// Encodes the first rows of a batch. Returns their bytes, and the remaining rows. The number
     /// of rows depends on the encoded size of earlier pieces, because the size in memory does not
     /// determine the encoded size.
-    pub fn piece(
+    pub fn encode_prefix(
         &mut self,
         batch: RecordBatch,
     ) -> Result<(Bytes, Option<RecordBatch>), ArrowError> {
@@ -191,7 +191,7 @@ mod tests {
         let mut encoder = Encoder::new(Format::Csv, &batch.schema()).expect("an encoder");
         let (mut left, mut lines, mut longest) = (Some(batch), 0, 0);
         while let Some(batch) = left {
-            let (bytes, rest) = encoder.piece(batch).expect("bytes");
+            let (bytes, rest) = encoder.encode_prefix(batch).expect("bytes");
             lines += bytes.split(|byte| *byte == b'\n').count() - 1;
             longest = longest.max(bytes.len());
             left = rest;
@@ -202,7 +202,7 @@ mod tests {
             RecordBatch::try_from_iter([("n", Arc::new(NullArray::new(1 << 40)) as ArrayRef)]);
         let many = many.expect("a batch");
         let mut encoder = Encoder::new(Format::Json, &many.schema()).expect("an encoder");
-        let (bytes, rest) = encoder.piece(many).expect("bytes");
+        let (bytes, rest) = encoder.encode_prefix(many).expect("bytes");
         assert!(bytes.len() < 1 << 20);
         assert_eq!(rest.map(|rest| rest.num_rows()), Some((1 << 40) - PIECE_ROWS));
     }
@@ -221,7 +221,7 @@ mod tests {
             let mut encoder = Encoder::new(Format::Arrow, &batch.schema()).expect("an encoder");
             let (mut left, mut all, mut longest) = (Some(batch.clone()), Vec::new(), 0);
             while let Some(batch) = left {
-                let (bytes, rest) = encoder.piece(batch).expect("bytes");
+                let (bytes, rest) = encoder.encode_prefix(batch).expect("bytes");
                 longest = longest.max(bytes.len());
                 all.extend(bytes);
                 left = rest;

@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_tables::type_name;
 
 use crate::error::Error;
-use headwater_sql::{expression::call, number::exact};
+use headwater_sql::{expression::call, number::decimal_literal_to_text};
 use headwater_sql_functions::{error_text::clean, is_parsed, parse_value, with_seconds};
 
 /// Name of the marker function. It contains a NUL character, so that users cannot call it.
@@ -125,9 +125,9 @@ fn unmarked(value: Expr) -> Expr {
 /// Prepares a value of VALUES for planning. An expression for an integer column is marked, so that
 /// the user's casts can be distinguished from the planner's. Text for a struct or a map is marked,
 /// because the planner would reject it. Number literals for a decimal column keep all digits.
-pub(crate) fn marked(mut value: ast::Expr, to: &DataType) -> ast::Expr {
+pub(crate) fn mark_for_cast(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
-        exact(&mut value);
+        decimal_literal_to_text(&mut value);
     }
     match &value {
         ast::Expr::Value(it) if it.value.clone().into_string().is_none() => value,

@@ -39,12 +39,12 @@ pub(crate) fn locate(error: Error, sql: &str) -> Error {
             let Some((clause, text, advice)) = described(&message) else {
                 return Error::Sql(SqlError::Invalid { message, hint, position: None });
             };
-            let position = place(sql, clause);
+            let position = find_clause(sql, clause);
             let hint = hint.or_else(|| advice.map(str::to_owned));
             Error::Sql(SqlError::Invalid { message: text, hint, position })
         }
         Error::Value { message, position: None } if message.starts_with("cannot cast string") => {
-            match place(sql, Clause::Comparison) {
+            match find_clause(sql, Clause::Comparison) {
                 position @ Some(_) => {
                     let hint = "Compare text with text, as in `name = '5'`, or cast the text.";
                     Error::Sql(SqlError::Invalid { message, hint: Some(hint.into()), position })
@@ -91,7 +91,7 @@ fn described(message: &str) -> Option<(Clause<'_>, String, Option<&'static str>)
 }
 
 /// Returns the position of a clause, if exactly one clause of the statement matches.
-fn place(sql: &str, clause: Clause<'_>) -> Option<crate::error::Position> {
+fn find_clause(sql: &str, clause: Clause<'_>) -> Option<crate::error::Position> {
     let statements = parser(tokens(sql).ok()?).parse_statements().ok()?;
     let mut finder = ClauseFinder { clause, found: Vec::new() };
     let _ = statements.visit(&mut finder);

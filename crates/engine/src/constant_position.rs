@@ -22,18 +22,18 @@ use headwater_sql_functions::error_text::clean;
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Value { message, position: None } => {
-            let position = tokens(sql).ok().and_then(|tokens| place(tokens, &message));
+            let position = tokens(sql).ok().and_then(|tokens| find_literal(tokens, &message));
             Error::Value { message, position }
         }
         other => other,
     }
 }
 
-fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
+fn find_literal(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
     let casts = tokens.iter().any(|token| {
         matches!(token.token, Token::DoubleColon) || is_keyword(&token.token, Keyword::CAST)
     });
-    if !casts && let Some(place) = only_text(&tokens, message) {
+    if !casts && let Some(place) = quoted_literal_position(&tokens, message) {
         return Some(place);
     }
     let statements = parser(tokens).parse_statements().ok()?;
@@ -46,7 +46,7 @@ fn place(tokens: Vec<TokenWithSpan>, message: &str) -> Option<Position> {
 
 /// Returns the position of the string literal that the message quotes; `None` if no literal or
 /// several literals match.
-fn only_text(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
+fn quoted_literal_position(tokens: &[TokenWithSpan], message: &str) -> Option<Position> {
     let mut quoted = tokens.iter().filter(|token| match &token.token {
         Token::SingleQuotedString(text) => {
             !text.is_empty() && message.contains(&format!("'{text}'"))

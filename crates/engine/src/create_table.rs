@@ -123,11 +123,11 @@ impl Session {
         let limits = run.limits;
         let query = source.query().clone();
         let (plan, names) = self.plan(&run, source, view).await?;
-        let gives_nanoseconds = table_columns::gives_nanoseconds(&query, &plan);
+        let returns_nanoseconds = table_columns::returns_nanoseconds(&query, &plan);
         let running = self.start(run, plan).await?;
         let mut schema = nullable(&output::renamed(&names, &plain_schema(&running.schema)));
         distinct_names(&schema)?;
-        if !(gives_nanoseconds && target.is_version_3(&properties).await?) {
+        if !(returns_nanoseconds && target.is_version_3(&properties).await?) {
             schema = without_nanoseconds(&schema).into();
         }
         let partition = table_columns::partition(partition, &schema)?;

@@ -16,7 +16,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName, nearest};
 use headwater_sql::function_statement::{CreateFunctionStatement, FunctionStatement};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::{ParsedTableName, position};
@@ -62,7 +62,7 @@ impl Session {
             return output::of_write(0, None, metrics);
         }
         if exists && !or_replace {
-            let name = shown(&name);
+            let name = display_name(&name);
             return Err(Error::AlreadyExists { what: "function", name });
         }
         let own = name.function().unwrap_or_default();
@@ -85,7 +85,7 @@ impl Session {
         };
         transaction.views().create_function(&name, &definition, or_replace).await?;
         let verb = if exists { "replace" } else { "create" };
-        let message = format!("{verb} function {}", shown(&name));
+        let message = format!("{verb} function {}", display_name(&name));
         self.finish_with(transaction, &message, 0, &metrics).await
     }
 
@@ -101,7 +101,7 @@ impl Session {
             let name = self.function_name(written, &view).await?;
             self.authorize(Action::Deploy, &object(&name))?;
             if transaction.views().drop_function(&name).await? {
-                dropped.push(shown(&name));
+                dropped.push(display_name(&name));
             } else if !if_exists {
                 return Err(self.no_function(&name, &view).await?);
             }
@@ -115,8 +115,9 @@ impl Session {
         let view = self.view().await?;
         let mut rows: [Vec<Option<String>>; 4] = Default::default();
         for (name, entry) in view.state().functions().await? {
-            let is_wanted =
-                namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, &name.namespace));
+            let is_wanted = namespace
+                .as_ref()
+                .is_none_or(|wanted| equals_ignoring_case(wanted, &name.namespace));
             if !is_wanted || !self.lists(Action::Invoke, &object(&name)) {
                 continue;
             }
@@ -163,7 +164,7 @@ impl Session {
         let names = known.iter().filter_map(|(known, _)| known.function());
         let own = name.function().unwrap_or_default();
         let near = nearest(own, names).filter(|_| self.suggests());
-        let message = format!("function `{}` is not in `{}`", shown(name), view.spec());
+        let message = format!("function `{}` is not in `{}`", display_name(name), view.spec());
         let problem = Problem::new(ErrorCode::FunctionNotFound, message);
         Ok(Error::Problem(match near {
             Some(near) => problem.with_hint(format!("Did you mean `{near}`?")),
@@ -260,7 +261,10 @@ fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
 /// Returns the error of a call in a session that may not call functions.
 fn not_callable(name: &TableName) -> Error {
     Error::Sql(SqlError::Unsupported {
-        what: format!("a call of the function `{}` in a query of another function", shown(name)),
+        what: format!(
+            "a call of the function `{}` in a query of another function",
+            display_name(name)
+        ),
         hint: Some("Call its code in Python, or write its results to a table first.".to_owned()),
         position: None,
     })
@@ -273,7 +277,7 @@ fn object(name: &TableName) -> Object {
 }
 
 /// Returns the name of a function as users write it.
-fn shown(name: &TableName) -> String {
+fn display_name(name: &TableName) -> String {
     let own = name.function().unwrap_or(&name.name).to_owned();
     TableName { name: own, ..name.clone() }.to_string()
 }

@@ -26,7 +26,7 @@ use headwater_sql_resolve::scope::column;
 use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 
-use crate::assignment_cast::marked;
+use crate::assignment_cast::mark_for_cast;
 use crate::defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, TableSources};
@@ -64,7 +64,7 @@ impl Session {
         spell_columns(&mut columns, &found)?;
         let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
-        metrics.reads(lookup.held());
+        metrics.reads(lookup.pinned_views());
         let (tables, mut sources) = lookup.finish();
         let into = InsertTarget::of(&found, target_sources, columns)?;
         into.shape(&mut query)?;
@@ -235,7 +235,7 @@ impl InsertTarget {
                 *value = match self.defaults.get(column.name()) {
                     Some(default) if is_default(&given) => written(default)?,
                     None if is_default(&given) => continue,
-                    _ => marked(given, column.data_type()),
+                    _ => mark_for_cast(given, column.data_type()),
                 };
             }
         }

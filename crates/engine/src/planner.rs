@@ -30,7 +30,7 @@ use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement, TimezoneInfo};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::normalize_types;
-use headwater_sql::expression_rewrite::respell;
+use headwater_sql::expression_rewrite::rewrite_for_planner;
 use headwater_sql::time_travel::Constant;
 use headwater_sql_functions::{parse_cast, register_for_constants, round_cast};
 use headwater_sql_resolve::FunctionProperties;
@@ -283,7 +283,8 @@ pub fn version_constant(expr: ast::Expr) -> Option<Constant> {
         },
         value => match value.cast_to(&micros) {
             Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => {
-                Timestamp::from_timestamp_micros(micros).map_or(Constant::Other, Constant::Moment)
+                Timestamp::from_timestamp_micros(micros)
+                    .map_or(Constant::Other, Constant::Timestamp)
             }
             _ => Constant::Other,
         },
@@ -297,7 +298,7 @@ pub(crate) fn constant(
 ) -> Result<ScalarValue> {
     let _ = ast::visit_expressions_mut(&mut expr, |expr| {
         normalize_types(expr);
-        respell(expr);
+        rewrite_for_planner(expr);
         ControlFlow::<()>::Continue(())
     });
     let (sources, empty) = (TableSources::new(), DFSchema::empty());

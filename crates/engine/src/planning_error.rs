@@ -136,7 +136,7 @@ impl PlanningLimits {
         if let Some(message) = regular_expression(&message) {
             return Error::invalid(message);
         }
-        if says_spill_limit(&message) {
+        if is_spill_limit_message(&message) {
             return Error::SpillLimit { limit: self.spill_bytes };
         }
         if let Some(file) = missing_file(&message) {
@@ -149,7 +149,7 @@ impl PlanningLimits {
     fn exhausted(&self, message: &str) -> Error {
         if message.contains(ENGINE_LIMIT_REACHED) {
             Error::EngineMemory { limit: self.engine_memory_bytes }
-        } else if says_spill_limit(message) {
+        } else if is_spill_limit_message(message) {
             Error::SpillLimit { limit: self.spill_bytes }
         } else {
             Error::MemoryLimit { limit: self.query_memory_bytes }
@@ -178,7 +178,7 @@ fn regular_expression(message: &str) -> Option<String> {
     })
 }
 
-fn says_spill_limit(message: &str) -> bool {
+fn is_spill_limit_message(message: &str) -> bool {
     message.contains("disk space") || message.contains("allowable limit")
 }
 
@@ -186,7 +186,7 @@ fn says_spill_limit(message: &str) -> bool {
 pub(crate) fn is_out_of_memory(error: &DataFusionError) -> bool {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(message) => {
-            !message.contains(ENGINE_LIMIT_REACHED) && !says_spill_limit(message)
+            !message.contains(ENGINE_LIMIT_REACHED) && !is_spill_limit_message(message)
         }
         _ => false,
     }

@@ -147,7 +147,7 @@ impl Session {
         let (mut query, mentions) = query.into_parts(&planner::version_constant)?;
         let mut lookup = TableLookup::new(self, &returning.view);
         lookup.add_all(&mentions).await?;
-        run.metrics.reads(lookup.held());
+        run.metrics.reads(lookup.pinned_views());
         let (mut tables, mut sources) = lookup.finish();
         let batches = returning.rows.batches();
         // In the rows of an UPDATE, columns can be nullable although they are required in the
@@ -166,7 +166,7 @@ impl Session {
         let rows = registered(&RecordBatches { schema, batches }, 1);
         let rows = rows.map_err(|error| limits.explain(&error))?;
         sources.insert((found.source.clone(), found.label.clone()), provider_as_source(rows));
-        tables.insert(ParsedTableName::here(TARGET), found);
+        tables.insert(ParsedTableName::unqualified(TARGET), found);
         let (view, namespace) = (&returning.view, &self.options.namespace);
         let state = self.with_functions(run, &query, view, namespace).await?;
         self.compute(move || {

@@ -17,7 +17,7 @@ use headwater_lake::{CommitView, SharedTransaction};
 use headwater_model::{JobId, PROPERTY_JOB};
 use headwater_sql::statement::{Command, SourceQuery};
 use headwater_sql::{IntoStatement, Parameter, PreparedStatement};
-use headwater_sql_functions::{Signal, signal_function, with_functions};
+use headwater_sql_functions::{SignalCallback, signal_function, with_functions};
 use headwater_sql_python::{StatementCalls, StatementOwner, without_calls};
 use headwater_sql_resolve::{OutputNames, resolve};
 use headwater_table_scan::{
@@ -118,7 +118,7 @@ impl Session {
 
     /// Adds an SQL function that sends a signal to a component outside the engine. Only this
     /// session can call the function.
-    pub fn register_signal(&self, name: &str, signal: Signal) {
+    pub fn register_signal(&self, name: &str, signal: SignalCallback) {
         self.functions.write().push(signal_function(name, signal));
     }
 
@@ -231,9 +231,13 @@ impl Session {
             Command::Summarize(source) => Box::pin(self.summarize(source)).await,
             Command::CreateTable(table) => Box::pin(self.create_table(*table)).await,
             Command::Insert(rows) => Box::pin(self.insert(*rows)).await,
-            Command::Delete(delete) => self.in_turn(|| self.delete((*delete).clone())).await,
-            Command::Update(update) => self.in_turn(|| self.update((*update).clone())).await,
-            Command::Merge(merge) => self.in_turn(|| self.merge((*merge).clone())).await,
+            Command::Delete(delete) => {
+                self.retry_on_conflict(|| self.delete((*delete).clone())).await
+            }
+            Command::Update(update) => {
+                self.retry_on_conflict(|| self.update((*update).clone())).await
+            }
+            Command::Merge(merge) => self.retry_on_conflict(|| self.merge((*merge).clone())).await,
             Command::Truncate(truncation) => self.truncate(truncation).await,
             Command::Alter(change) => self.alter_table(change).await,
             Command::Comment(comment) => self.comment(comment).await,
@@ -329,7 +333,7 @@ impl Session {
         let (mut query, mentions) = source.into_parts(&planner::version_constant)?;
         let mut lookup = TableLookup::new(self, view).for_query(&query);
         lookup.add_all(&mentions).await?;
-        run.metrics.reads(lookup.held());
+        run.metrics.reads(lookup.pinned_views());
         let (tables, sources) = lookup.finish();
         let state = self.with_functions(run, &query, view, &self.options.namespace).await?;
         let limits = run.limits;

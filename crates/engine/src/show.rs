@@ -6,7 +6,7 @@ use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::table_references::ReferencedTable;
@@ -25,13 +25,14 @@ impl Session {
         let view = self.view().await?;
         let mut names: Vec<(String, String)> = Vec::new();
         for (table, _) in view.list(None).await? {
-            let is_wanted =
-                namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, &table.namespace));
+            let is_wanted = namespace
+                .as_ref()
+                .is_none_or(|wanted| equals_ignoring_case(wanted, &table.namespace));
             if is_wanted && self.lists(Action::Select, &Object::table(&table)) {
                 names.push((table.namespace, table.name));
             }
         }
-        if namespace.is_some_and(|wanted| same_but_case(&wanted, SYSTEM_NAMESPACE)) {
+        if namespace.is_some_and(|wanted| equals_ignoring_case(&wanted, SYSTEM_NAMESPACE)) {
             let tables = self.engine.system_tables();
             let name = |table: &str| (SYSTEM_NAMESPACE.to_owned(), table.to_owned());
             names.extend(tables.iter().map(|table| name(table.name())));
@@ -42,7 +43,8 @@ impl Session {
     /// Runs SHOW VIEWS: lists the views of a namespace, or of all namespaces.
     pub(crate) async fn show_views(&self, namespace: Option<String>) -> Result<StatementResult> {
         let view = self.view().await?;
-        let wanted = |of: &str| namespace.as_ref().is_none_or(|wanted| same_but_case(wanted, of));
+        let wanted =
+            |of: &str| namespace.as_ref().is_none_or(|wanted| equals_ignoring_case(wanted, of));
         let views = view.state().views(None).await?.into_iter();
         let views = views.filter(|(name, _)| self.lists(Action::Select, &Object::view(name)));
         let names = views.map(|(name, _)| (name.namespace, name.name));

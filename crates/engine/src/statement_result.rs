@@ -116,7 +116,7 @@ impl ExecutionMetrics {
         self.rows_answered.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
-    pub(crate) fn wrote(&self, rows: u64, bytes: u64) {
+    pub(crate) fn record_write(&self, rows: u64, bytes: u64) {
         self.rows_written.fetch_add(rows, Ordering::Relaxed);
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }

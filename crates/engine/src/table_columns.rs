@@ -98,7 +98,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: PlanningLimits) ->
         }));
     }
     normalize(&mut column.data_type);
-    if let Some(data_type) = icebergs_own(&column.data_type) {
+    if let Some(data_type) = parse_iceberg_type(&column.data_type) {
         return Ok(Field::new(name, data_type, !required));
     }
     column.options.retain(|option| option.option == ColumnOption::NotNull);
@@ -121,7 +121,7 @@ fn typed(state: &SessionState, mut column: ColumnDef, limits: PlanningLimits) ->
 }
 
 /// Parses type names that exist only in Iceberg.
-fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
+fn parse_iceberg_type(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
     let text = match data_type {
         DataType::Custom(name, arguments) if arguments.is_empty() => {
             Some(name.to_string().to_lowercase()).filter(|name| name != "uuid")?
@@ -145,7 +145,7 @@ fn icebergs_own(data_type: &DataType) -> Option<arrow::datatypes::DataType> {
 /// Returns true if a query can return timestamps with nanoseconds: the query scans such a column,
 /// or casts to `TIMESTAMP(9)`. The types of the plan are not sufficient, because DataFusion's
 /// functions and literals have nanosecond types.
-pub(crate) fn gives_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
+pub(crate) fn returns_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if has_nanosecond_precision(data_type) => {
             ControlFlow::Break(())

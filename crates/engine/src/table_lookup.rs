@@ -14,11 +14,11 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::name::quoted;
 use headwater_model::{Action, Object, RefSpec, SYSTEM_NAMESPACE, TableName, nearest};
-use headwater_sql::name_match::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::table_name::{ParsedTableName, RefKind};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql_resolve::ResolvedTable;
-use headwater_table_scan::{LakeTable, pieces, view_schema, viewed};
+use headwater_table_scan::{LakeTable, slices, view_schema, viewed};
 use headwater_tables::LINEAGE;
 
 use crate::error::{Error, Position, Result, SqlError};
@@ -62,7 +62,7 @@ struct LocatedTable {
 
 impl<'s> TableLookup<'s> {
     /// Returns the catalog states to keep while the rows of the tables are read.
-    pub(crate) fn held(&self) -> Vec<CommitView> {
+    pub(crate) fn pinned_views(&self) -> Vec<CommitView> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
 
@@ -152,7 +152,7 @@ impl<'s> TableLookup<'s> {
     ) -> Result<LocatedTable> {
         let default = self.namespace.clone();
         let namespace = written.namespace.clone().unwrap_or_else(|| default.clone());
-        if same_but_case(&namespace, SYSTEM_NAMESPACE) {
+        if equals_ignoring_case(&namespace, SYSTEM_NAMESPACE) {
             return self.system(written, at).await;
         }
         let (name, in_default) = (&written.name, namespace == default);
@@ -334,7 +334,7 @@ impl<'s> TableLookup<'s> {
                 position: at,
             });
         };
-        if !table.is_for_all() {
+        if !table.filters_by_permission() {
             self.session.authorize(table.action(), &Object::lake())?;
         }
         if written.snapshot.is_some() {
@@ -360,7 +360,7 @@ impl<'s> TableLookup<'s> {
     ) -> Result<Error> {
         let reference = view.spec().to_string();
         let namespaces = view.namespaces().await?;
-        if !namespaces.iter().any(|known| same_but_case(&known.name, namespace)) {
+        if !namespaces.iter().any(|known| equals_ignoring_case(&known.name, namespace)) {
             let names = namespaces.iter().map(|known| known.name.as_str());
             return Ok(Error::NamespaceNotFound {
                 namespace: namespace.to_owned(),
@@ -371,21 +371,22 @@ impl<'s> TableLookup<'s> {
         }
         let tables = view.state().entries(None).await?;
         let wanted = written.name.as_str();
-        let here = tables.iter().filter(|(name, _)| same_but_case(&name.namespace, namespace));
+        let here =
+            tables.iter().filter(|(name, _)| equals_ignoring_case(&name.namespace, namespace));
         let mut names: Vec<String> = here.map(|(name, _)| name.name.clone()).collect();
         names.extend(self.session.registered.read().keys().cloned());
         // The user must be able to copy the suggestion to the statement, so it is unqualified only
         // in the default namespace.
         let default = &self.namespace;
         let spelled = |namespace: &str, name: &str| {
-            if same_but_case(namespace, default) {
+            if equals_ignoring_case(namespace, default) {
                 quoted(name)
             } else {
                 quoted(&format!("{namespace}.{name}"))
             }
         };
         let elsewhere = || {
-            let same = tables.iter().find(|(name, _)| same_but_case(&name.name, wanted));
+            let same = tables.iter().find(|(name, _)| equals_ignoring_case(&name.name, wanted));
             same.map(|(name, _)| spelled(&name.namespace, &name.name))
         };
         let near = nearest(wanted, names.iter().map(String::as_str));
@@ -440,7 +441,7 @@ pub(crate) fn registered(
     let mut parts: Vec<Vec<RecordBatch>> = vec![Vec::new(); partitions.max(1)];
     let mut count = 0;
     for batch in &batches.batches {
-        for piece in pieces(&viewed(batch, &schema)?) {
+        for piece in slices(&viewed(batch, &schema)?) {
             let part = count % parts.len();
             parts[part].push(piece);
             count += 1;

@@ -19,7 +19,7 @@ use headwater_catalog::TableEntry;
 use headwater_lake::CommitView;
 use headwater_model::{Action, CommitId, DEFAULT_NAMESPACE, Object, TableName};
 use headwater_sql::create_view::{CreateViewStatement, renamed};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::parse::parse;
 use headwater_sql::statement::Command;
 use headwater_sql::table_name::ParsedTableName;
@@ -144,7 +144,7 @@ impl ViewContext<'_> {
         let (namespace, chain) = (self.namespace.clone(), self.chain.clone());
         let mut lookup = TableLookup::within(self.session, self.view, namespace, chain);
         Box::pin(lookup.add_all(&mentions)).await?;
-        let held = lookup.held();
+        let held = lookup.pinned_views();
         let (tables, sources) = lookup.finish();
         let run = self.session.run();
         let limits = run.limits;
@@ -276,7 +276,7 @@ fn fixed(
         };
         let mut found = places(&|name| name == column);
         if found.is_empty() {
-            found = places(&|name| same_but_case(name, column));
+            found = places(&|name| equals_ignoring_case(name, column));
         }
         let place = match found.as_slice() {
             [place] => *place,

@@ -86,7 +86,7 @@ impl Session {
             self.shared.put(transaction);
             return output::of_write(rows, None, Arc::clone(metrics));
         }
-        metrics.wrote(written.rows_written, written.bytes_written);
+        metrics.record_write(written.rows_written, written.bytes_written);
         let commit: Option<Commit> = transaction.commit(message).await?;
         output::of_write(rows, commit, Arc::clone(metrics))
     }

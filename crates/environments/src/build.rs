@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::bytecode::{self, UncompiledPackage};
 use crate::environments::{
-    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, owned, read,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, read,
+    unique_name,
 };
 use crate::python::Interpreter;
 use crate::requirement::name_of;
@@ -34,7 +35,7 @@ impl Environments {
     ) -> Result<StagedEnvironment> {
         let uv = self.uv(on_progress).await?;
         let uv = if newest { uv.newest() } else { uv };
-        let building = BuildFolder(self.folder.join(owned(BUILDING)));
+        let building = BuildFolder(self.folder.join(unique_name(BUILDING)));
         let folder = building.0.as_path();
         on_progress(EnvironmentEvent::Resolving { requirements: requirements.clone() });
         let created = uv.create(&self.spawner, interpreter, folder);
@@ -87,7 +88,7 @@ impl Environments {
         let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
         let environment = read(id, &folder).ok_or_else(gone)?;
         self.make_current(id, &folder)?;
-        let missing = bytecode::moved(missing, &building.0, &folder);
+        let missing = bytecode::relocate_packages(missing, &building.0, &folder);
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
         self.compile_in_background(async move {
             compile(&spawner, &interpreter, &missing, &folder).await;
@@ -97,7 +98,7 @@ impl Environments {
 
     /// Points an environment's link to another build.
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
-        let (link, new) = (self.folder.join(id), self.folder.join(owned(BUILDING)));
+        let (link, new) = (self.folder.join(id), self.folder.join(unique_name(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
             // In the older folder layout, there is a folder instead of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
@@ -119,7 +120,7 @@ impl Environments {
         on_progress: Progress<'_>,
     ) -> Result<BTreeMap<String, String>> {
         let (folder, input) = (building.0.as_path(), building.sibling("in"));
-        let own = has_own_pyarrow(requirements);
+        let own = requires_pyarrow(requirements);
         let pyarrow = (!own).then_some("pyarrow");
         write_lines(&input, requirements, pyarrow)?;
         if uv.install_cached(&self.spawner, interpreter, folder, &input).await? {
@@ -143,7 +144,7 @@ impl Environments {
         requirements: &[String],
     ) -> Result<BTreeMap<String, String>> {
         let (input, output) = (building.sibling("in"), building.sibling("txt"));
-        let mut pyarrow = (!has_own_pyarrow(requirements)).then(|| "pyarrow".to_owned());
+        let mut pyarrow = (!requires_pyarrow(requirements)).then(|| "pyarrow".to_owned());
         loop {
             write_lines(&input, requirements, pyarrow.as_deref())?;
             uv.resolve(&self.spawner, interpreter, &input, &output).await?;
@@ -186,7 +187,7 @@ async fn compile(
     let _ = fs::remove_file(folder.join(UNCOMPILED));
 }
 
-fn has_own_pyarrow(requirements: &[String]) -> bool {
+fn requires_pyarrow(requirements: &[String]) -> bool {
     requirements.iter().any(|line| name_of(line) == "pyarrow")
 }
 

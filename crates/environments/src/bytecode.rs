@@ -72,7 +72,7 @@ pub(crate) async fn compile(
 }
 
 /// Updates the packages' paths after their environment was moved.
-pub(crate) fn moved(
+pub(crate) fn relocate_packages(
     missing: Vec<UncompiledPackage>,
     from: &Path,
     to: &Path,

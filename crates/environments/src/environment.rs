@@ -98,7 +98,7 @@ impl Environment {
 
     /// Returns a copy that has its own lock on the folder, so that this environment can count as
     /// unused while the copy exists.
-    pub fn with_own_lock(&self) -> Result<Environment> {
+    pub fn with_separate_lock(&self) -> Result<Environment> {
         let gone = || Error::io("find the environment")(std::io::ErrorKind::NotFound.into());
         let lock = Arc::new(SharedLock::acquire(&self.folder()).ok_or_else(gone)?);
         Ok(Environment { lock, ..self.clone() })

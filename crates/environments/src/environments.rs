@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
-use headwater_sandbox::{Spawner, is_stale, own_identity};
+use headwater_sandbox::{Spawner, current_identity, is_stale};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 use serde::{Deserialize, Serialize};
@@ -140,7 +140,7 @@ impl Environments {
     /// Returns the path of a new folder for a process without a sandbox. A later server removes the
     /// folder.
     pub fn work_folder(&self) -> PathBuf {
-        self.folder.join(owned(WORK))
+        self.folder.join(unique_name(WORK))
     }
 
     /// Rejects a specification that cannot be built on this host. Starts and fetches nothing.
@@ -198,7 +198,7 @@ impl Environments {
         let mut built = self.publish(&id, &interpreter, build)?;
         let took_ms = started.elapsed().as_millis() as u64;
         on_progress(EnvironmentEvent::Ready { took_ms });
-        self.remember(built.clone());
+        self.add_known(built.clone());
         built.created_ms = took_ms;
         built.warm = false;
         Ok(Arc::new(built))
@@ -216,7 +216,7 @@ impl Environments {
             return Some(known.clone());
         }
         let folder = self.current_folder(id)?;
-        let found = self.remember(read(id, &folder)?);
+        let found = self.add_known(read(id, &folder)?);
         if folder.join(UNCOMPILED).exists() {
             self.resume_compiling(interpreter, folder);
         }
@@ -228,7 +228,7 @@ impl Environments {
         fs::canonicalize(self.folder.join(id)).ok()
     }
 
-    pub(crate) fn remember(&self, environment: Environment) -> Arc<Environment> {
+    pub(crate) fn add_known(&self, environment: Environment) -> Arc<Environment> {
         let environment = Arc::new(environment);
         self.known.lock().insert(environment.id.clone(), environment.clone());
         environment
@@ -266,8 +266,8 @@ impl Drop for Environments {
 }
 
 /// Returns a unique name that contains the identity of this process.
-pub(crate) fn owned(prefix: &str) -> String {
-    format!("{prefix}{}-{}", own_identity(), Uuid::new_v4().simple())
+pub(crate) fn unique_name(prefix: &str) -> String {
+    format!("{prefix}{}-{}", current_identity(), Uuid::new_v4().simple())
 }
 
 /// Returns the error for an environment that cannot be built with the versions of an earlier build.

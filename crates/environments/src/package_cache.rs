@@ -7,7 +7,7 @@ use std::path::Path;
 
 use rustix::fs::{FlockOperation, flock};
 
-use crate::environments::owned;
+use crate::environments::unique_name;
 
 /// uv's lock file; every running uv holds a shared lock.
 const LOCK: &str = ".lock";
@@ -43,7 +43,7 @@ fn sweep_archives(cache: &Path, archives: &Path) -> io::Result<u64> {
     for archive in fs::read_dir(archives)?.flatten() {
         let Some(bytes) = unlinked(&archive.path())? else { continue };
         // Rename the folder first, so that uv finds either the whole folder or none.
-        let aside = cache.join(owned(REMOVING));
+        let aside = cache.join(unique_name(REMOVING));
         fs::rename(archive.path(), &aside)?;
         let _ = fs::remove_dir_all(aside);
         freed += bytes;

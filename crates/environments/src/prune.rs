@@ -15,7 +15,8 @@ use headwater_model::{EnvironmentSummary, PackageChange, RebuiltEnvironment};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 
 use crate::environments::{
-    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, lock, name, owned, try_lock,
+    BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, lock, name, try_lock,
+    unique_name,
 };
 use crate::folder_lock::ExclusiveLock;
 use crate::{Environment, Error, Result, package_cache, python};
@@ -69,7 +70,7 @@ impl Environments {
         let Some(_lock) = ExclusiveLock::acquire(folder) else {
             return !folder.join(DESCRIPTION).exists();
         };
-        let aside = self.folder.join(owned(BUILDING));
+        let aside = self.folder.join(unique_name(BUILDING));
         if fs::rename(folder, &aside).is_ok() {
             let _ = fs::remove_dir_all(aside);
         }
@@ -134,7 +135,7 @@ impl Environments {
 
     /// Returns true if this server uses an environment.
     fn is_busy(&self, id: &str) -> bool {
-        self.known.lock().get(id).is_some_and(is_held)
+        self.known.lock().get(id).is_some_and(is_in_use)
     }
 
     /// Reads the summary on a blocking thread.
@@ -161,7 +162,7 @@ impl Environments {
         let Some(folder) = self.current_folder(id) else { return Ok(RemovalResult::Kept) };
         {
             let mut known = self.known.lock();
-            if known.get(id).is_some_and(is_held) {
+            if known.get(id).is_some_and(is_in_use) {
                 return Ok(RemovalResult::InUse);
             }
             known.remove(id);
@@ -171,7 +172,7 @@ impl Environments {
         };
         // After this lock is acquired, a request for the environment builds a new one.
         let link = self.folder.join(id);
-        let aside = self.folder.join(owned(BUILDING));
+        let aside = self.folder.join(unique_name(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;
         let _ = fs::remove_file(link);
         drop(exclusive);
@@ -217,7 +218,7 @@ impl Environments {
         let build = self.build(&interpreter, requirements, true, on_progress).await?;
         let environment = self.publish(id, &interpreter, build)?;
         let changed = changes(&before.packages, &environment.packages);
-        self.remember(environment);
+        self.add_known(environment);
         let environment = self.read_summary(id).await.ok_or_else(gone)?;
         Ok(RebuiltEnvironment { environment, changed })
     }
@@ -225,7 +226,7 @@ impl Environments {
 
 /// Returns true if an environment, or a copy of it, is referenced outside the map of known
 /// environments.
-fn is_held(known: &Arc<Environment>) -> bool {
+fn is_in_use(known: &Arc<Environment>) -> bool {
     Arc::strong_count(known) > 1 || Arc::strong_count(&known.lock) > 1
 }
 

@@ -6,7 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use crate::environments::owned;
+use crate::environments::unique_name;
 use crate::python::Interpreter;
 
 /// A relocatable script header, which is a command in the shell and a string literal in Python.
@@ -41,7 +41,7 @@ fn rewrite(script: &Path, interpreter: &Interpreter) -> io::Result<()> {
     file.read_to_end(&mut rewritten)?;
     // Replace the script instead of changing it in place, because it may be a hard link into uv's
     // cache.
-    let aside = script.with_file_name(owned(".script-"));
+    let aside = script.with_file_name(unique_name(".script-"));
     let mut new = File::options().write(true).create_new(true).mode(0o755).open(&aside)?;
     new.write_all(&rewritten)?;
     fs::rename(aside, script)

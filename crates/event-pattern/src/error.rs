@@ -19,6 +19,6 @@ impl PatternError {
 }
 
 /// Returns the beginning of a user-supplied text, for messages.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

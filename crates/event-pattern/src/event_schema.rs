@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::error::{PatternError, shown};
+use crate::error::{PatternError, excerpt};
 use crate::matcher::Matcher;
 use crate::pattern::{FieldPattern, Pattern, joined};
 
@@ -56,7 +56,7 @@ impl Pattern {
             return Err(PatternError::new(path, "has no fields", hint));
         };
         for (name, field) in &self.fields {
-            let path = joined(path, &shown(name));
+            let path = joined(path, &excerpt(name));
             let Some(found) = known.iter().find(|one| one.name == name) else {
                 let names: Vec<&str> = known.iter().map(|one| one.name).collect();
                 let hint = format!("The fields are `{}`.", names.join("`, `"));
@@ -111,7 +111,7 @@ impl Matcher {
 
 fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternError {
     let condition = match matcher {
-        Matcher::Exact(value) => format!("is never `{}`", shown(&plain(value))),
+        Matcher::Exact(value) => format!("is never `{}`", excerpt(&value_text(value))),
         Matcher::Exists(_) => "always exists".to_owned(),
         _ => "has a condition that no event meets".to_owned(),
     };
@@ -127,6 +127,6 @@ fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternErro
     PatternError::new(path, condition, hint)
 }
 
-fn plain(value: &Value) -> String {
+fn value_text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }

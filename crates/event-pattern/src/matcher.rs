@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::cidr::Cidr;
-use crate::error::{PatternError, shown};
+use crate::error::{PatternError, excerpt};
 use crate::numeric::NumberRange;
 use crate::wildcard::Wildcard;
 
@@ -143,7 +143,7 @@ fn operator(path: &str, fields: &Map<String, Value>) -> Result<Matcher, PatternE
             text_operator(path, name, value).map(Matcher::Text)
         }
         other => {
-            let reason = format!("has the unknown operator `{}`", shown(other));
+            let reason = format!("has the unknown operator `{}`", excerpt(other));
             Err(PatternError::new(path, reason, format!("Use {OPERATORS}.")))
         }
     }
@@ -169,7 +169,7 @@ fn text_operator(path: &str, name: &str, value: &Value) -> Result<TextMatcher, P
         "suffix" => TextMatcher::Suffix(text.to_owned()),
         "equals-ignore-case" => TextMatcher::EqualsIgnoreCase(text.to_lowercase()),
         _ => TextMatcher::Wildcard(Wildcard::parse(text).map_err(|reason| {
-            let reason = format!("has the wildcard `{}`, which {reason}", shown(text));
+            let reason = format!("has the wildcard `{}`, which {reason}", excerpt(text));
             PatternError::new(path, reason, "Escape `*` and `\\` with `\\`.")
         })?),
     })
@@ -190,7 +190,7 @@ fn anything_but(path: &str, value: &Value) -> Result<Matcher, PatternError> {
                 return Err(malformed(&reason));
             };
             if !matches!(name.as_str(), "prefix" | "suffix" | "equals-ignore-case" | "wildcard") {
-                let reason = format!("has an `anything-but` with the operator `{}`", shown(name));
+                let reason = format!("has an `anything-but` with the operator `{}`", excerpt(name));
                 return Err(malformed(&format!("{reason}, which is unknown")));
             }
             let values = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);

@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::error::{PatternError, shown};
+use crate::error::{PatternError, excerpt};
 use crate::matcher::Matcher;
 
 /// The field name for a list of alternative patterns.
@@ -112,7 +112,7 @@ impl Parser {
                 pattern.alternatives = self.alternatives(path, value, depth)?;
                 continue;
             }
-            let path = joined(path, &shown(name));
+            let path = joined(path, &excerpt(name));
             let field = match value {
                 Value::Array(items) => FieldPattern::Value(self.conditions(&path, items)?),
                 Value::Object(_) => FieldPattern::Object(self.object(&path, value, depth + 1)?),

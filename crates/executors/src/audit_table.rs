@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use headwater_access::Access;
-use headwater_engine::system::moment;
+use headwater_engine::system::timestamp_type;
 use headwater_engine::{Engine, SystemTable};
 use headwater_lake::CommitView;
 use headwater_model::{Action, Problem, ResultExt};
@@ -55,6 +55,6 @@ pub fn audit_schema() -> SchemaRef {
     const TEXTS: [&str; 9] =
         ["principal", "method", "token", "address", "action", "object", "outcome", "reason", "job"];
     let texts = TEXTS.map(|name| Field::new(name, DataType::Utf8, true));
-    let time = Field::new("time", moment(), true);
+    let time = Field::new("time", timestamp_type(), true);
     Arc::new(Schema::new([time].into_iter().chain(texts).collect::<Vec<_>>()))
 }

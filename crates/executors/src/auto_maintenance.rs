@@ -78,12 +78,12 @@ impl Schedule {
         {
             // The active job may have started before the last write, so check the table again
             // later.
-            self.lake.wrote(&key.0, &key.1);
+            self.lake.record_write(&key.0, &key.1);
             return;
         }
         self.running.remove(&key);
         if self.may_be_awaiting_checks(&key.0).await {
-            self.lake.wrote(&key.0, &key.1);
+            self.lake.record_write(&key.0, &key.1);
             return;
         }
         let request = match self.lake.maintenance().needed(&key.0, &key.1).await {
@@ -101,7 +101,7 @@ impl Schedule {
             }
             Err(error) => {
                 tracing::debug!(%error, "maintenance is postponed");
-                self.lake.wrote(&key.0, &key.1);
+                self.lake.record_write(&key.0, &key.1);
             }
         }
     }
@@ -128,7 +128,7 @@ impl Schedule {
         if self.snapshots_expired.is_none_or(|last| last.elapsed() >= DAILY) {
             self.snapshots_expired = Some(tokio::time::Instant::now());
             self.expire_snapshots().await;
-            if let Err(error) = self.lake.rest_requests().forget().await {
+            if let Err(error) = self.lake.iceberg_rest_requests().forget().await {
                 tracing::warn!(%error, "idempotency keys of old requests cannot be deleted");
             }
         }
@@ -160,7 +160,7 @@ impl Schedule {
 
     /// Removes the files that only deleted branches and tags referenced, if there are any.
     async fn prune_deleted_refs(&mut self) {
-        match self.lake.maintenance().has_freed().await {
+        match self.lake.maintenance().has_expired_ref().await {
             Ok(true) => {
                 self.deleted_refs_pruned = Some(tokio::time::Instant::now());
                 let request = MaintainRequest { deleted_refs: true, ..MaintainRequest::default() };

@@ -145,7 +145,7 @@ impl RunningBackfill {
             return Ok(());
         }
         let start = self.head().await?;
-        self.run_others(others, start).await?;
+        self.run_remaining_values(others, start).await?;
         if let Some(last) = values.last().filter(|_| !self.has_failed()) {
             self.job(last, &self.target).await?.1?;
         }
@@ -158,7 +158,7 @@ impl RunningBackfill {
     }
 
     /// Runs the values after the first, several at once.
-    async fn run_others(
+    async fn run_remaining_values(
         self: &Arc<Self>,
         values: &[String],
         start: CommitId,

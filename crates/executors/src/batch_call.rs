@@ -10,7 +10,7 @@ use headwater_function_lake::FunctionLake;
 use headwater_functions::FunctionResult;
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, Event, Problem, ResultExt, Trigger};
-use headwater_triggers::{BATCH_RESULTS, with_divisible};
+use headwater_triggers::{BATCH_RESULTS, mark_divisible};
 use serde_json::json;
 
 /// A call with an event that can be divided into its items.
@@ -71,7 +71,7 @@ impl<'a> BatchCall<'a> {
                 | ErrorCode::QuotaExceeded
                 | ErrorCode::Cancelled
         );
-        if self.trigger.bisect && !is_independent { with_divisible(problem) } else { problem }
+        if self.trigger.bisect && !is_independent { mark_divisible(problem) } else { problem }
     }
 }
 

@@ -101,14 +101,14 @@ impl CommitHistory {
             }
             (Err(error), _) | (_, Err(error)) if error.is_transient() => Err(error.to_problem()),
             (Err(error), _) | (_, Err(error)) => {
-                note(&change.table, &error);
+                log_error(&change.table, &error);
                 Ok(true)
             }
         }
     }
 }
 
-fn note(table: &TableName, error: &headwater_tables::Error) {
+fn log_error(table: &TableName, error: &headwater_tables::Error) {
     tracing::debug!(%table, %error, "the changes of a commit cannot be determined");
 }
 

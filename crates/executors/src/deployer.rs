@@ -20,10 +20,10 @@ use headwater_model::{
 use headwater_objects::Objects;
 use headwater_pipelines::{ParsedProject, Project, Runner, parse_project};
 use headwater_secrets::SecretStore;
-use headwater_triggers::{ServerRules, Triggers, check_trigger, check_upcoming};
+use headwater_triggers::{ConnectionPolicy, Triggers, check_trigger, check_upcoming};
 use parking_lot::RwLock;
 
-use crate::destination::{ProjectDestinations, server_rules};
+use crate::destination::{ProjectDestinations, connection_policy};
 use crate::function_catalog::{FunctionCatalog, split_name};
 use crate::project_files::read_project;
 use crate::provisioner::{ProvisionerParts, provisioning_warning};
@@ -234,10 +234,10 @@ impl Deployer {
             }
         };
         *self.deployed.created.write() = created.clone();
-        let rules = |trigger: &Trigger| match (created.get(&trigger.name), &version) {
-            (Some(created), _) => server_rules(&self.access, &created.actor),
-            (None, Some(version)) => server_rules(&self.access, &version.actor),
-            (None, None) => ServerRules::default(),
+        let policy = |trigger: &Trigger| match (created.get(&trigger.name), &version) {
+            (Some(created), _) => connection_policy(&self.access, &created.actor),
+            (None, Some(version)) => connection_policy(&self.access, &version.actor),
+            (None, None) => ConnectionPolicy::default(),
         };
         let mut all: Vec<Trigger> =
             version.as_ref().map(|version| version.project.triggers.clone()).unwrap_or_default();
@@ -245,12 +245,12 @@ impl Deployer {
         match &self.triggers {
             // Triggers are disabled on this server. Record the events nevertheless, so that a later
             // server delivers them.
-            None => self.objects.watch(headwater_triggers::bucket_watches(&all)),
+            None => self.objects.watch(headwater_triggers::bucket_filters(&all)),
             // There are no triggers to start, and none to stop.
             Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {
             }
             Some(triggers) => {
-                if let Err(error) = triggers.reload_for(all, &rules).await {
+                if let Err(error) = triggers.reload_for(all, &policy).await {
                     tracing::warn!(%error, "the deployed and created triggers are not active yet");
                     return Some(error.to_problem());
                 }

@@ -17,25 +17,25 @@ use headwater_model::{
 };
 use headwater_pipelines::{CallDestinations, Callable, Location, Project};
 use headwater_secrets::SecretStore;
-use headwater_triggers::{ServerRules, event_part};
+use headwater_triggers::{ConnectionPolicy, event_part};
 use serde_json::Value;
 
 use crate::function_catalog::split_name;
 use crate::rights::{
-    SecretUse, authorize, authorize_again, check_account, record_secret, table_access,
+    SecretUse, authorize, check_account, reauthorize, record_secret, table_access,
 };
 use crate::run_output::check_model_outputs;
 
 /// Returns the servers to which the triggers and destinations of an identity may connect.
-pub(crate) fn server_rules(access: &Access, actor: &Actor) -> ServerRules {
+pub(crate) fn connection_policy(access: &Access, actor: &Actor) -> ConnectionPolicy {
     let principal = actor.principal();
     match table_access(access, &principal, None) {
         Some(access) if *actor != Actor::Owner => {
             let allows =
                 move |location: &str| access.allows(Action::Read, &Object::location(location));
-            ServerRules::restricted(actor.clone(), Arc::new(allows))
+            ConnectionPolicy::restricted(actor.clone(), Arc::new(allows))
         }
-        _ => ServerRules::default(),
+        _ => ConnectionPolicy::default(),
     }
 }
 
@@ -56,8 +56,8 @@ pub async fn check_destination(
     let secret: Vec<String> = destination.secret().map(str::to_owned).into_iter().collect();
     secrets.check(&secret).await.or_problem()?;
     if let Some(server) = destination.server() {
-        let rules = server_rules(access, &Actor::of(principal));
-        match rules.resolve(&server).await {
+        let policy = connection_policy(access, &Actor::of(principal));
+        match policy.resolve(&server).await {
             Err(problem) if problem.code == ErrorCode::Forbidden => return Err(problem),
             _ => {}
         }
@@ -73,7 +73,7 @@ pub(crate) fn authorize_destination(
 ) -> Result<(), Problem> {
     let principal = actor.principal();
     for (action, object) in Destination::parse(address)?.rights() {
-        authorize_again(access, &principal, action, &object)?;
+        reauthorize(access, &principal, action, &object)?;
     }
     check_account(access, &principal)
 }
@@ -259,7 +259,7 @@ pub(crate) async fn send(
         id,
         payload,
         sender: principal.user_name().unwrap_or("owner"),
-        rules: server_rules(access, actor),
+        policy: connection_policy(access, actor),
         scope,
     };
     let sent = destinations.send(&destination, sending).await?;

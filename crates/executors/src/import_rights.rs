@@ -65,7 +65,9 @@ impl ImportRights {
             if self.is_own_upload(principal, source) {
                 continue;
             }
-            if let Some(path) = BucketStore::own_path(&self.objects, source).await.or_problem()? {
+            if let Some(path) =
+                BucketStore::lake_object_path(&self.objects, source).await.or_problem()?
+            {
                 self.check_objects(principal, &path).await?;
                 let store = BucketStore::new(self.objects.clone(), &path.bucket);
                 stores.insert(format!("s3://{}", path.bucket), Arc::new(store));

@@ -55,20 +55,24 @@ impl RunExecutor {
                 break Err(if is_stopped { stopped() } else { problem });
             }
             conflicts.push(problem);
-            if let Err(failed) = self.set_aside(principal, context).await {
+            if let Err(failed) = self.rename_attempt_branch(principal, context).await {
                 break Err(failed);
             }
         };
         if !conflicts.is_empty() {
-            self.delete_set_aside(principal, context).await;
+            self.delete_attempt_branch(principal, context).await;
         }
         ended.map(|report| RunReport { conflicts, ..report })
     }
 
     /// Renames the branch of an attempt with a conflict, so that the repetition can reuse the
     /// tables whose inputs have not changed. Deletes the branch of the previous attempt.
-    async fn set_aside(&self, principal: &Principal, context: &JobContext) -> Result<(), Problem> {
-        self.delete_set_aside(principal, context).await;
+    async fn rename_attempt_branch(
+        &self,
+        principal: &Principal,
+        context: &JobContext,
+    ) -> Result<(), Problem> {
+        self.delete_attempt_branch(principal, context).await;
         let (from, to) = (format!("run/{}", context.id()), conflict_branch(context.id()));
         let catalog = self.lake.catalog();
         if catalog.branch(&from).await.is_err() {
@@ -79,7 +83,7 @@ impl RunExecutor {
         self.access.set_owner(principal, &Object::branch(&to)).await.or_problem()
     }
 
-    async fn delete_set_aside(&self, principal: &Principal, context: &JobContext) {
+    async fn delete_attempt_branch(&self, principal: &Principal, context: &JobContext) {
         let branch = conflict_branch(context.id());
         let catalog = self.lake.catalog();
         if catalog.branch(&branch).await.is_err() {

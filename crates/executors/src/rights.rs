@@ -69,7 +69,7 @@ impl TableAccess for SessionAccess {
     }
 
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction> {
-        TableRestrictions::new(&self.access).by_name_only(table, id)
+        TableRestrictions::new(&self.access).lost_by_rename(table, id)
     }
 
     fn restriction_digest(&self) -> Option<String> {
@@ -117,7 +117,7 @@ pub fn authorize(
 
 /// Checks again that the identity of recorded work may perform an action on an object. Records only
 /// a denial.
-pub(crate) fn authorize_again(
+pub(crate) fn reauthorize(
     access: &Access,
     principal: &Principal,
     action: Action,

@@ -108,7 +108,7 @@ impl RunningStatement {
 
     /// Waits until the cancelled calls of Python functions have reported their usage. The end of
     /// the plan cancels these calls.
-    async fn calls_ended(&self) {
+    async fn wait_for_calls(&self) {
         if let Some(metrics) = &self.metrics {
             metrics.calls().ended().await;
         }
@@ -174,7 +174,7 @@ impl StatementRows {
             Err(problem) => {
                 // Drop the stream, to cancel the calls of functions in Python.
                 self.stream = futures::stream::empty().boxed();
-                self.running.calls_ended().await;
+                self.running.wait_for_calls().await;
                 return Err(self.fail(problem));
             }
         };

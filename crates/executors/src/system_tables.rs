@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use arrow::json::ReaderBuilder;
 use async_trait::async_trait;
 use headwater_access::Access;
-use headwater_engine::system::moment;
+use headwater_engine::system::timestamp_type;
 use headwater_engine::{Engine, SystemTable};
 use headwater_jobs::{JobFilter, Jobs, UsageGroup};
 use headwater_lake::{CommitView, Lake};
@@ -127,7 +127,7 @@ fn maintenance_schema() -> SchemaRef {
     let columns = [
         ("table", TEXT),
         ("branch", TEXT),
-        ("time", moment()),
+        ("time", timestamp_type()),
         ("author", TEXT),
         ("files_rewritten", DataType::Int64),
         ("files_written", DataType::Int64),
@@ -182,9 +182,9 @@ fn jobs_schema() -> SchemaRef {
             ("author", TEXT),
             ("ref", TEXT),
             ("event", TEXT),
-            ("created", moment()),
-            ("started", moment()),
-            ("ended", moment()),
+            ("created", timestamp_type()),
+            ("started", timestamp_type()),
+            ("ended", timestamp_type()),
         ],
         vec![("error_code", TEXT), ("error", TEXT)],
     )

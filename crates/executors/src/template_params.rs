@@ -50,7 +50,7 @@ fn values(trigger: &Trigger, event: &Event) -> [(&'static str, String); 15] {
         ("job", event.job().map_or_else(String::new, |job| job.id.to_string())),
         ("status", event.job().map_or_else(String::new, |job| job.status.as_str().to_owned())),
         ("commit", event.commit().map_or_else(String::new, |commit| commit.to_string())),
-        ("payload", payloads.first().map_or_else(String::new, |payload| plain(payload))),
+        ("payload", payloads.first().map_or_else(String::new, |payload| value_text(payload))),
         ("payloads", serde_json::json!(payloads).to_string()),
         ("time", moment.to_rfc3339_opts(SecondsFormat::AutoSi, true)),
         ("date", moment.format("%Y-%m-%d").to_string()),
@@ -89,7 +89,7 @@ fn field<'a>(payload: &'a Value, path: &str) -> Option<&'a Value> {
 }
 
 /// Returns a text without quotes, other values as JSON, and null as an empty text.
-fn plain(value: &Value) -> String {
+fn value_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => String::new(),

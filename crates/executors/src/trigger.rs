@@ -34,7 +34,7 @@ use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{event_rights, visible_to_deployer};
-use crate::rights::{authorize_again, check_account, record_secrets};
+use crate::rights::{check_account, reauthorize, record_secrets};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 use crate::trigger_rights::{
@@ -131,7 +131,7 @@ impl TargetExecutor for TriggerExecutor {
             // no right to call the destinations.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
                 let object = Object::function(split_name(function).0);
-                authorize_again(access, &principal, Action::Invoke, &object)
+                reauthorize(access, &principal, Action::Invoke, &object)
             }
             _ => check_account(access, &principal),
         }
@@ -203,7 +203,7 @@ impl TriggerExecutor {
             let mut needed = event_rights(&identity, trigger, &event.data);
             needed.extend(file_rights(event.files(), &self.project));
             for (action, object) in needed {
-                authorize_again(&self.runs.access, &principal, action, &object)?;
+                reauthorize(&self.runs.access, &principal, action, &object)?;
             }
             if !event.files().is_empty() {
                 let paths = event.files().iter().map(|file| Path::new(&file.path));
@@ -228,7 +228,7 @@ impl TriggerExecutor {
         };
         let (access, principal) = (&self.runs.access, actor.principal());
         for (action, object) in needed {
-            authorize_again(access, &principal, action, &object)?;
+            reauthorize(access, &principal, action, &object)?;
         }
         check_account(access, &principal)
     }

@@ -13,7 +13,7 @@ use sqlparser::tokenizer::Location;
 
 /// Queries whose column types are the types of a change's parameters.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct TypingQueries {
+pub struct TypeInferenceQueries {
     /// A query of the changed columns.
     pub columns: String,
     /// Parameters that are the whole value of a column: name, and index of the column in `columns`.
@@ -24,7 +24,7 @@ pub struct TypingQueries {
 }
 
 /// Returns the queries for an INSERT of values, UPDATE or DELETE; `None` for other statements.
-pub fn typing_queries(sql: &str) -> Option<TypingQueries> {
+pub fn type_inference_queries(sql: &str) -> Option<TypeInferenceQueries> {
     let mut statements = Parser::parse_sql(&GenericDialect {}, sql).ok()?;
     number(&mut statements);
     match statements.as_slice() {
@@ -35,7 +35,7 @@ pub fn typing_queries(sql: &str) -> Option<TypingQueries> {
             let columns = if columns.is_empty() { "*".to_owned() } else { columns.join(", ") };
             let rows = values.rows.iter().flat_map(|row| row.content.iter().enumerate());
             let values = rows.filter_map(|(index, value)| Some((parameter(value)?, index)));
-            Some(TypingQueries {
+            Some(TypeInferenceQueries {
                 columns: format!("SELECT {columns} FROM {table}"),
                 values: values.collect(),
                 expressions: String::new(),
@@ -47,7 +47,7 @@ pub fn typing_queries(sql: &str) -> Option<TypingQueries> {
             let values = set.iter().enumerate();
             let values = values.filter_map(|(index, one)| Some((parameter(&one.value)?, index)));
             let computed = set.iter().map(|one| &one.value).filter(|it| parameter(it).is_none());
-            Some(TypingQueries {
+            Some(TypeInferenceQueries {
                 columns: format!("SELECT {} FROM {table}", names?.join(", ")),
                 values: values.collect(),
                 expressions: expressions(computed, &table, update.selection.as_ref()),
@@ -58,13 +58,13 @@ pub fn typing_queries(sql: &str) -> Option<TypingQueries> {
                 &delete.from;
             let table = tables.first()?.to_string();
             let expressions = expressions([].into_iter(), &table, delete.selection.as_ref());
-            Some(TypingQueries { expressions, ..TypingQueries::default() })
+            Some(TypeInferenceQueries { expressions, ..TypeInferenceQueries::default() })
         }
         _ => None,
     }
 }
 
-/// Returns a query of expressions over a table.
+/// Returns a query that selects the expressions from a table, under the condition.
 fn expressions<'a>(
     values: impl Iterator<Item = &'a Expr>,
     table: &str,
@@ -143,7 +143,10 @@ mod tests {
     fn check(sql: &str, columns: &str, values: &[(&str, usize)], expressions: &str) {
         let values = values.iter().map(|(name, index)| ((*name).to_owned(), *index)).collect();
         let (columns, expressions) = (columns.to_owned(), expressions.to_owned());
-        assert_eq!(typing_queries(sql), Some(TypingQueries { columns, values, expressions }));
+        assert_eq!(
+            type_inference_queries(sql),
+            Some(TypeInferenceQueries { columns, values, expressions })
+        );
     }
 
     #[test]
@@ -162,7 +165,7 @@ mod tests {
             "SELECT 1 AS one, b + $2 AS value_0 FROM t WHERE c = $3",
         );
         check("DELETE FROM t WHERE c = ?", "", &[], "SELECT 1 AS one FROM t WHERE c = $1");
-        assert_eq!(typing_queries("SELECT ?"), None);
-        assert_eq!(typing_queries("INSERT INTO t SELECT ?"), None);
+        assert_eq!(type_inference_queries("SELECT ?"), None);
+        assert_eq!(type_inference_queries("INSERT INTO t SELECT ?"), None);
     }
 }

@@ -14,7 +14,7 @@ use crate::caller::Caller;
 use crate::row_stream::no_columns;
 use crate::statement::{ClientStatements, StatementSource};
 use crate::status::{internal, to_status};
-use crate::transactions::AbandonedRollback;
+use crate::transactions::RollbackGuard;
 use crate::uploads::UploadQuota;
 
 /// The rows that a client sends.
@@ -124,7 +124,7 @@ impl ClientStatements {
             None => caller.clone(),
         };
         let id = self.transactions.begin(&caller).await?;
-        let rollback = AbandonedRollback::new(&self.transactions, &caller.principal, &id);
+        let rollback = RollbackGuard::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
         let ended = self.transactions.end(&caller.principal, &id, ingested.is_ok()).await;
         // Disarm only here: when a client disconnects, its stream of rows fails before the future

@@ -114,13 +114,13 @@ pub fn parameter_schema(
 
 /// Returns the type without the encodings that the engine uses for texts and bytes, which drivers
 /// of JDBC do not know.
-fn plain(data_type: &DataType) -> DataType {
+fn without_encodings(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
         DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        DataType::Dictionary(_, values) => plain(values),
+        DataType::Dictionary(_, values) => without_encodings(values),
         DataType::List(element) | DataType::LargeList(element) => {
-            DataType::new_list(plain(element.data_type()), true)
+            DataType::new_list(without_encodings(element.data_type()), true)
         }
         other => other.clone(),
     }
@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn parameters_have_no_view_types() {
-        assert_eq!(plain(&DataType::Utf8View), DataType::Utf8);
+        assert_eq!(without_encodings(&DataType::Utf8View), DataType::Utf8);
         let texts = DataType::new_list(DataType::Utf8View, false);
-        assert_eq!(plain(&texts), DataType::new_list(DataType::Utf8, true));
-        assert_eq!(plain(&DataType::Date32), DataType::Date32);
+        assert_eq!(without_encodings(&texts), DataType::new_list(DataType::Utf8, true));
+        assert_eq!(without_encodings(&DataType::Date32), DataType::Date32);
     }
 }

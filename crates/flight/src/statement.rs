@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::inference::typing_queries;
+use crate::inference::type_inference_queries;
 use crate::limits::{FlightLimits, account};
 use crate::registry::EntryGuard;
 use crate::status::to_status;
@@ -195,7 +195,7 @@ impl ClientStatements {
         statement: &PreparedStatement,
         described: &mut StatementDescription,
     ) {
-        let Some(queries) = typing_queries(statement.source()) else { return };
+        let Some(queries) = type_inference_queries(statement.source()) else { return };
         let mut known: Vec<(String, DataType)> = Vec::new();
         let columns = self.types(caller, transaction, &queries.columns).await;
         if let Some(columns) = columns.and_then(|found| found.columns) {

@@ -135,18 +135,18 @@ impl ClientTransactions {
     }
 }
 
-/// Guard that rolls a transaction back when it is dropped, unless [`AbandonedRollback::disarm`] was
+/// Guard that rolls a transaction back when it is dropped, unless [`RollbackGuard::disarm`] was
 /// called. A request that the client ends drops its guard.
-pub struct AbandonedRollback {
+pub struct RollbackGuard {
     transactions: Arc<ClientTransactions>,
     principal: Principal,
     id: Option<String>,
 }
 
-impl AbandonedRollback {
+impl RollbackGuard {
     /// Creates the guard of a transaction.
     pub fn new(transactions: &Arc<ClientTransactions>, principal: &Principal, id: &str) -> Self {
-        AbandonedRollback {
+        RollbackGuard {
             transactions: transactions.clone(),
             principal: principal.clone(),
             id: Some(id.to_owned()),
@@ -159,7 +159,7 @@ impl AbandonedRollback {
     }
 }
 
-impl Drop for AbandonedRollback {
+impl Drop for RollbackGuard {
     fn drop(&mut self) {
         let (Some(id), Ok(runtime)) = (self.id.take(), Handle::try_current()) else { return };
         let (transactions, principal) = (self.transactions.clone(), self.principal.clone());

@@ -140,7 +140,7 @@ impl FunctionLake {
     /// Returns true if an earlier delivery of the call's event has committed its changes recently.
     pub async fn is_committed(&self) -> bool {
         let Some(event) = &self.scope.event else { return false };
-        let requests = self.parts.lake.rest_requests();
+        let requests = self.parts.lake.iceberg_rest_requests();
         let found = requests.is_committed(&self.scope.branch, PROPERTY_EVENT, event).await;
         found.unwrap_or_default()
     }

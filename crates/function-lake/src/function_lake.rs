@@ -274,7 +274,7 @@ async fn encoded(result: StatementResult, format: Format) -> Result<Vec<Bytes>, 
     while let Some(batch) = rows.next().await {
         let mut rest = Some(batch.or_problem()?);
         while let Some(batch) = rest {
-            let (piece, left) = encoder.piece(batch).map_err(|error| encoding(&error))?;
+            let (piece, left) = encoder.encode_prefix(batch).map_err(|error| encoding(&error))?;
             bytes += piece.len() as u64;
             content.push(piece);
             if bytes > LAKE_CONTENT_BYTES_MAX {

@@ -16,7 +16,8 @@ use rawzip::{CompressionMethod, ReaderAt, ZipArchive, ZipFileHeaderRecord};
 
 use crate::package::PackageWriter;
 use crate::paths::{
-    FILES_BYTES_MAX, FILES_MAX, MEMORY_BYTES_MAX, file_and_folder, limits_hint, path_error, shown,
+    FILES_BYTES_MAX, FILES_MAX, MEMORY_BYTES_MAX, file_and_folder, limits_hint, path_error,
+    printable,
 };
 use crate::{Error, Result, requirements};
 
@@ -56,7 +57,7 @@ pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
 ///
 /// Errors: `invalid_argument`.
 pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
-    declares_more(&open(bytes)?, MEMORY_BYTES_MAX)
+    declared_size_exceeds(&open(bytes)?, MEMORY_BYTES_MAX)
 }
 
 /// Writes the files in a ZIP archive to a package and returns them by path. Memory does not depend
@@ -66,7 +67,7 @@ pub(crate) fn is_large(bytes: &[u8]) -> Result<bool> {
 pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFiles> {
     let archive = ZipArchive::from_file(archive, &mut vec![0_u8; BUFFER_BYTES]);
     let archive = archive.map_err(|error| not_an_archive(&error))?;
-    if declares_more(&archive, FILES_BYTES_MAX)? {
+    if declared_size_exceeds(&archive, FILES_BYTES_MAX)? {
         return Err(too_large());
     }
     let (left, package) = (FILES_BYTES_MAX, Some(package));
@@ -91,7 +92,7 @@ fn too_large() -> Error {
 }
 
 /// Returns true if the total size of the files that an archive declares exceeds a limit.
-fn declares_more<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
+fn declared_size_exceeds<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
     let mut buffer = vec![0_u8; BUFFER_BYTES];
     let (mut entries, mut bytes) = (archive.entries(&mut buffer), 0_u64);
     while let Some(entry) = entries.next_entry().map_err(|error| damaged(&error))? {
@@ -112,18 +113,18 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     let checked = if is_folder { path.trim_end_matches('/') } else { path };
     if let Some(reason) = path_error(checked) {
         let hint = "Name files relative to the function's folder";
-        return Err(Error::archive(format!("entry `{}`: {reason}", shown(path)), hint));
+        return Err(Error::archive(format!("entry `{}`: {reason}", printable(path)), hint));
     }
     let kind = entry.mode().value() & TYPE_MASK;
     if !matches!(kind, 0 | TYPE_FILE | TYPE_FOLDER) {
-        let reason = format!("entry `{}` is a link or a special file", shown(path));
+        let reason = format!("entry `{}` is a link or a special file", printable(path));
         return Err(Error::archive(
             reason,
             "Replace it with a copy of the file: `zip` follows links",
         ));
     }
     if entry.flags().is_encrypted() || entry.flags().has_strong_encryption() {
-        let reason = format!("entry `{}` is encrypted", shown(path));
+        let reason = format!("entry `{}` is encrypted", printable(path));
         return Err(Error::archive(reason, "Create the archive without a password"));
     }
     Ok((!is_folder).then(|| path.to_owned()))
@@ -161,7 +162,7 @@ impl<R: ReaderAt> Reader<'_, R> {
             match files.entry(path) {
                 Entry::Vacant(vacant) => vacant.insert(file),
                 Entry::Occupied(occupied) => {
-                    let reason = format!("two entries are named `{}`", shown(occupied.key()));
+                    let reason = format!("two entries are named `{}`", printable(occupied.key()));
                     return Err(Error::archive(reason, "Keep one of the entries"));
                 }
             };
@@ -173,7 +174,7 @@ impl<R: ReaderAt> Reader<'_, R> {
         }
         self.check_ranges()?;
         if let Some(path) = file_and_folder(files.keys().map(String::as_str)) {
-            let reason = format!("`{}` is both a file and a folder", shown(path));
+            let reason = format!("`{}` is both a file and a folder", printable(path));
             return Err(Error::archive(reason, "Rename the file or the folder"));
         }
         if files.is_empty() {
@@ -184,7 +185,7 @@ impl<R: ReaderAt> Reader<'_, R> {
 
     fn file(&mut self, header: &ZipFileHeaderRecord<'_>, path: &str) -> Result<ProjectFile> {
         let wrong = |error: &dyn Display| {
-            Error::archive(format!("entry `{}` is damaged ({error})", shown(path)), DAMAGED)
+            Error::archive(format!("entry `{}` is damaged ({error})", printable(path)), DAMAGED)
         };
         let entry = self.archive.get_entry(header.wayfinder()).map_err(|error| wrong(&error))?;
         self.ranges.push(entry.compressed_data_range());
@@ -195,7 +196,7 @@ impl<R: ReaderAt> Reader<'_, R> {
             }
             _ => {
                 let reason =
-                    format!("entry `{}` uses an unsupported compression method", shown(path));
+                    format!("entry `{}` uses an unsupported compression method", printable(path));
                 return Err(Error::archive(reason, "Create the archive with `zip`"));
             }
         };

@@ -203,7 +203,7 @@ fn check_alias(to: &StoredFunction, name: &str, alias: &FunctionAlias) -> Result
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     let is_number = name.chars().all(|c| c.is_ascii_digit());
     if name.len() > 128 || is_number || !name.chars().all(is_usable) {
-        let message = format!("`{}` is not a valid alias name", crate::paths::shown(name));
+        let message = format!("`{}` is not a valid alias name", crate::paths::printable(name));
         let hint = "Use 1 to 128 letters, digits, `-` and `_`; at least one must not be a digit";
         return Err(Error::invalid(message, hint));
     }

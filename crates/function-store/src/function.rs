@@ -114,7 +114,7 @@ impl StoredFunction {
     pub fn resolve(&self, qualifier: &str, roll: f64) -> Result<Option<u64>> {
         let missing = || Error::NoVersion {
             name: self.name.clone(),
-            qualifier: crate::paths::shown(qualifier),
+            qualifier: crate::paths::printable(qualifier),
         };
         if qualifier == LATEST {
             return Ok(None);
@@ -165,7 +165,7 @@ impl StoredFunction {
     pub fn alias(&self, alias: &str) -> Result<&FunctionAlias> {
         self.aliases.get(alias).ok_or_else(|| Error::NoVersion {
             name: self.name.clone(),
-            qualifier: crate::paths::shown(alias),
+            qualifier: crate::paths::printable(alias),
         })
     }
 

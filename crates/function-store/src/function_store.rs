@@ -256,7 +256,7 @@ impl FunctionStore {
 }
 
 fn not_found(name: &str) -> Error {
-    Error::NotFound { name: crate::paths::shown(name) }
+    Error::NotFound { name: crate::paths::printable(name) }
 }
 
 fn decode(name: &str, bytes: &Bytes) -> Result<StoredFunction> {
@@ -269,7 +269,7 @@ fn check_revision(function: &StoredFunction, expected: Option<&str>) -> Result<(
         Some(expected) if expected != found => Err(Error::WrongRevision {
             name: function.name.clone(),
             found,
-            expected: crate::paths::shown(expected),
+            expected: crate::paths::printable(expected),
         }),
         _ => Ok(()),
     }
@@ -281,7 +281,7 @@ fn check_name(name: &str) -> Result<()> {
     if name.len() <= 140 && !is_dots && name.chars().all(is_usable) {
         return Ok(());
     }
-    let message = format!("`{}` is not a valid function name", crate::paths::shown(name));
+    let message = format!("`{}` is not a valid function name", crate::paths::printable(name));
     Err(Error::invalid(message, "Use at most 140 letters, digits, `_`, `-` and `.`"))
 }
 
@@ -311,7 +311,7 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
     match settings.env.iter().find(|(name, value)| !is_name(name) || value.contains('\0')) {
         None => Ok(()),
         Some((name, _)) => {
-            let name = crate::paths::shown(name);
+            let name = crate::paths::printable(name);
             let message = format!("`{name}` is not a valid environment variable");
             Err(Error::invalid(message, "Use letters, digits and `_` in the name of the variable"))
         }

@@ -2,7 +2,7 @@
 
 use headwater_model::{FunctionSettings, ProjectFiles};
 
-use crate::paths::shown;
+use crate::paths::printable;
 use crate::{Error, Result};
 
 /// Maximum number of files that a hint names.
@@ -28,7 +28,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
     } else {
         let message = match runtime {
             "" => "a new function needs a runtime".to_owned(),
-            other => format!("`{}` is not a supported runtime", shown(other)),
+            other => format!("`{}` is not a supported runtime", printable(other)),
         };
         let hint = "Use `python3.10` or later, `nodejs20`, `nodejs22`, `nodejs24` or `provided`";
         return Err(Error::invalid(message, hint));
@@ -38,14 +38,19 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
     }
     let needs_handler = !runtime.starts_with("provided");
     if needs_handler && (handler.is_empty() || candidates[0].starts_with('.')) {
-        let message = format!("`{}` is not a handler for the runtime `{runtime}`", shown(handler));
+        let message =
+            format!("`{}` is not a handler for the runtime `{runtime}`", printable(handler));
         return Err(Error::invalid(
             message,
             "Write the file, a dot and the function: `app.handler`",
         ));
     }
     let what = if needs_handler {
-        format!("handler `{}` needs the file `{}`, which", shown(handler), shown(&candidates[0]))
+        format!(
+            "handler `{}` needs the file `{}`, which",
+            printable(handler),
+            printable(&candidates[0])
+        )
     } else {
         "the runtime `provided` needs the program `bootstrap`, which".to_owned()
     };
@@ -67,7 +72,7 @@ fn existing(files: &ProjectFiles, ending: &str) -> String {
     let with_ending: Vec<&String> = files.keys().filter(|path| path.ends_with(ending)).collect();
     let named = if with_ending.is_empty() { files.keys().collect() } else { with_ending };
     let shown: Vec<String> =
-        named.iter().take(NAMED_MAX).map(|path| format!("`{}`", shown(path))).collect();
+        named.iter().take(NAMED_MAX).map(|path| format!("`{}`", printable(path))).collect();
     let more = match named.len().saturating_sub(NAMED_MAX) {
         0 => String::new(),
         more => format!(" and {more} more"),

@@ -11,7 +11,7 @@ use headwater_store::{Batch, Error as StoreError, RefChange, RefPrecondition};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::paths::shown;
+use crate::paths::printable;
 use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 
 /// Prefix of the refs.
@@ -178,7 +178,7 @@ pub fn parse_layer_version(text: &str) -> Result<(&str, u64)> {
     let parts = text.rsplit_once(':');
     let parts = parts.and_then(|(name, number)| Some((name, number.parse().ok()?)));
     parts.ok_or_else(|| {
-        let message = format!("`{}` is not a version of a layer", shown(text));
+        let message = format!("`{}` is not a version of a layer", printable(text));
         Error::invalid(message, "Write the name and the number, such as `deps:3`")
     })
 }
@@ -270,7 +270,7 @@ impl FunctionStore {
             LayerChange::AddPermission(number, id, statement) => {
                 let version = to.version_mut(number)?;
                 if version.policy.contains_key(&id) {
-                    let what = format!("the statement `{}`", shown(&id));
+                    let what = format!("the statement `{}`", printable(&id));
                     return Err(Error::exists(what, STATEMENT_EXISTS));
                 }
                 if version.policy.len() >= STATEMENTS_MAX {
@@ -343,7 +343,7 @@ pub(crate) fn check_layers(attributes: &BTreeMap<String, Value>) -> Result<()> {
     for arn in used.filter_map(|layer| layer["Arn"].as_str()) {
         let layer = arn.rsplit(':').nth(1).unwrap_or(arn);
         if !seen.insert(layer) {
-            let message = format!("the layer `{}` is named twice", shown(layer));
+            let message = format!("the layer `{}` is named twice", printable(layer));
             return Err(Error::invalid(message, "Name one version of each layer"));
         }
     }
@@ -372,15 +372,15 @@ fn check_layer_name(name: &str) -> Result<()> {
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(is_usable) {
         return Ok(());
     }
-    let message = format!("`{}` is not a valid layer name", shown(name));
+    let message = format!("`{}` is not a valid layer name", printable(name));
     let hint = format!("Use at most {NAME_BYTES_MAX} letters, digits, `_` and `-`");
     Err(Error::invalid(message, hint))
 }
 
 fn missing(name: &str, number: Option<u64>) -> Error {
     let what = match number {
-        Some(number) => format!("layer `{}` has no version {number}", shown(name)),
-        None => format!("layer `{}` does not exist", shown(name)),
+        Some(number) => format!("layer `{}` has no version {number}", printable(name)),
+        None => format!("layer `{}` does not exist", printable(name)),
     };
     Error::NoLayer { what }
 }

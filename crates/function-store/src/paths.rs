@@ -55,7 +55,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
     for path in files.keys() {
         if let Some(reason) = path_error(path) {
             let hint = "Name files relative to the function's folder, separated by `/`";
-            return Err(Error::invalid(format!("file `{}`: {reason}", shown(path)), hint));
+            return Err(Error::invalid(format!("file `{}`: {reason}", printable(path)), hint));
         }
     }
     let bytes: u64 = files.values().map(headwater_model::ProjectFile::size).sum();
@@ -69,7 +69,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
     match file_and_folder(files.keys().map(String::as_str)) {
         None => Ok(()),
         Some(path) => {
-            let message = format!("`{}` is both a file and a folder", shown(path));
+            let message = format!("`{}` is both a file and a folder", printable(path));
             Err(Error::invalid(message, "Rename the file or the folder"))
         }
     }
@@ -87,7 +87,7 @@ pub(crate) fn limits_hint() -> &'static str {
 }
 
 /// Returns an untrusted name in a form that is safe in messages: short, without control characters.
-pub(crate) fn shown(name: &str) -> String {
+pub(crate) fn printable(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).take(120).collect()
 }
 

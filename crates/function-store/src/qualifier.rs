@@ -338,7 +338,7 @@ fn check_url(qualifier: &str) -> Result<()> {
 
 fn add_permission(settings: &mut QualifierSettings, id: String, statement: Value) -> Result<()> {
     if settings.policy.contains_key(&id) {
-        let what = format!("the statement `{}`", crate::paths::shown(&id));
+        let what = format!("the statement `{}`", crate::paths::printable(&id));
         return Err(Error::exists(what, crate::layer::STATEMENT_EXISTS));
     }
     let bytes = statement.to_string().len();

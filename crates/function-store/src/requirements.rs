@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::paths::shown;
+use crate::paths::printable;
 use crate::{Error, Result};
 
 /// Name of the file.
@@ -19,7 +19,7 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<String, String>> {
             continue;
         }
         let invalid = |reason: &str| {
-            let line = shown(line);
+            let line = printable(line);
             let message = format!("line {} of `{FILE}`, `{line}`: {reason}", number + 1);
             let hint = "Write packages from PyPI as in `pandas==2.2.3` or `pandas>=2,<3`";
             Error::invalid(message, hint)

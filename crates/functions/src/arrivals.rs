@@ -56,7 +56,7 @@ impl IntervalEstimate {
 
     /// Returns the mean interval and its standard deviation in seconds; `None` if the intervals are
     /// irregular or too few.
-    fn regular(&self) -> Option<(f64, f64)> {
+    fn regular_interval(&self) -> Option<(f64, f64)> {
         let deviation = self.variance.sqrt();
         let is_regular = self.count >= INTERVALS_MIN && deviation <= DEVIATION_MAX * self.mean;
         is_regular.then_some((self.mean, deviation))
@@ -85,7 +85,7 @@ impl Arrivals {
     /// Returns the expected next call of a function; `None` if its calls are irregular or too few.
     pub(crate) fn next_call(&self, label: &str) -> Option<RegularCall> {
         let function = self.0.lock().get(label).copied()?;
-        let (mean, deviation) = function.intervals.regular()?;
+        let (mean, deviation) = function.intervals.regular_interval()?;
         let latest = function.last_call + Duration::from_secs_f64(mean + 2.0 * deviation);
         Some(RegularCall { latest, interval: Duration::from_secs_f64(mean) })
     }
@@ -94,7 +94,7 @@ impl Arrivals {
 impl Functions {
     /// Records the arrival of a call.
     pub(crate) fn record_arrival(&self, invocation: &Invocation, now: Instant) {
-        if may_extend(invocation) {
+        if may_keep_instance(invocation) {
             self.0.arrivals.record(&invocation.label, now);
         }
     }
@@ -104,7 +104,8 @@ impl Functions {
     /// idle instances end.
     pub(crate) fn keep_alive(&self, invocation: &Invocation, now: Instant) -> KeepAlive {
         let label = &invocation.label;
-        let next = if may_extend(invocation) { self.0.arrivals.next_call(label) } else { None };
+        let next =
+            if may_keep_instance(invocation) { self.0.arrivals.next_call(label) } else { None };
         let keep_alive = KeepAlive::after_call(now, next);
         if keep_alive.is_for_regular_call() {
             self.0.queue.end_extensions_of(label);
@@ -115,7 +116,7 @@ impl Functions {
 
 /// Returns true if the instance of a call may be kept for a regular call. Environment variables may
 /// contain secrets, so an instance with variables is not kept for longer than usual.
-fn may_extend(invocation: &Invocation) -> bool {
+fn may_keep_instance(invocation: &Invocation) -> bool {
     invocation.reuse == ReuseScope::SameFunction
         && reusable(invocation)
         && invocation.limits.variables.values().is_empty()

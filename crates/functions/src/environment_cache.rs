@@ -28,7 +28,7 @@ impl EnvironmentCache {
     }
 
     /// Adds an environment to the cache, and removes environments that no longer exist.
-    pub fn note(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
+    pub fn insert(&self, spec: EnvironmentSpec, environment: &Arc<Environment>) {
         let mut given = self.0.lock();
         given.retain(|(known, found, _)| *known != spec && found.strong_count() > 0);
         given.push((spec, Arc::downgrade(environment), Instant::now()));

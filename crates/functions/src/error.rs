@@ -49,7 +49,7 @@ pub enum Error {
         hint: Option<String>,
     },
     /// The function returned a value of an unsupported type.
-    #[error("{}", unfit(.function, .returned, .reason.as_deref(), *.wanted))]
+    #[error("{}", wrong_type(.function, .returned, .reason.as_deref(), *.wanted))]
     NotATable {
         /// The name of the function.
         function: String,
@@ -308,8 +308,8 @@ impl ErrorDetails for Error {
             Error::LargeValue { .. } => {
                 Some("Write the value to a bucket, and return its key.".to_owned())
             }
-            Error::MemoryLimit { settings, .. } => Some(settings.raise("memory")),
-            Error::TimeLimit { settings, .. } => Some(settings.raise("timeout")),
+            Error::MemoryLimit { settings, .. } => Some(settings.raise_hint("memory")),
+            Error::TimeLimit { settings, .. } => Some(settings.raise_hint("timeout")),
             Error::StartLimit { .. } => Some(
                 "Check that the program requests its events from the runtime API. If the program \
                  starts slowly, raise the time limit of the function."
@@ -374,7 +374,7 @@ impl ErrorDetails for Error {
     }
 }
 
-fn unfit(function: &str, returned: &str, reason: Option<&str>, wanted: ResultKind) -> String {
+fn wrong_type(function: &str, returned: &str, reason: Option<&str>, wanted: ResultKind) -> String {
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };

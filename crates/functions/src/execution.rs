@@ -60,7 +60,7 @@ impl Execution<'_> {
         };
         let is_answered =
             invocation.client.answer.as_ref().is_some_and(crate::ResponseSender::has_begun);
-        if !invocation.limits.network.is_off() || is_answered {
+        if !invocation.limits.network.denies_all() || is_answered {
             return Ok((first, None));
         }
         let Some(_extra) = self.permit.grow_or_wait(limit).await else {
@@ -72,7 +72,7 @@ impl Execution<'_> {
             "the call needs more memory than its limit of {} and is retried with {}. {}",
             size(limit),
             size(limits.memory_bytes),
-            limits.settings.raise("memory")
+            limits.settings.raise_hint("memory")
         );
         log_system_line(self.sink, text).await;
         let again = Invocation { limits, ..invocation.clone() };
@@ -265,7 +265,7 @@ impl Functions {
         let inner = &self.0;
         let (zygotes, environment) = (inner.zygotes.clone(), environment.clone());
         let closing = inner.closing.token().clone();
-        let found = if let Some(found) = zygotes.at_hand(&environment) {
+        let found = if let Some(found) = zygotes.try_get(&environment) {
             found
         } else {
             let (zygotes, closing) = (zygotes.clone(), closing.clone());
@@ -277,7 +277,7 @@ impl Functions {
                     () = closing.cancelled() => ZygoteLookup::default(),
                 };
                 if let Err(unheard) = sender.send(found) {
-                    zygotes.owe(&environment, unheard.cpu_us);
+                    zygotes.charge_next_call(&environment, unheard.cpu_us);
                 }
             });
             found.await.unwrap_or_default()
@@ -290,7 +290,7 @@ impl Functions {
         if found.again {
             tokio::spawn(async move {
                 tokio::select! {
-                    () = zygotes.try_again(&environment) => {}
+                    () = zygotes.retry_failed_start(&environment) => {}
                     () = closing.cancelled() => {}
                 }
             });

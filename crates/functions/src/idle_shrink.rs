@@ -45,7 +45,7 @@ impl ShrinkState {
     }
 
     /// Returns true if the instance must be checked soon.
-    pub(crate) fn is_under_way(&self) -> bool {
+    pub(crate) fn is_in_progress(&self) -> bool {
         matches!(self, ShrinkState::Running(..) | ShrinkState::Stopping(..))
     }
 
@@ -58,7 +58,7 @@ impl ShrinkState {
                 Some(ShrinkState::Running(Instant::now(), tries + 1))
             }
             ShrinkState::Running(since, tries) => {
-                let done = has_rested(warm);
+                let done = has_reported_shrunk(warm);
                 if !done && since.elapsed() < RUN_MAX {
                     return Some(ShrinkState::Running(since, tries));
                 }
@@ -83,7 +83,7 @@ impl ShrinkState {
 }
 
 /// Returns true if the process has reported that shrinking is complete.
-fn has_rested(warm: &WarmInstance) -> bool {
+fn has_reported_shrunk(warm: &WarmInstance) -> bool {
     let said = warm.channel.get_ref().receive();
     said.ok().flatten().is_some_and(|said| {
         matches!(serde_json::from_slice(&said.bytes), Ok(WorkerMessage::Rested))

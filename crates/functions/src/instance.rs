@@ -180,7 +180,7 @@ impl Instance {
             cpu_us: 0,
             unreleased: UnreleasedFiles::default(),
         };
-        let invocation = invocation.bare();
+        let invocation = invocation.without_arguments();
         let is_warm = false;
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
         Self::listening(warm, call, sink)
@@ -197,7 +197,7 @@ impl Instance {
         let how = worker::CallSettings { reuse: true, huge_pages: false, prepares: false };
         let channel = warm.channel.get_ref();
         let sent = worker::send_task(channel, invocation, Path::new(PROJECT), how)?;
-        let invocation = invocation.bare();
+        let invocation = invocation.without_arguments();
         let (pages, policy) = (None, None);
         let (cloned, is_warm) = (true, true);
         let call = SentCall { invocation, sent, pages, policy, started, cloned, is_warm };
@@ -302,7 +302,7 @@ impl Instance {
         };
         let elapsed = self.started.elapsed();
         self.over.cancel();
-        if let Err(late) = self.hear_the_rest(&mut heard, why, stopped).await {
+        if let Err(late) = self.wait_for_remaining_output(&mut heard, why, stopped).await {
             why = Some(late);
         }
         for feeding in self.feeding.drain(..) {
@@ -370,7 +370,7 @@ impl Instance {
 
     /// Waits for the remaining messages and output of the call. A receiver that does not read the
     /// printed lines cannot prevent the end of the call.
-    async fn hear_the_rest(
+    async fn wait_for_remaining_output(
         &mut self,
         heard: &mut Option<WorkerMessages>,
         why: Option<InstanceStopReason>,
@@ -403,7 +403,7 @@ impl Instance {
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         self.readers.output().await;
-        if self.running.is_metered() && self.unreleased.may_keep(&self.files) {
+        if self.running.is_metered() && self.unreleased.may_skip_check(&self.files) {
             return self.running.measure(&[]).await;
         }
         let usage = self.running.measure(&self.unreleased.inodes(&self.files)).await;
@@ -489,7 +489,7 @@ impl Instance {
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse != ReuseScope::Never
-        && invocation.limits.network.is_off()
+        && invocation.limits.network.denies_all()
         && !invocation.arguments.iter().any(is_fed)
 }
 

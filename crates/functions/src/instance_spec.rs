@@ -34,7 +34,7 @@ pub(crate) fn plan(
     } else {
         let python = Path::new(ENVIRONMENT).join("bin").join("python");
         let mut sandbox =
-            environment_sandbox(environment, limits.temp_bytes, !limits.network.is_off())?;
+            environment_sandbox(environment, limits.temp_bytes, !limits.network.denies_all())?;
         let project = project.map(|folder| (folder.path().to_owned(), PathBuf::from(PROJECT)));
         sandbox.read_only.extend(project);
         (PathBuf::from(WORKER), PathBuf::from("/tmp"), python, ProcessIsolation::Sandbox(sandbox))
@@ -57,7 +57,7 @@ pub(crate) fn plan(
 /// Returns the process specification of a clone of the zygote with this id, for calls with these
 /// limits.
 pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
-    let (temp_bytes, network) = (limits.temp_bytes, !limits.network.is_off());
+    let (temp_bytes, network) = (limits.temp_bytes, !limits.network.denies_all());
     ProcessSpec {
         variables: variables("/environment/bin", "/tmp", limits.cpu_millis),
         confinement: ProcessIsolation::Clone(CloneSpec { zygote, temp_bytes, network }),

@@ -97,7 +97,7 @@ impl Invocation {
     }
 
     /// Returns a copy of the call without its arguments, which may be large.
-    pub(crate) fn bare(&self) -> Invocation {
+    pub(crate) fn without_arguments(&self) -> Invocation {
         Invocation {
             environment: self.environment.clone(),
             files: self.files.clone(),

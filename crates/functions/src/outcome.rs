@@ -115,10 +115,10 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
             Err(Error::FunctionRaised { exception, message, frames, hint })
         }
         (FinalMessage::Unfit { returned, reason, hint }, _) => {
-            Err(unfit(invocation, returned, (reason, hint)))
+            Err(wrong_type(invocation, returned, (reason, hint)))
         }
         (FinalMessage::Bool(_) | FinalMessage::Value(_) | FinalMessage::Text(_), _) => {
-            Err(unfit(invocation, "bool".to_owned(), (None, None)))
+            Err(wrong_type(invocation, "bool".to_owned(), (None, None)))
         }
         (FinalMessage::Nothing, _) => {
             Err(Error::InstanceDied { label, reason: ended.exit.describe() })
@@ -159,7 +159,7 @@ async fn opened(
 
 fn read_table(invocation: &Invocation, table: Result<SharedTable>) -> Result<FunctionResult> {
     if invocation.kind == ResultKind::Bool {
-        return Err(unfit(invocation, "a table".to_owned(), (None, None)));
+        return Err(wrong_type(invocation, "a table".to_owned(), (None, None)));
     }
     table.map(FunctionResult::Table).map_err(|error| match error {
         full if full.code() == ErrorCode::DiskFull => full,
@@ -188,7 +188,7 @@ fn bad_output(invocation: &Invocation, reason: String) -> Error {
 }
 
 /// Returns the error for a result of the wrong type, with the worker's reason and hint.
-fn unfit(
+fn wrong_type(
     invocation: &Invocation,
     returned: String,
     (reason, hint): (Option<String>, Option<String>),

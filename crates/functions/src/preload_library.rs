@@ -32,7 +32,7 @@ impl PreloadLibrary {
     }
 
     /// Returns the path of the file, and its path inside a sandbox.
-    pub(crate) fn shown(&self) -> (PathBuf, PathBuf) {
+    pub(crate) fn mount_paths(&self) -> (PathBuf, PathBuf) {
         (self.0.clone(), PathBuf::from(SHOWN))
     }
 

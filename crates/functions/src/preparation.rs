@@ -85,7 +85,7 @@ impl Functions {
     async fn prepare_clone(&self, invocation: &Invocation) {
         let (inner, started) = (&self.0, Instant::now());
         let ZygoteLookup { zygote, cpu_us, .. } = self.zygote(&invocation.environment).await;
-        inner.zygotes.owe(&invocation.environment, cpu_us);
+        inner.zygotes.charge_next_call(&invocation.environment, cpu_us);
         if let Some(zygote) = zygote {
             zygote.prepare_clones(&inner.spawner, &invocation.limits);
             zygote.touch();
@@ -105,7 +105,7 @@ impl Functions {
         let (inner, started) = (&self.0, Instant::now());
         // If the preparation does not end before the call, the next preparation starts earlier.
         let raise_start = |reason: String| {
-            inner.start_times.raise(&invocation.label, started.elapsed(), Instant::now());
+            inner.start_times.set_minimum(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
         };
         let is_cancelled = || "a call needed the resources of this start".to_owned();
@@ -132,7 +132,7 @@ impl Functions {
         let (policy, pages) = (None, None);
         let new = NewInstance { origin: &origin, policy, pages, project, prepares: true };
         let lake = Arc::new(RejectingLakeAccess::default());
-        let task = Invocation { lake: Some(lake.clone()), ..invocation.bare() };
+        let task = Invocation { lake: Some(lake.clone()), ..invocation.without_arguments() };
         // The receiver is dropped, so the output is discarded.
         let (sink, _) = mpsc::channel(1);
         let instance = Instance::start(&inner.spawner, &task, new, sink);
@@ -183,7 +183,7 @@ impl Invocation {
             lake: None,
             client: ClientCall::default(),
             begins_until: CancellationToken::new(),
-            ..self.bare()
+            ..self.without_arguments()
         }
     }
 }

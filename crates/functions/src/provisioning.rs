@@ -308,7 +308,7 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
         if has_entries {
             tokio::select! {
                 () = handle.fill_provisioned() => {}
-                () = other_handles_end(&handle) => return,
+                () = wait_for_other_handles(&handle) => return,
             }
         }
         drop(handle);
@@ -318,7 +318,7 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
 
 /// Waits until no other handle exists. The caller then cancels the start of an instance, because
 /// this start would delay the end of the runtime.
-async fn other_handles_end(handle: &Functions) {
+async fn wait_for_other_handles(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;
     }

@@ -37,7 +37,7 @@ impl StartTimes {
     }
 
     /// Records that a start takes at least this time.
-    pub(crate) fn raise(&self, label: &str, took: Duration, now: Instant) {
+    pub(crate) fn set_minimum(&self, label: &str, took: Duration, now: Instant) {
         self.update(label, now, |before| before.map_or(took, |time| time.max(took)));
     }
 
@@ -79,9 +79,9 @@ mod tests {
         assert_eq!(times.time_ahead("f"), 10 * SECOND);
         times.record("f", 2 * SECOND, now);
         assert_eq!(times.time_ahead("f"), 8 * SECOND);
-        times.raise("f", SECOND, now);
+        times.set_minimum("f", SECOND, now);
         assert_eq!(times.time_ahead("f"), 8 * SECOND);
-        times.raise("f", 60 * SECOND, now);
+        times.set_minimum("f", 60 * SECOND, now);
         assert_eq!(times.time_ahead("f"), AHEAD_MAX);
     }
 

@@ -131,7 +131,7 @@ impl InputFeed {
         Ok(tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = over.cancelled() => feeding.hear_the_rest(),
+                () = over.cancelled() => feeding.read_remaining_messages(),
                 () = feeding.serve() => {}
             }
         }))
@@ -195,7 +195,7 @@ impl InputFeedTask {
         while let Some(received) = receive(&self.channel).await {
             let Ok(asked) = serde_json::from_slice::<BatchRequest>(&received.bytes) else { return };
             self.files.returned(&asked);
-            self.hear(&asked);
+            self.report_lost_batch(&asked);
             if asked.end {
                 self.scan = None;
                 self.files.clear();
@@ -212,17 +212,17 @@ impl InputFeedTask {
 
     /// Reads the messages that the worker sent just before the end of the call. The number of these
     /// messages is limited, because a running process could send messages endlessly.
-    fn hear_the_rest(&self) {
+    fn read_remaining_messages(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
             let Ok(asked) = serde_json::from_slice(&received.bytes) else { return };
-            self.hear(&asked);
+            self.report_lost_batch(&asked);
         }
     }
 
-    fn hear(&self, asked: &BatchRequest) {
+    fn report_lost_batch(&self, asked: &BatchRequest) {
         if asked.broken {
-            self.fails("the function lost a batch: an exception interrupted the read");
+            self.record_failure("the function lost a batch: an exception interrupted the read");
         }
     }
 
@@ -248,12 +248,12 @@ impl InputFeedTask {
         };
         let Some((file, bytes)) = batch else {
             self.files.clear();
-            answer.gone = self.files.gone();
+            answer.gone = self.files.take_discarded();
             return self.send(&answer, &[]);
         };
         (answer.bytes, answer.size) = (bytes, file.chunk.as_ref().map_or(0, ReusableFile::bytes));
         self.fed.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-        answer.gone = self.files.gone();
+        answer.gone = self.files.take_discarded();
         self.files.send_file(file, |number, chunk, is_new| {
             answer.file = Some(number);
             let descriptors = [chunk.descriptor()];
@@ -270,12 +270,12 @@ impl InputFeedTask {
         if let Err(error) = &sent
             && !gone.contains(&error.kind())
         {
-            self.fails(&format!("the input stream ended early: {error}"));
+            self.record_failure(&format!("the input stream ended early: {error}"));
         }
         sent.is_ok()
     }
 
-    fn fails(&self, why: &str) {
+    fn record_failure(&self, why: &str) {
         let error = Error::Arrow(ArrowError::ComputeError(why.to_owned()));
         self.fed.failure.lock().get_or_insert(error);
     }
@@ -418,13 +418,13 @@ impl InputFeedFiles {
         let mut known = self.known.lock();
         for number in &asked.free {
             if let Some(chunk) = known.given.remove(number) {
-                known.put_by(Some(*number), chunk);
+                known.reuse_or_discard(Some(*number), chunk);
             }
         }
         for number in &asked.lost {
             if let Some(chunk) = known.given.remove(number) {
                 known.gone.push(*number);
-                known.lost.extend(chunk.into_taken());
+                known.lost.extend(chunk.into_reservation());
             }
         }
     }
@@ -441,7 +441,7 @@ impl InputFeedFiles {
     }
 
     /// Takes the numbers of at most [`GONE_AT_ONCE`] files that the server will not use again.
-    fn gone(&self) -> Vec<u64> {
+    fn take_discarded(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);
         known.gone.drain(..some).collect()
@@ -449,7 +449,7 @@ impl InputFeedFiles {
 }
 
 impl KnownFiles {
-    fn put_by(&mut self, number: Option<u64>, chunk: ReusableFile) {
+    fn reuse_or_discard(&mut self, number: Option<u64>, chunk: ReusableFile) {
         if chunk.is_memory() && (number.is_some() || self.free.len() < FREE_MAX) {
             self.free.push((number, chunk));
         } else {
@@ -461,7 +461,7 @@ impl KnownFiles {
 impl Drop for File {
     fn drop(&mut self) {
         if let Some(chunk) = self.chunk.take() {
-            self.files.known.lock().put_by(self.number, chunk);
+            self.files.known.lock().reuse_or_discard(self.number, chunk);
         }
     }
 }

@@ -27,7 +27,7 @@ impl UnreleasedFiles {
 
     /// Returns true if the check can wait, because the process can hold only few and small files,
     /// including the files of the current call.
-    pub(crate) fn may_keep(&self, current: &[WorkerFile]) -> bool {
+    pub(crate) fn may_skip_check(&self, current: &[WorkerFile]) -> bool {
         // The size of a file on disk is unknown.
         let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);
         let is_small = bytes.sum::<Option<u64>>().is_some_and(|bytes| bytes <= BYTES_MAX);
@@ -62,14 +62,14 @@ mod tests {
     #[test]
     fn few_small_files_are_checked_later() {
         let none = UnreleasedFiles::default();
-        assert!(none.may_keep(&[]) && none.may_keep(&[file(100)]));
-        assert!(!none.may_keep(&[file(300 << 10)]));
+        assert!(none.may_skip_check(&[]) && none.may_skip_check(&[file(100)]));
+        assert!(!none.may_skip_check(&[file(300 << 10)]));
         let held = UnreleasedFiles::default().with(&[file(64 << 10)]).with(&[file(64 << 10)]);
-        assert!(held.may_keep(&[file(64 << 10)]));
-        assert!(!held.may_keep(&[file(160 << 10)]), "the files of all calls count");
+        assert!(held.may_skip_check(&[file(64 << 10)]));
+        assert!(!held.may_skip_check(&[file(160 << 10)]), "the files of all calls count");
         assert_eq!(held.inodes(&[file(1)]).len(), 3);
         let many: Vec<WorkerFile> = (0..FILES_MAX).map(|_| file(1)).collect();
-        assert!(none.may_keep(&many) && !held.may_keep(&many), "so does their number");
+        assert!(none.may_skip_check(&many) && !held.may_skip_check(&many), "so does their number");
         assert_eq!(UnreleasedFiles::released().with(&many).files.len(), 0, "they were checked");
     }
 }

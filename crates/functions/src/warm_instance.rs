@@ -72,7 +72,7 @@ impl Drop for UnchargedCpu {
     fn drop(&mut self) {
         let cpu_us = self.take();
         if cpu_us > 0 {
-            self.zygotes.owe(&self.environment, cpu_us);
+            self.zygotes.charge_next_call(&self.environment, cpu_us);
         }
     }
 }
@@ -97,7 +97,7 @@ impl IdleInstance {
 
     /// Pauses the process, unless it is paused already or is returning memory.
     fn pause(&mut self) {
-        if !self.shrink.is_under_way() {
+        if !self.shrink.is_in_progress() {
             self.warm.running.start_pause();
         }
     }
@@ -122,18 +122,18 @@ impl Queue<IdleInstance> {
     /// Shrinks instances that have been idle for a while. Returns true if an instance is currently
     /// shrinking.
     pub(crate) fn shrink_idle(self: &Arc<Self>) -> bool {
-        let is_under_way = std::cell::Cell::new(false);
+        let is_in_progress = std::cell::Cell::new(false);
         self.end_idle(|idle, _| {
             match std::mem::replace(&mut idle.shrink, ShrinkState::Done).next(&mut idle.warm) {
                 Some(next) => {
-                    is_under_way.set(is_under_way.get() || next.is_under_way());
+                    is_in_progress.set(is_in_progress.get() || next.is_in_progress());
                     idle.shrink = next;
                     false
                 }
                 None => true,
             }
         });
-        is_under_way.get()
+        is_in_progress.get()
     }
 
     /// Pauses the instances that have been idle for at least `after`. Returns true if idle

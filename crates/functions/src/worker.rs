@@ -221,7 +221,7 @@ pub(crate) fn send_task(
         files: files.iter().map(WorkerFile::is_memory).collect(),
         feeds: feeds.len(),
         huge_pages,
-        network: !invocation.limits.network.is_off(),
+        network: !invocation.limits.network.denies_all(),
         settings: invocation.limits.settings,
         reuse,
         prepare: prepares,

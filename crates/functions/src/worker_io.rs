@@ -175,7 +175,7 @@ pub(crate) async fn listen(
     let (mut begun, mut network, mut given) = (false, network, ResultFile::default());
     let (mut said, mut parts) = (FinalMessage::Nothing, ChunkedTable::new(quota.clone()));
     loop {
-        let received = match unless_over(receive_or_fail(&channel), &over).await {
+        let received = match receive_until_ended(receive_or_fail(&channel), &over).await {
             Some(Ok(Some(received))) => received,
             ended => {
                 // A process that is reused does not report the start of a call.
@@ -204,18 +204,18 @@ pub(crate) async fn listen(
             Ok(WorkerMessage::Kept) => kept = Some(true),
             Ok(WorkerMessage::Lake { request }) => {
                 let answer = lake_access::answer(channel.get_ref(), lake.as_ref(), request, file);
-                if unless_over(answer, &over).await.is_none() {
+                if receive_until_ended(answer, &over).await.is_none() {
                     break;
                 }
             }
             Ok(message @ (WorkerMessage::Answer { .. } | WorkerMessage::Bytes { .. })) => {
-                if unless_over(send_part(answer.as_ref(), message), &over).await.is_none() {
+                if receive_until_ended(send_part(answer.as_ref(), message), &over).await.is_none() {
                     break;
                 }
             }
             Ok(WorkerMessage::File) => send_result_file(&channel, pages.as_deref(), &mut given),
             Ok(WorkerMessage::Laid { kept: is_kept }) => {
-                (said, kept) = (laid(file, descriptors.next()), is_kept);
+                (said, kept) = (file_result(file, descriptors.next()), is_kept);
             }
             Ok(message @ (WorkerMessage::Network | WorkerMessage::Rested)) => {
                 tracing::debug!(?message, "an instance sent an unexpected message");
@@ -252,7 +252,7 @@ pub(crate) async fn listen(
 }
 
 /// Returns the message for a result in a file, with the file that contains its layout.
-fn laid(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
+fn file_result(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
     file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }
 
@@ -327,7 +327,10 @@ fn send_result_file(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made
 }
 
 /// Returns the result of `coming`; `None` if the process has ended and no more messages arrive.
-async fn unless_over<T>(coming: impl Future<Output = T>, over: &CancellationToken) -> Option<T> {
+async fn receive_until_ended<T>(
+    coming: impl Future<Output = T>,
+    over: &CancellationToken,
+) -> Option<T> {
     let silent = async {
         over.cancelled().await;
         tokio::time::sleep(SILENCE).await;
@@ -378,7 +381,7 @@ pub(crate) async fn listen_to_pipe(
     let open = loop {
         let length = tokio::select! {
             biased;
-            read = unless_over(pipe.read(&mut buffer), &over) => {
+            read = receive_until_ended(pipe.read(&mut buffer), &over) => {
                 read.and_then(Result::ok).unwrap_or_default()
             }
             () = pause.cancelled() => match rustix::io::read(&pipe, &mut buffer) {
@@ -395,7 +398,7 @@ pub(crate) async fn listen_to_pipe(
         }
     };
     if !pending.is_empty() {
-        lines.send(stream, None, None, shown(&pending)).await;
+        lines.send(stream, None, None, visible_text(&pending)).await;
     }
     open.then_some(pipe)
 }
@@ -405,19 +408,19 @@ fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut start = 0;
     while let Some(length) = pending[start..].iter().position(|byte| *byte == b'\n') {
-        lines.push(shown(&pending[start..start + length]));
+        lines.push(visible_text(&pending[start..start + length]));
         start += length + 1;
     }
     pending.drain(..start);
     if pending.len() >= LINE_BYTES_MAX {
-        lines.push(shown(pending));
+        lines.push(visible_text(pending));
         pending.clear();
     }
     lines
 }
 
 /// Returns the text that a terminal would show for a line: the part after the last carriage return.
-fn shown(line: &[u8]) -> String {
+fn visible_text(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);
     String::from_utf8_lossy(last).into_owned()

@@ -68,19 +68,22 @@ struct ZygoteSlot {
     /// The state. The lock is held while the zygote starts.
     state: tokio::sync::Mutex<State>,
     /// CPU time of starts that has not been charged to any call, in microseconds.
-    owed_us: AtomicU64,
+    uncharged_us: AtomicU64,
 }
 
 impl ZygoteSlot {
     /// Returns the lookup result for a call. Charges the uncharged CPU time of starts to this call.
     fn charge_starts(&self, found: ZygoteLookup) -> ZygoteLookup {
-        ZygoteLookup { cpu_us: found.cpu_us + self.owed_us.swap(0, Ordering::Relaxed), ..found }
+        ZygoteLookup {
+            cpu_us: found.cpu_us + self.uncharged_us.swap(0, Ordering::Relaxed),
+            ..found
+        }
     }
 
     /// Returns true if CPU time must still be charged to a call. A slot with uncharged CPU time is
     /// kept, even without a zygote.
-    fn owes(&self) -> bool {
-        self.owed_us.load(Ordering::Relaxed) > 0
+    fn has_uncharged_cpu(&self) -> bool {
+        self.uncharged_us.load(Ordering::Relaxed) > 0
     }
 }
 
@@ -119,7 +122,7 @@ impl FailedStart {
 
 impl State {
     /// Returns the lookup result for a call; `None` if a zygote must be started first.
-    fn found(&mut self) -> Option<ZygoteLookup> {
+    fn lookup(&mut self) -> Option<ZygoteLookup> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
                 zygote.touch();
@@ -196,14 +199,14 @@ impl Zygotes {
 
     /// Returns the zygote of an environment if its state is known without waiting, and `None`
     /// otherwise.
-    pub(crate) fn at_hand(&self, environment: &Environment) -> Option<ZygoteLookup> {
+    pub(crate) fn try_get(&self, environment: &Environment) -> Option<ZygoteLookup> {
         let key = ZygoteKey::of(environment);
         if !self.options.enabled {
             let (slot, none) = (self.slots.lock().get(&key).cloned(), ZygoteLookup::default());
             return Some(if let Some(slot) = slot { slot.charge_starts(none) } else { none });
         }
         let slot = self.slots.lock().get(&key)?.clone();
-        let found = slot.state.try_lock().ok()?.found()?;
+        let found = slot.state.try_lock().ok()?.lookup()?;
         Some(slot.charge_starts(found))
     }
 
@@ -212,7 +215,7 @@ impl Zygotes {
         let key = ZygoteKey::of(environment);
         let slot = self.slots.lock().entry(key).or_default().clone();
         let mut state = slot.state.lock().await;
-        if let Some(found) = state.found() {
+        if let Some(found) = state.lookup() {
             return slot.charge_starts(found);
         }
         let mut cpu_us = 0;
@@ -225,23 +228,23 @@ impl Zygotes {
 
     /// Charges the CPU time of a start to the next call, because the call that caused the start was
     /// cancelled, or no call caused it.
-    pub(crate) fn owe(&self, environment: &Environment, cpu_us: u64) {
+    pub(crate) fn charge_next_call(&self, environment: &Environment, cpu_us: u64) {
         if cpu_us > 0 {
             let mut slots = self.slots.lock();
             let slot = slots.entry(ZygoteKey::of(environment)).or_default();
-            slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
+            slot.uncharged_us.fetch_add(cpu_us, Ordering::Relaxed);
         }
     }
 
     /// Retries a failed start. Until a start succeeds, calls run without a zygote.
-    pub(crate) async fn try_again(&self, environment: &Environment) {
+    pub(crate) async fn retry_failed_start(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&ZygoteKey::of(environment)).cloned();
         let Some(slot) = slot else { return };
         let State::Failed(FailedStart { pause, .. }) = *slot.state.lock().await else { return };
         let mut cpu_us = 0;
         let state = self.start_or_not(environment, Some(pause), &mut cpu_us).await;
         *slot.state.lock().await = state;
-        slot.owed_us.fetch_add(cpu_us, Ordering::Relaxed);
+        slot.uncharged_us.fetch_add(cpu_us, Ordering::Relaxed);
         self.end_idle_over_limit();
     }
 
@@ -289,7 +292,7 @@ impl Zygotes {
         };
         *cpu_us = running.take_unmetered_cpu_us().await;
         let (id, running) = (running.id(), Mutex::new(running));
-        let (environment, used) = (environment.with_own_lock()?, Mutex::new(Instant::now()));
+        let (environment, used) = (environment.with_separate_lock()?, Mutex::new(Instant::now()));
         Ok(Zygote { id, running, environment, ready, used, clones: PreparedClones::default() })
     }
 
@@ -318,13 +321,13 @@ impl Zygotes {
 
     /// Ends the idle zygotes whose environments satisfy a condition.
     pub(crate) fn end_unused(&self, gone: impl Fn(&Environment) -> bool) {
-        self.let_go(|zygote| gone(&zygote.environment));
+        self.remove_unused(|zygote| gone(&zygote.environment));
     }
 
     /// Ends the zygotes that have been idle for too long, and removes the zygotes whose process has
     /// ended.
     pub(crate) fn sweep(&self) {
-        self.let_go(|zygote| {
+        self.remove_unused(|zygote| {
             zygote.clones.remove_surplus();
             zygote.used.lock().elapsed() >= self.options.idle_max
         });
@@ -340,7 +343,7 @@ impl Zygotes {
     /// within the memory limit.
     pub(crate) fn end_idle_over_limit(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
-        self.let_go(|zygote| {
+        self.remove_unused(|zygote| {
             held.push((*zygote.used.lock(), zygote.id, zygote.ready.memory_bytes));
             false
         });
@@ -350,14 +353,14 @@ impl Zygotes {
             if total <= self.options.memory_bytes_max {
                 return;
             }
-            self.let_go(|zygote| zygote.id == id);
+            self.remove_unused(|zygote| zygote.id == id);
             total -= bytes;
         }
     }
 
     /// Removes the unused zygotes that satisfy a condition, and the zygotes whose process has
     /// ended.
-    fn let_go(&self, mut holds: impl FnMut(&Zygote) -> bool) {
+    fn remove_unused(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
             // If the slot is locked, its zygote is in use and is kept.
             let Ok(mut state) = slot.state.try_lock() else { return true };
@@ -366,15 +369,17 @@ impl Zygotes {
                     let unused = Arc::strong_count(zygote) == 1;
                     if holds(zygote) && unused {
                         *state = State::Absent;
-                        return slot.owes();
+                        return slot.has_uncharged_cpu();
                     }
                     true
                 }
-                State::Failed(failure) => failure.since.elapsed() < REMEMBERED || slot.owes(),
+                State::Failed(failure) => {
+                    failure.since.elapsed() < REMEMBERED || slot.has_uncharged_cpu()
+                }
                 State::Alive(_) | State::Absent => {
                     // A zygote that has exited must not keep the lock of its environment.
                     *state = State::Absent;
-                    Arc::strong_count(slot) > 1 || slot.owes()
+                    Arc::strong_count(slot) > 1 || slot.has_uncharged_cpu()
                 }
             }
         });
@@ -382,7 +387,7 @@ impl Zygotes {
 
     /// Returns the states of the zygotes, except those with a locked slot.
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
-        self.let_go(|_| false);
+        self.remove_unused(|_| false);
         let report = |(key, slot): (&ZygoteKey, &Arc<ZygoteSlot>)| {
             let state = slot.state.try_lock().ok()?;
             let (ready, failure) = match &*state {
@@ -437,7 +442,7 @@ fn plan(environment: &Environment, library: &PreloadLibrary) -> Result<ProcessSp
     variables.push(("HEADWATER_PACKAGES".to_owned(), packages));
     // Without this setting, jemalloc in pyarrow would start a thread, which clones do not inherit.
     variables.push(("JE_ARROW_MALLOC_CONF".to_owned(), "background_thread:false".to_owned()));
-    sandbox.read_only.push(library.shown());
+    sandbox.read_only.push(library.mount_paths());
     variables.push(PreloadLibrary::variable());
     Ok(ProcessSpec {
         command: vec![python, "-I".to_owned(), "-B".to_owned(), script],

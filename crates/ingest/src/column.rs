@@ -15,7 +15,7 @@ use arrow::array::{
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 use arrow::datatypes::{DataType, Decimal128Type, FieldRef, Fields, TimeUnit};
 
-use super::temporal::{parse_date, parse_moment, parse_time};
+use super::temporal::{parse_date, parse_date_time, parse_time};
 use super::value_class::{parse_boolean, trim};
 
 /// A value that the column's type cannot hold.
@@ -168,11 +168,11 @@ impl Column {
             Column::Time(builder) => {
                 builder.append_value(parse_time(trim(text)).ok_or(ValueMismatch)?);
             }
-            Column::Timestamp(builder) => match parse_moment(trim(text)) {
+            Column::Timestamp(builder) => match parse_date_time(trim(text)) {
                 Some(moment) if !moment.zoned => builder.append_value(moment.microseconds),
                 _ => return Err(ValueMismatch),
             },
-            Column::Nanoseconds(builder) => match parse_moment(trim(text)) {
+            Column::Nanoseconds(builder) => match parse_date_time(trim(text)) {
                 Some(moment) if !moment.zoned => {
                     builder.append_value(moment.in_nanoseconds().ok_or(ValueMismatch)?);
                 }
@@ -181,11 +181,12 @@ impl Column {
             // A timestamp without a zone is interpreted as UTC, because the column has a type with
             // a zone.
             Column::ZonedNanoseconds(builder) => {
-                let moment = parse_moment(trim(text)).ok_or(ValueMismatch)?;
+                let moment = parse_date_time(trim(text)).ok_or(ValueMismatch)?;
                 builder.append_value(moment.in_nanoseconds().ok_or(ValueMismatch)?);
             }
             Column::ZonedTimestamp(builder) => {
-                builder.append_value(parse_moment(trim(text)).ok_or(ValueMismatch)?.microseconds);
+                builder
+                    .append_value(parse_date_time(trim(text)).ok_or(ValueMismatch)?.microseconds);
             }
             Column::Decimal(builder, precision, scale) => {
                 builder.append_value(parse_decimal(trim(text), *precision, *scale)?);

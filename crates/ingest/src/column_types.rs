@@ -11,7 +11,7 @@ use headwater_model::{ImportRequest, PartitionField, nearest};
 use headwater_tables::{Table, type_name};
 
 use super::file_columns::{FileColumns, InferOptions, check_count};
-use super::header::{NameIndex, places};
+use super::header::{NameIndex, map_columns};
 use super::inference::ColumnStatistics;
 use super::parquet;
 use super::progress::ByteCounter;
@@ -83,7 +83,7 @@ impl<'a> Columns<'a> {
     /// Adds the columns of a file to the columns of the previous files.
     pub fn add_file(&mut self, file: &SourceFile, found: FileColumns) -> Result<()> {
         let names: Vec<String> = found.columns.iter().map(|(name, _)| name.clone()).collect();
-        let places = places(&names, &self.index);
+        let places = map_columns(&names, &self.index);
         for (at, ((name, evidence), place)) in found.columns.into_iter().zip(places).enumerate() {
             let place = place.unwrap_or_else(|| self.add_column(name));
             if let Some(stored) = found.stored.as_ref().and_then(|fields| fields.get(at)) {

@@ -155,7 +155,7 @@ pub(crate) fn read_rows(
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
     let schema = rows.schema().clone();
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
-    let places = header::places(&file.names, &index);
+    let places = header::map_columns(&file.names, &index);
     if places.contains(&None) {
         // The first pass determined the columns of this file, so the file has changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
@@ -224,12 +224,12 @@ fn append(
             return None;
         }
     } else {
-        let plain = if column.is_text() { None } else { options.reading.plain(value) };
+        let plain = if column.is_text() { None } else { options.reading.normalize_value(value) };
         if column.append_text(plain.as_deref().unwrap_or(value)).is_ok() {
             return None;
         }
     }
-    Some(misfit(record, at, target, value, rows))
+    Some(mismatch_error(record, at, target, value, rows))
 }
 
 /// Returns true if a value consists only of blanks and the column's type ignores blanks.
@@ -239,7 +239,7 @@ fn is_blank(value: &str, text: bool) -> bool {
 }
 
 #[cold]
-fn misfit(
+fn mismatch_error(
     record: Record<'_>,
     at: usize,
     target: &TargetColumn,

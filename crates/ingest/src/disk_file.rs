@@ -39,7 +39,7 @@ impl DiskFile {
     }
 
     /// Returns the size and the times of the file when it was listed.
-    pub fn stamp(&self) -> FileAttributes {
+    pub fn file_attributes(&self) -> FileAttributes {
         self.state.stamp
     }
 

@@ -8,7 +8,7 @@ use headwater_tables::without_nanoseconds;
 
 use super::bad_row::RowError;
 use super::csv::{CsvFile, CsvOptions};
-use super::header::{COLUMNS_MAX, NameIndex, places};
+use super::header::{COLUMNS_MAX, NameIndex, map_columns};
 use super::inference::{ColumnStatistics, Fields};
 use super::json_array::json_lines;
 use super::json_statistics::{JsonPosition, record_object};
@@ -102,7 +102,7 @@ fn infer_csv(
         return Ok(FileColumns::default());
     };
     check_count(file.names.len())?;
-    let known = places(&file.names, &options.table);
+    let known = map_columns(&file.names, &options.table);
     let mut columns: Vec<ColumnStatistics> = file
         .names
         .iter()
@@ -114,12 +114,12 @@ fn infer_csv(
         .collect();
     let names = file.names.clone();
     if !columns.iter().all(ColumnStatistics::is_known) {
-        see_rows(source, &mut file, options, &mut columns)?;
+        observe_rows(source, &mut file, options, &mut columns)?;
     }
     Ok(FileColumns { columns: names.into_iter().zip(columns).collect(), stored: None })
 }
 
-fn see_rows(
+fn observe_rows(
     source: &SourceFile,
     file: &mut CsvFile<'_>,
     options: &InferOptions,
@@ -145,8 +145,8 @@ fn see_rows(
             if options.csv.nulls.iter().any(|null| null == value) {
                 continue;
             }
-            let plain = options.csv.reading.plain(value);
-            evidence.see_text(plain.as_deref().unwrap_or(value), record.line, &name);
+            let plain = options.csv.reading.normalize_value(value);
+            evidence.observe_text(plain.as_deref().unwrap_or(value), record.line, &name);
         }
     }
     Ok(())

@@ -66,7 +66,7 @@ impl NameIndex {
 
 /// Maps each column of a file to an index in `names`. A column matches a name case-insensitively
 /// only if no other column of the file matches this name exactly.
-pub(crate) fn places(columns: &[String], names: &NameIndex) -> Vec<Option<usize>> {
+pub(crate) fn map_columns(columns: &[String], names: &NameIndex) -> Vec<Option<usize>> {
     let exact: HashSet<usize> = columns.iter().filter_map(|name| names.get_exact(name)).collect();
     let mut taken = HashSet::new();
     let place = |name: &String| {
@@ -99,7 +99,7 @@ mod tests {
     fn columns_are_matched_as_written_and_then_without_case() {
         let index = NameIndex::new(["id", "Origin", "a", "A"].into_iter());
         let check = |columns: &[&str], expected: &[Option<usize>]| {
-            assert_eq!(places(&owned(columns), &index), expected, "{columns:?}");
+            assert_eq!(map_columns(&owned(columns), &index), expected, "{columns:?}");
         };
         check(&["ID", "origin"], &[Some(0), Some(1)]);
         check(&["A", "a", "Id"], &[Some(3), Some(2), Some(0)]);

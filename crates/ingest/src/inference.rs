@@ -101,38 +101,38 @@ impl ColumnStatistics {
     }
 
     /// Records a text from a file that distinguishes texts from numbers.
-    pub fn see_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
+    pub fn observe_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
     }
 
     fn word(&mut self, text: &str, line: u64, file: &Arc<str>) {
-        self.see(ValueClass::Text, || text.to_owned(), line, file);
+        self.observe(ValueClass::Text, || text.to_owned(), line, file);
         if !looks_null(text.trim()) {
-            self.settle_with(text, line, file);
+            self.finalize_type(text, line, file);
         }
     }
 
     /// Records a text value.
-    pub fn see_text(&mut self, text: &str, line: u64, file: &Arc<str>) {
+    pub fn observe_text(&mut self, text: &str, line: u64, file: &Arc<str>) {
         match classify(text) {
             None => {}
             Some(ValueClass::Text) => {
                 self.texts += 1;
-                self.looks.see(text);
+                self.looks.observe(text);
                 if !self.settled {
                     self.word(text, line, file);
                 }
             }
             Some(class) => {
                 self.others += 1;
-                self.see(class, || text.to_owned(), line, file);
+                self.observe(class, || text.to_owned(), line, file);
             }
         }
     }
 
     /// Records a value of a given class.
-    pub fn see(
+    pub fn observe(
         &mut self,
         class: ValueClass,
         value: impl FnOnce() -> String,
@@ -146,7 +146,7 @@ impl ColumnStatistics {
     }
 
     /// Marks the type as final. If the example may be a null marker, uses this text as the example.
-    fn settle_with(&mut self, text: &str, line: u64, file: &Arc<str>) {
+    fn finalize_type(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
         if let Some((_, example)) = found {
@@ -160,7 +160,7 @@ impl ColumnStatistics {
             if self.classes.insert(class) {
                 self.examples.push((class, example));
             } else if class == ValueClass::Text && other.settled && !self.settled {
-                self.settle_with(&example.value, example.line, &example.file);
+                self.finalize_type(&example.value, example.line, &example.file);
             }
         }
         self.settled |= other.settled;
@@ -404,7 +404,7 @@ mod tests {
     fn seen(values: &[&str]) -> ColumnStatistics {
         let mut evidence = ColumnStatistics::default();
         for (row, value) in values.iter().enumerate() {
-            evidence.see_text(value, row as u64 + 2, &Arc::from("a.csv"));
+            evidence.observe_text(value, row as u64 + 2, &Arc::from("a.csv"));
         }
         evidence
     }

@@ -70,8 +70,8 @@ struct Value<'e> {
 }
 
 impl Value<'_> {
-    fn see(&mut self, class: ValueClass, value: impl FnOnce() -> String) {
-        self.statistics.see(class, value, self.place.line, self.place.file);
+    fn observe(&mut self, class: ValueClass, value: impl FnOnce() -> String) {
+        self.statistics.observe(class, value, self.place.line, self.place.file);
     }
 }
 
@@ -99,24 +99,24 @@ impl<'de> Visitor<'de> for Value<'_> {
     }
 
     fn visit_bool<E>(mut self, value: bool) -> Result<(), E> {
-        self.see(ValueClass::Boolean, || value.to_string());
+        self.observe(ValueClass::Boolean, || value.to_string());
         Ok(())
     }
 
     fn visit_i64<E>(mut self, value: i64) -> Result<(), E> {
-        self.see(ValueClass::Integer, || value.to_string());
+        self.observe(ValueClass::Integer, || value.to_string());
         Ok(())
     }
 
     fn visit_u64<E>(mut self, value: u64) -> Result<(), E> {
         let class =
             if i64::try_from(value).is_ok() { ValueClass::Integer } else { ValueClass::BigInteger };
-        self.see(class, || value.to_string());
+        self.observe(class, || value.to_string());
         Ok(())
     }
 
     fn visit_f64<E>(mut self, value: f64) -> Result<(), E> {
-        self.see(ValueClass::Real, || value.to_string());
+        self.observe(ValueClass::Real, || value.to_string());
         Ok(())
     }
 
@@ -126,22 +126,22 @@ impl<'de> Visitor<'de> for Value<'_> {
             Some(
                 class @ (ValueClass::Date | ValueClass::Timestamp | ValueClass::ZonedTimestamp),
             ) => {
-                self.see(class, || value.to_owned());
+                self.observe(class, || value.to_owned());
             }
-            _ => self.statistics.see_word(value, self.place.line, self.place.file),
+            _ => self.statistics.observe_word(value, self.place.line, self.place.file),
         }
         Ok(())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<(), A::Error> {
-        self.see(ValueClass::List, || "[…]".to_owned());
+        self.observe(ValueClass::List, || "[…]".to_owned());
         let element = self.statistics.element.get_or_insert_default();
         while list.next_element_seed(Value { statistics: element, place: self.place })?.is_some() {}
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
-        self.see(ValueClass::Object, || "{…}".to_owned());
+        self.observe(ValueClass::Object, || "{…}".to_owned());
         let fields = self.statistics.fields.get_or_insert_default();
         Object { fields, known: &|_| false, place: self.place }.visit_map(map)
     }

@@ -22,7 +22,7 @@ pub(crate) struct JsonValueError {
 }
 
 impl JsonValueError {
-    fn misfit(column: &Column, raw: &str) -> Self {
+    fn mismatch(column: &Column, raw: &str) -> Self {
         let reason = not_a(raw, type_name(column));
         JsonValueError { path: String::new(), value: Some(raw.to_owned()), reason }
     }
@@ -80,18 +80,18 @@ pub(crate) fn append_json(column: &mut Column, raw: &str) -> Result<(), JsonValu
     match (&mut *column, raw.as_bytes().first()) {
         (Column::Struct(inner), Some(b'{')) => append_object(inner, raw),
         (Column::List(inner), Some(b'[')) => append_list(inner, raw),
-        (Column::Struct(_) | Column::List(_), _) => Err(JsonValueError::misfit(column, raw)),
+        (Column::Struct(_) | Column::List(_), _) => Err(JsonValueError::mismatch(column, raw)),
         (_, Some(b'"')) => {
             let text = unquote(raw)?;
-            column.append_text(&text).map_err(|_| JsonValueError::misfit(column, &text))
+            column.append_text(&text).map_err(|_| JsonValueError::mismatch(column, &text))
         }
         (Column::Text(_) | Column::Binary(_), _) => {
-            column.append_text(raw).map_err(|_| JsonValueError::misfit(column, raw))
+            column.append_text(raw).map_err(|_| JsonValueError::mismatch(column, raw))
         }
         (Column::Boolean(_), Some(b't' | b'f')) | (_, Some(b'-' | b'0'..=b'9')) => {
-            append_scalar(column, raw).map_err(|()| JsonValueError::misfit(column, raw))
+            append_scalar(column, raw).map_err(|()| JsonValueError::mismatch(column, raw))
         }
-        _ => Err(JsonValueError::misfit(column, raw)),
+        _ => Err(JsonValueError::mismatch(column, raw)),
     }
 }
 

@@ -59,12 +59,12 @@ impl CloudStores {
     }
 
     /// Returns the object with exactly this name, if it exists.
-    pub fn find(&mut self, url: &CloudUrl) -> Result<Option<Object>> {
+    pub fn find(&mut self, url: &CloudUrl) -> Result<Option<ListedObject>> {
         // The key is not a valid path, so no object can have this name.
         let Ok(path) = Path::parse(url.key()) else { return Ok(None) };
         let store = self.bucket(url)?;
         match wait(store.head(&path)) {
-            Ok(found) => Ok(Some(Object::new(store, url.bucket(), found))),
+            Ok(found) => Ok(Some(ListedObject::new(store, url.bucket(), found))),
             Err(error) => match headwater_tables::Error::storage(url.as_str(), error) {
                 error if error.is_not_found() => Ok(None),
                 error => Err(error.into()),
@@ -73,7 +73,7 @@ impl CloudStores {
     }
 
     /// Lists the objects below a prefix, except those with a hidden path component.
-    pub fn below(&mut self, url: &CloudUrl, folder: &str) -> Result<Vec<Object>> {
+    pub fn below(&mut self, url: &CloudUrl, folder: &str) -> Result<Vec<ListedObject>> {
         let store = self.bucket(url)?;
         let prefix = Path::parse(folder).map_err(|_| Error::NoFiles {
             path: url.as_str().to_owned(),
@@ -88,7 +88,7 @@ impl CloudStores {
             !names.any(|name| name.as_ref().starts_with(['.', '_']))
         };
         let shown = listed.into_iter().filter(shown);
-        Ok(shown.map(|found| Object::new(store.clone(), url.bucket(), found)).collect())
+        Ok(shown.map(|found| ListedObject::new(store.clone(), url.bucket(), found)).collect())
     }
 }
 
@@ -99,7 +99,7 @@ pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
 
 /// An object in the state in which it was listed. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Object(Arc<Inner>);
+pub(crate) struct ListedObject(Arc<Inner>);
 
 struct Inner {
     store: Arc<dyn ObjectStore>,
@@ -109,16 +109,16 @@ struct Inner {
     failed: Mutex<Option<Error>>,
 }
 
-impl std::fmt::Debug for Object {
+impl std::fmt::Debug for ListedObject {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Object").field(&self.0.url).finish()
+        f.debug_tuple("ListedObject").field(&self.0.url).finish()
     }
 }
 
-impl Object {
+impl ListedObject {
     fn new(store: Arc<dyn ObjectStore>, bucket: &str, meta: ObjectMeta) -> Self {
         let url = format!("{bucket}/{}", meta.location);
-        Object(Arc::new(Inner { store, url, meta, failed: Mutex::default() }))
+        ListedObject(Arc::new(Inner { store, url, meta, failed: Mutex::default() }))
     }
 
     pub fn url(&self) -> &str {
@@ -131,7 +131,7 @@ impl Object {
 
     /// Returns the listed state as file attributes, in which the `ETag` replaces the modification
     /// time.
-    pub fn stamp(&self) -> FileAttributes {
+    pub fn file_attributes(&self) -> FileAttributes {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
@@ -154,11 +154,11 @@ impl Object {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),
         };
-        found.map_err(|error| self.note(error))
+        found.map_err(|error| self.store_error(error))
     }
 
     /// Stores an error, and returns a generic error that refers to the stored error.
-    fn note(&self, error: object_store::Error) -> object_store::Error {
+    fn store_error(&self, error: object_store::Error) -> object_store::Error {
         let mut failed = self.0.failed.lock();
         let text = error.to_string();
         if failed.is_none() {
@@ -182,7 +182,7 @@ impl Object {
 
 /// Sequential reader of an object, with read-ahead.
 pub(crate) struct ObjectReader {
-    object: Object,
+    object: ListedObject,
     /// Bytes that were fetched but not yet returned.
     ready: Bytes,
     /// Offset of the next request.
@@ -192,7 +192,7 @@ pub(crate) struct ObjectReader {
 
 impl ObjectReader {
     /// Starts the first request.
-    pub fn new(object: &Object) -> Self {
+    pub fn new(object: &ListedObject) -> Self {
         let (object, ready) = (object.clone(), Bytes::new());
         let mut reader = ObjectReader { object, ready, next: 0, ahead: None };
         reader.fetch();
@@ -238,7 +238,7 @@ fn failed(error: object_store::Error) -> ParquetError {
 
 /// Reader of parts of an object, which counts their bytes.
 pub(crate) struct ObjectParts {
-    pub object: Object,
+    pub object: ListedObject,
     pub read: ByteCounter,
 }
 

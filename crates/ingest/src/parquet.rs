@@ -20,7 +20,7 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::bad_row::{RowError, not_a};
-use super::header::{NameIndex, places};
+use super::header::{NameIndex, map_columns};
 use super::object::{ObjectParts, wait};
 use super::progress::{ByteCounter, StageCounter};
 use super::rows::RowSink;
@@ -192,7 +192,7 @@ pub(crate) fn read_rows(
 /// Returns the columns of a file that hold these columns of the table.
 fn wanted(names: &[String], schema: &SchemaRef, columns: &[usize]) -> Vec<usize> {
     let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
-    let places = places(names, &index).into_iter().enumerate();
+    let places = map_columns(names, &index).into_iter().enumerate();
     let is_wanted = |place: Option<usize>| place.is_some_and(|place| columns.contains(&place));
     places.filter(|(_, place)| is_wanted(*place)).map(|(at, _)| at).collect()
 }
@@ -214,7 +214,7 @@ impl<'a> Conversion<'a> {
     pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
         let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
         let mut columns = vec![None; schema.fields().len()];
-        for (at, place) in places(names, &index).into_iter().enumerate() {
+        for (at, place) in map_columns(names, &index).into_iter().enumerate() {
             let changed = || Error::FileChanged { file: source.name.clone() };
             columns[place.ok_or_else(changed)?] = Some(at);
         }

@@ -37,12 +37,14 @@ impl PrivateFiles {
         // An empty path would be a prefix of every path.
         let is_path = |path: &&PathBuf| !path.as_os_str().is_empty();
         let all_real = |paths: &[PathBuf]| -> Vec<PathBuf> {
-            paths.iter().filter(is_path).map(|path| real(path)).collect()
+            paths.iter().filter(is_path).map(|path| resolve_links(path)).collect()
         };
         let root_url = &lake.tables().options().root_url;
         ResolvedPrivateFiles {
-            lake_dir: real(&self.lake_dir),
-            warehouse_dir: root_url.strip_prefix("file://").map(|path| real(Path::new(path))),
+            lake_dir: resolve_links(&self.lake_dir),
+            warehouse_dir: root_url
+                .strip_prefix("file://")
+                .map(|path| resolve_links(Path::new(path))),
             credentials: all_real(&self.credentials),
             uploaded: all_real(&self.uploaded),
             lake: lake.clone(),
@@ -69,7 +71,7 @@ pub struct ResolvedPrivateFiles {
 impl ResolvedPrivateFiles {
     /// Returns true if a path is private. Symbolic links of the part that exists are resolved.
     pub fn has_path(&self, path: &Path) -> bool {
-        self.has_real_path(&real(path))
+        self.has_real_path(&resolve_links(path))
     }
 
     /// Returns true if a path without symbolic links is private.
@@ -128,7 +130,7 @@ impl ResolvedPrivateFiles {
 }
 
 /// Returns a path without symbolic links. Keeps the part of the path that does not exist.
-fn real(path: &Path) -> PathBuf {
+fn resolve_links(path: &Path) -> PathBuf {
     for base in path.ancestors() {
         let Ok(found) = base.canonicalize() else { continue };
         return match path.strip_prefix(base) {
@@ -149,9 +151,9 @@ mod tests {
         let root = folder.path().canonicalize().unwrap();
         std::fs::create_dir(root.join("real")).unwrap();
         std::os::unix::fs::symlink(root.join("real"), root.join("link")).unwrap();
-        assert_eq!(real(&root.join("link")), root.join("real"));
-        assert_eq!(real(&root.join("link/a/b")), root.join("real/a/b"));
-        assert_eq!(real(&root.join("link/../real/x")), root.join("real/x"));
-        assert_eq!(real(Path::new("/")), Path::new("/"));
+        assert_eq!(resolve_links(&root.join("link")), root.join("real"));
+        assert_eq!(resolve_links(&root.join("link/a/b")), root.join("real/a/b"));
+        assert_eq!(resolve_links(&root.join("link/../real/x")), root.join("real/x"));
+        assert_eq!(resolve_links(Path::new("/")), Path::new("/"));
     }
 }

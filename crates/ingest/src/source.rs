@@ -19,7 +19,7 @@ use walkdir::WalkDir;
 use super::compression::strip_suffix;
 use super::disk_file::DiskFile;
 use super::natural_sort;
-use super::object::{CloudStores, Object, ObjectReader};
+use super::object::{CloudStores, ListedObject, ObjectReader};
 use super::private_files::ResolvedPrivateFiles;
 use crate::error::{Error, Result};
 
@@ -42,7 +42,7 @@ pub(crate) struct SourceFile {
 #[derive(Debug, Clone)]
 pub(crate) enum SourceLocation {
     Disk(DiskFile),
-    Object(Object),
+    Object(ListedObject),
 }
 
 impl SourceLocation {
@@ -229,8 +229,8 @@ impl Discovery {
         Err(missing(any.then_some("Name the format: none of the files has a known suffix.")))
     }
 
-    fn add_object(&mut self, object: Object, named: FileSelection) -> Result<()> {
-        let (name, stamp) = (object.url().to_owned(), object.stamp());
+    fn add_object(&mut self, object: ListedObject, named: FileSelection) -> Result<()> {
+        let (name, stamp) = (object.url().to_owned(), object.file_attributes());
         if self.private.as_ref().is_some_and(|files| files.has_object(&name)) {
             return hide(name, named);
         }
@@ -283,7 +283,7 @@ impl Discovery {
             return hide(name, named);
         }
         let file = DiskFile::new(path, &metadata);
-        let stamp = file.stamp();
+        let stamp = file.file_attributes();
         let place = SourceLocation::Disk(file);
         let Some(format) = self.format_of(&place, &name, named)? else { return Ok(()) };
         let identity = real.to_string_lossy().into_owned();

@@ -35,7 +35,7 @@ pub(crate) fn parse_date(text: &str) -> Option<i32> {
 }
 
 /// Parses a date, optionally with a time and a zone.
-pub(crate) fn parse_moment(text: &str) -> Option<ParsedTimestamp> {
+pub(crate) fn parse_date_time(text: &str) -> Option<ParsedTimestamp> {
     let (days, rest) = take_date(text.as_bytes())?;
     let day = i64::from(days) * DAY_MICROSECONDS;
     let Some((b'T' | b't' | b' ', rest)) = rest.split_first() else {
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn moments_have_a_zone_or_none() {
-        let at = |text: &str| parse_moment(text).map(|m| (m.microseconds, m.zoned));
+        let at = |text: &str| parse_date_time(text).map(|m| (m.microseconds, m.zoned));
         assert_eq!(at("1970-01-01T00:00:01Z"), Some((1_000_000, true)));
         assert_eq!(at("1970-01-01 00:00:01.5"), Some((1_500_000, false)));
         assert_eq!(at("1970-01-01 00:01"), Some((60_000_000, false)));
@@ -201,14 +201,14 @@ mod tests {
         assert_eq!(at("1969-12-31T19:00:00-0500"), Some((0, true)));
         assert_eq!(at("1970-01-01 00:00:00.123456789 UTC"), Some((123_456, true)));
         assert_eq!(at("1970-01-02"), Some((DAY_MICROSECONDS, false)));
-        let nanos = |text: &str| parse_moment(text).map(|m| m.nanoseconds);
+        let nanos = |text: &str| parse_date_time(text).map(|m| m.nanoseconds);
         assert_eq!(nanos("1970-01-01 00:00:00.123456789 UTC"), Some(789));
         assert_eq!(nanos("1970-01-01 00:00:00.12345678"), Some(780));
         for wrong in ["1970-01-01T24:00:00", "1970-01-01T00:00:61", "1970-01-01T", "1970-01-01 "] {
-            assert_eq!(parse_moment(wrong), None, "{wrong}");
+            assert_eq!(parse_date_time(wrong), None, "{wrong}");
         }
         for wrong in ["1970-01-01T00:00:00.", "1970-01-01 00:00 PM", "1970-01-01T00:00+5"] {
-            assert_eq!(parse_moment(wrong), None, "{wrong}");
+            assert_eq!(parse_date_time(wrong), None, "{wrong}");
         }
     }
 

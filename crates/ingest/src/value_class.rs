@@ -3,7 +3,7 @@
 //! [`ValueClasses`] is the set of classes of a column's values. The column's type is chosen from
 //! the set after all values are read. So the type does not depend on the order of rows and files.
 
-use super::temporal::parse_moment;
+use super::temporal::parse_date_time;
 
 /// Class of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -151,7 +151,7 @@ fn classify_number_or_date(text: &str) -> ValueClass {
     // The value may be a date such as `2013-01-31`, because no number has a separator after four
     // digits.
     if whole == 4 && !signed && matches!(digits[4], b'-' | b'/') {
-        return match parse_moment(text) {
+        return match parse_date_time(text) {
             Some(moment) if moment.zoned => ValueClass::ZonedTimestamp,
             Some(moment) if moment.timed => ValueClass::Timestamp,
             Some(_) => ValueClass::Date,

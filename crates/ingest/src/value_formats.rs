@@ -18,12 +18,12 @@ impl ValueFormats {
     /// Rewrites a date as `YYYY-MM-DD`, or a number with a decimal point; `None` if the value needs
     /// no change.
     #[inline]
-    pub fn plain(&self, value: &str) -> Option<String> {
+    pub fn normalize_value(&self, value: &str) -> Option<String> {
         if self.dates.is_none() && !self.decimal_comma {
             return None;
         }
         let value = value.trim_matches([' ', '\t']);
-        let date = self.dates.as_ref().and_then(|format| format.plain(value));
+        let date = self.dates.as_ref().and_then(|format| format.normalize_value(value));
         date.or_else(|| self.decimal_comma.then(|| with_point(value)).flatten())
     }
 }
@@ -69,7 +69,7 @@ impl DateFormat {
     }
 
     /// Rewrites a date as ISO 8601, with the time that follows it; `None` for other texts.
-    fn plain(&self, value: &str) -> Option<String> {
+    fn normalize_value(&self, value: &str) -> Option<String> {
         let (numbers, separator, rest) = take_parts(value)?;
         if separator != self.separator {
             return None;
@@ -150,7 +150,7 @@ pub(crate) struct MatchedFormats {
 
 impl MatchedFormats {
     /// Counts the formats that a text matches.
-    pub fn see(&mut self, value: &str) {
+    pub fn observe(&mut self, value: &str) {
         let value = value.trim_matches([' ', '\t']);
         if !value.as_bytes().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
             return;
@@ -213,7 +213,7 @@ mod tests {
         let check = |format: &str, value: &str, expected: Option<&str>| {
             let dates = Some(DateFormat::parse(format).unwrap());
             let reading = ValueFormats { dates, decimal_comma: false };
-            assert_eq!(reading.plain(value).as_deref(), expected, "{format} {value}");
+            assert_eq!(reading.normalize_value(value).as_deref(), expected, "{format} {value}");
         };
         check("DD.MM.YYYY", "31.01.2026", Some("2026-01-31"));
         check("%d.%m.%Y", " 1.2.2026 ", Some("2026-02-01"));
@@ -246,7 +246,7 @@ mod tests {
         let option = |values: &[&str]| {
             let mut looks = MatchedFormats::default();
             for value in values {
-                looks.see(value);
+                looks.observe(value);
             }
             looks.option(values.len() as u64)
         };

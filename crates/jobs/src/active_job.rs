@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Result;
 use crate::event_log::{EventLog, EventsAfter};
 use crate::executor::NewJob;
-use crate::job_ends::{EndEntry, end_entry};
+use crate::job_ends::{JobEndEntry, end_entry};
 use crate::job_logging;
 use crate::outcome::{JobEnd, elapsed_ms, end_not_stored, set_final_status};
 use crate::record::{JobRecord, StepUsage, event_entries, open_ref, record_entry};
@@ -73,7 +73,7 @@ struct State {
     listed: bool,
     /// Entries to write in the same batch as the end.
     with: Vec<Append>,
-    end_entry: EndEntry,
+    end_entry: JobEndEntry,
     stop: Option<StopReason>,
     /// The daily limit that stops the job.
     exceeded: Option<Problem>,
@@ -145,7 +145,7 @@ impl ActiveJob {
             changed: true,
             listed: false,
             with: Vec::new(),
-            end_entry: EndEntry::Due,
+            end_entry: JobEndEntry::Due,
             stop: None,
             exceeded: None,
             failures: 0,
@@ -350,7 +350,7 @@ impl ActiveJob {
     ) -> Result<PendingWrite> {
         let mut state = self.state.lock();
         if !state.ended {
-            state.log.release_held(now);
+            state.log.release_throttled(now);
             self.show(&state);
         }
         let mut collected = PendingWrite {
@@ -389,7 +389,7 @@ impl ActiveJob {
         };
         batch.entries.push(record_entry(&record)?);
         batch.entries.extend(state.with.iter().cloned());
-        let is_due = state.ended && state.end_entry != EndEntry::Stored;
+        let is_due = state.ended && state.end_entry != JobEndEntry::Stored;
         let end = if is_due { end_entry(&record, watches)? } else { None };
         let is_end_recorded = end.is_some();
         batch.entries.extend(end);
@@ -419,22 +419,22 @@ impl ActiveJob {
     }
 
     /// Marks the collected changes as unstored again, after a failed write.
-    pub(crate) fn uncollect(&self, collected: &PendingWrite) {
+    pub(crate) fn mark_unstored(&self, collected: &PendingWrite) {
         let mut state = self.state.lock();
         state.changed |= collected.record;
         if collected.is_end_recorded {
-            state.end_entry = EndEntry::InDoubt;
+            state.end_entry = JobEndEntry::InDoubt;
         }
     }
 
     /// Returns true if a failed write may have stored the entry of the end.
     pub(crate) fn is_end_in_doubt(&self) -> bool {
-        self.state.lock().end_entry == EndEntry::InDoubt
+        self.state.lock().end_entry == JobEndEntry::InDoubt
     }
 
     /// Records whether the entry of the end is stored.
     pub(crate) fn set_end_stored(&self, is_stored: bool) {
-        let entry = if is_stored { EndEntry::Stored } else { EndEntry::Due };
+        let entry = if is_stored { JobEndEntry::Stored } else { JobEndEntry::Due };
         self.state.lock().end_entry = entry;
     }
 

@@ -72,7 +72,7 @@ impl KindAdmission {
 
     /// Returns a permit for the queue. A job that gets a free slot does not count towards the
     /// queue's limit.
-    pub(crate) fn place(&self) -> Result<QueuePermit> {
+    pub(crate) fn acquire_queue_permit(&self) -> Result<QueuePermit> {
         let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
         let place = QueuePermit(self.waiting.clone());
         if waiting >= self.queue + self.slots.available_permits() {
@@ -84,7 +84,7 @@ impl KindAdmission {
     /// Returns a permit within the limit per caller; `None` for kinds without this limit. Function
     /// calls wait in the function runtime, and the limit prevents one caller from using all permits
     /// of the runtime.
-    pub(crate) fn share(&self, author: &str) -> Result<Option<CallerPermit>> {
+    pub(crate) fn acquire_caller_permit(&self, author: &str) -> Result<Option<CallerPermit>> {
         if self.kind != JobKind::Function {
             return Ok(None);
         }
@@ -99,7 +99,7 @@ impl KindAdmission {
     }
 
     /// Returns a permit for a job that was accepted before a restart.
-    pub(crate) fn place_again(&self) -> QueuePermit {
+    pub(crate) fn restore_queue_permit(&self) -> QueuePermit {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         QueuePermit(self.waiting.clone())
     }
@@ -114,7 +114,7 @@ impl KindAdmission {
     }
 
     /// Waits for a free slot to run a job.
-    pub(crate) async fn slot(&self) -> Result<OwnedSemaphorePermit> {
+    pub(crate) async fn acquire_slot(&self) -> Result<OwnedSemaphorePermit> {
         self.slots.clone().acquire_owned().await.map_err(|_| Error::Stopping)
     }
 

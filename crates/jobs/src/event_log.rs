@@ -105,14 +105,14 @@ impl EventLog {
         let printed = *stream != LogStream::System;
         let full = self.lines_left_out > 0 || self.text_bytes + text.len() > self.text_bytes_max;
         if printed && full {
-            self.leave_out(time);
+            self.drop_line(time);
         } else {
             self.text_bytes += text.len();
             self.append(time, event);
         }
     }
 
-    fn leave_out(&mut self, time: Timestamp) {
+    fn drop_line(&mut self, time: Timestamp) {
         self.lines_left_out += 1;
         if self.lines_left_out == 1 {
             let kept = self.text_bytes_max;
@@ -141,7 +141,7 @@ impl EventLog {
     }
 
     /// Releases throttled progress, so that the latest progress of a stalled stage is visible.
-    pub(crate) fn release_held(&mut self, time: Timestamp) {
+    pub(crate) fn release_throttled(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
         }

@@ -14,7 +14,7 @@ use crate::writer::Shared;
 
 /// The state of the entry that records the end of a job for triggers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum EndEntry {
+pub(crate) enum JobEndEntry {
     /// The entry is not stored.
     Due,
     /// The batch with the entry failed, so the store may or may not contain the entry.

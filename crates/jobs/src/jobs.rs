@@ -55,7 +55,7 @@ impl Jobs {
         tokio::spawn(shared.run());
         let jobs = Jobs { inner };
         for (live, permit) in reopened.queued {
-            let place = jobs.inner.lane(live.kind).place_again();
+            let place = jobs.inner.admission_of(live.kind).restore_queue_permit();
             jobs.enqueue(live, place, permit);
         }
         Ok(jobs)
@@ -68,7 +68,7 @@ impl Jobs {
 
     /// Registers the executor for a kind of job. Jobs of a kind without an executor stay queued.
     pub fn register(&self, kind: JobKind, executor: Arc<dyn Executor>) {
-        self.inner.lane(kind).register(executor);
+        self.inner.admission_of(kind).register(executor);
     }
 
     /// Queues a job for its kind's executor. The job is durable on return.
@@ -162,7 +162,7 @@ impl Jobs {
         let inner = &self.inner;
         let permit = inner.shared.permit(new).await?;
         let budget = inner.shared.budget_permit(new).await?;
-        let share = inner.lane(new.kind).share(&new.author)?;
+        let share = inner.admission_of(new.kind).acquire_caller_permit(&new.author)?;
         let place = inner.admit(new.kind)?;
         let live = inner.new_live(id, new);
         inner.add_live(&live, new);
@@ -173,7 +173,7 @@ impl Jobs {
             if let Some(turn) = &turn {
                 turn.come().await;
             }
-            inner.lane(new.kind).slot().await
+            inner.admission_of(new.kind).acquire_slot().await
         };
         let slot = tokio::select! {
             biased;
@@ -304,7 +304,7 @@ impl Jobs {
         self.close();
         let shared = &self.inner.shared;
         if tokio::time::timeout(timeout, shared.all_ended()).await.is_err() {
-            for live in shared.under_way() {
+            for live in shared.running_jobs() {
                 live.stop(StopReason::Shutdown);
             }
             let grace = shared.options.stop_grace + Duration::from_secs(1);
@@ -319,7 +319,7 @@ impl Jobs {
 }
 
 impl Inner {
-    pub(crate) fn lane(&self, kind: JobKind) -> &KindAdmission {
+    pub(crate) fn admission_of(&self, kind: JobKind) -> &KindAdmission {
         &self.lanes[&kind]
     }
 
@@ -336,7 +336,7 @@ impl Inner {
         if unstored >= UNSTORED_MAX {
             return Err(Error::TooBusy { kind, waiting: unstored });
         }
-        self.lane(kind).place()
+        self.admission_of(kind).acquire_queue_permit()
     }
 
     fn new_live(&self, id: JobId, new: &NewJob) -> Arc<ActiveJob> {
@@ -377,7 +377,7 @@ pub(crate) fn record_batch(live: &ActiveJob, relaxed: bool) -> Result<Batch> {
 }
 
 impl Shared {
-    /// Returns the permit from the limits of a new job's user.
+    /// Returns the permit for a new job, within the limits of the job's user.
     async fn permit(&self, new: &NewJob) -> Result<Option<JobPermit>> {
         self.quotas.admit(&*self.store, new.user.as_deref(), self.clock.now()).await
     }
@@ -394,9 +394,9 @@ impl Shared {
     /// Waits until no job is running.
     async fn all_ended(&self) {
         let mut ends = self.ends.subscribe();
-        while !self.under_way().is_empty() {
+        while !self.running_jobs().is_empty() {
             ends.borrow_and_update();
-            if self.under_way().is_empty() || ends.changed().await.is_err() {
+            if self.running_jobs().is_empty() || ends.changed().await.is_err() {
                 return;
             }
         }

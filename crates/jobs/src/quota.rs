@@ -154,7 +154,7 @@ impl Quotas {
     }
 
     /// Returns a permit for a job that was admitted before a restart, and loads the sum of its day.
-    pub(crate) async fn admit_again(
+    pub(crate) async fn restore_permit(
         &self,
         store: &dyn Store,
         user: Option<&str>,
@@ -210,13 +210,13 @@ impl Quotas {
                 self.dirty.lock().entry(key).or_insert_with(Instant::now);
             }
             let sum = *sum;
-            if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
+            if let Some(oldest) = oldest_kept_day(day).filter(|_| is_new_day) {
                 days.retain(|(known, _), _| *known >= oldest);
                 unread.retain(|(known, _), _| *known >= oldest);
             }
             (sum, is_new_day)
         };
-        if let Some(oldest) = kept_from(day).filter(|_| is_new_day) {
+        if let Some(oldest) = oldest_kept_day(day).filter(|_| is_new_day) {
             let range = KeyRange::all().until(oldest.to_string());
             if let Err(error) = store.trim(USER_DAYS, &range).await {
                 tracing::warn!(%error, "the usage of earlier days cannot be removed");
@@ -245,7 +245,7 @@ impl Quotas {
         loop {
             let next = self.unread.lock().keys().next().cloned();
             let Some((day, user)) = next else { return Ok(()) };
-            if kept_from(now.date_naive()).is_some_and(|oldest| day < oldest) {
+            if oldest_kept_day(now.date_naive()).is_some_and(|oldest| day < oldest) {
                 // Limits no longer apply to the day.
                 self.unread.lock().remove(&(day, user));
                 continue;
@@ -388,7 +388,7 @@ fn check_day(
 
 /// Returns the first day whose sums are kept in memory. This is the previous day, because a job
 /// that ends after midnight counts for the day on which it was recorded.
-fn kept_from(day: NaiveDate) -> Option<NaiveDate> {
+fn oldest_kept_day(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(Days::new(1))
 }
 

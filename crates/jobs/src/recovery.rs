@@ -65,7 +65,7 @@ impl Shared {
         let record = entry.map(|entry| record::decode::<JobRecord>(journal, key, &entry.value));
         match record {
             Some(Ok(record)) if !record.job.status.is_final() => {
-                self.take_up(record, reopened).await
+                self.reopen_job(record, reopened).await
             }
             Some(Err(error)) => {
                 tracing::warn!(%error, "skipping an unfinished job: its record cannot be read");
@@ -75,7 +75,7 @@ impl Shared {
         }
     }
 
-    async fn take_up(
+    async fn reopen_job(
         self: &Arc<Self>,
         record: JobRecord,
         reopened: &mut RecoveredJobs,
@@ -92,7 +92,7 @@ impl Shared {
         let live = Arc::new(ActiveJob::reopened(record, sequence, self.options.log_bytes_max));
         self.live.lock().insert(id, live.clone());
         let (user, created) = (live.user.as_deref(), live.created);
-        let permit = self.quotas.admit_again(&*self.store, user, created).await?;
+        let permit = self.quotas.restore_permit(&*self.store, user, created).await?;
         let waits = matches!(
             kind,
             JobKind::Import | JobKind::Run | JobKind::Maintenance | JobKind::Backfill

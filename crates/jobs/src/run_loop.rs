@@ -27,7 +27,7 @@ impl Inner {
         place: QueuePermit,
         queued: Option<QueuePosition>,
     ) -> bool {
-        let lane = self.lane(live.kind);
+        let lane = self.admission_of(live.kind);
         if let Some(first) = queued.as_ref().and_then(QueuePosition::waits_for) {
             self.shared.emit(live, remark(waits_for(first)));
         }
@@ -35,7 +35,7 @@ impl Inner {
             if let Some(queued) = &queued {
                 queued.come().await;
             }
-            Ok::<_, Error>((lane.executor().await?, lane.slot().await?))
+            Ok::<_, Error>((lane.executor().await?, lane.acquire_slot().await?))
         };
         let turn = tokio::select! {
             biased;
@@ -58,7 +58,7 @@ impl Inner {
 
     /// Calls [`Executor::discard`] for a job that was stopped before its execution.
     pub(crate) async fn discard(&self, live: &ActiveJob) {
-        let Some(executor) = self.lane(live.kind).registered() else { return };
+        let Some(executor) = self.admission_of(live.kind).registered() else { return };
         let id = live.id;
         let Ok(Some(payload)) = self.shared.payload(id).await else { return };
         let work = tokio::spawn(async move {

@@ -209,7 +209,7 @@ impl Shared {
     }
 
     /// Returns the jobs that are running.
-    pub(crate) fn under_way(&self) -> Vec<Arc<ActiveJob>> {
+    pub(crate) fn running_jobs(&self) -> Vec<Arc<ActiveJob>> {
         let live = self.live.lock();
         live.values().filter(|live| live.status() == JobStatus::Running).cloned().collect()
     }
@@ -227,7 +227,7 @@ impl Shared {
             match self.write_group(group).await {
                 Ok(()) => {
                     pause = GATHER;
-                    self.look_after_records().await;
+                    self.remove_obsolete_records().await;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "job records cannot be written; retrying");
@@ -305,7 +305,7 @@ impl Shared {
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());
         let entries = self.quotas.entries(&days).map(|entries| batch.entries.extend(entries));
-        let mut applied = self.settle_doubts(lives).await.and(entries);
+        let mut applied = self.resolve_uncertain_ends(lives).await.and(entries);
         let watches = self.end_watches.read().clone();
         for live in lives {
             match live.collect(now, &watches, &mut batch) {
@@ -325,7 +325,7 @@ impl Shared {
         for (live, one) in collected {
             match &applied {
                 Ok(()) => self.mark_stored(live, &one),
-                Err(_) => live.uncollect(&one),
+                Err(_) => live.mark_unstored(&one),
             }
         }
         if applied.is_err() {
@@ -336,7 +336,7 @@ impl Shared {
 
     /// Checks after each failed write if the end for triggers is stored, so that each end is
     /// recorded once.
-    async fn settle_doubts(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
+    async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;
             live.set_end_stored(stored.is_some_and(|record| record.job.status.is_final()));
@@ -378,7 +378,7 @@ impl Shared {
     }
 
     /// Removes obsolete entries periodically.
-    async fn look_after_records(self: &Arc<Self>) {
+    async fn remove_obsolete_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough
             && let Ok(turn) = self.retiring.clone().try_lock_owned()

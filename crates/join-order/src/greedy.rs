@@ -63,7 +63,7 @@ fn next_join(parts: &[JoinedRelations], conditions: &Selectivities) -> (usize, u
     let mut best = (0, 1, f64::INFINITY, false);
     for a in 0..parts.len() {
         for b in a + 1..parts.len() {
-            let share = share_between(parts[a].relations, parts[b].relations, conditions);
+            let share = selectivity_between(parts[a].relations, parts[b].relations, conditions);
             let rows = parts[a].rows * parts[b].rows * share.unwrap_or(1.0);
             let is_connected = share.is_some();
             let is_better = (is_connected && !best.3) || (is_connected == best.3 && rows < best.2);
@@ -77,7 +77,11 @@ fn next_join(parts: &[JoinedRelations], conditions: &Selectivities) -> (usize, u
 
 /// Returns the share of row combinations that a join of two parts keeps; `None` without a
 /// condition.
-fn share_between(left: Relations, right: Relations, conditions: &Selectivities) -> Option<f64> {
+fn selectivity_between(
+    left: Relations,
+    right: Relations,
+    conditions: &Selectivities,
+) -> Option<f64> {
     let mut share = None;
     for (relations, selectivity) in conditions {
         let applies_here =
@@ -105,7 +109,7 @@ fn rows_and_cost(
     };
     let (left_rows, left_cost) = rows_and_cost(&inputs.0, estimates, conditions);
     let (right_rows, right_cost) = rows_and_cost(&inputs.1, estimates, conditions);
-    let share = share_between(inputs.0.relations(), inputs.1.relations(), conditions);
+    let share = selectivity_between(inputs.0.relations(), inputs.1.relations(), conditions);
     let rows = left_rows * right_rows * share.unwrap_or(1.0);
     (rows, left_cost + right_cost + rows)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headwater_model::{ErrorCode, KafkaTrigger, Problem};
-use headwater_sandbox::{ServerName, ServerRules};
+use headwater_sandbox::{ConnectionPolicy, ServerName};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -80,7 +80,7 @@ impl Cluster {
         &self,
         secret: Option<Zeroizing<String>>,
         ca: Option<&[u8]>,
-        rules: ServerRules,
+        policy: ConnectionPolicy,
     ) -> Result<ClusterClient, Problem> {
         let mechanism = self.kafka.mechanism;
         let login = match (&self.kafka.user, secret) {
@@ -89,7 +89,7 @@ impl Cluster {
             (_, None) => None,
         };
         let tls = if self.kafka.tls { Some(self.tls(ca)?) } else { None };
-        Ok(ClusterClient { cluster: self.clone(), login, tls, rules })
+        Ok(ClusterClient { cluster: self.clone(), login, tls, policy })
     }
 
     /// Reads the user and the password in a secret.
@@ -164,7 +164,7 @@ pub struct ClusterClient {
     cluster: Cluster,
     login: Option<Login>,
     tls: Option<TlsConnector>,
-    rules: ServerRules,
+    policy: ConnectionPolicy,
 }
 
 impl ClusterClient {
@@ -190,7 +190,7 @@ impl ClusterClient {
     }
 
     async fn try_connect(&self, server: &ServerName) -> Result<Connection, BrokerFailure> {
-        let addresses = self.rules.resolve(server).await?;
+        let addresses = self.policy.resolve(server).await?;
         let mut connection = Connection::open(server, &addresses, self.tls.as_ref()).await?;
         if let Some(login) = &self.login {
             login.run(&mut connection).await?;

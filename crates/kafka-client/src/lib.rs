@@ -35,5 +35,5 @@ pub use messages::{
 };
 pub use position::{Position, ReceivedContent, ReceivedItem, Topic};
 pub use records::{AbortedTransactions, Record, RecordBatch, RecordError, Records};
-pub use round_deadline::{RoundDeadline, RoundTask};
+pub use round_deadline::{RoundDeadline, RoundParticipant};
 pub use wire::MalformedMessage;

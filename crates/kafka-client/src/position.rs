@@ -102,7 +102,7 @@ impl Position {
     }
 
     /// Discards the position if it belongs to another topic.
-    pub fn enter(&mut self, topic: &str, partitions: i32) {
+    pub fn reset_on_topic_change(&mut self, topic: &str, partitions: i32) {
         if self.topic.topic != topic {
             let topic = Topic { topic: topic.to_owned(), partitions };
             *self = Position { topic, ..Position::default() };
@@ -135,7 +135,7 @@ impl Position {
     }
 
     /// Returns the problem if records were lost recently.
-    pub fn loss(&self, now: Timestamp) -> Option<Problem> {
+    pub fn lost_records_problem(&self, now: Timestamp) -> Option<Problem> {
         let topic = self.topic.topic.rsplit('/').next().unwrap_or_default();
         let recent = self.losses.iter().filter(|(_, loss)| now - loss.time < LOSS_SHOWN);
         let mut texts: Vec<String> = recent
@@ -175,7 +175,7 @@ mod tests {
         let topic = |name: &str| Arc::new(Topic { topic: name.to_owned(), partitions: 1 });
         let (one, other) = (topic("c/one"), topic("c/other"));
         let mut position = Position::default();
-        position.enter("c/one", 1);
+        position.reset_on_topic_change("c/one", 1);
         let start = || ReceivedContent::Start { previous: None };
         assert!(position.advance(&received(&one, 0, 5, start()), now));
         assert!(position.advance(&received(&one, 0, 6, ReceivedContent::Nothing), now));
@@ -185,18 +185,18 @@ mod tests {
             (position.next(0), position.next(1), position.next(2)),
             (Some(6), Some(1), None)
         );
-        assert_eq!(position.loss(now), None);
+        assert_eq!(position.lost_records_problem(now), None);
 
         let lost = ReceivedContent::Start { previous: Some(6) };
         assert!(position.advance(&received(&one, 0, 9, lost), now));
-        let problem = position.loss(now).expect("a problem");
+        let problem = position.lost_records_problem(now).expect("a problem");
         assert!(problem.message.contains("records 6 to 8"), "{problem}");
-        assert_eq!(position.loss(now + LOSS_SHOWN), None);
+        assert_eq!(position.lost_records_problem(now + LOSS_SHOWN), None);
         for partition in 1..=11 {
             let lost = ReceivedContent::Start { previous: Some(8) };
             assert!(position.advance(&received(&one, partition, 5, lost), now));
         }
-        let message = position.loss(now).expect("a problem").message;
+        let message = position.lost_records_problem(now).expect("a problem").message;
         assert!(message.contains("records 6 to 8, so the trigger continued at 9; "), "{message}");
         assert!(message.contains("partition 9 of topic `one` ended before record 8"), "{message}");
         assert!(message.ends_with("; and 2 more partitions"), "{message}");

@@ -89,7 +89,7 @@ pub struct Records {
     pub memory_bytes: usize,
 }
 
-/// The memory that the records of a batch may still take, in addition to their bytes.
+/// The remaining memory budget of a batch's records. Their content bytes are not charged to it.
 struct Budget {
     bytes: usize,
 }

@@ -1,8 +1,8 @@
 //! The end of a round of concurrent reads. Does no I/O.
 //!
-//! Each task of a round reads from one server and has a [`RoundTask`]. A task continues to read
-//! until all tasks have reached the end of the round. So a server that does not respond delays only
-//! its own partitions.
+//! Each task of a round reads from one server and has a [`RoundParticipant`]. A task continues to
+//! read until all tasks have reached the end of the round. So a server that does not respond delays
+//! only its own partitions.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,7 +17,7 @@ pub struct RoundDeadline {
 }
 
 /// The participation of one task in a round. Dropping it means that the task has reached the end.
-pub struct RoundTask<'a> {
+pub struct RoundParticipant<'a> {
     end: &'a RoundDeadline,
     has_reached_end: bool,
 }
@@ -40,13 +40,13 @@ impl RoundDeadline {
     }
 
     /// Adds a task to the round.
-    pub fn part(&self) -> RoundTask<'_> {
+    pub fn add_participant(&self) -> RoundParticipant<'_> {
         self.reading.fetch_add(1, Ordering::Relaxed);
-        RoundTask { end: self, has_reached_end: false }
+        RoundParticipant { end: self, has_reached_end: false }
     }
 }
 
-impl RoundTask<'_> {
+impl RoundParticipant<'_> {
     /// Returns true if all tasks have reached the end.
     pub fn has_ended(&mut self) -> bool {
         if Instant::now() >= self.end.time() {
@@ -63,7 +63,7 @@ impl RoundTask<'_> {
     }
 }
 
-impl Drop for RoundTask<'_> {
+impl Drop for RoundParticipant<'_> {
     fn drop(&mut self) {
         self.reach_end();
     }
@@ -79,7 +79,8 @@ mod tests {
     fn a_round_ends_when_all_tasks_have_reached_its_end() {
         let now = Instant::now();
         let end = RoundDeadline::new(now + Duration::from_hours(1));
-        let (mut one, mut two, hanging) = (end.part(), end.part(), end.part());
+        let (mut one, mut two, hanging) =
+            (end.add_participant(), end.add_participant(), end.add_participant());
         assert!(!one.has_ended());
         end.shorten(now);
         end.shorten(now + Duration::from_hours(2));

@@ -128,7 +128,7 @@ impl CommitView {
         Ok(Error::ViewNotFound {
             view: name.clone(),
             reference: self.reference.to_string(),
-            near: near_table(name, views.iter().map(|(name, _)| name)),
+            near: similar_table(name, views.iter().map(|(name, _)| name)),
             table: self.state.table(name).await?.is_some(),
         })
     }
@@ -142,7 +142,7 @@ impl CommitView {
         Ok(Error::TableNotFound {
             table: name.clone(),
             reference: self.reference.to_string(),
-            near: near_table(name, tables.iter().map(|(name, _)| name)),
+            near: similar_table(name, tables.iter().map(|(name, _)| name)),
         })
     }
 
@@ -161,7 +161,7 @@ impl CommitView {
 /// Returns the most similar table name. A table of the same namespace is preferred, then a table
 /// with the same name in another namespace, then any table with a similar name. The name of a table
 /// in another namespace is returned with its namespace.
-fn near_table<'a>(
+fn similar_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,
 ) -> Option<String> {

@@ -124,7 +124,7 @@ impl Lake {
 
     /// Returns the records of commits by Iceberg REST clients, which show whether a request is
     /// repeated.
-    pub fn rest_requests(&self) -> RestRequests<'_> {
+    pub fn iceberg_rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }
 
@@ -207,7 +207,7 @@ impl Lake {
     }
 
     /// Records a write to a table, so that automatic maintenance checks the table.
-    pub fn wrote(&self, branch: &str, table: &TableName) {
+    pub fn record_write(&self, branch: &str, table: &TableName) {
         self.changed().add(branch, std::iter::once(table));
     }
 

@@ -145,7 +145,7 @@ pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Opti
         "Description": settings.description,
         "Timeout": seconds,
         "MemorySize": settings.memory_bytes.map_or(4_096, |bytes| bytes >> 20),
-        "LastModified": moment(version.modified),
+        "LastModified": lambda_time(version.modified),
         "Version": version.qualifier(),
         "RevisionId": version.revision(),
         "State": "Active",
@@ -161,13 +161,13 @@ pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Opti
         configuration["Environment"] = json!({"Variables": settings.env});
     }
     for (key, value) in &version.attributes {
-        let value = if key == LAYERS { layer::shown(value) } else { value.clone() };
+        let value = if key == LAYERS { layer::layers_json(value) } else { value.clone() };
         configuration[key] = value;
     }
     configuration
 }
 
 /// Formats a time in Lambda's format.
-pub(crate) fn moment(time: Timestamp) -> String {
+pub(crate) fn lambda_time(time: Timestamp) -> String {
     time.format("%Y-%m-%dT%H:%M:%S%.3f+0000").to_string()
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::code::CodeRequest;
-use crate::configuration::moment;
+use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::name::{ACCOUNT, REGION};
 use crate::page::page;
@@ -155,7 +155,7 @@ fn shape(name: &str, number: u64, version: &LayerVersion) -> Value {
     let mut shape = json!({
         "LayerVersionArn": arn(name, Some(number)),
         "Version": number,
-        "CreatedDate": moment(version.created),
+        "CreatedDate": lambda_time(version.created),
     });
     for (key, value) in &version.attributes {
         shape[key] = value.clone();
@@ -310,7 +310,7 @@ pub(crate) async fn attach(
 }
 
 /// Returns the layers of a function in the form of AWS.
-pub(crate) fn shown(used: &Value) -> Value {
+pub(crate) fn layers_json(used: &Value) -> Value {
     let used: Vec<UsedLayer> = serde_json::from_value(used.clone()).unwrap_or_default();
     used.iter().map(|one| json!({"Arn": one.arn, "CodeSize": one.code.bytes})).collect()
 }

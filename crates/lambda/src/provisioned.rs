@@ -4,7 +4,7 @@ use headwater_service::{ProvisionedConfig, ProvisionedStatus, QualifierChange, S
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::configuration::moment;
+use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::name::{FunctionName, arn};
 use crate::page::page;
@@ -103,7 +103,7 @@ fn shape(config: &ProvisionedConfig, status: Option<ProvisionedStatus>) -> Value
         "AllocatedProvisionedConcurrentExecutions": allotted,
         "AvailableProvisionedConcurrentExecutions": ready,
         "Status": state,
-        "LastModified": moment(config.modified),
+        "LastModified": lambda_time(config.modified),
     });
     if let Some(reason) = problem.filter(|_| state == "FAILED") {
         shape["StatusReason"] = reason.into();

@@ -6,7 +6,7 @@ use headwater_service::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::configuration::moment;
+use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
 use crate::name::{FunctionName, arn};
 use crate::page::page;
@@ -155,8 +155,8 @@ fn shape(request: &LambdaRequest, name: &FunctionName, url: &FunctionUrl) -> Val
         "FunctionUrl": format!("{scheme}://{host}/{URL_ROOT}/{called}/"),
         "FunctionArn": arn(&name.name, qualifier),
         "AuthType": url.auth,
-        "CreationTime": moment(url.created),
-        "LastModifiedTime": moment(url.modified),
+        "CreationTime": lambda_time(url.created),
+        "LastModifiedTime": lambda_time(url.modified),
         "InvokeMode": url.mode,
     });
     if let Some(cors) = &url.cors {

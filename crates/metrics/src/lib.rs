@@ -25,6 +25,6 @@ pub use events::{EventCounts, EventMetrics};
 pub use exposition::{Exposition, InstanceCounts, MetricsFormat, UnfinishedJobs};
 pub use jobs::JobMetrics;
 pub use metrics_by_name::NAMES_MAX;
-pub use requests::{RequestMetrics, known_method};
+pub use requests::{RequestMetrics, method_label};
 pub use spans::{SpanMetrics, SpanResult};
 pub use statements::StatementMetrics;

@@ -15,7 +15,7 @@ const METHODS: [&str; 7] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OP
 
 /// Returns the label of a method; `None` for an unknown method. Clients can send any method, so the
 /// number of labels would be unlimited.
-pub fn known_method(method: &str) -> Option<&'static str> {
+pub fn method_label(method: &str) -> Option<&'static str> {
     METHODS.into_iter().find(|known| *known == method)
 }
 
@@ -43,7 +43,7 @@ impl RequestMetrics {
     /// time until the head of the response.
     pub fn answered(&self, route: &str, method: &str, status: u16, elapsed: Duration) {
         let counts = self.0.get(route);
-        let method = known_method(method).unwrap_or(OTHER);
+        let method = method_label(method).unwrap_or(OTHER);
         let key = ResponseKey { method, status };
         counts.elapsed.observe(elapsed);
         if let Some(count) = counts.responses.read().get(&key) {

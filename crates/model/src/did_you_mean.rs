@@ -3,7 +3,7 @@
 //! `headwater.toml`.
 
 /// Minimum similarity of a suggestion.
-const LIKENESS_MIN: f64 = 0.8;
+const SIMILARITY_MIN: f64 = 0.8;
 
 /// Similarity assigned to names that differ by one typo. It exceeds the similarity of names
 /// that have similar letters and lengths but differ in more places.
@@ -18,15 +18,15 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     let wanted = name.to_lowercase();
     candidates
         .into_iter()
-        .map(|candidate| (likeness(&wanted, &candidate.to_lowercase()), candidate))
-        .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
+        .map(|candidate| (similarity(&wanted, &candidate.to_lowercase()), candidate))
+        .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, candidate)| candidate.to_owned())
 }
 
 /// Returns the similarity of two names, from 0 to 1. The Jaro-Winkler measure does not detect
 /// swapped letters in short names, so short names are also compared by edit distance.
-fn likeness(one: &str, other: &str) -> f64 {
+fn similarity(one: &str, other: &str) -> f64 {
     let one_slip = one.chars().count() >= SHORT && strsim::osa_distance(one, other) == 1;
     strsim::jaro_winkler(one, other).max(if one_slip { ONE_SLIP } else { 0.0 })
 }

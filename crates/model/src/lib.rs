@@ -129,7 +129,7 @@ pub use project_file::{
 };
 pub use quantity::{FUNCTION_MEMORY_BYTES_MIN, parse_duration, parse_size};
 pub use query::QueryRequest;
-pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_moment};
+pub use reference::{AncestorDistance, MAIN_BRANCH, RefSpec, ResolvedRef, parse_timestamp};
 pub use restriction::{CreateRestriction, Restriction, Restrictions};
 pub use run::{
     AffectedReader, FIRST_RUN, PlannedColumns, PlannedInstall, PlannedStep, PreviewColumn,

@@ -33,13 +33,13 @@ pub const NAMESPACE_LEVELS_MAX: usize = 16;
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
 /// Formats the kind of a name for messages: `table name`, but `ref` and `partition` unchanged.
-fn thing(what: &str) -> String {
+fn kind_text(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }
 
 /// An invalid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is not a usable {}: {reason}", thing(what))]
+#[error("`{name}` is not a usable {}: {reason}", kind_text(what))]
 pub struct NameError {
     /// The text that is not a valid name.
     pub name: String,
@@ -150,7 +150,7 @@ pub fn parent(namespace: &str) -> Option<&str> {
 }
 
 /// Returns true if a namespace is within another, at any depth.
-pub fn lies_within(namespace: &str, outer: &str) -> bool {
+pub fn is_within(namespace: &str, outer: &str) -> bool {
     namespace.strip_prefix(outer).is_some_and(|rest| rest.starts_with(LEVEL_SEPARATOR))
 }
 
@@ -317,8 +317,8 @@ mod tests {
         assert_eq!((&*table.namespace, &*table.name), ("a.b", "t"));
         assert_eq!(levels("a.b").collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((parent("a.b.c"), parent("a")), (Some("a.b"), None));
-        assert!(lies_within("a.b.c", "a.b") && !lies_within("a.bc", "a.b"));
-        assert!(!lies_within("a", "a"));
+        assert!(is_within("a.b.c", "a.b") && !is_within("a.bc", "a.b"));
+        assert!(!is_within("a", "a"));
         assert!(is_system("system") && is_system("System.x") && !is_system("systems"));
         assert_eq!(quoted("my-ns.a b.t_1.2x"), "\"my-ns\".\"a b\".t_1.\"2x\"");
     }

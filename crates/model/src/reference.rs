@@ -87,7 +87,7 @@ impl AncestorDistance {
                 commits.ok_or_else(|| fail("`~` must be followed by a number of commits"))?,
             )
         } else {
-            let time = parse_moment(rest);
+            let time = parse_timestamp(rest);
             AncestorDistance::Time(time.ok_or_else(|| {
                 fail("`*` must be followed by a time, such as 2026-11-01T12:00:00Z")
             })?)
@@ -108,7 +108,7 @@ impl fmt::Display for AncestorDistance {
 }
 
 /// Parses a time: a date, a date and time with a zone (UTC by default), or milliseconds since 1970.
-pub fn parse_moment(text: &str) -> Option<Timestamp> {
+pub fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if text.len() > 8 && text.bytes().all(|b| b.is_ascii_digit()) {
         return DateTime::from_timestamp_millis(text.parse().ok()?);

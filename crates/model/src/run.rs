@@ -80,7 +80,7 @@ pub struct RunEnvironment {
     pub environment: String,
     /// The Python version, for example `3.11`.
     pub python: String,
-    /// Version by package, of all installed packages.
+    /// The versions of all installed packages, by package name.
     pub packages: BTreeMap<String, String>,
 }
 

@@ -48,7 +48,10 @@ impl BucketStore {
 
     /// Returns the bucket and key of a URL such as `s3://landing/in/a.csv`. Returns `None` if the
     /// lake lacks the bucket.
-    pub async fn own_path(objects: &Objects, url: &str) -> crate::Result<Option<ObjectPath>> {
+    pub async fn lake_object_path(
+        objects: &Objects,
+        url: &str,
+    ) -> crate::Result<Option<ObjectPath>> {
         let rest = url.strip_prefix("s3://").or_else(|| url.strip_prefix("s3a://"));
         let Some(rest) = rest else { return Ok(None) };
         let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));

@@ -17,7 +17,7 @@ impl Plan {
 
     /// Returns the changes since the last build of a step, as the details of the reason to run the
     /// step.
-    pub(crate) async fn why(&self, index: usize) -> Vec<String> {
+    pub(crate) async fn changes_since_build(&self, index: usize) -> Vec<String> {
         let plan = &self.steps[index];
         if matches!(plan.reason, None | Some("first run" | "no cache")) {
             return Vec::new();

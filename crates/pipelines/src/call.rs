@@ -34,7 +34,7 @@ impl Runner {
             return Some(environment);
         }
         let environment = self.functions.installed_environment(spec)?;
-        self.environments.note(spec.clone(), &environment);
+        self.environments.insert(spec.clone(), &environment);
         Some(environment)
     }
 
@@ -114,7 +114,7 @@ impl Runner {
         }
         let installed = self.install_environment(&spec, None, context).await;
         let environment = installed.map_err(|error| Error::other(&error))?;
-        given.note(spec, &environment);
+        given.insert(spec, &environment);
         Ok(environment)
     }
 }

@@ -341,7 +341,7 @@ impl ErrorDetails for Error {
             }
             Error::TimeLimit { .. } => Some("Raise `timeout` in the model's settings.".into()),
             Error::Run { branch, failures, .. } => run_hint(branch.as_deref(), failures),
-            Error::Cancelled { branch, .. } => branch.as_deref().map(where_to_read),
+            Error::Cancelled { branch, .. } => branch.as_deref().map(branch_hint),
             Error::BranchMoved { .. } => {
                 Some("Run again, and do not write to the run's branch.".into())
             }
@@ -453,7 +453,7 @@ fn run_code(failures: &[Problem]) -> ErrorCode {
     }
 }
 
-fn where_to_read(branch: &str) -> String {
+fn branch_hint(branch: &str) -> String {
     format!("The output of the run can be read on `{branch}`.")
 }
 
@@ -462,7 +462,7 @@ fn run_hint(branch: Option<&str>, failures: &[Problem]) -> Option<String> {
         [one] => one.hint.clone(),
         _ => None,
     };
-    let read = branch.map(where_to_read);
+    let read = branch.map(branch_hint);
     match (own, read) {
         (Some(own), Some(read)) => Some(format!("{} {read}", headwater_model::sentence(own))),
         (own, read) => own.or(read),

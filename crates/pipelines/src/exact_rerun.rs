@@ -35,7 +35,7 @@ impl Runner {
         if let Some(commit) = merged {
             let merge = catalog.read_commit(commit).await.map_err(failed)?;
             return match merge.parents[..] {
-                [target, run] => self.only_base(target, run, job).await,
+                [target, run] => self.unique_base(target, run, job).await,
                 _ => self.before_run(commit, job).await,
             };
         }
@@ -57,7 +57,7 @@ impl Runner {
             Err(error) => return Err(failed(error)),
         };
         if let Some(own) = own {
-            return self.only_base(head, own.commit, job).await;
+            return self.unique_base(head, own.commit, job).await;
         }
         let started = job.started.unwrap_or(job.created);
         let of = Box::new(RefSpec::Name(target));
@@ -65,7 +65,7 @@ impl Runner {
         Ok(catalog.resolve(&then).await.map_err(failed)?.commit)
     }
 
-    async fn only_base(&self, one: CommitId, other: CommitId, job: &Job) -> Result<CommitId> {
+    async fn unique_base(&self, one: CommitId, other: CommitId, job: &Job) -> Result<CommitId> {
         let bases = self.lake().catalog().merge_bases(one, other).await;
         let bases = bases.map_err(|error| Error::other(&error))?;
         let unknown = || {

@@ -166,7 +166,7 @@ impl Plan {
             if runs || !plan.project.steps[index].is_materialized() {
                 plan.steps[index].record = plan.build_record(index);
             }
-            plan.steps[index].why = plan.why(index).await;
+            plan.steps[index].why = plan.changes_since_build(index).await;
         }
         plan.check(runner).await
     }

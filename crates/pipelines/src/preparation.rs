@@ -116,7 +116,7 @@ impl Runner {
         }
         let installed = self.functions.environment(&spec, &|_| ()).await;
         let environment = installed.map_err(|error| Error::other(&error))?;
-        given.note(spec, &environment);
+        given.insert(spec, &environment);
         Ok(environment)
     }
 

@@ -68,14 +68,14 @@ impl Runner {
         let (merged, plan) = tokio::select! {
             prepared = Box::pin(prepared) => prepared?,
             () = stopped.cancelled() => {
-                let branch = self.wrote(work.start, &work.branch).await?;
+                let branch = self.changed_branch(work.start, &work.branch).await?;
                 return Err(Error::Cancelled { target: work.target.clone(), branch });
             }
         };
         let plan = match plan {
             Ok(plan) => Arc::new(plan),
             Err(error) => {
-                let branch = self.wrote(work.start, &work.branch).await?;
+                let branch = self.changed_branch(work.start, &work.branch).await?;
                 let failures = vec![error.to_problem()];
                 return Err(Error::Run { target: work.target.clone(), branch, failures });
             }

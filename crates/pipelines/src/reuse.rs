@@ -212,7 +212,7 @@ impl Plan {
         let is_other = plan.table.as_ref().is_some_and(|table| table.id() != entry.id);
         if is_other
             || entry.metadata_location != computed.metadata_location
-            || !runner.may_read_whole(&name, &entry.id)
+            || !runner.may_read_all_rows(&name, &entry.id)
         {
             return Ok(None);
         }
@@ -313,7 +313,7 @@ impl Runner {
     }
 
     /// Returns true if the run may read all rows and values of a table.
-    fn may_read_whole(&self, name: &TableName, id: &str) -> bool {
+    fn may_read_all_rows(&self, name: &TableName, id: &str) -> bool {
         self.access.as_ref().is_none_or(|access| {
             access.allows(Action::Select, &Object::table(name))
                 && access.restrictions(name, Some(id)).is_none()

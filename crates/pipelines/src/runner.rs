@@ -221,7 +221,7 @@ impl Runner {
             return Ok(work.report(plan, finished.reports, None, Vec::new()));
         }
         let (commit, tables) = self.merge(plan, work, &run, &finished).await?;
-        if self.was_seen(&run, start, commit).await? {
+        if self.is_checked_state(&run, start, commit).await? {
             self.remember_checked(plan, work, commit.unwrap_or(start)).await?;
         }
         Ok(work.report(plan, finished.reports, commit, tables))
@@ -229,7 +229,12 @@ impl Runner {
 
     /// Returns true if the result of the merge is exactly the checked state: no other client
     /// committed to the target during the run.
-    async fn was_seen(&self, run: &Run, start: CommitId, commit: Option<CommitId>) -> Result<bool> {
+    async fn is_checked_state(
+        &self,
+        run: &Run,
+        start: CommitId,
+        commit: Option<CommitId>,
+    ) -> Result<bool> {
         let Some(commit) = commit.filter(|commit| !run.has_committed(*commit)) else {
             return Ok(true);
         };
@@ -239,7 +244,11 @@ impl Runner {
     }
 
     /// Returns the run branch if its tables differ from the tables at the run's start.
-    pub(crate) async fn wrote(&self, start: CommitId, branch: &str) -> Result<Option<String>> {
+    pub(crate) async fn changed_branch(
+        &self,
+        start: CommitId,
+        branch: &str,
+    ) -> Result<Option<String>> {
         let catalog = self.lake().catalog();
         let head = catalog.branch(branch).await.map_err(|error| Error::other(&error))?.commit;
         let changes = catalog.diff(start, head).await.map_err(|error| Error::other(&error))?;
@@ -248,12 +257,16 @@ impl Runner {
 
     /// Returns the run branch if it is kept after a failure.
     async fn kept(&self, work: &RunContext) -> Result<Option<String>> {
-        if work.is_preview() { Ok(None) } else { self.wrote(work.start, &work.branch).await }
+        if work.is_preview() {
+            Ok(None)
+        } else {
+            self.changed_branch(work.start, &work.branch).await
+        }
     }
 
     /// Deletes the branch of a run that wrote nothing.
     pub(crate) async fn forget_empty(&self, start: CommitId, branch: &str) {
-        if matches!(self.wrote(start, branch).await, Ok(None)) {
+        if matches!(self.changed_branch(start, branch).await, Ok(None)) {
             self.forget(branch).await;
         }
     }

@@ -105,7 +105,7 @@ impl Cursor {
     pub async fn send(&mut self, limit: u64, wire: &mut BufferedConnection) -> MessageResult<bool> {
         let mut left = limit;
         while left > 0 {
-            let Some(batch) = self.piece(left, wire).await? else { return Ok(true) };
+            let Some(batch) = self.next_slice(left, wire).await? else { return Ok(true) };
             left -= batch.num_rows() as u64;
             if !self.kind.returns_rows() {
                 self.count += changed_rows(&batch);
@@ -136,7 +136,7 @@ impl Cursor {
         let (mut value, mut line) = (BytesMut::new(), Vec::new());
         // Clients expect the header and the first row, or the trailer, in one message.
         let mut needs_header = format.is_binary;
-        while let Some(batch) = self.piece(u64::MAX, wire).await? {
+        while let Some(batch) = self.next_slice(u64::MAX, wire).await? {
             self.count += batch.num_rows() as u64;
             let columns = convert(&batch);
             let columns = columns.map_err(|error| self.rows.fail(not_encoded(&error)))?;
@@ -171,7 +171,7 @@ impl Cursor {
     }
 
     /// Returns the next rows: a slice of the current batch.
-    async fn piece(
+    async fn next_slice(
         &mut self,
         limit: u64,
         wire: &mut BufferedConnection,

@@ -230,7 +230,7 @@ impl Session {
     /// Returns the settings with the state of the transaction.
     pub fn current_settings(&self) -> Settings {
         let mut settings = self.settings.clone();
-        settings.fix(READ_ONLY, switch_text(self.rejects_writes()));
+        settings.set_by_server(READ_ONLY, switch_text(self.rejects_writes()));
         settings
     }
 

@@ -152,7 +152,7 @@ impl Settings {
     }
 
     /// Sets a value on behalf of the server, for a setting that clients cannot change.
-    pub fn fix(&mut self, name: &str, value: &str) {
+    pub fn set_by_server(&mut self, name: &str, value: &str) {
         if let Ok(index) = index_of(name) {
             self.put(index, value);
         }

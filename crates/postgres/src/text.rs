@@ -25,7 +25,7 @@ pub fn put_float<T: Display + Into<f64> + Copy>(value: T, out: &mut BytesMut) ->
 
 /// Writes a date, given in days since 1970.
 pub fn put_date(days: i64, out: &mut BytesMut) -> Result {
-    let (year, month, day) = civil(days);
+    let (year, month, day) = civil_from_days(days);
     put_year(year, month, day, out)?;
     put_era(year, out)
 }
@@ -40,7 +40,7 @@ pub fn put_time(micros: i64, out: &mut BytesMut) -> Result {
 /// Writes a date and time, given in microseconds since 1970; with the zone UTC if `has_zone` is
 /// set.
 pub fn put_timestamp(micros: i64, has_zone: bool, out: &mut BytesMut) -> Result {
-    let (year, month, day) = civil(micros.div_euclid(DAY_MICROS));
+    let (year, month, day) = civil_from_days(micros.div_euclid(DAY_MICROS));
     put_year(year, month, day, out)?;
     out.write_char(' ')?;
     put_time(micros.rem_euclid(DAY_MICROS), out)?;
@@ -110,7 +110,7 @@ fn put_era(year: i64, out: &mut BytesMut) -> Result {
 /// Returns the year, month and day of a day since 1970, in the proleptic Gregorian calendar. Unlike
 /// `chrono`, it supports all 64-bit day numbers. The computation uses years that start in March, so
 /// that a leap day is the last day of its year.
-fn civil(days: i64) -> (i64, i64, i64) {
+fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_BEFORE_1970;
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;

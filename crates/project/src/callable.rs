@@ -113,7 +113,7 @@ impl Callable {
         if !function.secrets.is_empty() {
             // Only the job of a call reads secrets, and records their use.
             Some("the function has secrets, which are read at each call")
-        } else if !function.network.is_off() {
+        } else if !function.network.denies_all() {
             Some("the function has network access, so each call needs a new instance")
         } else if !function.reuse {
             Some("the function does not have `reuse=True`")

@@ -259,7 +259,7 @@ fn function(
         system: Some(system),
         // Reuse is safe: the worker keeps no state between calls, and Lambda runtimes are designed
         // for many calls.
-        reuse: network.is_off(),
+        reuse: network.denies_all(),
         network,
         temp_bytes: None,
         cpu_millis: None,

@@ -43,7 +43,7 @@ pub fn code(
     match &step.body {
         StepCode::Sql(sql) => text.push_str(sql),
         StepCode::Python(function) => {
-            let _ = writeln!(text, "{} {}", function.name, !function.network.is_off());
+            let _ = writeln!(text, "{} {}", function.name, !function.network.denies_all());
             if !function.secrets.is_empty() {
                 let _ = writeln!(text, "secrets {}", function.secrets.join(","));
             }

@@ -46,7 +46,7 @@ pub enum ParameterKind {
 impl ParameterKind {
     fn read(self, name: &str, text: &str, file: &str) -> Result<Value> {
         let value = match self {
-            ParameterKind::Secret => return Err(given_secret(name)),
+            ParameterKind::Secret => return Err(secret_in_value(name)),
             ParameterKind::Str => Some(text.into()),
             ParameterKind::Int => text.trim().parse::<i64>().ok().map(Into::into),
             ParameterKind::Float => {
@@ -72,7 +72,7 @@ impl ParameterKind {
     }
 }
 
-fn given_secret(name: &str) -> Error {
+fn secret_in_value(name: &str) -> Error {
     let message = format!("parameter `{name}` is a secret, so a run cannot set its value");
     Error::Parameter {
         message,
@@ -148,7 +148,7 @@ pub(super) fn values(
     let used: BTreeSet<&str> =
         steps.iter().flat_map(|step| &step.parameters).map(|used| used.name.as_str()).collect();
     for name in given.keys() {
-        check_given(name, project, &used)?;
+        check_declared(name, project, &used)?;
     }
     let mut values = BTreeMap::new();
     for (name, parameter) in declared {
@@ -164,7 +164,7 @@ pub(super) fn values(
     Ok(values)
 }
 
-fn check_given(name: &str, project: &Project, used: &BTreeSet<&str>) -> Result<()> {
+fn check_declared(name: &str, project: &Project, used: &BTreeSet<&str>) -> Result<()> {
     let declared = &project.parameters;
     if !declared.contains_key(name) {
         let message = format!("the project does not declare a parameter `{name}`");

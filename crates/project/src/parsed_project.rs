@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_model::{ProjectFile, ProjectFiles};
-use headwater_sql::time_travel::ConstantFunction;
+use headwater_sql::time_travel::ConstantEvaluatorFn;
 
 use crate::command::CommandFunction;
 use crate::handler::Handler;
@@ -38,7 +38,7 @@ impl ParsedProject {
     /// expressions in SQL.
     ///
     /// Fails with `invalid_project` if there is no project file, or more than one.
-    pub fn read(files: &ProjectFiles, constants: ConstantFunction) -> Result<ParsedProject> {
+    pub fn read(files: &ProjectFiles, constants: ConstantEvaluatorFn) -> Result<ParsedProject> {
         let texts = &texts(files);
         let file = manifest::file_name(texts)?;
         let mut errors = Vec::new();
@@ -200,7 +200,7 @@ fn read_file(
     text: &str,
     namespace: &str,
     files: &BTreeMap<String, String>,
-    constants: ConstantFunction,
+    constants: ConstantEvaluatorFn,
 ) -> Result<python::FileDefinitions> {
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {

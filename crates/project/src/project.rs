@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, Priority, ProjectFiles, RateCard, Trigger, name};
-use headwater_sql::time_travel::ConstantFunction;
+use headwater_sql::time_travel::ConstantEvaluatorFn;
 
 use crate::{
     Callable, Error, Location, Materialization, Parameter, ParsedProject, Result, Step, StepKind,
@@ -86,7 +86,7 @@ impl Default for Defaults {
 impl Project {
     /// Parses a project's files, given by path relative to its root. Returns the first error.
     /// `constants` evaluates constant expressions in SQL.
-    pub fn parse(files: &ProjectFiles, constants: ConstantFunction) -> Result<Project> {
+    pub fn parse(files: &ProjectFiles, constants: ConstantEvaluatorFn) -> Result<Project> {
         match ParsedProject::read(files, constants)?.into_whole(|_| false) {
             Err(Error::Several { mut errors }) => Err(errors.swap_remove(0)),
             other => other,

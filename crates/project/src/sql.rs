@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use headwater_model::{ErrorDetails, PartitionField, TableName};
 use headwater_sql::TableRef;
-use headwater_sql::time_travel::ConstantFunction;
+use headwater_sql::time_travel::ConstantEvaluatorFn;
 
 use super::bauplan;
 use crate::contract::DeclaredColumns;
@@ -41,7 +41,7 @@ pub(super) fn parse(
     source: &SourceText<'_>,
     namespace: &str,
     files: &BTreeMap<String, String>,
-    constants: ConstantFunction,
+    constants: ConstantEvaluatorFn,
 ) -> Result<Step> {
     let at = source.line(1);
     let mut step = Step {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use headwater_sql::time_travel::ConstantFunction;
+use headwater_sql::time_travel::ConstantEvaluatorFn;
 use moka::sync::Cache;
 
 use crate::source::SourceText;
@@ -38,7 +38,7 @@ pub(super) fn parse(
     source: &SourceText<'_>,
     namespace: &str,
     files: &BTreeMap<String, String>,
-    constants: ConstantFunction,
+    constants: ConstantEvaluatorFn,
 ) -> Result<Step> {
     if bauplan::sql::may_read_files(source.text) || may_name_version(source.text) {
         return sql::parse(source, namespace, files, constants);

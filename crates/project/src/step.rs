@@ -108,7 +108,7 @@ impl Step {
     /// Returns true if the step may access the network. Its output then does not depend on its
     /// inputs alone.
     pub fn reads_network(&self) -> bool {
-        matches!(&self.body, StepCode::Python(function) if !function.network.is_off())
+        matches!(&self.body, StepCode::Python(function) if !function.network.denies_all())
     }
 }
 

@@ -8,9 +8,9 @@ use super::Project;
 use super::manifest::LocatedTrigger;
 use crate::{Error, Location, suggest};
 
-/// Returns an error, with the function's name, for each trigger without a unique name. Also for
-/// each trigger whose function is missing or does not take exactly one argument. A missing function
-/// is not an error if a file that cannot be parsed may define it.
+/// Returns an error for each trigger whose name is not unique, whose function is missing, or whose
+/// function does not take exactly one argument. Each error contains the function's name. A missing
+/// function is not an error if a file that cannot be parsed may define it.
 pub(super) fn check(
     triggers: &[LocatedTrigger],
     project: &Project,

@@ -200,7 +200,7 @@ impl Queues {
         let queue = self.queue(name)?;
         queue.state.lock().clear();
         trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
-        queue.state.lock().take_gone();
+        queue.state.lock().take_deleted_ranges();
         queue.arrived.notify_waiters();
         // The removal is not synced. A later batch syncs all earlier batches.
         let info = queue.info.lock().clone();
@@ -222,7 +222,7 @@ impl Queues {
     pub(crate) async fn compact(&self, queue: &OpenQueue) -> Result<()> {
         let ranges = {
             let mut state = queue.state.lock();
-            if state.gone_count() < GONE_MAX { Vec::new() } else { state.take_gone() }
+            if state.deleted_count() < GONE_MAX { Vec::new() } else { state.take_deleted_ranges() }
         };
         for range in ranges {
             trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, range).await?;

@@ -127,7 +127,7 @@ impl QueueState {
 
     /// Removes a message.
     pub(crate) fn remove(&mut self, sequence: u64) {
-        self.leave(sequence);
+        self.remove_from_sets(sequence);
         self.slots.remove(&sequence);
         self.gone.insert(sequence);
     }
@@ -271,13 +271,13 @@ impl QueueState {
     }
 
     /// Returns the number of deleted messages whose entries are still in the journals.
-    pub(crate) fn gone_count(&self) -> usize {
+    pub(crate) fn deleted_count(&self) -> usize {
         self.gone.len()
     }
 
     /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
     /// Both ends are inclusive. Each number is returned only once.
-    pub(crate) fn take_gone(&mut self) -> Vec<[u64; 2]> {
+    pub(crate) fn take_deleted_ranges(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {
             match ranges.last_mut() {
@@ -331,7 +331,7 @@ impl QueueState {
     }
 
     fn change(&mut self, sequence: u64, change: impl FnOnce(&mut MessageState)) {
-        self.leave(sequence);
+        self.remove_from_sets(sequence);
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         change(slot);
         match slot.phase {
@@ -350,7 +350,7 @@ impl QueueState {
 
     /// Removes a message from the sets of ready and invisible messages, and from the count of its
     /// group.
-    fn leave(&mut self, sequence: u64) {
+    fn remove_from_sets(&mut self, sequence: u64) {
         let Some(slot) = self.slots.get(&sequence) else { return };
         self.ready.remove(&sequence);
         self.invisible.remove(&(slot.delivery.visible, sequence));
@@ -461,10 +461,10 @@ mod tests {
         for sequence in [0, 1, 3, 4] {
             state.remove(sequence);
         }
-        assert_eq!(state.take_gone(), [[0, 1], [3, 4]]);
+        assert_eq!(state.take_deleted_ranges(), [[0, 1], [3, 4]]);
         state.remove(2);
-        assert_eq!(state.take_gone(), [[2, 2]]);
-        assert_eq!(state.take_gone(), [] as [[u64; 2]; 0]);
+        assert_eq!(state.take_deleted_ranges(), [[2, 2]]);
+        assert_eq!(state.take_deleted_ranges(), [] as [[u64; 2]; 0]);
     }
 
     #[test]

@@ -4,33 +4,33 @@
 //! [`spawner_main`] and creates every other process from a [`ProcessSpec`]. A zygote is cloned into
 //! a new sandbox for each call. A [`RunningProcess`] can be paused, resumed, measured and killed.
 //! [`EgressPolicy`] and [`serve_proxy`] control the network access of a sandbox, and
-//! [`ServerRules`] the connections that the server makes on behalf of a user.
+//! [`ConnectionPolicy`] the connections that the server makes on behalf of a user.
 //!
 //! This crate does not depend on Python, Arrow or tables.
 
 mod channel;
 mod client;
+mod connection_policy;
 mod error;
 mod limits;
 mod netlink;
 mod network;
 mod process_identity;
 mod protocol;
-mod server_rules;
 mod spawner;
 
 pub use channel::{Channel, ChannelMessage};
 pub use client::{RunningProcess, SpawnCommand, Spawner};
+pub use connection_policy::{ConnectionPolicy, LocationCheck, ServerName};
 pub use error::{Error, Result};
 pub use limits::{LimitSettings, Limits, Variables};
 pub use network::{
     ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets,
     is_own_address, nameservers, serve_proxy,
 };
-pub use process_identity::{is_stale, own_identity};
+pub use process_identity::{current_identity, is_stale};
 pub use protocol::{
     CloneSpec, ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, ResourceUsage,
     SandboxSpec, Signal,
 };
-pub use server_rules::{LocationCheck, ServerName, ServerRules};
 pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};

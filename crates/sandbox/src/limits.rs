@@ -43,7 +43,7 @@ pub enum LimitSettings {
 
 impl LimitSettings {
     /// Returns the hint to raise a limit: `memory`, `timeout` or `tmp`.
-    pub fn raise(self, limit: &str) -> String {
+    pub fn raise_hint(self, limit: &str) -> String {
         match self {
             LimitSettings::Decorator => format!(
                 "Raise `{limit}` in the function's decorator or in `[defaults]` of headwater.toml."
@@ -62,7 +62,7 @@ impl LimitSettings {
     }
 
     /// Returns the hint to allow connections to a host.
-    pub(crate) fn allow(self, host: &str) -> String {
+    pub(crate) fn allow_hint(self, host: &str) -> String {
         let add = match self {
             LimitSettings::Decorator => {
                 format!("Add `\"{host}\"` to `network=[...]` in the function's decorator")
@@ -117,7 +117,7 @@ impl Limits {
     /// access. The other fields are not properties of the sandbox.
     pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
-            let network = limits.network.is_off();
+            let network = limits.network.denies_all();
             (limits.memory_bytes, network, limits.temp_bytes, limits.cpu_millis)
         };
         of(self) == of(others)

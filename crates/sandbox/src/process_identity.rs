@@ -12,7 +12,7 @@ fn of_process(pid: u32) -> Option<String> {
 }
 
 /// Returns the identity of this process.
-pub fn own_identity() -> String {
+pub fn current_identity() -> String {
     of_process(std::process::id()).unwrap_or_default()
 }
 
@@ -31,7 +31,7 @@ mod tests {
 
     #[test]
     fn names_of_ended_processes_are_stale() {
-        let own = own_identity();
+        let own = current_identity();
         assert!(own.starts_with(&format!("{}-", std::process::id())));
         assert!(!is_stale(&own));
         assert!(!is_stale(&format!("{own}-more")));

@@ -60,7 +60,7 @@ impl Schedule {
                 cron.find_next_occurrence(&local, false).ok()?.to_utc()
             }
             Expression::Rate(every) => multiple_until(time, *every)?.checked_add_signed(*every)?,
-            Expression::At(at) => self.moment(*at)?,
+            Expression::At(at) => self.utc_time(*at)?,
         };
         (found > time).then_some(found)
     }
@@ -73,12 +73,12 @@ impl Schedule {
                 cron.find_previous_occurrence(&local, true).ok().map(|found| found.to_utc())
             }
             Expression::Rate(every) => multiple_until(time, *every),
-            Expression::At(at) => self.moment(*at).filter(|at| *at <= time),
+            Expression::At(at) => self.utc_time(*at).filter(|at| *at <= time),
         }
     }
 
     /// Returns the time at which clocks of the time zone show a local time.
-    fn moment(&self, local: NaiveDateTime) -> Option<Timestamp> {
+    fn utc_time(&self, local: NaiveDateTime) -> Option<Timestamp> {
         match self.zone.from_local_datetime(&local) {
             LocalResult::Single(moment) | LocalResult::Ambiguous(moment, _) => {
                 Some(moment.to_utc())

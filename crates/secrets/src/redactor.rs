@@ -87,7 +87,7 @@ impl Redactor {
         let Some(Patterns { search, edges }) = &self.0 else { return Cow::Borrowed(text) };
         let (mut redacted, mut copied) = (String::new(), 0);
         for found in search.find_iter(text) {
-            // The edge of the previous match may contain this match.
+            // Skip a match that was already replaced together with the previous match.
             if found.end() <= copied {
                 continue;
             }

@@ -10,7 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
-use headwater_metrics::{RequestMetrics, known_method};
+use headwater_metrics::{RequestMetrics, method_label};
 use headwater_telemetry::{SpanTimer, Telemetry, TraceContext, in_scope};
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
@@ -140,7 +140,7 @@ fn begin_trace(activity: &Activity, request: &Request, route: &str) -> RequestTr
     let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     let parent = header("traceparent").and_then(TraceContext::parse);
     let parent = parent.or_else(|| TraceContext::parse_xray(header("x-amzn-trace-id")?));
-    let method = known_method(request.method().as_str()).unwrap_or(OTHER_METHOD);
+    let method = method_label(request.method().as_str()).unwrap_or(OTHER_METHOD);
     let mut span = activity.telemetry.begin_request(parent, format!("{method} {route}"));
     if let Some(span) = &mut span {
         span.set("http.request.method", method);

@@ -15,7 +15,7 @@ use axum::response::{IntoResponse, Response};
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::{Credential, LoginAttempt, is_jwt};
 
-use crate::console::shown_session;
+use crate::console::presented_session;
 use crate::flight;
 use crate::protocol::{error_response, is_public};
 use crate::state::App;
@@ -150,7 +150,7 @@ pub async fn check_password(
 
 /// Returns the principal of the console session, found by the secrets in a request.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
-    app.session_principal(shown_session(headers)?)
+    app.session_principal(presented_session(headers)?)
 }
 
 /// Returns the principal of a request. On the Unix socket the principal is the owner, unless the

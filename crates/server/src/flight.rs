@@ -68,8 +68,8 @@ pub fn of_token(app: &App, token: &str) -> Option<(Principal, ClientSession)> {
     let principal = app.session_principal(shown)?;
     let session = TokenSession { app: app.clone(), secret: secret.to_owned(), key: key.to_owned() };
     let ended = session.clone();
-    let is_open = move || session.app.is_session_open(session.shown());
-    let end = move || ended.app.sessions.remove(ended.shown());
+    let is_open = move || session.app.is_session_open(session.presented_session());
+    let end = move || ended.app.sessions.remove(ended.presented_session());
     Some((principal, ClientSession::new(shown.id(), Arc::new(is_open), Arc::new(end))))
 }
 
@@ -82,7 +82,7 @@ struct TokenSession {
 }
 
 impl TokenSession {
-    fn shown(&self) -> PresentedSession<'_> {
+    fn presented_session(&self) -> PresentedSession<'_> {
         PresentedSession { secret: &self.secret, key: &self.key }
     }
 }

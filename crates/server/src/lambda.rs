@@ -13,14 +13,14 @@ use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_RO
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::{BodyKind, is_too_long};
 use crate::state::App;
-use crate::web_rules::PageOrigin;
+use crate::web_rules::WebOrigin;
 
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {
     let urls = Router::new()
-        .route(&format!("/{URL_ROOT}/{{name}}"), any(answer_url))
-        .route(&format!("/{URL_ROOT}/{{name}}/"), any(answer_url))
-        .route(&format!("/{URL_ROOT}/{{name}}/{{*path}}"), any(answer_url));
+        .route(&format!("/{URL_ROOT}/{{name}}"), any(handle_function_url))
+        .route(&format!("/{URL_ROOT}/{{name}}/"), any(handle_function_url))
+        .route(&format!("/{URL_ROOT}/{{name}}/{{*path}}"), any(handle_function_url));
     ROOTS.iter().fold(urls, |router, root| router.route(&format!("/{root}/{{*path}}"), any(answer)))
 }
 
@@ -29,13 +29,13 @@ fn protocol(app: &App) -> LambdaProtocol {
     LambdaProtocol::new(&app.service, scheme)
 }
 
-async fn answer_url(State(app): State<App>, request: Request) -> Response {
+async fn handle_function_url(State(app): State<App>, request: Request) -> Response {
     let peer = request.extensions().get::<TcpPeer>().map(|peer| peer.address);
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
     // A rejected request is answered before its body is read.
-    let is_foreign = parts.extensions.get::<PageOrigin>() == Some(&PageOrigin::Foreign);
+    let is_foreign = parts.extensions.get::<WebOrigin>() == Some(&WebOrigin::Foreign);
     let target = match protocol.find_url(&parts, address, is_foreign).await {
         Ok(target) => target,
         Err(rejected) => return rejected.map(Body::from),

@@ -106,7 +106,7 @@ impl LakeLock {
             }
         }
         let lock = LakeLock { lake_dir: lake_dir.to_owned(), _file: file };
-        lock.retract();
+        lock.invalidate_description();
         Ok(lock)
     }
 
@@ -116,15 +116,17 @@ impl LakeLock {
         let spare = spare_path(&self.lake_dir);
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
         text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
-        write_over(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(|source| {
-            // Remove the incomplete description, because other files may need the disk space.
-            let _ = std::fs::remove_file(&spare);
-            Error::Folder { path, source }
-        })
+        overwrite_in_place(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(
+            |source| {
+                // Remove the incomplete description, because other files may need the disk space.
+                let _ = std::fs::remove_file(&spare);
+                Error::Folder { path, source }
+            },
+        )
     }
 
     /// Invalidates the description of this server, or a description that an earlier server left.
-    fn retract(&self) {
+    fn invalidate_description(&self) {
         let path = info_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {
             let _ = std::fs::remove_file(path);
@@ -133,7 +135,7 @@ impl LakeLock {
 }
 
 /// Overwrites a file in place, so that no new disk space is needed.
-fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
+fn overwrite_in_place(path: &Path, text: &[u8]) -> std::io::Result<()> {
     let mut file = File::options().create(true).truncate(false).write(true).open(path)?;
     file.write_all(text)?;
     file.set_len(text.len() as u64)
@@ -141,7 +143,7 @@ fn write_over(path: &Path, text: &[u8]) -> std::io::Result<()> {
 
 impl Drop for LakeLock {
     fn drop(&mut self) {
-        self.retract();
+        self.invalidate_description();
     }
 }
 

@@ -50,7 +50,7 @@ pub struct WebRules {
 
 /// The origin of the web page that sends a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PageOrigin {
+pub enum WebOrigin {
     /// The request comes from no page, or from a page of an accepted origin.
     Own,
     /// The request comes from a page of another origin, which only the URL of a function may
@@ -79,7 +79,7 @@ impl WebRules {
         self.origins.contains(&text).then(|| origin.clone())
     }
 
-    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<PageOrigin, Problem> {
+    fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<WebOrigin, Problem> {
         let host = match uri.authority() {
             Some(authority) => authority.as_str(),
             None => only(headers, HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
@@ -91,14 +91,14 @@ impl WebRules {
                  with `--host NAME`.",
             ));
         };
-        let Some(origin) = headers.get(ORIGIN) else { return Ok(PageOrigin::Own) };
+        let Some(origin) = headers.get(ORIGIN) else { return Ok(WebOrigin::Own) };
         let is_single = headers.get_all(ORIGIN).iter().nth(1).is_none();
         if is_single && origin.to_str().is_ok_and(|origin| self.accepts_origin(origin, host, &name))
         {
-            return Ok(PageOrigin::Own);
+            return Ok(WebOrigin::Own);
         }
-        if has_own_rules(uri) {
-            return Ok(PageOrigin::Foreign);
+        if is_function_url(uri) {
+            return Ok(WebOrigin::Foreign);
         }
         let origin = String::from_utf8_lossy(origin.as_bytes());
         let message = format!("a page from `{origin}` may not use this server");
@@ -159,7 +159,7 @@ pub async fn apply(
         Err(problem) => return error_response(request.uri(), problem),
     };
     let configured = rules.configured_origin(request.headers());
-    let Some(origin) = configured.filter(|_| !has_own_rules(request.uri())) else {
+    let Some(origin) = configured.filter(|_| !is_function_url(request.uri())) else {
         return next.run(request).await;
     };
     // Before a request with a token, browsers send a preflight request, which has no token.
@@ -174,7 +174,7 @@ pub async fn apply(
 }
 
 /// Returns true for the URLs of functions, which have their own rules for origins.
-fn has_own_rules(uri: &Uri) -> bool {
+fn is_function_url(uri: &Uri) -> bool {
     let rest = uri.path().strip_prefix('/').and_then(|path| path.strip_prefix(URL_ROOT));
     rest.is_some_and(|rest| rest.starts_with('/'))
 }
@@ -217,7 +217,7 @@ mod tests {
         {
             let uri: Uri = path.parse().expect("a path");
             let page = rules.check(&uri, &headers).ok();
-            assert_eq!(page, accepts.then_some(PageOrigin::Foreign), "{path}");
+            assert_eq!(page, accepts.then_some(WebOrigin::Foreign), "{path}");
         }
         headers.insert(HOST, HeaderValue::from_static("evil.example"));
         let uri = Uri::from_static("/lambda-url/price/");

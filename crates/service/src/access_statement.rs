@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_access::Error;
-use headwater_engine::system::moment;
+use headwater_engine::system::timestamp_type;
 use headwater_engine::{AccessStatement, RecordBatches, RestrictionStatement};
 use headwater_executors::to_batches;
 use headwater_model::{
@@ -31,7 +31,7 @@ pub async fn execute(
     let rows = match statement {
         AccessStatement::ShowRoles => access.roles().list(principal)?.iter().map(role).collect(),
         AccessStatement::ShowGrants(grantee) => {
-            shown_grants(&access, principal, grantee.as_deref())?.iter().map(grant).collect()
+            visible_grants(&access, principal, grantee.as_deref())?.iter().map(grant).collect()
         }
         AccessStatement::Restrictions(statement) => {
             components.administer(principal)?;
@@ -56,14 +56,15 @@ pub fn columns(statement: &AccessStatement) -> Option<SchemaRef> {
     let text = |name| (name, DataType::Utf8);
     match statement {
         AccessStatement::ShowRoles => {
-            Some(schema_of(&[text("name"), text("roles"), ("created", moment())]))
+            Some(schema_of(&[text("name"), text("roles"), ("created", timestamp_type())]))
         }
         AccessStatement::Restrictions(RestrictionStatement::Show { is_mask }) => {
             Some(restriction_statement::columns(*is_mask))
         }
         AccessStatement::ShowGrants(_) => {
             let texts = ["grantee", "actions", "object", "by"].map(text);
-            let columns: Vec<_> = texts.into_iter().chain([("granted", moment())]).collect();
+            let columns: Vec<_> =
+                texts.into_iter().chain([("granted", timestamp_type())]).collect();
             Some(schema_of(&columns))
         }
         _ => None,
@@ -77,7 +78,7 @@ pub(crate) fn schema_of(columns: &[(&str, DataType)]) -> SchemaRef {
 
 /// Returns the grants of a user or role. Without a name, returns all grants if the principal is an
 /// administrator, otherwise the principal's own grants.
-fn shown_grants(
+fn visible_grants(
     access: &AccessControl,
     principal: &Principal,
     grantee: Option<&str>,

@@ -84,7 +84,7 @@ impl AsyncQueries {
         self.0.authenticated(principal)?;
         let all = self.0.is_unlimited(principal);
         let queries = self.0.results.list().into_iter();
-        let seen = queries.filter(|(_, actor)| all || is_own(principal, actor));
+        let seen = queries.filter(|(_, actor)| all || may_see_query(principal, actor));
         Ok(seen.map(|(query, _)| query).collect())
     }
 
@@ -144,7 +144,7 @@ impl AsyncQueries {
     fn find(&self, principal: &Principal, id: &str) -> Result<AsyncQuery, Problem> {
         self.0.authenticated(principal)?;
         let (query, actor) = self.0.results.get(id).or_problem()?;
-        if self.0.is_unlimited(principal) || is_own(principal, &actor) {
+        if self.0.is_unlimited(principal) || may_see_query(principal, &actor) {
             return Ok(query);
         }
         let error = headwater_query_results::Error::QueryNotFound { id: id.to_owned() };
@@ -154,7 +154,7 @@ impl AsyncQueries {
 
 /// Returns true if a principal may see the queries of an identity. A token with scopes sees only
 /// queries that were sent with the same scopes: other results can have rows beyond its scopes.
-fn is_own(principal: &Principal, actor: &Actor) -> bool {
+fn may_see_query(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(own)) => {
             (&user.name, user.created) == (&own.name, own.created)

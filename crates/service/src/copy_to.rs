@@ -48,7 +48,7 @@ impl CopyTarget {
     ) -> Result<Self, Problem> {
         let CopyToStatement { location, format } = file;
         let objects = &components.buckets.objects;
-        if let Some(path) = BucketStore::own_path(objects, &location).await.or_problem()? {
+        if let Some(path) = BucketStore::lake_object_path(objects, &location).await.or_problem()? {
             let object = Object::object_in(&path.bucket, &path.key);
             components.authorize(principal, Action::Write, &object)?;
             let objects = objects.changed_by(origin_of(principal));
@@ -91,7 +91,7 @@ impl CopyTarget {
             let mut rest = Some(batch.or_problem()?);
             while let Some(batch) = rest {
                 let all = batch.num_rows();
-                let (piece, left) = encoder.piece(batch).map_err(|e| encoding(&e))?;
+                let (piece, left) = encoder.encode_prefix(batch).map_err(|e| encoding(&e))?;
                 rows += all - left.as_ref().map_or(0, RecordBatch::num_rows);
                 bytes += piece.len();
                 output.write(piece).await?;

@@ -117,8 +117,8 @@ impl DeployedFunctions {
         Ok(settings.and_then(|settings| settings.url.clone()))
     }
 
-    /// Returns a function, and the state of the provisioned instances of its version or alias;
-    /// `None` if there is no such setting.
+    /// Returns a function, and the state of the provisioned instances of its version or alias.
+    /// Returns `None` if the version or alias has no provisioned concurrency.
     pub async fn provisioned(
         &self,
         principal: &Principal,

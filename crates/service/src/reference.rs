@@ -11,7 +11,7 @@ use headwater_model::{
 use headwater_pipelines::reading;
 use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
 
-use crate::restriction::TableOnRef as Side;
+use crate::restriction::TableAtRef as Side;
 use crate::service::Components;
 
 /// Placeholder for the message of a commit, if the reader may not read all changed tables, views

@@ -65,7 +65,7 @@ impl RestrictionList {
 
 /// A table at a ref.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct TableOnRef<'a> {
+pub(crate) struct TableAtRef<'a> {
     pub(crate) reference: &'a RefSpec,
     pub(crate) table: &'a TableName,
 }
@@ -103,12 +103,12 @@ impl Components {
         &self,
         principal: &Principal,
         action: Action,
-        at: TableOnRef<'_>,
+        at: TableAtRef<'_>,
     ) -> Result<(), Problem> {
         if self.restrictions().digest(principal).is_none() {
             return Ok(());
         }
-        let TableOnRef { reference, table } = at;
+        let TableAtRef { reference, table } = at;
         let view = self.view_for(principal, reference).await?;
         let found = view.state().find(&table.namespace, &table.name).await.or_problem()?;
         let (name, id) = match &found {

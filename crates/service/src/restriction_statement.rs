@@ -3,7 +3,7 @@
 
 use arrow::datatypes::{DataType, SchemaRef};
 use headwater_engine::RestrictionStatement;
-use headwater_engine::system::moment;
+use headwater_engine::system::timestamp_type;
 use headwater_model::{
     CreateRestriction, DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, Restriction,
     ResultExt, TableName,
@@ -62,7 +62,7 @@ pub fn columns(is_mask: bool) -> SchemaRef {
     }
     columns.extend(["using", "to", "by"]);
     let columns = columns.into_iter().map(|name| (name, DataType::Utf8));
-    schema_of(&columns.chain([("created", moment())]).collect::<Vec<_>>())
+    schema_of(&columns.chain([("created", timestamp_type())]).collect::<Vec<_>>())
 }
 
 fn row(one: &Restriction) -> Value {

@@ -133,7 +133,7 @@ impl Components {
         namespaces.retain(|namespace| {
             let name = namespace.name.as_str();
             let within =
-                |inner: &&str| *inner == name || headwater_model::name::lies_within(inner, name);
+                |inner: &&str| *inner == name || headwater_model::name::is_within(inner, name);
             self.access.may_see(principal, &Object::namespace(name)) || readable.iter().any(within)
         });
         Ok(namespaces)

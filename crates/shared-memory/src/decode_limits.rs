@@ -46,7 +46,7 @@ impl DecodeBudget {
     }
 
     /// Returns an unlimited budget, for tables that the server wrote.
-    pub(crate) fn of_our_own() -> Self {
+    pub(crate) fn unlimited() -> Self {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
@@ -56,17 +56,17 @@ impl DecodeBudget {
     }
 
     /// Inspects a message with its prefix, and the body of the message.
-    pub(crate) fn look_at(
+    pub(crate) fn inspect(
         &mut self,
         metadata: &[u8],
         body: &[u8],
         schema: Option<&Schema>,
     ) -> Result<(), ArrowError> {
-        self.look_at_message(&message(metadata)?, body, schema)
+        self.inspect_message(&message(metadata)?, body, schema)
     }
 
     /// Inspects a parsed message and its body.
-    pub(crate) fn look_at_message(
+    pub(crate) fn inspect_message(
         &mut self,
         message: &Message<'_>,
         body: &[u8],
@@ -77,11 +77,11 @@ impl DecodeBudget {
                 return Err(refused("extends a dictionary, which is not supported"));
             }
             let Some(values) = dictionary.data() else { return Ok(()) };
-            self.look_at_batch(&values, body)?;
-            return self.look_at_dictionary(&values, body);
+            self.inspect_batch(&values, body)?;
+            return self.inspect_dictionary(&values, body);
         }
         let Some(batch) = message.header_as_record_batch() else { return Ok(()) };
-        self.look_at_batch(&batch, body)?;
+        self.inspect_batch(&batch, body)?;
         if batch.variadicBufferCounts().is_none_or(|counts| counts.is_empty()) {
             return Ok(());
         }
@@ -92,10 +92,10 @@ impl DecodeBudget {
             return Err(refused("has an older format version than its content needs"));
         }
         let mut walk = BufferIterator { budget: self, batch, body, buffer: 0, variadic: 0 };
-        schema.fields().iter().try_for_each(|field| walk.pass(field.data_type()))
+        schema.fields().iter().try_for_each(|field| walk.visit(field.data_type()))
     }
 
-    fn look_at_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
+    fn inspect_batch(&mut self, batch: &RecordBatch<'_>, body: &[u8]) -> Result<(), ArrowError> {
         // Compressed batches are rejected, because a decompressor allocates the declared size.
         if batch.compression().is_some() {
             return Err(refused("is compressed"));
@@ -116,7 +116,7 @@ impl DecodeBudget {
 
     /// Inspects a dictionary of views. Only the number of buffers is known here, and not the type
     /// of the values.
-    fn look_at_dictionary(
+    fn inspect_dictionary(
         &mut self,
         values: &RecordBatch<'_>,
         body: &[u8],
@@ -130,7 +130,7 @@ impl DecodeBudget {
         }
         let mut walk =
             BufferIterator { budget: self, batch: *values, body, buffer: 0, variadic: 0 };
-        walk.pass(&DataType::Utf8View)
+        walk.visit(&DataType::Utf8View)
     }
 }
 
@@ -144,9 +144,9 @@ struct BufferIterator<'a, 'b> {
 }
 
 impl BufferIterator<'_, '_> {
-    fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
+    fn visit(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (buffers, children): (usize, Vec<&FieldRef>) = match kind {
-            DataType::Utf8View | DataType::BinaryView => return self.pass_views(),
+            DataType::Utf8View | DataType::BinaryView => return self.count_views(),
             DataType::Null => (0, Vec::new()),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Binary | DataType::LargeBinary => {
                 (3, Vec::new())
@@ -168,11 +168,11 @@ impl BufferIterator<'_, '_> {
             _ => (2, Vec::new()),
         };
         self.buffer += buffers;
-        children.into_iter().try_for_each(|child| self.pass(child.data_type()))
+        children.into_iter().try_for_each(|child| self.visit(child.data_type()))
     }
 
     /// Counts the text of every view, even if several views refer to the same text.
-    fn pass_views(&mut self) -> Result<(), ArrowError> {
+    fn count_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;
         let more = if self.variadic < more.len() { more.get(self.variadic) } else { 0 };
@@ -200,5 +200,5 @@ fn malformed() -> ArrowError {
 }
 
 fn too_often() -> ArrowError {
-    refused("refers to more bytes in total than a table of its size may")
+    refused("refers to more bytes in total than its size allows")
 }

@@ -69,7 +69,7 @@ impl WorkerFile {
     /// Returns the memory that the file uses, in bytes; `None` for a file on disk.
     pub fn memory_bytes(&self) -> Option<u64> {
         match self {
-            WorkerFile::Memory(file) => Some(file.held()),
+            WorkerFile::Memory(file) => Some(file.allocated_bytes()),
             WorkerFile::Disk(_) => None,
         }
     }

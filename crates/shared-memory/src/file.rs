@@ -60,7 +60,7 @@ impl MemoryFile {
                 .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         }
         let file = Self::measured(descriptor)?;
-        Self::refuse_holes(file.bytes(), file.held())?;
+        Self::refuse_holes(file.bytes(), file.allocated_bytes())?;
         Ok(file)
     }
 
@@ -81,7 +81,7 @@ impl MemoryFile {
             return Err(Error::Io { what: "use a file of the worker".to_owned(), source });
         }
         let file = Self::measured(descriptor)?;
-        Self::refuse_holes(file.bytes(), file.held())?;
+        Self::refuse_holes(file.bytes(), file.allocated_bytes())?;
         Ok(file)
     }
 
@@ -119,7 +119,7 @@ impl MemoryFile {
 
     /// Returns the memory that the file uses, in bytes. This exceeds the size of the file if the
     /// last page is partly filled, or if there are pages beyond the end of the file.
-    pub(crate) fn held(&self) -> u64 {
+    pub(crate) fn allocated_bytes(&self) -> u64 {
         self.0.held
     }
 

@@ -63,7 +63,7 @@ impl IpcFooter {
 
     /// Returns the positions of the record batches in the file.
     #[cfg(test)]
-    pub(crate) fn places(&self) -> Vec<i64> {
+    pub(crate) fn batch_offsets(&self) -> Vec<i64> {
         self.batches.iter().map(Block::offset).collect()
     }
 
@@ -165,7 +165,7 @@ fn bytes_of(
     }
     let bytes = source.read(start, bytes)?;
     let (head, body) = bytes.split_at(metadata);
-    budget.look_at(head, body, Some(&shape.schema))?;
+    budget.inspect(head, body, Some(&shape.schema))?;
     shape.check(&decode_limits::message(head)?)?;
     Ok(bytes)
 }

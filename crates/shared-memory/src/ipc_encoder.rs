@@ -157,7 +157,7 @@ struct BodyLayout {
 
 impl BodyLayout {
     /// Adds a buffer to the layout, and returns its position.
-    fn place(&mut self, bytes: usize) -> usize {
+    fn add_buffer(&mut self, bytes: usize) -> usize {
         let at = self.end;
         self.places.push(Place::new(at as i64, bytes as i64));
         self.end = (at + bytes).next_multiple_of(GRAIN);
@@ -188,17 +188,17 @@ impl BodyLayout {
             DataType::Utf8 | DataType::Binary => self.texts(arrays, rows, 4)?,
             DataType::LargeUtf8 | DataType::LargeBinary => self.texts(arrays, rows, 8)?,
             DataType::List(_) => {
-                let spans = self.ends(arrays, rows, 4)?;
+                let spans = self.add_offsets(arrays, rows, 4)?;
                 let items = |array: &ArrayRef| array.as_list::<i32>().values().clone();
                 self.add(&sliced(arrays, items, &spans))?;
             }
             DataType::LargeList(_) => {
-                let spans = self.ends(arrays, rows, 8)?;
+                let spans = self.add_offsets(arrays, rows, 8)?;
                 let items = |array: &ArrayRef| array.as_list::<i64>().values().clone();
                 self.add(&sliced(arrays, items, &spans))?;
             }
             DataType::Map(_, _) => {
-                let spans = self.ends(arrays, rows, 4)?;
+                let spans = self.add_offsets(arrays, rows, 4)?;
                 let items =
                     |array: &ArrayRef| Arc::new(array.as_map().entries().clone()) as ArrayRef;
                 self.add(&sliced(arrays, items, &spans))?;
@@ -225,7 +225,7 @@ impl BodyLayout {
 
     fn validity(&mut self, arrays: &[ArrayRef], rows: usize, nulls: usize) {
         if nulls == 0 {
-            self.place(0);
+            self.add_buffer(0);
             return;
         }
         self.bits(arrays, rows, |array| Some(bits(array.nulls()?.inner())));
@@ -239,7 +239,7 @@ impl BodyLayout {
         bits: impl Fn(&ArrayRef) -> Option<(Buffer, usize)>,
     ) {
         let bytes = ceil(rows, 8);
-        let (at, mut bit) = (self.place(bytes), 0);
+        let (at, mut bit) = (self.add_buffer(bytes), 0);
         self.parts.push(BodySource::Cleared { at, bytes });
         for array in arrays {
             let count = array.len();
@@ -252,7 +252,7 @@ impl BodyLayout {
     }
 
     fn fixed(&mut self, arrays: &[ArrayRef], rows: usize, width: usize) {
-        let mut at = self.place(rows * width);
+        let mut at = self.add_buffer(rows * width);
         for array in arrays {
             let (data, bytes) = (array.to_data(), array.len() * width);
             let from = data.buffers()[0].slice_with_length(data.offset() * width, bytes);
@@ -263,13 +263,13 @@ impl BodyLayout {
 
     /// Adds the offsets of texts or lists. For each array, returns the range of the bytes or items
     /// that its offsets select.
-    fn ends(
+    fn add_offsets(
         &mut self,
         arrays: &[ArrayRef],
         rows: usize,
         width: usize,
     ) -> Result<Vec<(usize, usize)>, ArrowError> {
-        let (mut at, mut before) = (self.place((rows + 1) * width), 0);
+        let (mut at, mut before) = (self.add_buffer((rows + 1) * width), 0);
         self.parts.push(BodySource::Cleared { at, bytes: width });
         at += width;
         let mut spans = Vec::new();
@@ -298,8 +298,8 @@ impl BodyLayout {
     }
 
     fn texts(&mut self, arrays: &[ArrayRef], rows: usize, width: usize) -> Result<(), ArrowError> {
-        let spans = self.ends(arrays, rows, width)?;
-        let mut at = self.place(spans.iter().map(|(_, bytes)| bytes).sum());
+        let spans = self.add_offsets(arrays, rows, width)?;
+        let mut at = self.add_buffer(spans.iter().map(|(_, bytes)| bytes).sum());
         for (array, (start, bytes)) in arrays.iter().zip(&spans) {
             let from = array.to_data().buffers()[1].slice_with_length(*start, *bytes);
             self.parts.push(BodySource::Bytes { at, from });

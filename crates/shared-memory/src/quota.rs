@@ -60,7 +60,7 @@ impl TableQuota {
     }
 
     /// Returns a quota with the same disk space and without memory.
-    pub(crate) fn disk_alone(&self) -> TableQuota {
+    pub(crate) fn disk_only(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
 

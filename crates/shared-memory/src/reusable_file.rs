@@ -133,7 +133,7 @@ impl ReusableFile {
 
     /// Drops the file and returns its charge on the quota. The caller keeps the charge for as long
     /// as the function's process may hold the file.
-    pub fn into_taken(self) -> Option<QuotaReservation> {
+    pub fn into_reservation(self) -> Option<QuotaReservation> {
         self.taken
     }
 

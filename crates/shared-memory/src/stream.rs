@@ -82,7 +82,7 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
             shape = Some(TableTypes::of(found)?);
         }
         let schema = shape.as_ref().map(|shape| &*shape.schema);
-        budget.look_at_message(&message, &bytes[end..at], schema)?;
+        budget.inspect_message(&message, &bytes[end..at], schema)?;
         if let Some(shape) = &shape {
             shape.check(&message)?;
         } else {

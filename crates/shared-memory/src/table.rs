@@ -137,7 +137,7 @@ impl SharedTable {
             let mut claimed = Vec::new();
             for file in pieces.files().iter().filter(|file| file.taken().is_none()) {
                 let mut taken = table_quota.in_memory();
-                if !taken.grow(file.held()) {
+                if !taken.grow(file.allocated_bytes()) {
                     return Err(self);
                 }
                 claimed.push((file.clone(), taken));
@@ -164,7 +164,7 @@ impl SharedTable {
     fn to_disk(&self, table_quota: &TableQuota) -> Result<Self> {
         let Location::Memory { pieces, batches } = &self.0.place else { return Ok(self.clone()) };
         if pieces.extents().len() > 1 {
-            let mut writer = writer(&self.schema(), Some(&table_quota.disk_alone()))?;
+            let mut writer = writer(&self.schema(), Some(&table_quota.disk_only()))?;
             for batch in batches {
                 writer.write(batch)?;
             }
@@ -200,7 +200,7 @@ impl SharedTable {
         if let Some(batches) = self.mapped() {
             return stream::iter(batches.into_iter().map(Ok)).boxed();
         }
-        let budget = DecodeBudget::of_our_own();
+        let budget = DecodeBudget::unlimited();
         let reader = Reader { table: self.clone(), decoder: None, budget, next: 0 };
         let read = |reader: Reader| async move {
             let (reader, batch) = run_blocking(move || reader.read()).await?;
@@ -312,7 +312,7 @@ pub(crate) fn finish(writer: Writer, rows: u64) -> Result<SharedTable> {
             if let Some(taken) = taken {
                 file.take(taken);
             }
-            SharedTable::in_memory(Extents::whole(file), DecodeBudget::of_our_own())
+            SharedTable::in_memory(Extents::whole(file), DecodeBudget::unlimited())
         }
         SpillLocation::Disk(file) => {
             let layout = IpcFooter::read(&file)?;
@@ -445,7 +445,7 @@ mod tests {
         let table =
             SharedTable::write(batch.schema(), vec![batch.clone(); 3].into_iter().map(Ok)).unwrap();
         let mut bytes = bytes_of(&table);
-        let block = |n: usize| table.0.layout.places()[n].to_le_bytes();
+        let block = |n: usize| table.0.layout.batch_offsets()[n].to_le_bytes();
         let footer = bytes.len() - 1000;
         let at = bytes[footer..].windows(8).position(|eight| eight == block(2)).unwrap() + footer;
         bytes[at..at + 8].copy_from_slice(&block(1));

@@ -179,7 +179,7 @@ fn is_known(field: Field<'_>) -> bool {
             (1..=most).contains(&kind.precision()) && (-most..=most).contains(&kind.scale())
         }),
         Type::Union => field.type_as_union().is_some_and(|kind| is_known_union(&field, &kind)),
-        _ => is_known_time(field),
+        _ => is_supported_time(field),
     }
 }
 
@@ -199,7 +199,7 @@ fn is_known_union(field: &Field<'_>, kind: &arrow::ipc::Union<'_>) -> bool {
         && ids.is_none_or(are_ids)
 }
 
-fn is_known_time(field: Field<'_>) -> bool {
+fn is_supported_time(field: Field<'_>) -> bool {
     let units =
         [TimeUnit::SECOND, TimeUnit::MILLISECOND, TimeUnit::MICROSECOND, TimeUnit::NANOSECOND];
     match field.type_type() {
@@ -235,7 +235,7 @@ fn check_batch<'k>(
         return Err(malformed("a message has too many rows"));
     }
     let mut walk = NodeIterator { batch, version, node: 0, buffer: 0, variadic: 0 };
-    columns.try_for_each(|kind| walk.pass(kind))?;
+    columns.try_for_each(|kind| walk.visit(kind))?;
     let counts = batch.variadicBufferCounts().map_or(0, |counts| counts.len());
     if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
@@ -250,7 +250,7 @@ struct NodeIterator<'b, 'm> {
 }
 
 impl NodeIterator<'_, '_> {
-    fn pass(&mut self, kind: &DataType) -> Result<(), ArrowError> {
+    fn visit(&mut self, kind: &DataType) -> Result<(), ArrowError> {
         let (rows, nulls) = self.node()?;
         match kind {
             DataType::Null => return Ok(()),
@@ -275,33 +275,33 @@ impl NodeIterator<'_, '_> {
             DataType::Utf8View | DataType::BinaryView => self.views()?,
             DataType::List(item) | DataType::Map(item, _) => {
                 self.numbers(4)?;
-                self.pass(item.data_type())?;
+                self.visit(item.data_type())?;
             }
             DataType::LargeList(item) => {
                 self.numbers(8)?;
-                self.pass(item.data_type())?;
+                self.visit(item.data_type())?;
             }
             DataType::ListView(item) => {
                 self.numbers(4)?;
                 self.numbers(4)?;
-                self.pass(item.data_type())?;
+                self.visit(item.data_type())?;
             }
             DataType::LargeListView(item) => {
                 self.numbers(8)?;
                 self.numbers(8)?;
-                self.pass(item.data_type())?;
+                self.visit(item.data_type())?;
             }
             DataType::Dictionary(keys, _) => self.numbers(keys.primitive_width().unwrap_or(1))?,
-            DataType::FixedSizeList(item, _) => self.pass(item.data_type())?,
+            DataType::FixedSizeList(item, _) => self.visit(item.data_type())?,
             DataType::Struct(fields) => {
-                fields.iter().try_for_each(|field| self.pass(field.data_type()))?;
+                fields.iter().try_for_each(|field| self.visit(field.data_type()))?;
             }
             DataType::Union(fields, _) => {
-                fields.iter().try_for_each(|(_, field)| self.pass(field.data_type()))?;
+                fields.iter().try_for_each(|(_, field)| self.visit(field.data_type()))?;
             }
             DataType::RunEndEncoded(ends, values) => {
-                self.pass(ends.data_type())?;
-                self.pass(values.data_type())?;
+                self.visit(ends.data_type())?;
+                self.visit(values.data_type())?;
             }
             other => self.numbers(other.primitive_width().unwrap_or(1))?,
         }

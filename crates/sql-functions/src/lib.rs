@@ -39,6 +39,6 @@ pub use panic::panic_error;
 pub use register::{limit_results, register, register_for_constants};
 pub use resident_memory::{LimitedStatement, ResidentMemoryLimit, RunningTask};
 pub use rules::{optimizer as optimizer_rules, round_cast};
-pub use signal::{Signal, signal_function, with_functions};
+pub use signal::{SignalCallback, signal_function, with_functions};
 pub use statement_memory_pool::{ENGINE_LIMIT_REACHED, StatementMemoryPool};
 pub use timestamps::{check_zones, with_seconds};

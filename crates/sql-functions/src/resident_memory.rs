@@ -164,10 +164,15 @@ impl State {
     /// Cancels the statement with the largest memory reservation.
     fn end_one(&mut self) {
         let running = self.statements.iter().filter(|(_, it)| !it.ended.load(Ordering::Relaxed));
-        let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.held(), **id)) else {
+        let Some((id, entry)) = running.max_by_key(|(id, it)| (it.pool.bytes_in_use(), **id))
+        else {
             return;
         };
-        tracing::warn!(statement = id, held = entry.pool.held(), "memory limit: statement stopped");
+        tracing::warn!(
+            statement = id,
+            held = entry.pool.bytes_in_use(),
+            "memory limit: statement stopped"
+        );
         entry.ended.store(true, Ordering::Relaxed);
         entry.pool.functions().stop();
         entry.running.task.abort();

@@ -16,11 +16,11 @@ use datafusion::logical_expr::{
 };
 
 /// Sends a signal to the receiver with a number. Returns false if there is no such receiver.
-pub type Signal = Arc<dyn Fn(i64) -> bool + Send + Sync>;
+pub type SignalCallback = Arc<dyn Fn(i64) -> bool + Send + Sync>;
 
 /// Returns a function that sends a signal for each row and returns the results. The returned
 /// function takes the number of the receiver, and a second number that it ignores.
-pub fn signal_function(name: &str, signal: Signal) -> Arc<ScalarUDF> {
+pub fn signal_function(name: &str, signal: SignalCallback) -> Arc<ScalarUDF> {
     let one = TypeSignature::Exact(vec![DataType::Int64]);
     let two = TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]);
     // Volatile functions are not evaluated while a query is planned.
@@ -44,7 +44,7 @@ pub fn with_functions(state: Arc<SessionState>, functions: &[Arc<ScalarUDF>]) ->
 struct SignalFunction {
     name: String,
     signature: Signature,
-    signal: Signal,
+    signal: SignalCallback,
 }
 
 impl fmt::Debug for SignalFunction {

@@ -47,7 +47,7 @@ impl StatementMemoryPool {
     }
 
     /// Returns the bytes currently in use, by operators and by results of functions.
-    pub fn held(&self) -> usize {
+    pub fn bytes_in_use(&self) -> usize {
         self.used.load(Ordering::Relaxed).saturating_add(self.functions.used())
     }
 

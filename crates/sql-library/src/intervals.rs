@@ -36,13 +36,13 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         function("age", vec![TIMESTAMP, TIMESTAMP], INTERVAL, age),
         function("make_timestamp", parts, TIMESTAMP, make_timestamp),
         function("justify_days", vec![INTERVAL], INTERVAL, |values| {
-            justified(values, |it| move_units(it, false, true))
+            map_intervals(values, |it| move_units(it, false, true))
         }),
         function("justify_hours", vec![INTERVAL], INTERVAL, |values| {
-            justified(values, |it| move_units(it, true, false))
+            map_intervals(values, |it| move_units(it, true, false))
         }),
         function("justify_interval", vec![INTERVAL], INTERVAL, |values| {
-            justified(values, |it| move_units(it, true, true))
+            map_intervals(values, |it| move_units(it, true, true))
         }),
         Arc::new(ScalarUDF::from(MakeInterval { signature })),
     ]
@@ -200,7 +200,7 @@ fn days_of_month(date: NaiveDate) -> i64 {
     first.checked_add_months(Months::new(1)).map_or(31, |next| (next - first).num_days())
 }
 
-fn justified(
+fn map_intervals(
     values: &[ArrayRef],
     of: fn(IntervalMonthDayNano) -> Result<IntervalMonthDayNano>,
 ) -> Result<ArrayRef> {

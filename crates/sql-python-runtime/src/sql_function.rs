@@ -105,7 +105,7 @@ impl SqlFunctions {
             return Ok(environment);
         }
         let environment = self.functions.environment(spec, &|_| {}).await.or_problem()?;
-        self.environments.note(spec.clone(), &environment);
+        self.environments.insert(spec.clone(), &environment);
         Ok(environment)
     }
 
@@ -366,7 +366,7 @@ mod tests {
         );
         let limits = limits(&definition(), None);
         assert_eq!((limits.memory_bytes, limits.timeout), (MEMORY_BYTES, Duration::from_secs(2)));
-        assert!(limits.network.is_off());
+        assert!(limits.network.denies_all());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use headwater_table_scan::plain_schema;
 /// loses a fraction: [`convert`] checks each double that becomes a decimal.
 pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
     use DataType::{Date32, Date64, Timestamp};
-    let given = &plain(given);
+    let given = &without_view_types(given);
     if given.is_null() || given == parameter {
         return true;
     }
@@ -20,7 +20,7 @@ pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
         matches!(of, DataType::Binary | DataType::LargeBinary | DataType::FixedSizeBinary(_))
     };
     let fits = match (parameter, given) {
-        (to, from) if is_number(to) && is_number(from) => keeps_fraction(to, from),
+        (to, from) if is_number(to) && is_number(from) => keeps_decimal_places(to, from),
         (to, from) if is_text(to) && is_text(from) => true,
         (to, from) if is_binary(to) && is_binary(from) => true,
         (Timestamp(..), Timestamp(..) | Date32 | Date64)
@@ -58,7 +58,7 @@ fn accepts_part(parameter: &Field, given: &Field) -> bool {
 
 /// Returns true if numbers of a type have no more decimal places than the parameter, or if their
 /// decimal places depend on the values.
-fn keeps_fraction(parameter: &DataType, given: &DataType) -> bool {
+fn keeps_decimal_places(parameter: &DataType, given: &DataType) -> bool {
     match (scale(parameter), scale(given)) {
         (None, _) => true,
         (Some(to), Some(from)) => to >= from,
@@ -83,7 +83,7 @@ fn is_decimal(number: &DataType) -> bool {
 }
 
 /// Replaces Arrow view types, such as `Utf8View`, at every nesting level.
-pub(crate) fn plain(data_type: &DataType) -> DataType {
+pub(crate) fn without_view_types(data_type: &DataType) -> DataType {
     let schema = Schema::new(vec![Field::new("v", data_type.clone(), true)]);
     plain_schema(&schema).field(0).data_type().clone()
 }

@@ -22,7 +22,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_table_scan::view_schema;
 use tokio::runtime::{Handle, RuntimeFlavor};
 
-use crate::coercion::{accepts, arguments, convert, plain};
+use crate::coercion::{accepts, arguments, convert, without_view_types};
 use crate::{CallResult, FunctionCall, FunctionDefinition, PythonRuntime, StatementCalls};
 
 /// Time for a cancelled call to return its usage.
@@ -154,7 +154,7 @@ impl ScalarUDFImpl for PythonUdf {
         for (field, given) in self.function.parameters.fields().iter().zip(given) {
             if !accepts(field.data_type(), given) {
                 let (name, expected) = (field.name(), field.data_type());
-                let given = plain(given);
+                let given = without_view_types(given);
                 return plan_err!(
                     "the parameter `{name}` of `{}` takes {expected}, not {given}",
                     self.function.name

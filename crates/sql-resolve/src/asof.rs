@@ -6,7 +6,7 @@
 
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::syntax_nodes::{alias, all, binary, derived, item, name, only, star};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::{ASOF_INNER, ASOF_LEFT};
@@ -63,7 +63,7 @@ impl Resolver<'_> {
         }
         for mut expr in exprs {
             self.expr(&mut expr)?;
-            let relations = self.scopes.here().map(|scope| scope.relations.as_slice());
+            let relations = self.scopes.innermost().map(|scope| scope.relations.as_slice());
             let (left, right) = relations.unwrap_or_default().split_at(before);
             conditions.add(expr, left, right)?;
         }
@@ -84,7 +84,7 @@ impl Resolver<'_> {
         has_inequality: bool,
     ) -> Result<AsofConditions> {
         let mut conditions = AsofConditions::default();
-        let Some(scope) = self.scopes.here() else { return Ok(conditions) };
+        let Some(scope) = self.scopes.innermost() else { return Ok(conditions) };
         scope.careful = true;
         for (place, name) in names.iter().enumerate() {
             let merged = using::merge(scope, name, (start, before), Side::Left);
@@ -110,7 +110,7 @@ impl Resolver<'_> {
         let Some((left, op, right)) = conditions.nearest else {
             return Err(refused("without an inequality"));
         };
-        let Some(scope) = self.scopes.here() else { return Err(refused("here")) };
+        let Some(scope) = self.scopes.innermost() else { return Err(refused("here")) };
         let [relation] = &mut scope.relations[before..] else {
             return Err(refused("with several tables on the right side"));
         };
@@ -222,7 +222,7 @@ fn is_of(expr: &Expr, relations: &[Relation]) -> bool {
                 .iter()
                 .any(|relation| names.first().is_some_and(|name| name.value == relation.label)),
             Expr::Identifier(name) => relations.iter().any(|relation| {
-                relation.columns.all().any(|column| same_but_case(column, &name.value))
+                relation.columns.all().any(|column| equals_ignoring_case(column, &name.value))
             }),
             Expr::Subquery(_) | Expr::Exists { .. } | Expr::InSubquery { .. } => false,
             _ => return ControlFlow::Continue(()),

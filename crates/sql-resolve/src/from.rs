@@ -11,7 +11,7 @@ use sqlparser::tokenizer::Span;
 use crate::{Resolver, using};
 
 use crate::scope::{Relation, RelationColumns, UNNAMED};
-use headwater_sql::name_match::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::unsupported_clauses::{constraint, spell};
 use headwater_sql::{Error, Result};
@@ -19,7 +19,7 @@ use headwater_sql::{Error, Result};
 impl Resolver<'_> {
     pub(crate) fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
         let careful = using::needs_care(from);
-        let start = self.scopes.here().map_or(0, |scope| {
+        let start = self.scopes.innermost().map_or(0, |scope| {
             scope.careful |= careful;
             scope.relations.len()
         });
@@ -28,7 +28,7 @@ impl Resolver<'_> {
     }
 
     fn join(&mut self, join: &mut Join, start: usize) -> Result<()> {
-        let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
+        let before = self.scopes.innermost().map_or(0, |scope| scope.relations.len());
         self.factor(&mut join.relation)?;
         if let JoinOperator::AsOf { .. } = join.join_operator {
             return self.asof(join, start, before);
@@ -42,13 +42,13 @@ impl Resolver<'_> {
                 let names = columns.iter().filter_map(using::name_of);
                 Some(names.map(str::to_owned).collect())
             }
-            JoinConstraint::Natural => self.scopes.here().and_then(|scope| {
+            JoinConstraint::Natural => self.scopes.innermost().and_then(|scope| {
                 let (left, right) = scope.relations.split_at(before);
                 using::shared(&left[start..], right)
             }),
             JoinConstraint::None => return Ok(()),
         };
-        let (Some(scope), Some(side)) = (self.scopes.here(), side) else { return Ok(()) };
+        let (Some(scope), Some(side)) = (self.scopes.innermost(), side) else { return Ok(()) };
         let merge = |name: &String| using::merge(scope, name, (start, before), side);
         let conditions: Option<Vec<Expr>> =
             names.and_then(|names: Vec<String>| names.iter().map(merge).collect());
@@ -73,7 +73,7 @@ impl Resolver<'_> {
     fn using(&mut self, column: &mut ObjectName, before: usize) -> Result<()> {
         let at = position(column);
         let Some(ObjectNamePart::Identifier(ident)) = column.0.first_mut() else { return Ok(()) };
-        let Some(scope) = self.scopes.here() else { return Ok(()) };
+        let Some(scope) = self.scopes.innermost() else { return Ok(()) };
         let (left, right) = scope.relations.split_at(before.min(scope.relations.len()));
         let names = |side: &[Relation]| -> Vec<String> {
             side.iter().flat_map(|relation| relation.columns.names.iter().cloned()).collect()
@@ -150,9 +150,9 @@ impl Resolver<'_> {
     }
 
     fn nested(&mut self, from: &mut TableWithJoins, alias: Option<&TableAlias>) -> Result<()> {
-        let before = self.scopes.here().map_or(0, |scope| scope.relations.len());
+        let before = self.scopes.innermost().map_or(0, |scope| scope.relations.len());
         self.from(from)?;
-        if let (Some(scope), Some(alias)) = (self.scopes.here(), alias) {
+        if let (Some(scope), Some(alias)) = (self.scopes.innermost(), alias) {
             if scope.careful && scope.merged.iter().any(|merged| merged.holders.contains(&before)) {
                 return Err(using::refused());
             }
@@ -175,7 +175,7 @@ impl Resolver<'_> {
         let label = alias.map_or_else(|| own.to_owned(), |alias| alias.name.value.clone());
         let names = alias.into_iter().flat_map(|alias| &alias.columns);
         let columns = columns.renamed(names.map(|column| column.name.value.clone()));
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.relations.push(Relation { label, paths: Vec::new(), columns });
         }
     }
@@ -206,7 +206,7 @@ impl Resolver<'_> {
             self.add(alias.as_ref(), &found.label, columns);
             return Ok(());
         }
-        let Some(scope) = self.scopes.here() else { return Ok(()) };
+        let Some(scope) = self.scopes.innermost() else { return Ok(()) };
         let taken = scope.relations.iter().any(|relation| relation.label == found.label);
         let full = format!("{}.{}", found.namespace, found.label);
         let label = if taken { full } else { found.label.clone() };
@@ -234,7 +234,8 @@ impl Resolver<'_> {
     /// Returns the innermost common table expression with this name.
     fn cte(&self, written: &str) -> Option<(String, RelationColumns)> {
         let exact = self.ctes.iter().rev().find(|(name, _)| name == written);
-        let without_case = || self.ctes.iter().rev().find(|(name, _)| same_but_case(name, written));
+        let without_case =
+            || self.ctes.iter().rev().find(|(name, _)| equals_ignoring_case(name, written));
         exact.or_else(without_case).cloned()
     }
 }

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use headwater_sql::change::{QueryClauses, query_of};
 use headwater_sql::expression::call;
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::syntax_nodes::{binary, derived, item, name, only, text as string};
 use headwater_sql::{Error, Result};
 use headwater_sql_tokens::GROUPED;
@@ -68,7 +68,8 @@ impl Resolver<'_> {
     /// Returns the columns of an item of FROM. The item is unchanged.
     fn columns_of(&mut self, table: &TableFactor) -> Result<Vec<String>> {
         self.within_factor(table, |this| {
-            let relations = this.scopes.here().map(|scope| std::mem::take(&mut scope.relations));
+            let relations =
+                this.scopes.innermost().map(|scope| std::mem::take(&mut scope.relations));
             let relations = relations.unwrap_or_default();
             if relations.iter().any(|relation| relation.columns.open) {
                 return Err(Error::Unsupported {
@@ -202,7 +203,8 @@ impl Pivot {
                 ControlFlow::<()>::Continue(())
             });
         }
-        let others = columns.iter().filter(|one| !used.iter().any(|name| same_but_case(name, one)));
+        let others =
+            columns.iter().filter(|one| !used.iter().any(|name| equals_ignoring_case(name, one)));
         others.map(|one| SelectItem::UnnamedExpr(Expr::Identifier(name(one)))).collect()
     }
 
@@ -266,13 +268,14 @@ impl Unpivot {
         let used: Vec<&Ident> =
             self.columns.iter().filter_map(|column| last_name(&column.expr)).collect();
         let others = known.iter();
-        let others = others.filter(|one| !used.iter().any(|it| same_but_case(&it.value, one)));
+        let others =
+            others.filter(|one| !used.iter().any(|it| equals_ignoring_case(&it.value, one)));
         let mut projection: Vec<SelectItem> =
             others.map(|one| SelectItem::UnnamedExpr(Expr::Identifier(name(one)))).collect();
         let label = |column: &ExprWithAlias| match (&column.alias, last_name(&column.expr)) {
             (Some(alias), _) => string(&alias.value),
             (None, Some(name)) => {
-                let spelling = known.iter().find(|one| same_but_case(one, &name.value));
+                let spelling = known.iter().find(|one| equals_ignoring_case(one, &name.value));
                 string(spelling.unwrap_or(&name.value))
             }
             (None, None) => string(text(&column.expr)),

@@ -55,7 +55,8 @@ impl Resolver<'_> {
                 }
                 SelectItem::Wildcard(options) => {
                     let mut all = RelationColumns::default();
-                    for relation in self.scopes.here().iter().flat_map(|s| s.relations.iter()) {
+                    for relation in self.scopes.innermost().iter().flat_map(|s| s.relations.iter())
+                    {
                         all.extend(&relation.columns);
                     }
                     columns.extend(&self.wildcard(options, all)?);
@@ -67,11 +68,11 @@ impl Resolver<'_> {
                 }
                 SelectItem::ExprWithAliases { .. } => {}
             }
-            if let Some(scope) = self.scopes.here() {
+            if let Some(scope) = self.scopes.innermost() {
                 scope.select_aliases.extend(alias);
             }
         }
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.select_aliases.clear();
         }
         Ok(columns)
@@ -79,7 +80,7 @@ impl Resolver<'_> {
 
     /// Returns an unused name for a column that exists on both sides of a join.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
-        let Some(scope) = self.scopes.here() else { return Ident::with_quote('"', written) };
+        let Some(scope) = self.scopes.innermost() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
         let name = merged.map_or(written, |merged| merged.name.clone());
         scope.kept.push(name.clone());
@@ -174,7 +175,7 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
 /// position of this item. DataFusion does not find such items otherwise.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
-pub(crate) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
+pub(crate) fn keys_as_positions(order_by: &mut OrderBy, items: &[SelectItem]) {
     let OrderByKind::Expressions(keys) = &mut order_by.kind else { return };
     for key in keys {
         if matches!(key.expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_)) {
@@ -199,7 +200,7 @@ pub(crate) fn keys_as_places(order_by: &mut OrderBy, items: &[SelectItem]) {
 ///
 /// DataFusion rejects the position of a computed column without an alias in such a query. The
 /// regression came with apache/datafusion#18831; #19412 fixes it only for columns with an alias.
-pub(crate) fn places_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
+pub(crate) fn positions_as_keys(order_by: &mut OrderBy, items: &[SelectItem]) {
     let is_wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
     };
@@ -236,7 +237,7 @@ pub(crate) fn is_grouped(group_by: &GroupByExpr) -> bool {
 /// columns only.
 ///
 /// Upstream: <https://github.com/apache/datafusion/pull/25243>
-pub(crate) fn spell_out_all(order_by: &mut OrderBy, items: &[SelectItem]) {
+pub(crate) fn expand_order_by_all(order_by: &mut OrderBy, items: &[SelectItem]) {
     let OrderByKind::All(options) = order_by.kind else { return };
     let wildcard = |item: &SelectItem| {
         matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use headwater_sql::expression::{AT_TIME_ZONE, ExpressionNode, argument_parts, call, children};
-use headwater_sql::expression_rewrite::respell;
+use headwater_sql::expression_rewrite::rewrite_for_planner;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
 use headwater_sql::values::rewrite_values;
@@ -17,7 +17,7 @@ use sqlparser::ast::{
 use crate::SelectAlias;
 use crate::output::OutputNames;
 use crate::projection::{
-    aliases, first_columns, is_grouped, keys_as_places, places_as_keys, spell_out_all,
+    aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
 };
 use crate::scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
 
@@ -194,7 +194,7 @@ impl Resolver<'_> {
             this.expand(&mut select.projection)?;
             let columns = this.projection(&mut select.projection)?;
             let mut aliases = aliases(&select.projection);
-            if let Some(scope) = this.scopes.here() {
+            if let Some(scope) = this.scopes.innermost() {
                 aliases.retain(|alias| !scope.kept.contains(alias));
                 scope.aliases = aliases;
             }
@@ -207,12 +207,12 @@ impl Resolver<'_> {
             this.option(select.having.as_mut())?;
             this.option(select.qualify.as_mut())?;
             if let Some(order_by) = order_by {
-                spell_out_all(order_by, &select.projection);
+                expand_order_by_all(order_by, &select.projection);
                 this.order_by(order_by)?;
                 if matches!(select.distinct, Some(Distinct::Distinct)) {
-                    keys_as_places(order_by, &select.projection);
+                    keys_as_positions(order_by, &select.projection);
                 } else if is_grouped(&select.group_by) {
-                    places_as_keys(order_by, &select.projection);
+                    positions_as_keys(order_by, &select.projection);
                 }
             }
             Ok(columns)
@@ -223,12 +223,12 @@ impl Resolver<'_> {
     fn condition(&mut self, select: &mut Select) -> Result<()> {
         let Some(condition) = &mut select.selection else { return Ok(()) };
         self.condition_by_pattern(condition)?;
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.select_aliases = select.projection.iter().filter_map(SelectAlias::of).collect();
         }
         self.expr(condition)?;
         crate::tuple_in::rewrite(condition);
-        if let Some(scope) = self.scopes.here() {
+        if let Some(scope) = self.scopes.innermost() {
             scope.select_aliases.clear();
         }
         Ok(())
@@ -279,7 +279,7 @@ impl Resolver<'_> {
 
     pub(crate) fn expr(&mut self, expr: &mut Expr) -> Result<()> {
         join_names(expr);
-        respell(expr);
+        rewrite_for_planner(expr);
         if let Expr::Function(function) = expr
             && let Some(respelled) = (self.functions.respelled)(function)
         {

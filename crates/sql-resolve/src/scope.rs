@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use headwater_model::nearest;
-use headwater_sql::name_match::{NameMatch, find, same_but_case};
+use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::{Error, Position, Result};
 use sqlparser::ast::{Expr, Ident, WindowSpec};
 
@@ -138,7 +138,7 @@ impl Scope {
 
     /// Resolves an unqualified name in this scope. Exact matches have precedence. Among
     /// case-insensitive matches, parameters precede aliases, and aliases precede columns.
-    pub fn bare(&self, written: &str) -> NameMatch<'_> {
+    pub fn resolve_unqualified(&self, written: &str) -> NameMatch<'_> {
         let columns = || self.relations.iter().flat_map(|r| r.columns.all());
         let mut all = self.parameters.iter().chain(&self.aliases).chain(columns());
         if let Some(exact) = all.find(|name| *name == written) {
@@ -161,7 +161,7 @@ impl Scope {
     /// Returns the relation that a qualified name refers to.
     fn relation(&self, path: &[&str], at: Option<Position>) -> Result<Option<&Relation>> {
         type Rule = fn(&str, &str) -> bool;
-        let rules: [Rule; 2] = [|one, other| one == other, same_but_case];
+        let rules: [Rule; 2] = [|one, other| one == other, equals_ignoring_case];
         for rule in rules {
             let labelled = |r: &&Relation| matches!(path, [name] if rule(name, &r.label));
             let fits = |r: &&Relation| {
@@ -216,7 +216,7 @@ pub struct Scopes(pub Vec<Scope>);
 
 impl Scopes {
     /// Returns the innermost scope.
-    pub fn here(&mut self) -> Option<&mut Scope> {
+    pub fn innermost(&mut self) -> Option<&mut Scope> {
         self.0.last_mut()
     }
 
@@ -228,7 +228,7 @@ impl Scopes {
     /// resolve it.
     pub fn column(&self, written: &str, at: Option<Position>) -> Result<Option<String>> {
         for scope in self.outward() {
-            match scope.bare(written) {
+            match scope.resolve_unqualified(written) {
                 NameMatch::One(spelling) => return Ok(Some(spelling.to_owned())),
                 NameMatch::Many(candidates) => {
                     let candidates = candidates.into_iter().map(str::to_owned).collect();
@@ -252,7 +252,7 @@ impl Scopes {
         }
         let mut open = false;
         for scope in self.outward() {
-            match scope.bare(parts[0]) {
+            match scope.resolve_unqualified(parts[0]) {
                 NameMatch::One(spelling) => return Ok(QualifiedName::Field(spelling.to_owned())),
                 NameMatch::Many(candidates) => {
                     let candidates = candidates.into_iter().map(str::to_owned).collect();
@@ -272,7 +272,7 @@ impl Scopes {
             if named.into_iter().any(|name| name == spelling) {
                 return None;
             }
-            match scope.bare(spelling) {
+            match scope.resolve_unqualified(spelling) {
                 NameMatch::None => {}
                 NameMatch::Many(_) => return None,
                 NameMatch::One(_) => {

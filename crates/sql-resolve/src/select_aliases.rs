@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 
-use headwater_sql::name_match::{NameMatch, same_but_case};
+use headwater_sql::name_match::{NameMatch, equals_ignoring_case};
 use headwater_sql::table_name::span_start;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
@@ -46,7 +46,7 @@ impl SelectAlias {
 /// Returns the scope of the query that an expression belongs to. Scopes of lambdas are skipped.
 fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope> {
     for scope in scopes.iter_mut().rev() {
-        if scope.parameters.iter().any(|parameter| same_but_case(parameter, name)) {
+        if scope.parameters.iter().any(|parameter| equals_ignoring_case(parameter, name)) {
             return None;
         }
         if scope.parameters.is_empty() {
@@ -64,10 +64,10 @@ impl Resolver<'_> {
         if scope.select_aliases.is_empty() || scope.is_open() {
             return Ok(None);
         }
-        if !matches!(scope.bare(name), NameMatch::None) {
+        if !matches!(scope.resolve_unqualified(name), NameMatch::None) {
             return Ok(None);
         }
-        let fits = |alias: &SelectAlias| same_but_case(&alias.name, name);
+        let fits = |alias: &SelectAlias| equals_ignoring_case(&alias.name, name);
         let Some(place) = scope.select_aliases.iter().rposition(fits) else { return Ok(None) };
         let later = scope.select_aliases.split_off(place);
         let mut expr = later[0].expr.clone();

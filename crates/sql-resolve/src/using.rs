@@ -24,7 +24,7 @@ use crate::scope::{JoinedColumn, Relation, Scope};
 pub(crate) enum Side {
     Left,
     Right,
-    /// Both sides: the first value that is not null.
+    /// Both sides: the value of the left side, or of the right side if the left value is null.
     Both,
 }
 
@@ -124,7 +124,9 @@ impl Resolver<'_> {
     /// Expands `*` if its FROM has a join for which DataFusion takes the shared columns from the
     /// wrong side.
     pub(crate) fn expand(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
-        let Some(scope) = self.scopes.here().filter(|scope| scope.careful) else { return Ok(()) };
+        let Some(scope) = self.scopes.innermost().filter(|scope| scope.careful) else {
+            return Ok(());
+        };
         let mut expanded = Vec::with_capacity(items.len());
         for item in items.drain(..) {
             let SelectItem::Wildcard(options) = &item else {

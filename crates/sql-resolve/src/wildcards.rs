@@ -6,7 +6,7 @@
 use std::ops::ControlFlow;
 
 use headwater_sql::expression::is_columns;
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::syntax_nodes::{all, item};
 use headwater_sql::table_name::{idents, position};
 use headwater_sql::{Error, Result};
@@ -80,7 +80,7 @@ impl Resolver<'_> {
 
     /// Returns the columns of `*`, or of `label.*`.
     fn star(&mut self, label: Option<&str>) -> Result<Vec<SelectedColumn>> {
-        let Some(scope) = self.scopes.here() else { return Ok(Vec::new()) };
+        let Some(scope) = self.scopes.innermost() else { return Ok(Vec::new()) };
         if scope.relations.iter().any(|relation| relation.columns.open) {
             return Err(Error::Unsupported {
                 what: "RENAME, ILIKE or COLUMNS where a column has no name".to_owned(),
@@ -229,7 +229,9 @@ fn chosen(
     for name in &excluded {
         find(&columns, name)?;
     }
-    columns.retain(|column| !excluded.iter().any(|name| same_but_case(&name.value, &column.name)));
+    columns.retain(|column| {
+        !excluded.iter().any(|name| equals_ignoring_case(&name.value, &column.name))
+    });
     for element in opt_replace.into_iter().flat_map(|replace| replace.items) {
         let place = find(&columns, &element.column_name)?;
         columns[place].expr = element.expr;

@@ -23,7 +23,7 @@ impl Resolver<'_> {
                     spec
                 }
             };
-            if let Some(scope) = self.scopes.here() {
+            if let Some(scope) = self.scopes.innermost() {
                 scope.windows.push((name.value, spec));
             }
         }

@@ -266,7 +266,7 @@ fn operation(parser: &mut Parser, found: &mut Vec<ParsedAlteration>) -> Result<(
             return Err(Error::unsupported(format!("`{}` on a column", keywords(&option, 2))));
         }
         found.push(ParsedAlteration::Retype { column: column.clone(), data_type });
-        let place = place(parser)?;
+        let place = parse_column_position(parser)?;
         found.extend(place.map(|place| ParsedAlteration::Move { column, place }));
     } else {
         found.push(of_table(parser)?);
@@ -318,12 +318,12 @@ fn add_column(parser: &mut Parser) -> Result<ParsedAlteration> {
     }
     let column = parser.parse_column_def()?;
     column_options(&column)?;
-    let place = place(parser)?;
+    let place = parse_column_position(parser)?;
     Ok(ParsedAlteration::Add { within, column, place, if_not_exists })
 }
 
 /// Parses FIRST or AFTER.
-fn place(parser: &mut Parser) -> Result<Option<ParsedPosition>> {
+fn parse_column_position(parser: &mut Parser) -> Result<Option<ParsedPosition>> {
     if parser.parse_keyword(Keyword::FIRST) {
         return Ok(Some(ParsedPosition::First));
     }
@@ -371,7 +371,7 @@ fn alter_column(parser: &mut Parser) -> Result<ParsedAlteration> {
         let comment = if is_null { None } else { Some(parser.parse_literal_string()?) };
         return Ok(ParsedAlteration::Comment { column, comment });
     }
-    if let Some(place) = place(parser)? {
+    if let Some(place) = parse_column_position(parser)? {
         return Ok(ParsedAlteration::Move { column, place });
     }
     let changes = "TYPE, SET, DROP, COMMENT, FIRST or AFTER after ALTER COLUMN";

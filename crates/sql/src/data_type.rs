@@ -4,7 +4,7 @@ use sqlparser::ast::{
     ArrayElemTypeDef, DataType, ExactNumberInfo, Expr, TimezoneInfo, TypedString,
 };
 
-use super::number::exact;
+use super::number::decimal_literal_to_text;
 
 /// Default number of fractional digits of a timestamp.
 const MICROSECONDS: u64 = 6;
@@ -15,11 +15,11 @@ const NANOSECONDS: u64 = 9;
 /// Normalizes the types and decimal literals of an expression.
 pub fn normalize_types(expr: &mut Expr) {
     match expr {
-        Expr::TypedString(literal) => settle_literal(literal),
+        Expr::TypedString(literal) => normalize_literal(literal),
         Expr::Cast { data_type, expr, .. } => {
             normalize(data_type);
             if let DataType::Decimal(_) | DataType::Dec(_) | DataType::Numeric(_) = data_type {
-                exact(expr);
+                decimal_literal_to_text(expr);
             }
         }
         _ => {}
@@ -30,7 +30,7 @@ pub fn normalize_types(expr: &mut Expr) {
 /// planner would use nanoseconds.
 pub fn normalize(data_type: &mut DataType) {
     respell(data_type);
-    each_part(data_type, &mut normalize);
+    visit_nested(data_type, &mut normalize);
     if let DataType::Timestamp(precision @ None, _) = data_type {
         *precision = Some(MICROSECONDS);
     }
@@ -38,7 +38,7 @@ pub fn normalize(data_type: &mut DataType) {
 
 /// Normalizes a literal like [`normalize`] does: `TIMESTAMP '…'` with more than 6 fractional digits
 /// has nanoseconds.
-fn settle_literal(literal: &mut TypedString) {
+fn normalize_literal(literal: &mut TypedString) {
     let is_finer = || {
         let text = literal.value.clone().into_string();
         text.is_some_and(|text| is_finer_than_microseconds(&text))
@@ -58,7 +58,7 @@ fn is_finer_than_microseconds(text: &str) -> bool {
 
 /// Replaces `TIMESTAMP_NS` by the planner's spelling, also within nested types.
 fn respell(data_type: &mut DataType) {
-    each_part(data_type, &mut respell);
+    visit_nested(data_type, &mut respell);
     // A single-precision number has a mantissa of 24 bits, so a larger precision means a double.
     if matches!(data_type, DataType::Float(ExactNumberInfo::Precision(bits)) if *bits > 24) {
         *data_type = DataType::Double(ExactNumberInfo::None);
@@ -77,7 +77,7 @@ fn respell(data_type: &mut DataType) {
 /// Returns true if the type has an explicit nanosecond precision.
 pub fn has_nanosecond_precision(data_type: &DataType) -> bool {
     let mut found = matches!(data_type, DataType::Timestamp(Some(NANOSECONDS), _));
-    each_part(&mut data_type.clone(), &mut |part| found |= has_nanosecond_precision(part));
+    visit_nested(&mut data_type.clone(), &mut |part| found |= has_nanosecond_precision(part));
     found
 }
 
@@ -93,7 +93,7 @@ pub struct UnsupportedType {
 /// Removes the lengths of text types, also within nested types, because columns have no maximum
 /// length. `CHAR` and `VARCHAR` are equivalent.
 pub fn without_lengths(data_type: &mut DataType) {
-    each_part(data_type, &mut without_lengths);
+    visit_nested(data_type, &mut without_lengths);
     if let DataType::Varchar(_)
     | DataType::Char(_)
     | DataType::Character(_)
@@ -139,11 +139,13 @@ pub fn find_unsupported_type(data_type: &mut DataType) -> Option<UnsupportedType
         return Some(UnsupportedType { written: data_type.to_string(), instead });
     }
     let mut found = None;
-    each_part(data_type, &mut |part| found = found.take().or_else(|| find_unsupported_type(part)));
+    visit_nested(data_type, &mut |part| {
+        found = found.take().or_else(|| find_unsupported_type(part));
+    });
     found
 }
 
-fn each_part(data_type: &mut DataType, visit: &mut dyn FnMut(&mut DataType)) {
+fn visit_nested(data_type: &mut DataType, visit: &mut dyn FnMut(&mut DataType)) {
     match data_type {
         DataType::Array(
             ArrayElemTypeDef::AngleBracket(element)

@@ -13,7 +13,7 @@ use crate::syntax_nodes::{binary, name, number, text};
 /// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and
 /// `RLIKE` becomes `~`. A cast to `VARCHAR(n)` truncates the text, and `LIKE ANY` becomes several
 /// `LIKE`.
-pub fn respell(expr: &mut Expr) {
+pub fn rewrite_for_planner(expr: &mut Expr) {
     match expr {
         Expr::SimilarTo { negated, expr: text, pattern, escape_char } => {
             let escape = escape_char.take().map_or(Value::Null, |escape| escape.value);
@@ -29,7 +29,7 @@ pub fn respell(expr: &mut Expr) {
             };
             *expr = Expr::BinaryOp { left: text.clone(), op, right: pattern.clone() };
         }
-        Expr::Like { .. } | Expr::ILike { .. } => like_several(expr),
+        Expr::Like { .. } | Expr::ILike { .. } => expand_like_any(expr),
         Expr::InUnnest { expr: value, array_expr, negated } => {
             *expr = in_list((**value).clone(), (**array_expr).clone(), *negated);
         }
@@ -79,7 +79,7 @@ fn take_length(data_type: &mut DataType) -> Option<u64> {
 }
 
 /// Rewrites `a LIKE ANY (b, c)` as `(a LIKE b OR a LIKE c)`, and `LIKE ALL` with AND.
-fn like_several(expr: &mut Expr) {
+fn expand_like_any(expr: &mut Expr) {
     let (Expr::Like { any, pattern, .. } | Expr::ILike { any, pattern, .. }) = expr else { return };
     let (op, patterns) = match (&**pattern, *any) {
         (Expr::Tuple(patterns), true) => (BinaryOperator::Or, patterns.clone()),

@@ -37,13 +37,15 @@ pub(crate) fn query(query: &mut Query) -> Result<()> {
         query.fetch = Some(Fetch { with_ties: top.with_ties, percent: top.percent, quantity });
     }
     match &query.fetch {
-        Some(Fetch { with_ties, percent, .. }) if *with_ties || *percent => ranked(query),
+        Some(Fetch { with_ties, percent, .. }) if *with_ties || *percent => {
+            rewrite_fetch_by_rank(query)
+        }
         _ => Ok(()),
     }
 }
 
 /// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on the rank of each row.
-fn ranked(query: &mut Query) -> Result<()> {
+fn rewrite_fetch_by_rank(query: &mut Query) -> Result<()> {
     let Some(Fetch { with_ties, percent, quantity }) = query.fetch.take() else { return Ok(()) };
     if query.limit_clause.is_some() {
         return Err(Error::unsupported("LIMIT or OFFSET with FETCH … PERCENT or WITH TIES"));

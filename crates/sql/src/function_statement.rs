@@ -267,7 +267,7 @@ impl Clauses {
                 return Err(invalid(&time, "TIMEOUT must be longer than 0"));
             }
             self.timeout = Some(timeout);
-        } else if !Self::take_other(parser)? {
+        } else if !Self::parse_ignored_clause(parser)? {
             return Err(expected(parser, "a clause of CREATE FUNCTION").into());
         }
         Ok(())
@@ -275,7 +275,7 @@ impl Clauses {
 
     /// Consumes a clause that has no effect, and rejects the known clauses of other systems by
     /// name. Returns false for an unknown clause.
-    fn take_other(parser: &mut Parser) -> Result<bool> {
+    fn parse_ignored_clause(parser: &mut Parser) -> Result<bool> {
         let called: &[&str] = &["CALLED", "ON", "NULL", "INPUT"];
         let ignored = [&["IMMUTABLE"], &["STABLE"], &["VOLATILE"], called];
         if ignored.iter().any(|words| takes_all(parser, words)) {

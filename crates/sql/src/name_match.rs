@@ -12,7 +12,7 @@ pub enum NameMatch<'a> {
 }
 
 /// Returns true if two names are equal ignoring case.
-pub fn same_but_case(one: &str, other: &str) -> bool {
+pub fn equals_ignoring_case(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
         || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())
 }
@@ -23,7 +23,7 @@ pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> 
         return NameMatch::One(exact);
     }
     let mut fitting: Vec<&str> = Vec::new();
-    for name in names.filter(|name| same_but_case(written, name)) {
+    for name in names.filter(|name| equals_ignoring_case(written, name)) {
         if !fitting.contains(&name) {
             fitting.push(name);
         }

@@ -9,7 +9,7 @@ const DIGITS_OF_INTEGERS: usize = 15;
 
 /// Replaces a literal with a decimal point or many digits by a text literal, which is later cast to
 /// a decimal.
-pub fn exact(expr: &mut Expr) {
+pub fn decimal_literal_to_text(expr: &mut Expr) {
     let digits = |text: &String| text.bytes().filter(u8::is_ascii_digit).count();
     let is_inexact = |text: &String| text.contains('.') || digits(text) > DIGITS_OF_INTEGERS;
     if let Some(text) = digits_of(expr).filter(is_inexact) {
@@ -17,8 +17,9 @@ pub fn exact(expr: &mut Expr) {
     }
 }
 
-/// Applies [`exact`] to the columns of a SELECT that are assigned to decimals. The argument of
-/// `is_decimal` is the index of the column. A SELECT with a wildcard is not changed.
+/// Applies [`decimal_literal_to_text`] to the columns of a SELECT that are assigned to decimals.
+/// The argument of `is_decimal` is the index of the column. A SELECT with a wildcard is not
+/// changed.
 pub fn exact_columns(query: &mut Query, is_decimal: impl Fn(usize) -> bool) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     let is_plain = |item: &SelectItem| {
@@ -31,7 +32,7 @@ pub fn exact_columns(query: &mut Query, is_decimal: impl Fn(usize) -> bool) {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item
             && is_decimal(index)
         {
-            exact(expr);
+            decimal_literal_to_text(expr);
         }
     }
 }

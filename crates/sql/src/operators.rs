@@ -32,7 +32,7 @@ fn next(parser: &Parser) -> Option<Operator> {
     };
     let opens_list = |place: usize| token(place).token == Token::LBracket;
     match &token(0).token {
-        Token::Mul if token(1).token == Token::Mul && touches(token(0), token(1)) => {
+        Token::Mul if token(1).token == Token::Mul && is_adjacent(token(0), token(1)) => {
             Some(Operator::Power)
         }
         Token::Placeholder(sign) if sign == "?" => Some(Operator::HasKey),
@@ -45,7 +45,7 @@ fn next(parser: &Parser) -> Option<Operator> {
     }
 }
 
-fn touches(first: &TokenWithSpan, second: &TokenWithSpan) -> bool {
+fn is_adjacent(first: &TokenWithSpan, second: &TokenWithSpan) -> bool {
     first.span.end == second.span.start
 }
 

@@ -145,7 +145,7 @@ pub fn syntax(error: ParserError) -> Error {
             let (text, position) = split_position(&text);
             if shows_debug(&text) {
                 let position = position.or_else(|| debug_position(&text));
-                return Error::Syntax { message: stray(&text), hint: None, position };
+                return Error::Syntax { message: unexpected_word(&text), hint: None, position };
             }
             let message = match text.split_once(", found: ") {
                 Some((expected, found)) => {
@@ -169,7 +169,7 @@ pub fn syntax(error: ParserError) -> Error {
 
 /// Returns the message for an unexpected word, used if the parser's message contains debug text of
 /// the syntax tree.
-fn stray(text: &str) -> String {
+fn unexpected_word(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {
         Some((word, _)) => format!("unexpected `{word}`"),

@@ -24,7 +24,7 @@ pub(super) fn explain(error: Error, sql: &str) -> Error {
     if let Some(error) = jinja(sql) {
         return error;
     }
-    let slip = tokens(sql).ok().and_then(|tokens| slip(&tokens, position));
+    let slip = tokens(sql).ok().and_then(|tokens| find_misspelling(&tokens, position));
     match slip {
         Some(Misspelling { meant, at }) => {
             Error::Syntax { message, hint: Some(format!("Did you mean `{meant}`?")), position: at }
@@ -41,7 +41,7 @@ struct Misspelling {
 
 /// Searches a misspelled keyword at the position of the error, and just before this position. The
 /// parser may have read the word there as an alias.
-fn slip(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
+fn find_misspelling(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();
     let stopped = match position {

@@ -97,7 +97,7 @@ impl ParsedTableName {
     }
 
     /// Creates an unqualified name of a table in the catalog state that the statement reads.
-    pub fn here(name: &str) -> Self {
+    pub fn unqualified(name: &str) -> Self {
         ParsedTableName {
             namespace: None,
             name: name.to_owned(),

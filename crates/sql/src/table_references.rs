@@ -11,7 +11,7 @@ use sqlparser::ast::{
 
 use crate::error::{Position, Result};
 use crate::expression::{ExpressionNode, argument_parts, children, order, window};
-use crate::name_match::same_but_case;
+use crate::name_match::equals_ignoring_case;
 use crate::table_name::{ParsedTableName, RefKind, position};
 use crate::{foreign_clauses, unsupported_clauses};
 
@@ -197,7 +197,7 @@ impl ReferenceCollector {
         let table = ParsedTableName::of(name).map_err(|error| error.placed(at))?;
         let is_cte = table.namespace.is_none()
             && table.is_here()
-            && self.ctes.iter().any(|cte| same_but_case(cte, &table.name));
+            && self.ctes.iter().any(|cte| equals_ignoring_case(cte, &table.name));
         if !is_cte {
             self.mentions.push(ReferencedTable { table, position: at, expected: None });
         }

@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use headwater_model::{AncestorDistance, RefSpec, Timestamp, parse_moment};
+use headwater_model::{AncestorDistance, RefSpec, Timestamp, parse_timestamp};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     ObjectNamePart, Query, TableFactor, TableVersion, Value, ValueWithSpan, VisitMut, VisitorMut,
@@ -35,7 +35,7 @@ pub enum Constant {
     /// An integer.
     Integer(i64),
     /// A date or timestamp, in UTC if it has no zone.
-    Moment(Timestamp),
+    Timestamp(Timestamp),
     /// Any other value.
     Other,
 }
@@ -44,7 +44,7 @@ pub enum Constant {
 pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 
 /// Type of a function pointer that can be used as [`ConstantEvaluator`].
-pub type ConstantFunction = fn(Expr) -> Option<Constant>;
+pub type ConstantEvaluatorFn = fn(Expr) -> Option<Constant>;
 
 /// Moves the version after each table of a query into the table's name, and returns these tables.
 pub(crate) fn versions_into_names(
@@ -66,7 +66,8 @@ struct VersionRewriter<'a> {
 impl VersionRewriter<'_> {
     fn take(&mut self, name: &mut ObjectName, version: TableVersion) -> Result<()> {
         let position = position(name);
-        let expected = self.put_into_name(name, version).map_err(|error| error.placed(position))?;
+        let expected =
+            self.add_version_to_name(name, version).map_err(|error| error.placed(position))?;
         let table = ParsedTableName::of(name).map_err(|error| error.placed(position))?;
         self.mentions.push(ReferencedTable { table, position, expected });
         Ok(())
@@ -89,7 +90,7 @@ impl VisitorMut for VersionRewriter<'_> {
 
 impl VersionRewriter<'_> {
     /// Adds a version to a table's name. Returns the kind of ref that the version requires.
-    fn put_into_name(
+    fn add_version_to_name(
         &self,
         name: &mut ObjectName,
         version: TableVersion,
@@ -97,7 +98,7 @@ impl VersionRewriter<'_> {
         let at = position(name);
         let place = match version {
             TableVersion::ForSystemTimeAsOf(expr) | TableVersion::TimestampAsOf(expr) => {
-                TimeTravelTarget::Time(self.moment(expr, at)?)
+                TimeTravelTarget::Time(self.evaluate_timestamp(expr, at)?)
             }
             TableVersion::VersionAsOf(expr) => self.version_of(expr, at)?,
             TableVersion::Function(Expr::Function(function)) => self.place_of(function, at)?,
@@ -155,7 +156,7 @@ impl VersionRewriter<'_> {
         let expr = expr.clone();
         match name.value.to_uppercase().as_str() {
             "VERSION" => self.version_of(expr, at),
-            "TIMESTAMP" => Ok(TimeTravelTarget::Time(self.moment(expr, at)?)),
+            "TIMESTAMP" => Ok(TimeTravelTarget::Time(self.evaluate_timestamp(expr, at)?)),
             "SNAPSHOT" => match self.version_of(expr, at)? {
                 TimeTravelTarget::Ref(RefSpec::Name(text), _) => match text.parse() {
                     Ok(id) => Ok(TimeTravelTarget::Snapshot(id)),
@@ -190,17 +191,17 @@ impl VersionRewriter<'_> {
     }
 
     /// Evaluates a constant to a timestamp, in UTC if it has no zone.
-    fn moment(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
+    fn evaluate_timestamp(&self, expr: Expr, at: Option<Position>) -> Result<Timestamp> {
         let wrong = || {
             let message =
                 "the time of a table's version must be a timestamp, such as '2026-11-01 12:00:00'";
             wrong(message, at)
         };
         match self.value(expr, at)? {
-            Constant::Text(text) => parse_moment(&text).ok_or_else(wrong),
+            Constant::Text(text) => parse_timestamp(&text).ok_or_else(wrong),
             // A number is milliseconds since 1970, as in Spark and Trino.
             Constant::Integer(millis) => Timestamp::from_timestamp_millis(millis).ok_or_else(wrong),
-            Constant::Moment(moment) => Ok(moment),
+            Constant::Timestamp(moment) => Ok(moment),
             Constant::Null | Constant::Other => Err(wrong()),
         }
     }

@@ -16,7 +16,7 @@ use sqlparser::ast::{
 use crate::change::{QueryClauses, is_default, query_of};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
-use crate::name_match::same_but_case;
+use crate::name_match::equals_ignoring_case;
 use crate::syntax_nodes::{alias, all, binary, derived, name, number, only, star};
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};
@@ -96,7 +96,7 @@ fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Id
     let is_listed = |key: &&Ident| {
         columns.iter().any(|column| {
             idents(column).is_ok_and(|parts| {
-                parts.last().is_some_and(|part| same_but_case(&part.value, &key.value))
+                parts.last().is_some_and(|part| equals_ignoring_case(&part.value, &key.value))
             })
         })
     };

@@ -25,7 +25,7 @@ pub fn parts(mut query: Query) -> Result<Vec<Query>> {
 /// Returns the rows as queries, in order: consecutive rows without a subquery form one VALUES, and
 /// each row with a subquery becomes a SELECT. Returns `None` if no row has a subquery.
 fn rows(values: &mut Values) -> Result<Option<Vec<SetExpr>>> {
-    let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(holds_subquery));
+    let held = values.rows.iter_mut().map(|row| row.content.iter_mut().any(contains_subquery));
     let held: Vec<bool> = held.collect();
     if !held.contains(&true) {
         return Ok(None);
@@ -76,12 +76,12 @@ fn select(row: Vec<Expr>) -> SetExpr {
     *query_of(QueryClauses { projection, ..QueryClauses::default() }).body
 }
 
-fn holds_subquery(expr: &mut Expr) -> bool {
+fn contains_subquery(expr: &mut Expr) -> bool {
     let mut found = false;
     let visited = children(expr, &mut |node| {
         found |= match node {
             ExpressionNode::Query(_) => true,
-            ExpressionNode::Expr(part) => holds_subquery(part),
+            ExpressionNode::Expr(part) => contains_subquery(part),
             _ => false,
         };
         Ok(())

@@ -87,7 +87,7 @@ pub enum RefPrecondition {
 
 impl RefPrecondition {
     /// Returns true if a ref with the current value `found` meets the precondition.
-    pub fn holds(&self, found: Option<&[u8]>) -> bool {
+    pub fn is_met_by(&self, found: Option<&[u8]>) -> bool {
         match self {
             RefPrecondition::Anything => true,
             RefPrecondition::Absent => found.is_none(),

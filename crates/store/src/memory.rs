@@ -88,7 +88,7 @@ impl State {
     fn check(&self, batch: &Batch) -> Result<()> {
         batch.check()?;
         for change in &batch.refs {
-            if !change.expected.holds(self.refs.get(&change.name).map(AsRef::as_ref)) {
+            if !change.expected.is_met_by(self.refs.get(&change.name).map(AsRef::as_ref)) {
                 return Err(Error::Conflict { name: change.name.clone() });
             }
         }
@@ -129,7 +129,7 @@ impl Store for MemoryStore {
         Ok(ids.iter().map(|id| state.objects.get(id).cloned()).collect())
     }
 
-    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
         let state = self.0.lock();
         let matching = state.objects.keys().filter(|id| id.to_string().starts_with(digits));
         Ok(matching.take(limit).copied().collect())

@@ -19,7 +19,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn objects(&self, ids: &[ObjectId]) -> Result<Vec<Option<Bytes>>>;
 
     /// Returns at most `limit` ids of objects that begin with these hexadecimal digits, in order.
-    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>>;
+    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>>;
 
     /// Returns the value of a ref, or `None` if it does not exist.
     async fn reference(&self, name: &str) -> Result<Option<Bytes>>;

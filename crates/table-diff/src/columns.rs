@@ -6,7 +6,7 @@ use datafusion::logical_expr::{Expr, cast, lit};
 use headwater_engine::{Error, Result, SqlError};
 use headwater_lake::{ColumnMatch, DiffSide};
 use headwater_model::{ErrorCode, Problem, TableName, nearest};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_table_scan::view_schema;
 use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 
@@ -61,9 +61,9 @@ impl ComparedColumns {
             (None, None) => ComparedColumns::empty(),
         };
         compared.key = if key.is_empty() {
-            compared.own_key((before, after), table)
+            compared.declared_key((before, after), table)
         } else {
-            compared.given_key(key, table)?
+            compared.requested_key(key, table)?
         };
         Ok(compared)
     }
@@ -147,11 +147,11 @@ impl ComparedColumns {
     }
 
     /// Resolves the key of a request. Each key column must exist on every side that has the table.
-    fn given_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
+    fn requested_key(&self, key: &[String], table: &TableName) -> Result<Vec<String>> {
         let find = |wanted: &String| {
             let now = |column: &&ComparedColumn| column.name == *wanted;
             let before = |column: &&ComparedColumn| column.name_before.as_ref() == Some(wanted);
-            let loosely = |column: &&ComparedColumn| same_but_case(&column.name, wanted);
+            let loosely = |column: &&ComparedColumn| equals_ignoring_case(&column.name, wanted);
             let all = || self.columns.iter();
             all().find(now).or_else(|| all().find(before)).or_else(|| all().find(loosely))
         };
@@ -197,17 +197,19 @@ impl ComparedColumns {
     }
 
     /// Returns the declared key: the table's identifier fields, or the keys of a merged model.
-    fn own_key(
+    fn declared_key(
         &self,
         (before, after): (Option<&DiffSide>, Option<&DiffSide>),
         table: &TableName,
     ) -> Vec<String> {
-        let noted = |side: &DiffSide| serde_json::from_str(side.table().noted(KEYS_PROPERTY)?).ok();
+        let noted = |side: &DiffSide| {
+            serde_json::from_str(side.table().summary_property(KEYS_PROPERTY)?).ok()
+        };
         let said = [after, before].into_iter().flatten().find_map(|side| {
             let key = Some(side.key()).filter(|key| !key.is_empty());
             key.or_else(|| noted(side))
         });
-        said.and_then(|key: Vec<String>| self.given_key(&key, table).ok()).unwrap_or_default()
+        said.and_then(|key: Vec<String>| self.requested_key(&key, table).ok()).unwrap_or_default()
     }
 }
 

@@ -84,7 +84,7 @@ impl<'a> PageCollector<'a> {
                 self.waiting_bytes += before.len() + after.len();
                 self.waiting.push((before.clone(), after.clone()));
                 if self.waiting.len() >= LOOKED_AT_ROWS || self.waiting_bytes >= LOOKED_AT_BYTES {
-                    self.look()?;
+                    self.compare_pending()?;
                 }
             }
         }
@@ -109,20 +109,20 @@ impl<'a> PageCollector<'a> {
     }
 
     /// Compares the columns of the pending changed rows.
-    fn look(&mut self) -> Result<(), ArrowError> {
+    fn compare_pending(&mut self) -> Result<(), ArrowError> {
         let waiting = std::mem::take(&mut self.waiting);
         self.waiting_bytes = 0;
         let before = self.rest.decode(waiting.iter().map(|(before, _)| before.as_slice()))?;
         let after = self.rest.decode(waiting.iter().map(|(_, after)| after.as_slice()))?;
         let differing = self.rest.differing(&before, &after)?;
-        for (name, rows) in self.rest_names().into_iter().zip(differing) {
+        for (name, rows) in self.remaining_names().into_iter().zip(differing) {
             let count = rows.iter().filter(|differs| **differs).count() as u64;
             *self.changed_in.entry(name).or_default() += count;
         }
         Ok(())
     }
 
-    fn rest_names(&self) -> Vec<String> {
+    fn remaining_names(&self) -> Vec<String> {
         let (_, rest) = self.compared.parts();
         rest.iter().map(|place| self.compared.columns[*place].name.clone()).collect()
     }
@@ -140,7 +140,7 @@ impl<'a> PageCollector<'a> {
 
     /// Returns for each column the number of changed rows in which the column differs.
     pub(crate) fn changed_in(&mut self) -> Result<BTreeMap<String, u64>, ArrowError> {
-        self.look()?;
+        self.compare_pending()?;
         Ok(std::mem::take(&mut self.changed_in))
     }
 
@@ -223,7 +223,7 @@ impl<'a> PageCollector<'a> {
         let before = self.rest.decode(pairs.iter().map(|(before, _)| *before))?;
         let after = self.rest.decode(pairs.iter().map(|(_, after)| *after))?;
         let differing = self.rest.differing(&before, &after)?;
-        let names = self.rest_names();
+        let names = self.remaining_names();
         let of_row = |row: usize| {
             let columns = names.iter().zip(&differing).filter(|(_, rows)| rows[row]);
             columns.map(|(name, _)| name.clone()).collect()

@@ -104,14 +104,15 @@ pub fn hide(value: &mut Value) -> Result<(), String> {
         if !is_foreign(text) {
             return Ok(None);
         }
-        let length =
-            placeholder_length(text).ok_or_else(|| format!("too many types such as `{text}`"))?;
+        let length = placeholder_length(text).ok_or_else(|| {
+            format!("the table has too many types of other systems, such as `{text}`")
+        })?;
         Ok(Some(format!("fixed[{length}]")))
     })
 }
 
 /// Replaces placeholders by their foreign types in JSON.
-pub fn reveal(value: &mut Value) {
+pub fn restore(value: &mut Value) {
     let known = |text: &str| {
         let length = text.strip_prefix("fixed[")?.strip_suffix(']')?.parse().ok()?;
         type_of_length(length)
@@ -195,7 +196,7 @@ mod tests {
         hide(&mut value).expect("placeholders");
         assert!(value["fields"][0]["type"].as_str().expect("text").starts_with("fixed["));
         assert_eq!(value["fields"][0]["doc"], "variant");
-        reveal(&mut value);
+        restore(&mut value);
         assert_eq!(value, written);
     }
 

@@ -31,7 +31,7 @@ pub fn encode(metadata: &TableMetadata) -> Result<Bytes> {
 /// Returns the metadata as JSON, in which placeholders are replaced by their foreign types.
 pub fn to_value(metadata: &TableMetadata) -> serde_json::Result<Value> {
     let mut value = serde_json::to_value(metadata)?;
-    foreign_types::reveal(&mut value);
+    foreign_types::restore(&mut value);
     Ok(value)
 }
 

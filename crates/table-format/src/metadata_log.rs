@@ -72,7 +72,7 @@ pub fn attach_logs(
         value[SNAPSHOT_LOG] = snapshots;
     }
     value[LAST_UPDATED] = json!(now_ms.max(logs.last_updated_ms));
-    time_parts::specs(&mut value).for_each(time_parts::reveal);
+    time_parts::specs(&mut value).for_each(time_parts::restore);
     serde_json::from_value(value).map_err(failed)
 }
 
@@ -100,7 +100,7 @@ pub fn without_snapshots(
 }
 
 /// Sets the timestamp of a new table's metadata.
-pub fn stamp(metadata: &TableMetadata, now_ms: i64) -> Result<TableMetadata> {
+pub fn set_timestamp(metadata: &TableMetadata, now_ms: i64) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
     value[LAST_UPDATED] = json!(now_ms);
     serde_json::from_value(value).map_err(failed)

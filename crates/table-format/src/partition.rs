@@ -110,12 +110,12 @@ pub fn column_at<'a>(
 /// Returns the values of a column, which may be nested in structs; null where one of the structs is
 /// null.
 fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option<ArrayRef> {
-    let index = columns.iter().position(|column| holds(column, id))?;
+    let index = columns.iter().position(|column| contains_field(column, id))?;
     let mut values = Arc::clone(batch.column(index));
     let mut column = &columns[index];
     while column.id != id {
         let parts = fields_of(column)?;
-        let index = parts.iter().position(|part| holds(part, id))?;
+        let index = parts.iter().position(|part| contains_field(part, id))?;
         let parent = values.as_struct_opt()?;
         let child = parent.column(index);
         let nulls = NullBuffer::union(parent.nulls(), child.nulls());
@@ -127,8 +127,9 @@ fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option
 }
 
 /// Returns true if the column, or a column nested in its structs, has this id.
-fn holds(column: &NestedFieldRef, id: i32) -> bool {
-    let within = || fields_of(column).is_some_and(|parts| parts.iter().any(|one| holds(one, id)));
+fn contains_field(column: &NestedFieldRef, id: i32) -> bool {
+    let within =
+        || fields_of(column).is_some_and(|parts| parts.iter().any(|one| contains_field(one, id)));
     column.id == id || within()
 }
 

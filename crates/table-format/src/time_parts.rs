@@ -4,7 +4,7 @@
 //! builder rejects them. Before the builder is called, all time transforms of a column except the
 //! first are replaced by placeholders: bucket transforms with reserved numbers of buckets. In the
 //! metadata that the builder returns, the time transforms are restored. [`hidden_metadata`] and
-//! [`hidden`] insert placeholders, and [`revealed`] replaces them by time transforms.
+//! [`hidden`] insert placeholders, and [`restored`] replaces them by time transforms.
 
 use std::borrow::Cow;
 
@@ -51,7 +51,7 @@ pub fn hide(spec: &mut Value) -> Result<bool> {
 }
 
 /// Restores the time transforms of a partition spec.
-pub fn reveal(spec: &mut Value) {
+pub fn restore(spec: &mut Value) {
     let fields = spec.get_mut("fields").and_then(Value::as_array_mut);
     for field in fields.into_iter().flatten() {
         let transform = field["transform"].as_str().unwrap_or_default();
@@ -111,7 +111,7 @@ pub fn hidden_metadata(metadata: &TableMetadata) -> Result<Cow<'_, TableMetadata
 }
 
 /// Returns metadata with the time transforms restored.
-pub fn revealed(metadata: TableMetadata) -> Result<TableMetadata> {
+pub fn restored(metadata: TableMetadata) -> Result<TableMetadata> {
     let is_placeholder =
         |transform| matches!(transform, Transform::Bucket(n) if n >= PLACEHOLDER_MIN);
     let mut fields = metadata.partition_specs_iter().flat_map(|spec| spec.fields());
@@ -120,7 +120,7 @@ pub fn revealed(metadata: TableMetadata) -> Result<TableMetadata> {
         return Ok(metadata);
     }
     let mut value = serde_json::to_value(&metadata).map_err(failed)?;
-    self::specs(&mut value).for_each(reveal);
+    self::specs(&mut value).for_each(restore);
     serde_json::from_value(value).map_err(failed)
 }
 

@@ -33,7 +33,7 @@ impl BaseCounters {
             return BaseCounters::default();
         }
         loop {
-            if let Some(found) = Self::of_known(past) {
+            if let Some(found) = Self::from_known_history(past) {
                 return found;
             }
             let mut more = false;
@@ -49,7 +49,7 @@ impl BaseCounters {
     }
 
     /// Returns the counters, or `None` if older snapshots must be read first.
-    fn of_known(past: &MergeAncestry) -> Option<BaseCounters> {
+    fn from_known_history(past: &MergeAncestry) -> Option<BaseCounters> {
         let [ours, theirs] = &past.sides;
         let own: HashSet<i64> = own_ids(ours).collect();
         if let Some(common) = own_ids(theirs).find(|id| own.contains(id)) {

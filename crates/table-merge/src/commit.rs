@@ -60,7 +60,7 @@ impl TableMerge {
         let reader = self.reader(tables);
         let rows = match rewrite {
             Rewrite::Group(group) => reader.rows_of(group)?,
-            Rewrite::RewriteAll(files) => reader.all_of_theirs(files)?,
+            Rewrite::RewriteAll(files) => reader.read_their_files(files)?,
         };
         tables.write(&self.merged_table, rows).await
     }
@@ -127,7 +127,7 @@ impl TableMerge {
                 spec,
                 files: Vec::new(),
             });
-            let ids = known_ids(file, self.base_counters).filter(|_| has_row_ids(after));
+            let ids = first_row_id(file, self.base_counters).filter(|_| has_row_ids(after));
             addition.files.push(with_row_id(&file.entry.data_file, order, ids)?);
         }
         Ok(found.into_values().collect())
@@ -136,7 +136,7 @@ impl TableMerge {
 
 /// Returns the first row id of a file. Returns `None` if the file has no row ids, or if some of
 /// them were assigned after the last common snapshot.
-fn known_ids(file: &DataFile, base: BaseCounters) -> Option<i64> {
+fn first_row_id(file: &DataFile, base: BaseCounters) -> Option<i64> {
     let first = file.entry.data_file.first_row_id()?;
     let end = u64::try_from(first).ok()?.checked_add(file.rows)?;
     (end <= base.next_row_id).then_some(first)

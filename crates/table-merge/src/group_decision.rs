@@ -30,7 +30,7 @@ pub(crate) fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
     ours > base && theirs > base
 }
 
-/// Decides the result for a group from the numbers of equal rows.
+/// Decides the rows of a group after the merge. `counts` has the number of equal rows by state.
 pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
     let SharedFiles { rows_may_move, unclear, .. } = *group;
     let all = || counts.values();

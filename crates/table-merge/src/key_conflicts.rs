@@ -119,7 +119,7 @@ impl KeyColumns {
     /// Returns the key columns of the merged table; `None` if the table has no keys.
     fn of(merge: &TableMerge, schema: &Schema) -> Option<KeyColumns> {
         let noted = [&merge.ours, &merge.theirs].into_iter().find_map(|table| {
-            serde_json::from_str::<Vec<String>>(table.noted(KEYS_PROPERTY)?).ok()
+            serde_json::from_str::<Vec<String>>(table.summary_property(KEYS_PROPERTY)?).ok()
         });
         let merged = merge.merged_table.metadata().current_schema();
         let identifiers =

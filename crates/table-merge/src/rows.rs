@@ -19,8 +19,8 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_tables::{
-    BatchStream, DataFile, Error, Result, Tables, own, own_columns, read_with_schema, with_row_ids,
-    without_ids, without_ids_after_base,
+    BatchStream, DataFile, Error, Result, Tables, own_columns, read_with_schema, with_row_ids,
+    without_ids, without_ids_after_base, without_lineage,
 };
 use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
@@ -247,7 +247,7 @@ impl RowReader<'_> {
     }
 
     /// Returns all rows of files of their side, so that these files can be rewritten.
-    pub fn all_of_theirs(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
+    pub fn read_their_files(&self, files: &[Arc<DataFile>]) -> Result<BatchStream> {
         let BaseCounters { next_row_id, sequence_number } = self.base_counters;
         let rows = read_with_schema(self.tables, &self.to_rewrite(2), files)?;
         Ok(rows
@@ -264,7 +264,7 @@ impl RowReader<'_> {
     /// files of their side.
     pub fn rows_of(&self, group: &MergedGroup) -> Result<BatchStream> {
         let ours = read_with_schema(self.tables, &self.to_rewrite(1), &group.ours)?;
-        let theirs = self.all_of_theirs(&group.theirs)?;
+        let theirs = self.read_their_files(&group.theirs)?;
         let batches = ours.chain(theirs);
         let (remaining, skippable) =
             (HashMap::clone(&group.wanted), HashMap::clone(&group.skippable));
@@ -307,7 +307,7 @@ impl RowSelector {
             .then(|| batch.column(state).as_primitive::<Int64Type>().clone());
         let mut without_id = Vec::new();
         let mut picked = Vec::with_capacity(batch.num_rows());
-        for (row, key) in keys(&own(batch)?)?.into_iter().enumerate() {
+        for (row, key) in keys(&without_lineage(batch)?)?.into_iter().enumerate() {
             let id = ids.as_ref().filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row) as u64);
             let id_is_used = id.is_some_and(|id| self.used_ids.contains(id));
             let is_wanted = self.is_wanted(key, id_is_used);

@@ -135,7 +135,9 @@ impl MergeAncestry {
             let run = SnapshotRun { state, ids, is_revert: true };
             let removed = self.difference(tables, &run).await?.map(|change| change.removed);
             if removed.as_ref().is_none_or(|removed| !removed.is_empty())
-                && self.may_have(tables, shared, *id, &removed.unwrap_or_default()).await?
+                && self
+                    .may_have_removed_rows(tables, shared, *id, &removed.unwrap_or_default())
+                    .await?
             {
                 return Ok(Some(*id));
             }
@@ -146,7 +148,7 @@ impl MergeAncestry {
     /// Returns true if our side may have rows of files that the snapshot `id` of the base removed.
     /// Our side cannot have the rows if they were added since the last snapshot that our side also
     /// has. This is certain if all files of that snapshot still existed before the removal.
-    async fn may_have(
+    async fn may_have_removed_rows(
         &self,
         tables: &Tables,
         shared: &SharedChanges,

@@ -126,7 +126,9 @@ impl RestTables<'_> {
                 return Err(Error::Refused { reason });
             }
             TableUpdate::AddSchema { schema } => check_ids(before, schema)?,
-            TableUpdate::SetLocation { location } if is_other(location, before.location()) => {
+            TableUpdate::SetLocation { location }
+                if is_different_location(location, before.location()) =>
+            {
                 self.location_to_move_to(location, before.uuid()).await?;
             }
             TableUpdate::SetProperties { updates } => {
@@ -164,7 +166,7 @@ impl RestTables<'_> {
 }
 
 /// Returns true if the two locations differ.
-pub(crate) fn is_other(given: &str, location: &str) -> bool {
+pub(crate) fn is_different_location(given: &str, location: &str) -> bool {
     given.trim_end_matches('/') != location
 }
 
@@ -173,7 +175,7 @@ impl TableCommit {
     fn sets_location(&self, before: Option<&str>) -> bool {
         self.updates.iter().any(|update| match update {
             TableUpdate::SetLocation { location } => {
-                before.is_none_or(|before| is_other(location, before))
+                before.is_none_or(|before| is_different_location(location, before))
             }
             _ => false,
         })
@@ -183,7 +185,7 @@ impl TableCommit {
         for requirement in &self.requirements {
             requirement.check(metadata).map_err(|error| {
                 let message = error.message();
-                let known = metadata.and_then(|metadata| id_that_changed(requirement, metadata));
+                let known = metadata.and_then(|metadata| changed_id_message(requirement, metadata));
                 let builders = || decapitalised(message.strip_prefix(UNMET).unwrap_or(message));
                 Error::Unmet { reason: known.unwrap_or_else(builders) }
             })?;
@@ -194,7 +196,7 @@ impl TableCommit {
 
 /// Checks a requirement that an id is unchanged. If the id has changed, returns the message in the
 /// wording that Iceberg's clients expect.
-fn id_that_changed(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
+fn changed_id_message(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
         One::CurrentSchemaIdMatch { current_schema_id: expected } => {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use headwater_model::TableName;
 use headwater_table_format::{metadata, time_parts};
-use headwater_tables::{GC_ENABLED, Table, Totals, stamp};
+use headwater_tables::{GC_ENABLED, Table, Totals, set_timestamp};
 use iceberg::TableUpdate;
 use iceberg::spec::{
     FormatVersion, PartitionSpec, Schema, SortOrder, TableMetadata, TableMetadataBuilder,
@@ -75,8 +75,8 @@ impl RestTables<'_> {
         let built = built.and_then(|builder| builder.assign_uuid(Uuid::new_v4()).build());
         let metadata = built.map_err(|error| rejected(&error))?.metadata;
         check_table(&metadata)?;
-        stamp(
-            &time_parts::revealed(metadata)?,
+        set_timestamp(
+            &time_parts::restored(metadata)?,
             self.tables.options().clock.now().timestamp_millis(),
         )
     }

@@ -80,7 +80,7 @@ impl<'a> RestTables<'a> {
     /// failed attempt to move the same table there.
     pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
-        if self.is_in_a_table(&path).await? || !self.has_only(&path, own).await? {
+        if self.is_in_a_table(&path).await? || !self.contains_only_table(&path, own).await? {
             return Err(location_in_use(location));
         }
         Ok(())
@@ -88,7 +88,7 @@ impl<'a> RestTables<'a> {
 
     /// Returns true if all metadata files below a folder are in its own `metadata` folder and
     /// belong to the table. Then no other table can have been created there.
-    async fn has_only(self, folder: &Path, table: Uuid) -> Result<bool> {
+    async fn contains_only_table(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");
         let mut first = None;

@@ -9,7 +9,7 @@ use iceberg::spec::{
     DataContentType, MAIN_BRANCH, Operation, Snapshot, SnapshotRef, TableMetadata,
 };
 
-use crate::apply::is_other;
+use crate::apply::is_different_location;
 use crate::files::reject;
 use crate::{Error, RestTables, Result, TableCommit};
 
@@ -83,7 +83,9 @@ impl TableCommit {
             return Ok(());
         }
         match update {
-            TableUpdate::SetLocation { location } if is_other(location, before.location()) => {
+            TableUpdate::SetLocation { location }
+                if is_different_location(location, before.location()) =>
+            {
                 let reason = "only an administrator can move a table".to_owned();
                 Err(Error::Refused { reason })
             }

@@ -33,8 +33,8 @@ impl RestTables<'_> {
         self.tables.load(location).await
     }
 
-    /// Rejects a table that Headwater could not have created, or that later changes could not
-    /// handle.
+    /// Rejects a table with features that Headwater does not create, or that Headwater could not
+    /// change later.
     async fn check_registrable(self, metadata: &TableMetadata) -> Result<()> {
         let path = self.check_location(metadata.location())?;
         if self.is_in_a_table(&path).await? {

@@ -11,7 +11,7 @@ use iceberg::spec::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::apply::is_other;
+use crate::apply::is_different_location;
 use crate::table_checks::rejected;
 use crate::{Error, RestTables, Result};
 
@@ -55,7 +55,7 @@ impl ViewCommit {
     /// Returns true if the commit moves the view to another location.
     fn sets_location(&self, before: &str) -> bool {
         self.updates.iter().any(|update| match update {
-            ViewUpdate::SetLocation { location } => is_other(location, before),
+            ViewUpdate::SetLocation { location } => is_different_location(location, before),
             _ => false,
         })
     }
@@ -121,7 +121,7 @@ impl RestTables<'_> {
             }
             ViewUpdate::AddSchema { schema, last_column_id: _ } => Ok(builder.add_schema(schema)),
             ViewUpdate::SetLocation { location } => {
-                if !is_other(&location, view.metadata().location()) {
+                if !is_different_location(&location, view.metadata().location()) {
                     return Ok(builder);
                 }
                 Ok(builder.set_location(self.unused_location(&location).await?))

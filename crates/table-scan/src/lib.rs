@@ -31,7 +31,7 @@ pub use column_sources::{ColumnSource, QueryColumns, column_sources};
 pub use plan_estimate::PlanEstimate;
 pub use provider::LakeTable;
 pub use pruning::{can_match, prune, whole_files};
-pub use row_source::{RowSource, pieces, stored_costs, stored_table, viewed};
+pub use row_source::{RowSource, slices, stored_costs, stored_table, viewed};
 pub use scan_cost::{ScanCost, scan_cost};
 pub use scan_environment::ScanEnvironment;
 pub use scanned_files::files_planned;

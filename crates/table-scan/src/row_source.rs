@@ -125,7 +125,7 @@ impl PartitionStream for Partition {
         let pieces = move |batch: Result<RecordBatch, ArrowError>| {
             let viewed = batch.and_then(|batch| viewed(&batch, &schema));
             let pieces = match viewed {
-                Ok(batch) => pieces(&batch).map(Ok).collect::<Vec<_>>(),
+                Ok(batch) => slices(&batch).map(Ok).collect::<Vec<_>>(),
                 Err(error) => vec![Err(DataFusionError::from(error))],
             };
             stream::iter(pieces)
@@ -149,7 +149,7 @@ pub fn viewed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, Ar
 }
 
 /// Splits a batch into slices of at most [`BATCH_ROWS`] rows.
-pub fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+pub fn slices(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
     let starts = (0..batch.num_rows()).step_by(BATCH_ROWS);
     starts.map(|start| batch.slice(start, BATCH_ROWS.min(batch.num_rows() - start)))
 }

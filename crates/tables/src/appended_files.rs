@@ -82,7 +82,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
     let mut next = lineage.current()?;
     while !read.contains(&next) {
         let snapshot = lineage.find(tables, next).await?;
-        if let Some(merged) = lineage.same_rows_as(tables, &snapshot).await {
+        if let Some(merged) = lineage.equal_parent(tables, &snapshot).await {
             next = merged;
             continue;
         }

@@ -66,15 +66,15 @@ pub use maintenance::{
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;
-pub use metadata_log::stamp;
+pub use metadata_log::set_timestamp;
 pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, RowRewrite};
 pub use options::TablesOptions;
 pub use plan::{DataFile, ScanPlan};
 pub use promotion::{promote_defaults, promoted_default};
 pub use read::{align, read_with_schema};
 pub use row_ids::{
-    NAMES as LINEAGE, Rewrites, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids, own,
-    own_columns, with_row_ids, without_ids, without_ids_after_base,
+    NAMES as LINEAGE, Rewrites, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids,
+    own_columns, with_row_ids, without_ids, without_ids_after_base, without_lineage,
 };
 pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;

@@ -234,7 +234,7 @@ impl Lineage {
     /// Returns the snapshot that a merge merged, if the merge has exactly the rows of that
     /// snapshot. This is the case if the other parent has only rewritten files since the common
     /// ancestor. Otherwise returns `None`.
-    pub async fn same_rows_as(&mut self, tables: &Tables, merge: &Snapshot) -> Option<i64> {
+    pub async fn equal_parent(&mut self, tables: &Tables, merge: &Snapshot) -> Option<i64> {
         let merged = merged_by(merge)?;
         let mut ancestors = HashSet::new();
         let mut next = Some(merged);
@@ -339,7 +339,7 @@ impl TableHistory<'_> {
                 return None;
             }
             next = match merged_by(&snapshot) {
-                Some(_) => Some(lineage.same_rows_as(self.tables, &snapshot).await?),
+                Some(_) => Some(lineage.equal_parent(self.tables, &snapshot).await?),
                 None => snapshot.parent_snapshot_id(),
             };
         }

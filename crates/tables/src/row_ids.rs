@@ -51,7 +51,7 @@ pub fn own_columns(schema: &Schema) -> usize {
 }
 
 /// Returns a batch without the lineage columns, which are the last columns.
-pub fn own(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+pub fn without_lineage(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     if own == batch.num_columns() {
         return Ok(batch.clone());
@@ -162,8 +162,8 @@ pub struct Rewrites<'a> {
 impl Rewrites<'_> {
     /// Reads data files in order, to rewrite them: all columns of the current schema, except the
     /// rows at the given positions. Read errors are returned through the stream.
-    pub fn read_rest(self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
-        read::read_rest(self.tables, &self.schema(table), files)
+    pub fn read_live(self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
+        read::read_live(self.tables, &self.schema(table), files)
     }
 
     /// Reads data files in order, to rewrite them: all columns of the current schema, and row ids

@@ -12,9 +12,9 @@ use crate::cached_manifest::CachedManifest;
 use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
 use crate::file_stats::FileStats;
-use crate::manifest::{DecodedManifest, decode, decode_list, off_thread};
+use crate::manifest::{DecodedManifest, decode, decode_list, run_blocking};
 use crate::plan::written_schemas;
-use crate::table::{Totals, own_bytes};
+use crate::table::{Totals, content_bytes};
 use crate::{DataFile, Error, Result, Table, Tables, partition};
 
 /// Maximum number of manifests read concurrently.
@@ -72,7 +72,7 @@ impl<'a> TableStates<'a> {
             if manifest.content == ManifestContentType::Deletes {
                 for entry in &self.manifest(manifest).await?.live {
                     totals.deletes.add(entry.data_file());
-                    totals.bytes += own_bytes(entry.data_file());
+                    totals.bytes += content_bytes(entry.data_file());
                 }
             }
         }
@@ -96,7 +96,7 @@ impl TableStates<'_> {
     pub async fn read_manifest_list(self, location: &str) -> Result<Vec<ManifestFile>> {
         let content = self.tables.storage().read(location).await?;
         let list = location.to_owned();
-        off_thread(location, move || decode_list(&list, &content)).await
+        run_blocking(location, move || decode_list(&list, &content)).await
     }
 
     /// Returns a snapshot's data files from the cache or the object store.
@@ -213,7 +213,8 @@ impl TableStates<'_> {
         }
         let content = self.tables.storage().read(&manifest.manifest_path).await?;
         let file = manifest.clone();
-        let decoded = off_thread(&manifest.manifest_path, move || decode(&file, &content)).await?;
+        let decoded =
+            run_blocking(&manifest.manifest_path, move || decode(&file, &content)).await?;
         let decoded = Arc::new(CachedManifest::new(decoded));
         self.cache_manifest(manifest, decoded.clone());
         Ok(decoded)

@@ -51,7 +51,7 @@ pub(crate) struct DeleteTotals {
 
 /// Returns the size of a file in bytes. For a deletion vector, returns only the size of the vector
 /// in its file.
-pub(crate) fn own_bytes(file: &iceberg::spec::DataFile) -> u64 {
+pub(crate) fn content_bytes(file: &iceberg::spec::DataFile) -> u64 {
     let own = file.content_size_in_bytes().and_then(|bytes| u64::try_from(bytes).ok());
     own.unwrap_or_else(|| file.file_size_in_bytes())
 }
@@ -272,7 +272,7 @@ impl Table {
     }
 
     /// Returns a summary property's value from the newest listed snapshot that contains it.
-    pub fn noted(&self, property: &str) -> Option<&str> {
+    pub fn summary_property(&self, property: &str) -> Option<&str> {
         let snapshots = self.metadata().snapshots();
         let values = snapshots.filter_map(|snapshot| {
             let value = snapshot.summary().additional_properties.get(property)?;

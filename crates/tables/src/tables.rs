@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::cache::Caches;
 use crate::commit::{self, PendingFiles, evolve};
-use crate::manifest::off_thread;
+use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
@@ -146,7 +146,7 @@ impl Tables {
         let location = metadata_location.to_owned();
         let encoded_bytes = content.len();
         let metadata =
-            off_thread(metadata_location, move || metadata::decode(&location, &content)).await?;
+            run_blocking(metadata_location, move || metadata::decode(&location, &content)).await?;
         let totals = self.states().totals(&metadata).await?;
         let table = Table::new(metadata_location.to_owned(), metadata, totals, encoded_bytes);
         self.cache_table(&table);
@@ -203,8 +203,8 @@ impl Tables {
     }
 
     /// Converts rows as [`Tables::write`] does, with the same errors, but does not write them.
-    pub fn fit(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
-        write::fit(table, rows)
+    pub fn convert_rows(&self, table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+        write::convert_rows(table, rows)
     }
 
     /// Commits a change and returns the new state. Writes manifests and a metadata file, and makes

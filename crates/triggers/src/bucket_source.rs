@@ -29,12 +29,12 @@ pub(crate) struct ObjectFilter {
 }
 
 /// Returns a filter for each bucket trigger. The buckets record only changes that a filter selects.
-pub fn bucket_watches(triggers: &[Trigger]) -> Vec<ChangeFilter> {
+pub fn bucket_filters(triggers: &[Trigger]) -> Vec<ChangeFilter> {
     let buckets = triggers.iter().filter_map(|trigger| trigger.bucket.as_ref());
-    buckets.filter(|bucket| !bucket.is_remote()).map(watch_of).collect()
+    buckets.filter(|bucket| !bucket.is_remote()).map(filter_of).collect()
 }
 
-fn watch_of(bucket: &BucketTrigger) -> ChangeFilter {
+fn filter_of(bucket: &BucketTrigger) -> ChangeFilter {
     ChangeFilter {
         bucket: bucket.name.clone(),
         prefix: bucket.prefix.clone(),
@@ -65,7 +65,7 @@ impl ObjectFilter {
             let hint = "Remove `removed` from `events`, or call a function instead.";
             return Err(invalid(trigger, "objects that were removed cannot be imported", hint));
         }
-        Ok(ObjectFilter { watch: watch_of(bucket), skips_empty: trigger.import.is_some() })
+        Ok(ObjectFilter { watch: filter_of(bucket), skips_empty: trigger.import.is_some() })
     }
 
     fn admits(&self, change: &ObjectChange) -> bool {

@@ -26,7 +26,7 @@ use crate::remote_bucket::{RemoteObjects, RemoteSource};
 use crate::schedule_source::{self, ScheduleSource};
 use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
-use crate::{Error, Result, ServerRules};
+use crate::{ConnectionPolicy, Error, Result};
 
 /// Default and maximum number of concurrent deliveries to a function.
 const CONCURRENCY_DEFAULT: u32 = 16;
@@ -43,7 +43,7 @@ pub(crate) struct Definition {
     /// The filter for events; `None` records all events.
     pub filter: Option<EventFilter>,
     /// The servers to which the source may connect.
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
 }
 
 /// The parsed source of a trigger.
@@ -127,8 +127,8 @@ impl Definition {
         check_division(trigger, &source)?;
         let (concurrency, order_by) = (concurrency(trigger)?, order_by(trigger)?);
         let filter = EventFilter::new(trigger)?;
-        let (trigger, rules) = (trigger.clone(), ServerRules::default());
-        Ok(Definition { trigger, source, concurrency, order_by, filter, rules })
+        let (trigger, policy) = (trigger.clone(), ConnectionPolicy::default());
+        Ok(Definition { trigger, source, concurrency, order_by, filter, policy })
     }
 }
 
@@ -141,8 +141,8 @@ impl Definition {
             ..Trigger::default()
         };
         let concurrency = Concurrency::AtMost(CONCURRENCY_DEFAULT as usize);
-        let (source, rules) = (Source::Calls, ServerRules::default());
-        Definition { trigger, source, concurrency, order_by: None, filter: None, rules }
+        let (source, policy) = (Source::Calls, ConnectionPolicy::default());
+        Definition { trigger, source, concurrency, order_by: None, filter: None, policy }
     }
 
     /// Returns true if a worker for this definition can also execute the other definition. Ignores
@@ -150,7 +150,7 @@ impl Definition {
     pub(crate) fn is_same(&self, other: &Definition) -> bool {
         let defined_at = other.trigger.defined_at.clone();
         let trigger = Trigger { defined_at, ..self.trigger.clone() };
-        trigger == other.trigger && self.rules.is_same(&other.rules)
+        trigger == other.trigger && self.policy.is_same(&other.policy)
     }
 }
 

@@ -19,7 +19,7 @@ use crate::destination::{Destination, EndedCall};
 use crate::event_queue::TakenDelivery;
 use crate::event_split::EndedAttempt;
 use crate::outcome::{
-    Outcome, RetryPolicy, THROTTLE_PAUSE, is_complete, job_result, judge, was_stopped,
+    Outcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result, was_stopped,
 };
 use crate::target::CallPolicy;
 use crate::worker::Worker;
@@ -83,7 +83,9 @@ impl Worker {
         let new = self.new_job(&event, &running);
         let started = options.jobs.begin(id, &new, vec![running.open_entry()?]).await;
         let (context, guard) = match started {
-            Err(JobsError::Stopped { .. }) => return self.give_up(running, was_stopped()).await,
+            Err(JobsError::Stopped { .. }) => {
+                return self.end_as_failed(running, was_stopped()).await;
+            }
             started => started?,
         };
         self.context.queue.update(running.clone());
@@ -99,7 +101,7 @@ impl Worker {
         let outcome = {
             let result = result.as_ref().map(|_| ()).map_err(Clone::clone);
             let is_complete = |part: &str| is_complete(self.trigger(), &running.event, part);
-            judge(result, is_complete, context.stop_reason())
+            classify_outcome(result, is_complete, context.stop_reason())
         };
         let policy = RetryPolicy {
             retries: calls.retries.unwrap_or(self.trigger().retries),
@@ -207,7 +209,7 @@ impl Worker {
         };
         let (event, permit) = match self.context.log.event_to_deliver(&delivery.event).await {
             Err(error @ (Error::EventNotFound { .. } | Error::Corrupt { .. })) => {
-                self.give_up(delivery.clone(), error.to_problem()).await?;
+                self.end_as_failed(delivery.clone(), error.to_problem()).await?;
                 return Ok(None);
             }
             read => read?,
@@ -216,7 +218,7 @@ impl Worker {
         match authorized.await {
             Ok(()) => Ok(Some((event, calls, permit))),
             Err(problem) => {
-                self.give_up(delivery.clone(), problem).await?;
+                self.end_as_failed(delivery.clone(), problem).await?;
                 Ok(None)
             }
         }
@@ -273,7 +275,7 @@ impl Worker {
     }
 
     /// Ends a delivery as failed before its job has begun.
-    async fn give_up(&self, delivery: Delivery, problem: Problem) -> Result<()> {
+    async fn end_as_failed(&self, delivery: Delivery, problem: Problem) -> Result<()> {
         let error = Some(problem);
         let failed = Delivery { status: TriggerEventStatus::Failed, error, ..delivery };
         self.context.log.store_open(std::slice::from_ref(&failed)).await?;

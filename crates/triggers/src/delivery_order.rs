@@ -66,7 +66,7 @@ impl DeliveryOrder {
     }
 
     /// Adds a taken delivery again.
-    pub(crate) fn put_back(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
+    pub(crate) fn requeue(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
         match key.and_then(|key| self.lanes.get(key)) {
             Some(lane) if lane.active.as_deref() != Some(event) => self.add(event, key, due),
             _ => {
@@ -140,7 +140,7 @@ mod tests {
             order.add(event, key, at(0));
         }
         assert_eq!(take(&mut order, 0), "1");
-        order.put_back("1", Some("a"), at(9));
+        order.requeue("1", Some("a"), at(9));
         assert_eq!(take(&mut order, 0), "3");
         assert_eq!(take(&mut order, 0), "4");
         assert_eq!(order.take(at(0)), NextDelivery::NotDue(Duration::from_secs(9)));

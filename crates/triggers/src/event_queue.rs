@@ -100,7 +100,7 @@ pub(crate) struct TakenDelivery {
 
 impl Drop for TakenDelivery {
     fn drop(&mut self) {
-        self.queue.put_back(&self.delivery.event, self.retry);
+        self.queue.requeue(&self.delivery.event, self.retry);
     }
 }
 
@@ -159,7 +159,7 @@ impl EventQueue {
     }
 
     /// Puts back a delivery whose attempt ended without a result.
-    fn put_back(&self, event: &str, retry: Timestamp) {
+    fn requeue(&self, event: &str, retry: Timestamp) {
         let mut deliveries = self.deliveries.lock();
         if deliveries.running.remove(event) {
             let due = deliveries.open.get_mut(event).map(|delivery| {
@@ -169,7 +169,7 @@ impl EventQueue {
             });
             let key = deliveries.key_of(event);
             if let Some(due) = due {
-                deliveries.order.put_back(event, key.as_deref(), due);
+                deliveries.order.requeue(event, key.as_deref(), due);
             }
         }
         drop(deliveries);
@@ -464,7 +464,7 @@ impl Deliveries {
         let (event, due) = (delivery.event.clone(), delivery.due);
         self.insert(delivery);
         let key = self.key_of(&event);
-        self.order.put_back(&event, key.as_deref(), due);
+        self.order.requeue(&event, key.as_deref(), due);
     }
 
     fn end(&mut self, delivery: &Delivery) {

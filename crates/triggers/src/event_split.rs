@@ -87,7 +87,10 @@ impl EndedAttempt<'_> {
             // Put the failed item into a separate part. Otherwise, the items after it would also
             // fail when its last retry fails.
             Some((_, after)) if self.trigger.bisect && !after.is_empty() => {
-                vec![self.failed(&rest[..1], problem.clone()), self.untried(after, &problem)]
+                vec![
+                    self.failed(&rest[..1], problem.clone()),
+                    self.part_without_attempt(after, &problem),
+                ]
             }
             _ => vec![self.failed(&rest, problem)],
         }
@@ -107,7 +110,7 @@ impl EndedAttempt<'_> {
             return Vec::new();
         }
         let (first, second) = positions.split_at(positions.len() / 2);
-        vec![self.untried(first, problem), self.untried(second, problem)]
+        vec![self.part_without_attempt(first, problem), self.part_without_attempt(second, problem)]
     }
 
     /// Returns a part with these items, for which the attempt counts.
@@ -118,7 +121,7 @@ impl EndedAttempt<'_> {
     }
 
     /// Returns a part with these items, for which the attempt does not count, as in AWS.
-    fn untried(&self, positions: &[usize], problem: &Problem) -> (Event, Delivery) {
+    fn part_without_attempt(&self, positions: &[usize], problem: &Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let (status, due) = (TriggerEventStatus::Pending, self.policy.now);
         let error = Some(problem.clone());
@@ -164,7 +167,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::with_divisible;
+    use crate::mark_divisible;
 
     const ID: &str = "0193d0f0-0000-7000-8000-000000000001";
 
@@ -250,7 +253,7 @@ mod tests {
         assert!(attempt.is_replaced_by(&attempt.divide()));
         attempt.result = Ok(json!({"function": null}));
         assert!(!attempt.is_replaced_by(&attempt.divide()));
-        let failed = Err(with_divisible(Problem::new(ErrorCode::FunctionFailed, "no")));
+        let failed = Err(mark_divisible(Problem::new(ErrorCode::FunctionFailed, "no")));
         let failed = ended(&trigger, failed);
         assert!(failed.is_replaced_by(&failed.divide()));
     }
@@ -270,7 +273,7 @@ mod tests {
         use TriggerEventStatus::Pending;
         let problem = Problem::new(ErrorCode::FunctionFailed, "no");
         let trigger = trigger(&json!({"bisect": true}));
-        let mut attempt = ended(&trigger, Err(with_divisible(problem.clone())));
+        let mut attempt = ended(&trigger, Err(mark_divisible(problem.clone())));
         assert_eq!(parts(&attempt), [(json!([0, 1]), 1, Pending), (json!([2, 3, 4]), 1, Pending)]);
         attempt.event = Arc::new(part_of(&attempt.event, ID.to_owned(), &[2]));
         assert!(attempt.divide().is_empty(), "a single item is not divided");

@@ -52,7 +52,7 @@ pub(crate) fn list(folder: &WatchedFolder) -> Result<FolderListing, Problem> {
         match entry {
             Ok(entry) => list_one(folder, &entry, &mut listing),
             // A file that was removed while the folder was being listed is not an error.
-            Err(error) if error.io_error().is_none_or(is_gone) => {}
+            Err(error) if error.io_error().is_none_or(is_not_found) => {}
             Err(error) => listing.fault = Some(unreadable(&error)),
         }
     }
@@ -99,13 +99,13 @@ fn is_wanted(folder: &WatchedFolder, entry: &DirEntry) -> bool {
     })
 }
 
-fn is_gone(error: &std::io::Error) -> bool {
+fn is_not_found(error: &std::io::Error) -> bool {
     error.kind() == std::io::ErrorKind::NotFound
 }
 
 fn no_folder(path: &Path, error: &std::io::Error) -> Problem {
     let path = path.display();
-    if is_gone(error) {
+    if is_not_found(error) {
         let problem = Problem::new(
             ErrorCode::FileNotFound,
             format!("the watched folder `{path}` does not exist"),

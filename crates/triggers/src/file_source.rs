@@ -71,12 +71,12 @@ impl FileSource {
         }
     }
 
-    async fn read_taken(&mut self, context: &SourceContext) -> Result<()> {
+    async fn load_versions(&mut self, context: &SourceContext) -> Result<()> {
         if self.taken.is_some() {
             return Ok(());
         }
         context.catch_up().await?;
-        let prefix = taken_key(&context.trigger, "");
+        let prefix = version_key(&context.trigger, "");
         let mut taken = HashMap::new();
         for entry in read_all(context.store(), TAKEN, &prefix).await? {
             let path = entry.key[prefix.len()..].to_owned();
@@ -98,7 +98,7 @@ impl FileSource {
         for (path, version) in files {
             let generation = known.get(path).map_or(0, |taken| taken.generation + 1);
             let taken = LastVersion { version: *version, generation };
-            let key = taken_key(&context.trigger, path);
+            let key = version_key(&context.trigger, path);
             detected.entries.push(Append::put(TAKEN, key, encode(&taken)?));
             detected.unique.push(UniqueKey {
                 scope: format!("{TAKEN}/{}", context.trigger),
@@ -140,7 +140,7 @@ impl EventSource for FileSource {
             }
         };
         let took = started.elapsed();
-        self.read_taken(context).await?;
+        self.load_versions(context).await?;
         let taken = self.taken.get_or_insert_default();
         new.retain(|path, version| taken.get(path).is_none_or(|one| one.version != *version));
         let debounce = self.folder.debounce;
@@ -191,7 +191,7 @@ async fn listing(folder: &WatchedFolder) -> Result<FolderListing, Problem> {
     })
 }
 
-fn taken_key(trigger: &str, path: &str) -> String {
+fn version_key(trigger: &str, path: &str) -> String {
     format!("{trigger}\n{path}")
 }
 

@@ -30,7 +30,7 @@ impl FileWatcher {
     ) -> notify::Result<Self> {
         let noticed = move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return wake.notify_one() };
-            if !matters(event.kind) && !event.need_rescan() {
+            if !is_change(event.kind) && !event.need_rescan() {
                 return;
             }
             if let EventKind::Modify(ModifyKind::Name(RenameMode::To)) = event.kind {
@@ -50,7 +50,7 @@ impl FileWatcher {
 
 /// Returns true for changes. Reads do not matter: every import reads files, and would cause another
 /// poll.
-fn matters(kind: EventKind) -> bool {
+fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
         EventKind::Remove(_) | EventKind::Other => false,

@@ -87,7 +87,7 @@ impl<T> Sender<T> {
     }
 
     /// Records a problem that can delay or lose some of the messages.
-    pub(crate) fn impaired(&self, problem: Problem) {
+    pub(crate) fn record_problem(&self, problem: Problem) {
         self.failed(problem);
     }
 

@@ -53,18 +53,18 @@ mod waiting_events;
 mod worker;
 
 pub use async_calls::NewCall;
-pub use bucket_source::bucket_watches;
+pub use bucket_source::bucket_filters;
 pub use commits::{CommitSource, TableCommit};
 pub use definition::check_trigger;
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};
 pub use event_split::{BATCH_RESULTS, FAILED_ITEMS};
 pub use headwater_event_values::function_argument;
-pub use headwater_sandbox::{LocationCheck, ServerName, ServerRules};
+pub use headwater_sandbox::{ConnectionPolicy, LocationCheck, ServerName};
 pub use options::{TriggerEventFilter, TriggersOptions};
 pub use remote_bucket::{RemoteBuckets, RemoteObject, RemotePage};
 pub use schedule_source::check_upcoming;
 pub use target::{
-    CallDestination, CallPolicy, TargetExecutor, event_part, with_divisible, with_retryable,
+    CallDestination, CallPolicy, TargetExecutor, event_part, mark_divisible, with_retryable,
 };
 pub use triggers::Triggers;

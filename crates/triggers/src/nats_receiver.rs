@@ -10,7 +10,7 @@ use async_nats::{Client, ConnectOptions};
 use async_trait::async_trait;
 use futures::StreamExt;
 use headwater_model::{ErrorCode, NatsStart, NatsTrigger, Problem};
-use headwater_sandbox::{ServerName, ServerRules};
+use headwater_sandbox::{ConnectionPolicy, ServerName};
 use headwater_secrets::SecretStore;
 use url::Url;
 
@@ -51,7 +51,7 @@ pub(crate) struct NatsReceiver {
     /// Name of the durable consumer.
     pub consumer: String,
     pub secrets: Option<SecretStore>,
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
 }
 
 #[async_trait]
@@ -122,7 +122,7 @@ impl NatsReceiver {
         };
         let servers = self.servers().await?;
         // A restricted user must not connect to servers that the checked servers announce.
-        let options = if self.rules.is_unrestricted() {
+        let options = if self.policy.is_unrestricted() {
             options
         } else {
             options.ignore_discovered_servers()
@@ -136,7 +136,7 @@ impl NatsReceiver {
         let problem = self.failed(reason);
         // A `nats://` URL was replaced by a URL with the checked address, which no certificate
         // contains.
-        let is_replaced = !self.rules.is_unrestricted() && self.nats.url.contains("nats://");
+        let is_replaced = !self.policy.is_unrestricted() && self.nats.url.contains("nats://");
         if is_replaced && reason.contains("certificate") {
             return problem.with_hint("If the server requires TLS, write `tls://HOST:PORT`.");
         }
@@ -150,13 +150,13 @@ impl NatsReceiver {
         let (mut servers, mut first) = (Vec::new(), None);
         for text in self.nats.url.split(',').map(str::trim) {
             let url = Url::parse(text).map_err(|error| self.failed(&error.to_string()))?;
-            if self.rules.is_unrestricted() {
+            if self.policy.is_unrestricted() {
                 servers.push(text.to_owned());
                 continue;
             }
             let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
             let server = ServerName { scheme: SCHEME, host, port: url.port().unwrap_or(PORT) };
-            let addresses = match self.rules.resolve(&server).await {
+            let addresses = match self.policy.resolve(&server).await {
                 Ok(addresses) => addresses,
                 Err(problem) => {
                     first = first.or(Some(problem));
@@ -242,7 +242,7 @@ mod tests {
             nats: serde_json::from_value(nats).expect("a source"),
             consumer: "c".to_owned(),
             secrets: None,
-            rules: ServerRules::restricted(Actor::Anonymous, Arc::new(|_: &str| false)),
+            policy: ConnectionPolicy::restricted(Actor::Anonymous, Arc::new(|_: &str| false)),
         }
     }
 

@@ -189,7 +189,7 @@ impl NatsSource {
             nats: self.events.nats.clone(),
             consumer: self.events.consumer.clone(),
             secrets: context.options.secrets.clone(),
-            rules: context.rules.clone(),
+            policy: context.policy.clone(),
         };
         let inbox = MessageInbox::open(context, receiver);
         inbox.attempted().await;

@@ -41,7 +41,7 @@ pub(crate) enum Outcome {
     Failed(Problem),
 }
 
-pub(crate) fn judge(
+pub(crate) fn classify_outcome(
     result: Result<(), Problem>,
     is_complete: impl Fn(&str) -> bool,
     stop: Option<StopReason>,
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn only_counted_attempts_use_up_retries() {
         let check = |code, stop, expected: (TriggerEventStatus, u32)| {
-            let outcome = judge(Err(Problem::new(code, "no")), |_| false, stop);
+            let outcome = classify_outcome(Err(Problem::new(code, "no")), |_| false, stop);
             let delivery = policy(0).apply(delivery(), &outcome, 40);
             assert_eq!((delivery.status, delivery.attempts), expected);
             assert!((delivery.due - Timestamp::UNIX_EPOCH).num_seconds() <= 30);
@@ -242,7 +242,7 @@ mod tests {
     fn a_statement_that_reached_its_spill_limit_uses_up_a_retry() {
         let mut problem = Problem::new(ErrorCode::DiskFull, "no");
         problem.context.insert("limit_bytes".into(), 7.into());
-        let outcome = judge(Err(problem.clone()), |_| false, None);
+        let outcome = classify_outcome(Err(problem.clone()), |_| false, None);
         assert_eq!(outcome, Outcome::Failed(problem));
     }
 
@@ -252,7 +252,7 @@ mod tests {
             let trigger: Trigger = serde_json::from_value(definition.clone()).expect("a trigger");
             let mut problem = Problem::new(ErrorCode::AlreadyExists, "committed");
             problem.context.insert("event".into(), committed.into());
-            let outcome = judge(Err(problem), |id| is_complete(&trigger, "e", id), None);
+            let outcome = classify_outcome(Err(problem), |id| is_complete(&trigger, "e", id), None);
             assert_eq!(outcome == Outcome::Done, expected, "{committed}");
         };
         let import = json!({"name": "t", "import": {"table": "t"}});

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_model::{ErrorCode, Problem};
-use headwater_sandbox::ServerRules;
+use headwater_sandbox::ConnectionPolicy;
 use headwater_secrets::SecretStore;
 use sqlx::Executor;
 use sqlx::postgres::PgListener;
@@ -25,7 +25,7 @@ pub(crate) struct Listener {
     pub server: PostgresServer,
     pub channel: String,
     pub secrets: Option<SecretStore>,
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
 }
 
 #[async_trait]
@@ -41,7 +41,7 @@ impl Listener {
     /// Forwards payloads until the source has stopped.
     async fn listen(&self, sender: &Sender<String>) -> Result<(), Problem> {
         let failed = |error: sqlx::Error| self.server.problem(&error);
-        let pool = self.server.connect(self.secrets.as_ref(), &self.rules).await?;
+        let pool = self.server.connect(self.secrets.as_ref(), &self.policy).await?;
         let mut listener = PgListener::connect_with(&pool).await.map_err(failed)?;
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);

@@ -180,7 +180,7 @@ impl Outbox {
             return Ok(pool.clone());
         }
         let OutboxTable { server, name, key, .. } = &self.table;
-        let pool = server.connect(context.options.secrets.as_ref(), &context.rules).await?;
+        let pool = server.connect(context.options.secrets.as_ref(), &context.policy).await?;
         let sql = "SELECT format_type(atttypid, NULL) FROM pg_attribute \
                    WHERE attrelid = $1::text::regclass AND attname = $2 AND NOT attisdropped";
         let query = sqlx::query_scalar::<_, String>(sql).bind(self.table.quoted_name()).bind(key);

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use headwater_model::{ErrorCode, ErrorDetails, PostgresTrigger, Problem, Trigger};
-use headwater_sandbox::{ServerName, ServerRules};
+use headwater_sandbox::{ConnectionPolicy, ServerName};
 use headwater_secrets::SecretStore;
 use sqlx::Connection;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions, PgSslMode};
@@ -80,9 +80,9 @@ impl PostgresServer {
     pub(crate) async fn connect(
         &self,
         secrets: Option<&SecretStore>,
-        rules: &ServerRules,
+        policy: &ConnectionPolicy,
     ) -> Result<PgPool, Problem> {
-        let host = self.checked_host(rules).await?;
+        let host = self.checked_host(policy).await?;
         let password = secret(secrets, self.secret.as_deref()).await?;
         let options = PgConnectOptions::new_without_pgpass()
             .host(&host)
@@ -110,12 +110,12 @@ impl PostgresServer {
     /// must contain the host's name, returns the name. The name may resolve to another address
     /// later. The client then sends only a request for TLS to that address, because the certificate
     /// does not match.
-    async fn checked_host(&self, rules: &ServerRules) -> Result<String, Problem> {
-        if rules.is_unrestricted() {
+    async fn checked_host(&self, policy: &ConnectionPolicy) -> Result<String, Problem> {
+        if policy.is_unrestricted() {
             return Ok(self.host.clone());
         }
         let (host, port) = (self.host.clone(), self.port);
-        let addresses = rules.resolve(&ServerName { scheme: SCHEME, host, port }).await?;
+        let addresses = policy.resolve(&ServerName { scheme: SCHEME, host, port }).await?;
         match addresses.first() {
             Some(address) if !matches!(self.mode, PgSslMode::VerifyFull) => {
                 Ok(address.ip().to_string())

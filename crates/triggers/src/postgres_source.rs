@@ -122,7 +122,7 @@ impl PostgresSource {
             server: self.events.server.clone(),
             channel: channel.clone(),
             secrets: context.options.secrets.clone(),
-            rules: context.rules.clone(),
+            policy: context.policy.clone(),
         };
         let inbox = MessageInbox::open(context, listener);
         inbox.attempted().await;

@@ -153,7 +153,7 @@ impl RemoteObjects {
     /// Returns the problem that prevents the trigger from watching the bucket, if any.
     async fn fault(&self, context: &SourceContext) -> Option<Problem> {
         let location = &self.location;
-        if !context.rules.allows_location(location) {
+        if !context.policy.allows_location(location) {
             let message = format!("the user of the trigger may not read `{location}`");
             let hint = format!("Grant `read on location:{location}`.");
             return Some(Problem::new(ErrorCode::Forbidden, message).with_hint(hint));
@@ -198,10 +198,10 @@ impl RemoteSource {
         let (Some(first), Some(last)) = (keys().min(), keys().max()) else {
             return Ok(HashMap::new());
         };
-        let prefix = self.taken_key(context, "");
+        let prefix = self.version_key(context, "");
         let range = KeyRange {
-            from: Some(self.taken_key(context, first)),
-            until: Some(format!("{}\0", self.taken_key(context, last))),
+            from: Some(self.version_key(context, first)),
+            until: Some(format!("{}\0", self.version_key(context, last))),
             prefix: prefix.clone(),
             ..KeyRange::default()
         };
@@ -214,7 +214,7 @@ impl RemoteSource {
     }
 
     /// Returns the key of the entry of an object.
-    fn taken_key(&self, context: &SourceContext, key: &str) -> String {
+    fn version_key(&self, context: &SourceContext, key: &str) -> String {
         format!("{}\n{}\n{key}", context.trigger, self.objects.bucket)
     }
 
@@ -265,7 +265,7 @@ impl RemoteSource {
             for object in objects {
                 let generation = taken.get(&object.key).map_or(0, |last| last.generation + 1);
                 let version = LastVersion { etag: object.etag.clone(), generation };
-                let key = self.taken_key(context, &object.key);
+                let key = self.version_key(context, &object.key);
                 detected.unique.push(UniqueKey {
                     scope: TAKEN.to_owned(),
                     key: format!("{key}\n{generation}\n{}", object.etag),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_event_values::EventPath;
 use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
-use headwater_sandbox::ServerRules;
+use headwater_sandbox::ConnectionPolicy;
 use headwater_store::{Append, Store, UniqueKey};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -89,7 +89,7 @@ pub(crate) struct SourceContext {
     pub trigger: String,
     pub options: Arc<TriggersOptions>,
     /// The servers to which the source may connect.
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
     pub log: DeliveryLog,
     /// The targets, which decide which occurrences the deployer may see.
     pub targets: Arc<dyn TargetExecutor>,

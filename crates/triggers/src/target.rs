@@ -122,7 +122,7 @@ const DIVISIBLE: &str = "divisible";
 /// Records in a problem that a part of the event's items may have caused it, and that the attempt
 /// changed nothing.
 #[must_use]
-pub fn with_divisible(mut problem: Problem) -> Problem {
+pub fn mark_divisible(mut problem: Problem) -> Problem {
     problem.context.insert(DIVISIBLE.to_owned(), true.into());
     problem
 }

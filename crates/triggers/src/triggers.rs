@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::async_calls::target_of;
-use crate::bucket_source::bucket_watches;
+use crate::bucket_source::bucket_filters;
 use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
 use crate::occurrence_source;
 use crate::source::SourceContext;
 use crate::worker::Worker;
-use crate::{Error, Result, ServerRules, TargetExecutor, TriggersOptions};
+use crate::{ConnectionPolicy, Error, Result, TargetExecutor, TriggersOptions};
 
 /// The triggers of a lake. Clones are handles to the same triggers.
 #[derive(Clone)]
@@ -138,23 +138,23 @@ impl Triggers {
     ///
     /// Errors: `invalid_project`. After an error, the triggers are unchanged.
     pub async fn reload(&self, triggers: Vec<Trigger>) -> Result<()> {
-        self.reload_for(triggers, &|_| ServerRules::default()).await
+        self.reload_for(triggers, &|_| ConnectionPolicy::default()).await
     }
 
-    /// Replaces the triggers. `rules` returns the rules that the connections of a trigger follow.
+    /// Replaces the triggers. `policy` returns the policy that the connections of a trigger follow.
     pub async fn reload_for(
         &self,
         triggers: Vec<Trigger>,
-        rules: &(dyn Fn(&Trigger) -> ServerRules + Sync),
+        policy: &(dyn Fn(&Trigger) -> ConnectionPolicy + Sync),
     ) -> Result<()> {
         let _turn = self.inner.reload.lock().await;
         let mut definitions = self.define(&triggers)?;
         for definition in definitions.values_mut() {
-            definition.rules = rules(&definition.trigger);
+            definition.policy = policy(&definition.trigger);
         }
         if let Some(objects) = &self.inner.options.objects {
             // Record the selected changes before the new triggers read their first positions.
-            objects.watch(bucket_watches(&triggers));
+            objects.watch(bucket_filters(&triggers));
         }
         occurrence_source::watch(&self.inner.log, &triggers).await?;
         self.forget_positions(&definitions).await;
@@ -359,7 +359,7 @@ impl Inner {
     fn source_context(&self, definition: &Definition, queue: Arc<EventQueue>) -> SourceContext {
         SourceContext {
             trigger: definition.trigger.name.clone(),
-            rules: definition.rules.clone(),
+            policy: definition.policy.clone(),
             order_by: definition.order_by.clone(),
             filter: definition.filter.clone(),
             options: self.options.clone(),

@@ -190,7 +190,7 @@ impl Worker {
         while !self.stop().is_cancelled() {
             let pause = match self.context.queue.take(self.context.now()) {
                 NextDelivery::Due(taken) => {
-                    tokio::spawn(self.clone().deliver_taken(taken));
+                    tokio::spawn(self.clone().run_delivery(taken));
                     continue;
                 }
                 NextDelivery::NotDue(pause) => pause.min(SLEEP_MAX),
@@ -207,7 +207,7 @@ impl Worker {
         self.context.queue.due.notify_one();
     }
 
-    async fn deliver_taken(self: Arc<Self>, taken: TakenDelivery) {
+    async fn run_delivery(self: Arc<Self>, taken: TakenDelivery) {
         if let Err(error) = self.deliver(taken).await {
             tracing::warn!(trigger = self.context.trigger, %error, "cannot deliver events");
         }

@@ -213,12 +213,12 @@ impl Store for Watched {
         Ok(found.into_iter().map(|bytes| bytes.map(|bytes| self.object_back(bytes))).collect())
     }
 
-    async fn objects_like(
+    async fn objects_with_prefix(
         &self,
         digits: &str,
         limit: usize,
     ) -> headwater_store::Result<Vec<headwater_model::ObjectId>> {
-        self.pass(self.inner.objects_like(digits, limit)).await
+        self.pass(self.inner.objects_with_prefix(digits, limit)).await
     }
 
     async fn reference(&self, name: &str) -> headwater_store::Result<Option<bytes::Bytes>> {

@@ -9,7 +9,7 @@ use crate::api::{Api, segment};
 use crate::arguments::{
     BranchDiff, CompareArgument, CompareOptions, OutputFormat, TableDiff as TableDiffArguments,
 };
-use crate::commands::diff_rows::{csv, print_rows, shown};
+use crate::commands::diff_rows::{csv, format_value, print_rows};
 use crate::commands::reference;
 use crate::context::Context;
 use crate::error::Result;
@@ -283,7 +283,7 @@ fn print_columns(style: Style, table: &TableDiff) {
 
 fn from_to(value: &PropertyDiff) -> String {
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
-    format!("{} → {}", shown(&value.before), shown(&value.after))
+    format!("{} → {}", format_value(&value.before), format_value(&value.after))
 }
 
 fn sizes(table: &TableDiff) -> String {
@@ -320,7 +320,9 @@ fn statistics_text(statistics: &StatisticsDiff) -> Option<String> {
     ];
     let differ = figures.iter().filter(|(_, before, after)| before != after);
     let texts: Vec<String> = differ
-        .map(|(name, before, after)| format!("{name} {} → {}", shown(before), shown(after)))
+        .map(|(name, before, after)| {
+            format!("{name} {} → {}", format_value(before), format_value(after))
+        })
         .collect();
     let bounds = if before.exact && after.exact { "" } else { " (bounds)" };
     (!texts.is_empty()).then(|| format!("{}: {}{bounds}", statistics.column, texts.join(", ")))

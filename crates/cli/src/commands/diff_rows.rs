@@ -60,7 +60,9 @@ fn grid(style: Style, rows: &[RowDiff]) -> Option<Grid> {
     for row in rows {
         let (sign, tone) = signed(row.kind);
         let value = |column: &String| {
-            let of = |side: &Option<Value>| side.as_ref().map(|side| shown(&side[column.as_str()]));
+            let of = |side: &Option<Value>| {
+                side.as_ref().map(|side| format_value(&side[column.as_str()]))
+            };
             match (of(&row.before), of(&row.after)) {
                 (Some(before), Some(after)) if row.changed.contains(column) => {
                     Cell::toned(Tone::Bad, before).then(" → ").then(Cell::toned(Tone::Good, after))
@@ -98,7 +100,7 @@ fn columns(rows: &[RowDiff]) -> Vec<String> {
 }
 
 /// Formats a value.
-pub fn shown(value: &Value) -> String {
+pub fn format_value(value: &Value) -> String {
     match value {
         Value::Null => NULL.to_owned(),
         Value::String(text) => cell(text),

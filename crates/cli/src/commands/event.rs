@@ -54,7 +54,7 @@ fn show(context: &Context, event: &TriggerEvent) {
         ("status", style.paint(tone, status)),
         ("recorded", output::format_time(event.created)),
         ("tries", event.attempts.to_string()),
-        ("due", due_text(event, chrono::Utc::now())),
+        ("due", next_attempt_text(event, chrono::Utc::now())),
         ("job", event.job.map_or_else(|| "-".to_owned(), |job| job.to_string())),
         ("author", event.author.clone().unwrap_or_else(|| "-".to_owned())),
     ] {
@@ -68,7 +68,7 @@ fn show(context: &Context, event: &TriggerEvent) {
 }
 
 /// Returns the time of the next attempt. For a pending event, also the time until then.
-fn due_text(event: &TriggerEvent, now: chrono::DateTime<chrono::Utc>) -> String {
+fn next_attempt_text(event: &TriggerEvent, now: chrono::DateTime<chrono::Utc>) -> String {
     let due = output::format_time(event.due);
     if event.status != TriggerEventStatus::Pending {
         return due;

@@ -157,13 +157,13 @@ pub async fn call(
         let _ = events::print_events(api, job, false, &mut Printer::new(context.style)).await;
     }
     let printed = match answer {
-        Ok(answer) => print_answer(context, &collect(answer).await?),
+        Ok(answer) => print_result(context, &collect(answer).await?),
         Err(problem) => Err(problem),
     };
     Ok((job, printed))
 }
 
-fn print_answer(context: &Context, answer: &[u8]) -> Result<()> {
+fn print_result(context: &Context, answer: &[u8]) -> Result<()> {
     match context.output {
         OutputFormat::Table | OutputFormat::Json => {
             let value: Value = serde_json::from_slice(answer).map_err(error::unexpected)?;

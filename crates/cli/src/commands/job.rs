@@ -104,7 +104,7 @@ async fn list(context: &Context, api: &Api, arguments: JobLs) -> Result<()> {
             output::starts(&job.usage).into(),
             output::milliseconds(job.usage.wall_ms).into(),
             output::milliseconds(job.usage.cpu_us.div_ceil(1000)).into(),
-            what(&job).into(),
+            describe(&job).into(),
         ]);
     }
     grid.print("no jobs");
@@ -130,7 +130,7 @@ fn label(value: &impl serde::Serialize) -> String {
 }
 
 /// Returns a job's summary, with the reasons why the job waits.
-fn what(job: &JobRow) -> String {
+fn describe(job: &JobRow) -> String {
     let mut what = first_line(&job.summary);
     if !job.waits_for.is_empty() {
         what = format!("{what} ({})", job.waits_for.join(", "));

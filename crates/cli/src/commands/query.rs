@@ -24,7 +24,7 @@ const ROWS_SHOWN: u64 = 100;
 
 /// Runs `headwater query`.
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
-    let shown = shown(context.output, arguments.limit);
+    let shown = row_limit(context.output, arguments.limit);
     if let Some(id) = &arguments.result {
         return async_query::result(context, api, id, Rows { offset: arguments.offset, shown })
             .await;
@@ -133,7 +133,7 @@ fn is_table(context: &Context) -> bool {
     context.output == OutputFormat::Table
 }
 
-fn shown(output: OutputFormat, limit: Option<u64>) -> Option<u64> {
+fn row_limit(output: OutputFormat, limit: Option<u64>) -> Option<u64> {
     match limit {
         Some(0) => None,
         Some(limit) => Some(limit),

@@ -36,14 +36,14 @@ pub async fn serve_then(
     let outcome = serve_lake(context, arguments, &lake, started).await;
     log.flush();
     if let (true, Err(problem)) = (arguments.background, &outcome) {
-        leave_word(&lake, problem);
+        write_failure_file(&lake, problem);
     }
     outcome
 }
 
 /// Stores the error of a background server in a file, for the command that started the server. That
 /// command waits for the file, so the file is written under another name and then renamed.
-fn leave_word(lake: &LakeFolder, problem: &Problem) {
+fn write_failure_file(lake: &LakeFolder, problem: &Problem) {
     let Ok(text) = serde_json::to_vec(problem) else { return };
     let unfinished = lake.path.join("server.failed.new");
     if std::fs::write(&unfinished, text).is_ok() {
@@ -247,7 +247,7 @@ fn start_log(background: bool) -> LogWriter {
 pub async fn stop(context: &Context) -> Result<()> {
     let lake = context.lake_folder()?;
     let Some((api, record)) = connect::connect_if_running(context, &lake).await else {
-        say_stopped(context, None, &format!("no server is running for {}", lake.path.display()));
+        print_stopped(context, None, &format!("no server is running for {}", lake.path.display()));
         return Ok(());
     };
     let jobs = connect::health(&api).await?.jobs_running.unwrap_or_default();
@@ -257,11 +257,11 @@ pub async fn stop(context: &Context) -> Result<()> {
     }
     connect::stop_server(&api, &lake).await?;
     let text = format!("stopped the server of {}, {}", lake.path.display(), record.describe());
-    say_stopped(context, Some(record.pid), &text);
+    print_stopped(context, Some(record.pid), &text);
     Ok(())
 }
 
-fn say_stopped(context: &Context, pid: Option<u32>, text: &str) {
+fn print_stopped(context: &Context, pid: Option<u32>, text: &str) {
     api_output::print(context, &serde_json::json!({ "stopped": pid.is_some(), "pid": pid }), text);
 }
 

@@ -13,7 +13,7 @@ use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
 use crate::commands::branch::removed_if_exists;
-use crate::commands::{as_other_noun, diff, maintain, reference, run};
+use crate::commands::{diff, maintain, reference, run, with_other_noun_hint};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
 use crate::events;
@@ -58,7 +58,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
 async fn get(context: &Context, api: &Api, arguments: TableGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/tables/{}", segment(&at), segment(&arguments.table));
-    let table: TableRow = api.get(path).await.map_err(as_other_noun("view", "get"))?;
+    let table: TableRow = api.get(path).await.map_err(with_other_noun_hint("view", "get"))?;
     if api_output::is_printed(context, &table) {
         return Ok(());
     }
@@ -133,7 +133,7 @@ async fn remove(context: &Context, api: &Api, arguments: TableRm) -> Result<()> 
     let branch = reference(context, arguments.on.reference)?;
     let name = &arguments.table;
     let path = format!("/v1/branches/{}/tables/{}", segment(&branch), segment(name));
-    let deletion = api.delete(path).await.map_err(as_other_noun("view", "rm"));
+    let deletion = api.delete(path).await.map_err(with_other_noun_hint("view", "rm"));
     let missing = arguments.if_exists.then_some(ErrorCode::TableNotFound);
     removed_if_exists(context, "table", name, missing, deletion)
 }

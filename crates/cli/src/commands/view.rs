@@ -6,7 +6,7 @@ use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{TableLs, View, ViewGet, ViewRm};
 use crate::commands::branch::removed_if_exists;
-use crate::commands::{as_other_noun, reference};
+use crate::commands::{reference, with_other_noun_hint};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -46,7 +46,7 @@ async fn list(context: &Context, api: &Api, arguments: TableLs) -> Result<()> {
 async fn get(context: &Context, api: &Api, arguments: ViewGet) -> Result<()> {
     let at = reference(context, arguments.at.reference)?;
     let path = format!("/v1/refs/{}/views/{}", segment(&at), segment(&arguments.view));
-    let view: SqlView = api.get(path).await.map_err(as_other_noun("table", "get"))?;
+    let view: SqlView = api.get(path).await.map_err(with_other_noun_hint("table", "get"))?;
     if api_output::is_printed(context, &view) {
         return Ok(());
     }
@@ -77,7 +77,7 @@ async fn remove(context: &Context, api: &Api, arguments: ViewRm) -> Result<()> {
     let branch = reference(context, arguments.on.reference)?;
     let name = &arguments.view;
     let path = format!("/v1/branches/{}/views/{}", segment(&branch), segment(name));
-    let deletion = api.delete(path).await.map_err(as_other_noun("table", "rm"));
+    let deletion = api.delete(path).await.map_err(with_other_noun_hint("table", "rm"));
     let missing = arguments.if_exists.then_some(ErrorCode::TableNotFound);
     removed_if_exists(context, "view", name, missing, deletion)
 }

@@ -14,7 +14,10 @@ pub(super) const ATTEMPTS_MAX: usize = 4;
 impl Session {
     /// Runs a change. Retries the change on the new table state if a concurrent commit changed the
     /// same rows.
-    pub(crate) async fn in_turn<F>(&self, change: impl Fn() -> F) -> Result<StatementResult>
+    pub(crate) async fn retry_on_conflict<F>(
+        &self,
+        change: impl Fn() -> F,
+    ) -> Result<StatementResult>
     where
         F: Future<Output = Result<StatementResult>>,
     {
@@ -22,7 +25,9 @@ impl Session {
         loop {
             match Box::pin(change()).await {
                 Err(error)
-                    if is_overtaken(&error) && attempt < ATTEMPTS_MAX && !self.shared.is_open() =>
+                    if is_retryable_conflict(&error)
+                        && attempt < ATTEMPTS_MAX
+                        && !self.shared.is_open() =>
                 {
                     tracing::debug!(attempt, "retrying the change after a concurrent commit");
                     attempt += 1;
@@ -35,7 +40,7 @@ impl Session {
 
 /// Returns true for a commit conflict on the table. Returns false for contention on the branch,
 /// because the transaction has already retried the commit.
-pub(super) fn is_overtaken(error: &Error) -> bool {
+pub(super) fn is_retryable_conflict(error: &Error) -> bool {
     let contended = matches!(error, Error::Lake(error) if error.is_contended());
     error.code() == ErrorCode::CommitConflict && !contended
 }

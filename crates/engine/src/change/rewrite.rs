@@ -59,7 +59,7 @@ impl Session {
         kind: ChangeProperties,
     ) -> Result<StatementResult> {
         let (metrics, limits) = (Arc::clone(&run.metrics), run.limits);
-        let unseen = target.unseen(&found, kind.word, &run);
+        let unseen = target.concurrent_row_check(&found, kind.word, &run);
         let on_read = target.merges_on_read(kind.word);
         let whole_rows = self.live_rows(&target, &whole).await?;
         let known = RowIdCache::new(&run.runtime);
@@ -82,7 +82,7 @@ impl Session {
         let rows = if on_read {
             rows
         } else {
-            rows.chain(self.rest(&target, Arc::clone(&places))).boxed()
+            rows.chain(self.remaining_rows(&target, Arc::clone(&places))).boxed()
         };
         let staged = target.transaction.write_rows(&target.name, rows).await;
         let mut staged = staged.map_err(|error| first(&kept, error))?;
@@ -130,7 +130,11 @@ impl Session {
 
     /// Streams the rows that remain in rewritten files. The stream must be read after all positions
     /// are known.
-    fn rest(&self, target: &TargetTable, places: Arc<Mutex<RowPositions>>) -> BatchStream {
+    fn remaining_rows(
+        &self,
+        target: &TargetTable,
+        places: Arc<Mutex<RowPositions>>,
+    ) -> BatchStream {
         let tables = self.engine.lake().tables().clone();
         let (table, plan) = (target.table.clone(), target.plan.clone());
         let rest = stream::once(async move {
@@ -139,7 +143,7 @@ impl Session {
                 let file = &plan.files()[*number];
                 (rows.len() < file.rows).then(|| (Arc::clone(file), rows.clone()))
             });
-            tables.rewrites().read_rest(&table, files.collect())
+            tables.rewrites().read_live(&table, files.collect())
         });
         rest.flatten().boxed()
     }

@@ -3,7 +3,7 @@
 use headwater_lake::Transaction;
 use headwater_model::{Action, TableName};
 use headwater_sql::change::{AssignedColumn, TARGET};
-use headwater_sql::name_match::same_but_case;
+use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;
@@ -90,7 +90,7 @@ impl Session {
         let view = self.view_to_read(&target.transaction);
         let mut lookup = TableLookup::new(self, &view);
         lookup.add_all(&mentions).await?;
-        run.metrics.reads(lookup.held());
+        run.metrics.reads(lookup.pinned_views());
         let (mut tables, mut sources) = lookup.finish();
         let (written, found) = target.found();
         let reads_itself = tables
@@ -118,7 +118,7 @@ impl Session {
 impl TargetTable {
     /// Returns the name and the columns of the target for name resolution.
     fn found(&self) -> (ParsedTableName, ResolvedTable) {
-        let written = ParsedTableName::here(TARGET);
+        let written = ParsedTableName::unqualified(TARGET);
         let schema = self.provider.schema();
         let found = ResolvedTable {
             source: self.source(),
@@ -162,7 +162,7 @@ impl TargetTable {
 
     /// Returns a function that checks if concurrently added files can contain rows that the change
     /// would have affected. Returns `None` under snapshot isolation, which ignores such rows.
-    pub(super) fn unseen(
+    pub(super) fn concurrent_row_check(
         &self,
         found: &AffectedRows,
         word: &str,
@@ -253,7 +253,7 @@ impl TargetColumns {
     fn find(&self, assigned: &AssignedColumn) -> Result<usize> {
         let AssignedColumn { path, column: written, default: _ } = assigned;
         let at = span_start(written.span);
-        let same = |part: &Ident, name: &str| same_but_case(&part.value, name);
+        let same = |part: &Ident, name: &str| equals_ignoring_case(&part.value, name);
         let named = match path.as_slice() {
             [] => true,
             [table] => same(table, &self.label.value) || same(table, &self.table.name),

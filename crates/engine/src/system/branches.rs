@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_lake::CommitView;
 use headwater_model::{Branch, ErrorDetails, Problem};
 
-use super::{SystemTable, batch, moment, moments, schema};
+use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
 pub(super) struct Branches;
 
@@ -24,7 +24,7 @@ impl SystemTable for Branches {
             ("commit", DataType::Utf8, false),
             ("protected", DataType::Boolean, false),
             ("quarantine", DataType::Utf8, true),
-            ("created", moment(), false),
+            ("created", timestamp_type(), false),
         ])
     }
 
@@ -42,7 +42,7 @@ impl SystemTable for Branches {
                 Arc::new(StringArray::from_iter_values(commits)),
                 Arc::new(protected),
                 Arc::new(quarantine),
-                moments(branches.iter().map(|branch| Some(branch.created))),
+                timestamp_column(branches.iter().map(|branch| Some(branch.created))),
             ],
         )
     }

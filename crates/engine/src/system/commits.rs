@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_lake::CommitView;
 use headwater_model::{Commit, ErrorCode, ErrorDetails, Problem};
 
-use super::{SystemTable, batch, moment, moments, schema};
+use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
 /// Maximum number of commits returned.
 const COMMITS_MAX: usize = 100_000;
@@ -28,7 +28,7 @@ impl SystemTable for Commits {
             ("parents", parents, false),
             ("author", DataType::Utf8, false),
             ("message", DataType::Utf8, false),
-            ("time", moment(), false),
+            ("time", timestamp_type(), false),
             ("properties", DataType::Utf8, false),
         ])
     }
@@ -52,7 +52,7 @@ impl SystemTable for Commits {
                 parents(&commits),
                 Arc::new(StringArray::from_iter_values(authors)),
                 Arc::new(StringArray::from_iter_values(messages)),
-                moments(commits.iter().map(|commit| Some(commit.time))),
+                timestamp_column(commits.iter().map(|commit| Some(commit.time))),
                 Arc::new(StringArray::from(properties)),
             ],
         )

@@ -23,7 +23,7 @@ pub trait SystemTable: Send + Sync {
 
     /// Returns true if the table filters its rows by the reader's permissions. The reader then
     /// needs no permission on the lake.
-    fn is_for_all(&self) -> bool {
+    fn filters_by_permission(&self) -> bool {
         false
     }
 
@@ -68,12 +68,12 @@ pub fn schema(columns: &[(&str, DataType, bool)]) -> SchemaRef {
 }
 
 /// Returns the type of timestamp columns: microseconds in UTC.
-pub fn moment() -> DataType {
+pub fn timestamp_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 /// Builds a timestamp column.
-pub fn moments(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
+pub fn timestamp_column(times: impl Iterator<Item = Option<Timestamp>>) -> ArrayRef {
     let micros = times.map(|time| time.map(|time| time.timestamp_micros()));
     Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }

@@ -12,4 +12,4 @@ mod tables;
 mod views;
 
 pub(crate) use self::list::own_tables;
-pub use self::list::{SystemTable, batch, moment, moments, schema};
+pub use self::list::{SystemTable, batch, schema, timestamp_column, timestamp_type};

@@ -12,7 +12,7 @@ use headwater_lake::CommitView;
 use headwater_model::{ErrorCode, ErrorDetails, Problem, TableName};
 use headwater_tables::{ListedFile, ListedManifest, ListedSnapshot, Table, Tables};
 
-use super::{SystemTable, moment, moments, schema};
+use super::{SystemTable, schema, timestamp_column, timestamp_type};
 
 /// Number of tables that are read concurrently.
 const OPEN_AT_ONCE: usize = 16;
@@ -37,7 +37,7 @@ impl SystemTable for Snapshots {
             ("snapshot", DataType::Int64, false),
             ("parent", DataType::Int64, true),
             ("sequence_number", DataType::Int64, false),
-            ("made", moment(), true),
+            ("made", timestamp_type(), true),
             ("operation", DataType::Utf8, false),
             ("is_current", DataType::Boolean, false),
             ("summary", DataType::Utf8, false),
@@ -57,7 +57,7 @@ impl SystemTable for Snapshots {
                 numbers(found.iter().map(|one| Some(one.id))),
                 numbers(found.iter().map(|one| one.parent)),
                 numbers(found.iter().map(|one| Some(one.sequence_number))),
-                moments(found.iter().map(|one| one.made)),
+                timestamp_column(found.iter().map(|one| one.made)),
                 texts(found.iter().map(|one| Some(one.operation.as_str()))),
                 Arc::new(current),
                 Arc::new(StringArray::from(summaries)),
@@ -172,7 +172,7 @@ where
             let columns = &columns;
             async move {
                 let table = listed(tables.load(&entry.metadata_location).await)?;
-                named(&name, columns(tables, table).await?, schema)
+                prepend_table_name(&name, columns(tables, table).await?, schema)
             }
         })
         .buffered(OPEN_AT_ONCE);
@@ -181,7 +181,7 @@ where
 }
 
 /// Prepends the table's name to its columns.
-fn named(
+fn prepend_table_name(
     name: &TableName,
     columns: Vec<ArrayRef>,
     schema: SchemaRef,

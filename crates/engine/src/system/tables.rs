@@ -10,7 +10,7 @@ use headwater_lake::CommitView;
 use headwater_model::{ErrorDetails, Problem};
 use headwater_tables::Table;
 
-use super::{SystemTable, batch, moment, moments, schema};
+use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
 /// Number of tables that are loaded concurrently.
 const OPEN_AT_ONCE: usize = 32;
@@ -34,7 +34,7 @@ impl SystemTable for SystemTables {
             ("columns", DataType::Int64, false),
             ("partition", DataType::Utf8, true),
             ("snapshot", DataType::Int64, true),
-            ("updated", moment(), true),
+            ("updated", timestamp_type(), true),
             ("metadata_location", DataType::Utf8, false),
         ])
     }
@@ -72,7 +72,7 @@ impl SystemTable for SystemTables {
                 Arc::new(Int64Array::from_iter_values(columns)),
                 Arc::new(partition),
                 Arc::new(snapshots),
-                moments(tables.iter().map(Table::updated)),
+                timestamp_column(tables.iter().map(Table::updated)),
                 Arc::new(StringArray::from_iter_values(
                     tables.iter().map(Table::metadata_location),
                 )),

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use headwater_lake::CommitView;
 use headwater_model::{ErrorDetails, Problem, SqlView, ViewQuery};
 
-use super::{SystemTable, batch, moment, moments, schema};
+use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
 pub(super) struct SystemViews;
 
@@ -26,7 +26,7 @@ impl SystemTable for SystemViews {
             ("dialect", DataType::Utf8, false),
             ("sql", DataType::Utf8, false),
             ("version", DataType::Int32, false),
-            ("updated", moment(), true),
+            ("updated", timestamp_type(), true),
             ("metadata_location", DataType::Utf8, false),
         ])
     }
@@ -55,7 +55,7 @@ impl SystemTable for SystemViews {
                 texts(|_, query| query.dialect.clone()),
                 texts(|_, query| query.sql.clone()),
                 Arc::new(Int32Array::from_iter_values(rows.iter().map(|(view, _)| view.version))),
-                moments(rows.iter().map(|(view, _)| view.updated)),
+                timestamp_column(rows.iter().map(|(view, _)| view.updated)),
                 texts(|view, _| view.metadata_location.clone()),
             ],
         )

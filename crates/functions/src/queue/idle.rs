@@ -111,7 +111,7 @@ impl<W> State<W> {
     /// an instance that was started ahead of a call.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
-        let has_waited = subqueue.waited(now) > OVERTAKEN_MAX;
+        let has_waited = subqueue.waiting_time(now) > OVERTAKEN_MAX;
         let starts_first =
             self.functions.get(&subqueue.key.queue).is_none_or(|load| load.running == 0);
         let is_wanted = |idle: &IdleEntry<W>| {

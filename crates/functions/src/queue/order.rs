@@ -37,7 +37,7 @@ struct MemoryWaits {
 
 impl MemoryWaits {
     /// Returns true if another call may overtake the waiting calls.
-    fn lets_pass(&self, is_first_of_owner: bool) -> bool {
+    fn may_overtake(&self, is_first_of_owner: bool) -> bool {
         // An owner without a running call need not wait for calls of owners that have running
         // calls.
         if is_first_of_owner {
@@ -93,7 +93,7 @@ impl<W> State<W> {
     fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
-        let passes = waits.lets_pass(is_first);
+        let passes = waits.may_overtake(is_first);
         if units == 0 {
             // This call needs no memory, because it uses an idle instance. The call must wait only
             // if ending reusable instances could provide enough memory for the first call that
@@ -109,7 +109,7 @@ impl<W> State<W> {
             return true;
         }
         self.is_memory_short = true;
-        waits.add(units, self.subqueues[at].waited(now), is_first);
+        waits.add(units, self.subqueues[at].waiting_time(now), is_first);
         false
     }
 
@@ -144,7 +144,7 @@ impl<W> State<W> {
         let function = self.functions.get(queue).copied().unwrap_or_default();
         // A subqueue is promoted among the subqueues of its owner by its own waiting time. Among
         // all owners, the subqueue gets at most the owner's rank.
-        let own = subqueue.promoted(subqueue.waited(now));
+        let own = subqueue.promoted(subqueue.waiting_time(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };
         let owner = (owner.running, owner.last_permit);
@@ -167,7 +167,7 @@ impl<W> State<W> {
         let owner = self.owners.get(&subqueue.key.queue.owner);
         let last = owner.and_then(|owner| owner.last_permit_at);
         let since = last.map_or(Duration::MAX, |last| now.saturating_duration_since(last));
-        subqueue.waited(now).min(since)
+        subqueue.waiting_time(now).min(since)
     }
 
     /// Returns the best rank of each owner.
@@ -238,7 +238,7 @@ impl<W> Subqueue<W> {
 
     /// Returns the waiting time of the subqueue's first call, counted from its arrival or, if
     /// later, from the last permit of the subqueue.
-    pub(super) fn waited(&self, now: Instant) -> Duration {
+    pub(super) fn waiting_time(&self, now: Instant) -> Duration {
         let since = self.calls.front().map_or(now, |call| call.since.max(self.last_permit_at));
         now.saturating_duration_since(since)
     }

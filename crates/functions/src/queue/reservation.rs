@@ -81,7 +81,7 @@ impl<W> Queue<W> {
         let key = key.clone();
         let start =
             EarlyStart { number, key, cancelled: CancellationToken::new(), is_provisioned: false };
-        ReservationResult::Reserved(self.begin_early(&mut state, start, units))
+        ReservationResult::Reserved(self.add_reservation(&mut state, start, units))
     }
 
     /// Reserves memory for a provisioned instance. If memory is short, evicts idle instances that
@@ -107,13 +107,13 @@ impl<W> Queue<W> {
         let key = key.clone();
         let start =
             EarlyStart { number, key, cancelled: CancellationToken::new(), is_provisioned: true };
-        let reservation = self.begin_early(&mut state, start, units);
+        let reservation = self.add_reservation(&mut state, start, units);
         drop(state);
         drop(evicted);
         ReservationResult::Reserved(reservation)
     }
 
-    fn begin_early(
+    fn add_reservation(
         self: &Arc<Self>,
         state: &mut State<W>,
         start: EarlyStart,

@@ -147,9 +147,9 @@ impl Store for Mortal {
         self.inner.objects(ids).await
     }
 
-    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
         self.check()?;
-        self.inner.objects_like(digits, limit).await
+        self.inner.objects_with_prefix(digits, limit).await
     }
 
     async fn reference(&self, name: &str) -> Result<Option<Bytes>> {

@@ -47,7 +47,7 @@ impl UnreachableStates {
 
 impl Maintenance<'_> {
     /// Returns true if a branch or tag was deleted longer ago than the grace period.
-    pub async fn has_freed(self) -> Result<bool> {
+    pub async fn has_expired_ref(self) -> Result<bool> {
         let until = self.lake.clock().now() - ORPHANS_AFTER;
         Ok(!self.lake.catalog().deleted_refs().before(until).await?.is_empty())
     }

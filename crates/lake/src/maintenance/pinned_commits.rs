@@ -15,7 +15,7 @@ pub(crate) struct PinnedCommits(Arc<Mutex<PinState>>);
 #[derive(Debug, Default)]
 struct PinState {
     next: u64,
-    pins: BTreeMap<u64, UsedCommit>,
+    pins: BTreeMap<u64, PinnedCommit>,
     /// The metadata locations of states whose files will be removed.
     scheduled: HashSet<String>,
 }
@@ -23,7 +23,7 @@ struct PinState {
 /// A commit in use, with the start time of the use by two clocks. The system clock's time is
 /// compared with file times, and the lake clock's time with snapshot times.
 #[derive(Debug)]
-struct UsedCommit {
+struct PinnedCommit {
     commit: CommitId,
     since: SystemTime,
     since_lake: Timestamp,
@@ -54,7 +54,7 @@ impl PinnedCommits {
         let number = held.next;
         held.next += 1;
         let since = SystemTime::now();
-        held.pins.insert(number, UsedCommit { commit, since, since_lake: now });
+        held.pins.insert(number, PinnedCommit { commit, since, since_lake: now });
         CommitPin { _release: Arc::new(PinRelease { pins: self.clone(), number }) }
     }
 

@@ -171,7 +171,7 @@ impl UnreadableTables {
     }
 
     /// Returns true if a file can belong to one of these tables.
-    fn may_have(&self, location: &str) -> bool {
+    fn may_own(&self, location: &str) -> bool {
         let mut slashes = location.match_indices('/');
         slashes.any(|(at, _)| self.folders.contains(&location[..=at]))
     }
@@ -219,7 +219,7 @@ impl Maintenance<'_> {
             (unreachable, there.collect::<HashSet<String>>())
         });
         for file in files {
-            if found.needed.contains(&file.location) || found.broken.may_have(&file.location) {
+            if found.needed.contains(&file.location) || found.broken.may_own(&file.location) {
                 continue;
             }
             if found.expired_files.contains(&file.location) {
@@ -480,7 +480,7 @@ impl Maintenance<'_> {
         found.expired.retain(|location| states.expiring.contains(location));
         self.lake.pins().schedule_removal(found.expired.clone());
         let is_unreferenced =
-            |file: &String| !found.needed.contains(file) && !found.broken.may_have(file);
+            |file: &String| !found.needed.contains(file) && !found.broken.may_own(file);
         let removed: Vec<String> = removed.into_iter().filter(is_unreferenced).collect();
         self.files().set_deleting(removed.iter().cloned().collect());
         Ok(removed)

@@ -72,7 +72,9 @@ impl OngoingMerge<'_> {
             let conflict = self.lake.catalog().merges().conflict(plan, contested).await?;
             let project = self.project(contested).await?;
             let mut conflict = MergeConflict { causes: causes.clone(), project, ..conflict };
-            if let Err(error) = Box::pin(self.blame(plan, contested, &mut conflict)).await {
+            if let Err(error) =
+                Box::pin(self.find_conflicting_commits(plan, contested, &mut conflict)).await
+            {
                 // The conflict is still reported, with the last commit of each side.
                 tracing::debug!(%error, "cannot find the commits of a conflict");
             }
@@ -91,7 +93,7 @@ impl OngoingMerge<'_> {
 
     /// Replaces the last commit of each side in the report with the commit that made the
     /// conflicting change.
-    async fn blame(
+    async fn find_conflicting_commits(
         &self,
         plan: &MergePlan,
         contested: &DivergedTable,

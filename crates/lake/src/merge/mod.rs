@@ -242,12 +242,12 @@ impl<'a> OngoingMerge<'a> {
                 Ok(Some(report))
             }
             Ok(None) => {
-                self.scratch.take_back(written);
+                self.scratch.reclaim(written);
                 Ok(None)
             }
             Err(error) => {
                 if !error.code().has_unknown_outcome() {
-                    self.scratch.take_back(written);
+                    self.scratch.reclaim(written);
                 }
                 Err(error.into())
             }
@@ -318,11 +318,11 @@ impl<'a> OngoingMerge<'a> {
             plan.merged = self.options.merged_ref(&request.source);
             return Ok((plan, None));
         };
-        let mut stack = catalog.merges().begin_stack(target).await?;
+        let mut stack = catalog.merges().begin_sequence(target).await?;
         let to = catalog.resolve(&request.source).await?.commit;
         if !is_revert {
             let source = MergeSource { reference: &request.source, commit: to };
-            catalog.merges().check_stack(&mut stack, &source, self.checks()).await?;
+            catalog.merges().check_sequence(&mut stack, &source, self.checks()).await?;
         }
         let mut plan = catalog.merges().plan_onto(&stack, *from, to).await?;
         if let Some(only) = only {
@@ -359,8 +359,8 @@ impl<'a> OngoingMerge<'a> {
         let Some(mut stack) = stack else {
             return catalog.merges().apply(plan, changes, commit).await;
         };
-        let id = catalog.merges().push_stack(&mut stack, plan, changes, commit).await?;
-        Ok(catalog.merges().end_stack(stack, &commit.with).await?.then_some(id))
+        let id = catalog.merges().append_to_sequence(&mut stack, plan, changes, commit).await?;
+        Ok(catalog.merges().end_sequence(stack, &commit.with).await?.then_some(id))
     }
 
     /// Checks that the source's files exist. The files of a branch or tag are never removed, but
@@ -397,7 +397,7 @@ impl<'a> OngoingMerge<'a> {
             self.verdicts.remove(&contested.table);
             let spent = self.verdicts.values().map(|entry| entry.rows).sum();
             let mut budget = RowBudget::new(self.lake.tables(), spent);
-            let mut verdict = self.verdict(contested, &mut budget).await?;
+            let mut verdict = self.merge_content(contested, &mut budget).await?;
             let doubtful =
                 matches!(&verdict, ContentMergeResult::Content(content) if content.may_repeat());
             if doubtful && self.has_common_cherry_pick(plan).await? {
@@ -424,7 +424,7 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    async fn verdict(
+    async fn merge_content(
         &mut self,
         contested: &DivergedTable,
         budget: &mut RowBudget,

@@ -105,7 +105,7 @@ impl MergedRun {
         Some(MergedRun { commit, start, reads })
     }
 
-    fn shown(&self) -> String {
+    fn description(&self) -> String {
         format!("commit `{}`", self.commit.id.short())
     }
 }
@@ -135,7 +135,7 @@ impl OngoingMerge<'_> {
             return Ok(Vec::new());
         };
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
-            let commit = run.shown();
+            let commit = run.description();
             let message = if own.tables.contains(&table) {
                 format!("the run read this table before {commit} changed it, and {reason}")
             } else {
@@ -172,7 +172,7 @@ impl OngoingMerge<'_> {
         for run in runs {
             let mut changes = writes.iter();
             if let Some(change) = changes.find(|one| run.reads.are_changed(&one.table, &reads)) {
-                let (shown, table) = (run.shown(), &change.table);
+                let (shown, table) = (run.description(), &change.table);
                 return Ok(Some(format!(
                     "the run of {shown} read `{table}` before this run changed it"
                 )));
@@ -183,7 +183,7 @@ impl OngoingMerge<'_> {
                 let written = self.lake.written_by(&earlier).await?;
                 let mut changes = written.iter();
                 if changes.any(|change| run.reads.are_changed(&change.table, &earlier.reads)) {
-                    let (shown, earlier) = (run.shown(), earlier.shown());
+                    let (shown, earlier) = (run.description(), earlier.description());
                     return Ok(Some(format!(
                         "the run of {shown} read a table before {earlier} changed it, and this run \
                          started after {earlier}"

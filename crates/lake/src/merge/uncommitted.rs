@@ -44,7 +44,7 @@ impl UncommittedMerge {
 
     /// Takes the states back after their commit has failed, so that dropping the guard removes
     /// them.
-    pub fn take_back(&mut self, written: NewStates) {
+    pub fn reclaim(&mut self, written: NewStates) {
         self.made.tables.extend(written.tables);
         self.made.views.extend(written.views);
     }

@@ -229,7 +229,7 @@ impl Transaction {
         }
         let pending = self.pending(name)?;
         if found.as_ref() == pending.entry() {
-            let mut applied = pending.apply_rest(&context).await?;
+            let mut applied = pending.apply_remaining(&context).await?;
             let made = std::mem::take(&mut applied.made);
             let (change, objects) = to_change(name, found, pending, &applied);
             with.objects.extend(objects);
@@ -363,7 +363,7 @@ impl Transaction {
         let (lake, snapshot_properties) = (&lake, &snapshot_properties);
         let context = ApplyContext { lake, name, snapshot_properties, is_rebase: false };
         let pending = self.pending(name)?;
-        let mut applied = pending.apply_rest(&context).await?;
+        let mut applied = pending.apply_remaining(&context).await?;
         let made = std::mem::take(&mut applied.made);
         pending.set_applied(applied);
         self.staged.push_states(made);

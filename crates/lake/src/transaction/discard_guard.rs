@@ -40,7 +40,7 @@ impl UncommittedFiles {
         self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
 
-    /// Returns the states that rebased states of the same tables replace in the commit.
+    /// Returns the states that the commit does not use, because rebased states replace them.
     pub fn superseded(self) -> Vec<NewState> {
         let rebased = self.states.iter().filter(|made| made.rebased);
         let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();

@@ -102,7 +102,7 @@ impl Transaction {
                     buffered.push(batch);
                 }
                 Ok(None) if self.is_groupable() && count > 0 => {
-                    let batches = self.view.lake().tables().fit(&table, &buffered)?;
+                    let batches = self.view.lake().tables().convert_rows(&table, &buffered)?;
                     self.written.rows_written += count as u64;
                     self.written.bytes_written += bytes as u64;
                     self.small = Some(SmallAppend { name, table: table.id(), batches });

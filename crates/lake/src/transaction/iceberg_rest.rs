@@ -16,8 +16,8 @@ use super::{Transaction, created_state};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 
-/// Changes that clients of Iceberg's REST catalog make in a transaction. [`Transaction::rest`]
-/// returns this type.
+/// Changes that clients of Iceberg's REST catalog make in a transaction.
+/// [`Transaction::iceberg_rest`] returns this type.
 #[derive(Debug)]
 pub struct RestChanges<'a> {
     pub(super) transaction: &'a mut Transaction,
@@ -235,7 +235,7 @@ fn committed(value: &[u8]) -> i64 {
 const RECENT_COMMITS: usize = 1_000;
 
 /// The records of commits by REST clients, which show whether a request is repeated.
-/// [`Lake::rest_requests`] returns this type.
+/// [`Lake::iceberg_rest_requests`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct RestRequests<'a> {
     pub(crate) lake: &'a Lake,

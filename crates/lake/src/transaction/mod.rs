@@ -111,7 +111,7 @@ impl Transaction {
     }
 
     /// Returns the handle for changes by clients of Iceberg's REST catalog.
-    pub fn rest(&mut self) -> RestChanges<'_> {
+    pub fn iceberg_rest(&mut self) -> RestChanges<'_> {
         RestChanges { transaction: self }
     }
 

@@ -254,7 +254,7 @@ impl PendingChanges {
     }
 
     /// Applies the remaining changes to the table of the transaction.
-    pub async fn apply_rest(&self, context: &ApplyContext<'_>) -> Result<AppliedChanges> {
+    pub async fn apply_remaining(&self, context: &ApplyContext<'_>) -> Result<AppliedChanges> {
         let rest = &self.changes[self.applied..];
         let mut applied = context.apply(self.table.clone(), rest).await?;
         applied.objects.splice(..0, self.objects.iter().cloned());

@@ -98,12 +98,12 @@ impl Store for CrashingStore {
         self.1.pass(self.0.objects(ids), lost).await
     }
 
-    async fn objects_like(
+    async fn objects_with_prefix(
         &self,
         digits: &str,
         limit: usize,
     ) -> headwater_store::Result<Vec<ObjectId>> {
-        self.1.pass(self.0.objects_like(digits, limit), lost).await
+        self.1.pass(self.0.objects_with_prefix(digits, limit), lost).await
     }
 
     async fn reference(&self, name: &str) -> headwater_store::Result<Option<Bytes>> {

@@ -115,15 +115,15 @@ async fn files_of_a_deleted_branch_are_removed() {
     let (commit, all) = (head(&lake, "dev").await, disk.files().await);
     lake.catalog().delete_branch("dev").await.unwrap();
     disk.clock.advance(2 * DAY);
-    assert!(!lake.maintenance().has_freed().await.unwrap());
+    assert!(!lake.maintenance().has_expired_ref().await.unwrap());
     assert_eq!(free(&lake).await.unwrap().orphans, 0, "the branch may be restored");
     assert_eq!(count(&lake, &commit, "t").await, 3);
     disk.clock.advance(2 * DAY);
-    assert!(lake.maintenance().has_freed().await.unwrap());
+    assert!(lake.maintenance().has_expired_ref().await.unwrap());
     let reader = lake.view(&commit.parse().unwrap()).await.unwrap();
     assert_eq!(free(&lake).await.unwrap().orphans, 0, "a reader uses the files");
     assert_eq!(
-        (disk.files().await, lake.maintenance().has_freed().await.unwrap()),
+        (disk.files().await, lake.maintenance().has_expired_ref().await.unwrap()),
         (all.clone(), true)
     );
     drop(reader);
@@ -133,7 +133,7 @@ async fn files_of_a_deleted_branch_are_removed() {
     expected.sort();
     assert_eq!(disk.files().await, expected);
     assert_eq!(removed.orphans as usize, all.len() - expected.len());
-    assert!(!lake.maintenance().has_freed().await.unwrap(), "it is forgotten");
+    assert!(!lake.maintenance().has_expired_ref().await.unwrap(), "it is forgotten");
     assert_eq!(count(&lake, "main", "t").await, 1);
     assert_eq!(
         lake.maintenance().last_sweep().await.unwrap(),
@@ -158,7 +158,7 @@ async fn shared_files_stay_until_their_last_ref_is_deleted() {
     let all = disk.files().await;
     assert_eq!(free(&lake).await.unwrap(), RemovedFiles::default());
     assert_eq!(disk.files().await, all);
-    assert!(!lake.maintenance().has_freed().await.unwrap(), "others see to it");
+    assert!(!lake.maintenance().has_expired_ref().await.unwrap(), "others see to it");
     lake.catalog().delete_branch("other").await.unwrap();
     disk.clock.advance(4 * DAY);
     branch(&lake, "again", &at).await;
@@ -193,7 +193,7 @@ async fn an_interrupted_removal_is_completed_later() {
         assert_eq!(count(&lake, "main", "t").await, 1, "after {changes} changes");
         free(&lake).await.unwrap();
         assert_eq!(disk.files().await, before, "after {changes} changes");
-        assert!(!lake.maintenance().has_freed().await.unwrap());
+        assert!(!lake.maintenance().has_expired_ref().await.unwrap());
         if lived {
             break;
         }

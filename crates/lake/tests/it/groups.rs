@@ -274,8 +274,8 @@ async fn a_client_can_check_a_commit_after_a_lost_response() {
     store.loses.store(true, SeqCst);
     let error = change.commit("drop t").await.unwrap_err();
     assert!(error.code().has_unknown_outcome(), "{error}");
-    assert!(lake.lake.rest_requests().is_committed("main", "job", "one").await.unwrap());
-    assert!(!lake.lake.rest_requests().is_committed("main", "job", "two").await.unwrap());
+    assert!(lake.lake.iceberg_rest_requests().is_committed("main", "job", "one").await.unwrap());
+    assert!(!lake.lake.iceberg_rest_requests().is_committed("main", "job", "two").await.unwrap());
 }
 
 #[tokio::test]

@@ -638,7 +638,7 @@ async fn register_copy(lake: &Fixture) -> String {
     lake.lake.tables().files().write(&copy, text.into()).await.unwrap();
     drop((view, table));
     let mut register = lake.lake.transaction("main", "eva").await.unwrap();
-    register.rest().register(&name("u"), &copy, false).await.unwrap();
+    register.iceberg_rest().register(&name("u"), &copy, false).await.unwrap();
     register.commit("register").await.unwrap();
     copy
 }

@@ -42,8 +42,8 @@ impl Store for UncertainStore {
         self.inner.objects(ids).await
     }
 
-    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.inner.objects_like(digits, limit).await
+    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+        self.inner.objects_with_prefix(digits, limit).await
     }
 
     async fn reference(&self, name: &str) -> Result<Option<Bytes>> {

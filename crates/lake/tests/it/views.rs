@@ -232,14 +232,14 @@ async fn idempotency_keys_expire_after_a_week() {
     for request in ["one", "two"] {
         let mut transaction = lake.transaction("main", "eva").await.unwrap();
         transaction.views().create(&name("v"), &definition(request), true).await.unwrap();
-        transaction.rest().request(request);
+        transaction.iceberg_rest().request(request);
         transaction.commit(request).await.unwrap().unwrap();
         clock.advance(Duration::from_hours(24 * 4));
     }
-    assert_eq!(lake.rest_requests().forget().await.unwrap(), 1);
-    assert!(!lake.rest_requests().is_done("one").await.unwrap());
-    assert!(lake.rest_requests().is_done("two").await.unwrap());
-    assert_eq!(lake.rest_requests().forget().await.unwrap(), 0);
+    assert_eq!(lake.iceberg_rest_requests().forget().await.unwrap(), 1);
+    assert!(!lake.iceberg_rest_requests().is_done("one").await.unwrap());
+    assert!(lake.iceberg_rest_requests().is_done("two").await.unwrap());
+    assert_eq!(lake.iceberg_rest_requests().forget().await.unwrap(), 0);
 }
 
 #[tokio::test]

@@ -114,10 +114,10 @@ pub(super) async fn send(request: &SqsRequest) -> Result<Value> {
     let outcomes = request.queues.send(&request.principal, &name, vec![message]).await?;
     let outcome = outcomes.into_iter().next();
     let sent = outcome.ok_or_else(|| SqsError::new("InternalFailure", "no outcome"))??;
-    Ok(sent_answer(&sent, hash))
+    Ok(send_response(&sent, hash))
 }
 
-fn sent_answer(sent: &headwater_service::SentMessage, attributes: Option<String>) -> Value {
+fn send_response(sent: &headwater_service::SentMessage, attributes: Option<String>) -> Value {
     let mut answer = json!({"MessageId": sent.id, "MD5OfMessageBody": sent.body_md5});
     if let Some(hash) = attributes {
         answer["MD5OfMessageAttributes"] = json!(hash);
@@ -152,7 +152,7 @@ pub(super) async fn send_batch(request: &SqsRequest) -> Result<Value> {
     let outcomes = request.queues.send(&request.principal, &name, messages).await?;
     for ((id, hash), outcome) in sent.into_iter().zip(outcomes) {
         match outcome {
-            Ok(sent) => answer.succeed(&id, sent_answer(&sent, hash)),
+            Ok(sent) => answer.succeed(&id, send_response(&sent, hash)),
             Err(error) => answer.fail(&id, &error.into()),
         }
     }
@@ -178,11 +178,11 @@ pub(super) async fn receive(request: &SqsRequest) -> Result<Value> {
     if messages.is_empty() {
         return Ok(Value::Null);
     }
-    let answers: Vec<Value> = messages.iter().map(|one| message_answer(one, &received)).collect();
+    let answers: Vec<Value> = messages.iter().map(|one| message_response(one, &received)).collect();
     Ok(json!({"Messages": answers}))
 }
 
-fn message_answer(received: &ReceivedMessage, wanted: &ReceiveMessageRequest) -> Value {
+fn message_response(received: &ReceivedMessage, wanted: &ReceiveMessageRequest) -> Value {
     let message = &received.message;
     let mut answer = json!({
         "MessageId": message.id,

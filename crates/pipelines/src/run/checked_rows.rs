@@ -14,7 +14,7 @@ use headwater_lake::BatchStream;
 use headwater_model::{ErrorCode, Problem};
 use headwater_project::{QUARANTINE_COLUMNS, Severity, Step};
 
-use super::step::{FirstStepError, told};
+use super::step::{FirstStepError, capture_first_error};
 use super::{Run, StepProgress, output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
@@ -106,7 +106,8 @@ impl Run {
             check_type(step, number, field.data_type())?;
         }
         let cause = FirstStepError::default();
-        let (all, stream) = (Arc::clone(&answer.schema), told(answer.stream, &cause));
+        let (all, stream) =
+            (Arc::clone(&answer.schema), capture_first_error(answer.stream, &cause));
         let rows = SharedTable::write_stream(all, stream, self.row_quota()).await;
         let rows = rows.map_err(|error| match cause.lock().take() {
             Some(error) => failed(error),
@@ -162,7 +163,7 @@ impl EvaluatedRows {
         let mut rows = self.rows.stream();
         while let Some(batch) = rows.next().await {
             let batch = batch?;
-            let stays = self.stays(&batch)?;
+            let stays = self.passing_mask(&batch)?;
             quarantined += stays.false_count() as u64;
             for (number, count) in counts.iter_mut().enumerate() {
                 let failed = not(&self.satisfied(&batch, number))?;
@@ -179,7 +180,7 @@ impl EvaluatedRows {
     }
 
     /// Returns false for each row that belongs in the quarantine table, and true for the others.
-    fn stays(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
+    fn passing_mask(&self, batch: &RecordBatch) -> Result<BooleanArray, ArrowError> {
         let mut stays = BooleanArray::from(vec![true; batch.num_rows()]);
         for number in self.quarantines() {
             stays = arrow::compute::and(&stays, &self.satisfied(batch, number))?;
@@ -202,7 +203,7 @@ impl EvaluatedRows {
         let this = self.clone();
         let pass = move |batch: Result<RecordBatch, ArrowError>| {
             let batch = batch?;
-            filter_record_batch(&this.own(&batch)?, &this.stays(&batch)?)
+            filter_record_batch(&this.own(&batch)?, &this.passing_mask(&batch)?)
         };
         self.rows.stream().map(pass).boxed()
     }
@@ -212,7 +213,7 @@ impl EvaluatedRows {
         let this = self.clone();
         let fail = move |batch: Result<RecordBatch, ArrowError>| {
             let batch = batch?;
-            let failing = not(&this.stays(&batch)?)?;
+            let failing = not(&this.passing_mask(&batch)?)?;
             let reasons = this.reasons(&batch);
             let jobs = StringArray::from(vec![job.as_str(); batch.num_rows()]);
             let mut columns = this.own(&batch)?.columns().to_vec();

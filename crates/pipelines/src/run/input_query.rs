@@ -13,7 +13,7 @@ use headwater_functions::RowStream;
 use parking_lot::Mutex;
 
 use super::StepProgress;
-use super::step::{FirstStepError, told};
+use super::step::{FirstStepError, capture_first_error};
 use crate::{Location, Result};
 
 /// Query that returns the rows of an input.
@@ -58,18 +58,18 @@ impl InputQuery {
             let first = reading.first.lock().take();
             let answer = match first {
                 Some(answer) => answer,
-                None => reading.again().await?,
+                None => reading.rerun().await?,
             };
-            let told = told(answer.stream, &reading.cause);
+            let rows = capture_first_error(answer.stream, &reading.cause);
             let count = move |batch: &RecordBatch| {
                 reading.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
             };
-            Ok::<_, ArrowError>(told.inspect_ok(count))
+            Ok::<_, ArrowError>(rows.inspect_ok(count))
         };
         stream::once(rows).try_flatten().boxed()
     }
 
-    async fn again(&self) -> Result<StatementResult, ArrowError> {
+    async fn rerun(&self) -> Result<StatementResult, ArrowError> {
         let answer = Box::pin(self.session.select(self.query.clone())).await;
         let answer = answer.map_err(|error| super::step::to_arrow_error(error, &self.cause))?;
         self.queries.lock().push(Arc::clone(&answer.metrics));

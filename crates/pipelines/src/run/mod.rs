@@ -105,7 +105,7 @@ struct StepProgress {
 impl StepProgress {
     /// Returns the usage so far. Rows read by queries are excluded, because they are counted as the
     /// step's input or output.
-    fn taken(&self) -> Usage {
+    fn usage_so_far(&self) -> Usage {
         let mut taken = self.usage;
         for query in &self.queries {
             taken.add(&Usage { rows_read: 0, rows_written: 0, ..query.usage() });
@@ -178,7 +178,7 @@ impl Run {
                     Some(Ok((step, report))) => {
                         self.count(step, &report, &mut finished);
                         for (step, report) in reports.ended(step, report) {
-                            self.note(step, report, &mut finished);
+                            self.record_report(step, report, &mut finished);
                         }
                         step
                     }
@@ -200,10 +200,10 @@ impl Run {
                 }
             }
         }
-        for (step, report) in reports.into_rest() {
-            self.note(step, report, &mut finished);
+        for (step, report) in reports.into_remaining() {
+            self.record_report(step, report, &mut finished);
         }
-        self.skip_rest(&begun, &mut finished);
+        self.skip_remaining(&begun, &mut finished);
         finished
     }
 
@@ -228,7 +228,7 @@ impl Run {
     }
 
     /// Records the report of a step whose usage is already counted.
-    fn note(&self, step: usize, report: StepReport, finished: &mut RunResult) {
+    fn record_report(&self, step: usize, report: StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
         }
@@ -254,7 +254,7 @@ impl Run {
         });
     }
 
-    fn skip_rest(&self, begun: &[bool], finished: &mut RunResult) {
+    fn skip_remaining(&self, begun: &[bool], finished: &mut RunResult) {
         for step in self.plan.listed_steps().filter(|step| !begun[*step]) {
             let report = StepReport { status: StepStatus::Skipped, ..self.plan.unchanged(step) };
             self.context.emit(JobEventKind::StepEnded { report: Box::new(report.clone()) });
@@ -300,7 +300,7 @@ impl Run {
         let (began, mut done) =
             (Instant::now(), StepProgress { permit, ..StepProgress::default() });
         let outcome = Box::pin(self.compute(index, &mut done)).await;
-        let taken = done.taken();
+        let taken = done.usage_so_far();
         // The step's wall time excludes the time in the queue and the time for the setup of the
         // environment.
         let wall_ms = millis(began).saturating_sub(taken.waited_ms()).max(1);

@@ -69,7 +69,7 @@ impl Run {
             }
             done.usage.add(&outcome.usage);
             match outcome.returned {
-                Err(error) if again && may_pass(&error) => {
+                Err(error) if again && is_transient(&error) => {
                     repetition += 1;
                     let (retries, error) = (function.retries, error.to_string());
                     self.wait_for_retry(step, retries, repetition, &error).await?;
@@ -82,7 +82,7 @@ impl Run {
             Err(error) if step.is_expectation() && asserts(&error) => {
                 done.check = Some(ExpectationResult::Failed(Some(Box::new(Self::problem(&error)))));
             }
-            Err(error) => return Err(Self::why(step, &error, &meanwhile)),
+            Err(error) => return Err(Self::call_error(step, &error, &meanwhile)),
         }
         Ok(())
     }
@@ -137,12 +137,16 @@ impl Run {
 
     /// Returns the error of a failed call. If an input stream failed, returns the error of this
     /// stream's query instead.
-    fn why(step: &Step, error: &headwater_functions::Error, read: &[Arc<InputQuery>]) -> Error {
+    fn call_error(
+        step: &Step,
+        error: &headwater_functions::Error,
+        read: &[Arc<InputQuery>],
+    ) -> Error {
         let unfed = matches!(error, headwater_functions::Error::Arrow(_));
         let cause = |reading: &Arc<InputQuery>| Some((reading.at.clone(), reading.cause()?));
         match read.iter().filter(|_| unfed).find_map(cause) {
             Some((at, cause)) => Self::failed(step, Some(at), &cause),
-            None => Self::failed(step, place(error), error),
+            None => Self::failed(step, user_frame_location(error), error),
         }
     }
 
@@ -183,7 +187,7 @@ impl Run {
         let installed =
             self.runner.install_environment(&spec, Some(&step.name), &self.context).await;
         let environment = installed.map_err(|error| Self::failed(step, None, &error))?;
-        self.runner.environments.note(spec, &environment);
+        self.runner.environments.insert(spec, &environment);
         Ok(environment)
     }
 
@@ -331,7 +335,7 @@ const PERMANENT: [&str; 10] = [
 
 /// Returns true if a failure may be transient: an exceeded time limit, a terminated process, or an
 /// exception that may have an external cause.
-fn may_pass(error: &FunctionError) -> bool {
+fn is_transient(error: &FunctionError) -> bool {
     match error {
         FunctionError::FunctionRaised { exception, .. } => !PERMANENT.contains(&exception.as_str()),
         FunctionError::TimeLimit { .. }
@@ -350,7 +354,7 @@ fn asserts(error: &headwater_functions::Error) -> bool {
 }
 
 /// Returns the location of the innermost user frame.
-fn place(error: &headwater_functions::Error) -> Option<Location> {
+fn user_frame_location(error: &headwater_functions::Error) -> Option<Location> {
     match error {
         headwater_functions::Error::FunctionRaised { frames, .. } => {
             let frame = frames.last()?;

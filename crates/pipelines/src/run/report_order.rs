@@ -34,7 +34,7 @@ impl<'a> ReportOrder<'a> {
 
     /// Returns the reports whose parents have no report, because the parents ended with an internal
     /// error.
-    pub fn into_rest(self) -> impl Iterator<Item = (usize, StepReport)> {
+    pub fn into_remaining(self) -> impl Iterator<Item = (usize, StepReport)> {
         self.held.into_iter()
     }
 

@@ -12,7 +12,7 @@ use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::StepOutput;
-use super::step::{FirstStepError, in_time, told};
+use super::step::{FirstStepError, capture_first_error, in_time};
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
 use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
@@ -37,7 +37,7 @@ impl Run {
             let again =
                 repetition < step.retries.count && !self.committing.lock().contains(&step.name);
             match outcome {
-                Err(error) if again && may_pass(&error) => {
+                Err(error) if again && is_transient(&error) => {
                     repetition += 1;
                     self.wait_for_retry(step, step.retries, repetition, &error.to_string()).await?;
                     (done.output, done.sample) = (None, None);
@@ -64,7 +64,7 @@ impl Run {
         self.check_columns(step, &answer.schema)?;
         // Store the query's error, because it is more specific than the error of the write.
         let cause = FirstStepError::default();
-        let (schema, stream) = (answer.schema, told(answer.stream, &cause));
+        let (schema, stream) = (answer.schema, capture_first_error(answer.stream, &cause));
         let nulls = ForbiddenNulls::default();
         let stream = without_nulls(step, stream, &nulls);
         let failed =
@@ -126,7 +126,7 @@ fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNulls) -> Batc
 
 /// Returns true if the failure of a query may be transient: an exceeded time limit, a full queue,
 /// or a failed access to a file or server.
-fn may_pass(error: &Error) -> bool {
+fn is_transient(error: &Error) -> bool {
     use ErrorCode::{Storage, TimeLimit, TooBusy, Unavailable};
     matches!(error.code(), TimeLimit | TooBusy | Storage | Unavailable)
 }

@@ -135,7 +135,7 @@ pub(super) type FirstStepError = Arc<Mutex<Option<headwater_engine::Error>>>;
 
 /// Converts the errors in a query's rows to Arrow errors for another crate, and stores the first
 /// error.
-pub(super) fn told(
+pub(super) fn capture_first_error(
     rows: headwater_engine::BatchStream,
     cause: &FirstStepError,
 ) -> headwater_lake::BatchStream {

@@ -149,7 +149,7 @@ impl<'a> LiteralArguments<'a> {
     }
 
     /// Returns the location of an argument, or `otherwise` if the argument is absent.
-    pub fn place(&self, name: &str, otherwise: &Location) -> Location {
+    pub fn location_of(&self, name: &str, otherwise: &Location) -> Location {
         self.find(name).map_or_else(|| otherwise.clone(), |value| self.at(&value.range))
     }
 }

@@ -119,7 +119,7 @@ impl<'a> Reader<'a> {
         let table = self.table(&values, "name", name, &at)?;
         let (inputs, mut parameters) = self.inputs(function)?;
         let filter = values.text("overwrite_filter")?;
-        let filter_at = values.place("overwrite_filter", &at);
+        let filter_at = values.location_of("overwrite_filter", &at);
         let used = filter.as_deref();
         parameters.extend(settings::condition_parameters("overwrite_filter", used, &filter_at)?);
         let (row_expectations, used) = settings::row_expectations(&values, &at)?;
@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
             materialization: settings::materialization(&values)?,
             keys: values.texts("keys")?.unwrap_or_default(),
             partition_by: settings::partition_by(&values)?,
-            partition_at: values.place("partition_by", &at),
+            partition_at: values.location_of("partition_by", &at),
             allow_takeover: values.flag("allow_takeover")?.unwrap_or_default(),
             columns,
             lenient_columns: false,
@@ -171,7 +171,7 @@ impl<'a> Reader<'a> {
         let (python, packages) = settings::python(asked)?;
         let system = asked.map(|asked| asked.texts("system")).transpose()?.flatten();
         let python_at = python.as_ref().and(asked);
-        let python_at = python_at.map(|values| values.place("version", at));
+        let python_at = python_at.map(|values| values.location_of("version", at));
         let variables = settings::variables(values)?;
         let network = settings::network(values)?;
         Ok(PythonFunction {
@@ -206,7 +206,7 @@ impl<'a> Reader<'a> {
         settings::refuse_async(function, at)?;
         let own = function.name.as_str();
         let name = values.text("name")?.unwrap_or_else(|| own.to_owned());
-        check_name(&name, &values.place("name", at))?;
+        check_name(&name, &values.location_of("name", at))?;
         let body = self.body(own, values, asked, at)?;
         let triggers = triggers(self.source, values, &name)?;
         Ok(Callable {
@@ -267,7 +267,7 @@ impl<'a> Reader<'a> {
     ) -> Result<TableName> {
         let name = values.text(key)?.unwrap_or_else(|| name.to_owned());
         TableName::parse_in(self.namespace, &name).map_err(|error| Error::Invalid {
-            at: values.place(key, at),
+            at: values.location_of(key, at),
             message: error.to_string(),
             hint: error.hint(),
         })
@@ -360,7 +360,7 @@ impl<'a> Reader<'a> {
                 let names = ["name", "columns", "filter", "incremental", "batches"];
                 let values = LiteralArguments::read(self.source, "Model", arguments, &names, 1)?;
                 let input = self.model(&values, name, &at)?;
-                let filter_at = values.place("filter", &at);
+                let filter_at = values.location_of("filter", &at);
                 let filter = input.filter.as_deref();
                 inputs.1.extend(settings::condition_parameters("filter", filter, &filter_at)?);
                 inputs.0.push(input);

@@ -24,7 +24,7 @@ pub(super) fn lineage(
         Literal::Map(entries) => entries.iter().map(entry).collect::<Option<Vec<_>>>(),
         _ => None,
     };
-    let at = values.place("lineage", at);
+    let at = values.location_of("lineage", at);
     let mut lineage = BTreeMap::new();
     for (name, sources) in values.get("lineage", entries, FORM)?.unwrap_or_default() {
         if !columns.contains(&name) {

@@ -112,10 +112,10 @@ pub(super) fn reuse(
     at: &Location,
 ) -> Result<bool> {
     let reuse = values.flag("reuse")?.unwrap_or_default();
-    if reuse && !network.is_off() {
+    if reuse && !network.denies_all() {
         let message = format!("`{name}` has network access, so its process cannot be reused");
         let hint = "Leave out `reuse` or `network`.";
-        return Err(Error::invalid(values.place("reuse", at), message, hint));
+        return Err(Error::invalid(values.location_of("reuse", at), message, hint));
     }
     Ok(reuse)
 }
@@ -174,7 +174,7 @@ pub(super) fn secrets(
     at: &Location,
 ) -> Result<Vec<String>> {
     let names = values.texts("secrets")?.unwrap_or_default();
-    let at = || values.place("secrets", at);
+    let at = || values.location_of("secrets", at);
     for name in &names {
         headwater_secrets::check_name(name).map_err(|error| Error::Invalid {
             at: at(),
@@ -230,7 +230,7 @@ pub(super) fn severity(values: &LiteralArguments, at: &Location) -> Result<Sever
     let message = "a Python expectation checks whole tables and cannot quarantine rows";
     let hint = "Write a condition for rows in the model: \
                 `@headwater.model(expect_or_quarantine=\"amount >= 0\")`.";
-    Err(Error::invalid(values.place("severity", at), message, hint))
+    Err(Error::invalid(values.location_of("severity", at), message, hint))
 }
 
 /// Parses the row expectations of a model. Also returns the parameters that they use.
@@ -240,7 +240,7 @@ pub(super) fn row_expectations(
 ) -> Result<(Vec<RowExpectation>, Vec<ParameterInput>)> {
     let (mut expectations, mut parameters) = (Vec::new(), Vec::new());
     for setting in row_expectation::SETTINGS {
-        let place = values.place(setting.name, at);
+        let place = values.location_of(setting.name, at);
         for condition in values.texts(setting.name)?.unwrap_or_default() {
             let (expectation, used) = RowExpectation::parse(setting, &condition, &place)?;
             expectations.push(expectation);
@@ -269,12 +269,12 @@ pub(super) fn columns(values: &LiteralArguments, at: &Location) -> Result<Option
     if matches!(pairs.as_slice(), [(name, declaration)] if name == "*" && declaration.is_empty()) {
         return Ok(None);
     }
-    DeclaredColumns::parse_pairs(&pairs, &values.place("columns", at)).map(Some)
+    DeclaredColumns::parse_pairs(&pairs, &values.location_of("columns", at)).map(Some)
 }
 
 pub(super) fn tags(values: &LiteralArguments, at: &Location) -> Result<Vec<String>> {
     let tags = values.texts("tags")?.unwrap_or_default();
-    crate::sql::tags(tags, &values.place("tags", at))
+    crate::sql::tags(tags, &values.location_of("tags", at))
 }
 
 pub(super) fn partition_by(values: &LiteralArguments) -> Result<Vec<PartitionField>> {

@@ -45,7 +45,7 @@ impl DeclaredTrigger<'_> {
     fn trigger(&self, literal: &Literal, function: &str, name: String) -> Result<LocatedTrigger> {
         let Literal::Map(entries) = literal else {
             let message = format!("`{}` in `on` is not a trigger", self.text());
-            return Err(Error::invalid(self.at(""), message, format!("Write {FORM}.")));
+            return Err(Error::invalid(self.locate(""), message, format!("Write {FORM}.")));
         };
         let target = entries.iter().find(|(key, _)| TARGETS.contains(&key.as_str()));
         if let Some((key, _)) = target {
@@ -53,7 +53,7 @@ impl DeclaredTrigger<'_> {
                 "a trigger in `on` always calls `{function}`; the key `{key}` is not supported"
             );
             let hint = "Remove the key, or declare the trigger in headwater.toml.";
-            return Err(Error::invalid(self.at(key), message, hint));
+            return Err(Error::invalid(self.locate(key), message, hint));
         }
         let entries = entries.iter().map(|(key, value)| (key.clone(), value.to_json()));
         let mut fields: Map<String, Value> = entries.collect();
@@ -61,7 +61,7 @@ impl DeclaredTrigger<'_> {
         fields.insert("function".to_owned(), function.into());
         let trigger = serde_json::from_value(Value::Object(fields))
             .map_err(|error| self.wrong(&error.to_string()))?;
-        LocatedTrigger::checked(trigger, self.at(""))
+        LocatedTrigger::checked(trigger, self.locate(""))
     }
 
     /// Converts a message of the parser to an error with a location and the most similar key.
@@ -69,15 +69,15 @@ impl DeclaredTrigger<'_> {
         let word = message.split('`').nth(1).unwrap_or_default();
         if message.starts_with("missing field") {
             let message = format!("the key `{word}` is missing");
-            return Error::invalid(self.at(""), message, format!("Add `\"{word}\": \"…\"`."));
+            return Error::invalid(self.locate(""), message, format!("Add `\"{word}\": \"…\"`."));
         }
         let (message, hint) = manifest::describe(message, None);
         let general = || "Correct the value; docs/triggers.md shows the keys.".to_owned();
-        Error::invalid(self.at(word), message, hint.unwrap_or_else(general))
+        Error::invalid(self.locate(word), message, hint.unwrap_or_else(general))
     }
 
     /// Returns the location of a quoted word in the item; otherwise the start of the item.
-    fn at(&self, word: &str) -> Location {
+    fn locate(&self, word: &str) -> Location {
         let find = |quote: char| self.text().find(&format!("{quote}{word}{quote}"));
         let mut quotes = ['"', '\''].into_iter().filter(|_| !word.is_empty());
         let offset = quotes.find_map(find).unwrap_or_default();

@@ -128,11 +128,11 @@ impl SelectionContext<'_> {
         }
         let (parents_of, children_of) = (&self.graph.parents, &self.graph.children);
         if selector.closure {
-            let down = spread(&found, children_of, usize::MAX);
-            return Ok(spread(&down, parents_of, usize::MAX));
+            let down = reachable_within(&found, children_of, usize::MAX);
+            return Ok(reachable_within(&down, parents_of, usize::MAX));
         }
-        let up = spread(&found, parents_of, selector.parents.levels());
-        let down = spread(&found, children_of, children);
+        let up = reachable_within(&found, parents_of, selector.parents.levels());
+        let down = reachable_within(&found, children_of, children);
         Ok(&up | &down)
     }
 
@@ -243,7 +243,7 @@ impl SelectionContext<'_> {
 }
 
 /// Adds the neighbours of steps, up to a number of generations.
-fn spread(
+fn reachable_within(
     from: &BTreeSet<usize>,
     neighbours: &[BTreeSet<usize>],
     levels: usize,

@@ -41,7 +41,7 @@ impl ConnectionCap {
 
     /// Returns true if an address belongs to the host, according to its current routes, and is not
     /// exempt.
-    pub(super) fn is_own(&self, address: IpAddr) -> bool {
+    pub(super) fn is_host_address(&self, address: IpAddr) -> bool {
         !self.exempt.contains(&address) && is_own_address(address)
     }
 

@@ -59,7 +59,7 @@ impl DeniedHosts {
         let hosts = self.0.lock();
         let named = hosts.iter().rfind(|host| message.contains(&host.name));
         let host = named.or_else(|| hosts.last().filter(|_| unreachable))?;
-        Some(settings.allow(&host.to_string()))
+        Some(settings.allow_hint(&host.to_string()))
     }
 }
 

@@ -121,7 +121,7 @@ fn name_of(message: &[u8]) -> Option<(String, usize)> {
 async fn ask(query: &[u8], nameservers: &[SocketAddr]) -> Option<Vec<u8>> {
     for nameserver in nameservers {
         if let Ok(Ok(answer)) =
-            tokio::time::timeout(ANSWER_TIMEOUT, ask_one(query, *nameserver)).await
+            tokio::time::timeout(ANSWER_TIMEOUT, query_nameserver(query, *nameserver)).await
         {
             return Some(answer);
         }
@@ -129,7 +129,7 @@ async fn ask(query: &[u8], nameservers: &[SocketAddr]) -> Option<Vec<u8>> {
     None
 }
 
-async fn ask_one(query: &[u8], nameserver: SocketAddr) -> std::io::Result<Vec<u8>> {
+async fn query_nameserver(query: &[u8], nameserver: SocketAddr) -> std::io::Result<Vec<u8>> {
     let any: IpAddr = match nameserver {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -29,7 +29,7 @@ pub enum Network {
 
 impl Network {
     /// Returns true if there is no access.
-    pub fn is_off(&self) -> bool {
+    pub fn denies_all(&self) -> bool {
         *self == Network::Off
     }
 }
@@ -140,11 +140,13 @@ impl EgressPolicy {
         // Connect to a NAT64 address itself, because the embedded IPv4 address may be unreachable.
         let address = wanted.ip().to_canonical();
         let wanted = SocketAddr::new(address, wanted.port());
-        let is_own = |address| self.connections.is_own(address);
+        let is_host_address = |address| self.connections.is_host_address(address);
         let is_nameserver =
             matches!(self.listed, AllowedAddresses::Public(_)) && wanted == NAMESERVER;
         let is_host = AddressScope::of(address) == AddressScope::Host;
-        if !is_nameserver && (is_host || is_own(address) || is_own(embedded_address(address))) {
+        if !is_nameserver
+            && (is_host || is_host_address(address) || is_host_address(embedded_address(address)))
+        {
             return Err(Denial::Own);
         }
         let targets = self.listed.targets(wanted);

@@ -49,7 +49,7 @@ pub(crate) fn remove_stale(folder: &Path) {
 }
 
 fn remove(file: &Path) {
-    if !is_own(file) {
+    if !is_trusted_record(file) {
         return;
     }
     for group in fs::read_to_string(file).unwrap_or_default().lines().map(Path::new) {
@@ -63,7 +63,7 @@ fn remove(file: &Path) {
 
 /// Returns true if no other user can have written the record. Without this check, another user
 /// could record groups whose processes this server then kills.
-fn is_own(file: &Path) -> bool {
+fn is_trusted_record(file: &Path) -> bool {
     fs::symlink_metadata(file).is_ok_and(|found| {
         let user = rustix::process::geteuid().as_raw();
         found.is_file() && found.uid() == user && found.mode() & 0o022 == 0
@@ -76,7 +76,7 @@ mod tests {
 
     use super::super::cgroup::Cgroups;
     use super::*;
-    use crate::process_identity::own_identity;
+    use crate::process_identity::current_identity;
 
     #[test]
     fn only_groups_of_ended_spawners_are_removed() {
@@ -93,7 +93,7 @@ mod tests {
             CgroupRecord::write(folder.path(), &report).unwrap()
         };
         record(format!("{}-1", std::process::id()), vec![dead.clone(), other.clone()]);
-        let own = record(own_identity(), vec![alive.clone()]);
+        let own = record(current_identity(), vec![alive.clone()]);
         remove_stale(folder.path());
         assert!(!dead.exists() && alive.exists() && other.exists());
         own.remove();

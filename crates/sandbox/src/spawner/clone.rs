@@ -47,7 +47,7 @@ pub(super) fn identity(identity: ProcessUser) -> ProcessUser {
 }
 
 /// Maps this process's user to the same id as in the parent namespace.
-fn map_own_user() -> io::Result<()> {
+fn map_current_user() -> io::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
     let map = format!("{USER_SHOWN} {USER_SHOWN} 1");
     std::fs::write("/proc/self/gid_map", &map)?;
@@ -173,7 +173,7 @@ fn run_first_process(
         step("join the control groups", rustix::io::write(file, b"0"))?;
     }
     if zygote.user.is_some() {
-        step("map the user", map_own_user())?;
+        step("map the user", map_current_user())?;
     }
     let (user, group) = (Uid::from_raw(USER_SHOWN), Gid::from_raw(USER_SHOWN));
     step("change the group", rustix::thread::set_thread_res_gid(group, group, group))?;

@@ -19,7 +19,7 @@ use super::process_start::users_first;
 use super::system;
 use super::time_slice::set_short_time_slice;
 use crate::channel::Channel;
-use crate::process_identity::own_identity;
+use crate::process_identity::current_identity;
 use crate::protocol::{
     ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, Reply, SandboxSpec,
 };
@@ -137,7 +137,7 @@ impl MainLoop {
             memory_limits: self.cgroups.memory(),
             process_limits: self.cgroups.processes(),
             cpu_limits: self.cgroups.processor_shares(),
-            identity: own_identity(),
+            identity: current_identity(),
             groups: self.cgroups.clone(),
         };
         self.reply(&Reply::Ready(report));
@@ -191,7 +191,7 @@ impl MainLoop {
             if self.samples_memory() {
                 self.limit_memory();
             }
-            self.fail_late_clones();
+            self.fail_timed_out_clones();
             self.end_unknown_children();
         }
     }

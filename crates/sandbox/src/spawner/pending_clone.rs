@@ -124,7 +124,7 @@ impl MainLoop {
         process.start_channel = Some(pending.start_channel);
         process.begun = pending.begun;
         process.sampler = sampler;
-        match self.place(id, process, &start, clone::identity(pending.identity)) {
+        match self.finish_start(id, process, &start, clone::identity(pending.identity)) {
             Ok(()) if pending.cancelled => self.processes[&id].kill(),
             Ok(()) => {}
             Err(end) => self.reply(&Reply::Ended { id, end }),
@@ -149,7 +149,7 @@ impl MainLoop {
     }
 
     /// Fails the clones whose fork helpers exceed their timeout.
-    pub(super) fn fail_late_clones(&mut self) {
+    pub(super) fn fail_timed_out_clones(&mut self) {
         let now = Instant::now();
         let late = self.pending.iter().filter(|(_, pending)| pending.until <= now);
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
@@ -175,7 +175,7 @@ impl MainLoop {
             self.processes.values().any(|process| process.pid == *pid)
                 || self.fork_helpers.iter().any(|(helper, _)| helper == pid)
         };
-        let unknown = system::own_children().into_iter().filter(|pid| !known(pid));
+        let unknown = system::child_processes().into_iter().filter(|pid| !known(pid));
         self.unknown_children = unknown.fold(false, |_, pid| {
             system::kill(pid, libc::SIGKILL);
             system::wait_child(pid);

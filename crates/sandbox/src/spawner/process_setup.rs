@@ -232,7 +232,7 @@ pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
     let socket = step("open a socket", socket)?;
-    step("bring up the loopback interface", system::loopback_up(socket.as_fd()))?;
+    step("bring up the loopback interface", system::bring_up_loopback(socket.as_fd()))?;
     network.then(SandboxNetwork::create).transpose()
 }
 

@@ -125,7 +125,7 @@ impl MainLoop {
             Ok(namespaces) => process.namespaces = namespaces,
             Err(error) => return Err(self.discard(process, &error)),
         }
-        self.place(id, process, &start, identity)
+        self.finish_start(id, process, &start, identity)
     }
 
     /// Starts a fork helper, which creates the first process of a clone's sandbox inside the
@@ -181,7 +181,7 @@ impl MainLoop {
     }
 
     /// Performs the spawner's part of the setup of a new process, and lets the process continue.
-    pub(super) fn place(
+    pub(super) fn finish_start(
         &mut self,
         id: u64,
         process: ManagedProcess,

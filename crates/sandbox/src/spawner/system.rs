@@ -204,7 +204,7 @@ pub(super) fn kill(pid: i32, signal: i32) {
 /// Kills and reaps all descendants of this process, which must adopt orphans.
 pub(super) fn kill_descendants() {
     loop {
-        let found = own_children();
+        let found = child_processes();
         if found.is_empty() {
             return;
         }
@@ -218,7 +218,7 @@ pub(super) fn kill_descendants() {
 }
 
 /// Returns the children of this process, including ended children that are not reaped yet.
-pub(super) fn own_children() -> Vec<i32> {
+pub(super) fn child_processes() -> Vec<i32> {
     let own = std::process::id();
     let text = std::fs::read_to_string(format!("/proc/{own}/task/{own}/children"));
     text.unwrap_or_default().split_whitespace().flat_map(str::parse).collect()
@@ -278,7 +278,7 @@ pub(super) fn set_mount_attributes(
 }
 
 /// Brings up the loopback interface of this network namespace.
-pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
+pub(super) fn bring_up_loopback(socket: BorrowedFd<'_>) -> Result<()> {
     // SAFETY: all-zero is a valid `ifreq`, and the pointer is valid for both calls.
     unsafe {
         let mut request: libc::ifreq = std::mem::zeroed();
@@ -295,7 +295,7 @@ pub(super) fn loopback_up(socket: BorrowedFd<'_>) -> Result<()> {
 /// Sets the time slice of this thread and of threads that it starts; `None` sets the default. A
 /// thread with a shorter slice is scheduled sooner after its wake-up, but gets the same share of
 /// processor time. Kernels before 6.12 ignore the value.
-pub(super) fn set_own_slice(slice: Option<Duration>) {
+pub(super) fn set_time_slice(slice: Option<Duration>) {
     set_slice(0, slice);
 }
 

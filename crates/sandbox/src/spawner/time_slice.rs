@@ -10,10 +10,10 @@ pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
 /// Sets a short time slice for this thread and threads that it starts. Used for threads that
 /// forward requests and responses.
 pub fn set_short_time_slice() {
-    system::set_own_slice(Some(SHORT_SLICE));
+    system::set_time_slice(Some(SHORT_SLICE));
 }
 
 /// Sets the default time slice for this thread. Used for threads that compute.
 pub fn set_default_time_slice() {
-    system::set_own_slice(None);
+    system::set_time_slice(None);
 }

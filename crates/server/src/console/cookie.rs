@@ -29,7 +29,7 @@ pub fn expired_cookie(headers: &HeaderMap) -> String {
 }
 
 /// Returns the session secrets of a request, from its cookie and its header.
-pub fn shown_session(headers: &HeaderMap) -> Option<PresentedSession<'_>> {
+pub fn presented_session(headers: &HeaderMap) -> Option<PresentedSession<'_>> {
     let key = headers.get(SESSION_HEADER)?.to_str().ok()?;
     let name = name(headers);
     let cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -63,14 +63,14 @@ mod tests {
         let cookies = "other=1; headwater-4281=wrong; headwater-4280=secret";
         headers.insert(COOKIE, cookies.parse().expect("a value"));
         assert!(
-            shown_session(&headers).is_none(),
+            presented_session(&headers).is_none(),
             "a cookie without the session key is not a session"
         );
         headers.insert(SESSION_HEADER, "key".parse().expect("a value"));
-        let shown = shown_session(&headers).expect("a session");
+        let shown = presented_session(&headers).expect("a session");
         assert_eq!((shown.secret, shown.key), ("secret", "key"));
         headers.insert(HOST, "[::1]".parse().expect("a value"));
-        assert!(shown_session(&headers).is_none());
+        assert!(presented_session(&headers).is_none());
     }
 
     #[test]

@@ -8,5 +8,5 @@ mod cookie;
 mod sessions;
 
 pub use assets::{is_asset, router};
-pub use cookie::{expired_cookie, session_cookie, shown_session};
+pub use cookie::{expired_cookie, presented_session, session_cookie};
 pub use sessions::{NewSession, PresentedSession, Sessions};

@@ -228,7 +228,7 @@ async fn encode(format: Format, returned: FunctionResult) -> Result<Response, Pr
         };
         let (bytes, encoder) = match next {
             Some(batch) => {
-                let (bytes, left) = encoder.piece(batch)?;
+                let (bytes, left) = encoder.encode_prefix(batch)?;
                 (bytes, Some((encoder, left)))
             }
             None => (encoder.end()?, None),

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
 use crate::auth::{TcpPeer, Unauthenticated, client_address};
-use crate::console::{expired_cookie, session_cookie, shown_session};
+use crate::console::{expired_cookie, presented_session, session_cookie};
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -139,7 +139,7 @@ async fn log_in(
     operation_id = "delete_session", tag = "session", security(()),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(State(app): State<App>, headers: HeaderMap) -> Response {
-    if let Some(shown) = shown_session(&headers) {
+    if let Some(shown) = presented_session(&headers) {
         app.sessions.remove(shown);
     }
     (StatusCode::NO_CONTENT, [(SET_COOKIE, expired_cookie(&headers))]).into_response()

@@ -104,7 +104,7 @@ pub async fn start(wire: BufferedConnection, peer: &Peer) -> io::Result<Option<S
             return Ok(None);
         }
     };
-    greet(&mut wire, &client.settings, &connection);
+    complete_startup(&mut wire, &client.settings, &connection);
     wire.send().await?;
     Ok(Some(Session::new(wire, service, client, connection)))
 }
@@ -233,9 +233,9 @@ async fn authenticate(
 /// many.
 fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
-    settings.fix("session_authorization", startup.get("user"));
+    settings.set_by_server("session_authorization", startup.get("user"));
     if *principal.identity() == Identity::Owner {
-        settings.fix("is_superuser", "on");
+        settings.set_by_server("is_superuser", "on");
     }
     for (name, value) in &startup.parameters {
         if name == "options" {
@@ -284,7 +284,11 @@ async fn resolve(
 }
 
 /// Confirms the authentication, and sends the settings and the cancel key.
-fn greet(wire: &mut BufferedConnection, settings: &Settings, connection: &ConnectionHandle) {
+fn complete_startup(
+    wire: &mut BufferedConnection,
+    settings: &Settings,
+    connection: &ConnectionHandle,
+) {
     wire.output.authenticated();
     for (name, value, is_reported) in settings.all() {
         if is_reported {

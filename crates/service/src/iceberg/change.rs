@@ -186,7 +186,7 @@ impl Change {
         let mut transaction =
             components.lake.transaction(&branch, &self.author).await.or_problem()?;
         if self.request.has_key {
-            transaction.rest().request(&self.request.digest);
+            transaction.iceberg_rest().request(&self.request.digest);
         }
         transaction.property(PROPERTY_JOB, self.job.to_string());
         Ok(transaction)
@@ -221,7 +221,7 @@ impl Change {
         let branch = components.branch_to_write(Some(&self.request.reference)).await?;
         let committed = components
             .lake
-            .rest_requests()
+            .iceberg_rest_requests()
             .is_committed(&branch, PROPERTY_JOB, &self.job.to_string())
             .await;
         committed.or_problem()
@@ -234,7 +234,7 @@ impl Components {
         if !request.has_key {
             return Ok(false);
         }
-        self.lake.rest_requests().is_done(&request.digest).await.or_problem()
+        self.lake.iceberg_rest_requests().is_done(&request.digest).await.or_problem()
     }
 }
 

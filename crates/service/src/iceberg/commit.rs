@@ -15,7 +15,7 @@ use headwater_table_rest::CommitLimits;
 use super::change::is_inconclusive;
 use super::table::view_is_no_table;
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, LoadedTable, TableCommit};
-use crate::restriction::TableOnRef;
+use crate::restriction::TableAtRef;
 use crate::service::Components;
 
 /// States of tables, by name.
@@ -41,7 +41,7 @@ impl Iceberg {
     ) -> ChangeResult<BTreeMap<TableName, LoadedTable>> {
         let updates = self.0.authorize_updates(principal, updates)?;
         for update in &updates {
-            let at = TableOnRef { reference: &request.reference, table: &update.table };
+            let at = TableAtRef { reference: &request.reference, table: &update.table };
             self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         }
         let description = describe(&updates);
@@ -82,7 +82,7 @@ async fn apply(
 ) -> Result<TableMap, Problem> {
     let mut states = TableMap::new();
     for TableUpdate { table, commit } in updates {
-        transaction.rest().apply(&table, commit).await.map_err(|error| match error {
+        transaction.iceberg_rest().apply(&table, commit).await.map_err(|error| match error {
             headwater_lake::Error::IsView { view } => view_is_no_table(&view),
             other => other.to_problem(),
         })?;

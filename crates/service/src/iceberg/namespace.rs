@@ -125,7 +125,7 @@ impl Iceberg {
         let name = found.name;
         let description = format!("change namespace {name}");
         self.change(principal, request, description, move |transaction| {
-            transaction.rest().update_namespace(&name, updates, removals);
+            transaction.iceberg_rest().update_namespace(&name, updates, removals);
             ready(Ok(())).boxed()
         })
         .await?;

@@ -178,7 +178,7 @@ impl Iceberg {
         if start >= scan.plan.files().len() {
             return Err(expired());
         }
-        off_thread(move || scan.page(start).or_problem()).await
+        run_blocking(move || scan.page(start).or_problem()).await
     }
 
     async fn find_plan(
@@ -221,7 +221,7 @@ impl Components {
         let table = tables.load(&plan.metadata_location).await.or_problem()?;
         let mut scan = RestTables::new(tables).scan(&table, &request).await.or_problem()?;
         let engine = self.engine.clone();
-        off_thread(move || {
+        run_blocking(move || {
             scan.plan = engine.prune(&scan.plan, &scan.filter).or_problem()?;
             Ok(scan)
         })
@@ -230,7 +230,7 @@ impl Components {
 
     async fn first_page(&self, plan: &CachedPlan) -> Result<ScanPages, Problem> {
         let scan = self.scan(plan).await?;
-        off_thread(move || {
+        run_blocking(move || {
             let mut starts = scan.pages().into_iter();
             let start = starts.next().unwrap_or(scan.plan.files().len());
             let first = scan.page(start).or_problem()?;
@@ -241,7 +241,7 @@ impl Components {
 }
 
 /// Runs CPU-bound work on a thread of the blocking pool.
-async fn off_thread<T: Send + 'static>(
+async fn run_blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {

@@ -13,7 +13,7 @@ use headwater_tables::Table;
 use serde_json::Value;
 
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
-use crate::restriction::TableOnRef;
+use crate::restriction::TableAtRef;
 
 /// A state of a table, as loaded by a client.
 #[derive(Debug, Clone)]
@@ -131,7 +131,7 @@ impl Iceberg {
         let description = format!("create table {name}");
         let states = self.change_tables(principal, request, description, |transaction| {
             async move {
-                transaction.rest().create_new(&created, new).await.or_problem()?;
+                transaction.iceberg_rest().create_new(&created, new).await.or_problem()?;
                 Ok(BTreeMap::new())
             }
             .boxed()
@@ -176,7 +176,7 @@ impl Iceberg {
             async move {
                 let RegisteredMetadata { location, overwrite } = source;
                 transaction
-                    .rest()
+                    .iceberg_rest()
                     .register(&registered, &location, overwrite)
                     .await
                     .or_problem()?;
@@ -197,13 +197,13 @@ impl Iceberg {
         name: &TableName,
     ) -> ChangeResult<()> {
         self.0.authorize(principal, Action::Drop, &Object::table(name))?;
-        let at = TableOnRef { reference: &request.reference, table: name };
+        let at = TableAtRef { reference: &request.reference, table: name };
         self.0.check_unrestricted_at(principal, Action::Drop, at).await?;
         let dropped = name.clone();
         self.change(principal, request, format!("drop table {name}"), move |transaction| {
             async move {
                 check_table(transaction.view(), &dropped).await?;
-                transaction.rest().drop_named(&dropped).await.or_problem()
+                transaction.iceberg_rest().drop_named(&dropped).await.or_problem()
             }
             .boxed()
         })
@@ -223,14 +223,14 @@ impl Iceberg {
             self.0.authorize(principal, action, &Object::table(&from))?;
         }
         self.0.authorize(principal, Action::Create, &Object::table(&to))?;
-        let at = TableOnRef { reference: &request.reference, table: &from };
+        let at = TableAtRef { reference: &request.reference, table: &from };
         self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         let description = format!("rename table {from} to {to}");
         let restrictions = self.0.restrictions();
         self.change(principal, request, description, move |transaction| {
             async move {
                 let id = check_table(transaction.view(), &from).await?;
-                if let Some(restriction) = restrictions.by_name_only(&from, &id) {
+                if let Some(restriction) = restrictions.lost_by_rename(&from, &id) {
                     return Err(rename_forbidden(&from, &restriction));
                 }
                 transaction.rename(&from, &to).await.or_problem()

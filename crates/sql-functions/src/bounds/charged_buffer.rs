@@ -26,7 +26,7 @@ impl AsRef<[u8]> for ChargedBuffer {
 
 /// Attaches the charge to the array's largest buffer. If the array cannot be rebuilt, it is
 /// returned without the charge.
-pub(super) fn hold(array: ArrayRef, charge: MemoryCharge) -> ArrayRef {
+pub(super) fn attach_charge(array: ArrayRef, charge: MemoryCharge) -> ArrayRef {
     if (charge.bytes() as u64) < UNCHARGED_BYTES {
         return array;
     }
@@ -35,7 +35,7 @@ pub(super) fn hold(array: ArrayRef, charge: MemoryCharge) -> ArrayRef {
     if largest == 0 {
         return array;
     }
-    match held(data, largest, &mut Some(charge)) {
+    match with_charge(data, largest, &mut Some(charge)) {
         Some(data) => make_array(data),
         None => array,
     }
@@ -46,7 +46,11 @@ fn largest(data: &ArrayData) -> usize {
     data.child_data().iter().map(largest).max().unwrap_or(0).max(own)
 }
 
-fn held(data: ArrayData, length: usize, charge: &mut Option<MemoryCharge>) -> Option<ArrayData> {
+fn with_charge(
+    data: ArrayData,
+    length: usize,
+    charge: &mut Option<MemoryCharge>,
+) -> Option<ArrayData> {
     let mut buffers = data.buffers().to_vec();
     if let Some(buffer) = buffers.iter_mut().find(|buffer| buffer.len() == length)
         && let Some(charge) = charge.take()
@@ -57,7 +61,11 @@ fn held(data: ArrayData, length: usize, charge: &mut Option<MemoryCharge>) -> Op
     let mut children = Vec::with_capacity(data.child_data().len());
     for child in data.child_data() {
         let contains = charge.is_some() && largest(child) == length;
-        children.push(if contains { held(child.clone(), length, charge)? } else { child.clone() });
+        children.push(if contains {
+            with_charge(child.clone(), length, charge)?
+        } else {
+            child.clone()
+        });
     }
     data.into_builder().buffers(buffers).child_data(children).build().ok()
 }

@@ -32,7 +32,7 @@ use crate::panic::{PANICKED, panic_error};
 
 use super::budget::{FunctionMemory, MemoryCharge, StatementBudget, too_large};
 use super::call::CallArguments;
-use super::charged_buffer::{UNCHARGED_BYTES, hold, memory_bytes, total_bytes};
+use super::charged_buffer::{UNCHARGED_BYTES, attach_charge, memory_bytes, total_bytes};
 use super::python_memory::{self, sliced};
 use super::rules::{OTHERS, SizeRule, rule};
 use super::text;
@@ -148,7 +148,7 @@ impl Invocation<'_> {
         {
             let function = self.inner.name().to_owned();
             let result = self.inner.invoke_with_args(self.arguments)?;
-            return held(&function, result, charge, rows);
+            return charge_result(&function, result, charge, rows);
         }
         self.in_slices(&estimates, most.min(OFFSETS_MAX), &to)
     }
@@ -171,7 +171,7 @@ impl Invocation<'_> {
         let memory = self.memory;
         let result = self.inner.invoke_with_args(self.arguments)?;
         let ColumnarValue::Scalar(value) = result else {
-            return held(&function, result, charge, rows);
+            return charge_result(&function, result, charge, rows);
         };
         let all =
             super::argument::Argument::new(&ColumnarValue::Scalar(value.clone())).total(0..rows);
@@ -184,7 +184,7 @@ impl Invocation<'_> {
         }
         charge.resize(&function, all)?;
         let repeated = value.to_array_of_size(rows)?;
-        Ok(ColumnarValue::Array(hold(repeated, charge)))
+        Ok(ColumnarValue::Array(attach_charge(repeated, charge)))
     }
 
     /// Evaluates a batch in slices of rows, each with an estimated result of at most `most` bytes.
@@ -208,7 +208,7 @@ impl Invocation<'_> {
         }
         let charge = self.memory.charge(self.inner.name(), size)?;
         let parts: Vec<&dyn Array> = parts.iter().map(Arc::as_ref).collect();
-        Ok(ColumnarValue::Array(hold(concat(&parts)?, charge)))
+        Ok(ColumnarValue::Array(attach_charge(concat(&parts)?, charge)))
     }
 
     fn slice(&self, rows: Range<usize>, estimates: &BatchSizeBounds<'_>) -> Result<ArrayRef> {
@@ -216,7 +216,7 @@ impl Invocation<'_> {
         let arguments = sliced(&self.arguments, rows.clone());
         let charge = self.memory.charge(self.inner.name(), estimates.of(rows.clone()))?;
         let result = self.inner.invoke_with_args(arguments)?;
-        match held(self.inner.name(), result, charge, rows.len())? {
+        match charge_result(self.inner.name(), result, charge, rows.len())? {
             ColumnarValue::Array(values) => Ok(values),
             ColumnarValue::Scalar(value) => value.to_array_of_size(rows.len()),
         }
@@ -224,7 +224,7 @@ impl Invocation<'_> {
 }
 
 /// Replaces the charge of the estimated size by a charge of the actual size of the result.
-fn held(
+fn charge_result(
     function: &str,
     result: ColumnarValue,
     mut charge: MemoryCharge,
@@ -236,14 +236,14 @@ fn held(
             // charge more than the estimate.
             let size = memory_bytes(&values).min(charge.bytes() as u64);
             charge.resize(function, size)?;
-            Ok(ColumnarValue::Array(hold(values, charge)))
+            Ok(ColumnarValue::Array(attach_charge(values, charge)))
         }
         ColumnarValue::Scalar(value) if rows == 1 => Ok(ColumnarValue::Scalar(value)),
         ColumnarValue::Scalar(value) => {
             let value = ColumnarValue::Scalar(value);
             let all = super::argument::Argument::new(&value).total(0..rows);
             charge.resize(function, all)?;
-            Ok(ColumnarValue::Array(hold(value.into_array(rows)?, charge)))
+            Ok(ColumnarValue::Array(attach_charge(value.into_array(rows)?, charge)))
         }
     }
 }

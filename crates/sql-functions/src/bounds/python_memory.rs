@@ -15,7 +15,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl}
 
 use super::budget::FunctionMemory;
 use super::call::CallArguments;
-use super::charged_buffer::{hold, memory_bytes, total_bytes};
+use super::charged_buffer::{attach_charge, memory_bytes, total_bytes};
 
 /// Maximum size of the arguments of one call, in bytes.
 const SLICE_BYTES_MAX: u64 = 64 << 20;
@@ -40,7 +40,7 @@ pub(super) fn invoke(
         let result = inner.invoke_with_args(sliced(given, begin..end))?;
         let values = result.into_array(end - begin)?;
         let charge = memory.charge(inner.name(), memory_bytes(&values))?;
-        parts.push(hold(values, charge));
+        parts.push(attach_charge(values, charge));
         begin = end;
         if begin >= given.number_rows {
             break;
@@ -51,7 +51,7 @@ pub(super) fn invoke(
     }
     let charge = memory.charge(inner.name(), total_bytes(&parts))?;
     let parts: Vec<&dyn Array> = parts.iter().map(Arc::as_ref).collect();
-    Ok(ColumnarValue::Array(hold(concat(&parts)?, charge)))
+    Ok(ColumnarValue::Array(attach_charge(concat(&parts)?, charge)))
 }
 
 /// Returns the end of a slice that begins with the first of these rows. Each slice has at least one

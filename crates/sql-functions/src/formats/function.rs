@@ -79,7 +79,7 @@ impl FormatTime {
             let Some((_, compiled)) = &compiled else { continue };
             text.clear();
             let written = times
-                .moment(of_time)
+                .date_time(of_time)
                 .ok_or_else(|| "the time is out of range".to_owned())
                 .and_then(|moment| compiled.write(&moment, &mut text));
             written.map_err(|reason| self.invalid(format, &reason))?;
@@ -235,7 +235,7 @@ impl TemporalArray {
 
     /// Returns the date and time in a row; `None` if the value is null or outside the calendar's
     /// range.
-    fn moment(&self, row: usize) -> Option<DateTimeValue> {
+    fn date_time(&self, row: usize) -> Option<DateTimeValue> {
         let utc: DateTime<Utc> = match self.values.data_type() {
             DataType::Time64(_) => {
                 let nanoseconds = self.values.as_primitive::<Time64NanosecondType>().value(row);

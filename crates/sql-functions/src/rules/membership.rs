@@ -93,11 +93,11 @@ fn not_in(within: InSubquery, alone: bool, schema: &DFSchema) -> Result<Expr> {
         let may_be_null = rows.nullable || of.nullable(schema)?;
         let equal = rows.equal();
         let may_equal = if may_be_null { Expr::IsNotFalse(Box::new(equal)) } else { equal };
-        let subquery = rows.those(vec![may_equal])?;
+        let subquery = rows.filtered_by(vec![may_equal])?;
         return Ok(Expr::Exists(Exists { subquery, negated }));
     }
     let none_equal =
-        Expr::Exists(Exists { subquery: rows.those(vec![rows.equal()])?, negated: true });
+        Expr::Exists(Exists { subquery: rows.filtered_by(vec![rows.equal()])?, negated: true });
     let none_null = rows.count(vec![rows.null()])?.eq(lit(0_i64));
     let comparable = of.is_not_null().or(rows.count(vec![])?.eq(lit(0_i64)));
     let none = none_equal.and(none_null).and(comparable);
@@ -181,7 +181,7 @@ impl<'a> SubqueryRows<'a> {
     }
 
     /// Returns the subquery, filtered by all of these conditions.
-    fn those(&self, conditions: Vec<Expr>) -> Result<Subquery> {
+    fn filtered_by(&self, conditions: Vec<Expr>) -> Result<Subquery> {
         let Subquery { subquery, outer_ref_columns, spans } = self.subquery;
         let mut outer_ref_columns = outer_ref_columns.clone();
         let Some(condition) = conjunction(conditions) else { return Ok(self.subquery.clone()) };
@@ -197,7 +197,7 @@ impl<'a> SubqueryRows<'a> {
     }
 
     fn count(&self, conditions: Vec<Expr>) -> Result<Expr> {
-        count_of(&self.those(conditions)?)
+        count_of(&self.filtered_by(conditions)?)
     }
 }
 

@@ -14,10 +14,10 @@ use super::rewrite_parts;
 
 /// Returns the plan in which every comparison with a constant has the column on the left.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    rewrite_parts(plan, turn)
+    rewrite_parts(plan, column_on_left)
 }
 
-fn turn(expr: Expr, _: &DFSchema) -> Transformed<Expr> {
+fn column_on_left(expr: Expr, _: &DFSchema) -> Transformed<Expr> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right })
             if !left.any_column_refs() && right.any_column_refs() =>

@@ -27,66 +27,75 @@ use super::rewrite_values;
 /// Rewrites the NOT IN lists of a plan.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Join(mut join) = plan {
-        join.filter = join.filter.map(|filter| hold(filter, false)).transpose()?;
+        join.filter = join.filter.map(|filter| rewrite_condition(filter, false)).transpose()?;
         return Ok(Transformed::yes(LogicalPlan::Join(join)));
     }
     let is_condition = matches!(plan, LogicalPlan::Filter(_));
     rewrite_values(plan, |value| {
-        Ok(Transformed::yes(if is_condition { hold(value, false)? } else { apart(value)? }))
+        Ok(Transformed::yes(if is_condition {
+            rewrite_condition(value, false)?
+        } else {
+            rewrite_value(value)?
+        }))
     })
 }
 
 /// Returns a condition that is true for the same rows as `condition`, or as the negation of
 /// `condition` if `opposite` is true.
-fn hold(condition: Expr, opposite: bool) -> Result<Expr> {
+fn rewrite_condition(condition: Expr, opposite: bool) -> Result<Expr> {
     let held = match condition {
-        Expr::Not(inner) => hold(*inner, !opposite)?,
+        Expr::Not(inner) => rewrite_condition(*inner, !opposite)?,
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let op = match (op, opposite) {
                 (Operator::And, true) => Operator::Or,
                 (Operator::Or, true) => Operator::And,
                 (op, _) => op,
             };
-            let (left, right) = (hold(*left, opposite)?, hold(*right, opposite)?);
+            let (left, right) =
+                (rewrite_condition(*left, opposite)?, rewrite_condition(*right, opposite)?);
             Expr::BinaryExpr(BinaryExpr { left: Box::new(left), op, right: Box::new(right) })
         }
         Expr::InList(InList { expr, list, negated }) => {
-            let inside = apart(Expr::InList(InList { expr, list, negated: false }))?;
+            let inside = rewrite_value(Expr::InList(InList { expr, list, negated: false }))?;
             if negated == opposite { inside } else { Expr::IsFalse(Box::new(inside)) }
         }
-        other if opposite => Expr::Not(Box::new(apart(other)?)),
-        other => apart(other)?,
+        other if opposite => Expr::Not(Box::new(rewrite_value(other)?)),
+        other => rewrite_value(other)?,
     };
     Ok(held)
 }
 
 /// Rewrites a value that is not a condition: wraps its lists, and rewrites conditions in it.
-fn apart(value: Expr) -> Result<Expr> {
+fn rewrite_value(value: Expr) -> Result<Expr> {
     let kept = match value {
-        Expr::IsTrue(condition) => Expr::IsTrue(Box::new(hold(*condition, false)?)),
-        Expr::IsNotTrue(condition) => Expr::IsNotTrue(Box::new(hold(*condition, false)?)),
+        Expr::IsTrue(condition) => Expr::IsTrue(Box::new(rewrite_condition(*condition, false)?)),
+        Expr::IsNotTrue(condition) => {
+            Expr::IsNotTrue(Box::new(rewrite_condition(*condition, false)?))
+        }
         Expr::Case(Case { expr: None, when_then_expr, else_expr }) => {
-            let cases = when_then_expr
-                .into_iter()
-                .map(|(when, then)| Ok((Box::new(hold(*when, false)?), Box::new(apart(*then)?))));
+            let cases = when_then_expr.into_iter().map(|(when, then)| {
+                Ok((Box::new(rewrite_condition(*when, false)?), Box::new(rewrite_value(*then)?)))
+            });
             let when_then_expr = cases.collect::<Result<_>>()?;
-            let else_expr = else_expr.map(|value| apart(*value).map(Box::new)).transpose()?;
+            let else_expr =
+                else_expr.map(|value| rewrite_value(*value).map(Box::new)).transpose()?;
             Expr::Case(Case { expr: None, when_then_expr, else_expr })
         }
         Expr::AggregateFunction(AggregateFunction { func, mut params }) => {
-            params.filter = params.filter.map(|it| hold(*it, false).map(Box::new)).transpose()?;
-            params.args = params.args.into_iter().map(apart).collect::<Result<_>>()?;
+            params.filter =
+                params.filter.map(|it| rewrite_condition(*it, false).map(Box::new)).transpose()?;
+            params.args = params.args.into_iter().map(rewrite_value).collect::<Result<_>>()?;
             Expr::AggregateFunction(AggregateFunction { func, params })
         }
         Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::And | Operator::Or), right }) => {
             let side = |side: Expr| -> Result<Box<Expr>> {
-                let within = apart(side)?;
+                let within = rewrite_value(side)?;
                 let joins = op == Operator::Or && is_list(&within);
-                Ok(Box::new(if joins { within } else { veiled(within) }))
+                Ok(Box::new(if joins { within } else { wrap_opaque(within) }))
             };
             Expr::BinaryExpr(BinaryExpr { left: side(*left)?, op, right: side(*right)? })
         }
-        other => other.map_children(|child| Ok(Transformed::yes(apart(child)?)))?.data,
+        other => other.map_children(|child| Ok(Transformed::yes(rewrite_value(child)?)))?.data,
     };
     Ok(kept)
 }
@@ -105,7 +114,7 @@ fn is_list(value: &Expr) -> bool {
 }
 
 /// Wraps a value in an opaque function if the optimizer could combine it with a list.
-fn veiled(value: Expr) -> Expr {
+fn wrap_opaque(value: Expr) -> Expr {
     let may_be_list = matches!(
         value,
         Expr::InList(_)

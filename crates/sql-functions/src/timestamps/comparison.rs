@@ -43,27 +43,27 @@ impl FunctionRewrite for MicrosecondComparison {
                 | Operator::Gt
                 | Operator::GtEq
                 | Operator::IsDistinctFrom
-                | Operator::IsNotDistinctFrom => alike(&mut [left, right], schema, is_moment),
+                | Operator::IsNotDistinctFrom => alike(&mut [left, right], schema, is_text_or_date),
                 _ => false,
             },
             Expr::Between(Between { expr, low, high, .. }) => {
-                alike(&mut [expr, low, high], schema, is_moment)
+                alike(&mut [expr, low, high], schema, is_text_or_date)
             }
             Expr::InList(InList { expr, list, .. }) => {
                 let mut parts: Vec<&mut Expr> = vec![expr];
                 parts.extend(list);
-                alike(&mut parts, schema, is_moment)
+                alike(&mut parts, schema, is_text_or_date)
             }
             Expr::Case(Case { when_then_expr, else_expr, .. }) => {
                 let mut parts: Vec<&mut Expr> =
                     when_then_expr.iter_mut().map(|(_, then)| &mut **then).collect();
                 parts.extend(else_expr.as_deref_mut());
-                alike(&mut parts, schema, is_moment)
+                alike(&mut parts, schema, is_text_or_date)
             }
             Expr::ScalarFunction(ScalarFunction { func, args })
                 if CHOOSING.contains(&func.name()) =>
             {
-                alike(&mut args.iter_mut().collect::<Vec<_>>(), schema, is_moment)
+                alike(&mut args.iter_mut().collect::<Vec<_>>(), schema, is_text_or_date)
             }
             Expr::Cast(Cast { expr, field }) => {
                 seconds(expr, field.data_type(), schema, |expr, to| Expr::Cast(Cast::new(expr, to)))
@@ -113,7 +113,7 @@ fn is_date(data_type: &DataType) -> bool {
     *data_type == DataType::Date32
 }
 
-fn is_moment(data_type: &DataType) -> bool {
+fn is_text_or_date(data_type: &DataType) -> bool {
     data_type.is_string() || is_date(data_type)
 }
 

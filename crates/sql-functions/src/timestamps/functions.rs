@@ -183,10 +183,10 @@ impl ScalarUDFImpl for DateTrunc {
         };
         let single = matches!(arguments.args[1], ColumnarValue::Scalar(_));
         let far = arguments.args[1].to_array(cycles.len())?;
-        let near = moved(&far, &cycles, i64::wrapping_sub);
+        let near = shift_cycles(&far, &cycles, i64::wrapping_sub);
         arguments.args[1] = ColumnarValue::Array(near);
         let cut = self.near.invoke_with_args(arguments)?.into_array(cycles.len())?;
-        let cut = moved(&cut, &cycles, i64::wrapping_add);
+        let cut = shift_cycles(&cut, &cycles, i64::wrapping_add);
         Ok(if single {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&cut, 0)?)
         } else {
@@ -224,7 +224,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
 }
 
 /// Shifts each timestamp by its multiple of 400 years; `way` selects addition or subtraction.
-fn moved(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
+fn shift_cycles(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);
     let moved = moved.map(|(value, cycle)| way(*value, cycle * CYCLE)).collect::<Vec<_>>();

@@ -82,7 +82,7 @@ impl ScalarUDFImpl for AtTimeZone {
         let times = time.to_array(arguments.number_rows)?;
         let times = times.as_primitive::<TimestampMicrosecondType>();
         let moved: TimestampMicrosecondArray =
-            times.try_unary(|time| moved(time, zone, has_zone))?;
+            times.try_unary(|time| convert_zone(time, zone, has_zone))?;
         let moved = moved.with_data_type(to.clone());
         Ok(match time {
             ColumnarValue::Scalar(_) => {
@@ -123,7 +123,7 @@ fn check_zone(data_type: &DataType) -> Result<()> {
 }
 
 /// Converts a UTC time to local time in a zone, or local time to UTC, in microseconds.
-fn moved(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
+fn convert_zone(time: i64, zone: Tz, to_zone: bool) -> Result<i64> {
     let Some(read) = DateTime::from_timestamp_micros(time).map(|time| time.naive_utc()) else {
         return exec_err!("the time is out of range: {time} microseconds since 1970");
     };

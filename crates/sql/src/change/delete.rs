@@ -2,7 +2,7 @@
 
 use sqlparser::ast::{Delete, FromTable, Ident, ObjectName, TableWithJoins, With};
 
-use super::query::{QueryClauses, places, returning, single, source, target};
+use super::query::{QueryClauses, location_columns, returning, single, source, target};
 use crate::error::{Error, Result};
 use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none};
@@ -55,8 +55,14 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<DeleteStatement>
     let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
     let from: Vec<TableWithJoins> = std::iter::once(relation).chain(using).collect();
     let returning = returning(items, target.alias.as_ref())?;
-    let source =
-        source(QueryClauses { with, projection: places(), from, selection, order_by, limit })?;
+    let source = source(QueryClauses {
+        with,
+        projection: location_columns(),
+        from,
+        selection,
+        order_by,
+        limit,
+    })?;
     let (table, alias) = (target.table, target.alias);
     Ok(DeleteStatement { table, alias, source, returning, everything })
 }

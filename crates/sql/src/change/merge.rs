@@ -13,7 +13,7 @@ use sqlparser::ast::{
 };
 
 use super::assignment::{AssignedColumn, assigned, assignments, given};
-use super::query::{QueryClauses, column, places, query_of, source, target, value};
+use super::query::{QueryClauses, column, location_columns, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::SourceQuery;
 use crate::table_name::{ParsedTableName, span_start};
@@ -116,9 +116,9 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
         (false, true) => JoinOperator::LeftOuter,
         (true, true) => JoinOperator::FullOuter,
     };
-    let relation = labelled(from, &source_label, marked);
+    let relation = source_with_marker(from, &source_label, marked);
     let join = Join { relation, global: false, join_operator: kind(JoinConstraint::On(*on)) };
-    let mut projection = places();
+    let mut projection = location_columns();
     if marked {
         projection.push(SelectItem::UnnamedExpr(column(FROM_SOURCE)));
     }
@@ -273,7 +273,7 @@ fn label(factor: &TableFactor) -> Result<Ident> {
 }
 
 /// Returns the source; if `marked`, as a subquery with the marker column.
-fn labelled(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
+fn source_with_marker(factor: TableFactor, label: &Ident, marked: bool) -> TableFactor {
     if !marked {
         return factor;
     }

@@ -79,7 +79,7 @@ pub(crate) fn returning(
 pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<TableFactor> {
     match (from.pop(), from.is_empty()) {
         (Some(TableWithJoins { relation, joins }), true) => {
-            empty(&joins, &format!("a join in place of the table of {statement}"))?;
+            empty(&joins, &format!("a join as the target of {statement}"))?;
             Ok(relation)
         }
         _ => Err(Error::unsupported(format!("{statement} of several tables"))),
@@ -87,7 +87,7 @@ pub(super) fn single(mut from: Vec<TableWithJoins>, statement: &str) -> Result<T
 }
 
 /// Returns the columns that identify the location of a row.
-pub(super) fn places() -> Vec<SelectItem> {
+pub(super) fn location_columns() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
 

@@ -3,7 +3,7 @@
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
 use super::assignment::{AssignedColumn, assignments};
-use super::query::{QueryClauses, places, returning, source, target, value};
+use super::query::{QueryClauses, location_columns, returning, source, target, value};
 use crate::error::Result;
 use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none};
@@ -42,14 +42,14 @@ pub fn row_update(update: Update, with: Option<With>) -> Result<UpdateStatement>
     empty(&optimizer_hints, "an optimizer hint")?;
     none(output.as_ref(), "OUTPUT")?;
     none(or.as_ref(), "UPDATE OR …")?;
-    empty(&table.joins, "a join in place of the table of UPDATE")?;
+    empty(&table.joins, "a join as the target of UPDATE")?;
     let target = target(table.relation, "UPDATE")?;
     let from = match from {
         None => Vec::new(),
         Some(UpdateTableFromKind::BeforeSet(from) | UpdateTableFromKind::AfterSet(from)) => from,
     };
     let (columns, values): (Vec<_>, Vec<_>) = assignments(list)?.into_iter().unzip();
-    let mut projection = places();
+    let mut projection = location_columns();
     projection.extend(values.into_iter().enumerate().map(|(index, expr)| value(index, expr)));
     let relation = TableWithJoins { relation: target.relation, joins: Vec::new() };
     let source = source(QueryClauses {

@@ -63,8 +63,8 @@ impl Store for SqliteStore {
         self.readers.objects(ids).await
     }
 
-    async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
-        self.readers.objects_like(digits, limit).await
+    async fn objects_with_prefix(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+        self.readers.objects_with_prefix(digits, limit).await
     }
 
     async fn reference(&self, name: &str) -> Result<Option<Bytes>> {

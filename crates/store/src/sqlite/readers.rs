@@ -88,7 +88,11 @@ impl Readers {
         Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
     }
 
-    pub(super) async fn objects_like(&self, digits: &str, limit: usize) -> Result<Vec<ObjectId>> {
+    pub(super) async fn objects_with_prefix(
+        &self,
+        digits: &str,
+        limit: usize,
+    ) -> Result<Vec<ObjectId>> {
         let pad = |digit: &str| {
             let text = format!("{digits}{}", digit.repeat(64_usize.saturating_sub(digits.len())));
             text.parse::<ObjectId>().ok()

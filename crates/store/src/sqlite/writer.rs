@@ -283,7 +283,7 @@ async fn failed_precondition(
             .bind(change.name.clone())
             .fetch_optional(&mut *connection)
             .await?;
-        if !change.expected.holds(found.as_deref()) {
+        if !change.expected.is_met_by(found.as_deref()) {
             return Ok(Some(Error::Conflict { name: change.name.clone() }));
         }
     }

@@ -88,14 +88,14 @@ async fn objects_are_found_by_prefix(store: &dyn Store) {
     apply(store, Batch { objects: vec![bytes], ..Batch::default() }).await;
     let digits = id.to_string();
     for length in [64, 9, 8] {
-        let found = store.objects_like(&digits[..length], 10).await.expect("read");
+        let found = store.objects_with_prefix(&digits[..length], 10).await.expect("read");
         assert!(found.contains(&id), "{length} digits");
     }
-    assert_eq!(store.objects_like(&"0".repeat(64), 10).await.expect("read"), Vec::new());
-    assert_eq!(store.objects_like("not hexadecimal", 10).await.expect("read"), Vec::new());
-    let all = store.objects_like("", usize::MAX).await.expect("read");
+    assert_eq!(store.objects_with_prefix(&"0".repeat(64), 10).await.expect("read"), Vec::new());
+    assert_eq!(store.objects_with_prefix("not hexadecimal", 10).await.expect("read"), Vec::new());
+    let all = store.objects_with_prefix("", usize::MAX).await.expect("read");
     assert!(all.is_sorted() && all.contains(&id));
-    assert_eq!(store.objects_like("", 3).await.expect("read"), all[..3]);
+    assert_eq!(store.objects_with_prefix("", 3).await.expect("read"), all[..3]);
 }
 
 async fn refs_change_by_compare_and_swap(store: &dyn Store) {

@@ -78,7 +78,7 @@ impl<'a> AvroFile<'a> {
         };
         let schema = schema::parse(schema)?;
         let codec = Codec::named(metadata.get("avro.codec").copied().unwrap_or_default())?;
-        Ok(AvroFile { metadata, schema, codec, marker, blocks: reader.rest() })
+        Ok(AvroFile { metadata, schema, codec, marker, blocks: reader.remaining() })
     }
 
     /// Returns a value of the header, such as `partition-spec`.
@@ -161,7 +161,7 @@ pub fn with_header(
         write_bytes(&mut changed, &value);
     }
     changed.push(0);
-    changed.extend(reader.rest());
+    changed.extend(reader.remaining());
     Ok(changed)
 }
 

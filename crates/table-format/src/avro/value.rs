@@ -116,7 +116,7 @@ impl<'a> Reader<'a> {
         self.bytes.is_empty()
     }
 
-    pub(super) fn rest(&self) -> &'a [u8] {
+    pub(super) fn remaining(&self) -> &'a [u8] {
         self.bytes
     }
 
@@ -226,7 +226,7 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
         // Each item counts as at least one byte. Otherwise, the number of items without bytes would
         // be unlimited.
         let bytes = items.bytes_min().max(1);
-        if count.checked_mul(bytes).is_none_or(|all| all > reader.rest().len()) {
+        if count.checked_mul(bytes).is_none_or(|all| all > reader.remaining().len()) {
             return Err(AvroError::Ended);
         }
         decoded.reserve(count.min(reader.values));

@@ -289,7 +289,7 @@ pub async fn encode_list(
 
 /// Runs CPU work on a thread for blocking operations. If a decoder panics, which a corrupt file can
 /// cause, returns an error about that file.
-pub async fn off_thread<T: Send + 'static>(
+pub async fn run_blocking<T: Send + 'static>(
     location: &str,
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {

@@ -48,7 +48,7 @@ impl UuidFields {
             return Ok(content);
         }
         let mut own = serde_json::to_value(schema).map_err(failed)?;
-        foreign_types::reveal(&mut own);
+        foreign_types::restore(&mut own);
         let own = serde_json::to_vec(&own).map_err(failed)?;
         let corrected = with_header(&content, |key, value| match key {
             "schema" => Some(own.clone()),

@@ -224,7 +224,7 @@ pub(super) fn write(value: &PrimitiveLiteral, data_type: &PrimitiveType) -> Valu
             date.map_or_else(|| (*days).into(), |date| date.to_string().into())
         }
         (PrimitiveLiteral::Int(value), _) => (*value).into(),
-        (PrimitiveLiteral::Long(value), data_type) => moment(*value, data_type),
+        (PrimitiveLiteral::Long(value), data_type) => timestamp_value(*value, data_type),
         (PrimitiveLiteral::Float(value), _) => number(f64::from(value.0)),
         (PrimitiveLiteral::Double(value), _) => number(value.0),
         (PrimitiveLiteral::String(text), _) => text.as_str().into(),
@@ -240,7 +240,7 @@ pub(super) fn write(value: &PrimitiveLiteral, data_type: &PrimitiveType) -> Valu
     }
 }
 
-fn moment(value: i64, data_type: &PrimitiveType) -> Value {
+fn timestamp_value(value: i64, data_type: &PrimitiveType) -> Value {
     let of_micros = || DateTime::from_timestamp_micros(value);
     let written = match data_type {
         PrimitiveType::Time => {

@@ -193,7 +193,7 @@ impl Scan {
     pub fn pages(&self) -> Vec<usize> {
         let residual = ResidualFilter::new(&self.filter);
         let files = self.plan.files();
-        let truths: Vec<RowMatch> = files.iter().map(|file| residual.truth(file)).collect();
+        let truths: Vec<RowMatch> = files.iter().map(|file| residual.evaluate(file)).collect();
         let (fixed, truth) = (self.fixed_bytes(), |index: usize| truths[index]);
         let (mut pages, mut next, mut matching) = (Vec::new(), 0, 0);
         while !self.is_enough(matching)
@@ -211,12 +211,12 @@ impl Scan {
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = ResidualFilter::new(&self.filter);
         let writer = FilesSerializer::new(self.table.metadata(), &self.stats);
-        let truth = |index: usize| residual.truth(&self.plan.files()[index]);
+        let truth = |index: usize| residual.evaluate(&self.plan.files()[index]);
         let (end, _) = self.end(start, self.fixed_bytes(), truth);
         let files = self.plan.files().get(start..end).unwrap_or_default();
         let mut deletes = DeleteFiles::default();
         let mut tasks = String::from("[");
-        for file in files.iter().filter(|file| residual.truth(file) != RowMatch::None) {
+        for file in files.iter().filter(|file| residual.evaluate(file) != RowMatch::None) {
             if tasks.len() > 1 {
                 tasks.push(',');
             }

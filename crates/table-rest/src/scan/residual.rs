@@ -42,14 +42,14 @@ impl<'f> ResidualFilter<'f> {
     }
 
     /// Evaluates the filter for a file, as far as the partition values determine the result.
-    pub(super) fn truth(&self, file: &DataFile) -> RowMatch {
-        self.truth_of(self.filter, file)
+    pub(super) fn evaluate(&self, file: &DataFile) -> RowMatch {
+        self.evaluate_part(self.filter, file)
     }
 
     /// Returns the residual filter as JSON.
     pub(super) fn text(&self, file: &DataFile) -> String {
         let mut text = String::new();
-        match self.truth(file) {
+        match self.evaluate(file) {
             All => text.push_str("true"),
             NoRow => text.push_str("false"),
             Rows => self.write(self.filter, file, &mut text),
@@ -57,7 +57,7 @@ impl<'f> ResidualFilter<'f> {
         text
     }
 
-    fn truth_of(&self, filter: &Filter, file: &DataFile) -> RowMatch {
+    fn evaluate_part(&self, filter: &Filter, file: &DataFile) -> RowMatch {
         match filter {
             Filter::Always(all) => {
                 if *all {
@@ -81,7 +81,7 @@ impl<'f> ResidualFilter<'f> {
     ) -> RowMatch {
         let mut combine = least;
         for part in parts {
-            match self.truth_of(part, file) {
+            match self.evaluate_part(part, file) {
                 truth if truth == most => return most,
                 Rows => combine = Rows,
                 _ => {}
@@ -97,7 +97,7 @@ impl<'f> ResidualFilter<'f> {
             Filter::And(parts) => (parts, "and"),
             Filter::Or(parts) => (parts, "or"),
         };
-        let open = parts.iter().filter(|part| self.truth_of(part, file) == Rows);
+        let open = parts.iter().filter(|part| self.evaluate_part(part, file) == Rows);
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 

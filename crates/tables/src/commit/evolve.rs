@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::alter::take_format_version;
 use super::metadata::build;
 use super::partition_and_sort_order::set_order;
-use crate::metadata_log::{detach_logs, stamp};
+use crate::metadata_log::{detach_logs, set_timestamp};
 use crate::partition::spec_for;
 use crate::types::schema::FieldIds;
 use crate::{CreateTable, Error, Result, StagedFiles, normalise_schema, row_ids};
@@ -34,7 +34,7 @@ pub(crate) fn create(
     let built = TableMetadataBuilder::new(schema, spec, order, location, version, HashMap::new());
     let builder = built.map_err(|error| rejected("created", &error))?.assign_uuid(Uuid::new_v4());
     let builder = set_properties(builder, properties)?;
-    stamp(&build(builder)?, now_ms)
+    set_timestamp(&build(builder)?, now_ms)
 }
 
 /// Checks that partition fields can be used with these columns.

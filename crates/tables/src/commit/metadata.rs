@@ -36,7 +36,7 @@ pub async fn commit_metadata(
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     let built = builder.build().map_err(|error| rejected("committed", &error))?.metadata;
-    let built = time_parts::revealed(built)?;
+    let built = time_parts::restored(built)?;
     evolve::check_table(&built)?;
     Ok(built)
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat, Operation, Struct, Summary};
 
-use crate::table::{DeleteTotals, Totals, own_bytes};
+use crate::table::{DeleteTotals, Totals, content_bytes};
 
 /// Counts of the files that a commit adds and removes.
 #[derive(Debug, Default)]
@@ -136,7 +136,7 @@ fn is_vector(file: &DataFile) -> bool {
 fn count(totals: &mut Totals, file: &DataFile) {
     if file.content_type() != DataContentType::Data {
         totals.deletes.add(file);
-        totals.bytes += own_bytes(file);
+        totals.bytes += content_bytes(file);
         return;
     }
     totals.rows += file.record_count();

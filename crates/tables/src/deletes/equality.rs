@@ -15,7 +15,7 @@ use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 
 use super::{DeleteFile, READS_MAX};
-use crate::manifest::off_thread;
+use crate::manifest::run_blocking;
 use crate::read::{FileLocation, ReadOptions, open};
 use crate::storage::Storage;
 use crate::{DataFile, Error, Positions, Result};
@@ -46,7 +46,7 @@ impl DeletedKeys {
         while let Some((file, batches)) = read.try_next().await? {
             let columns = columns.to_vec();
             let (number, location) = (file.sequence_number(), file.location().to_owned());
-            keys = off_thread(file.location(), move || {
+            keys = run_blocking(file.location(), move || {
                 let rows = rows(&columns, batches.iter());
                 for rows in rows {
                     for row in &rows.map_err(|error| Error::corrupt(&location, error))? {
@@ -75,7 +75,7 @@ impl DeletedKeys {
             let rows_read = batch.num_rows() as u64;
             let (keys, columns, location) =
                 (self.0.clone(), columns.to_vec(), file.location.clone());
-            let found = off_thread(&file.location, move || {
+            let found = run_blocking(&file.location, move || {
                 let mut found = Positions::new();
                 for rows in rows(&columns, std::iter::once(&batch)) {
                     let rows = rows.map_err(|error| Error::corrupt(&location, error))?;

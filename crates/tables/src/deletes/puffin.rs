@@ -12,7 +12,7 @@ use iceberg::spec::{DataContentType, DataFileBuilder, DataFileFormat};
 use uuid::Uuid;
 
 use super::write::staged;
-use crate::manifest::off_thread;
+use crate::manifest::run_blocking;
 use crate::staged_files::StagedDelete;
 use crate::storage::CleanupGuard;
 use crate::{DataFile, DeleteKey, Error, Positions, Result, StagedFiles, Table, Tables};
@@ -39,7 +39,7 @@ pub(super) async fn write_vectors(
         format!("{}/data/{}-deletes.puffin", table.metadata().location(), Uuid::now_v7());
     let encoded = {
         let location = location.clone();
-        off_thread(&location.clone(), move || encode_file(&location, all)).await?
+        run_blocking(&location.clone(), move || encode_file(&location, all)).await?
     };
     let (content, deletes) = encoded;
     let mut undo = CleanupGuard::new(tables.storage().clone());

@@ -12,7 +12,7 @@ use parquet::file::properties::WriterProperties;
 use uuid::Uuid;
 
 use super::position::{LOCATION_ID, POSITION_ID, schema};
-use crate::manifest::off_thread;
+use crate::manifest::run_blocking;
 use crate::staged_files::{FileSync, StagedDelete};
 use crate::storage::CleanupGuard;
 use crate::{DataFile, Error, Positions, Result, StagedFiles, Table, Tables};
@@ -38,7 +38,7 @@ pub(crate) async fn write_deletes(
         let replaced = tables.deletes().own_deletes(&of, &mut positions).await?;
         let (data_file, count) = (of.location.clone(), positions.len());
         let (first, last) = positions.bounds().unwrap_or_default();
-        let content = off_thread(&location, move || encode(&data_file, &positions)).await?;
+        let content = run_blocking(&location, move || encode(&data_file, &positions)).await?;
         let file = entry(&location, &of, content.len(), count, first..=last)?;
         undo.add(location.clone());
         contents.push((location, content));

@@ -71,8 +71,8 @@ pub struct StateScan {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// Folders, with a trailing slash, that can contain files which only `unreadable` files refer
-    /// to.
+    /// Folders, with a trailing slash. Files in these folders may be needed, even if only an
+    /// unreadable file refers to them.
     pub folders: Vec<String>,
     /// True if the state needs a file that is not excluded.
     pub more: bool,

@@ -89,7 +89,7 @@ pub(crate) fn read_slowly(
 }
 
 /// Reads all columns of files, except the rows at the given positions.
-pub(crate) fn read_rest(
+pub(crate) fn read_live(
     tables: &Tables,
     schema: &SchemaRef,
     files: Vec<(Arc<DataFile>, Positions)>,

@@ -44,7 +44,7 @@ impl BatchConversion {
     }
 
     /// Slices a batch so that each converted slice fits into memory.
-    pub(crate) fn pieces<'a>(&self, batch: &'a RecordBatch) -> BatchSlices<'a> {
+    pub(crate) fn slices<'a>(&self, batch: &'a RecordBatch) -> BatchSlices<'a> {
         BatchSlices::new(batch, self.table.fields(), &self.positions)
     }
 
@@ -53,7 +53,7 @@ impl BatchConversion {
         let columns =
             self.table.fields().iter().zip(&self.positions).map(
                 |(field, position)| match position {
-                    Some(position) => fit(batch.column(*position), field, field.name()),
+                    Some(position) => convert_column(batch.column(*position), field, field.name()),
                     None => Ok(missing_in_rows(field, batch.num_rows())),
                 },
             );
@@ -77,7 +77,7 @@ pub fn check_types(rows: &Schema, table: &Schema) -> Result<()> {
     }
     for column in rows.fields() {
         if let Ok(field) = table.field_with_name(column.name()) {
-            fit_values(&new_empty_array(column.data_type()), field, field.name())?;
+            convert_values(&new_empty_array(column.data_type()), field, field.name())?;
         }
     }
     Ok(())
@@ -89,7 +89,7 @@ pub fn check_values(rows: &RecordBatch, table: &Schema) -> Result<()> {
     for piece in BatchSlices::new(rows, &Fields::empty(), &[]) {
         for (column, array) in piece.schema_ref().fields().iter().zip(piece.columns()) {
             if let Ok(field) = table.field_with_name(column.name()) {
-                fit(array, field, field.name())?;
+                convert_column(array, field, field.name())?;
             }
         }
     }
@@ -132,8 +132,8 @@ fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
 }
 
 /// Converts an array to a column of the table.
-fn fit(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
-    let fitted = fit_values(array, field, column)?;
+fn convert_column(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
+    let fitted = convert_values(array, field, column)?;
     if !field.is_nullable() {
         let rows = fitted.logical_null_count();
         if rows > 0 {
@@ -143,16 +143,16 @@ fn fit(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
     Ok(fitted)
 }
 
-fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
+fn convert_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef> {
     match (array.data_type(), field.data_type()) {
         (DataType::Dictionary(_, values), _) => {
-            fit_values(&cast(array, values, field, column)?, field, column)
+            convert_values(&cast(array, values, field, column)?, field, column)
         }
         (DataType::RunEndEncoded(_, values), _) => {
-            fit_values(&cast(array, values.data_type(), field, column)?, field, column)
+            convert_values(&cast(array, values.data_type(), field, column)?, field, column)
         }
-        (DataType::Struct(_), DataType::Struct(wanted)) => fit_struct(array, wanted, column),
-        (DataType::List(_), DataType::List(element)) => fit_list(array, element, column),
+        (DataType::Struct(_), DataType::Struct(wanted)) => convert_struct(array, wanted, column),
+        (DataType::List(_), DataType::List(element)) => convert_list(array, element, column),
         (
             DataType::LargeList(item)
             | DataType::ListView(item)
@@ -161,9 +161,9 @@ fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
             DataType::List(element),
         ) => {
             let list = cast(array, &DataType::List(item.clone()), field, column)?;
-            fit_list(&list, element, column)
+            convert_list(&list, element, column)
         }
-        (DataType::Map(..), DataType::Map(entries, _)) => fit_map(array, entries, column),
+        (DataType::Map(..), DataType::Map(entries, _)) => convert_map(array, entries, column),
         (found, wanted) if found == wanted => Ok(array.clone()),
         (found, wanted) => match conversion(found, wanted) {
             Conversion::Cast => cast(array, wanted, field, column),
@@ -177,13 +177,13 @@ fn fit_values(array: &ArrayRef, field: &Field, column: &str) -> Result<ArrayRef>
     }
 }
 
-fn fit_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRef> {
+fn convert_struct(array: &ArrayRef, wanted: &Fields, column: &str) -> Result<ArrayRef> {
     let array = array.as_struct();
     let positions = positions(array.fields(), wanted, column)?;
     let parts = wanted.iter().zip(positions).map(|(field, position)| {
         let path = join(column, field.name());
         let Some(position) = position else { return Ok(missing_in_rows(field, array.len())) };
-        let part = fit_values(array.column(position), field, &path)?;
+        let part = convert_values(array.column(position), field, &path)?;
         check_part(part.as_ref(), array.nulls(), field, path)?;
         Ok(part)
     });
@@ -214,24 +214,25 @@ fn check_part(
     if rows > 0 { Err(Error::NullValue { column, rows }) } else { Ok(()) }
 }
 
-fn fit_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
+fn convert_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
     // A sliced array may contain values to which no offset refers. These values are ignored.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);
     let offsets = arrow::buffer::OffsetBuffer::from_lengths(list.offsets().lengths());
-    let values = fit(&values, element, &join(column, "element"))?;
+    let values = convert_column(&values, element, &join(column, "element"))?;
     let converted = ListArray::try_new(element.clone(), offsets, values, list.nulls().cloned());
     Ok(Arc::new(converted.map_err(|error| Error::internal("written", error))?))
 }
 
-fn fit_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRef> {
+fn convert_map(array: &ArrayRef, entries: &FieldRef, column: &str) -> Result<ArrayRef> {
     let map = array.as_map();
     let (first, last) = (map.value_offsets()[0] as usize, map.value_offsets()[map.len()] as usize);
     let (key, value) = crate::types::schema::entry_fields(entries)?;
-    let keys = fit(&map.keys().slice(first, last - first), key, &join(column, "key"))?;
-    let values = fit(&map.values().slice(first, last - first), value, &join(column, "value"))?;
+    let keys = convert_column(&map.keys().slice(first, last - first), key, &join(column, "key"))?;
+    let values =
+        convert_column(&map.values().slice(first, last - first), value, &join(column, "value"))?;
     let offsets = arrow::buffer::OffsetBuffer::from_lengths(map.offsets().lengths());
     let internal = |error: ArrowError| Error::internal("written", error);
     let fields = vec![key.clone(), value.clone()].into();

@@ -73,11 +73,11 @@ fn check_columns(table: &Table) -> Result<()> {
 }
 
 /// Converts rows to the schema of a table.
-pub(crate) fn fit(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
+pub(crate) fn convert_rows(table: &Table, rows: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
     let mut fitted = Vec::with_capacity(rows.len());
     for batch in rows {
         let fit = BatchConversion::new(batch.schema(), table.schema())?;
-        for piece in fit.pieces(batch) {
+        for piece in fit.slices(batch) {
             fitted.push(fit.apply(&piece)?);
         }
     }
@@ -171,7 +171,7 @@ impl<'a> Writer<'a> {
                     other.insert(BatchConversion::new(batch.schema(), schema)?)
                 }
             };
-            for piece in fit.pieces(&batch) {
+            for piece in fit.slices(&batch) {
                 let fitted = fit.apply(&piece)?;
                 let bytes = batch.get_array_memory_size();
                 let Some(sort_buffer) = &mut self.sort_buffer else {

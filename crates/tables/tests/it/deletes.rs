@@ -239,7 +239,7 @@ async fn a_data_file_has_one_delete_file_which_is_removed_with_it() {
     let seen = warehouse.tables.plan(&table, None).await.unwrap();
     let removed = vec![seen.files()[0].clone()];
     let gone = Positions::from_iter([0]);
-    let rest = warehouse.tables.rewrites().read_rest(&table, vec![(removed[0].clone(), gone)]);
+    let rest = warehouse.tables.rewrites().read_live(&table, vec![(removed[0].clone(), gone)]);
     let staged = warehouse.tables.write(&table, rest).await.unwrap();
     let rewrite = RowRewrite { seen, removed, staged, unseen: None };
     let table = warehouse.commit(&table, Operation::Rewrite(rewrite)).await;

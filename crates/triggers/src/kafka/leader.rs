@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_kafka_client::{
     AbortedTransactions, BrokerFailure, Connection, EARLIEST, FETCH_MAX, FetchRequest,
     FetchedPartition, LATEST, MalformedMessage, OFFSET_OUT_OF_RANGE, PartitionOffset,
-    ReceivedContent, ReceivedItem, RecordBatch, RecordError, Records, RoundTask, error_text,
+    ReceivedContent, ReceivedItem, RecordBatch, RecordError, Records, RoundParticipant, error_text,
     problem_at,
 };
 use headwater_model::{KafkaStart, Problem};
@@ -28,7 +28,7 @@ const THROTTLE_MAX: Duration = Duration::from_secs(30);
 /// The partitions of a server.
 pub(super) struct LeaderPartitions<'a> {
     pub round: &'a ReadRound<'a>,
-    pub part: RoundTask<'a>,
+    pub participant: RoundParticipant<'a>,
     pub server: ServerName,
     pub partitions: Vec<i32>,
 }
@@ -86,7 +86,7 @@ impl LeaderPartitions<'_> {
     }
 
     fn has_ended(&mut self) -> bool {
-        self.part.has_ended() || self.round.sender.is_stopped()
+        self.participant.has_ended() || self.round.sender.is_stopped()
     }
 
     /// Determines the positions of partitions that are read for the first time.
@@ -142,7 +142,9 @@ impl LeaderPartitions<'_> {
         let FetchedPartition { partition, error, aborted, mut batches } = fetched;
         match error {
             0 => {}
-            OFFSET_OUT_OF_RANGE => return self.start_again(connection, partition).await,
+            OFFSET_OUT_OF_RANGE => {
+                return self.resume_at_available_offset(connection, partition).await;
+            }
             code => return Err(BrokerFailure::Server(error_text(code))),
         }
         let first = self.next(partition);
@@ -181,7 +183,7 @@ impl LeaderPartitions<'_> {
 
     /// Continues at the first record that the partition still has. If the partition ends before the
     /// position, continues at its end, because the earlier records were read before.
-    async fn start_again(
+    async fn resume_at_available_offset(
         &self,
         connection: &mut Connection,
         partition: i32,

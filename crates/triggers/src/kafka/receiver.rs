@@ -17,7 +17,7 @@ use headwater_kafka_client::{
     REQUEST_MAX, ReceivedItem, RoundDeadline, UNKNOWN_TOPIC, error_text, problem_at, server_name,
 };
 use headwater_model::{KafkaStart, Problem};
-use headwater_sandbox::{ServerName, ServerRules};
+use headwater_sandbox::{ConnectionPolicy, ServerName};
 use headwater_secrets::SecretStore;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -37,7 +37,7 @@ pub(super) struct KafkaReceiver {
     pub topic: String,
     pub start: KafkaStart,
     pub secrets: Option<SecretStore>,
-    pub rules: ServerRules,
+    pub policy: ConnectionPolicy,
     /// The duration of a round.
     pub round: Duration,
     /// The position of the last record that was forwarded.
@@ -80,7 +80,7 @@ impl ReadRound<'_> {
         let pause = self.receiver.back_off.lock().next();
         self.end.shorten(Instant::now() + pause);
         tracing::warn!(%problem, topic = self.receiver.topic, "partitions of the topic cannot be read");
-        self.sender.impaired(problem.clone());
+        self.sender.record_problem(problem.clone());
         *failure = Some(problem);
     }
 }
@@ -101,7 +101,7 @@ impl KafkaReceiver {
             topic: String::new(),
             start: KafkaStart::All,
             secrets: None,
-            rules: ServerRules::default(),
+            policy: ConnectionPolicy::default(),
             round: Duration::from_secs(5),
             position: Mutex::new(position),
             memory: Arc::new(Semaphore::new(MEMORY_KIB)),
@@ -120,7 +120,7 @@ impl KafkaReceiver {
             let metadata = self.metadata(&mut control).await?;
             let servers = metadata.servers.iter();
             self.servers = servers.filter_map(|one| server_name(&one.host, one.port)).collect();
-            self.enter(&metadata);
+            self.reset_on_topic_change(&metadata);
             let round = ReadRound {
                 receiver: self,
                 client: &client,
@@ -137,7 +137,7 @@ impl KafkaReceiver {
                 sender.connected();
             } else {
                 failures = failures.wrapping_add(1);
-                let other = self.other_server(&client, &mut connections, failures).await;
+                let other = self.connect_to_other_server(&client, &mut connections, failures).await;
                 control = other.unwrap_or(control);
             }
         }
@@ -150,12 +150,12 @@ impl KafkaReceiver {
         let password = secret(secrets, settings.secret.as_deref()).await?;
         let ca = secret(secrets, settings.ca.as_deref()).await?;
         let ca = ca.as_ref().map(|certificates| certificates.as_bytes());
-        self.cluster.client(password, ca, self.rules.clone())
+        self.cluster.client(password, ca, self.policy.clone())
     }
 
     /// Returns a connection to another server after a failed round, because the metadata of a
     /// server may be outdated. Prefers the connections of the round.
-    async fn other_server(
+    async fn connect_to_other_server(
         &self,
         client: &ClusterClient,
         connections: &mut BTreeMap<i32, Connection>,
@@ -190,10 +190,12 @@ impl KafkaReceiver {
     }
 
     /// Discards the position if it belongs to another topic.
-    fn enter(&self, metadata: &Metadata) {
+    fn reset_on_topic_change(&self, metadata: &Metadata) {
         let cluster = metadata.cluster.clone().unwrap_or_else(|| self.cluster.uri());
         let partitions = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);
-        self.position.lock().enter(&format!("{cluster}/{}", self.topic), partitions);
+        self.position
+            .lock()
+            .reset_on_topic_change(&format!("{cluster}/{}", self.topic), partitions);
     }
 }
 
@@ -209,12 +211,12 @@ impl ReadRound<'_> {
         let tasks = partitions.into_iter().map(|(id, partitions)| {
             let server = metadata.servers.iter().find(|one| one.id == id);
             let server = server.and_then(|server| server_name(&server.host, server.port));
-            let (connection, part) = (connections.remove(&id), self.end.part());
+            let (connection, participant) = (connections.remove(&id), self.end.add_participant());
             async move {
                 let read = match server {
                     None => Err(self.leaderless(&partitions)),
                     Some(server) => {
-                        LeaderPartitions { round: self, part, server, partitions }
+                        LeaderPartitions { round: self, participant, server, partitions }
                             .run(connection)
                             .await
                     }

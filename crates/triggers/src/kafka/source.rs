@@ -124,13 +124,13 @@ impl EventSource for KafkaSource {
         let taken = inbox.take(capacity.saturating_mul(batch));
         let now = context.now();
         if taken.is_empty() {
-            let fault = inbox.fault().or_else(|| self.position.loss(now));
+            let fault = inbox.fault().or_else(|| self.position.lost_records_problem(now));
             return Ok(PollResult { pause: context.options.poll_interval, fault });
         }
         let waited = self.since.get_or_insert_with(Instant::now).elapsed();
         let rest = self.events.kafka.window.saturating_sub(waited);
         if !rest.is_zero() && !is_complete(taken, batch) {
-            let fault = inbox.fault().or_else(|| self.position.loss(now));
+            let fault = inbox.fault().or_else(|| self.position.lost_records_problem(now));
             return Ok(PollResult { pause: rest, fault });
         }
         let mut reached = self.position.clone();
@@ -149,7 +149,7 @@ impl EventSource for KafkaSource {
         }
         self.position = reached;
         self.since = None;
-        let fault = inbox.fault().or_else(|| self.position.loss(now));
+        let fault = inbox.fault().or_else(|| self.position.lost_records_problem(now));
         Ok(PollResult { pause: Duration::ZERO, fault })
     }
 }
@@ -171,7 +171,7 @@ impl KafkaSource {
             topic: self.events.kafka.topic.clone(),
             start: self.events.kafka.start,
             secrets: context.options.secrets.clone(),
-            rules: context.rules.clone(),
+            policy: context.policy.clone(),
             round: context.options.poll_interval,
             ..KafkaReceiver::new(self.events.cluster.clone(), self.position.clone())
         };

@@ -13,7 +13,7 @@ use headwater_model::{
 use headwater_queues::{NewMessage, Queues};
 use headwater_store::Store;
 use headwater_triggers::{
-    FAILED_ITEMS, TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, with_divisible,
+    FAILED_ITEMS, TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, mark_divisible,
 };
 use serde_json::{Value, json};
 
@@ -65,7 +65,7 @@ impl TargetExecutor for Function {
         let is_bad = |item: &String| item.contains("bad");
         let failed: Vec<usize> = (0..items.len()).filter(|one| is_bad(&items[*one])).collect();
         if !failed.is_empty() && !trigger.report_failures {
-            return Err(with_divisible(Problem::new(ErrorCode::FunctionFailed, "a bad item")));
+            return Err(mark_divisible(Problem::new(ErrorCode::FunctionFailed, "a bad item")));
         }
         // A function that reports failures processes nothing after the first failure of a group.
         let is_ordered = event.group().is_some();

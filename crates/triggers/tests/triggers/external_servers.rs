@@ -9,7 +9,7 @@ use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, ErrorCode, Event, FixedClock, Problem, Trigger};
 use headwater_secrets::{KeySource, SecretStore};
 use headwater_store::Store;
-use headwater_triggers::{RemoteBuckets, ServerRules, Triggers, TriggersOptions};
+use headwater_triggers::{ConnectionPolicy, RemoteBuckets, Triggers, TriggersOptions};
 
 use crate::support::{clock, memory, until};
 use crate::targets::Tables;
@@ -55,15 +55,15 @@ impl Outside {
         store: &Arc<dyn Store>,
         triggers: Vec<Trigger>,
     ) -> headwater_triggers::Result<Triggers> {
-        self.open_for(store, triggers, ServerRules::default()).await
+        self.open_for(store, triggers, ConnectionPolicy::default()).await
     }
 
-    /// Starts a process like [`Outside::open`], with the triggers of a user with these rules.
+    /// Starts a process like [`Outside::open`], with the triggers of a user with this policy.
     pub async fn open_for(
         &self,
         store: &Arc<dyn Store>,
         triggers: Vec<Trigger>,
-        rules: ServerRules,
+        policy: ConnectionPolicy,
     ) -> headwater_triggers::Result<Triggers> {
         let clock: Arc<dyn Clock> = self.clock.clone();
         let jobs = Jobs::open(store.clone(), clock.clone(), JobsOptions::default()).await?;
@@ -78,7 +78,7 @@ impl Outside {
             ..defaults
         };
         let opened = Triggers::start(options, self.tables.clone()).await?;
-        opened.reload_for(triggers, &|_| rules.clone()).await?;
+        opened.reload_for(triggers, &|_| policy.clone()).await?;
         opened.tick().await?;
         Ok(opened)
     }

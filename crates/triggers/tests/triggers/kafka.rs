@@ -11,7 +11,7 @@ use headwater_model::{
     Trigger,
 };
 use headwater_store::Store;
-use headwater_triggers::{ServerRules, Triggers, function_argument};
+use headwater_triggers::{ConnectionPolicy, Triggers, function_argument};
 use serde_json::{Value, json};
 
 use crate::external_servers::{HOUR_SCALE, Outside, until_fault};
@@ -413,7 +413,7 @@ async fn triggers_of_a_user_do_not_reach_the_host_without_a_grant() {
     let user = |allows: bool| {
         let allowed = allowed.clone();
         let allows = move |location: &str| allows && location == allowed;
-        ServerRules::restricted(ana.clone(), Arc::new(allows))
+        ConnectionPolicy::restricted(ana.clone(), Arc::new(allows))
     };
     let port = cluster.servers().rsplit(':').next().expect("a port");
     let sources = [

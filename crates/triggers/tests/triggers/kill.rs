@@ -18,7 +18,7 @@ use headwater_model::{
 };
 use headwater_store::{Append, Batch, KeyRange, SqliteStore, Store, UniqueKey};
 use headwater_triggers::{
-    TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, with_divisible,
+    TargetExecutor, TriggerEventFilter, Triggers, TriggersOptions, mark_divisible,
 };
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ impl TargetExecutor for Commits {
     ) -> Result<Value, Problem> {
         context.log_system("committing");
         if trigger.bisect && names(event).iter().any(|name| name.ends_with(POISON)) {
-            return Err(with_divisible(Problem::new(ErrorCode::FunctionFailed, "a bad file")));
+            return Err(mark_divisible(Problem::new(ErrorCode::FunctionFailed, "a bad file")));
         }
         let entry = |name: String| Append {
             journal: "rows".into(),

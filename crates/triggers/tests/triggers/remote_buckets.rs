@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_model::{Actor, ErrorCode, Event, Problem, Timestamp, Trigger};
 use headwater_store::Store;
-use headwater_triggers::{RemoteBuckets, RemoteObject, RemotePage, ServerRules, Triggers};
+use headwater_triggers::{ConnectionPolicy, RemoteBuckets, RemoteObject, RemotePage, Triggers};
 use serde_json::{Value, json};
 
 use crate::external_servers::{Outside, until_fault};
@@ -170,9 +170,9 @@ async fn a_user_needs_the_right_to_read_the_location() {
     let bucket = Arc::<Bucket>::default();
     bucket.put("in/a.csv", "1");
     let outside = outside(&bucket);
-    let rules = ServerRules::restricted(Actor::Anonymous, Arc::new(|_: &str| false));
+    let policy = ConnectionPolicy::restricted(Actor::Anonymous, Arc::new(|_: &str| false));
     let source = vec![trigger(&json!({"prefix": "in/"}))];
-    let triggers = outside.open_for(&outside.store, source, rules).await.expect("triggers");
+    let triggers = outside.open_for(&outside.store, source, policy).await.expect("triggers");
     let fault = until_fault(&triggers, "may not read `s3://partner/in`").await;
     assert_eq!(fault.code, ErrorCode::Forbidden);
     assert_eq!(*bucket.pages.lock().expect("pages"), 0);

@@ -83,7 +83,7 @@ impl<'a> BauplanReader<'a> {
         let materialization = strategy(values, &at)?;
         let partition_by = partition_by(values)?;
         let filter = values.text("overwrite_filter")?;
-        let filter_at = values.place("overwrite_filter", &at);
+        let filter_at = values.location_of("overwrite_filter", &at);
         let used =
             settings::condition_parameters("overwrite_filter", filter.as_deref(), &filter_at);
         parameters.extend(used?);
@@ -99,7 +99,7 @@ impl<'a> BauplanReader<'a> {
             materialization,
             keys: Vec::new(),
             partition_by,
-            partition_at: values.place("partitioned_by", &at),
+            partition_at: values.location_of("partitioned_by", &at),
             allow_takeover: true,
             columns: declared(values, &contract, &at)?,
             lenient_columns: contract.is_empty(),
@@ -140,7 +140,7 @@ impl<'a> BauplanReader<'a> {
             file: self.source.path.clone(),
             name: function.name.to_string(),
             python,
-            python_at: python_at.map(|values| values.place("version", at)),
+            python_at: python_at.map(|values| values.location_of("version", at)),
             packages,
             system: None,
             network: if network { Network::On } else { Network::Off },
@@ -231,7 +231,7 @@ impl<'a> BauplanReader<'a> {
         at: &Location,
     ) -> Result<TableName> {
         TableName::parse_in(self.namespace, name).map_err(|error| Error::Invalid {
-            at: values.place("name", at),
+            at: values.location_of("name", at),
             message: error.to_string(),
             hint: error.hint(),
         })
@@ -252,7 +252,7 @@ fn declared(
     if columns.is_some() && !contract.is_empty() {
         let message = "the model has both `columns` and a schema as its return type";
         let hint = "Leave `columns` out.";
-        return Err(Error::invalid(values.place("columns", at), message, hint));
+        return Err(Error::invalid(values.location_of("columns", at), message, hint));
     }
     let typed = || contract.iter().map(|column| column.name.clone()).collect();
     Ok(columns.or_else(|| (!contract.is_empty()).then(typed)))
@@ -260,7 +260,7 @@ fn declared(
 
 fn strategy(values: &LiteralArguments, at: &Location) -> Result<Materialization> {
     let strategy = values.text("materialization_strategy")?;
-    let strategy_at = values.place("materialization_strategy", at);
+    let strategy_at = values.location_of("materialization_strategy", at);
     let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
     match (strategy, values.flag("materialize")?) {
         (Some(strategy), _) => Ok(strategy),

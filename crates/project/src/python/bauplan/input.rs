@@ -102,7 +102,7 @@ impl BauplanReader<'_> {
             if values.text(connector)?.is_some() {
                 let message = format!("`{connector}` of `Model` is not supported");
                 let hint = "Import the table into the lake, and read the imported table.";
-                return Err(Error::invalid(values.place(connector, at), message, hint));
+                return Err(Error::invalid(values.location_of(connector, at), message, hint));
             }
         }
         let name = required(values.text("name")?, "Model", at)?;
@@ -120,7 +120,7 @@ impl BauplanReader<'_> {
             return Err(Error::invalid(at.clone(), message, "Name each column once."));
         }
         let filter = values.text("filter")?.filter(|filter| !filter.trim().is_empty());
-        let filter_at = values.place("filter", at);
+        let filter_at = values.location_of("filter", at);
         let parameters = settings::condition_parameters("filter", filter.as_deref(), &filter_at)?;
         let input = StepInput {
             argument: Some(argument.to_owned()),
@@ -157,7 +157,7 @@ fn without_projection(arguments: &Arguments) -> Arguments {
 
 fn reference(values: &LiteralArguments, text: &str, at: &Location) -> Result<RefSpec> {
     text.parse().map_err(|error: headwater_model::NameError| Error::Invalid {
-        at: values.place("ref", at),
+        at: values.location_of("ref", at),
         message: error.to_string(),
         hint: error.hint(),
     })

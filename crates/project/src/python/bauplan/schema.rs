@@ -28,7 +28,8 @@ pub(crate) struct TypedSchema {
 struct SchemaField {
     /// Name of the attribute, which differs from the column if `TableField` has a `name`.
     attribute: String,
-    /// Columns of other schemas in `lineage`; empty if the sources are not declared or not known.
+    /// The columns of other schemas that `lineage` names. Empty if the source does not declare
+    /// them, or if they are not known.
     sources: Vec<SchemaColumn>,
 }
 

@@ -44,7 +44,7 @@ fn models_have_the_defaults_of_bauplan() {
     assert_eq!(found.table.to_string(), "bauplan.m");
     assert_eq!(found.materialization, Materialization::None);
     assert!(found.allow_takeover && !found.always_runs && found.columns.is_none());
-    assert!(found.partition_by.is_empty() && function(&found).network.is_off());
+    assert!(found.partition_by.is_empty() && function(&found).network.denies_all());
     assert_eq!(found.at.to_string(), "models.py:3");
 }
 
@@ -56,7 +56,7 @@ fn every_argument_of_a_model_is_read() {
     assert_eq!(model("columns=['*']").columns, None);
     assert_eq!(model("columns=None").columns, None);
     assert!(matches!(function(&model("internet_access=True")).network, Network::On));
-    assert!(function(&model("internet_access=False")).network.is_off());
+    assert!(function(&model("internet_access=False")).network.denies_all());
     assert!(model("cache_strategy='NONE'").always_runs);
     assert!(!model("cache_strategy='DEFAULT'").always_runs);
 }

@@ -202,7 +202,7 @@ const PERIOD_US: u64 = 100_000;
 
 /// Sets the CPU weight of a group in proportion to its memory limit, and its CPU limit, if any. The
 /// two cgroup versions differ only in the default weight and the file of the period.
-pub(super) fn share_out(
+pub(super) fn set_cpu_limits(
     folder: &Path,
     spec: &ProcessSpec,
     [file, limit]: [&str; 2],

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::files::{keyed, number, remove_tree, set, write};
-use super::group::{CpuWeight, Group, share_out};
-use crate::process_identity::{is_stale, own_identity};
+use super::group::{CpuWeight, Group, set_cpu_limits};
+use crate::process_identity::{current_identity, is_stale};
 use crate::protocol::ProcessSpec;
 
 /// Purpose of one hierarchy.
@@ -42,7 +42,7 @@ impl Cgroups {
     pub(crate) fn open() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        let name = format!("{PREFIX}{}", own_identity());
+        let name = format!("{PREFIX}{}", current_identity());
         let mut hierarchies = Vec::new();
         for (kind, controller) in [
             (HierarchyKind::Memory, "memory"),
@@ -158,10 +158,11 @@ impl Cgroups {
                     // slowing down the host.
                     let _ = set(folder.join("memory.swap.max"), "0");
                     let _ = set(folder.join("memory.oom.group"), "1");
-                    group.share = share_out(&folder, spec, ["cpu.weight", "cpu.max"])?;
+                    group.share = set_cpu_limits(&folder, spec, ["cpu.weight", "cpu.max"])?;
                 }
                 HierarchyKind::Shares => {
-                    group.share = share_out(&folder, spec, ["cpu.shares", "cpu.cfs_quota_us"])?;
+                    group.share =
+                        set_cpu_limits(&folder, spec, ["cpu.shares", "cpu.cfs_quota_us"])?;
                 }
                 HierarchyKind::Processor | HierarchyKind::Unified { limits: false } => {}
             }

@@ -20,9 +20,10 @@ const RESOLVE_MAX: Duration = Duration::from_secs(5);
 /// Returns true if the user may read a location.
 pub type LocationCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The rules for the triggers and destinations of one user. The default has no restrictions.
+/// The servers that the triggers and destinations of one user may connect to. The default has no
+/// restrictions.
 #[derive(Clone, Default)]
-pub struct ServerRules {
+pub struct ConnectionPolicy {
     user: Option<RestrictedUser>,
 }
 
@@ -55,16 +56,16 @@ impl fmt::Display for ServerName {
     }
 }
 
-impl ServerRules {
-    /// Creates the rules for an actor that is not the owner. `allows` checks the rights of this
+impl ConnectionPolicy {
+    /// Creates the policy for an actor that is not the owner. `allows` checks the rights of this
     /// actor.
     pub fn restricted(actor: Actor, allows: LocationCheck) -> Self {
-        ServerRules { user: Some(RestrictedUser { actor, allows }) }
+        ConnectionPolicy { user: Some(RestrictedUser { actor, allows }) }
     }
 
-    /// Returns true if connections that were opened with the other rules may stay open. This is the
-    /// case if both rules belong to the same account with the same scopes.
-    pub fn is_same(&self, other: &ServerRules) -> bool {
+    /// Returns true if connections that were opened under the other policy may stay open. This is
+    /// the case if both policies belong to the same account with the same scopes.
+    pub fn is_same(&self, other: &ConnectionPolicy) -> bool {
         self.actor() == other.actor()
     }
 
@@ -139,9 +140,9 @@ fn forbidden(user: &RestrictedUser, location: &str, address: SocketAddr) -> Prob
     Problem::new(ErrorCode::Forbidden, message).with_hint(hint)
 }
 
-impl fmt::Debug for ServerRules {
+impl fmt::Debug for ConnectionPolicy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerRules").field("actor", &self.actor()).finish()
+        f.debug_struct("ConnectionPolicy").field("actor", &self.actor()).finish()
     }
 }
 
@@ -162,9 +163,9 @@ mod tests {
         }
     }
 
-    fn rules(user: AuthenticatedUser) -> ServerRules {
+    fn policy(user: AuthenticatedUser) -> ConnectionPolicy {
         let allows = |location: &str| location == "kafka://10.0.0.7:9092";
-        ServerRules::restricted(Actor::User(Box::new(user)), Arc::new(allows))
+        ConnectionPolicy::restricted(Actor::User(Box::new(user)), Arc::new(allows))
     }
 
     fn server(host: &str) -> ServerName {
@@ -173,7 +174,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_the_owner_reaches_the_host_and_private_networks() {
-        let (user, owner) = (rules(ana(0)), ServerRules::default());
+        let (user, owner) = (policy(ana(0)), ConnectionPolicy::default());
         for (host, expected) in [
             ("127.0.0.1", "an address of the server's host"),
             ("localhost", "an address of the server's host"),
@@ -199,12 +200,12 @@ mod tests {
 
     #[test]
     fn connections_stay_only_for_the_same_account_and_scopes() {
-        let user = rules(ana(0));
-        assert!(user.is_same(&rules(ana(0))));
-        assert!(!user.is_same(&ServerRules::default()));
-        assert!(!user.is_same(&rules(ana(1))), "a later account with the same name");
+        let user = policy(ana(0));
+        assert!(user.is_same(&policy(ana(0))));
+        assert!(!user.is_same(&ConnectionPolicy::default()));
+        assert!(!user.is_same(&policy(ana(1))), "a later account with the same name");
         let limited = AuthenticatedUser { scopes: Some(Vec::new()), ..ana(0) };
-        assert!(!user.is_same(&rules(limited)), "a token with scopes");
+        assert!(!user.is_same(&policy(limited)), "a token with scopes");
     }
 
     #[test]
