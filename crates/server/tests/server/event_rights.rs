@@ -19,6 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("events::a_function_with_an_output_to_its_own_queue_is_called_once", loops),
         trial("events::a_mapping_with_an_output_to_its_own_queue_calls_once", mapped_loops),
         trial("events::a_message_waits_while_the_deployer_may_not_read_the_queue", messages),
+        trial("events::an_event_waits_while_the_deployer_is_over_a_limit", limited),
     ]
 }
 
@@ -96,7 +97,8 @@ async fn send(server: &TestServer, body: &str) {
     run(command).await;
 }
 
-async fn messages() {
+/// A server with a trigger on the queue `orders`, which the user `dev` has deployed.
+async fn deployed_by_dev() -> Users {
     let server = TestServer::start().await;
     let project = "[project]\nname = \"shop\"\n\n[[trigger]]\nname = \"orders\"\n\
                    queue = \"orders\"\nfunction = \"keep\"\n";
@@ -108,6 +110,24 @@ async fn messages() {
     let files = deployment(users.server.folder.path());
     let (status, deployed) = users.send(&dev, Method::POST, "/v1/deployments", Some(files)).await;
     assert!(status.is_success(), "{deployed}");
+    users
+}
+
+async fn limited() {
+    let users = deployed_by_dev().await;
+    let limit = json!({"money_per_day": 0.0});
+    let (status, set) = users.server.ask(Method::PUT, "/v1/limits/dev", Some(&limit)).await;
+    assert_eq!(status, 200, "{set}");
+    send(&users.server, "one").await;
+    let waits = |events: &Value| events[0]["error"]["code"] == "quota_exceeded";
+    let events = users.server.until("/v1/trigger-events", waits).await;
+    assert_eq!(events[0]["status"], "pending", "{events}");
+    assert_eq!(events[0]["attempts"], 0, "{events}");
+    users.server.running.shutdown().await;
+}
+
+async fn messages() {
+    let users = deployed_by_dev().await;
     send(&users.server, "one").await;
     let has = |count: usize| {
         move |events: &Value| events.as_array().is_some_and(|events| events.len() == count)
