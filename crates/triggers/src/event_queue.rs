@@ -340,8 +340,8 @@ impl EventQueue {
         }
     }
 
-    /// Records that the function has no budget left, or that the deployer of the trigger has reached
-    /// a limit: no delivery starts before `resume`.
+    /// Records that the function has no budget left, or that the deployer of the trigger has
+    /// reached a limit: no delivery starts before `resume`.
     pub(crate) fn exhaust(&self, exhausted: Problem, resume: Timestamp, now: Timestamp) {
         self.deliveries.lock().exhausted = Some(exhausted);
         self.throttle(resume, now);
