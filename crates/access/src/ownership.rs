@@ -27,6 +27,25 @@ impl Access {
         .await
     }
 
+    /// Records the owner of an object that was created, or replaced under the same name. An object
+    /// that another principal than its owner replaced has no owner, because it may have rights or
+    /// contents that its owner must not have. An object whose name contains `*` has no owner,
+    /// because such a name stands for all objects of a kind.
+    pub async fn change_owner(&self, by: &Principal, object: &Object, is_new: bool) -> Result<()> {
+        if object.to_string().parse::<Object>().is_err() {
+            return Ok(());
+        }
+        if is_new {
+            return self.set_owner(by, object).await;
+        }
+        match self.owner(object) {
+            Some(owner) if by.user_name() != Some(owner.as_str()) => {
+                self.remove_owner(by, object).await
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Moves the ownership of a renamed object to its new name.
     pub async fn move_owner(&self, by: &Principal, from: &Object, to: &Object) -> Result<()> {
         let (old, new) = (ObjectPattern::of(from), ObjectPattern::of(to));

@@ -285,6 +285,27 @@ async fn changes_are_durable_and_seen_by_other_handles() {
 }
 
 #[tokio::test]
+async fn a_replaced_object_keeps_only_its_own_owner() {
+    let f = fixture().await;
+    f.user("ana").await;
+    f.user("eve").await;
+    let (ana, eve) = (f.log_in("ana").await, f.log_in("eve").await);
+    let (named, every) = (Object::trigger("nightly"), Object::trigger("*"));
+    f.access.change_owner(&ana, &named, true).await.expect("created");
+    f.access.change_owner(&ana, &named, false).await.expect("replaced");
+    assert!(f.may(&ana, Action::Run, &named) && !f.may(&eve, Action::Run, &named));
+    f.access.change_owner(&eve, &named, false).await.expect("replaced");
+    assert!(!f.may(&ana, Action::Run, &named) && !f.may(&eve, Action::Run, &named));
+    f.access.change_owner(&eve, &named, true).await.expect("created");
+    assert!(!f.may(&ana, Action::Run, &named) && f.may(&eve, Action::Run, &named));
+    // A name with a wildcard stands for all triggers. Its record could not be read again, either.
+    f.access.change_owner(&ana, &every, true).await.expect("created");
+    f.access.change_owner(&ana, &Object::trigger(&"*".repeat(9)), true).await.expect("created");
+    assert!(!f.may(&ana, Action::Run, &every));
+    Access::open(f.store.clone(), f.clock.clone()).await.expect("readable records");
+}
+
+#[tokio::test]
 async fn a_decision_on_many_grants_is_fast() {
     let f = fixture().await;
     f.user("ana").await;

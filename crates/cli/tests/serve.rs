@@ -169,6 +169,17 @@ fn an_address_of_other_machines_is_refused_without_tls() {
 }
 
 #[test]
+fn an_address_of_other_machines_is_refused_without_a_user() {
+    let workspace = Workspace::new();
+    let serve = ["serve", "--listen", "0.0.0.0:0", "--tls-self-signed"];
+    let text = workspace.fails(2, &serve);
+    assert!(text.contains("the lake has no user"), "{text}");
+    assert!(text.contains("headwater user create NAME"), "{text}");
+    // The command of the hint starts the background server again.
+    workspace.ok(&["user", "create", "ana"]);
+}
+
+#[test]
 fn the_python_client_trusts_the_self_signed_certificate_of_its_lake() {
     let workspace = Workspace::new();
     let serving = Serving::start(&workspace, &["--tls-self-signed"]);

@@ -14,6 +14,7 @@ use headwater_functions::FunctionResult;
 use headwater_jobs::JobContext;
 use headwater_model::{Actor, ErrorCode, Event, ObjectId, Principal, Problem, Timestamp};
 use headwater_triggers::{event_part, with_retryable};
+use serde_json::Value;
 
 use crate::destination::{OutgoingPayload, authorize_destination, send};
 use crate::function_catalog::ParsedFunction;
@@ -156,6 +157,34 @@ pub(crate) fn failed(address: &str, problem: Problem) -> Problem {
         ErrorCode::TooBusy | ErrorCode::Interrupted => problem,
         _ => with_retryable(problem, true),
     }
+}
+
+/// Maximum size of a function result that is stored with its job, in bytes.
+const RESULT_BYTES_MAX: usize = 64 << 10;
+
+/// Returns the function result that is stored with its job.
+pub(crate) fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem> {
+    let text = match returned {
+        FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
+        FunctionResult::Table(_) => {
+            context.log_system(
+                "the table that the function returned is not stored; only JSON results are",
+            );
+            return Ok(Value::Null);
+        }
+        FunctionResult::Json(text) => text,
+    };
+    if text.len() > RESULT_BYTES_MAX {
+        let size = text.len();
+        context.log_system(format!(
+            "the returned value is not stored: {size} bytes exceed the limit of {RESULT_BYTES_MAX}"
+        ));
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(&text).map_err(|error| {
+        let message = format!("the function's result is invalid: {error}");
+        Problem::new(ErrorCode::FunctionFailed, message)
+    })
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use headwater_model::{
 use headwater_pipelines::{CallInput, Callable, Runner};
 use headwater_triggers::{
     CallDestination, CallPolicy, FAILED_ITEMS, TargetExecutor, event_part, function_argument,
+    with_retryable,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -28,13 +29,13 @@ use serde_json::{Value, json};
 use crate::batch_call::BatchCall;
 use crate::call_access::call_access;
 use crate::call_budget::call_budget;
-use crate::call_output::{CallOutputs, OutputWriter};
+use crate::call_output::{CallOutputs, OutputWriter, kept};
 use crate::deployer::ActiveVersion;
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{event_rights, visible_to_deployer};
-use crate::rights::{check_account, reauthorize, record_secrets};
+use crate::rights::{check_account, reauthorize, limits, record_secrets};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 use crate::trigger_rights::{
@@ -185,6 +186,11 @@ impl TargetExecutor for TriggerExecutor {
         call_budget(version.project.callables.get(function)?, &version.project.defaults)
     }
 
+    fn user(&self, trigger: &Trigger) -> Option<String> {
+        let actor = self.deployed.actor_of(trigger).ok()?;
+        actor.principal().user_name().map(str::to_owned)
+    }
+
     fn queue(&self, trigger: &Trigger) -> Option<String> {
         let version = self.deployed.version().ok().flatten().filter(|_| trigger.run)?;
         let branch = trigger.branch.as_deref().unwrap_or(MAIN_BRANCH);
@@ -274,6 +280,10 @@ impl TriggerExecutor {
         let principal = actor.principal();
         let outputs = CallOutputs::new(&function, &principal).caused_by(event, &trigger.name);
         let ParsedFunction { project, callable, deployed_by } = function;
+        let needed = callable.limits(&project.defaults).memory_bytes;
+        limits(&self.runs.access, &principal)
+            .check_memory(&callable.name, needed)
+            .map_err(|problem| with_retryable(problem, false))?;
         record_secrets(&self.runs.access, &principal, &callable, context.id());
         let by = deployed_by.as_ref();
         let scope = CallScope {
@@ -398,34 +408,6 @@ pub(crate) async fn commit_appended(
     }
     context.add_usage(&Usage { rows_written: rows, bytes_written: bytes, ..Usage::default() });
     Ok(())
-}
-
-/// Maximum size of a function result that is stored with its job, in bytes.
-const RESULT_BYTES_MAX: usize = 64 << 10;
-
-/// Returns the function result that is stored with its job.
-fn kept(returned: FunctionResult, context: &JobContext) -> Result<Value, Problem> {
-    let text = match returned {
-        FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
-        FunctionResult::Table(_) => {
-            context.log_system(
-                "the table that the function returned is not stored; only JSON results are",
-            );
-            return Ok(Value::Null);
-        }
-        FunctionResult::Json(text) => text,
-    };
-    if text.len() > RESULT_BYTES_MAX {
-        let size = text.len();
-        context.log_system(format!(
-            "the returned value is not stored: {size} bytes exceed the limit of {RESULT_BYTES_MAX}"
-        ));
-        return Ok(Value::Null);
-    }
-    serde_json::from_slice(&text).map_err(|error| {
-        let message = format!("the function's result is invalid: {error}");
-        Problem::new(ErrorCode::FunctionFailed, message)
-    })
 }
 
 fn reference(trigger: &Trigger) -> Result<Option<RefSpec>, Problem> {

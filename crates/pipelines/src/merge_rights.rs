@@ -2,8 +2,9 @@
 //!
 //! If a conflict is resolved by taking the source's version, this version replaces the target's
 //! version, so rows of the target can be lost. A user that may not delete these rows directly may
-//! not delete them by a merge either. A row filter or column mask also forbids cherry-picks and
-//! reverts of the table, because the user could remove or repeat hidden rows.
+//! not delete them by a merge either. A cherry-pick or revert makes a new change, and needs the rights
+//! to make this change. A row filter or column mask also forbids cherry-picks and reverts of the
+//! table, because the user could remove or repeat hidden rows.
 
 use std::sync::Arc;
 
@@ -38,7 +39,7 @@ impl MergeRights for UserRights {
         let checked = self.0.check(action, &Object::table(table));
         let checked = checked.and_then(|()| self.check_restrictions(action, table, id));
         checked.map_err(|problem| {
-            let message = "a table in conflict may not be replaced by the version of the source";
+            let message = "a table that is hidden from the user may not be changed";
             self.concealed(problem, table, message)
         })
     }

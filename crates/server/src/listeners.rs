@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::auth::TcpPeer;
+use crate::network::is_public;
 use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
 use crate::s3;
@@ -142,6 +143,12 @@ impl BoundListeners {
     /// Returns the S3 address, with the actual port.
     pub fn s3_addr(&self) -> Option<SocketAddr> {
         self.s3.as_ref()?.local_addr().ok()
+    }
+
+    /// Returns an address that other machines can reach, if there is one.
+    pub fn public_address(&self) -> Option<SocketAddr> {
+        let all = [self.http_addr(), self.postgres_addr(), self.s3_addr()];
+        all.into_iter().flatten().find(|address| is_public(*address))
     }
 
     /// Returns the path of the file with the server's token; `None` if requests over TCP need no

@@ -1,7 +1,7 @@
 //! Network settings of the listeners.
 //!
 //! A listener on an address that is not loopback needs authentication and TLS. A proxy in front of
-//! the listener can provide the TLS.
+//! the listener can provide the TLS. The lake also needs a user, which the service checks.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -43,7 +43,7 @@ impl NetworkConfig {
     ///
     /// Errors: [`Error::NoTls`]; [`Error::NoAuth`].
     pub(crate) fn check_address(&self, address: SocketAddr, auth: bool) -> Result<()> {
-        if address.ip().to_canonical().is_loopback() {
+        if !is_public(address) {
             return Ok(());
         }
         if self.tls.is_none() && !self.behind_proxy {
@@ -56,6 +56,11 @@ impl NetworkConfig {
     pub(crate) fn is_https(&self) -> bool {
         self.tls.is_some() || self.behind_proxy
     }
+}
+
+/// Returns true if other machines can reach an address of this machine.
+pub(crate) fn is_public(address: SocketAddr) -> bool {
+    !address.ip().to_canonical().is_loopback()
 }
 
 /// The origin of a web page: `https://app.example`, without a path.

@@ -52,6 +52,7 @@ impl Server {
             background: config.idle.is_some(),
             started: chrono::Utc::now(),
         };
+        config.service.public_address = bound.public_address();
         let state = Arc::new(AppState::start(config).await?);
         if let Some(token) = bound.token() {
             state.service.accept_owner_token(token.as_str());

@@ -1,6 +1,7 @@
 //! Configuration of the service, which the command line creates from options and environment
 //! variables.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -57,6 +58,8 @@ pub struct ServiceConfig {
     pub audit_kept: Option<Duration>,
     /// The OpenID provider for logins; `None` to accept only tokens and passwords.
     pub oidc: Option<OidcConfig>,
+    /// An address of the server that other machines can reach, if there is one. It needs a user.
+    pub public_address: Option<SocketAddr>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
     /// The export of the server's traces; off by default.
@@ -88,6 +91,7 @@ impl ServiceConfig {
             credentials: Vec::new(),
             audit_kept: None,
             oidc: None,
+            public_address: None,
             isolation: Isolation::Sandbox,
             telemetry: Telemetry::default(),
         }

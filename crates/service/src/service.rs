@@ -43,7 +43,7 @@ use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::start::{
-    TriggerInputs, load_settings, open_jobs, row_quota, start_engine, start_functions,
+    TriggerInputs, check_users, load_settings, open_jobs, row_quota, start_engine, start_functions,
     start_triggers,
 };
 use crate::statement::Statements;
@@ -294,6 +294,7 @@ impl Components {
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let (access, given) = (open_access(&lake).await?, Arc::<EnvironmentCache>::default());
+        check_users(&config, &access)?;
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));

@@ -9,7 +9,7 @@ use headwater_executors::{CloudBuckets, CommitHistory, Settings, TriggerExecutor
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, KindLimits};
 use headwater_lake::{CloudSettings, Lake};
-use headwater_model::JobKind;
+use headwater_model::{ErrorCode, JobKind, Problem};
 use headwater_objects::Objects;
 use headwater_queues::Queues;
 use headwater_secrets::SecretStore;
@@ -46,6 +46,18 @@ pub async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
         tracing::warn!("{warning}");
     }
     Ok(functions)
+}
+
+/// Checks that a lake whose server other machines can reach has a user. Without a user, every
+/// client that has the server's token would be the owner.
+pub fn check_users(config: &ServiceConfig, access: &Access) -> Result<()> {
+    let Some(address) = config.public_address.filter(|_| !access.has_users()) else {
+        return Ok(());
+    };
+    let message = format!("`{address}` is not a loopback address, and the lake has no user");
+    let hint = "Create a user with `headwater user create NAME`, or listen on 127.0.0.1 or [::1].";
+    let problem = Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint);
+    Err(Error::Component(Box::new(problem)))
 }
 
 /// Opens the jobs of a lake, with the limits of its users.

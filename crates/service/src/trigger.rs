@@ -33,9 +33,9 @@ impl Triggers {
         Ok(listed)
     }
 
-    /// Creates a trigger without a project, or replaces it if `replaces` is true. The trigger has
-    /// the rights of the principal. A disconnect of the caller does not interrupt the change.
-    /// Returns true if an existing trigger was replaced.
+    /// Creates a trigger without a project, which the principal then owns, or replaces it if
+    /// `replaces` is true. The trigger has the rights of the principal. A disconnect of the caller
+    /// does not interrupt the change. Returns true if an existing trigger was replaced.
     ///
     /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
     pub async fn create(
@@ -46,15 +46,26 @@ impl Triggers {
     ) -> Result<bool, Problem> {
         self.authorize_change(principal)?;
         let (components, by) = (self.0.clone(), self.identity(principal));
-        let change = async move { components.deployer.create_trigger(trigger, by, replaces).await };
-        complete(change).await
+        let (principal, object) = (principal.clone(), Object::trigger(&trigger.name));
+        complete(async move {
+            let replaced = components.deployer.create_trigger(trigger, by, replaces).await?;
+            let access = &components.access;
+            access.change_owner(&principal, &object, !replaced).await.or_problem()?;
+            Ok(replaced)
+        })
+        .await
     }
 
     /// Deletes a trigger that was created without a project, and its pending and failed events.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.authorize_change(principal)?;
         let (components, name) = (self.0.clone(), name.to_owned());
-        complete(async move { components.deployer.remove_trigger(&name).await }).await
+        let principal = principal.clone();
+        complete(async move {
+            components.deployer.remove_trigger(&name).await?;
+            components.access.remove_owner(&principal, &Object::trigger(&name)).await.or_problem()
+        })
+        .await
     }
 
     /// Returns the identity of the triggers that a principal creates.

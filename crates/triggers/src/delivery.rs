@@ -263,8 +263,13 @@ impl Worker {
         Ok(CallPolicy { retries: None, max_age: None, ..policy })
     }
 
-    /// Postpones a delivery whose user has reached a limit, and shows the limit as its error.
+    /// Postpones a delivery whose user has reached a limit, and shows the limit as its error. All
+    /// events of a trigger have the limits of the same user, so all of them wait.
     fn block(&self, delivery: Delivery, limit: Problem, pause: Duration) {
+        if delivery.user.is_none() {
+            let now = self.context.now();
+            return self.context.queue.exhaust(limit, now + pause, now);
+        }
         let delivery = Delivery { error: Some(limit), ..self.postponed(delivery, pause) };
         self.context.queue.block(delivery);
     }
@@ -302,6 +307,9 @@ impl Worker {
             [Target::Function(_)] => (JobKind::Function, None),
             _ => (JobKind::Trigger, Some(branch())),
         };
+        let is_call = self.called_function().is_some();
+        let user =
+            delivery.user.clone().or_else(|| self.targets.user(trigger).filter(|_| !is_call));
         let author = delivery.author.clone();
         let author = author.unwrap_or_else(|| format!("trigger {}", trigger.name));
         let summary = match &event.data {
@@ -310,9 +318,9 @@ impl Worker {
         };
         NewJob {
             name: self.called_name(&event.data),
-            trigger: self.called_function().is_none().then(|| trigger.name.clone()),
+            trigger: (!is_call).then(|| trigger.name.clone()),
             reference,
-            user: delivery.user.clone(),
+            user,
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
             budget: trigger.function.as_deref().and_then(|name| self.targets.budget(name)),

@@ -85,7 +85,7 @@ struct Deliveries {
     throttled: u32,
     /// Time before which no delivery starts, if attempts were throttled.
     resume: Option<Timestamp>,
-    /// The exhausted budget for which all deliveries wait.
+    /// The exhausted budget or limit for which all deliveries wait.
     exhausted: Option<Problem>,
 }
 
@@ -340,7 +340,8 @@ impl EventQueue {
         }
     }
 
-    /// Records that the function has no budget left: no delivery starts before `resume`.
+    /// Records that the function has no budget left, or that the deployer of the trigger has
+    /// reached a limit: no delivery starts before `resume`.
     pub(crate) fn exhaust(&self, exhausted: Problem, resume: Timestamp, now: Timestamp) {
         self.deliveries.lock().exhausted = Some(exhausted);
         self.throttle(resume, now);

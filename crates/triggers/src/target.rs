@@ -65,6 +65,12 @@ pub trait TargetExecutor: Send + Sync {
         None
     }
 
+    /// Returns the user whose limits apply to the trigger's jobs. Events of the trigger wait while
+    /// the user is over a limit. The default implementation returns `None`: no limits.
+    fn user(&self, _trigger: &Trigger) -> Option<String> {
+        None
+    }
+
     /// Returns the time before a scheduled time at which [`TargetExecutor::prepare`] is called;
     /// `None`, the default, if the trigger's target needs no preparation.
     fn preparation_time(&self, _trigger: &Trigger) -> Option<Duration> {

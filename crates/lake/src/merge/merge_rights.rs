@@ -4,14 +4,18 @@
 //! allowed to make these changes have made them. [`MergeRights`] decides about the changes that
 //! only the merge itself makes. If a conflict is resolved by taking the source's version, the
 //! target's changes are lost. A cherry-pick repeats a change at another place, and a revert makes
-//! the opposite change.
+//! the opposite change. Both are new changes, so they need the rights to make these changes.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
-use headwater_catalog::{DivergedTable, MergePlan};
+use headwater_catalog::{DivergedTable, MergePlan, TableChange, TableEntry};
 use headwater_model::{Action, Problem, TableName};
 
 use crate::error::{Error, Result};
+
+/// The changes of rows that a cherry-pick, a revert or the choice of a side can make.
+const ROW_ACTIONS: [Action; 3] = [Action::Delete, Action::Insert, Action::Update];
 
 /// Decides which changes of tables the author of a merge may make.
 pub trait MergeRights: Debug + Send + Sync {
@@ -36,16 +40,16 @@ pub(super) fn check_choice(rights: &dyn MergeRights, contested: &DivergedTable) 
         let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
         // The source may have dropped the table, or replaced it by a new table or a view.
         let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
-        let rows = [Action::Delete, Action::Insert, Action::Update];
-        for action in rows.into_iter().chain(is_lost.then_some(Action::Drop)) {
+        for action in ROW_ACTIONS.into_iter().chain(is_lost.then_some(Action::Drop)) {
             rights.check(action, name, entry.id.as_str()).map_err(denied)?;
         }
     }
     Ok(())
 }
 
-/// Checks that the author of a cherry-pick or revert sees all rows and values of the tables that
-/// it changes. Otherwise the author could remove, repeat or restore hidden rows.
+/// Checks that the author of a cherry-pick or revert may change the tables that it changes, and
+/// sees all their rows and values. Otherwise the author could remove, repeat or restore hidden
+/// rows.
 ///
 /// Errors: [`Error::Denied`].
 pub(super) fn check_change(rights: &dyn MergeRights, plan: &MergePlan) -> Result<()> {
@@ -61,7 +65,49 @@ pub(super) fn check_change(rights: &dyn MergeRights, plan: &MergePlan) -> Result
         let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
         rights.check_unrestricted(name, entry.id.as_str()).map_err(denied)?;
     }
+    for contested in &plan.contested {
+        check_choice(rights, contested)?;
+    }
+    check_taken(rights, &plan.taken)
+}
+
+/// Checks the rights to the changes of tables that have no conflict: changed rows, and tables that
+/// are created, dropped or renamed. Views and functions have no rows, so they need no right.
+fn check_taken(rights: &dyn MergeRights, taken: &[TableChange]) -> Result<()> {
+    let before = taken.iter().filter_map(|change| table(change.from.as_ref()));
+    let before: BTreeSet<&str> = before.map(|entry| entry.id.as_str()).collect();
+    let after = taken.iter().filter_map(|change| table(change.to.as_ref()));
+    let after: BTreeSet<&str> = after.map(|entry| entry.id.as_str()).collect();
+    for change in taken {
+        let check = |action: Action, entry: &TableEntry| {
+            rights.check(action, &change.table, &entry.id).map_err(denied)
+        };
+        let (from, to) = (table(change.from.as_ref()), table(change.to.as_ref()));
+        if let (Some(from), Some(to)) = (from, to)
+            && from.id == to.id
+        {
+            for action in ROW_ACTIONS {
+                check(action, to)?;
+            }
+            continue;
+        }
+        // A renamed table is dropped under one name and created under the other, with the same id.
+        if let Some(from) = from {
+            let is_renamed = after.contains(from.id.as_str());
+            check(if is_renamed { Action::Alter } else { Action::Drop }, from)?;
+        }
+        if let Some(to) = to {
+            check(Action::Create, to)?;
+            if !before.contains(to.id.as_str()) {
+                check(Action::Insert, to)?;
+            }
+        }
+    }
     Ok(())
+}
+
+fn table(entry: Option<&TableEntry>) -> Option<&TableEntry> {
+    entry.filter(|entry| !entry.is_view())
 }
 
 fn denied(problem: Problem) -> Error {

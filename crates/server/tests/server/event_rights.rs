@@ -19,6 +19,8 @@ pub fn trials() -> Vec<Trial> {
         trial("events::a_function_with_an_output_to_its_own_queue_is_called_once", loops),
         trial("events::a_mapping_with_an_output_to_its_own_queue_calls_once", mapped_loops),
         trial("events::a_message_waits_while_the_deployer_may_not_read_the_queue", messages),
+        trial("events::a_trigger_belongs_to_the_user_that_created_it", owned),
+        trial("events::an_event_waits_while_the_deployer_is_over_a_limit", limited),
     ]
 }
 
@@ -96,7 +98,8 @@ async fn send(server: &TestServer, body: &str) {
     run(command).await;
 }
 
-async fn messages() {
+/// A server with a trigger on the queue `orders`, which the user `dev` has deployed.
+async fn deployed_by_dev() -> Users {
     let server = TestServer::start().await;
     let project = "[project]\nname = \"shop\"\n\n[[trigger]]\nname = \"orders\"\n\
                    queue = \"orders\"\nfunction = \"keep\"\n";
@@ -108,6 +111,74 @@ async fn messages() {
     let files = deployment(users.server.folder.path());
     let (status, deployed) = users.send(&dev, Method::POST, "/v1/deployments", Some(files)).await;
     assert!(status.is_success(), "{deployed}");
+    users
+}
+
+async fn owned() {
+    let server = TestServer::start().await;
+    write(server.folder.path(), "headwater.toml", "[project]\nname = \"shop\"\n");
+    write(server.folder.path(), "functions/keep.py", KEEP);
+    let deployed = server.deploy().await;
+    assert!(deployed.get("code").is_none(), "{deployed}");
+    let users = Users::on(server).await;
+    let grants = ["deploy on project:shop", "invoke on function:keep"];
+    let (ana, eve) = (users.user("ana", &grants).await, users.user("eve", &grants).await);
+    let change = async |token: &str, method: Method, path: &str, name: &str| {
+        let trigger = json!({"name": name, "schedule": "0 6 * * *", "function": "keep"});
+        let body = Some(trigger).filter(|_| method != Method::DELETE);
+        let (status, answer) = users.send(token, method, path, body).await;
+        assert!(status.is_success(), "{answer}");
+    };
+    // Returns the number of triggers that each user sees.
+    let seen = async || {
+        let mut counts = Vec::new();
+        for token in [&ana, &eve] {
+            let (_, triggers) = users.get(token, "/v1/triggers").await;
+            counts.push(triggers.as_array().map_or(0, Vec::len));
+        }
+        counts
+    };
+    change(&ana, Method::POST, "/v1/triggers", "nightly").await;
+    assert_eq!(seen().await, [1, 0]);
+    change(&ana, Method::PUT, "/v1/triggers/nightly", "nightly").await;
+    assert_eq!(seen().await, [1, 0]);
+    // A trigger that another user replaces belongs to no user, because its events may show names
+    // that this user may not see.
+    change(&eve, Method::PUT, "/v1/triggers/nightly", "nightly").await;
+    assert_eq!(seen().await, [0, 0]);
+    change(&eve, Method::DELETE, "/v1/triggers/nightly", "").await;
+    change(&eve, Method::POST, "/v1/triggers", "nightly").await;
+    assert_eq!(seen().await, [0, 1]);
+    change(&eve, Method::DELETE, "/v1/triggers/nightly", "").await;
+    // The name `*` gives no right to other triggers.
+    users
+        .server
+        .post(
+            "/v1/triggers",
+            json!({"name": "other", "schedule": "0 6 * * *",
+        "function": "keep"}),
+        )
+        .await;
+    change(&ana, Method::POST, "/v1/triggers", "*").await;
+    assert_eq!(seen().await, [0, 0]);
+    users.server.running.shutdown().await;
+}
+
+async fn limited() {
+    let users = deployed_by_dev().await;
+    let limit = json!({"money_per_day": 0.0});
+    let (status, set) = users.server.ask(Method::PUT, "/v1/limits/dev", Some(&limit)).await;
+    assert_eq!(status, 200, "{set}");
+    send(&users.server, "one").await;
+    let waits = |events: &Value| events[0]["error"]["code"] == "quota_exceeded";
+    let events = users.server.until("/v1/trigger-events", waits).await;
+    assert_eq!(events[0]["status"], "pending", "{events}");
+    assert_eq!(events[0]["attempts"], 0, "{events}");
+    users.server.running.shutdown().await;
+}
+
+async fn messages() {
+    let users = deployed_by_dev().await;
     send(&users.server, "one").await;
     let has = |count: usize| {
         move |events: &Value| events.as_array().is_some_and(|events| events.len() == count)

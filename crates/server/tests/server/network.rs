@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_server::{Server, ServerConfig, ServerHandle, TlsConfig, connect_socket};
+use headwater_model::{ErrorCode, ErrorDetails, Principal};
+use headwater_server::{NewUser, Server, ServerConfig, ServerHandle, TlsConfig, connect_socket};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{Method, Response};
@@ -17,6 +17,7 @@ use crate::trial;
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("network::a_public_address_needs_tls_and_authentication", public_addresses),
+        trial("network::a_public_address_needs_a_user", public_address_without_users),
         trial("network::a_proxy_may_terminate_tls", behind_proxy),
         trial("network::only_configured_hosts_are_accepted", hosts),
         trial("network::pages_of_configured_origins_may_read_responses", origins),
@@ -30,6 +31,18 @@ const FREE: usize = 10;
 
 async fn serve(change: impl FnOnce(&mut ServerConfig)) -> (ServerHandle, TempDir) {
     let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut config = config(folder.path());
+    change(&mut config);
+    (start(config).await, folder)
+}
+
+/// Serves a lake with a user.
+async fn serve_with_user(change: impl FnOnce(&mut ServerConfig)) -> (ServerHandle, TempDir) {
+    let (first, folder) = serve(|_| {}).await;
+    let access = first.access().expect("the owner's");
+    let new = NewUser { name: "ana".to_owned(), ..NewUser::default() };
+    access.create_user(&Principal::owner(), new).await.expect("a user");
+    first.shutdown().await;
     let mut config = config(folder.path());
     change(&mut config);
     (start(config).await, folder)
@@ -75,7 +88,7 @@ async fn public_addresses() {
     })
     .await;
     assert!(hint.contains("--no-auth"), "{hint}");
-    let (server, _folder) = serve(|config| {
+    let (server, _folder) = serve_with_user(|config| {
         config.network.tls = Some(TlsConfig::SelfSigned);
         config.http = Some(public);
     })
@@ -84,8 +97,28 @@ async fn public_addresses() {
     server.shutdown().await;
 }
 
+async fn public_address_without_users() {
+    let public: SocketAddr = "0.0.0.0:0".parse().expect("an address");
+    let changes: [fn(&mut ServerConfig, SocketAddr); 3] = [
+        |config, public| config.http = Some(public),
+        |config, public| config.postgres = Some(public),
+        |config, public| config.s3 = Some(public),
+    ];
+    for change in changes {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut config = config(folder.path());
+        config.network.tls = Some(TlsConfig::SelfSigned);
+        change(&mut config, public);
+        let error = Server::start(config).await.expect_err("an error");
+        assert_eq!(error.code(), ErrorCode::InvalidArgument);
+        assert!(error.to_string().contains("the lake has no user"), "{error}");
+        let hint = error.hint().expect("a hint");
+        assert!(hint.contains("`headwater user create NAME`"), "{hint}");
+    }
+}
+
 async fn behind_proxy() {
-    let (server, _folder) = serve(|config| {
+    let (server, _folder) = serve_with_user(|config| {
         config.network.behind_proxy = true;
         config.network.hosts = vec!["lake.example".to_owned()];
         config.http = Some("0.0.0.0:0".parse().expect("an address"));

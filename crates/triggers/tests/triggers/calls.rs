@@ -422,6 +422,49 @@ async fn a_call_waits_while_its_user_is_over_a_limit_and_calls_of_others_do_not(
 }
 
 #[tokio::test]
+async fn events_wait_while_the_deployer_of_their_trigger_is_over_a_limit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
+    *tables.deployer.lock().expect("a user") = Some("ana".to_owned());
+    let jobs = jobs(&store, &clock).await;
+    let spent = Limits { money_per_day: Some(0.0), ..Limits::default() };
+    let limits = Arc::new(Mutex::new(spent));
+    let current = limits.clone();
+    jobs.set_limits_of(Arc::new(move |user| {
+        if user == "ana" { *current.lock().expect("limits") } else { Limits::default() }
+    }));
+    let triggers = by_hand(&store, &clock, &jobs, dir.path(), &tables).await.expect("triggers");
+    let definition =
+        json!({"name": "landing", "function": "f", "files": {"folder": "in", "batch": 1}});
+    let definition = serde_json::from_value(definition).expect("a trigger");
+    triggers.reload(vec![definition]).await.expect("definitions");
+    let stage = Stage { store, clock, tables, triggers };
+    for name in ["a.csv", "b.csv"] {
+        file(&dir.path().join("in").join(name), "1");
+    }
+    for _ in 0..3 {
+        stage.tick().await;
+        stage.clock.advance(Duration::from_secs(1));
+    }
+    let events = stage.triggers.events(&TriggerEventFilter::default()).await.expect("events");
+    assert_eq!(events.len(), 2);
+    for event in &events {
+        assert_eq!((event.status, event.attempts), (TriggerEventStatus::Pending, 0));
+        let code = event.error.as_ref().map(|problem| problem.code);
+        assert_eq!(code, Some(ErrorCode::QuotaExceeded), "the limit is shown");
+    }
+    // A call by the owner has no limits.
+    stage.triggers.accept(call(1)).await.expect("accepted");
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1"]);
+    *limits.lock().expect("limits") = Limits::default();
+    stage.clock.advance(Duration::from_secs(61));
+    stage.tick().await;
+    stage.tick().await;
+    assert_eq!(stage.tries(), ["1", "a.csv", "b.csv"]);
+}
+
+#[tokio::test]
 async fn calls_of_a_function_with_an_exhausted_budget_wait_for_the_next_day() {
     let dir = tempfile::tempdir().expect("a folder");
     let mut stage = Stage::new(dir.path(), Vec::new()).await;

@@ -25,6 +25,8 @@ pub struct Tables {
     pub policies: Mutex<BTreeMap<String, CallPolicy>>,
     /// Budgets of functions.
     pub budgets: Mutex<BTreeMap<String, CallBudget>>,
+    /// The user that deployed the triggers, if any.
+    pub deployer: Mutex<Option<String>>,
     /// Reason why the identities of events have no rights, if any.
     pub denied: Mutex<Option<String>>,
     /// Reason why sources may not be polled, if any.
@@ -107,6 +109,10 @@ impl TargetExecutor for Tables {
 
     fn budget(&self, function: &str) -> Option<CallBudget> {
         self.budgets.lock().expect("budgets").get(function).cloned()
+    }
+
+    fn user(&self, _trigger: &Trigger) -> Option<String> {
+        self.deployer.lock().expect("a user").clone()
     }
 
     async fn call_policy(&self, function: &str) -> Result<CallPolicy, Problem> {

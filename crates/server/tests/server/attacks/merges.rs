@@ -147,8 +147,11 @@ pub async fn picked() {
     ] {
         restricted(&users, &rob, "row filter `low`", path, body).await;
     }
-    // A commit that changes only other tables can be picked.
+    // A commit that changes only other tables can be picked, with the rights to change them.
     at_dev("INSERT INTO shop.items VALUES (2)").await;
+    let (status, answer) = users.post(&rob, PICK, json!({"commit": "dev"})).await;
+    assert_eq!(status, 403, "{answer}");
+    users.grant("rob", &["insert,update,delete on table:shop.items"]).await;
     let (status, report) = users.post(&rob, PICK, json!({"commit": "dev"})).await;
     assert_eq!(status, 200, "{report}");
     assert_eq!(users.owner_sql("SELECT count(*) AS n FROM shop.items").await, json!([{"n": 2}]));
@@ -156,7 +159,7 @@ pub async fn picked() {
 
 pub async fn unnamed() {
     let users = Users::start().await;
-    let grants = ["select on table:shop.items", "read,merge on branch:main"];
+    let grants = ["select,insert,update,delete on table:shop.items", "read,merge on branch:main"];
     let rob = users.user("rob", &grants).await;
     users.server.post("/v1/branches", json!({"name": "dev"})).await;
     for sql in ["INSERT INTO shop.items VALUES (2)", "INSERT INTO sales.orders VALUES (9, 'x')"] {
@@ -175,4 +178,45 @@ pub async fn unnamed() {
     let (status, report) = users.post(&rob, REVERT, revert).await;
     assert_eq!((status, &report["tables"]), (200, &json!(["shop.items"])), "{report}");
     assert_eq!(users.owner_sql("SELECT count(*) AS n FROM shop.items").await, json!([{"n": 1}]));
+}
+
+pub async fn unchangeable() {
+    let users = Users::start().await;
+    let grants = ["select on table:shop.*", "read,merge on branch:main", "read on branch:dev"];
+    let rob = users.user("rob", &grants).await;
+    users.server.post("/v1/branches", json!({"name": "dev"})).await;
+    let refused = async |path: &str, body: Value, action: &str, table: &str| {
+        let (status, answer) = users.post(&rob, path, body).await;
+        assert_eq!(status, 403, "{answer}");
+        assert_eq!(answer["message"], format!("user `rob` may not {action} table `{table}`"));
+    };
+    let done = async |path: &str, body: Value| {
+        let (status, report) = users.post(&rob, path, body).await;
+        assert_eq!((status, &report["outcome"]), (200, &json!("merged")), "{report}");
+    };
+    users.owner_sql("INSERT INTO shop.items VALUES (2)").await;
+    let last = json!({"commit": "main"});
+    refused(REVERT, last.clone(), "delete", "shop.items").await;
+    users.grant("rob", &["delete on table:shop.items"]).await;
+    refused(REVERT, last.clone(), "insert", "shop.items").await;
+    users.grant("rob", &["insert on table:shop.items"]).await;
+    refused(REVERT, last.clone(), "update", "shop.items").await;
+    users.grant("rob", &["update on table:shop.items"]).await;
+    done(REVERT, last.clone()).await;
+    assert_eq!(users.owner_sql("SELECT id FROM shop.items").await, json!([{"id": 1}]));
+    // The revert of a new table drops the table.
+    users.owner_sql("CREATE TABLE shop.made AS SELECT 1 AS id").await;
+    refused(REVERT, last.clone(), "drop", "shop.made").await;
+    users.grant("rob", &["drop on table:shop.made"]).await;
+    done(REVERT, last.clone()).await;
+    // The revert of a drop creates the table.
+    refused(REVERT, last.clone(), "create", "shop.made").await;
+    users.grant("rob", &["create,insert on table:shop.made"]).await;
+    done(REVERT, last.clone()).await;
+    assert_eq!(users.owner_sql("SELECT id FROM shop.made").await, json!([{"id": 1}]));
+    // The name of a table that the user may not read is not shown.
+    users.owner_sql("INSERT INTO sales.orders VALUES (9, 'x')").await;
+    let (status, answer) = users.post(&rob, REVERT, last).await;
+    assert_eq!(status, 403, "{answer}");
+    assert!(!answer.to_string().contains("sales"), "{answer}");
 }

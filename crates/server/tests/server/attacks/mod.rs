@@ -181,6 +181,7 @@ fn of_refs() -> Vec<Trial> {
         trial("attacks::89_a_revert_changes_no_hidden_row", merges::reverted),
         trial("attacks::90_a_cherry_pick_changes_no_hidden_row", merges::picked),
         trial("attacks::91_a_partial_revert_names_no_hidden_table", merges::unnamed),
+        trial("attacks::92_a_revert_needs_the_rights_of_its_change", merges::unchangeable),
     ]
 }
 
