@@ -128,9 +128,7 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
 
 /// Prints a job's events so far. With `follow`, continues until the job ends.
 pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Printer) -> Result<()> {
-    let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
-    let response = api.send(ApiRequest::get(path).accept("application/x-ndjson")).await?;
-    let mut lines = ResponseLines::new(response.into_body());
+    let mut lines = open(api, id, follow).await?;
     let mut ticks = tokio::time::interval(TICK);
     loop {
         tokio::select! {
@@ -141,6 +139,14 @@ pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Print
             _ = ticks.tick(), if printer.line.is_possible() => printer.tick(),
         }
     }
+}
+
+/// Opens the event stream of a job: the events so far, one a line. With `follow`, the stream
+/// continues until the job ends.
+pub async fn open(api: &Api, id: &str, follow: bool) -> Result<ResponseLines> {
+    let path = format!("/v1/jobs/{}/events?follow={follow}", segment(id));
+    let response = api.send(ApiRequest::get(path).accept("application/x-ndjson")).await?;
+    Ok(ResponseLines::new(response.into_body()))
 }
 
 /// The lines of a response body, streamed.

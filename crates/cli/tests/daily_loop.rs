@@ -86,6 +86,26 @@ fn a_plan_is_text_for_people_and_json_for_programs() {
 }
 
 #[test]
+fn a_reverted_edit_reuses_the_earlier_table_unless_reuse_is_off() {
+    let workspace = shop();
+    workspace.ok(&["run"]);
+    let weekly = |arguments: &[&str]| {
+        let report = workspace.json(arguments);
+        let steps = report["steps"].as_array().expect("steps");
+        let step = steps.iter().find(|step| step["step"] == "weekly").expect("a step");
+        (step["status"].clone(), step["reuses"].clone())
+    };
+    let queries = ["max", "sum"].map(|sum| format!("SELECT {sum}(amount) AS amount FROM daily"));
+    edit(&workspace, &queries[0]);
+    assert_eq!(weekly(&["run"]), (json!("succeeded"), json!(null)));
+    edit(&workspace, &queries[1]);
+    assert_eq!(weekly(&["run"]), (json!("reused"), json!("main")));
+    edit(&workspace, &queries[0]);
+    assert_eq!(weekly(&["run", "--no-reuse"]), (json!("succeeded"), json!(null)));
+    assert_eq!(workspace.rows("SELECT amount FROM weekly"), json!([{"amount": 30}]));
+}
+
+#[test]
 fn a_preview_prints_rows_and_changes_nothing() {
     let workspace = shop();
     let text = workspace.ok(&["run", "--preview=1", "--tail"]);

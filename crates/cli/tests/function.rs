@@ -86,7 +86,7 @@ fn a_call_shows_printed_lines_and_its_job_the_wait_times() {
 }
 
 #[test]
-fn the_output_of_a_running_call_is_followed() {
+fn the_output_of_calls_is_followed_while_they_run() {
     let workspace = Workspace::new();
     let text = "import time\n\n\ndef handler(event, context):\n    \
                 print('first', event, flush=True)\n    time.sleep(event)\n    return event\n";
@@ -100,12 +100,21 @@ fn the_output_of_a_running_call_is_followed() {
     let reader = std::thread::spawn(move || {
         output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
     });
-    let mut call = workspace.start(&["function", "invoke", "slow", "--arg", "event=60"]);
-    until("the line is shown", || lines.try_iter().any(|line| line.contains("first 60")));
+    let calls = ["60", "61"].map(|seconds| {
+        let argument = format!("event={seconds}");
+        let call = workspace.start(&["function", "invoke", "slow", "--arg", &argument]);
+        let said = format!("first {seconds}");
+        until("the line is shown", || lines.try_iter().any(|line| line.contains(&said)));
+        call
+    });
     let running = workspace.json(&["job", "ls", "--kind", "function", "--status", "running"]);
-    let id = running[0]["id"].as_str().expect("the call runs");
-    workspace.ok(&["job", "stop", id]);
-    call.wait().expect("the call ends");
+    assert_eq!(running.as_array().map(Vec::len), Some(2), "{running}");
+    for job in running.as_array().expect("jobs") {
+        workspace.ok(&["job", "stop", job["id"].as_str().expect("an id")]);
+    }
+    for mut call in calls {
+        call.wait().expect("the call ends");
+    }
     follower.kill().expect("a signal");
     follower.wait().expect("the command ends");
     reader.join().expect("the thread ends").expect("all lines are received");

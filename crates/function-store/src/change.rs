@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp};
+use headwater_model::{FunctionAlias, FunctionSettings, ObjectId, Timestamp, UpdateFunctionAlias};
 use serde_json::Value;
 
-use crate::function_store::Author;
+use crate::function_store::{Author, check_revision};
 use crate::package::NewPackage;
 use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
@@ -43,8 +43,15 @@ pub enum FunctionChange {
     DeleteVersion(u64),
     /// Creates an alias.
     CreateAlias(String, FunctionAlias),
-    /// Replaces an alias.
-    UpdateAlias(String, FunctionAlias),
+    /// Changes an alias.
+    UpdateAlias {
+        /// The name of the alias.
+        name: String,
+        /// The change.
+        update: UpdateFunctionAlias,
+        /// The revision that the alias must have, if any.
+        revision: Option<String>,
+    },
     /// Deletes an alias, if it exists.
     DeleteAlias(String),
     /// Sets the maximum number of concurrent calls, or removes it.
@@ -126,8 +133,11 @@ impl FunctionChange {
                 check_alias(to, &name, &alias)?;
                 to.aliases.insert(name, alias);
             }
-            FunctionChange::UpdateAlias(name, alias) => {
-                to.alias(&name)?;
+            FunctionChange::UpdateAlias { name, update, revision } => {
+                let mut alias = to.alias(&name)?.clone();
+                let changed = format!("{}:{name}", to.name);
+                check_revision(&changed, to.alias_revision(&name), revision.as_deref())?;
+                update.apply(&mut alias);
                 check_alias(to, &name, &alias)?;
                 to.aliases.insert(name, alias);
             }

@@ -186,7 +186,7 @@ impl FunctionStore {
         changes.extend(update.changes.iter().cloned());
         for _ in 0..ATTEMPTS {
             let (mut function, before) = self.read(name).await?.ok_or_else(|| not_found(name))?;
-            check_revision(&function, update.revision.as_deref())?;
+            check_revision(name, function.latest.revision(), update.revision.as_deref())?;
             let mut objects = code.map(|code| code.objects.clone()).unwrap_or_default();
             self.apply_all(&mut function, &changes, author, &mut objects).await?;
             match self.store_function(&function, RefPrecondition::Value(before), objects).await {
@@ -263,11 +263,13 @@ fn decode(name: &str, bytes: &Bytes) -> Result<StoredFunction> {
     serde_json::from_slice(bytes).map_err(|_| Error::corrupt(name))
 }
 
-fn check_revision(function: &StoredFunction, expected: Option<&str>) -> Result<()> {
-    let found = function.latest.revision();
+/// Checks that the revision of a function or an alias is the expected one, if any.
+///
+/// Errors: `precondition_failed`.
+pub(crate) fn check_revision(name: &str, found: String, expected: Option<&str>) -> Result<()> {
     match expected {
         Some(expected) if expected != found => Err(Error::WrongRevision {
-            name: function.name.clone(),
+            name: name.to_owned(),
             found,
             expected: crate::paths::printable(expected),
         }),
@@ -320,7 +322,9 @@ fn check_settings(settings: &FunctionSettings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use headwater_model::{ErrorCode, ErrorDetails, FixedClock, FunctionAlias, ProjectFiles};
+    use headwater_model::{
+        ErrorCode, ErrorDetails, FixedClock, FunctionAlias, ProjectFiles, UpdateFunctionAlias,
+    };
     use headwater_store::MemoryStore;
 
     use super::*;
@@ -393,17 +397,29 @@ mod tests {
         let function = change(&store, create()).await.expect("an alias");
         assert_eq!(function.resolve("live", 0.2).expect("a version"), Some(2));
         assert_eq!(function.resolve("live", 0.25).expect("a version"), Some(1));
+        let update = |name: &str, update: UpdateFunctionAlias, revision: Option<&str>| {
+            let revision = revision.map(str::to_owned);
+            FunctionChange::UpdateAlias { name: name.to_owned(), update, revision }
+        };
+        let description = Some("stable".to_owned());
+        let described = UpdateFunctionAlias { description, ..UpdateFunctionAlias::default() };
+        let read = function.alias_revision("live");
+        let change_once = || update("live", described.clone(), Some(&read));
+        let function = change(&store, change_once()).await.expect("changed");
+        let expected = FunctionAlias { description: "stable".to_owned(), ..alias.clone() };
+        assert_eq!(function.aliases["live"], expected, "absent fields are unchanged");
         for (failing, code) in [
             (create(), ErrorCode::AlreadyExists),
             (FunctionChange::DeleteVersion(2), ErrorCode::NotEmpty),
-            (FunctionChange::UpdateAlias("a".into(), alias.clone()), ErrorCode::FunctionNotFound),
+            (update("a", described.clone(), None), ErrorCode::FunctionNotFound),
+            (change_once(), ErrorCode::PreconditionFailed),
             (FunctionChange::CreateAlias("7".into(), alias.clone()), ErrorCode::InvalidArgument),
         ] {
             assert_eq!(change(&store, failing).await.expect_err("rejected").code(), code);
         }
-        let heavy = FunctionAlias { weights: BTreeMap::from([(2, 1.5)]), ..alias };
-        let heavy = FunctionChange::UpdateAlias("live".into(), heavy);
-        change(&store, heavy).await.expect_err("too heavy");
+        let weights = Some(BTreeMap::from([(2, 1.5)]));
+        let heavy = UpdateFunctionAlias { weights, ..UpdateFunctionAlias::default() };
+        change(&store, update("live", heavy, None)).await.expect_err("too heavy");
         change(&store, FunctionChange::DeleteAlias("live".into())).await.expect("deleted");
         change(&store, FunctionChange::DeleteVersion(2)).await.expect("deleted");
     }

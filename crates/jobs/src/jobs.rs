@@ -348,6 +348,7 @@ impl Inner {
     fn add_live(&self, live: &Arc<ActiveJob>, new: &NewJob) {
         self.shared.options.telemetry.begin_job(live.id, new.event.as_deref());
         self.shared.live.lock().insert(live.id, live.clone());
+        self.shared.added.send_modify(|added| *added += 1);
     }
 
     /// Ends a job and writes its record immediately.

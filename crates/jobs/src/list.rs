@@ -2,18 +2,28 @@
 //!
 //! Ids sort by time, so a list merges three descending sequences: jobs in memory, stored queries,
 //! and the other stored jobs. A job in memory replaces its stored record.
+//!
+//! A list without jobs can wait for the next job, so that clients need not poll.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::TimeDelta;
 use headwater_model::{Job, JobId, JobKind, JobStatus, Timestamp};
 use headwater_store::ReverseScan;
+use tokio::sync::watch;
 
 use crate::active_job::ActiveJob;
 use crate::job_id_generator::key_at;
 use crate::record::{self, JOBS, JobRecord, QUERIES};
 use crate::writer::Shared;
 use crate::{Jobs, Result};
+
+/// Maximum time for which a list waits for a job.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Delay between a new job and the list that includes it, which bounds the work of a waiting list
+/// while many jobs are added.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// A filter of jobs.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,11 +38,21 @@ pub struct JobFilter {
     pub until: Option<Timestamp>,
     /// Maximum number of jobs, newest first; 100 by default.
     pub limit: usize,
+    /// Maximum time to wait for a job if there is none; 0 by default, at most 60 s. Only
+    /// [`Jobs::list_visible`] waits.
+    pub wait: Duration,
 }
 
 impl Default for JobFilter {
     fn default() -> Self {
-        JobFilter { kinds: Vec::new(), statuses: Vec::new(), since: None, until: None, limit: 100 }
+        JobFilter {
+            kinds: Vec::new(),
+            statuses: Vec::new(),
+            since: None,
+            until: None,
+            limit: 100,
+            wait: Duration::ZERO,
+        }
     }
 }
 
@@ -59,6 +79,45 @@ impl Jobs {
             jobs.push(self.with_wait(record.job));
         }
         Ok(jobs)
+    }
+
+    /// Lists the visible jobs, newest first. If there is none, waits for one that is added, up to
+    /// [`JobFilter::wait`]. Stops waiting when the server shuts down.
+    pub async fn list_visible(
+        &self,
+        filter: &JobFilter,
+        is_visible: impl Fn(&Job) -> bool + Send + Sync,
+    ) -> Result<Vec<Job>> {
+        let shared = &self.inner.shared;
+        // Subscribe before the first list, so that no job is added between the two.
+        let added = shared.added.subscribe();
+        let mut jobs = self.list(filter).await?;
+        jobs.retain(&is_visible);
+        if !jobs.is_empty() || filter.wait.is_zero() {
+            return Ok(jobs);
+        }
+        tokio::select! {
+            jobs = self.next_visible(filter, &is_visible, added) => jobs,
+            () = shared.draining.cancelled() => Ok(Vec::new()),
+            () = tokio::time::sleep(filter.wait.min(WAIT_MAX)) => Ok(Vec::new()),
+        }
+    }
+
+    async fn next_visible(
+        &self,
+        filter: &JobFilter,
+        is_visible: &(impl Fn(&Job) -> bool + Send + Sync),
+        mut added: watch::Receiver<u64>,
+    ) -> Result<Vec<Job>> {
+        while added.changed().await.is_ok() {
+            tokio::time::sleep(GATHER).await;
+            let mut jobs = self.list(filter).await?;
+            jobs.retain(is_visible);
+            if !jobs.is_empty() {
+                return Ok(jobs);
+            }
+        }
+        Ok(Vec::new())
     }
 }
 

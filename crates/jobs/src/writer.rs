@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub live: Mutex<BTreeMap<JobId, Arc<ActiveJob>>>,
     /// The key below which records of queries and calls are aggregated and removed.
     pub queries_from: RwLock<String>,
+    /// Number of jobs that were added. Lists that wait for a new job observe it.
+    pub added: watch::Sender<u64>,
     /// Number of jobs that have ended. Tasks that wait for several jobs observe it.
     pub ends: watch::Sender<u64>,
     /// The jobs whose ends are recorded for triggers.
@@ -114,6 +116,7 @@ impl Shared {
             quotas: Quotas::default(),
             live: Mutex::default(),
             queries_from: RwLock::default(),
+            added: watch::Sender::new(0),
             ends: watch::Sender::new(0),
             end_watches: RwLock::new(Arc::from([])),
             ends_recorded: watch::Sender::new(0),

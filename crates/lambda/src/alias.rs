@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::FunctionAlias;
+use headwater_model::{FunctionAlias, UpdateFunctionAlias};
 use headwater_service::{FunctionChange, Service, StoredFunction};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,14 +30,13 @@ struct RoutingConfig {
 }
 
 impl AliasRequest {
-    /// Returns the alias after the changes of the request. Absent fields keep their values.
-    fn apply(self, mut alias: FunctionAlias) -> Result<FunctionAlias> {
-        if let Some(version) = &self.function_version {
-            alias.version = number(version)?;
-        }
-        if let Some(description) = self.description {
-            alias.description = description;
-        }
+    /// Returns the changes of the request.
+    fn update(self) -> Result<UpdateFunctionAlias> {
+        let mut update = UpdateFunctionAlias {
+            version: self.function_version.as_deref().map(number).transpose()?,
+            description: self.description,
+            weights: None,
+        };
         if let Some(routing) = self.routing_config {
             let weights = routing.additional_version_weights.unwrap_or_default();
             if weights.len() > 1 {
@@ -50,9 +49,9 @@ impl AliasRequest {
                 })?;
                 Ok((number, weight))
             };
-            alias.weights = weights.into_iter().map(weight).collect::<Result<_>>()?;
+            update.weights = Some(weights.into_iter().map(weight).collect::<Result<_>>()?);
         }
-        Ok(alias)
+        Ok(update)
     }
 }
 
@@ -93,7 +92,8 @@ pub(crate) async fn create(
     let (Some(name), true) = (body.name.take(), body.function_version.is_some()) else {
         return Err(LambdaError::invalid("Name and FunctionVersion are required."));
     };
-    let alias = body.apply(FunctionAlias::default())?;
+    let mut alias = FunctionAlias::default();
+    body.update()?.apply(&mut alias);
     let change = FunctionChange::CreateAlias(name.clone(), alias).into();
     let functions = service.invocations().deployed();
     let changed = functions.change(&request.principal, &function.name, change).await?;
@@ -128,18 +128,11 @@ pub(crate) async fn update(
     function: FunctionName,
     name: String,
 ) -> Result<Value> {
-    let body: AliasRequest = request.parse()?;
+    let mut body: AliasRequest = request.parse()?;
+    let revision = body.revision_id.take();
+    let update = body.update()?;
+    let change = FunctionChange::UpdateAlias { name: name.clone(), update, revision }.into();
     let functions = service.invocations().deployed();
-    let before = functions.get(&request.principal, &function.name).await?;
-    // Fails if the alias does not exist.
-    shape(&before, &name)?;
-    let revision = before.alias_revision(&name);
-    if body.revision_id.as_ref().is_some_and(|expected| *expected != revision) {
-        let message = "The Revision Id provided does not match the latest Revision Id.";
-        return Err(LambdaError::new(412, "PreconditionFailedException", message));
-    }
-    let alias = body.apply(before.aliases.get(&name).cloned().unwrap_or_default())?;
-    let change = FunctionChange::UpdateAlias(name.clone(), alias).into();
     let changed = functions.change(&request.principal, &function.name, change).await?;
     shape(&changed, &name)
 }

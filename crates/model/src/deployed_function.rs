@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::{ObjectId, ProjectFiles, ProvisionedInstances, Timestamp};
@@ -179,6 +179,41 @@ pub struct FunctionAlias {
     /// Shares of calls routed to other versions, from 0 to 1, by version.
     #[serde(default)]
     pub weights: BTreeMap<u64, f64>,
+}
+
+/// A change of an alias. Absent fields are not changed.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct UpdateFunctionAlias {
+    /// The version; null for the latest state.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    pub version: Option<Option<u64>>,
+    /// A description.
+    pub description: Option<String>,
+    /// Shares of calls routed to other versions, from 0 to 1, by version. Replaces all shares.
+    pub weights: Option<BTreeMap<u64, f64>>,
+}
+
+impl UpdateFunctionAlias {
+    /// Applies the change to an alias.
+    pub fn apply(self, alias: &mut FunctionAlias) {
+        if let Some(version) = self.version {
+            alias.version = version;
+        }
+        if let Some(description) = self.description {
+            alias.description = description;
+        }
+        if let Some(weights) = self.weights {
+            alias.weights = weights;
+        }
+    }
+}
+
+/// Deserializes a field that is present, so that null differs from an absent field.
+fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// The authentication of requests to the URL of a function.

@@ -79,6 +79,7 @@ pub use commit::{Commit, PROPERTY_EVENT, PROPERTY_JOB, PROPERTY_PICKED, PROPERTY
 pub use deployed_function::{
     DeployFunction, DeployedFunction, FunctionAlias, FunctionSetting, FunctionSettings,
     FunctionSettingsUpdate, FunctionUrlAuth, FunctionUrlConfig, FunctionVersion, SetFunctionUrl,
+    UpdateFunctionAlias,
 };
 pub use deployment::{DeployChange, DeployReport, DeployRequest, DeployedKind, Deployment};
 pub use did_you_mean::nearest;

@@ -10,7 +10,8 @@ use headwater_engine::{PreparedStatement, QueryColumns, Session, SessionOptions}
 use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{
-    Error as ProjectError, PythonFunction, Step, StepCode, StepInput, may_name_version, suggest,
+    Error as ProjectError, PythonFunction, Step, StepCode, StepInput, check_memory,
+    may_name_version, suggest,
 };
 use headwater_tables::{SqlView, Table, Tables};
 
@@ -144,6 +145,7 @@ impl Plan {
                 checked.output.clone()
             }
             StepCode::Python(function) => {
+                check_memory(&self.project.defaults, step)?;
                 self.check_environment(runner, step, function)?;
                 for (input, columns) in step.inputs.iter().zip(&inputs) {
                     self.check_filter(runner, step, input, columns).await?;

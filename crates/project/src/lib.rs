@@ -40,6 +40,7 @@ pub use command::CommandPaths;
 pub use contract::{ColumnType, DeclaredColumn, SqlType};
 pub use error::{Error, Result};
 pub use graph::Graph;
+pub use memory_check::check_memory;
 pub use parameter::{Parameter, ParameterKind};
 pub use parsed_project::ParsedProject;
 pub use project::{Defaults, Project, ProjectSettings};

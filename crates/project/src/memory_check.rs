@@ -1,11 +1,12 @@
 //! A check of the memory limits of functions. A limit below the minimum is almost always a number
 //! without its unit: no call could succeed.
 //!
-//! Only deployments check limits, so that a version that is already active stays usable.
+//! Deployments check all limits. A run checks only the models that it executes, so that the other
+//! models of a version that is already active stay usable.
 
 use headwater_model::FUNCTION_MEMORY_BYTES_MIN;
 
-use crate::{Error, Location, Project, Result, StepCode};
+use crate::{Defaults, Error, Location, Project, Result, Step};
 
 /// Checks the memory limits of the project's functions and of its models in Python.
 pub(super) fn check(project: &Project) -> impl Iterator<Item = Error> {
@@ -13,12 +14,17 @@ pub(super) fn check(project: &Project) -> impl Iterator<Item = Error> {
     let callables = project.callables.values();
     let callables = callables
         .map(move |one| check_limit(&one.name, &one.at, one.limits(defaults).memory_bytes));
-    let steps = project.steps.iter().filter_map(move |step| {
-        let StepCode::Python(function) = &step.body else { return None };
-        let limits = function.limits(defaults, step.memory_bytes, step.timeout);
-        Some(check_limit(&step.name, &step.at, limits.memory_bytes))
-    });
+    let steps = project.steps.iter().map(move |step| check_memory(defaults, step));
     callables.chain(steps).filter_map(Result::err)
+}
+
+/// Checks the memory limit of a step in Python. A step in SQL has no minimum.
+///
+/// Errors: `invalid_project`.
+pub fn check_memory(defaults: &Defaults, step: &Step) -> Result<()> {
+    let Some(function) = step.function() else { return Ok(()) };
+    let limits = function.limits(defaults, step.memory_bytes, step.timeout);
+    check_limit(&step.name, &step.at, limits.memory_bytes)
 }
 
 fn check_limit(name: &str, at: &Location, bytes: u64) -> Result<()> {

@@ -26,16 +26,15 @@ impl Jobs {
         self.0.jobs.monitor().running()
     }
 
-    /// Lists jobs, newest first.
+    /// Lists jobs, newest first. With [`JobFilter::wait`], waits for the first job.
     pub async fn list(
         &self,
         principal: &Principal,
         filter: &JobFilter,
     ) -> Result<Vec<Job>, Problem> {
         self.0.authenticated(principal)?;
-        let mut jobs = self.0.jobs.list(filter).await.or_problem()?;
-        jobs.retain(|job| self.is_visible(principal, job));
-        Ok(jobs)
+        let is_visible = |job: &Job| self.is_visible(principal, job);
+        self.0.jobs.list_visible(filter, is_visible).await.or_problem()
     }
 
     /// Returns a job that the principal may see. A hidden job and a missing job give the same

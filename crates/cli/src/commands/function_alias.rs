@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{DeployedFunction, ErrorCode, FunctionAlias as Alias};
+use headwater_model::{DeployedFunction, ErrorCode, FunctionAlias as Alias, UpdateFunctionAlias};
 use hyper::Method;
 
 use super::branch::removed_if_exists;
@@ -37,17 +37,12 @@ async fn create(context: &Context, api: &Api, arguments: FunctionAliasCreate) ->
 
 async fn update(context: &Context, api: &Api, arguments: FunctionAliasUpdate) -> Result<()> {
     let (name, alias) = (&arguments.name, &arguments.alias);
-    // If the alias does not exist, the server returns the error.
-    let mut request = aliases(api, name).await?.remove(alias).unwrap_or_default();
-    if let Some(AliasVersion(version)) = arguments.version {
-        request.version = version;
-    }
-    if arguments.no_weights || !arguments.weights.is_empty() {
-        request.weights = arguments.weights.into_iter().collect();
-    }
-    if let Some(description) = arguments.description {
-        request.description = description;
-    }
+    let has_weights = arguments.no_weights || !arguments.weights.is_empty();
+    let request = UpdateFunctionAlias {
+        version: arguments.version.map(|AliasVersion(version)| version),
+        description: arguments.description,
+        weights: has_weights.then(|| arguments.weights.into_iter().collect()),
+    };
     let updated: Alias = api.call(Method::PUT, path(name, alias), &request).await?;
     let text = format!("updated alias {alias} of {name}: {}", target(&updated));
     api_output::print(context, &updated, text);

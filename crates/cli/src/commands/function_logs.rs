@@ -2,61 +2,52 @@
 //! a line reports its duration and memory in the format of AWS Lambda.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
 use headwater_model::{ErrorCode, FunctionSummary, Job, JobEvent, JobId, Problem, TriggerStatus};
 use serde_json::{Value, json};
 
-use crate::api::{Api, ApiRequest, segment};
+use crate::api::Api;
 use crate::arguments::{FunctionLogs, OutputFormat};
-use crate::commands::function_report;
+use crate::commands::function_log_output::CallOutput;
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, Printer, ResponseLines};
+use crate::events;
 use crate::output;
-use crate::terminal::Tone;
 
 /// Number of recent function calls to search for the calls of one function.
 const CALLS_MAX: usize = 2_000;
-
-/// Polling interval of `--follow`.
-const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Runs `headwater function logs`.
 pub async fn logs(context: &Context, api: &Api, arguments: &FunctionLogs) -> Result<()> {
     if context.output == OutputFormat::Json {
         return logs_json(api, arguments).await;
     }
-    let mut calls = all_calls(api, &arguments.name).await?;
-    if calls.is_empty() && !arguments.follow {
+    let recorded = calls(api, &arguments.name, "").await?;
+    if recorded.is_empty() && !arguments.follow {
         let message = format!("no recorded call of function `{}`", arguments.name);
         return Err(Problem::new(ErrorCode::JobNotFound, message)
             .with_hint("List the functions with `headwater function ls`."));
     }
-    let options =
-        PrintOptions { follow: arguments.follow, memory: memory(api, &arguments.name).await };
-    let older = calls.len().saturating_sub(arguments.limit);
-    let mut printed: HashSet<JobId> = calls.drain(..older).map(|call| call.id).collect();
-    loop {
-        for call in &calls {
-            if printed.insert(call.id) {
-                print(context, api, call, &options).await?;
-            }
+    let known: HashSet<JobId> = recorded.iter().map(|call| call.id).collect();
+    let older = recorded.len().saturating_sub(arguments.limit);
+    let mut output = CallOutput::new(context, api, memory(api, &arguments.name).await);
+    let mut running = Vec::new();
+    for call in recorded.into_iter().skip(older) {
+        if arguments.follow && !call.status.is_final() {
+            running.push(call);
+        } else {
+            output.print_recorded(&call).await?;
         }
-        if !arguments.follow {
-            return Ok(());
-        }
-        tokio::time::sleep(INTERVAL).await;
-        calls = all_calls(api, &arguments.name).await?;
-        // Forget the ids of calls that the server no longer returns, so that the list does not grow
-        // forever.
-        printed.retain(|id| calls.iter().any(|call| call.id == *id));
     }
+    if arguments.follow {
+        output.follow(&arguments.name, running, known).await?;
+    }
+    Ok(())
 }
 
-/// Returns the recorded calls of a function, oldest first.
-async fn all_calls(api: &Api, name: &str) -> Result<Vec<Job>> {
-    let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}");
+/// Returns the recorded calls of a function, oldest first. `filter` has further query parameters.
+pub(super) async fn calls(api: &Api, name: &str, filter: &str) -> Result<Vec<Job>> {
+    let path = format!("/v1/jobs?kind=function&limit={CALLS_MAX}{filter}");
     let mut calls: Vec<Job> = api.get(path).await?;
     let authors = trigger_authors(api, name).await;
     calls.retain(|call| is_call_of(&call.summary, name) || authors.contains(&call.author));
@@ -89,41 +80,12 @@ async fn memory(api: &Api, name: &str) -> Option<u64> {
     functions.into_iter().find(|one| one.name == name).map(|one| one.memory_bytes)
 }
 
-/// The options for printing calls.
-struct PrintOptions {
-    /// True to wait for the output of running calls.
-    follow: bool,
-    /// The memory limit of the function, if it is known.
-    memory: Option<u64>,
-}
-
-/// Prints a call: its time and id, its output, its error, and its report once it has ended.
-async fn print(context: &Context, api: &Api, call: &Job, options: &PrintOptions) -> Result<()> {
-    let style = context.answer_style;
-    let heading = format!("{} {}", output::format_time(call.created), call.id);
-    output::line(style.paint(Tone::Faint, heading));
-    let id = call.id.to_string();
-    let mut printer = Printer::answer(context);
-    events::print_events(api, &id, options.follow, &mut printer).await?;
-    printer.clear();
-    let job = api.job(&id).await?;
-    if let Some(problem) = &job.error {
-        output::problem(style, problem);
-    }
-    if job.status.is_final() {
-        output::line(style.paint(Tone::Faint, function_report::line(&job, options.memory)));
-    }
-    Ok(())
-}
-
 async fn logs_json(api: &Api, arguments: &FunctionLogs) -> Result<()> {
     let mut documents: Vec<Value> = Vec::new();
-    let calls = all_calls(api, &arguments.name).await?;
-    let older = calls.len().saturating_sub(arguments.limit);
-    for call in calls.into_iter().skip(older) {
-        let path = format!("/v1/jobs/{}/events?follow=false", segment(&call.id.to_string()));
-        let request = ApiRequest::get(path).accept("application/x-ndjson");
-        let mut lines = ResponseLines::new(api.send(request).await?.into_body());
+    let recorded = calls(api, &arguments.name, "").await?;
+    let older = recorded.len().saturating_sub(arguments.limit);
+    for call in recorded.into_iter().skip(older) {
+        let mut lines = events::open(api, &call.id.to_string(), false).await?;
         let mut found: Vec<JobEvent> = Vec::new();
         while let Some(line) = lines.next().await? {
             found.push(serde_json::from_slice(&line).map_err(error::unexpected)?);

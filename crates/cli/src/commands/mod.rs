@@ -20,6 +20,7 @@ mod event_send;
 mod function;
 mod function_alias;
 mod function_layer;
+mod function_log_output;
 mod function_logs;
 mod function_report;
 mod function_url;

@@ -153,6 +153,31 @@ async fn lists_are_newest_first_and_filtered() {
 }
 
 #[tokio::test]
+async fn a_list_without_jobs_waits_for_a_visible_job() {
+    let (store, clock) = (memory(), clock());
+    let jobs = jobs(&store, &clock).await;
+    query(&jobs, 1).await;
+    let since = Some(crate::support::time("2026-03-01T00:01:00Z"));
+    let filter = JobFilter { since, wait: Duration::from_secs(60), ..JobFilter::default() };
+    let (handle, wanted) = (jobs.clone(), filter.clone());
+    let waiting = tokio::spawn(async move {
+        handle.list_visible(&wanted, |job| job.author == "ada").await.expect("jobs")
+    });
+    tokio::task::yield_now().await;
+    clock.advance(Duration::from_mins(1));
+    let _hidden = jobs.record(NewJob::new(JobKind::Query, "x", "bob")).await.expect("a job");
+    let id = query(&jobs, 2).await;
+    let found = waiting.await.expect("no panic");
+    assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
+    let since = Some(crate::support::time("2026-03-01T00:02:00Z"));
+    let short = JobFilter { since, wait: Duration::from_millis(1), ..JobFilter::default() };
+    assert!(jobs.list_visible(&short, |_| true).await.expect("jobs").is_empty());
+    let long = JobFilter { since, ..filter };
+    let (found, ()) = tokio::join!(jobs.list_visible(&long, |_| true), async { jobs.close() });
+    assert!(found.expect("jobs").is_empty(), "a server that shuts down does not wait");
+}
+
+#[tokio::test]
 async fn part_of_an_id_is_enough_unless_it_is_of_several() {
     let (store, clock) = (memory(), clock());
     let jobs = jobs(&store, &clock).await;

@@ -193,5 +193,5 @@ async fn every_rule_has_a_project_that_runs_and_one_that_is_refused() {
     let values = "VALUES (1, 12.5, 'a'), (2, 0.5, 'b'), (3, 7.0, NULL)";
     let table = format!("CREATE TABLE trips AS SELECT * FROM ({values}) AS t(id, miles, zone)");
     world.sql("main", &[&table]).await;
-    check_all(&world, Format::Headwater, "projects", 59).await;
+    check_all(&world, Format::Headwater, "projects", 60).await;
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use headwater_model::{FunctionAlias, Problem};
+use headwater_model::{FunctionAlias, Problem, UpdateFunctionAlias};
 use headwater_service::FunctionChange;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,20 +33,22 @@ async fn create(
     Ok((StatusCode::CREATED, Json(request)))
 }
 
-/// Replaces an alias of a function without a project.
+/// Changes an alias of a function without a project. Absent fields are not changed.
 #[utoipa::path(put, path = "/v1/functions/{function}/aliases/{alias}",
     operation_id = "update_function_alias", tag = "function",
-    params(("function" = String, Path), ("alias" = String, Path)), request_body = FunctionAlias,
+    params(("function" = String, Path), ("alias" = String, Path)),
+    request_body = UpdateFunctionAlias,
     responses((status = 200, body = FunctionAlias), (status = "default", body = Problem)))]
 async fn update(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments((name, alias)): Segments<(String, String)>,
-    Body(request): Body<FunctionAlias>,
+    Body(update): Body<UpdateFunctionAlias>,
 ) -> HandlerResult<Json<FunctionAlias>> {
-    let change = FunctionChange::UpdateAlias(alias, request.clone());
-    app.service.invocations().deployed().change(&principal, &name, change.into()).await?;
-    Ok(Json(request))
+    let functions = app.service.invocations().deployed();
+    let change = FunctionChange::UpdateAlias { name: alias.clone(), update, revision: None };
+    let mut changed = functions.change(&principal, &name, change.into()).await?;
+    Ok(Json(changed.aliases.remove(&alias).unwrap_or_default()))
 }
 
 /// Deletes an alias of a function without a project, with its URL.

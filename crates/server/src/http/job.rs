@@ -1,5 +1,7 @@
 //! Jobs: list, get, follow, stop. An id may be abbreviated to a unique prefix or suffix.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body as AnswerBody;
 use axum::extract::State;
@@ -46,6 +48,10 @@ struct Filter {
     since: Option<String>,
     /// Maximum number of jobs; 100 by default, at most 10,000.
     limit: Option<usize>,
+    /// Maximum time in milliseconds to wait for a new job if there is none; 0 by default, at most
+    /// 60,000.
+    #[serde(default)]
+    wait_ms: u64,
 }
 
 /// Lists jobs, newest first.
@@ -64,6 +70,7 @@ async fn list(
         since: filter.since.as_deref().map(parse_time).transpose()?,
         until: None,
         limit: filter.limit.unwrap_or(100).min(JOBS_MAX),
+        wait: Duration::from_millis(filter.wait_ms),
     };
     Ok(Json(app.service.jobs().list(&principal, &filter).await?))
 }

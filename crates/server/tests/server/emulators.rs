@@ -13,7 +13,8 @@ pub fn trials() -> Vec<Trial> {
     vec![
         trial("emulators::tables_in_moto_s3", moto),
         trial("emulators::tables_in_azurite", azurite),
-        trial("emulators::objects_of_the_s3_endpoint_in_moto_s3", objects),
+        trial("emulators::objects_of_the_s3_endpoint_in_moto_s3", objects_in_moto),
+        trial("emulators::objects_of_the_s3_endpoint_in_azurite", objects_in_azurite),
     ]
 }
 
@@ -37,13 +38,22 @@ async fn moto() {
     live_in("s3://lakes/a", &cloud).await;
 }
 
-/// The S3 endpoint in front of another object store: every operation, with boto3.
-async fn objects() {
+async fn objects_in_moto() {
     let (_emulator, cloud) = start_moto().await;
+    objects_in("s3://lakes/a", cloud).await;
+}
+
+async fn objects_in_azurite() {
+    let (_emulator, cloud) = start_azurite().await;
+    objects_in("az://lakes/a", cloud).await;
+}
+
+/// The S3 endpoint in front of another object store: every operation, with boto3.
+async fn objects_in(url: &str, cloud: CloudSettings) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let mut config = support::config(folder.path());
     config.s3 = Some("127.0.0.1:0".parse().expect("an address"));
-    config.service.warehouse.url = Some("s3://lakes/a".to_owned());
+    config.service.warehouse.url = Some(url.to_owned());
     config.service.warehouse.cloud = cloud;
     let server = TestServer { running: support::start(config).await, folder };
     assert_eq!(s3_clients::run(s3_clients::script(&server)).await, "ok\n");
@@ -52,10 +62,16 @@ async fn objects() {
     server.running.shutdown().await;
 }
 
-async fn azurite() {
+/// Starts Azurite with the container `lakes`. Returns its settings, too.
+async fn start_azurite() -> (Emulator, CloudSettings) {
     let started = tokio::task::spawn_blocking(|| Emulator::azurite("lakes"));
     let emulator = started.await.expect("Azurite");
     let cloud = CloudSettings::new(azurite_variables(&emulator.address()));
+    (emulator, cloud)
+}
+
+async fn azurite() {
+    let (_emulator, cloud) = start_azurite().await;
     live_in("az://lakes/a", &cloud).await;
 }
 
