@@ -164,14 +164,14 @@ impl AuditLog {
         if let Some(user) = user {
             user.clone_into(&mut event.principal);
         }
-        event.reason = match recorded {
+        let reason = match recorded {
             FAILED_LOGINS_MAX => {
                 "invalid credential; further failures of this address within a minute are not \
                  recorded"
             }
             _ => "invalid credential",
-        }
-        .to_owned();
+        };
+        reason.clone_into(&mut event.reason);
         self.record(event);
     }
 

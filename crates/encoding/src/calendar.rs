@@ -49,10 +49,10 @@ pub fn has_out_of_range_times(array: &dyn Array) -> bool {
     }
     let Some(second) = unit(array.data_type()).map(parts) else { return false };
     let Some(values) = numbers(array) else { return false };
-    let far = |value: Option<i64>| {
+    let exceeds = |value: Option<i64>| {
         value.is_some_and(|value| is_out_of_range(array.data_type(), i128::from(value), second))
     };
-    is_out_of_range(min(&values)) || is_out_of_range(max(&values))
+    exceeds(min(&values)) || exceeds(max(&values))
 }
 
 /// Returns true if a type has values outside of the supported range. All nanosecond timestamps are

@@ -35,7 +35,7 @@ use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
 use crate::occurrence_rights::{event_rights, visible_to_deployer};
-use crate::rights::{check_account, reauthorize, limits, record_secrets};
+use crate::rights::{check_account, limits, reauthorize, record_secrets};
 use crate::run::{RunExecutor, run_queue};
 use crate::template_params;
 use crate::trigger_rights::{

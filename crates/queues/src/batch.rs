@@ -51,7 +51,7 @@ struct BatchItemFailure {
 /// `batchItemFailures`. An id that is not in `ids` is an error, which is returned as its reason.
 pub fn failed_message_ids(
     response: &[u8],
-    ids: &HashSet<String>,
+    ids: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, String> {
     let answer: Option<BatchResponse> =
         serde_json::from_slice(response).map_err(|error| error.to_string())?;

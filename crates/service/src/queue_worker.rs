@@ -376,7 +376,7 @@ impl QueueWorker {
         let client = ClientCall::default();
         let input = CallInput { arguments, returns: ResultKind::Any, client, permit: None };
         let reports = self.mapping.settings.reports_failures;
-        let ids: HashSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();
+        let ids: BTreeSet<String> = part.iter().map(|(one, _)| one.message.id.clone()).collect();
         let encode = move |returned, _| async move { failures(returned, reports, &ids) };
         let call = invocations.call(&principal, function, input, encode);
         tokio::pin!(call);
@@ -419,7 +419,7 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
 fn failures(
     returned: FunctionResult,
     reports: bool,
-    ids: &HashSet<String>,
+    ids: &BTreeSet<String>,
 ) -> Result<BTreeSet<String>, Problem> {
     let FunctionResult::Json(text) = returned else { return Ok(BTreeSet::new()) };
     if !reports {

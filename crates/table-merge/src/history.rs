@@ -155,10 +155,10 @@ impl SideHistory {
         found.complete = is_complete(base, side);
         if !side.descends_from(base) {
             let undone = SideHistory::since(side, base, common);
-            found.reach = found.reach.and(undone.reach);
             // If the removal of files was reverted, the files are added again, but contain no new
             // rows.
             found.only_appends_or_compacts &= undone.only_compacts();
+            found.reach = found.reach.and(undone.reach);
         }
         found
     }

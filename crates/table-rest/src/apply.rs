@@ -328,7 +328,7 @@ fn attach_logs(
     now_ms: i64,
 ) -> Result<TableMetadata> {
     let mut value = serde_json::to_value(built).map_err(failed)?;
-    time_parts::specs(&mut value).for_each(time_parts::reveal);
+    time_parts::specs(&mut value).for_each(time_parts::restore);
     let mut latest = now_ms.max(before.last_updated_ms());
     if let Some(Value::Array(log)) = value.get_mut(SNAPSHOT_LOG) {
         for entry in log {

@@ -118,7 +118,7 @@ pub(crate) async fn initial_metadata(
     let (spec, location) = (&spec, location.as_str());
     let mut value =
         first_metadata(&FirstMetadata { version, uuid, schema, spec, location, now_ms });
-    time_parts::specs(&mut value).for_each(time_parts::reveal);
+    time_parts::specs(&mut value).for_each(time_parts::restore);
     serde_json::from_value(value).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 

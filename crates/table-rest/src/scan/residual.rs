@@ -117,13 +117,14 @@ impl<'f> ResidualFilter<'f> {
 
     fn condition(&self, condition: &Condition, file: &DataFile) -> RowMatch {
         let parts = file.parts.iter().filter(|(source, _, _)| *source == condition.source);
-        let truths =
-            parts.map(|(_, transform, value)| self.evaluate(condition, *transform, value.as_ref()));
+        let truths = parts.map(|(_, transform, value)| {
+            self.evaluate_condition(condition, *transform, value.as_ref())
+        });
         truths.into_iter().find(|truth| *truth != Rows).unwrap_or(Rows)
     }
 
     /// Evaluates a condition for a file by its partition values.
-    fn evaluate(
+    fn evaluate_condition(
         &self,
         condition: &Condition,
         transform: Transform,
@@ -392,7 +393,8 @@ mod tests {
                     for row in 0..values.len() {
                         let (value, part) =
                             (literal(values, row), literal(&transformed_values, row));
-                        let truth = residual.evaluate(&condition, *transform, part.as_ref());
+                        let truth =
+                            residual.evaluate_condition(&condition, *transform, part.as_ref());
                         let expected = holds(test, value.as_ref(), &others);
                         let context = format!("{transform}: {value:?} {test:?} {others:?}");
                         match truth {
