@@ -71,7 +71,7 @@ fn fill(text: &str, values: &[(&str, String)], payload: Option<&Value>) -> Strin
         let value = value.or_else(|| {
             let (path, after) = after.strip_prefix("payload.")?.split_once('}')?;
             let field = payload.and_then(|payload| field(payload, path));
-            Some((field.map_or_else(String::new, plain), after))
+            Some((field.map_or_else(String::new, value_text), after))
         });
         let (value, after) = value.unwrap_or(("{".to_owned(), after));
         filled.push_str(&value);

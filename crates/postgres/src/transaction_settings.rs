@@ -89,7 +89,7 @@ impl Session {
                 continue;
             }
             if name == APPLICATION_NAME {
-                self.connection.show_application(value);
+                self.connection.set_application_name(value);
             }
             if is_reported {
                 self.wire.output.setting(name, value);
