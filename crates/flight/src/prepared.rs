@@ -106,7 +106,8 @@ pub fn parameter_schema(
 ) -> Schema {
     let field = |name: &String| {
         let known = description.parameters.iter().find(|it| it.parameter.name == *name);
-        let data_type = known.and_then(|it| it.data_type.as_ref()).map_or(DataType::Utf8, plain);
+        let data_type =
+            known.and_then(|it| it.data_type.as_ref()).map_or(DataType::Utf8, without_encodings);
         Field::new(name, data_type, true)
     };
     Schema::new(parameters::names(statement).iter().map(field).collect::<Vec<_>>())

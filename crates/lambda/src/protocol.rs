@@ -264,7 +264,8 @@ impl LambdaProtocol {
             }
             Op::Mappings(operation) => {
                 let status = operation.status();
-                return Ok(json(status, &operation.execute(service, request).await?));
+                let answer = Box::pin(operation.execute(service, request)).await?;
+                return Ok(json(status, &answer));
             }
             _ => {
                 let message = "The operation is not supported.";

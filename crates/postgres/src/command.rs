@@ -84,7 +84,7 @@ impl SessionCommand {
                 words.name().map(SessionCommand::Release)
             }
             "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
-            "DISCARD" => return discard(&mut words),
+            "DISCARD" => return Some(discard(&mut words)),
             "VACUUM" => Some(SessionCommand::Vacuum),
             // Statistics are part of each snapshot.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
@@ -138,9 +138,9 @@ fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<Session
 }
 
 /// Parses DISCARD. Only `DISCARD ALL` also removes prepared statements and resets settings.
-fn discard(words: &mut StatementWords<'_>) -> Option<Result<SessionCommand, Problem>> {
+fn discard(words: &mut StatementWords<'_>) -> Result<SessionCommand, Problem> {
     let kind = words.name().unwrap_or_default().to_ascii_uppercase();
-    Some(match kind.as_str() {
+    match kind.as_str() {
         "ALL" => Ok(SessionCommand::DiscardAll),
         "PLANS" => Ok(SessionCommand::Nothing("DISCARD PLANS")),
         "SEQUENCES" => Ok(SessionCommand::Nothing("DISCARD SEQUENCES")),
@@ -150,7 +150,7 @@ fn discard(words: &mut StatementWords<'_>) -> Option<Result<SessionCommand, Prob
                 "Use `DISCARD ALL`. Temporary tables are dropped at the end of the transaction.",
             ))
         }
-    })
+    }
 }
 
 /// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`; `None` for other

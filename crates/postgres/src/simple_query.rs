@@ -182,12 +182,12 @@ impl Session {
     }
 
     fn reset(&mut self, name: Option<&str>) -> Result<&'static str, Problem> {
-        self.change_settings(|settings| match name {
-            Some(name) => settings.reset(name),
-            None => {
-                settings.reset_all();
-                Ok(())
+        self.change_settings(|settings| {
+            if let Some(name) = name {
+                return settings.reset(name);
             }
+            settings.reset_all();
+            Ok(())
         })?;
         Ok("RESET")
     }
