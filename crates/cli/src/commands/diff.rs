@@ -283,7 +283,7 @@ fn print_columns(style: Style, table: &TableDiff) {
 
 fn from_to(value: &PropertyDiff) -> String {
     let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "unset".to_owned());
-    format!("{} → {}", format_value(&value.before), format_value(&value.after))
+    format!("{} → {}", shown(&value.before), shown(&value.after))
 }
 
 fn sizes(table: &TableDiff) -> String {
