@@ -125,7 +125,8 @@ impl Session {
         let (plan, names) = self.plan(&run, source, view).await?;
         let returns_nanoseconds = table_columns::returns_nanoseconds(&query, &plan);
         let running = self.start(run, plan).await?;
-        let mut schema = nullable(&output::renamed(&names, &plain_schema(&running.schema)));
+        let mut schema =
+            nullable(&output::renamed(&names.of_relation(), &plain_schema(&running.schema)));
         distinct_names(&schema)?;
         if !(returns_nanoseconds && target.is_version_3(&properties).await?) {
             schema = without_nanoseconds(&schema).into();

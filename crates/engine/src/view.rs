@@ -153,7 +153,8 @@ impl ViewContext<'_> {
             let names = resolve(&mut query, &tables, &planner::functions(&state))?;
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             check_breadth(&plan)?;
-            let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+            let schema = plain_schema(plan.schema().as_arrow());
+            let schema = output::renamed(&names.of_relation(), &schema);
             Ok((plan, schema))
         };
         let (plan, schema) = self.session.compute(work).await?;

@@ -11,6 +11,7 @@ mod output;
 mod pivot;
 mod plan_name;
 mod projection;
+mod repeated_names;
 mod resolver;
 pub mod scope;
 mod select_aliases;

@@ -15,12 +15,37 @@ use crate::wildcards::is_pattern;
 enum OutputItem {
     /// One column with this name.
     Named(String),
+    /// One column with this name, which another column also has. Its name in the plan is unique.
+    Repeated(String),
+    /// One column with this alias.
+    Aliased(String),
     /// One column that keeps the planner's name.
     Kept,
     /// One or several columns with this name.
     Expands(String),
     /// Any number of columns.
     Many,
+}
+
+impl OutputItem {
+    /// Returns the item if its expression has this alias in the plan.
+    fn renamed(&self, expr: &Expr, alias: &str) -> OutputItem {
+        match self {
+            // The resolver renames an alias only if another column has the same name.
+            OutputItem::Aliased(written) if written != alias => OutputItem::Named(written.clone()),
+            OutputItem::Named(text) | OutputItem::Expands(text) => {
+                let name = column_under(expr).map_or(text, |column| &column.value);
+                let number = alias.strip_prefix(name.as_str());
+                let number = number.and_then(|rest| rest.strip_prefix('_'));
+                if number.is_some_and(|number| number.parse::<u64>().is_ok()) {
+                    OutputItem::Repeated(name.clone())
+                } else {
+                    OutputItem::Kept
+                }
+            }
+            _ => OutputItem::Kept,
+        }
+    }
 }
 
 /// Output names of the first select list, by item.
@@ -34,7 +59,7 @@ impl OutputNames {
             item if is_pattern(item) => OutputItem::Many,
             SelectItem::UnnamedExpr(expr) if expands(expr) => OutputItem::Expands(text(expr)),
             SelectItem::UnnamedExpr(expr) => OutputItem::Named(text(expr)),
-            SelectItem::ExprWithAlias { .. } => OutputItem::Kept,
+            SelectItem::ExprWithAlias { alias, .. } => OutputItem::Aliased(alias.value.clone()),
             _ => OutputItem::Many,
         };
         OutputNames(projection(body).iter().map(item).collect())
@@ -58,9 +83,22 @@ impl OutputNames {
                         name.clone_from(&column.value);
                     }
                 }
-                // If an expression is repeated, it has a generated alias.
-                SelectItem::ExprWithAlias { .. } => *item = OutputItem::Kept,
+                SelectItem::ExprWithAlias { expr, alias } => {
+                    *item = item.renamed(expr, &alias.value);
+                }
                 _ => {}
+            }
+        }
+        self
+    }
+
+    /// Returns the names for the columns of a table or view. Columns without an alias then have
+    /// unique names: a repeated name keeps the number that it has in the plan.
+    #[must_use]
+    pub fn of_relation(mut self) -> Self {
+        for item in &mut self.0 {
+            if matches!(item, OutputItem::Repeated(_)) {
+                *item = OutputItem::Kept;
             }
         }
         self
@@ -71,7 +109,7 @@ impl OutputNames {
         let many = |item: &OutputItem| match item {
             OutputItem::Many => true,
             OutputItem::Expands(_) => self.0.len() != count,
-            OutputItem::Named(_) | OutputItem::Kept => false,
+            _ => false,
         };
         let first = self.0.iter().position(many);
         let last = self.0.iter().rposition(many).map(|place| self.0.len() - place - 1);
@@ -84,7 +122,10 @@ impl OutputNames {
         let places = (0..head).chain(count - tail..count);
         let items = self.0[..head].iter().chain(&self.0[self.0.len() - tail..]);
         for (place, item) in places.zip(items) {
-            if let OutputItem::Named(name) | OutputItem::Expands(name) = item {
+            if let OutputItem::Named(name)
+            | OutputItem::Repeated(name)
+            | OutputItem::Expands(name) = item
+            {
                 names[place] = Some(name.as_str());
             }
         }
@@ -134,6 +175,10 @@ mod tests {
             &["x", "y", "z"],
         );
         check(&[named("a")], &["x", "y"], &["x", "y"]);
+        let repeated = OutputItem::Repeated("a".to_owned());
+        check(&[OutputItem::Many, repeated.clone()], &["a", "b", "a_2"], &["a", "b", "a"]);
+        let of_relation = OutputNames(vec![named("a"), repeated]).of_relation();
+        assert_eq!(of_relation.of_columns(2), [Some("a"), None]);
         let unnest = OutputItem::Expands("u".to_owned());
         check(&[unnest.clone(), OutputItem::Kept], &["x", "y"], &["u", "y"]);
         check(&[unnest, named("b")], &["x", "y", "z"], &["x", "y", "b"]);

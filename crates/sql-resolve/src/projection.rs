@@ -10,14 +10,13 @@ use sqlparser::ast::{
     ValueWithSpan, WildcardAdditionalOptions,
 };
 
-use crate::plan_name::GeneratedName;
 use crate::scope::{RelationColumns, column};
 use crate::{Resolver, SelectAlias, function_name};
 
 impl Resolver<'_> {
     pub(crate) fn projection(&mut self, items: &mut [SelectItem]) -> Result<RelationColumns> {
         let mut columns = RelationColumns::default();
-        let mut seen: Vec<GeneratedName> = Vec::new();
+        let mut names = self.wildcard_names(items);
         for item in items {
             let alias = SelectAlias::of(item);
             match item {
@@ -27,19 +26,17 @@ impl Resolver<'_> {
                     self.expr(expr)?;
                     if bare && let Expr::Function(_) = expr {
                         // A column that exists on both sides of a join is given a unique name.
-                        let name = self.own_name(expr, text);
+                        let mut name = self.own_name(expr, text);
+                        if let Some(other) = names.add_alias(&name.value) {
+                            name.value = other;
+                        }
                         columns.names.push(name.value.clone());
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
                         *item = SelectItem::ExprWithAlias { expr, alias: name };
                         continue;
                     }
-                    let plan_name = GeneratedName::of(expr);
-                    let repeats = seen.iter().filter(|other| other.is_same(&plan_name)).count();
-                    seen.push(plan_name);
-                    if repeats > 0 {
-                        // DataFusion rejects duplicate column names in a query.
-                        let text = column_under(expr).map_or(text, |column| column.value.clone());
-                        let alias = Ident::with_quote('"', format!("{text}_{}", repeats + 1));
+                    if let Some(name) = names.add_expr(expr, &text) {
+                        let alias = Ident::with_quote('"', name);
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
                         columns.names.push(alias.value.clone());
                         *item = SelectItem::ExprWithAlias { expr, alias };
@@ -51,6 +48,9 @@ impl Resolver<'_> {
                 }
                 SelectItem::ExprWithAlias { expr, alias } => {
                     self.expr(expr)?;
+                    if let Some(other) = names.add_alias(&alias.value) {
+                        *alias = Ident::with_quote('"', other);
+                    }
                     columns.names.push(alias.value.clone());
                 }
                 SelectItem::Wildcard(options) => {
@@ -299,7 +299,7 @@ fn small_functions(expr: &mut Expr) {
 }
 
 /// Returns the output name of an expression without an alias; `None` if the planner generates it.
-fn output_name(expr: &Expr) -> Option<String> {
+pub(crate) fn output_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Identifier(ident) => Some(ident.value.clone()),
         Expr::CompoundIdentifier(idents) if idents.len() == 2 => {
