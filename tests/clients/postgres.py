@@ -376,6 +376,54 @@ def with_settings() -> None:
             raise AssertionError("the new transaction is missing")
 
 
+def with_sqlstates() -> None:
+    """Errors have the SQLSTATEs of PostgreSQL, by which drivers choose the exception class."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute("CREATE TABLE states (id INT NOT NULL)")
+        connection.execute("INSERT INTO states VALUES (1)")
+        for statement, expected in (
+            ("SELECT 1 / 0", "22012"),
+            ("SELECT id / (id - 1) FROM states", "22012"),
+            ("SELECT 9223372036854775807 + 1", "22003"),
+            ("SELECT '99999999999'::int", "22003"),
+            ("SELECT 'x'::int", "22P02"),
+            ("SELECT 'never'::date", "22007"),
+            ("SELECT 'never'::timestamp", "22007"),
+            ("INSERT INTO states VALUES (NULL)", "23502"),
+            ("SELECT nothing(id) FROM states", "42883"),
+            ("SELECT id FROM states AS a, states AS b", "42702"),
+            ("SELECT id FROM states GROUP BY id + 1", "42803"),
+            ("SELECT nothing FROM states", "42703"),
+            ("SELECT nothing.id FROM states", "42P01"),
+            ("SELECT * FROM stats", "42P01"),
+            ("CREATE TABLE states (id INT)", "42P07"),
+            ("SELEC 1", "42601"),
+            ("DEALLOCATE nothing", "26000"),
+            ("SHOW nothing", "42704"),
+        ):
+            for prepare in (False, True):
+                try:
+                    connection.execute(statement, prepare=prepare)
+                except psycopg.Error as error:
+                    assert error.sqlstate == expected, (statement, error.sqlstate, str(error))
+                else:
+                    raise AssertionError(statement)
+
+
+def with_equal_names() -> None:
+    """A result can have several columns of one name."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute("CREATE TABLE equals (id INT, name TEXT)")
+        connection.execute("INSERT INTO equals VALUES (1, 'a')")
+        for prepare in (False, True):
+            query = "SELECT *, id, upper(name) AS name FROM equals"
+            cursor = connection.execute(query, prepare=prepare)
+            assert [column.name for column in cursor.description or ()] == ["id", "name"] * 2
+            assert cursor.fetchall() == [(1, "a", 1, "A")]
+
+
 def with_arrays_and_bytes() -> None:
     """Binds arrays and bytes in every format. A copy to another table restores the rows."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -478,4 +526,6 @@ with_arrays_and_temporary_tables()
 with_arrays_and_bytes()
 with_declared_types()
 with_settings()
+with_sqlstates()
+with_equal_names()
 asyncio.run(with_asyncpg())

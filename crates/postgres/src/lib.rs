@@ -27,6 +27,7 @@ mod reply;
 mod session;
 mod settings;
 mod simple_query;
+mod sqlstate;
 mod temporary_objects;
 mod text;
 mod transaction;

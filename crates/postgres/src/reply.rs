@@ -5,7 +5,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
 use crate::position::position;
-use crate::transaction_modes::SQLSTATE;
+use crate::sqlstate;
 
 /// The SQLSTATE of a rejected password.
 const INVALID_PASSWORD: &str = "28P01";
@@ -148,9 +148,7 @@ pub trait Reply {
             Severity::Error => "ERROR",
             Severity::Fatal => "FATAL",
         };
-        let own = problem.context.get(SQLSTATE).and_then(serde_json::Value::as_str);
-        let sqlstate = own.unwrap_or(problem.code.sqlstate());
-        self.message(b'E', |out| put_report(out, name, sqlstate, problem));
+        self.message(b'E', |out| put_report(out, name, sqlstate::of(problem), problem));
     }
 
     /// Reports an error of a login, after which the connection is closed. The SQLSTATE of a

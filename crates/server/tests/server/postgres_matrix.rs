@@ -167,11 +167,11 @@ const OTHERS: [Row; 16] = [
     ("COPY FROM a file", "COPY shop.items FROM '/etc/passwd'", [NONE; 4]),
     // Rights to read tables do not include the right to call functions. Without this right, the
     // function does not exist for the user.
-    ("function in Python", "EXPLAIN SELECT shop.tax(id) FROM shop.items", [NO, "42601", OK, OK]),
+    ("function in Python", "EXPLAIN SELECT shop.tax(id) FROM shop.items", [NO, "42883", OK, OK]),
     (
         "missing function",
         "EXPLAIN SELECT shop.none(id) FROM shop.items",
-        [NO, "42601", "42601", "42601"],
+        [NO, "42883", "42883", "42883"],
     ),
     ("pg_catalog", "SELECT relname FROM pg_catalog.pg_class", ALWAYS),
     // A user sees and signals only its own connections. The process id 0 belongs to no connection.
