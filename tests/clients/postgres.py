@@ -9,6 +9,7 @@ import asyncio
 import datetime
 import decimal
 import sys
+import time
 
 import asyncpg
 import psycopg
@@ -411,6 +412,56 @@ def with_sqlstates() -> None:
                     raise AssertionError(statement)
 
 
+def with_session_functions() -> None:
+    """Statements that only the session knows: settings in SQL, waiting, PREPARE and EXECUTE."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+
+        def answer(sql: str, *values: object) -> object:
+            cursor = connection.execute(sql, values or None)
+            row = cursor.fetchone()
+            return row[0] if row else None
+
+        assert answer("SELECT set_config('work_mem', '64MB', false)") == "64MB"
+        assert answer("SHOW work_mem") == "64MB"
+        assert answer("SELECT set_config('app.user', %s, %s)", "it's", False) == "it's"
+        assert answer("SELECT current_setting('app.user', true)") == "it's"
+        assert answer("SELECT pg_catalog.set_config('search_path', '', false)") == ""
+        connection.execute("RESET search_path")
+        with connection.transaction():
+            assert answer("SELECT set_config('app.user', 'local', true)") == "local"
+            assert answer("SHOW app.user") == "local"
+        assert answer("SHOW app.user") == "it's"
+        connection.execute("SET default_transaction_deferrable = on")
+        assert answer("SHOW default_transaction_deferrable") == "on"
+        started = time.monotonic()
+        assert answer("SELECT pg_sleep(0.3)") == ""
+        assert time.monotonic() - started >= 0.3
+        connection.execute("SET statement_timeout = 100")
+        try:
+            connection.execute("SELECT pg_sleep(60)")
+        except psycopg.errors.QueryCanceled:
+            connection.execute("RESET statement_timeout")
+        else:
+            raise AssertionError("the timeout has no effect")
+        connection.execute("CREATE TABLE prepared (id INT, name TEXT)")
+        connection.execute("PREPARE add (int, text) AS INSERT INTO prepared VALUES ($1, $2)")
+        assert connection.execute("EXECUTE add (1, 'a')").statusmessage == "INSERT 0 1"
+        connection.execute("EXECUTE add (2, NULL)")
+        connection.execute("PREPARE named AS SELECT name, id FROM prepared WHERE id = $1")
+        for prepare in (False, True):
+            cursor = connection.execute("EXECUTE named (1)", prepare=prepare)
+            assert [column.name for column in cursor.description or ()] == ["name", "id"]
+            assert (cursor.fetchall(), cursor.statusmessage) == ([("a", 1)], "SELECT 1")
+        connection.execute("DEALLOCATE named")
+        try:
+            connection.execute("EXECUTE named (1)")
+        except psycopg.errors.InvalidSqlStatementName:
+            pass
+        else:
+            raise AssertionError("the statement was removed")
+
+
 def with_equal_names() -> None:
     """A result can have several columns of one name."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -527,5 +578,6 @@ with_arrays_and_bytes()
 with_declared_types()
 with_settings()
 with_sqlstates()
+with_session_functions()
 with_equal_names()
 asyncio.run(with_asyncpg())

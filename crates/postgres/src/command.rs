@@ -1,8 +1,12 @@
 //! Statements that the session executes itself, such as `SET`, `BEGIN` and `FETCH`. All other
 //! statements are passed to the service.
 
+use std::time::Duration;
+
 use headwater_model::{ErrorCode, Problem};
 
+use crate::function_call::{self, SetConfig};
+use crate::prepared_text::{ExecuteText, PrepareText};
 use crate::settings::{DEFAULT_READ_ONLY, switch_text};
 use crate::temporary_objects::CreateTemporary;
 use crate::transaction_modes::TransactionModes;
@@ -36,6 +40,10 @@ pub enum SessionCommand {
     RollbackTo(String),
     /// `DISCARD ALL`
     DiscardAll,
+    /// `PREPARE name AS query`
+    Prepare(PrepareText),
+    /// `EXECUTE name (value, …)`
+    Execute(ExecuteText),
     /// `DEALLOCATE name`; `None` for all statements.
     Deallocate(Option<String>),
     /// `DECLARE name CURSOR FOR query`
@@ -46,6 +54,10 @@ pub enum SessionCommand {
     Close(Option<String>),
     /// `CREATE TEMPORARY TABLE` or `VIEW`
     CreateTemporary(CreateTemporary),
+    /// `SELECT set_config(name, value, is_local)`
+    SetConfig(SetConfig),
+    /// `SELECT pg_sleep(seconds)`
+    Sleep(Duration),
     /// `VACUUM`, which maintenance does automatically.
     Vacuum,
     /// A statement without effect, with its command tag.
@@ -89,6 +101,12 @@ impl SessionCommand {
             // Statistics are part of each snapshot.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
+            "SELECT" => return function_call::parse(words).map(Ok),
+            "PREPARE" => PrepareText::parse(&mut words).map(SessionCommand::Prepare),
+            "EXECUTE" => match ExecuteText::parse(&mut words) {
+                Some(text) => return Some(text.map(SessionCommand::Execute)),
+                None => None,
+            },
             "DEALLOCATE" => {
                 words.skip_word("PREPARE");
                 words.name().map(|name| SessionCommand::Deallocate(unless_all(name)))
@@ -255,6 +273,12 @@ fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     }
 }
 
+/// Returns the text of a literal, without its quotes.
+pub fn unquoted(word: &str) -> String {
+    let inner = word.strip_prefix('\'').and_then(|word| word.strip_suffix('\''));
+    inner.map_or_else(|| word.to_owned(), |inner| inner.replace("''", "'"))
+}
+
 /// The tokens of a statement, without comments: names, quoted texts, and single characters.
 #[derive(Clone)]
 pub struct StatementWords<'a> {
@@ -267,8 +291,13 @@ impl<'a> StatementWords<'a> {
         StatementWords { rest: sql }
     }
 
+    /// Returns the text after the last word.
+    pub fn rest(&self) -> &'a str {
+        self.rest
+    }
+
     /// Returns the next word as a name, without its quotes. Names without quotes are in lower case.
-    fn name(&mut self) -> Option<String> {
+    pub fn name(&mut self) -> Option<String> {
         let word = self.next()?;
         let inner = word.strip_prefix('"').and_then(|word| word.strip_suffix('"'));
         Some(inner.map_or_else(|| word.to_ascii_lowercase(), |inner| inner.replace("\"\"", "\"")))

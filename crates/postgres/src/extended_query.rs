@@ -25,10 +25,13 @@ impl Session {
     pub async fn parse(&mut self, message: Parse) -> MessageResult {
         let sql = message.sql.clone();
         let prepared = self.prepare(message).await;
-        prepared.map_err(|failure| self.located(failure, sql.trim_start(), &sql))
+        prepared.map_err(|failure| self.located(failure, sql.trim_start(), &sql))?;
+        self.wire.output.simple(b'1');
+        Ok(())
     }
 
-    async fn prepare(&mut self, message: Parse) -> MessageResult {
+    /// Prepares a statement, and sends no reply.
+    pub async fn prepare(&mut self, message: Parse) -> MessageResult {
         let statements = split_script(&message.sql).or_problem()?;
         let (action, written) = match statements.as_slice() {
             [] => (StatementAction::Empty, Vec::new()),
@@ -59,7 +62,6 @@ impl Session {
             self.statements.remove("");
         }
         self.add_statement(message.name, statement)?;
-        self.wire.output.simple(b'1');
         Ok(())
     }
 
@@ -157,6 +159,13 @@ impl Session {
 
     /// Binds values to a statement.
     pub fn bind(&mut self, message: Bind) -> MessageResult {
+        self.bind_portal(message)?;
+        self.wire.output.simple(b'2');
+        Ok(())
+    }
+
+    /// Binds values to a statement, and sends no reply.
+    pub fn bind_portal(&mut self, message: Bind) -> MessageResult {
         let statement = self.statements.get(&message.statement).cloned();
         let statement =
             statement.ok_or_else(|| missing("prepared statement", &message.statement))?;
@@ -178,15 +187,18 @@ impl Session {
             progress: PortalProgress::Bound,
         };
         self.add_portal(message.portal, portal)?;
-        self.wire.output.simple(b'2');
         Ok(())
     }
 
-    /// Returns the columns of a statement. A FETCH statement has the current columns of its cursor.
+    /// Returns the columns of a statement. A FETCH statement has the current columns of its cursor,
+    /// and an EXECUTE statement those of its prepared statement.
     fn columns(&self, statement: &Statement) -> Option<Vec<ColumnType>> {
         match &statement.action {
             StatementAction::Session(SessionCommand::Fetch(cursor, _)) => {
                 self.portals.get(cursor)?.columns.clone()
+            }
+            StatementAction::Session(SessionCommand::Execute(text)) => {
+                self.statements.get(&text.name)?.columns.clone()
             }
             _ => statement.columns.clone(),
         }
@@ -363,9 +375,6 @@ fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAc
             format!("the statement has {expected} parameters, but the client sent {count} values");
         return Err(Problem::new(ErrorCode::InvalidArgument, text));
     }
-    let StatementAction::Sql(prepared) = &statement.action else {
-        return Ok(statement.action.clone());
-    };
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     let mut casts: BTreeMap<String, String> = BTreeMap::new();
     for (index, (name, pg_type)) in statement.parameters.iter().enumerate() {
@@ -374,6 +383,14 @@ fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAc
         casts.extend(bound.cast.map(|cast| (name.clone(), cast)));
         values.insert(name.clone(), bound.value);
     }
-    let prepared = prepared.clone().with_casts(&casts).or_problem()?;
-    Ok(StatementAction::Sql(prepared.bind(&values).or_problem()?))
+    Ok(match &statement.action {
+        StatementAction::Sql(prepared) => {
+            let prepared = prepared.clone().with_casts(&casts).or_problem()?;
+            StatementAction::Sql(prepared.bind(&values).or_problem()?)
+        }
+        StatementAction::Session(SessionCommand::SetConfig(call)) => {
+            StatementAction::Session(SessionCommand::SetConfig(call.bound(&values)))
+        }
+        other => other.clone(),
+    })
 }

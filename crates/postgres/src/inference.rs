@@ -94,7 +94,7 @@ impl Visitor for StatedTypes {
 
 /// Returns the type of a parameter in a cast to a type; `None` for texts, and for types that can
 /// only be bound as text.
-fn pg_type(data_type: &DataType) -> Option<PgType> {
+pub fn pg_type(data_type: &DataType) -> Option<PgType> {
     let text = data_type.to_string().to_ascii_uppercase();
     let (name, is_array) = match text.strip_suffix("[]") {
         Some(name) => (name, true),

@@ -85,7 +85,12 @@ impl StatementAction {
     ) -> Result<(Self, Vec<String>), Problem> {
         let sql = &*without_database(sql, &identity.database);
         if let Some(command) = SessionCommand::parse(sql) {
-            return Ok((StatementAction::Session(command?), Vec::new()));
+            let command = command?;
+            let parameters = match &command {
+                SessionCommand::SetConfig(call) => call.parameters(),
+                _ => Vec::new(),
+            };
+            return Ok((StatementAction::Session(command), parameters));
         }
         if let Some(copy) = CopyStatement::parse(sql) {
             return Ok((StatementAction::Copy(Box::new(copy?)), Vec::new()));
@@ -217,13 +222,15 @@ impl Session {
     /// queries.
     pub fn identity(&self) -> Identity {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
+        let settings = self.current_settings();
+        let custom = settings.custom().map(|(name, value)| (name.to_owned(), value.to_owned()));
         Identity {
             database: self.reference.to_string(),
             process: self.connection.key.0,
             user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),
             namespace: self.settings.namespace().unwrap_or_else(|| DEFAULT_NAMESPACE.to_owned()),
             version: format!("PostgreSQL {SERVER_VERSION} (Headwater {HEADWATER_VERSION})"),
-            settings: self.current_settings().all().map(setting).collect(),
+            settings: settings.all().map(setting).chain(custom).collect(),
         }
     }
 

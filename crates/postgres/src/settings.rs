@@ -1,5 +1,6 @@
 //! Settings of a session, which clients set when they connect or with `SET`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,9 @@ pub const DEFAULT_READ_ONLY: &str = "default_transaction_read_only";
 
 /// The setting that shows if the current transaction is read-only.
 pub const READ_ONLY: &str = "transaction_read_only";
+
+/// Maximum number of a session's own settings.
+const CUSTOM_MAX: usize = 100;
 
 /// The values that a setting accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,46 +61,85 @@ const LEVELS: AcceptedValues =
     AcceptedValues::Only(&["repeatableread", "readcommitted", "readuncommitted"]);
 const SHOWN: AcceptedValues = AcceptedValues::Nothing;
 
-const TABLE: [Setting; 34] = [
+/// All settings. Most have no effect, and are accepted because clients set them.
+const TABLE: [Setting; 72] = [
     Setting::new(APPLICATION_NAME, "", ANY).reported(),
+    Setting::new("array_nulls", "on", ANY),
+    Setting::new("backslash_quote", "safe_encoding", ANY),
     Setting::new("bytea_output", "hex", AcceptedValues::Only(&["hex"])),
+    Setting::new("check_function_bodies", "on", ANY),
     Setting::new("client_encoding", "UTF8", AcceptedValues::Only(&["utf8", "utf-8", "unicode"]))
         .reported(),
     Setting::new("client_min_messages", "notice", ANY),
+    Setting::new("constraint_exclusion", "partition", ANY),
+    Setting::new("cursor_tuple_fraction", "0.1", ANY),
     Setting::new(
         "DateStyle",
         "ISO, MDY",
         AcceptedValues::Only(&["iso", "iso,mdy", "iso,dmy", "iso,ymd"]),
     )
     .reported(),
+    Setting::new("default_statistics_target", "100", ANY),
+    Setting::new("default_table_access_method", "heap", ANY),
+    Setting::new("default_tablespace", "", ANY),
+    Setting::new("default_text_search_config", "pg_catalog.english", ANY),
+    Setting::new("default_transaction_deferrable", "off", AcceptedValues::Switch),
     Setting::new("default_transaction_isolation", "repeatable read", LEVELS),
     Setting::new(DEFAULT_READ_ONLY, "off", AcceptedValues::Switch).reported(),
+    Setting::new("effective_cache_size", "4GB", ANY),
+    Setting::new("enable_hashjoin", "on", ANY),
+    Setting::new("enable_indexscan", "on", ANY),
+    Setting::new("enable_mergejoin", "on", ANY),
+    Setting::new("enable_nestloop", "on", ANY),
+    Setting::new("enable_seqscan", "on", ANY),
+    Setting::new("escape_string_warning", "on", ANY),
     Setting::new("extra_float_digits", "1", ANY),
+    Setting::new("from_collapse_limit", "8", ANY),
+    Setting::new("geqo", "on", ANY),
+    Setting::new("hash_mem_multiplier", "2", ANY),
     Setting::new("idle_in_transaction_session_timeout", "0", ANY),
+    Setting::new("idle_session_timeout", "0", ANY),
     Setting::new("in_hot_standby", "off", SHOWN).reported(),
     Setting::new("integer_datetimes", "on", SHOWN).reported(),
     Setting::new("IntervalStyle", "postgres", AcceptedValues::Only(&["postgres"])).reported(),
     Setting::new("is_superuser", "off", SHOWN).reported(),
     Setting::new("jit", "off", ANY),
+    Setting::new("join_collapse_limit", "8", ANY),
     Setting::new("lc_collate", "C.UTF-8", SHOWN),
     Setting::new("lc_ctype", "C.UTF-8", SHOWN),
     Setting::new("lc_messages", "C.UTF-8", ANY),
     Setting::new("lc_monetary", "C.UTF-8", ANY),
+    Setting::new("lc_numeric", "C.UTF-8", ANY),
+    Setting::new("lc_time", "C.UTF-8", ANY),
     Setting::new("lock_timeout", "0", ANY),
+    Setting::new("log_min_duration_statement", "-1", ANY),
+    Setting::new("log_statement", "none", ANY),
+    Setting::new("maintenance_work_mem", "64MB", ANY),
     Setting::new("max_identifier_length", "255", SHOWN),
+    Setting::new("max_parallel_workers_per_gather", "2", ANY),
+    Setting::new("plan_cache_mode", "auto", ANY),
+    Setting::new("quote_all_identifiers", "off", ANY),
+    Setting::new("random_page_cost", "4", ANY),
     Setting::new("role", "none", AcceptedValues::Only(&["none"])),
     Setting::new("row_security", "on", ON),
     Setting::new("search_path", DEFAULT_NAMESPACE, ANY),
+    Setting::new("seq_page_cost", "1", ANY),
     Setting::new("server_encoding", "UTF8", SHOWN).reported(),
     Setting::new("server_version", SERVER_VERSION, SHOWN).reported(),
     Setting::new("server_version_num", "150000", SHOWN),
     Setting::new("session_authorization", "", SHOWN).reported(),
+    Setting::new("session_replication_role", "origin", ANY),
     Setting::new("standard_conforming_strings", "on", ON).reported(),
     Setting::new("statement_timeout", "0", ANY),
+    Setting::new("synchronize_seqscans", "on", ANY),
     Setting::new("synchronous_commit", "on", ON),
+    Setting::new("temp_buffers", "8MB", ANY),
+    Setting::new("temp_tablespaces", "", ANY),
     Setting::new("TimeZone", "UTC", ANY).reported(),
+    Setting::new("transaction_deferrable", "off", AcceptedValues::Switch),
     Setting::new("transaction_isolation", "repeatable read", LEVELS),
     Setting::new(READ_ONLY, "off", AcceptedValues::Only(&["off", "false"])),
+    Setting::new("work_mem", "4MB", ANY),
     Setting::new("xmloption", "content", ANY),
 ];
 
@@ -109,12 +152,14 @@ pub struct Settings {
     values: Arc<Values>,
     /// The values that `RESET` restores.
     defaults: Arc<Values>,
+    /// Settings of the client's own, such as `app.user`, by their names in lower case.
+    custom: Arc<BTreeMap<String, String>>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         let values = Arc::new(TABLE.map(|setting| setting.default.to_owned()));
-        Settings { defaults: values.clone(), values }
+        Settings { defaults: values.clone(), values, custom: Arc::default() }
     }
 }
 
@@ -123,16 +168,19 @@ impl Settings {
     /// value.
     ///
     /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting
-    /// does not accept.
+    /// does not accept. A name with a dot is a setting of the client's own.
     pub fn set(
         &mut self,
         name: &str,
         value: &str,
     ) -> Result<Option<(&'static str, &str)>, Problem> {
-        let index = index_of(name)?;
-        let Setting { name: known, accepts, is_reported, .. } = TABLE[index];
         // Drivers quote values in the startup message too.
         let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
+        if name.contains('.') {
+            return self.set_custom(name, value).map(|()| None);
+        }
+        let index = index_of(name)?;
+        let Setting { name: known, accepts, is_reported, .. } = TABLE[index];
         let compact: String = value.chars().filter(|c| !c.is_whitespace()).collect();
         match accepts {
             AcceptedValues::Any if known == "TimeZone" => {}
@@ -164,6 +212,17 @@ impl Settings {
         self.defaults = self.values.clone();
     }
 
+    fn set_custom(&mut self, name: &str, value: &str) -> Result<(), Problem> {
+        let name = name.to_ascii_lowercase();
+        if self.custom.len() >= CUSTOM_MAX && !self.custom.contains_key(&name) {
+            let message = format!("the session has {CUSTOM_MAX} settings of its own (the limit)");
+            return Err(Problem::new(ErrorCode::TooBusy, message)
+                .with_hint("Reset settings that are not used."));
+        }
+        Arc::make_mut(&mut self.custom).insert(name, value.to_owned());
+        Ok(())
+    }
+
     fn put(&mut self, index: usize, value: &str) {
         if self.values[index] != value {
             value.clone_into(&mut Arc::make_mut(&mut self.values)[index]);
@@ -172,11 +231,18 @@ impl Settings {
 
     /// Returns the value of a setting.
     pub fn get(&self, name: &str) -> Result<&str, Problem> {
-        Ok(&self.values[index_of(name)?])
+        match self.custom.get(&name.to_ascii_lowercase()) {
+            Some(value) => Ok(value),
+            None => Ok(&self.values[index_of(name)?]),
+        }
     }
 
     /// Restores the default of a setting.
     pub fn reset(&mut self, name: &str) -> Result<(), Problem> {
+        if name.contains('.') {
+            Arc::make_mut(&mut self.custom).remove(&name.to_ascii_lowercase());
+            return Ok(());
+        }
         let index = index_of(name)?;
         if TABLE[index].accepts != AcceptedValues::Nothing {
             let defaults = self.defaults.clone();
@@ -191,6 +257,7 @@ impl Settings {
             // All names are from the table of settings, so the reset cannot fail.
             let _ = self.reset(setting.name);
         }
+        self.custom = Arc::default();
     }
 
     /// Returns the name and the value of each setting, and true if the setting is reported to
@@ -198,6 +265,11 @@ impl Settings {
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
         let all = TABLE.iter().zip(self.values.iter());
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
+    }
+
+    /// Returns the name and the value of each setting of the client's own.
+    pub fn custom(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.custom.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// Returns the namespace for unqualified names: the first entry of `search_path`.
@@ -300,6 +372,26 @@ mod tests {
         assert_eq!(settings.namespace().as_deref(), Some("sales"));
         settings.reset_all();
         assert_eq!(settings.namespace().as_deref(), Some("public"));
+    }
+
+    #[test]
+    fn settings_without_effect_keep_their_values() {
+        let mut settings = Settings::default();
+        assert_eq!(settings.set("Work_Mem", "64MB"), Ok(None));
+        assert_eq!(settings.get("work_mem"), Ok("64MB"));
+        assert_eq!(settings.set("default_transaction_deferrable", "TRUE"), Ok(None));
+        assert_eq!(settings.get("default_transaction_deferrable"), Ok("on"));
+        assert_eq!(settings.set("app.User", "ann"), Ok(None));
+        assert_eq!(settings.get("APP.user"), Ok("ann"));
+        assert_eq!(settings.custom().collect::<Vec<_>>(), [("app.user", "ann")]);
+        settings.reset("app.user").expect("a setting");
+        assert!(settings.get("app.user").is_err());
+        for number in 0..CUSTOM_MAX {
+            assert_eq!(settings.set(&format!("app.n{number}"), "1"), Ok(None));
+        }
+        assert!(settings.set("app.more", "1").is_err());
+        settings.reset_all();
+        assert_eq!((settings.custom().count(), settings.get("work_mem")), (0, Ok("4MB")));
     }
 
     #[test]

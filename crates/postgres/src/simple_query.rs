@@ -1,14 +1,19 @@
 //! The simple protocol: a text with one or more statements, each of which is executed.
 
+use std::time::Duration;
+
 use headwater_model::ResultExt;
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
 use crate::command::SessionCommand;
+use crate::function_call::SetConfig;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
-use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
+use crate::session::{
+    MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
+};
 use crate::settings::{READ_ONLY, Settings, known_name, parse_switch};
 use crate::transaction_modes::TransactionModes;
 
@@ -58,6 +63,10 @@ impl Session {
         if let SessionCommand::Fetch(name, _) = &command {
             let columns = self.portal(name)?.columns.clone();
             self.wire.output.row_description(&columns.unwrap_or_default());
+        } else if let SessionCommand::Execute(text) = &command {
+            if let Some(columns) = self.prepared_columns(&text.name)? {
+                self.wire.output.row_description(&columns);
+            }
         } else if let Some(columns) = columns_of(&command) {
             self.wire.output.row_description(&columns);
         }
@@ -85,6 +94,8 @@ impl Session {
                 self.portals.clear();
                 "DISCARD ALL"
             }
+            SessionCommand::Prepare(text) => self.prepare_text(text).await?,
+            SessionCommand::Execute(text) => return self.execute_text(text).await,
             SessionCommand::Deallocate(name) => self.deallocate(name)?,
             SessionCommand::Declare(name, sql) => {
                 self.declare(name, &sql).await?;
@@ -93,6 +104,8 @@ impl Session {
             SessionCommand::Fetch(name, count) => return self.fetch(&name, count).await,
             SessionCommand::CreateTemporary(create) => return self.create_temporary(create).await,
             SessionCommand::Close(name) => self.close_cursor(name)?,
+            SessionCommand::SetConfig(call) => self.set_config(&call)?,
+            SessionCommand::Sleep(duration) => self.sleep(duration).await?,
             SessionCommand::Vacuum => {
                 let message = "VACUUM does nothing here: tables are maintained automatically";
                 let notice = Problem::new(ErrorCode::UnsupportedStatement, message)
@@ -140,6 +153,30 @@ impl Session {
             self.wire.output.notice(&notice.with_hint(hint));
         }
         Ok("SET")
+    }
+
+    /// Executes `set_config`, and returns the value of the setting.
+    fn set_config(&mut self, call: &SetConfig) -> Result<&'static str, Problem> {
+        let (name, value, is_local) = (call.name(), call.value(), call.is_local());
+        match parse_switch(&is_local) {
+            Some(true) => self.set_local(&name, Some(&value))?,
+            Some(false) => self.set(&name, &value)?,
+            None => {
+                let message = format!("`{is_local}` is not a Boolean argument of `set_config`");
+                let problem = Problem::new(ErrorCode::InvalidArgument, message);
+                return Err(problem.with_hint("Use `true` or `false`."));
+            }
+        };
+        self.show(&name)?;
+        Ok("SELECT 1")
+    }
+
+    /// Waits. A cancel request and `statement_timeout` end the wait.
+    async fn sleep(&mut self, duration: Duration) -> MessageResult<&'static str> {
+        let (token, timeout) = (self.connection.begin(), self.settings.statement_timeout());
+        until_stopped(tokio::time::sleep(duration), &token, timeout, &mut self.wire).await?;
+        self.put_texts(&[""]);
+        Ok("SELECT 1")
     }
 
     /// Changes settings of the session. In a transaction, `COMMIT` keeps the changes.
@@ -255,6 +292,8 @@ pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
     };
     match command {
         SessionCommand::Show(name) => Some(vec![column(known_name(name))]),
+        SessionCommand::SetConfig(_) => Some(vec![column("set_config")]),
+        SessionCommand::Sleep(_) => Some(vec![column("pg_sleep")]),
         SessionCommand::ShowAll => Some(["name", "setting", "description"].map(column).to_vec()),
         _ => None,
     }

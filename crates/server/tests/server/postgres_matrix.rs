@@ -128,7 +128,7 @@ const RESTRICTIONS: [Row; 3] = [
 ];
 
 /// The statements that a session executes itself.
-const SESSION: [Row; 20] = [
+const SESSION: [Row; 24] = [
     ("Set", "SET application_name = 'a'", ALWAYS),
     ("SetLocal", "BEGIN; SET LOCAL application_name = 'a'; COMMIT", ALWAYS),
     ("Show", "SHOW application_name", ALWAYS),
@@ -142,6 +142,8 @@ const SESSION: [Row; 20] = [
     ("Release", "BEGIN; SAVEPOINT s; RELEASE s; COMMIT", ALWAYS),
     ("RollbackTo", "BEGIN; SAVEPOINT s; ROLLBACK TO s; COMMIT", ALWAYS),
     ("DiscardAll", "DISCARD ALL", ALWAYS),
+    ("Prepare", "PREPARE p AS SELECT id FROM shop.items; DEALLOCATE p", READS),
+    ("Execute", "PREPARE p AS SELECT id FROM shop.items; EXECUTE p; DEALLOCATE p", READS),
     ("Deallocate", "DEALLOCATE ALL", ALWAYS),
     ("Declare", "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.items; COMMIT", READS),
     ("Fetch", "BEGIN; DECLARE c CURSOR FOR SELECT id FROM shop.items; FETCH c; COMMIT", READS),
@@ -153,6 +155,8 @@ const SESSION: [Row; 20] = [
         "BEGIN; CREATE TEMPORARY TABLE t AS SELECT id FROM shop.items; ROLLBACK",
         WRITES,
     ),
+    ("SetConfig", "SELECT set_config('application_name', 'a', false)", ALWAYS),
+    ("Sleep", "SELECT pg_sleep(0)", ALWAYS),
     ("Vacuum", "VACUUM", ALWAYS),
     ("Nothing", "SET CONSTRAINTS ALL DEFERRED", ALWAYS),
 ];
