@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
 
+use crate::date_patterns::chrono_format;
 use crate::dialect_tables::{
     BY_KEY, CONCATENATIONS, JSON_LISTS, LIST_AGGREGATES, NAMES, TEMPLATES,
 };
@@ -92,6 +93,9 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     if CONCATENATIONS.contains(&written.as_str()) {
         return without_nulls(function);
     }
+    if matches!(written.as_str(), "to_date" | "to_timestamp") {
+        return with_chrono_format(&written, &arguments);
+    }
     if let Some(list_aggregate) = list_aggregate(function, &written, &arguments) {
         return Some(list_aggregate);
     }
@@ -112,6 +116,18 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     let expr = with_clauses(expr, function)?;
     let is_json = JSON_LISTS.contains(&written.as_str());
     Some(if is_json { call("to_json", vec![expr]) } else { expr })
+}
+
+/// Returns a call of `to_date` or `to_timestamp` whose format has the patterns of PostgreSQL or
+/// Spark, with a format of chrono.
+fn with_chrono_format(name: &str, arguments: &[Expr]) -> Option<Expr> {
+    let [text, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(pattern), .. })] =
+        arguments
+    else {
+        return None;
+    };
+    let format = Expr::value(Value::SingleQuotedString(chrono_format(pattern)?));
+    Some(call(name, vec![text.clone(), format]))
 }
 
 /// Returns the function of the list of all values that is equivalent to an aggregate. The value is
@@ -332,6 +348,9 @@ mod tests {
         );
         check("date_diff(b, a, YEAR)", "date_part('year', b) - date_part('year', a)");
         check("date_diff('eon', a, b)", "unchanged");
+        check("TO_DATE(a, 'DD.MM.YYYY')", "\"to_date\"(a, '%d.%m.%Y')");
+        check("to_date(a, '%d.%m.%Y')", "unchanged");
+        check("to_timestamp(a)", "unchanged");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 mod array_literal;
 mod bytea;
 mod call;
+mod date_patterns;
 mod dialect_tables;
 mod dialects;
 mod epoch;

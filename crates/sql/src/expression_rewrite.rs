@@ -7,6 +7,7 @@ use sqlparser::ast::{
 };
 
 use crate::expression::{SIMILAR_TO, SLICE, call};
+use crate::interval_text::with_units;
 use crate::operators::in_list;
 use crate::syntax_nodes::{binary, name, number, text};
 
@@ -46,6 +47,9 @@ pub fn rewrite_for_planner(expr: &mut Expr) {
                 *expr = call("named_struct", fields);
             }
         }
+        Expr::Interval(interval) if interval.leading_field.is_none() => {
+            interval_units(&mut interval.value);
+        }
         Expr::Cast { .. } => cast(expr),
         _ => {}
     }
@@ -55,9 +59,22 @@ fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) }
 }
 
+/// Adds units to the time in the text of an interval: `2 days 03:04:05`.
+fn interval_units(value: &mut Expr) {
+    if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = value
+        && let Some(units) = with_units(text)
+    {
+        *text = units;
+    }
+}
+
 /// Makes a cast to `VARCHAR(n)` truncate the text, and a cast to JSON check the text.
 fn cast(expr: &mut Expr) {
     let Expr::Cast { data_type, expr: inner, .. } = expr else { return };
+    if let DataType::Interval { .. } = data_type {
+        interval_units(inner);
+        return;
+    }
     if let DataType::JSON | DataType::JSONB = data_type {
         *expr = call("parse_json", vec![(**inner).clone()]);
     } else if let Some(length) = take_length(data_type) {

@@ -24,6 +24,7 @@ mod foreign_clauses;
 pub mod function_statement;
 pub mod insert;
 mod integer;
+mod interval_text;
 pub mod name_match;
 pub mod number;
 mod operators;
