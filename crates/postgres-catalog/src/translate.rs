@@ -255,29 +255,11 @@ impl Rewriter<'_> {
 /// Names columns as PostgreSQL does: a function or cast by its name, any other expression as
 /// `?column?`.
 fn name_columns(items: &mut [SelectItem]) {
-    let mut names: Vec<String> = Vec::new();
     for item in items {
-        let mut name = match item {
-            SelectItem::UnnamedExpr(expr) => empty_tables::column_name(expr),
-            SelectItem::ExprWithAlias { alias, .. } => alias.value.clone(),
-            _ => continue,
-        };
-        let is_repeated = names.contains(&name);
-        if is_repeated {
-            // Headwater requires distinct column names.
-            name = format!("{name}_{}", names.len() + 1);
-        }
-        names.push(name.clone());
-        let is_named = matches!(
-            item,
-            SelectItem::ExprWithAlias { .. }
-                | SelectItem::UnnamedExpr(Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-        );
-        if is_named && !is_repeated {
-            continue;
-        }
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let alias = Ident::with_quote('"', name);
+        if let SelectItem::UnnamedExpr(expr) = item
+            && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
+        {
+            let alias = Ident::with_quote('"', empty_tables::column_name(expr));
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
@@ -438,6 +420,10 @@ mod tests {
             "SELECT oid FROM pg_catalog.pg_type WHERE typreceive <> '-'",
         );
         check("SELECT pg_backend_pid()", "SELECT 7 AS \"pg_backend_pid\"");
+        check(
+            "SELECT pg_backend_pid(), pg_backend_pid() AS n, 1 AS n",
+            "SELECT 7 AS \"pg_backend_pid\", 7 AS n, 1 AS n",
+        );
         check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");
         check(
             "SELECT current_schema(), current_setting('search_path')",
