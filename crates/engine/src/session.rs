@@ -134,12 +134,19 @@ impl Session {
         located(Box::pin(self.run_command(statement.command()?)).await, &text)
     }
 
-    /// Runs a query like [`Session::execute`]; rejects other statements.
+    /// Runs a query like [`Session::execute`]; rejects other statements. The columns have the names
+    /// of a table: columns without an alias have distinct names.
     pub async fn select(&self, statement: impl IntoStatement) -> Result<StatementResult> {
         let statement = statement.into_statement()?;
         let text = Arc::clone(statement.text());
-        let command = Command::Query(statement.command()?.into_query()?);
-        located(Box::pin(self.run_command(command)).await, &text)
+        let source = statement.command()?.into_query()?;
+        self.begin();
+        self.engine.statements().started("SELECT");
+        let answer = async {
+            let (run, plan, names) = self.planned(source).await?;
+            self.answer(run, plan, &names.of_relation()).await
+        };
+        located(Box::pin(answer).await, &text)
     }
 
     /// Plans a query like [`Session::select`]. Execution starts when the first rows are requested;
@@ -186,11 +193,12 @@ impl Session {
     }
 
     /// Plans a query and returns its columns, each with the table columns that it is computed from.
-    /// Runs nothing.
+    /// The columns have the names of [`Session::select`]. Runs nothing.
     pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
         let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
-        let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        let schema = plain_schema(plan.schema().as_arrow());
+        let schema = output::renamed(&names.of_relation(), &schema);
         let sources = self.compute(move || Ok(column_sources(&plan))).await?;
         Ok(QueryColumns { schema, sources })
     }
