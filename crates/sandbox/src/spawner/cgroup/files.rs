@@ -15,8 +15,7 @@ pub(super) fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result
     }
 }
 
-/// Writes an existing control file. Fails if the file does not exist, even on file systems that
-/// would otherwise create it.
+/// Writes to an existing control file. Fails if the file does not exist, and never creates it.
 pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_ref().as_bytes())
 }
