@@ -78,7 +78,7 @@ pub enum Error {
         retried_with: Option<u64>,
         /// The peak memory in bytes.
         used: u64,
-        /// Where the user sets the limit.
+        /// The place where a user sets the limit.
         settings: LimitSettings,
     },
     /// The instance exceeded its time limit.
@@ -95,7 +95,7 @@ pub enum Error {
         /// True if the limit expired while packages were imported for the first time, before the
         /// function itself started.
         importing: bool,
-        /// Where the user sets the limit.
+        /// The place where a user sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// its stack in time.
@@ -129,7 +129,7 @@ pub enum Error {
         limit: u64,
         /// The bytes of `/tmp` in use when the error occurred.
         used: u64,
-        /// Where the user sets the limit.
+        /// The place where a user sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first.
         frames: Vec<Frame>,
@@ -202,7 +202,7 @@ pub enum Error {
         label: String,
         /// The limit in bytes.
         most: u64,
-        /// Where the settings of the function are, for the hint.
+        /// The place where a user sets the function's limits, for the hint.
         settings: LimitSettings,
     },
     /// The spawner or a sandbox failed.

@@ -35,7 +35,7 @@ pub(crate) struct Execution<'a> {
     pub(crate) outside: Usage,
     /// The time that the call waited until its zygote or other origin of the instance was ready.
     pub(crate) start_time: Duration,
-    /// How the call's instance started; `None` until the instance has started.
+    /// The kind of start of the instance; `None` until the instance has started.
     pub(crate) start: Option<CallStart>,
 }
 

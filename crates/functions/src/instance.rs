@@ -35,7 +35,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Time limit for reading the remaining messages of a worker after its call was stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
-/// How the process of a new instance is created.
+/// The way in which the process of a new instance is created.
 #[derive(Debug, Clone)]
 pub(crate) enum InstanceOrigin {
     /// A new process without a sandbox, in its own folder.
@@ -59,7 +59,7 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) prepares: bool,
 }
 
-/// When to stop a call: its deadline, and a token that cancels it. Also its CPU boost.
+/// The conditions that stop a call: its deadline and a token. Also its CPU boost.
 pub(crate) struct CallDeadline {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,

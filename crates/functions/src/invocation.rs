@@ -35,7 +35,7 @@ pub struct Invocation {
     /// The memory quota for the rows that a generator function returns; rows beyond it are written
     /// to disk. `None` means that memory is unlimited and no rows are written to disk.
     pub quota: Option<TableQuota>,
-    /// Which later calls may reuse the call's process.
+    /// The later calls that may reuse the process of this call.
     pub reuse: ReuseScope,
     /// True if the process starts another runtime for the function, such as Node.
     pub starts_runtime: bool,
@@ -47,13 +47,13 @@ pub struct Invocation {
     pub lake: Option<Arc<dyn LakeAccess>>,
     /// The client context, and the sender of a streamed response.
     pub client: ClientCall,
-    /// If set, the result is also sent here, before the process has exited.
+    /// A sender that also gets the result, before the process has exited.
     pub early_result: Option<EarlyResult>,
 }
 
-/// Which later calls may reuse the process of a call. Reuse requires the same files, packages and
-/// limits, and no network access. `/tmp` is emptied between calls; modules and globals keep their
-/// state.
+/// The later calls that may reuse the process of a call. Reuse requires the same files, packages
+/// and limits, and no network access. `/tmp` is emptied between calls; modules and globals keep
+/// their state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReuseScope {
     /// No calls: the process ends with the call.

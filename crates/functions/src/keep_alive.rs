@@ -1,4 +1,4 @@
-//! How long an idle instance is kept, and the reason, which users can see.
+//! The time for which an idle instance is kept, and the reason. Users can see both.
 
 use std::fmt;
 use std::sync::Arc;

@@ -41,7 +41,7 @@ pub(crate) fn usage(
     }
 }
 
-/// Everything that determines the outcome of a call after its end.
+/// The facts that determine the outcome of a call after its end.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
     /// The reason why the runtime stopped the call; `None` if the call ended on its own.

@@ -107,7 +107,7 @@ struct Task<'a> {
     feeds: usize,
     huge_pages: bool,
     network: bool,
-    /// Where the user sets the function's limits, for hints.
+    /// The place where a user sets the function's limits, for hints.
     settings: LimitSettings,
     reuse: bool,
     prepare: bool,
@@ -346,7 +346,7 @@ pub(crate) enum WorkerMessage {
     },
 }
 
-/// What a worker has sent during a call.
+/// The combined content of the messages that a worker has sent during a call.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMessages {
     /// True if the worker has begun to run the user's code.

@@ -46,7 +46,7 @@ const PRINTED_BYTES_MAX: u64 = 64 << 20;
 /// Maximum time to wait for another message after the process has ended.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// Where the lines that a function prints are sent.
+/// The destination of the lines that a function prints.
 #[derive(Debug, Clone)]
 pub(crate) struct LineSink {
     sink: mpsc::Sender<FunctionEvent>,
@@ -133,7 +133,7 @@ impl Readers {
     }
 }
 
-/// What the server provides to a call while it runs.
+/// The objects that the server provides to a call while it runs.
 pub(crate) struct CallContext {
     /// The memory quota for the call's result.
     pub(crate) quota: Option<TableQuota>,

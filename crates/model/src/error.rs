@@ -214,8 +214,7 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
-/// What every error enum provides for the conversion to a [`Problem`]: a code, a hint and a
-/// context.
+/// The code, hint and context that an error enum provides, for the conversion to a [`Problem`].
 pub trait ErrorDetails: std::error::Error {
     /// Returns the code.
     fn code(&self) -> ErrorCode;

@@ -66,7 +66,7 @@ pub enum RefSpec {
     },
 }
 
-/// How far an ancestor is before a commit of the same branch.
+/// The distance from a commit back to an ancestor on the same branch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AncestorDistance {
     /// A number of commits before it.

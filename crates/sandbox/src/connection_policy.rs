@@ -64,8 +64,8 @@ impl ConnectionPolicy {
         ConnectionPolicy { user: Some(RestrictedUser { actor, allows }) }
     }
 
-    /// Returns true if both policies are for the same actor: the same account with the same scopes
-    /// of its access key. Connections that were opened under the other policy may then stay open.
+    /// Returns true if both policies are for the same actor: the same account with the same scopes.
+    /// Connections that were opened under the other policy may then stay open.
     pub fn is_same(&self, other: &ConnectionPolicy) -> bool {
         self.actor() == other.actor()
     }

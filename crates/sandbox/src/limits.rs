@@ -23,11 +23,11 @@ pub struct Limits {
     pub cpu_millis: Option<u32>,
     /// Environment variables of the function.
     pub variables: Variables,
-    /// Where a user can change these limits.
+    /// The place where a user can change these limits.
     pub settings: LimitSettings,
 }
 
-/// Where a user can change the limits of a function. Hints of errors name this place.
+/// A place where a user can change the limits of a function. Hints of errors name it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSettings {

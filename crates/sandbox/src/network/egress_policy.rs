@@ -89,7 +89,7 @@ pub struct EgressPolicy {
     denied_hosts: Arc<DeniedHosts>,
 }
 
-/// Allowed addresses. The host's own addresses are denied in addition.
+/// Allowed addresses. The host's own addresses are denied, even if they are listed here.
 #[derive(Debug, Clone)]
 enum AllowedAddresses {
     /// All addresses. Names are resolved by these nameservers.

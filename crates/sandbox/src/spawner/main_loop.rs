@@ -65,8 +65,7 @@ pub fn spawner_main() -> ExitCode {
 pub(super) enum Privilege {
     /// The spawner has root privileges.
     Root,
-    /// No root privileges. Each sandbox has a new user namespace, in which the spawner has the
-    /// necessary privileges.
+    /// Each sandbox has a new user namespace, which grants the privileges to set it up.
     UserNamespace,
 }
 

@@ -175,8 +175,8 @@ impl ManagedProcess {
         self.kill_descendants();
     }
 
-    /// Kills the descendants of an ended process without a sandbox. In a sandbox, the kernel kills
-    /// them when the first process ends.
+    /// Kills the descendants of a process without a sandbox. In a sandbox, the kernel kills them
+    /// when the first process ends.
     pub(super) fn kill_descendants(&self) {
         if !self.sandboxed {
             self.group.kill();
