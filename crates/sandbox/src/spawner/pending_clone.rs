@@ -29,7 +29,7 @@ pub(super) struct PendingClone {
     identity: ProcessUser,
     zygote: u64,
     pub(super) start_channel: Channel,
-    /// True if the server wants to kill the clone, which must be killed as soon as its process
+    /// True if the server has requested to kill the clone. It is killed as soon as its process
     /// exists.
     pub(super) cancelled: bool,
     /// True after a call was assigned to the clone.

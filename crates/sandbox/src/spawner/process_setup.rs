@@ -65,7 +65,7 @@ pub(super) enum ProcessUser {
     /// The user of the host with this id, which owns no files, mapped into a clone's user
     /// namespace.
     Shown(u32),
-    /// The spawner's user, with the same id.
+    /// The spawner's user. The spawner writes no user mapping.
     Same,
 }
 
@@ -260,7 +260,7 @@ pub(super) fn switch_user(user: u32) -> StepResult {
     step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
 }
 
-/// Makes the kernel assign descendants whose parents have ended to this process as children.
+/// Makes this process the new parent of descendants whose parents have ended.
 fn adopt_orphans() -> StepResult {
     let own = Some(rustix::process::getpid());
     step("become the reaper of orphaned processes", rustix::process::set_child_subreaper(own))
@@ -294,7 +294,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     Ok(())
 }
 
-/// Sets resource limits that are so high that only a faulty function reaches them.
+/// Sets resource limits that a correct function does not reach.
 fn limit_resources() {
     for (resource, most) in [
         (Resource::Nofile, OPEN_FILES_MAX),
@@ -310,8 +310,8 @@ fn limit_resources() {
     }
 }
 
-/// Returns true if the spawner ended before the kernel was told to kill this process with it. In
-/// that case, the spawner's end of the status pipe is closed.
+/// Returns true if the spawner ended before this process requested to be killed together with it.
+/// In that case, the spawner's end of the status pipe is closed.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -22,8 +22,7 @@ use crate::protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
-/// The spawner's ends of the pipes to a new process, and what else it keeps until the start is
-/// complete.
+/// The spawner's ends of the pipes to a new process, and the control groups of the process.
 pub(super) struct SpawnerPipes {
     pub(super) group: Group,
     /// Pipe on which the spawner sends the byte that lets the process continue.

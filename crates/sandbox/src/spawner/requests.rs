@@ -72,7 +72,7 @@ impl MainLoop {
     }
 
     fn pause(&mut self, id: u64, inputs: &[u64]) -> Option<ResourceUsage> {
-        // Read pending messages first: they state the CPU time of the fork, which is charged to the
+        // Read pending messages first: the message about the fork charges its CPU time to this
         // clone.
         self.read_status(id);
         let process = self.processes.get(&id).filter(|one| one.group.freeze(true).is_ok())?;
