@@ -117,7 +117,7 @@ impl Functions {
 }
 
 /// Returns true if the instance of a call may be kept for the next regular call, for longer than
-/// usual. Not an instance with environment variables, because these may contain secrets.
+/// usual. Returns false for a call with environment variables, because these may contain secrets.
 fn may_keep_instance(invocation: &Invocation) -> bool {
     invocation.reuse == ReuseScope::SameFunction
         && reusable(invocation)

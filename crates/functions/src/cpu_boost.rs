@@ -2,8 +2,8 @@
 //!
 //! The boost lets short calls run before long calls. Without a limit, an owner that makes long
 //! calls one after the other would always have the boost. So the CPU time of long calls counts
-//! against their owner. An owner with more than [`USED_MAX`] of counted CPU time gets no boost
-//! until the counted time has decayed.
+//! against their owner. An owner with [`USED_MAX`] of counted CPU time or more gets no boost until
+//! the counted time has decayed.
 
 use std::collections::HashMap;
 use std::sync::Arc;

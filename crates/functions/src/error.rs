@@ -393,8 +393,7 @@ fn words(wanted: ResultKind) -> &'static str {
     }
 }
 
-/// Formats the memory limit of the second attempt, if any, for example ` and its retry limit of 512
-/// MiB`.
+/// Formats the memory limit of the second attempt, if any: ` and its retry limit of 512 MiB`.
 fn retried(with: Option<u64>) -> String {
     with.map(|bytes| format!(" and its retry limit of {}", size(bytes))).unwrap_or_default()
 }

@@ -31,7 +31,7 @@ pub(crate) enum ShrinkState {
     /// The process is being paused, and the receiver gets the result. The boxed value is the state
     /// to enter after that.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
-    /// The instance has returned its unneeded memory, or has no more attempts.
+    /// No further attempt: the instance has no unneeded memory, or all attempts have timed out.
     Done,
 }
 

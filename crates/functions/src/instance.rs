@@ -484,8 +484,8 @@ impl Instance {
     }
 }
 
-/// Returns true if another call may use the process of this call. Not after a call with streamed
-/// rows, because the process may still hold these rows.
+/// Returns true if another call may use the process of this call. Returns false for a call with
+/// streamed rows, because the process may still hold these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse != ReuseScope::Never

@@ -33,8 +33,9 @@ enum SharedCode {
         module: String,
         function: String,
     },
-    /// All functions in a folder, for the calls of one job. Not functions of other folders: Python
-    /// looks up modules in the folder of the first function, so they could import a wrong module.
+    /// All functions in a folder, for the calls of one job. Excludes functions of other folders:
+    /// Python looks up modules in the folder of the first function, so they could import a wrong
+    /// module.
     Folder {
         folder: PathBuf,
         job: Option<JobId>,

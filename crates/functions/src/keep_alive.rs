@@ -8,7 +8,7 @@ use headwater_model::WarmInstanceSummary;
 
 use crate::functions::Functions;
 
-/// Time for which an instance is kept after its last call if no other call is expected.
+/// Usual time for which an instance is kept after its last call, even if no other call is expected.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Maximum time for which an instance is kept after its last call to wait for the next regular
@@ -47,7 +47,7 @@ pub(crate) struct KeepAlive {
 /// The reason why an idle instance is kept.
 #[derive(Debug, Clone)]
 pub(crate) enum KeepAliveReason {
-    /// The instance has just executed a call; no other call is expected.
+    /// The instance has executed a call, and is kept for the usual time, [`IDLE_MAX`].
     LastCall,
     /// The instance has executed a call that ended at `ended`. It is kept for the next call,
     /// because the function's calls arrive regularly, at this mean interval.

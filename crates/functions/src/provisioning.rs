@@ -28,9 +28,9 @@ const FILL_EVERY: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Starts of a function's instances are counted in periods of this length. After [`STARTS_MAX`]
-/// starts plus twice the number of requested instances, the next start waits for the end of the
-/// period.
+/// Starts of a function's instances are counted in periods of this length. If there are
+/// [`STARTS_MAX`] starts plus two for each requested instance, the next start waits for the end of
+/// the period.
 const STARTS_PERIOD: Duration = Duration::from_secs(60);
 const STARTS_MAX: usize = 4;
 
@@ -68,7 +68,7 @@ struct ProvisionedFunction {
     failures: u32,
     /// No instance starts before this time.
     retry_at: Option<Instant>,
-    /// Begin of the period in which starts are counted, and the number of starts in it.
+    /// Start of the period in which starts are counted, and the number of starts in it.
     period_start: Option<Instant>,
     starts: usize,
 }

@@ -18,7 +18,8 @@ const FUNCTIONS_MAX: usize = 1_024;
 const AHEAD_MARGIN: Duration = Duration::from_secs(2);
 const AHEAD_MAX: Duration = Duration::from_secs(90);
 
-/// Time between the begin of a preparation and the expected call if the start time is unknown.
+/// Time between the start of a preparation and the expected call if the start time of the instances
+/// is unknown.
 const AHEAD_UNKNOWN: Duration = Duration::from_secs(30);
 
 /// The start times of the instances of all functions, by label.

@@ -252,8 +252,8 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }
 
-/// Returns the final message for a result in a file. `description` is the file with the table's
-/// layout, if any.
+/// Returns the final message for a result table. `file` describes the layout of the table's bytes,
+/// which are in `description` unless the server provided a file for them.
 fn file_result(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
     file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }

@@ -270,7 +270,7 @@ impl Zygotes {
         }
     }
 
-    /// Starts a zygote. Adds the CPU time of the start to `cpu_us`, even if the start fails.
+    /// Starts a zygote. Stores the CPU time of the start in `cpu_us`, even if the start fails.
     async fn start(&self, environment: &Environment, cpu_us: &mut u64) -> Result<Zygote> {
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));

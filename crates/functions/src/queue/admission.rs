@@ -68,8 +68,8 @@ impl<W> Queue<W> {
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // The limit is twice as high for the first call of an owner, so that the calls of other
-        // owners cannot keep it out of the queue.
+        // The limit is twice as high for an owner without queued calls, so that other owners cannot
+        // keep it out of the queue.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);

@@ -52,7 +52,7 @@ impl<W> IdleEntry<W> {
 }
 
 impl<W> Queue<W> {
-    /// Calls `f` with all idle instances and their idle times. The queue is locked meanwhile.
+    /// Calls `visit` with all idle instances and their idle times. The queue is locked meanwhile.
     pub(crate) fn with_idle<T>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = (&mut W, Duration)>) -> T,
@@ -101,14 +101,14 @@ impl<W> State<W> {
     ///
     /// Evicts in this order: instances that are kept only for an expected call; instances that were
     /// started in advance and are unused; all others. In each group, the longest idle time comes
-    /// first. Provisioned instances are evicted last, and only after the call has waited for
-    /// [`OVERTAKEN_MAX`].
+    /// first. Then follow instances for which other calls are queued, and last provisioned
+    /// instances.
     ///
-    /// Until the call has waited for [`OVERTAKEN_MAX`], two kinds of instances are not evicted:
-    /// instances for which other calls are queued, and, if the call's function has a running call,
-    /// instances that were used within [`OVERTAKEN_MAX`]. So two functions that do not fit into
-    /// memory together alternate about once a second instead of at each call. An instance that was
-    /// started in advance and is unused does not count as recently used.
+    /// Until the call has waited for [`OVERTAKEN_MAX`], some instances are not evicted: provisioned
+    /// instances, instances for which other calls are queued, and, if the call's function has a
+    /// running call, instances that were used within [`OVERTAKEN_MAX`]. So two functions that do
+    /// not fit into memory together alternate about once a second instead of at each call. An
+    /// instance that was started in advance and is unused does not count as recently used.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waiting_time(now) > OVERTAKEN_MAX;
