@@ -1,7 +1,7 @@
 //! Events that clients send, in the formats of CloudEvents 1.0.
 //!
-//! The text of each event is kept as the client sent it. Only the attributes that Headwater uses
-//! are parsed.
+//! The text of each event is kept as the client sent it. Headwater reads only some attributes from
+//! it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -1,5 +1,4 @@
-//! The short form of a schedule in a project file, a text instead of an object: `schedule = "rate(5
-//! minutes)"`.
+//! Short form of a schedule in a project file, as text: `schedule = "rate(5 minutes)"`.
 
 use std::fmt;
 
