@@ -230,7 +230,7 @@ impl ServerFolder {
         match lock_and_rename(&new, &path) {
             Ok(lock) => Ok(ServerFolder { path, _lock: lock }),
             Err(error) => {
-                // Some network file systems cannot lock folders.
+                // The folder cannot be locked, for example on a network file system.
                 let _ = fs::remove_dir(&new);
                 Err(error)
             }

@@ -62,7 +62,7 @@ impl OpenFile {
             return Ok(open);
         }
         let path = folder.join(file);
-        // Some control files are read-only.
+        // Some control files are read-only: open these only for reading.
         let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
         let opened = opened.or_else(|_| File::open(&path))?;
         Ok(self.file.get_or_init(|| opened))

@@ -172,7 +172,8 @@ impl Cgroups {
                 let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
             }
         }
-        // Tools and zygotes have a low weight, because no call waits for them.
+        // Boost only the processes of calls. Tools and zygotes keep their low weight, because no
+        // call waits for them.
         if spec.serves_a_call() {
             group.set_weight(CpuWeight::Boosted);
         }
