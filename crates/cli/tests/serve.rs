@@ -318,7 +318,7 @@ fn a_host_that_forbids_sandboxes_gets_an_error_with_the_fix() {
         assert!(told.contains(part), "no {part} in:\n{told}");
     }
     assert!(
-        told.contains("no more namespaces are allowed") && !told.contains("No space left"),
+        told.contains("the limit of Linux namespaces") && !told.contains("No space left"),
         "{told}"
     );
     // All operations except functions succeed.

@@ -1,8 +1,8 @@
 //! Arrivals of calls: a decayed estimate of the interval between the calls of each function.
 //!
-//! The estimate only extends the time for which an idle instance is kept. The estimate never
-//! shortens this time and starts no process, so no user code runs without a call. The estimates are
-//! in memory only, have a constant size per function, and exist for a limited number of functions.
+//! The estimate is used only to keep an idle instance for longer. It never shortens this time and
+//! never starts a process, so no user code runs without a call. The estimates are in memory only
+//! and have a constant size per function. The number of functions is limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,18 +14,19 @@ use crate::instance::reusable;
 use crate::keep_alive::{KeepAlive, RegularCall};
 use crate::{Invocation, ReuseScope};
 
-/// Maximum number of functions. Above this number, the least recently called function is removed.
+/// Maximum number of functions with an estimate. Above this number, the least recently called
+/// function is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Weight of the latest interval. The first few intervals have equal weights.
+/// Weight of the latest interval in the moving average. The first few intervals have equal weights.
 const WEIGHT: f64 = 0.25;
 
-/// Minimum number of intervals of regular calls, and the maximum ratio of the standard deviation of
-/// the intervals to their mean.
+/// Calls are regular if there are at least this many intervals between them, and if the ratio of
+/// the standard deviation of the intervals to their mean is at most [`DEVIATION_MAX`].
 const INTERVALS_MIN: u32 = 4;
 const DEVIATION_MAX: f64 = 0.2;
 
-/// The arrivals of all functions, by label.
+/// The last call and the intervals of each function, by the function's label.
 #[derive(Debug, Default)]
 pub(crate) struct Arrivals(Mutex<HashMap<String, FunctionArrivals>>);
 
@@ -35,7 +36,7 @@ struct FunctionArrivals {
     intervals: IntervalEstimate,
 }
 
-/// A moving average of intervals, in seconds.
+/// A moving average of the intervals between calls, in seconds.
 #[derive(Debug, Clone, Copy, Default)]
 struct IntervalEstimate {
     count: u32,
@@ -82,7 +83,8 @@ impl Arrivals {
         functions.insert(label.to_owned(), FunctionArrivals { last_call: now, intervals });
     }
 
-    /// Returns the expected next call of a function; `None` if its calls are irregular or too few.
+    /// Returns the expected next call of a function; `None` if its calls are irregular, or too few
+    /// to tell.
     pub(crate) fn next_call(&self, label: &str) -> Option<RegularCall> {
         let function = self.0.lock().get(label).copied()?;
         let (mean, deviation) = function.intervals.regular_interval()?;
@@ -92,16 +94,16 @@ impl Arrivals {
 }
 
 impl Functions {
-    /// Records the arrival of a call.
+    /// Records the arrival of a call, if its instance may be kept for a regular call.
     pub(crate) fn record_arrival(&self, invocation: &Invocation, now: Instant) {
         if may_keep_instance(invocation) {
             self.0.arrivals.record(&invocation.label, now);
         }
     }
 
-    /// Returns the time for which the instance of a call that ended at `now` is kept. The next call
-    /// uses the newest instance. So if its time is extended, the extensions of the function's older
-    /// idle instances end.
+    /// Returns the time until which to keep the instance of a call that ended at `now`. The next
+    /// call uses the newest instance. So if this instance is kept for a regular call, the
+    /// function's older idle instances are no longer kept for it.
     pub(crate) fn keep_alive(&self, invocation: &Invocation, now: Instant) -> KeepAlive {
         let label = &invocation.label;
         let next =
@@ -114,8 +116,8 @@ impl Functions {
     }
 }
 
-/// Returns true if the instance of a call may be kept for a regular call. Environment variables may
-/// contain secrets, so an instance with variables is not kept for longer than usual.
+/// Returns true if the instance of a call may be kept for the next regular call, for longer than
+/// usual. Returns false for a call with environment variables, because these may contain secrets.
 fn may_keep_instance(invocation: &Invocation) -> bool {
     invocation.reuse == ReuseScope::SameFunction
         && reusable(invocation)
@@ -129,7 +131,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const LAST_CALL: &str = "kept after its last call";
 
-    /// Records calls with these intervals in seconds, and returns the time of the last call.
+    /// Records calls with these intervals between them, in seconds. Returns the time of the last
+    /// call.
     fn call(arrivals: &Arrivals, intervals: &[f64]) -> Instant {
         let mut now = Instant::now();
         arrivals.record("f", now);
@@ -140,8 +143,8 @@ mod tests {
         now
     }
 
-    /// Checks the time in seconds for which an instance is kept after calls with these intervals.
-    /// Each call takes a second.
+    /// Checks for how many seconds, and for what reason, an instance is kept after calls with these
+    /// intervals. Each call takes a second.
     #[track_caller]
     fn check(intervals: &[f64], seconds: std::ops::RangeInclusive<f64>, reason: &str) {
         let arrivals = Arrivals::default();
@@ -173,7 +176,7 @@ mod tests {
     fn a_burst_does_not_extend_the_time() {
         check(&vec![0.0; 10_000], 60.0..=60.0, LAST_CALL);
         check(&vec![0.001; 10_000], 60.0..=60.0, LAST_CALL);
-        // Bursts after regular calls, and bursts at regular intervals.
+        // Bursts that follow regular calls, and bursts that arrive at regular intervals.
         check(&[[180.0; 20], [0.001; 20]].concat(), 60.0..=60.0, LAST_CALL);
         check(&[180.0, 180.0, 180.0, 180.0, 180.0, 0.001], 60.0..=60.0, LAST_CALL);
         check(&[180.0, 0.001, 0.001].repeat(20), 60.0..=60.0, LAST_CALL);
@@ -184,9 +187,9 @@ mod tests {
         check(&[], 60.0..=60.0, LAST_CALL);
         check(&[180.0; 3], 60.0..=60.0, LAST_CALL);
         check(&[180.0, 20.0, 400.0, 90.0, 240.0, 60.0], 60.0..=60.0, LAST_CALL);
-        // A pause after regular calls makes the estimate irregular.
+        // A long pause after regular calls makes the estimate irregular.
         check(&[180.0, 180.0, 180.0, 180.0, 180.0, 3_000.0], 60.0..=60.0, LAST_CALL);
-        // The next call arrives after the maximum time.
+        // The next call is expected after [`REGULAR_MAX`], so the instance is not kept for it.
         check(&[600.0; 8], 60.0..=60.0, LAST_CALL);
         check(&[86_400.0; 8], 60.0..=60.0, LAST_CALL);
     }

@@ -1,4 +1,4 @@
-//! The registry of running and queued calls, from which they are listed for users.
+//! Registry of running and queued calls. Users can list these calls.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -31,10 +31,10 @@ struct Call {
     runs: bool,
 }
 
-/// Maximum number of owners listed in the reason why a call waits.
+/// Maximum number of owners that are named in the reason why a call waits.
 const NAMED_MAX: usize = 5;
 
-/// A registered call, which is removed from the registry when this value is dropped.
+/// A call in the registry. Dropping this value removes the call from the registry.
 #[derive(Debug)]
 pub(crate) struct RegisteredCall<'a> {
     calls: &'a CallRegistry,
@@ -88,12 +88,12 @@ impl Drop for RegisteredCall<'_> {
 }
 
 impl Functions {
-    /// Returns the running and queued calls. A queued call includes the reason why it waits.
+    /// Returns the running and queued calls. For a queued call, includes the reason why it waits.
     pub fn calls(&self) -> Vec<FunctionCall> {
         self.calls_where(|_| true)
     }
 
-    /// Returns the calls of a job.
+    /// Returns the running and queued calls of a job.
     pub fn calls_of(&self, job: JobId) -> Vec<FunctionCall> {
         self.calls_where(|share| share.job == Some(job))
     }
@@ -119,7 +119,7 @@ impl Functions {
     }
 }
 
-/// Returns the reason why a call waits, as text.
+/// Returns the reason why a call waits, as text for users. `number` is the number of the call.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
         return "queued: the call starts soon, or waits for many other calls".to_owned();
@@ -147,8 +147,8 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     )
 }
 
-/// Returns, as text, the owners that use most of a resource, and the share of idle instances.
-/// `shown` formats the number of calls and the bytes of each owner.
+/// Returns, as text, the owners whose running calls use most of a resource, and the memory of idle
+/// instances. `shown` formats an owner's number of calls or bytes.
 fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String {
     let mut owners: Vec<_> = stats.owners.iter().collect();
     owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));

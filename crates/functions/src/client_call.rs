@@ -1,5 +1,5 @@
-//! The parts of a call that only clients of AWS Lambda use: a context, and a receiver for a
-//! streamed response.
+//! Parts of a call that only clients of AWS Lambda use: the client context, and a streamed
+//! response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,17 +9,18 @@ use headwater_telemetry::TraceContext;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-/// Number of parts that are buffered; if the buffer is full, the function waits.
+/// Number of parts of a response that are buffered. While the buffer is full, the function waits.
 const PARTS_MAX: usize = 4;
 
-/// The parts that only clients of AWS Lambda use, and the trace of the call.
+/// The parts of a call that only clients of AWS Lambda use, and the call's trace.
 #[derive(Debug, Clone, Default)]
 pub struct ClientCall {
     /// The context that the client sent. Handlers read it as `context.client_context`.
     pub context: Option<Value>,
-    /// The receiver of a streamed response; `None` if the response is returned in one piece.
+    /// The sender of a streamed response; `None` if the response is returned as a whole.
     pub answer: Option<ResponseSender>,
-    /// The span of the handler, if the call is traced. The function runtime sets this value.
+    /// The trace context of the handler's span, if the call is traced. The function runtime sets
+    /// it.
     pub trace: Option<TraceContext>,
 }
 
@@ -28,14 +29,14 @@ pub struct ClientCall {
 pub enum ResponsePart {
     /// The first part, which contains the media type of the response.
     Begin {
-        /// The media type that the function set; may be empty.
+        /// The media type that the function has set; may be empty.
         media_type: String,
     },
     /// The next bytes of the response.
     Bytes(Bytes),
 }
 
-/// The sender of a streamed response. Clones share the channel.
+/// The sender of the parts of a streamed response. Clones share the channel.
 #[derive(Debug, Clone)]
 pub struct ResponseSender {
     sender: mpsc::Sender<ResponsePart>,
@@ -49,7 +50,7 @@ impl ResponseSender {
         (ResponseSender { sender, has_begun: Arc::default() }, parts)
     }
 
-    /// Returns true if a part was sent, so that the call cannot be repeated.
+    /// Returns true if a part was sent. The call can then not be repeated.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::Relaxed)
     }

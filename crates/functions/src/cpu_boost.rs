@@ -1,9 +1,9 @@
-//! The CPU boost of calls that have just started, limited per owner.
+//! The CPU boost: a higher CPU weight of calls that have just started, limited per owner.
 //!
-//! A starting call has a higher CPU weight, so that short calls do not wait behind long calls.
-//! Without a limit, an owner with many successive long calls would always have the boost. So the
-//! CPU time of calls that are not short counts against their owner. An owner with more than
-//! [`USED_MAX`] gets no boost until the counted time has decayed.
+//! The boost lets short calls run before long calls. Without a limit, an owner that makes long
+//! calls one after the other would always have the boost. So the CPU time of long calls counts
+//! against their owner. An owner with [`USED_MAX`] of counted CPU time or more gets no boost until
+//! the counted time has decayed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,17 +15,17 @@ use parking_lot::Mutex;
 /// call uses with the boost.
 const BOOST_MAX: Duration = Duration::from_secs(1);
 
-/// Maximum CPU time of a short call, which does not count against its owner.
+/// Maximum CPU time of a short call. The CPU time of short calls does not count against their
+/// owner.
 const SHORT_CALL: Duration = Duration::from_millis(100);
 
 /// Counted CPU time at which an owner loses the boost.
 const USED_MAX: Duration = Duration::from_secs(2);
 
-/// Divisor of the decay: in one second, the counted CPU time of an owner decreases by a fifth of a
-/// second.
+/// Decay of the counted CPU time: in each second, it decreases by a second divided by this number.
 const DECAY: u32 = 5;
 
-/// Number of owners in the map above which owners without counted CPU time are removed.
+/// If the map has more owners than this, owners without counted CPU time are removed from it.
 const OWNERS_MAX: usize = 64;
 
 /// The counted CPU time of each owner.
@@ -45,7 +45,7 @@ impl UsedCpuTime {
 }
 
 impl CpuBoost {
-    /// Returns the duration of the boost for a call of an owner.
+    /// Returns the duration of the boost for a new call of an owner.
     pub(crate) fn duration(&self, owner: &str, now: Instant) -> Duration {
         let used = self.0.lock().get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
         if used < USED_MAX { BOOST_MAX } else { Duration::ZERO }
@@ -62,7 +62,7 @@ impl CpuBoost {
             owners.retain(|_, used| !used.remaining(now).is_zero());
         }
         let before = owners.get(owner).map_or(Duration::ZERO, |used| used.remaining(now));
-        // The limit bounds the time for which an owner gets no boost.
+        // The cap limits for how long an owner gets no boost.
         let time = (before + time).min(2 * USED_MAX);
         owners.insert(owner.clone(), UsedCpuTime { time, updated: now });
     }

@@ -1,8 +1,9 @@
-//! Results that are sent before their process has exited.
+//! Results that are sent before the process of the call has exited.
 //!
 //! A process needs milliseconds to exit after it has sent its result, and its usage is known only
-//! after the exit. A caller that needs the result first, such as a run that starts the next model,
-//! passes an [`EarlyResult`]. The outcome of the call is sent later, and contains the same result.
+//! after the exit. Some callers need only the result to continue, such as a run that starts the
+//! next model. Such a caller passes an [`EarlyResult`]. The outcome of the call is sent later, and
+//! contains the same result.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::FunctionResult;
 
-/// The sender of an early result. Clones share the channel.
+/// The sender of a call's early result. Clones share the channel.
 #[derive(Debug, Clone)]
 pub struct EarlyResult(Arc<Mutex<Option<oneshot::Sender<FunctionResult>>>>);
 

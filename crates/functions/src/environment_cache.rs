@@ -1,4 +1,4 @@
-//! Cache of environments, for repeated calls of functions.
+//! Cache of environments for repeated calls of functions.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,17 +8,18 @@ use parking_lot::Mutex;
 
 use crate::Functions;
 
-/// Minimum time between two records of the last use of an environment.
+/// Time after which a cached environment is looked up again. The lookup also records that the
+/// environment is used.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
-/// A cache of function environments, so that repeated calls do not look up a valid environment
-/// again.
+/// The environments that calls have recently used. Repeated calls need no lookup of their
+/// environment.
 #[derive(Debug, Default)]
 pub struct EnvironmentCache(Mutex<Vec<(EnvironmentSpec, Weak<Environment>, Instant)>>);
 
 impl EnvironmentCache {
-    /// Returns the environment of a specification if a recent lookup found the environment and its
-    /// build still exists.
+    /// Returns the cached environment for a specification. Returns `None` if its lookup is too old,
+    /// or if this build of the environment no longer exists.
     pub fn find(&self, functions: &Functions, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let given = self.0.lock();
         let (_, environment, asked) = given.iter().find(|(known, _, _)| known == spec)?;

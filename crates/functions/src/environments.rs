@@ -1,4 +1,4 @@
-//! Operations on environments: list, explain, prune, rebuild.
+//! Operations on environments: list, explain, prune and rebuild.
 
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ impl Functions {
         all.await.unwrap_or_default()
     }
 
-    /// Returns the environment whose id starts with `id`, and the running and queued calls of all
-    /// environments. Errors: `environment_not_found`.
+    /// Returns the details of the environment whose id starts with `id`, and the running and queued
+    /// calls of all environments. Errors: `environment_not_found`.
     pub async fn explain(&self, id: &str) -> Result<EnvironmentDetails> {
         let environment = self.named(id).await?;
         let report = self.zygotes().into_iter().find(|one| one.environment == environment.id);
@@ -43,8 +43,8 @@ impl Functions {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // Only calls count as use of an environment. Its idle instances do not count, because
-            // pruning ends them.
+            // An environment with running or queued calls is in use. Idle instances do not count as
+            // use, because pruning ends them.
             if calls.iter().any(|call| call.environment == environment.id) {
                 pruned.busy.push(environment.id);
             } else {
@@ -55,15 +55,15 @@ impl Functions {
         pruned
     }
 
-    /// Removes the environments that were last used at least `unused_for` ago, except the
-    /// environments of running calls.
+    /// Removes the environments that were last used at least `unused_for` ago. Keeps environments
+    /// with running or queued calls.
     pub async fn prune(&self, unused_for: Duration) -> Result<PrunedEnvironments> {
         let mut pruned = PrunedEnvironments::default();
         for environment in self.environments().await {
             if !self.0.environments.is_unused(&environment.id, unused_for) {
                 continue;
             }
-            // The idle instances of the environment end, because its files are removed.
+            // End the environment's idle instances, because its files are about to be removed.
             let of_this = |held: &Environment| held.id == environment.id;
             self.0.queue.end_idle_of(of_this);
             self.0.zygotes.end_unused(of_this);
@@ -80,8 +80,9 @@ impl Functions {
         Ok(pruned)
     }
 
-    /// Resolves an environment's packages again. Running calls keep the old packages; the next call
-    /// uses the new packages. Errors: `environment_not_found`, `environment_failed`.
+    /// Resolves the packages of an environment again, and installs them. Running calls keep the old
+    /// packages; later calls use the new packages. Errors: `environment_not_found`,
+    /// `environment_failed`.
     pub async fn rebuild(
         &self,
         id: &str,

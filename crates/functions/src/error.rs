@@ -16,16 +16,16 @@ use crate::start_clock::START_MAX;
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// One frame of the user's own code in a traceback.
+/// One frame of a traceback, in the user's own code.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Frame {
     /// The file, relative to the project.
     pub file: String,
     /// The line, from 1.
     pub line: u32,
-    /// The function, or `<module>`.
+    /// The name of the function, or `<module>`.
     pub function: String,
-    /// The text of the line in the file, without surrounding blanks.
+    /// The source text of the line, without surrounding blanks.
     #[serde(default)]
     pub source: String,
 }
@@ -43,7 +43,7 @@ pub enum Error {
         exception: String,
         /// The message of the exception.
         message: String,
-        /// The user's own frames, outermost first.
+        /// The frames in the user's own code, outermost first.
         frames: Vec<Frame>,
         /// The hint, if there is one.
         hint: Option<String>,
@@ -57,7 +57,7 @@ pub enum Error {
         returned: String,
         /// The reason why the value cannot be converted.
         reason: Option<String>,
-        /// A hint: a return type that is supported, if the worker knows one.
+        /// A hint that names a supported return type, if the worker knows a suitable one.
         hint: Option<String>,
         /// The kind of result that the caller expected.
         wanted: ResultKind,
@@ -74,11 +74,11 @@ pub enum Error {
         label: String,
         /// The memory limit in bytes.
         limit: u64,
-        /// The memory limit of the second attempt in bytes, if the function was run twice.
+        /// The memory limit of the second attempt in bytes, if the function was run a second time.
         retried_with: Option<u64>,
         /// The peak memory in bytes.
         used: u64,
-        /// The kind of declaration that sets the limit.
+        /// The place where a user sets the limit.
         settings: LimitSettings,
     },
     /// The instance exceeded its time limit.
@@ -92,16 +92,16 @@ pub enum Error {
         label: String,
         /// The time limit.
         limit: Duration,
-        /// True if the limit expired before the function started, while its packages were imported
-        /// for the first time.
+        /// True if the limit expired while packages were imported for the first time, before the
+        /// function itself started.
         importing: bool,
-        /// The kind of declaration that sets the limit.
+        /// The place where a user sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first. Empty if the process did not report
         /// its stack in time.
         frames: Vec<Frame>,
     },
-    /// The runtime of the function did not ask for an event in time.
+    /// The runtime of the function, such as Node, did not ask for an event before the time limit.
     #[error(
         "the runtime of `{label}` did not ask for an event within {}: {} for its start and its \
          time limit of {}",
@@ -112,10 +112,10 @@ pub enum Error {
     StartLimit {
         /// The function's label.
         label: String,
-        /// The time limit.
+        /// The time limit of the function, which does not include the time for the runtime's start.
         limit: Duration,
     },
-    /// The function used more space in `/tmp` than its limit.
+    /// The function needs more space in `/tmp` than its limit.
     #[error(
         "`{label}` needs more space in `/tmp` than its limit of {}; it had used {}{}",
         size(*.limit),
@@ -127,9 +127,9 @@ pub enum Error {
         label: String,
         /// The limit in bytes.
         limit: u64,
-        /// The size of `/tmp` in bytes.
+        /// The bytes of `/tmp` in use when the error occurred.
         used: u64,
-        /// The kind of declaration that sets the limit.
+        /// The place where a user sets the limit.
         settings: LimitSettings,
         /// The stack of the user's code, outermost frame first.
         frames: Vec<Frame>,
@@ -168,7 +168,8 @@ pub enum Error {
         /// The hint: the configuration to change.
         hint: String,
     },
-    /// The files of a large function cannot be mounted into its sandbox.
+    /// The files of a large function must be mounted into its sandbox as a folder, and there is no
+    /// such folder.
     #[error("the files of `{label}` are larger than 32 MiB and cannot be mounted into its sandbox")]
     NoFolder {
         /// The function's label.
@@ -179,11 +180,11 @@ pub enum Error {
     TooBusy {
         /// Number of queued calls.
         queued: usize,
-        /// Number of queued calls of the call's owner.
+        /// Number of queued calls of the owner of this call.
         own: usize,
         /// The owner of the call.
         owner: String,
-        /// Maximum number of queued calls in total; the limit of one owner is lower.
+        /// Maximum number of queued calls. The limit for one owner is lower.
         limit: usize,
     },
     /// An instance's output has an invalid format.
@@ -201,7 +202,7 @@ pub enum Error {
         label: String,
         /// The limit in bytes.
         most: u64,
-        /// The kind of declaration that defines the function.
+        /// The place where a user sets the function's limits, for the hint.
         settings: LimitSettings,
     },
     /// The spawner or a sandbox failed.
@@ -213,7 +214,7 @@ pub enum Error {
     /// A system call failed.
     #[error("cannot {what}")]
     Io {
-        /// The failed operation.
+        /// The failed operation, as a verb phrase.
         what: String,
         /// The system's error.
         source: std::io::Error,
@@ -230,7 +231,7 @@ impl From<headwater_shared_memory::Error> for Error {
 }
 
 impl Error {
-    /// Returns a function that converts a system error to an [`Error::Io`] with the failed
+    /// Returns a function that wraps a system error in an [`Error::Io`]. `what` is the failed
     /// operation.
     pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
@@ -240,7 +241,7 @@ impl Error {
 
 impl Error {
     /// Applies `map` to all texts of the error that come from user code: messages, reasons and
-    /// source lines.
+    /// source lines. Callers use it to remove secrets.
     #[must_use]
     pub fn map_text(mut self, map: impl Fn(&str) -> String) -> Self {
         match &mut self {
@@ -328,8 +329,8 @@ impl ErrorDetails for Error {
                     .to_owned(),
             ),
             Error::NoFolder { .. } => Some(
-                "Free disk space, run the server with `--isolation sandbox` and the lake on a \
-                 local disk, or deploy a smaller function."
+                "Free disk space, or deploy a smaller function. If the disk is not full, put the \
+                 lake on a local disk and run the server with `--isolation sandbox`."
                     .to_owned(),
             ),
             Error::Stopping { .. } => Some("Try again after the restart of the server.".to_owned()),
@@ -392,7 +393,7 @@ fn words(wanted: ResultKind) -> &'static str {
     }
 }
 
-/// Formats the memory limit of the second attempt, for example ` and its retry limit of 512 MiB`.
+/// Formats the memory limit of the second attempt, if any: ` and its retry limit of 512 MiB`.
 fn retried(with: Option<u64>) -> String {
     with.map(|bytes| format!(" and its retry limit of {}", size(bytes))).unwrap_or_default()
 }

@@ -1,5 +1,5 @@
-//! The execution of one call: in an idle instance, in a clone of the environment's zygote, or in a
-//! new process. A call that runs out of memory may run a second time with more memory.
+//! Execution of one call: in an idle instance, in a clone of the environment's zygote, or in a new
+//! process. A call that runs out of memory may run a second time, with more memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use crate::{
     Environment, Error, FunctionEvent, Invocation, InvocationOutcome, Isolation, Limits, Result,
 };
 
-/// The execution of a call that has a permit.
+/// The execution of one call, which has a permit.
 pub(crate) struct Execution<'a> {
     pub(crate) functions: &'a Functions,
     pub(crate) permit: &'a Permit<IdleInstance>,
@@ -30,22 +30,22 @@ pub(crate) struct Execution<'a> {
     pub(crate) cancelled: &'a CancellationToken,
     /// The deadline of the call.
     pub(crate) until: Instant,
-    /// The waiting times of the call, and the resources that it used outside its own process, for
-    /// example for a zygote.
+    /// The call's usage outside its own process: waiting times, and resources that were used for
+    /// example to start a zygote.
     pub(crate) outside: Usage,
-    /// The time until the origin of the instance, such as its zygote, was ready.
+    /// The time that the call waited until its zygote or other origin of the instance was ready.
     pub(crate) start_time: Duration,
-    /// How the instance started; `None` before the start.
+    /// The kind of start of the instance; `None` until the instance has started.
     pub(crate) start: Option<CallStart>,
 }
 
-/// The outcome of a call, and the call's instance if another call can reuse that instance.
+/// The outcome of a call, and the call's instance if another call can reuse it.
 type FinishedCall = (InvocationOutcome, Option<WarmInstance>);
 
 impl Execution<'_> {
-    /// Runs a function. If the function runs out of memory, runs it once more with twice the
-    /// memory, if that much memory is free. A function with network access is not run again,
-    /// because a second run would repeat its requests.
+    /// Runs a function. If it runs out of memory, runs it once more with twice the memory, if that
+    /// much memory is free. A function with network access is not run again, because the second run
+    /// would send its requests again.
     pub(crate) async fn run(
         &mut self,
         invocation: &Invocation,
@@ -81,8 +81,8 @@ impl Execution<'_> {
             lake.restart();
         }
         let mut second = match self.run_once(&again, None).await {
-            // The second process has more memory than an idle instance may have, so the second
-            // process is not reused.
+            // Do not reuse the second process: its memory limit is higher than the limit for idle
+            // instances.
             Ok((second, _)) => second,
             // The usage of the first attempt is always charged.
             Err(error) => return Ok((InvocationOutcome { returned: Err(error), ..first }, None)),
@@ -130,8 +130,8 @@ impl Execution<'_> {
         Ok((outcome.begun(cold), warm))
     }
 
-    /// Runs a function in the idle instance of the permit; returns `None` if that instance no
-    /// longer exists.
+    /// Runs a function in the idle instance that the permit contains. Returns `None` if this
+    /// instance has ended.
     async fn run_warm(
         &self,
         invocation: &Invocation,
@@ -142,14 +142,15 @@ impl Execution<'_> {
         };
         match instance.finish(self.limits_of(invocation)).await {
             Ok((outcome, warm)) => Ok(Some((outcome.begun(false), warm))),
-            // The instance ended while it was idle, so the call needs a new instance.
+            // The idle instance has ended in the meantime, so the call needs a new instance.
             Err(Error::NotCloned { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Runs a function in a new instance of this origin. If the zygote has just ended and cannot be
-    /// cloned, the function runs in a new process, which counts as a cold start.
+    /// Runs a function in a new instance that is created from `origin`. If the zygote has just
+    /// ended and cannot be cloned, the function runs in a new process, which counts as a cold
+    /// start.
     async fn run_new(
         &self,
         origin: InstanceOrigin,
@@ -215,8 +216,8 @@ impl Execution<'_> {
         CallDeadline { until: self.until, boost, cancelled: self.cancelled.clone() }
     }
 
-    /// Returns the origin of a call's instance, true for a cold start, and the CPU time of the
-    /// start in microseconds.
+    /// Returns the origin of a call's new instance, true for a cold start, and the CPU time that
+    /// starting the origin used, in microseconds.
     async fn origin(&self, invocation: &Invocation) -> Result<(InstanceOrigin, bool, u64)> {
         let inner = &self.functions.0;
         match (inner.isolation, &inner.spawner.report().sandbox_error) {
@@ -237,8 +238,8 @@ impl Execution<'_> {
         })
     }
 
-    /// Resolves the network access of a call; `None` without a sandbox, because only a sandbox can
-    /// restrict the network.
+    /// Resolves the hosts to which a call may connect. Returns `None` without a sandbox, because
+    /// only a sandbox can restrict the network.
     async fn egress_policy(&self, invocation: &Invocation) -> Option<EgressPolicy> {
         let (inner, network) = (&self.functions.0, &invocation.limits.network);
         if inner.isolation == Isolation::Process {
@@ -259,8 +260,8 @@ impl Execution<'_> {
 }
 
 impl Functions {
-    /// Returns the zygote for a call. If the call is cancelled meanwhile, the zygote still starts,
-    /// so that the next call can use it.
+    /// Returns the zygote for a call. If the call is cancelled while the zygote starts, the start
+    /// continues, so that the next call can use the zygote.
     pub(crate) async fn zygote(&self, environment: &Arc<Environment>) -> ZygoteLookup {
         let inner = &self.0;
         let (zygotes, environment) = (inner.zygotes.clone(), environment.clone());
@@ -282,7 +283,8 @@ impl Functions {
             });
             found.await.unwrap_or_default()
         };
-        // Instances that are kept for the next scheduled call also keep their zygotes. End both.
+        // Instances that are kept for an expected regular call keep their zygotes alive. End these
+        // instances, then the zygotes.
         if found.started && inner.zygotes.is_over_limit() {
             inner.queue.end_extended(Instant::now());
             inner.zygotes.end_idle_over_limit();

@@ -1,5 +1,5 @@
-//! The handle of the function runtime, which builds environments, and runs functions as long as the
-//! machine has memory and processors for them.
+//! The handle of the function runtime. The runtime builds environments, and runs functions as long
+//! as the machine has free memory and processors for them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,10 +48,11 @@ pub(crate) struct Inner {
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
     pub(crate) idle_pause: IdlePause,
-    /// The guard of a token that is cancelled when the last handle is dropped.
+    /// Cancels a token when the last handle is dropped.
     pub(crate) closing: DropGuard,
     pub(crate) isolation: Isolation,
-    /// The file system with huge pages for results, or the reason why results are in memory files.
+    /// The file system with huge pages to which functions write their results, or the reason why
+    /// results are in ordinary memory files.
     pub(crate) pages: std::result::Result<Arc<HugePageFs>, String>,
     pub(crate) nameservers: Option<Vec<SocketAddr>>,
     pub(crate) connections: Arc<ConnectionCap>,
@@ -59,8 +60,9 @@ pub(crate) struct Inner {
 }
 
 impl Functions {
-    /// Starts the spawner. On a host without support for sandboxes, the start succeeds but each
-    /// call fails. In that case, [`Functions::warnings`] contains the reason.
+    /// Starts the function runtime and its spawner. On a host without support for sandboxes, the
+    /// start succeeds but each call fails. In that case, [`Functions::warnings`] contains the
+    /// reason.
     pub async fn start(options: FunctionsOptions) -> Result<Functions> {
         let own = options.own_dir.clone();
         std::fs::create_dir_all(&own).map_err(Error::io("create the functions' folder"))?;
@@ -100,8 +102,8 @@ impl Functions {
         Ok(Functions(inner))
     }
 
-    /// Returns warnings about weak isolation on this host, which the caller logs at the start.
-    /// Usually the list is empty.
+    /// Returns warnings about weak isolation on this host, for the caller to log at startup.
+    /// Usually there are none.
     pub fn warnings(&self) -> Vec<String> {
         let report = self.0.spawner.report();
         let mut warnings = Vec::new();
@@ -135,30 +137,29 @@ impl Functions {
         warnings
     }
 
-    /// Returns true if functions write their results to huge pages. This requires that the host
-    /// supports huge pages and that this user may mount a file system.
+    /// Returns true if functions write their results to huge pages. The host must support huge
+    /// pages, and the server must be allowed to mount a file system.
     pub fn uses_huge_pages(&self) -> bool {
         self.0.pages.is_ok()
     }
 
-    /// Rejects an environment that cannot be built on this host, because a Python version is
-    /// missing or a requirement is invalid. Starts no process and downloads nothing.
+    /// Checks that this host can build an environment: that its Python version exists and its
+    /// requirements are valid. Starts no process and downloads nothing.
     pub fn check_environment(&self, spec: &EnvironmentSpec) -> Result<()> {
         Ok(self.0.environments.check(spec)?)
     }
 
-    /// Returns true if an environment exists, so that its functions start without a build.
+    /// Returns true if an environment is built, so that its functions start without a build.
     pub fn has_environment(&self, spec: &EnvironmentSpec) -> bool {
         self.0.environments.has(spec)
     }
 
-    /// Returns the environment for a set of packages; `None` if it is not built.
+    /// Returns the environment for a specification; `None` if it is not built.
     pub fn installed_environment(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         self.0.environments.installed(spec)
     }
 
-    /// Returns the environment for a set of packages, and builds the environment if it does not
-    /// exist.
+    /// Returns the environment for a specification, and builds it if it does not exist.
     pub async fn environment(
         &self,
         spec: &EnvironmentSpec,
@@ -167,23 +168,23 @@ impl Functions {
         Ok(self.0.environments.get(spec, on_progress).await?)
     }
 
-    /// Returns true if this build of an environment still exists.
+    /// Returns true if this build of an environment still exists and was not replaced.
     pub fn is_current(&self, environment: &Environment) -> bool {
         self.0.environments.current_build(&environment.id).as_ref() == Some(&environment.build)
     }
 
-    /// Returns the CPU time of all processes that the spawner started, in microseconds; `None`
-    /// without control groups.
+    /// Returns the CPU time of all processes that the spawner started, as the kernel measures it,
+    /// in microseconds; `None` without control groups.
     pub async fn kernel_cpu_us(&self) -> Option<u64> {
         self.0.spawner.total_cpu_us().await
     }
 
-    /// Returns the metrics of calls.
+    /// Returns the metrics of calls, such as their durations.
     pub fn metrics(&self) -> &CallMetrics {
         &self.0.metrics
     }
 
-    /// Returns the number of instances.
+    /// Returns the numbers of instances.
     pub fn instances(&self) -> InstanceCounts {
         self.0.queue.instances()
     }
@@ -204,8 +205,8 @@ fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
 }
 
 /// Creates the huge-page file system for results, or returns the reason why results must be in
-/// memory files. Functions that run as the server's user could make files of this file system
-/// writable, so their results are in memory files.
+/// memory files. Functions that run as the server's user could change the permissions of files in
+/// this file system, so their results are in memory files.
 fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),

@@ -1,5 +1,5 @@
-//! Periodic tasks of the runtime: promoting starved calls, evicting zygotes and instances,
-//! shrinking idle instances, and starting provisioned instances.
+//! Periodic tasks of the runtime: promote starved calls, evict zygotes and instances, shrink the
+//! memory of idle instances, and start provisioned instances.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -8,20 +8,20 @@ use crate::functions::Inner;
 use crate::queue::Queue;
 use crate::{project_folders, provisioning};
 
-/// Interval at which starved calls are promoted and idle instances are evicted to free memory for
-/// these calls.
+/// Interval at which starved calls are promoted, and idle instances are evicted to free memory for
+/// them.
 const ASSIGN_EVERY: Duration = Duration::from_secs(1);
 
-/// Minimum interval between evictions of idle zygotes.
+/// Minimum and maximum interval between evictions of idle zygotes and other unused objects.
 const SWEEP_MIN: Duration = Duration::from_millis(50);
 const SWEEP_MAX: Duration = Duration::from_secs(30);
 
-/// Intervals between checks of idle instances: the normal interval, and the interval while an
-/// instance shrinks its memory.
+/// Intervals between checks of idle instances: the normal interval, and the shorter interval while
+/// an instance is returning memory to the kernel.
 const SHRINK_EVERY: Duration = Duration::from_secs(1);
 const SHRINK_STEP: Duration = Duration::from_millis(10);
 
-/// Starts the periodic tasks, which end with the runtime.
+/// Starts the periodic tasks. They end when the runtime is dropped.
 pub(crate) fn start(inner: &Arc<Inner>) {
     tokio::spawn(sweep(Arc::downgrade(inner)));
     tokio::spawn(shrink(Arc::downgrade(inner)));
@@ -29,7 +29,7 @@ pub(crate) fn start(inner: &Arc<Inner>) {
     tokio::spawn(Queue::assign_periodically(Arc::downgrade(&inner.queue), ASSIGN_EVERY));
 }
 
-/// Evicts idle zygotes, and removes unused folders.
+/// Evicts idle zygotes, and removes unused environments and project folders periodically.
 async fn sweep(functions: Weak<Inner>) {
     loop {
         let Some(inner) = functions.upgrade() else { return };

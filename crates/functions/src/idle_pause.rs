@@ -1,7 +1,8 @@
-//! Pausing of idle instances: a process that gets no other call within some milliseconds is paused.
+//! Pausing of idle instances: an instance that gets no other call within some milliseconds is
+//! paused.
 //!
-//! Pausing and resuming an instance take two requests to the spawner. Calls in quick succession
-//! avoid both requests, because the instance is not paused between them.
+//! Pausing and resuming an instance takes two requests to the spawner. Calls in quick succession
+//! need neither, because the instance is not paused between them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,18 +11,19 @@ use std::time::Duration;
 use crate::queue::Queue;
 use crate::warm_instance::IdleInstance;
 
-/// Idle time before an instance is paused. Within this time, no code of the function runs, unless
-/// the function left a process behind.
+/// Idle time after which an instance is paused. Before that, the process only waits for its next
+/// call, so no user code runs, except in processes that the function has left behind.
 const PAUSE_AFTER: Duration = Duration::from_millis(5);
 
-/// The task that pauses idle instances, which runs as long as any instance is left to pause.
+/// The task that pauses idle instances. It runs only while there are idle instances that are not
+/// paused.
 #[derive(Debug, Default)]
 pub(crate) struct IdlePause {
     is_running: Arc<AtomicBool>,
 }
 
 impl IdlePause {
-    /// Starts the task unless it is running. The caller holds the lock of the queue.
+    /// Starts the task if it is not running. The caller must hold the lock of the queue.
     pub(crate) fn schedule(&self, queue: &Arc<Queue<IdleInstance>>) {
         if self.is_running.swap(true, Ordering::AcqRel) {
             return;

@@ -1,5 +1,5 @@
 //! Shrinking of idle instances: an idle process returns unneeded memory to the kernel. For this,
-//! the runtime resumes the paused process briefly. A call can arrive while the process runs,
+//! the runtime resumes the paused process briefly. A call can arrive while the process does this,
 //! because the process handles its requests in order.
 
 use std::time::{Duration, Instant};
@@ -10,26 +10,28 @@ use tokio::sync::oneshot;
 use crate::warm_instance::WarmInstance;
 use crate::worker::WorkerMessage;
 
-/// Idle time before the first attempt to shrink an instance, and between attempts. A shorter time
-/// would slow calls down, because returning memory and allocating it again takes some milliseconds.
+/// Idle time of an instance before each attempt to shrink it. With a shorter time, calls would be
+/// slower, because returning memory and allocating it again takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
-/// Time limit of an attempt, and maximum number of attempts. Both protect against user code that
+/// Time limit of an attempt to shrink, and maximum number of attempts. Both are for user code that
 /// continues to run after it has reported the end of its call.
 const RUN_MAX: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 3;
 
-/// The progress of shrinking an instance.
+/// The progress of shrinking one instance.
 #[derive(Debug)]
 pub(crate) enum ShrinkState {
-    /// The process has been idle since this time. The number counts the attempts that timed out.
+    /// The process has been idle since this time. The number counts the attempts that have timed
+    /// out.
     Awake(Instant, u32),
-    /// Since this time, the process has been running to return memory. The number counts the
-    /// attempts, including the current one.
+    /// The process was resumed at this time, and is returning memory. The number counts the
+    /// attempts, including this one.
     Running(Instant, u32),
-    /// The process is being paused. The boxed state is the state after the pause.
+    /// The process is being paused, and the receiver gets the result. The boxed value is the state
+    /// to enter after that.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
-    /// Shrinking is complete.
+    /// No further attempt: the instance has no unneeded memory, or all attempts have timed out.
     Done,
 }
 
@@ -44,12 +46,14 @@ impl ShrinkState {
         }
     }
 
-    /// Returns true if the instance must be checked soon.
+    /// Returns true while the process is returning memory or is being paused, so that its next step
+    /// is due soon.
     pub(crate) fn is_in_progress(&self) -> bool {
         matches!(self, ShrinkState::Running(..) | ShrinkState::Stopping(..))
     }
 
-    /// Performs the next step if it is due. Returns `None` if the process is no longer usable.
+    /// Performs the next step if it is due, and returns the new state. Returns `None` if the
+    /// process is no longer usable.
     pub(crate) fn next(self, warm: &mut WarmInstance) -> Option<ShrinkState> {
         match self {
             ShrinkState::Awake(since, tries) if since.elapsed() >= REST_AFTER => {
@@ -82,7 +86,7 @@ impl ShrinkState {
     }
 }
 
-/// Returns true if the process has reported that shrinking is complete.
+/// Returns true if the process has reported that it has returned its memory.
 fn has_reported_shrunk(warm: &WarmInstance) -> bool {
     let said = warm.channel.get_ref().receive();
     said.ok().flatten().is_some_and(|said| {

@@ -1,4 +1,4 @@
-//! An instance: a process that executes a call, from receiving its task to returning its result.
+//! An instance: the process that executes a call, from receiving its task to returning its result.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -29,13 +29,13 @@ use crate::{
     Result, ReuseScope,
 };
 
-/// Time limit for a function to end after a stop request.
+/// Time between a stop request and the kill of a function that does not end.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Time limit for reading the remaining messages of a call after it was stopped.
+/// Time limit for reading the remaining messages of a worker after its call was stopped.
 const HEARD_MAX: Duration = Duration::from_secs(2);
 
-/// The origin of an instance: how its process is created.
+/// The way in which the process of a new instance is created.
 #[derive(Debug, Clone)]
 pub(crate) enum InstanceOrigin {
     /// A new process without a sandbox, in its own folder.
@@ -51,7 +51,7 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) origin: &'a InstanceOrigin,
     /// The allowed destinations, if the function has network access.
     pub(crate) policy: Option<EgressPolicy>,
-    /// The file system with huge pages for the result, if there is one.
+    /// The file system with huge pages for the result; `None` to use memory files.
     pub(crate) pages: Option<Arc<HugePageFs>>,
     /// The folder with the project's files; `None` to write them into the sandbox.
     pub(crate) project: Option<Arc<ProjectFolder>>,
@@ -59,14 +59,14 @@ pub(crate) struct NewInstance<'a> {
     pub(crate) prepares: bool,
 }
 
-/// The deadline of a call, and the duration of its CPU boost.
+/// The conditions that stop a call: its deadline and a token. Also its CPU boost.
 pub(crate) struct CallDeadline {
     pub(crate) until: Instant,
     pub(crate) boost: Duration,
     pub(crate) cancelled: CancellationToken,
 }
 
-/// A call whose task was sent to a process.
+/// A call whose task has been sent to a process.
 struct SentCall {
     invocation: Invocation,
     sent: TaskFiles,
@@ -79,26 +79,24 @@ struct SentCall {
     is_warm: bool,
 }
 
-/// A process that executes a call.
+/// A process that is executing a call.
 pub(crate) struct Instance {
     invocation: Invocation,
-    /// The files with the call's arguments. The worker refers to each file by its index.
+    /// The files with the call's arguments. The task refers to them by their indices.
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
-    /// The folder that the sandbox mounts.
+    /// The project's folder, which the sandbox mounts; kept until the process ends.
     project: Option<Arc<ProjectFolder>>,
     /// True if the process is a clone, which may end before it starts the call.
     cloned: bool,
     started: Instant,
-    /// The clock that extends the deadline by the time that the runtime of the call, such as Node,
-    /// needs to start.
+    /// Extends the deadline by the time that the start of the call's runtime, such as Node, takes.
     start_clock: StartClock,
     readers: Readers,
-    /// The token that is cancelled when the call has ended and its process is kept for another
-    /// call. The readers of the pipes then stop.
+    /// Stops the readers of the output pipes when the call has ended and its process is kept.
     pause: CancellationToken,
-    /// The usage of the call's streamed inputs.
+    /// The usage of the call's streamed inputs, and their error.
     fed: Arc<InputFeedUsage>,
     feeding: Vec<JoinHandle<()>>,
     /// The CPU time of earlier calls in this process, in microseconds.
@@ -107,7 +105,7 @@ pub(crate) struct Instance {
     policy: Option<EgressPolicy>,
     /// The files of earlier calls that the process may still hold.
     unreleased: UnreleasedFiles,
-    /// The token that is cancelled when the process has ended or the call is dropped.
+    /// Cancelled when the process has ended or the call is dropped.
     over: CancellationToken,
     _ends: DropGuard,
 }
@@ -116,7 +114,7 @@ pub(crate) struct Instance {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum InstanceStopReason {
     TimeLimit,
-    /// The runtime of the call has not started within the time limit and the time for its start.
+    /// The call's runtime did not start within the time limit plus the extra time for its start.
     StartLimit,
     Cancelled,
 }
@@ -128,7 +126,7 @@ impl InstanceStopReason {
 }
 
 impl Instance {
-    /// Starts the process.
+    /// Starts the process of a new instance, and sends it the task of the call.
     pub(crate) fn start(
         spawner: &Spawner,
         invocation: &Invocation,
@@ -141,8 +139,8 @@ impl Instance {
         };
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let reuse = reusable(invocation) && !matches!(origin, InstanceOrigin::Folder(_));
-        // A process that is reused could keep the file of an earlier call open for writing, so it
-        // gets no such file.
+        // Give no huge-page file to a process that is reused: it could keep the file of an earlier
+        // call open for writing.
         let pages = pages.filter(|_| !reuse);
         let how = worker::CallSettings { reuse, huge_pages: pages.is_some(), prepares };
         let sent = worker::send_task(&mine, invocation, &project, how)?;
@@ -186,7 +184,7 @@ impl Instance {
         Self::listening(warm, call, sink)
     }
 
-    /// Executes another call in an idle process of the same function.
+    /// Sends another call to an idle process of the same function.
     pub(crate) fn resume(
         mut warm: WarmInstance,
         invocation: &Invocation,
@@ -254,9 +252,9 @@ impl Instance {
         })
     }
 
-    /// Waits for the end of the call, and ends the process unless it can be reused. The outcome
-    /// includes the usage of the call; if the method fails, the usage is unknown. A process that
-    /// can be reused is also returned, and may still be running.
+    /// Waits for the end of the call. Returns its outcome with its usage, and its process if
+    /// another call can reuse it; this process may still be running. Ends a process that cannot be
+    /// reused. If the method fails, the usage is unknown.
     pub(crate) async fn finish(
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,
@@ -281,8 +279,8 @@ impl Instance {
                 }
                 said = self.readers.messages() => {
                     let said = heard.insert(said);
-                    // User code can also send this message. So a process that is not reused is
-                    // observed until its end.
+                    // User code can also send the message that the call has ended. So if the
+                    // process is not reused, wait for its end.
                     if said.kept.is_none() || self.invocation.reuse == ReuseScope::Never {
                         concluded = Box::pin(self.conclude_early(said)).await;
                         continue;
@@ -310,7 +308,8 @@ impl Instance {
         }
         let WorkerMessages { begun, said, given, .. } = heard.unwrap_or_default();
         let measured = usage(elapsed, &ended, self.cpu_us_before, &self.fed);
-        // A start that the end of the process interrupted lasts at most as long as the call.
+        // If the process ended during the start of its runtime, the measured start must not exceed
+        // the time of the call.
         let runtime_start_ms = self.start_clock.milliseconds().min(measured.wall_ms);
         let usage = Usage { runtime_start_ms, ..measured };
         if self.cloned && !begun && why.is_none() && !ended.out_of_memory {
@@ -332,15 +331,16 @@ impl Instance {
         Ok((InvocationOutcome { returned, usage }, None))
     }
 
-    /// Reads and sends the early result of a call whose worker has sent its last message. Returns
-    /// `None` if the caller requests no early result, or if the exit could change the result: after
-    /// an exception, with streamed rows, or if the process may write to the table.
+    /// Sends the early result of a call whose worker has sent its last message, and returns the
+    /// result. Returns `None` if the caller wants no early result, or if the exit could still
+    /// change the result: after an exception, with streamed rows, or if the process can still write
+    /// to the table.
     async fn conclude_early(
         &mut self,
         messages: &mut WorkerMessages,
     ) -> Option<Result<FunctionResult>> {
         let early = self.invocation.early_result.as_ref()?;
-        // `Laid` with a second file contains a sealed table, which the process cannot change.
+        // `Laid` with a second file is a sealed table, which the process cannot change.
         let is_final =
             matches!(messages.said, FinalMessage::Laid(_, Some(_)) | FinalMessage::Bool(_));
         if !messages.is_last || !is_final || !self.feeding.is_empty() {
@@ -368,8 +368,8 @@ impl Instance {
         Some(returned)
     }
 
-    /// Waits for the remaining messages and output of the call. A receiver that does not read the
-    /// printed lines cannot prevent the end of the call.
+    /// Waits for the remaining messages and output of a call. After the call is stopped, the wait
+    /// is limited: a receiver that reads no lines cannot prevent the end of the call.
     async fn wait_for_remaining_output(
         &mut self,
         heard: &mut Option<WorkerMessages>,
@@ -398,8 +398,8 @@ impl Instance {
         Err(late)
     }
 
-    /// Reads the remaining messages of a call whose process is kept, and returns its usage.
-    /// Dropping the future loses no data.
+    /// Reads the remaining output of a call whose process may be kept, and returns the usage of the
+    /// process. If the future is dropped, no data is lost.
     async fn measure(&mut self) -> Option<ResourceUsage> {
         self.pause.cancel();
         self.readers.output().await;
@@ -408,7 +408,7 @@ impl Instance {
         }
         let usage = self.running.measure(&self.unreleased.inodes(&self.files)).await;
         if usage.is_some() {
-            // The process holds none of the files, not even the files of this call.
+            // The process holds none of the files that the measurement has checked.
             self.unreleased = UnreleasedFiles::released();
         }
         usage
@@ -444,7 +444,7 @@ impl Instance {
                 unreleased: self.unreleased.with(&self.files),
             })
         } else {
-            // A process is reused only if the usage of each call can be measured.
+            // Reuse a process only if its usage can be measured, so that each call is charged.
             let mut running = self.running;
             running.signal(Signal::Kill);
             ended = ProcessEnd { exit: ExitStatus::Code(0), ..running.ended().await? };
@@ -465,7 +465,7 @@ impl Instance {
         Ok((InvocationOutcome { returned, usage }, warm))
     }
 
-    /// Requests the end of the process, reads its remaining messages, and kills it after a timeout.
+    /// Requests that the process ends, reads its remaining messages, and kills it after [`GRACE`].
     async fn stop(&mut self, heard: &mut Option<WorkerMessages>) -> Result<ProcessEnd> {
         self.running.signal(Signal::Terminate);
         let killed = tokio::time::sleep(GRACE);
@@ -484,8 +484,8 @@ impl Instance {
     }
 }
 
-/// Returns true if another call may use the process. False after a call with streamed rows, because
-/// the process may still hold these rows.
+/// Returns true if another call may use the process of this call. Returns false for a call with
+/// streamed rows, because the process may still hold these rows.
 pub(crate) fn reusable(invocation: &Invocation) -> bool {
     let is_fed = |argument: &Argument| matches!(argument.value, ArgumentValue::Streamed(_));
     invocation.reuse != ReuseScope::Never

@@ -1,4 +1,4 @@
-//! The identities of calls, which determine whether two calls can use the same instance.
+//! Keys of instances. Two calls can use the same instance if they have the same key.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use crate::instance::reusable;
 use crate::queue::InstanceKey;
 use crate::{Invocation, Limits, ReuseScope};
 
-/// The keys of the functions that have queued or running calls, or idle instances.
+/// The keys of the functions that have queued or running calls or idle instances, each with the
+/// identity that it stands for.
 #[derive(Debug, Default)]
 pub(crate) struct InstanceKeys(Mutex<Vec<(Identity, InstanceKey)>>);
 
-/// The properties that two calls must share to use the same instance.
+/// The properties that two calls must share to have the same key.
 #[derive(Debug)]
 struct Identity {
     code: SharedCode,
@@ -25,20 +26,21 @@ struct Identity {
     limits: Limits,
 }
 
-/// The code that an instance can execute.
+/// The code that one instance can execute.
 #[derive(Debug, PartialEq, Eq)]
 enum SharedCode {
     Function {
         module: String,
         function: String,
     },
-    /// The functions of a folder, for the calls of one job. Python imports modules by the paths of
-    /// the first function, so functions of other folders could get a wrong module.
+    /// All functions in a folder, for the calls of one job. Excludes functions of other folders:
+    /// Python looks up modules in the folder of the first function, so they could import a wrong
+    /// module.
     Folder {
         folder: PathBuf,
         job: Option<JobId>,
     },
-    /// The functions of a folder, for the calls of one statement.
+    /// All functions in a folder, for the calls of one SQL statement.
     Statement {
         folder: PathBuf,
         statement: JobId,
@@ -80,7 +82,7 @@ impl InstanceKeys {
         Some(key)
     }
 
-    /// Removes and returns the keys of a statement.
+    /// Removes and returns the keys for the calls of an SQL statement.
     pub(crate) fn take(&self, statement: JobId) -> Vec<InstanceKey> {
         let is_own = |code: &SharedCode| match code {
             SharedCode::Statement { statement: id, .. } => *id == statement,
@@ -107,7 +109,7 @@ impl Identity {
         }
     }
 
-    /// Returns true if a call matches this identity in everything except the code.
+    /// Returns true if a call has this identity, apart from the code.
     fn is_of(&self, invocation: &Invocation) -> bool {
         self.build == invocation.environment.build
             && self.environment == invocation.environment.id

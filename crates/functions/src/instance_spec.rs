@@ -1,4 +1,4 @@
-//! The process specifications of instances: their sandboxes, environment variables and files.
+//! The process specifications of instances: sandbox, environment variables and files.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use crate::{Environment, Error, Invocation, Limits, Result, worker};
 /// Maximum number of processes and threads of an instance.
 const PROCESSES_MAX: u64 = 4096;
 
-/// Paths in a sandbox: the project, the worker and the environment.
+/// Paths inside a sandbox: the project, the folder of the worker and the SDK, and the environment.
 pub(crate) const PROJECT: &str = "/project";
 pub(crate) const WORKER: &str = "/headwater";
 pub(crate) const ENVIRONMENT: &str = "/environment";
 
-/// Returns the process specification of an instance that is not cloned from a zygote. A sandbox
-/// mounts the folder `project`, if there is one.
+/// Returns the process specification of an instance that is not cloned from a zygote. If there is a
+/// folder `project`, the sandbox mounts it.
 pub(crate) fn plan(
     invocation: &Invocation,
     origin: &InstanceOrigin,
@@ -54,8 +54,8 @@ pub(crate) fn plan(
     })
 }
 
-/// Returns the process specification of a clone of the zygote with this id, for calls with these
-/// limits.
+/// Returns the process specification of a clone of the zygote with this id, for calls with the
+/// given limits.
 pub(crate) fn clone_plan(zygote: u64, limits: &Limits) -> ProcessSpec {
     let (temp_bytes, network) = (limits.temp_bytes, !limits.network.denies_all());
     ProcessSpec {
@@ -74,8 +74,8 @@ pub(crate) fn variables(
     temp: &str,
     cpu_millis: Option<u32>,
 ) -> Vec<(String, String)> {
-    // Sandboxes have no `/sys`, so libraries cannot count processors there, and some log a warning
-    // at each call.
+    // Without this variable, libraries count processors in `/sys`, which sandboxes do not have.
+    // Some libraries would log a warning at each call.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let limit = cpu_millis.map_or(processors, |millis| millis.div_ceil(1000).max(1) as usize);
     let threads = processors.min(limit).to_string();
@@ -102,8 +102,8 @@ pub(crate) fn environment_sandbox(
 }
 
 /// Writes the worker, the SDK and the project to a memory file. Paths are relative to the root of
-/// the sandbox or to the work folder. The file omits the worker for a clone of a zygote, and the
-/// project if the sandbox mounts its folder.
+/// the sandbox or, without a sandbox, to the work folder. The file omits the worker and SDK for a
+/// clone of a zygote, and the project if the sandbox mounts its folder.
 ///
 /// Fails with [`Error::NoFolder`] if a large project has no folder.
 pub(crate) fn files(

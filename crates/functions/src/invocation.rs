@@ -12,14 +12,15 @@ use crate::{
     TableQuota,
 };
 
-/// A call of a function.
+/// A call of a function: the function, its arguments, and the settings of the call.
 #[derive(Debug, Clone)]
 pub struct Invocation {
     /// The environment with the function's packages.
     pub environment: Arc<Environment>,
     /// The project's files by relative path, mounted read-only at `/project`.
     pub files: Arc<ProjectFiles>,
-    /// The module that defines the function: a path such as `models/clean.py`, or `models.clean`.
+    /// The module that defines the function: a path such as `models/clean.py`, or a name such as
+    /// `models.clean`.
     pub module: String,
     /// The function's name in the module.
     pub function: String,
@@ -29,24 +30,24 @@ pub struct Invocation {
     pub kind: ResultKind,
     /// The limits and permissions of the call.
     pub limits: Limits,
-    /// The label shown to users: the model's name.
+    /// The name shown to users, such as the name of the model.
     pub label: String,
-    /// The quota for the rows that a generator function returns. `None` means that memory is
-    /// unlimited and no rows are written to disk.
+    /// The memory quota for the rows that a generator function returns; rows beyond it are written
+    /// to disk. `None` means that memory is unlimited and no rows are written to disk.
     pub quota: Option<TableQuota>,
-    /// The later calls that may reuse the process.
+    /// The later calls that may reuse the process of this call.
     pub reuse: ReuseScope,
-    /// True if the function runs in another runtime, such as Node, which its process starts.
+    /// True if the process starts another runtime for the function, such as Node.
     pub starts_runtime: bool,
     /// The owner and priority of the call.
     pub share: CallOwner,
-    /// A token that cancels the call if it has not started yet.
+    /// A token that cancels the call if it has not started to run yet.
     pub begins_until: CancellationToken,
-    /// The call's access to the lake, for `headwater.lake`.
+    /// Handles the call's requests to the lake, which user code makes with `headwater.lake`.
     pub lake: Option<Arc<dyn LakeAccess>>,
-    /// The context from the client, and the receiver of a streamed response.
+    /// The client context, and the sender of a streamed response.
     pub client: ClientCall,
-    /// The receiver of a result whose process has not exited yet.
+    /// A sender that also gets the result, before the process has exited.
     pub early_result: Option<EarlyResult>,
 }
 
@@ -55,38 +56,41 @@ pub struct Invocation {
 /// their state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReuseScope {
-    /// None: the process ends with the call.
+    /// No calls: the process ends with the call.
     Never,
     /// Calls of the same function, also in other jobs.
     SameFunction,
     /// Calls of the same job, also of other functions if their files are in the same folder.
     SameJob,
-    /// Calls with this id, also of other functions if their files are in the same folder.
-    /// [`Functions::end_instances`](crate::Functions::end_instances) ends the process.
+    /// Calls of the same SQL statement, which has this id, also of other functions if their files
+    /// are in the same folder. [`Functions::end_instances`](crate::Functions::end_instances) ends
+    /// the process.
     SameStatement(JobId),
 }
 
 /// The owner and priority of a call, which determine its position in the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOwner {
-    /// The owner as shown to users: a run or a caller. Owners share the queue fairly.
+    /// The owner: a run or a caller, as shown to users. The queue shares its permits fairly among
+    /// owners.
     pub owner: Arc<str>,
     /// The job that the call belongs to, if any.
     pub job: Option<JobId>,
-    /// The priority, which takes precedence over fairness between owners.
+    /// The priority. A call with a higher priority precedes calls of all owners with a lower
+    /// priority.
     pub priority: Priority,
 }
 
 impl Default for CallOwner {
-    /// Returns an owner without a job.
+    /// Returns the owner `unknown`, without a job and with normal priority.
     fn default() -> Self {
         CallOwner { owner: "unknown".into(), job: None, priority: Priority::Normal }
     }
 }
 
 impl Invocation {
-    /// Returns the size of the arguments in bytes: tables, and values as text. Streamed rows are
-    /// not included, because they are counted when they are sent.
+    /// Returns the size of the arguments in bytes: of tables, and of values as JSON text. Streamed
+    /// rows are not included: they are counted when they are sent.
     pub(crate) fn bytes(&self) -> u64 {
         let bytes = |argument: &Argument| match &argument.value {
             ArgumentValue::Table(table) | ArgumentValue::Batches(table) => table.bytes(),
@@ -119,7 +123,7 @@ impl Invocation {
     }
 }
 
-/// An argument of a call.
+/// An argument of a call, with the name of its parameter.
 #[derive(Debug, Clone)]
 pub struct Argument {
     /// The parameter's name.
@@ -133,18 +137,18 @@ pub struct Argument {
 pub enum ArgumentValue {
     /// A `pyarrow.Table` over shared memory, without a copy.
     Table(SharedTable),
-    /// The rows of a table as record batches that can be iterated repeatedly.
+    /// The rows of a table, as record batches that the function can iterate over repeatedly.
     Batches(SharedTable),
     /// Record batches that are computed while the function reads them.
     Streamed(StreamedInput),
-    /// A plain value.
+    /// A JSON value.
     Json(Value),
 }
 
 /// The kind of result that the caller expects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ResultKind {
-    /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of dicts.
+    /// A table: of pyarrow, pandas or polars, a record batch reader, or a list of Python dicts.
     Table,
     /// True or false.
     Bool,
@@ -152,23 +156,24 @@ pub enum ResultKind {
     Any,
 }
 
-/// An event while a function runs.
+/// An event that is sent to the caller while a function runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FunctionEvent {
     /// A printed line.
     Line {
         /// The output stream.
         stream: LogStream,
-        /// The user's file that printed the line, relative to the project; `None` for native code.
+        /// The user's file whose code printed the line, relative to the project; `None` for native
+        /// code.
         file: Option<String>,
-        /// The number of the line in the file.
+        /// The number of the line of code in that file.
         line: Option<u32>,
         /// The text, without the line end.
         text: String,
     },
 }
 
-/// The outcome of a call. Usage is included even if the call failed.
+/// The outcome of a call. It includes the usage, also if the call failed.
 #[derive(Debug)]
 pub struct InvocationOutcome {
     /// The result, or the error.
@@ -184,7 +189,7 @@ impl InvocationOutcome {
         self.usage.cold_starts > 0
     }
 
-    /// Records whether the call was a cold start.
+    /// Records in the usage if the call was a cold start.
     pub(crate) fn begun(mut self, cold: bool) -> Self {
         self.usage.cold_starts = u64::from(cold);
         self
@@ -209,6 +214,6 @@ pub enum FunctionResult {
     Table(SharedTable),
     /// True or false.
     Bool(bool),
-    /// JSON text that user code returned, and that is not validated.
+    /// The JSON text that user code returned. It is not validated.
     Json(Bytes),
 }

@@ -1,4 +1,4 @@
-//! Calls of functions: admission to the queue, execution in an instance, and the outcome.
+//! Calls of functions: they enter the queue, execute in an instance, and return an outcome.
 
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use crate::queue::{CallRequest, Permit};
 use crate::warm_instance::IdleInstance;
 use crate::{Error, FunctionEvent, FunctionResult, Invocation, InvocationOutcome, Limits, Result};
 
-/// A call with a permit.
+/// A call that has a permit.
 struct RunningCall {
     permit: Permit<IdleInstance>,
     timer: CallTimer,
@@ -23,10 +23,10 @@ struct RunningCall {
 }
 
 impl Functions {
-    /// Runs a function once and waits for its outcome. Uses an idle instance that the invocation
-    /// allows, otherwise a new instance. Printed lines are sent to `sink` while the function runs.
-    /// If the sink is full, the function waits; if the sink is closed, lines are discarded.
-    /// Dropping the future kills the process.
+    /// Runs a function once and waits for its outcome. Uses an idle instance if the invocation
+    /// allows it, otherwise a new instance. Lines that the function prints are sent to `sink` while
+    /// it runs. If the sink is full, the function waits; if the sink is closed, lines are
+    /// discarded. Dropping the future kills the process.
     pub async fn invoke(
         &self,
         mut invocation: Invocation,
@@ -68,7 +68,7 @@ impl Functions {
         InvocationOutcome { returned, usage }
     }
 
-    /// Ends the idle instances of a statement, whose calls have
+    /// Ends the idle instances that were kept for the calls of an SQL statement, see
     /// [`ReuseScope::SameStatement`](crate::ReuseScope::SameStatement). Running calls are not
     /// affected.
     pub fn end_instances(&self, statement: JobId) {
@@ -78,15 +78,16 @@ impl Functions {
         }
     }
 
-    /// Reduces the memory limit of a call to the total memory of all functions, if the limit is
-    /// higher.
+    /// If the memory limit of a call is higher than the memory that all functions may use together,
+    /// reduces the limit to that memory.
     async fn limit_memory(&self, invocation: &mut Invocation, sink: &mpsc::Sender<FunctionEvent>) {
         let most = self.0.queue.memory_bytes();
         if invocation.limits.memory_bytes <= most {
             return;
         }
         let asked = std::mem::replace(&mut invocation.limits.memory_bytes, most);
-        // A message is sent only if the function set the limit itself.
+        // Report the reduction only if the limit was set for this function, not for the default
+        // limit.
         if asked != Limits::default().memory_bytes {
             let (asked, has) = (size(asked), size(most));
             let text = format!(
@@ -119,7 +120,7 @@ impl Functions {
         }
     }
 
-    /// Executes a call with a permit, and keeps a reusable instance for other calls.
+    /// Executes a call that has a permit. If the instance is reusable, keeps it for other calls.
     async fn execute(
         &self,
         call: RunningCall,
@@ -140,7 +141,7 @@ impl Functions {
             start_time: Duration::ZERO,
             start: None,
         };
-        // Boxed, so that the futures of all callers do not contain this one.
+        // Box this large future, so that the futures of all callers stay small.
         let ended = Box::pin(execution.run(invocation, warm)).await;
         let Execution { outside, start, start_time, .. } = execution;
         let error = match &ended {
@@ -168,8 +169,8 @@ impl Functions {
     }
 }
 
-/// Returns the code of an error for traces. Its message may contain secrets, which are removed only
-/// later.
+/// Returns the code of an error, for traces. The error's message is not used, because it may
+/// contain secrets, which are removed only later.
 fn code_name(error: &Error) -> String {
     error.code().as_str().to_owned()
 }
@@ -179,9 +180,9 @@ pub(crate) fn millis(since: Instant) -> u64 {
     since.elapsed().as_millis() as u64
 }
 
-/// Sends a line of Headwater itself to the receiver of a function's output.
+/// Adds a line of Headwater itself to the output of a function.
 pub(crate) async fn log_system_line(sink: &mpsc::Sender<FunctionEvent>, text: String) {
     let (stream, file, line) = (LogStream::System, None, None);
-    // An error means that the reader has disconnected.
+    // Ignore an error: the receiver of the output has disconnected.
     let _ = sink.send(FunctionEvent::Line { stream, file, line, text }).await;
 }

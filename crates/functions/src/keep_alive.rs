@@ -1,4 +1,4 @@
-//! The time for which an idle instance is kept, and the reason, which users can see.
+//! The time for which an idle instance is kept, and the reason. Users can see both.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use headwater_model::WarmInstanceSummary;
 
 use crate::functions::Functions;
 
-/// Time for which an instance is kept after a call, even if no other call is expected.
+/// Usual time for which an instance is kept after its last call, even if no other call is expected.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
-/// Maximum time for which an instance is kept after a call for the next regular call. Zygotes and
-/// project folders without calls are removed after the same time, so the instance barely delays
-/// their removal.
+/// Maximum time for which an instance is kept after its last call to wait for the next regular
+/// call. Unused zygotes and project folders are removed after the same time, so keeping the
+/// instance barely delays their removal.
 const REGULAR_MAX: Duration = Duration::from_secs(600);
 
-/// Time for which an instance is kept after the time of an expected call.
+/// Time for which an instance is still kept if an expected call does not arrive when expected.
 const LATE_MAX: Duration = Duration::from_secs(10);
 
-/// A call that is expected at a time.
+/// A call that is expected at a known time, for example because of a schedule.
 #[derive(Debug, Clone)]
 pub struct ExpectedCall {
     /// The time of the call.
@@ -31,13 +31,13 @@ pub struct ExpectedCall {
 /// The next call of a function whose calls arrive regularly.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RegularCall {
-    /// The time before which the call usually arrives.
+    /// The latest time at which the call is likely to arrive.
     pub(crate) latest: Instant,
-    /// The mean interval between the calls.
+    /// The mean interval between the function's calls.
     pub(crate) interval: Duration,
 }
 
-/// The end of the time for which an idle instance is kept.
+/// The time until which an idle instance is kept, and the reason.
 #[derive(Debug, Clone)]
 pub(crate) struct KeepAlive {
     pub(crate) until: Instant,
@@ -47,22 +47,22 @@ pub(crate) struct KeepAlive {
 /// The reason why an idle instance is kept.
 #[derive(Debug, Clone)]
 pub(crate) enum KeepAliveReason {
-    /// The instance has executed a call.
+    /// The instance has executed a call, and is kept for the usual time, [`IDLE_MAX`].
     LastCall,
-    /// The instance has executed a call that ended at `ended`. The instance is kept for the next
-    /// call, because calls arrive at this mean interval.
+    /// The instance has executed a call that ended at `ended`. It is kept for the next call,
+    /// because the function's calls arrive regularly, at this mean interval.
     Regular { ended: Instant, interval: Duration },
-    /// The instance was started ahead of a call with this cause.
+    /// The instance was started in advance, for an expected call with this cause.
     Started { cause: Arc<str> },
-    /// The instance already existed, and is kept for a call with this cause.
+    /// The instance already existed, and is kept for an expected call with this cause.
     Extended { cause: Arc<str> },
-    /// The function has provisioned concurrency.
+    /// The instance is kept because the function has provisioned concurrency.
     Provisioned,
 }
 
 impl KeepAlive {
-    /// Returns the time for which the instance of a call that ended at `now` is kept: [`IDLE_MAX`],
-    /// or longer if the next call is expected to arrive later, but within [`REGULAR_MAX`].
+    /// Returns how long the instance of a call that ended at `now` is kept: for [`IDLE_MAX`], or
+    /// for longer if the next call is expected later, but within [`REGULAR_MAX`].
     pub(crate) fn after_call(now: Instant, next: Option<RegularCall>) -> Self {
         if let Some(RegularCall { latest, interval }) = next {
             let until = latest + LATE_MAX;
@@ -76,13 +76,13 @@ impl KeepAlive {
         KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::LastCall }
     }
 
-    /// Returns true if the instance is kept for a regular call.
+    /// Returns true if the instance is kept for the function's next regular call.
     pub(crate) fn is_for_regular_call(&self) -> bool {
         matches!(self.reason, KeepAliveReason::Regular { .. })
     }
 
-    /// Returns true if at `now` the instance is only kept for a regular call, because [`IDLE_MAX`]
-    /// has passed.
+    /// Returns true if at `now` a regular call is the only reason to keep the instance, because
+    /// [`IDLE_MAX`] has passed.
     pub(crate) fn is_extended(&self, now: Instant) -> bool {
         match self.reason {
             KeepAliveReason::Regular { ended, .. } => ended + IDLE_MAX <= now,
@@ -93,7 +93,7 @@ impl KeepAlive {
         }
     }
 
-    /// Stops keeping the instance for an expected regular call. The instance is then kept only for
+    /// No longer keeps the instance for the next regular call. It is then kept only for
     /// [`IDLE_MAX`].
     pub(crate) fn end_extension(&mut self) {
         if let KeepAliveReason::Regular { ended, .. } = self.reason {
@@ -101,20 +101,20 @@ impl KeepAlive {
         }
     }
 
-    /// Returns the time for which an instance that starts ahead of a call is kept.
+    /// Returns how long an instance that is started in advance of a call is kept.
     pub(crate) fn started_for(expected: &ExpectedCall) -> Self {
         let reason = KeepAliveReason::Started { cause: expected.cause.clone() };
         KeepAlive { until: expected.at + LATE_MAX, reason }
     }
 
-    /// Returns the time for which a provisioned instance is kept. The runtime extends this time
-    /// periodically until the function has no provisioned concurrency.
+    /// Returns how long a provisioned instance is kept. The runtime renews this time periodically
+    /// while the function has provisioned concurrency.
     pub(crate) fn provisioned(now: Instant) -> Self {
         KeepAlive { until: now + IDLE_MAX, reason: KeepAliveReason::Provisioned }
     }
 
-    /// Keeps an instance at least until an expected call. This call replaces the regular call for
-    /// which the instance may be kept.
+    /// Keeps an instance at least until an expected call. The instance is then no longer kept for a
+    /// regular call.
     pub(crate) fn extend_for(&mut self, expected: &ExpectedCall) {
         self.end_extension();
         if self.until < expected.at + LATE_MAX {
@@ -141,8 +141,8 @@ impl fmt::Display for KeepAliveReason {
 }
 
 impl Functions {
-    /// Returns the idle instances of an environment, with the time and the reason for which each is
-    /// kept.
+    /// Returns the idle instances of an environment, with the time until which each is kept, and
+    /// the reason.
     pub fn warm_instances(&self, environment: &str) -> Vec<WarmInstanceSummary> {
         let (now, time) = (Instant::now(), SystemTime::now());
         self.0.queue.with_idle(|instances| {
@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(kept.until, now + IDLE_MAX);
         assert_eq!(kept.reason.to_string(), "kept after its last call");
         assert!(!kept.is_for_regular_call() && !kept.is_extended(now + 70 * second));
-        // The call of a schedule replaces the regular call.
+        // The scheduled call replaces the regular call as the reason.
         let cause: Arc<str> = "the schedule `* * * * *` at 06:00".into();
         let mut kept = after(180);
         kept.extend_for(&ExpectedCall { at: now + 80 * second, cause });

@@ -1,9 +1,9 @@
-//! Requests of running functions to the lake: objects, queries, rows to append.
+//! Requests of running functions to the lake: read and write objects, run queries, append rows.
 //!
 //! The worker sends a request over its socket, and attaches a memory file with the content of the
-//! request. The response also has a memory file attached, which contains a line of JSON and the
-//! content of the response. This crate only transports requests and responses. An implementation of
-//! [`LakeAccess`] checks and executes them.
+//! request. The server attaches a memory file to its response, which contains a line of JSON and
+//! the content of the response. This crate only transports requests and responses. An
+//! implementation of [`LakeAccess`] checks and executes them.
 
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -19,21 +19,21 @@ use serde_json::{Value, json};
 
 use crate::{Error, Result, SharedTable};
 
-/// Maximum content of a request or a response, in bytes.
+/// Maximum size of the content of a request or a response, in bytes.
 pub const LAKE_CONTENT_BYTES_MAX: u64 = 256 << 20;
 
-/// The access of one call to the lake.
+/// Handles the requests of one call to the lake.
 #[async_trait]
 pub trait LakeAccess: std::fmt::Debug + Send + Sync {
-    /// Answers a request. An error is raised in the function as an exception.
+    /// Answers a request. If this returns an error, the function gets it as an exception.
     async fn answer(&self, request: LakeRequest) -> Result<LakeResponse, Problem>;
 
-    /// Discards the effects of the call that are not committed yet, because the call runs again
-    /// from its start.
+    /// Discards everything that the call's requests have not committed yet, because the call runs
+    /// again from its start.
     fn restart(&self);
 }
 
-/// A request of a function.
+/// A request of a function to the lake.
 #[derive(Debug)]
 pub enum LakeRequest {
     /// Read an object.
@@ -56,17 +56,17 @@ pub enum LakeRequest {
     Query {
         /// The SQL statement.
         sql: String,
-        /// True to answer with the rows as JSON, instead of an Arrow IPC stream.
+        /// If true, the response contains the rows as JSON, otherwise as an Arrow IPC stream.
         json: bool,
     },
-    /// Append rows to a table if the call succeeds.
+    /// Append rows to a table. The rows are committed only if the call succeeds.
     Append {
         /// The name of the table.
         table: String,
         /// The rows to append.
         rows: SharedTable,
     },
-    /// Append rows like `Append`, from a JSON list of objects.
+    /// Append rows like `Append`. The rows are a JSON list of objects.
     AppendJson {
         /// The name of the table.
         table: String,
@@ -75,17 +75,16 @@ pub enum LakeRequest {
     },
 }
 
-/// The response to a request.
+/// The response to a request of a function.
 #[derive(Debug, Default)]
 pub struct LakeResponse {
     /// The short value of the response, as JSON.
     pub value: Value,
-    /// The content of an object, or the rows of a query, in parts.
+    /// The content of an object or the rows of a query, divided into parts.
     pub content: Vec<Bytes>,
 }
 
-/// A request in the format of the worker. Any code in the function's process can send such a
-/// message.
+/// A request as the worker sends it. Any code in the function's process can send such a message.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "operation", rename_all = "snake_case")]
 pub(crate) enum LakeMessage {
@@ -110,7 +109,7 @@ pub(crate) enum LakeMessage {
     },
 }
 
-/// Answers a request on the worker's socket.
+/// Handles a request and sends the response on the worker's socket.
 pub(crate) async fn answer(
     channel: &Channel,
     access: Option<&Arc<dyn LakeAccess>>,
@@ -132,7 +131,8 @@ pub(crate) async fn answer(
         written.inspect_err(|error| tracing::warn!(%error, "cannot respond to a function"));
     let written = written.ok();
     let files: Vec<_> = written.iter().map(MemoryFile::descriptor).collect();
-    // The socket's buffer has space for all replies that a correct worker has not read.
+    // Ignore an error: a correct worker leaves so few replies unread that the socket's buffer has
+    // space for all of them.
     let _ = channel.send(b"lake", &files);
 }
 
@@ -142,7 +142,7 @@ pub(crate) fn without_lake() -> Problem {
         .with_hint("In a model or expectation, name the tables as inputs.")
 }
 
-/// Combines a message and its attached file into a request.
+/// Returns the request for a message and the file that is attached to it.
 async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequest, Problem> {
     let content = || {
         let missing = || Problem::new(ErrorCode::InvalidArgument, "the request has no content");
@@ -165,7 +165,8 @@ async fn request(message: LakeMessage, file: Option<OwnedFd>) -> Result<LakeRequ
     })
 }
 
-/// Writes a response to a memory file and seals the file. Each part is freed after it was written.
+/// Writes a response to a memory file and seals the file. Frees each part of the content after
+/// writing it.
 fn write(head: &str, content: Vec<Bytes>) -> Result<MemoryFile> {
     let failed = || Error::io("write a memory file");
     let mut file = MemoryFile::create("headwater-lake")?;
@@ -191,7 +192,8 @@ fn read(file: OwnedFd) -> Result<Option<Bytes>> {
     }
 }
 
-/// Returns the error for content (`what`) that is larger than [`LAKE_CONTENT_BYTES_MAX`].
+/// Returns the error for content that is larger than [`LAKE_CONTENT_BYTES_MAX`]. `what` describes
+/// the content.
 pub fn too_large(what: &str) -> Problem {
     let most = LAKE_CONTENT_BYTES_MAX >> 20;
     Problem::new(ErrorCode::InvalidArgument, format!("{what} is larger than {most} MiB"))

@@ -1,13 +1,14 @@
-//! The function runtime: instances of Python functions, their zygotes and the call queue.
+//! The function runtime: instances of Python functions, their zygotes and the queue of calls.
 //!
-//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages and runs a
+//! [`Functions`] is the handle. It builds an [`Environment`] for a set of packages, and runs a
 //! user's Python function in it. Each function runs in a separate process, which the spawner
 //! creates in separate Linux namespaces and with resource limits. Inputs and output are sealed
 //! memory files, which the receiver maps into its memory. The caller receives printed lines while
 //! the function runs.
 //!
 //! This crate uses Arrow and processes, but never the tables of the lake. It does not read
-//! environment variables or the home folder, and the process that uses [`Functions`] never forks.
+//! environment variables or the home folder. The server process, which uses [`Functions`], never
+//! forks.
 
 mod arrivals;
 mod call_registry;

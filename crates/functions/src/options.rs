@@ -1,5 +1,5 @@
 //! Options of the function runtime. The caller provides the values that depend on the machine, such
-//! as the folders with interpreters.
+//! as the folders in which to search for interpreters.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ impl std::str::FromStr for Isolation {
     }
 }
 
-/// Limits of idle zygotes.
+/// Settings for zygotes, and limits of idle zygotes.
 #[derive(Debug, Clone)]
 pub struct ZygoteOptions {
     /// True to use zygotes.
@@ -46,7 +46,7 @@ pub struct ZygoteOptions {
 }
 
 impl Default for ZygoteOptions {
-    /// Returns limits of ten minutes of idle time and 2 GiB of memory.
+    /// Returns the default: zygotes with at most ten minutes of idle time and 2 GiB of memory.
     fn default() -> Self {
         ZygoteOptions {
             enabled: true,
@@ -63,10 +63,10 @@ pub struct FunctionsOptions {
     pub spawner: SpawnCommand,
     /// Folder for this server's temporary files; created if missing.
     pub own_dir: PathBuf,
-    /// Folder of the environments, each in a subfolder; created if missing. All servers of a user
-    /// can share this folder.
+    /// Folder of the environments, which are in subfolders of it; created if missing. All servers
+    /// of a user can share this folder.
     pub environments_dir: PathBuf,
-    /// Folder in which `uv` is installed if the machine has no `uv`.
+    /// Folder into which `uv` is installed if the machine has no `uv`.
     pub tools_dir: PathBuf,
     /// Folder of uv's cache. The folder must be on the same file system as `environments_dir`, so
     /// that files are linked instead of copied.
@@ -75,22 +75,23 @@ pub struct FunctionsOptions {
     pub memory_bytes_total: u64,
     /// Maximum number of running instances.
     pub concurrency: usize,
-    /// Maximum number of queued calls in total; the limit of one owner is lower.
+    /// Maximum number of queued calls. The limit for one owner is lower.
     pub waiting_max: usize,
-    /// Folders with interpreters and `uv`, in search order: usually the folders in `PATH`.
+    /// Folders in which to search for interpreters and `uv`, in this order: usually the folders in
+    /// `PATH`.
     pub python_search: Vec<PathBuf>,
     /// DNS servers for functions with network access; by default the servers in `/etc/resolv.conf`.
     pub nameservers: Option<Vec<SocketAddr>>,
-    /// This host's own addresses that functions may connect to. Only for tests on a machine without
-    /// a second host.
+    /// Addresses of this host to which functions may connect nevertheless. Only for tests on a
+    /// machine without a second host.
     pub reachable_own: Vec<IpAddr>,
-    /// Maximum number of connections of all functions. The default depends on the number of free
-    /// file descriptors.
+    /// Maximum number of network connections of all functions. The default depends on the number of
+    /// free file descriptors.
     pub connections_max: Option<usize>,
     /// The isolation of functions.
     pub isolation: Isolation,
     /// Limits of idle zygotes.
     pub zygotes: ZygoteOptions,
-    /// The traces of calls.
+    /// Receives the traces of calls.
     pub telemetry: Telemetry,
 }

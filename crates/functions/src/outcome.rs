@@ -13,8 +13,8 @@ use crate::streaming_input::InputFeedUsage;
 use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, ResultKind, SharedTable};
 
-/// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted.
-/// Other exceptions with the same class names have other meanings.
+/// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted. Only
+/// the full names are compared, because other exceptions have the same class names.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -22,7 +22,7 @@ const OUT_OF_MEMORY: [&str; 4] = [
     "pyarrow.lib.ArrowMemoryError",
 ];
 
-/// Returns the usage of one call in a process. The CPU time of earlier calls in the same process is
+/// Returns the usage of one call. If the process has executed earlier calls, their CPU time is
 /// subtracted.
 pub(crate) fn usage(
     elapsed: Duration,
@@ -41,21 +41,21 @@ pub(crate) fn usage(
     }
 }
 
-/// The state of a call after it has ended.
+/// The facts that determine the outcome of a call after its end.
 pub(crate) struct CallEnd<'a> {
     pub(crate) ended: ProcessEnd,
-    /// The reason why the runtime ended the call; `None` if the call ended by itself.
+    /// The reason why the runtime stopped the call; `None` if the call ended on its own.
     pub(crate) stopped: Option<InstanceStopReason>,
     pub(crate) fed: &'a InputFeedUsage,
     pub(crate) policy: Option<&'a EgressPolicy>,
     pub(crate) message: FinalMessage,
-    /// The file with huge pages for the call's result.
+    /// The file that the server provided for the call's result.
     pub(crate) result_file: ResultFile,
     /// The files with the call's arguments.
     pub(crate) files: Vec<WorkerFile>,
 }
 
-/// Determines the result from the process's exit and the worker's messages.
+/// Determines the result from the exit of the process and the worker's messages.
 pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Result<FunctionResult> {
     let CallEnd { ended, stopped, fed, policy, message: said, result_file: given, files } = end;
     let label = invocation.label.clone();
@@ -67,7 +67,7 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     if stopped != Some(InstanceStopReason::Cancelled)
         && let Some(error) = fed.take_failure()
     {
-        // The result is discarded, because it was computed from incomplete rows.
+        // Discard the result, because the function has read incomplete rows.
         return Err(error);
     }
     match (said, stopped) {
@@ -126,8 +126,8 @@ pub(crate) async fn conclude(invocation: &Invocation, end: CallEnd<'_>) -> Resul
     }
 }
 
-/// Sets the hint of a call in a sandbox if a connection of the call was refused. Only a loopback
-/// address refuses connections there: the proxy resets the connections to all other addresses.
+/// Sets the hint of a failed call in a sandbox if a connection was refused. In a sandbox, only
+/// connections to a loopback address are refused; the proxy resets other connections.
 pub(crate) fn explain_refusal(returned: &mut Result<FunctionResult>) {
     let Err(Error::FunctionRaised { message, hint, .. }) = returned else { return };
     if message.contains("Connection refused") || message.contains("ECONNREFUSED") {
@@ -139,17 +139,19 @@ pub(crate) fn explain_refusal(returned: &mut Result<FunctionResult>) {
     }
 }
 
-/// Maximum size of the files of a table that is opened on the current thread, in bytes.
+/// Maximum size in bytes of the files of a table that is opened on the current thread.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 
-/// Returns true if a table in these files is small, even if it refers to all bytes of the inputs.
+/// Returns true if a table in these files is small. The table may refer to the inputs, so their
+/// size counts too.
 fn are_small<const N: usize>(written: [BorrowedFd<'_>; N], inputs: &[WorkerFile]) -> bool {
     let size = |file: BorrowedFd<'_>| u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok();
     let sizes = written.into_iter().map(size).chain(inputs.iter().map(WorkerFile::memory_bytes));
     sizes.sum::<Option<u64>>().is_some_and(|total| total <= SMALL_BYTES_MAX)
 }
 
-/// Opens a table on this thread if it is small, otherwise on a thread for blocking operations.
+/// Opens a table: a small table on the current thread, a larger table on a thread for blocking
+/// operations.
 async fn opened(
     is_small: bool,
     open: impl FnOnce() -> headwater_shared_memory::Result<SharedTable> + Send + 'static,
@@ -187,7 +189,7 @@ fn bad_output(invocation: &Invocation, reason: String) -> Error {
     Error::BadOutput { label: invocation.label.clone(), reason }
 }
 
-/// Returns the error for a result of the wrong type, with the worker's reason and hint.
+/// Returns the error for a result of the wrong type. The reason and the hint come from the worker.
 fn wrong_type(
     invocation: &Invocation,
     returned: String,

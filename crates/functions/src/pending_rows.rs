@@ -1,4 +1,5 @@
-//! Computed rows of a stream, gathered and split into batches that fit into one file.
+//! Computed rows of a stream that are not sent yet. They are combined or split into batches, each
+//! of which fits into one file.
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
@@ -10,7 +11,7 @@ use crate::{Result, RowStream};
 const BATCH_BYTES_MAX: usize = 8 << 20;
 const BATCH_ROWS_MAX: usize = 1 << 17;
 
-/// Computed rows that have not been sent. Some are already split into pieces.
+/// Computed rows that have not been sent yet. Some are already split into smaller batches.
 pub(crate) struct PendingRows {
     rows: Fuse<RowStream>,
     waiting: std::vec::IntoIter<(RecordBatch, usize)>,
@@ -42,8 +43,8 @@ impl PendingRows {
     }
 }
 
-/// Splits a batch into pieces that are small enough for one file. Returns the pieces and their
-/// approximate sizes.
+/// Splits a batch into batches that are small enough for one file. Returns them with their
+/// approximate sizes in bytes.
 fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
     let (rows, bytes) = (batch.num_rows(), headwater_shared_memory::bytes_of(batch)?);
     let pieces = rows.div_ceil(BATCH_ROWS_MAX).max(bytes.div_ceil(BATCH_BYTES_MAX)).max(1);

@@ -1,5 +1,5 @@
-//! The C library that zygotes preload. With this library, a clone and its zygote share all pages
-//! that the clone has not changed.
+//! The C library that zygotes preload. It makes a clone share all memory pages with its zygote that
+//! the clone has not changed.
 
 use std::path::{Path, PathBuf};
 
@@ -9,15 +9,15 @@ use crate::{Error, Result};
 
 const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/zygote.so"));
 
-/// Path of the library as seen inside a sandbox.
+/// Path of the library inside a sandbox.
 const SHOWN: &str = "/headwater-zygote.so";
 
-/// The library as a file in a folder of the server.
+/// The path of the library's file, in a folder of the server.
 #[derive(Debug, Clone)]
 pub(crate) struct PreloadLibrary(PathBuf);
 
 impl PreloadLibrary {
-    /// Writes the library, unless the same file already exists.
+    /// Writes the library to a folder, unless the same file already exists there.
     pub(crate) fn install(folder: &Path) -> Result<PreloadLibrary> {
         let digest = hex::encode(Sha256::digest(LIBRARY));
         let file = folder.join(format!("zygote-{}.so", &digest[..16]));
@@ -31,12 +31,12 @@ impl PreloadLibrary {
         Ok(PreloadLibrary(file))
     }
 
-    /// Returns the path of the file, and its path inside a sandbox.
+    /// Returns the path of the file on the host, and its path inside a sandbox.
     pub(crate) fn mount_paths(&self) -> (PathBuf, PathBuf) {
         (self.0.clone(), PathBuf::from(SHOWN))
     }
 
-    /// Returns the environment variable that makes a process load the library.
+    /// Returns the environment variable that makes a process preload the library.
     pub(crate) fn variable() -> (String, String) {
         ("LD_PRELOAD".to_owned(), SHOWN.to_owned())
     }

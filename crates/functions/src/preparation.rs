@@ -1,10 +1,12 @@
-//! Preparation of functions ahead of expected calls: the zygote of the environment, and an instance
-//! that has imported the function, if its calls may reuse instances.
+//! Preparation of functions in advance of expected calls. A preparation starts the zygote of the
+//! environment. If the function's calls may reuse instances, it also starts an instance that
+//! imports the function.
 //!
 //! A preparation is not a call: it has no permit, no usage and no metrics, and it does not run the
-//! function itself. Its CPU time is charged to the first call that uses the instance, or else to
-//! the next call that looks up the zygote. Errors and output of the import are discarded, because
-//! the call imports the function again and reports them.
+//! function itself. Its CPU time is charged to the first call that uses the instance. If no call
+//! uses the instance, the time is charged to the next call that looks up the zygote. Errors and
+//! output of the import are discarded, because the call imports the function again and reports
+//! them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,23 +28,23 @@ use crate::{
     CallOwner, ClientCall, Error, Invocation, Isolation, LakeAccess, LakeRequest, LakeResponse,
 };
 
-/// Time limit for the start of an instance. If the learnt start time reaches this limit, only the
-/// zygote is started, because the instance would not be ready before the call.
+/// Time limit for starting an instance in advance. If instances of the function usually need this
+/// long, only the zygote is started, because the instance would not be ready before the call.
 const IMPORT_MAX: Duration = Duration::from_secs(60);
 
 impl Functions {
-    /// Returns the time before an expected call at which [`Functions::prepare`] should start: about
-    /// twice the learnt start time of the function's instances, and a margin, at most 90 seconds.
+    /// Returns how long before an expected call [`Functions::prepare`] should be called: about
+    /// twice the start time of the function's earlier instances, and a margin; at most 90 seconds.
     pub fn preparation_time(&self, label: &str) -> Duration {
         self.0.start_times.time_ahead(label)
     }
 
     /// Prepares a function for an expected call. The invocation describes the call; its arguments
-    /// are not used. An instance is started only if the call may reuse it, and is kept until some
-    /// seconds after the expected time.
+    /// are not used. If the call may reuse an instance, starts one and keeps it until some seconds
+    /// after the expected time.
     ///
-    /// Does nothing if calls are waiting, or if no processor or memory is free. A call that must
-    /// wait cancels the preparation.
+    /// Does nothing if calls are waiting, or if no processor or memory is free. If a call must wait
+    /// during the preparation, the preparation is cancelled.
     pub async fn prepare(&self, invocation: &Invocation, expected: ExpectedCall) {
         let inner = &self.0;
         let has_sandbox = inner.spawner.report().sandbox_error.is_none();
@@ -61,7 +63,7 @@ impl Functions {
         let memory_bytes = invocation.limits.memory_bytes;
         let mut reserved = inner.queue.reserve(number, &key, memory_bytes);
         if matches!(reserved, ReservationResult::Busy) {
-            // A preparation has precedence over an instance that is kept only for an expected call.
+            // End instances that are kept only for a regular call: this preparation has precedence.
             inner.queue.end_extended(Instant::now());
             reserved = inner.queue.reserve(number, &key, memory_bytes);
         }
@@ -81,7 +83,8 @@ impl Functions {
         }
     }
 
-    /// Starts the zygote of a function whose calls do not reuse instances, and prepares a clone.
+    /// Starts the zygote and prepares a clone of it, for a function whose calls do not reuse
+    /// instances.
     async fn prepare_clone(&self, invocation: &Invocation) {
         let (inner, started) = (&self.0, Instant::now());
         let ZygoteLookup { zygote, cpu_us, .. } = self.zygote(&invocation.environment).await;
@@ -93,9 +96,9 @@ impl Functions {
         inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
     }
 
-    /// Starts an instance that imports the function and waits for a call.
+    /// Starts an instance in advance, which imports the function and then waits for a call.
     ///
-    /// Errors: the reason for the missing instance.
+    /// Errors: the reason why there is no instance.
     pub(crate) async fn prepare_instance(
         &self,
         invocation: &Invocation,
@@ -103,7 +106,8 @@ impl Functions {
         keep_alive: KeepAlive,
     ) -> Result<(), String> {
         let (inner, started) = (&self.0, Instant::now());
-        // If the preparation does not end before the call, the next preparation starts earlier.
+        // Record the elapsed time of a failed preparation, so that the next preparation starts
+        // earlier if this one was too slow.
         let raise_start = |reason: String| {
             inner.start_times.set_minimum(&invocation.label, started.elapsed(), Instant::now());
             Err(reason)
@@ -113,7 +117,7 @@ impl Functions {
         let zygote = tokio::select! {
             biased;
             zygote = self.zygote(&invocation.environment) => zygote,
-            // The zygote still starts, and its CPU time is charged to the next call.
+            // The start of the zygote continues, and its CPU time is charged to the next call.
             () = cancelled.cancelled() => return raise_start(is_cancelled()),
         };
         let mut uncharged = UnchargedCpu {
@@ -150,7 +154,10 @@ impl Functions {
         let Some(warm) = warm.filter(|_| is_usable) else {
             return raise_start(match outcome.returned {
                 Err(error) => error.to_string(),
-                Ok(_) => "the instance accessed the lake or ended during its start".to_owned(),
+                Ok(_) if lake.0.load(Ordering::Relaxed) => {
+                    "the function's module accesses the lake when it is imported".to_owned()
+                }
+                Ok(_) => "the instance ended during its start".to_owned(),
             });
         };
         inner.start_times.record(&invocation.label, started.elapsed(), Instant::now());
@@ -161,7 +168,7 @@ impl Functions {
     }
 }
 
-/// Rejects requests to the lake during a preparation, and records whether there was a request.
+/// Rejects all requests to the lake during a preparation, and records if there was one.
 #[derive(Debug, Default)]
 struct RejectingLakeAccess(AtomicBool);
 
@@ -176,7 +183,8 @@ impl LakeAccess for RejectingLakeAccess {
 }
 
 impl Invocation {
-    /// Returns a copy for a preparation: without arguments, job, client and access to the lake.
+    /// Returns a copy of the invocation for a preparation: without arguments, job, client and
+    /// access to the lake.
     pub(crate) fn for_preparation(&self) -> Invocation {
         Invocation {
             share: CallOwner { job: None, ..self.share.clone() },

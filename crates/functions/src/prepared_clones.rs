@@ -1,4 +1,4 @@
-//! Clones of a zygote that are created before a call needs them.
+//! Clones of a zygote that are created before any call needs them.
 
 use std::time::{Duration, Instant};
 
@@ -8,15 +8,16 @@ use parking_lot::Mutex;
 use crate::instance_spec::clone_plan;
 use crate::{Limits, Result};
 
-/// Number of clones that are prepared during bursts of calls, and the time for which they are kept
-/// after the last call.
+/// During a burst of calls, the number of clones that are prepared, and the time for which they are
+/// kept after the last call.
 const COUNT_BUSY: usize = 4;
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Age at which a prepared clone is assumed to have finished its start.
+/// Age at which a prepared clone has probably finished its start.
 const STARTED_AFTER: Duration = Duration::from_millis(100);
 
-/// Prepared clones of one zygote. Each waits for a call with the limits for which it was created.
+/// Prepared clones of one zygote. Each clone can serve only a call with the limits for which the
+/// clone was created.
 #[derive(Debug, Default)]
 pub(crate) struct PreparedClones(Mutex<State>);
 
@@ -24,8 +25,8 @@ pub(crate) struct PreparedClones(Mutex<State>);
 struct State {
     /// The prepared clones, oldest first.
     clones: Vec<PreparedClone>,
-    /// End of the period in which several clones are prepared, because calls arrived faster than
-    /// clones started.
+    /// Until this time, several clones are prepared, because calls arrived faster than clones
+    /// started.
     busy_until: Option<Instant>,
 }
 
@@ -37,7 +38,7 @@ struct PreparedClone {
 }
 
 impl State {
-    /// Returns the number of clones to prepare.
+    /// Returns the number of clones that should be prepared.
     fn wanted(&self) -> usize {
         let busy = self.busy_until.is_some_and(|until| Instant::now() < until);
         if busy { COUNT_BUSY } else { 1 }
@@ -71,8 +72,7 @@ impl PreparedClones {
         }
     }
 
-    /// Prepares at most one additional clone for the next calls, which usually have the same
-    /// limits.
+    /// Prepares at most one additional clone for later calls. These usually have the same limits.
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());
@@ -80,7 +80,7 @@ impl PreparedClones {
         if fitting.count() >= state.wanted() {
             return;
         }
-        // If no clone can be prepared, the next call reports the error.
+        // Ignore an error: the next call tries to create a clone, and reports the error.
         if let Ok(running) = spawner.run(clone_plan(zygote, limits), &[]) {
             let (limits, since) = (limits.clone(), Instant::now());
             state.clones.push(PreparedClone { limits, running, since });

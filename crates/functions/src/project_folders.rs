@@ -1,14 +1,15 @@
 //! Folders with the files of projects, which sandboxes mount read-only at `/project`.
 //!
-//! [`ProjectFolders`] writes the files of one version of a project once per server instead of once
-//! per call. A version is identified by its content. The folder is registered after its last file
-//! was written, and removed when it is no longer used.
+//! [`ProjectFolders`] writes the files of each version of a project only once per server, instead
+//! of once per call. A version is identified by a digest of its content. A folder becomes usable
+//! after its last file was written, and is removed when it is no longer used.
 //!
-//! A sandbox gets a mount of the folder of its own version, never a path, so it cannot reach the
-//! files of another version. The files belong to the server's user, and functions run as other
-//! users, so no function can change them. On hosts where functions run as the server's user, the
-//! files are written into each sandbox. On such hosts, only large projects have folders: their
-//! sandboxes are not clones of a zygote, and mount the folder like the environment.
+//! The spawner mounts only the folder of its own version into a sandbox, so the sandbox cannot
+//! reach the files of another version. The files belong to the server's user, and functions run as
+//! other users, so no function can change them. On hosts where functions run as the server's user,
+//! the files are written into each sandbox instead. On such hosts, only large projects have
+//! folders: their sandboxes are not clones of a zygote, and mount the folder in the same way as the
+//! environment.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Write};
@@ -27,50 +28,49 @@ use uuid::Uuid;
 /// Time since the last use after which a folder is removed.
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(600);
 
-/// Maximum size of all folders, in bytes. Above this size, unused folders are removed. If all
-/// folders are in use, the files of new versions are written into each sandbox. Calls of new large
-/// functions then fail.
+/// Maximum size of all folders, in bytes. Above this size, unused folders are removed. If all are
+/// in use, the files of new versions are written into each sandbox, and calls of new large
+/// functions fail.
 const BYTES_MAX: u64 = 4 << 30;
 
-/// Size of the buffer for copies from packages, in bytes.
+/// Size of the buffer for copying a file out of a package, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Time for which no folder is written after a write failed because the disk was full. Each attempt
+/// After a write failed because the disk was full, no folder is written for this time. Each attempt
 /// would fill the disk again, and other writers need the free space.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
-/// Prefix of the names of the servers' folders.
+/// Name prefix of the folders that contain the project folders of one server.
 const PREFIX: &str = "projects-";
 
-/// The folders of a server.
+/// The project folders of one server.
 #[derive(Debug)]
 pub(crate) struct ProjectFolders {
     versions: Mutex<Vec<ProjectVersion>>,
-    /// A lock that is held while a folder is written, so that concurrent calls write each version
-    /// only once.
+    /// Held while a folder is written, so that concurrent calls do not write the same version
+    /// twice.
     writing: Mutex<()>,
     next: AtomicU64,
     /// Time of the last write that failed because the disk was full.
     full_at: Mutex<Option<Instant>>,
     /// False if clones of zygotes cannot mount a folder, so that only large projects have a folder.
     pub(crate) clones_mount: bool,
-    /// The server's folder; `None` if sandboxes of this host cannot share a folder. Dropped after
-    /// the versions.
+    /// The folder that contains all project folders of this server; `None` if sandboxes on this
+    /// host cannot mount them. Dropped after the versions.
     root: Option<ServerFolder>,
 }
 
-/// A version of a project, and the folder with its files.
+/// A version of a project, with the folder that contains its files.
 #[derive(Debug)]
 struct ProjectVersion {
     digest: [u8; 32],
-    /// Values that contain the files of this version. Such a value is recognized by its address,
-    /// without computing a digest.
+    /// In-memory copies of this version, which are recognized by address, without a digest.
     sources: Vec<Weak<ProjectFiles>>,
     folder: Arc<ProjectFolder>,
     used: Instant,
 }
 
-/// A folder with the files of one version, which is removed when the last reference is dropped.
+/// A folder with the files of one version. The folder is removed when this value is dropped.
 #[derive(Debug)]
 pub(crate) struct ProjectFolder {
     path: PathBuf,
@@ -85,13 +85,13 @@ impl ProjectFolder {
 
 impl Drop for ProjectFolder {
     fn drop(&mut self) {
-        // A folder that cannot be removed now is removed at the next start of a server.
+        // Ignore an error: the next server removes the folder when it starts.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
 impl ProjectFolders {
-    /// Opens the folders of a server below `own`, and removes the folders of servers that have
+    /// Creates the folder of this server below `own`, and removes the folders of servers that have
     /// ended.
     pub(crate) fn open(own: &Path, is_supported: bool) -> Self {
         remove_stale(own);
@@ -110,14 +110,14 @@ impl ProjectFolders {
         }
     }
 
-    /// Returns true if an instance with these files must not be a clone of a zygote, because clones
-    /// cannot mount their folder.
+    /// Returns true if an instance with these files must be a new sandbox, because the project is
+    /// large and clones of zygotes cannot mount its folder.
     pub(crate) fn needs_sandbox(&self, files: &ProjectFiles) -> bool {
         !self.clones_mount && is_large(files)
     }
 
-    /// Returns the folder with these files, and writes it if it does not exist. Returns `None` if
-    /// the files must be written into the sandbox.
+    /// Returns the folder that contains these files, and writes it if it does not exist. Returns
+    /// `None` if the files must be written into the sandbox instead.
     pub(crate) async fn get(
         self: &Arc<Self>,
         files: &Arc<ProjectFiles>,
@@ -140,19 +140,19 @@ impl ProjectFolders {
             .flatten()
     }
 
-    /// Removes the folders that no process uses and that were last requested at least `idle` ago.
+    /// Removes the folders that no process uses and that no call has requested for at least `idle`.
     /// Blocks the calling thread.
     pub(crate) fn remove_unused(&self, idle: Duration) {
         let is_unused = |version: &mut ProjectVersion| {
             Arc::strong_count(&version.folder) == 1 && version.used.elapsed() >= idle
         };
         let unused: Vec<ProjectVersion> = self.versions.lock().extract_if(.., is_unused).collect();
-        // The files are removed after the lock is released.
+        // Remove the files only now, after the lock is released.
         drop(unused);
     }
 
-    /// Returns the folder of a version that satisfies a condition, and adds the files to its
-    /// sources. Returns `None` if the folder no longer exists.
+    /// Returns the folder of the version that satisfies `condition`, and adds `files` to the
+    /// version's sources. Returns `None` if there is no such folder.
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
@@ -161,7 +161,7 @@ impl ProjectFolders {
         let mut versions = self.versions.lock();
         let index = versions.iter().position(condition)?;
         if !versions[index].folder.path.exists() {
-            // Another program has removed the folder, so it is written again.
+            // Another program has removed the folder. Forget it, so that it is written again.
             versions.swap_remove(index);
             return None;
         }
@@ -197,7 +197,7 @@ impl ProjectFolders {
             return Ok(None);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // If a file cannot be written, dropping the value removes the folder.
+        // Dropping this value removes the folder if a file cannot be written.
         let folder = ProjectFolder { path: root.path.join(number.to_string()), bytes };
         write_files(&folder.path, files).inspect_err(|error| {
             if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
@@ -211,7 +211,7 @@ impl ProjectFolders {
     }
 }
 
-/// The folder of a server. Its lock is held until the server ends.
+/// The folder that contains the project folders of one server. It is locked until the server ends.
 #[derive(Debug)]
 struct ServerFolder {
     path: PathBuf,
@@ -220,17 +220,17 @@ struct ServerFolder {
 
 impl ServerFolder {
     fn create(own: &Path) -> io::Result<Self> {
-        // The spawner has another working directory, so the path must be absolute.
+        // The spawner uses this path with another working directory, so the path must be absolute.
         let own = fs::canonicalize(own)?;
         let id = Uuid::new_v4().simple();
-        // The folder gets its name after it is locked, so that no other server removes it.
+        // Lock the folder before it gets its final name, so that no other server can remove it.
         let (new, path) =
             (own.join(format!("new-{PREFIX}{id}")), own.join(format!("{PREFIX}{id}")));
         fs::DirBuilder::new().mode(0o700).create(&new)?;
         match lock_and_rename(&new, &path) {
             Ok(lock) => Ok(ServerFolder { path, _lock: lock }),
             Err(error) => {
-                // Some network file systems cannot lock folders.
+                // The folder cannot be locked, for example on a network file system.
                 let _ = fs::remove_dir(&new);
                 Err(error)
             }
@@ -238,7 +238,7 @@ impl ServerFolder {
     }
 }
 
-/// Locks a new folder, and gives it its name.
+/// Locks a new folder, and renames it to its final name.
 fn lock_and_rename(new: &Path, path: &Path) -> io::Result<File> {
     let lock = File::open(new)?;
     flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
@@ -252,9 +252,9 @@ impl Drop for ServerFolder {
     }
 }
 
-/// Returns true if other users can read files in a folder, and execute the programs that projects
-/// may contain. By default, a FUSE file system rejects other users, regardless of the permissions
-/// of its files.
+/// Returns true if other users can read files in a folder and execute programs in it, which a
+/// project may contain. By default, a FUSE file system rejects other users, regardless of the
+/// permissions of its files.
 pub(crate) fn is_shareable(folder: &Path) -> bool {
     let fuse = 0x6573_5546;
     let is_fuse = statfs(folder).is_ok_and(|found| found.f_type == fuse);
@@ -263,12 +263,13 @@ pub(crate) fn is_shareable(folder: &Path) -> bool {
     is_executable && !is_fuse
 }
 
-/// Returns true if the files of a project are in a package, so that only a folder can contain them.
+/// Returns true if the files of a project are in a package on disk instead of in memory. Such files
+/// are never written into a sandbox; they need a folder.
 pub(crate) fn is_large(files: &ProjectFiles) -> bool {
     files.values().any(|file| matches!(file, ProjectFile::Packed(_)))
 }
 
-/// Removes the folders of servers that have ended without removing them.
+/// Removes the folders of servers that ended without removing them.
 fn remove_stale(own: &Path) {
     for entry in fs::read_dir(own).into_iter().flatten().flatten() {
         if !entry.file_name().to_string_lossy().starts_with(PREFIX) {
@@ -281,8 +282,8 @@ fn remove_stale(own: &Path) {
     }
 }
 
-/// Returns the digest of the paths, the content and the executable flags of files. The content of a
-/// package is represented by its hash.
+/// Returns a digest of the paths, contents and executable flags of a project's files. Files in a
+/// package contribute the hash of their content.
 fn digest(files: &ProjectFiles) -> [u8; 32] {
     let mut digest = Sha256::new();
     for (path, file) in files {
@@ -309,7 +310,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
             let message = format!("`{}` is not a path below the project", path.display());
             return Err(io::Error::new(ErrorKind::InvalidInput, message));
         }
-        // Most files are in the same folder as the file before them.
+        // Most files are in the same folder as the previous file, which exists already.
         if let Some(parent) = path.parent().filter(|parent| *parent != created) {
             let mut below = folder.to_owned();
             for part in parent {
@@ -325,7 +326,7 @@ fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()> {
             ProjectFile::Packed(packed) => copy(packed, &mut written)?,
             ProjectFile::Text(_) | ProjectFile::Binary(_) => written.write_all(file.bytes())?,
         }
-        // The server's umask may have removed permissions.
+        // Set the permissions again, because the server's umask may have removed some of them.
         written.set_permissions(Permissions::from_mode(mode))?;
     }
     Ok(())

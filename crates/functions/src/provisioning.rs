@@ -1,12 +1,12 @@
-//! Provisioned concurrency: instances of a function that are started before its calls and kept.
-//! Concurrent calls up to this number need no cold start.
+//! Provisioned concurrency: a number of instances of a function that are started before calls
+//! arrive, and kept. Up to this number, concurrent calls need no cold start.
 //!
-//! Instances start in the same way as ahead of an expected call. An instance that ends is replaced.
-//! After a failed start, and after many starts within a minute, the next start is delayed. All
-//! provisioned instances together use at most half of the memory of functions, so that other calls
-//! always get memory. A function whose last start failed keeps only the memory of its started
-//! instances; the other functions may use the rest. Without provisioned concurrency, no instance
-//! starts.
+//! Instances start in the same way as in advance of an expected call. An instance that ends is
+//! replaced. After a failed start, and after many starts within a minute, the next start is
+//! delayed. All provisioned instances together use at most half of the memory for functions, so
+//! that other calls always get memory. A function whose last start failed keeps only the memory of
+//! its started instances; the other functions may use the rest. Without provisioned concurrency, no
+//! instance starts here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -23,29 +23,30 @@ use crate::{Invocation, Isolation};
 /// Interval at which missing instances are started.
 const FILL_EVERY: Duration = Duration::from_secs(1);
 
-/// Time after a failed start before the next attempt. Each further failure doubles this time, up to
-/// the maximum.
+/// Delay of the next attempt after a failed start. Each further failure doubles the delay, up to
+/// [`RETRY_AFTER_MAX`].
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// Period for which starts are counted, and the number of starts after which the next start waits
-/// for the end of the period. Twice the number of requested instances is added to this number.
+/// Starts of a function's instances are counted in periods of this length. If there are
+/// [`STARTS_MAX`] starts plus two for each requested instance, the next start waits for the end of
+/// the period.
 const STARTS_PERIOD: Duration = Duration::from_secs(60);
 const STARTS_MAX: usize = 4;
 
-/// Interval at which the task that starts instances checks if the runtime has ended.
+/// Interval at which the task that starts instances checks for the end of the runtime.
 const END_CHECK: Duration = Duration::from_millis(100);
 
-/// The state of the provisioned instances of a function, or of one of its versions.
+/// The state of a function's provisioned instances. A version of a function can have its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProvisionedStatus {
     /// Number of requested instances.
     pub requested: usize,
-    /// Number of instances for which memory is available.
+    /// Number of instances for which memory was assigned to the function.
     pub allotted: usize,
     /// Number of started instances, idle or executing a call.
     pub ready: usize,
-    /// The reason for missing instances, if it is known.
+    /// The reason why instances are missing, if it is known.
     pub problem: Option<String>,
 }
 
@@ -60,14 +61,14 @@ pub(crate) struct Provisioning {
 struct ProvisionedFunction {
     requested: usize,
     allotted: usize,
-    /// The parameters of starts; `None` if the function cannot have provisioned instances.
+    /// Describes the instances to start; `None` if the function cannot have provisioned instances.
     start: Option<InstanceStart>,
     problem: Option<String>,
-    /// Number of failed starts since the last success.
+    /// Number of failed starts since the last successful start.
     failures: u32,
-    /// The time before which no instance starts.
+    /// No instance starts before this time.
     retry_at: Option<Instant>,
-    /// Start of the period in which starts are counted, and their number.
+    /// Start of the period in which starts are counted, and the number of starts in it.
     period_start: Option<Instant>,
     starts: usize,
 }
@@ -83,7 +84,8 @@ impl ProvisionedFunction {
         self.start.as_ref().map_or(0, |start| start.invocation.limits.memory_bytes)
     }
 
-    /// Takes the memory of up to `count` instances. Returns the number of instances that fit.
+    /// Subtracts the memory of at most `count` instances from `memory_bytes`. Returns the number of
+    /// instances that fit.
     fn take(&self, count: usize, memory_bytes: &mut u64) -> usize {
         let each = self.memory_bytes();
         let fitting = memory_bytes.checked_div(each).unwrap_or_default();
@@ -92,8 +94,9 @@ impl ProvisionedFunction {
         count
     }
 
-    /// Returns the number of instances to keep. After a failed start, only one more instance may
-    /// start: the next attempt uses memory that is free at that time.
+    /// Returns the number of instances to keep. After a failed start, this is at most one more than
+    /// the started instances, unless more memory is assigned: the next attempt then uses any free
+    /// memory.
     fn wanted(&self, ready: usize) -> usize {
         if self.failures == 0 {
             return self.allotted;
@@ -117,7 +120,7 @@ impl ProvisionedFunction {
     }
 
     /// Counts a start. After too many starts within a period, delays the next start until the end
-    /// of the period. The delay limits the CPU time of instances that end soon after each start.
+    /// of the period. This limits the CPU time of instances that end soon after their start.
     fn count_start(&mut self, now: Instant) {
         let is_current = |start: &Instant| now.saturating_duration_since(*start) < STARTS_PERIOD;
         let start = self.period_start.filter(is_current).unwrap_or(now);
@@ -133,9 +136,9 @@ impl ProvisionedFunction {
     }
 }
 
-/// Distributes memory to the functions in the order of their names. A function whose last start
-/// failed keeps the memory of its started instances, and gets more only if the other functions do
-/// not need it. `ready` contains the numbers of started instances.
+/// Assigns memory to the functions in the order of their names. A function whose last start failed
+/// keeps the memory of its started instances, and gets more only if the other functions do not need
+/// it. `ready` contains each function's number of started instances.
 fn allot(
     entries: &mut BTreeMap<String, ProvisionedFunction>,
     ready: &BTreeMap<String, usize>,
@@ -152,9 +155,9 @@ fn allot(
 }
 
 impl Functions {
-    /// Sets the number of provisioned instances of a function. `name` identifies the setting, for
-    /// example the name of the function with a version. `invocation` describes a call of the
-    /// function, or is the reason why the function cannot have provisioned instances.
+    /// Sets the number of provisioned instances of a function. `name` identifies this setting; it
+    /// is, for example, the name of the function with a version. `invocation` describes a call of
+    /// the function, or is the reason why the function cannot have provisioned instances.
     pub fn provision(&self, name: &str, count: usize, invocation: Result<Invocation, String>) {
         let inner = &self.0;
         let start = invocation.and_then(|invocation| self.instance_start(&invocation));
@@ -180,7 +183,7 @@ impl Functions {
         self.apply(&mut entries);
     }
 
-    /// Removes the settings whose names do not satisfy a condition, and ends their idle instances.
+    /// Removes the settings for whose name `keeps` returns false, and ends their idle instances.
     /// Running calls are not affected.
     pub fn retain_provisioned(&self, keeps: impl Fn(&str) -> bool) {
         let mut entries = self.0.provisioning.entries.lock();
@@ -191,8 +194,8 @@ impl Functions {
         }
     }
 
-    /// Returns the state of the provisioned instances with this name; `None` if the name has no
-    /// provisioned concurrency.
+    /// Returns the state of the provisioned instances of the setting `name`; `None` if there is no
+    /// such setting.
     pub fn provisioned(&self, name: &str) -> Option<ProvisionedStatus> {
         let entries = self.0.provisioning.entries.lock();
         let entry = entries.get(name)?;
@@ -200,7 +203,7 @@ impl Functions {
             entry.start.as_ref().map_or(0, |start| self.0.queue.provisioned_instances(&start.key));
         let lacks_memory = entry.allotted < entry.requested && entry.start.is_some();
         let memory = || {
-            "all provisioned instances together use at most half of the memory of functions"
+            "all provisioned instances together use at most half of the memory for functions"
                 .to_owned()
         };
         Some(ProvisionedStatus {
@@ -211,8 +214,8 @@ impl Functions {
         })
     }
 
-    /// Distributes memory among the provisioned functions, and ends the instances that are no
-    /// longer needed.
+    /// Assigns memory to the provisioned functions, and ends the instances that are no longer
+    /// needed.
     fn apply(&self, entries: &mut BTreeMap<String, ProvisionedFunction>) {
         let queue = &self.0.queue;
         let ready = entries.iter().filter_map(|(name, entry)| {
@@ -276,9 +279,9 @@ impl Functions {
         }
     }
 
-    /// Records the result of a start, unless the setting has changed in the meantime. Distributes
-    /// the memory again after the first failure, and after the first success that follows. Returns
-    /// true if another instance may start immediately.
+    /// Records the result of a start, unless the setting has changed in the meantime. After the
+    /// first failure, and after the first success that follows it, assigns the memory again.
+    /// Returns true if another instance may start immediately.
     fn record_start(&self, name: &str, key: &InstanceKey, started: Result<(), String>) -> bool {
         if let Err(reason) = &started {
             tracing::debug!(function = name, reason, "a provisioned instance cannot be started");
@@ -316,8 +319,8 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
     }
 }
 
-/// Waits until no other handle exists. The caller then cancels the start of an instance, because
-/// this start would delay the end of the runtime.
+/// Waits until this is the only handle of the runtime. The caller then cancels the start of an
+/// instance, because the start would delay the end of the runtime.
 async fn wait_for_other_handles(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;

@@ -1,6 +1,6 @@
-//! The clock of a call, which stops while the runtime of the call, such as Node, starts.
+//! Measures the start of a call's runtime, such as Node.
 //!
-//! The time limit of a call does not include the start of its runtime, as in AWS Lambda. Only the
+//! As in AWS Lambda, the time limit of a call does not include the start of its runtime. Only the
 //! first start within a call counts, and only up to [`START_MAX`], because user code can also send
 //! the messages that report a start.
 
@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// Maximum time by which the start of a runtime extends the deadline of a call. AWS Lambda has the
-/// same limit.
+/// same maximum.
 pub(crate) const START_MAX: Duration = Duration::from_secs(10);
 
-/// The state of the runtime's start.
+/// The progress of the runtime's start.
 #[derive(Debug, Clone, Copy)]
 enum RuntimeStart {
     /// The call has no runtime, or the runtime has not been started yet.
     None,
     /// The start of the runtime began at this time.
     Running(Instant),
-    /// The runtime has started, and the start took this time.
+    /// The runtime has started. The start took this time.
     Ended(Duration),
 }
 
-/// The clock of one call. Its clones share the state.
+/// The clock of one call, which measures the start of the call's runtime. Clones share the state.
 #[derive(Debug, Clone)]
 pub(crate) struct StartClock(watch::Sender<RuntimeStart>);
 
 impl StartClock {
-    /// Creates the clock of a call. If the call does not start a runtime, its messages about a
-    /// start have no effect.
+    /// Creates the clock of a call. If `starts_runtime` is false, [`StartClock::begin`] and
+    /// [`StartClock::end`] have no effect.
     pub(crate) fn new(starts_runtime: bool) -> Self {
         let start =
             if starts_runtime { RuntimeStart::None } else { RuntimeStart::Ended(Duration::ZERO) };
         StartClock(watch::Sender::new(start))
     }
 
-    /// Records that the runtime starts.
+    /// Records that the runtime begins to start.
     pub(crate) fn begin(&self) {
         self.0.send_if_modified(|start| {
             let is_first = matches!(start, RuntimeStart::None);
@@ -47,7 +47,7 @@ impl StartClock {
         });
     }
 
-    /// Records that the start of the runtime has ended.
+    /// Records that the runtime has started.
     pub(crate) fn end(&self) {
         self.0.send_if_modified(|start| {
             let RuntimeStart::Running(since) = *start else { return false };
@@ -61,7 +61,7 @@ impl StartClock {
         matches!(*self.0.borrow(), RuntimeStart::Running(_))
     }
 
-    /// Returns the time that the runtime has needed to start until now, in milliseconds.
+    /// Returns the time that the start of the runtime has taken so far, in milliseconds.
     pub(crate) fn milliseconds(&self) -> u64 {
         let took = match *self.0.borrow() {
             RuntimeStart::None => Duration::ZERO,
@@ -71,7 +71,7 @@ impl StartClock {
         u64::try_from(took.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Sleeps until a deadline, extended by the time that the runtime needs to start.
+    /// Sleeps until a deadline, which is extended by the time that the start of the runtime takes.
     pub(crate) async fn sleep_until(&self, deadline: Instant) {
         let mut changes = self.0.subscribe();
         loop {
@@ -108,7 +108,7 @@ mod tests {
         assert!(!clock.is_starting() && clock.milliseconds() >= 200, "{clock:?}");
         sleeping.await.expect("the task ends");
         assert!(began.elapsed() >= Duration::from_millis(250), "{:?}", began.elapsed());
-        // A second start of the runtime does not extend the deadline.
+        // A second start of the runtime must not extend the deadline.
         clock.begin();
         let before = Instant::now();
         clock.sleep_until(deadline).await;

@@ -1,26 +1,28 @@
-//! Start times of instances, learnt from earlier preparations. These times determine how long
-//! before an expected call a preparation starts.
+//! Start times of instances, learnt from earlier preparations. They determine how long before an
+//! expected call a preparation begins.
 //!
-//! The times are in memory only, have a constant size per function, and exist for a limited number
-//! of functions.
+//! The times are in memory only and have a constant size per function. The number of functions is
+//! limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// Maximum number of functions. Above this number, the function with the oldest record is removed.
+/// Maximum number of functions with a start time. Above this number, the function with the oldest
+/// record is removed.
 const FUNCTIONS_MAX: usize = 1_024;
 
-/// Margin and maximum of the time between the start of an instance and the expected call. The time
-/// is twice the start time plus the margin.
+/// A preparation begins twice the start time plus this margin before the expected call, but at most
+/// the maximum below.
 const AHEAD_MARGIN: Duration = Duration::from_secs(2);
 const AHEAD_MAX: Duration = Duration::from_secs(90);
 
-/// Time between the start and the call while the start time is unknown.
+/// Time between the start of a preparation and the expected call if the start time of the instances
+/// is unknown.
 const AHEAD_UNKNOWN: Duration = Duration::from_secs(30);
 
-/// The start times of all functions, by label.
+/// The start times of the instances of all functions, by label.
 #[derive(Debug, Default)]
 pub(crate) struct StartTimes(Mutex<HashMap<String, StartTime>>);
 
@@ -31,12 +33,13 @@ struct StartTime {
 }
 
 impl StartTimes {
-    /// Records the time that the start of an instance took.
+    /// Records the time that the start of an instance of a function took.
     pub(crate) fn record(&self, label: &str, took: Duration, now: Instant) {
         self.update(label, now, |before| before.map_or(took, |time| (time + took) / 2));
     }
 
-    /// Records that a start takes at least this time.
+    /// Records that the start of an instance takes at least this time, because it had not succeeded
+    /// after this time.
     pub(crate) fn set_minimum(&self, label: &str, took: Duration, now: Instant) {
         self.update(label, now, |before| before.map_or(took, |time| time.max(took)));
     }
@@ -58,7 +61,7 @@ impl StartTimes {
         self.0.lock().get(label).map(|start| start.time)
     }
 
-    /// Returns the time before an expected call at which a preparation must start.
+    /// Returns how long before an expected call a preparation must begin.
     pub(crate) fn time_ahead(&self, label: &str) -> Duration {
         let ahead = |start: Duration| (2 * start + AHEAD_MARGIN).min(AHEAD_MAX);
         self.get(label).map_or(AHEAD_UNKNOWN, ahead)

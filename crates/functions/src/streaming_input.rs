@@ -1,10 +1,11 @@
-//! Streams rows to a function: the function reads batch after batch while the rows are computed.
+//! Streams rows to a function: the function reads one batch after the other while the rows are
+//! computed.
 //!
 //! The function requests each batch over a separate socket. A task of the server replies with a
-//! file that contains the batch, and prepares the next batches. A file is overwritten after the
-//! function has released the rows in it. Rows that the function keeps are charged to the memory
-//! quota of the call; rows beyond the quota are on disk. Each iteration computes the rows again. A
-//! false message about batches affects only the process that sent it.
+//! file that contains the batch, and prepares the next batches. A file is reused for another batch
+//! after the function has released its rows. Rows that the function keeps are charged to the memory
+//! quota of the call; rows beyond the quota are on disk. Each iteration over the rows computes them
+//! again. User code can send false messages, but they affect only its own process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -33,25 +34,25 @@ use crate::pending_rows::PendingRows;
 use crate::worker_io::receive;
 use crate::{Error, Result, TableQuota};
 
-/// Number of batches that are computed before the function requests them.
+/// Number of batches that are computed in advance, before the function requests them.
 const AHEAD: usize = 1;
 
-/// Maximum number of files kept for reuse that were never sent to the function.
+/// Maximum number of files that are kept for reuse and that the function has never received.
 const FREE_MAX: usize = 4;
 
-/// Maximum number of files with rows that the function uses. Each file needs a descriptor.
+/// Maximum number of files whose rows the function is using. Each file needs a descriptor.
 const GIVEN_MAX: usize = 1024;
 
-/// Maximum number of messages of the worker that are read after the end of a call.
+/// Maximum number of the worker's messages that are still read after the end of a call.
 const LATE_MAX: usize = 1_000;
 
-/// Maximum number of discarded files that are listed in one reply.
+/// Maximum number of discarded files that one reply lists.
 const GONE_AT_ONCE: usize = 1_000;
 
-/// Rows of one schema, in batches.
+/// Record batches with the same schema.
 pub type RowStream = BoxStream<'static, Result<RecordBatch, ArrowError>>;
 
-/// A stream of rows that a function reads while they are computed.
+/// An argument of a function: rows that are computed while the function reads them.
 #[derive(Clone)]
 pub struct StreamedInput {
     schema: SchemaRef,
@@ -59,9 +60,9 @@ pub struct StreamedInput {
 }
 
 impl StreamedInput {
-    /// Creates a feed of rows. Each time the function iterates over the rows, `begin` computes them
-    /// again, and the previous iteration is dropped. Returns `None` if a column has a type that
-    /// only a whole table can contain.
+    /// Creates a streamed input. Each time the function iterates over the rows, `begin` computes
+    /// them again, and the previous iteration is dropped. Returns `None` if a column has a type
+    /// that cannot be streamed, only be passed in a whole table.
     pub fn new(
         schema: SchemaRef,
         begin: impl Fn() -> RowStream + Send + Sync + 'static,
@@ -76,17 +77,17 @@ impl fmt::Debug for StreamedInput {
     }
 }
 
-/// The worker's end of a connection that streams rows. Also holds the server's end until the feed
-/// is started.
+/// The connection over which one input is streamed: the worker's end, and the server's end until
+/// the feed is started.
 pub(crate) struct InputFeed {
     theirs: Channel,
-    /// The schema of the rows, encoded as an Arrow IPC stream without rows.
+    /// The schema of the rows, as an Arrow IPC stream without rows.
     columns: MemoryFile,
     ours: Channel,
     streamed: StreamedInput,
 }
 
-/// The number of bytes that a feed has sent, and its error.
+/// The number of bytes that the feeds of a call have sent, and their error.
 #[derive(Debug, Default)]
 pub(crate) struct InputFeedUsage {
     bytes: AtomicU64,
@@ -94,12 +95,12 @@ pub(crate) struct InputFeedUsage {
 }
 
 impl InputFeedUsage {
-    /// Returns the total size in bytes of the requested batches.
+    /// Returns the total size of the batches that the function has requested, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the error that ended the stream of rows, if any, and removes it.
+    /// Returns the error that ended a stream of rows, if there is one, and clears it.
     pub(crate) fn take_failure(&self) -> Option<Error> {
         self.failure.lock().take()
     }
@@ -112,12 +113,14 @@ impl InputFeed {
         Ok(InputFeed { theirs, columns, ours, streamed: streamed.clone() })
     }
 
-    /// Returns the descriptors of the worker's end and of the file with the columns.
+    /// Returns the descriptors to send to the worker: its end of the connection, and the file with
+    /// the schema.
     pub(crate) fn descriptors(&self) -> [BorrowedFd<'_>; 2] {
         [self.theirs.as_fd(), self.columns.descriptor()]
     }
 
-    /// Handles the worker's messages until the call ends, including those sent just before the end.
+    /// Starts a task that handles the worker's messages until the call ends, including the messages
+    /// sent just before the end.
     pub(crate) fn start(
         self,
         table_quota: Option<TableQuota>,
@@ -144,44 +147,47 @@ fn columns(schema: &Schema) -> Result<Vec<u8>, ArrowError> {
     stream.into_inner()
 }
 
-/// A message from the worker's process. User code in that process can send any content.
+/// A message from the worker's process about a stream. User code in that process can send any
+/// content.
 #[derive(Debug, Deserialize)]
 struct BatchRequest {
-    /// The iteration whose next batch is requested. A new number ends the previous iteration.
+    /// The number of the iteration whose next batch is requested. A new number starts a new
+    /// iteration, and ends the previous one.
     #[serde(default)]
     next: Option<u64>,
     /// True if the function has ended its iteration.
     #[serde(default)]
     end: bool,
-    /// Numbers of the files whose rows the worker has released.
+    /// Numbers of the files whose rows the worker has released, so that the files can be reused.
     #[serde(default)]
     free: Vec<u64>,
-    /// Numbers of files whose rows the worker has released, but a child process may still read.
+    /// Numbers of files whose rows the worker has released, but a child process may still read. The
+    /// files cannot be reused.
     #[serde(default)]
     lost: Vec<u64>,
-    /// True if the worker lost a batch, and the function continued its iteration.
+    /// True if the worker lost a batch, but the function continued its iteration.
     #[serde(default)]
     broken: bool,
 }
 
-/// A reply to the worker.
+/// A reply to the worker: the description of a batch.
 #[derive(Debug, Default, Serialize)]
 struct BatchReply {
     scan: u64,
     /// The number of the file that contains the batch; `None` after the last batch.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<u64>,
-    /// The size of the file in bytes, given only in the first reply with this file.
+    /// The size of the file in bytes; set only in the first reply that uses this file.
     size: usize,
     /// Size of the batch in bytes.
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed: Option<String>,
-    /// Numbers of the files that the server will not use again.
+    /// Numbers of files that the server will not use again, so that the worker can unmap them.
     gone: Vec<u64>,
 }
 
-/// The task of the server that serves a feed.
+/// The task of the server that answers the requests for batches of one input.
 struct InputFeedTask {
     channel: AsyncFd<Channel>,
     streamed: StreamedInput,
@@ -200,8 +206,8 @@ impl InputFeedTask {
                 self.scan = None;
                 self.files.clear();
             }
-            // A failure is ignored: the socket's buffer has space for all replies that a correct
-            // worker leaves unread.
+            // Ignore an error: a correct worker leaves so few replies unread that the socket's
+            // buffer has space for all of them.
             if let Some(number) = asked.next
                 && !self.answer(number).await
             {
@@ -210,8 +216,8 @@ impl InputFeedTask {
         }
     }
 
-    /// Reads the messages that the worker sent just before the end of the call. The number of these
-    /// messages is limited, because a running process could send messages endlessly.
+    /// Reads the messages that the worker sent just before the end of the call. Reads at most
+    /// [`LATE_MAX`] messages, because a running process could send messages endlessly.
     fn read_remaining_messages(&self) {
         for _ in 0..LATE_MAX {
             let Ok(Some(received)) = self.channel.get_ref().receive() else { return };
@@ -226,7 +232,8 @@ impl InputFeedTask {
         }
     }
 
-    /// Replies with the next batch. Returns false if the worker has disconnected.
+    /// Sends the next batch of the iteration `number`. Returns false if the worker has
+    /// disconnected.
     async fn answer(&mut self, number: u64) -> bool {
         if self.scan.as_ref().is_none_or(|scan| scan.number != number) {
             self.scan = None;
@@ -261,8 +268,8 @@ impl InputFeedTask {
         })
     }
 
-    /// Sends a reply. If sending fails while the worker may still read, the whole call fails,
-    /// because the function might use incomplete rows.
+    /// Sends a reply. If this fails while the worker may still read, lets the whole call fail: the
+    /// function would otherwise continue with incomplete rows.
     fn send(&self, answer: &BatchReply, descriptors: &[BorrowedFd<'_>]) -> bool {
         let bytes = serde_json::to_vec(answer).unwrap_or_default();
         let sent = self.channel.get_ref().send(&bytes, descriptors);
@@ -288,7 +295,7 @@ fn too_many() -> Error {
     )))
 }
 
-/// One iteration of a function over the rows.
+/// One iteration of the function over all rows.
 struct Iteration {
     number: u64,
     ready: mpsc::Receiver<Result<Option<(File, usize)>>>,
@@ -302,7 +309,7 @@ impl Iteration {
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
             let made = make((streamed.begin)(), &files, &sender).await;
-            // If the iteration has ended, sending fails, which is not an error.
+            // Ignore an error: the iteration has been dropped.
             let _ = sender.send(made.map(|()| None)).await;
         });
         Iteration { number, ready, making: making.abort_handle(), over: false }
@@ -326,7 +333,7 @@ impl Drop for Iteration {
     }
 }
 
-/// Writes rows to files, and computes the next rows concurrently.
+/// Writes rows to files, and meanwhile computes the next rows.
 async fn make(
     rows: RowStream,
     files: &Arc<InputFeedFiles>,
@@ -337,7 +344,8 @@ async fn make(
     while let Some(batches) = next {
         let files = files.clone();
         let written = run_blocking(move || files.write(&IpcMessage::new(&batches)?));
-        // If the rows exceed the quota, the next rows are not computed.
+        // If writing these rows fails, for example because of the quota, do not compute the next
+        // rows.
         let following = async { Ok(coming.next().await) };
         let (written, following) = tokio::try_join!(written, following)?;
         if sender.send(Ok(Some(written))).await.is_err() {
@@ -348,7 +356,7 @@ async fn make(
     Ok(())
 }
 
-/// The files of a feed.
+/// The files in which the batches of one input are sent.
 #[derive(Debug)]
 struct InputFeedFiles {
     table_quota: Option<TableQuota>,
@@ -357,29 +365,33 @@ struct InputFeedFiles {
 
 #[derive(Debug, Default)]
 struct KnownFiles {
-    /// Files that can be reused. A file has a number if the function has mapped it before.
+    /// Files that can be reused for a new batch. A file has a number if the function has received
+    /// it before.
     free: Vec<(Option<u64>, ReusableFile)>,
-    /// Files whose rows the function uses, by number.
+    /// Files whose rows the function is using, by number.
     given: BTreeMap<u64, ReusableFile>,
-    /// Numbers of the files that the function has mapped and that the server will not use again.
+    /// Numbers of files that the function has received and that the server will not use again.
     gone: Vec<u64>,
-    /// Quota charges of files that the function may still hold, released when the call ends.
+    /// Quota charges for files that the function may still hold. They are released when the call
+    /// ends.
     lost: Vec<QuotaReservation>,
     last: u64,
 }
 
-/// A file with rows that have not been sent. If the value is dropped, the file can be reused.
+/// A file with a batch that has not been sent yet. If this value is dropped, the file can be
+/// reused.
 #[derive(Debug)]
 struct File {
     files: Arc<InputFeedFiles>,
-    /// The file's number, if the function has mapped the file before.
+    /// The file's number, if the function has received the file before.
     number: Option<u64>,
     /// The file; `None` after it was sent.
     chunk: Option<ReusableFile>,
 }
 
 impl InputFeedFiles {
-    /// Writes rows to a file that the function has released, or to a new file.
+    /// Writes a batch to a file that the function has released, or to a new file. Returns the file,
+    /// and the size of the batch in bytes.
     fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(File, usize)> {
         let file = |number, chunk| {
             (File { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
@@ -397,8 +409,8 @@ impl InputFeedFiles {
         Ok(file(None, ReusableFile::of(gathered, self.table_quota.as_ref())?))
     }
 
-    /// Sends a file to the function by calling `say` with its number, the file, and true if the
-    /// file is new to the function. Returns false if sending failed.
+    /// Sends a file to the function by calling `say` with the file's number, the file, and true if
+    /// the function has not received the file before. Returns false if sending failed.
     fn send_file(
         &self,
         mut file: File,
@@ -413,7 +425,8 @@ impl InputFeedFiles {
         heard
     }
 
-    /// Makes the memory files that the function has released available again.
+    /// Handles the file numbers in a message: files whose rows the function has released can be
+    /// reused.
     fn returned(&self, asked: &BatchRequest) {
         let mut known = self.known.lock();
         for number in &asked.free {
@@ -429,18 +442,19 @@ impl InputFeedFiles {
         }
     }
 
-    /// Removes the reusable files that the function has not mapped. The function may still hold the
-    /// other files, so they stay charged to its quota.
+    /// Drops the reusable files that the function has never received. The function may still hold
+    /// the other files, so they remain charged to its quota.
     fn clear(&self) {
         self.known.lock().free.retain(|(number, _)| number.is_some());
     }
 
-    /// Returns true if the function uses the rows of too many files.
+    /// Returns true if the function is using the rows of [`GIVEN_MAX`] files.
     fn is_full(&self) -> bool {
         self.known.lock().given.len() >= GIVEN_MAX
     }
 
-    /// Takes the numbers of at most [`GONE_AT_ONCE`] files that the server will not use again.
+    /// Removes and returns at most [`GONE_AT_ONCE`] numbers of files that the server will not use
+    /// again.
     fn take_discarded(&self) -> Vec<u64> {
         let mut known = self.known.lock();
         let some = known.gone.len().min(GONE_AT_ONCE);

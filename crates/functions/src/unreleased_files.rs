@@ -1,46 +1,49 @@
-//! Small input files that a reused process may still hold after its call.
+//! Small input files that a reused process may still hold after its call has ended.
 //!
-//! A process that holds an input of an earlier call is not reused, because the input would not be
-//! charged. The check freezes the process and reads its mappings, which takes longer than a small
-//! function. So one check covers several calls. Until the check, the files are kept here and stay
-//! charged.
+//! A process that still holds an input of an earlier call cannot be reused, because this memory
+//! would not be charged. Checking this freezes the process and reads its memory mappings, which
+//! takes longer than a small function. So one check covers several calls. Until the check, the
+//! server keeps the files here, and they stay charged.
 
 use headwater_shared_memory::WorkerFile;
 
-/// Maximum number and total size of the files that are not checked, per process.
+/// Maximum number and maximum total size of the files that a process may hold without a check.
 const FILES_MAX: usize = 64;
 const BYTES_MAX: u64 = 256 << 10;
 
-/// The input files that a process may still hold, except the files of its current call.
+/// The input files of earlier calls that a process may still hold. The files of its current call
+/// are not included.
 #[derive(Debug, Default)]
 pub(crate) struct UnreleasedFiles {
     files: Vec<WorkerFile>,
-    /// True after a check that included the files of the current call.
+    /// True if a check has just shown that the process holds none of the files, not even those of
+    /// its current call.
     is_checked: bool,
 }
 
 impl UnreleasedFiles {
-    /// Returns the state after a check: the process holds no file.
+    /// Returns the state after a successful check: the process holds no file.
     pub(crate) fn released() -> Self {
         UnreleasedFiles { files: Vec::new(), is_checked: true }
     }
 
-    /// Returns true if the check can wait, because the process can hold only few and small files,
-    /// including the files of the current call.
+    /// Returns true if the check can wait, because the process can hold only few, small files.
+    /// `current` are the files of the current call.
     pub(crate) fn may_skip_check(&self, current: &[WorkerFile]) -> bool {
-        // The size of a file on disk is unknown.
+        // A file on disk has no known size; then the check cannot wait.
         let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);
         let is_small = bytes.sum::<Option<u64>>().is_some_and(|bytes| bytes <= BYTES_MAX);
         is_small && self.files.len() + current.len() <= FILES_MAX
     }
 
-    /// Returns the inodes of the unreleased files and of the files of the current call.
+    /// Returns the inode numbers of the files of earlier calls and of the current call.
     pub(crate) fn inodes(&self, current: &[WorkerFile]) -> Vec<u64> {
         let of = |file: &WorkerFile| Some(rustix::fs::fstat(file.descriptor()).ok()?.st_ino);
         self.files.iter().chain(current).filter_map(of).collect()
     }
 
-    /// Adds the files of the current call if they have not been checked.
+    /// Adds the files of the current call, unless a check has shown that the process does not hold
+    /// them.
     pub(crate) fn with(mut self, current: &[WorkerFile]) -> Self {
         if !std::mem::take(&mut self.is_checked) {
             self.files.extend_from_slice(current);

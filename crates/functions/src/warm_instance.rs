@@ -1,8 +1,8 @@
-//! Instances that can execute another call of their function.
+//! Warm instances: they have executed a call and can execute another call of their function.
 //!
 //! Modules, globals and the state of native libraries are kept between calls. Files in `/tmp` and
-//! the working folder, child processes and output are removed. An instance ends when its idle time
-//! exceeds a limit.
+//! in the working folder, child processes and output are removed. An instance ends when its
+//! keep-alive time has passed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,18 +20,20 @@ use crate::unreleased_files::UnreleasedFiles;
 use crate::zygote::{Zygote, Zygotes};
 use crate::{Environment, Invocation};
 
-/// An instance between two calls: its process, and the server's ends of its connections.
+/// An instance between two calls: its process, and the server's ends of the connections to it.
 #[derive(Debug)]
 pub(crate) struct WarmInstance {
     pub(crate) running: RunningProcess,
-    /// The zygote from which the instance was cloned. The zygote must not end before the instance.
+    /// The zygote from which the instance was cloned. It is kept here because it must not end
+    /// before the instance.
     pub(crate) zygote: Option<Arc<Zygote>>,
-    /// The folder that the sandbox mounts. The folder must not be removed before the instance ends.
+    /// The folder that the sandbox mounts. It is kept here because it must not be removed before
+    /// the instance ends.
     pub(crate) project: Option<Arc<ProjectFolder>>,
     pub(crate) channel: AsyncFd<Channel>,
     pub(crate) stdout: Receiver,
     pub(crate) stderr: Receiver,
-    /// The CPU time of all calls of the process so far, in microseconds.
+    /// The CPU time of all calls that the process has executed, in microseconds.
     pub(crate) cpu_us: u64,
     /// The input files of earlier calls that the process may still hold.
     pub(crate) unreleased: UnreleasedFiles,
@@ -42,18 +44,18 @@ pub(crate) struct WarmInstance {
 pub(crate) struct IdleInstance {
     warm: WarmInstance,
     pub(crate) environment: Arc<Environment>,
-    /// The label of the function that the instance executed last, or was started for.
+    /// The label of the function that the instance last executed, or for which it was started.
     pub(crate) label: String,
-    /// The memory limit of the instance.
+    /// The memory limit of the instance, in bytes.
     pub(crate) memory_bytes: u64,
     pub(crate) keep_alive: KeepAlive,
-    /// The CPU time of a start ahead of a call.
+    /// The CPU time of the instance's start, if it was started in advance and no call has used it.
     uncharged: Option<UnchargedCpu>,
     shrink: ShrinkState,
 }
 
-/// CPU time that is not charged to a call yet. If this value is dropped, the next call that looks
-/// up the environment's zygote is charged.
+/// CPU time that must still be charged to a call. If this value is dropped, the time is charged to
+/// the next call that looks up the environment's zygote.
 #[derive(Debug)]
 pub(crate) struct UnchargedCpu {
     pub(crate) zygotes: Arc<Zygotes>,
@@ -62,7 +64,7 @@ pub(crate) struct UnchargedCpu {
 }
 
 impl UnchargedCpu {
-    /// Returns the CPU time in microseconds, which the caller charges to a call.
+    /// Returns the CPU time in microseconds, and resets it. The caller must charge it to a call.
     fn take(&mut self) -> u64 {
         std::mem::take(&mut self.cpu_us)
     }
@@ -90,12 +92,12 @@ impl IdleInstance {
         }
     }
 
-    /// Sets the CPU time of the start, for an instance that has executed no call.
+    /// Adds the uncharged CPU time of its start to an instance that has executed no call.
     pub(crate) fn with_uncharged(self, uncharged: UnchargedCpu) -> Self {
         IdleInstance { uncharged: Some(uncharged), ..self }
     }
 
-    /// Pauses the process, unless it is paused already or is returning memory.
+    /// Pauses the process, unless it is already paused or is returning memory to the kernel.
     fn pause(&mut self) {
         if !self.shrink.is_in_progress() {
             self.warm.running.start_pause();
@@ -107,8 +109,8 @@ impl IdleInstance {
         self.warm.running.is_alive()
     }
 
-    /// Returns the instance if its process still exists, and the uncharged CPU time of its start in
-    /// microseconds.
+    /// Returns the instance if its process still exists, with the CPU time of its start that is not
+    /// charged yet, in microseconds.
     pub(crate) fn into_warm(mut self) -> Option<(WarmInstance, u64)> {
         if !self.is_alive() {
             return None;
@@ -119,8 +121,8 @@ impl IdleInstance {
 }
 
 impl Queue<IdleInstance> {
-    /// Shrinks instances that have been idle for a while. Returns true if an instance is currently
-    /// shrinking.
+    /// Makes instances that have been idle for a while return unneeded memory. Returns true if an
+    /// instance is doing this now.
     pub(crate) fn shrink_idle(self: &Arc<Self>) -> bool {
         let is_in_progress = std::cell::Cell::new(false);
         self.end_idle(|idle, _| {
@@ -136,8 +138,8 @@ impl Queue<IdleInstance> {
         is_in_progress.get()
     }
 
-    /// Pauses the instances that have been idle for at least `after`. Returns true if idle
-    /// instances are left that are not paused yet, and stores this result in `is_left`.
+    /// Pauses the instances that have been idle for at least `after`. Returns true if there are
+    /// still idle instances that are not paused, and stores this result in `is_left`.
     pub(crate) fn pause_idle(&self, after: Duration, is_left: &AtomicBool) -> bool {
         self.with_idle(|instances| {
             let mut left = false;
@@ -148,25 +150,26 @@ impl Queue<IdleInstance> {
                     left = true;
                 }
             }
-            // The flag is set while the queue is locked, because instances are also added under
-            // this lock.
+            // Set the flag while the queue is locked: instances are also added under this lock, so
+            // none is missed.
             is_left.store(left, Ordering::Release);
             left
         })
     }
 
-    /// Ends the idle instances whose environments satisfy a condition.
+    /// Ends the idle instances for whose environment `holds` returns true.
     pub(crate) fn end_idle_of(self: &Arc<Self>, holds: impl Fn(&Environment) -> bool) {
         self.end_idle(|idle, _| holds(&idle.environment));
     }
 
-    /// Ends the instances that have been idle for longer than usual, and are only kept for a
-    /// regular call.
+    /// Ends the idle instances that are kept only for a regular call, because the usual time has
+    /// passed.
     pub(crate) fn end_extended(self: &Arc<Self>, now: Instant) {
         self.end_idle(|idle, _| idle.keep_alive.is_extended(now));
     }
 
-    /// Stops keeping the idle instances of a function for a regular call.
+    /// No longer keeps the idle instances of a function for a regular call; they end after the
+    /// usual time.
     pub(crate) fn end_extensions_of(&self, label: &str) {
         self.with_idle(|instances| {
             for (idle, _) in instances.filter(|(idle, _)| idle.label == label) {
@@ -175,7 +178,7 @@ impl Queue<IdleInstance> {
         });
     }
 
-    /// Extends the keep-alive times of the provisioned instances.
+    /// Renews the keep-alive times of the provisioned instances.
     pub(crate) fn extend_provisioned(&self, now: Instant) {
         self.for_each_provisioned(|idle| idle.keep_alive = KeepAlive::provisioned(now));
     }

@@ -1,5 +1,5 @@
-//! The worker: the Python program in an instance that maps the inputs, calls the user's function
-//! and returns the output. This file defines the messages that the worker sends and receives.
+//! The worker: the Python program in an instance. It maps the inputs, calls the user's function and
+//! returns the output. This file defines the messages that the worker sends and receives.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,20 +19,20 @@ use crate::lake_access::LakeMessage;
 use crate::streaming_input::InputFeed;
 use crate::{ArgumentValue, Error, Frame, Invocation, Result, ResultKind, SharedTable};
 
-/// Path of the worker program, relative to the folder with the worker and the SDK.
+/// Path of the worker's program, relative to the folder that contains the worker and the SDK.
 pub(crate) const FILE: &str = "worker/headwater_worker.py";
 
-/// Path of the zygote program, relative to the folder with the worker and the SDK.
+/// Path of the zygote's program, relative to the folder that contains the worker and the SDK.
 pub(crate) const ZYGOTE: &str = "worker/headwater_zygote.py";
 
 const ZYGOTE_TEXT: &str = include_str!("../../../python/worker/headwater_zygote.py");
 const WORKER: &str = include_str!("../../../python/worker/headwater_worker.py");
 
-/// Paths of the modules for tables and for streamed rows, which the worker and the zygote import.
+/// Paths of the modules for tables and for streamed rows. The worker and the zygote import them.
 const TABLES: &str = "worker/headwater_tables.py";
 const BATCHES: &str = "worker/headwater_batches.py";
 
-/// Paths of the other modules of the worker. The docstring of each module describes its purpose.
+/// Paths of the worker's other modules. The docstring of each module describes its purpose.
 const CLEANUP: &str = "worker/headwater_cleanup.py";
 const HINTS: &str = "worker/headwater_hints.py";
 const LAKE: &str = "worker/headwater_lake.py";
@@ -52,10 +52,11 @@ const WARM_UP_TEXT: &str = include_str!("../../../python/worker/headwater_warm_u
 /// The SDK, which user code imports as `headwater`.
 static SDK: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/headwater");
 
-/// The package `bauplan`, with the names that projects written for Bauplan import.
+/// The package `bauplan`, which projects written for Bauplan import.
 static BAUPLAN: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../../python/bauplan");
 
-/// Returns the files in every instance, by path below the worker's folder.
+/// Returns the files of the worker and the SDK, which every instance needs, with their paths below
+/// the worker's folder.
 pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     let packages = [("headwater", &SDK), ("bauplan", &BAUPLAN)];
     let modules = packages.into_iter().flat_map(|(package, folder)| {
@@ -80,17 +81,18 @@ pub(crate) fn files() -> impl Iterator<Item = (String, &'static str)> {
     modules.chain(own.map(|(path, text)| (path.to_owned(), text)))
 }
 
-/// Maximum size in bytes of a task that is sent in the message itself instead of a file. The worker
-/// has the same limit.
+/// Maximum size in bytes of a task that is sent in the message itself. A larger task is sent in a
+/// file. The worker has the same limit.
 const SHORT_BYTES_MAX: usize = 8 << 10;
 
 /// Maximum number of descriptors in one message to the worker.
 const DESCRIPTORS_AT_ONCE: usize = 100;
 
-/// Maximum size in bytes of a table that is received in parts and then copied to contiguous memory.
+/// Maximum size in bytes of a table that is received in parts. The parts are then copied to
+/// contiguous memory.
 const PART_BYTES_MAX: u64 = 64 << 20;
 
-/// A task that is sent to a worker.
+/// A task: the description of a call, as it is sent to a worker.
 #[derive(Serialize)]
 struct Task<'a> {
     project: &'a Path,
@@ -98,14 +100,14 @@ struct Task<'a> {
     function: &'a str,
     returns: &'static str,
     arguments: Vec<TaskArgument<'a>>,
-    /// One value for each file of a table: true if the result may refer to the file.
+    /// One value for each file that contains a table: true if the result may refer to the file.
     files: Vec<bool>,
     /// The number of streamed inputs. Their descriptors follow the descriptors of the files: for
-    /// each feed, a socket and a file with the columns.
+    /// each input, a socket and a file with the schema.
     feeds: usize,
     huge_pages: bool,
     network: bool,
-    /// The place of the function's settings, for hints.
+    /// The place where a user sets the function's limits, for hints.
     settings: LimitSettings,
     reuse: bool,
     prepare: bool,
@@ -114,8 +116,8 @@ struct Task<'a> {
     call: LambdaContext<'a>,
 }
 
-/// Returns the environment variables of a call. A traced call also has the standard trace
-/// variables, which contain its span.
+/// Returns the environment variables of a call. For a traced call, they include the standard
+/// variables that contain the span of the call.
 fn variables(invocation: &Invocation) -> Cow<'_, BTreeMap<String, String>> {
     let mut variables = Cow::Borrowed(invocation.limits.variables.values());
     if let Some(trace) = invocation.client.trace {
@@ -125,7 +127,7 @@ fn variables(invocation: &Invocation) -> Cow<'_, BTreeMap<String, String>> {
     variables
 }
 
-/// The context of a call, for functions with the signature of AWS Lambda handlers.
+/// The context of a call that functions with the signature of AWS Lambda handlers get.
 #[derive(Serialize)]
 struct LambdaContext<'a> {
     /// The id of the call's job.
@@ -136,7 +138,7 @@ struct LambdaContext<'a> {
     deadline_ms: u64,
     /// The context that the client sent.
     client_context: Option<&'a Value>,
-    /// True if the response may be sent in parts.
+    /// True if the function may send its response in parts.
     streams: bool,
 }
 
@@ -155,7 +157,7 @@ impl<'a> LambdaContext<'a> {
     }
 }
 
-/// An argument of a task: a value, or the location of a table in the files.
+/// An argument in a task: a value, or the position of a table in the list of files.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum TaskArgument<'a> {
@@ -164,18 +166,18 @@ enum TaskArgument<'a> {
     Feed { name: &'a str, feed: usize },
 }
 
-/// The files and feeds to send to a worker with a task.
+/// The files and the streamed inputs of a task, which the server keeps during the call.
 pub(crate) struct TaskFiles {
-    /// The files, each at the index by which the task refers to it.
+    /// The files. The task refers to each file by its index in this list.
     pub(crate) files: Vec<WorkerFile>,
-    /// The feeds of the streamed arguments.
+    /// The connections of the streamed inputs.
     pub(crate) feeds: Vec<InputFeed>,
 }
 
 /// Settings of one call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallSettings {
-    /// If true, the process may execute another call later.
+    /// If true, the process waits for another call after this one.
     pub(crate) reuse: bool,
     /// If true, the worker writes its result to a file with huge pages.
     pub(crate) huge_pages: bool,
@@ -183,7 +185,7 @@ pub(crate) struct CallSettings {
     pub(crate) prepares: bool,
 }
 
-/// Writes the task to the worker's socket, before the worker starts.
+/// Sends a task on the socket of a worker. The worker may not have started yet.
 pub(crate) fn send_task(
     channel: &Channel,
     invocation: &Invocation,
@@ -259,14 +261,14 @@ pub(crate) enum WorkerMessage {
     Network,
     /// The worker is about to run the user's code.
     Begun,
-    /// A runtime of another language than Python starts. When the runtime is ready, it receives the
-    /// event.
+    /// A runtime of another language, such as Node, begins to start. It receives the event when it
+    /// is ready.
     Starting,
-    /// The runtime, such as Node, has started.
+    /// The runtime of the other language has started.
     Started,
     /// The call has ended, and the process waits for another call.
     Kept,
-    /// The process has returned its unneeded memory.
+    /// The idle process has returned its unneeded memory to the kernel.
     Rested,
     /// The user's code printed a line.
     Line {
@@ -277,30 +279,29 @@ pub(crate) enum WorkerMessage {
         line: Option<u32>,
         text: String,
     },
-    /// A request to the lake; its content may be attached to the message.
+    /// A request to the lake. A file with its content may be attached to the message.
     Lake { request: LakeMessage },
-    /// The function's response begins, and is sent in parts.
+    /// The function begins to send its response in parts.
     Answer {
         #[serde(default)]
         media_type: String,
     },
-    /// The next bytes of the response, in Base64.
+    /// The next part of the response, in Base64.
     Bytes { bytes: String },
-    /// A part of the result table, in a memory file that is attached to the message.
+    /// A part of the result table, which is in a memory file attached to the message.
     Part,
-    /// The worker requests a file of the server for the result table.
+    /// The worker requests a file from the server, to which it can write the result table.
     File,
-    /// The result is a table. A memory file with the layout is attached to the message. A memory
-    /// file with the table's bytes is also attached, unless these bytes are in a file that the
-    /// server provided.
+    /// The result is a table. A memory file that describes the layout of the table's bytes is
+    /// attached to the message. The bytes are in a second attached memory file, or in a file that
+    /// the server provided.
     Laid {
         /// True if the call has ended, and the process waits for another call. False if this is the
         /// last message of the process.
         #[serde(default)]
         kept: Option<bool>,
     },
-    /// The result is a table. Its memory file, or the file of its last part, is attached to the
-    /// message.
+    /// The result is a table. An attached memory file contains the table, or its last part.
     Table,
     /// The result is true or false.
     Bool {
@@ -309,7 +310,7 @@ pub(crate) enum WorkerMessage {
         #[serde(default)]
         kept: Option<bool>,
     },
-    /// The result is another value as JSON, in the message or in an attached memory file.
+    /// The result is another value, as JSON: in the message itself or in an attached memory file.
     Value {
         #[serde(default)]
         text: Option<String>,
@@ -335,7 +336,7 @@ pub(crate) enum WorkerMessage {
         #[serde(default)]
         full: Option<u64>,
     },
-    /// The result has an unsupported type, or cannot be converted.
+    /// The result has an unsupported type, or cannot be converted to a table.
     Unfit {
         returned: String,
         #[serde(default)]
@@ -345,31 +346,32 @@ pub(crate) enum WorkerMessage {
     },
 }
 
-/// The combined content of the messages received from a worker during a call.
+/// The combined content of the messages that a worker has sent during a call.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerMessages {
-    /// True if the user's code was started.
+    /// True if the worker has begun to run the user's code.
     pub(crate) begun: bool,
     pub(crate) said: FinalMessage,
-    /// The file that the server provided for the result table.
+    /// The file that the server gave the worker for the result table.
     pub(crate) given: ResultFile,
-    /// The socket of the worker, if the worker waits for another call.
+    /// The socket of the worker, if the process waits for another call.
     pub(crate) kept: Option<AsyncFd<Channel>>,
     /// True if the worker has announced that it sends no more messages and exits.
     pub(crate) is_last: bool,
 }
 
-/// The last message of a worker.
+/// The message with which a worker ends its call.
 #[derive(Debug, Default)]
 pub(crate) enum FinalMessage {
-    /// No final message was received.
+    /// The worker sent no such message.
     #[default]
     Nothing,
     /// The result is a table in this memory file.
     Table(OwnedFd),
-    /// The result is a table with this layout; some of its bytes may be in the second file.
+    /// The result is a table. The first file describes the layout of its bytes, some of which may
+    /// be in the second file.
     Laid(OwnedFd, Option<OwnedFd>),
-    /// The result is a table that the worker sent in parts, which are combined.
+    /// The result is a table that the worker sent in parts. The parts are combined here.
     ChunkedTable(Result<SharedTable>),
     /// The result is true or false.
     Bool(bool),

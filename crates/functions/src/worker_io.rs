@@ -1,13 +1,12 @@
 //! I/O of an instance: the messages of its worker, and the standard output and error of native
 //! code.
 //!
-//! Lines are not buffered: each line is sent to the sink immediately, and reading stops while the
-//! sink is full. So a function that prints endlessly is blocked, and cannot exhaust the server's
-//! memory.
+//! Each line is sent to the sink immediately, and reading stops while the sink is full. So a
+//! function that prints endlessly is blocked, and cannot exhaust the server's memory.
 //!
 //! Reading ends when all processes of the instance have closed their ends of the socket and the
 //! pipes. Without a sandbox, a child process may keep these ends open, so reading also ends shortly
-//! after the instance's process has ended.
+//! after the instance's main process has ended.
 
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -40,13 +39,14 @@ use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuo
 /// Maximum length of a line in bytes; a longer line is split.
 const LINE_BYTES_MAX: usize = 16 << 10;
 
-/// Maximum output of an instance in bytes. Further output is discarded, and a line reports this.
+/// Maximum output of an instance in bytes. Further output is discarded, and a last line reports
+/// this.
 const PRINTED_BYTES_MAX: u64 = 64 << 20;
 
-/// Maximum waiting time for the next message after the process has ended.
+/// Maximum time to wait for another message after the process has ended.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// The destination of lines.
+/// The destination of the lines that a function prints.
 #[derive(Debug, Clone)]
 pub(crate) struct LineSink {
     sink: mpsc::Sender<FunctionEvent>,
@@ -58,7 +58,7 @@ impl LineSink {
         LineSink { sink, printed: Arc::new(AtomicU64::new(0)) }
     }
 
-    /// Sends a line, and waits while the sink is full.
+    /// Sends a line. Waits while the sink is full.
     async fn send(&self, stream: LogStream, file: Option<String>, line: Option<u32>, text: String) {
         let bytes = text.len() as u64 + 1;
         let before = self.printed.fetch_add(bytes, Ordering::Relaxed);
@@ -73,16 +73,16 @@ impl LineSink {
         } else {
             return;
         };
-        // If the receiver was dropped, sending fails, but the function continues.
+        // Ignore an error: if the receiver was dropped, the function continues.
         let _ = self.sink.send(event).await;
     }
 }
 
 type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
 
-/// The readers of a worker's socket and of the two output pipes. So that a short call wakes few
-/// threads, the readers are not separate tasks: they read only while the task of the call awaits a
-/// method of this type.
+/// The readers of a worker's socket and of the two output pipes. The readers are not separate
+/// tasks, so that a short call wakes few threads: they read only while the task of the call awaits
+/// a method of this type.
 pub(crate) struct Readers {
     worker: Reader<WorkerMessages>,
     pipes: [Reader<Option<Receiver>>; 2],
@@ -97,7 +97,7 @@ impl Readers {
         Readers { worker: Box::pin(maybe_done(worker.boxed())), pipes }
     }
 
-    /// Reads more output from the pipes. Returns true when both readers have ended.
+    /// Reads more output from the pipes. Returns true when both pipes are finished.
     fn poll_pipes(&mut self, context: &mut Context<'_>) -> bool {
         let ended = self.pipes.each_mut().map(|pipe| {
             matches!(**pipe, MaybeDone::Done(_)) || pipe.as_mut().poll(context).is_ready()
@@ -105,7 +105,7 @@ impl Readers {
         ended == [true, true]
     }
 
-    /// Reads until the call has ended, and returns the messages of the worker. If called again, the
+    /// Reads until the call has ended, and returns what the worker has sent. A later call of this
     /// method only reads the pipes and never returns.
     pub(crate) async fn messages(&mut self) -> WorkerMessages {
         poll_fn(|context| {
@@ -121,7 +121,7 @@ impl Readers {
         .await
     }
 
-    /// Reads the pipes until both readers have ended.
+    /// Reads the pipes until both are finished.
     pub(crate) async fn output(&mut self) {
         poll_fn(|context| if self.poll_pipes(context) { Poll::Ready(()) } else { Poll::Pending })
             .await;
@@ -133,24 +133,23 @@ impl Readers {
     }
 }
 
-/// Resources that the server provides to a call while it runs.
+/// The objects that the server provides to a call while it runs.
 pub(crate) struct CallContext {
-    /// The quota for the call's result.
+    /// The memory quota for the call's result.
     pub(crate) quota: Option<TableQuota>,
     /// The file system with huge pages, if there is one.
     pub(crate) pages: Option<Arc<HugePageFs>>,
-    /// The call's access to the lake.
+    /// Handles the call's requests to the lake.
     pub(crate) lake: Option<Arc<dyn LakeAccess>>,
-    /// The receiver of a streamed response.
+    /// The sender of a streamed response, if the client wants one.
     pub(crate) answer: Option<ResponseSender>,
-    /// The clock that stops while the runtime of the call starts.
+    /// Measures the start of the call's runtime.
     pub(crate) start: StartClock,
     /// True if the process has executed other calls before.
     pub(crate) is_warm: bool,
 }
 
-/// Starts the network proxy of a function. If the proxy cannot start, the function runs without
-/// network access.
+/// Starts the network proxy of a sandbox. If this fails, the function runs without network access.
 fn start_proxy(
     descriptors: Vec<OwnedFd>,
     policy: EgressPolicy,
@@ -163,7 +162,7 @@ fn start_proxy(
     }
 }
 
-/// Reads the messages of a worker until the call ends.
+/// Reads and handles the messages of a worker until the call ends.
 pub(crate) async fn listen(
     channel: AsyncFd<Channel>,
     lines: LineSink,
@@ -178,7 +177,8 @@ pub(crate) async fn listen(
         let received = match receive_until_ended(receive_or_fail(&channel), &over).await {
             Some(Ok(Some(received))) => received,
             ended => {
-                // A process that is reused does not report the start of a call.
+                // A reused process does not send `Begun`. Its call has begun if the process has
+                // read the task.
                 begun |= is_warm && has_read_task(ended.as_ref());
                 break;
             }
@@ -186,8 +186,8 @@ pub(crate) async fn listen(
         let ChannelMessage { bytes, descriptors, .. } = received;
         let message = serde_json::from_slice(&bytes);
         let mut kept = None;
-        // The first message of this kind comes from the sandbox, before the function can send any
-        // message.
+        // Accept this message only once. The first one comes from the sandbox itself, before user
+        // code can send any message.
         if let (Ok(WorkerMessage::Network), Some((policy, sink))) = (&message, network.take()) {
             start_proxy(descriptors, policy, sink, &over);
             continue;
@@ -222,13 +222,14 @@ pub(crate) async fn listen(
             }
             Ok(WorkerMessage::Part) => {
                 let answer: &[u8] = if parts.add(file).await { b"next" } else { b"stop" };
-                // A failure is ignored: the socket's buffer has space for all replies that a
-                // correct worker leaves unread.
+                // Ignore an error: a correct worker leaves so few replies unread that the socket's
+                // buffer has space for all of them.
                 let _ = channel.get_ref().send(answer, &[]);
             }
             Ok(WorkerMessage::Table) if parts.any() => {
                 parts.add(file).await;
-                // Parts that follow are charged to the same quota.
+                // The table is complete. Parts that still follow belong to a new table, with the
+                // same quota.
                 let whole = std::mem::replace(&mut parts, ChunkedTable::new(quota.clone()));
                 said = FinalMessage::ChunkedTable(whole.finish().await.map_err(Error::from));
             }
@@ -236,8 +237,8 @@ pub(crate) async fn listen(
                 said = file.map_or(FinalMessage::Nothing, FinalMessage::Table);
             }
             Ok(message) => (said, kept) = result_of(message, file),
-            // User code wrote an invalid message to the worker's socket, which affects only its own
-            // call.
+            // User code has written an invalid message to the worker's socket. This affects only
+            // its own call.
             Err(error) => tracing::debug!(%error, "an instance sent an unreadable message"),
         }
         if let Some(is_kept) = kept {
@@ -251,12 +252,13 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }
 
-/// Returns the message for a result in a file, with the file that contains its layout.
+/// Returns the final message for a result table. `file` describes the layout of the table's bytes,
+/// which are in `description` unless the server provided a file for them.
 fn file_result(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
     file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
 }
 
-/// Returns false if the process ended before it read its task. The kernel then resets the
+/// Returns false if the process ended before it read its task: the kernel then resets the
 /// connection.
 fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> bool {
     match ended {
@@ -266,8 +268,8 @@ fn has_read_task(ended: Option<&std::io::Result<Option<ChannelMessage>>>) -> boo
     }
 }
 
-/// Returns the result in a message. Also returns true if the process waits for another call, and
-/// false if this is the last message of the process.
+/// Returns the final message for a message with a result. Also returns true if the process waits
+/// for another call, and false if this is the last message of the process.
 fn result_of(message: WorkerMessage, file: Option<OwnedFd>) -> (FinalMessage, Option<bool>) {
     match message {
         WorkerMessage::Value { text: Some(text), kept } => (FinalMessage::Text(text), kept),
@@ -299,7 +301,7 @@ async fn send_part(answer: Option<&ResponseSender>, message: WorkerMessage) {
     }
 }
 
-/// Returns a channel for messages of Headwater, which become system lines in the function's output.
+/// Returns a callback that adds messages of Headwater to the function's output, as system lines.
 fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     Box::new(move |text| {
         let sink = sink.clone();
@@ -310,7 +312,7 @@ fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
     })
 }
 
-/// Sends a file for the result table to a worker. Each call gets at most one such file.
+/// Sends a worker the file for its result table. A call gets at most one such file.
 fn send_result_file(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made: &mut ResultFile) {
     let written = pages.and_then(|pages| {
         let written = made.file(pages);
@@ -321,12 +323,13 @@ fn send_result_file(channel: &AsyncFd<Channel>, pages: Option<&HugePageFs>, made
             .ok()?
     });
     let written: Vec<_> = written.iter().map(AsFd::as_fd).collect();
-    // A failure is ignored: the socket's buffer has space for all replies that a correct worker
-    // leaves unread.
+    // Ignore an error: a correct worker leaves so few replies unread that the socket's buffer has
+    // space for all of them.
     let _ = channel.get_ref().send(b"file", &written);
 }
 
-/// Returns the result of `coming`; `None` if the process has ended and no more messages arrive.
+/// Returns the result of the future `coming`; `None` if the process has ended and no message
+/// arrives within [`SILENCE`].
 async fn receive_until_ended<T>(
     coming: impl Future<Output = T>,
     over: &CancellationToken,
@@ -348,10 +351,10 @@ pub(crate) async fn receive(channel: &AsyncFd<Channel>) -> Option<ChannelMessage
 }
 
 /// Returns the next message; `None` when the other end is closed. Fails if the other end was closed
-/// while it had unread messages.
+/// while messages to it were unread.
 async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<ChannelMessage>> {
-    // The task yields regularly, because a continuous stream of messages would otherwise block this
-    // thread and delay time limits.
+    // Yield regularly: otherwise, a continuous stream of messages would block this thread and delay
+    // time limits.
     tokio::task::coop::consume_budget().await;
     loop {
         let mut ready = channel.readable().await?;
@@ -361,15 +364,15 @@ async fn receive_or_fail(channel: &AsyncFd<Channel>) -> std::io::Result<Option<C
     }
 }
 
-/// Opens the server's end of a pipe.
+/// Opens the server's end of an output pipe for reading.
 pub(crate) fn receiver(pipe: OwnedFd) -> Result<Receiver> {
     rustix::io::ioctl_fionbio(&pipe, true)
         .map_err(|errno| Error::io("read a pipe")(errno.into()))?;
     Receiver::from_owned_fd(pipe).map_err(Error::io("read a pipe"))
 }
 
-/// Reads a pipe until all writers have closed it. After `pause` is cancelled, reads until the pipe
-/// is empty, and returns the pipe.
+/// Reads an output pipe until all writers have closed it. After `pause` is cancelled, reads only
+/// until the pipe is empty, and returns the pipe for the next call.
 pub(crate) async fn listen_to_pipe(
     mut pipe: Receiver,
     stream: LogStream,
@@ -403,7 +406,7 @@ pub(crate) async fn listen_to_pipe(
     open.then_some(pipe)
 }
 
-/// Takes the complete lines from the buffer. Splits a line that is too long.
+/// Removes and returns the complete lines in the buffer. Splits a line that is too long.
 fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     let mut lines = Vec::new();
     let mut start = 0;
@@ -419,7 +422,7 @@ fn take_lines(pending: &mut Vec<u8>) -> Vec<String> {
     lines
 }
 
-/// Returns the text that a terminal would show for a line: the part after the last carriage return.
+/// Returns the part of a line that a terminal would show: the part after the last carriage return.
 fn visible_text(line: &[u8]) -> String {
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     let last = line.rsplit(|byte| *byte == b'\r').next().unwrap_or(line);

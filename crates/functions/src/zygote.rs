@@ -23,7 +23,7 @@ use crate::preload_library::PreloadLibrary;
 use crate::prepared_clones::PreparedClones;
 use crate::{Environment, Error, Limits, Result, ZygoteOptions, worker};
 
-/// Time limit for importing an environment's packages.
+/// Time limit for a zygote to import the packages of its environment.
 const IMPORT_MAX: Duration = Duration::from_secs(120);
 
 /// Memory limit of a zygote without its clones, in bytes.
@@ -32,15 +32,16 @@ const MEMORY_BYTES_MAX: u64 = 8 << 30;
 /// processor when it is imported.
 const PROCESSES_MAX: u64 = 1024;
 
-/// Back-off after the first failed start of a zygote. The back-off doubles with each failure, up to
-/// [`RETRY_MAX`].
+/// Delay before a zygote is started again after the first failed start. The delay doubles with each
+/// failure, up to [`RETRY_MAX`].
 const RETRY: Duration = Duration::from_secs(60);
 const RETRY_MAX: Duration = Duration::from_secs(3600);
 
-/// Time for which a failed start is remembered.
+/// Time after which a failed start is forgotten.
 const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 
-/// The properties by which a zygote is found. All calls with the same key share one zygote.
+/// The properties of an environment that its zygote depends on. All calls with the same key share
+/// one zygote.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ZygoteKey {
     environment: String,
@@ -62,17 +63,18 @@ pub(crate) struct Zygotes {
     slots: Mutex<HashMap<ZygoteKey, Arc<ZygoteSlot>>>,
 }
 
-/// The slot for the zygote of one environment.
+/// The zygote of one environment, or its absence.
 #[derive(Debug, Default)]
 struct ZygoteSlot {
-    /// The state. The lock is held while the zygote starts.
+    /// The state of the zygote. The lock is held while the zygote starts.
     state: tokio::sync::Mutex<State>,
-    /// CPU time of starts that has not been charged to any call, in microseconds.
+    /// CPU time of starts that must still be charged to a call, in microseconds.
     uncharged_us: AtomicU64,
 }
 
 impl ZygoteSlot {
-    /// Returns the lookup result for a call. Charges the uncharged CPU time of starts to this call.
+    /// Charges the uncharged CPU time of starts to the call for which `found` was looked up, and
+    /// returns `found`.
     fn charge_starts(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup {
             cpu_us: found.cpu_us + self.uncharged_us.swap(0, Ordering::Relaxed),
@@ -80,8 +82,8 @@ impl ZygoteSlot {
         }
     }
 
-    /// Returns true if CPU time must still be charged to a call. A slot with uncharged CPU time is
-    /// kept, even without a zygote.
+    /// Returns true if CPU time must still be charged to a call. The slot is then kept, even
+    /// without a zygote.
     fn has_uncharged_cpu(&self) -> bool {
         self.uncharged_us.load(Ordering::Relaxed) > 0
     }
@@ -95,14 +97,14 @@ enum State {
     Failed(FailedStart),
 }
 
-/// A failed start, with its reason and the back-off before the next attempt.
+/// A failed start: its time and reason, and the delay before the next attempt.
 #[derive(Debug)]
 struct FailedStart {
     since: Instant,
     reason: String,
-    /// The back-off before the next attempt.
+    /// The delay before the next attempt.
     pause: Duration,
-    /// True if another attempt to start the zygote is in progress.
+    /// True if a caller is already making the next attempt.
     tried: bool,
 }
 
@@ -112,7 +114,7 @@ impl FailedStart {
         FailedStart { since: Instant::now(), reason, pause, tried: false }
     }
 
-    /// Returns true if the caller must attempt to start the zygote.
+    /// Returns true if the next attempt is due, and the caller must make it.
     fn is_due(&mut self, now: Instant) -> bool {
         let due = !self.tried && now.saturating_duration_since(self.since) >= self.pause;
         self.tried |= due;
@@ -121,7 +123,7 @@ impl FailedStart {
 }
 
 impl State {
-    /// Returns the lookup result for a call; `None` if a zygote must be started first.
+    /// Returns the lookup result for a call; `None` if the caller must start a zygote first.
     fn lookup(&mut self) -> Option<ZygoteLookup> {
         match self {
             State::Alive(zygote) if zygote.is_alive() => {
@@ -137,20 +139,21 @@ impl State {
     }
 }
 
-/// A zygote. Its process is killed when the last reference is dropped.
+/// A running zygote. Its process is killed when the last reference is dropped.
 #[derive(Debug)]
 pub(crate) struct Zygote {
-    /// The id of the process in the spawner.
+    /// The id of the process in the spawner's protocol.
     id: u64,
     running: Mutex<RunningProcess>,
-    /// The environment, whose folder must not be removed before the zygote ends.
+    /// The zygote's environment. It is kept here because its folder must not be removed before the
+    /// zygote ends.
     environment: Environment,
     ready: ReadyMessage,
     used: Mutex<Instant>,
     clones: PreparedClones,
 }
 
-/// The state of the zygote of an environment.
+/// The state of an environment's zygote, for users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ZygoteReport {
     /// The environment's id.
@@ -159,10 +162,11 @@ pub struct ZygoteReport {
     pub memory_bytes: u64,
     /// The duration of the zygote's imports in milliseconds.
     pub imported_ms: u64,
-    /// Packages that the zygote could not import, with the reasons. Every call imports these
+    /// Packages that the zygote could not import, with the reasons. Each call imports these
     /// packages itself.
     pub skipped: BTreeMap<String, String>,
-    /// The reason why there is no zygote. Without a zygote, every call imports all packages.
+    /// The reason why there is no zygote, if its start failed. Each call then imports all packages
+    /// itself.
     pub failure: Option<String>,
 }
 
@@ -171,15 +175,16 @@ pub struct ZygoteReport {
 pub(crate) struct ZygoteLookup {
     /// The zygote to clone; `None` if the call must start a new process.
     pub(crate) zygote: Option<Arc<Zygote>>,
-    /// True if the zygote was started for this call.
+    /// True if the zygote was started in this lookup.
     pub(crate) started: bool,
-    /// CPU time of zygote starts charged to this call, including failed starts, in microseconds.
+    /// CPU time of zygote starts that is charged to this call, in microseconds. Includes failed
+    /// starts.
     pub(crate) cpu_us: u64,
-    /// True if the caller must try to start the zygote again, for the calls after this one.
+    /// True if the caller must retry the failed start in the background, for later calls.
     pub(crate) again: bool,
 }
 
-/// The first message of a zygote, after its imports.
+/// The first message of a zygote, which it sends after its imports.
 #[derive(Debug, Clone, Default, Deserialize)]
 struct ReadyMessage {
     /// Packages that the zygote could not import, with the reasons.
@@ -197,8 +202,8 @@ impl Zygotes {
         Zygotes { spawner, options, library, slots: Mutex::default() }
     }
 
-    /// Returns the zygote of an environment if its state is known without waiting, and `None`
-    /// otherwise.
+    /// Returns the lookup result for an environment if it is known without waiting for a start,
+    /// otherwise `None`.
     pub(crate) fn try_get(&self, environment: &Environment) -> Option<ZygoteLookup> {
         let key = ZygoteKey::of(environment);
         if !self.options.enabled {
@@ -226,8 +231,8 @@ impl Zygotes {
         slot.charge_starts(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
     }
 
-    /// Charges the CPU time of a start to the next call, because the call that caused the start was
-    /// cancelled, or no call caused it.
+    /// Charges CPU time of a start to the next call, because the call that caused the start was
+    /// cancelled, or because no call caused it.
     pub(crate) fn charge_next_call(&self, environment: &Environment, cpu_us: u64) {
         if cpu_us > 0 {
             let mut slots = self.slots.lock();
@@ -236,7 +241,7 @@ impl Zygotes {
         }
     }
 
-    /// Retries a failed start. Until a start succeeds, calls run without a zygote.
+    /// Tries to start a zygote again after a failed start. Meanwhile, calls run without a zygote.
     pub(crate) async fn retry_failed_start(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&ZygoteKey::of(environment)).cloned();
         let Some(slot) = slot else { return };
@@ -248,7 +253,8 @@ impl Zygotes {
         self.end_idle_over_limit();
     }
 
-    /// Starts a zygote, or records the failure and the time of the next attempt.
+    /// Starts a zygote. If this fails, records the reason and the time of the next attempt.
+    /// `before` is the previous delay after a failure.
     async fn start_or_not(
         &self,
         environment: &Environment,
@@ -264,7 +270,7 @@ impl Zygotes {
         }
     }
 
-    /// Starts a zygote. Returns the CPU time of the start, even if it failed.
+    /// Starts a zygote. Stores the CPU time of the start in `cpu_us`, even if the start fails.
     async fn start(&self, environment: &Environment, cpu_us: &mut u64) -> Result<Zygote> {
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
@@ -296,8 +302,7 @@ impl Zygotes {
         Ok(Zygote { id, running, environment, ready, used, clones: PreparedClones::default() })
     }
 
-    /// Removes a zygote that could not be cloned. The process of the zygote ends after its last
-    /// clone has ended.
+    /// Removes a zygote that could not be cloned. Its process ends after its last clone has ended.
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
         let held = |slot: &Arc<ZygoteSlot>| {
             let state = slot.state.try_lock();
@@ -307,8 +312,8 @@ impl Zygotes {
         self.slots.lock().retain(|_, slot| !held(slot));
     }
 
-    /// Removes the zygotes whose environments satisfy a condition. Each zygote ends with the last
-    /// call that uses it.
+    /// Removes the zygotes for whose environment `gone` returns true. Each zygote ends after the
+    /// last call that uses it.
     pub(crate) fn end_where(&self, gone: impl Fn(&Environment) -> bool) {
         self.slots.lock().retain(|_, slot| {
             let state = slot.state.try_lock();
@@ -319,12 +324,12 @@ impl Zygotes {
         });
     }
 
-    /// Ends the idle zygotes whose environments satisfy a condition.
+    /// Ends the idle zygotes for whose environment `gone` returns true.
     pub(crate) fn end_unused(&self, gone: impl Fn(&Environment) -> bool) {
         self.remove_unused(|zygote| gone(&zygote.environment));
     }
 
-    /// Ends the zygotes that have been idle for too long, and removes the zygotes whose process has
+    /// Ends the zygotes that have been idle for too long. Removes the zygotes whose processes have
     /// ended.
     pub(crate) fn sweep(&self) {
         self.remove_unused(|zygote| {
@@ -333,14 +338,14 @@ impl Zygotes {
         });
     }
 
-    /// Returns true if the zygotes together exceed the memory limit.
+    /// Returns true if all zygotes together exceed the memory limit for idle zygotes.
     pub(crate) fn is_over_limit(&self) -> bool {
         let total: u64 = self.reports().iter().map(|zygote| zygote.memory_bytes).sum();
         total > self.options.memory_bytes_max
     }
 
-    /// Ends idle zygotes, starting with the longest idle time, until the remaining zygotes are
-    /// within the memory limit.
+    /// Ends idle zygotes until the remaining zygotes are within the memory limit. The longest idle
+    /// time comes first.
     pub(crate) fn end_idle_over_limit(&self) {
         let mut held: Vec<(Instant, u64, u64)> = Vec::new();
         self.remove_unused(|zygote| {
@@ -358,11 +363,11 @@ impl Zygotes {
         }
     }
 
-    /// Removes the unused zygotes that satisfy a condition, and the zygotes whose process has
-    /// ended.
+    /// Removes the unused zygotes for which `holds` returns true, and the zygotes whose processes
+    /// have ended.
     fn remove_unused(&self, mut holds: impl FnMut(&Zygote) -> bool) {
         self.slots.lock().retain(|_, slot| {
-            // If the slot is locked, its zygote is in use and is kept.
+            // A locked slot is in use: keep it.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
                 State::Alive(zygote) if zygote.is_alive() => {
@@ -377,7 +382,8 @@ impl Zygotes {
                     failure.since.elapsed() < REMEMBERED || slot.has_uncharged_cpu()
                 }
                 State::Alive(_) | State::Absent => {
-                    // A zygote that has exited must not keep the lock of its environment.
+                    // The zygote has exited, or there is none. Drop the exited zygote, because it
+                    // holds a lock on its environment.
                     *state = State::Absent;
                     Arc::strong_count(slot) > 1 || slot.has_uncharged_cpu()
                 }
@@ -385,7 +391,7 @@ impl Zygotes {
         });
     }
 
-    /// Returns the states of the zygotes, except those with a locked slot.
+    /// Returns the states of all zygotes, except of those that are just starting.
     pub(crate) fn reports(&self) -> Vec<ZygoteReport> {
         self.remove_unused(|_| false);
         let report = |(key, slot): (&ZygoteKey, &Arc<ZygoteSlot>)| {
@@ -416,17 +422,17 @@ impl Zygote {
         self.running.lock().is_alive()
     }
 
-    /// Returns a clone of the zygote for a call.
+    /// Returns a clone of the zygote for a call with these limits.
     pub(crate) fn take_clone(&self, spawner: &Spawner, limits: &Limits) -> Result<RunningProcess> {
         self.clones.take(self.id, spawner, limits)
     }
 
-    /// Prepares clones for the calls that will follow.
+    /// Prepares clones of the zygote for later calls.
     pub(crate) fn prepare_clones(&self, spawner: &Spawner, limits: &Limits) {
         self.clones.prepare(self.id, spawner, limits);
     }
 
-    /// Records the start or end of a call.
+    /// Records that a call starts or ends, which resets the idle time.
     pub(crate) fn touch(&self) {
         *self.used.lock() = Instant::now();
     }

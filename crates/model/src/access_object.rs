@@ -165,8 +165,8 @@ impl Object {
         Self::new(ObjectKind::Branch, name)
     }
 
-    /// Creates the object for a ref: the branch, the tag or the commit. Only a pattern for all
-    /// branches selects a commit.
+    /// Creates the object for a ref, of the kind branch, with the name of the branch or tag. For a
+    /// commit, only a pattern for all branches selects the object.
     pub fn reference(reference: &RefSpec) -> Self {
         match reference {
             RefSpec::Name(name) | RefSpec::At { name, .. } => Self::branch(name),
@@ -240,8 +240,8 @@ impl Object {
         self.kind
     }
 
-    /// Returns the object whose owner has access: the bucket for an object in a bucket, otherwise
-    /// the object itself.
+    /// Returns the object whose owner has access to this object: the bucket for an object in a
+    /// bucket, otherwise the object itself.
     #[must_use]
     pub fn owned(&self) -> std::borrow::Cow<'_, Object> {
         match self.name.split_once('/') {
@@ -293,10 +293,10 @@ pub struct ObjectPattern {
 }
 
 impl ObjectPattern {
-    /// Creates a pattern. A pattern for tables or views without a namespace is in the default
-    /// namespace.
+    /// Creates a pattern. If a pattern for tables or views has no namespace, the default namespace
+    /// is added.
     ///
-    /// Errors: the pattern matches no possible name.
+    /// Errors: the pattern matches no valid name.
     pub fn new(kind: ObjectKind, pattern: &str) -> Result<Self, PermissionError> {
         let fail = |reason: String| PermissionError::Pattern { text: pattern.to_owned(), reason };
         if pattern.len() > PATTERN_BYTES_MAX {
@@ -318,7 +318,7 @@ impl ObjectPattern {
         Ok(ObjectPattern { kind, pattern: full })
     }
 
-    /// Returns the pattern that selects exactly one object.
+    /// Returns the pattern that selects only this object, and the objects in or below it.
     pub fn of(object: &Object) -> Self {
         ObjectPattern { kind: object.kind, pattern: object.name.clone() }
     }
@@ -350,7 +350,7 @@ impl ObjectPattern {
         }
     }
 
-    /// Returns true if the pattern selects a location or one of its parent folders.
+    /// Returns true if the pattern selects a location, a bucket or key, or one of its parents.
     fn covers_location(&self, location: &str) -> bool {
         let pattern = self.pattern.trim_end_matches('/');
         let above = location.match_indices('/').map(|(at, _)| &location[..at]);
@@ -363,10 +363,10 @@ impl ObjectPattern {
     }
 }
 
-/// Checks that a pattern is a valid name after the replacement of its wildcards.
+/// Checks that a pattern can match a valid name of an object of this kind.
 fn check_name(kind: ObjectKind, pattern: &str) -> Result<(), String> {
     let reason = |error: crate::NameError| error.reason.to_owned();
-    // A wildcard matches the empty text and text with separators, so `x` replaces it.
+    // Replace each wildcard with a letter, so that the pattern can be checked like a name.
     let name = pattern.replace(ANY, "x");
     match kind {
         ObjectKind::Table | ObjectKind::View if pattern.contains('.') => {
@@ -388,7 +388,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     let Some((start, rest)) = pattern.split_once(ANY) else { return pattern == text };
     let Some(mut text) = text.strip_prefix(start) else { return false };
     let mut parts = rest.split(ANY);
-    // The last part must end the text; each earlier part matches at the first possible position.
+    // The last part must be the end of the text. Each earlier part matches at its first occurrence.
     let last = parts.next_back().unwrap_or_default();
     for part in parts {
         let Some(at) = text.find(part) else { return false };
@@ -474,7 +474,8 @@ mod tests {
         };
         assert!(covers("bucket:landing", "") && covers("bucket:landing/in", "in/"));
         assert!(covers("bucket:landing/in*", "in"));
-        // The prefix `in` does not select `inner/`, although its name begins with `in`.
+        // The pattern `in` does not select the prefix `in`, because the key `inner/a` also has this
+        // prefix.
         assert!(!covers("bucket:landing/in", "in") && !covers("bucket:landing/in", ""));
     }
 

@@ -64,7 +64,7 @@ pub struct Grant {
     pub by: String,
 }
 
-/// A request for an access token, without its user.
+/// The settings of a new access token. They do not contain its user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct NewToken {

@@ -84,7 +84,7 @@ pub struct GrantRequest {
     pub object: ObjectPattern,
 }
 
-/// The identity of a request.
+/// The identity as which the server has authenticated a request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Whoami {
     /// The user's name; `owner` for the lake's owner.

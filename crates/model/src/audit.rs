@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{AuthMethod, JobId, Timestamp};
 
-/// The outcome of a request for access.
+/// The result of an access decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AuditOutcome {
@@ -57,7 +57,8 @@ pub struct AuditEvent {
     /// The id of the access token, if one was used.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The client's address. Absent on the Unix socket, and for work that runs after its request.
+    /// The client's address. Absent for the Unix socket, and for work that runs after the end of
+    /// the request that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub address: Option<IpAddr>,

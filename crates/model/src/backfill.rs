@@ -9,8 +9,8 @@ use crate::RunRequest;
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct BackfillRequest {
-    /// The run for each value: files, branch, other parameters, selection and `strict`. The run
-    /// cannot merge a ref or retry a run, and cannot be a preview, a dry run or a test.
+    /// The settings of every run: files, branch, other parameters, selection and `strict`. A run of
+    /// a backfill cannot merge a ref or retry a run, and cannot be a preview, a dry run or a test.
     pub run: RunRequest,
     /// The parameter that has a different value in each run.
     pub parameter: String,
@@ -24,7 +24,8 @@ pub struct BackfillRequest {
     /// Maximum number of runs at once, from 1 to 64; 4 by default.
     #[schema(minimum = 1, maximum = 64)]
     pub jobs: Option<u32>,
-    /// Number of times that a failed run of a value is repeated, at most 20; 2 by default.
+    /// Number of times that the run of a value is repeated after a failure, at most 20; 2 by
+    /// default.
     #[schema(maximum = 20)]
     pub retries: Option<u32>,
 }

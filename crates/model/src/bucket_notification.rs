@@ -20,7 +20,7 @@ pub struct BucketNotification {
 }
 
 impl BucketNotification {
-    /// Returns the name of the trigger of the notification: `BUCKET/ID`.
+    /// Returns the name of the trigger that implements the notification: `BUCKET/ID`.
     pub fn trigger_name(&self, bucket: &str) -> String {
         format!("{bucket}/{}", self.id)
     }

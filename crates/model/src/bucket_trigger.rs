@@ -57,8 +57,9 @@ impl BucketTrigger {
         if self.is_remote() { self.name.clone() } else { format!("s3://{}", self.name) }
     }
 
-    /// Returns the location that contains the watched objects of another object store: the folder
-    /// of the prefix. A right on `s3://partner/in` does not cover `s3://partner/inner`.
+    /// Returns the location of the watched objects in another object store: the bucket with the
+    /// folder part of the prefix. The rest of the prefix is omitted, because a right on
+    /// `s3://partner/in` does not cover `s3://partner/inner`, which the prefix `in` also selects.
     pub fn location(&self) -> String {
         match self.prefix.rsplit_once('/') {
             Some((folder, _)) => format!("{}/{folder}", self.name),
@@ -66,7 +67,7 @@ impl BucketTrigger {
         }
     }
 
-    /// Returns the right that the identity of the trigger needs.
+    /// Returns the right that the user of the trigger needs to watch the objects.
     pub fn right(&self) -> (Action, Object) {
         if self.is_remote() {
             (Action::Read, Object::location(&self.location()))

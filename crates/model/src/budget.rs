@@ -28,7 +28,7 @@ impl DailyBudget {
         *self == DailyBudget::default()
     }
 
-    /// Sets the billed time per day.
+    /// Sets the maximum billed time per day; `None` for no limit.
     #[must_use]
     pub fn with_time(self, time: Option<Duration>) -> Self {
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

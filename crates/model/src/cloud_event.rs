@@ -1,7 +1,7 @@
 //! Events that clients send, in the formats of CloudEvents 1.0.
 //!
-//! The batch and structured formats are parsed here. The text of each event is kept as it was sent;
-//! only the attributes that Headwater uses are read.
+//! The text of each event is kept as the client sent it. Headwater reads only some attributes from
+//! it.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -18,14 +18,14 @@ pub const EVENTS_PER_REQUEST_MAX: usize = 10_000;
 /// Maximum size in bytes of an event, and of the arguments of a call.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
-/// Maximum nesting depth of a JSON value. The parser accepts 127 levels, and the records that
-/// contain the value add some levels.
+/// Maximum nesting depth of a JSON value. The JSON parser accepts 127 levels, and the stored
+/// records that contain the value add some levels.
 const DEPTH_MAX: usize = 100;
 
-/// An event of a client.
+/// An event that a client sends.
 #[derive(Debug, Clone)]
 pub struct CloudEvent {
-    /// The origin. Events with the same source and id are one event.
+    /// The origin. Two events with the same source and id are the same event.
     pub source: String,
     /// The id.
     pub id: String,
@@ -58,7 +58,7 @@ impl CloudEventFormat {
     }
 }
 
-/// An error in the events of a request. One wrong event rejects the whole request.
+/// An error in the events of a request. One invalid event rejects the whole request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CloudEventError {
     /// The body is not JSON of the expected form.
@@ -118,7 +118,7 @@ impl ErrorDetails for CloudEventError {
     }
 }
 
-/// The attributes that are read.
+/// The attributes of an event that Headwater reads.
 #[derive(Deserialize)]
 struct Attributes<'a> {
     #[serde(borrow)]
@@ -134,7 +134,7 @@ struct Attributes<'a> {
 }
 
 impl CloudEvent {
-    /// Parses the events of a body. The first wrong event is the error.
+    /// Parses the events in the body of a request. The error is about the first invalid event.
     pub fn parse(body: &[u8], format: CloudEventFormat) -> Result<Vec<Self>, CloudEventError> {
         let invalid = |error: serde_json::Error| {
             let reason = error.to_string();
@@ -160,8 +160,9 @@ impl CloudEvent {
         events.into_iter().enumerate().map(|(index, json)| Self::new(index, json)).collect()
     }
 
-    /// Returns the event of a request in the binary format: attributes in headers, and the data as
-    /// the body. A body that is not JSON is text, or base64 if the body is not UTF-8.
+    /// Creates the event of a request in the binary format, which has the attributes in headers and
+    /// the data as the body. If the media type is not JSON, the data becomes text, or base64 if it
+    /// is not UTF-8.
     pub fn binary(
         attributes: BTreeMap<String, String>,
         media_type: Option<&str>,
@@ -229,15 +230,16 @@ impl CloudEvent {
         }
         let (id, source) = (given("id", read.id)?, given("source", read.source)?);
         given("type", read.kind)?;
-        // Parse the text, because the scan above also accepts values that cannot be parsed.
+        // Parse the whole text. The deserialization above also accepts texts that this parser
+        // rejects.
         Self::parse_value(text).map_err(|error| invalid(error.to_string()))?;
         let partition_key = read.partitionkey.map(Cow::into_owned).filter(|key| !key.is_empty());
         Ok(CloudEvent { source, id, partition_key, json })
     }
 }
 
-/// Returns the nesting depth of objects and arrays. The parser has limited the depth, so the
-/// recursion is bounded.
+/// Returns the nesting depth of a value. The recursion is limited, because the parser has limited
+/// the depth.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),
@@ -337,7 +339,7 @@ mod tests {
             assert!(error.starts_with("event 1 is invalid: "), "{error}");
             assert!(error.contains(expected), "{error}");
         }
-        // The event object adds one level of nesting.
+        // 99 is one less than the maximum depth, because the event itself adds one level.
         assert_eq!(parse(&nested(99)).expect("events").len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! A commit of the catalog: the state of all tables at one point, and its origin.
+//! A commit of the catalog: the state of all tables at one time, and the origin of this state.
 
 use std::collections::BTreeMap;
 
@@ -7,17 +7,18 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, Timestamp};
 
-/// Property: the job that created the commit.
+/// Key of a commit's property: the id of the job that created the commit.
 pub const PROPERTY_JOB: &str = "headwater.job";
 
-/// Property: the trigger event that caused the commit. At most one commit contains a given event
-/// id.
+/// Key of a commit's property: the id of the trigger event that caused the commit. At most one
+/// commit contains a given event id.
 pub const PROPERTY_EVENT: &str = "headwater.event";
 
-/// Property: the commit whose change a cherry-pick applied again in this commit.
+/// Key of a commit's property: the id of the commit whose change this commit, a cherry-pick,
+/// applied again.
 pub const PROPERTY_PICKED: &str = "headwater.picked";
 
-/// Property: the commit that this commit reverted.
+/// Key of a commit's property: the id of the commit that this commit reverted.
 pub const PROPERTY_REVERTED: &str = "headwater.reverted";
 
 /// A commit.

@@ -85,7 +85,8 @@ pub enum FunctionSetting {
 }
 
 impl FunctionSettings {
-    /// Resets a setting to its default. Layers and the reserved concurrency are stored elsewhere.
+    /// Resets a setting to its default. Does nothing for the layers and the reserved concurrency,
+    /// which are stored elsewhere.
     pub fn reset(&mut self, setting: FunctionSetting) {
         match setting {
             FunctionSetting::Handler => self.handler = None,
@@ -126,7 +127,7 @@ pub struct DeployFunction {
     /// The settings.
     #[serde(flatten)]
     pub settings: FunctionSettingsUpdate,
-    /// Settings that are reset to their defaults before the others are applied.
+    /// Settings to reset to their defaults, before the other settings are applied.
     pub reset: Vec<FunctionSetting>,
     /// The files by path, separated by `/`.
     pub files: ProjectFiles,
@@ -137,8 +138,8 @@ pub struct DeployFunction {
     pub upload: Option<String>,
     /// The maximum number of concurrent calls. If null, the limit is unchanged.
     pub reserved_concurrency: Option<u32>,
-    /// The number of instances of the latest state that are started before calls and kept. 0
-    /// removes the setting. If null, the number is unchanged.
+    /// The number of instances that are started before calls and kept. They are for calls without a
+    /// version. 0 removes the setting. If null, the number is unchanged.
     pub provisioned_concurrency: Option<u32>,
     /// Versions of layers whose files the function uses, such as `deps:3`, in order. If null, the
     /// layers are unchanged.
@@ -209,7 +210,8 @@ impl UpdateFunctionAlias {
     }
 }
 
-/// Deserializes a field that is present, so that null differs from an absent field.
+/// Deserializes a field that is present. A null becomes `Some(None)`, so that it differs from an
+/// absent field, which is `None`.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -237,8 +239,8 @@ pub struct SetFunctionUrl {
     /// false by default.
     #[serde(default)]
     pub stream: Option<bool>,
-    /// True to only change an existing URL, false to only create a URL. If null, the request does
-    /// either.
+    /// True to require that the URL exists, false to require that it does not exist. If null, the
+    /// request creates or changes the URL.
     #[serde(default)]
     pub exists: Option<bool>,
 }

@@ -1,12 +1,12 @@
-//! Suggestions ("did you mean"): the existing name most similar to a name that was not found. The
-//! same similarity measure applies to tables, branches, columns, functions and the keys of
+//! Suggestions ("did you mean"): the existing name that is most similar to a name that was not
+//! found. One similarity measure is used for tables, branches, columns, functions and the keys of
 //! `headwater.toml`.
 
 /// Minimum similarity of a suggestion.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// Similarity assigned to names that differ by one typo. It exceeds the similarity of names
-/// that have similar letters and lengths but differ in more places.
+/// Similarity of names that differ by one typo. It exceeds the similarity of names that have
+/// similar letters and lengths, but differ in more places.
 const ONE_SLIP: f64 = 0.9;
 
 /// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a

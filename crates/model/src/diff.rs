@@ -32,7 +32,8 @@ pub struct Diff {
     pub tables: Vec<TableDiff>,
 }
 
-/// A table or view that differs.
+/// A table or view that differs between the refs. The first side is its state at the first ref, the
+/// second side its state at the second ref.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct TableDiff {
     /// The name of the table or view.
@@ -51,10 +52,10 @@ pub struct TableDiff {
     /// Properties that differ, by key.
     #[serde(default)]
     pub properties: Vec<PropertyDiff>,
-    /// The number of data files that are only on the second side, or whose deleted rows differ
+    /// The number of data files that exist only on the second side, or that have other deleted rows
     /// there.
     pub files_added: u64,
-    /// The number of data files that are only on the first side, or whose deleted rows differ
+    /// The number of data files that exist only on the first side, or that have other deleted rows
     /// there.
     pub files_removed: u64,
     /// Bytes of the files counted in `files_added`.
@@ -191,7 +192,7 @@ pub struct RowDiff {
     /// The columns in which a changed row differs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub changed: Vec<String>,
-    /// Number of equal rows that this entry represents, if they were added or removed.
+    /// Number of identical added or removed rows for which this entry stands.
     pub times: u64,
 }
 

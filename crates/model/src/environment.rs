@@ -1,4 +1,4 @@
-//! Python environments, and calls of functions.
+//! Python environments, and the calls of functions that use them.
 
 use std::collections::BTreeMap;
 
@@ -114,7 +114,7 @@ pub struct PruneEnvironments {
     pub dry_run: bool,
 }
 
-/// The result of a removal.
+/// The result of removing environments.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PrunedEnvironments {
     /// The removed environments.

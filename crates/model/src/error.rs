@@ -1,6 +1,6 @@
 //! Error codes and their equivalents in HTTP, SQL and shells. Every crate has its own error enum,
-//! which implements [`ErrorDetails`] to convert it to a [`Problem`]. Only problems are sent to
-//! clients. This module does not format for a terminal.
+//! which implements [`ErrorDetails`]. Errors are sent to clients only as a [`Problem`], into which
+//! [`ErrorDetails`] converts them. This module does not format errors for a terminal.
 
 use std::collections::BTreeMap;
 
@@ -214,28 +214,30 @@ impl std::fmt::Display for ErrorCode {
     }
 }
 
-/// The code, hint and context that every error enum provides.
+/// The code, hint and context that an error enum provides, for the conversion to a [`Problem`].
 pub trait ErrorDetails: std::error::Error {
     /// Returns the code.
     fn code(&self) -> ErrorCode;
 
-    /// Returns the remedy as one imperative sentence, if there is one.
+    /// Returns the hint: one imperative sentence with a remedy, if there is one.
     fn hint(&self) -> Option<String> {
         None
     }
 
-    /// Returns machine-readable values, such as the table and both changes of a conflict.
+    /// Returns machine-readable values, such as the table of a conflict and the change on each
+    /// side.
     fn context(&self) -> BTreeMap<String, serde_json::Value> {
         BTreeMap::new()
     }
 
-    /// Returns the problem that the error forwards, if it forwards one.
+    /// Returns the problem that this error contains, if the error only passes on a problem of
+    /// another component.
     fn forwarded(&self) -> Option<&Problem> {
         None
     }
 
-    /// Converts the error to a problem. The causes of the error, or of the problem that it
-    /// forwards, become the problem's causes.
+    /// Converts the error to a problem. The problem's causes are the sources of the error, or the
+    /// causes of the problem that the error passes on.
     fn to_problem(&self) -> Problem {
         let forwarded = self.forwarded().map(|problem| problem.causes.clone());
         Problem {
@@ -260,8 +262,8 @@ impl<T, E: ErrorDetails> ResultExt<T> for Result<T, E> {
     }
 }
 
-/// Formats a text as a sentence: with a capital letter, unless it starts with code, and a final
-/// period.
+/// Formats a text as a sentence: makes the first character upper-case, and adds a final period
+/// unless the text ends with punctuation.
 pub fn sentence(mut text: String) -> String {
     if let Some(first) = text.get_mut(..1) {
         first.make_ascii_uppercase();
@@ -276,7 +278,7 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     let mut found: Vec<String> = Vec::new();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Some errors repeat the message of their cause.
+        // Some errors repeat the message of their source. Do not list it twice.
         if !found.iter().any(|above| above.contains(&text)) {
             found.push(text);
         }
@@ -323,8 +325,9 @@ impl Problem {
         self
     }
 
-    /// Replaces the name of an internal branch. `description` replaces it in the message and the
-    /// causes. The branch name `other` replaces it in the hint, which may be a command.
+    /// Replaces the name of an internal branch, which the user does not know. In the message and
+    /// the causes, `description` replaces it. In the hint, which may be a command, the branch name
+    /// `other` replaces it.
     #[must_use]
     pub fn without_branch(mut self, name: &str, description: &str, other: &str) -> Self {
         let described = |text: &str| {

@@ -21,8 +21,9 @@ pub struct Event {
     /// Origin as a URI reference: the folder, the bucket, the scheduled trigger, the branch, the
     /// job, the database or the stream.
     pub source: String,
-    /// The file, object, table, channel or subject, if there is exactly one; the merged ref, or the
-    /// name of the ended job. A file is named by its path in the folder, an object by its key.
+    /// The one object that the event is about: the file, object, table, channel or subject; for a
+    /// merge the merged ref, for an ended job its name. Absent if there is not exactly one. A file
+    /// is named by its path in the folder, an object by its key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
     /// For schedules, the scheduled time; for NATS and Kafka, the time of the first message; for
@@ -58,7 +59,7 @@ impl Event {
         }
     }
 
-    /// Returns the tables that changed; empty for other events.
+    /// Returns the tables that changed, also by a merge; empty for other events.
     pub fn tables(&self) -> &[String] {
         match &self.data {
             EventData::TableChanged { tables, .. } | EventData::BranchMerged { tables, .. } => {
@@ -68,7 +69,7 @@ impl Event {
         }
     }
 
-    /// Returns the branch that changed; `None` for other events.
+    /// Returns the branch that changed or into which a ref was merged; `None` for other events.
     pub fn branch(&self) -> Option<&str> {
         match &self.data {
             EventData::TableChanged { branch, .. } | EventData::BranchMerged { branch, .. } => {
@@ -86,8 +87,8 @@ impl Event {
         }
     }
 
-    /// Returns the payloads of notifications, messages and records, and rows of outbox tables;
-    /// empty for other events.
+    /// Returns the payloads of the notifications, messages or records, or the rows of the outbox
+    /// table; empty for other events.
     pub fn payloads(&self) -> Vec<&Value> {
         match &self.data {
             EventData::PostgresNotified { payloads: values, .. }
@@ -105,8 +106,8 @@ impl Event {
         }
     }
 
-    /// Returns the group of messages of a FIFO queue, whose order is preserved; `None` for other
-    /// events.
+    /// Returns the message group of a FIFO queue; messages of one group are delivered in order.
+    /// `None` for other events.
     pub fn group(&self) -> Option<&str> {
         match &self.data {
             EventData::QueueReceived { messages, .. } => messages.first()?.group.as_deref(),
@@ -114,8 +115,8 @@ impl Event {
         }
     }
 
-    /// Returns the last commit that changed tables, or the branch's commit after a merge; `None`
-    /// for other events.
+    /// Returns the last commit that changed the tables, or the target's commit after a merge;
+    /// `None` for other events.
     pub fn commit(&self) -> Option<CommitId> {
         match &self.data {
             EventData::TableChanged { commit, .. } | EventData::BranchMerged { commit, .. } => {
@@ -304,7 +305,7 @@ pub struct QueueMessage {
     pub group: Option<String>,
     /// The body. JSON objects and arrays are parsed; other bodies are text.
     pub payload: Value,
-    /// The record of the message in an event of SQS.
+    /// The message as a record of an SQS event, as AWS Lambda passes it to functions.
     pub record: Value,
 }
 
@@ -351,7 +352,7 @@ pub struct KafkaRecord {
     /// True if the payload is base64.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_base64: bool,
-    /// The record in an event of AWS Lambda.
+    /// The record in the form in which AWS Lambda passes it to functions.
     pub record: Value,
 }
 
@@ -431,7 +432,7 @@ impl ObjectOperation {
     }
 }
 
-/// A version of a file.
+/// One version of a file that arrived.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ArrivedFile {
     /// Absolute path.

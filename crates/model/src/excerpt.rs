@@ -5,21 +5,21 @@ use serde_json::Value;
 
 use crate::Problem;
 
-/// Key of the excerpt in a problem's context.
+/// Key of the excerpt in the context of a problem.
 const KEY: &str = "excerpt";
 
-/// Number of characters shown on either side of the position.
+/// Number of characters of the line that are shown on either side of the position.
 const AROUND: usize = 34;
 
 impl Problem {
-    /// Adds the excerpt of `text` at the problem's `line` and `column`, if the problem's context
-    /// has a line and a column.
+    /// Adds an excerpt of `text` to the problem. The position is the `line` and `column` in the
+    /// problem's context; without them, nothing is added.
     #[must_use]
     pub fn with_excerpt(self, text: &str) -> Self {
         self.with_excerpt_of(None, text)
     }
 
-    /// Adds the excerpt like [`Problem::with_excerpt`], with the file's path above the line.
+    /// Adds an excerpt like [`Problem::with_excerpt`], with the path of the file above it.
     #[must_use]
     pub fn with_file_excerpt(self, file: &str, text: &str) -> Self {
         self.with_excerpt_of(Some(file), text)
@@ -37,7 +37,8 @@ impl Problem {
         self
     }
 
-    /// Returns the excerpts of the problem and of the problems it combines.
+    /// Returns the excerpt of the problem, and the excerpts of the errors that its context lists
+    /// under `failures` or `errors`.
     pub fn excerpts(&self) -> Vec<&str> {
         let combined = ["failures", "errors"].into_iter().filter_map(|key| self.context.get(key));
         let combined = combined.filter_map(Value::as_array).flatten();
@@ -46,7 +47,7 @@ impl Problem {
     }
 }
 
-/// Returns the line and the caret. Lines and columns are numbered from 1.
+/// Returns the line, and below it a caret at the column. Lines and columns are numbered from 1.
 fn excerpt(sql: &str, line: u64, column: u64) -> Option<String> {
     let text = sql.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
     let place = usize::try_from(column).ok()?.checked_sub(1)?;

@@ -50,7 +50,7 @@ pub struct ProvisionedInstances {
 }
 
 impl ProvisionedInstances {
-    /// Returns the sum of several settings; `None` without settings.
+    /// Adds up the states of several versions or aliases of a function; `None` if there are none.
     pub fn sum(all: impl IntoIterator<Item = ProvisionedInstances>) -> Option<Self> {
         all.into_iter().reduce(|sum, one| ProvisionedInstances {
             requested: sum.requested + one.requested,

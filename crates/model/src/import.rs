@@ -119,8 +119,8 @@ pub struct ImportColumn {
     /// A suggestion if the inferred type is probably not the intended type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// For a new column whose name is probably misspelt, the column of the table with a similar
-    /// name. No file has that column.
+    /// For a new column whose name is probably misspelt: the column of the table with a similar
+    /// name, which no imported file has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub similar_to: Option<String>,
 }

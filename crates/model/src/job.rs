@@ -68,7 +68,7 @@ pub enum JobKind {
     Diff,
     /// A commit of an Iceberg REST client.
     Commit,
-    /// The requests of a client of SQS to a queue within a minute.
+    /// All requests of one SQS client to a queue within one minute.
     Queue,
     /// One run of a project for each value of a parameter.
     Backfill,
@@ -92,8 +92,8 @@ impl JobKind {
         JobKind::Backfill,
     ];
 
-    /// Returns true for short jobs whose caller waits for the result. The records of such jobs are
-    /// written in groups, and old records are aggregated by day.
+    /// Returns true for kinds whose jobs are usually short, and whose caller waits for the result.
+    /// The records of these jobs are written in groups, and old records are aggregated by day.
     pub const fn is_short(self) -> bool {
         !matches!(
             self,
@@ -312,7 +312,7 @@ pub enum JobEventKind {
         #[serde(flatten)]
         report: Box<crate::StepReport>,
     },
-    /// A value of a backfill ended.
+    /// The run for one value of a backfill ended.
     ValueEnded {
         /// The outcome: `value`, `status`, `attempts`, `job`, `commit` and `error`.
         #[schema(value_type = Object)]

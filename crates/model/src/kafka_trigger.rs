@@ -1,4 +1,4 @@
-//! Trigger sources: topics of Apache Kafka.
+//! Trigger source: topics of Apache Kafka.
 
 use std::fmt;
 use std::time::Duration;
@@ -38,7 +38,7 @@ pub struct KafkaTrigger {
     /// the CA certificates of the operating system by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
-    /// The user; none by default.
+    /// The user name for the servers; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The secret with the password of `user`. Without a user, the secret is a JSON object with

@@ -43,7 +43,7 @@ impl Limits {
         Err(Problem::new(ErrorCode::QuotaExceeded, message).with_hint(hint))
     }
 
-    /// Returns these limits; values that are not set are taken from `other`.
+    /// Returns these limits. Limits that are not set are taken from `other`.
     #[must_use]
     pub fn or(self, other: Limits) -> Self {
         Limits {
@@ -54,8 +54,8 @@ impl Limits {
         }
     }
 
-    /// Returns the combined limits: the higher limit for each value. If only one of the two sets a
-    /// value, that value applies.
+    /// Returns the higher limit for each kind of limit. If only one of the two has a limit of some
+    /// kind, this limit applies.
     #[must_use]
     pub fn max(self, other: Limits) -> Self {
         let highest = |one: Option<u64>, other: Option<u64>| one.max(other);

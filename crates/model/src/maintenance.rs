@@ -101,7 +101,7 @@ pub struct MaintainedTable {
     pub snapshots_expired: u64,
     /// Number of data files after maintenance.
     pub files_after: u64,
-    /// The last commit; null if nothing changed.
+    /// The last commit that the maintenance made; null if nothing changed.
     #[schema(value_type = Option<String>)]
     pub commit: Option<CommitId>,
     /// The reason why some work was postponed, such as a conflict with a writer.

@@ -45,8 +45,8 @@ impl MergeRequest {
         }
     }
 
-    /// Returns the requested resolution for a table in conflict. The table may have a different
-    /// name on each side.
+    /// Returns the requested resolution for a table in conflict. `names` are its names, because the
+    /// table may have a different name on each side.
     pub fn choice<'a>(&self, names: impl IntoIterator<Item = &'a TableName>) -> MergeChoice {
         let chosen = names.into_iter().find_map(|name| self.choices.get(name));
         chosen.copied().unwrap_or(self.on_conflict)
@@ -93,8 +93,8 @@ pub struct MergeReport {
 }
 
 impl MergeReport {
-    /// Removes the tables that a reader may not see. A conflict in a removed table remains, without
-    /// the table's name and rows.
+    /// Hides the tables for which `is_visible` returns false, because the reader may not see them.
+    /// A conflict about such a table remains in the report, without the table's name and rows.
     pub fn retain(&mut self, is_visible: impl Fn(&TableName) -> bool) {
         self.tables.retain(&is_visible);
         self.merged.retain(|merged| is_visible(&merged.table));
@@ -142,7 +142,8 @@ pub struct MergedTable {
     pub table: TableName,
     /// The resolution.
     pub how: MergeResolution,
-    /// Number of rows added to the target, in files of the source or in rewritten files.
+    /// Number of rows added to the target: the rows of files taken from the source and of rewritten
+    /// files.
     #[serde(default)]
     pub rows_added: u64,
     /// Number of rows removed from the target.
@@ -152,10 +153,10 @@ pub struct MergedTable {
     /// unchanged rows.
     #[serde(default)]
     pub whole_files: bool,
-    /// Data files taken from the source.
+    /// Number of data files taken from the source.
     #[serde(default)]
     pub files_added: u64,
-    /// Data files removed from the target.
+    /// Number of data files removed from the target.
     #[serde(default)]
     pub files_removed: u64,
     /// True if the target's columns, partitions or properties changed.
@@ -178,7 +179,7 @@ pub enum MergeResolution {
     Theirs,
 }
 
-/// Text for the change of the source in a conflict about a table that a run only read.
+/// Value of `source_change` in a conflict about a table that the run has only read.
 pub const CHANGE_READ: &str = "read";
 
 /// A table in conflict.

@@ -1,4 +1,4 @@
-//! Trigger sources: queues of the lake, PostgreSQL and NATS JetStream.
+//! Trigger sources: queues of the lake, channels and tables of PostgreSQL, and NATS JetStream.
 
 use std::fmt;
 use std::time::Duration;
@@ -69,7 +69,7 @@ impl fmt::Display for PostgresTrigger {
 pub struct NatsTrigger {
     /// The servers, `nats://HOST:PORT` or `tls://HOST:PORT`, separated by commas.
     pub url: String,
-    /// The user; none by default.
+    /// The user name for the servers; none by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The secret with the password of `user`. Without a user, the secret contains a token or the
@@ -130,7 +130,7 @@ impl<'de> Deserialize<'de> for QueueTrigger {
     }
 }
 
-/// The long form of a queue trigger: an object with settings.
+/// The long form of a queue trigger in a project file: an object with settings instead of a name.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct QueueSettings {

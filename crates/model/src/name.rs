@@ -17,7 +17,8 @@ pub const DEFAULT_NAMESPACE: &str = "public";
 /// Namespace of the system tables, which is read-only.
 pub const SYSTEM_NAMESPACE: &str = "system";
 
-/// Ending of the catalog names of SQL functions, which tables and views cannot have.
+/// Suffix of the names under which the catalog stores SQL functions. Names of tables and views
+/// cannot have this suffix.
 const FUNCTION_SUFFIX: &str = "()";
 
 /// Maximum length of a name, or of one level of a namespace, in bytes.
@@ -32,7 +33,8 @@ pub const NAMESPACE_LEVELS_MAX: usize = 16;
 /// Maximum length of a namespace, in bytes.
 pub const NAMESPACE_BYTES_MAX: usize = 1024;
 
-/// Formats the kind of a name for messages: `table name`, but `ref` and `partition` unchanged.
+/// Formats the kind of a name for messages: `table` becomes `table name`; `ref` and `partition` are
+/// unchanged.
 fn kind_text(what: &str) -> String {
     if ["ref", "partition"].contains(&what) { what.to_owned() } else { format!("{what} name") }
 }
@@ -71,8 +73,8 @@ impl ErrorDetails for NameError {
     }
 }
 
-/// Reserved characters. They separate names in paths, quotes and refs such as `t@dev`, `t~2`,
-/// `t#7`, `t*2026-11-01`.
+/// Characters that names must not contain: they are separators in paths, quotes, or parts of refs
+/// such as `t@dev`, `t~2`, `t#7`, `t*2026-11-01`.
 const RESERVED: &[char] = &['/', '\\', '"', '`', '@', '#', '~', '*'];
 
 /// Checks a table name, or one level of a namespace: 1 to 255 bytes, without control characters,
@@ -133,7 +135,7 @@ pub fn levels(namespace: &str) -> impl Iterator<Item = &str> + Clone {
     namespace.split(LEVEL_SEPARATOR)
 }
 
-/// Joins levels to a namespace. Errors: a level is an invalid name.
+/// Joins levels into the name of a namespace. Errors: a level is an invalid name.
 pub fn namespace_of(levels: &[impl AsRef<str>]) -> Result<String, NameError> {
     for level in levels {
         check_name(level.as_ref(), "namespace")?;
@@ -149,12 +151,12 @@ pub fn parent(namespace: &str) -> Option<&str> {
     namespace.rsplit_once(LEVEL_SEPARATOR).map(|(parent, _)| parent)
 }
 
-/// Returns true if a namespace is within another, at any depth.
+/// Returns true if `namespace` is inside `outer`, at any depth; false if they are equal.
 pub fn is_within(namespace: &str, outer: &str) -> bool {
     namespace.strip_prefix(outer).is_some_and(|rest| rest.starts_with(LEVEL_SEPARATOR))
 }
 
-/// Returns true for [`SYSTEM_NAMESPACE`] and namespaces within it.
+/// Returns true for [`SYSTEM_NAMESPACE`] and for namespaces inside it.
 pub fn is_system(namespace: &str) -> bool {
     levels(namespace).next().is_some_and(|first| first.eq_ignore_ascii_case(SYSTEM_NAMESPACE))
 }

@@ -1,15 +1,17 @@
-//! Scopes of network addresses, by which the code and the triggers of users are restricted.
+//! Scopes of network addresses: host, private or public. They determine to which addresses the code
+//! and the triggers of users may connect.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses of metadata services of cloud providers that are outside the link-local range.
+/// Addresses of cloud providers' metadata services, which can return secrets. Only those outside
+/// the link-local range.
 const SECRETS_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const SECRETS_V6: [Ipv6Addr; 2] = [
     Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254),
     Ipv6Addr::new(0xfd00, 0x00c1, 0, 0, 0, 0, 0xa9fe, 0xa9fe),
 ];
-/// First 32 bits of the network in which AWS has the metadata service of instances.
+/// First 32 bits of the IPv6 network in which AWS has the metadata service of its instances.
 const SECRETS_NETWORK: [u16; 2] = [0xfd00, 0x0ec2];
 
 /// The scope of an address.
@@ -25,8 +27,8 @@ pub enum AddressScope {
 }
 
 impl AddressScope {
-    /// Returns the scope of an address. For an IPv6 address with an embedded IPv4 address, returns
-    /// the narrower scope of both.
+    /// Returns the scope of an address. If an IPv6 address contains an IPv4 address, returns the
+    /// narrower of their scopes; `Host` is the narrowest.
     pub fn of(address: IpAddr) -> Self {
         let both = [address.to_canonical(), embedded_address(address)];
         if both.iter().any(|address| is_host(*address)) {
@@ -39,7 +41,7 @@ impl AddressScope {
     }
 }
 
-/// Returns the IPv4 address embedded in an IPv6 address (IPv4-mapped, NAT64 or 6to4). Other
+/// Returns the IPv4 address that an IPv6 address contains (IPv4-mapped, NAT64 or 6to4). Other
 /// addresses are returned unchanged.
 pub fn embedded_address(address: IpAddr) -> IpAddr {
     let IpAddr::V6(six) = address else { return address };

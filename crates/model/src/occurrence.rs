@@ -1,5 +1,5 @@
-//! Merges of branches and ends of jobs: the sources of triggers, and the occurrences that the
-//! components record for them.
+//! Trigger sources: merges into branches and ends of jobs. Also the records of these occurrences,
+//! which other components write for the triggers.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,10 +9,12 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, EventData, JobId, JobKind, JobStatus, Problem, Timestamp, Usage};
 
-/// The journal in which the catalog records merges while triggers watch them.
+/// Name of the journal to which the catalog adds a record of each merge, as long as a trigger
+/// watches merges.
 pub const MERGE_JOURNAL: &str = "branch_merges";
 
-/// The journal in which ends of jobs are recorded while triggers watch them.
+/// Name of the journal to which a record of each job's end is added, as long as a trigger watches
+/// ends of jobs.
 pub const JOB_END_JOURNAL: &str = "job_ends";
 
 /// Fires when a branch or tag is merged into a branch.
@@ -41,7 +43,8 @@ pub struct JobsTrigger {
 }
 
 impl JobsTrigger {
-    /// Returns true if a job has one of the kinds and statuses. Does not compare the job's name.
+    /// Returns true if the trigger has this kind of job and this status. The job's name must be
+    /// compared separately.
     pub fn selects(&self, kind: JobKind, status: JobStatus) -> bool {
         self.kinds.contains(&kind) && (self.statuses.is_empty() || self.statuses.contains(&status))
     }

@@ -23,7 +23,7 @@ pub enum Action {
     Update,
     /// Delete rows, objects of a bucket, or all messages of a queue.
     Delete,
-    /// Create an object with the name that the permission covers.
+    /// Create an object whose name the permission covers.
     Create,
     /// Change the object's definition, properties or name.
     Alter,
@@ -200,7 +200,8 @@ pub struct Permission {
 }
 
 impl Permission {
-    /// Checks that each action applies to the kind of object. Sorts the actions.
+    /// Sorts the actions, and checks that each of them applies to the kind of object. Errors: no
+    /// action, or an action that does not apply.
     pub fn checked(mut self) -> Result<Self, PermissionError> {
         self.actions.sort_unstable();
         self.actions.dedup();

@@ -1,4 +1,4 @@
-//! The identity of a request.
+//! The identity of a request, and the author of its work.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use utoipa::ToSchema;
 
 use crate::{Permission, Timestamp};
 
-/// The author of a client without a credential.
+/// Author of the work of a client without a credential.
 const ANONYMOUS: &str = "anonymous";
 
-/// The author of the owner, if the request contains no author. No user can have this name.
+/// Author of the owner's work if the request names no author. No user can have this name.
 const OWNER: &str = "owner";
 
 /// Maximum length of an author, in bytes.
@@ -60,8 +60,8 @@ pub struct AuthenticatedUser {
     pub expires: Option<Timestamp>,
 }
 
-/// The identity that started a job or deployed a version, stored with that job or version. The work
-/// runs with the permissions of this identity.
+/// The identity that started a job or deployed a version. It is stored with the job or version,
+/// whose work runs with the permissions of this identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Actor {
@@ -76,7 +76,7 @@ pub enum Actor {
 }
 
 impl Actor {
-    /// Returns the actor with the identity of a principal.
+    /// Returns the actor for the identity of a principal.
     pub fn of(principal: &Principal) -> Self {
         match principal.identity() {
             Identity::Owner => Actor::Owner,
@@ -85,8 +85,8 @@ impl Actor {
         }
     }
 
-    /// Returns the actor without the id of the token, which may expire before the work starts. The
-    /// token's scopes are kept.
+    /// Returns the actor without the id of the access token, because the token may expire before
+    /// the work starts. The token's scopes are kept.
     #[must_use]
     pub fn without_token(mut self) -> Self {
         if let Actor::User(user) = &mut self {
@@ -187,8 +187,8 @@ impl Principal {
         }
     }
 
-    /// Returns true if this user is the author of work that was recorded at `time`. A deleted
-    /// account with the same name counts as a different user.
+    /// Returns true if work with this author, recorded at `time`, is the work of this user. Work of
+    /// a deleted account with the same name is not: it is older than this user's account.
     pub fn is_author_of(&self, author: &str, time: Timestamp) -> bool {
         match &self.identity {
             Identity::User(user) => user.name == author && user.created <= time,

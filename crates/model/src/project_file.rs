@@ -17,10 +17,11 @@ use utoipa::ToSchema;
 
 use crate::ObjectId;
 
-/// The project file of Headwater.
+/// Name of the project file of Headwater.
 pub const PROJECT_FILE: &str = "headwater.toml";
 
-/// All project files: the files of Headwater, and the files of projects written for Bauplan.
+/// Names of all files that mark a folder as a project: Headwater's, and those of projects written
+/// for Bauplan.
 pub const PROJECT_FILES: [&str; 3] = [PROJECT_FILE, "bauplan_project.yml", "bauplan_project.yaml"];
 
 /// The files of a project by path, relative to its root and separated by `/`.
@@ -146,7 +147,7 @@ impl From<&str> for ProjectFile {
     }
 }
 
-/// Reads text without the copy that an untagged enum makes of each value.
+/// Written by hand, because a derived implementation of an untagged enum would copy each text.
 impl<'de> Deserialize<'de> for ProjectFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FileVisitor)

@@ -1,5 +1,5 @@
-//! Sizes and durations in text: `512MiB`, `1.5GiB`, `90s`, `1h30m`. This module has the only parser
-//! of both. The Python SDK implements the same rules in `headwater/quantity.py`.
+//! Sizes and durations in text: `512MiB`, `1.5GiB`, `90s`, `1h30m`. This module has the only Rust
+//! parser for them. The Python SDK implements the same rules in `headwater/quantity.py`.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
     }
 }
 
-/// Splits off the first number and its unit. Returns both and the rest of the text.
+/// Splits off the first number and its unit. Returns the number, the unit and the rest of the text.
 fn part(text: &str) -> Result<(f64, &str, &str), &'static str> {
     if text.is_empty() {
         return Err("the text is empty");

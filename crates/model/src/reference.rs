@@ -56,21 +56,22 @@ pub enum RefSpec {
     },
     /// A commit, by its full or abbreviated hash.
     Commit(String),
-    /// An ancestor of another ref's commit along first parents: an earlier state of the branch.
+    /// An ancestor of another ref's commit: an earlier state of the branch. Only first parents are
+    /// followed.
     Before {
         /// The other ref.
         of: Box<RefSpec>,
-        /// The distance from the other ref's commit.
+        /// The distance back from the other ref's commit.
         back: AncestorDistance,
     },
 }
 
-/// The distance between two commits of a branch.
+/// The distance from a commit back to an ancestor on the same branch.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum AncestorDistance {
-    /// A number of commits.
+    /// A number of commits before it.
     Commits(u32),
-    /// The last commit at or before this time.
+    /// The last commit that was made at or before this time.
     Time(Timestamp),
 }
 
@@ -190,6 +191,6 @@ pub struct ResolvedRef {
     /// The commit.
     #[schema(value_type = String)]
     pub commit: CommitId,
-    /// The branch, if the ref is the head of a branch. Other refs cannot be written.
+    /// The branch, if the ref is the head of a branch. Without a branch, the ref is read-only.
     pub branch: Option<String>,
 }

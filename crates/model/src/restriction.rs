@@ -43,8 +43,8 @@ impl Restriction {
         if self.column.is_some() { "column mask" } else { "row filter" }
     }
 
-    /// Returns true if the restriction applies to the table with this id and name. The id or the
-    /// name must match; names are compared case-insensitively.
+    /// Returns true if the restriction applies to the table with this name and id. Either the id or
+    /// the name must match; names are compared case-insensitively.
     pub fn is_on(&self, table: &TableName, id: Option<&str>) -> bool {
         id == Some(self.table_id.as_str())
             || (self.table.name.eq_ignore_ascii_case(&table.name)
@@ -65,9 +65,9 @@ impl fmt::Display for Restriction {
 /// The restrictions of one table that apply to one user.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Restrictions {
-    /// The user: the value of `current_user`.
+    /// The user, as SQL's `current_user` returns it.
     pub user: String,
-    /// The user and its roles: the names for which `is_member` returns true.
+    /// The user and its roles. SQL's `is_member` returns true for these names.
     pub members: BTreeSet<String>,
     /// The row filters and column masks of the table.
     pub all: Vec<Restriction>,

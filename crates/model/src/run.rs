@@ -234,8 +234,8 @@ pub struct PlannedStep {
     pub materialization: Option<String>,
     /// The Python version and packages of a Python step, for example `python 3.11, polars 1.38.1`.
     pub environment: Option<String>,
-    /// The reason to run the step: `changed code`, `changed input`, `changed environment`, `first
-    /// run`, `no cache`. Null if the step does not run.
+    /// The code of the reason to run the step, such as `changed code` or `first run`. Null if the
+    /// step does not run.
     pub reason: Option<String>,
     /// The reason in detail: the file, table, parameter or environment that changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -272,9 +272,9 @@ impl PlannedStep {
     }
 }
 
-/// Returns the reasons why a step runs, one phrase each: the changes, or the text of the reason
-/// code if no changes are known. For a reused table, returns a phrase with the name of its branch.
-/// Empty if the step is up to date.
+/// Returns the reasons why a step runs, one phrase each: the changes in `why`, or the text for the
+/// code `reason` if `why` is empty. For a reused table, returns a phrase with the name of its
+/// branch. Empty if the step is up to date.
 pub fn run_reasons(reason: Option<&str>, why: &[String], reuses: Option<&str>) -> Vec<String> {
     match (reason, why, reuses) {
         (None, _, None) => Vec::new(),
@@ -284,10 +284,10 @@ pub fn run_reasons(reason: Option<&str>, why: &[String], reuses: Option<&str>) -
     }
 }
 
-/// The text of the reason code `first run`.
+/// The text for the reason code `first run`.
 pub const FIRST_RUN: &str = "the model was never built on this branch";
 
-/// Returns the message for a reason code.
+/// Returns the text for a reason code.
 fn in_words(reason: &str) -> &str {
     match reason {
         "changed code" => "the code or settings changed",

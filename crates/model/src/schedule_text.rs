@@ -1,4 +1,4 @@
-//! The short form of a schedule in a project file: `schedule = "rate(5 minutes)"`.
+//! Short form of a schedule in a project file, as text: `schedule = "rate(5 minutes)"`.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, de};
 
 use crate::ScheduleTrigger;
 
-/// Deserializes a schedule from its expression, or from an object with all fields.
+/// Deserializes a schedule from the short form, or from an object with all fields.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<ScheduleTrigger>, D::Error> {

@@ -27,7 +27,8 @@ pub struct StartLogin {
     pub redirect: String,
 }
 
-/// A started login at an OpenID provider. The browser keeps the secrets, and opens the address.
+/// A started login at an OpenID provider. The browser opens `address`, and keeps the other values
+/// until the provider redirects it back.
 #[derive(Clone, Serialize, Deserialize, ToSchema)]
 pub struct LoginStart {
     /// The page of the provider.

@@ -226,7 +226,7 @@ impl std::str::FromStr for PartitionField {
     }
 }
 
-/// The reason in the error for a partition field without a column.
+/// Error text for a partition field without a column.
 const UNNAMED: &str = "the column is missing";
 
 fn is_number(text: &str) -> bool {

@@ -146,12 +146,12 @@ impl Trigger {
         import.into_iter().chain(self.run.then_some(Target::Run)).chain(function).collect()
     }
 
-    /// Returns true if some of an event's items can be delivered separately.
+    /// Returns true if some of an event's items can be delivered again without the others.
     pub fn divides(&self) -> bool {
         self.report_failures || self.bisect
     }
 
-    /// Returns the secrets that the source uses.
+    /// Returns the names of the secrets that the trigger's source uses.
     pub fn secrets(&self) -> Vec<&str> {
         let postgres = self.postgres.as_ref().and_then(|postgres| postgres.secret.as_deref());
         let nats = self.nats.as_ref().and_then(|nats| nats.secret.as_deref());
@@ -160,8 +160,8 @@ impl Trigger {
         postgres.into_iter().chain(nats).chain(kafka).collect()
     }
 
-    /// Returns the branches, and patterns of branches, whose merges fire the trigger; empty for
-    /// other sources.
+    /// Returns the names and patterns of the branches into which a merge fires the trigger; empty
+    /// for other sources.
     pub fn merge_targets(&self) -> Vec<&str> {
         let Some(merges) = &self.merges else { return Vec::new() };
         if merges.into.is_empty() {
@@ -170,7 +170,7 @@ impl Trigger {
         merges.into.iter().map(String::as_str).collect()
     }
 
-    /// Returns a short description of the source.
+    /// Returns a short description of the trigger's source.
     pub fn source(&self) -> String {
         if let Some(files) = &self.files {
             return format!(
@@ -410,8 +410,8 @@ pub struct TriggerEvent {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     pub job: Option<JobId>,
-    /// Error of the last attempt. For a pending event of a function without budget, the budget. For
-    /// a pending event of a user that has reached a limit, the limit.
+    /// Error of the last attempt. For a pending event that waits because the function's budget is
+    /// exhausted or the user has reached a limit, the error says so.
     #[serde(default)]
     pub error: Option<Problem>,
     /// The principal that called the function; absent if a trigger recorded the event.

@@ -48,8 +48,8 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds the usage of sequential or parallel work: times and bytes are summed, and the larger
-    /// memory peak is kept.
+    /// Adds the usage of other work, which ran before, after or at the same time. Times and bytes
+    /// are added, and the larger memory peak is kept.
     pub fn add(&mut self, other: &Usage) {
         self.wall_ms += other.wall_ms;
         self.cpu_us += other.cpu_us;
@@ -71,8 +71,8 @@ impl Usage {
         self.requests += other.requests;
     }
 
-    /// Returns the peak memory multiplied by the elapsed time, in gibibyte-seconds. Peaks of memory
-    /// cannot be added, so add the results for single jobs instead.
+    /// Returns the peak memory multiplied by the elapsed time, in gibibyte-seconds. For several
+    /// jobs, add their results: the memory peak of a sum is only the largest peak.
     pub fn gib_seconds(&self) -> f64 {
         self.memory_bytes_peak as f64 / GIB * (self.wall_ms as f64 / 1000.0)
     }
@@ -84,7 +84,7 @@ impl Usage {
     }
 }
 
-/// The price per unit of usage; `[rates]` in `headwater.toml`.
+/// Prices per unit of usage; `[rates]` in `headwater.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateCard {
@@ -105,7 +105,8 @@ pub struct RateCard {
 }
 
 impl Default for RateCard {
-    /// Approximate prices of a large cloud provider for functions and object storage in 2026.
+    /// Returns approximate prices of a large cloud provider for functions and object storage in
+    /// 2026.
     fn default() -> Self {
         RateCard {
             currency: "USD".to_owned(),

@@ -19,28 +19,29 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 128 << 10;
 pub(crate) const DESCRIPTORS_MAX: usize = 128;
 
 thread_local! {
-    /// Receive buffer. It is reused, because allocating a buffer takes longer than most receive
-    /// calls.
+    /// Receive buffer of this thread. It is reused, because allocating a buffer takes longer than
+    /// most receive calls.
     static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; MESSAGE_BYTES_MAX]);
 }
 
-/// One end of a socket.
+/// One end of a pair of connected Unix sockets.
 #[derive(Debug)]
 pub struct Channel(OwnedFd);
 
-/// A received message with its descriptors.
+/// A received message with its file descriptors.
 #[derive(Debug)]
 pub struct ChannelMessage {
     /// The message.
     pub bytes: Vec<u8>,
-    /// The descriptors, in order.
+    /// The file descriptors, in the order in which they were sent.
     pub descriptors: Vec<OwnedFd>,
-    /// True if the descriptors were dropped because this process has too many open files.
+    /// True if the kernel lost descriptors of the message because this process has too many open
+    /// files. `descriptors` is then empty.
     pub(crate) cut: bool,
 }
 
 impl Channel {
-    /// Creates a socket and returns both ends, which are closed on exec.
+    /// Creates a pair of connected sockets, which are closed on exec.
     pub fn pair() -> std::io::Result<(Channel, Channel)> {
         let (one, other) = rustix::net::socketpair(
             AddressFamily::UNIX,
@@ -54,7 +55,7 @@ impl Channel {
         Ok((Channel(one), Channel(other)))
     }
 
-    /// Sends a message. Blocks while a blocking socket is full.
+    /// Sends a message. If the socket is in blocking mode, waits while its send buffer is full.
     pub fn send(&self, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> std::io::Result<()> {
         if bytes.len() > MESSAGE_BYTES_MAX || descriptors.len() > DESCRIPTORS_MAX {
             return Err(std::io::ErrorKind::InvalidInput.into());
@@ -93,7 +94,7 @@ impl Channel {
             return Ok(None);
         }
         if received.flags.contains(ReturnFlags::TRUNC) {
-            return Err(std::io::Error::other("a message was cut off"));
+            return Err(std::io::Error::other("a message exceeds the maximum size"));
         }
         let cut = received.flags.contains(ReturnFlags::CTRUNC);
         if cut {

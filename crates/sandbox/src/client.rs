@@ -1,4 +1,4 @@
-//! Client of the spawner: starts it, sends requests, and receives the exits of processes.
+//! Client of the spawner: starts it, sends requests to it, and receives the exits of its processes.
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -30,7 +30,7 @@ pub struct SpawnCommand {
 #[derive(Debug)]
 pub struct Spawner {
     command: SpawnCommand,
-    /// Folder with the records of control groups.
+    /// Folder of the [`CgroupRecord`]s, which list the control groups of each spawner.
     records: PathBuf,
     connection: Mutex<Option<Arc<Connection>>>,
     next: AtomicU64,
@@ -43,23 +43,24 @@ type UsageSender = oneshot::Sender<Option<ResourceUsage>>;
 #[derive(Debug)]
 struct Connection {
     channel: Channel,
-    /// Channels for the exits of processes, by id. `None` after the spawner has ended.
+    /// Senders for the exits of running processes, by process id. `None` after the spawner has
+    /// ended.
     ends: Mutex<Option<HashMap<u64, oneshot::Sender<ProcessEnd>>>>,
     measurements: Mutex<HashMap<u64, VecDeque<UsageSender>>>,
     totals: Mutex<HashMap<u64, oneshot::Sender<Option<u64>>>>,
     groups: OnceLock<Cgroups>,
 }
 
-/// Handle of a process. Dropping it kills the process.
+/// Handle of a process that the spawner runs. Dropping the handle kills the process.
 #[derive(Debug)]
 pub struct RunningProcess {
     id: u64,
     connection: Arc<Connection>,
     end: oneshot::Receiver<ProcessEnd>,
     ended: bool,
-    /// Set after the spawner has paused the process for the first time.
+    /// Reads the usage without the spawner. Set after the spawner has first paused the process.
     meter: Option<GroupMeter>,
-    /// The spawner's reply to [`RunningProcess::start_pause`].
+    /// Receives the spawner's reply to [`RunningProcess::start_pause`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
     /// True if a pause was requested since the last resume.
     is_paused: bool,
@@ -67,8 +68,9 @@ pub struct RunningProcess {
     is_boost_ended: bool,
 }
 
-/// Reads the usage of a process from its control groups. This is faster than a request to the
-/// spawner. The server never freezes a group itself, because writing to a control file may block.
+/// Reads the usage of a process directly from its control groups, which is faster than a request to
+/// the spawner. Pauses still go through the spawner, because writing to a control file may block
+/// the server.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,
@@ -77,7 +79,8 @@ struct GroupMeter {
 }
 
 impl GroupMeter {
-    /// Creates the meter of a paused process. Returns `None` if the groups are not readable.
+    /// Creates the meter of a paused process. Returns `None` if the server cannot read the files of
+    /// the control groups.
     fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
         // Reading the usage also resets the peak memory, so that the next call starts at zero.
         group.usage()?;
@@ -91,7 +94,7 @@ impl GroupMeter {
 
 impl Spawner {
     /// Starts the spawner and waits until it is ready. `records` is an existing folder for the
-    /// records of control groups.
+    /// files that list the spawner's control groups.
     pub async fn start(command: SpawnCommand, records: PathBuf) -> Result<Self> {
         remove_stale(&records);
         let (connection, report) = connect(&command, &records)?;
@@ -105,8 +108,9 @@ impl Spawner {
         &self.report
     }
 
-    /// Starts a process. Descriptors: standard output, standard error, then the control socket and
-    /// the files, if any. A clone gets no descriptors yet.
+    /// Starts a process. `descriptors` are standard output, standard error, then the control socket
+    /// and the project's files, if any. A clone gets its descriptors later, in
+    /// [`RunningProcess::begin`].
     pub fn run(&self, spec: ProcessSpec, descriptors: &[BorrowedFd<'_>]) -> Result<RunningProcess> {
         let connection = self.connection()?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
@@ -166,15 +170,15 @@ impl RunningProcess {
         self.id
     }
 
-    /// Starts the call of a waiting clone, with its standard output, standard error, control socket
-    /// and files. `project` is a folder to mount read-only at `/project`, which requires
-    /// [`HostReport::folder_mounts`].
+    /// Starts the call of a waiting clone. `descriptors` are standard output, standard error, the
+    /// control socket and the project's files. `project` is a folder to mount read-only at
+    /// `/project`, which requires [`HostReport::folder_mounts`].
     pub fn begin(&self, descriptors: [BorrowedFd<'_>; 4], project: Option<&Path>) -> Result<()> {
         let project = project.map(Path::to_owned);
         self.connection.send(&Request::Begin { id: self.id, project }, &descriptors)
     }
 
-    /// Returns false if the exit of the process was received.
+    /// Returns true until the exit of the process was received.
     pub fn is_alive(&mut self) -> bool {
         let pending = Err(oneshot::error::TryRecvError::Empty);
         self.ended |= self.end.try_recv().map(drop) != pending;
@@ -187,12 +191,13 @@ impl RunningProcess {
         self.meter.is_some()
     }
 
-    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, has
-    /// unknown usage, or still has one of the files `inputs` (inode numbers) open or mapped.
+    /// Returns the usage of the process so far. Returns `None` if the process cannot be frozen, if
+    /// its usage is unknown, or if it still has one of the files `inputs` (inode numbers) open or
+    /// mapped.
     ///
-    /// Freezes the process, unless it was measured before and `inputs` is empty. A process that was
-    /// not frozen continues to run until its next call or until [`RunningProcess::start_pause`].
-    /// The CPU time that it uses until then is charged to the next call.
+    /// Freezes the process, except if it was measured before and `inputs` is empty. A process that
+    /// is not frozen here continues to run until [`RunningProcess::start_pause`] or until its next
+    /// call. The CPU time that it uses until then is charged to the next call.
     pub async fn measure(&mut self, inputs: &[u64]) -> Option<ResourceUsage> {
         if let (Some(meter), true) = (&self.meter, inputs.is_empty()) {
             return meter.read();
@@ -207,16 +212,17 @@ impl RunningProcess {
         Some(usage)
     }
 
-    /// Requests a freeze without waiting for it, unless the process is already frozen. If the
-    /// freeze fails, [`RunningProcess::resume`] returns an error.
+    /// Requests that the spawner freezes the process, without waiting for the result. Does nothing
+    /// if a freeze was already requested. If the freeze fails, [`RunningProcess::resume`] returns
+    /// an error.
     pub fn start_pause(&mut self) {
         if !self.is_paused {
             self.pausing = self.request_pause(&[]);
         }
     }
 
-    /// Requests a pause. The receiver gets the same result as from [`RunningProcess::measure`].
-    /// Returns `None` if the spawner has ended.
+    /// Requests that the spawner freezes and measures the process. The receiver gets the same
+    /// result as from [`RunningProcess::measure`]. Returns `None` if the spawner has ended.
     pub fn request_pause(
         &mut self,
         inputs: &[u64],
@@ -225,8 +231,8 @@ impl RunningProcess {
         self.request_usage(&Request::Pause { id: self.id, inputs: inputs.to_vec() })
     }
 
-    /// Returns and resets the zygote's CPU time that is not charged to a clone, in microseconds; 0
-    /// if unknown.
+    /// For a zygote: returns and resets its CPU time that was not charged to a clone, in
+    /// microseconds; 0 if unknown.
     pub async fn take_unmetered_cpu_us(&self) -> u64 {
         let Some(usage) = self.request_usage(&Request::Meter { id: self.id }) else { return 0 };
         usage.await.ok().flatten().map_or(0, |usage| usage.cpu_us)
@@ -234,13 +240,14 @@ impl RunningProcess {
 
     fn request_usage(&self, request: &Request) -> Option<oneshot::Receiver<Option<ResourceUsage>>> {
         let (sender, usage) = oneshot::channel();
-        // The spawner replies in the order of the requests, so a queue of senders is sufficient.
+        // Replies about one process arrive in the order of the requests, so a queue of senders
+        // assigns each reply to its request.
         self.connection.measurements.lock().entry(self.id).or_default().push_back(sender);
         self.connection.send(request, &[]).ok()?;
         Some(usage)
     }
 
-    /// Thaws a paused process and raises its CPU weight. Fails if the pause failed.
+    /// Thaws a paused process and starts a new CPU boost. Fails if the pause failed.
     pub fn resume(&mut self) -> Result<()> {
         if !self.is_paused && !self.is_boost_ended {
             return Ok(());
@@ -261,14 +268,14 @@ impl RunningProcess {
         self.connection.send(&Request::Resume { id: self.id }, &[])
     }
 
-    /// Ends the CPU boost of the process.
+    /// Ends the CPU boost: resets the CPU weight of the process to its normal value.
     pub fn end_boost(&mut self) {
         self.is_boost_ended = true;
         // Sending fails only if the spawner has ended, which also ends the process.
         let _ = self.connection.send(&Request::EndBoost { id: self.id }, &[]);
     }
 
-    /// Sends a signal.
+    /// Sends a signal to the process.
     pub fn signal(&self, signal: Signal) {
         // Sending fails only if the spawner has ended, which also ends the process.
         let _ = self.connection.send(&Request::Signal { id: self.id, signal }, &[]);
@@ -301,7 +308,8 @@ impl Connection {
         self.channel.send(&bytes, descriptors).map_err(Error::io("reach the spawner"))
     }
 
-    /// Takes the oldest pending measurement of a process.
+    /// Removes and returns the sender for the oldest measurement request of a process that has no
+    /// reply yet.
     fn pending_measurement(&self, id: u64) -> Option<UsageSender> {
         let mut measurements = self.measurements.lock();
         let pending = measurements.get_mut(&id)?;
@@ -312,8 +320,9 @@ impl Connection {
         first
     }
 
-    /// Dispatches replies until the spawner ends, and then drops all pending requests. Returns the
-    /// record of the spawner's control groups, so that the caller can remove these groups.
+    /// Passes each reply to the receiver of its request until the spawner ends, and then drops all
+    /// pending requests. Returns the record of the spawner's control groups, so that the caller can
+    /// remove these groups.
     fn receive_replies(
         &self,
         ready: oneshot::Sender<HostReport>,
@@ -356,7 +365,8 @@ fn ended() -> Error {
     Error::Spawner { reason: "stopped, together with all processes that it had started".to_owned() }
 }
 
-/// Starts a spawner process. The standard library uses `posix_spawn`, so the server does not fork.
+/// Starts a spawner process and connects to it. The standard library uses `posix_spawn`, so the
+/// server does not fork.
 fn connect(
     command: &SpawnCommand,
     records: &Path,

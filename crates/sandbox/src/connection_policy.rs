@@ -1,9 +1,10 @@
-//! The servers that triggers and destinations may connect to.
+//! The network addresses to which the server may connect for triggers and destinations.
 //!
-//! Every source that connects to a server resolves its name here. Triggers of the lake's owner may
-//! connect to any address. Triggers of other users may connect only to public addresses. A right to
-//! read the location of a server, such as `kafka://10.0.0.7:9092`, permits other addresses. This is
-//! the same right that a user needs to import files from a location.
+//! Every trigger source that connects to a server resolves the server's name here. Triggers of the
+//! lake's owner may connect to any address. Triggers of other users may connect to public
+//! addresses. They may connect to another address only if their user has the right to read its
+//! location, such as `kafka://10.0.0.7:9092`. A user needs the same right to import files from a
+//! location.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,14 +15,14 @@ use headwater_model::{Actor, AddressScope, ErrorCode, Problem, embedded_address}
 
 use crate::is_own_address;
 
-/// Maximum time to resolve a name.
+/// Timeout for resolving the name of a server.
 const RESOLVE_MAX: Duration = Duration::from_secs(5);
 
-/// Returns true if the user may read a location.
+/// A callback that returns true if the user may read a location.
 pub type LocationCheck = Arc<dyn Fn(&str) -> bool + Send + Sync>;
 
-/// The servers that the triggers and destinations of one user may connect to. The default has no
-/// restrictions.
+/// The servers to which the triggers and destinations of one user may connect. The default allows
+/// all servers.
 #[derive(Clone, Default)]
 pub struct ConnectionPolicy {
     user: Option<RestrictedUser>,
@@ -33,19 +34,19 @@ struct RestrictedUser {
     allows: LocationCheck,
 }
 
-/// A server that a trigger or a destination names.
+/// Address of a server, as a trigger or a destination states it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ServerName {
     /// The scheme of the server's URL, such as `nats`.
     pub scheme: &'static str,
-    /// Name or address, without brackets.
+    /// Host name or IP address; an IPv6 address is without brackets.
     pub host: String,
     /// The TCP port.
     pub port: u16,
 }
 
 impl fmt::Display for ServerName {
-    /// Writes the location.
+    /// Writes the location, such as `nats://10.0.0.7:4222`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ServerName { scheme, host, port } = self;
         if host.contains(':') {
@@ -57,14 +58,14 @@ impl fmt::Display for ServerName {
 }
 
 impl ConnectionPolicy {
-    /// Creates the policy for an actor that is not the owner. `allows` checks the rights of this
-    /// actor.
+    /// Creates the policy for a user other than the lake's owner. `allows` checks the rights of
+    /// this user.
     pub fn restricted(actor: Actor, allows: LocationCheck) -> Self {
         ConnectionPolicy { user: Some(RestrictedUser { actor, allows }) }
     }
 
-    /// Returns true if connections that were opened under the other policy may stay open. This is
-    /// the case if both policies belong to the same account with the same scopes.
+    /// Returns true if both policies are for the same actor: the same account with the same scopes.
+    /// Connections that were opened under the other policy may then stay open.
     pub fn is_same(&self, other: &ConnectionPolicy) -> bool {
         self.actor() == other.actor()
     }
@@ -83,7 +84,7 @@ impl ConnectionPolicy {
         self.user.as_ref().is_none_or(|user| (user.allows)(location))
     }
 
-    /// Resolves a server to the addresses that are allowed.
+    /// Resolves the name of a server, and returns the addresses that this policy allows.
     ///
     /// Errors: `unavailable` if the name cannot be resolved; `forbidden` if no address is allowed.
     pub async fn resolve(&self, server: &ServerName) -> Result<Vec<SocketAddr>, Problem> {
@@ -119,7 +120,7 @@ impl ConnectionPolicy {
     }
 }
 
-/// Returns true for a public address that does not belong to the host.
+/// Returns true for a public address, except for addresses of this host.
 fn is_public(address: IpAddr) -> bool {
     let is_own = is_own_address(address) || is_own_address(embedded_address(address));
     AddressScope::of(address) == AddressScope::Public && !is_own

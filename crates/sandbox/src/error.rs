@@ -17,7 +17,7 @@ pub enum Error {
     /// A system call failed.
     #[error("cannot {what}")]
     Io {
-        /// The operation that failed, as a verb phrase.
+        /// The operation that failed, as a verb phrase, such as "write a request".
         what: String,
         /// The system's error.
         source: std::io::Error,
@@ -25,7 +25,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns a function that converts a system error to an error with the failed operation.
+    /// Returns a function that wraps a system error in an [`Error::Io`]. `what` is the failed
+    /// operation.
     pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Error {
         let what = what.into();
         move |source| Error::Io { what, source }

@@ -10,7 +10,8 @@ use crate::Network;
 /// The limits and permissions of an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Memory limit in bytes. It covers `/tmp` and the output, but not the inputs.
+    /// Memory limit in bytes. The content of `/tmp` and the output count as memory; the inputs do
+    /// not.
     pub memory_bytes: u64,
     /// Time limit of a call.
     pub timeout: Duration,
@@ -20,13 +21,13 @@ pub struct Limits {
     pub temp_bytes: u64,
     /// CPU limit in thousandths of a processor; `None` for no limit.
     pub cpu_millis: Option<u32>,
-    /// Environment variables.
+    /// Environment variables of the function.
     pub variables: Variables,
     /// The place where a user can change these limits.
     pub settings: LimitSettings,
 }
 
-/// The place where a user can change the limits of a function, for hints.
+/// A place where a user can change the limits of a function. Hints of errors name it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitSettings {
@@ -35,14 +36,14 @@ pub enum LimitSettings {
     Decorator,
     /// `[functions.NAME]` in the project file.
     ProjectFile,
-    /// The request that deployed the function without a project.
+    /// The API request that deployed a function without a project.
     Deployment,
     /// The CREATE FUNCTION statement.
     SqlFunction,
 }
 
 impl LimitSettings {
-    /// Returns the hint to raise a limit: `memory`, `timeout` or `tmp`.
+    /// Returns the hint to raise a limit. `limit` is `memory`, `timeout` or `tmp`.
     pub fn raise_hint(self, limit: &str) -> String {
         match self {
             LimitSettings::Decorator => format!(
@@ -61,7 +62,7 @@ impl LimitSettings {
         }
     }
 
-    /// Returns the hint to allow connections to a host.
+    /// Returns the hint to add a host to the function's allowed hosts.
     pub(crate) fn allow_hint(self, host: &str) -> String {
         let add = match self {
             LimitSettings::Decorator => {
@@ -83,7 +84,7 @@ impl LimitSettings {
 pub struct Variables(BTreeMap<String, String>);
 
 impl Variables {
-    /// Returns the names, in order.
+    /// Returns the names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
@@ -112,9 +113,9 @@ impl std::fmt::Debug for Variables {
 }
 
 impl Limits {
-    /// Returns true if a sandbox that was created with the other limits can be used with these
-    /// limits. Compares the limits of memory, `/tmp` and CPU time, and the presence of network
-    /// access. The other fields are not properties of the sandbox.
+    /// Returns true if a sandbox that was created with the limits `others` can also be used with
+    /// these limits. The limits of memory, `/tmp` and CPU time must be equal, and both or neither
+    /// must have network access. The other fields apply to a call, not to the sandbox.
     pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.denies_all();

@@ -1,10 +1,10 @@
 //! Identity of a process: its id and start time, which together are unique until the machine
-//! restarts. Names of files and control groups start with this identity, so that files and groups
-//! of ended processes can be found and removed.
+//! restarts. The names of files and control groups of a process start with its identity, so that
+//! they can be found and removed after the process has ended.
 
 use std::fs;
 
-/// Returns `<pid>-<start time>` of a process; `None` if it is not running.
+/// Returns the identity `<pid>-<start time>` of a process; `None` if the process is not running.
 fn of_process(pid: u32) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let start = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
@@ -16,8 +16,8 @@ pub fn current_identity() -> String {
     of_process(std::process::id()).unwrap_or_default()
 }
 
-/// Returns true if a name starts with the identity of an ended process. Returns false if the name
-/// contains no identity.
+/// Returns true if the name of a file or group starts with the identity of an ended process.
+/// Returns false if the name contains no identity.
 pub fn is_stale(name: &str) -> bool {
     let mut parts = name.splitn(3, '-');
     let (Some(pid), Some(start)) = (parts.next(), parts.next()) else { return false };

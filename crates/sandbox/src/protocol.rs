@@ -1,5 +1,5 @@
-//! Messages between the server and the spawner: JSON, with file descriptors in the order that
-//! [`Request`] documents.
+//! Messages between the server and the spawner, as JSON. [`Request`] documents the file descriptors
+//! that are sent with each request, in their order.
 
 use std::path::PathBuf;
 
@@ -7,26 +7,26 @@ use serde::{Deserialize, Serialize};
 
 use crate::spawner::cgroup::Cgroups;
 
-/// Request of the server.
+/// Request of the server to the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Start a process. Descriptors: standard output, standard error, then the control socket and
-    /// the files, if any. A clone gets no descriptors yet.
+    /// the project's files, if any. A clone gets its descriptors later, from [`Request::Begin`].
     Start { id: u64, spec: ProcessSpec },
     /// Begin the call of a clone that waits in its sandbox. Descriptors: standard output, standard
-    /// error, the control socket, the files. `project` is the folder to mount at `/project`; `None`
-    /// if the files include the files of the project.
+    /// error, the control socket, the files. `project` is a folder to mount at `/project`; `None`
+    /// if the files already contain the project.
     Begin { id: u64, project: Option<PathBuf> },
     /// Freeze a process with its descendants, and measure them. Fails if one of these processes
     /// still has one of the files `inputs` (inode numbers) open or mapped.
     Pause { id: u64, inputs: Vec<u64> },
-    /// Thaw a paused process.
+    /// Thaw a paused process and start a new CPU boost.
     Resume { id: u64 },
-    /// End the CPU boost of a process. Its CPU weight then depends on its memory limit.
+    /// End the CPU boost of a process. Its CPU weight is then derived from its memory limit.
     EndBoost { id: u64 },
-    /// Measure and reset the zygote's CPU time that is not charged to a clone.
+    /// For a zygote: measure and reset its CPU time that was not charged to a clone.
     Meter { id: u64 },
-    /// Measure the CPU time of all processes.
+    /// Measure the CPU time of all processes together.
     Total { id: u64 },
     /// Send a signal to a process, if it exists.
     Signal { id: u64, signal: Signal },
@@ -35,7 +35,7 @@ pub(crate) enum Request {
 /// Reply of the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The spawner is ready; always the first message.
+    /// The spawner is ready. This is always its first message.
     Ready(HostReport),
     /// Usage of a process so far; `None` if unknown.
     Measured { id: u64, usage: Option<ResourceUsage> },
@@ -45,12 +45,12 @@ pub(crate) enum Reply {
     Ended { id: u64, end: ProcessEnd },
 }
 
-/// A process to start.
+/// A process for the spawner to start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// The environment variables. The process has no other variables unless `inherit` is true.
+    /// The environment variables, in addition to those that `inherit` adds.
     pub variables: Vec<(String, String)>,
     /// If true, the process inherits the spawner's environment variables.
     pub inherit: bool,
@@ -71,8 +71,8 @@ pub struct ProcessSpec {
 }
 
 impl ProcessSpec {
-    /// Returns true for the process of a call. Returns false for zygotes and tools, because no call
-    /// waits for them.
+    /// Returns true for the process of a call. Returns false for zygotes and tools, which no call
+    /// waits for.
     pub(crate) fn serves_a_call(&self) -> bool {
         !self.zygote && !matches!(self.confinement, ProcessIsolation::Tool)
     }
@@ -84,40 +84,42 @@ pub enum ProcessIsolation {
     /// No isolation, for tools that Headwater runs.
     #[default]
     Tool,
-    /// No sandbox. The process has its own folder for its files, which is removed after the process
+    /// No sandbox. The folder contains the files of this process, and is removed after the process
     /// ends.
     Folder(PathBuf),
-    /// A sandbox.
+    /// A new sandbox.
     Sandbox(SandboxSpec),
-    /// A sandbox for a clone of a zygote. Only the limits and variables of the [`ProcessSpec`]
+    /// A sandbox for a clone of a zygote. Of the [`ProcessSpec`], only the limits and the variables
     /// apply.
     Clone(CloneSpec),
 }
 
-/// The sandbox of a clone: a copy of the zygote's sandbox, with its own `/tmp`, project and
-/// namespaces.
+/// Sandbox of a clone: a copy of the zygote's sandbox, with namespaces, `/tmp` and project of its
+/// own.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CloneSpec {
     /// The zygote's id, as returned by [`RunningProcess::id`](crate::RunningProcess::id).
     pub zygote: u64,
     /// Size of `/tmp` in bytes.
     pub temp_bytes: u64,
-    /// If true, the sandbox has a network that the server proxies.
+    /// If true, the sandbox has a network, and the server forwards its connections.
     pub network: bool,
 }
 
-/// A sandbox: new namespaces over a minimal root file system, which is read-only except for `/tmp`.
+/// A new sandbox: new namespaces, and a minimal root file system, which is read-only except for
+/// `/tmp`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct SandboxSpec {
-    /// Files and folders to mount read-only: path on the host, path in the sandbox.
+    /// Files and folders to mount read-only. Each has its path on the host and its path in the
+    /// sandbox.
     pub read_only: Vec<(PathBuf, PathBuf)>,
     /// Size of `/tmp` in bytes.
     pub temp_bytes: u64,
-    /// If true, the sandbox has a network that the server proxies.
+    /// If true, the sandbox has a network, and the server forwards its connections.
     pub network: bool,
 }
 
-/// Signal to a process.
+/// Signal that the server can request for a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Signal {
     /// SIGTERM to the process itself.
@@ -126,31 +128,31 @@ pub enum Signal {
     Kill,
 }
 
-/// Capabilities of the host.
+/// Capabilities of the host, as the spawner detected them at its start.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct HostReport {
     /// The reason why sandboxes cannot be created; `None` if sandboxes can be created.
     pub sandbox_error: Option<String>,
-    /// True if each sandbox runs as a separate user, which owns no files. False if sandboxes run as
-    /// the spawner's user.
+    /// True if each sandbox runs as its own user of the host, which owns no files. False if all
+    /// sandboxes run as the spawner's user.
     pub separate_users: bool,
-    /// True if the spawner can mount a folder in the sandbox of a clone, and functions run as
-    /// another user than the server.
+    /// True if the spawner can mount a folder in the sandbox of a clone. Requires that functions
+    /// run as another user than the server.
     pub folder_mounts: bool,
-    /// True if the kernel limits the memory of a process with its descendants.
+    /// True if the kernel can limit the memory of a process including its descendants.
     pub memory_limits: bool,
-    /// True if the kernel limits the number of processes.
+    /// True if the kernel can limit the number of processes.
     pub process_limits: bool,
     /// True if the kernel supports weights and limits of CPU time.
     pub cpu_limits: bool,
-    /// Identity of the spawner process.
+    /// Identity of the spawner process: its id and start time.
     pub(crate) identity: String,
-    /// The spawner's control groups. The server reads them, and removes them if the spawner is
-    /// killed.
+    /// The spawner's control groups. The server reads the usage from them, and removes them if the
+    /// spawner is killed.
     pub(crate) groups: Cgroups,
 }
 
-/// End of a process, with its exit status and resource usage.
+/// Exit status and resource usage of an ended process.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProcessEnd {
     /// The exit status.
@@ -166,17 +168,17 @@ pub struct ProcessEnd {
 /// Resource usage of a running process.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct ResourceUsage {
-    /// CPU time since the start, in microseconds.
+    /// CPU time since the start of the process, in microseconds. Includes `fork_cpu_us`.
     pub cpu_us: u64,
-    /// The CPU time that the zygote used to fork the process, in microseconds; part of the total.
+    /// The CPU time that the zygote used to fork the process, in microseconds.
     pub(crate) fork_cpu_us: u64,
-    /// Peak memory in bytes, since the last measurement if the kernel can reset the peak, otherwise
+    /// Peak memory in bytes: since the last measurement if the kernel can reset the peak, otherwise
     /// since the start of the process.
     pub memory_bytes_peak: u64,
 }
 
 impl ResourceUsage {
-    /// Adds the CPU time that the zygote used to fork the process.
+    /// Returns the usage including the CPU time that the zygote used to fork the process.
     pub(crate) fn with_fork(self, fork_cpu_us: u64) -> Self {
         ResourceUsage { cpu_us: self.cpu_us + fork_cpu_us, fork_cpu_us, ..self }
     }
@@ -191,7 +193,7 @@ pub enum ExitStatus {
     Signal(i32),
     /// The process failed to start.
     NotStarted {
-        /// The failed step.
+        /// The step of the start that failed.
         step: String,
         /// The system's error.
         error: String,
@@ -199,7 +201,7 @@ pub enum ExitStatus {
 }
 
 impl ExitStatus {
-    /// Returns a text for users.
+    /// Describes the exit status in a phrase for messages to users.
     pub fn describe(&self) -> String {
         match self {
             ExitStatus::Code(code) => format!("the process exited with code {code}"),

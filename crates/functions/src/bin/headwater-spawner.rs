@@ -1,5 +1,5 @@
-//! The spawner as a separate program, for this crate's tests. The `headwater` binary itself becomes
-//! the spawner if it is started with a hidden argument.
+//! The spawner as a separate program, for the tests of this crate. In production, the `headwater`
+//! binary runs as the spawner if it is started with a hidden argument.
 
 fn main() -> std::process::ExitCode {
     headwater_functions::spawner_main()

@@ -1,4 +1,4 @@
-//! Admission of calls: a call enters the queue, and later gets a permit.
+//! Admission of calls: a call first waits in the queue, and then gets a permit.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use super::permits::Permit;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, State, SubqueueKey, WaitingCall};
 use crate::{CallOwner, Error, Result};
 
-/// The queue: permits, memory, idle instances and queued calls. `W` is the type of an idle
+/// The queue of calls, with its permits, memory and idle instances. `W` is the type of an idle
 /// instance.
 #[derive(Debug)]
 pub(crate) struct Queue<W> {
@@ -23,22 +23,22 @@ pub(crate) struct Queue<W> {
     state: Mutex<State<W>>,
 }
 
-/// A call to admit.
+/// A call to add to the queue.
 #[derive(Debug, Clone)]
 pub(crate) struct CallRequest<'a> {
     /// The sequence number of the call in the queue.
     pub(crate) number: u64,
     pub(crate) share: &'a CallOwner,
-    /// The function's label, as shown to users. The functions of one owner share the owner's
-    /// permits fairly.
+    /// The function's label, as shown to users. The permits of an owner are shared fairly among its
+    /// functions.
     pub(crate) label: &'a str,
-    /// The memory of an instance, in bytes.
+    /// The memory that an instance for the call needs, in bytes.
     pub(crate) memory_bytes: u64,
     /// The key of the instances that the call may use; `None` if the call needs a new instance.
     pub(crate) instance_key: Option<InstanceKey>,
 }
 
-/// The permits to send and the instances to end, after the lock of the queue is released.
+/// The permits to send and the instances to end after the lock of the queue is released.
 struct AdmissionResult<W> {
     started: Vec<AdmittedCall<W>>,
     evicted: Vec<W>,
@@ -51,7 +51,8 @@ impl<W> Queue<W> {
         Arc::new(Queue { permits_max: permits_max.max(1), memory_units, queued_max, state })
     }
 
-    /// Waits for a permit, and for an idle instance or the memory of a new instance.
+    /// Waits until the call has a permit, and has either an idle instance or memory for a new
+    /// instance.
     ///
     /// Errors: `too_busy` if the queue is full, `unavailable` if the runtime ends.
     pub(crate) async fn acquire(self: &Arc<Self>, request: CallRequest<'_>) -> Result<Permit<W>> {
@@ -61,14 +62,14 @@ impl<W> Queue<W> {
         (&mut queued.permit).await.map_err(stopping)
     }
 
-    /// Adds a call to the queue. The calls of one owner may fill only a part of the queue.
+    /// Adds a call to the queue. The calls of one owner can fill only a part of the queue.
     pub(super) fn enqueue(self: &Arc<Self>, request: &CallRequest<'_>) -> Result<QueuedCall<W>> {
         let owner = request.share.owner.clone();
         let mut state = self.state.lock();
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
-        // An owner without queued calls has twice the limit, so that other owners cannot block this
-        // owner.
+        // The limit is twice as high for an owner without queued calls, so that other owners cannot
+        // keep it out of the queue.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -87,7 +88,7 @@ impl<W> Queue<W> {
         Ok(QueuedCall { queue: self.clone(), number: request.number, key, permit })
     }
 
-    /// Assigns permits to the next calls until the resources are exhausted.
+    /// Gives permits to the next calls, as long as there are free permits and memory for them.
     pub(super) fn assign(self: &Arc<Self>) {
         let assigned = self.assigned(&mut self.state.lock());
         self.send(assigned);
@@ -114,8 +115,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases a permit and keeps its instance as idle. Unless another call takes the instance
-    /// immediately, `pause` is called with the instance.
+    /// Releases the permit of a call and keeps its instance as idle. If no other call takes the
+    /// instance immediately, calls `pause` with it.
     pub(super) fn keep(
         self: &Arc<Self>,
         idle: IdleEntry<W>,
@@ -127,7 +128,7 @@ impl<W> Queue<W> {
         self.add_idle(state, idle, pause);
     }
 
-    /// Adds an idle instance, and assigns permits to the calls that can use it.
+    /// Adds an idle instance, and gives permits to calls that can use it.
     pub(super) fn add_idle(
         self: &Arc<Self>,
         mut state: MutexGuard<'_, State<W>>,
@@ -145,8 +146,8 @@ impl<W> Queue<W> {
         self.send(assigned);
     }
 
-    /// Ends the idle instances for which `ends` returns true. The arguments of `ends` are an
-    /// instance and its idle time.
+    /// Ends the idle instances for which `ends` returns true. `ends` gets an instance and its idle
+    /// time.
     pub(crate) fn end_idle(self: &Arc<Self>, ends: impl Fn(&mut W, Duration) -> bool) {
         let now = Instant::now();
         self.end(|idle| ends(&mut idle.instance, now.saturating_duration_since(idle.since)));
@@ -191,7 +192,8 @@ impl<W> Queue<W> {
         InstanceCounts { running: state.running as u64, idle: state.idle.len() as u64 }
     }
 
-    /// Returns the memory of all calls together in bytes, which is also the maximum for one call.
+    /// Returns the memory that all calls may use together, in bytes. This is also the maximum for
+    /// one call.
     pub(crate) fn memory_bytes(&self) -> u64 {
         self.memory_units * MEMORY_UNIT
     }
@@ -201,7 +203,7 @@ impl<W> Queue<W> {
     }
 }
 
-/// A queued call, which is removed from the queue when this value is dropped.
+/// A call in the queue. Dropping this value removes the call from the queue.
 #[derive(Debug)]
 pub(super) struct QueuedCall<W> {
     queue: Arc<Queue<W>>,
@@ -212,12 +214,12 @@ pub(super) struct QueuedCall<W> {
 
 impl<W> Drop for QueuedCall<W> {
     fn drop(&mut self) {
-        // If the permit was sent or the channel is closed, the call has left the queue already.
+        // If the call got a permit or the channel is closed, the call is no longer in the queue.
         if !self.permit.is_empty() || self.permit.is_terminated() {
             return;
         }
         let removed = self.queue.lock().remove(&self.key, self.number);
-        // Permits are assigned again, because other calls may have waited behind this call.
+        // The calls behind the removed call may now be able to get a permit.
         if removed {
             self.queue.assign();
         }

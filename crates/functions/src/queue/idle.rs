@@ -1,5 +1,5 @@
-//! Idle instances, which keep their memory and wait for another call of their function. Idle
-//! instances are evicted if other calls need the memory.
+//! Idle instances: they keep their memory and wait for another call of their function. They are
+//! evicted if other calls need the memory.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,16 +9,16 @@ use super::order::OVERTAKEN_MAX;
 use super::state::State;
 use crate::keep_alive::IDLE_MAX;
 
-/// Maximum number of idle instances.
+/// Maximum number of idle instances, not counting provisioned instances.
 pub(super) const IDLE_COUNT_MAX: usize = 64;
 
-/// The key of an instance. Instances with the same key can execute each other's calls. Two keys are
-/// equal only if they are clones of one key.
+/// The key of an instance. An instance can execute all calls with its key. Two keys are equal only
+/// if one is a clone of the other.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceKey(Arc<()>);
 
 impl InstanceKey {
-    /// Returns true if a call or another instance holds a clone of this key.
+    /// Returns true if another clone of this key exists, in a call or an instance.
     pub(crate) fn is_used(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -30,29 +30,29 @@ impl PartialEq for InstanceKey {
     }
 }
 
-/// An idle instance and its memory.
+/// An idle instance, and the memory that it occupies.
 #[derive(Debug)]
 pub(super) struct IdleEntry<W> {
-    /// The number of the permit that the last call of the instance had.
+    /// The number of the permit of the instance's last call.
     pub(super) number: u64,
     pub(super) key: InstanceKey,
     pub(super) units: u64,
     pub(super) since: Instant,
-    /// True if the instance was started ahead of a call, and has not executed a call yet.
+    /// True if the instance was started in advance of a call, and has not executed a call yet.
     pub(super) is_unused: bool,
     pub(super) instance: W,
 }
 
 impl<W> IdleEntry<W> {
-    /// Returns true if the instance has been idle for longer than usual, because it is kept for an
-    /// expected call.
+    /// Returns true if the usual time for keeping an idle instance has passed, so that the instance
+    /// is kept only for an expected call.
     fn is_extended(&self, now: Instant) -> bool {
         !self.is_unused && now.saturating_duration_since(self.since) >= IDLE_MAX
     }
 }
 
 impl<W> Queue<W> {
-    /// Calls `f` with the idle instances, each with its idle time, while the queue is locked.
+    /// Calls `visit` with all idle instances and their idle times. The queue is locked meanwhile.
     pub(crate) fn with_idle<T>(
         &self,
         visit: impl FnOnce(&mut dyn Iterator<Item = (&mut W, Duration)>) -> T,
@@ -64,8 +64,8 @@ impl<W> Queue<W> {
 }
 
 impl<W> State<W> {
-    /// Adds an idle instance. If there are then too many idle instances that are not provisioned,
-    /// removes and returns the instance with the longest idle time.
+    /// Adds an idle instance. If more than [`IDLE_COUNT_MAX`] idle instances are then not
+    /// provisioned, removes and returns the one with the longest idle time.
     pub(super) fn add_idle(&mut self, idle: IdleEntry<W>) -> Option<W> {
         self.idle.push(idle);
         if self.idle.len() <= IDLE_COUNT_MAX {
@@ -77,18 +77,18 @@ impl<W> State<W> {
         (others > IDLE_COUNT_MAX).then(|| self.evict(oldest))
     }
 
-    /// Takes the most recently used idle instance with this key.
+    /// Removes and returns the most recently used idle instance with this key.
     pub(super) fn take_idle(&mut self, key: &InstanceKey) -> Option<IdleEntry<W>> {
         let index = self.idle.iter().rposition(|idle| idle.key == *key)?;
         Some(self.idle.remove(index))
     }
 
-    /// Returns the memory of all idle instances, in units of [`MEMORY_UNIT`].
+    /// Returns the memory that all idle instances occupy, in units of [`MEMORY_UNIT`].
     pub(super) fn idle_units(&self) -> u64 {
         self.idle.iter().map(|idle| idle.units).sum()
     }
 
-    /// Removes the idle instances that satisfy a condition.
+    /// Removes and returns the idle instances for which `ends` returns true.
     pub(super) fn remove_idle(&mut self, ends: impl FnMut(&mut IdleEntry<W>) -> bool) -> Vec<W> {
         let gone = self.idle.extract_if(.., ends);
         let gone: Vec<_> = gone.collect();
@@ -97,18 +97,18 @@ impl<W> State<W> {
     }
 
     /// Evicts idle instances until there is enough free memory for the first call of a subqueue. If
-    /// evicting all idle instances would not free enough memory, evicts none.
+    /// evicting all candidates would not free enough memory, evicts none.
     ///
-    /// First evicts the instances that have been idle for longer than usual, then the instances
-    /// that were started ahead of a call, then the others. In each group, the longest idle time
-    /// comes first. Provisioned instances are evicted last, and only after this call has waited for
-    /// [`OVERTAKEN_MAX`].
+    /// Evicts in this order: instances that are kept only for an expected call; instances that were
+    /// started in advance and are unused; all others. In each group, the longest idle time comes
+    /// first. Then follow instances for which other calls are queued, and last provisioned
+    /// instances.
     ///
-    /// An instance for which other calls are queued is evicted only after this call has waited for
-    /// [`OVERTAKEN_MAX`]. For the same time, an instance that was used recently is also kept if the
-    /// function of this call has a running call. So two functions that do not fit into memory
-    /// together alternate about once a second instead of at each call. This delay does not apply to
-    /// an instance that was started ahead of a call.
+    /// Until the call has waited for [`OVERTAKEN_MAX`], some instances are not evicted: provisioned
+    /// instances, instances for which other calls are queued, and, if the call's function has a
+    /// running call, instances that were used within [`OVERTAKEN_MAX`]. So two functions that do
+    /// not fit into memory together alternate about once a second instead of at each call. An
+    /// instance that was started in advance and is unused does not count as recently used.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waiting_time(now) > OVERTAKEN_MAX;
@@ -141,9 +141,9 @@ impl<W> State<W> {
         Some(evicted.into_iter().map(|at| self.evict(at)).collect())
     }
 
-    /// Evicts the instances with the longest idle times until this amount of memory is free.
-    /// Provisioned instances are not evicted. If evicting all others would not free enough memory,
-    /// evicts none.
+    /// Evicts the instances with the longest idle times until `units` of memory are free. Does not
+    /// evict provisioned instances. If evicting all others would not free enough memory, evicts
+    /// none.
     pub(super) fn evict_any(&mut self, units: u64) -> Option<Vec<W>> {
         let provisioned = self.provisioned_idle();
         let (mut sum, mut evicted) = (self.free_units, Vec::new());
@@ -157,7 +157,7 @@ impl<W> State<W> {
         if sum < units {
             return None;
         }
-        // The last index comes first, because an eviction moves the instances after it.
+        // Evict from the highest index down, because each eviction moves the instances after it.
         Some(evicted.into_iter().rev().map(|at| self.evict(at)).collect())
     }
 

@@ -1,4 +1,4 @@
-//! The order of the queue: the next call to get a permit, and the queue positions shown to users.
+//! The order of the queue: which call gets the next permit, and the queue positions shown to users.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::state::{MEMORY_UNIT, State, Subqueue, WaitingCall};
 
-/// Maximum time for which other calls may overtake a call that waits for memory. The second limit
-/// applies if the overtaking call belongs to an owner without a running call.
+/// Maximum time for which other calls may overtake a call that waits for memory. If the owner of
+/// the overtaking call has no running call, the maximum is [`OVERTAKEN_BY_FIRST_MAX`].
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
@@ -21,25 +21,26 @@ pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 /// The highest queue position that is computed.
 const POSITION_MAX: usize = 1_000;
 
-/// The rank of each owner: the highest priority of its subqueues.
+/// The priority of each owner: the highest priority among its subqueues.
 pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
 
-/// The calls that wait for memory and precede the call that is examined.
+/// The calls that wait for memory and come before the call that is being examined.
 #[derive(Debug, Default)]
 struct MemoryWaits {
-    /// The memory that the first waiting call needs, in units of [`MEMORY_UNIT`].
+    /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
     units: u64,
-    /// The longest waiting time of the calls, and the longest waiting time of the calls whose
-    /// owners have no running call.
+    /// The longest waiting time of these calls, and the longest waiting time of those whose owners
+    /// have no running call.
     waited: Duration,
     waited_first: Duration,
 }
 
 impl MemoryWaits {
-    /// Returns true if another call may overtake the waiting calls.
+    /// Returns true if another call may overtake these calls. `is_first_of_owner` is true if the
+    /// owner of the other call has no running call.
     fn may_overtake(&self, is_first_of_owner: bool) -> bool {
-        // An owner without a running call need not wait for calls of owners that have running
-        // calls.
+        // A call of an owner without a running call may overtake the calls of owners with running
+        // calls for longer.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -57,8 +58,8 @@ impl MemoryWaits {
 }
 
 impl<W> State<W> {
-    /// Returns the subqueue whose first call is next; `None` if no call can start now. Adds the
-    /// instances that were evicted for the call to `evicted`.
+    /// Returns the subqueue whose first call gets the next permit; `None` if no call can start now.
+    /// Adds the instances that were evicted for the call to `evicted`.
     pub(super) fn next(&mut self, permits_max: usize, evicted: &mut Vec<W>) -> Option<usize> {
         self.is_memory_short = false;
         if self.running >= 2 * permits_max {
@@ -68,15 +69,15 @@ impl<W> State<W> {
         let ranks = self.owner_ranks(now);
         let rank = |at| (self.rank(at, &ranks, now), at);
         let ranked: Vec<_> = (0..self.subqueues.len()).map(rank).collect();
-        // The loop below examines only calls that can get a permit. If the first call can get none,
-        // its lack of memory is recorded here.
+        // The loop below examines only calls that can get a permit. If the very first call can get
+        // none, check its memory here, so that a lack of memory is recorded.
         let first = ranked.iter().min().map(|(_, first)| *first);
         let is_short = first.is_some_and(|first| {
             !self.has_permit(first, permits_max, now) && self.units_needed(first) > self.free_units
         });
         let may = |(_, at): &(_, usize)| self.has_permit(*at, permits_max, now);
-        // Usually there is enough memory for one of the first calls, so a heap is cheaper than
-        // sorting all subqueues.
+        // Usually one of the first calls has enough memory, so a heap is cheaper than sorting all
+        // subqueues.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
         let mut waits = MemoryWaits::default();
@@ -88,16 +89,15 @@ impl<W> State<W> {
         None
     }
 
-    /// Returns true if there is memory for the first call of a subqueue and the call may overtake
-    /// the calls that wait for memory. Evicts idle instances if that frees enough memory.
+    /// Returns true if there is memory for the first call of a subqueue, and if the call may
+    /// overtake the calls that wait for memory. Evicts idle instances if that frees enough memory.
     fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
         let passes = waits.may_overtake(is_first);
         if units == 0 {
-            // This call needs no memory, because it uses an idle instance. The call must wait only
-            // if ending reusable instances could provide enough memory for the first call that
-            // waits for memory.
+            // This call uses an idle instance, so it needs no memory. It must wait only if the
+            // first call that waits for memory could get enough memory when reusable instances end.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -113,8 +113,8 @@ impl<W> State<W> {
         false
     }
 
-    /// Returns the amount of free memory that the first call of a subqueue needs, in units of
-    /// [`MEMORY_UNIT`]. The amount is 0 if the call can use an idle instance.
+    /// Returns the free memory that the first call of a subqueue needs, in units of
+    /// [`MEMORY_UNIT`]; 0 if the call can use an idle instance.
     fn units_needed(&self, at: usize) -> u64 {
         let Subqueue { key, calls, .. } = &self.subqueues[at];
         let is_idle = self.idle.iter().any(|idle| Some(&idle.key) == key.instance.as_ref());
@@ -127,8 +127,8 @@ impl<W> State<W> {
         owner.is_none_or(|owner| owner.running == 0)
     }
 
-    /// Returns true if there is a permit for the first call of a subqueue. A permit above the limit
-    /// is possible if the owner has no running call, or if the call has waited for more than twice
+    /// Returns true if there is a permit for the first call of a subqueue. Permits beyond the limit
+    /// are possible if the owner has no running call, or if the call has waited for more than twice
     /// [`PROMOTED_EVERY`].
     fn has_permit(&self, at: usize, permits_max: usize, now: Instant) -> bool {
         let exceeds =
@@ -142,8 +142,8 @@ impl<W> State<W> {
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
         let function = self.functions.get(queue).copied().unwrap_or_default();
-        // A subqueue is promoted among the subqueues of its owner by its own waiting time. Among
-        // all owners, the subqueue gets at most the owner's rank.
+        // Within its owner, a subqueue is promoted by its own waiting time. Compared with other
+        // owners, the subqueue gets at most the priority of its owner.
         let own = subqueue.promoted(subqueue.waiting_time(now));
         let best = ranks.get(&queue.owner).copied().unwrap_or_default();
         let priority = if own >= best { best } else { self.priority(at, now) };
@@ -153,14 +153,14 @@ impl<W> State<W> {
         (Reverse(priority), owner, function, number)
     }
 
-    /// Returns the priority of a subqueue among the subqueues of all owners. A subqueue is not
-    /// promoted while its owner gets permits, because it then waits only for calls of the same
-    /// owner.
+    /// Returns the priority of a subqueue compared with the subqueues of other owners. The subqueue
+    /// is not promoted while its owner gets permits, because it then waits only for calls of the
+    /// same owner.
     fn priority(&self, at: usize, now: Instant) -> u64 {
         self.subqueues[at].promoted(self.waited_without_permit(at, now))
     }
 
-    /// Returns the time for which the first call of a subqueue has waited while its owner got no
+    /// Returns for how long the first call of a subqueue has waited without its owner getting a
     /// permit.
     fn waited_without_permit(&self, at: usize, now: Instant) -> Duration {
         let subqueue = &self.subqueues[at];
@@ -170,7 +170,7 @@ impl<W> State<W> {
         subqueue.waiting_time(now).min(since)
     }
 
-    /// Returns the best rank of each owner.
+    /// Returns the highest priority of each owner.
     pub(super) fn owner_ranks(&self, now: Instant) -> OwnerRanks {
         let mut ranks = OwnerRanks::new();
         for at in 0..self.subqueues.len() {
@@ -180,7 +180,7 @@ impl<W> State<W> {
         ranks
     }
 
-    /// Returns a copy without memory limits, on which the order of future permits is simulated.
+    /// Returns a copy without memory limits, for simulating the order of future permits.
     pub(super) fn simulated(&self) -> State<W> {
         let queued = |call: &WaitingCall<W>| {
             let permit = oneshot::channel().0;
@@ -202,8 +202,8 @@ impl<W> State<W> {
         }
     }
 
-    /// Returns the positions of the first calls in the queue. The positions assume that all calls
-    /// take equally long.
+    /// Returns the queue positions of the first calls, and the memory that each needs, by call
+    /// number. The positions assume that all calls take equally long.
     pub(super) fn order(mut self) -> HashMap<u64, (usize, u64)> {
         let now = Instant::now();
         let mut order = HashMap::new();
@@ -213,8 +213,8 @@ impl<W> State<W> {
         while order.len() < POSITION_MAX
             && let Some(Reverse((rank, at))) = next.pop()
         {
-            // A permit only increases the sort keys of calls of the same owner, so if this key is
-            // unchanged, it is still the smallest.
+            // A new permit only increases the sort keys of the same owner's subqueues. So if the
+            // key of this subqueue is unchanged, it is still the smallest.
             if self.rank(at, &ranks, now) == rank
                 && let Some(started) = self.start(at)
             {
@@ -230,14 +230,14 @@ impl<W> State<W> {
 }
 
 impl<W> Subqueue<W> {
-    /// Returns the priority of the subqueue after a waiting time.
+    /// Returns the priority of the subqueue after it has waited for this time.
     fn promoted(&self, waited: Duration) -> u64 {
         let steps = waited.as_secs() / PROMOTED_EVERY.as_secs();
         (self.key.priority as u64 + steps).min(Priority::High as u64)
     }
 
-    /// Returns the waiting time of the subqueue's first call, counted from its arrival or, if
-    /// later, from the last permit of the subqueue.
+    /// Returns how long the subqueue's first call has waited: since its arrival or, if later, since
+    /// the last permit of the subqueue.
     pub(super) fn waiting_time(&self, now: Instant) -> Duration {
         let since = self.calls.front().map_or(now, |call| call.since.max(self.last_permit_at));
         now.saturating_duration_since(since)

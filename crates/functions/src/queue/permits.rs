@@ -1,5 +1,4 @@
-//! The permits of running calls, and additional memory of calls. Dropping a permit or the memory
-//! releases it.
+//! Permits of running calls, and the additional memory of calls. Dropping either releases it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,8 +7,8 @@ use super::admission::Queue;
 use super::idle::IdleEntry;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, SubqueueKey};
 
-/// Maximum time to wait until cancelled early starts have released their memory, and the interval
-/// between two checks.
+/// Maximum time to wait until cancelled starts of instances have released their memory, and the
+/// interval between two checks.
 const EARLY_END_MAX: Duration = Duration::from_secs(3);
 const EARLY_END_CHECK: Duration = Duration::from_millis(10);
 
@@ -20,14 +19,14 @@ pub(crate) struct Permit<W> {
     number: u64,
     key: SubqueueKey,
     units: u64,
-    /// The idle instance that the call uses; `None` if the call starts a new instance, and after
-    /// the call has taken the instance.
+    /// The idle instance that the call uses; `None` if the call starts a new instance, or has
+    /// already taken the instance.
     pub(crate) instance: Option<W>,
     is_released: bool,
 }
 
 impl<W> Permit<W> {
-    /// Sends the permit to a call. If the caller was dropped, releases the permit.
+    /// Sends the permit to its call. If the call no longer waits, releases the permit.
     pub(super) fn send(
         queue: Arc<Queue<W>>,
         AdmittedCall { call, key, instance }: AdmittedCall<W>,
@@ -37,16 +36,16 @@ impl<W> Permit<W> {
         drop(call.permit.send(permit));
     }
 
-    /// Returns the memory of the permit in bytes.
+    /// Returns the memory that belongs to the permit, in bytes.
     #[cfg(test)]
     pub(super) fn bytes(&self) -> u64 {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call and keeps its instance and the instance's memory for other calls. Unless
-    /// another call takes the instance immediately, `pause` is called with the instance.
+    /// Ends the call, and keeps its instance with its memory for other calls. If no other call
+    /// takes the instance immediately, calls `pause` with it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
-        // The instance of a call without a key ends together with the call.
+        // Without a key, no other call can use the instance, so it ends with the call.
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);
@@ -55,8 +54,8 @@ impl<W> Permit<W> {
         self.queue.keep(idle, &self.key.queue, pause);
     }
 
-    /// Like [`Permit::grow`]. If instances that start ahead of their calls use the memory, cancels
-    /// these starts and waits for their memory.
+    /// Like [`Permit::grow`], but if the memory is used by instances that are starting in advance
+    /// of calls, cancels these starts and waits for their memory.
     pub(crate) async fn grow_or_wait(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let until = Instant::now() + EARLY_END_MAX;
         loop {
@@ -68,8 +67,8 @@ impl<W> Permit<W> {
         }
     }
 
-    /// Grants more memory to a running call, unless another call waits for memory. Evicts idle
-    /// instances if their memory is needed.
+    /// Returns additional memory for a running call; `None` if another call waits for memory or if
+    /// there is not enough. Evicts idle instances if their memory is needed.
     pub(crate) fn grow(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let units = bytes.div_ceil(MEMORY_UNIT);
         let mut state = self.queue.lock();
@@ -99,7 +98,7 @@ impl<W> Drop for Permit<W> {
     }
 }
 
-/// Additional memory of a running call.
+/// Additional memory of a running call. Dropping it releases the memory.
 #[derive(Debug)]
 pub(crate) struct ExtraMemory<W> {
     queue: Arc<Queue<W>>,

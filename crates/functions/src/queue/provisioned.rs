@@ -1,9 +1,9 @@
 //! Provisioned instances: the idle instances that the queue keeps for functions with provisioned
 //! concurrency.
 //!
-//! The most recently used idle instances of such a function are its provisioned instances. The
-//! start of another instance never evicts them. A queued call evicts them only if the memory of all
-//! other idle instances is not sufficient, and only after the call has waited.
+//! Provisioned instances are not marked: they are the most recently used idle instances of such a
+//! function. The start of another instance never evicts them. A queued call evicts them only if the
+//! memory of all other idle instances is not sufficient, and only after the call has waited.
 
 use super::admission::Queue;
 use super::idle::InstanceKey;
@@ -13,7 +13,7 @@ use super::state::State;
 #[derive(Debug)]
 pub(super) struct ProvisionedKey {
     pub(super) key: InstanceKey,
-    /// Number of instances to keep. Instances that execute a call are included.
+    /// Number of instances to keep, including instances that are executing a call.
     pub(super) count: usize,
     /// Number of running calls with the key. Calls that started before the key was provisioned may
     /// not be counted.
@@ -21,8 +21,8 @@ pub(super) struct ProvisionedKey {
 }
 
 impl<W> Queue<W> {
-    /// Replaces the numbers of provisioned instances. The numbers of equal keys are added up.
-    /// Returns the keys that no longer have provisioned instances.
+    /// Replaces the number of provisioned instances of each key. If `wanted` contains a key several
+    /// times, its numbers are added. Returns the keys that no longer have provisioned instances.
     pub(crate) fn replace_provisioned(&self, wanted: &[(InstanceKey, usize)]) -> Vec<InstanceKey> {
         let mut state = self.lock();
         let before = std::mem::take(&mut state.provisioned);
@@ -43,7 +43,7 @@ impl<W> Queue<W> {
         self.lock().instances_with(key)
     }
 
-    /// Calls `visit` with each provisioned instance that is idle, while the queue is locked.
+    /// Calls `visit` with each idle provisioned instance. The queue is locked meanwhile.
     pub(crate) fn for_each_provisioned(&self, mut visit: impl FnMut(&mut W)) {
         let mut state = self.lock();
         let provisioned = state.provisioned_idle();
@@ -68,7 +68,7 @@ impl<W> State<W> {
         idle + self.provisioned_of(key).map_or(0, |one| one.running)
     }
 
-    /// Returns a flag for each idle instance, in the order of [`State::idle`]: true if the instance
+    /// Returns a flag for each instance in [`State::idle`], in the same order: true if the instance
     /// is provisioned.
     pub(super) fn provisioned_idle(&self) -> Vec<bool> {
         let mut flags = vec![false; self.idle.len()];

@@ -1,7 +1,7 @@
-//! Reservations of memory for instances that start ahead of their calls.
+//! Reservations of memory for instances that start in advance of a call: early starts.
 //!
-//! Such an early start never delays a call. The start uses only free memory and a free processor,
-//! and evicts no idle instance. A call that must wait cancels the early start.
+//! An early start never delays a call. It uses only free memory and a free processor, and evicts no
+//! idle instance. A call that must wait cancels it.
 //!
 //! The start of a provisioned instance differs: it evicts other idle instances if it needs their
 //! memory, and no call cancels it.
@@ -15,26 +15,26 @@ use super::admission::Queue;
 use super::idle::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
 use super::state::{MEMORY_UNIT, State};
 
-/// An instance that is starting ahead of its call.
+/// An instance that is starting in advance of a call.
 #[derive(Debug)]
 pub(super) struct EarlyStart {
     number: u64,
     key: InstanceKey,
     cancelled: CancellationToken,
-    /// True for a provisioned instance. No call cancels its start.
+    /// True for the start of a provisioned instance, which no call cancels.
     is_provisioned: bool,
 }
 
-/// The memory of an instance that is starting ahead of its call. Dropping this value releases the
-/// memory.
+/// The memory of an instance that is starting in advance of a call. Dropping this value releases
+/// the memory.
 #[derive(Debug)]
 pub(crate) struct Reservation<W> {
     queue: Arc<Queue<W>>,
     number: u64,
     key: InstanceKey,
     units: u64,
-    /// The token that is cancelled when a call needs the resources, or when a call has started an
-    /// instance.
+    /// Cancelled when a call needs the memory or processor, or when a call with the same key has
+    /// started an instance.
     pub(crate) cancelled: CancellationToken,
     is_released: bool,
 }
@@ -43,15 +43,15 @@ pub(crate) struct Reservation<W> {
 #[derive(Debug)]
 pub(crate) enum ReservationResult<W> {
     Reserved(Reservation<W>),
-    /// An idle instance with the key exists or is already starting.
+    /// An idle instance with the key exists or is already starting, so no other is needed.
     Exists,
     /// Calls are waiting, or no memory or processor is free.
     Busy,
 }
 
 impl<W> Queue<W> {
-    /// Returns true if a start would delay a call, because calls are waiting or no processor is
-    /// free.
+    /// Returns true if starting an instance would delay a call, because calls are waiting or no
+    /// processor is free.
     pub(crate) fn is_busy(&self) -> bool {
         self.has_no_permit(&self.lock())
     }
@@ -60,8 +60,8 @@ impl<W> Queue<W> {
         state.queued > 0 || state.running + state.early.len() >= self.permits_max
     }
 
-    /// Reserves memory for an instance that starts ahead of its call. `number` identifies the
-    /// instance, and differs from the numbers of all calls.
+    /// Reserves memory for an instance that starts in advance of a call. `number` identifies the
+    /// instance, and must differ from the numbers of all calls.
     pub(crate) fn reserve(
         self: &Arc<Self>,
         number: u64,
@@ -84,8 +84,8 @@ impl<W> Queue<W> {
         ReservationResult::Reserved(self.add_reservation(&mut state, start, units))
     }
 
-    /// Reserves memory for a provisioned instance. If memory is short, evicts idle instances that
-    /// are not provisioned. The instance may start even if no processor is free.
+    /// Reserves memory for the start of a provisioned instance, even if no processor is free. If
+    /// there is not enough memory, evicts idle instances that are not provisioned.
     pub(crate) fn reserve_provisioned(
         self: &Arc<Self>,
         number: u64,
@@ -99,7 +99,7 @@ impl<W> Queue<W> {
         if state.instances_with(key) + starting >= count {
             return ReservationResult::Exists;
         }
-        // Free memory is reserved for the queued call that waits for memory.
+        // A queued call waits for memory, so the free memory is reserved for it.
         if state.is_memory_short {
             return ReservationResult::Busy;
         }
@@ -126,7 +126,7 @@ impl<W> Queue<W> {
         Reservation { queue: self.clone(), number, key, units, cancelled, is_released }
     }
 
-    /// Cancels the early starts of instances that are not provisioned. Returns true if there are
+    /// Cancels all early starts, except those of provisioned instances. Returns true if there are
     /// any.
     pub(super) fn cancel_early(&self) -> bool {
         let state = self.lock();
@@ -134,8 +134,8 @@ impl<W> Queue<W> {
         state.early.iter().any(|early| !early.is_provisioned)
     }
 
-    /// Calls `f` with the idle instance that the next call with this key uses, if there is one,
-    /// while the queue is locked.
+    /// Calls `f` with the idle instance that the next call with this key would use, if there is
+    /// one. The queue is locked meanwhile.
     pub(crate) fn with_next_idle(&self, key: &InstanceKey, f: impl FnOnce(&mut W)) {
         let mut state = self.lock();
         if let Some(idle) = state.idle.iter_mut().rfind(|idle| idle.key == *key) {
@@ -145,8 +145,8 @@ impl<W> Queue<W> {
 }
 
 impl<W> Reservation<W> {
-    /// Makes the instance idle, so that the next call with its key uses it. Calls `pause` with the
-    /// instance, unless a call uses it immediately.
+    /// Makes the started instance idle, so that the next call with its key uses it. If no call uses
+    /// it immediately, calls `pause` with it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
         self.is_released = true;
         let (number, key, units) = (self.number, self.key.clone(), self.units);
@@ -176,7 +176,7 @@ impl<W> State<W> {
         self.early.retain(|early| early.number != number);
     }
 
-    /// Cancels the early starts of instances that are not provisioned. Their memory is released
+    /// Cancels all early starts, except those of provisioned instances. Their memory is released
     /// when their processes have ended.
     pub(super) fn cancel_early(&self) {
         for early in self.early.iter().filter(|early| !early.is_provisioned) {
@@ -184,7 +184,8 @@ impl<W> State<W> {
         }
     }
 
-    /// Cancels the early start with a key, because a call with the key has started an instance.
+    /// Cancels the early start of an instance with this key, because a call has started such an
+    /// instance.
     pub(super) fn cancel_early_of(&self, key: &InstanceKey) {
         let own = |early: &&EarlyStart| !early.is_provisioned && early.key == *key;
         for early in self.early.iter().filter(own) {

@@ -1,4 +1,4 @@
-//! The state of the queue and its transitions.
+//! The state of the queue, and the operations that change it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use super::permits::Permit;
 use super::provisioned::ProvisionedKey;
 use super::reservation::EarlyStart;
 
-/// Unit of memory quotas, in bytes.
+/// Unit in which the queue counts memory, in bytes.
 pub(super) const MEMORY_UNIT: u64 = 1 << 20;
 
 #[derive(Debug)]
@@ -23,47 +23,48 @@ pub(super) struct State<W> {
     /// Number of running calls.
     pub(super) running: usize,
     pub(super) free_units: u64,
-    /// Memory of running calls with reusable instances, in units of [`MEMORY_UNIT`].
+    /// Memory of the running calls whose instances can be reused, in units of [`MEMORY_UNIT`].
     pub(super) reusable_units: u64,
-    /// Idle instances, by descending idle time.
+    /// Idle instances; the longest idle time comes first.
     pub(super) idle: Vec<IdleEntry<W>>,
-    /// Instances that are starting ahead of their calls.
+    /// Instances that are starting in advance of a call.
     pub(super) early: Vec<EarlyStart>,
-    /// The numbers of instances to keep for functions with provisioned concurrency.
+    /// The numbers of instances to keep, for functions with provisioned concurrency.
     pub(super) provisioned: Vec<ProvisionedKey>,
     pub(super) owners: HashMap<Arc<str>, Load>,
     pub(super) functions: HashMap<QueueKey, Load>,
-    /// Number of permits assigned since the queue was created.
+    /// Number of permits given since the queue was created.
     pub(super) assigned: u64,
-    /// True if the next call waits because memory is short.
+    /// True if a call cannot start because there is not enough memory.
     pub(super) is_memory_short: bool,
 }
 
-/// An owner and one of its functions, whose running calls are counted together.
+/// An owner and one of its functions: the unit in which running calls are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct QueueKey {
     pub(super) owner: Arc<str>,
     pub(super) function: Arc<str>,
 }
 
-/// The key of a subqueue.
+/// The key of a subqueue. Calls with the same key are in the same subqueue.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SubqueueKey {
     pub(super) queue: QueueKey,
     pub(super) priority: Priority,
-    /// The key of the instances that the calls may use; `None` if each call needs a new instance.
+    /// The key of the instances that the calls may use; `None` if each call needs an instance of
+    /// its own.
     pub(super) instance: Option<InstanceKey>,
 }
 
-/// The load of an owner, or of one of its functions.
+/// The running calls and the last permit of an owner, or of one function of an owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) queued: usize,
     pub(super) running: usize,
     pub(super) units: u64,
-    /// The number of the last permit, counted over the whole queue.
+    /// The number of the last permit. Permits are numbered over the whole queue.
     pub(super) last_permit: u64,
-    /// The time of the last permit, if there was one.
+    /// The time at which the last permit was given, if there was one.
     pub(super) last_permit_at: Option<Instant>,
 }
 
@@ -77,8 +78,8 @@ impl Load {
 #[derive(Debug)]
 pub(super) struct Subqueue<W> {
     pub(super) key: SubqueueKey,
-    /// The time of the last permit for a call of this subqueue. The waiting time of the other calls
-    /// is counted from this time or, if later, from their arrival.
+    /// The time at which a call of this subqueue last got a permit. The waiting time of the other
+    /// calls is counted from this time or, if later, from their arrival.
     pub(super) last_permit_at: Instant,
     pub(super) calls: VecDeque<WaitingCall<W>>,
 }
@@ -92,7 +93,7 @@ pub(super) struct WaitingCall<W> {
     pub(super) permit: oneshot::Sender<Permit<W>>,
 }
 
-/// A call that has a permit.
+/// A call that has got a permit, which must be sent to it.
 pub(super) struct AdmittedCall<W> {
     pub(super) call: WaitingCall<W>,
     pub(super) key: SubqueueKey,
@@ -117,7 +118,7 @@ impl<W> State<W> {
         }
     }
 
-    /// Adds a call to its subqueue.
+    /// Adds a call to the subqueue with this key.
     pub(super) fn push(&mut self, key: &SubqueueKey, call: WaitingCall<W>) {
         self.queued += 1;
         self.update(&key.queue, |load| load.queued += 1);
@@ -129,7 +130,7 @@ impl<W> State<W> {
         }
     }
 
-    /// Removes a call from its subqueue. Returns false if the call was not queued.
+    /// Removes a call from the subqueue with this key. Returns false if the call was not queued.
     pub(super) fn remove(&mut self, key: &SubqueueKey, number: u64) -> bool {
         let Some(index) = self.subqueues.iter().position(|one| one.key == *key) else {
             return false;
@@ -145,8 +146,8 @@ impl<W> State<W> {
         true
     }
 
-    /// Removes the first call of a subqueue and counts it as running, with an idle instance if
-    /// there is one. A subqueue that becomes empty is not removed.
+    /// Removes the first call of a subqueue and counts it as running. The call gets an idle
+    /// instance if there is one. Keeps the subqueue even if it becomes empty.
     pub(super) fn start(&mut self, index: usize) -> Option<AdmittedCall<W>> {
         let key = self.subqueues[index].key.clone();
         let mut call = self.subqueues[index].calls.pop_front()?;
@@ -179,8 +180,8 @@ impl<W> State<W> {
         Some(AdmittedCall { call, key, instance: idle.map(|idle| idle.instance) })
     }
 
-    /// Counts a call as ended. The caller must then free the memory of the call, or keep it for an
-    /// idle instance. `instance` is the key of the instances that the call could use.
+    /// Counts a call as ended. The caller must then free the call's memory, or keep it for an idle
+    /// instance. `instance` is the key of the instances that the call could use.
     pub(super) fn release(&mut self, key: &QueueKey, units: u64, instance: Option<&InstanceKey>) {
         self.running -= 1;
         self.reusable_units -= if instance.is_some() { units } else { 0 };
@@ -195,9 +196,10 @@ impl<W> State<W> {
         });
     }
 
-    /// Updates the load of an owner and of its function. A load that becomes zero is removed.
+    /// Changes the load of an owner and of its function. A load that becomes zero is removed.
     pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
-        // A new owner or function is treated as if it had just received a permit.
+        // Treat a new owner or function as if it had just got a permit, so that it does not precede
+        // all others.
         let new = Load { last_permit: self.assigned, ..Load::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);

@@ -1,4 +1,4 @@
-//! Statistics of the queue, shown to users.
+//! Statistics of the queue, for users.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -14,10 +14,10 @@ pub(crate) struct QueueStats {
     pub(crate) free_bytes: u64,
     /// Memory of idle instances, in bytes.
     pub(crate) idle_bytes: u64,
-    /// Number of running calls and their memory in bytes, by owner.
+    /// For each owner: the number of running calls, and their memory in bytes.
     pub(crate) owners: BTreeMap<Arc<str>, (usize, u64)>,
     /// For the first calls of the queue, by call number: the position in the queue, from 1, and the
-    /// memory of the instance in bytes.
+    /// memory that the call needs, in bytes.
     pub(crate) order: HashMap<u64, (usize, u64)>,
 }
 

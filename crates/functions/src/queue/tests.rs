@@ -12,19 +12,19 @@ use super::state::MEMORY_UNIT;
 use super::{CallRequest, InstanceKey, Permit, Queue, Reservation, ReservationResult};
 use crate::{CallOwner, Error, Result};
 
-/// An idle instance in the tests, represented by a name.
+/// An idle instance in these tests is represented by its name.
 type Name = &'static str;
 
 fn share(owner: &str, priority: Priority) -> CallOwner {
     CallOwner { owner: owner.into(), job: None, priority }
 }
 
-/// A test fixture that queues calls and collects the permits of the started calls.
+/// A test fixture that queues calls and collects the permits that they get.
 struct QueueFixture {
     queue: Arc<Queue<Name>>,
     next: u64,
     queued: Vec<QueuedCall<Name>>,
-    /// The instance key of the next calls.
+    /// The instance key for the calls that the fixture queues next.
     instances: Option<InstanceKey>,
 }
 
@@ -60,7 +60,8 @@ impl QueueFixture {
         Ok(number)
     }
 
-    /// Returns the calls with a permit, and their permits.
+    /// Returns the calls that have got a permit since the last use of this method, with their
+    /// permits.
     fn started(&mut self) -> Vec<(u64, Permit<Name>)> {
         let mut started = Vec::new();
         self.queued.retain_mut(|call| match call.permit.try_recv() {
@@ -73,7 +74,7 @@ impl QueueFixture {
         started
     }
 
-    /// Returns the only started call. Fails if several calls have started.
+    /// Returns the only call that has got a permit, with the permit. Fails if there are several.
     fn one(&mut self) -> (u64, Permit<Name>) {
         let mut started = self.started();
         assert_eq!(started.len(), 1, "{started:?}");
@@ -162,7 +163,7 @@ fn a_backlog_that_is_served_is_not_promoted() {
     for subqueue in &mut stage.queue.lock().subqueues {
         subqueue.calls.iter_mut().for_each(|call| call.since = since);
     }
-    // The new call overtakes the backlog, because there is enough memory for the new call.
+    // The new call overtakes the backlog, because there is enough memory for it.
     let new = stage.call("new", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [new]);
     assert_eq!(stage.queue.stats().order[&2].0, 1);
@@ -178,8 +179,8 @@ fn a_backlog_of_many_functions_is_not_promoted() {
     let first = stage.started();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     drop(first);
-    // The owner `backlog` has just got a permit, although its other calls have waited for a long
-    // time.
+    // The owner `backlog` has just got a permit, so its other calls are not promoted, although they
+    // have waited for a long time.
     let second = stage.started();
     let new = stage.call("new", Priority::Normal, 60).unwrap();
     assert_eq!((second.len(), stage.queue.stats().order[&new].0), (1, 1));
@@ -205,7 +206,7 @@ fn repeated_callers_do_not_overtake_a_waiting_one() {
         drop(permit);
         running.extend(stage.started());
         assert_eq!(running.len(), 1, "{round}");
-        // Each of the two owners queues its call again as soon as the call has ended.
+        // Each of the two owners queues its call again as soon as that call has ended.
         if let Some(caller) = callers.remove(&number) {
             callers.insert(stage.call(caller, Priority::Normal, 100).unwrap(), caller);
         }
@@ -259,7 +260,7 @@ fn a_large_call_is_overtaken_briefly_and_then_reserved() {
     stage.queue.lock().subqueues[0].last_permit_at = since;
     stage.call("b", Priority::Normal, 5).unwrap();
     assert!(stage.started().is_empty());
-    // An owner with no running calls may still overtake the large call.
+    // A call of an owner without running calls may still overtake the large call.
     let another = stage.call("c", Priority::Normal, 5).unwrap();
     let others = stage.started();
     assert_eq!(numbers(&others), [another]);
@@ -267,7 +268,7 @@ fn a_large_call_is_overtaken_briefly_and_then_reserved() {
     assert_eq!(numbers(&stage.started())[..1], [large]);
 }
 
-/// Moves all waiting times and times of permits into the past by `time`.
+/// Moves all arrivals and permits into the past by `time`.
 fn pass(queue: &Queue<Name>, time: Duration) {
     for subqueue in &mut queue.lock().subqueues {
         subqueue.last_permit_at = subqueue.last_permit_at.checked_sub(time).unwrap();
@@ -292,7 +293,7 @@ fn a_large_call_that_waits_for_its_own_owners_calls_does_not_block_other_owners(
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     let other = stage.call("b", Priority::Normal, 30).unwrap();
     assert_eq!(numbers(&stage.started()), [other]);
-    // Memory is also reserved for a waiting call of an owner without running calls.
+    // Memory is also reserved if the waiting call belongs to an owner without running calls.
     stage.call("c", Priority::Normal, 90).unwrap();
     pass(&stage.queue, 3 * PROMOTED_EVERY);
     stage.call("d", Priority::Normal, 10).unwrap();
@@ -367,7 +368,7 @@ fn an_idle_instance_is_evicted_only_where_its_memory_is_enough() {
     let (number, permit) = stage.one();
     assert_eq!((number, permit.bytes()), (large, 70 * MEMORY_UNIT));
     assert_eq!(stage.queue.stats().idle_bytes, 20 * MEMORY_UNIT);
-    // An owner that has a running call evicts a recently used instance only after some time.
+    // A call of an owner with a running call must wait before it evicts a recently used instance.
     stage.call("a", Priority::Normal, 20).unwrap();
     assert!(stage.started().is_empty());
     pass(&stage.queue, 2 * OVERTAKEN_MAX);
@@ -388,8 +389,8 @@ fn functions_that_do_not_fit_into_memory_together_alternate() {
     }
     let other = stage.call_with(&g, "g", 80);
     first.keep("f1", |_| ());
-    // At first, the queued calls of `f` use the instance of `f`, although the call of `g` waits for
-    // memory.
+    // At first, the queued calls of `f` continue to use the instance of `f`, although the call of
+    // `g` waits for memory.
     let (_, second) = stage.one();
     assert_eq!(second.instance, Some("f1"));
     pass(&stage.queue, 2 * OVERTAKEN_MAX);
@@ -433,7 +434,7 @@ fn memory_of_idle_instances_is_granted_to_running_calls() {
     assert_eq!((stats.free_bytes, stats.owners.len()), (100 * MEMORY_UNIT, 0));
 }
 
-/// Reserves memory for an instance that starts ahead of its call.
+/// Reserves memory for an instance that starts in advance of a call.
 fn reserve(stage: &mut QueueFixture, key: &InstanceKey, mib: u64) -> Option<Reservation<Name>> {
     stage.next += 1;
     match stage.queue.reserve(stage.next, key, mib * MEMORY_UNIT) {
@@ -453,8 +454,7 @@ fn a_start_ahead_of_a_call_takes_only_free_memory() {
     let reserved = reserve(&mut stage, &f, 60).unwrap();
     assert!(reserve(&mut stage, &f, 0).is_none(), "an instance is starting");
     reserved.keep("f1", |_| ());
-    // The instance that executed no call is evicted first, although the other instance has been
-    // idle for longer.
+    // The unused instance is evicted first, although the other instance has been idle for longer.
     stage.call_of("a", "h", 50).unwrap();
     let (_, permit) = stage.one();
     stage.call_with(&g, "g", 40);

@@ -1,5 +1,6 @@
-//! Limits shared by all sandboxes: the host addresses that sandboxes must not reach, and the number
-//! of their connections. The connection limit keeps enough file descriptors free for the server.
+//! Limits shared by all sandboxes: the host's own addresses, which sandboxes must not reach, and
+//! the maximum number of connections. The maximum keeps enough file descriptors free for the
+//! server.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,29 +10,29 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::host_addresses::is_own_address;
 
-/// The maximum number of concurrent connections per call.
+/// The maximum number of concurrent connections of one call.
 const PER_CALL_MAX: usize = 1024;
 
-/// The maximum number of concurrent connections of all calls.
+/// The maximum number of concurrent connections of all calls together.
 const TOTAL_MAX: u64 = 1 << 16;
 
-/// The connection limit is the descriptor limit divided by this number: a connection uses two
-/// descriptors, and half of all descriptors must stay free.
+/// The maximum number of connections is the descriptor limit of this process divided by this
+/// number: a connection uses two descriptors, and half of all descriptors must stay free.
 const DESCRIPTORS_PER_CONNECTION: u64 = 4;
 
-/// The connection limit, and the check for host addresses.
+/// The maximum number of connections of all calls, and the check for the host's own addresses.
 #[derive(Debug)]
 pub struct ConnectionCap {
-    /// Addresses of the host that sandboxes may reach.
+    /// The host's own addresses that sandboxes may reach nevertheless.
     exempt: Vec<IpAddr>,
     permits: Arc<Semaphore>,
     max: usize,
 }
 
 impl ConnectionCap {
-    /// Creates a limit of `max` connections. By default, the limit is computed from this process's
-    /// descriptor limit, which is raised first. `exempt` are host addresses that sandboxes may
-    /// reach.
+    /// Creates a limit of `max` connections. If `max` is `None`, raises the descriptor limit of
+    /// this process and computes the maximum from it. `exempt` are the host's own addresses that
+    /// sandboxes may reach nevertheless.
     pub fn new(exempt: Vec<IpAddr>, max: Option<usize>) -> Self {
         let descriptors = raise_descriptor_limit();
         let default = (descriptors / DESCRIPTORS_PER_CONNECTION).clamp(16, TOTAL_MAX) as usize;
@@ -50,7 +51,7 @@ impl ConnectionCap {
         PER_CALL_MAX.min(self.max.div_ceil(2))
     }
 
-    /// Acquires a permit for one connection. Returns a message if no permit is available.
+    /// Acquires a permit for one connection. Returns an error text if no permit is free.
     pub(super) fn acquire(&self) -> Result<OwnedSemaphorePermit, String> {
         let full = |_| {
             let max = self.max;
@@ -63,7 +64,7 @@ impl ConnectionCap {
     }
 }
 
-/// Raises the descriptor limit of this process to its maximum, and returns it.
+/// Raises the descriptor limit of this process to the hard limit, and returns it.
 pub(crate) fn raise_descriptor_limit() -> u64 {
     let limit = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };

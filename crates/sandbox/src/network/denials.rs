@@ -1,4 +1,5 @@
-//! Denied connections, reported in the function's output and in the hint of its error.
+//! Denied connections of a call. They are reported in the function's output and in the hint of its
+//! error.
 
 use std::fmt;
 
@@ -10,14 +11,14 @@ use crate::LimitSettings;
 /// The maximum number of denials reported per call.
 pub(super) const REPORTED_MAX: usize = 20;
 
-/// Reason for a denied connection.
+/// Reason why a connection was denied.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Denial {
     /// The destination is the host itself, or an address that only the host can reach.
     Own,
     /// The host is missing from the function's list of allowed hosts.
     Unlisted(Host),
-    /// The limit on connections is reached.
+    /// The maximum number of connections is reached; contains the error text.
     Full(String),
 }
 
@@ -34,12 +35,13 @@ impl fmt::Display for Denial {
     }
 }
 
-/// The first hosts denied in a call because they are missing from the function's list.
+/// The hosts to which connections of a call were denied because the function's list does not
+/// contain them. Only the first denied hosts are kept.
 #[derive(Debug, Default)]
 pub struct DeniedHosts(Mutex<Vec<Host>>);
 
 impl DeniedHosts {
-    /// Records a host.
+    /// Adds a denied host.
     pub(super) fn record(&self, host: &Host) {
         let mut hosts = self.0.lock();
         if hosts.len() < REPORTED_MAX && !hosts.contains(host) {
@@ -47,9 +49,9 @@ impl DeniedHosts {
         }
     }
 
-    /// Returns the hint for an exception with this message. If the message contains a denied host,
-    /// the hint names this host. Otherwise, if `unreachable` is set, the hint names the last denied
-    /// host.
+    /// Returns the hint for an exception of user code with this message. If the message contains a
+    /// denied host, the hint names this host. Otherwise, if `unreachable` is set, the hint names
+    /// the last denied host.
     pub fn hint(
         &self,
         message: &str,

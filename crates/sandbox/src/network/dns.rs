@@ -1,5 +1,6 @@
-//! DNS for sandboxes: queries are forwarded to the host's nameservers. If a sandbox has a list of
-//! hosts, its queries are not forwarded, and the response for an unlisted name is "no such name".
+//! DNS for sandboxes: queries are forwarded to the host's nameservers. If the function has a list
+//! of allowed hosts, its queries are not forwarded, and names outside the list get the response "no
+//! such name".
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::proxy::Proxy;
 /// Timeout for the response of a nameserver.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The maximum number of concurrent queries.
+/// The maximum number of concurrent queries of one call.
 const QUERIES_MAX: usize = 64;
 
 /// The size of a message header, in bytes.
@@ -23,7 +24,7 @@ const HEADER: usize = 12;
 /// The maximum length of a label in a name, in bytes.
 const LABEL_MAX: usize = 63;
 
-/// The flag byte that marks a response.
+/// The first flag byte of a response: the bits for "response" and "recursion desired".
 const ANSWER: u8 = 0x81;
 const RECURSION: u8 = 0x80;
 
@@ -46,7 +47,8 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // The error is about an earlier response whose client had already closed its socket.
+            // An error here is about an earlier response whose client had already closed its
+            // socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -58,7 +60,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
             continue;
         }
         let Ok(permit) = open.clone().acquire_owned().await else { return };
-        // If no connection permit is free, drop the query. The client sees a lost packet.
+        // If no connection permit is free, drop the query. For the client, this is a lost packet.
         let Ok(descriptors) = proxy.policy().connections().acquire() else { continue };
         let (query, nameservers) = (buffer[..length].to_vec(), nameservers.clone());
         let socket = socket.clone();
@@ -71,16 +73,16 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     }
 }
 
-/// Returns the response for a sandbox without name resolution. The response for a listed name is
-/// empty, because the name is in the hosts file of the sandbox. The response for any other name is
-/// "no such name".
+/// Returns the response if the function has a list of allowed hosts. The response for a listed name
+/// has no records: such names are in the sandbox's hosts file, which libraries read first. The
+/// response for any other name is "no such name".
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Do not report queries below `.arpa`, because libraries send such queries without a request of
-    // the user's code.
+    // Do not report queries below `.arpa`: libraries send them on their own, not because user code
+    // asked for a connection.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
-        // Report only valid host names, because any other name may be arbitrary text.
+        // Report only valid host names, because a query of user code can contain any text.
         let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {
             proxy.deny_name(host).await;
@@ -93,8 +95,8 @@ async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     Some(answer)
 }
 
-/// Parses a query and returns its name and the end of its question. Returns `None` for malformed
-/// messages and for messages with several questions. User code can send any content.
+/// Parses a query. Returns its name, and the offset at which its question ends. Returns `None` for
+/// malformed messages and for messages with several questions. The content comes from user code.
 fn name_of(message: &[u8]) -> Option<(String, usize)> {
     if message.get(4..6)? != [0, 1] {
         return None;
@@ -113,7 +115,7 @@ fn name_of(message: &[u8]) -> Option<(String, usize)> {
         name.push_str(std::str::from_utf8(label).ok()?);
         at += length;
     }
-    // The type and the class follow, two bytes each.
+    // After the name, the question contains a type and a class, two bytes each.
     let end = at + 4;
     (end <= message.len()).then_some((name, end))
 }

@@ -1,4 +1,4 @@
-//! The addresses to which a sandbox may connect.
+//! The addresses to which the code in a sandbox may connect.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,8 @@ use headwater_model::{AddressScope, embedded_address};
 use super::ConnectionCap;
 use super::denials::{Denial, DeniedHosts};
 
-/// The nameserver's address inside a sandbox, from a range reserved for documentation.
+/// The nameserver's address inside a sandbox. The address is from a range reserved for
+/// documentation.
 pub(crate) const NAMESERVER: SocketAddr =
     SocketAddr::new(IpAddr::V4(Ipv4Addr::new(198, 51, 100, 53)), 53);
 
@@ -21,7 +22,7 @@ pub enum Network {
     /// No access.
     #[default]
     Off,
-    /// Every address except the host and its link-local network.
+    /// Every address except those of the host and of its link-local network.
     On,
     /// These hosts only.
     Hosts(Vec<Host>),
@@ -37,7 +38,7 @@ impl Network {
 /// A host that a function may reach: `api.example.com`, `10.0.0.7:5432`, `[2001:db8::7]:443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
-    /// Name or address.
+    /// Host name or IP address.
     pub name: String,
     /// The allowed port; `None` allows all ports.
     pub port: Option<u16>,
@@ -78,7 +79,7 @@ fn unusable(text: &str) -> String {
     format!("`{text}` is not a host: write `api.example.com`, `api.example.com:443` or an address")
 }
 
-/// Allowed destinations of one call.
+/// The destinations to which one call may connect.
 #[derive(Debug, Clone)]
 pub struct EgressPolicy {
     listed: AllowedAddresses,
@@ -88,18 +89,18 @@ pub struct EgressPolicy {
     denied_hosts: Arc<DeniedHosts>,
 }
 
-/// Allowed addresses. The host's own addresses are always denied.
+/// Allowed addresses. The host's own addresses are denied, even if they are listed here.
 #[derive(Debug, Clone)]
 enum AllowedAddresses {
-    /// All addresses. The nameservers resolve names.
+    /// All addresses. Names are resolved by these nameservers.
     Public(Vec<SocketAddr>),
     /// These addresses, each with the host that resolves to it.
     Only(Vec<(IpAddr, Host)>),
 }
 
 impl EgressPolicy {
-    /// Resolves the hosts of a network setting. The policy is `None` for [`Network::Off`]. Also
-    /// returns a message for each name that cannot be resolved.
+    /// Resolves the hosts of a network setting, and returns the policy. The policy is `None` for
+    /// [`Network::Off`]. Also returns a message for each name that cannot be resolved.
     pub async fn resolve(
         network: &Network,
         nameservers: Vec<SocketAddr>,
@@ -134,8 +135,8 @@ impl EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
     }
 
-    /// Returns the addresses to which to connect for a requested destination, or the reason why it
-    /// is denied.
+    /// Returns the addresses to which the server connects when a sandbox requests the destination
+    /// `wanted`. Returns a denial if the destination is not allowed.
     pub(super) fn targets(&self, wanted: SocketAddr) -> Result<Vec<SocketAddr>, Denial> {
         // Connect to a NAT64 address itself, because the embedded IPv4 address may be unreachable.
         let address = wanted.ip().to_canonical();
@@ -154,8 +155,8 @@ impl EgressPolicy {
         listed.then_some(targets).ok_or_else(|| Denial::Unlisted(self.listed.as_listed(wanted)))
     }
 
-    /// Returns true if the sandbox can query nameservers. If false, the sandbox resolves only the
-    /// names in its hosts file.
+    /// Returns true if the DNS queries of the sandbox are forwarded. If false, the sandbox can
+    /// resolve only the names in its hosts file.
     pub(super) fn resolves(&self) -> bool {
         matches!(self.listed, AllowedAddresses::Public(_))
     }
@@ -165,12 +166,12 @@ impl EgressPolicy {
         self.hosts.iter().any(|host| host.name.eq_ignore_ascii_case(name))
     }
 
-    /// Returns the denied hosts of the call.
+    /// Returns the hosts to which connections of the call were denied.
     pub fn denied_hosts(&self) -> &DeniedHosts {
         &self.denied_hosts
     }
 
-    /// Returns the restrictions shared by all calls.
+    /// Returns the connection limit that all calls share.
     pub(super) fn connections(&self) -> &ConnectionCap {
         &self.connections
     }
@@ -183,7 +184,7 @@ impl EgressPolicy {
         }
     }
 
-    /// Returns the files for name resolution inside the sandbox, by path.
+    /// Returns the files that configure name resolution inside the sandbox: contents by path.
     pub fn files(&self) -> BTreeMap<String, String> {
         self.listed.files()
     }
@@ -203,8 +204,8 @@ impl AllowedAddresses {
         }
     }
 
-    /// Returns the list entry that would allow a destination. The entry contains the destination's
-    /// name if it is known, otherwise its address.
+    /// Returns the entry that a user must add to the function's list to allow a destination. The
+    /// entry contains the destination's name if it is known, otherwise its address.
     fn as_listed(&self, wanted: SocketAddr) -> Host {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
         let AllowedAddresses::Only(listed) = self else {
@@ -292,7 +293,8 @@ mod tests {
                 "the address is reached through NAT64 or 6to4"
             );
         }
-        // On the host, a sandbox can reach only the nameserver, and only at the reserved address.
+        // The host's own addresses are denied. Only the reserved address leads to a nameserver of
+        // the host.
         assert_eq!(public.targets(NAMESERVER).unwrap(), ["127.0.0.53:53".parse().unwrap()]);
         assert_eq!(targets("127.0.0.53:53"), 0);
     }

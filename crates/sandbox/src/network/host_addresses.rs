@@ -1,4 +1,4 @@
-//! Recognises addresses of the host itself, from the kernel's current routes.
+//! Detects addresses of the host itself, from the kernel's current routes.
 
 use std::net::IpAddr;
 
@@ -13,20 +13,19 @@ const DESTINATION: u16 = 1;
 /// The type of a route to another machine.
 const UNICAST: u8 = 1;
 
-/// Returns true if a connection to this address would end on the host. Then the address belongs to
-/// one of the host's interfaces, or the route to the address stays on the host. Returns false for
-/// unreachable addresses.
+/// Returns true if a connection to this address would end on this host. That is the case if the
+/// address belongs to an interface of the host, or if its route stays on the host. Returns false
+/// for unreachable addresses.
 pub fn is_own_address(address: IpAddr) -> bool {
     match route_to(address) {
         Ok(kind) => kind != UNICAST,
         Err(rustix::io::Errno::NETUNREACH | rustix::io::Errno::HOSTUNREACH) => false,
-        // On an error, treat the address as an address of the host, so that the connection is
-        // denied.
+        // If the kernel's reply is unknown, deny the connection, as for an address of the host.
         Err(_) => true,
     }
 }
 
-/// Returns the type of the route to this address.
+/// Returns the kernel's type of the route to this address, such as [`UNICAST`].
 fn route_to(address: IpAddr) -> rustix::io::Result<u8> {
     let (family, bytes) = match address {
         IpAddr::V4(address) => (libc::AF_INET, address.octets().to_vec()),

@@ -1,7 +1,7 @@
 //! Network access of sandboxes.
 //!
-//! A sandbox has its own network namespace, in which every TCP connection is redirected to a
-//! listener of the server. The server checks the original destination against the call's
+//! A sandbox has its own network namespace, in which every TCP connection is redirected to a socket
+//! that the server listens on. The server checks the original destination against the call's
 //! [`EgressPolicy`]. If the destination is allowed, the server connects to it and forwards the
 //! bytes. DNS queries are forwarded in the same way. A sandbox therefore never has a socket in the
 //! host's network. It can reach neither the host nor another sandbox.

@@ -1,4 +1,4 @@
-//! Proxy between the connections of a sandbox and their destinations.
+//! Proxy that forwards the connections of a sandbox to their destinations.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,16 +22,16 @@ use crate::{Error, Result};
 /// Timeout for connecting to a destination.
 const CONNECT_MAX: Duration = Duration::from_secs(30);
 
-/// Pause after a failed accept.
+/// Pause after a failed accept call.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Maximum time for forwarding bytes that the function has sent, after the end of the function.
+/// After the function has ended: the maximum time for forwarding bytes that it had sent.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// A callback for the proxy's messages to the user.
+/// A callback that writes a message of the proxy to the function's output.
 pub type Messages = Box<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// The sockets in a sandbox's network that the server serves.
+/// Sockets that were opened in a sandbox's network namespace, and that the server serves.
 #[derive(Debug)]
 pub struct ProxySockets {
     listeners: Vec<TcpListener>,
@@ -39,8 +39,8 @@ pub struct ProxySockets {
 }
 
 impl ProxySockets {
-    /// Opens the sockets from the descriptors sent by the first process of a sandbox: the DNS
-    /// socket, followed by listeners.
+    /// Creates the sockets from their descriptors, which the first process of a sandbox has sent:
+    /// the DNS socket, then the TCP listeners.
     pub fn open(descriptors: Vec<OwnedFd>) -> Result<Self> {
         let open = || -> io::Result<Self> {
             let mut descriptors = descriptors.into_iter();
@@ -59,7 +59,7 @@ impl ProxySockets {
     }
 }
 
-/// State shared by the connections of a call.
+/// State shared by all connections of a call.
 pub(super) struct Proxy {
     policy: EgressPolicy,
     messages: Messages,
@@ -67,8 +67,8 @@ pub(super) struct Proxy {
     permits: Arc<Semaphore>,
 }
 
-/// Serves the network of a call in a separate task. The task ends after `over` is cancelled and all
-/// bytes that the function has sent are forwarded.
+/// Serves the network of a call in a separate task. After `over` is cancelled, the task forwards
+/// the bytes that the function had sent, and ends.
 pub fn serve_proxy(
     sockets: ProxySockets,
     policy: EgressPolicy,
@@ -83,12 +83,13 @@ pub fn serve_proxy(
         let mut connections = JoinSet::new();
         let accepting = async {
             loop {
-                // The other calls of accept are cancelled. This loses no connection.
+                // The first listener with a connection ends the wait, and the other accept calls
+                // are cancelled. This loses no connection.
                 let accepts = listeners.iter().map(|listener| Box::pin(listener.accept()));
                 let (accepted, ..) = futures::future::select_all(accepts).await;
                 let Ok(permit) = proxy.permits.clone().acquire_owned().await else { return };
                 let Ok((stream, _)) = accepted else {
-                    // The server may temporarily have no free descriptors.
+                    // Retry later: the server may temporarily have no free descriptors.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 };
@@ -152,15 +153,15 @@ impl Proxy {
         &self.policy
     }
 
-    /// Records and reports a query for an unlisted name.
+    /// Records and reports a DNS query for a name that is not in the function's list.
     pub(super) async fn deny_name(&self, name: Host) {
         let text = format!("the name `{name}` was not resolved: ");
         self.policy.denied_hosts().record(&name);
         self.report(text + &Denial::Unlisted(name).to_string()).await;
     }
 
-    /// Reports a message in the function's output, unless it was already reported or there were too
-    /// many reports.
+    /// Writes a message to the function's output, unless the same message was already written or
+    /// [`REPORTED_MAX`] is reached.
     async fn report(&self, text: String) {
         let new = {
             let mut reported = self.reported.lock();
@@ -172,7 +173,8 @@ impl Proxy {
     }
 }
 
-/// Returns the destination of a connection before its redirection to the listener.
+/// Returns the destination that user code requested, before the packet filter redirected the
+/// connection to the listener.
 fn original_destination(stream: &TcpStream) -> io::Result<SocketAddr> {
     Ok(match stream.local_addr()? {
         SocketAddr::V4(_) => rustix::net::sockopt::ip_original_dst(stream)?.into(),

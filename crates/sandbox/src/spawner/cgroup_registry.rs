@@ -1,8 +1,8 @@
-//! Records of control groups, for the cleanup after a killed spawner.
+//! Records of control groups, for the cleanup after a spawner was killed.
 //!
-//! A spawner removes its groups when it exits, even if its server was killed. But the groups of a
-//! killed spawner remain. The next spawner may run in another part of the hierarchy, where it
-//! cannot find these groups. So a file records their paths.
+//! A spawner removes its groups when it exits, even if its server was killed. But if the spawner
+//! itself is killed, its groups remain. The next spawner may run in another part of the hierarchy,
+//! where it cannot find these groups. So the server writes their paths to a file, the record.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -15,24 +15,25 @@ use crate::protocol::HostReport;
 
 const NAME: &str = ".spawner-";
 
-/// Record of one spawner.
+/// The file that lists the control groups of one spawner.
 #[derive(Debug)]
 pub(crate) struct CgroupRecord(PathBuf);
 
 impl CgroupRecord {
-    /// Records the groups of a spawner, immediately after its start.
+    /// Writes the record of a spawner, immediately after its start.
     pub(crate) fn write(folder: &Path, report: &HostReport) -> io::Result<Self> {
         let folders = report.groups.folders();
         let lines: Vec<_> = folders.iter().map(|group| group.to_string_lossy()).collect();
         let file = folder.join(format!("{NAME}{}", report.identity));
-        // Require a new file, because an existing file or link could belong to another user.
+        // Create a new file and fail if the path exists, because an existing file or link could
+        // belong to another user.
         let mut record =
             fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file)?;
         record.write_all(lines.join("\n").as_bytes())?;
         Ok(CgroupRecord(file))
     }
 
-    /// Removes the remaining groups of an ended spawner, and the record.
+    /// Removes the groups that an ended spawner left, and its record.
     pub(crate) fn remove(self) {
         remove(&self.0);
     }

@@ -36,17 +36,17 @@ use crate::protocol::CloneSpec;
 /// The user id inside a clone's sandbox.
 pub(super) const USER_SHOWN: u32 = 1000;
 
-/// Returns the user mapping that the spawner applies to a clone's user namespace.
+/// Returns the user mapping that the spawner writes for a clone's user namespace.
 pub(super) fn identity(identity: ProcessUser) -> ProcessUser {
     match identity {
         ProcessUser::Switch(user) => ProcessUser::Shown(user),
-        // The spawner is outside the user namespace of the zygote and cannot map users in it, so
-        // the clone maps its own user.
+        // The spawner cannot write the mapping, because it is outside the zygote's user namespace.
+        // So the clone maps its own user.
         ProcessUser::Mapped(_) | ProcessUser::Shown(_) | ProcessUser::Same => ProcessUser::Same,
     }
 }
 
-/// Maps this process's user to the same id as in the parent namespace.
+/// Maps this process's user to the same id in the parent user namespace.
 fn map_current_user() -> io::Result<()> {
     std::fs::write("/proc/self/setgroups", "deny")?;
     let map = format!("{USER_SHOWN} {USER_SHOWN} 1");
@@ -54,13 +54,13 @@ fn map_current_user() -> io::Result<()> {
     std::fs::write("/proc/self/uid_map", &map)
 }
 
-/// A fork helper's report that it has cloned the second helper.
+/// Report of the first fork helper: it has cloned the second fork helper.
 pub(super) const FORK_HELPER: &[u8] = b"helper";
 
-/// A fork helper's report that it has cloned the first process of the sandbox.
+/// Report of the second fork helper: it has cloned the first process of the sandbox.
 const SANDBOX: &[u8] = b"sandbox";
 
-/// Namespaces of a zygote, in which the sandboxes of its clones are created.
+/// A zygote's namespaces, in which the sandboxes of its clones are created, and its socket.
 #[derive(Debug)]
 pub(super) struct ZygoteNamespaces {
     /// The user namespace, if the zygote has its own.
@@ -68,7 +68,7 @@ pub(super) struct ZygoteNamespaces {
     mounts: OwnedFd,
     processes: OwnedFd,
     identity: ProcessUser,
-    /// Socket for orders to the zygote.
+    /// Socket for orders to the zygote to fork a clone.
     orders: Channel,
 }
 
@@ -93,8 +93,9 @@ impl ZygoteNamespaces {
     }
 }
 
-/// Runs the two fork helpers. Each helper reports its cloned process on `spawner`. The clone of the
-/// second helper continues as the first process of the new sandbox.
+/// Runs the two fork helpers. Each helper reports the process that it has cloned on the socket
+/// `spawner`. The process that the second helper clones continues as the first process of the new
+/// sandbox.
 pub(super) fn run(
     setup: ProcessSetup,
     zygote: &ZygoteNamespaces,
@@ -116,7 +117,7 @@ pub(super) fn run(
     }
 }
 
-/// Role of the current process after the clone.
+/// Role of the current process after [`fork_helpers`], which returns in several processes.
 enum CloneRole {
     ForkHelper,
     FirstProcess,
@@ -135,7 +136,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Clon
     if let ProcessUser::Switch(user) = zygote.identity {
         process_setup::switch_user(user)?;
     }
-    // If the process is not dumpable, its files in `/proc` belong to root after the switch to
+    // Make the process dumpable: otherwise, its files in `/proc` belong to root after the switch to
     // another user.
     let own = rustix::process::set_dumpable_behavior(DumpableBehavior::Dumpable);
     step("make the process dumpable", own)?;
@@ -149,8 +150,8 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Clon
     Ok(if is_helper { CloneRole::ForkHelper } else { CloneRole::FirstProcess })
 }
 
-/// Clones a sibling process, which is a child of the spawner, and reports its descriptor. Returns
-/// false in the new process.
+/// Clones a sibling, which is a child of the spawner, and sends the spawner the `report` with the
+/// sibling's pidfd. Returns false in the new process.
 fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<bool> {
     match step("clone a process", system::clone_sibling(flags))? {
         CloneResult::Child => Ok(false),
@@ -161,9 +162,9 @@ fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<
     }
 }
 
-/// Runs the first process of a sandbox. It creates the sandbox, sends the zygote the order for the
-/// clone, and sends the clone its descriptors. After that, it only forwards SIGTERM and reaps
-/// processes until it is killed.
+/// Runs the first process of a sandbox. It creates the sandbox, orders the zygote to fork the
+/// clone, and passes the descriptors of the call to the clone. After that, it only forwards SIGTERM
+/// and reaps processes until it is killed.
 fn run_first_process(
     setup: ProcessSetup,
     zygote: &ZygoteNamespaces,
@@ -197,7 +198,8 @@ fn run_first_process(
         network.send_to(&Channel::from(server))?;
     }
     begin_clone(&own, &begin.descriptors)?;
-    // The descriptors are no longer needed, because the clone reports its exit in the status pipe.
+    // This process needs no descriptors any more: the exit of the clone is reported in the status
+    // pipe of its zygote.
     process_setup::close_everything();
     reap_processes()
 }
@@ -260,7 +262,7 @@ fn send_order(
 fn reap_processes() -> ! {
     loop {
         if system::wait_for_signal() == libc::SIGTERM {
-            // In this pid namespace, the function is the next process after the init process, so
+            // The function is the second process of this pid namespace, after the first process. So
             // its id is 2.
             system::kill(2, libc::SIGTERM);
         }

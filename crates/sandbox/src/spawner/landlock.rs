@@ -11,7 +11,8 @@ use rustix::fs::{Mode, OFlags};
 const VERSION: u32 = 1;
 const PATH_BENEATH: i32 = 1;
 
-/// The access rights introduced by each version of the interface.
+/// The access rights that each version of landlock's interface added: the version, and a mask of
+/// the rights.
 const RIGHTS: [(i64, u64); 4] = [(1, 0x1fff), (2, 1 << 13), (3, 1 << 14), (5, 1 << 15)];
 
 const EXECUTE: u64 = 1;
@@ -20,10 +21,11 @@ const READ: u64 = 1 << 2;
 const LIST: u64 = 1 << 3;
 const TRUNCATE: u64 = 1 << 14;
 
-/// The rights to create devices and to use device ioctls, which `/tmp` does not allow.
+/// The rights to create devices and to use device ioctls. Functions do not get these rights in
+/// `/tmp`.
 const DEVICES: u64 = 1 << 6 | 1 << 11 | 1 << 15;
 
-/// Scopes that deny connections to abstract Unix sockets outside the sandbox, and signals to
+/// Landlock scopes: deny connections to abstract Unix sockets outside the sandbox, and signals to
 /// processes outside the sandbox.
 const SCOPES: u64 = 3;
 
@@ -40,8 +42,9 @@ struct PathBeneathAttr {
     parent: i32,
 }
 
-/// Creates the rules for a function in the current root: read everything, write only below `/tmp`
-/// and to harmless devices. Returns `None` if the kernel does not support landlock.
+/// Creates the rules for a function in the current root. They allow reading everything, and writing
+/// only below `/tmp` and to harmless devices. Returns `None` if the kernel does not support
+/// landlock.
 pub(super) fn rules() -> Result<Option<OwnedFd>> {
     // SAFETY: no pointer is passed.
     let version = unsafe {
@@ -54,7 +57,7 @@ pub(super) fn rules() -> Result<Option<OwnedFd>> {
         RIGHTS.iter().filter(|(since, _)| *since <= version).map(|(_, bits)| bits).sum();
     let scoped = if version >= 6 { SCOPES } else { 0 };
     let ruleset = Ruleset { files: known, network: 0, scoped };
-    // Older kernels expect a shorter structure.
+    // Kernels with an older interface expect a shorter structure.
     let size = if version >= 6 { size_of::<Ruleset>() } else { size_of::<u64>() };
     // SAFETY: the structure outlives the call and has at least the given size.
     let made = unsafe {

@@ -24,25 +24,27 @@ use crate::protocol::{
     ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, Reply, SandboxSpec,
 };
 
-/// Interval between checks of remaining groups and processes.
+/// Interval between attempts to remove groups and to reap unknown processes.
 const RETRY_EVERY: Duration = Duration::from_millis(50);
 
-/// Idle time of the main loop before the first attempt to remove the groups of ended processes.
+/// Time without events after which the main loop first tries to remove the groups of ended
+/// processes.
 const IDLE: Duration = Duration::from_millis(5);
 
-/// Number of unremoved groups above which their removal does not wait for idle time.
+/// If more groups than this are not removed yet, the main loop removes them without waiting for
+/// idle time.
 const UNREMOVED_GROUPS_MAX: usize = 64;
 
-/// Timeout of the shutdown.
+/// The maximum time that the spawner waits at its end for killed processes.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(10);
 
-/// Runs the spawner process. Call it before any thread or runtime starts. Standard input is the
-/// socket to the server. Returns after the other end is closed.
+/// Runs the spawner process. Must be called before any thread or runtime starts. Standard input is
+/// the socket to the server. Returns after the server has closed its end.
 pub fn spawner_main() -> ExitCode {
     let _ = rustix::process::setsid();
     let _ = rustix::thread::set_name(c"hw-spawner");
-    // Calls wait for the spawner, so it has a short time slice. The processes that it starts have
-    // the default slice.
+    // Calls wait for replies of the spawner, so the spawner has a short time slice. Tools that it
+    // starts have the default slice.
     set_short_time_slice();
     crate::network::raise_descriptor_limit();
     let _ = std::env::set_current_dir("/");
@@ -58,12 +60,12 @@ pub fn spawner_main() -> ExitCode {
     if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// The host's method of creating sandboxes.
+/// The privilege with which the spawner creates sandboxes on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Privilege {
     /// The spawner has root privileges.
     Root,
-    /// Each sandbox has a new user namespace with the necessary privileges.
+    /// Each sandbox has a new user namespace, which grants the privileges to set it up.
     UserNamespace,
 }
 
@@ -72,7 +74,7 @@ pub(super) struct MainLoop {
     pub(super) server: Channel,
     pub(super) cgroups: Cgroups,
     pub(super) privilege: Privilege,
-    /// The first user id for sandboxes; `None` if this user namespace does not map all of these
+    /// The first of the user ids for sandboxes; `None` if the spawner's user namespace lacks these
     /// ids.
     pub(super) users_first: Option<u32>,
     pub(super) processes: HashMap<u64, ManagedProcess>,
@@ -80,14 +82,14 @@ pub(super) struct MainLoop {
     pub(super) pending: HashMap<u64, PendingClone>,
     /// Fork helpers that have finished their work but are not reaped yet.
     pub(super) fork_helpers: Vec<(i32, OwnedFd)>,
-    /// True if there may be child processes that a fork helper has not reported.
+    /// True if this process may have children that a fork helper cloned but did not report.
     pub(super) unknown_children: bool,
     /// Groups of ended processes. They are removed during idle time, because the kernel may need a
-    /// long time for a removal.
+    /// long time to remove a group.
     pub(super) unremoved_groups: Vec<Group>,
-    /// True if the removal of some groups has not been attempted yet.
+    /// True if `unremoved_groups` contains groups that the main loop has not tried to remove yet.
     untried_groups: bool,
-    /// Time of the last memory sample.
+    /// The time when the memory of the functions was last sampled.
     pub(super) sampled: Option<Instant>,
 }
 
@@ -123,7 +125,7 @@ impl MainLoop {
         }
     }
 
-    /// Creates a sandbox as a test, and reports the result to the server.
+    /// Creates a sandbox as a test, and reports the capabilities of the host to the server.
     fn report_host(&mut self) {
         let mut error = self.try_sandbox();
         if error.is_some() && self.privilege == Privilege::Root && !is_real_root() {
@@ -143,8 +145,8 @@ impl MainLoop {
         self.reply(&Reply::Ready(report));
     }
 
-    /// Returns true if this process can create mounts for sandboxes. The root user of a user
-    /// namespace cannot do this if its mount namespace belongs to another user namespace.
+    /// Returns true if the spawner can mount folders in the sandboxes of clones. A root user of a
+    /// user namespace cannot do this if its mount namespace belongs to another user namespace.
     fn mounts_folders(&self) -> bool {
         self.privilege == Privilege::Root
             && mounts::clone_of(Path::new("/dev/null"), mounts::READ_ONLY).is_ok()
@@ -167,7 +169,7 @@ impl MainLoop {
         }
     }
 
-    /// Handles events until the server's end of the socket closes.
+    /// Handles events until the server closes its end of the socket.
     fn run(&mut self) -> io::Result<()> {
         loop {
             let events = self.poll(false)?;
@@ -196,7 +198,7 @@ impl MainLoop {
         }
     }
 
-    /// Waits for events. Requests are ignored during the shutdown.
+    /// Waits for events. During the shutdown, ignores requests of the server.
     fn poll(&self, shutdown: bool) -> io::Result<Vec<Event>> {
         let processes = self.processes.iter();
         let status = processes.clone().filter(|(_, process)| process.has_status());
@@ -243,12 +245,13 @@ impl MainLoop {
         }
     }
 
-    /// Ends the clone whose function was reaped. Ignores other reaped processes of a zygote.
+    /// Handles the report in a zygote's status pipe that a process was reaped. If the process is
+    /// the function of a clone, the clone has ended. Other processes are ignored.
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // The clone has sent its process id before its function ended, so the id can be read
-            // now.
+            // The function's process id was sent before the function ended, so its message can be
+            // read now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
                 && clone.cloned() == Some(pid)
@@ -267,15 +270,16 @@ impl MainLoop {
             process.fork_cpu_us += fork_cpu_us;
             if messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. })) {
                 process.group.apply_slice_to_clone();
-                // Find the process of the clone before it runs user code.
+                // Find the processes of new clones for memory sampling, before they run user code.
                 self.find_clones();
             }
         }
         messages
     }
 
-    /// Returns the CPU time for the fork of the clone that sent these messages, and resets the
-    /// time. Without the reset, the time would count twice in the total CPU time of all processes.
+    /// Returns the CPU time that the zygote used to fork the clone that sent these messages, and
+    /// resets it in the zygote. Without the reset, the total CPU time of all processes would
+    /// contain it twice.
     fn take_fork_cpu_us(&mut self, messages: &[StatusMessage], zygote: Option<u64>) -> u64 {
         let forked = messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. }));
         let zygote = zygote.filter(|_| forked).and_then(|zygote| self.processes.get_mut(&zygote));
@@ -305,8 +309,8 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // No call used this clone of the zygote. Its CPU time is charged to the call that uses
-            // the next clone.
+            // No call used this clone. The zygote keeps its CPU time, for the call that uses the
+            // zygote's next clone.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();
@@ -319,12 +323,12 @@ impl MainLoop {
     }
 
     pub(super) fn reply(&self, reply: &Reply) {
-        // Sending fails only if the server has ended, which the loop detects next.
+        // Sending fails only if the server has ended. The main loop detects this next.
         let _ = self.server.send(&serde_json::to_vec(reply).unwrap_or_default(), &[]);
     }
 
-    /// Kills all processes and removes all groups. A zygote ends only after its clones and their
-    /// fork helpers are reaped, so the loop waits for all of them together.
+    /// Kills all processes and removes all groups. Waits for all processes together, because a
+    /// zygote ends only after its clones and their fork helpers are reaped.
     fn shutdown(&mut self) {
         self.pending.values().for_each(PendingClone::kill);
         self.processes.values().for_each(ManagedProcess::kill);
@@ -349,8 +353,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if this process's user 0 is the host's root, that is, outside of any user
-/// namespace.
+/// Returns true if user 0 in this process is root of the host, that is, if this process is in no
+/// other user namespace.
 fn is_real_root() -> bool {
     let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     map.split_whitespace().take(2).eq(["0", "0"])

@@ -1,4 +1,4 @@
-//! The spawner's state of a process, until the process is reaped.
+//! The spawner's state of a process that it has started, until the process is reaped.
 
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use super::system::{self, ReapedChild};
 use crate::channel::Channel;
 use crate::protocol::{ExitStatus, ProcessEnd};
 
-/// A process of the spawner.
+/// A process that the spawner has started.
 pub(super) struct ManagedProcess {
     pub(super) pid: i32,
     pub(super) descriptor: OwnedFd,
@@ -21,9 +21,9 @@ pub(super) struct ManagedProcess {
     pub(super) group: Group,
     pub(super) folder: Option<PathBuf>,
     pub(super) sandboxed: bool,
-    /// Status messages so far.
+    /// The status messages received so far.
     pub(super) messages: Vec<StatusMessage>,
-    /// The beginning of an incomplete status message.
+    /// The received part of an incomplete status message.
     unread: Vec<u8>,
     /// True if the status pipe is closed.
     status_closed: bool,
@@ -31,15 +31,17 @@ pub(super) struct ManagedProcess {
     pub(super) namespaces: Option<ZygoteNamespaces>,
     /// For a clone: its zygote.
     pub(super) zygote: Option<u64>,
-    /// For a clone: the spawner's end of the socket for the message that begins the call.
+    /// For a clone: the spawner's end of the socket on which it sends the message that begins the
+    /// call.
     pub(super) start_channel: Option<Channel>,
-    /// True after a call has used the process.
+    /// True after a call has begun in the process.
     pub(super) begun: bool,
-    /// CPU time that the zygote used to fork the process, in microseconds.
+    /// For a clone: the CPU time that its zygote used to fork it, in microseconds.
     pub(super) fork_cpu_us: u64,
-    /// For a zygote: the CPU time that was already charged, in microseconds.
+    /// For a zygote: the part of its CPU time that was already charged, in microseconds.
     metered_us: u64,
-    /// For a zygote: the CPU time of its unused clones, in microseconds.
+    /// For a zygote: the CPU time of its ended clones that no call used, in microseconds. Not
+    /// charged yet.
     pub(super) unused_clones_cpu_us: u64,
     /// The memory sampler, used if no control group limits the memory.
     pub(super) sampler: MemorySampler,
@@ -69,8 +71,8 @@ impl ManagedProcess {
         }
     }
 
-    /// Maps the user in the process's user namespace, and moves the process into its control
-    /// groups. A clone joins its groups itself, because joining may block.
+    /// Writes the user mapping of the process's user namespace, and moves the process into its
+    /// control groups. A clone joins its groups itself, because joining may block.
     pub(super) fn prepare(&self, identity: ProcessUser) -> io::Result<()> {
         let pid = self.pid;
         let mapped = match identity {
@@ -95,7 +97,7 @@ impl ManagedProcess {
         !self.status_closed && (self.namespaces.is_some() || clone_is_silent)
     }
 
-    /// Reads new status messages.
+    /// Reads and returns the new messages of the status pipe.
     pub(super) fn receive_status(&mut self) -> Vec<StatusMessage> {
         let (new, closed) = read_status(&self.status, &mut self.unread);
         self.status_closed = closed;
@@ -108,7 +110,8 @@ impl ManagedProcess {
         new
     }
 
-    /// Returns the final message, if any. A clone without messages was never forked.
+    /// Returns the message about the end of the process, if any. A clone without any message was
+    /// never forked.
     pub(super) fn last_message(&self) -> Option<StatusMessage> {
         let is_end = |one: &&StatusMessage| {
             matches!(one, StatusMessage::Failed { .. } | StatusMessage::Exited { .. })
@@ -126,7 +129,8 @@ impl ManagedProcess {
         self.messages.iter().any(|one| matches!(one, StatusMessage::Failed { .. }))
     }
 
-    /// Returns the process id of a clone's function in the pid namespace of its zygote.
+    /// Returns the process id of a clone's function, as its zygote reported it: the id in the
+    /// zygote's pid namespace.
     pub(super) fn cloned(&self) -> Option<i32> {
         self.messages.iter().find_map(|one| match one {
             StatusMessage::Cloned { pid } => Some(*pid),
@@ -134,8 +138,8 @@ impl ManagedProcess {
         })
     }
 
-    /// Returns and resets the zygote's CPU time that is not charged to a clone, in microseconds.
-    /// Includes the CPU time of unused clones.
+    /// For a zygote: returns its CPU time since the last charge to a clone or since the last use of
+    /// this method, in microseconds. Includes the CPU time of unused clones.
     pub(super) fn take_unmetered_cpu_us(&mut self) -> u64 {
         let now = self.group.measure().cpu_us.unwrap_or(self.metered_us);
         let before = std::mem::replace(&mut self.metered_us, now);
@@ -144,7 +148,7 @@ impl ManagedProcess {
 
     /// Returns true if the function or its descendants may still have one of the files `inputs`
     /// (inode numbers) open or mapped. Skips the first process of a sandbox, because it runs no
-    /// user code. Also returns true for a group of more than two processes: an idle worker has
+    /// user code. Also returns true if the group has more than two processes: an idle worker has
     /// exactly two.
     pub(super) fn has_any(&self, inputs: &[u64]) -> bool {
         let processes = self.group.processes();
@@ -171,8 +175,8 @@ impl ManagedProcess {
         self.kill_descendants();
     }
 
-    /// Kills the descendants. Not needed in a sandbox, where the kernel kills them when the first
-    /// process ends.
+    /// Kills the descendants of a process without a sandbox. In a sandbox, the kernel kills them
+    /// when the first process ends.
     pub(super) fn kill_descendants(&self) {
         if !self.sandboxed {
             self.group.kill();
@@ -181,10 +185,11 @@ impl ManagedProcess {
     }
 }
 
-/// Maximum bytes to read from the memory maps of a process, because reading blocks the spawner.
+/// The maximum number of bytes to read from a process's list of memory maps, because reading blocks
+/// the spawner.
 const MAPS_BYTES_MAX: u64 = 4 << 20;
 
-/// The maximum number of open files to check.
+/// The maximum number of open files to check in one process.
 const FILES_MAX: usize = 1_000;
 
 fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
@@ -200,7 +205,8 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     let mut sockets = 0;
     for (number, entry) in std::fs::read_dir(format!("/proc/{pid}/fd"))?.enumerate() {
         let file = std::fs::metadata(entry?.path())?;
-        // A second socket could contain an unreceived message with one of the files.
+        // An idle worker has one socket. Another socket could contain an unreceived message with
+        // one of the files.
         sockets += usize::from(file.file_type().is_socket());
         if number >= FILES_MAX || sockets > 1 || inputs.contains(&file.ino()) {
             return Ok(true);
@@ -209,8 +215,8 @@ fn has_any(pid: i32, inputs: &[u64]) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Reads the complete messages of a status pipe. Returns the messages, and true if the pipe is
-/// closed.
+/// Reads the complete messages in a status pipe. `unread` keeps the start of an incomplete message.
+/// Returns the messages, and true if the pipe is closed.
 pub(super) fn read_status(status: &OwnedFd, unread: &mut Vec<u8>) -> (Vec<StatusMessage>, bool) {
     let _ = rustix::io::ioctl_fionbio(status, true);
     let mut bytes = [0; 4096];

@@ -2,9 +2,9 @@
 //!
 //! The spawner samples the resident memory of each function's processes, and kills a function that
 //! exceeds its limit. Only private memory counts, including swap. Inputs do not count, because they
-//! are shared memory. Memory that a clone inherits from its zygote does not count. A function can
-//! exceed its limit between two samples; [`data_bytes_max`] limits the memory that it can allocate
-//! in that time.
+//! are in shared memory. Memory that a clone inherits from its zygote does not count. A function
+//! can exceed its limit between two samples. Therefore, [`data_bytes_max`] limits the memory that
+//! it can allocate in that time.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -16,20 +16,21 @@ use super::managed_process::ManagedProcess;
 /// The interval between two samples.
 pub(super) const SAMPLE_EVERY: Duration = Duration::from_millis(20);
 
-/// Address space that libraries reserve without using it, for allocator arenas and thread stacks.
+/// Bytes of address space that libraries reserve without using them, for allocator arenas and
+/// thread stacks.
 const RESERVED_BYTES: u64 = 8 << 30;
 
 /// The maximum number of sampled processes per function.
 const PROCESSES_MAX: usize = 10_000;
 
-/// Returns the maximum private memory in bytes that a process may reserve in addition to its
-/// initial memory. Memory that is reserved but not used costs nothing. The only purpose of this
-/// limit is to prevent growth that is too fast for sampling.
+/// Returns the maximum private memory, in bytes, that a process may reserve in addition to its
+/// initial memory. The limit is higher than the memory limit, because libraries reserve memory that
+/// they do not use. It only prevents growth that is too fast for sampling.
 pub(super) fn data_bytes_max(memory_bytes: u64) -> u64 {
     memory_bytes.saturating_mul(2).saturating_add(RESERVED_BYTES)
 }
 
-/// Sampler of one function's memory, which enforces its limit.
+/// Samples the memory of one function, and enforces its limit.
 #[derive(Debug, Default)]
 pub(super) struct MemorySampler {
     /// The limit in bytes; `None` if a control group enforces it.
@@ -37,7 +38,7 @@ pub(super) struct MemorySampler {
     /// The process of a clone's function, which is not a descendant of the first process of its
     /// sandbox.
     function: Option<i32>,
-    /// Private memory that a clone shares with its zygote, in bytes.
+    /// Private memory that a clone still shares with its zygote, in bytes. It does not count.
     inherited_bytes: u64,
     /// The maximum of all memory samples, in bytes.
     pub(super) peak_bytes: u64,
@@ -50,7 +51,8 @@ impl MemorySampler {
         MemorySampler { limit, ..MemorySampler::default() }
     }
 
-    /// Starts to sample a clone's process, before a call uses the clone.
+    /// Starts to sample the process of a clone, which no call uses yet. Its memory at this time
+    /// does not count.
     fn begin(&mut self, function: i32) {
         self.function = Some(function);
         self.inherited_bytes = private_bytes(function);
@@ -77,7 +79,8 @@ impl MemorySampler {
 }
 
 impl MainLoop {
-    /// Returns true if the memory of any running function must be sampled.
+    /// Returns true if control groups do not limit the memory of a running function, so that its
+    /// memory must be sampled.
     pub(super) fn samples_memory(&self) -> bool {
         self.processes.values().any(is_sampled)
     }
@@ -97,8 +100,8 @@ impl MainLoop {
         }
     }
 
-    /// Finds the processes of clones. Clones report only their ids in the pid namespace of their
-    /// zygote.
+    /// Finds the processes of the clones' functions in the spawner's pid namespace. The zygotes
+    /// report only their ids in the zygotes' pid namespaces.
     pub(super) fn find_clones(&mut self) {
         let missing = |one: &&mut ManagedProcess| {
             one.sampler.limit.is_some() && one.sampler.function.is_none()
@@ -116,15 +119,15 @@ impl MainLoop {
     }
 }
 
-/// Returns true if the process must be sampled. Zygotes are excluded, because their clones, which
-/// are descendants, are sampled separately. Clones are excluded before their call begins.
+/// Returns true if the process must be sampled. Zygotes are excluded, because their descendants are
+/// their clones, which are sampled separately. Clones without a call are also excluded.
 fn is_sampled(process: &ManagedProcess) -> bool {
     let waits = process.zygote.is_some() && !process.begun;
     let is_zygote = process.namespaces.is_some();
     process.sampler.limit.is_some() && !process.sampler.exceeded && !is_zygote && !waits
 }
 
-/// Returns processes and all their descendants.
+/// Returns the processes `of` and all their descendants.
 fn descendants(of: impl Iterator<Item = i32>) -> HashSet<i32> {
     let mut processes: HashSet<i32> = of.collect();
     let mut left: Vec<i32> = processes.iter().copied().collect();
@@ -136,7 +139,7 @@ fn descendants(of: impl Iterator<Item = i32>) -> HashSet<i32> {
     processes
 }
 
-/// Returns the children of a process, including those started by its other threads.
+/// Returns the children of all threads of a process.
 fn children_of(process: i32) -> Vec<i32> {
     let threads = fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let lists =
@@ -160,7 +163,8 @@ fn proportional_bytes(process: i32) -> Option<u64> {
     Some(kibibytes(&rollup, "Pss_Anon:")? + kibibytes(&rollup, "SwapPss:").unwrap_or(0))
 }
 
-/// Returns the id of a process in the pid namespace one level below the spawner's.
+/// Returns the id of a process in the pid namespace directly below the spawner's, such as a
+/// zygote's.
 fn pid_below(process: i32) -> Option<i32> {
     let status = read(process, "status");
     let ids = status.lines().find_map(|line| line.strip_prefix("NSpid:"))?;

@@ -1,6 +1,6 @@
-//! Mounts handled as descriptors. A mount is created detached, gets its attributes, and is then
-//! attached. So sources are opened before other mounts hide them, and a mount has its restrictions
-//! as soon as it is visible.
+//! Mounts as descriptors. A mount is created detached, gets its attributes, and is attached to a
+//! path last. Therefore, a source can be opened before another mount hides it, and a mount is never
+//! visible without its attributes, such as read-only.
 
 use std::io::Result;
 use std::os::fd::{AsFd, OwnedFd};
@@ -42,7 +42,7 @@ pub(super) fn proc() -> Result<OwnedFd> {
     Ok(fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?)
 }
 
-/// Clones the mount at a path, with these attributes.
+/// Creates a detached copy of the mount at a path, with these attributes.
 pub(super) fn clone_of(path: &Path, attributes: u64) -> Result<OwnedFd> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC

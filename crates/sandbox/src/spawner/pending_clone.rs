@@ -1,8 +1,8 @@
-//! Clones whose sandboxes are being created by fork helpers. The creation takes milliseconds, and
-//! much longer on a busy machine. Meanwhile the spawner handles other requests.
+//! Clones whose sandboxes fork helpers are creating. This takes milliseconds, and much longer on a
+//! busy machine. Meanwhile, the spawner handles other requests.
 //!
-//! A process cloned by a fork helper is a child of the spawner even before the helper reports it.
-//! If a helper fails or hangs, unreported children are found in `/proc` and killed.
+//! A process that a fork helper clones is a child of the spawner even before the helper reports it.
+//! If a helper fails or hangs, the spawner finds its unreported children in `/proc` and kills them.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -15,21 +15,22 @@ use super::{clone, system};
 use crate::channel::Channel;
 use crate::protocol::Reply;
 
-/// Timeout of the fork helpers of one clone.
+/// The maximum time that the fork helpers of one clone may run.
 const FORK_HELPER_MAX: Duration = Duration::from_secs(10);
 
 /// A clone whose sandbox is being created.
 pub(super) struct PendingClone {
-    /// The socket on which the fork helpers report their cloned processes.
+    /// The socket on which the fork helpers report the processes that they have cloned.
     socket: Channel,
     helpers: Vec<(i32, OwnedFd)>,
-    /// The first process of the sandbox; `None` until it is reported.
+    /// The first process of the sandbox; `None` until a fork helper reports it.
     first: Option<(i32, OwnedFd)>,
     pub(super) ends: SpawnerPipes,
     identity: ProcessUser,
     zygote: u64,
     pub(super) start_channel: Channel,
-    /// True if the clone must be killed as soon as it exists.
+    /// True if the server has requested to kill the clone. It is killed as soon as its process
+    /// exists.
     pub(super) cancelled: bool,
     /// True after a call was assigned to the clone.
     pub(super) begun: bool,
@@ -87,7 +88,7 @@ impl PendingClone {
         }
     }
 
-    /// Kills the known processes of the clone.
+    /// Kills the processes of the clone that were reported so far.
     pub(super) fn kill(&self) {
         for (_, descriptor) in self.helpers.iter().chain(&self.first) {
             let _ = rustix::process::pidfd_send_signal(descriptor, rustix::process::Signal::KILL);
@@ -104,7 +105,8 @@ impl MainLoop {
             ForkReport::First(first) => pending.first = Some(first),
             ForkReport::Failed => return self.fail_clone(id, pending, "the fork helper ended"),
         }
-        // The reports of the second helper and of the first process may arrive in any order.
+        // The report about the second helper and the report about the first process may arrive in
+        // any order.
         match pending.first.take() {
             Some((pid, descriptor)) if pending.helpers.len() == 2 => {
                 self.place_clone(id, pending, pid, descriptor);
@@ -131,7 +133,7 @@ impl MainLoop {
         }
     }
 
-    /// Reports the failure of a clone because of its fork helpers.
+    /// Reports to the server that a clone failed because its fork helpers failed.
     fn fail_clone(&mut self, id: u64, pending: PendingClone, why: &str) {
         pending.kill();
         self.fork_helpers.extend(pending.helpers.into_iter().chain(pending.first));
@@ -165,8 +167,8 @@ impl MainLoop {
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
-    /// Kills and reaps unreported children. Does nothing while a pending clone could own one of
-    /// these children.
+    /// Kills and reaps children that no fork helper has reported. Does nothing while any clone is
+    /// pending, because the children could belong to it.
     pub(super) fn end_unknown_children(&mut self) {
         if !self.unknown_children || !self.pending.is_empty() {
             return;
@@ -184,7 +186,7 @@ impl MainLoop {
     }
 }
 
-/// Returns the process id of a pidfd.
+/// Returns the process id to which a pidfd refers.
 fn pid_of(descriptor: &OwnedFd) -> Option<i32> {
     let information = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
     let information = std::fs::read_to_string(information).ok()?;

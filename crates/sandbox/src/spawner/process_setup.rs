@@ -38,14 +38,14 @@ const OPEN_FILES_MAX: u64 = 16_384;
 /// Maximum locked memory of a process, in bytes.
 const LOCKED_BYTES_MAX: u64 = 8 << 20;
 
-/// Message of a process to the spawner, as one line in its status pipe.
+/// Message to the spawner about a process, as one line of JSON in the status pipe.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum StatusMessage {
     /// A zygote has forked the function of a clone; `pid` is its id in the zygote's pid namespace.
     Cloned { pid: i32 },
     /// A function that a zygote forked has ended, with this wait status.
     Reaped { pid: i32, status: i32 },
-    /// A step failed, so the program did not start.
+    /// A step of the setup failed, so the program did not start.
     Failed { step: String, error: String },
     /// The program ended, with this wait status.
     Exited { status: i32 },
@@ -54,51 +54,53 @@ pub(super) enum StatusMessage {
 /// Signal to the first process of a function without a sandbox, to kill all descendants and exit.
 pub(super) const END_ALL: rustix::process::Signal = rustix::process::Signal::USR1;
 
-/// User of a sandboxed program.
+/// The user as which a sandboxed program runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProcessUser {
-    /// This user and group of the host, which own no files. The spawner is root and switches to
-    /// these.
+    /// The user and group of the host with this id, which own no files. The spawner is root, and
+    /// the process switches to this user.
     Switch(u32),
-    /// This user inside the user namespace. The spawner's user is mapped to it.
+    /// The spawner's user, with this id inside the sandbox's user namespace.
     Mapped(u32),
-    /// This user of the host, which owns no files and is mapped into a clone's user namespace.
+    /// The user of the host with this id, which owns no files, mapped into a clone's user
+    /// namespace.
     Shown(u32),
-    /// The spawner's user.
+    /// The spawner's user. The spawner writes no user mapping.
     Same,
 }
 
-/// Inputs for the setup of a process.
+/// Settings and descriptors for the setup of a process.
 pub(super) struct ProcessSetup {
     pub(super) spec: ProcessSpec,
     pub(super) identity: ProcessUser,
-    /// True if no control group limits the memory. A limit is then set on the process's address
-    /// space.
+    /// True if no control group limits the memory. The setup then limits the address space of the
+    /// process.
     pub(super) limit_process: bool,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
     pub(super) control: Option<OwnedFd>,
     pub(super) files: Option<OwnedFd>,
-    /// For a zygote: the socket for its orders.
+    /// For a zygote: the socket on which it receives orders to fork clones.
     pub(super) orders: Option<OwnedFd>,
-    /// For the first process of a clone's sandbox: the socket for the message that begins the call.
+    /// For the first process of a clone's sandbox: the socket on which it receives the message that
+    /// begins the call.
     pub(super) start_channel: Option<Channel>,
-    /// Files through which a clone joins its control groups.
+    /// For a clone: the `cgroup.procs` files, through which it joins its control groups.
     pub(super) cgroup_files: Vec<OwnedFd>,
-    /// A pipe that receives a byte after the spawner's part of the setup. If that part fails, the
-    /// pipe is closed without a byte.
+    /// A pipe that receives a byte when the spawner has finished its part of the setup. If the
+    /// spawner's part fails, the pipe is closed without a byte.
     pub(super) go: OwnedFd,
     pub(super) status: OwnedFd,
 }
 
-/// Runs the process.
+/// Runs a new process until it ends: its setup, then its program.
 pub(super) fn run(setup: ProcessSetup) -> ! {
     close_spawner_descriptors(&setup, &[]);
     run_until_done(setup, set_up)
 }
 
-/// Waits until the spawner has finished its part of the setup, then runs the process and reports a
-/// failure.
+/// Waits until the spawner has finished its part of the setup. Then calls `run`, reports an error
+/// of it to the spawner, and exits.
 pub(super) fn run_until_done(
     setup: ProcessSetup,
     run: impl FnOnce(ProcessSetup) -> StepResult<i32>,
@@ -118,7 +120,8 @@ pub(super) fn run_until_done(
     system::exit(127)
 }
 
-/// Closes all descriptors of the spawner except the descriptors of this process and `more`.
+/// Closes all descriptors that the new process inherited from the spawner, except its own and
+/// `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
     // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
     if matches!(setup.spec.confinement, ProcessIsolation::Tool) {
@@ -146,7 +149,7 @@ pub(super) fn close_everything() {
     }
 }
 
-/// Reports a failed step.
+/// Reports a failed step in the status pipe.
 pub(super) fn report(status: &OwnedFd, failed: &StepError) {
     let (step, error) = (failed.step.clone(), failed.error.to_string());
     let _ = send(status, &StatusMessage::Failed { step, error });
@@ -155,7 +158,7 @@ pub(super) fn report(status: &OwnedFd, failed: &StepError) {
 fn send(status: &OwnedFd, note: &StatusMessage) -> io::Result<()> {
     let mut line = serde_json::to_vec(note)?;
     line.push(b'\n');
-    // Writes of this length to a pipe are atomic.
+    // The line is short enough that the write to the pipe is atomic.
     rustix::io::write(status, &line)?;
     Ok(())
 }
@@ -225,8 +228,8 @@ fn confine(setup: &ProcessSetup, sandbox: &SandboxSpec, files: &ProjectFiles) ->
     drop_privileges(setup)
 }
 
-/// Sets the host name, brings up the loopback interface, and creates the proxied network if
-/// requested.
+/// Sets the host name and brings up the loopback interface. If `network` is true, also creates the
+/// network that the server serves.
 pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>> {
     step("set the host name", rustix::system::sethostname(b"headwater"))?;
     let socket =
@@ -245,10 +248,10 @@ pub(super) fn drop_capabilities() -> StepResult {
     step("drop capabilities", rustix::thread::set_capabilities(None, none))
 }
 
-/// Drops all capabilities of the bounding set, and switches to a user that owns no files.
+/// Removes all capabilities from the bounding set, and switches to a user that owns no files.
 pub(super) fn switch_user(user: u32) -> StepResult {
     for capability in CapabilitySet::all().iter() {
-        // Ignore errors, because the kernel or the process may not have some of the capabilities.
+        // Ignore errors: the kernel may not know a capability, or the process may not have it.
         let _ = rustix::thread::remove_capability_from_bounding_set(capability);
     }
     let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
@@ -257,13 +260,13 @@ pub(super) fn switch_user(user: u32) -> StepResult {
     step("change the user", rustix::thread::set_thread_res_uid(uid, uid, uid))
 }
 
-/// Makes this process adopt descendants whose parents have ended.
+/// Makes this process the new parent of descendants whose parents have ended.
 fn adopt_orphans() -> StepResult {
     let own = Some(rustix::process::getpid());
     step("become the reaper of orphaned processes", rustix::process::set_child_subreaper(own))
 }
 
-/// Drops the privileges that no process needs, with or without a sandbox. Makes the kernel kill
+/// Drops privileges that a process needs neither with nor without a sandbox. Makes the kernel kill
 /// this process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
@@ -291,7 +294,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     Ok(())
 }
 
-/// Sets resource limits that only a faulty function can reach.
+/// Sets resource limits that a correct function does not reach.
 fn limit_resources() {
     for (resource, most) in [
         (Resource::Nofile, OPEN_FILES_MAX),
@@ -302,13 +305,13 @@ fn limit_resources() {
     ] {
         let maximum = rustix::process::getrlimit(resource).maximum.map_or(most, |m| m.min(most));
         let limit = Rlimit { current: Some(maximum), maximum: Some(maximum) };
-        // Ignore errors: lowering a limit fails only if the kernel lacks the limit.
+        // Ignore errors: lowering a limit fails only if the kernel does not support this limit.
         let _ = rustix::process::setrlimit(resource, limit);
     }
 }
 
-/// Returns true if the spawner ended before the death signal was set. Checks if the spawner's end
-/// of the status pipe is closed.
+/// Returns true if the spawner ended before this process requested to be killed together with it.
+/// In that case, the spawner's end of the status pipe is closed.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -336,7 +339,7 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
         system::exit(127);
     }
     let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
-    // Close these descriptors, so that readers get the end of file when the program ends.
+    // Close this process's copies, so that the server reads the end of file when the program ends.
     drop((stdout, stderr, control, files, orders));
     let exited = wait_for(program, |waited| {
         if spec.zygote {
@@ -350,8 +353,8 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
 }
 
 /// Applies the last restrictions before the program starts: landlock if the process has its own
-/// root, and the system call filter. Clones of a zygote apply landlock themselves, because each
-/// clone has its own `/tmp`.
+/// root, and the system call filter. A zygote does not get landlock. Its clones apply landlock
+/// themselves, because each clone has its own `/tmp`.
 fn restrict(setup: &ProcessSetup) -> StepResult {
     if matches!(setup.spec.confinement, ProcessIsolation::Sandbox(_))
         && !setup.spec.zygote

@@ -1,4 +1,4 @@
-//! Start of a process: control groups, pipes and namespaces.
+//! Starts processes: creates their control groups, pipes and namespaces.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,18 +22,18 @@ use crate::protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
 const USERS_FIRST: u32 = 1_213_661_184;
 const USERS: u32 = 1 << 16;
 
-/// The spawner's ends of the pipes to a process during its start.
+/// The spawner's ends of the pipes to a new process, and the control groups of the process.
 pub(super) struct SpawnerPipes {
     pub(super) group: Group,
-    /// Pipe that lets the process continue.
+    /// Pipe on which the spawner sends the byte that lets the process continue.
     pub(super) start: OwnedFd,
-    /// Pipe of status messages.
+    /// Pipe on which the spawner receives status messages.
     pub(super) status: OwnedFd,
     /// The memory sampler, used if no control group limits the memory.
     pub(super) sampler: MemorySampler,
 }
 
-/// The ends of the pipes for the process itself.
+/// The new process's ends of the pipes.
 struct ProcessPipes {
     go: OwnedFd,
     status: OwnedFd,
@@ -109,7 +109,8 @@ impl MainLoop {
         };
         let (pid, descriptor) = match system::clone_process(flags) {
             Ok(CloneResult::Child) => {
-                // Drop the spawner's ends, because copies in the child would keep the pipes open.
+                // The child has its own copies. Drop the spawner's, because they would keep the
+                // pipes open after the child has ended.
                 drop(ends);
                 process_setup::run(setup)
             }
@@ -235,8 +236,8 @@ fn not_cloned(mut ends: SpawnerPipes, step: &str, error: &io::Error) -> ProcessE
     not_started(step, error)
 }
 
-/// Returns the first user id for sandboxes; `None` if this user namespace does not map all of these
-/// ids.
+/// Returns the first of the user ids for sandboxes; `None` if the spawner's user namespace lacks
+/// some of these ids.
 pub(super) fn users_first() -> Option<u32> {
     let map = std::fs::read_to_string("/proc/self/uid_map").ok()?;
     map.lines().find_map(|line| {

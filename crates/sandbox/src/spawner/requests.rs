@@ -1,4 +1,4 @@
-//! Handles the server's requests to the spawner.
+//! Handling of the server's requests in the spawner.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -31,7 +31,7 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(CpuWeight::Boosted);
-                    // Ignore an error: the client detects that the process is still frozen.
+                    // Ignore an error here: the client detects a process that is still frozen.
                     let _ = process.group.freeze(false);
                 }
             }
@@ -58,7 +58,7 @@ impl MainLoop {
         }
     }
 
-    /// Fails a request whose descriptors were dropped because this process has too many open files.
+    /// Fails a request whose descriptors were lost because the spawner has too many open files.
     fn fail_request(&mut self, request: &[u8]) {
         match serde_json::from_slice(request) {
             Ok(Request::Start { id, .. }) => {
@@ -72,7 +72,8 @@ impl MainLoop {
     }
 
     fn pause(&mut self, id: u64, inputs: &[u64]) -> Option<ResourceUsage> {
-        // Read pending messages first, because they are needed to charge the CPU time of the fork.
+        // Read pending messages first: the message about the fork charges its CPU time to this
+        // clone.
         self.read_status(id);
         let process = self.processes.get(&id).filter(|one| one.group.freeze(true).is_ok())?;
         if !inputs.is_empty() && process.has_any(inputs) {
@@ -81,13 +82,14 @@ impl MainLoop {
         Some(process.group.usage()?.with_fork(process.fork_cpu_us))
     }
 
-    /// Sends a clone its descriptors, and a read-only mount of its project's folder if there is
-    /// one. If its sandbox is incomplete, the descriptors wait in the socket.
+    /// Sends a clone the descriptors of its call, and a read-only mount of its project's folder, if
+    /// any. If the sandbox of the clone is not complete, the message waits in the socket.
     fn begin(&mut self, id: u64, project: Option<&Path>, mut descriptors: Vec<OwnedFd>) {
         match project.map(|folder| mounts::clone_of(folder, mounts::READ_ONLY)).transpose() {
             Ok(mount) => descriptors.extend(mount),
-            // The function cannot run without its project. The server starts another process, whose
-            // error contains the path of the folder.
+            // The project's folder cannot be mounted, so kill the clone: its function cannot run
+            // without the project. The server then starts another process, whose error contains the
+            // path of the folder.
             Err(_) => return self.signal(id, Signal::Kill),
         }
         let placed = self.processes.get_mut(&id);

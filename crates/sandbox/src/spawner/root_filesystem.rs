@@ -14,7 +14,7 @@ use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use super::{mounts, system};
 use crate::protocol::SandboxSpec;
 
-/// A failed step and the system's error.
+/// Error of a failed step of the setup: the name of the step, and the system's error.
 #[derive(Debug)]
 pub(super) struct StepError {
     pub(super) step: String,
@@ -23,7 +23,7 @@ pub(super) struct StepError {
 
 pub(super) type StepResult<T = ()> = Result<T, StepError>;
 
-/// Adds the name of the failed step to an error.
+/// Adds the name of the failed step to the error of a result.
 pub(super) fn step<T, E: Into<io::Error>>(
     name: impl Into<String>,
     result: Result<T, E>,
@@ -31,10 +31,10 @@ pub(super) fn step<T, E: Into<io::Error>>(
     result.map_err(|error| StepError { step: name.into(), error: error.into() })
 }
 
-/// Temporary mount point of the new root. Any existing folder is suitable.
+/// Mount point of the new root until it becomes the root. Any existing folder is suitable.
 const STAGE: &str = "/proc";
 
-/// System folders of the host. Existing folders are mounted, and symbolic links are copied.
+/// System folders of the host for the sandbox. Folders are mounted, and symbolic links are copied.
 const SYSTEM: [&str; 7] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32", "/nix/store"];
 
 /// Configuration files of the host that libraries read. They contain no secrets.
@@ -50,14 +50,15 @@ const CONFIGURATION: [&str; 9] = [
     "/etc/pki",
 ];
 
-/// Target of the symbolic link `/opt`: the files of layers in the project of a function that is
-/// deployed without a project. If the project has no such folder, `/opt` does not exist for the
-/// function.
+/// Target of the symbolic link `/opt` in the sandbox. A function that is deployed without a project
+/// has the files of its layers there. If the project has no such folder, `/opt` does not exist for
+/// the function.
 const LAYERS: &str = "/project/code/opt";
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 
-/// Builds the root and enters it. The process must be in new mount and pid namespaces.
+/// Builds the root file system of a sandbox, and makes it the root of this process. The process
+/// must be in new mount and pid namespaces.
 pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> StepResult {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     step("make mounts private", mount_change("/", private))?;
@@ -86,8 +87,8 @@ pub(super) fn enter(sandbox: &SandboxSpec, files: &ProjectFiles, user: u32) -> S
     pivot(&root)
 }
 
-/// Converts this process's copy of a zygote's root into the root of a clone, with its own `/proc`
-/// and `/tmp`.
+/// Changes this process's copy of a zygote's root into the root of a clone, which has its own
+/// `/proc` and `/tmp`.
 pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     let temp = step("mount /tmp", temporary(temp_bytes))?;
     step("attach /tmp", mounts::attach(&temp, Path::new("/tmp")))?;
@@ -95,7 +96,7 @@ pub(super) fn enter_copy(temp_bytes: u64) -> StepResult {
     step("attach /proc", mounts::attach(&proc, Path::new("/proc")))
 }
 
-/// Mounts a clone's project and files for name resolution, read-only.
+/// Mounts the files of a clone's project and its files for name resolution, read-only.
 pub(super) fn show_files(files: &ProjectFiles) -> StepResult {
     for name in ["project", CALL] {
         let of_this = |(path, _): &(&String, &ProjectFile)| path.starts_with(&format!("{name}/"));
@@ -108,7 +109,7 @@ pub(super) fn show_files(files: &ProjectFiles) -> StepResult {
     Ok(())
 }
 
-/// Attaches the mount of a project's folder, which is read-only already.
+/// Attaches the mount of a project's folder. The mount was created read-only.
 pub(super) fn show_project(mount: &OwnedFd) -> StepResult {
     step("mount the project", mounts::attach(mount, Path::new("/project")))
 }
@@ -130,14 +131,13 @@ fn temporary(bytes: u64) -> io::Result<OwnedFd> {
     ])
 }
 
-/// Returns the size of a file system for these files, in bytes.
+/// Returns the size that an in-memory file system needs for these files, in bytes.
 fn size_for(files: &ProjectFiles) -> usize {
     let bytes: usize = files.values().map(|file| file.bytes().len()).sum();
     (16 << 20) + 2 * bytes + 4096 * files.len()
 }
 
-/// Makes the temporary mount point the root, unmounts the old root, and makes the new root
-/// read-only.
+/// Makes the mount at [`STAGE`] the root, unmounts the old root, and makes the new root read-only.
 fn pivot(root: &OwnedFd) -> StepResult {
     step("enter the root", rustix::process::fchdir(root))?;
     step("change the root", rustix::process::pivot_root(".", "."))?;
@@ -171,7 +171,8 @@ fn sources(sandbox: &SandboxSpec) -> StepResult<Vec<(OwnedFd, PathBuf)>> {
     Ok(found)
 }
 
-/// Attaches a mount at a path. Creates the path as a folder or a file, depending on the mount.
+/// Attaches a mount at the path `target`, which is created as a folder or as a file, like the root
+/// of the mount.
 fn show(mount: &OwnedFd, target: &Path) -> io::Result<()> {
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(mount)?.st_mode);
     if kind.is_dir() {
@@ -208,7 +209,8 @@ pub(super) fn write_files(folder: &Path, files: &ProjectFiles) -> io::Result<()>
     Ok(())
 }
 
-/// Name of the folder with the files for name resolution. These files differ for each call.
+/// Name of the folder for the name resolution files. They are separate, because they differ for
+/// each call.
 const CALL: &str = "call";
 
 fn configuration(stage: &Path, user: u32) -> io::Result<()> {
@@ -236,7 +238,8 @@ fn links(stage: &Path) -> io::Result<()> {
         symlink(fs::read_link(path)?, below(stage, path))?;
     }
     let layers = stage.join("opt");
-    // An interpreter of the host may be mounted below `/opt`.
+    // Create the symbolic link only if there is no folder: an interpreter of the host may be
+    // mounted below `/opt`.
     if !layers.exists() {
         symlink(LAYERS, layers)?;
     }

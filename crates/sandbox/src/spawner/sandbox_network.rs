@@ -1,9 +1,10 @@
 //! Network of a sandbox with network access. All its TCP connections go to a listener on the
 //! loopback interface, which the server serves.
 //!
-//! A route makes the kernel treat every address as local. A rule of the packet filter redirects new
-//! connections to the listener, which can query their original destination. The first process sets
-//! up the route and the rule before it drops its privileges.
+//! A route makes the kernel deliver packets for every address locally. A rule of the packet filter
+//! redirects new connections to the listener. The server can query the original destination of a
+//! connection. The first process of the sandbox sets up the route and the rule before it drops its
+//! privileges.
 
 use std::io::{Error, Result};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
@@ -19,7 +20,7 @@ use crate::network::NAMESERVER;
 /// The listener's port.
 const PORT: u16 = 1;
 
-/// Message that contains the sockets for the server.
+/// Message with which the sockets are sent to the server.
 const MESSAGE: &[u8] = br#"{"said":"network"}"#;
 
 const ACKNOWLEDGE: u16 = 4;
@@ -27,12 +28,13 @@ const CREATE: u16 = 0x400;
 const APPEND: u16 = 0x800;
 const NESTED: u16 = 0x8000;
 
-/// Sockets in a sandbox's network, for use by the server.
+/// Sockets that were created in a sandbox's network namespace, for the server: the DNS socket, then
+/// the TCP listeners.
 #[derive(Debug)]
 pub(super) struct SandboxNetwork(Vec<OwnedFd>);
 
 impl SandboxNetwork {
-    /// Sets up the network of this process. The loopback interface must be up.
+    /// Sets up the network in this process's network namespace. The loopback interface must be up.
     pub(super) fn create() -> StepResult<SandboxNetwork> {
         step("route every address to the loopback interface", route(libc::AF_INET))?;
         // Set up IPv6 only if the host has IPv6. Otherwise, the server could not forward the
@@ -64,7 +66,7 @@ fn host_has_ipv6() -> bool {
 
 static HOST_HAS_IPV6: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
 
-/// Checks if the host has IPv6, once for all sandboxes. Sends no packet.
+/// Determines if the host has IPv6, once for all sandboxes. Sends no packet.
 pub(super) fn detect_ipv6() {
     let public: SocketAddr = (Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0x1111), 53).into();
     let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0));
@@ -72,7 +74,7 @@ pub(super) fn detect_ipv6() {
     let _ = HOST_HAS_IPV6.set(reached);
 }
 
-/// Makes the kernel treat every address of a family as local.
+/// Makes the kernel treat every address of a family (IPv4 or IPv6) as an address of this namespace.
 fn route(family: i32) -> Result<()> {
     const NEW_ROUTE: u16 = 24;
     const TABLE_LOCAL: u8 = 255;
@@ -88,7 +90,7 @@ fn route(family: i32) -> Result<()> {
     ask(None, &message, 1)
 }
 
-/// Redirects new connections to the listener, except those to loopback addresses.
+/// Redirects new TCP connections to the listener, except connections to loopback addresses.
 fn redirect(six: bool) -> Result<()> {
     const BEGIN: u16 = 0x10;
     const END: u16 = 0x11;
@@ -111,8 +113,7 @@ fn redirect(six: bool) -> Result<()> {
     };
     let hook = [number(1, LOCAL_OUT), attribute(2, &PRIORITY.to_be_bytes())].concat();
     let chain = [name(1), name(3), attribute(4 | NESTED, &hook), attribute(7, b"nat\0")].concat();
-    // Prefixes of loopback addresses: the first byte of an IPv4 address, all bytes of an IPv6
-    // address.
+    // Loopback addresses: for IPv4, every address with the same first byte; for IPv6, one address.
     let own_six = Ipv6Addr::LOCALHOST.octets();
     let mut rules = vec![rule(2, 16, &[127])];
     if six {
@@ -128,8 +129,8 @@ fn redirect(six: bool) -> Result<()> {
     ask(Some(netlink::NETFILTER), &text, count)
 }
 
-/// Returns the expressions of a rule that matches TCP connections of this address family to
-/// addresses that do not start with the bytes `own`.
+/// Encodes a packet filter rule. It matches TCP connections of this address family to addresses
+/// that do not start with the bytes `own`, the prefix of loopback addresses.
 fn rule(family: u8, offset: u32, own: &[u8]) -> Vec<u8> {
     const FAMILY: u32 = 15;
     const PROTOCOL: u32 = 16;
@@ -165,7 +166,7 @@ fn number(kind: u16, value: u32) -> Vec<u8> {
     attribute(kind, &value.to_be_bytes())
 }
 
-/// Sends messages to the kernel, and waits for `count` acknowledgements.
+/// Sends netlink messages to the kernel, and waits for `count` acknowledgements.
 fn ask(protocol: Option<Protocol>, messages: &[u8], count: usize) -> Result<()> {
     let socket = rustix::net::socket(AddressFamily::NETLINK, SocketType::RAW, protocol)?;
     rustix::net::send(&socket, messages, SendFlags::empty())?;

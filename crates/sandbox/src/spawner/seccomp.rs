@@ -1,8 +1,8 @@
 //! System call filter for functions.
 //!
 //! The filter is a deny list, because packages use many different system calls. Namespaces, missing
-//! capabilities and landlock provide the isolation. The filter denies calls with frequent
-//! vulnerabilities that no data function needs. These are mounts, namespaces, tracing, BPF,
+//! capabilities and landlock provide the isolation. The filter also denies system calls in which
+//! vulnerabilities are frequent and which no data function needs: mounts, namespaces, tracing, BPF,
 //! performance counters, keys, `io_uring` and uncommon socket families.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
@@ -20,7 +20,8 @@ const RETURN: u16 = 0x06;
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
 const KILL: u32 = libc::SECCOMP_RET_KILL_PROCESS;
 
-/// Offsets of a call's number, architecture and arguments in the filter's input.
+/// Offsets of fields in the filter's input: the system call's number, the architecture and the
+/// arguments.
 const NUMBER: u32 = 0;
 const ARCHITECTURE: u32 = 4;
 const ARGUMENTS: u32 = 16;
@@ -30,14 +31,14 @@ const OWN_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// First number of x32 calls on x86. These calls must be denied, because the deny list does not
-/// contain their numbers.
+/// First number of system calls of the x32 ABI on x86. They must be denied, because the deny list
+/// does not contain their numbers.
 const X32: u32 = 0x4000_0000;
 
 /// All `CLONE_NEW…` flags.
 const NAMESPACES: u32 = 0x7e02_0080;
 
-/// Calls that fail with the error "operation not permitted".
+/// System calls that fail with the error "operation not permitted".
 const REFUSED: &[libc::c_long] = &[
     libc::SYS_acct,
     libc::SYS_add_key,
@@ -96,8 +97,8 @@ const REFUSED_HERE: &[libc::c_long] =
 #[cfg(not(target_arch = "x86_64"))]
 const REFUSED_HERE: &[libc::c_long] = &[];
 
-/// Calls that fail with "not implemented", so that callers use older calls instead. `clone3` is in
-/// the list because its flags are in memory, which a filter cannot read.
+/// System calls that fail with "not implemented", so that libraries use older calls instead.
+/// `clone3` is in the list because its flags are in memory, which a filter cannot read.
 const ABSENT: &[libc::c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_enter,
@@ -105,10 +106,10 @@ const ABSENT: &[libc::c_long] = &[
     libc::SYS_io_uring_setup,
 ];
 
-/// Allowed socket families.
+/// Socket families that functions may use.
 const FAMILIES: [i32; 4] = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
 
-/// Terminal requests that insert input into a terminal like typed text.
+/// `ioctl` requests that insert input into a terminal as if a user had typed it.
 const TYPING: [u32; 2] = [0x5412, 0x541c];
 
 /// The type of process to which a filter applies.
@@ -121,7 +122,7 @@ pub(super) enum ProcessKind {
     Zygote,
 }
 
-/// Returns the program of a filter.
+/// Returns the BPF program of a filter.
 fn program(kind: ProcessKind) -> Vec<BpfInstruction> {
     let mut program = vec![
         load(ARCHITECTURE),
@@ -155,8 +156,8 @@ fn program(kind: ProcessKind) -> Vec<BpfInstruction> {
     program
 }
 
-/// Returns instructions that run `then` for the call `number`, after loading the lower half of an
-/// argument. The call is allowed if `then` returns no result.
+/// Returns instructions for the system call `number`: they load the lower half of an argument and
+/// run `then`. If `then` returns no result, the call is allowed.
 fn argument(number: libc::c_long, index: u32, then: &[BpfInstruction]) -> Vec<BpfInstruction> {
     let length = then.len() as u8 + 2;
     let mut part = vec![jump(EQUAL, number as u32, 0, length), load(ARGUMENTS + 8 * index)];
@@ -177,8 +178,8 @@ pub(super) fn install(kind: ProcessKind) -> Result<()> {
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Returns a function's filter in the kernel's format, as hexadecimal digits, for a process that
-/// installs the filter itself.
+/// Returns the filter for functions in the kernel's format, as hexadecimal digits. Clones install
+/// this filter themselves.
 pub(super) fn digits() -> String {
     let instructions = program(ProcessKind::Function).into_iter();
     let bytes = instructions.flat_map(|i| {
@@ -193,8 +194,8 @@ fn load(offset: u32) -> BpfInstruction {
     BpfInstruction { code: LOAD, jt: 0, jf: 0, k: offset }
 }
 
-/// Returns a conditional jump, which skips `yes` instructions if the comparison holds, otherwise
-/// `no` instructions.
+/// Returns a conditional jump. It skips `yes` instructions if the comparison holds, otherwise `no`
+/// instructions.
 fn jump(code: u16, constant: u32, yes: u8, no: u8) -> BpfInstruction {
     BpfInstruction { code, jt: yes, jf: no, k: constant }
 }
@@ -211,7 +212,7 @@ fn refusal(errno: i32) -> u32 {
 mod tests {
     use super::*;
 
-    /// Returns the filter's result for a call, by interpreting the filter program.
+    /// Interprets a filter program, and returns its result for a system call.
     fn decide(program: &[BpfInstruction], number: libc::c_long, arguments: [u64; 2]) -> u32 {
         let (mut at, mut held) = (0, 0);
         loop {

@@ -1,5 +1,5 @@
-//! System calls without a safe wrapper in another crate. The functions are safe to call only in the
-//! spawner and its children, which are single-threaded.
+//! System calls for which no other crate has a safe wrapper. The functions are safe to call only in
+//! the spawner and its children, which are single-threaded.
 #![expect(unsafe_code, reason = "system calls without a safe wrapper")]
 
 use std::convert::Infallible;
@@ -8,7 +8,7 @@ use std::io::{Error, Result};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
-/// Result of [`clone_process`].
+/// Result of [`clone_process`], which returns in two processes.
 pub(super) enum CloneResult {
     /// The caller is the new process.
     Child,
@@ -46,11 +46,11 @@ fn clone3(flags: i32, exit_signal: i32) -> Result<CloneResult> {
     }
 }
 
-/// Replaces the error for an exceeded limit of namespaces, which the kernel reports as "no space
-/// left on device".
+/// Replaces the error for too many namespaces, which the kernel reports as "no space left on
+/// device".
 fn clone_error(error: Error) -> Error {
     match error.raw_os_error() {
-        Some(libc::ENOSPC) => Error::other("no more namespaces are allowed here"),
+        Some(libc::ENOSPC) => Error::other("the limit of Linux namespaces on this host is reached"),
         _ => error,
     }
 }
@@ -85,16 +85,16 @@ pub(super) fn execute(command: &[CString], variables: &[CString]) -> Result<Infa
     Err(Error::last_os_error())
 }
 
-/// Marks all descriptors from `first` on as close-on-exec.
+/// Marks all descriptors with the number `first` or higher as close-on-exec.
 pub(super) fn close_on_exec_from(first: u32) -> Result<()> {
     let flags = libc::CLOSE_RANGE_CLOEXEC;
-    // SAFETY: only a flag of descriptors changes.
+    // SAFETY: the call accesses no memory, and changes only a flag of descriptors.
     let done = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
     if done == 0 { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Closes all descriptors from 3 on except these. Call it only in a new process that does not use
-/// the owners of the closed descriptors afterwards.
+/// Closes all descriptors with the number 3 or higher, except `kept`. Must be called only in a new
+/// process that does not use the Rust owners of the closed descriptors afterwards.
 pub(super) fn close_all_but(kept: &[i32]) {
     let mut kept = kept.to_vec();
     kept.sort_unstable();
@@ -118,7 +118,7 @@ pub(super) fn duplicate_onto(descriptor: i32, target: i32) -> Result<()> {
     if done == target { Ok(()) } else { Err(Error::last_os_error()) }
 }
 
-/// Blocks SIGTERM, SIGCHLD and SIGUSR1 for [`wait_for_signal`].
+/// Blocks SIGTERM, SIGCHLD and SIGUSR1, so that [`wait_for_signal`] receives them.
 pub(super) fn block_signals() {
     // SAFETY: the set is initialised before it is used.
     unsafe {
@@ -136,7 +136,7 @@ pub(super) fn unblock_signals() {
     }
 }
 
-/// Waits for SIGTERM, SIGCHLD or SIGUSR1.
+/// Waits for SIGTERM, SIGCHLD or SIGUSR1, and returns the received signal.
 pub(super) fn wait_for_signal() -> i32 {
     let mut signal = 0;
     // SAFETY: both pointers are valid for the call.
@@ -168,7 +168,7 @@ pub(super) struct ReapedChild {
     pub(super) memory_bytes_peak: u64,
 }
 
-/// Reaps the child `pid`, or any child for -1. Returns `None` if no such child has ended.
+/// Reaps the child `pid`, or any child if `pid` is -1. Returns `None` if no such child has ended.
 pub(super) fn wait_child(pid: i32) -> Option<ReapedChild> {
     let mut status = 0;
     // SAFETY: all-zero is a valid `rusage`, and both pointers are valid for the call.
@@ -189,7 +189,7 @@ pub(super) fn wait_child(pid: i32) -> Option<ReapedChild> {
     })
 }
 
-/// Waits for a child that ends soon.
+/// Waits for and reaps a child. Blocks, so the child must end soon.
 pub(super) fn wait_for_child(pid: i32) {
     // SAFETY: no status is requested, so no memory is written.
     unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
@@ -201,15 +201,16 @@ pub(super) fn kill(pid: i32, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
-/// Kills and reaps all descendants of this process, which must adopt orphans.
+/// Kills and reaps all descendants of this process. Orphaned descendants must become its children,
+/// see `adopt_orphans`.
 pub(super) fn kill_descendants() {
     loop {
         let found = child_processes();
         if found.is_empty() {
             return;
         }
-        // Children of an ended child become children of this process, so repeat until there are no
-        // children.
+        // Children of a killed child become children of this process, so repeat until there are
+        // none.
         for pid in found {
             kill(pid, libc::SIGKILL);
             wait_for_child(pid);
@@ -238,7 +239,7 @@ pub(super) fn join_new_keyring() -> Result<()> {
     }
 }
 
-/// Forks a child in the same namespaces.
+/// Forks a child in the same namespaces. Returns its process id, and 0 in the child.
 pub(super) fn fork() -> Result<i32> {
     // SAFETY: this process has one thread.
     match unsafe { libc::fork() } {
@@ -292,9 +293,9 @@ pub(super) fn bring_up_loopback(socket: BorrowedFd<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Sets the time slice of this thread and of threads that it starts; `None` sets the default. A
-/// thread with a shorter slice is scheduled sooner after its wake-up, but gets the same share of
-/// processor time. Kernels before 6.12 ignore the value.
+/// Sets the time slice of this thread and of threads that it starts; `None` sets the default. The
+/// kernel schedules a thread with a shorter slice sooner after its wake-up, but gives it the same
+/// share of CPU time. Kernels before 6.12 ignore the value.
 pub(super) fn set_time_slice(slice: Option<Duration>) {
     set_slice(0, slice);
 }
@@ -337,7 +338,7 @@ pub(super) fn run_in_background() {
     }
 }
 
-/// Makes the OOM killer prefer this process, and disables its core dumps.
+/// Makes the OOM killer prefer to kill this process, and disables its core dumps.
 pub(super) fn be_expendable() {
     let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

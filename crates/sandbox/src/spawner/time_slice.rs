@@ -1,4 +1,4 @@
-//! Time slices of threads. The kernel schedules a thread with a short slice soon after its wake-up.
+//! Time slices of threads. A thread with a short slice runs sooner after its wake-up.
 
 use std::time::Duration;
 

@@ -15,8 +15,7 @@ pub(super) fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result
     }
 }
 
-/// Writes an existing control file. Fails if the file does not exist, even on file systems that
-/// would otherwise create it.
+/// Writes to an existing control file. Fails if the file does not exist, and never creates it.
 pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<()> {
     fs::OpenOptions::new().write(true).open(path)?.write_all(text.as_ref().as_bytes())
 }
@@ -63,7 +62,7 @@ impl OpenFile {
             return Ok(open);
         }
         let path = folder.join(file);
-        // Some control files are read-only.
+        // Some control files are read-only: open these only for reading.
         let opened = fs::OpenOptions::new().read(true).write(true).open(&path);
         let opened = opened.or_else(|_| File::open(&path))?;
         Ok(self.file.get_or_init(|| opened))

@@ -16,7 +16,7 @@ const MEMORY_PEAK: &str = "memory.peak";
 /// File with the peak memory in bytes, cgroup version 1.
 const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 
-/// The groups of one process.
+/// The control groups of one process, one in each cgroup hierarchy.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(super) folders: Vec<(HierarchyKind, PathBuf)>,
@@ -25,8 +25,8 @@ pub(crate) struct Group {
     pub(super) share: Option<CpuWeightFile>,
 }
 
-/// The measurement files. The files stay open, because a process that serves many calls is measured
-/// after each call.
+/// The files from which a process is measured. They stay open, because a process that serves many
+/// calls is measured after each call.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
     cpu: OpenFile,
@@ -36,17 +36,17 @@ struct MeasuredFiles {
     out_of_memory: OpenFile,
 }
 
-/// CPU weight of a group.
+/// The two CPU weights that the groups of a process can have.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum CpuWeight {
-    /// The weight of a call that has just begun.
+    /// The weight during a CPU boost: at the start of a call.
     Boosted,
     /// The weight derived from the memory limit.
     #[default]
     Normal,
 }
 
-/// The CPU weight file of a group, and its two possible values.
+/// The CPU weight file of a group, and the two weights that can be written to it.
 #[derive(Debug)]
 pub(super) struct CpuWeightFile {
     file: PathBuf,
@@ -54,7 +54,7 @@ pub(super) struct CpuWeightFile {
     normal: u64,
 }
 
-/// Values measured in the groups of a process.
+/// Resource usage, as read from the control files of the groups.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct GroupUsage {
     pub(crate) cpu_us: Option<u64>,
@@ -95,12 +95,12 @@ impl Group {
         listed.lines().filter_map(|line| line.parse().ok()).collect()
     }
 
-    /// Returns the measurements so far.
+    /// Reads the usage so far from the control files.
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Prefer the processor time of cgroup version 2, which has a finer resolution than version
-        // 1.
+        // Start with version 2, the last folder, because its CPU time has a finer resolution than
+        // version 1.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 HierarchyKind::Memory => {
@@ -136,7 +136,7 @@ impl Group {
         self.apply_slice();
     }
 
-    /// Sets the default time slice for a new clone, which has inherited the short slice of its
+    /// Sets the default time slice for a new clone. The fork has inherited the short slice of the
     /// zygote.
     pub(crate) fn apply_slice_to_clone(&self) {
         if self.weight == CpuWeight::Normal {
@@ -144,8 +144,8 @@ impl Group {
         }
     }
 
-    /// Sets a short time slice for all threads while the group is boosted, and the default slice
-    /// otherwise.
+    /// Sets the time slice of all threads in the groups: short while the weight is boosted,
+    /// otherwise the default.
     fn apply_slice(&self) {
         let slice = (self.weight == CpuWeight::Boosted).then_some(SHORT_SLICE);
         let Some((kind, folder)) = self.folders.first() else { return };
@@ -165,15 +165,15 @@ impl Group {
         set(folder.join("cgroup.freeze"), if frozen { "1" } else { "0" })
     }
 
-    /// Returns the usage so far and resets the peak memory. Returns `None` if the usage is unknown,
-    /// or if the process ran out of memory.
+    /// Returns the usage so far, and resets the peak memory for the next measurement. Returns
+    /// `None` if the usage is unknown, or if the process ran out of memory.
     pub(crate) fn usage(&self) -> Option<ResourceUsage> {
         let GroupUsage { cpu_us, memory_bytes_peak, out_of_memory } = self.measure();
         if out_of_memory {
             return None;
         }
         for (kind, folder) in &self.folders {
-            // Old kernels cannot reset the peak memory in cgroup version 2.
+            // Ignore an error of the reset: in version 2, old kernels do not support it.
             let _ = match kind {
                 HierarchyKind::Memory => self.files.peak.write(folder, MEMORY_PEAK_V1, "0"),
                 HierarchyKind::Unified { limits: true } => {
@@ -196,12 +196,12 @@ impl Group {
     }
 }
 
-/// The memory limit that corresponds to the default CPU weight, in bytes.
+/// The memory limit, in bytes, at which a group gets the kernel's default CPU weight.
 const USUAL_MEMORY: u64 = 4 << 30;
 const PERIOD_US: u64 = 100_000;
 
-/// Sets the CPU weight of a group in proportion to its memory limit, and its CPU limit, if any. The
-/// two cgroup versions differ only in the default weight and the file of the period.
+/// Sets the CPU weight of a group in proportion to its memory limit, and its CPU limit, if any.
+/// `file` and `limit` are the names of the control files, which depend on the cgroup version.
 pub(super) fn set_cpu_limits(
     folder: &Path,
     spec: &ProcessSpec,
@@ -212,7 +212,7 @@ pub(super) fn set_cpu_limits(
     let normal = match spec.memory_bytes.filter(|_| spec.serves_a_call()) {
         Some(memory) => (usual * memory / USUAL_MEMORY).clamp(usual / 16, boosted),
         None if spec.background => 2,
-        // Tools and zygotes have no memory limit.
+        // Tools and zygotes get a low weight, because no call waits for them.
         None => usual / 8,
     };
     let share = CpuWeightFile { file: folder.join(file), boosted, normal };

@@ -11,16 +11,16 @@ use super::group::{CpuWeight, Group, set_cpu_limits};
 use crate::process_identity::{current_identity, is_stale};
 use crate::protocol::ProcessSpec;
 
-/// Purpose of one hierarchy.
+/// Purpose of a cgroup hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum HierarchyKind {
     /// Version 1 hierarchy that limits memory.
     Memory,
     /// Version 1 hierarchy that limits the number of processes.
     Processes,
-    /// Version 1 hierarchy that counts processor time.
+    /// Version 1 hierarchy that counts CPU time.
     Processor,
-    /// Version 1 hierarchy that distributes processor time by weight.
+    /// Version 1 hierarchy that distributes CPU time by weight.
     Shares,
     /// Version 2 hierarchy, which kills and measures processes. If `limits` is set, it also limits
     /// their resources.
@@ -33,12 +33,13 @@ pub(crate) struct Cgroups {
     hierarchies: Vec<(HierarchyKind, PathBuf)>,
 }
 
-/// Prefix of folder names. A full name is `headwater-<pid>-<start time>`, so that folders of ended
-/// spawners can be found.
+/// Prefix of the names of the spawners' folders. A full name is `headwater-<pid>-<start time>`, so
+/// that a later spawner can find and remove the folders of ended spawners.
 pub(crate) const PREFIX: &str = "headwater-";
 
 impl Cgroups {
-    /// Detects the hierarchies of this host, and removes groups of ended spawners.
+    /// Detects the hierarchies of this host, creates this spawner's folders in them, and removes
+    /// the folders of ended spawners.
     pub(crate) fn open() -> Self {
         let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
@@ -52,7 +53,8 @@ impl Cgroups {
         ] {
             if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
                 let folder = base.join(&name);
-                // Two controllers may share one hierarchy, which is then listed once.
+                // Two controllers may share one hierarchy. Then `hierarchies` already contains the
+                // folder, under the other controller.
                 let shared = hierarchies.iter().any(|(_, other)| *other == folder);
                 if !shared {
                     remove_stale(&base);
@@ -81,17 +83,17 @@ impl Cgroups {
         self.hierarchies.iter().map(|(_, folder)| folder.clone()).collect()
     }
 
-    /// Returns true if the memory limit covers a process with its descendants.
+    /// Returns true if the memory of a process including its descendants can be limited.
     pub(crate) fn memory(&self) -> bool {
         self.any(HierarchyKind::Memory)
     }
 
-    /// Returns true if the number of processes is limited.
+    /// Returns true if the number of processes can be limited.
     pub(crate) fn processes(&self) -> bool {
         self.any(HierarchyKind::Processes)
     }
 
-    /// Returns true if processor time is shared by weight.
+    /// Returns true if CPU time can be distributed by weight.
     pub(crate) fn processor_shares(&self) -> bool {
         let has_file = |(_, folder): &(HierarchyKind, PathBuf)| folder.join("cpu.weight").exists();
         self.any(HierarchyKind::Shares)
@@ -99,7 +101,7 @@ impl Cgroups {
                 || self.hierarchies.iter().any(has_file))
     }
 
-    /// Returns the processor time of all processes that were in the groups, in microseconds.
+    /// Returns the CPU time of all processes that run or ran in the groups, in microseconds.
     pub(crate) fn total(&self) -> Option<u64> {
         let of = |(kind, folder): &(HierarchyKind, PathBuf)| match kind {
             HierarchyKind::Processor => number(folder, "cpuacct.usage").map(|nanos| nanos / 1000),
@@ -114,14 +116,14 @@ impl Cgroups {
         self.hierarchies.iter().any(|(kind, _)| *kind == wanted || *kind == full)
     }
 
-    /// Returns the groups of a running process, for measurements.
+    /// Returns the groups of a running process, for reading its usage.
     pub(crate) fn of(&self, id: u64) -> Group {
         let folder = |(kind, base): &(HierarchyKind, PathBuf)| (*kind, base.join(id.to_string()));
         Group::new(self.hierarchies.iter().map(folder).collect())
     }
 
-    /// Returns the groups in these folders. The result can only be used to kill their processes and
-    /// to remove them.
+    /// Returns the groups in these folders. The result can be used only to kill the processes in
+    /// the groups and to remove the groups.
     #[cfg(test)]
     pub(crate) fn killing(folders: Vec<PathBuf>) -> Self {
         let of = |folder| (HierarchyKind::Unified { limits: false }, folder);
@@ -170,14 +172,15 @@ impl Cgroups {
                 let _ = write(&folder, "memory.memsw.limit_in_bytes", memory_bytes);
             }
         }
-        // Tools and zygotes have a low weight, because no call waits for them.
+        // Boost only the processes of calls. Tools and zygotes keep their low weight, because no
+        // call waits for them.
         if spec.serves_a_call() {
             group.set_weight(CpuWeight::Boosted);
         }
         Ok(())
     }
 
-    /// Removes all groups, and kills the processes in the groups.
+    /// Kills all processes in this spawner's groups, and removes the groups.
     pub(crate) fn remove_all(&self) {
         for (_, folder) in &self.hierarchies {
             remove_tree(folder);
@@ -185,8 +188,9 @@ impl Cgroups {
     }
 }
 
-/// Creates the group in version 2. If controllers are needed, the new group is a sibling of this
-/// process's group, otherwise a child of it.
+/// Creates this spawner's folder in the version 2 hierarchy. With `limits`, the folder is a sibling
+/// of this process's own group if possible, because a group that contains processes cannot delegate
+/// controllers. Otherwise, the folder is a child of the own group.
 fn unified(base: &Path, name: &str, limits: bool) -> Option<(HierarchyKind, PathBuf)> {
     let bases = [base.parent().filter(|_| limits), Some(base)];
     for base in bases.into_iter().flatten() {
@@ -213,19 +217,20 @@ fn unified(base: &Path, name: &str, limits: bool) -> Option<(HierarchyKind, Path
     fs::create_dir(&folder).is_ok().then_some((HierarchyKind::Unified { limits: false }, folder))
 }
 
-/// Limits the number of processes, so that half of all process ids remain for the rest of the host.
+/// Limits the number of processes in all groups together. Half of all process ids remain for the
+/// rest of the host.
 fn bound_processes(base: &Path, folder: &Path) {
     let most = fs::read_to_string("/proc/sys/kernel/pid_max");
     let most = most.ok().and_then(|text| text.trim().parse::<u64>().ok());
     let most = most.into_iter().chain(number(base, "pids.max")).min();
     if let Some(most) = most {
-        // Ignore an error, because the file is missing without the controller.
+        // Ignore an error: the file does not exist if the pids controller is not enabled.
         let _ = set(folder.join("pids.max"), (most / 2).max(1).to_string());
     }
 }
 
-/// Returns this process's folder in the hierarchy of a version 1 controller. If `controller` is
-/// `None`, returns its folder in version 2.
+/// Returns the path of this process's own group in the hierarchy of a version 1 controller. If
+/// `controller` is `None`, returns the path of its group in version 2.
 fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBuf> {
     let path = own.lines().find_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -253,11 +258,12 @@ fn folder_of(own: &str, mounts: &str, controller: Option<&str>) -> Option<PathBu
     })
 }
 
-/// CPU weight of all groups together, which is a quarter of the server's weight.
+/// CPU weight of all groups together, in version 1 and in version 2. It is a quarter of the default
+/// weight, which the server has.
 const SHARES: u64 = 256;
 const WEIGHT: u64 = 25;
 
-/// Removes the folders of ended spawners.
+/// Kills the remaining processes of ended spawners, and removes the folders of these spawners.
 fn remove_stale(base: &Path) {
     for entry in fs::read_dir(base).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();

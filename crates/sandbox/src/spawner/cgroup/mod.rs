@@ -1,8 +1,8 @@
 //! Control groups: limits and measurements of a process including its descendants.
 //!
 //! If the controllers are in version 2, one group per process is sufficient. On hybrid hosts,
-//! version 1 groups enforce the limits, and version 2 groups kill and measure. Without delegation,
-//! an ordinary user cannot create groups; [`Cgroups::memory`] reports this.
+//! version 1 groups enforce the limits, and version 2 groups kill and measure processes. Without
+//! delegation, an ordinary user cannot create groups; then [`Cgroups::memory`] returns false.
 
 mod files;
 mod group;
