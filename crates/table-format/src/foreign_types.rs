@@ -90,7 +90,7 @@ pub fn may_contain_foreign_type(content: &[u8]) -> bool {
             .any(|some| some == PLACEHOLDER_PREFIX.as_bytes())
 }
 
-/// Prefix of every placeholder. A schema from outside that contains a placeholder is rejected.
+/// Prefix of every placeholder. A schema from a client or file that contains one is rejected.
 const PLACEHOLDER_PREFIX: &str = "fixed[4611686018427";
 
 /// Replaces foreign types by placeholders in the JSON of a schema, or of any value that contains
