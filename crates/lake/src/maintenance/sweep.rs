@@ -82,8 +82,7 @@ impl SweepPlan {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // Only files with known names are removed, so removing most files is no sign of an
-            // error.
+            // Only files with known names are removed, so removing most files is no error.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),

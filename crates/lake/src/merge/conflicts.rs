@@ -104,7 +104,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // In a cherry-pick or revert, the sides are not histories that start at the base.
+        // In a cherry-pick or revert, the base need not be in the history of both sides.
         if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }

@@ -32,8 +32,8 @@ pub struct MergeOptions {
     /// For a merge by a run: the tables that the run read. The merge fails with a conflict if this
     /// run and the other runs have no serial order.
     pub reads: Option<ReadSet>,
-    /// The ref to record as merged, if a run merges a branch or tag. The default is the source of
-    /// the merge, which is a branch of the run.
+    /// The ref to record as merged. The default is the source of the merge. A run that merges a ref
+    /// sets it, because the source of its merge is a commit without a name.
     pub merged: Option<RefSpec>,
     /// Checks that the author may take the source's version of tables in conflict, and may make the
     /// changes of a cherry-pick or revert; `None` to allow everything.

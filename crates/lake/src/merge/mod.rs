@@ -152,7 +152,7 @@ struct OngoingMerge<'a> {
     scratch: UncommittedMerge,
 }
 
-/// The changes that the merge commit makes, and their reports.
+/// The changes that the merge commit makes, the reports of merged tables, and the objects to store.
 #[derive(Default)]
 struct FinalChanges {
     changes: Vec<TableChange>,

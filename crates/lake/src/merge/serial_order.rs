@@ -112,8 +112,8 @@ impl MergedRun {
 
 impl OngoingMerge<'_> {
     /// Returns a conflict for each table that another run changed after this run read it. Returns
-    /// conflicts only if the runs have no serial order. Returns none for a merge that a run does
-    /// not make.
+    /// conflicts only if the runs have no serial order. Returns none if the merge is not
+    /// made by a run.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());
