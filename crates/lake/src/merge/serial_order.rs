@@ -112,8 +112,7 @@ impl MergedRun {
 
 impl OngoingMerge<'_> {
     /// Returns a conflict for each table that another run changed after this run read it. Returns
-    /// conflicts only if the runs have no serial order. Returns none if the merge is not
-    /// made by a run.
+    /// conflicts only if the runs have no serial order, and none if the merge is not made by a run.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());
@@ -135,13 +134,14 @@ impl OngoingMerge<'_> {
         let Some(reason) = self.order_reason(plan, own, &runs).await? else {
             return Ok(Vec::new());
         };
+        let reason = format!("{reason}, so this run can come neither first nor last");
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
             let commit = run.description();
             let message = if own.tables.contains(&table) {
-                format!("the run read this table before {commit} changed it, and {reason}")
+                format!("this run read the table before {commit} changed it, and {reason}")
             } else {
                 format!(
-                    "the run read its incremental inputs from positions in this table that \
+                    "this run read its incremental inputs from positions in this table that \
                      {commit} changed, and {reason}"
                 )
             };
