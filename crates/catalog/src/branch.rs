@@ -236,7 +236,8 @@ impl Catalog {
         self.change_branch(name, "", change).await
     }
 
-    /// Updates a branch's record by compare-and-swap; `None` deletes the branch.
+    /// Updates a branch's record by compare-and-swap. If `change` returns `None`, deletes the
+    /// branch.
     async fn change_branch(
         &self,
         name: &str,

@@ -40,7 +40,7 @@ const TOTAL_RECORDS: &str = "total-records";
 /// Maximum number of older metadata files to read for one lineage.
 const FILES_MAX: usize = 100;
 
-/// The ancestors of a table state that are known so far.
+/// The current snapshot of a table state and its ancestors, as far as they are known.
 #[derive(Debug)]
 pub struct Lineage {
     current: Option<i64>,

@@ -112,7 +112,7 @@ pub(crate) struct Deletes {
     own: Vec<Arc<DeleteFile>>,
     /// Position delete files that may refer to several data files.
     positions: Option<DeleteFileRange<PositionsByFile>>,
-    /// Equality delete files, by partition and columns.
+    /// Equality delete files, grouped by partition and compared columns.
     equality: Vec<DeleteFileRange<DeletedKeys>>,
     fingerprint: Fingerprint,
 }
