@@ -323,7 +323,7 @@ impl Maintenance<'_> {
                 Ok::<_, Error>(scan)
             }
         });
-        // Collect all results before processing them, because reads can wait for each other.
+        // Await all reads before processing results, because a read can wait for another one.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);

@@ -70,7 +70,7 @@ impl ContentMergeResult {
     }
 }
 
-/// The results by table. A result stays valid until the table changes on one of the sides.
+/// The merge results by table. A result stays valid until the table changes on one of the sides.
 type MergedContents = BTreeMap<TableName, MergedContent>;
 
 /// The result of merging one table that both sides changed, and the number of compared rows.

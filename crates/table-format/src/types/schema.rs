@@ -35,7 +35,7 @@ impl FieldIds {
         self.last
     }
 
-    /// Converts normalised Arrow fields to Iceberg fields. A field with the same name and type as a
+    /// Converts normalized Arrow fields to Iceberg fields. A field with the same name and type as a
     /// field of `base` keeps the id of that field.
     pub fn assign(
         &mut self,
