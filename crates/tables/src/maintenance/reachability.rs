@@ -34,7 +34,7 @@ pub struct ReachableFiles {
     /// manifests.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
-    /// Files that are needed in any case. A state that reaches only these has no `more` files.
+    /// Files that are needed in any case. `more` stays false for a state that reaches only these.
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
