@@ -23,7 +23,8 @@ struct StartPoint {
 pub struct NewBranch {
     /// True if the branch rejects direct writes.
     pub protected: bool,
-    /// The failed run that owns the branch.
+    /// The failed run to which the branch belongs. Such a branch is in quarantine; `None` for
+    /// others.
     pub quarantine: Option<String>,
     /// True to return the existing branch if the name is already in use, instead of failing.
     pub if_not_exists: bool,
@@ -100,9 +101,9 @@ impl Catalog {
         branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Returns the cached head of branch `from` as the start point; `None` if the head is not
-    /// cached. If the branch has moved since then, `insert_branch` returns `None` for this start
-    /// point.
+    /// Returns the cached head of the branch `from` as the start point of a new branch; `None` if
+    /// the head is not cached. If the branch has moved since then, `insert_branch` returns `None`
+    /// for this start point.
     fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
         let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {
@@ -235,7 +236,8 @@ impl Catalog {
         self.change_branch(name, "", change).await
     }
 
-    /// Updates a branch's record by compare-and-swap; `None` deletes the branch.
+    /// Updates a branch's record by compare-and-swap. If `change` returns `None`, deletes the
+    /// branch.
     async fn change_branch(
         &self,
         name: &str,
@@ -280,7 +282,7 @@ impl Catalog {
     }
 
     /// Returns the failed run that quarantined `from`, if any. If `from` is a branch, its record
-    /// contains the quarantine. Any other commit is quarantined if it is reachable only from
+    /// contains the quarantine. Any other commit is in quarantine if it is reachable only from
     /// quarantined branches, including deleted branches.
     pub(crate) async fn quarantine_of(
         &self,

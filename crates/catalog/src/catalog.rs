@@ -77,17 +77,17 @@ impl Catalog {
         }
     }
 
-    /// Returns the tags.
+    /// Returns the operations on tags.
     pub fn tags(&self) -> Tags<'_> {
         Tags { catalog: self }
     }
 
-    /// Returns the recently deleted refs.
+    /// Returns the queries about recently deleted refs.
     pub fn deleted_refs(&self) -> DeletedRefs<'_> {
         DeletedRefs { catalog: self }
     }
 
-    /// Returns the merge operations.
+    /// Returns the operations that merge into branches.
     pub fn merges(&self) -> Merges<'_> {
         Merges { catalog: self }
     }
@@ -135,8 +135,8 @@ impl Catalog {
         changes.collect()
     }
 
-    /// Applies a batch that changes a branch to `value`. Returns `None` if the branch changed
-    /// concurrently.
+    /// Applies a batch that changes the ref of a branch to `value`. Returns `None` if the branch
+    /// changed concurrently.
     pub(crate) async fn try_apply(
         &self,
         batch: Batch,

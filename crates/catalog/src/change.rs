@@ -6,7 +6,7 @@ use headwater_model::{ChangeKind, Namespace, TableName};
 use headwater_store::Batch;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of a table's last change, as written in messages about conflicts.
+/// The kinds of a table's last change, as messages about conflicts show them.
 pub mod operation {
     /// The table was created.
     pub const CREATED: &str = "created";

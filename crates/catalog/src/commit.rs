@@ -108,7 +108,7 @@ impl Catalog {
         pending.namespaces(Arc::new(namespaces))
     }
 
-    /// Checks that each table equals the request's `from`.
+    /// Checks that the branch's entry of each table equals `from` in the request.
     async fn check_tables(&self, request: &CommitRequest, head: &CommitObject) -> Result<()> {
         for change in &request.changes {
             let key = trie::key(&change.table);

@@ -9,7 +9,7 @@ use headwater_store::{Append, KeyRange};
 use crate::codec::{self, BranchRecord};
 use crate::{Catalog, Result};
 
-/// The journal of deleted refs. Keys start with the time, so they sort by time.
+/// The journal of deleted refs. Its keys start with the time of deletion, so they sort by time.
 const DELETED_REFS: &str = "removed_refs";
 
 /// The journal of deleted branches in quarantine, by commit. The journal is never trimmed, because

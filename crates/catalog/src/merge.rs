@@ -117,7 +117,7 @@ impl MergePlan {
         self.record.requires.as_deref()
     }
 
-    /// Returns a report of the merge with an outcome.
+    /// Returns the report of the merge, with this outcome.
     pub fn report(&self, outcome: MergeOutcome, commit: CommitId) -> MergeReport {
         MergeReport {
             outcome,
@@ -146,7 +146,7 @@ impl DivergedTable {
         self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
     }
 
-    /// Returns the changes that set the target's entry to `to`, under the merged name.
+    /// Returns the changes by which the target's entry becomes `to`, under the merged name.
     pub fn resolve_to(&self, to: Option<TableEntry>) -> Vec<TableChange> {
         let [ours, _] = self.names();
         let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {

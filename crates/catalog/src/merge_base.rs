@@ -19,7 +19,7 @@ use crate::{Catalog, Result, TableEntry};
 /// than the parents' generations.
 pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
-/// The sides from which a commit can be reached.
+/// The sides of a merge from which a commit can be reached.
 #[derive(Debug, Clone, Copy, Default)]
 struct ReachableSides {
     one: bool,
@@ -57,7 +57,7 @@ impl Frontier {
     }
 }
 
-/// The value at the merge base.
+/// A value, such as the entry of a table, at the merge base of two commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BaseValue<T = Option<TableEntry>> {
     /// A known value.
@@ -215,7 +215,7 @@ impl Catalog {
         Ok(())
     }
 
-    /// Returns the value at the merge bases.
+    /// Returns the value at the merge bases; `lookup` reads the value at one commit.
     pub(crate) fn base_value<'a, T>(
         &'a self,
         bases: Vec<CommitId>,

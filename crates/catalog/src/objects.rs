@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// The approximate memory limit of the cache of decoded objects, in bytes.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// The cached objects of a store.
+/// The objects of a store, read through a cache.
 #[derive(Clone)]
 pub(crate) struct Objects {
     store: Arc<dyn Store>,

@@ -42,7 +42,7 @@ impl Catalog {
         Ok(states)
     }
 
-    /// Returns the commit that last changed the table before `head`.
+    /// Returns the last commit after the bases, up to `head`, that changed the table.
     pub(crate) async fn last_change(
         &self,
         head: CommitId,

@@ -85,8 +85,8 @@ impl ThreeWayDiff {
         let changes = if by_source { &mut self.taken } else { &mut self.kept };
         let at = |name: &TableName| changes.iter().position(|one| one.table == *name);
         let Some(new) = at(&rename.to) else { return };
-        // If the drop of the old name is still among this side's changes, the other side did not
-        // change the table.
+        // If the drop of the old name is a change of one side only, the other side did not change
+        // the table.
         let untouched = at(&rename.from).is_some();
         let renamed = Some(RenamedTable { from: rename.from.clone(), by_source });
         if let Some(contested) = self.contested.iter_mut().find(|one| one.table == rename.from) {

@@ -41,7 +41,7 @@ pub(crate) fn split(key: &str) -> (&str, &str) {
 /// Changes by key; `None` removes the table.
 pub(crate) type Changes = BTreeMap<String, Option<TableEntry>>;
 
-/// The tables of a trie, by key.
+/// Table entries in a trie, by key.
 pub(crate) type Entries = BTreeMap<String, TableEntry>;
 
 type BoxedFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T>> + Send + 'a>>;

@@ -16,7 +16,7 @@ pub struct CommitView {
     reference: RefSpec,
     branch: Option<String>,
     state: CatalogState,
-    /// A pin, which keeps the files of the commit from being removed.
+    /// Keeps maintenance from removing the files of the commit.
     _pin: CommitPin,
 }
 

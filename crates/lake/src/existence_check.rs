@@ -1,5 +1,5 @@
-//! Checks that the files of historical states still exist, before a new branch, tag or merge refers
-//! to these states.
+//! Checks that the files of historical table states still exist, before a new branch, tag or merge
+//! refers to these states.
 
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{MergePlan, TableEntry};
@@ -32,8 +32,8 @@ impl CommitView {
 }
 
 impl Lake {
-    /// Creates a branch. Fails if files of the commit are missing. Files can be missing only for a
-    /// commit without a tag that is no branch head.
+    /// Creates a branch. Fails if files of the commit are missing. Only a commit that is neither
+    /// tagged nor the head of a branch can have missing files.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;
@@ -56,8 +56,8 @@ impl Lake {
         self.check_readable(tables.iter().map(|(_, entry)| entry)).await
     }
 
-    /// Fails if the files of a state are missing or scheduled for removal. While the caller holds
-    /// [`Lake::merging`], no file is removed after the check.
+    /// Fails if the files of a table state are missing or scheduled for removal. While the caller
+    /// holds [`Lake::merging`], no file is removed after the check.
     pub(crate) async fn check_readable(
         &self,
         entries: impl Iterator<Item = &TableEntry>,
@@ -95,7 +95,8 @@ impl Lake {
         Ok(headwater_table_merge::only_compacted(self.tables(), &base, &now, false).await)
     }
 
-    /// Returns true if all changes of a merge's target since the merge base come from maintenance.
+    /// Returns true if in the target of a merge, all changes since the merge base come from
+    /// maintenance.
     pub(crate) async fn target_changed_only_by_maintenance(
         &self,
         plan: &MergePlan,

@@ -98,8 +98,7 @@ fn ids_in(field: &Field) -> i32 {
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _) => ids_in(item),
-        // The struct with the entries of a map needs no id. If the struct is counted, one id stays
-        // unused.
+        // The struct with the entries of a map needs no id, but is counted. So one id stays unused.
         DataType::Map(entries, _) => ids_in(entries),
         DataType::Dictionary(_, values) => {
             ids_in(&Field::new("", values.as_ref().clone(), true)) - 1

@@ -58,7 +58,7 @@ impl ImportedFile {
         &self.path
     }
 
-    /// Records a file by its path without symbolic links, and by its size, times and hash.
+    /// Creates a record of an imported file. `path` contains no symbolic links.
     pub fn new(path: &str, stamp: FileAttributes, hash: [u8; 16]) -> Self {
         let FileAttributes { bytes, modified_ns, changed_ns } = stamp;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -144,7 +144,7 @@ impl ImportedFileMap {
         self.has(&file.path, &file.hash)
     }
 
-    /// Returns the files that are not in another list, by path.
+    /// Returns the files that are not in another list, sorted by path.
     pub fn without(&self, other: &ImportedFileMap) -> Vec<ImportedFile> {
         let files = self.0.values().flatten().filter(|file| !other.has_file(file));
         let mut files: Vec<ImportedFile> = files.cloned().collect();
@@ -152,7 +152,7 @@ impl ImportedFileMap {
         files
     }
 
-    /// Reads the list of a snapshot from its summary value.
+    /// Reads the list of a snapshot from the value of its summary property.
     pub async fn load(store: &dyn Store, table: &TableName, value: Option<&str>) -> Result<Self> {
         let mut imported = ImportedFileMap::default();
         for segment in parse(table, value)? {
@@ -206,7 +206,7 @@ fn corrupt(table: &TableName, reason: &dyn std::fmt::Display) -> Error {
     Error::ImportState { table: table.clone(), reason: reason.to_string() }
 }
 
-/// Returns the number of files in each segment.
+/// Returns the number of files in each segment of the list with this summary value.
 #[cfg(test)]
 fn sizes(value: &str) -> Vec<usize> {
     let table = TableName::new("public", "t").unwrap();

@@ -88,8 +88,8 @@ impl Lake {
 
     /// Opens the lake in a folder, usually `.headwater`, and creates the lake if it does not exist.
     /// The folder contains `lake.db` and, by default, the tables in `warehouse/`. Several processes
-    /// can open the lake. Only one of them may remove files, because the reads and writes of other
-    /// processes are unknown to a process.
+    /// can open the lake. Only one of them may remove files, because a process does not know which
+    /// files the other processes use.
     pub async fn open_local(folder: &Path) -> Result<Lake> {
         Lake::open_folder(folder, WarehouseOptions::default()).await
     }
@@ -122,8 +122,8 @@ impl Lake {
         Maintenance::new(self)
     }
 
-    /// Returns the records of commits by Iceberg REST clients, which show whether a request is
-    /// repeated.
+    /// Returns the records of commits by Iceberg REST clients, which show whether a repeated
+    /// request is already committed.
     pub fn iceberg_rest_requests(&self) -> RestRequests<'_> {
         RestRequests { lake: self }
     }
@@ -138,14 +138,14 @@ impl Lake {
         &self.0.metrics
     }
 
-    /// Returns the traces; not set if traces are off.
+    /// Returns the telemetry that receives the lake's traces; empty if traces are off.
     pub(crate) fn traces(&self) -> &OnceLock<Telemetry> {
         &self.0.telemetry
     }
 
-    /// Begins the span of a commit or merge with these properties. The parent is the span of the
-    /// job in the properties, or else the span of the current task. Returns `None` if traces are
-    /// off.
+    /// Begins the span of a commit or merge with these commit properties. The parent is the span of
+    /// the job that the properties name, or else the span of the current task. Returns `None` if
+    /// traces are off.
     pub(crate) fn begin_span(
         &self,
         properties: &BTreeMap<String, String>,

@@ -21,13 +21,13 @@ impl<'a> LakeTelemetry<'a> {
         self.0.groups().waiting()
     }
 
-    /// Sets the traces of commits. Only the first call has an effect.
+    /// Sets the telemetry that receives the traces of commits. Only the first call has an effect.
     pub fn set_telemetry(self, telemetry: Telemetry) {
         self.0.traces().get_or_init(|| telemetry);
     }
 
-    /// Begins the span of an access to the lake by a job's handler. Returns `None` if traces are
-    /// off.
+    /// Begins the span of an access to the lake by the code that runs a job. Returns `None` if
+    /// traces are off.
     pub fn begin_access(self, job: JobId, name: &'static str) -> Option<SpanTimer> {
         let telemetry = self.0.traces().get()?;
         telemetry.begin(telemetry.of_handler(job), name)

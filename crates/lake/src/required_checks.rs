@@ -12,8 +12,8 @@ use crate::lake::Lake;
 /// The journal of checked commits, by commit and project.
 const JOURNAL: &str = "commits_checked";
 
-/// Returns the journal key for the fact that a project's expectations have passed on at least one
-/// commit. The key differs from the keys of all commits.
+/// Returns the journal key which records that a project's expectations have passed on at least one
+/// commit. The key is never equal to a key for a single commit.
 fn key_of_project(project: &str) -> String {
     format!("/{project}")
 }

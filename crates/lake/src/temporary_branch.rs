@@ -39,7 +39,8 @@ impl TemporaryBranch {
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         let request = CreateRef { name: name.clone(), from: Some(from), if_not_exists: false };
         let (lake, runtime, is_deleted) = (lake.clone(), Handle::current(), AtomicBool::new(false));
-        // The handle is created first, because the store can create the branch and return an error.
+        // The handle is created first: if the store creates the branch but returns an error,
+        // dropping the handle deletes the branch.
         let branch = TemporaryBranch(Arc::new(OwnedBranch { lake, name, runtime, is_deleted }));
         // If this future is dropped, the task drops the handle after the branch is created.
         let creation = tokio::spawn(async move {
@@ -80,7 +81,8 @@ impl TemporaryBranch {
 }
 
 impl OwnedBranch {
-    /// Starts the deletion, once. The task ends after the first attempt.
+    /// Starts the deletion, unless it was started before. The returned task ends after the first
+    /// attempt.
     fn start_deletion(&self) -> Option<JoinHandle<()>> {
         if self.is_deleted.swap(true, Ordering::Relaxed) {
             return None;

@@ -155,9 +155,9 @@ pub fn check_values(rows: &RecordBatch, columns: &Schema) -> Result<()> {
 }
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,
-/// because later rows may have nulls; no column has a default. Timestamps have microseconds, unless
-/// the existing column has nanoseconds: functions and Python packages return all timestamps in
-/// nanoseconds.
+/// because later rows may have nulls; no column has a default. Timestamps get microseconds unless
+/// the existing column has nanoseconds. The type of the rows does not decide, because functions and
+/// Python packages return all timestamps in nanoseconds.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
     let uses_nanoseconds = |name: &str| {
         let known = table.and_then(|table| table.field_with_name(name).ok());

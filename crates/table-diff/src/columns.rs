@@ -10,7 +10,7 @@ use headwater_sql::name_match::equals_ignoring_case;
 use headwater_table_scan::view_schema;
 use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 
-/// Table alias of either side in a plan.
+/// Table alias in a query plan, the same for the plans of both sides.
 pub(crate) const SIDE: &str = "side";
 
 /// Maximum number of columns listed in a hint.
@@ -37,9 +37,9 @@ pub(crate) struct ComparedColumn {
     pub name: String,
     /// Common type of both sides.
     pub data_type: DataType,
-    /// Expression on the first side.
+    /// Expression that reads the column on the first side.
     pub before: Expr,
-    /// Expression on the second side.
+    /// Expression that reads the column on the second side.
     pub after: Expr,
     /// Name on the first side, if the column exists there.
     pub name_before: Option<String>,
@@ -196,7 +196,8 @@ impl ComparedColumns {
         problem.with_hint(format!("The columns that can be a key are {names}.")).into()
     }
 
-    /// Returns the declared key: the table's identifier fields, or the keys of a merged model.
+    /// Returns the declared key: the table's identifier fields, or the key columns of a model with
+    /// `merge`.
     fn declared_key(
         &self,
         (before, after): (Option<&DiffSide>, Option<&DiffSide>),

@@ -288,7 +288,7 @@ impl RowComparison {
     }
 
     /// Sets the next page token to the index of the next row, if more rows follow. The caller
-    /// encodes the index together with the request.
+    /// encodes this index together with the request.
     pub(crate) fn numbered(mut self, window: PageRange) -> Self {
         let next = window.skip + self.rows.rows.len() as u64;
         self.rows.next_page_token = self.more.then(|| next.to_string());

@@ -34,7 +34,7 @@ impl RowChange {
     }
 }
 
-/// Search for pairs of rows in key order.
+/// The pairing of rows that arrive in key order, and its counts.
 #[derive(Debug, Default)]
 pub(crate) struct Pairing {
     keyed: bool,

@@ -10,8 +10,8 @@ use arrow::util::display::array_value_to_string;
 use crate::Error;
 use crate::types::{field_type_name, type_name};
 
-/// Returns the error for the value in a row; `row` is `None` if the row is unknown. `column` has
-/// dots for nested fields.
+/// Returns the error for a value of an array; `row` is `None` if its row is unknown. In `column`,
+/// nested fields are separated by dots.
 pub fn bad_value(array: &ArrayRef, row: Option<usize>, field: &Field, column: &str) -> Error {
     let (found, expected) = (type_name(array.data_type()), field_type_name(field));
     let value = match row.and_then(|row| array_value_to_string(array, row).ok()) {

@@ -8,19 +8,19 @@ use std::collections::BTreeSet;
 
 use iceberg::spec::{Operation, Snapshot};
 
-/// Summary key of the scope of a change: `all`, or a JSON list of partitions.
+/// Summary key of the scope of a change: `all`, `partitions`, or a JSON list of partitions.
 pub const REACH: &str = "headwater.reach";
 
 /// Maximum number of partitions that a summary lists.
 const PARTITIONS_MAX: usize = 500;
 
-/// Value of the scope if there are too many partitions to list.
+/// Value of [`REACH`] if there are too many partitions to list.
 const MANY: &str = "partitions";
 
-/// The rows that a change was meant to cover.
+/// The rows that a change was meant to cover. A merge must not add rows to this scope.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ChangeScope {
-    /// Only the changed rows.
+    /// Only the rows that the change added, removed or updated.
     #[default]
     Rows,
     /// All rows of these partitions.
@@ -45,8 +45,7 @@ impl ChangeScope {
             },
             None => {}
         }
-        // For snapshots of other engines, the scope is derived from other properties of the
-        // summary.
+        // Other engines do not write [`REACH`], so their scope is derived from other properties.
         if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
             return ChangeScope::Rows;
         }

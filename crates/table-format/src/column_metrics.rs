@@ -2,7 +2,7 @@
 //! Parquet writer.
 //!
 //! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg. An upper
-//! bound must stay above the value, so its last possible character is incremented.
+//! bound must stay above the value, so the last character that can be incremented is incremented.
 
 use std::collections::HashMap;
 
@@ -110,8 +110,8 @@ pub fn describe_columns(
         .upper_bounds(upper);
 }
 
-/// Returns the metrics of each leaf column with a field id, and true if the column is nested in a
-/// list or map.
+/// Returns, for each leaf column with a field id: the id, true if the column is nested in a list or
+/// map, and its metrics.
 fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Column)> {
     let mut found = Vec::new();
     for (position, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
@@ -148,8 +148,8 @@ impl Column {
         if nulls == Some(values) {
             return;
         }
-        // If a row group has floating-point values but no bounds, all values are NaN, because
-        // bounds do not include NaN.
+        // If a row group has floating-point values but no bounds, all its values are NaN, which
+        // bounds do not include. Such a row group does not change the bounds of the file.
         let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
         let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
         let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));

@@ -74,7 +74,7 @@ fn default_array(field: &Field, key: &str, rows: usize) -> Option<ArrayRef> {
     arrow::compute::cast(&array, field.data_type()).ok()
 }
 
-/// Returns the type in which view types are replaced by the types without views.
+/// Returns the type itself or, for a view type such as `Utf8View`, the type without views.
 fn plain_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
@@ -124,7 +124,7 @@ pub fn with_default(column: Field, value: &ArrayRef) -> Result<Field> {
 pub fn default(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Literal>> {
     let Some(literal) = literal(column, value, data_type)? else { return Ok(None) };
     if matches!(*data_type, Type::Primitive(TimestampNs | TimestamptzNs)) {
-        // The `iceberg` crate writes such defaults, but cannot read them.
+        // The `iceberg` crate writes defaults in nanoseconds, but cannot read them.
         let reason = format!("defaults of the type `{data_type}` are not supported");
         return Err(Error::InvalidColumn { column: join("", column), reason });
     }
@@ -178,7 +178,8 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     }))
 }
 
-/// Returns true for text whose escapes Arrow's cast to bytes would not decode.
+/// Returns true for text with backslashes that is to become bytes: Arrow's cast would not decode
+/// the escapes.
 fn has_escapes(value: &ArrayRef, data_type: &Type) -> bool {
     let is_bytes =
         matches!(data_type, Type::Primitive(PrimitiveType::Binary | PrimitiveType::Fixed(_)));

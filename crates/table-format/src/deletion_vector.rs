@@ -1,8 +1,8 @@
 //! Deletion vectors: the deleted positions of one data file, as a blob in a Puffin file.
 //!
 //! A blob consists of its length, a magic number, a 64-bit Roaring bitmap in the portable format,
-//! and a checksum of the last two. The manifest contains the offset and the length of the blob in
-//! the file.
+//! and a checksum of magic number and bitmap. The manifest contains the offset and the length of
+//! the blob in the file.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

@@ -394,8 +394,8 @@ fn causes(error: &Error) -> Vec<String> {
     causes
 }
 
-/// Returns the code for an error of an input stream. If the error wraps a problem, the code is the
-/// code of the problem.
+/// Returns the error code for an error of the stream of rows to write. If the error wraps a
+/// problem, the code is the code of the problem.
 fn input_code(error: &ArrowError) -> ErrorCode {
     if let ArrowError::ExternalError(inner) = error {
         if let Some(problem) = inner.downcast_ref::<Problem>() {
@@ -420,7 +420,7 @@ fn input_code(error: &ArrowError) -> ErrorCode {
     }
 }
 
-/// Returns the problem that an error of an input stream wraps; `None` for other errors.
+/// Returns the problem that an error of the stream of rows wraps; `None` for other errors.
 fn input_problem(error: &Error) -> Option<Problem> {
     let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
     let own = || inner.downcast_ref::<Error>().map(ErrorDetails::to_problem);
@@ -428,7 +428,7 @@ fn input_problem(error: &Error) -> Option<Problem> {
 }
 
 impl ErrorDetails for Error {
-    /// Returns a problem that came from an input stream unchanged.
+    /// Returns the problem of the stream of rows unchanged if the error wraps one.
     fn to_problem(&self) -> Problem {
         input_problem(self).unwrap_or_else(|| Problem {
             code: self.code(),

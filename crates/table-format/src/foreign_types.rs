@@ -4,7 +4,7 @@
 //! Other engines create, write and read columns of these types. Headwater keeps them in the schema,
 //! but neither reads nor writes their values. In memory, a foreign type is represented by a
 //! placeholder: the type `fixed[N]` with a length that no real column has. Each foreign type has a
-//! different length. [`hide`] replaces the types before JSON is parsed as a schema; [`reveal`]
+//! different length. [`hide`] replaces the types before JSON is parsed as a schema; [`restore`]
 //! restores them after a schema is serialized. No file and no response contains a placeholder.
 //!
 //! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can be removed when
@@ -90,7 +90,7 @@ pub fn may_contain_foreign_type(content: &[u8]) -> bool {
             .any(|some| some == PLACEHOLDER_PREFIX.as_bytes())
 }
 
-/// Prefix of every placeholder. A schema from outside that contains a placeholder is rejected.
+/// Prefix of every placeholder. A schema from a client or file that contains one is rejected.
 const PLACEHOLDER_PREFIX: &str = "fixed[4611686018427";
 
 /// Replaces foreign types by placeholders in the JSON of a schema, or of any value that contains

@@ -1,4 +1,4 @@
-//! Timestamps and logs of metadata changes that add no snapshot.
+//! Timestamps and logs of table metadata, for changes that add no snapshot.
 //!
 //! The `iceberg` crate sets `last-updated-ms` from the system clock, and fails if that time is
 //! before the last update. Headwater takes the time from its own clock, and never lets the
@@ -29,7 +29,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
-/// Returns the metadata without its logs, and the logs.
+/// Returns the metadata without its snapshot log and metadata log, and these logs.
 pub fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataLogs)> {
     let log_length_max =
         metadata.properties().get(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX);

@@ -40,7 +40,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
             Literal::Primitive(PrimitiveLiteral::Float(value)),
             Type::Primitive(PrimitiveType::Double),
         ) => Some(Literal::double(value.0)),
-        // A UUID is serialized as its bytes; see `manifest::uuids`.
+        // The target type of a UUID is `fixed[16]`, as which it is encoded; see `manifest::uuids`.
         (
             Literal::Primitive(PrimitiveLiteral::UInt128(value)),
             Type::Primitive(PrimitiveType::Fixed(_)),
@@ -50,7 +50,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
 }
 
 /// Returns an entry whose partition values have the types of the target manifest; `None` if the
-/// values of the file already have these types.
+/// values already have these types.
 pub fn promoted_file(
     file: &DataFile,
     types: &StructType,

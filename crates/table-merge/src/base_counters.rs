@@ -1,8 +1,9 @@
 //! The row ids and sequence numbers that rows keep in a merge.
 //!
 //! Each branch assigns row ids on its own. So two branches may have assigned the same ids to
-//! different rows since their last common snapshot. A snapshot that reached a branch by a merge is
-//! not common in this sense: its branch assigned the ids, and the merge assigned other ids.
+//! different rows since their last common snapshot. A snapshot that one side got by a merge does
+//! not count as common: the other branch assigned its ids, and the merge assigned new ids to the
+//! rows.
 
 use std::collections::HashSet;
 
@@ -12,7 +13,8 @@ use iceberg::spec::{Snapshot, TableMetadata};
 use crate::history::MergeAncestry;
 
 /// The next row id and the last sequence number of the last snapshot that both sides have in their
-/// own history. Rows of their side keep only ids and sequence numbers that were assigned before.
+/// own history. Rows of their side keep only ids and sequence numbers that were assigned up to this
+/// snapshot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BaseCounters {
     pub(crate) next_row_id: u64,
@@ -21,14 +23,15 @@ pub(crate) struct BaseCounters {
 
 impl BaseCounters {
     /// Returns the counters for a merge into our side, whose metadata is `ours`. Reads older
-    /// metadata files of both sides if needed, but none of merged states. If the last common
+    /// metadata files of both sides if needed, but not those of merged states. If the last common
     /// snapshot is not known, no ids are kept.
     pub async fn read(
         tables: &Tables,
         past: &mut MergeAncestry,
         ours: &TableMetadata,
     ) -> BaseCounters {
-        // If our side does not descend from the base, it may have the same rows in other files.
+        // If our side does not descend from the base, it may have the rows of the base in other
+        // files, with other ids.
         if !has_row_ids(ours) || !past.sides[0].descends_from(&past.base) {
             return BaseCounters::default();
         }
@@ -53,7 +56,7 @@ impl BaseCounters {
         let [ours, theirs] = &past.sides;
         let own: HashSet<i64> = own_ids(ours).collect();
         if let Some(common) = own_ids(theirs).find(|id| own.contains(id)) {
-            // A side may have expired the snapshot, while another state still lists it.
+            // The side itself may list the snapshot no longer, because it has expired there.
             let mut states = [&past.base, ours, theirs].into_iter();
             return states.find_map(|state| state.get(common)).map(BaseCounters::after);
         }

@@ -1,5 +1,5 @@
-//! Three-way merge of columns by field id. So one side may rename or widen a column while the other
-//! side writes values to it.
+//! Three-way merge of columns by field id. Because of the ids, one side may rename or widen a
+//! column while the other side writes to it.
 //!
 //! Columns that both sides added with the same name and type become one column with our id. For
 //! such columns, [`Columns::theirs`] maps our id to the id in their files.
@@ -31,8 +31,8 @@ pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 pub(crate) struct Columns {
     /// The merged fields, in order.
     pub fields: Vec<NestedFieldRef>,
-    /// The field ids in their files, by the merged id, for each column whose ids differ. Includes
-    /// nested columns.
+    /// For each column whose id in their files differs from the merged id: the id in their files,
+    /// by the merged id. Includes nested columns.
     pub theirs: HashMap<i32, i32>,
 }
 
@@ -63,9 +63,9 @@ impl ColumnMerge<'_> {
         self.unify(merged, three, path)
     }
 
-    /// Returns true if a side never had the column with this id, and so cannot have dropped it.
-    /// This is possible in a criss-cross merge, because its base can contain ids that a side does
-    /// not have.
+    /// Returns true if no schema of a side has the column with this id, so that the side cannot
+    /// have dropped it. This is possible in a criss-cross merge, because its base can contain ids
+    /// that a side does not have.
     fn never_had(&self, side: MergeSide, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
@@ -192,7 +192,7 @@ impl ColumnMerge<'_> {
     }
 
     /// Merges equal columns that both sides added into one column, which is required if a side
-    /// requires it. If two columns have the same name for another reason, adds a conflict.
+    /// requires it. Adds a conflict if other columns have the same name.
     fn unify(
         &mut self,
         merged: Vec<NestedFieldRef>,

@@ -24,7 +24,7 @@ pub struct CommittedMerge {
 
 impl TableMerge {
     /// Commits the merge to our side; `summary` is added to the summary of the snapshot. If the
-    /// commit fails, its files are deleted.
+    /// commit fails, the files that it wrote are deleted.
     pub async fn commit(
         &self,
         tables: &Tables,

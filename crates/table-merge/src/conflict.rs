@@ -115,7 +115,7 @@ pub enum Cause {
     Rows,
     /// Both sides added or changed rows with the same keys.
     Keys {
-        /// The first key as text; `None` if the source has no row with any of the keys.
+        /// The first key as text; `None` if the source deleted all rows with the keys.
         key: Option<String>,
         /// Number of keys.
         total: u64,
@@ -130,7 +130,7 @@ pub enum Cause {
         /// Reason why the rows cannot be compared.
         reason: String,
     },
-    /// Both sides contain a cherry-picked commit whose rows cannot be distinguished from other
+    /// Both sides contain the same cherry-picked commit, and its rows cannot be told from other
     /// rows.
     DuplicateCherryPick,
 }

@@ -19,14 +19,14 @@ type FileState<'a> = (&'a str, Fingerprint);
 /// A partition: its partition spec id and its values.
 type PartitionKey = (i32, String);
 
-/// The data files of the three states.
+/// The data files of the base and of both sides of a merge.
 pub(crate) struct Files<'a> {
     pub base: &'a [File],
     pub ours: &'a [File],
     pub theirs: &'a [File],
     /// The numbers of live rows of these files.
     pub live: LiveRows,
-    /// Snapshots whose rows are on both sides, although it is not known which rows these are.
+    /// Snapshots whose rows are on both sides, in files that are not known.
     pub unclear: &'a HashSet<i64>,
     /// The treatment of equal changes of rows.
     pub equal_changes: EqualChanges,
@@ -37,8 +37,8 @@ pub(crate) struct Files<'a> {
 pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the live rows of the files that are not in all three states. Only these counts are
-    /// needed, to tell compaction from changes of rows.
+    /// Counts the live rows of the files that are not in all three states. The merge needs only
+    /// these counts, to tell compaction from changes of rows.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
@@ -54,7 +54,7 @@ impl LiveRows {
     }
 
     fn count(&self, file: &File) -> u64 {
-        // Only files with deletes must be read to count their live rows.
+        // Without deletes, all rows of the file are live.
         if file.has_deletes() {
             self.0.get(&owned_state(file)).copied().unwrap_or(file.rows)
         } else {
@@ -86,12 +86,12 @@ pub(crate) struct FilePlan {
     pub files_to_remove: Vec<File>,
     /// Groups of files that both sides changed, and whose rows must be merged.
     pub groups: Vec<SharedFiles>,
-    /// For each side, the files outside the groups that the side replaced.
+    /// For each side, the replaced files that are in no group.
     pub elsewhere: [ReplacedFiles; 2],
-    /// For each side, the files that the side replaced; empty if it only appended and compacted
-    /// rows.
+    /// For each side, the replaced files in all partitions; empty if the side only appended and
+    /// compacted rows.
     pub replaced: [ReplacedFiles; 2],
-    /// True if, in a group, files of their side replace files of our side.
+    /// True if, in at least one group, the merge replaces our files by their files.
     pub settles: bool,
     /// The combined scope of the changes of both sides.
     pub reach: ChangeScope,
@@ -105,18 +105,18 @@ pub(crate) struct ReplacedFiles {
     pub new: Vec<File>,
 }
 
-/// Files of one partition that contain rows which both sides may have changed. Neither side changed
-/// rows in other files of the base.
+/// A group of files of one partition, in which both sides replaced the same file. `base` has the
+/// files that at least one side replaced; `ours` and `theirs` have the files of each side instead.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct SharedFiles {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
-    /// True if the changes may have moved rows from one partition to another.
+    /// True if rows may have moved between the partition of the group and another partition.
     pub rows_may_move: bool,
     /// For our side and their side, true if it only appended and compacted rows.
     pub only_appends_or_compacts: [bool; 2],
-    /// True if both sides may have added the same row.
+    /// True if both sides may have got the same row from a shared change whose files are not known.
     pub unclear: bool,
     /// The treatment of equal changes of rows.
     pub equal_changes: EqualChanges,
@@ -154,8 +154,8 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// Returns the partitions in which the side kept no file of the base. The side may have
-    /// replaced all rows in these partitions.
+    /// Returns the partitions in which the side kept no file of the base. If not all snapshots are
+    /// known, the side may have replaced all rows there.
     fn possibly_replaced(&self, base: &'a [File]) -> ChangeScope {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
@@ -172,8 +172,8 @@ impl<'a> Change<'a> {
         }
     }
 
-    /// Returns true if the file contains only appended rows. A file of the base in which the side
-    /// deleted rows does not, even if the side got the file by a merge.
+    /// Returns true if a new file contains only appended rows. This is not the case for a file of
+    /// the base in which the side deleted rows, even if the side got the file by a merge.
     fn appended(&self, file: &File) -> bool {
         let is_appended = |id| self.history.appends.contains(&id);
         file.entry.snapshot_id.is_some_and(is_appended)
@@ -188,8 +188,8 @@ impl<'a> Change<'a> {
             && !self.removed_locations.contains(file.location.as_str())
     }
 
-    /// Returns the files that the side replaced, and the new files. Omits files for which `wanted`
-    /// returns false.
+    /// Returns the files that the side removed, and the new files except appended ones; only files
+    /// for which `wanted` returns true.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
         ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
@@ -326,7 +326,7 @@ impl FilePlan {
         Ok(plan)
     }
 
-    /// In a group, replaces the files of our side by the files of their side.
+    /// Replaces our files of a group by their files.
     pub fn take_theirs(&mut self, group: &SharedFiles) {
         self.settles = true;
         let (ours, theirs) = (states(&group.ours), states(&group.theirs));
@@ -419,8 +419,8 @@ fn group(
     groups
 }
 
-/// Returns the files that merges, reverts or appends added to both sides. These files remain as
-/// they are. If their rows were compared, both sides would have added them.
+/// Returns the files that merges, reverts or appends added to both sides. These files stay
+/// unchanged. If their rows were compared, it would seem that each side added them.
 fn added_to_both<'a>(ours: &Change<'a>, theirs: &Change<'a>) -> HashSet<FileState<'a>> {
     let added = |change: &Change<'a>| -> HashSet<FileState<'a>> {
         let whole = change.added.iter().copied().filter(|file| change.is_whole(file));

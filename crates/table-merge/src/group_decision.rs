@@ -3,8 +3,8 @@
 //!
 //! By default, equal changes of both sides are one change. With [`EqualChanges::Conflict`], a row
 //! of the base that both sides changed or deleted is always a conflict, and a row that both sides
-//! added is kept twice. If a side gave the values of a changed row to other rows, equal rows cannot
-//! be told apart, so a different number of them is a conflict too.
+//! added is kept twice. If one side has fewer of some equal rows and the other side has more, both
+//! may have changed the same row. This is a conflict, too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,7 +12,7 @@ use crate::files::SharedFiles;
 use crate::inputs::EqualChanges;
 use crate::rows::{Counts, RowKey};
 
-/// The decision about a group, made by comparing the numbers of equal rows.
+/// The result for a group, from the numbers of equal rows.
 pub(crate) enum GroupDecision {
     Ours,
     Theirs,
@@ -21,16 +21,16 @@ pub(crate) enum GroupDecision {
         rows_added: u64,
         rows_removed: u64,
     },
-    /// The rows that both sides changed.
+    /// The rows whose changes conflict.
     Conflict(HashSet<RowKey>),
 }
 
-/// Returns true if both sides have the row more often than the base.
+/// Returns true if each side has the row more often than the base.
 pub(crate) fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
     ours > base && theirs > base
 }
 
-/// Decides the rows of a group after the merge. `counts` has the number of equal rows by state.
+/// Decides which rows a group has after the merge. `counts` has the number of equal rows by state.
 pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
     let SharedFiles { rows_may_move, unclear, .. } = *group;
     let all = || counts.values();
@@ -46,7 +46,7 @@ pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = merges_equal && !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If a side deleted some of several equal rows, it is not known which of them it deleted.
+    // If both sides deleted some of several equal rows, these may not be the same rows.
     let conflicts = |count: &[u32; 3]| {
         let [base, ours, theirs] = count;
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
@@ -75,9 +75,9 @@ pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
     }
 }
 
-/// Returns true if a side removed some of these equal rows, and the other side has more of them.
-/// The other side may have changed the same rows, and given their values to more rows. This is
-/// excluded if the other side only appended and compacted rows.
+/// Returns true if one side has fewer of these equal rows than the base, and the other side has
+/// more. The other side may then have changed the removed row too, and turned a different row into
+/// an equal one. This is excluded if the other side only appended and compacted rows.
 fn may_hide_change(count: &[u32; 3], group: &SharedFiles) -> bool {
     let may_hide = |side: usize, other: usize| {
         let changed_rows = !group.only_appends_or_compacts[side - 1];
@@ -174,7 +174,8 @@ mod tests {
         check_group(&group, &[1, 2, 2], &[1, 7, 7], &[1, 7, 7], Err(&[2]));
         let moving = SharedFiles { rows_may_move: true, ..group.clone() };
         check_group(&moving, &[1, 2], &[1], &[1], Err(&[2]));
-        // Changes of different rows, also to the same value.
+        // The first case is a conflict about row 2. In the others, the sides changed different
+        // rows.
         check_group(&group, &[1, 2, 3], &[1, 7], &[7, 3], Err(&[2]));
         check_group(&group, &[1, 2, 3], &[1, 7, 3], &[1, 2, 7], Ok(&[1, 7, 7]));
         check_group(&group, &[1, 2, 3], &[2, 3], &[1, 2], Ok(&[2]));
@@ -187,10 +188,11 @@ mod tests {
     #[test]
     fn equal_rows_conflict_if_one_side_removed_and_the_other_added_some() {
         let group = SharedFiles { equal_changes: EqualChanges::Conflict, ..SharedFiles::default() };
-        // One side added one to all rows, so the other row 2 is not the same row.
+        // One side added 1 to each value. So its row 2 is not the row 2 that the other side
+        // changed.
         check_group(&group, &[1, 1, 2], &[2, 2, 3], &[1, 1, 9], Err(&[2]));
         check_group(&group, &[1, 1, 2], &[1, 1, 9], &[2, 2, 3], Err(&[2]));
-        // The result is that of one transaction after the other.
+        // The result is the same as if the transactions ran one after the other.
         check_group(&group, &[1, 2], &[2, 3], &[1, 9], Ok(&[3, 9]));
         let appends = SharedFiles { only_appends_or_compacts: [true, false], ..group };
         check_group(&appends, &[1, 2], &[1, 2, 2], &[1, 9], Ok(&[1, 2, 9]));

@@ -25,7 +25,8 @@ pub(crate) struct SideHistory {
     pub reach: ChangeScope,
     /// The snapshots that only added rows which the base does not have.
     pub appends: HashSet<i64>,
-    /// The snapshots that only added files, whose rows the base may have in other files.
+    /// The snapshots that only added files, but whose rows the base may already have in other
+    /// files.
     pub copies: HashSet<i64>,
     /// True if all snapshots are known, and each of them only added or compacted rows.
     pub only_appends_or_compacts: bool,
@@ -97,7 +98,7 @@ impl MergeAncestry {
     }
 
     /// Returns the changes of both sides since the base. The snapshots in `common.same` are not
-    /// included, because the adjusted base also contains their changes.
+    /// included, because the adjusted base contains their changes.
     pub fn histories(&self, common: &AdjustedBase) -> [SideHistory; 2] {
         self.sides.each_ref().map(|side| {
             let mut found = SideHistory::between(&self.base, side, common);
@@ -107,12 +108,13 @@ impl MergeAncestry {
     }
 }
 
-/// Snapshots of a state, newest first, without the snapshots that it merged.
+/// Snapshots on the chain of first parents of a state, newest first, without merged snapshots.
 struct OwnSnapshots<'a> {
     snapshots: Vec<&'a Snapshot>,
-    /// The parent of the oldest of these snapshots; `None` if that is the first of the table.
+    /// The parent of the oldest of these snapshots; `None` if the oldest is the table's first
+    /// snapshot.
     parent: Option<i64>,
-    /// True if all of them are known.
+    /// False if the chain stops early, because the next snapshot is not known.
     complete: bool,
 }
 
@@ -155,7 +157,7 @@ impl SideHistory {
         found.complete = is_complete(base, side);
         if !side.descends_from(base) {
             let undone = SideHistory::since(side, base, common);
-            // If the removal of files was reverted, the files are added again, but contain no new
+            // If the side reverted a removal of files, it added these files again, without new
             // rows.
             found.only_appends_or_compacts &= undone.only_compacts();
             found.reach = found.reach.and(undone.reach);

@@ -11,7 +11,7 @@ use headwater_tables::{Lineage, picked_by, undone_by};
 pub(crate) struct IncludedChanges {
     /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
     pub has: HashSet<i64>,
-    /// For each replayed snapshot, the last snapshot that replayed it.
+    /// For each snapshot that was replayed: the last snapshot that replayed it.
     pub again: HashMap<i64, i64>,
     /// The snapshots that were reverted and have not been replayed after that.
     pub undone: HashSet<i64>,

@@ -2,8 +2,8 @@
 //!
 //! A table has keys if it has identifier fields, or if a model merges rows into it by keys. A merge
 //! by rows alone would keep two rows if both sides added a row with the same new key. So this is a
-//! conflict, even if the two rows are equal. It is no conflict if both sides changed or deleted the
-//! row of an existing key in the same way, unless equal changes conflict.
+//! conflict, even if the two rows are equal. If both sides changed or deleted the row of an
+//! existing key in the same way, this is a conflict only with [`EqualChanges::Conflict`].
 
 use std::collections::{HashMap, HashSet};
 
@@ -22,8 +22,7 @@ use crate::inputs::EqualChanges;
 use crate::merge::{TableMerge, TableMergeResult};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
-/// For each key, the changed rows by their values, each with the number of added minus removed
-/// rows.
+/// For each key, its changed rows by their values, with the number of added minus removed copies.
 type KeyChanges = HashMap<RowKey, HashMap<RowKey, i64>>;
 
 /// The positions of the key columns in the schema of the merged table.
@@ -34,15 +33,15 @@ struct KeyColumns {
     compares_rows: bool,
 }
 
-/// Files whose rows a side added or removed.
+/// The files that a side added, or the files that it removed.
 struct ChangedFiles<'a> {
     schema: &'a SchemaRef,
     files: Vec<File>,
-    /// The change of the number of rows: 1 for an added row, -1 for a removed row.
+    /// The effect on the number of rows: 1 for added files, -1 for removed files.
     by: i64,
 }
 
-/// Returns true if a side only compacted files, so that it changed no key.
+/// Returns true if at least one side only compacted files, so that no key changed on both sides.
 pub(crate) fn no_key_changed(histories: &[SideHistory; 2]) -> bool {
     histories.iter().any(SideHistory::only_compacts)
 }
@@ -141,7 +140,7 @@ impl KeyColumns {
         Some(KeyColumns { positions, compares_rows: converter(schema).is_ok() })
     }
 
-    /// Returns the changes of one side.
+    /// Returns the changed rows of one side, by key.
     async fn changes(&self, tables: &Tables, files: &[ChangedFiles<'_>; 2]) -> Result<KeyChanges> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let mut changes = KeyChanges::new();
@@ -162,7 +161,7 @@ impl KeyColumns {
                 changes = counted.map_err(internal)?;
             }
         }
-        // A rewritten file also contains rows that did not change.
+        // Rows that a rewrite kept are added and removed once, so their count is 0.
         for rows in changes.values_mut() {
             rows.retain(|_, count| *count != 0);
         }

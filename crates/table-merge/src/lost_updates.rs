@@ -28,8 +28,8 @@ struct ComparedColumns {
     dropped: Vec<String>,
 }
 
-/// The number of added minus removed rows, by two keys of the row: the key of the remaining
-/// columns, and the key of all columns.
+/// The number of added minus removed rows, by two hashes of the row: of the remaining columns, and
+/// of all columns.
 type RowChanges = HashMap<(RowKey, RowKey), i64>;
 
 /// The files that one side replaced, and the metadata that the merge needs.
@@ -41,8 +41,7 @@ pub(crate) struct SideChange<'a> {
     pub(crate) replaced: &'a ReplacedFiles,
 }
 
-/// Returns a conflict if a side changed values in rewritten files, and the other side dropped the
-/// column of these values.
+/// Returns a conflict if one side changed values in a column that the other side dropped.
 pub(crate) async fn check(
     tables: &Tables,
     change: &SideChange<'_>,
@@ -76,7 +75,7 @@ pub(crate) async fn check(
 }
 
 /// Returns the rows in which only dropped columns changed. The map contains the number of equal
-/// rows, by the key of all columns.
+/// rows, by the hash of all columns.
 fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()

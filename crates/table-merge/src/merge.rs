@@ -57,19 +57,19 @@ pub struct TableMerge {
     /// True if the known history is too short. Our side may then already have some of the added
     /// rows.
     pub(crate) doubtful: bool,
-    /// True for a merge of two branches; false for the change of one commit that is applied to a
-    /// branch.
+    /// False for the change of one commit that is applied to a branch; true for a merge of
+    /// branches.
     pub(crate) of_branches: bool,
     /// True if the merge is committed as an ordinary change of our side, whose snapshot does not
     /// record the other side.
     pub(crate) goes_on: bool,
-    /// The side that has exactly the data files of the merged table, if there is one.
+    /// The side whose data files are exactly those of the merged table, if there is one.
     pub(crate) rows_of: Option<MergeSide>,
     /// The counters of the last common snapshot. Rows of their side keep only the ids and sequence
     /// numbers that were assigned before.
     pub(crate) base_counters: BaseCounters,
-    /// The summary properties before and after each change that both sides contain although the
-    /// base does not, such as a cherry-picked change.
+    /// For each change that both sides contain and the base does not, such as a cherry-picked
+    /// change: the summary properties before and after it.
     pub(crate) shared: Vec<[HashMap<String, String>; 2]>,
 }
 
@@ -85,7 +85,7 @@ pub struct MergedRows {
     pub files_added: u64,
     /// Number of data files of our side that are removed.
     pub files_removed: u64,
-    /// True if unchanged rows are counted as added and removed, because they were rewritten.
+    /// True if the numbers of rows include unchanged rows, because whole files were rewritten.
     pub whole_files: bool,
 }
 
@@ -95,7 +95,7 @@ pub(crate) enum Rewrite {
     /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
     /// All rows of files from the other side that have deleted rows, or whose column ids differ
-    /// from the merged table.
+    /// from those of the merged table.
     RewriteAll(Vec<Arc<DataFile>>),
 }
 
@@ -272,7 +272,7 @@ impl TableMerge {
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
                 if only_deletes == Some(true) {
-                    // If no row moved to another partition, the groups can be merged one by one.
+                    // No row moved to another partition, so each group can be merged on its own.
                     let whole = SharedFiles { rows_may_move: false, ..group.clone() };
                     result = reader.merge_group(&whole, budget).await?;
                 }
@@ -450,8 +450,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. Rows that existed in other files before do not count as
-    /// added, even if no file of our side is removed.
+    /// Returns the kind of the change. If the new files also contain rows that our side had in
+    /// other files, the change is not an append, even if it removes no file.
     fn kind(&self, source_only_appends_or_compacts: bool, settles: bool) -> CommitKind {
         if !self.changes_files() {
             CommitKind::Compact

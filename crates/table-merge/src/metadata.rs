@@ -41,7 +41,7 @@ impl<'a> MergeStates<'a> {
     }
 }
 
-/// The merged metadata, as changes of our side.
+/// The merged metadata, as the differences from the metadata of our side.
 #[derive(Debug)]
 pub(crate) struct MergedMetadata {
     schema: Option<Schema>,
@@ -122,7 +122,7 @@ impl MergedMetadata {
     /// Returns three schemas with the columns of the merged table: with the field ids of the base,
     /// of our side, and of their side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // In a criss-cross merge, the id of a column in the base can be the id of either side.
+        // In a criss-cross merge, a column in the base can have our id or their id.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -136,8 +136,8 @@ impl MergedMetadata {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
-    /// Returns true if the adjusted base contains files of our side that the schema of the base
-    /// cannot read. This happens if column ids differ between the sides.
+    /// Returns true if the schema of the base cannot read all files of the adjusted base. This is
+    /// the case if it contains files of our side, in which column ids differ.
     pub fn mixes_column_ids(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
@@ -170,7 +170,7 @@ impl MergedMetadata {
 }
 
 /// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
-/// files by it. Neither change is possible for a column by which files are partitioned.
+/// files by it. Files that are partitioned by a column need the column with its type.
 fn changed_partition_column(
     three: MergeStates<'_>,
     merged: &Schema,
@@ -181,7 +181,7 @@ fn changed_partition_column(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Files whose columns get other ids are rewritten, so that their partition values are computed
+    // Such a column is not checked: its files are rewritten, which computes the partition values
     // again.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
@@ -215,7 +215,7 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
 }
 
 /// Returns the columns that only one side made required: top-level columns, and nested columns that
-/// both sides have. `their_ids` maps the ids of columns that both sides added.
+/// both sides have. `their_ids` has their id of each column that both sides added, by our id.
 fn required(
     merged: &Schema,
     [_, ours, theirs]: [&Schema; 3],

@@ -37,7 +37,7 @@ pub(crate) const ROWS_SHOWN: usize = 10;
 /// not be considered.
 pub(crate) type RowKey = [u8; 16];
 
-/// For each row, the number of equal rows in the base, on our side and on their side.
+/// For each row, the number of its copies in the base, on our side and on their side.
 pub(crate) type Counts = HashMap<RowKey, [u32; 3]>;
 
 /// The result of merging the rows of a group of files.
@@ -59,8 +59,8 @@ pub(crate) struct MergedGroup {
     theirs: Vec<Arc<DataFile>>,
     /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
-    /// For each row, the number of equal rows of their side that may be skipped because our side
-    /// has these rows, too.
+    /// For each row, the number of copies on their side that may be skipped, because our side has
+    /// these copies.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
@@ -167,8 +167,8 @@ impl RowReader<'_> {
         }
     }
 
-    /// Returns true if neither side added rows in files that replaced other files. In that case, no
-    /// deleted row can have been moved to another file. Returns false if the check would exceed the
+    /// Returns true if the files that replaced other files contain no new row, on either side. Then
+    /// no deleted row can have moved to another file. Returns false if the check would exceed the
     /// budget.
     pub async fn only_deletes(
         &self,
@@ -278,9 +278,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row, the number of equal rows of their side that may be skipped. The result is
-/// the number in the base if our side has the row and their side has more copies than the base;
-/// otherwise 0.
+/// Returns, for each row, how many copies on their side may be skipped. If our side has the row and
+/// their side has more copies than the base, this is the number of copies in the base; otherwise,
+/// it is 0.
 fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -298,9 +298,9 @@ struct RowSelector {
 }
 
 impl RowSelector {
-    /// Returns the wanted rows of a batch. Equal rows differ only in their ids, and each id must be
-    /// used only once. If the id of a row was used before, the row is skipped as long as enough
-    /// equal rows follow. If not enough follow, the row gets a new id.
+    /// Returns the wanted rows of a batch. Rows with equal values can have different row ids, and
+    /// each id must be used only once. A row whose id was used is skipped as long as enough copies
+    /// follow; otherwise, it gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())

@@ -36,7 +36,7 @@ pub(crate) struct AdjustedBase {
     pub from_ours: bool,
 }
 
-/// The state whose lineage contains a snapshot.
+/// The state in whose lineage a snapshot was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LineageState {
     Base,
@@ -49,7 +49,8 @@ enum LineageState {
 struct SnapshotRun {
     state: Option<LineageState>,
     ids: Vec<i64>,
-    /// True if the changes of these snapshots were reverted.
+    /// True if the changes of these snapshots must be removed from the base, because they were
+    /// reverted.
     is_revert: bool,
 }
 
@@ -123,8 +124,8 @@ impl MergeAncestry {
         new.filter_map(|id| self.sides.iter().find_map(|side| both(side, *id))).collect()
     }
 
-    /// Returns a snapshot of the base that removed rows which our side may have, and which their
-    /// side has again.
+    /// Returns a snapshot of the base that removed rows which their side has again and our side may
+    /// have, too; `None` if there is no such snapshot.
     async fn restored(
         &self,
         tables: &Tables,
@@ -178,7 +179,7 @@ impl MergeAncestry {
             .any(|file| removed.contains(&file) || !before.contains(&file)))
     }
 
-    /// Returns the given snapshots, and the snapshots on either side that replayed their changes.
+    /// Returns the given snapshots, and all snapshots of the sides that replay one of them.
     fn with_replays(&self, ids: &HashSet<i64>) -> HashSet<i64> {
         let mut found = ids.clone();
         for side in self.sides.iter().filter(|_| !ids.is_empty()) {
@@ -314,8 +315,8 @@ impl MergeAncestry {
     }
 }
 
-/// The changes that both sides contain but the base does not, and the changes that the base
-/// contains but neither side does.
+/// The changes that both sides contain but the base lacks, and the changes that the base contains
+/// but both sides lack.
 struct SharedChanges {
     base: IncludedChanges,
     ours: IncludedChanges,
@@ -325,14 +326,14 @@ struct SharedChanges {
     /// Changes that both sides contain but the base does not. Each change is given by the
     /// snapshot that first made it.
     all: HashSet<i64>,
-    /// The shared changes that are not part of another shared change.
+    /// Of `all`, the changes that are not part of another one, such as a merge.
     changes: BTreeSet<i64>,
     /// Changes that the base contains and both sides reverted.
     undone: HashSet<i64>,
-    /// The reverted changes that are not part of another reverted change.
+    /// Of `undone`, the changes that are not part of another one.
     reverted: BTreeSet<i64>,
-    /// Changes that the base contains and neither side does, although it is not known that our side
-    /// reverted them. Our side may never have had the rows that these changes removed.
+    /// Changes that the base contains and both sides lack, but that our side may not have reverted.
+    /// Our side may never have had the rows that these changes removed.
     unproven: Vec<i64>,
 }
 
@@ -350,7 +351,7 @@ impl SharedChanges {
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let all: HashSet<i64> =
             all.into_iter().filter(|id| !base.has.contains(id) && is_new(id)).collect();
-        // If a side does not descend from the base, it does not have some of the base's ancestors.
+        // If a side does not descend from the base, it lacks some of the base's ancestors.
         let dropped = past.sides.each_ref().map(|side| {
             let own = side.ancestors();
             let lacks = !side.descends_from(&past.base);
@@ -386,8 +387,8 @@ impl SharedChanges {
     }
 
     /// Returns the snapshots whose changes are part of the change of another snapshot, which is a
-    /// merge or a cherry-pick. Reverts are also returned, because they are represented by the
-    /// snapshots that they revert.
+    /// merge or a cherry-pick. Reverts are also returned, because the snapshots that they revert
+    /// stand for them.
     fn parts(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut parts = HashSet::new();
         for state in [LineageState::Base, LineageState::Ours, LineageState::Theirs] {

@@ -26,18 +26,18 @@ pub(crate) enum SnapshotEffect {
     Changes,
 }
 
-/// The changes that the base contains, with which the snapshots of a side are compared.
+/// The changes that the base of the merge contains, to compare the snapshots of a side with them.
 pub(crate) struct KnownChanges<'a> {
     /// The base's ancestors, including merged snapshots.
     pub ancestors: HashSet<i64>,
     /// The changes that the base contains, including cherry-picked changes.
     contained: HashSet<i64>,
-    /// The changes that both sides contain. Most of them were applied to the base.
+    /// The changes that both sides contain. They are applied to the base, if their files are known.
     common: &'a AdjustedBase,
     /// True if the side descends from the base.
     is_ancestor: bool,
-    /// True if all ancestors of the base are known, except those that the side had before its own
-    /// snapshots.
+    /// True if all ancestors of the base are known, except those that the side had before the
+    /// snapshots that are compared.
     pub is_complete: bool,
     /// True if the side's own snapshots, without merged snapshots, lead back to the base. Then the
     /// parent of each of them contains all changes of the base.
@@ -64,7 +64,7 @@ impl<'a> KnownChanges<'a> {
     }
 
     /// Returns the effect of a snapshot that the base does not have. If it is a merge, `merged` are
-    /// the ancestors that its own parent does not have.
+    /// its ancestors that its first parent does not have.
     pub fn effect(
         &self,
         side: &Lineage,
@@ -81,7 +81,7 @@ impl<'a> KnownChanges<'a> {
     /// Returns the effect of a merge that only added files, or did not change any file.
     fn effect_of_merge(&self, side: &Lineage, merged: &HashSet<i64>) -> SnapshotEffect {
         let AdjustedBase { same, unclear, .. } = self.common;
-        // The other side may also have rows of these changes, in other files.
+        // The other side may also have rows of the `unclear` changes, in other files.
         if !merged.is_disjoint(unclear) {
             return SnapshotEffect::Changes;
         }
@@ -91,7 +91,8 @@ impl<'a> KnownChanges<'a> {
         }
         let new: HashSet<i64> = merged.difference(&self.ancestors).copied().collect();
         if new.len() < merged.len() {
-            // If the side does not descend from the base, the merge may have removed rows of it.
+            // If the side does not descend from the base, the merge may have removed rows of the
+            // base.
             return if self.is_ancestor {
                 self.combined_effect(side, &new)
             } else {
@@ -108,7 +109,7 @@ impl<'a> KnownChanges<'a> {
         }
     }
 
-    /// Returns the effect of all of these snapshots.
+    /// Returns the combined effect of several snapshots.
     fn combined_effect(&self, side: &Lineage, ids: &HashSet<i64>) -> SnapshotEffect {
         let mut effect = SnapshotEffect::Appends;
         for id in ids {

@@ -24,8 +24,9 @@ const KEY_PREFIX: &str = "headwater.";
 impl TableMerge {
     /// Returns the summary properties of the sides that also apply to the merged rows. These
     /// properties are the versions of the source tables from which the rows were computed. If the
-    /// merged table has exactly the files of one side, all properties of that side are added. The
-    /// other side may have read newer versions of sources that add no rows, so its versions remain.
+    /// merged table has exactly the files of one side, all properties of that side are added. Even
+    /// then, the versions of both sides are combined: the other side may have read newer versions
+    /// of its sources without getting new rows.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let read = self.read_up_to();
         let side = match self.rows_of {
@@ -40,8 +41,8 @@ impl TableMerge {
         inherited
     }
 
-    /// Returns the values of a summary property before and after each change that both sides
-    /// contain although the base does not, such as a cherry-picked change.
+    /// For each change that both sides contain and the base does not, such as a cherry-picked
+    /// change: returns the values of a summary property before and after it.
     pub fn shared_values(&self, property: &str) -> Vec<[Option<String>; 2]> {
         let value = |one: &HashMap<String, String>| one.get(property).cloned();
         self.shared.iter().map(|[before, after]| [value(before), value(after)]).collect()
@@ -75,8 +76,8 @@ impl TableMerge {
         (self.changes_files() || self.changes_metadata()).then_some(self)
     }
 
-    /// Converts the merge to an ordinary change that continues one side. This is used if the other
-    /// side has only compacted rows.
+    /// Converts the merge to an ordinary change that continues one side. The caller uses this if
+    /// the other side only compacted rows.
     #[must_use]
     pub fn into_continuation(self: Box<Self>) -> Option<Box<Self>> {
         self.into_change().map(|merge| Box::new(Self { goes_on: true, ..*merge }))

@@ -12,11 +12,11 @@ use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {
     /// Returns the data files appended since a snapshot, oldest first. Returns `None` if the new
-    /// rows differ from the rows of new files, for example after a change of rows. If appended
-    /// files were compacted later, returns the original files.
+    /// rows are not exactly the rows of these files, for example after a change of rows. If
+    /// appended files were compacted later, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // The metadata of a snapshot in between has expired.
+            // A file of a snapshot after `since` was removed, because that snapshot has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }
@@ -89,7 +89,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
         next = snapshot.parent_snapshot_id()?;
         match snapshot.summary().operation {
             Operation::Append if merged_by(&snapshot) == Some(since) => {
-                // The merge added rows that were read before to the other rows of its parent.
+                // The merge added the rows up to `since`, already read, to its parent's rows.
                 lineage.find(tables, since).await?;
                 read = lineage.ancestors_of(Some(since));
             }
@@ -107,7 +107,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
     Some(found)
 }
 
-/// Returns true if a snapshot may have added rows of the snapshots in `read`.
+/// Returns true if a snapshot may have added the rows of snapshots in `read` again.
 async fn repeats(
     lineage: &mut Lineage,
     tables: &Tables,

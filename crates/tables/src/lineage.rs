@@ -1,7 +1,7 @@
 //! The ancestors of a table's state, loaded on demand.
 //!
-//! A metadata file lists only the newest snapshots of its own state. Older snapshots are listed in
-//! older metadata files, which the metadata log lists. Snapshots of merged states are listed in
+//! A metadata file lists only the newest snapshots of its table state. Older snapshots are listed
+//! in older metadata files, which the metadata log lists. Snapshots of merged states are listed in
 //! metadata files that the summary of the merge snapshot lists. These files are read if needed.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
@@ -40,7 +40,7 @@ const TOTAL_RECORDS: &str = "total-records";
 /// Maximum number of older metadata files to read for one lineage.
 const FILES_MAX: usize = 100;
 
-/// The ancestors of a table state that are known so far.
+/// The current snapshot of a table state and its ancestors, as far as they are known.
 #[derive(Debug)]
 pub struct Lineage {
     current: Option<i64>,
@@ -57,8 +57,8 @@ struct KnownSnapshot {
 }
 
 impl KnownSnapshot {
-    /// Returns the location of the metadata file that was the newest when this snapshot was
-    /// created. That file lists the parent of the snapshot.
+    /// Returns the location of the metadata file that was current when this snapshot was created.
+    /// That file lists the parent of the snapshot.
     fn parent_metadata(&self) -> Option<&str> {
         let time = self.snapshot.timestamp_ms();
         let log = self.table.metadata().metadata_log();
@@ -103,7 +103,7 @@ impl Lineage {
         self.ancestors_since(id, &HashSet::new())
     }
 
-    /// Returns the same as [`Lineage::ancestors_of`], except `others` and their ancestors.
+    /// Does the same as [`Lineage::ancestors_of`], but without `others` and their ancestors.
     pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
         self.walk(id, others, |_, _| {})
     }
@@ -256,7 +256,7 @@ impl Lineage {
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
-    /// Returns true if an ancestor of the state is unknown, and is not in `others`.
+    /// Returns true if an ancestor of the state is unknown, and not in `others`.
     pub fn lacks(&self, others: &HashSet<i64>) -> bool {
         let mut lacks = false;
         self.walk(self.current, others, |_, _| lacks = true);

@@ -44,11 +44,11 @@ pub struct ListedManifest {
     pub sequence_number: i64,
     /// Id of the snapshot that added the manifest.
     pub snapshot: i64,
-    /// The number of files that this snapshot added; `None` if unknown.
+    /// The number of files that the snapshot `snapshot` added; `None` if unknown.
     pub files_added: Option<u32>,
     /// The number of files that earlier snapshots added; `None` if unknown.
     pub files_existing: Option<u32>,
-    /// The number of files that this snapshot removed; `None` if unknown.
+    /// The number of files that the snapshot `snapshot` removed; `None` if unknown.
     pub files_removed: Option<u32>,
 }
 

@@ -18,7 +18,7 @@ const LISTS: [(&str, &str); 4] = [
 
 impl Table {
     /// Returns the metadata in the JSON format of Iceberg's specification. The JSON contains all
-    /// snapshots or, if `only_named` is true, only the snapshots with a ref.
+    /// snapshots or, if `only_referenced` is true, only the snapshots with a ref.
     ///
     /// `last_column_id` is the largest field id that any branch has assigned, so that the ids of
     /// new columns are unique.

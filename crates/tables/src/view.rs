@@ -261,8 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Clients that support only format version 2 cannot read timestamps in nanoseconds. The
-        // metadata of a view contains no version for such clients to check.
+        // Some clients cannot read timestamps in nanoseconds. For tables, format version 3 tells
+        // them, but the metadata of a view has no such version.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }

@@ -12,7 +12,7 @@ use headwater_tables::{COMMENT, FIELD_ID, INITIAL_DEFAULT, WRITE_DEFAULT, field_
 
 use super::DiffSide;
 
-/// The column of the first side that matches a column of the second side.
+/// For one column of the second side: the matching column of the first side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnMatch {
     /// The index of the column on the first side; `None` if no column matches.
@@ -28,8 +28,8 @@ pub(super) fn same_columns(before: &DiffSide, after: &DiffSide) -> Vec<ColumnMat
     sides.match_columns(before.schema().fields(), after.schema().fields())
 }
 
-/// Returns the columns that differ: first the columns of the second side, in their order, then the
-/// removed columns.
+/// Returns the differences of all columns: first the columns of the second side, in their order,
+/// then the removed columns.
 pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) -> Vec<ColumnDiff> {
     let none = Arc::new(Schema::empty());
     let schema =
@@ -40,7 +40,7 @@ pub(super) fn diff_columns(before: Option<&DiffSide>, after: Option<&DiffSide>) 
     found
 }
 
-/// Returns the columns that differ, matched by name only.
+/// Returns the differences of all columns, matched by name only.
 pub(super) fn diff_by_name(before: &Schema, after: &Schema) -> Vec<ColumnDiff> {
     let mut found = Vec::new();
     let sides = DiffSides { before: None, after: None };
@@ -70,8 +70,8 @@ impl DiffSides<'_> {
         pairs.collect()
     }
 
-    /// Returns true if two fields are the same column, possibly renamed. They have the same id, and
-    /// one side once had the other side's name for this id.
+    /// Returns true if two fields are the same column, possibly renamed. This is the case if they
+    /// have the same id and name, or if one side once used the other side's name for this id.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();

@@ -68,8 +68,8 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns the files that are missing on the other side, or that have other delete files there.
-    /// The files are in the order of the plan.
+    /// Returns this side's files that the other side lacks, or has with other delete files. The
+    /// files are in the order of the plan.
     pub fn files_not_in(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();
@@ -209,7 +209,7 @@ fn order_of(column: &SortColumn) -> String {
     format!("{}{direction}{nulls}", column.name)
 }
 
-/// Returns the keys whose values differ.
+/// Returns the properties whose values differ, with both values.
 fn diff_values(
     before: &BTreeMap<String, String>,
     after: &BTreeMap<String, String>,

@@ -81,8 +81,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Rewrites a group of bins in one commit. Returns false if a concurrent commit changed their
-    /// files.
+    /// Rewrites the data files of several bins in one commit. Returns false if a concurrent commit
+    /// changed these files.
     async fn rewrite_bins(
         self,
         mut change: Transaction,

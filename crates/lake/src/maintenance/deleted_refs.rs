@@ -29,7 +29,7 @@ const PENDING_REMOVALS: &str = "pending_removals";
 /// The number of file names per journal entry.
 const NAMES_PER_ENTRY: usize = 1_000;
 
-/// The table states to which only the refs deleted up to a given time refer.
+/// Table states in the histories of refs that were deleted up to a given time, and of no other ref.
 #[derive(Debug)]
 pub(super) struct UnreachableStates {
     /// The time of the last deletion among these refs.
@@ -63,7 +63,8 @@ impl Maintenance<'_> {
         let unreachable =
             UnreachableStates { until, states: self.unreachable_states(until).await? };
         if unreachable.states.is_empty() {
-            // Other refs refer to all of the states, for example after a merge.
+            // No state is unreachable, because other refs refer to all of them, for example after a
+            // merge.
             if !dry_run {
                 self.forget_deleted_refs(&unreachable).await?;
             }
@@ -73,7 +74,7 @@ impl Maintenance<'_> {
         self.sweep(sweep, cancelled).await
     }
 
-    /// Returns the states that only deleted refs refer to.
+    /// Returns the table states that are only in the histories of deleted refs.
     async fn unreachable_states(self, until: Timestamp) -> Result<Vec<ReachableState>> {
         let deleted = self.lake.catalog().deleted_refs().before(until).await?;
         if deleted.is_empty() {
@@ -101,8 +102,8 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // The returned list of unreadable files is ignored: files that only the unreadable
-                // files name are not removed.
+                // Errors of unreadable files are ignored: the files that only these files name are
+                // unknown, and are therefore not removed.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }
@@ -146,7 +147,7 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Deletes the records of the deleted refs, if all files of their states are removed.
+    /// Deletes the records of the deleted refs, if all files of the unreachable states are removed.
     pub(super) async fn finish_removal(
         self,
         unreachable: &UnreachableStates,

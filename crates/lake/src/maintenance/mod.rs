@@ -183,7 +183,7 @@ pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
     ValidatedOperations::of(request).map(drop)
 }
 
-/// The operations of a request that was checked.
+/// The operations of a valid maintenance request.
 struct ValidatedOperations {
     rewrite: Option<FileRewrite>,
     manifests: bool,
@@ -198,7 +198,7 @@ struct ValidatedOperations {
 enum FileRewrite {
     /// Files below the target size are compacted.
     Compact {
-        /// True to skip a large file if its bin has only few small files.
+        /// True to skip a large file if it would be rewritten with only few small files.
         skip_large: bool,
     },
     /// All files are rewritten in a sort order.

@@ -16,12 +16,12 @@ pub(crate) struct PinnedCommits(Arc<Mutex<PinState>>);
 struct PinState {
     next: u64,
     pins: BTreeMap<u64, PinnedCommit>,
-    /// The metadata locations of states whose files will be removed.
+    /// The metadata locations of table states whose files will be removed.
     scheduled: HashSet<String>,
 }
 
-/// A commit in use, with the start time of the use by two clocks. The system clock's time is
-/// compared with file times, and the lake clock's time with snapshot times.
+/// A commit in use, and the time since which it is in use, by two clocks. The system clock's time
+/// is compared with file times, and the lake clock's time with snapshot times.
 #[derive(Debug)]
 struct PinnedCommit {
     commit: CommitId,
@@ -75,7 +75,7 @@ impl PinnedCommits {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }
 
-    /// Sets the states whose files will be removed. An empty set ends the removal.
+    /// Sets the table states whose files will be removed. An empty set ends the removal.
     pub fn schedule_removal(&self, states: HashSet<String>) {
         self.0.lock().scheduled = states;
     }

@@ -1,9 +1,9 @@
 //! The sweep, which removes unreferenced files.
 //!
-//! A file is referenced if a state refers to it. These are the states in the histories of branches,
-//! tags, recently deleted refs and commits in use. If a table has a retention, its states that were
-//! superseded long ago do not count, except the states at merge bases of branches. The sweep
-//! removes all other warehouse files that are older than a minimum age and every running write.
+//! A file is referenced if a table state in the history of a branch, tag, recently deleted ref or
+//! commit in use refers to it. If a table has a retention, its states that were superseded long ago
+//! do not count, except the states at merge bases of branches. The sweep removes all other
+//! warehouse files that are older than a minimum age and than the start of every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
 //! folders of this table, reports the reason, and processes the other tables.
@@ -43,7 +43,7 @@ const STATE_CONCURRENCY: usize = 16;
 /// Difference between the clocks of the object store and of this machine that the sweep tolerates.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
-/// The retention of superseded states. A state expires if both fields permit its expiry.
+/// The retention of superseded table states. A state expires if both fields permit its expiry.
 #[derive(Debug, Clone)]
 pub(super) struct Retention {
     /// The minimum time since a state was superseded.
@@ -82,7 +82,7 @@ impl SweepPlan {
             retention: None,
             orphans: Some(age),
             dry_run: false,
-            // Files are removed only by known names, which may be more than half of all files.
+            // Only files with known names are removed, so removing most files is no error.
             force: true,
             automatic: true,
             dry_run_expired: HashMap::new(),
@@ -115,7 +115,7 @@ impl SweepStates {
 #[derive(Default)]
 pub(super) struct ReferencedFiles {
     pub(super) needed: Arc<ReachableFiles>,
-    /// The snapshots that were read, by metadata location.
+    /// The snapshots that were read from each state, by metadata location.
     reads: HashMap<String, SnapshotsToRead>,
     /// The metadata locations of the states that expire.
     expired: HashSet<String>,
@@ -170,7 +170,7 @@ impl UnreadableTables {
         self.tables.values().cloned().collect()
     }
 
-    /// Returns true if a file can belong to one of these tables.
+    /// Returns true if the file can belong to one of these tables.
     fn may_own(&self, location: &str) -> bool {
         let mut slashes = location.match_indices('/');
         slashes.any(|(at, _)| self.folders.contains(&location[..=at]))
@@ -289,7 +289,7 @@ impl Maintenance<'_> {
         Ok(SweepStates { reach, expiring })
     }
 
-    /// Adds the files of states that have not been read.
+    /// Reads the states that must be kept and have not been read, and adds their files to `found`.
     async fn find_needed(
         self,
         sweep: &SweepPlan,
@@ -316,14 +316,14 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // A missing metadata file was removed by an earlier expiry, and refers to no
-                    // files.
+                    // If the metadata file is missing, an earlier expiry removed it. Then no files
+                    // of the state need to be kept.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)
             }
         });
-        // Collect all results before processing them, because reads can wait for each other.
+        // Await all reads before processing results, because a read can wait for another one.
         let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -361,8 +361,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Excludes the folders of readable tables that also contain files of unreadable tables. This
-    /// is possible, because a registered table can have files in the folder of another table.
+    /// Excludes the folders of readable tables that also contain files of unreadable tables. Such
+    /// folders exist because a registered table can have files in the folder of another table.
     async fn exclude_broken(
         self,
         reach: &ReachableStates,
@@ -386,7 +386,7 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Returns the folder of the table of a state, with a trailing slash.
+    /// Returns the folder of the table to which a state belongs, with a trailing slash.
     fn folder(self, state: &ReachableState) -> Option<String> {
         folder_of(&self.files().location_of(&state.entry.metadata_location))
     }
@@ -452,8 +452,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Schedules the removal. From then on, no read of an expiring state can start. Then excludes
-    /// files to which a commit after the first check refers.
+    /// Schedules the removal, so that no read of an expiring state can start. Then excludes the
+    /// files to which commits made after the first check refer.
     async fn exclude_newly_referenced(
         self,
         sweep: &SweepPlan,
@@ -530,7 +530,7 @@ fn location_of(state: &ReachableState) -> String {
 /// Returns the snapshots to read from a state that does not expire.
 fn read_mode(sweep: &SweepPlan, state: &ReachableState) -> SnapshotsToRead {
     let at_head = state.until.is_none();
-    // Snapshots between two states need not be read here, because a later state lists them.
+    // An old state is read only for its current snapshot; a later state lists earlier snapshots.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
     let snapshots = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
         Some(ids) => SnapshotSet::Without(ids.clone()),

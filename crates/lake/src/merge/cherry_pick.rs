@@ -40,9 +40,10 @@ impl Lake {
         self.merge_change(target, merge, options, change).await
     }
 
-    /// Reverts a commit of a branch, or the commit of a run, in one new commit. By default, reverts
-    /// all tables of that commit, otherwise the requested tables. Later changes are kept. A
-    /// conflict with later changes is part of the report and not an error.
+    /// Reverts the changes of one commit, in one new commit. The request names a commit of the
+    /// branch, or a run whose merge commit is reverted. It can select some of the changed tables;
+    /// the default is all. Later changes are kept. A conflict with later changes is part of the
+    /// report and not an error.
     pub async fn revert(
         &self,
         target: &str,
@@ -126,7 +127,8 @@ impl Lake {
 }
 
 impl OngoingMerge<'_> {
-    /// Returns true if both sides contain the same commit since the base, through a cherry-pick.
+    /// Returns true if, since the base, both sides got the changes of the same commit through a
+    /// cherry-pick.
     pub(super) async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
         if matches!(&self.change, MergedChanges::From { is_revert: true, .. }) {
             return Ok(false);
@@ -149,8 +151,9 @@ impl OngoingMerge<'_> {
     }
 }
 
-/// Returns the requested tables of a commit. The request must set `partial` to revert only some of
-/// the tables that the commit changed. The error omits names that `rights` does not show.
+/// Returns the tables that a revert request selects from the changes of a commit. The request must
+/// set `partial` to revert only some of the tables that the commit changed. The error message omits
+/// the names of tables that the author may not see.
 fn reverted_tables(
     request: &RevertRequest,
     id: CommitId,

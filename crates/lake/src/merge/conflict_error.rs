@@ -29,7 +29,8 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
                   match the other and merge again.";
     let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(match hidden {
         0 => format!("{choose}{look}"),
-        // A hidden table has no name that could follow `--ours` or `--theirs`.
+        // If all tables in conflict are hidden, the hint cannot suggest `--ours TABLE` or `--theirs
+        // TABLE`.
         hidden if hidden == report.conflicts.len() => format!("{ask}."),
         _ => format!("{ask}, or resolve the other conflicts. {choose}"),
     });
@@ -47,7 +48,8 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
 }
 
 /// Adds the command with `--rerun` to the hint, if models of a project write tables in conflict.
-/// `unchecked` is that of the merge: the branch of a failed run is merged only with `--unchecked`.
+/// `unchecked` is true if the user merged with `--unchecked`, which the branch of a failed run
+/// requires.
 #[must_use]
 pub fn with_rerun_hint(
     problem: Problem,

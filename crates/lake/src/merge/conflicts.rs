@@ -1,9 +1,9 @@
 //! The reported conflicts of a merge, with the commits that made the conflicting changes.
 //!
-//! A branch may have changed a table in many commits, only one of which conflicts. The commit is
+//! A branch may have changed a table in many commits, of which only one conflicts. This commit is
 //! found by binary search. The search merges states of one side with the other side, until it finds
-//! the first state with the conflict. The number of steps is limited. If the search ends early, the
-//! report contains the range of commits that remain.
+//! the first state with the conflict. The number of steps is limited. If the search reaches the
+//! limit, the report contains the range of commits that is left to search.
 
 use headwater_catalog::{BaseValue, DivergedTable, MergePlan, TableChange, TableState};
 use headwater_model::{
@@ -31,7 +31,7 @@ const DEPTH_MAX: usize = 4;
 /// The commit that made a conflicting change.
 struct ConflictingCommit {
     state: TableState,
-    /// The last commit before the commits that remain, if the search ended early.
+    /// If the search reached a limit: the last commit before the range that is left to search.
     after: Option<Commit>,
 }
 
@@ -53,9 +53,9 @@ struct ConflictSearch<'a> {
 }
 
 impl OngoingMerge<'_> {
-    /// Returns the conflicts that the requested choices do not resolve.
+    /// Returns the conflicts that the choices of sides in the request do not resolve.
     ///
-    /// Errors: the author may not take the source's version of a table.
+    /// Fails with `Denied` if the author may not take the source's version of a table.
     pub(super) async fn conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let mut conflicts = Vec::new();
         for contested in &plan.contested {
@@ -83,7 +83,7 @@ impl OngoingMerge<'_> {
         if conflicts.is_empty() { self.order_conflicts(plan).await } else { Ok(conflicts) }
     }
 
-    /// Returns the project whose model writes a table in conflict.
+    /// Returns the project whose model writes a table in conflict; `None` if no model writes it.
     async fn project(&self, contested: &DivergedTable) -> Result<Option<String>> {
         let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
         let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
@@ -104,7 +104,7 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // Only in a merge of branches do both sides have commits since the base.
+        // In a cherry-pick or revert, the base need not be in the history of both sides.
         if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }

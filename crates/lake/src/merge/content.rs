@@ -1,4 +1,4 @@
-//! Merges a table that both sides changed by its content.
+//! Merges, by its content, a table that both sides changed.
 
 use std::collections::BTreeMap;
 

@@ -9,7 +9,7 @@ use headwater_store::Store;
 use crate::error::{Error, Result};
 use crate::imported_files::{ImportedFileMap, ImportedFiles};
 
-/// The list of imported files of a table state.
+/// The list of files that were imported into one state of a table.
 #[derive(Debug, Clone)]
 pub(super) enum ImportList {
     /// The list in a snapshot summary, as the value of its property.

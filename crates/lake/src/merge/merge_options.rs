@@ -23,7 +23,8 @@ pub struct MergeOptions {
     pub with: Batch,
     /// Tables that are never merged by content: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
-    /// The treatment of equal changes of rows. For a transaction, they conflict.
+    /// The treatment of a row that both sides changed in the same way. In a transaction, this is a
+    /// conflict.
     pub equal_changes: EqualChanges,
     /// For a merge by a run: the project whose expectations have all passed; empty if there is no
     /// such project. `None` for a merge by a user.
@@ -31,11 +32,11 @@ pub struct MergeOptions {
     /// For a merge by a run: the tables that the run read. The merge fails with a conflict if this
     /// run and the other runs have no serial order.
     pub reads: Option<ReadSet>,
-    /// The branch or tag that a run merges, for the record of the merge. The default is the source
-    /// of the merge.
+    /// The ref to record as merged. The default is the source of the merge. A run that merges a ref
+    /// sets it, because the source of its merge is a commit without a name.
     pub merged: Option<RefSpec>,
-    /// Decides about resolving conflicts by taking the source's version of a table, and about the
-    /// changes of a cherry-pick or revert; `None` allows all.
+    /// Checks that the author may take the source's version of tables in conflict, and may make the
+    /// changes of a cherry-pick or revert; `None` to allow everything.
     pub rights: Option<Arc<dyn MergeRights>>,
 }
 
@@ -61,17 +62,17 @@ pub struct ReadSet {
     pub changes_any_position: bool,
 }
 
-/// The position up to which models have read a source. The table of the models stores it.
+/// The position up to which the models of one table have read one source of rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadPosition {
-    /// The table that stores the position.
+    /// The table of the models. Its snapshot summaries store the position.
     pub table: TableName,
-    /// The key of the source in the summaries of snapshots, or [`ReadPosition::ALL_SOURCES`].
+    /// The key of the source in these summaries, or [`ReadPosition::ALL_SOURCES`].
     pub source: String,
 }
 
 impl ReadPosition {
-    /// Source of a run that may change all read positions of a table.
+    /// The value of `source` for a run that may change all read positions of a table.
     pub const ALL_SOURCES: &str = "*";
 }
 

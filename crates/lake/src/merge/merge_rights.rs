@@ -3,7 +3,7 @@
 //! The right to merge into a branch includes all changes of the source, because users that were
 //! allowed to make these changes have made them. [`MergeRights`] decides about the changes that
 //! only the merge itself makes. If a conflict is resolved by taking the source's version, the
-//! target's changes are lost. A cherry-pick repeats a change at another place, and a revert makes
+//! target's changes are lost. A cherry-pick repeats a change on another branch, and a revert makes
 //! the opposite change. Both are new changes, so they need the rights to make these changes.
 
 use std::collections::BTreeSet;

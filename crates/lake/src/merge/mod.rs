@@ -47,7 +47,8 @@ use crate::lake::Lake;
 /// Maximum number of attempts, if the target branch moves during each attempt.
 const ATTEMPTS_MAX: usize = 50;
 
-/// Number of attempts without locks. Other commits of this process wait during later attempts.
+/// Number of attempts without locks. Later attempts lock the branch and the tables, so that other
+/// commits of this process wait.
 const ATTEMPTS_UNLOCKED: usize = 2;
 
 /// The merged content of a table or view that both sides changed, or the conflict.
@@ -69,7 +70,7 @@ impl ContentMergeResult {
     }
 }
 
-/// The results by table. A result stays valid until the table changes on one of the sides.
+/// The merge results by table. A result stays valid until the table changes on one of the sides.
 type MergedContents = BTreeMap<TableName, MergedContent>;
 
 /// The result of merging one table that both sides changed, and the number of compared rows.
@@ -151,7 +152,7 @@ struct OngoingMerge<'a> {
     scratch: UncommittedMerge,
 }
 
-/// The final changes of all tables.
+/// The changes that the merge commit makes, the reports of merged tables, and the objects to store.
 #[derive(Default)]
 struct FinalChanges {
     changes: Vec<TableChange>,

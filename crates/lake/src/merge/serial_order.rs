@@ -20,8 +20,8 @@ use crate::error::Result;
 use crate::lake::Lake;
 
 /// Commit property: hashes of the tables and read positions that the run read, as a JSON list, or
-/// [`ALL_TABLES`]. A user with the right to list commits need not have the right to see these
-/// tables.
+/// [`ALL_TABLES`]. They are hashes because a user that may list commits may lack the right to see
+/// these tables.
 const PROPERTY_READS: &str = "headwater.reads";
 
 /// Commit property: the target's head when the run started.
@@ -71,9 +71,9 @@ impl Reads {
         self.0.as_ref().is_none_or(|reads| reads.contains(hash))
     }
 
-    /// Returns true if this run read something that another run changed when it changed a table.
-    /// The other run changes only read positions that it lists. A run that merges a branch or
-    /// continues a failed run may change any position.
+    /// Returns true if another run changed something that this run read, when the other run changed
+    /// `table`: the rows, or a read position stored there. The other run changes the read positions
+    /// that it lists. If it merges a branch or continues a failed run, it may change any position.
     fn are_changed(&self, table: &TableName, other: &Reads) -> bool {
         let Some(reads) = &self.0 else { return true };
         let all = position_hash(table, ReadPosition::ALL_SOURCES);
@@ -112,14 +112,14 @@ impl MergedRun {
 
 impl OngoingMerge<'_> {
     /// Returns a conflict for each table that another run changed after this run read it. Returns
-    /// conflicts only if the runs have no serial order. Returns none if no run makes this merge.
+    /// conflicts only if the runs have no serial order, and none if the merge is not made by a run.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());
         };
         let runs = self.lake.runs_between(own.start, plan.head).await?;
         let reads = Reads::of(own);
-        // The first run that changed each table.
+        // For each changed table, the first run that changed it.
         let mut stale: BTreeMap<TableName, (&MergedRun, TableChange)> = BTreeMap::new();
         for run in runs.iter().rev() {
             for change in self.lake.written_by(run).await? {
@@ -134,13 +134,14 @@ impl OngoingMerge<'_> {
         let Some(reason) = self.order_reason(plan, own, &runs).await? else {
             return Ok(Vec::new());
         };
+        let reason = format!("{reason}, so this run can come neither first nor last");
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
             let commit = run.description();
             let message = if own.tables.contains(&table) {
-                format!("the run read this table before {commit} changed it, and {reason}")
+                format!("this run read the table before {commit} changed it, and {reason}")
             } else {
                 format!(
-                    "the run read its incremental inputs from positions in this table that \
+                    "this run read its incremental inputs from positions in this table that \
                      {commit} changed, and {reason}"
                 )
             };

@@ -60,7 +60,7 @@ impl CommitSpan {
         CommitSpan { lake, span }
     }
 
-    /// Records the end. `result` is the id of the commit, if there is one.
+    /// Ends the span and counts a conflict. `result` is the id of the commit, if there is one.
     fn end(self, result: std::result::Result<Option<String>, &Error>) {
         if result.as_ref().is_err_and(|error| error.is_stale()) {
             self.lake.metrics().conflicted();
@@ -393,8 +393,8 @@ fn to_entry(table: &Table, operation: &str) -> TableEntry {
     }
 }
 
-/// Returns true if a table changed concurrently. Conflicts of the branch are not repeated here,
-/// because the catalog has already repeated the operation.
+/// Returns true if a table changed concurrently. If only other tables of the branch changed, there
+/// is no retry here, because the catalog has already retried.
 fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })
 }

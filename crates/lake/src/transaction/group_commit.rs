@@ -32,7 +32,8 @@ const MEMBERS_MAX: usize = 1_000;
 /// The approximate maximum size of a group, in bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// The commit property with the ids of the jobs, if a group consists of several appends.
+/// The commit property with the ids of the jobs that made the appends, if a group has several
+/// appends.
 const JOBS: &str = "headwater.jobs";
 
 /// A small append, with its rows buffered in memory.

@@ -63,7 +63,7 @@ impl RestChanges<'_> {
         }
     }
 
-    /// Registers a table from a metadata file in the warehouse. If `overwritten` permits it, an
+    /// Registers a table from a metadata file in the warehouse. If `overwritten` is true, an
     /// existing table is replaced. Fails if the branch has the same table under another name.
     pub async fn register(
         &mut self,
@@ -126,7 +126,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if the branch already has a table, which another engine registers, under another name.
+    /// Fails if a table that another engine registers is already on the branch under another name.
     pub(super) async fn check_registered(&self, head: &CatalogState) -> Result<()> {
         for name in &self.registered {
             let Some(table) = self.states.get(name) else { continue };
@@ -234,8 +234,8 @@ fn committed(value: &[u8]) -> i64 {
 /// Number of recent commits that [`RestRequests::is_committed`] searches.
 const RECENT_COMMITS: usize = 1_000;
 
-/// The records of commits by REST clients, which show whether a request is repeated.
-/// [`Lake::iceberg_rest_requests`] returns this type.
+/// The records of commits by REST clients, which show whether a repeated request is already
+/// committed. [`Lake::iceberg_rest_requests`] returns this type.
 #[derive(Debug, Clone, Copy)]
 pub struct RestRequests<'a> {
     pub(crate) lake: &'a Lake,

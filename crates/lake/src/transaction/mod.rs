@@ -4,7 +4,7 @@
 //! [`Transaction::commit`]. If the branch has moved, appends and other independent changes are
 //! rebased on the new head, and their data files are used again. If another commit changed the same
 //! table in a way that does not permit this, the commit fails with a conflict. Dropping the
-//! transaction also removes uncommitted files.
+//! transaction removes uncommitted files.
 
 mod adopt;
 mod commit;
@@ -167,7 +167,7 @@ impl Transaction {
         let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
-                // These rows existed before, so they do not count as written.
+                // The rows in `rest` existed before, so they do not count as written.
                 self.written.rows_written -= rest.rows();
                 Some((removed, rest))
             }

@@ -311,7 +311,8 @@ impl ApplyContext<'_> {
             if change.keeps_rows() {
                 let imports = self.imports(current, change.imported(), objects).await?;
                 summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
-                // The snapshots of models may expire, but their read positions are still needed.
+                // Copy the read positions of models to each new snapshot, because the snapshot that
+                // stored them may expire.
                 let positions = current.summary().into_iter();
                 for (key, value) in positions.filter(|(key, _)| key.starts_with(READ_UP_TO)) {
                     summary.entry(key).or_insert(value);

@@ -14,7 +14,7 @@ use crate::changes::{Step, make};
 use crate::merge_scenarios::check_ids;
 use crate::support::{Fixture, name};
 
-/// How rows are deleted, and the format version.
+/// True if rows are deleted by delete files, and the format version of the table.
 type Format = (bool, &'static str);
 
 const FORMATS: [Format; 4] = [(false, "2"), (true, "2"), (false, "3"), (true, "3")];

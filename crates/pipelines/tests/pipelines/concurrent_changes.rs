@@ -248,7 +248,7 @@ async fn two_runs_that_each_read_what_the_other_writes_are_a_conflict() {
     second.report();
     insta::assert_snapshot!(without_ids(&refused(&first)), @r"
     merge_conflict: `main` changed tables that the run read during the run: one
-      caused by: `one`: the run read this table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it
+      caused by: `one`: this run read the table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it, so this run can come neither first nor last
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     assert!(world.sql("main", &["SELECT count(*) AS n FROM two"]).await.contains("| 1 |"));
@@ -321,7 +321,7 @@ async fn a_run_that_read_a_load_conflicts_with_an_older_run_that_did_not() {
     assert_eq!(old_ran.report().tables, ["other"], "ordered before the load");
     insta::assert_snapshot!(without_ids(&refused(&new_ran)), @r"
     merge_conflict: `main` changed tables that the run read during the run: other
-      caused by: `other`: the run read this table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`
+      caused by: `other`: this run read the table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`, so this run can come neither first nor last
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
 }

@@ -6,7 +6,7 @@
 //!
 //! The `iceberg` crate reads manifests with the `apache-avro` crate. That crate allocates memory by
 //! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
-//! `uuid` as length-prefixed text. So neither of these crates is used to read manifests.
+//! `uuid` as length-prefixed text. So this module reads manifests instead.
 
 mod codec;
 mod schema;
@@ -142,8 +142,8 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     }
 }
 
-/// Returns a copy of the file. Values in the header are replaced if `change` returns a new value
-/// for them.
+/// Returns a copy of the file. A value in the header is replaced if `change` returns a new value
+/// for it.
 pub fn with_header(
     content: &[u8],
     change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,

@@ -99,8 +99,8 @@ fn a_length_beyond_the_file_allocates_nothing() {
         let content = file(&record(field_type), "null", 1, &value);
         assert!(read(&content).is_err(), "{field_type}");
     }
-    // A block that declares too many records and a truncated file are invalid. Of all truncated
-    // files, only one that ends before its block is valid.
+    // A block that declares too many records and a truncated file are invalid. The only valid
+    // truncated file is the one that ends after its header and has no block.
     assert!(read(&file(&record(r#""long""#), "null", 1 << 40, &[2])).is_err());
     assert!(read(&file(&record(r#""null""#), "null", 1 << 60, &[])).is_err());
     let whole = file(&record(r#""long""#), "null", 1, &[2]);

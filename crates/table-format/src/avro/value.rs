@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Decodes a record that is not nested in another record.
+/// Decodes a top-level record: one that is not nested in another record.
 pub(super) fn decode_row<'a>(fields: &'a [Field], reader: &mut Reader<'a>) -> Result<Record<'a>> {
     reader.values = VALUES_MAX;
     decode_record(fields, reader)
@@ -223,8 +223,8 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
         if count == 0 {
             return Ok(decoded);
         }
-        // Each item counts as at least one byte. Otherwise, the number of items without bytes would
-        // be unlimited.
+        // An item without bytes, such as null, counts as one byte. Otherwise, a small file could
+        // declare an unlimited number of such items.
         let bytes = items.bytes_min().max(1);
         if count.checked_mul(bytes).is_none_or(|all| all > reader.remaining().len()) {
             return Err(AvroError::Ended);

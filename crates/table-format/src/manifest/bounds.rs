@@ -1,6 +1,6 @@
 //! Decodes the bounds of columns.
 //!
-//! Bounds may be truncated, have an earlier type of the column, or be wrong. An invalid bound is
+//! Bounds may be truncated, have an earlier type of the column, or be invalid. An invalid bound is
 //! ignored. A file without bounds is always read, but a wrong bound could prune a file that has
 //! matching rows.
 
@@ -52,8 +52,8 @@ pub(super) fn decode_bound(
     use PrimitiveType::{Double, Float, Int, Long, TimestampNs, Timestamptz, TimestamptzNs};
     let promoted;
     let bytes = match (data_type, bytes.len()) {
-        // A bound that was written before the column's type was promoted has four bytes instead of
-        // eight.
+        // `Long` and `Double` bounds have four bytes if they were written before the column's type
+        // was promoted from `Int` or `Float`.
         (Boolean, 1)
         | (Int | Float | Date, 4)
         | (Long | Double, 4 | 8)

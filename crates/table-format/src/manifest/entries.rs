@@ -16,8 +16,7 @@ const DATA_FILE: (i32, &str) = (2, "data_file");
 /// The field id and name of the partition record.
 const PARTITION: (i32, &str) = (102, "partition");
 
-/// A decoded manifest whose entries do not contain the values that they inherit from the manifest
-/// list.
+/// A decoded manifest, in whose entries the values inherited from the manifest list are missing.
 #[derive(Debug)]
 pub(super) struct ParsedManifest {
     /// Entries of existing and added files, without the entries of deleted files.

@@ -38,7 +38,7 @@ pub struct DecodedManifest {
     pub schema: SchemaRef,
     /// The types of the partition values.
     pub partition_type: StructType,
-    /// The approximate size in the cache, in bytes.
+    /// The approximate memory of the decoded manifest, in bytes. The cache uses it as weight.
     pub weight: u32,
 }
 
@@ -91,7 +91,7 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
 /// must be unique, and there are enough ids.
 const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
-/// Assigns first row ids to manifests that have none, starting from `first`, and returns the next
+/// Assigns first row ids, starting from `first`, to manifests that have none. Returns the next free
 /// row id.
 pub fn assign_row_ids(
     listed: &mut [ManifestFile],

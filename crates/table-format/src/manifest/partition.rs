@@ -16,7 +16,7 @@ use crate::avro::{AvroError, Field, Kind, LogicalType, Record, Result, Value};
 const DAY_MICROS: i64 = 86_400_000_000;
 const DAY_NANOS: i64 = DAY_MICROS * 1000;
 
-/// The first field id of a table's first spec.
+/// The id of the first partition field in a table's first partition spec.
 const PARTITION_ID_FIRST: i32 = 1000;
 
 /// A field of the partition spec in a manifest's header.

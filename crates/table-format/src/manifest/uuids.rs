@@ -24,7 +24,8 @@ impl UuidFields {
         UuidFields(fields.map(|field| field.id).collect())
     }
 
-    /// Returns the schema and the partition types with which a manifest is encoded.
+    /// Returns the schema and the partition types with which a manifest is encoded: UUID partition
+    /// fields are `fixed[16]`.
     pub(super) fn as_bytes(
         &self,
         spec: &PartitionSpec,
@@ -42,7 +43,8 @@ impl UuidFields {
         Ok((schema.into(), types))
     }
 
-    /// Corrects the header of a manifest that was encoded with these types.
+    /// Corrects the header of a manifest that was encoded with the types of
+    /// [`UuidFields::as_bytes`].
     pub(super) fn correct_header(&self, content: Bytes, schema: &Schema) -> Result<Bytes> {
         if self.0.is_empty() && !foreign_types::has_some(schema) {
             return Ok(content);

@@ -27,7 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Name of the file, in the root of a warehouse, with the id of the lake that owns the warehouse.
 const CLAIM_FILE: &str = "headwater-lake.json";
 
-/// Name of the folder with the contents of buckets in a warehouse. Tables do not use this folder.
+/// Name of the folder, in a warehouse, with the objects of Headwater's own buckets. No table uses
+/// this folder.
 pub const OBJECTS_FOLDER: &str = ".objects";
 
 /// Returns true for the path of a file that belongs to no table but is still in use.
@@ -238,8 +239,8 @@ impl CloudUrl {
         &self.key
     }
 
-    /// Returns true if this location is a folder, or is below it. An Azure container has several
-    /// schemes, and its account can be left out.
+    /// Returns true if this location equals the location `folder`, or is below it. The URLs of an
+    /// Azure container can have different schemes, and can lack the account.
     pub fn is_within(&self, folder: &CloudUrl) -> bool {
         let container = |url: &CloudUrl| {
             let name = url.bucket.split_once("://").map_or("", |(_, name)| name).to_owned();

@@ -39,7 +39,7 @@ pub struct Storage {
     store: Arc<dyn ObjectStore>,
     root_url: String,
     local: Option<LocalFolder>,
-    /// Maximum total time of an operation on one file, including retries.
+    /// Maximum total time of one request to the object store, including its retries.
     patience: Duration,
 }
 
@@ -106,8 +106,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. A lost response leaves an upload without parts, whose id is
-    /// unknown.
+    /// Starts a multipart upload. If the response is lost, the store keeps an empty upload, because
+    /// its id is unknown.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }
@@ -155,8 +155,7 @@ impl Storage {
             match tokio::time::timeout(remaining, self.has_content(&path, &content)).await {
                 Ok(Some(true)) => return Ok(()),
                 Ok(None) if sent < ATTEMPTS_MAX => tokio::time::sleep(RETRY_PAUSE).await,
-                // Another file exists at the location, or it is not known if the request was
-                // executed.
+                // Another file exists at the location, or the outcome of the request is unknown.
                 _ => return Err(Error::storage(location, error)),
             }
         }

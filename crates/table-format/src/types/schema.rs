@@ -35,7 +35,7 @@ impl FieldIds {
         self.last
     }
 
-    /// Converts normalised Arrow fields to Iceberg fields. A field with the same name and type as a
+    /// Converts normalized Arrow fields to Iceberg fields. A field with the same name and type as a
     /// field of `base` keeps the id of that field.
     pub fn assign(
         &mut self,
@@ -172,8 +172,8 @@ pub fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
 }
 
-/// Adds the names from the table's name mapping, by which columns are found in files without field
-/// ids. Such files do not contain columns that are not in the mapping.
+/// Adds the names of the table's name mapping to the fields. By these names, columns are found in
+/// files without field ids. A column that is not in the mapping is missing in all such files.
 pub fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
     let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
     let Some(mapping) = mapping else { return schema.clone() };

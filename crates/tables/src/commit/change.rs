@@ -25,9 +25,9 @@ pub struct RowChange {
     pub additions: Vec<AddedFiles>,
     /// The kind of the change.
     pub kind: CommitKind,
-    /// The scope of the change, for conflict checks in merges.
+    /// The rows that the change was meant to cover, for conflict checks in merges.
     pub reach: ChangeScope,
-    /// Keys of the delete files that apply to no remaining data file.
+    /// Keys of the delete files to remove, because they apply to no remaining data file.
     pub dangling: Vec<DeleteKey>,
     /// Properties to add to the snapshot's summary.
     pub summary: BTreeMap<String, String>,

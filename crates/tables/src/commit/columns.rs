@@ -28,7 +28,7 @@ pub(super) struct Columns<'a> {
     pub(super) layout: PartitionAndSortOrder,
 }
 
-/// A change of the columns of one level.
+/// A change of the columns at one level: the top-level columns, or the fields of one struct.
 type Change<'c> = &'c mut dyn FnMut(&mut Vec<NestedFieldRef>) -> Result<()>;
 
 impl Columns<'_> {
@@ -373,7 +373,7 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// Returns the index of a column. If no column has exactly this name, the only column whose name
-/// differs just in case is found.
+/// differs just in case is selected.
 fn find(fields: &[NestedFieldRef], name: &str, within: &[String]) -> Result<usize> {
     let exact = fields.iter().position(|field| field.name == name);
     let mut similar = (0..fields.len()).filter(|index| same(&fields[*index].name, name));
@@ -391,8 +391,7 @@ fn index_of(fields: &[NestedFieldRef], place: &ColumnPosition, within: &[String]
     }
 }
 
-/// Rejects dropping a column that is used by a partition spec, the sort order or the identifier
-/// fields.
+/// Rejects dropping a column that a partition spec, the sort order or the identifier fields use.
 fn check_unused(
     metadata: &TableMetadata,
     layout: &PartitionAndSortOrder,

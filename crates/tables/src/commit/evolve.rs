@@ -44,7 +44,7 @@ pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> 
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// Returns the metadata with other columns and partition fields, and without its logs.
+/// Returns the metadata with other columns and partition fields, without snapshot and metadata log.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,
@@ -84,16 +84,16 @@ pub(crate) fn replace(
     let built = builder.add_current_schema(schema);
     let built = built.and_then(|builder| builder.add_default_partition_spec(spec));
     let builder = built.map_err(|error| rejected("replaced", &error))?;
-    // The sort order may refer to columns that were dropped.
+    // The sort order may refer to dropped columns, so it is removed.
     if metadata.default_sort_order().is_unsorted() {
         return Ok(builder);
     }
     set_order(builder, Vec::new())
 }
 
-/// Returns the source of ids for new columns. All ids are greater than `after`, which must be
-/// unique among branches. If `after` is `None`, the ids are greater than the table's last column
-/// id, which is correct only without other branches.
+/// Returns the source of ids for new columns. All ids are greater than `after`; the caller must
+/// have reserved them on all branches. If `after` is `None`, the ids are greater than the table's
+/// last column id, which is correct only without other branches.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }

@@ -238,8 +238,8 @@ fn spec_of(metadata: &TableMetadata, manifest: &ManifestFile) -> Result<Partitio
     })
 }
 
-/// A class of manifests that can be merged. The parts are: true for manifests of delete files, the
-/// partition spec id, and the level.
+/// A class of manifests that can be merged with each other. The parts are: true for manifests of
+/// delete files, the partition spec id, and the level.
 type ManifestClass = (bool, i32, u32);
 
 /// Returns a planned manifest's class; `None` if the manifest is never merged.

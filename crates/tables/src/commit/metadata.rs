@@ -12,7 +12,7 @@ pub fn metadata_builder(table: &Table) -> Result<TableMetadataBuilder> {
     Ok(metadata.into_builder(Some(table.metadata_location().to_owned())))
 }
 
-/// Returns the metadata of a table after `edit` has changed it, without its logs.
+/// Returns a table's metadata after `edit` changed it, without its snapshot and metadata logs.
 pub fn edited_metadata(
     table: &Table,
     edit: impl FnOnce(TableMetadataBuilder) -> Result<TableMetadataBuilder>,

@@ -88,7 +88,7 @@ impl FileCounts {
             ("deleted-records", self.removed.rows),
             ("removed-files-size", self.removed.bytes),
             ("added-delete-files", self.added.deletes.files),
-            // Headwater writes only deletion vectors and position delete files.
+            // All delete files except vectors are position deletes: Headwater writes no others.
             ("added-position-delete-files", self.added.deletes.files - self.vectors[0]),
             ("added-dvs", self.vectors[0]),
             ("removed-dvs", self.vectors[1]),

@@ -119,7 +119,8 @@ fn files_from<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<DeleteFileR
 }
 
 /// Returns the location of the only data file to which a delete file refers, according to its
-/// manifest entry or its bounds; `None` if it may refer to several data files.
+/// manifest entry or the bounds of its location column; `None` if it may refer to several data
+/// files.
 pub(crate) fn named(entry: &iceberg::spec::DataFile) -> Option<String> {
     let text = |bound: Option<&Datum>| match bound.map(Datum::literal) {
         Some(PrimitiveLiteral::String(text)) => Some(text.clone()),

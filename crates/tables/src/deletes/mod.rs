@@ -112,7 +112,7 @@ pub(crate) struct Deletes {
     own: Vec<Arc<DeleteFile>>,
     /// Position delete files that may refer to several data files.
     positions: Option<DeleteFileRange<PositionsByFile>>,
-    /// Equality delete files, by partition and columns.
+    /// Equality delete files, grouped by partition and compared columns.
     equality: Vec<DeleteFileRange<DeletedKeys>>,
     fingerprint: Fingerprint,
 }
@@ -121,7 +121,7 @@ pub(crate) struct Deletes {
 #[derive(Debug)]
 struct DeleteGroup<T> {
     files: Vec<Arc<DeleteFile>>,
-    /// The fingerprint of the files from each index to the end.
+    /// For each index, the fingerprint of the files from this index to the end.
     fingerprints: Vec<Fingerprint>,
     /// The columns whose values equality deletes compare; empty for position deletes.
     columns: Vec<arrow::datatypes::FieldRef>,
@@ -138,8 +138,8 @@ struct DeleteFileRange<T> {
 impl<T> DeleteGroup<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // The cached keys depend on these types and column names, which schema evolution can
-        // change.
+        // The fingerprints include the types and column names, because schema evolution can change
+        // them, and cached keys depend on them.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))

@@ -17,9 +17,9 @@ pub struct BinPackOptions {
     pub deleted_share: f64,
     /// A data file is rewritten if at least this many delete files apply to it.
     pub delete_files: usize,
-    /// True to rewrite every file with deleted rows.
+    /// True to rewrite every data file to which delete files apply.
     pub folds_all: bool,
-    /// Files added after this time are skipped: a running change may not include them.
+    /// Files added after this time are skipped: changes running since then do not know them.
     pub before: Option<headwater_model::Timestamp>,
     /// True to skip a file that is much larger than all other files of its bin together. Each row
     /// is then rewritten only O(log n) times, where n is the size of its file.
@@ -54,7 +54,7 @@ impl Bin {
     }
 }
 
-/// A file, and true if the file is rewritten because of its deleted rows, even if it is not small.
+/// A file, and true if its deletes alone are a reason to rewrite it, even if it is not small.
 type RewriteCandidate = (Arc<DataFile>, bool);
 
 /// Selects the files that maintenance rewrites. See [`Tables::maintenance`].

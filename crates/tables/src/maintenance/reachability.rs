@@ -24,8 +24,8 @@ const MANIFESTS_MAX: usize = 16;
 const LOCATION_PROPERTIES: [&str; 3] =
     ["write.data.path", "write.metadata.path", "write.object-storage.path"];
 
-/// The set of files that are reachable from some states, by normalized location. Each file is
-/// examined only once, even if several states are examined concurrently.
+/// The set of files that are reachable from the examined table states, by normalized location. Each
+/// file is examined only once, even if several states share it.
 #[derive(Debug)]
 pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
@@ -34,7 +34,7 @@ pub struct ReachableFiles {
     /// manifests.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
-    /// Files that are needed in any case and are therefore not in this set.
+    /// Files that are needed in any case. `more` stays false for a state that reaches only these.
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
@@ -46,12 +46,12 @@ type ExaminedFiles = Mutex<HashMap<String, Arc<OnceCell<ExaminedFile>>>>;
 struct ExaminedFile {
     /// Errors of unreadable files.
     unreadable: Vec<Arc<Error>>,
-    /// True if at least one reachable file is not excluded.
+    /// True if at least one reachable file is not in `excluded`.
     more: bool,
 }
 
 impl ExaminedFile {
-    /// Records a permanent error as an unreadable file. Returns a transient error as the error.
+    /// Records a permanent error as an unreadable file. Fails with a transient error.
     fn unreadable(error: Error) -> Result<Self> {
         if !error.is_unreadable() {
             return Err(error);
@@ -71,10 +71,10 @@ pub struct StateScan {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// Folders, with a trailing slash. Files in these folders may be needed, even if only an
-    /// unreadable file refers to them.
+    /// Folders, with a trailing slash. All their files may be needed, because an unreadable file
+    /// can refer to them.
     pub folders: Vec<String>,
-    /// True if the state needs a file that is not excluded.
+    /// True if the state needs a file that is not in the `excluded` set.
     pub more: bool,
 }
 
@@ -91,7 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. The files in `needed` are never added, because they are kept anyway.
+    /// Creates an empty set. Files that are also in `needed` do not count for [`StateScan::more`].
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -101,7 +101,7 @@ impl ReachableFiles {
         self.files.lock().contains(location)
     }
 
-    /// Adds a file. Returns true if the file is not excluded.
+    /// Adds a file. Returns true if the file is not in the excluded set.
     pub fn add_file(&self, location: String) -> bool {
         let more = self.excluded.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
@@ -254,7 +254,7 @@ impl WarehouseFiles<'_> {
         Ok(found)
     }
 
-    /// Builds the result for a state, with the folders that can contain files which are not known.
+    /// Builds the result for a state, with the folders in which needed files may be unknown.
     fn state_scan(
         self,
         found: ExaminedFile,

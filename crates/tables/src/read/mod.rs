@@ -68,7 +68,7 @@ pub(crate) fn read(
     })
 }
 
-/// Reads all columns of a schema with field ids from files.
+/// Reads all columns of a schema from files. The fields of the schema must have field ids.
 pub fn read_with_schema(
     tables: &Tables,
     schema: &SchemaRef,
@@ -77,7 +77,7 @@ pub fn read_with_schema(
     read(tables, schema, files, None, None)
 }
 
-/// Reads all columns of files in batches of this many rows.
+/// Reads all columns of files in batches of `batch_rows` rows.
 pub(crate) fn read_slowly(
     tables: &Tables,
     schema: &SchemaRef,

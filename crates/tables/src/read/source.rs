@@ -16,7 +16,7 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 /// Number of bytes to read from the end of a file for its footer; sufficient for most files.
 const FOOTER_BYTES: usize = 64 << 10;
 
-/// One data file.
+/// One data file, from which the Parquet reader fetches byte ranges.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) store: Arc<dyn ObjectStore>,

@@ -35,7 +35,7 @@ impl<'a> BatchSlices<'a> {
         table: &arrow::datatypes::Fields,
         positions: &[Option<usize>],
     ) -> Self {
-        // If all values are null, their size depends only on the type in the table.
+        // The size of a column of type null depends only on the type of the table's column.
         let is_null = |at: usize| *batch.column(at).data_type() == DataType::Null;
         let missing_bytes = table.iter().zip(positions).filter(|(_, at)| at.is_none_or(is_null));
         let missing_bytes = missing_bytes.map(|(field, _)| null_bytes(field)).sum();
