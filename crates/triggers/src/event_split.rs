@@ -62,8 +62,8 @@ impl EndedAttempt<'_> {
         }
     }
 
-    /// Returns true if the parts contain all items and so replace the event. Otherwise, the retry
-    /// of a batch in which every item failed would be a further event, next to one that is done.
+    /// Returns true if the parts contain all items and so replace the event. Otherwise, a batch in
+    /// which every item failed would remain as a done event, next to the event of its retry.
     pub(crate) fn is_replaced_by(&self, parts: &[(Event, Delivery)]) -> bool {
         let count = |event: &Event| item_ids(self.trigger, event).len();
         let divided: usize = parts.iter().map(|(part, _)| count(part)).sum();

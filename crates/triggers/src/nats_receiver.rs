@@ -121,7 +121,7 @@ impl NatsReceiver {
             (None, None) => options,
         };
         let servers = self.servers().await?;
-        // A restricted user must not connect to servers that the checked servers announce.
+        // A restricted user must ignore unchecked servers that the checked ones announce.
         let options = if self.policy.is_unrestricted() {
             options
         } else {

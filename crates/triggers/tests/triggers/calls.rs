@@ -223,7 +223,7 @@ async fn destinations_receive_a_record_of_each_call_by_a_trigger() {
         "files": {"folder": "in", "batch": 1}});
     let definition = serde_json::from_value(definition).expect("a trigger");
     let stage = Stage::new(dir.path(), vec![definition]).await;
-    // The trigger's own number of retries applies.
+    // The trigger's own number of retries applies, not the one of the policy.
     let policy = CallPolicy {
         retries: Some(0),
         on_success: Some(destination("audit")),
