@@ -34,7 +34,7 @@ pub struct SendAttempt<'a> {
     pub sender: &'a str,
     /// The servers that the identity may connect to.
     pub policy: ConnectionPolicy,
-    /// The identity's access to the lake, with the event id that the commit of a row contains.
+    /// The identity's access to the lake, and the event id that a commit of rows contains.
     pub scope: CallScope,
 }
 

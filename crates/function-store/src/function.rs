@@ -101,7 +101,7 @@ pub struct StoredFunction {
     /// The tags by key.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Settings of versions, aliases and the latest state, by name.
+    /// Settings of versions and aliases by their name, and of the latest state by `$LATEST`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub qualifiers: BTreeMap<String, QualifierSettings>,
 }

@@ -202,7 +202,7 @@ impl Queues {
         trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
         queue.state.lock().take_deleted_ranges();
         queue.arrived.notify_waiters();
-        // The removal is not synced. A later batch syncs all earlier batches.
+        // The removal is not synced. The next write is synced, together with all earlier batches.
         let info = queue.info.lock().clone();
         self.put(&info).await
     }

@@ -22,7 +22,7 @@ pub(crate) enum Phase {
     Storing,
     /// The message can be received.
     Ready,
-    /// The message is in flight or delayed, so it cannot be received before a time.
+    /// The message is in flight or delayed, so it cannot be received before its `visible` time.
     Invisible,
     /// The message is deleted as soon as the deletion is on disk.
     Deleting,
@@ -80,7 +80,7 @@ pub(crate) struct QueueState {
     /// Sequence numbers of deleted messages whose entries are still in the journals.
     gone: BTreeSet<u64>,
     last: u64,
-    /// The latest end of a message's delay.
+    /// For FIFO queues: the latest time at which a sent message becomes visible.
     delayed_until: Option<Timestamp>,
     deduplicated: HashMap<String, DeduplicationEntry>,
     deduplication_order: BTreeMap<u64, String>,
@@ -104,7 +104,8 @@ impl QueueState {
         self.last
     }
 
-    /// Makes stored messages visible; delayed messages become visible after their delay.
+    /// Returns the time at which a new message of a FIFO queue becomes visible: `visible`, but not
+    /// before the messages that were sent earlier.
     pub(crate) fn after_delayed(&mut self, visible: Timestamp) -> Timestamp {
         let visible = self.delayed_until.map_or(visible, |until| until.max(visible));
         self.delayed_until = Some(visible);
