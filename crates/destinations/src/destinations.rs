@@ -30,7 +30,7 @@ pub struct SendAttempt<'a> {
     pub id: &'a str,
     /// The record or the result.
     pub payload: Payload<'a>,
-    /// The sender of messages.
+    /// The sender that a message in a queue names.
     pub sender: &'a str,
     /// The servers that the identity may connect to.
     pub policy: ConnectionPolicy,

@@ -11,10 +11,10 @@ const READ_COMMITTED: i8 = 1;
 /// The replica id of consumers.
 const CONSUMER: i32 = -1;
 
-/// Maximum numbers of servers of a cluster and of partitions of a topic.
+/// Maximum number of servers in a cluster, and of partitions in a topic.
 const SERVERS_MAX: usize = 1_000;
 const PARTITIONS_MAX: usize = 10_000;
-/// Maximum length of the id of a cluster.
+/// Maximum length of the id of a cluster, in bytes.
 const CLUSTER_BYTES_MAX: usize = 255;
 
 /// The timestamp that selects the first offset of a partition.

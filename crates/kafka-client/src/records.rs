@@ -17,10 +17,10 @@ const MAGIC_AT: usize = 16;
 const CHECKED_FROM: usize = 21;
 /// The version of the format.
 const MAGIC: i8 = 2;
-/// Type of the control record of an aborted transaction.
+/// Type of the control record that aborts a transaction.
 const ABORT: i16 = 0;
 
-/// Attributes of a batch.
+/// Bits in the attributes of a batch.
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
@@ -240,7 +240,7 @@ pub struct AbortedTransactions {
 }
 
 impl AbortedTransactions {
-    /// Creates the state from the first offsets and producers of the transactions.
+    /// Creates the set from the first offset and the producer id of each transaction.
     pub fn new(transactions: &[(i64, i64)]) -> Self {
         let upcoming = transactions.iter().copied().collect();
         AbortedTransactions { upcoming, producers: BTreeSet::new() }

@@ -41,7 +41,7 @@ impl std::fmt::Debug for Queues {
 }
 
 impl Queues {
-    /// Reads the queues and the state of their messages.
+    /// Reads the queues and their messages, without the bodies.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut infos = BTreeMap::new();
         for entry in scan(&store, QUEUES).await? {
@@ -252,7 +252,7 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     Err(Error::Invalid { reason })
 }
 
-/// Reads the state of the messages of queues by id. Removes entries of deleted queues.
+/// Returns the messages of each queue in memory, by queue id. Removes entries of deleted queues.
 async fn read_states(
     store: &Arc<dyn Store>,
     infos: &BTreeMap<String, QueueInfo>,

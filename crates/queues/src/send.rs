@@ -136,7 +136,7 @@ struct SendContext<'a> {
 }
 
 impl SendContext<'_> {
-    /// Adds a message to the state and to the entries to store.
+    /// Adds a message to the queue in memory, and to the entries to store.
     fn add(
         &self,
         new: NewMessage,

@@ -37,7 +37,7 @@ const DAY_PAUSE: Duration = Duration::from_secs(60);
 /// day, because a running call may release its reservation, or a new version may raise the budget.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
-/// An event to deliver, the policy of its call, and the permit of a large event.
+/// An event to deliver, the policy of its call, and the memory permit if the event is large.
 type PreparedDelivery = (Event, CallPolicy, Option<OwnedSemaphorePermit>);
 
 impl Worker {
@@ -224,7 +224,7 @@ impl Worker {
         }
     }
 
-    /// Returns the event for the destination of an ended call, if the call has a destination.
+    /// Returns the record of an ended call, as an event for the call's destination, if it has one.
     fn forwarded(
         &self,
         ended: &EndedCall<'_>,

@@ -176,7 +176,7 @@ impl EventQueue {
         self.due.notify_one();
     }
 
-    /// Replaces the stored state of a delivery by its new state.
+    /// Replaces a delivery in the queue by its new version.
     pub(crate) fn update(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
         let was_full = !deliveries.has_capacity();

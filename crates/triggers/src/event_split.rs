@@ -21,7 +21,7 @@ use crate::target::{CallPolicy, is_divisible};
 /// commits. The key is the id of the event, and the value a list of positions.
 pub const BATCH_RESULTS: &str = "trigger_batch_results";
 
-/// The key of a job's result with the positions of the failed items of its event.
+/// The field of a job's result that contains the positions of the event's failed items.
 pub const FAILED_ITEMS: &str = "failed_items";
 
 /// Maximum number of failed items that an error message names.

@@ -271,7 +271,7 @@ async fn forget_consumed(
     Ok(journal.forget(until).await?)
 }
 
-/// Returns the event of a merge into a branch that matches one of the patterns.
+/// Returns the event for a merge into a branch that matches one of the patterns.
 async fn merged(
     context: &SourceContext,
     into: &[GlobMatcher],
@@ -292,7 +292,7 @@ async fn merged(
     }))
 }
 
-/// Returns the event of the end of a job with one of the names.
+/// Returns the event for the end of a job, if the trigger selects the job.
 async fn ended(
     context: &SourceContext,
     jobs: &JobsTrigger,

@@ -1,4 +1,4 @@
-//! Detection of messages of a queue of the lake.
+//! Detection of messages in one of the lake's queues.
 //!
 //! One batch removes a message from the queue and records its event. So a message is in the queue
 //! or in an event, but never in both. The trigger retries the event; the queue does not deliver the

@@ -115,7 +115,7 @@ impl Triggers {
         Ok(())
     }
 
-    /// Returns the names of all queues.
+    /// Returns the names of all event queues.
     fn queue_names(&self) -> Vec<String> {
         self.inner.queues.lock().keys().cloned().collect()
     }

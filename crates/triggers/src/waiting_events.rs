@@ -31,7 +31,7 @@ const PAGE: usize = 16;
 pub(crate) struct ListedEntry {
     /// Number of events.
     pub events: usize,
-    /// The user that sent the events; `None` for the owner.
+    /// The user that sent the events; `None` for the lake's owner.
     pub user: Option<Arc<str>>,
 }
 

@@ -48,7 +48,7 @@ pub(super) struct KafkaReceiver {
     pub back_off: Mutex<BackOff>,
 }
 
-/// The state of a round.
+/// One round, which the tasks of all servers share.
 pub(super) struct ReadRound<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
