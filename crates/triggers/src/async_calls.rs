@@ -1,7 +1,7 @@
 //! Asynchronous calls of functions, which are events that clients cause.
 //!
-//! The calls of a function have a queue named `/functions/NAME`, like the queue for the events of a
-//! trigger. Records that are sent to the address of a destination have the queue
+//! The calls of a function wait in the queue `/functions/NAME`, as the events of a trigger wait in
+//! its queue. Records that are sent to the address of a destination have the queue
 //! `/destinations/ADDRESS`. The event is durable when [`Triggers::accept`] returns. The journal
 //! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
 //! ensures that only the first request with a key is recorded.

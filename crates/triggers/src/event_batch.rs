@@ -42,7 +42,7 @@ pub(crate) const EVENTS_MAX: usize = 1_000_000;
 const ENTRY_EVENTS_MAX: usize = 500;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
-/// Length in bytes of a time, and of an id, in the values of `trigger_batch_ids`.
+/// Length in bytes of a time, and of an id's hash with its event, in `trigger_batch_ids`.
 const TIME_BYTES: usize = 8;
 const ID_BYTES: usize = 32;
 
