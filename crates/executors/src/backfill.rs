@@ -115,7 +115,7 @@ struct RunningBackfill {
     merging: Mutex<()>,
     /// The reports of the values that have ended.
     ended: SyncMutex<Vec<ValueReport>>,
-    /// Number of finished values.
+    /// Number of values that ended without an error.
     done: AtomicUsize,
 }
 

@@ -74,7 +74,7 @@ impl Provisioner {
         self.changed.notify_one();
     }
 
-    /// Returns true if a function has provisioned instances.
+    /// Returns true if at least one function has a setting for provisioned instances.
     pub fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Relaxed)
     }

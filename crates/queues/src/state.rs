@@ -215,7 +215,7 @@ impl QueueState {
     }
 
     /// Changes the delivery record of a message in flight. Returns the new record; `None` if the
-    /// receipt is not of the current delivery, or the message is not in flight.
+    /// receipt does not belong to the current delivery, or the message is not in flight.
     pub(crate) fn change_delivery(
         &mut self,
         sequence: u64,
@@ -277,7 +277,7 @@ impl QueueState {
     }
 
     /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
-    /// Both ends are inclusive. Each number is returned only once.
+    /// Both ends are inclusive. Later calls do not return these numbers again.
     pub(crate) fn take_deleted_ranges(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {
