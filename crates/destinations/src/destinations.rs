@@ -30,11 +30,11 @@ pub struct SendAttempt<'a> {
     pub id: &'a str,
     /// The record or the result.
     pub payload: Payload<'a>,
-    /// The sender of messages.
+    /// The sender that a message in a queue names.
     pub sender: &'a str,
     /// The servers that the identity may connect to.
     pub policy: ConnectionPolicy,
-    /// The identity's access to the lake, with the event id that the commit of a row contains.
+    /// The identity's access to the lake, and the event id that a commit of rows contains.
     pub scope: CallScope,
 }
 

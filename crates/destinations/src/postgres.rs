@@ -31,7 +31,7 @@ const PORT: u16 = 5432;
 /// Maximum number of rows in one statement.
 const ROWS_MAX: usize = 10_000;
 
-/// Maximum number of columns of a table of PostgreSQL.
+/// Maximum number of columns in a PostgreSQL table.
 const COLUMNS_MAX: usize = 1_600;
 
 /// The table with the ids of payloads that were appended, in the schema of the target table.

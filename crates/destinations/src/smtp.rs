@@ -34,7 +34,7 @@ const SEND_MAX: Duration = Duration::from_secs(90);
 /// Maximum time to end a session after the delivery of the message.
 const QUIT_MAX: Duration = Duration::from_secs(1);
 
-/// Maximum size of all replies before TLS, and of all replies during the session, in bytes.
+/// Maximum size of all replies before STARTTLS, and again of all later replies, in bytes.
 const REPLIES_BYTES_MAX: u64 = 64 << 10;
 
 /// A stream that ends after [`REPLIES_BYTES_MAX`] received bytes.

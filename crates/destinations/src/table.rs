@@ -51,8 +51,8 @@ impl TableTarget {
         ]
     }
 
-    /// Appends rows, and creates the table if it does not exist. If a commit already contains the
-    /// event of the scope, does nothing.
+    /// Appends rows, and creates the table if it does not exist. Does nothing if a commit already
+    /// contains the event id of `scope`.
     pub(crate) async fn append(
         &self,
         lake: &LakeComponents,

@@ -89,7 +89,8 @@ impl Schedule {
         let request = match self.lake.maintenance().needed(&key.0, &key.1).await {
             Ok(Some(request)) => request,
             Ok(None) => return,
-            // The branch or table was deleted, or cannot be read. Reads report that error.
+            // The branch or table was deleted, or cannot be read. Only log the error, because reads
+            // of the table report it.
             Err(error) => {
                 return tracing::debug!(%error, "cannot determine whether a table needs \
                                                 maintenance");

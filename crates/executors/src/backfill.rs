@@ -115,7 +115,7 @@ struct RunningBackfill {
     merging: Mutex<()>,
     /// The reports of the values that have ended.
     ended: SyncMutex<Vec<ValueReport>>,
-    /// Number of finished values.
+    /// Number of values that ended without an error.
     done: AtomicUsize,
 }
 
@@ -219,7 +219,7 @@ impl RunningBackfill {
             let Err(problem) = outcome else { return report };
             let wait = report.retry(self.retries(), &problem);
             if !self.pause(wait).await {
-                // The branch of the value no longer exists.
+                // The branch of the value is deleted, so the problem must not name it.
                 let described = format!("the branch of `{}={value}`", self.request.parameter);
                 let branch = self.branch_of(&report);
                 return report.failed(problem.without_branch(&branch, &described, &self.target));

@@ -60,8 +60,8 @@ impl<'a> BatchCall<'a> {
         Ok((returned, failed))
     }
 
-    /// Marks a problem that a single item of the event may have caused. Called only if the call has
-    /// committed nothing.
+    /// Marks a problem that a single item may have caused, so that the event can be divided. Called
+    /// only if the call has committed nothing.
     fn failed(&self, problem: Problem) -> Problem {
         let is_independent = matches!(
             problem.code,

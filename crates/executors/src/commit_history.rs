@@ -85,8 +85,8 @@ impl CommitHistory {
         commit.map_err(|error| error.to_problem())
     }
 
-    /// Returns true if rows or columns changed, or if that cannot be determined. Errors: a
-    /// temporary failure to read a state.
+    /// Returns true if rows or columns changed, or if that cannot be determined. Errors: the
+    /// table's metadata temporarily cannot be read.
     async fn is_change(&self, change: &TableChange) -> Result<bool, Problem> {
         let Some(to) = change.to.as_ref().filter(|to| !to.is_view()) else { return Ok(false) };
         let Some(from) = change.from.as_ref().filter(|from| from.id == to.id) else {
@@ -112,7 +112,7 @@ fn log_error(table: &TableName, error: &headwater_tables::Error) {
     tracing::debug!(%table, %error, "the changes of a commit cannot be determined");
 }
 
-/// Returns true if the rows of two states of a table may differ.
+/// Returns true if the rows of a table may differ between `before` and `after`.
 fn has_other_rows(before: &Table, after: &Table) -> bool {
     let snapshots = after.snapshots();
     let mut next = after.snapshot_id();

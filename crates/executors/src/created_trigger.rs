@@ -25,9 +25,9 @@ const NAME_BYTES_MAX: usize = 200;
 
 /// The identity whose rights a trigger has.
 pub(crate) enum TriggerIdentity {
-    /// The trigger is declared in the active version.
+    /// The identity that deployed the active version, which declares the trigger.
     Deployed(ParsedVersion),
-    /// The trigger is created without a project.
+    /// The identity that created the trigger without a project.
     Created {
         /// The trigger.
         trigger: Box<CreatedTrigger>,

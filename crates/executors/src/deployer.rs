@@ -99,7 +99,7 @@ impl ActiveVersion {
     }
 }
 
-/// The sources of events for triggers.
+/// The components that a [`Deployer`] needs for triggers.
 pub struct TriggerDependencies {
     /// The triggers; `None` if they are disabled.
     pub triggers: Option<Triggers>,
@@ -321,9 +321,9 @@ impl Deployer {
         Ok(self.report(before, version, deployment, dry_run).await)
     }
 
-    /// Checks that no new one-time schedule is in the past. A schedule of the active version may
-    /// have fired, and the schedules of a version that cannot be read are unknown. A trigger that
-    /// the project no longer declares may have been renamed.
+    /// Checks that no new one-time schedule is in the past. Accepts a time that the active version
+    /// has for the same trigger or for a trigger that the project no longer declares, because it
+    /// may have fired. Accepts all times if the active version cannot be read.
     fn check_schedules(&self, project: &Project) -> Result<(), Problem> {
         let Ok(active) = self.deployed.version() else { return Ok(()) };
         let declares = |name: &str| project.triggers.iter().any(|trigger| trigger.name == name);

@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 /// Maximum size of the parsed functions in memory, in KiB.
 const PARSED_KIB_MAX: u64 = 512 << 10;
 
-/// The number of bytes in a package that count as one byte in memory.
+/// Number of bytes in a package on disk that count as one byte in memory.
 const PACKED_SHARE: u64 = 8;
 
 /// The environment variable with the version, as on AWS.
@@ -102,8 +102,8 @@ impl FunctionCatalog {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
         let store = store.with_packages(objects.clone(), folder);
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
-            // Each file is in memory twice: in the project and for sandboxes. A copy of a package
-            // takes disk space, which this cache limits, too.
+            // A file outside a package is in memory twice: in the project and for sandboxes. The
+            // cache also limits the disk space for copies of packages.
             let weight = |file: &ProjectFile| match file {
                 ProjectFile::Packed(packed) => packed.bytes / PACKED_SHARE,
                 ProjectFile::Text(_) | ProjectFile::Binary(_) => 2 * file.size(),
@@ -115,7 +115,7 @@ impl FunctionCatalog {
         FunctionCatalog { store, parsed, running: Arc::default() }
     }
 
-    /// Returns the stored functions.
+    /// Returns the store of the functions.
     pub fn store(&self) -> &FunctionStore {
         &self.store
     }

@@ -90,7 +90,7 @@ fn needed_right(
         EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
             Some((Action::List, Object::prefix_in(&object.bucket, &object.key)))
         }
-        // The trigger may have had another queue when the event was recorded.
+        // The trigger may have had another queue when the event was recorded, so check the event's.
         EventData::QueueReceived { queue, .. } => Some((Action::Read, Object::queue(queue))),
         EventData::JobEnded { job } => {
             let is_own = principal.is_author_of(&job.author, job.created);

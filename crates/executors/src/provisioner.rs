@@ -74,7 +74,7 @@ impl Provisioner {
         self.changed.notify_one();
     }
 
-    /// Returns true if a function has provisioned instances.
+    /// Returns true if at least one function has a setting for provisioned instances.
     pub fn is_active(&self) -> bool {
         self.is_active.load(Ordering::Relaxed)
     }
@@ -101,7 +101,7 @@ impl ProvisionerParts {
         }
     }
 
-    /// Applies the settings of all functions. Removed settings are applied first, because the
+    /// Applies the settings of all functions. Ends instances without a setting first, because the
     /// installation of an environment can take minutes. Sets `is_active` to true if there are
     /// settings.
     async fn apply(&self, is_active: &AtomicBool) -> Result<(), Problem> {

@@ -99,8 +99,9 @@ impl RunExecutor {
     }
 }
 
-/// Returns true if a run is repeated after a conflict. A trigger repeats its runs itself. A retry
-/// and a merge depend on a state that a repetition would not read.
+/// Returns true if a run is repeated after a conflict. A run of a trigger is not: the trigger
+/// retries it. A retry and a merge are not: they depend on a state that a repetition would not
+/// read.
 fn may_repeat(request: &RunRequest) -> bool {
     !request.no_repeat
         && request.retry.is_none()

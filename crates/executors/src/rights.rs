@@ -14,8 +14,8 @@ use headwater_model::{
 use headwater_pipelines::Callable;
 use serde_json::json;
 
-/// A name that only a grant on all names covers. This name stands for all objects of a kind, or for
-/// an object that does not exist.
+/// The name that stands for all objects of a kind, or for an object that does not exist. Only a
+/// grant on all names covers it.
 pub const EVERY: &str = "*";
 
 /// Returns true if an action changes existing rows or the table's definition.
@@ -279,7 +279,7 @@ fn forbidden(
     };
     let message = format!("user `{user}` may not {action} {what}");
     let hint = match denial {
-        // Only a pattern for all branches selects a commit.
+        // Only a grant on all branches (`branch:*`) covers a commit, which is written as `@ID`.
         _ if object.kind() == ObjectKind::Branch && object.name().starts_with('@') => format!(
             "Name a branch and a distance, such as `main~2`, or ask an administrator to grant \
              `{action} on branch:*`"

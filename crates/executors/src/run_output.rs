@@ -135,7 +135,8 @@ impl RunExecutor {
                 let written = Box::pin(self.write_output(&pending, &output, run, context)).await;
                 match written {
                     Ok(()) => self.runner.remove_output(&mut pending).await.or_problem()?,
-                    // A run must not fail because another user's right was revoked.
+                    // The output belongs to a run of another user. That user's lost right must not
+                    // fail this run.
                     Err(problem) if is_denied(&problem) && pending.actor != own => {
                         let reason = not_written(&output, problem).message;
                         context.log_system(format!("run {}: {reason}", pending.job));

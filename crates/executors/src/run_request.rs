@@ -12,7 +12,7 @@ pub fn check_retriable(job: &Job, request: &RunRequest) -> Result<(), Problem> {
             ("merges a ref", "Repeat the merge with `headwater branch merge --rerun`.")
         }
         _ if request.no_cache => {
-            ("runs every model", "Start a new run with `headwater run --no-cache`.")
+            ("was started with `--no-cache`", "Start a new run with `headwater run --no-cache`.")
         }
         _ => return Ok(()),
     };

@@ -158,7 +158,7 @@ impl StatementRows {
         &self.schema
     }
 
-    /// Returns the estimated cost of the query of EXPLAIN; `None` for other statements.
+    /// Returns the estimated cost of the query that EXPLAIN explains; `None` for other statements.
     pub fn estimate(&self) -> Option<PlanEstimate> {
         self.running.metrics.as_ref().and_then(|metrics| metrics.estimate())
     }

@@ -36,7 +36,7 @@ pub fn register_system_tables(engine: &Engine, jobs: &Jobs, lake: &Lake, access:
     }));
 }
 
-/// The table `system.jobs`; with a job kind, the table `system.queries`.
+/// The table `system.jobs`; or `system.queries`, which contains only jobs of the kind `kind`.
 struct JobsTable {
     jobs: Jobs,
     schema: SchemaRef,

@@ -17,9 +17,9 @@ use serde_json::Value;
 /// changed, as a JSON array, on `{branch}`, and `{commit}` is the last commit that changed them.
 /// `{source}` is the ref that was merged. `{job}` and `{status}` are the id and the status of the
 /// job that ended. `{payload}` is the first notification, row or message, and `{payload.FIELD}` is
-/// one of its fields (`.` before nested names). `{payloads}` are all payloads as a JSON array.
-/// `{time}` is the event's time as RFC 3339, and `{date}` its day, in the schedule's time zone.
-/// Other text in braces is unchanged.
+/// one of its fields (with `.` between nested names). `{payloads}` are all payloads as a JSON
+/// array. `{time}` is the event's time as RFC 3339, and `{date}` its day, in the schedule's time
+/// zone. Other text in braces is unchanged.
 pub fn parameters(trigger: &Trigger, event: &Event) -> BTreeMap<String, String> {
     let values = values(trigger, event);
     let payloads = event.payloads();

@@ -175,7 +175,7 @@ impl TargetExecutor for TriggerExecutor {
 
     async fn prepare(&self, trigger: &Trigger, scheduled: Timestamp) {
         if let Err(problem) = Box::pin(self.prepare_function(trigger, scheduled)).await {
-            // The delivery of the event reports the problem.
+            // Only log the problem, because the delivery of the event reports it.
             let reason = &problem.message;
             tracing::debug!(trigger = trigger.name, reason, "a function cannot be prepared");
         }
@@ -219,8 +219,8 @@ impl TriggerExecutor {
         Ok(())
     }
 
-    /// Checks that the identity that deployed or created a trigger still has all rights that this
-    /// action required.
+    /// Checks that the identity that deployed or created a trigger still has all rights that the
+    /// deployment or creation required.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
         let created = self.deployed.created().get(&trigger.name).map(|it| it.actor.clone());
         let (actor, needed) = if let Some(actor) = created {

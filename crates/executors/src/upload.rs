@@ -36,7 +36,7 @@ const LAKE_BYTES_MAX: u64 = 256 << 30;
 /// Maximum length of a file's name, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
-/// Name of a file that is being received. No upload has this name.
+/// Name of a file while it is being received. Names of complete uploads do not begin with `.`.
 const PARTIAL: &str = ".partial";
 
 /// The retention time of a file.
@@ -184,7 +184,7 @@ impl StoredUploads {
     }
 }
 
-/// Deletes expired uploads and returns the remaining ones. The uploads of `principal` are counted.
+/// Deletes expired uploads. Returns the number and sizes of the remaining uploads.
 fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> StoredUploads {
     let mut stored = StoredUploads::default();
     let Ok(entries) = std::fs::read_dir(root) else { return stored };

@@ -91,7 +91,7 @@ fn too_large() -> Error {
     Error::archive("the decompressed files are too large", limits_hint())
 }
 
-/// Returns true if the total size of the files that an archive declares exceeds a limit.
+/// Returns true if the declared sizes of an archive's files exceed a limit in total.
 fn declared_size_exceeds<R: ReaderAt>(archive: &ZipArchive<R>, limit: u64) -> Result<bool> {
     let mut buffer = vec![0_u8; BUFFER_BYTES];
     let (mut entries, mut bytes) = (archive.entries(&mut buffer), 0_u64);
@@ -141,7 +141,7 @@ struct Reader<'a, R> {
     archive: &'a ZipArchive<R>,
     /// Number of bytes that may still be decompressed.
     left: u64,
-    /// The ranges of the archive that entries use.
+    /// The byte ranges of the archive that contain the compressed data of entries.
     ranges: Vec<(u64, u64)>,
     /// The package for the files; `None` to read them into memory.
     package: Option<PackageWriter>,

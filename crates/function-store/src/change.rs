@@ -13,7 +13,7 @@ use crate::{
     Error, FunctionFiles, QualifierChange, Result, StoredCode, StoredFunction, StoredVersion,
 };
 
-/// Maximum number of versions, of aliases and of tags of a function.
+/// Maximum number of a function's versions, of its aliases, and of its tags.
 const VERSIONS_MAX: usize = 10_000;
 const ALIASES_MAX: usize = 1_000;
 const TAGS_MAX: usize = 50;

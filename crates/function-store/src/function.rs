@@ -1,4 +1,4 @@
-//! A stored function: its latest state, versions and aliases.
+//! A stored function: its latest state (the current files and settings), versions and aliases.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, QualifierSettings, Result};
 
-/// The name of the latest state.
+/// The name of the latest state: the current files and settings, published or not.
 pub(crate) const LATEST: &str = "$LATEST";
 
 /// The files of a version.
@@ -26,7 +26,7 @@ pub struct StoredCode {
     pub packaged: bool,
 }
 
-/// A version, or the latest state.
+/// A published version, or the latest state of a function.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredVersion {
     /// The version number; `None` for the latest state.
@@ -101,7 +101,7 @@ pub struct StoredFunction {
     /// The tags by key.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Settings of versions, aliases and the latest state, by name.
+    /// Settings of versions and aliases by their name, and of the latest state by `$LATEST`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub qualifiers: BTreeMap<String, QualifierSettings>,
 }
@@ -169,7 +169,7 @@ impl StoredFunction {
         })
     }
 
-    /// Returns a string that identifies the state of an alias.
+    /// Returns a string that identifies the current settings of an alias.
     pub fn alias_revision(&self, alias: &str) -> String {
         revision(&self.aliases.get(alias))
     }

@@ -26,7 +26,7 @@ const ATTEMPTS: u32 = 20;
 /// Maximum length of a layer's name, in bytes.
 const NAME_BYTES_MAX: usize = 140;
 
-/// The attribute of a version with its description, named as in Lambda.
+/// The attribute of a layer version that contains its description, named as in Lambda.
 const DESCRIPTION: &str = "Description";
 
 /// Maximum length of a description in bytes, because all versions of a layer are one value.
@@ -78,7 +78,7 @@ pub(crate) const STATEMENT_EXISTS: &str = "Choose another id, or remove the stat
 /// The part of the ARN of a layer version before its name.
 const ARN_PART: &str = ":layer:";
 
-/// The attribute of a function with the layers that it uses: [`UsedLayer`]s in order.
+/// The attribute of a function version that lists its layers: [`UsedLayer`]s, in order.
 pub const LAYERS: &str = "Layers";
 
 /// A version of a layer that a function uses.

@@ -23,7 +23,7 @@ struct ManifestEntry {
     part: Option<PackagePart>,
 }
 
-/// A part of a package.
+/// The part of a package that contains a file.
 #[derive(Serialize, Deserialize)]
 struct PackagePart {
     offset: u64,

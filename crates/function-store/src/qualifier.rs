@@ -194,7 +194,7 @@ impl StoredFunction {
         self.qualifiers.get(qualifier.unwrap_or(LATEST))
     }
 
-    /// Returns a string that identifies the state of a policy.
+    /// Returns a string that identifies the current statements of a policy.
     pub fn policy_revision(&self, qualifier: Option<&str>) -> String {
         crate::function::revision(&self.settings_of(qualifier).map(|settings| &settings.policy))
     }

@@ -18,7 +18,7 @@ const PORT: u16 = 9_092;
 
 /// Maximum length of the name of a server.
 const HOST_BYTES_MAX: usize = 255;
-/// Maximum length of the reason in a problem.
+/// Maximum length of the reason in a problem, in bytes.
 const REASON_BYTES_MAX: usize = 600;
 
 /// A setting of a cluster that is invalid.

@@ -36,7 +36,7 @@ impl Record {
     }
 }
 
-/// Returns the record in an event of AWS Lambda, which contains bytes of headers as signed numbers.
+/// Returns the record as in AWS Lambda, where the bytes of headers are numbers from -128 to 127.
 fn of_aws(topic: &str, partition: i32, record: &Record) -> Value {
     let base64 = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| STANDARD.encode(bytes));
     let signed = |bytes: &Option<Bytes>| -> Vec<i8> {

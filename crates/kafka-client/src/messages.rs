@@ -11,10 +11,10 @@ const READ_COMMITTED: i8 = 1;
 /// The replica id of consumers.
 const CONSUMER: i32 = -1;
 
-/// Maximum numbers of servers of a cluster and of partitions of a topic.
+/// Maximum number of servers in a cluster, and of partitions in a topic.
 const SERVERS_MAX: usize = 1_000;
 const PARTITIONS_MAX: usize = 10_000;
-/// Maximum length of the id of a cluster.
+/// Maximum length of the id of a cluster, in bytes.
 const CLUSTER_BYTES_MAX: usize = 255;
 
 /// The timestamp that selects the first offset of a partition.
@@ -22,13 +22,13 @@ pub const EARLIEST: i64 = -2;
 /// The timestamp that selects the offset after the last record.
 pub const LATEST: i64 = -1;
 
-/// A request.
+/// A request to a server, with the type of its response.
 pub trait Request {
-    /// The number of the operation.
+    /// The API key, which identifies the operation in the protocol.
     const KEY: i16;
     /// The version of the request.
     const VERSION: i16;
-    /// Maximum size of the response.
+    /// Maximum size of the response, in bytes.
     const RESPONSE_BYTES_MAX: usize = 1 << 20;
     /// The response.
     type Response;
@@ -64,7 +64,7 @@ pub struct MetadataRequest<'a> {
     pub topic: &'a str,
 }
 
-/// The cluster.
+/// The response to a [`MetadataRequest`].
 #[derive(Debug)]
 pub struct Metadata {
     /// The servers.
@@ -93,7 +93,7 @@ pub struct BrokerMetadata {
 pub struct PartitionMetadata {
     /// Number of the partition.
     pub number: i32,
-    /// The server that has the partition; -1 if no server has the partition.
+    /// Number of the server that is the leader of the partition; -1 if there is no leader.
     pub leader: i32,
 }
 
@@ -138,7 +138,7 @@ impl Request for MetadataRequest<'_> {
     }
 }
 
-/// Requests an offset of partitions.
+/// Requests an offset of each of these partitions.
 #[derive(Debug)]
 pub struct ListOffsetsRequest<'a> {
     /// The topic.
@@ -194,18 +194,18 @@ pub struct FetchRequest<'a> {
     pub topic: &'a str,
     /// The partitions with the offsets of their next records.
     pub partitions: Vec<(i32, i64)>,
-    /// Maximum time for which the server waits for records.
+    /// Maximum time for which the server waits for records, in milliseconds.
     pub wait_ms: i32,
-    /// Maximum size of the response. The first batch may be larger.
+    /// Maximum size of the response, in bytes. The first batch may be larger.
     pub bytes_max: i32,
-    /// Maximum size of a partition in the response.
+    /// Maximum size of the records of one partition in the response, in bytes.
     pub partition_bytes_max: i32,
 }
 
-/// Records of partitions.
+/// The response to a [`FetchRequest`].
 #[derive(Debug)]
 pub struct FetchResponse {
-    /// Time for which the client should send no request.
+    /// Time for which the client should send no request, in milliseconds.
     pub throttle_ms: i32,
     /// The partitions.
     pub partitions: Vec<FetchedPartition>,
@@ -218,7 +218,7 @@ pub struct FetchedPartition {
     pub partition: i32,
     /// The error code; 0 if there is no error.
     pub error: i16,
-    /// First offset and producer of each aborted transaction.
+    /// First offset and producer id of each aborted transaction.
     pub aborted: Vec<(i64, i64)>,
     /// Batches of records, the last of which may be cut off.
     pub batches: Bytes,

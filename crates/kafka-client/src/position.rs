@@ -13,7 +13,7 @@ use crate::records::Record;
 
 /// Time for which the trigger shows that records were lost.
 const LOSS_SHOWN: TimeDelta = TimeDelta::hours(24);
-/// Maximum number of partitions in the problem.
+/// Maximum number of partitions that the problem names.
 const LOSSES_SHOWN: usize = 10;
 
 /// The next record of each partition.
@@ -39,7 +39,8 @@ pub struct Topic {
     pub partitions: i32,
 }
 
-/// Records that the cluster deleted before they were read.
+/// Lost records: the cluster deleted them before they were read, or the partition now ends before
+/// them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct LostRecords {
     from: i64,
@@ -77,7 +78,7 @@ pub enum ReceivedContent {
     Record {
         /// The record.
         record: Record,
-        /// The memory of the record's batch, until its last record is dropped.
+        /// The permit for the memory of a batch, which its records hold together.
         memory: Arc<OwnedSemaphorePermit>,
     },
     /// Offsets without records for this trigger, such as the offsets of control records.

@@ -10,22 +10,22 @@ use bytes::{Buf, Bytes};
 use crate::codec::{BATCH_BYTES_MAX, Codec};
 use crate::wire::{MalformedMessage, Reader, text};
 
-/// Bytes from the start of a batch to the end of the field with its length.
+/// Bytes from the start of a batch to the end of its length field.
 const PREFIX_BYTES: usize = 12;
-/// Position of the format's version in a batch, and of the first byte of the checksum's range.
+/// Position of the format's version in a batch, and of the first byte that the checksum covers.
 const MAGIC_AT: usize = 16;
 const CHECKED_FROM: usize = 21;
 /// The version of the format.
 const MAGIC: i8 = 2;
-/// Type of the control record of an aborted transaction.
+/// Type of the control record that aborts a transaction.
 const ABORT: i16 = 0;
 
-/// Attributes of a batch.
+/// Bits in the attributes of a batch.
 const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
 
-/// Memory of a record and of a header, in addition to their bytes.
+/// Approximate memory of a record, and of a header, in addition to their content, in bytes.
 const RECORD_BYTES: usize = 128;
 const HEADER_BYTES: usize = 64;
 
@@ -89,7 +89,7 @@ pub struct Records {
     pub memory_bytes: usize,
 }
 
-/// The remaining memory budget of a batch's records. Their content bytes are not charged to it.
+/// The memory that the records and headers of a batch may still take, without their content.
 struct Budget {
     bytes: usize,
 }
@@ -233,14 +233,14 @@ impl RecordBatch {
 /// The aborted transactions of a fetched range of offsets.
 #[derive(Debug, Default)]
 pub struct AbortedTransactions {
-    /// First offset and producer of each transaction that has not begun yet, in order.
+    /// First offset and producer id of each aborted transaction that later batches begin, in order.
     upcoming: BTreeSet<(i64, i64)>,
-    /// Producers whose current transaction is aborted.
+    /// Ids of the producers whose current transaction is aborted.
     producers: BTreeSet<i64>,
 }
 
 impl AbortedTransactions {
-    /// Creates the state from the first offsets and producers of the transactions.
+    /// Creates the set from the first offset and the producer id of each transaction.
     pub fn new(transactions: &[(i64, i64)]) -> Self {
         let upcoming = transactions.iter().copied().collect();
         AbortedTransactions { upcoming, producers: BTreeSet::new() }

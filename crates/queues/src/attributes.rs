@@ -34,7 +34,7 @@ pub struct QueueAttributes {
     pub redrive: Option<RedrivePolicy>,
     /// True if the order of the messages of a group is preserved.
     pub is_fifo: bool,
-    /// True if the hash of the body is the deduplication id of messages without such an id.
+    /// True if a message without a deduplication id uses the hash of its body as this id.
     pub deduplicates_content: bool,
 }
 

@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use crate::message::ReceivedMessage;
 
-/// Returns the group whose order is preserved. Only messages of FIFO queues have deduplication ids.
+/// Returns the group whose order is preserved; `None` for messages of other queues than FIFO
+/// queues. Only messages of FIFO queues have deduplication ids.
 pub fn ordered_group(received: &ReceivedMessage) -> Option<&String> {
     received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
 }

@@ -81,7 +81,8 @@ impl Queues {
         self.forget_messages(queue, expired).await
     }
 
-    /// Deletes expired messages and other messages that no client has deleted.
+    /// Deletes messages that no client has deleted, such as expired messages. The deletion is not
+    /// synced: after a power failure, these messages are deleted again.
     pub(crate) async fn forget_messages(
         &self,
         queue: &Arc<OpenQueue>,

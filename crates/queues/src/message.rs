@@ -37,7 +37,7 @@ pub struct NewMessage {
     pub delay: Option<u32>,
     /// For FIFO queues: messages of a group are received in order, one batch at a time.
     pub group: Option<String>,
-    /// For FIFO queues: a message with an id that was sent within the last 5 minutes is not added.
+    /// For FIFO queues: a message whose id was already sent within the last 5 minutes is not added.
     pub deduplication_id: Option<String>,
     /// The triggers whose events caused the message. Only outputs and destinations of functions set
     /// this field. Clients cannot set it.
@@ -82,7 +82,7 @@ pub struct StoredMessage {
     pub attributes: BTreeMap<String, Attribute>,
     /// Time at which the message was sent.
     pub sent: Timestamp,
-    /// Time from which the message is visible before its first delivery.
+    /// Time at which the message becomes visible for its first delivery.
     pub visible: Timestamp,
     /// The sender.
     pub sender: String,

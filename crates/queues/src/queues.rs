@@ -41,7 +41,7 @@ impl std::fmt::Debug for Queues {
 }
 
 impl Queues {
-    /// Reads the queues and the state of their messages.
+    /// Reads the queues and their messages, without the bodies.
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut infos = BTreeMap::new();
         for entry in scan(&store, QUEUES).await? {
@@ -202,7 +202,7 @@ impl Queues {
         trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
         queue.state.lock().take_deleted_ranges();
         queue.arrived.notify_waiters();
-        // The removal is not synced. A later batch syncs all earlier batches.
+        // The removal is not synced. The next write is synced, together with all earlier batches.
         let info = queue.info.lock().clone();
         self.put(&info).await
     }
@@ -252,7 +252,7 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     Err(Error::Invalid { reason })
 }
 
-/// Reads the state of the messages of queues by id. Removes entries of deleted queues.
+/// Returns the messages of each queue in memory, by queue id. Removes entries of deleted queues.
 async fn read_states(
     store: &Arc<dyn Store>,
     infos: &BTreeMap<String, QueueInfo>,

@@ -78,7 +78,7 @@ impl Queues {
         loop {
             let arrived = queue.arrived.notified();
             tokio::pin!(arrived);
-            // Notifications from now on are not missed.
+            // Register now, so that no later notification is missed.
             arrived.as_mut().enable();
             let next = {
                 let mut state = queue.state.lock();
@@ -131,7 +131,7 @@ impl Queues {
             let mut state = queue.state.lock();
             for sequence in received {
                 let Some(message) = bodies.remove(&sequence) else {
-                    // The message was removed by a batch whose outcome was unknown.
+                    // An earlier batch removed the message, although the store returned an error.
                     state.remove(sequence);
                     continue;
                 };
@@ -163,7 +163,7 @@ impl Queues {
     ) -> Result<HashMap<u64, StoredMessage>> {
         let mut found: HashMap<String, JournalEntry> = HashMap::new();
         if let [first, .., last] = sequences {
-            // Messages that are received together are usually adjacent.
+            // Messages that are received together are usually adjacent, so read them in one scan.
             let limit = sequences.len() * 2;
             // The range may also contain large messages that were not selected.
             let bytes = queue.state.lock().bytes_between([*first, *last], limit);

@@ -20,7 +20,7 @@ const MESSAGES_MAX: usize = 1_000_000;
 /// Number of deduplication ids in memory above which old ids are removed.
 const IDS_MAX: usize = 10_000;
 
-/// Scope of the ids of messages that are sent only once.
+/// The `scope` of the unique keys of messages that are sent only once.
 const ONCE: &str = "queue_messages";
 
 /// A batch of messages that are stored together.
@@ -136,7 +136,7 @@ struct SendContext<'a> {
 }
 
 impl SendContext<'_> {
-    /// Adds a message to the state and to the entries to store.
+    /// Adds a message to the queue in memory, and to the entries to store.
     fn add(
         &self,
         new: NewMessage,

@@ -22,7 +22,7 @@ pub(crate) enum Phase {
     Storing,
     /// The message can be received.
     Ready,
-    /// The message is in flight or delayed, so it cannot be received before a time.
+    /// The message is in flight or delayed, so it cannot be received before its `visible` time.
     Invisible,
     /// The message is deleted as soon as the deletion is on disk.
     Deleting,
@@ -80,7 +80,7 @@ pub(crate) struct QueueState {
     /// Sequence numbers of deleted messages whose entries are still in the journals.
     gone: BTreeSet<u64>,
     last: u64,
-    /// The latest end of a message's delay.
+    /// For FIFO queues: the latest time at which a sent message becomes visible.
     delayed_until: Option<Timestamp>,
     deduplicated: HashMap<String, DeduplicationEntry>,
     deduplication_order: BTreeMap<u64, String>,
@@ -104,7 +104,8 @@ impl QueueState {
         self.last
     }
 
-    /// Makes stored messages visible; delayed messages become visible after their delay.
+    /// Returns the time at which a new message of a FIFO queue becomes visible: `visible`, but not
+    /// before the messages that were sent earlier.
     pub(crate) fn after_delayed(&mut self, visible: Timestamp) -> Timestamp {
         let visible = self.delayed_until.map_or(visible, |until| until.max(visible));
         self.delayed_until = Some(visible);
@@ -214,7 +215,7 @@ impl QueueState {
     }
 
     /// Changes the delivery record of a message in flight. Returns the new record; `None` if the
-    /// receipt is not of the current delivery, or the message is not in flight.
+    /// receipt does not belong to the current delivery, or the message is not in flight.
     pub(crate) fn change_delivery(
         &mut self,
         sequence: u64,
@@ -276,7 +277,7 @@ impl QueueState {
     }
 
     /// Returns ranges of sequence numbers that contain all deleted messages and no other message.
-    /// Both ends are inclusive. Each number is returned only once.
+    /// Both ends are inclusive. Later calls do not return these numbers again.
     pub(crate) fn take_deleted_ranges(&mut self) -> Vec<[u64; 2]> {
         let mut ranges: Vec<[u64; 2]> = Vec::new();
         for sequence in std::mem::take(&mut self.gone) {

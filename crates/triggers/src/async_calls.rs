@@ -1,7 +1,7 @@
 //! Asynchronous calls of functions, which are events that clients cause.
 //!
-//! The calls of a function have a queue named `/functions/NAME`, like the queue for the events of a
-//! trigger. Records that are sent to the address of a destination have the queue
+//! The calls of a function wait in the queue `/functions/NAME`, as the events of a trigger wait in
+//! its queue. Records that are sent to the address of a destination have the queue
 //! `/destinations/ADDRESS`. The event is durable when [`Triggers::accept`] returns. The journal
 //! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
 //! ensures that only the first request with a key is recorded.
@@ -55,11 +55,11 @@ pub struct NewCall {
     pub arguments: BTreeMap<String, Value>,
     /// The idempotency key, if the client sent one.
     pub key: Option<String>,
-    /// The calling user, whose limits apply; `None` for the owner. Different users may use the same
-    /// key.
+    /// The calling user, whose limits apply; `None` for the lake's owner. Different users may use
+    /// the same key.
     pub user: Option<String>,
-    /// The order key: calls of a user with the same key are executed one after the other. The
-    /// partition keys of the user's events count as order keys.
+    /// The order key: calls of a user with the same key are executed one after the other. The order
+    /// key of a CloudEvent is its `partitionkey`.
     pub order_key: Option<String>,
     /// The author of the call's commits and job.
     pub author: String,
@@ -142,7 +142,7 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
 /// The form in which an accepted call is stored.
 enum StoredCall {
     Delivery(Box<Delivery>),
-    /// The call waits until earlier events of batches are queued.
+    /// The call is an entry of waiting events, so that it does not overtake earlier events.
     Waiting(ListedEntry),
 }
 
@@ -168,7 +168,7 @@ fn delivered(context: &SourceContext, call: NewCall, id: JobId) -> (Event, Deliv
     (event, delivery)
 }
 
-/// Returns the journal entry of a call that waits.
+/// Returns the journal entry of a call that waits, and the entry as it is listed in memory.
 fn waiting(context: &SourceContext, call: NewCall, id: JobId) -> Result<(Append, ListedEntry)> {
     let NewCall { function, arguments, user, order_key, author, actor, .. } = call;
     let event = serde_json::value::to_raw_value(&arguments)

@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Doubles the pause after each failed attempt. Does no I/O.
+/// Pause before the next attempt to reach a server. Doubles after each failed attempt. No I/O.
 #[derive(Debug)]
 pub(crate) struct BackOff {
     failures: u32,
@@ -33,7 +33,7 @@ impl BackOff {
         self.pause.saturating_mul(factor).min(self.pause_max)
     }
 
-    /// Records that the server was reached.
+    /// Records that the server was reached, so that the next pause is the first one again.
     pub(crate) fn reset(&mut self) {
         self.failures = 0;
     }

@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use crate::Result;
 use crate::source::{EventSource, PollResult, SourceContext};
 
-/// The event source, which is replaced after an error of the store.
+/// The source of a function's waiting events. It is replaced after an error of the store.
 #[derive(Default)]
 pub(crate) struct BatchSource {
     /// True if all stored deliveries are in the queue.

@@ -16,7 +16,7 @@ use crate::source::NewEvent;
 
 pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
 
-/// Maximum length of the prefix and of the suffix of keys, in bytes.
+/// Maximum length of the prefix of keys, and of their suffix, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
 
 /// The changes that a trigger selects.

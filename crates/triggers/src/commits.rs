@@ -34,8 +34,8 @@ pub trait CommitSource: Send + Sync {
     /// unknown.
     async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
 
-    /// Returns a counter that changes with each commit. Commits for which the counter does not
-    /// change are detected later, by polling.
+    /// Returns a counter that changes when this process commits. Commits that do not change it,
+    /// such as those of other processes, are detected later, by polling.
     fn counter(&self) -> watch::Receiver<u64>;
 }
 

@@ -145,8 +145,8 @@ impl Definition {
         Definition { trigger, source, concurrency, order_by: None, filter: None, policy }
     }
 
-    /// Returns true if a worker for this definition can also execute the other definition. Ignores
-    /// the locations of the definitions.
+    /// Returns true if a worker for this definition can also execute the other definition. The file
+    /// and line of a definition do not matter.
     pub(crate) fn is_same(&self, other: &Definition) -> bool {
         let defined_at = other.trigger.defined_at.clone();
         let trigger = Trigger { defined_at, ..self.trigger.clone() };

@@ -37,7 +37,7 @@ const DAY_PAUSE: Duration = Duration::from_secs(60);
 /// day, because a running call may release its reservation, or a new version may raise the budget.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
-/// An event to deliver, the policy of its call, and the permit of a large event.
+/// An event to deliver, the policy of its call, and the memory permit if the event is large.
 type PreparedDelivery = (Event, CallPolicy, Option<OwnedSemaphorePermit>);
 
 impl Worker {
@@ -137,8 +137,8 @@ impl Worker {
             policy.apply(delivery, &outcome, queue.throttled())
         };
         let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
-        // If an event is replaced and all of its parts failed, its attempt is counted with the
-        // parts.
+        // If the parts replace the event and all of them failed, `queue_parts` counts the attempt:
+        // once for each part.
         let is_failed = |part: &Delivery| part.status == TriggerEventStatus::Failed;
         if !is_replaced || !parts.iter().all(|(_, part)| is_failed(part)) {
             queue.counts.attempted(ended.status, is_throttled);
@@ -153,7 +153,7 @@ impl Worker {
         for (event, part) in &parts {
             entries.extend(part.new_entries(event)?);
         }
-        // A divided event has no record for its destination; each of its parts has one.
+        // A divided event sends no record to its destination; its parts send their own records.
         let whole = parts.is_empty().then_some((&*event, &ended));
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();
@@ -224,7 +224,7 @@ impl Worker {
         }
     }
 
-    /// Returns the event for the destination of an ended call, if the call has a destination.
+    /// Returns the record of an ended call, as an event for the call's destination, if it has one.
     fn forwarded(
         &self,
         ended: &EndedCall<'_>,
@@ -247,7 +247,7 @@ impl Worker {
     }
 
     /// Returns the policy of the calls that the worker delivers. For a trigger, the policy contains
-    /// only the destinations of the function; it is empty if the trigger has another target.
+    /// only the destinations of the function; it is empty if the trigger also has other targets.
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
         let trigger = self.trigger();
         let targets = trigger.targets();

@@ -74,7 +74,7 @@ impl EndedCall<'_> {
         };
         let Delivery { mut author, mut user, mut actor, .. } = self.delivery.clone();
         if sends {
-            // The calling user may have no right to the destination.
+            // Use the identity that set the destination: the calling user may lack the right.
             let principal = by.principal();
             author = Some(principal.author().to_owned());
             user = principal.user_name().map(str::to_owned);

@@ -42,7 +42,7 @@ pub(crate) const EVENTS_MAX: usize = 1_000_000;
 const ENTRY_EVENTS_MAX: usize = 500;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
-/// Length of a time and of an id in the journal of ids, in bytes.
+/// Length in bytes of a time, and of an id's hash with its event, in `trigger_batch_ids`.
 const TIME_BYTES: usize = 8;
 const ID_BYTES: usize = 32;
 
@@ -63,8 +63,8 @@ pub struct EventCall {
     /// The argument that receives the event; `None` if the event is an object with all arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argument: Option<String>,
-    /// The user that sent the events, whose limits apply; `None` for the owner. Different users may
-    /// use the same ids.
+    /// The user that sent the events, whose limits apply; `None` for the lake's owner. Different
+    /// users may use the same ids.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The author of the calls' commits and jobs.
@@ -83,7 +83,7 @@ pub(crate) struct WaitingEvent {
     pub event: Box<RawValue>,
 }
 
-/// The form in which an entry is written.
+/// An entry of the journal `trigger_batches`, as it is written.
 #[derive(Clone, Copy, Serialize)]
 pub(crate) struct NewEntry<'a> {
     pub call: &'a EventCall,
@@ -105,7 +105,7 @@ impl NewEntry<'_> {
     }
 }
 
-/// An entry with events that wait.
+/// An entry of the journal `trigger_batches`, as it is read.
 #[derive(Debug, Deserialize)]
 pub(crate) struct WaitingEntry {
     pub call: EventCall,
@@ -114,7 +114,7 @@ pub(crate) struct WaitingEntry {
 }
 
 impl WaitingEntry {
-    /// Returns the deliveries of the events. If an event cannot be parsed, its delivery has failed.
+    /// Returns the deliveries of the events. An event that cannot be parsed has a failed delivery.
     pub(crate) fn deliveries(&self, queue: &str) -> Vec<(Event, Delivery)> {
         self.events.iter().map(|waiting| self.delivery(queue, waiting)).collect()
     }
@@ -136,7 +136,7 @@ impl WaitingEntry {
         };
         let (arguments, status, error) = match parsed {
             Ok(arguments) => (arguments, TriggerEventStatus::Pending, None),
-            // Keep the text, so that no data is lost.
+            // Keep the event's text as the argument, so that no data is lost.
             Err(error) => {
                 let message = format!("event `{}` cannot be parsed: {error}", waiting.id);
                 let problem = Problem::new(ErrorCode::InvalidArgument, message);

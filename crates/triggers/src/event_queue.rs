@@ -1,8 +1,8 @@
 //! The queue of one trigger's events.
 //!
-//! Pending and running deliveries are in memory and in the store. Their state in memory may be
-//! newer, so the queue uses this state. The queue continues to exist when the trigger's definition
-//! changes or the trigger is removed.
+//! Pending and running deliveries are in memory and in the store. The queue uses the state in
+//! memory, which may be newer. The queue continues to exist when the trigger's definition changes
+//! or the trigger is removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ const ENDED_MAX: usize = 100;
 /// Pause after the result of an attempt could not be recorded.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Minimum pause before the events of a user that had reached a limit are queued.
+/// Minimum pause before a source is polled again for events of a user that has reached a limit.
 const BLOCKED_PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// The deliveries of one trigger.
@@ -176,7 +176,7 @@ impl EventQueue {
         self.due.notify_one();
     }
 
-    /// Replaces the stored state of a delivery by its new state.
+    /// Replaces a delivery in the queue by its new version.
     pub(crate) fn update(&self, delivery: Delivery) {
         let mut deliveries = self.deliveries.lock();
         let was_full = !deliveries.has_capacity();
@@ -379,7 +379,7 @@ impl EventQueue {
         self.uncertain.store(true, Ordering::Relaxed);
     }
 
-    /// Returns true if [`EventQueue::set_uncertain`] was called since the last call.
+    /// Returns true if [`EventQueue::set_uncertain`] was called since the last call of this method.
     pub(crate) fn take_uncertain(&self) -> bool {
         self.uncertain.swap(false, Ordering::Relaxed)
     }

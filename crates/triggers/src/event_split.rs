@@ -21,7 +21,7 @@ use crate::target::{CallPolicy, is_divisible};
 /// commits. The key is the id of the event, and the value a list of positions.
 pub const BATCH_RESULTS: &str = "trigger_batch_results";
 
-/// The key of a job's result with the positions of the failed items of its event.
+/// The field of a job's result that contains the positions of the event's failed items.
 pub const FAILED_ITEMS: &str = "failed_items";
 
 /// Maximum number of failed items that an error message names.
@@ -62,8 +62,8 @@ impl EndedAttempt<'_> {
         }
     }
 
-    /// Returns true if the parts contain all items and so replace the event. Otherwise, the retry
-    /// of a batch in which every item failed would be a further event, next to one that is done.
+    /// Returns true if the parts contain all items and so replace the event. Otherwise, a batch in
+    /// which every item failed would remain as a done event, next to the event of its retry.
     pub(crate) fn is_replaced_by(&self, parts: &[(Event, Delivery)]) -> bool {
         let count = |event: &Event| item_ids(self.trigger, event).len();
         let divided: usize = parts.iter().map(|(part, _)| count(part)).sum();

@@ -25,7 +25,7 @@ pub(crate) const MESSAGES_MAX: usize = 100;
 /// Maximum time that a first poll waits for the connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
 
-/// Prefix of the scopes of unique keys, which identify recorded batches.
+/// Prefix of the `scope` of unique keys. Each of these keys identifies a recorded batch.
 const STEPS: &str = "trigger_inbox_steps";
 
 /// A connection to a server that sends messages.

@@ -36,7 +36,7 @@ const PORT: u16 = 4_222;
 /// The first line of a credentials file.
 const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----";
 
-/// A message, with the state of the consumer when it was received.
+/// A message, with its stream and the acknowledged position of the consumer.
 pub(crate) struct ReceivedMessage {
     pub message: Message,
     /// Identity of the stream. A stream that was deleted and created again has another identity.
@@ -121,7 +121,7 @@ impl NatsReceiver {
             (None, None) => options,
         };
         let servers = self.servers().await?;
-        // A restricted user must not connect to servers that the checked servers announce.
+        // A restricted user must ignore unchecked servers that the checked ones announce.
         let options = if self.policy.is_unrestricted() {
             options
         } else {

@@ -73,7 +73,7 @@ impl OccurrenceFilter {
         Ok(OccurrenceFilter::Jobs(jobs.clone(), patterns(trigger, &names)?))
     }
 
-    /// Returns the journal of positions.
+    /// Returns the journal with the positions of this kind of source.
     pub(crate) const fn positions(&self) -> &'static str {
         match self {
             OccurrenceFilter::Objects(_) => bucket_source::POSITIONS,
@@ -134,7 +134,7 @@ struct Position {
     position: u64,
     /// Unique id of this trigger's steps. A trigger that is removed and redeployed has another id.
     id: String,
-    /// Number of recorded steps so far. The store rejects a step that is already recorded.
+    /// Number of steps (recorded batches). The store rejects a step that is already recorded.
     step: u64,
 }
 
@@ -248,7 +248,7 @@ pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()>
     Ok(log.jobs.monitor().ends().watch(jobs).await?)
 }
 
-/// Deletes the entries of all journals that the positions of all triggers have passed.
+/// Deletes from each journal of occurrences the entries that all triggers have processed.
 pub(crate) async fn forget_all(log: &DeliveryLog, objects: Option<&Objects>) -> Result<()> {
     if let Some(objects) = objects {
         forget_consumed(log, objects.change_journal(), bucket_source::POSITIONS).await?;
@@ -271,7 +271,7 @@ async fn forget_consumed(
     Ok(journal.forget(until).await?)
 }
 
-/// Returns the event of a merge into a branch that matches one of the patterns.
+/// Returns the event for a merge into a branch that matches one of the patterns.
 async fn merged(
     context: &SourceContext,
     into: &[GlobMatcher],
@@ -292,7 +292,7 @@ async fn merged(
     }))
 }
 
-/// Returns the event of the end of a job with one of the names.
+/// Returns the event for the end of a job, if the trigger selects the job.
 async fn ended(
     context: &SourceContext,
     jobs: &JobsTrigger,

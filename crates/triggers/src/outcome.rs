@@ -74,14 +74,13 @@ pub(crate) fn was_stopped() -> Problem {
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
-/// Returns the id of the event or part of an event that is already committed, from a problem that
-/// reports this.
+/// Returns the id of the event or part that an earlier attempt committed, if the problem names it.
 fn committed(problem: &Problem) -> Option<&str> {
     let id = problem.context.get("event").and_then(Value::as_str);
     id.filter(|_| problem.code == ErrorCode::AlreadyExists)
 }
 
-/// Returns true if the delivery of an event is complete after the commit `committed`.
+/// Returns true if the commit for `committed`, an event or its part, completes the delivery.
 pub(crate) fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     match trigger.targets().as_slice() {
         [Target::Import(_)] => committed == event || committed == event_part(event, "import"),

@@ -194,7 +194,7 @@ impl Outbox {
         Ok(pool)
     }
 
-    /// Deletes rows that an interrupted transaction had recorded.
+    /// Deletes rows that were recorded as events, but whose deletion may not have committed.
     async fn delete_recorded(
         &mut self,
         pool: &PgPool,

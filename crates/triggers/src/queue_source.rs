@@ -1,4 +1,4 @@
-//! Detection of messages of a queue of the lake.
+//! Detection of messages in one of the lake's queues.
 //!
 //! One batch removes a message from the queue and records its event. So a message is in the queue
 //! or in an event, but never in both. The trigger retries the event; the queue does not deliver the
@@ -36,7 +36,7 @@ const FULL_PAUSE: Duration = Duration::from_millis(100);
 /// Pause of the listener while the source receives the messages that it was notified of.
 const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 
-/// Time to wait for a message before the queue is looked up again.
+/// Maximum time that the listener waits for a message before it looks up the queue again.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Returns the URI of a queue, which is the source of its events.
@@ -98,7 +98,7 @@ fn message(queue: &str, received: &ReceivedMessage) -> QueueMessage {
 pub(crate) struct QueueSource {
     messages: QueueMessages,
     is_caught_up: bool,
-    /// Forwards notifications of messages until dropped.
+    /// Guard of the task that requests a poll when messages arrive. Dropping it ends the task.
     listener: Option<DropGuard>,
 }
 

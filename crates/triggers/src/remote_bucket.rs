@@ -2,8 +2,8 @@
 //!
 //! A pass lists all keys of the bucket in order. A poll continues the pass, and lists at most
 //! `PAGES_MAX` pages, so that the cost of a poll does not grow with the bucket. The journal
-//! `TAKEN` stores the last recorded version of each key of each bucket. The event of a version and
-//! its entry are one batch, so that each version is one event, also after a crash.
+//! `trigger_remote_objects` stores the last recorded version of each object. One batch stores this
+//! entry and the event, so that each version is one event, even after a crash.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceCon
 
 const TAKEN: &str = "trigger_remote_objects";
 
-/// Schemes of URLs. `s3a` is rejected: it names the objects of `s3`, but its rights are separate.
+/// Schemes of URLs. `s3a` is rejected: it names the same objects as `s3`, but needs other grants.
 const SCHEMES: [&str; 5] = ["s3", "gs", "az", "abfs", "abfss"];
 
 /// Number of objects of a page, as in S3, and maximum number of pages of a poll.
@@ -42,8 +42,8 @@ const POLL_MIN: Duration = Duration::from_secs(1);
 #[async_trait]
 pub trait RemoteBuckets: Send + Sync {
     /// Returns at most `limit` objects whose keys follow `after`, ordered by key, in the folder of
-    /// a prefix. The caller must skip objects whose keys do not begin with the prefix. `bucket` is
-    /// a URL such as `s3://partner`.
+    /// a prefix. The caller must skip objects whose keys do not begin with it. `bucket` is a URL
+    /// such as `s3://partner`.
     async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem>;
 }
 
@@ -163,7 +163,7 @@ impl RemoteObjects {
         if !self.bucket.starts_with("s3://") || objects.check_bucket(name).await.is_err() {
             return None;
         }
-        let message = format!("the lake's own bucket `{name}` hides `{}`", self.bucket);
+        let message = format!("`{}` refers to the lake's own bucket `{name}`", self.bucket);
         Some(
             Problem::new(ErrorCode::InvalidArgument, message)
                 .with_hint("Delete or rename the lake's bucket."),
@@ -193,7 +193,8 @@ impl RemoteSource {
         context: &SourceContext,
         page: &[RemoteObject],
     ) -> Result<HashMap<String, LastVersion>> {
-        // The key of a folder may lack the final `/`. Such a key is not in the order of the page.
+        // A page can list a folder under a key without the final `/`, so the page is not strictly
+        // in the order of its keys.
         let keys = || page.iter().map(|object| object.key.as_str());
         let (Some(first), Some(last)) = (keys().min(), keys().max()) else {
             return Ok(HashMap::new());
@@ -213,7 +214,7 @@ impl RemoteSource {
         Ok(taken)
     }
 
-    /// Returns the key of the entry of an object.
+    /// Returns the key of an object's entry in the journal.
     fn version_key(&self, context: &SourceContext, key: &str) -> String {
         format!("{}\n{}\n{key}", context.trigger, self.objects.bucket)
     }
@@ -248,7 +249,7 @@ impl RemoteSource {
     /// events are pending; the page is then listed again.
     async fn record(&self, context: &SourceContext, page: Vec<RemoteObject>) -> Result<bool> {
         let taken = self.taken(context, &page).await?;
-        // An object and a folder can have the same key. Only the first of them is an event.
+        // A page can contain an object and a folder with the same key. Only the first is an event.
         let mut keys = HashSet::new();
         let is_new = |object: &RemoteObject| {
             let last = taken.get(&object.key);

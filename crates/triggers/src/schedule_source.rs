@@ -22,8 +22,8 @@ pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 /// Maximum number of events that are recorded in one batch.
 const BATCH: usize = 100;
 
-/// Checks that the schedule of a trigger, if it has one, fires after `now`, or that one of the
-/// `replaced` triggers had the same time and may have fired. Other settings are not checked.
+/// Checks that the schedule of a trigger, if any, fires after `now`. Accepts a one-time schedule
+/// that has passed if a `replaced` trigger had the same time, because that trigger may have fired.
 ///
 /// Error: `invalid_project` for a one-time schedule that has passed.
 pub fn check_upcoming<'a>(

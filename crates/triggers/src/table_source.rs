@@ -48,7 +48,7 @@ struct Position {
     commit: CommitId,
     /// Unique id of this definition's steps. The definition's previous versions have other ids.
     id: String,
-    /// Number of recorded steps so far. The store rejects a step that is already recorded.
+    /// Number of steps (recorded batches). The store rejects a step that is already recorded.
     step: u64,
 }
 
@@ -91,7 +91,7 @@ struct PendingCommit {
     first: Timestamp,
 }
 
-/// Cause of a failed step.
+/// The reason why commits could not be examined or recorded.
 enum StepError {
     /// The branch cannot be read.
     Fault(Box<Problem>),

@@ -105,7 +105,7 @@ impl Triggers {
             // Start the queue's worker, which removes the ids when they are old.
             self.queue(&queue).await?;
         }
-        // The lake must open even if the disk is full.
+        // Only log the errors, because the lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
             tracing::warn!(%error, "cannot record interrupted trigger events");
         }
@@ -115,7 +115,7 @@ impl Triggers {
         Ok(())
     }
 
-    /// Returns the names of all queues.
+    /// Returns the names of all event queues.
     fn queue_names(&self) -> Vec<String> {
         self.inner.queues.lock().keys().cloned().collect()
     }
@@ -153,7 +153,7 @@ impl Triggers {
             definition.policy = policy(&definition.trigger);
         }
         if let Some(objects) = &self.inner.options.objects {
-            // Record the selected changes before the new triggers read their first positions.
+            // The buckets must record changes before the new triggers read their first positions.
             objects.watch(bucket_filters(&triggers));
         }
         occurrence_source::watch(&self.inner.log, &triggers).await?;

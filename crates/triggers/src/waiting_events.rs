@@ -31,7 +31,7 @@ const PAGE: usize = 16;
 pub(crate) struct ListedEntry {
     /// Number of events.
     pub events: usize,
-    /// The user that sent the events; `None` for the owner.
+    /// The user that sent the events; `None` for the lake's owner.
     pub user: Option<Arc<str>>,
 }
 
@@ -50,7 +50,7 @@ struct CallHead {
 #[derive(Debug, Default)]
 struct WaitingByUser {
     by_user: BTreeMap<Option<Arc<str>>, EntriesOfUser>,
-    /// Number of all events.
+    /// Number of events of all users.
     events: usize,
 }
 
@@ -58,7 +58,7 @@ struct WaitingByUser {
 struct EntriesOfUser {
     /// The number of events of each entry, by the id of its first event.
     by_first: BTreeMap<JobId, usize>,
-    /// Number of all events.
+    /// Number of the user's events.
     events: usize,
 }
 
@@ -234,7 +234,7 @@ impl CallQueue {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
-            // Notifications from now on are not missed.
+            // Register now, so that no later notification is missed.
             ended.as_mut().enable();
             if let Some(earlier) = self.ids.lock().reserve(hashes, events) {
                 return earlier;
@@ -249,8 +249,8 @@ impl CallQueue {
         self.ended.notify_waiters();
     }
 
-    /// Releases the ids of a batch that returned an error. The batch may have been applied despite
-    /// the error.
+    /// Releases the ids of a batch that returned an error. The batch may have been applied
+    /// nevertheless, so the stored ids are loaded again.
     pub(crate) async fn release_ids(&self, hashes: &[IdHash]) {
         self.ids.lock().release(hashes);
         *self.is_loaded.lock().await = false;
@@ -287,9 +287,9 @@ impl DeliveryLog {
         }
     }
 
-    /// Returns the smallest id of the events that wait in all queues.
+    /// Returns the smallest id of all events that wait, in any queue.
     pub(crate) async fn oldest_waiting(&self) -> Result<Option<String>> {
-        // The first key of a queue has its smallest id.
+        // The first key of a queue has the queue's smallest id.
         let first = self.first_keys(BATCHES).await?.into_iter();
         Ok(first.filter_map(|(_, rest)| rest.split('/').next().map(str::to_owned)).min())
     }
@@ -303,7 +303,7 @@ impl DeliveryLog {
     async fn first_keys(&self, journal: &str) -> Result<Vec<(String, String)>> {
         let mut found: Vec<(String, String)> = Vec::new();
         loop {
-            // Continue after the prefix of the last queue.
+            // Continue after all keys of the last queue, which have the form `QUEUE\nREST`.
             let from = found.last().map(|(queue, _)| format!("{queue}\u{b}"));
             let range = KeyRange { from, limit: 1, ..KeyRange::default() };
             let Some(entry) = self.store.scan(journal, &range).await?.pop() else {

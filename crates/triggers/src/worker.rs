@@ -30,7 +30,7 @@ pub(crate) struct Worker {
     pub context: SourceContext,
     pub targets: Arc<dyn TargetExecutor>,
     pub definition: Definition,
-    /// The queues of asynchronous calls.
+    /// The queues of asynchronous calls, which receive the records for destinations.
     pub calls: WeakTriggers,
     source: tokio::sync::Mutex<Box<dyn EventSource>>,
     /// The worker for the previous definition; `None` after the first poll of this worker.

@@ -25,7 +25,7 @@ const PARTITION_BYTES: i32 = 1 << 20;
 /// Maximum pause that the server may request.
 const THROTTLE_MAX: Duration = Duration::from_secs(30);
 
-/// The partitions of a server.
+/// The partitions of the topic whose leader is one server, and the round that reads them.
 pub(super) struct LeaderPartitions<'a> {
     pub round: &'a ReadRound<'a>,
     pub participant: RoundParticipant<'a>,
@@ -57,8 +57,8 @@ impl LeaderPartitions<'_> {
                 let next = self.round.receiver.position.lock().next(*partition)?;
                 Some((*partition, next))
             };
-            // The server fills the response in the order of the partitions, so each request begins
-            // with another partition.
+            // The server fills the response in the order of the request. Begin each request with
+            // another partition, so that no partition has to wait for long.
             let order = rotated(&readable, connection.request_count());
             let request = FetchRequest {
                 topic: &self.round.receiver.topic,
@@ -74,7 +74,7 @@ impl LeaderPartitions<'_> {
                     continue;
                 }
                 if let Err(failure) = self.take(connection, fetched).await {
-                    // Other partitions are read until the end of the round.
+                    // Continue to read the other partitions until the end of the round.
                     readable.remove(&partition);
                     self.round.failed(self.problem_of(partition, failure));
                 }
@@ -108,8 +108,8 @@ impl LeaderPartitions<'_> {
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
         let topic = &self.round.receiver.topic;
-        // Request the end offsets before the offsets of the time, so that no record between the two
-        // requests is missed.
+        // Request the end offsets before the offsets of the start time, so that no record between
+        // the two requests is missed.
         let ends = match self.round.receiver.start {
             KafkaStart::Time(_) => connection.offsets(topic, initial.clone(), LATEST).await?,
             KafkaStart::All | KafkaStart::New => Vec::new(),
@@ -202,8 +202,8 @@ impl LeaderPartitions<'_> {
         self.round.receiver.position.lock().next(partition).unwrap_or_default()
     }
 
-    /// Reserves the memory of a batch until its last record is dropped. Waits while too many
-    /// records wait to be recorded. A batch above the limit takes all memory.
+    /// Reserves the memory of a batch until its last record is dropped. Waits while the records
+    /// that are not stored yet take too much memory. A batch above the limit takes all of it.
     async fn allocate(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, BrokerFailure> {
         let size = (bytes / 1024 + 1).min(MEMORY_KIB);
         let size = u32::try_from(size).unwrap_or(u32::MAX);

@@ -3,7 +3,7 @@
 //! The receiver works in rounds. Each round begins with a request for the servers and partitions,
 //! so that added partitions and moved leaders are found. Then one task for each server reads its
 //! partitions until the round ends. If a server or a partition fails, the others continue, and the
-//! round ends early, after a back-off. The next round then uses the metadata of another server.
+//! round ends early, after a short pause. The next round then uses the metadata of another server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,13 +48,13 @@ pub(super) struct KafkaReceiver {
     pub back_off: Mutex<BackOff>,
 }
 
-/// The state of a round.
+/// One round, which the tasks of all servers share.
 pub(super) struct ReadRound<'a> {
     pub receiver: &'a KafkaReceiver,
     pub client: &'a ClusterClient,
     pub sender: &'a Sender<ReceivedItem>,
     end: RoundDeadline,
-    /// The number of servers whose tasks have not begun to read.
+    /// The number of servers whose tasks have not begun to read yet.
     starting: AtomicUsize,
     /// The first failure of the round.
     failure: Mutex<Option<Problem>>,
@@ -63,7 +63,7 @@ pub(super) struct ReadRound<'a> {
 }
 
 impl ReadRound<'_> {
-    /// Records that the partitions of one server are read from now on.
+    /// Records that the task of one server has begun to read.
     pub(super) fn started(&self) {
         let is_last = self.starting.fetch_sub(1, Ordering::Relaxed) == 1;
         if is_last && self.was_good && self.failure.lock().is_none() {
@@ -71,7 +71,7 @@ impl ReadRound<'_> {
         }
     }
 
-    /// Shows a problem, and ends the round early.
+    /// Shows a problem of the trigger, and ends the round early: after the pause of the back-off.
     pub(super) fn failed(&self, problem: Problem) {
         let mut failure = self.failure.lock();
         if failure.is_some() {
@@ -154,7 +154,7 @@ impl KafkaReceiver {
     }
 
     /// Returns a connection to another server after a failed round, because the metadata of a
-    /// server may be outdated. Prefers the connections of the round.
+    /// server may be outdated. Prefers a connection of the failed round.
     async fn connect_to_other_server(
         &self,
         client: &ClusterClient,
@@ -225,7 +225,7 @@ impl ReadRound<'_> {
             }
         });
         let kept = join_all(tasks).await;
-        // Connections to servers that have no partition any more are closed.
+        // This closes the connections to servers that no longer lead a partition.
         *connections = kept.into_iter().flatten().collect();
         // After a failure, the next round begins after the back-off.
         let has_failed = self.failure.lock().is_some();
@@ -236,7 +236,7 @@ impl ReadRound<'_> {
 
     fn leaderless(&self, partitions: &[i32]) -> Problem {
         let numbers: Vec<String> = partitions.iter().map(i32::to_string).collect();
-        let reason = format!("no server has partition {} at present", numbers.join(", "));
+        let reason = format!("there is no leader for partition {}", numbers.join(", "));
         problem_at(&self.receiver.cluster.uri(), BrokerFailure::Server(reason))
     }
 }

@@ -182,7 +182,7 @@ impl KafkaSource {
     }
 }
 
-/// Returns true if no batch of the received records can grow.
+/// Returns true if it is useless to wait for more: no record, a full batch, or a limit reached.
 fn is_complete(received: &[ReceivedItem], batch: usize) -> bool {
     let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
     let mut bytes: usize = 0;

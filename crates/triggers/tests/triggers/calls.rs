@@ -105,7 +105,7 @@ async fn a_stored_call_is_delivered_although_its_client_left() {
     let stage = Stage::on(Arc::new(store), dir.path(), Vec::new()).await;
     for number in 0.. {
         let has_ended = is_ended(number, stage.triggers.accept(call(number as u64))).await;
-        // Earlier batches are applied before this batch.
+        // The store applies all earlier batches before this batch.
         let entries = vec![Append::put("other", "key", "value".into())];
         stage.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
         until("all stored calls are delivered", async || {
@@ -223,7 +223,7 @@ async fn destinations_receive_a_record_of_each_call_by_a_trigger() {
         "files": {"folder": "in", "batch": 1}});
     let definition = serde_json::from_value(definition).expect("a trigger");
     let stage = Stage::new(dir.path(), vec![definition]).await;
-    // The trigger's own number of retries applies.
+    // The trigger's own number of retries applies, not the one of the policy.
     let policy = CallPolicy {
         retries: Some(0),
         on_success: Some(destination("audit")),

@@ -354,7 +354,7 @@ async fn a_one_off_schedule_fires_at_its_time_and_not_before() {
     stage.triggers.reload(definition()).await.expect("a trigger");
     stage.tick().await;
     assert_eq!(stage.tables.tries(), 1);
-    // Neither do another name and another policy.
+    // Another name and another catch-up policy do not fire the schedule again either.
     let changed = scheduled("at(2026-03-01T12:00:00)", "all");
     let renamed = Trigger { name: "renamed".to_owned(), ..changed.clone() };
     for trigger in [changed, renamed] {

@@ -333,7 +333,7 @@ async fn records_that_the_cluster_deleted_are_shown_and_large_records_read() {
     .await;
     let large = &outside.payloads(0)[1];
     assert_eq!(large.as_str().map(str::len), Some(2 << 20));
-    // The notice ends after a day.
+    // The loss of records is shown for one day.
     outside.clock.advance(Duration::from_hours(25));
     next.tick().await.expect("a tick");
     assert_eq!(next.list()[0].error, None);

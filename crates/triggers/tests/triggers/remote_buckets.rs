@@ -123,7 +123,7 @@ async fn each_version_of_an_object_is_one_event_over_restarts() {
         second.tick().await.expect("a tick");
     }
     assert_eq!(outside.versions(), expected);
-    // A version that returns is a new change.
+    // An earlier version that is stored again is a new change.
     bucket.put("in/b.csv", "1");
     until("the change is delivered", async || {
         second.tick().await.expect("a tick");
