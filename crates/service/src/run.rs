@@ -119,7 +119,7 @@ impl Runs {
     }
 }
 
-/// Returns the ref of a run.
+/// Returns the ref of a run; `main` by default.
 pub(crate) fn reference_of(request: &RunRequest) -> RefSpec {
     request.reference.clone().unwrap_or_else(RefSpec::main)
 }
@@ -144,7 +144,7 @@ fn summary(project: &str, request: &RunRequest) -> String {
     }
     match &request.merge {
         Some(merge) => format!("{project}, merging {}", merge.source),
-        // The selector `result:` skips runs with this summary.
+        // The selector `result:` recognises previews by this summary and skips them.
         None if request.preview.is_some() => format!("{project}, preview"),
         None => project.to_owned(),
     }

@@ -76,7 +76,7 @@ impl Statements {
         Statements { rows, ..self.clone() }
     }
 
-    /// Describes the hidden branch of the transaction, if there is one, in an error.
+    /// Replaces the name of the transaction's hidden branch in an error, if there is one.
     fn described(&self, problem: Problem) -> Problem {
         match &self.transaction {
             Some(transaction) => transaction.described(problem),
@@ -335,7 +335,7 @@ impl Statements {
     }
 }
 
-/// Runs a statement. A statement on rights and the query of its result count as one statement.
+/// Runs a statement. A statement on roles and the query of its result count as one.
 async fn run(
     session: &Session,
     prepared: PreparedStatement,
