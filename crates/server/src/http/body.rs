@@ -107,8 +107,8 @@ impl BodyQuotas {
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        // Two calls can have bodies of the maximum length at the same time: one body uses the whole
-        // quota, the other exceeds it. Together, they need at most four times the quota.
+        // A call's body of the maximum length needs at most twice the quota. Two such bodies can be
+        // in memory at once: one holds the whole quota, the other the permit to exceed it.
         let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
         let call_bytes_max =
             call_bytes_max.clamp(BodyKind::Values.bytes_max(), BodyKind::Call.bytes_max());
@@ -190,7 +190,7 @@ impl BodyQuotas {
                     read.extend(part);
                 }
                 Ok(Some(Ok(_))) => {
-                    // The rest of the body must not hold quota.
+                    // The body must not hold quota while its rest is skipped.
                     drop(read);
                     *permit = BodyPermit { shared: None, last: None };
                     self.skip(parts).await;
