@@ -81,8 +81,8 @@ impl TableRestrictions {
         self.0.directory().restrictions.values().cloned().collect()
     }
 
-    /// Returns the restrictions of a table that apply to a principal. Restrictions are matched by
-    /// the table's id, if given, and by its name.
+    /// Returns the restrictions of a table that apply to a principal. A restriction is of the table
+    /// if the table's id, if given, or its name matches.
     pub fn on(
         &self,
         principal: &Principal,
@@ -118,8 +118,8 @@ impl TableRestrictions {
         Some(format!("{:016x}", hasher.finish()))
     }
 
-    /// Returns the restrictions of a table that apply to a user. Restrictions are matched by the
-    /// table's id, if given, and by its name.
+    /// Returns the restrictions of a table that apply to a user. A restriction is of the table if
+    /// the table's id, if given, or its name matches.
     ///
     /// Errors: the user does not exist.
     pub fn explain(
