@@ -192,7 +192,7 @@ fn check(text: &[u8]) -> Result<(), String> {
     checked.map(drop).map_err(|error| error.to_string())
 }
 
-/// Returns true for errors of the function itself. The response then has the status 200.
+/// Returns true for errors of the function itself, which `Invoke` returns with the status 200.
 pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     matches!(
         code,

@@ -58,7 +58,7 @@ pub(crate) async fn drain(results: &QueryResults) {
 pub struct AsyncQueries(pub(crate) Arc<Components>);
 
 impl AsyncQueries {
-    /// Starts the statements of a request. Their errors are in the state of the query.
+    /// Starts a query that executes the statements of a request. Their errors are in its state.
     ///
     /// Errors: `unauthenticated`; `too_busy` if too many queries are running; `disk_full`.
     pub async fn create(

@@ -126,7 +126,8 @@ impl QueueWorker {
         }
     }
 
-    /// Waits for a message. The rights are checked for each wait, because they may change.
+    /// Waits for a message; returns false after [`WAIT`]. Checks the rights, which may have
+    /// changed.
     async fn visible(&self) -> Result<bool, Problem> {
         {
             let components = self.components.upgrade().ok_or_else(stopped)?;
