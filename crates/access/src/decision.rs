@@ -19,7 +19,7 @@ pub enum Decision {
 pub enum DecisionReason {
     /// The principal is the lake's owner.
     LakeOwner,
-    /// The user created the object.
+    /// The user is the owner of the object.
     Ownership,
     /// A grant, of the user or of one of its roles.
     Grant(Grant),

@@ -182,7 +182,7 @@ impl Invocations {
         Err(problem)
     }
 
-    /// Finds a function in files of a project. The files are given by their paths.
+    /// Finds a function in the files of a project, which map paths to contents.
     pub async fn find_in_files(
         &self,
         principal: &Principal,

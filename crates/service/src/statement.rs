@@ -107,7 +107,8 @@ impl Statements {
     /// last statement. Parses all statements before the first statement starts. An error ends the
     /// request; earlier statements remain committed.
     ///
-    /// Fails only if no job was started; the error of a statement is in [`StartedStatement::rows`].
+    /// Fails only if a job cannot be started; the error of a statement is in
+    /// [`StartedStatement::rows`].
     pub async fn start(
         &self,
         principal: &Principal,
@@ -384,7 +385,7 @@ fn new_job(request: &QueryRequest, source: &str, principal: &Principal) -> NewJo
     }
 }
 
-/// Returns the start of a statement in one line.
+/// Returns the text of a statement in one line, truncated.
 pub(crate) fn summary(source: &str) -> String {
     let words: Vec<_> = source.split_whitespace().collect();
     words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect()

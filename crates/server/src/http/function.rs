@@ -42,8 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).merge(calls)
 }
 
-/// Lists the functions of the deployed version by name, that is, those with the decorator
-/// `@headwater.function()`.
+/// Lists the functions by name: functions of the deployed version, and functions without a
+/// project.
 #[utoipa::path(get, path = "/v1/functions",
     operation_id = "list_functions", tag = "function",
     responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
