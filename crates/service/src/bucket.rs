@@ -40,8 +40,7 @@ impl Buckets {
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
-    /// Checks that a bucket exists. Succeeds if the principal has no right on the bucket, because
-    /// the later check of this right reports the error.
+    /// Checks that a bucket exists, if the principal has a right on it. Otherwise, always succeeds.
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();

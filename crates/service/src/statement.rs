@@ -107,8 +107,7 @@ impl Statements {
     /// last statement. Parses all statements before the first statement starts. An error ends the
     /// request; earlier statements remain committed.
     ///
-    /// Fails only if a job cannot be started; the error of a statement is in
-    /// [`StartedStatement::rows`].
+    /// Fails only if a job cannot start; the error of a statement is in [`StartedStatement::rows`].
     pub async fn start(
         &self,
         principal: &Principal,
