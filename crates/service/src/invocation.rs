@@ -276,8 +276,7 @@ impl Invocations {
         Ok(EndedJob { job, result })
     }
 
-    /// Accepts an asynchronous call of a function of the deployed version. The event is durable on
-    /// return.
+    /// Accepts an asynchronous call of a deployed function. The event is durable on return.
     ///
     /// Errors: `function_not_found`; `invalid_argument` for wrong arguments or keys; `too_busy` if
     /// the function's queue is full.

@@ -85,8 +85,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// If a request continues a failed run, takes its missing values from the request of the failed
-    /// run.
+    /// If a request continues a failed run, adds the missing values from the request of that run.
     async fn with_retried(
         &self,
         principal: &Principal,

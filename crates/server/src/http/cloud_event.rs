@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(send)).layer(DefaultBodyLimit::disable())
 }
 
-/// Accepts events, each of which calls a function of the deployed version once.
+/// Accepts events, each of which calls a deployed function once.
 ///
 /// The body has up to 10,000 events and 8 MiB, in a format of CloudEvents 1.0: a batch, a single
 /// event (structured), or the data of an event whose attributes are in the headers `ce-id`,
