@@ -61,7 +61,7 @@ pub async fn log_in(app: &App, request: &mut Request) -> Option<Result<Principal
     }))
 }
 
-/// Returns the session whose token a request contains, with its principal.
+/// Returns the session that a token identifies, and its principal.
 pub fn of_token(app: &App, token: &str) -> Option<(Principal, ClientSession)> {
     let (secret, key) = token.strip_prefix(SESSION_PREFIX)?.split_once('.')?;
     let shown = PresentedSession { secret, key };

@@ -2,7 +2,8 @@
 //!
 //! Every operation calls [`Components::authorize`] with the action and the object. An operation
 //! without its own action requires [`Components::administer`]. The crate [`headwater_executors`]
-//! makes these decisions and records them in the audit log, both for operations and for jobs.
+//! decides about access and records the decisions in the audit log, both for operations and for
+//! jobs.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -66,7 +66,7 @@ impl Branches {
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Renames a branch, changes its protection, or sets the project whose checks it requires.
+    /// Renames a branch, changes its protection, or sets the project whose checks merges require.
     pub async fn update(
         &self,
         principal: &Principal,

@@ -415,8 +415,8 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
     }
 }
 
-/// Parses the ids of failed messages in the response of a function. An id of no message of the call
-/// is an error.
+/// Parses the ids of failed messages in the response of a function. An id that is not of a message
+/// of the call is an error.
 fn failures(
     returned: FunctionResult,
     reports: bool,

@@ -131,7 +131,7 @@ pub fn project_object(files: &ProjectFiles) -> Object {
     Object::project(&name)
 }
 
-/// Returns the name of a run's project. The job parses the other files of the project.
+/// Returns the name of a run's project, from `headwater.toml`. The job parses the other files.
 pub(crate) fn project_name(request: &RunRequest) -> String {
     let settings = Project::read_settings(&request.files);
     settings.map_or_else(|_| "a project with errors".to_owned(), |settings| settings.name)

@@ -57,7 +57,7 @@ async fn send(
 
 fn events(headers: &HeaderMap, body: &[u8]) -> HandlerResult<Vec<CloudEvent>> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    // A web page cannot send these headers to another origin without its consent.
+    // A web page cannot send these headers to another origin without the consent of that origin.
     if headers.contains_key("ce-specversion") {
         return Ok(vec![CloudEvent::binary(attributes(headers)?, media_type, body)?]);
     }
