@@ -235,8 +235,8 @@ pub(crate) fn error_body(problem: &Problem, job: JobId) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// Returns the message of an exception. Removes the class at its start, and the location at the end
-/// of its first line.
+/// Returns the first line of an exception's message, without the class at the start and the
+/// location at the end.
 fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
     let message = message.lines().next().unwrap_or_default();
     let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);
