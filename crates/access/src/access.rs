@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 5;
 #[derive(Clone)]
 pub struct Access(pub(crate) Arc<Shared>);
 
-/// State shared by the clones of a handle.
+/// State shared by the clones of an [`Access`] handle.
 pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -99,7 +99,7 @@ impl Access {
         Ok(directory)
     }
 
-    /// Returns the directory as of the last change.
+    /// Returns the records in memory, as of the last change.
     pub(crate) fn directory(&self) -> Arc<Directory> {
         self.0.directory.read().clone()
     }

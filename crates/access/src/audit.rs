@@ -1,7 +1,7 @@
 //! The audit log: the journal `audit`, whose keys are version 7 UUIDs and sort by time.
 //!
-//! A change of rights stores its event in its own batch. Events of decisions and logins are first
-//! recorded in memory, and written in groups.
+//! The event of a change of rights is stored in the same batch as the change. Events of access
+//! decisions and logins are first recorded in memory, and written in groups.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ const TEXT_BYTES_MAX: usize = 1_000;
 /// clients without credentials could fill the log.
 const FAILED_LOGINS_MAX: u32 = 20;
 
-/// The minute of [`FAILED_LOGINS_MAX`].
+/// The period for which [`FAILED_LOGINS_MAX`] limits the events of an address.
 const FAILED_LOGINS_PERIOD: Duration = Duration::from_secs(60);
 
 /// Maximum number of addresses whose failed logins are counted.
@@ -145,9 +145,9 @@ impl AuditLog {
         pending.push(entry);
     }
 
-    /// Records a failed login, unless too many of the address are recorded already. `user` must be
-    /// the name of an existing user, because a client may send a password in the name field by
-    /// mistake.
+    /// Records a failed login, unless too many failed logins from its address are recorded already.
+    /// `user` must be the name of an existing user, because a client may send a password in the
+    /// name field by mistake.
     pub(crate) fn failed_login(
         &self,
         user: Option<&str>,
@@ -227,7 +227,8 @@ impl AuditLog {
         if position.is_empty() {
             self.flush().await?;
         }
-        // Extend the range, because an event may be stored seconds after its time.
+        // Read until a minute after the end of the filter, because an event may be stored seconds
+        // after its time.
         let since = filter.since.map(key_at).unwrap_or_default();
         let range = KeyRange::all().from(since.max(position.to_owned())).limit(PAGE);
         let entries = self.store.scan(JOURNAL, &range).await?;

@@ -19,7 +19,7 @@ pub enum Decision {
 pub enum DecisionReason {
     /// The principal is the lake's owner.
     LakeOwner,
-    /// The user created the object.
+    /// The user is the owner of the object.
     Ownership,
     /// A grant, of the user or of one of its roles.
     Grant(Grant),
@@ -122,8 +122,8 @@ fn decide(directory: &Directory, user: &str, action: Action, object: &Object) ->
     }
 }
 
-/// Returns an action, and the actions that include it. A branch is also read by writing to it and
-/// by merging into it.
+/// Returns an action, and the actions that include it. The rights to write to a branch and to merge
+/// into it include the right to read it.
 fn including(action: Action, object: &Object) -> impl Iterator<Item = Action> {
     let is_branch = object.kind() == ObjectKind::Branch && action == Action::Read;
     let wider = is_branch.then_some([Action::Write, Action::Merge]);

@@ -1,4 +1,4 @@
-//! All records in memory, at one version.
+//! All records of access control in memory, at one version.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::grant_index::GrantIndex;
 use crate::record::{JOURNAL, KeyRecord, OwnerRecord, TokenRecord, UserRecord, VERSION};
 use crate::{Error, Result};
 
-/// All records at one version. Immutable.
+/// All users, roles, grants and other records at one version. Immutable.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     /// The value of the ref `access/version`; `None` before the first change.
@@ -31,7 +31,7 @@ pub(crate) struct Directory {
     /// The retention time of audit events, if set.
     pub(crate) audit_retention: Option<AuditRetention>,
     token_ids: HashMap<ObjectId, String>,
-    /// The owners of objects, by the text of the object.
+    /// The name of each object's owner, by the object as text.
     owners: HashMap<String, String>,
     /// The grants that apply to each user: its own grants and the grants of all its roles.
     effective: HashMap<String, GrantIndex>,

@@ -102,7 +102,7 @@ pub enum Error {
         /// The violated rule.
         reason: &'static str,
     },
-    /// The name breaks the rules.
+    /// The name of a new user, role or restriction breaks the rules.
     #[error("`{name}` is not a usable name: {reason}")]
     Name {
         /// The rejected name.

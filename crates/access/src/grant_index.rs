@@ -14,10 +14,10 @@ const LAKE: &str = "lake";
 /// The grants of one user.
 #[derive(Debug, Default)]
 pub(crate) struct GrantIndex {
-    /// Grants on one object, by the text of the object.
+    /// Grants on single objects, by the object as text.
     exact: HashMap<String, Vec<Arc<Grant>>>,
-    /// Grants on patterns. Also grants on locations and buckets, which select the objects below
-    /// them.
+    /// Grants on patterns, by the kind of object. Also grants on single locations and buckets,
+    /// which apply to the objects below them, too.
     patterns: HashMap<ObjectKind, Vec<Arc<Grant>>>,
 }
 

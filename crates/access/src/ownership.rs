@@ -27,10 +27,10 @@ impl Access {
         .await
     }
 
-    /// Records the owner of an object that was created, or replaced under the same name. An object
-    /// that another principal than its owner replaced has no owner, because it may have rights or
-    /// contents that its owner must not have. An object whose name contains `*` has no owner,
-    /// because such a name stands for all objects of a kind.
+    /// Records the owner of an object that was created, or replaced under the same name. If a
+    /// principal other than the owner replaces an object, the object has no owner from then on: it
+    /// may have rights or contents that the previous owner must not have. An object whose name
+    /// contains `*` has no owner, because such a name stands for all objects of a kind.
     pub async fn change_owner(&self, by: &Principal, object: &Object, is_new: bool) -> Result<()> {
         if object.to_string().parse::<Object>().is_err() {
             return Ok(());

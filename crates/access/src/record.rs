@@ -33,7 +33,7 @@ pub(crate) const JOURNAL: &str = "access";
 /// Name of the journal with the times of last use, which are written without fsync.
 pub(crate) const USED_JOURNAL: &str = "access-used";
 
-/// The name of the ref that holds the version.
+/// The name of the ref that holds the version of all records.
 pub(crate) const VERSION: &str = "access/version";
 
 /// The key of the record with the audit retention.

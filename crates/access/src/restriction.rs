@@ -81,8 +81,8 @@ impl TableRestrictions {
         self.0.directory().restrictions.values().cloned().collect()
     }
 
-    /// Returns the restrictions of a table that apply to a principal. Restrictions are matched by
-    /// the table's id, if given, and by its name.
+    /// Returns the restrictions of a table that apply to a principal. A restriction belongs to the
+    /// table if the table's id (if given) or name matches.
     pub fn on(
         &self,
         principal: &Principal,
@@ -95,8 +95,8 @@ impl TableRestrictions {
         self.applying(principal, &directory, on)
     }
 
-    /// Returns a restriction that applies to a table only by its name and would therefore be lost
-    /// by a rename.
+    /// Returns a restriction that matches a table only by the table's name. It would no longer
+    /// apply if the table were renamed.
     pub fn lost_by_rename(&self, table: &TableName, id: &str) -> Option<Restriction> {
         let directory = self.0.directory();
         let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
@@ -118,8 +118,8 @@ impl TableRestrictions {
         Some(format!("{:016x}", hasher.finish()))
     }
 
-    /// Returns the restrictions of a table that apply to a user. Restrictions are matched by the
-    /// table's id, if given, and by its name.
+    /// Returns the restrictions of a table that apply to a user. A restriction belongs to the table
+    /// if the table's id (if given) or name matches.
     ///
     /// Errors: the user does not exist.
     pub fn explain(

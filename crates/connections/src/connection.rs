@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use headwater_model::{Clock, Identity, Principal, SystemClock, Timestamp};
 
-/// Maximum length of the text of a statement that a connection shows, in bytes.
+/// Maximum length of the statement text in the list of connections, in bytes.
 const STATEMENT_BYTES_MAX: usize = 1_024;
 
 /// The key with which a client cancels the statement of a connection: the number of the connection,

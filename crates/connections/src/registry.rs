@@ -108,9 +108,9 @@ impl Connections {
     }
 }
 
-/// The registration of an open connection.
+/// The entry of an open connection in the list, which is removed on drop.
 pub struct ConnectionHandle {
-    /// The key.
+    /// The key with which the client can cancel a statement.
     pub key: ConnectionKey,
     connections: Connections,
     ended: CancellationToken,

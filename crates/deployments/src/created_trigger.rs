@@ -37,7 +37,7 @@ pub struct CreatedTrigger {
 }
 
 impl CreatedTrigger {
-    /// Returns true if the definition is the same, regardless of its location.
+    /// Returns true if the trigger is the same, regardless of where it is defined.
     pub fn is_same(&self, trigger: &Trigger) -> bool {
         let defined_at = self.trigger.defined_at.clone();
         self.trigger == Trigger { defined_at, ..trigger.clone() }

@@ -278,8 +278,8 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
 }
 
 /// Returns a string for each function, which changes whenever the function's settings or the
-/// content of one of its files change. Functions may share a folder: the files with the handlers of
-/// the others do not count.
+/// content of one of its files change. Functions may share a folder. Files with handlers of other
+/// functions do not count.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let hashes = files(project);
     let handlers: BTreeSet<&String> =

@@ -31,7 +31,7 @@ pub struct Change {
     pub path: RequestPath,
     /// The body.
     pub body: Bytes,
-    /// The id of the request, the target ref, and the message of the commit.
+    /// The hash that identifies the request, the branch, and the message of the commit.
     pub request: ChangeRequest,
     headers: HeaderMap,
 }

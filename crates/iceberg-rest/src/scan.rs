@@ -77,7 +77,8 @@ fn plan_error(problem: Problem) -> IcebergError {
     scan_error(problem, "NoSuchPlanIdException")
 }
 
-/// Converts an error of a plan. `missing` is the name of the exception for a missing plan.
+/// Converts an error of a request about a plan. `missing` is the name of the exception for a
+/// missing plan.
 fn scan_error(problem: Problem, missing: &'static str) -> IcebergError {
     let error = IcebergError::from(problem).for_scan();
     if error.code() == ErrorCode::RouteNotFound { error.with_kind(missing) } else { error }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::error::HandlerResult;
 
-/// Header of requests for credentials.
+/// Header with which clients request credentials.
 const DELEGATION_HEADER: &str = "x-iceberg-access-delegation";
 
 /// Returns true if a client requests credentials.
@@ -17,8 +17,8 @@ pub fn wants_credentials(headers: &HeaderMap) -> bool {
     values.flat_map(|value| value.split(',')).any(|value| value.trim() == "vended-credentials")
 }
 
-/// Returns the access to the warehouse's files that a request gets. Includes credentials if the
-/// client requests credentials and may use them.
+/// Returns the location of the warehouse's files, and credentials for them if the client requests
+/// credentials and may use them.
 pub fn of_request(
     service: &Service,
     principal: &Principal,

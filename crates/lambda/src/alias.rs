@@ -30,7 +30,7 @@ struct RoutingConfig {
 }
 
 impl AliasRequest {
-    /// Returns the changes of the request.
+    /// Returns the changes that the request makes to an alias.
     fn update(self) -> Result<UpdateFunctionAlias> {
         let mut update = UpdateFunctionAlias {
             version: self.function_version.as_deref().map(number).transpose()?,

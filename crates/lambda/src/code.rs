@@ -53,7 +53,7 @@ impl CodeRequest {
     }
 }
 
-/// Returns the range of the whole content of an object.
+/// Returns the byte range of an object's whole content.
 ///
 /// Errors: `invalid_argument` if the object is too large for an archive.
 fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {

@@ -129,7 +129,7 @@ pub(crate) fn defaults() -> FunctionSettings {
     }
 }
 
-/// Returns the configuration of a version in the format of AWS. `qualifier` becomes part of its
+/// Returns the configuration of a version in the format of AWS. `qualifier` becomes part of the
 /// ARN.
 pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Option<&str>) -> Value {
     let settings = &version.settings;

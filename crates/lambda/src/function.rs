@@ -167,8 +167,8 @@ pub(crate) async fn update_configuration(
     let mut attempts = 1;
     loop {
         let latest = functions.get(&request.principal, &name.name).await?.latest;
-        // The request keeps settings, so it fails if another request changed them after they were
-        // read.
+        // Settings that the request does not contain are kept. With the revision, the change fails
+        // if another request changed the settings after they were read.
         let revision = update.revision.clone().unwrap_or_else(|| latest.revision());
         let (settings, mut attributes) = update.apply(latest.settings, latest.attributes)?;
         attach(service, request, update.layers.as_deref(), &mut attributes).await?;

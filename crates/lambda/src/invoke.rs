@@ -192,7 +192,7 @@ fn check(text: &[u8]) -> Result<(), String> {
     checked.map(drop).map_err(|error| error.to_string())
 }
 
-/// Returns true for errors of the function itself. The response then has the status 200.
+/// Returns true for errors of the function itself, which `Invoke` returns with the status 200.
 pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -235,8 +235,8 @@ pub(crate) fn error_body(problem: &Problem, job: JobId) -> Bytes {
     Bytes::from(body.to_string())
 }
 
-/// Returns the message of an exception. Removes the class at its start, and the location at the end
-/// of its first line.
+/// Returns the first line of an exception's message, without the class at the start and the
+/// location at the end.
 fn raised_message<'a>(message: &'a str, kind: &str, frame: Option<&Value>) -> &'a str {
     let message = message.lines().next().unwrap_or_default();
     let message = message.strip_prefix(&format!("{kind}: ")).unwrap_or(message);

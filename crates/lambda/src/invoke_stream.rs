@@ -43,7 +43,7 @@ pub(crate) async fn invoke(
     let (event, context) = (event(request)?, client_context(request)?);
     let input = ClientInput { event, context, check: |_| None };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
-    // If the call is rejected, the response has the status of the error.
+    // Wait for the first event, because the response to a rejected call has the error's status.
     let first = call.next().await;
     let first = match first {
         Some(CallEvent::Ended(Err(problem))) => return Err(problem.into()),
@@ -70,7 +70,7 @@ pub(crate) async fn invoke(
     Ok(response)
 }
 
-/// The remaining events of a call, as messages.
+/// The events of a call that are not sent yet, encoded as messages.
 struct ResponseMessages {
     call: StreamedCall,
     /// The first event; `None` after it is encoded.
@@ -79,7 +79,7 @@ struct ResponseMessages {
     log: Option<CallLog>,
 }
 
-/// The identity with which the log of an ended call is read.
+/// The values that are needed to read the log of an ended call.
 struct CallLog {
     service: Service,
     principal: Principal,
@@ -108,7 +108,7 @@ fn messages(state: ResponseMessages) -> stream::BoxStream<'static, std::io::Resu
 }
 
 impl ResponseMessages {
-    /// Encodes the end of a call, after the result if the call sent no parts.
+    /// Encodes the end of a call. If the call sent no parts, its result is encoded first.
     async fn end(&mut self, end: CallEnd) -> Bytes {
         let (job, result) = match end {
             Ok(EndedJob { job, result }) => (Some(job), result),

@@ -18,7 +18,7 @@ use crate::name::{FunctionName, arn};
 use crate::queue_mapping::REPORTS_FAILURES;
 use crate::request::LambdaRequest;
 
-/// Prefix of the names of triggers.
+/// Prefix of the names of triggers that are mappings.
 const PREFIX: &str = "kafka-";
 
 /// Defaults of AWS: maximum number of records in a call, and time to wait for these records.
@@ -28,7 +28,7 @@ const WINDOW_DEFAULT: Duration = Duration::from_millis(500);
 /// Maximum age of a record if a request sets the age to -1, which means no limit on AWS.
 const AGE_MAX: Duration = Duration::from_hours(7 * 24);
 
-/// The key of the broker addresses in the endpoints of a source.
+/// The key of the broker addresses in the field `Endpoints` of a request.
 const SERVERS: &str = "KAFKA_BOOTSTRAP_SERVERS";
 
 /// Prefix of the ARNs of secrets.

@@ -129,7 +129,7 @@ fn layer_name(text: &str) -> Option<String> {
     is_name.then(|| name.to_owned())
 }
 
-/// Returns the name and the number in the ARN of a version.
+/// Returns the layer's name and the version's number in the ARN of a version.
 fn version_of(arn: &str) -> Result<(String, u64)> {
     let parts = arn.rsplit_once(':');
     let parts = parts.and_then(|(layer, at)| Some((layer_name(layer)?, at.parse::<u64>().ok()?)));

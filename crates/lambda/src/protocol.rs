@@ -67,7 +67,7 @@ impl LambdaProtocol {
         checked.err().map(|error| with_id(error.response()))
     }
 
-    /// Checks that the access key of a request to a service is known.
+    /// Checks that the access key of a request is known. `service` is the name in the signature.
     pub(crate) async fn check_key(
         &self,
         parts: &Parts,
@@ -122,7 +122,7 @@ impl LambdaProtocol {
         self.authenticate_for(LAMBDA, parts, body, address).await
     }
 
-    /// Verifies the signature of a request to a service.
+    /// Verifies the signature of a request. `service` is the name that must be signed.
     pub(crate) async fn authenticate_for(
         &self,
         service: &str,

@@ -63,7 +63,7 @@ pub(crate) async fn delete(
     Ok(())
 }
 
-/// Returns the name with the qualifier of the request.
+/// Returns the function's name with the qualifier of the request.
 ///
 /// Errors: the qualifier is missing or `$LATEST`, which AWS rejects, too.
 fn published(request: &LambdaRequest, name: FunctionName) -> Result<FunctionName> {

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use crate::error::{LambdaError, Result};
 use crate::name::FunctionName;
 
-/// A request.
+/// A request to Lambda's API whose signature is valid.
 pub(crate) struct LambdaRequest {
     pub principal: Principal,
     /// The scheme of the request: `http` or `https`.

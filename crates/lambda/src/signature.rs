@@ -12,7 +12,7 @@ use crate::request::parse_query;
 
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 
-/// The service in the scope of signatures of Lambda's requests.
+/// The name of the service in the credential scope of requests to Lambda.
 pub(crate) const LAMBDA: &str = "lambda";
 
 /// The header with the time of a request, and the format of the time.
@@ -40,7 +40,7 @@ pub(crate) struct Signature {
 }
 
 impl Signature {
-    /// Parses the signature of a request to a service without verifying it.
+    /// Parses the signature of a request without verifying it. Its scope must contain `service`.
     pub fn read(parts: &Parts, service: &str, now: DateTime<Utc>) -> Result<Self> {
         let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let Some(text) = header(AUTHORIZATION.as_str()) else {

@@ -13,7 +13,7 @@ use crate::page::page;
 use crate::qualifier;
 use crate::request::LambdaRequest;
 
-/// The first part of the paths of URLs.
+/// The first segment of the paths of function URLs.
 pub const URL_ROOT: &str = "lambda-url";
 
 /// Limits of CORS rules: values in a list, characters of a value, and `MaxAge` in seconds.

@@ -29,10 +29,10 @@ use crate::url_stream::{StreamFailure, respond};
 const REQUESTED_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
 const ALLOW_ORIGIN: HeaderName = HeaderName::from_static("access-control-allow-origin");
 
-/// The author of calls without a signature that run with the rights of the owner.
+/// The author of unsigned calls, which have the rights of the identity that configured the URL.
 const ANONYMOUS: &str = "anonymous";
 
-/// A request whose URL exists, before its body is read.
+/// The function URL that a request addresses.
 pub struct UrlTarget {
     name: FunctionName,
     url: FunctionUrl,

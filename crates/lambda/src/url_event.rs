@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::name::ACCOUNT;
 use crate::request::parse_query;
 
-/// The route of all requests.
+/// The route and the stage in all events.
 const ROUTE: &str = "$default";
 
 /// Name prefix of the console's cookies, and the header with the console's session key.
@@ -92,7 +92,8 @@ impl UrlRequest<'_> {
             ("x-forwarded-proto", Some(scheme.to_owned())),
             ("x-amzn-trace-id", Some(self.trace(now))),
         ];
-        // The server appends the client's address to the addresses that the client sent.
+        // The client's address is appended to `x-forwarded-for`. The other headers replace headers
+        // of the client.
         let is_replaced =
             |name: &str| name != "x-forwarded-for" && added.iter().any(|(added, _)| *added == name);
         let shown = shown.map(pair).filter(|(name, _)| !is_replaced(name));

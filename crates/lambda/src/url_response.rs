@@ -33,8 +33,8 @@ const SANDBOX: &str = "sandbox allow-downloads allow-forms allow-modals allow-po
 /// Name prefix of the console's cookies.
 const CONSOLE_COOKIE: &str = "headwater-";
 
-/// Returns the response that a function describes by its result. The error is the invalid part of
-/// the description.
+/// Returns the response that a function describes by its result. The error names the invalid part
+/// of the result.
 pub(crate) fn response(result: &Bytes) -> Result<Response<Bytes>, String> {
     let value: Value =
         serde_json::from_slice(result).map_err(|error| format!("it is not JSON: {error}"))?;

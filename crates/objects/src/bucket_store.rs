@@ -215,7 +215,7 @@ impl ObjectStore for BucketStore {
     }
 }
 
-/// A chunk of an upload, or its end.
+/// A chunk of an upload, or the end of the upload.
 enum UploadChunk {
     Bytes(Bytes),
     End,

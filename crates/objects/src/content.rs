@@ -26,8 +26,8 @@ use crate::{Error, Objects, Result};
 /// The content of an object, as a stream of byte chunks.
 pub type ContentStream = BoxStream<'static, Result<Bytes, Problem>>;
 
-/// Content that is written but not referenced by an object. If this value is dropped, its file is
-/// garbage.
+/// Content that was written, but that no object references yet. If this value is dropped before,
+/// its file is garbage.
 pub(crate) struct UnreferencedContent {
     objects: Objects,
     /// The file; `None` for empty content.

@@ -14,7 +14,7 @@ const KEPT: Duration = Duration::from_secs(600);
 const CHUNK: usize = 500;
 
 impl Objects {
-    /// Deletes the files that are unreferenced for longer than the retention. Returns their number.
+    /// Deletes the files that are unreferenced for longer than 10 minutes. Returns their number.
     pub async fn collect_garbage(&self) -> Result<u64> {
         self.collect_garbage_after(KEPT).await
     }
@@ -48,7 +48,7 @@ impl Objects {
     async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {
         let locations: Vec<String> = blobs.iter().map(|blob| self.location(blob)).collect();
         self.0.storage.delete(&locations).await?;
-        // An interrupted write to a local folder leaves a file whose name ends with a number.
+        // An interrupted write to a local folder leaves a file whose name ends with `#1`.
         if let Some(folder) = &self.0.folder {
             for blob in blobs {
                 let _ = tokio::fs::remove_file(folder.join(format!("{}#1", relative(blob)))).await;

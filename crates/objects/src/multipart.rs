@@ -108,7 +108,7 @@ impl Objects {
             return Err(Error::Part { number, reason, s3_code: "InvalidArgument" });
         }
         self.upload(target).await?;
-        // Even an empty part has a file.
+        // The content of an empty part is not stored, so its record has no file name.
         let written = self.write(content).await?;
         let blob = written.blob.clone().unwrap_or(ContentFile { name: String::new(), size: 0 });
         let part = PartRecord { blob, etag: written.etag.clone(), modified: self.now() };
@@ -255,7 +255,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
     ListedPart { number, size: part.blob.size, etag: part.etag.clone(), modified: part.modified }
 }
 
-/// Returns the uploaded parts in the order of the request that completes the upload.
+/// Returns the uploaded parts that the request names, in the order of the request.
 fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {

@@ -35,8 +35,8 @@ pub enum PackageContent {
 }
 
 impl Objects {
-    /// Stores the first `bytes` of a file as a package. An existing package of this name gets the
-    /// current time. The package is durable on return.
+    /// Stores the first `bytes` of a file as a package. If a package of this name exists, it is
+    /// stored again with the current time. The package is durable on return.
     pub async fn put_package(&self, name: &str, file: Arc<File>, bytes: u64) -> Result<()> {
         let written = match &self.0.folder {
             Some(folder) => self.copy_from_disk(file, bytes, folder).await?,

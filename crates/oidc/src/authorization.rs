@@ -32,8 +32,8 @@ struct CodeTokens {
 impl Provider {
     /// Starts the login of a browser, which returns to the address `redirect`.
     ///
-    /// Errors: [`Error::Redirect`] if this is neither an HTTPS address nor an HTTP address of this
-    /// machine; [`Error::NoAuthorization`]; [`Error::Unreachable`].
+    /// Errors: [`Error::Redirect`] if `redirect` is neither an HTTPS address nor an HTTP address of
+    /// this machine; [`Error::NoAuthorization`]; [`Error::Unreachable`].
     pub async fn start_login(&self, redirect: &str) -> Result<LoginStart> {
         check_url(redirect).map_err(|reason| Error::Redirect { reason })?;
         let discovery = self.discovery().await?;

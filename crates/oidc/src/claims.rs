@@ -83,7 +83,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Returns the time at which the token expires.
+    /// Returns the time at which the token expires, plus the maximum clock difference.
     pub(crate) fn expires(&self) -> Result<Timestamp> {
         let seconds = self.exp + SKEW_S;
         let time = Timestamp::from_timestamp(seconds as i64, 0);

@@ -11,7 +11,8 @@ use crate::{Error, Result};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// Default and minimum interval between two requests that check whether the login is confirmed.
+/// Default interval between two requests that check whether the login is confirmed. Also added to
+/// the interval if the provider asks for slower requests.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Maximum time to wait for the confirmation.

@@ -30,7 +30,7 @@ pub(crate) enum Algorithm {
 }
 
 impl Algorithm {
-    /// Returns the parameters for RSA keys; `None` for other algorithms.
+    /// Returns the parameters for verification with an RSA key; `None` for other algorithms.
     pub(crate) const fn rsa(self) -> Option<&'static signature::RsaParameters> {
         Some(match self {
             Algorithm::RS256 => &signature::RSA_PKCS1_2048_8192_SHA256,

@@ -69,7 +69,7 @@ impl Keys {
         self.of(token).any(|key| key.verify(token).is_some())
     }
 
-    /// Returns the keys with the id in a token's header; all keys if the token has no key id.
+    /// Returns the keys that match a token's algorithm, and its key id if it has one.
     fn of(&self, token: &Jwt<'_>) -> impl Iterator<Item = &Jwk> {
         let (id, algorithm) = (token.header.kid.clone(), token.header.alg);
         self.0.iter().filter(move |key| {

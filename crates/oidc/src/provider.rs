@@ -73,7 +73,7 @@ struct Shared {
     config: OidcConfig,
     http: HttpClient,
     keys: RwLock<CachedMetadata>,
-    /// The discovery document of the last login, and the time at which it was read.
+    /// The discovery document, and the time at which it was last read.
     discovery: RwLock<Option<(Instant, DiscoveryDocument)>>,
     /// A lock that is held while the keys are being fetched.
     reading: tokio::sync::Mutex<()>,

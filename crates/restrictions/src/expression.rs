@@ -1,8 +1,8 @@
 //! Expressions of row filters and column masks.
 //!
 //! An expression may use columns of its table, scalar functions, `current_user` and
-//! `is_member('role')`. Subqueries are not allowed, because a user could change the table that they
-//! read on a branch.
+//! `is_member('role')`. Subqueries are not allowed, because a user could change, on a branch, the
+//! tables that they read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;

@@ -38,8 +38,8 @@ pub fn query(
             continue;
         };
         let Some(at) = found.position(column) else {
-            // A mask of a dropped column is not needed. But in another table with the same name,
-            // the values to mask may be in a column with a different name.
+            // If the column was dropped from the table, its mask is not needed. But in another
+            // table of the same name, the values to mask may be in a column with a different name.
             if found.is_same {
                 continue;
             }

@@ -33,7 +33,7 @@ impl S3Auth for SecretLookup {
     }
 }
 
-/// The access check of each request, which adds the principal of the signature to the request's
+/// The check that each request is signed. Adds the principal of the signature to the request's
 /// extensions.
 pub(crate) struct RequestAuthorizer(pub(crate) S3Operations);
 

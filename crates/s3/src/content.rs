@@ -53,7 +53,7 @@ pub(crate) fn sent(mut content: ContentStream) -> StreamingBlob {
     tokio::spawn(async move {
         while let Some(part) = content.next().await {
             let is_failed = part.is_err();
-            // The client has disconnected.
+            // Stop if the client has disconnected or the content has an error.
             if parts.send(part).await.is_err() || is_failed {
                 return;
             }

@@ -49,8 +49,8 @@ fn rejected(problem: Problem) -> S3Error {
     }
 }
 
-/// Returns the notifications of a configuration. A notification without an id gets its number in
-/// the list as its id.
+/// Returns the notifications in an S3 configuration. A notification without an id gets its number
+/// in the list as its id.
 fn notifications(configuration: NotificationConfiguration) -> S3Result<Vec<BucketNotification>> {
     let NotificationConfiguration {
         event_bridge_configuration,

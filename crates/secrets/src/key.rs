@@ -67,7 +67,7 @@ impl Key {
     fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).map(Zeroizing::new);
         let bytes = bytes.ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
-        // The hash does not reveal the key, which has 256 random bits.
+        // The id does not reveal the key, because it is a hash of 256 random bits.
         let mut id = hex::encode(Sha256::digest(&*bytes));
         id.truncate(ID_DIGITS);
         Some(Key { bytes, id })

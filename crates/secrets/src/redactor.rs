@@ -30,7 +30,7 @@ struct Patterns {
     edges: Arc<[Edges]>,
 }
 
-/// The characters around a text to replace that encode bits of the value, too.
+/// The characters next to a found text that also encode bits of the secret.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Edges {
     /// True for base64, which may end with padding.

@@ -163,8 +163,9 @@ impl SecretStore {
         self.key.get_or_create().await
     }
 
-    /// Encrypts all secrets of earlier keys with the current key, so that the earlier keys can be
-    /// removed. Skips a secret that is changed concurrently, because the next use repeats this.
+    /// Encrypts all secrets that are encrypted with earlier keys with the current key, so that the
+    /// earlier keys can be removed. Skips a secret that is changed concurrently, because the next
+    /// use of secrets repeats this.
     async fn replace_earlier_keys(&self, keys: &Keys) -> Result<()> {
         if keys.earlier.is_empty() {
             return Ok(());

@@ -31,7 +31,7 @@ pub struct Activity {
     count: Arc<Mutex<RequestCount>>,
     pub metrics: RequestMetrics,
     telemetry: Telemetry,
-    /// The name in the metrics of requests that match no route.
+    /// The route under which the metrics count requests that match no route.
     unmatched: &'static str,
 }
 
@@ -99,7 +99,7 @@ pub async fn count(State(activity): State<Activity>, request: Request, next: Nex
     response.map(|body| Body::new(ActiveBody { body, _busy: busy }))
 }
 
-/// A request for the metrics, which is counted when this value is dropped.
+/// The measurement of one request, which is added to the metrics when this value is dropped.
 struct MeasuredRequest<'a> {
     activity: &'a Activity,
     route: &'a str,
@@ -122,12 +122,12 @@ impl Drop for MeasuredRequest<'_> {
     }
 }
 
-/// The trace of a request.
+/// The span of a request, and the parent of further spans.
 #[derive(Default)]
 struct RequestTrace {
     span: Option<SpanTimer>,
     /// Parent of the spans of the request's work: the request's own span, or the client's span if
-    /// the client does not record its trace.
+    /// the client does not sample its trace.
     context: Option<TraceContext>,
 }
 
@@ -223,7 +223,7 @@ mod tests {
         let id = TraceContext::parse(recorded).expect("a context").trace;
         let RequestTrace { span, context } = trace(Some(recorded), "/a");
         assert!(span.is_some() && context.is_some_and(|context| context.trace == id));
-        // If the client does not record its trace, the request's work starts no other trace.
+        // If the client does not sample its trace, the request starts no other trace.
         let RequestTrace { span, context } =
             trace(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), "/a");
         assert!(span.is_none() && context.is_some_and(|context| !context.is_sampled));

@@ -61,7 +61,7 @@ pub async fn log_in(app: &App, request: &mut Request) -> Option<Result<Principal
     }))
 }
 
-/// Returns the session whose token a request contains, with its principal.
+/// Returns the session that a token identifies, and its principal.
 pub fn of_token(app: &App, token: &str) -> Option<(Principal, ClientSession)> {
     let (secret, key) = token.strip_prefix(SESSION_PREFIX)?.split_once('.')?;
     let shown = PresentedSession { secret, key };
@@ -93,7 +93,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
     }
-    // Some clients send the padding, others omit it.
+    // Some clients send the padding of the Base64 text, others omit it.
     let value = value.trim();
     let decoded = STANDARD.decode(value).or_else(|_| STANDARD_NO_PAD.decode(value)).ok()?;
     let (user, password) = std::str::from_utf8(&decoded).ok()?.split_once(':')?;

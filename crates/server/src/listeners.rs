@@ -301,7 +301,7 @@ fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Durat
     }
 }
 
-/// Settings for connections of the TCP listener.
+/// Settings for the connections of a TCP listener.
 #[derive(Clone)]
 struct TcpProtocol {
     router: Router,

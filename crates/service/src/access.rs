@@ -2,7 +2,8 @@
 //!
 //! Every operation calls [`Components::authorize`] with the action and the object. An operation
 //! without its own action requires [`Components::administer`]. The crate [`headwater_executors`]
-//! makes these decisions and records them in the audit log, both for operations and for jobs.
+//! decides about access and records the decisions in the audit log, both for operations and for
+//! jobs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::login::PresentedToken;
 use crate::service::{Components, Service};
 
 impl Components {
-    /// Checks that a principal may perform an action on an object, and records the decision.
+    /// Checks that a principal may perform an action on an object, and audits the decision.
     ///
     /// Errors: `unauthenticated`; `forbidden`, with the action and the object.
     pub(crate) fn authorize(
@@ -30,7 +31,7 @@ impl Components {
     }
 
     /// Checks that a principal may perform an action on an object, and records only a denial. Used
-    /// before work that authorizes the principal again.
+    /// before work that checks and records the same right again.
     pub(crate) fn check_allowed(
         &self,
         principal: &Principal,
@@ -43,7 +44,7 @@ impl Components {
         self.authorize(principal, action, object)
     }
 
-    /// Checks that a principal may read at a ref, and records only a denial.
+    /// Checks that a principal may read the lake's state at a ref, and records only a denial.
     ///
     /// Errors: `unauthenticated`; `forbidden`, also if the ref does not exist.
     pub(crate) async fn check_ref(
@@ -55,7 +56,7 @@ impl Components {
         check_ref(&self.lake, access.as_ref(), reference).await
     }
 
-    /// Does the same as [`Components::check_ref`], and records the decision.
+    /// Like [`Components::check_ref`], but also records that access was allowed.
     pub(crate) async fn authorize_ref(
         &self,
         principal: &Principal,
@@ -69,13 +70,13 @@ impl Components {
         Ok(())
     }
 
-    /// Checks that a principal has all rights, for operations for which no specific action is
-    /// defined.
+    /// Checks that a principal has all rights. Used for operations without an action of their own.
     pub(crate) fn administer(&self, principal: &Principal) -> Result<(), Problem> {
         self.authorize(principal, Action::Administer, &Object::lake())
     }
 
-    /// Checks that a principal is the owner or a user. Used by operations that filter their result.
+    /// Checks that a principal is the lake's owner or a valid user. Used where results are
+    /// filtered.
     ///
     /// Errors: `unauthenticated`.
     pub(crate) fn authenticated(&self, principal: &Principal) -> Result<(), Problem> {

@@ -44,7 +44,7 @@ impl AccessKeys {
     /// once.
     ///
     /// Errors: `forbidden` if the key would have more rights or a longer lifetime than the
-    /// principal's credential; `invalid_argument` for scopes on a key of the owner.
+    /// principal's credential; `invalid_argument` if a key of the lake's owner would have scopes.
     pub async fn create(
         &self,
         principal: &Principal,

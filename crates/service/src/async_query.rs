@@ -29,7 +29,7 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Maximum time to wait at shutdown until the results of ended queries are stored.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
 
-/// Opens the kept results of a lake.
+/// Opens the stored query results of a lake.
 pub(crate) async fn open(
     config: &ServiceConfig,
     lake: &headwater_lake::Lake,
@@ -58,7 +58,7 @@ pub(crate) async fn drain(results: &QueryResults) {
 pub struct AsyncQueries(pub(crate) Arc<Components>);
 
 impl AsyncQueries {
-    /// Starts the statements of a request. Their errors are in the state of the query.
+    /// Starts a query that executes the statements of a request. Their errors are in its state.
     ///
     /// Errors: `unauthenticated`; `too_busy` if too many queries are running; `disk_full`.
     pub async fn create(
@@ -152,8 +152,8 @@ impl AsyncQueries {
     }
 }
 
-/// Returns true if a principal may see the queries of an identity. A token with scopes sees only
-/// queries that were sent with the same scopes: other results can have rows beyond its scopes.
+/// Returns true if a principal may see the queries that `actor` sent. A token with scopes sees only
+/// queries sent with the same scopes, because other results can have rows that it may not read.
 fn may_see_query(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(own)) => {
@@ -185,8 +185,8 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
-/// Returns the error of a query: the error of an interrupted query if the server's shutdown stopped
-/// the query.
+/// Returns the error that a query reports. If the server's shutdown stopped the query, returns the
+/// error of an interrupted query.
 fn explain(components: &Components, problem: Problem) -> Problem {
     if !components.jobs.is_closed()
         || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)
@@ -219,13 +219,13 @@ async fn fill(
     Ok(())
 }
 
-/// Runs blocking work on a thread for blocking work, and returns its result.
+/// Runs blocking work on a thread of the blocking pool, and returns its result.
 async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime stops, and drops this future too.
+            // The runtime is shutting down, and will drop this future, too.
             Err(_) => std::future::pending().await,
         },
     }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::access_control::AccessControl;
 
-/// The events that a filter selects, in pages.
+/// An export of the audit events that a filter selects, in pages.
 pub struct AuditExport {
     access: Access,
     filter: AuditFilter,
@@ -58,7 +58,7 @@ impl AuditExport {
         audit_schema()
     }
 
-    /// Returns the next events; `None` after the last events.
+    /// Returns the next page of events; `None` after the last page.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>, Problem> {
         while let Some(next) = self.next.take() {
             let page = self.access.audit().page(&self.filter, &next).await.or_problem()?;

@@ -14,10 +14,10 @@ use serde_json::json;
 use crate::job::Jobs;
 use crate::run::{Runs, project_name, project_object, reference_of};
 
-/// Maximum number of runs at once.
+/// Maximum number of runs that a backfill executes at once.
 const JOBS_MAX: u32 = 64;
 
-/// Maximum number of retries of a value.
+/// Maximum number of retries of the run for one value.
 const RETRIES_MAX: u32 = 20;
 
 impl Runs {
@@ -46,8 +46,8 @@ impl Runs {
             checked.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))??;
         request.run.reference = Some(RefSpec::Name(branch.clone()));
         request.run.author = Some(principal.author().to_owned());
-        // The changes of an event are committed at most once, so only the first value would be
-        // merged.
+        // Changes of a trigger event are committed at most once. If the runs had the event, only
+        // the first value would be merged.
         request.run.event = None;
         let project = project_name(&request.run);
         let count = request.values.len();
@@ -55,8 +55,8 @@ impl Runs {
         let new = NewJob::of(JobKind::Backfill, summary, principal).named(&project);
         let actor = Actor::of(principal).without_token();
         let new = NewJob {
-            // The limits of the user apply to the runs. If the backfill counted too, a limit of one
-            // job would block the runs.
+            // The user's limit on concurrent jobs counts the runs, not the backfill. Otherwise a
+            // limit of one job would block the runs.
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
@@ -101,8 +101,8 @@ impl Runs {
 }
 
 impl Jobs {
-    /// If a backfill has no result, sets the result to the report of its values. Events contain the
-    /// reports of values until the end of the job, whose error then contains all reports.
+    /// Sets the result of a running or failed backfill to the report of all values. A failed job's
+    /// error contains this report; each event of a running job contains the report of one value.
     pub(crate) async fn with_values(&self, mut job: Job) -> Result<Job, Problem> {
         if job.kind != JobKind::Backfill || !job.result.is_null() {
             return Ok(job);

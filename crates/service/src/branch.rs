@@ -43,7 +43,7 @@ impl Branches {
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
         self.0.check_from(principal, &request).await?;
-        // If the branch already exists, keep its owner.
+        // Detect a branch that already exists, because such a branch keeps its owner.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
         let created = self.0.lake.create_branch(request).await.or_problem();
@@ -66,7 +66,7 @@ impl Branches {
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Renames a branch, changes its protection, or sets the project whose checks it requires.
+    /// Renames a branch, changes its protection, or sets the project whose checks merges require.
     pub async fn update(
         &self,
         principal: &Principal,
@@ -235,8 +235,8 @@ impl Components {
         self.check_ref(principal, request.from.as_ref().unwrap_or(&main)).await
     }
 
-    /// Removes from a report the tables in which the principal may not read all rows, because a
-    /// conflict contains rows.
+    /// Removes from a merge report the tables in which the principal may not read all rows, because
+    /// the report of a conflict contains rows.
     pub(crate) async fn visible_report(
         &self,
         principal: &Principal,

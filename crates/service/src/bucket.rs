@@ -40,11 +40,11 @@ impl Buckets {
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
-    /// Checks that a bucket exists. Called before the rights on the bucket's objects are checked.
+    /// Checks that a bucket exists, if the principal has a right on it. Otherwise, always succeeds.
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();
-        // The error must not reveal the existence of a bucket to users without rights.
+        // This error must not tell users without rights which buckets exist.
         if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
     }
 

@@ -11,7 +11,7 @@ impl Invocations {
     /// Accepted events are durable on return.
     ///
     /// Errors: `function_not_found`; `invalid_argument` if the function does not take exactly one
-    /// argument; `too_busy` if too many events of the function wait.
+    /// argument; `too_busy` if too many events of the function are waiting.
     pub async fn accept_events(
         &self,
         principal: &Principal,
@@ -40,7 +40,7 @@ impl Invocations {
     }
 }
 
-/// Returns the error of a server without triggers.
+/// Returns the error for a server on which triggers are disabled.
 pub(crate) fn disabled() -> Problem {
     let message = "triggers and asynchronous calls are disabled on this server";
     Problem::new(ErrorCode::Unavailable, message)

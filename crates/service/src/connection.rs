@@ -11,7 +11,7 @@ use headwater_model::{Principal, Problem};
 
 use crate::service::{Components, Service};
 
-/// Sends a signal to the connection with a number. Returns false if there is no such connection.
+/// A function that signals the connection with a number. Returns false if there is none.
 type SendSignal = fn(&OwnConnections, i32) -> bool;
 
 /// The SQL functions that signal a connection, and the signal of each.

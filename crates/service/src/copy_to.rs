@@ -28,7 +28,7 @@ pub fn columns() -> SchemaRef {
     ]))
 }
 
-/// A file as the target of a statement.
+/// The target file of a `COPY … TO` statement.
 pub struct CopyTarget {
     file: ExportFile,
     location: String,
@@ -37,7 +37,7 @@ pub struct CopyTarget {
 
 impl CopyTarget {
     /// Checks that a principal may write a file, and that the file is outside the lake. `job` is
-    /// the statement, for the audit log.
+    /// the job of the statement, for the audit log.
     ///
     /// Errors: `forbidden`; `invalid_argument` for a file of the lake or an unknown URL scheme.
     pub async fn check(
@@ -98,7 +98,7 @@ impl CopyTarget {
                 rest = left;
             }
         }
-        // The usage is final only after the stream is dropped.
+        // The usage of the query is final only after its stream is dropped.
         drop(stream);
         let end = encoder.end().map_err(|e| encoding(&e))?;
         bytes += end.len();

@@ -141,7 +141,7 @@ impl DeployedFunctions {
         Ok((function, versions))
     }
 
-    /// Lists the published versions of a function by number.
+    /// Lists summaries of the published versions of a function by number.
     pub async fn versions(
         &self,
         principal: &Principal,
@@ -175,8 +175,8 @@ impl DeployedFunctions {
         self.describe(principal, function).await
     }
 
-    /// Applies a deployment to the function's current state. A deployment keeps settings, so it is
-    /// repeated if another request changed or created the function after its state was read.
+    /// Applies a deployment, which keeps all other settings, to the function's current state.
+    /// Repeats this if another request changed or created the function meanwhile.
     async fn apply(
         &self,
         principal: &Principal,
@@ -368,7 +368,7 @@ impl DeployedFunctions {
         self.0.secrets.check(&settings.secrets).await.or_problem()?;
         let function = check_function(name, settings, files).await?;
         self.0.runner.check_environments(&function.project).map_err(|error| match error {
-            // The location of this error is in a generated file.
+            // Omit the location of this error, which is in a generated file.
             headwater_pipelines::Error::Environment { problem, .. } => {
                 Problem { code: ErrorCode::InvalidArgument, ..*problem }
             }

@@ -36,8 +36,8 @@ impl Deployments {
         found
     }
 
-    /// Returns the errors of `headwater.toml` to a user that may deploy only some projects. With
-    /// invalid settings, an error about missing rights could not name the project.
+    /// Checks `headwater.toml` if the user may deploy only some projects. With an invalid file, the
+    /// project has no name, and the user would get an error about missing rights instead.
     fn check_settings(
         &self,
         principal: &Principal,
@@ -51,8 +51,8 @@ impl Deployments {
         Project::read_settings(&request.files).or_problem().map(drop)
     }
 
-    /// Checks that a principal may replace the active version with a version of another project.
-    /// The principal needs the right to deploy both projects.
+    /// Checks that a principal may replace the active version with a version of `project`. The
+    /// principal needs the right to deploy this project and the active project.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {
@@ -61,7 +61,7 @@ impl Deployments {
                 let active = Object::project(&active.project.name);
                 self.0.authorize(principal, Action::Deploy, &active)
             }
-            // The project's name is unknown, so require the right to deploy all projects.
+            // The active project's name is unknown, so require the right to deploy all projects.
             Err(_) => self.0.authorize(principal, Action::Deploy, &Object::project(EVERY)),
         }
     }

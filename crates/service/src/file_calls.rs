@@ -21,10 +21,10 @@ use headwater_model::{ImportRequest, Principal, Problem, ResultExt};
 use crate::copy_to::absolute_path;
 use crate::service::Components;
 
-/// Name of the table in the request that describes the files. No table is written.
+/// Table name in the import request that describes the files. No table is written.
 const TABLE: &str = "files";
 
-/// The rows of files from which columns are determined.
+/// The rows that are read to determine the columns of files.
 #[derive(Debug, Clone, Copy)]
 enum InferredRows {
     /// The first rows of the first files.
@@ -57,7 +57,7 @@ pub async fn describe(
     Box::pin(session.describe(&statement)).await.or_problem()
 }
 
-/// Registers the columns of the files of calls, without rows.
+/// Registers an empty table for each call, with the columns of its files.
 async fn register_columns(
     components: &Components,
     principal: &Principal,
@@ -106,7 +106,7 @@ pub async fn register(
     Ok(statement)
 }
 
-/// Returns the reader of the files of a call, and the request that describes the files.
+/// Returns an importer that reads the files of a call, and the request that describes the files.
 async fn importer(
     components: &Components,
     principal: &Principal,
@@ -134,7 +134,7 @@ async fn importer(
 /// The rows of files as a table of the engine.
 #[derive(Debug)]
 struct StoredRows {
-    /// The sources, as in the statement.
+    /// The paths or URLs of the files, as written in the statement.
     name: String,
     rows: FileRows,
     /// Number of bytes that were read to determine columns and types.

@@ -14,7 +14,7 @@ pub struct FunctionUrlChange {
     pub auth: Option<UrlAuth>,
     /// The other settings. Settings that are `None` are not changed.
     pub settings: UrlSettings,
-    /// True to require an existing URL, false to require that there is none.
+    /// True to require an existing URL, false to require that there is none; `None` for neither.
     pub exists: Option<bool>,
 }
 

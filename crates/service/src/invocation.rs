@@ -147,7 +147,7 @@ impl Invocations {
 
     /// Finds a function of the deployed version, or one that is deployed without a project. The
     /// name of a function without a project may end with a version or alias, as in `resize:3`.
-    /// Records only a denial, because the call itself records the permission.
+    /// Audits only a denial, because the call itself is audited if it is allowed.
     pub async fn find(
         &self,
         principal: &Principal,
@@ -182,7 +182,7 @@ impl Invocations {
         Err(problem)
     }
 
-    /// Finds a function in files of a project. The files are given by their paths.
+    /// Finds a function in the files of a project, which map paths to contents.
     pub async fn find_in_files(
         &self,
         principal: &Principal,
@@ -216,8 +216,8 @@ impl Invocations {
         Ok(ResolvedFunction::of_project(Arc::new(project), callable, None))
     }
 
-    /// Calls a function as a job and encodes its result, with the job's context. Stores the job's
-    /// record before returning. An error of `encode` fails the job. A drop stops the function.
+    /// Calls a function as a job, whose result `encode` converts. Stores the job's record before
+    /// returning. An error of `encode` fails the job. Dropping the future stops the function.
     pub async fn call<T, F>(
         &self,
         principal: &Principal,
@@ -236,7 +236,7 @@ impl Invocations {
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable, concurrency)?;
-        // A function of the working folder does not use the budget of the deployed function.
+        // Only a deployed function has a budget, not a function of the caller's files.
         let budget = deployed_by.as_ref().and_then(|_| call_budget(&callable, &project.defaults));
         let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
         let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
@@ -276,8 +276,7 @@ impl Invocations {
         Ok(EndedJob { job, result })
     }
 
-    /// Accepts an asynchronous call of a function of the deployed version. The event is durable on
-    /// return.
+    /// Accepts an asynchronous call of a deployed function. The event is durable on return.
     ///
     /// Errors: `function_not_found`; `invalid_argument` for wrong arguments or keys; `too_busy` if
     /// the function's queue is full.

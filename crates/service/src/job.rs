@@ -149,7 +149,7 @@ impl Jobs {
             retry: None,
             reference,
             no_reuse: true,
-            // A repetition after a conflict would read another commit.
+            // After a conflict, a repeated run would read another commit.
             no_repeat: true,
             environments,
             ..request

@@ -49,7 +49,7 @@ impl OidcLogins {
         self.provider.config()
     }
 
-    /// Returns the principal of a token of the provider.
+    /// Returns the principal that a token of the provider identifies.
     ///
     /// Errors: `unauthenticated`, the same for every invalid token; `unavailable` if the provider's
     /// keys cannot be read.
@@ -81,8 +81,8 @@ impl OidcLogins {
         Ok(principal)
     }
 
-    /// Returns the principal of a browser that returned from the provider. The principal is valid
-    /// for the same time as an access token that is created after a login.
+    /// Returns the principal of a browser that returned from the provider. The principal expires
+    /// after the maximum lifetime of access tokens that are created after a login.
     async fn finish(
         &self,
         access: &Access,

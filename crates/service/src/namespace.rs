@@ -53,7 +53,7 @@ impl Namespaces {
     ) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
         self.0.authorize(principal, Action::Drop, &Object::namespace(name))?;
-        // A deletion that changes nothing is not a job.
+        // Check first, so that no job is recorded if the namespace does not exist.
         let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
         let exists = view.check_namespace(name).await.or_problem();
         exists.map_err(|problem| self.0.conceal(principal, problem))?;

@@ -33,7 +33,7 @@ impl Objects {
         self.0.authorize(principal, action, &Object::object_in(&path.bucket, &path.key))
     }
 
-    /// Returns the stored objects. Changes are recorded with the principal.
+    /// Returns a handle to the stored objects, whose changes are recorded with the principal.
     fn changed_by(&self, principal: &Principal) -> headwater_objects::Objects {
         self.0.buckets.objects.changed_by(origin_of(principal))
     }
@@ -50,8 +50,7 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` is a function that returns the byte range to read,
-    /// or an error.
+    /// Opens the content of an object. `range` returns the byte range to read, or an error.
     pub async fn open(
         &self,
         by: &Principal,

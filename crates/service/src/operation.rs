@@ -20,8 +20,8 @@ pub struct EndedJob<T> {
 
 impl Components {
     /// Runs an operation as a job. The job's usage contains the processor time of `work`, its
-    /// duration and its outcome. After the result is returned, the record is written together with
-    /// other records.
+    /// duration and its outcome. The job's record is written after the result is returned, in a
+    /// batch with other records.
     ///
     /// Dropping the future stops the work and records the job as cancelled.
     pub(crate) async fn run_as_job<T: Send + 'static>(

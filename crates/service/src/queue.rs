@@ -42,7 +42,7 @@ impl Queues {
         Ok(created)
     }
 
-    /// Checks that the principal may write to the dead-letter queue.
+    /// Checks that the principal may write to the dead-letter queue, if the attributes name one.
     fn authorize_redrive(
         &self,
         principal: &Principal,

@@ -22,7 +22,7 @@ use crate::service::Components;
 /// Maximum number of filters of a mapping.
 const FILTERS_MAX: usize = 5;
 
-/// Maximum time to wait for batches whose calls have ended.
+/// Maximum time to wait at shutdown until the messages of ended calls are deleted.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// The mappings of a lake and their workers.
@@ -73,7 +73,7 @@ impl MappingState {
 pub struct MappingStatus {
     /// The mapping.
     pub mapping: QueueMapping,
-    /// The result of the last batch; `None` before the first batch.
+    /// The result of the last batch: `OK`, or a problem; `None` before the first batch.
     pub last_result: Option<String>,
 }
 

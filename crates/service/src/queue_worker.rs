@@ -32,7 +32,7 @@ use crate::service::Components;
 /// Default of the maximum number of concurrent calls.
 const CONCURRENCY_DEFAULT: u32 = 5;
 
-/// Maximum size of the bodies and attributes of a call, in bytes.
+/// Maximum total size of the messages of a call (bodies and attributes), in bytes.
 const BATCH_BYTES_MAX: usize = 6 << 20;
 
 /// Maximum time to wait for a message before the rights are checked again.
@@ -126,7 +126,8 @@ impl QueueWorker {
         }
     }
 
-    /// Waits for a message. The rights are checked for each wait, because they may change.
+    /// Waits for a message; returns false after [`WAIT`]. Checks the rights, which may have
+    /// changed.
     async fn visible(&self) -> Result<bool, Problem> {
         {
             let components = self.components.upgrade().ok_or_else(stopped)?;
@@ -249,8 +250,8 @@ impl QueueWorker {
         format!("/mappings/{}", self.mapping.id)
     }
 
-    /// Returns the messages that no call of this mapping has caused. The other messages stay in the
-    /// queue, and each reception counts towards `maxReceiveCount`.
+    /// Removes messages that calls of this mapping have caused, to prevent endless loops. The
+    /// removed messages stay in the queue, and each reception counts towards `maxReceiveCount`.
     async fn without_loops(&self, messages: Vec<MessageRecord>) -> Vec<MessageRecord> {
         let own = self.lineage_name();
         let is_own = |(one, _): &MessageRecord| one.message.caused_by.contains(&own);
@@ -290,7 +291,7 @@ impl QueueWorker {
 
     /// Calls the function with messages, and deletes the processed messages. If the mapping bisects
     /// batches, each half of a failed batch gets a separate call, until each failing message is
-    /// alone. The messages are invisible since `extended`.
+    /// alone. `extended` is when the messages last became invisible.
     async fn call_in_parts(
         &self,
         components: &Arc<Components>,
@@ -414,8 +415,8 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
     }
 }
 
-/// Parses the ids of failed messages in the response of a function. An id of no message of the call
-/// is an error.
+/// Parses the ids of failed messages in the response of a function. An id that is not of a message
+/// of the call is an error.
 fn failures(
     returned: FunctionResult,
     reports: bool,

@@ -122,8 +122,8 @@ impl Refs {
         compared.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Checks that a principal may read one side of a comparison. Uses the stored spelling of
-    /// names.
+    /// Checks that a principal may read one side of a comparison. Uses the stored spelling of the
+    /// table's name.
     async fn check_side(&self, principal: &Principal, side: &ComparedTable) -> Result<(), Problem> {
         self.0.check_readable(principal, &side.reference, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };

@@ -71,7 +71,7 @@ pub(crate) struct TableAtRef<'a> {
 }
 
 impl Components {
-    /// Returns the row filters and column masks.
+    /// Returns the row filters and column masks of the lake.
     pub(crate) fn restrictions(&self) -> TableRestrictions {
         TableRestrictions::new(&self.access)
     }
@@ -124,8 +124,8 @@ impl Components {
         })
     }
 
-    /// Returns the tables at these refs to which a row filter or column mask for a principal
-    /// applies.
+    /// Returns the tables at these refs in which a row filter or column mask applies to a
+    /// principal.
     pub(crate) async fn restricted_at(
         &self,
         principal: &Principal,
@@ -144,8 +144,8 @@ impl Components {
         restricted_tables(access.as_ref(), &views).await.or_problem()
     }
 
-    /// Returns true if a principal may read all rows of a table, or the code of a function.
-    /// `restricted` contains the tables in which the principal may not read all rows.
+    /// Returns true if a principal may read all rows of a table, or the code if `table` is a
+    /// function. `restricted` contains the tables in which the principal may not read all rows.
     pub(crate) fn reads_all(
         &self,
         principal: &Principal,
@@ -161,8 +161,8 @@ impl Components {
             && self.restrictions().on(principal, table, None).is_none()
     }
 
-    /// Removes values that depend on hidden rows from a description, if the principal is
-    /// restricted.
+    /// Removes values that depend on hidden rows from a table's description, if a row filter or
+    /// column mask applies to the principal.
     pub(crate) fn visible_table(&self, principal: &Principal, table: Table) -> Table {
         if !self.is_restricted(principal, &table.name, &table.id) {
             return table;

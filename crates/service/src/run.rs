@@ -85,8 +85,7 @@ impl Runs {
         self.0.jobs.job(id).await.or_problem()
     }
 
-    /// If a request continues a failed run, takes its missing values from the request of the failed
-    /// run.
+    /// If a request continues a failed run, adds the missing values from the request of that run.
     async fn with_retried(
         &self,
         principal: &Principal,
@@ -119,7 +118,7 @@ impl Runs {
     }
 }
 
-/// Returns the ref of a run.
+/// Returns the ref of a run; `main` by default.
 pub(crate) fn reference_of(request: &RunRequest) -> RefSpec {
     request.reference.clone().unwrap_or_else(RefSpec::main)
 }
@@ -132,7 +131,7 @@ pub fn project_object(files: &ProjectFiles) -> Object {
     Object::project(&name)
 }
 
-/// Returns the name of a run's project. The job parses the other files of the project.
+/// Returns the name of a run's project, from `headwater.toml`. The job parses the other files.
 pub(crate) fn project_name(request: &RunRequest) -> String {
     let settings = Project::read_settings(&request.files);
     settings.map_or_else(|_| "a project with errors".to_owned(), |settings| settings.name)
@@ -144,7 +143,7 @@ fn summary(project: &str, request: &RunRequest) -> String {
     }
     match &request.merge {
         Some(merge) => format!("{project}, merging {}", merge.source),
-        // The selector `result:` skips runs with this summary.
+        // The selector `result:` recognises previews by this summary and skips them.
         None if request.preview.is_some() => format!("{project}, preview"),
         None => project.to_owned(),
     }

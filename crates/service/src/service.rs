@@ -183,8 +183,8 @@ impl Service {
         &self.0
     }
 
-    /// Returns true while a job or an asynchronous query is running, or a deployed trigger or a
-    /// message may start a job.
+    /// Returns true while a job or an asynchronous query is running, or a trigger, a pending call
+    /// or an event source mapping may start a job, or instances are provisioned.
     pub fn is_busy(&self) -> bool {
         let triggers = self.0.triggers.as_ref();
         self.0.jobs.monitor().running() > 0
@@ -195,8 +195,8 @@ impl Service {
             || self.0.provisioner.is_active()
     }
 
-    /// Stops the components that start jobs: triggers, automatic maintenance and provisioned
-    /// instances.
+    /// Stops the components that work without requests: triggers, event source mappings, automatic
+    /// maintenance and provisioned instances. Also closes the queues.
     pub fn stop_background(&self) {
         if let Some(triggers) = &self.0.triggers {
             triggers.stop();
@@ -481,8 +481,8 @@ fn clear_spill(folder: &Path) -> Result<()> {
     }
 }
 
-/// Puts the branches of runs that the end of the last server interrupted into quarantine. A branch
-/// in quarantine can be read, but it can be merged only if the request waives the checks.
+/// Quarantines the branches of runs that were interrupted when the last server ended. A quarantined
+/// branch can be read, but it can be merged only if the request waives the checks.
 async fn quarantine_interrupted(runner: &Runner, jobs: &headwater_jobs::Jobs) {
     for id in jobs.interrupted() {
         if let Err(error) = runner.quarantine(*id).await {

@@ -16,8 +16,8 @@ use crate::service::Components;
 /// Maximum number of metadata files that are read concurrently.
 const OPEN_AT_ONCE: usize = 16;
 
-/// The ref that a statement reads, and the name of the ref for clients. In a transaction, this is
-/// the name of the target branch.
+/// The ref that a statement reads, and the database name that clients see for it. In a transaction,
+/// this is the name of the target branch.
 #[derive(Debug)]
 pub(crate) struct CatalogRef {
     pub reference: RefSpec,
@@ -25,7 +25,7 @@ pub(crate) struct CatalogRef {
 }
 
 impl Components {
-    /// Registers the catalog tables and the functions on connections that a statement mentions.
+    /// Registers the catalog tables and functions like `pg_cancel_backend` that a statement uses.
     pub(crate) async fn add_catalogs(
         &self,
         principal: &Principal,

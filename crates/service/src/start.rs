@@ -75,7 +75,7 @@ pub async fn open_jobs(config: &ServiceConfig, lake: &Lake, access: &Access) -> 
     Ok(jobs)
 }
 
-/// Part of the server's memory for the columns that runs read from tables.
+/// Divisor: the cache of columns that runs read gets this fraction of the server's memory.
 const COLUMN_CACHE_SHARE: u64 = 32;
 
 /// Starts the SQL engine.
@@ -94,15 +94,15 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 }
 
 /// Creates the memory and disk quota for rows of runs that are not yet in a table. The memory is an
-/// eighth of the memory without the column cache. The disk space is the same as for the spill files
-/// of queries.
+/// eighth of the server's memory, minus the column cache. The limit on disk space is that of the
+/// spill files of queries.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     let memory_bytes = config.memory_bytes / 8 - config.memory_bytes / COLUMN_CACHE_SHARE;
     TableQuota::new(memory_bytes, folder, EngineOptions::default().spill_bytes_max)
 }
 
-/// The stores that trigger sources read.
+/// The stores that the sources of triggers read.
 pub struct TriggerInputs {
     pub objects: Objects,
     pub queues: Queues,

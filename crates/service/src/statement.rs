@@ -76,7 +76,7 @@ impl Statements {
         Statements { rows, ..self.clone() }
     }
 
-    /// Describes the hidden branch of the transaction, if there is one, in an error.
+    /// Replaces the name of the transaction's hidden branch in an error, if there is one.
     fn described(&self, problem: Problem) -> Problem {
         match &self.transaction {
             Some(transaction) => transaction.described(problem),
@@ -107,7 +107,7 @@ impl Statements {
     /// last statement. Parses all statements before the first statement starts. An error ends the
     /// request; earlier statements remain committed.
     ///
-    /// Fails only if no job was started; the error of a statement is in [`StartedStatement::rows`].
+    /// Fails only if a job cannot start; the error of a statement is in [`StartedStatement::rows`].
     pub async fn start(
         &self,
         principal: &Principal,
@@ -173,8 +173,8 @@ impl Statements {
         described.map_err(|problem| self.described(self.components.conceal(principal, problem)))
     }
 
-    /// Executes a prepared statement whose parameters are bound, as a job. `request` is its
-    /// context.
+    /// Executes a prepared statement whose parameters are bound, as a job. `request` contains its
+    /// ref and default namespace.
     pub async fn start_prepared(
         &self,
         principal: &Principal,
@@ -335,7 +335,7 @@ impl Statements {
     }
 }
 
-/// Runs a statement. A statement on rights and the query of its result count as one statement.
+/// Runs a statement. A statement on roles and the query of its result count as one.
 async fn run(
     session: &Session,
     prepared: PreparedStatement,
@@ -384,7 +384,7 @@ fn new_job(request: &QueryRequest, source: &str, principal: &Principal) -> NewJo
     }
 }
 
-/// Returns the start of a statement in one line.
+/// Returns the text of a statement in one line, truncated.
 pub(crate) fn summary(source: &str) -> String {
     let words: Vec<_> = source.split_whitespace().collect();
     words.join(" ").chars().take(SUMMARY_CHARACTERS_MAX).collect()

@@ -62,7 +62,7 @@ impl Tokens {
     }
 }
 
-/// Returns the user whose credentials a list contains; `None` for all users.
+/// Returns the user whose credentials to list; `None` for all users, if the principal may see all.
 pub(crate) fn subject<'a>(
     components: &Components,
     principal: &'a Principal,

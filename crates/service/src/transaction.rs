@@ -66,12 +66,12 @@ impl OpenTransaction {
         &self.base
     }
 
-    /// Returns the name of the ref at the start of the transaction.
+    /// Returns the name of the branch, tag or commit at which the transaction started.
     pub(crate) fn database(&self) -> String {
         self.target.clone().unwrap_or_else(|| self.base.to_string())
     }
 
-    /// Describes the hidden branch in an error of a statement of the transaction.
+    /// Replaces the name of the hidden branch in the error of a statement by a description.
     pub(crate) fn described(&self, problem: Problem) -> Problem {
         match (&self.branch, &self.target) {
             (Some(branch), Some(target)) => {

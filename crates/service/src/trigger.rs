@@ -68,7 +68,7 @@ impl Triggers {
         .await
     }
 
-    /// Returns the identity of the triggers that a principal creates.
+    /// Returns the identity whose rights the triggers of a principal have.
     pub(crate) fn identity(&self, principal: &Principal) -> DeployIdentity {
         DeployIdentity {
             author: principal.author().to_owned(),

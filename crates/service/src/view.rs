@@ -56,7 +56,7 @@ impl Views {
         self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let view = self.0.lake.view(&reference).await.or_problem()?;
         if view.state().find(&name.namespace, &name.name).await.or_problem()?.is_none() {
-            // A deletion that changes nothing is not a job.
+            // The view does not exist, so no job is recorded.
             if if_exists {
                 return Ok(());
             }

@@ -74,7 +74,7 @@ impl Components {
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }
 
-    /// Checks the ref of a filtered list, and its namespace like [`Components::check_namespace`].
+    /// Checks that a principal may list objects at a ref, optionally only those of one namespace.
     pub(crate) async fn check_listed(
         &self,
         principal: &Principal,

@@ -266,8 +266,8 @@ pub(super) async fn change_visibility_batch(request: &SqsRequest) -> Result<Valu
     Ok(answer.into_json())
 }
 
-/// Changes the visibility of one message. The inner result is the outcome of the entry; other
-/// errors apply to the whole request.
+/// Changes the visibility timeout of one message. The inner result is the outcome for this message;
+/// an outer error applies to the whole request.
 async fn change_one(
     request: &SqsRequest,
     name: &str,
@@ -281,7 +281,7 @@ async fn change_one(
     Ok(changed.await?.map_err(SqsError::from))
 }
 
-/// Returns the receipt and the timeout of a change of visibility.
+/// Returns the receipt handle and the new visibility timeout in seconds.
 fn checked(change: &ReceiptRequest) -> Result<(&str, u32)> {
     let receipt = change.receipt_handle.as_deref();
     let receipt = receipt.ok_or_else(|| SqsError::missing("ReceiptHandle"))?;

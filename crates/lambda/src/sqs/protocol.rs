@@ -19,7 +19,7 @@ use crate::protocol::{LambdaProtocol, with_id};
 /// The beginning of the header `x-amz-target` of all requests.
 pub const TARGET_PREFIX: &str = "AmazonSQS.";
 
-/// The service in the scope of signatures.
+/// The name of the service in the credential scope of requests to SQS.
 const SERVICE: &str = "sqs";
 
 /// The account in ARNs and URLs.

@@ -27,7 +27,7 @@ use crate::state::App;
 /// Path of the console page.
 const PAGE: &str = "/";
 
-/// Prefix of the paths of the other files.
+/// Prefix of the paths of the files that the page loads.
 const PREFIX: &str = "/console/";
 
 /// The content security policy: the page loads nothing from other servers, runs no inline scripts,

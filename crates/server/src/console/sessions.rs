@@ -105,8 +105,8 @@ impl Sessions {
         Ok(NewSession { secret, key, lifetime: LIFETIME })
     }
 
-    /// Returns the principal of a session with the state of the credential at the login, and resets
-    /// the session's idle time.
+    /// Returns the principal of a session and the state of its credential at the login. Resets the
+    /// session's idle time.
     pub fn find(&self, shown: PresentedSession) -> Option<(Principal, CredentialState)> {
         let now = Instant::now();
         let mut state = self.state.lock();
@@ -160,7 +160,7 @@ impl Sessions {
 }
 
 impl PresentedSession<'_> {
-    /// Returns an id of the session that is not secret.
+    /// Returns the session's id, which is not secret.
     pub fn id(&self) -> String {
         hex::encode(hash(self.secret))
     }

@@ -107,8 +107,8 @@ impl BodyQuotas {
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        // Two calls can have bodies of the maximum length at the same time: one body uses the whole
-        // quota, the other exceeds it. Together, they need at most four times the quota.
+        // A call's body of the maximum length needs at most twice `bytes`. Two such bodies can be
+        // in memory at once: one holds the whole quota, the other the permit to exceed it.
         let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
         let call_bytes_max =
             call_bytes_max.clamp(BodyKind::Values.bytes_max(), BodyKind::Call.bytes_max());
@@ -190,7 +190,7 @@ impl BodyQuotas {
                     read.extend(part);
                 }
                 Ok(Some(Ok(_))) => {
-                    // The rest of the body must not hold quota.
+                    // The body must not hold quota while its rest is skipped.
                     drop(read);
                     *permit = BodyPermit { shared: None, last: None };
                     self.skip(parts).await;
@@ -206,7 +206,8 @@ impl BodyQuotas {
 }
 
 impl BodyQuota {
-    /// Creates a quota for bodies of at most `bytes_max` bytes.
+    /// Creates a quota of at most `units`. A part of `units`, at most half, is reserved for the one
+    /// body that may exceed the quota, which has at most `bytes_max` bytes.
     fn new(kind: BodyKind, bytes_max: usize, units: usize) -> Self {
         let longest = units_of(kind, bytes_max);
         let units = units.saturating_sub(longest).max(units / 2);
@@ -214,7 +215,8 @@ impl BodyQuota {
         BodyQuota { kind, shared, units, last }
     }
 
-    /// Waits until quota for `bytes` bytes is acquired, for a body of at most `bytes_max` bytes.
+    /// Waits until a body holds quota for its first `bytes` bytes, or the permit to exceed the
+    /// quota.
     async fn grow(
         &self,
         permit: &mut BodyPermit,

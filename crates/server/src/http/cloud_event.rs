@@ -24,7 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(send)).layer(DefaultBodyLimit::disable())
 }
 
-/// Accepts events, each of which calls a function of the deployed version once.
+/// Accepts events, each of which calls a deployed function once.
 ///
 /// The body has up to 10,000 events and 8 MiB, in a format of CloudEvents 1.0: a batch, a single
 /// event (structured), or the data of an event whose attributes are in the headers `ce-id`,
@@ -57,7 +57,7 @@ async fn send(
 
 fn events(headers: &HeaderMap, body: &[u8]) -> HandlerResult<Vec<CloudEvent>> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    // A web page cannot send these headers to another origin without its consent.
+    // A web page cannot send these headers to another origin without the consent of that origin.
     if headers.contains_key("ce-specversion") {
         return Ok(vec![CloudEvent::binary(attributes(headers)?, media_type, body)?]);
     }

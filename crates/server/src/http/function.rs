@@ -42,8 +42,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).merge(calls)
 }
 
-/// Lists the functions of the deployed version by name, that is, those with the decorator
-/// `@headwater.function()`.
+/// Lists the functions by name: functions of the deployed version, and functions without a
+/// project.
 #[utoipa::path(get, path = "/v1/functions",
     operation_id = "list_functions", tag = "function",
     responses((status = 200, body = [FunctionSummary]), (status = "default", body = Problem)))]
@@ -66,9 +66,9 @@ struct TableOptions {
     arguments: Option<String>,
 }
 
-/// Calls a function of the deployed version and returns its result. The body is JSON, or one table
-/// as `application/vnd.apache.arrow.stream`. If the JSON contains `files`, the function is taken
-/// from these files.
+/// Calls a deployed function and returns its result. The body is JSON, or one table as
+/// `application/vnd.apache.arrow.stream`. If the JSON contains `files`, the function is taken from
+/// these files.
 ///
 /// A table is returned in the format that `Accept` selects (see `query`), any other result as JSON.
 /// The header `x-headwater-job` contains the id of the job, whose record is durable before the
@@ -109,7 +109,7 @@ async fn invoke(
     Ok(response)
 }
 
-/// Accepts a call of a function of the deployed version for asynchronous execution.
+/// Accepts a call of a deployed function for asynchronous execution.
 ///
 /// The event is durable before the response is sent. The call is attempted at least once and
 /// retried after errors; `get_trigger_event` returns its status.

@@ -39,7 +39,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 struct Filter {
     /// Kinds, separated by commas: `query`, `import`, `run`, `trigger`,
-    /// `maintenance`, `function`, `merge`, `cherry_pick`, `revert`, `diff`, `commit`.
+    /// `maintenance`, `function`, `merge`, `cherry_pick`, `revert`, `diff`, `commit`, `queue`,
+    /// `backfill`.
     kind: Option<String>,
     /// Statuses, separated by commas: `queued`, `running`, `succeeded`, `failed`,
     /// `cancelled`, `interrupted`.

@@ -252,7 +252,7 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
 /// Returns the settings in a string of options such as `-c name=value`. A backslash before a space
 /// makes the space part of the value, as in `read\ committed`.
 fn options(text: &str) -> Vec<(String, String)> {
-    // The message cannot contain a NUL character.
+    // NUL stands for an escaped space, because the message cannot contain this character.
     let text = text.replace("\\ ", "\0");
     let words = text.split_whitespace().filter(|word| *word != "-c");
     let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));

@@ -95,8 +95,8 @@ impl Tls {
         }
     }
 
-    /// Accepts a connection within a timeout. A client without TLS gets an HTTP error. Returns
-    /// `None` if the connection does not use TLS.
+    /// Accepts a TLS handshake that begins with the byte `first`. A client without TLS gets an HTTP
+    /// error. Returns `None` without a successful handshake. The caller sets a timeout.
     pub async fn accept<Io>(&self, first: u8, stream: Io) -> Option<TlsStream<Io>>
     where
         Io: AsyncRead + tokio::io::AsyncWrite + Unpin,

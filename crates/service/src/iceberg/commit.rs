@@ -93,8 +93,8 @@ async fn apply(
 }
 
 impl Components {
-    /// Checks the rights on the tables. Also limits each commit. Adding files of other tables needs
-    /// all rights. Any commit except an append needs the rights to update and delete.
+    /// Checks the rights on the tables, and limits the commits. Adding files of other tables needs
+    /// all rights; anything but an append needs the rights to update and delete.
     fn authorize_updates(
         &self,
         principal: &Principal,

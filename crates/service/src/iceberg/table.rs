@@ -273,7 +273,7 @@ async fn not_found(view: &CommitView, name: &TableName) -> Problem {
     }
 }
 
-/// Returns the error for a request for a table with the name of a view: the table does not exist.
+/// Returns the error for a view's name in a request for a table: the table does not exist.
 pub(super) fn view_is_no_table(name: &TableName) -> Problem {
     let message = format!("Table does not exist: {}", name.qualified());
     Problem::new(ErrorCode::TableNotFound, message)
