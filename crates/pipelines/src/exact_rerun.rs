@@ -46,7 +46,8 @@ impl Runner {
         let head = match catalog.branch(&target).await {
             Ok(found) => found.commit,
             Err(headwater_catalog::Error::RefNotFound { .. }) => {
-                // The branch of a retry was created at the state that the failed run left.
+                // The branch of a retry was created where the failed run ended, so the branch does
+                // not show where that run started.
                 let start = if own.is_some() && request.retry.is_none() {
                     catalog.start_of(&branch).await.map_err(failed)?
                 } else {

@@ -1,4 +1,4 @@
-//! The rights of a user that merges, cherry-picks or reverts.
+//! The permissions of a user that merges, cherry-picks or reverts.
 //!
 //! If a conflict is resolved by taking the source's version, this version replaces the target's
 //! version, so rows of the target can be lost. A user that may not delete these rows directly may
@@ -12,8 +12,9 @@ use headwater_engine::{TableAccess, change_forbidden};
 use headwater_lake::MergeRights;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName};
 
-/// Returns the rights of a merge's author for the rights in `access`. A row filter or column mask
-/// of a table denies a choice or change, as it denies all changes of existing rows.
+/// Creates the checks that a merge, cherry-pick or revert makes for a user with the permissions in
+/// `access`. If rows or values of a table are hidden from the user, the user may not change the
+/// table.
 pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
     Arc::new(UserRights(access))
 }
@@ -30,7 +31,7 @@ pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     }
 }
 
-/// The rights of a user, as in its sessions.
+/// The checks of one user, with the same permissions as in the user's sessions.
 #[derive(Debug)]
 struct UserRights(Arc<dyn TableAccess>);
 
@@ -70,7 +71,8 @@ impl UserRights {
         }
     }
 
-    /// Returns the error of a table, with another message if the user may not see its name.
+    /// Returns `problem`, or a problem with `message` and without the table's name if the user may
+    /// not see this name.
     fn concealed(&self, problem: Problem, table: &TableName, message: &str) -> Problem {
         if self.shows(table, false) {
             return problem;

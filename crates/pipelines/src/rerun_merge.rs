@@ -23,7 +23,7 @@ use crate::run_context::RunContext;
 use crate::runner::Runner;
 use crate::{Error, Materialization, Project, Result};
 
-/// A merge as part of a run.
+/// A merge that a run performs before its steps.
 struct RunMerge {
     request: MergeRequest,
     /// The project that computes the derived tables.
@@ -31,7 +31,8 @@ struct RunMerge {
     /// Merge plan that was computed at the start of the run. The run branch starts at the target's
     /// head in this plan.
     plan: MergePlan,
-    /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
+    /// Derived tables in conflict: each is taken from one side as a whole, and recomputed if it is
+    /// out of date.
     whole: BTreeSet<TableName>,
 }
 
