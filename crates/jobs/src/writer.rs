@@ -94,7 +94,7 @@ impl UnsavedJob {
     }
 }
 
-/// The jobs with unstored changes that one write includes.
+/// The unsaved jobs that one write includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WriteGroup {
     All,
@@ -337,8 +337,8 @@ impl Shared {
         applied
     }
 
-    /// Checks after each failed write if the end for triggers is stored, so that each end is
-    /// recorded once.
+    /// After a failed write, checks if the store contains the ends for triggers, so that no end is
+    /// recorded twice.
     async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;

@@ -119,7 +119,8 @@ impl Plan {
         }
     }
 
-    /// Returns true if a rebuild by another project removed rows that a step had added to its table.
+    /// Returns true if a rebuild by another project removed rows that a step had added to its
+    /// table.
     pub(crate) async fn lost_rows(&self, step: &Step, own: &Table) -> bool {
         let history = self.view.lake().tables().history();
         for input in step.inputs.iter().filter(|input| input.incremental) {

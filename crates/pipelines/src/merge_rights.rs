@@ -2,9 +2,9 @@
 //!
 //! If a conflict is resolved by taking the source's version, this version replaces the target's
 //! version, so rows of the target can be lost. A user that may not delete these rows directly may
-//! not delete them by a merge either. A cherry-pick or revert makes a new change, and needs the rights
-//! to make this change. A row filter or column mask also forbids cherry-picks and reverts of the
-//! table, because the user could remove or repeat hidden rows.
+//! not delete them by a merge either. A cherry-pick or revert is a new change, so the user needs
+//! the permissions to make this change. A row filter or column mask also forbids cherry-picks and
+//! reverts of the table, because the user could remove or repeat hidden rows.
 
 use std::sync::Arc;
 
