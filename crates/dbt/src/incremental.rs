@@ -17,8 +17,8 @@ pub(crate) struct Materialization {
 }
 
 impl Materialization {
-    /// Returns the materialization of a model. `appended` are the tables that only grow, and
-    /// `ephemeral` are the models that are not stored.
+    /// Returns the materialization of a model. `appended` are the tables to which rows are only
+    /// appended, and `ephemeral` are the models that are not stored.
     pub fn of(
         config: &Settings,
         rendered: &RenderedTemplate,

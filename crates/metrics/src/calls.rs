@@ -84,7 +84,7 @@ impl CallStart {
     }
 }
 
-/// The end of a call that had a permit.
+/// The end of a call that had a permit to run.
 #[derive(Debug, Clone, Copy)]
 pub struct CallEnd {
     /// The outcome.
@@ -153,7 +153,7 @@ impl CallTimer {
         self.outcome = end.outcome;
     }
 
-    /// Records the end of a call that received no permit.
+    /// Records the end of a call that received no permit to run.
     pub fn end_unstarted(mut self, outcome: CallOutcome) {
         self.outcome = outcome;
     }
