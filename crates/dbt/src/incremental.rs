@@ -8,7 +8,7 @@ use crate::template::RenderedTemplate;
 /// Materialization of a view.
 const VIEW: &str = "view";
 
-/// Settings of a converted model, and a note about the difference from dbt.
+/// Settings of a converted model, and notes about the differences from dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
     /// Values of the settings, by name.

@@ -339,7 +339,7 @@ impl Shared {
             return;
         };
         let day = job.created.date_naive();
-        // Days before the previous day are not in memory, because limits no longer apply to them.
+        // Limits no longer apply to days before the previous day, so such days are not in memory.
         let ended = self.quotas.days.lock().get(&(day, user.to_owned())).copied();
         let Some(mut sum) = ended else { return };
         let now = self.clock.now();
@@ -386,7 +386,7 @@ fn check_day(
     Ok(())
 }
 
-/// Returns the first day whose sums are kept in memory. This is the previous day, because a job
+/// Returns the oldest day whose sums are kept in memory. This is the previous day, because a job
 /// that ends after midnight counts for the day on which it was recorded.
 fn oldest_kept_day(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(Days::new(1))

@@ -163,8 +163,8 @@ impl Shared {
         Ok(found)
     }
 
-    /// Removes the oldest `count` records that are not in memory, and adds their usage to the
-    /// totals. Returns the number of removed records.
+    /// Removes the oldest `count` records of queries and calls that are not in memory, and adds
+    /// their usage to the totals. Returns the number of removed records.
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
             let live = self.live.lock();

@@ -35,7 +35,7 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive jobs that could not be written after which the writer stops this attempt.
+/// Number of consecutive failed writes of jobs after which the writer stops this attempt.
 const HOPELESS: usize = 3;
 /// Maximum pause after the store has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
-    /// Number of query and call records; `None` until they are counted.
+    /// Number of stored records of queries and calls; `None` until they are counted.
     pub queries_stored: Mutex<Option<usize>>,
     /// A lock that is held while old query records are aggregated.
     retiring: Arc<tokio::sync::Mutex<()>>,

@@ -27,7 +27,8 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
-    /// Returns the outcome of a call from the code of its error; `None` if the call succeeded.
+    /// Returns the outcome of a call. `error` is the code of its error; `None` if the call
+    /// succeeded.
     pub fn of(error: Option<ErrorCode>) -> Self {
         match error {
             None => CallOutcome::Succeeded,

@@ -47,7 +47,7 @@ pub struct RunIdentity {
     pub branch: String,
 }
 
-/// A column of a model, and a column of an input from which it is computed.
+/// A column of a model, and a column of an input from which it is, or may be, computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnSource {
     /// The model's table, with its namespace.

@@ -213,8 +213,8 @@ impl Plan {
         }
     }
 
-    /// Returns the columns of an input that a Python step reads: the declared columns or, if there
-    /// are none, all known columns.
+    /// Returns the columns of an input that a Python step reads: the selected columns or, if none
+    /// are selected, all known columns.
     pub(crate) fn columns_read(&self, index: usize, input: usize) -> Vec<String> {
         if let Some(columns) = &self.project.steps[index].inputs[input].columns {
             return columns.clone();

@@ -56,7 +56,7 @@ pub(crate) fn type_differences(declared: &[DeclaredColumn], schema: &Schema) -> 
     declared.iter().filter_map(difference).collect()
 }
 
-/// Returns the name in SQL of the type with which tables store a column.
+/// Returns the SQL name of the type that tables store for an Arrow type.
 fn sql_name(data_type: &DataType) -> String {
     let name = type_name(data_type);
     SqlType::parse(&name).map_or(name, |known| known.to_string())

@@ -76,7 +76,7 @@ impl Runner {
         if let [base] = bases[..] { Ok(base) } else { Err(unknown()) }
     }
 
-    /// Returns the nearest ancestor of a commit that the job did not create.
+    /// Returns the commit, or else its nearest ancestor, that the job did not create.
     async fn before_run(&self, commit: CommitId, job: &Job) -> Result<CommitId> {
         let (id, mut at) = (job.id.to_string(), commit);
         loop {

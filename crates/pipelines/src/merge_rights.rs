@@ -19,8 +19,8 @@ pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
     Arc::new(UserRights(access))
 }
 
-/// Returns the right that reading an entry of the catalog requires. The code of a function may be
-/// read with the right to call the function.
+/// Returns the permission (an action on an object) that reading an entry of the catalog requires.
+/// The code of a function may be read with the right to call the function.
 pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     match name.function() {
         Some(own) if is_view => {

@@ -123,9 +123,10 @@ impl Runner {
         Ok(RunMerge { request: merge, project, plan, whole })
     }
 
-    /// Returns the side to take for a table in conflict. If a model of the project computes the
-    /// table, this is the side that has the table. If the model was removed from the project, it is
-    /// the side that dropped the table.
+    /// Returns the side to take for a table in conflict; `None` if the conflict remains. If a model
+    /// of the project computes the table, this is the side that has the table, or the target if
+    /// both sides have it. If the model was removed from the project, it is the side that dropped
+    /// the table.
     async fn choice(
         &self,
         project: &Project,

@@ -65,8 +65,8 @@ impl Runner {
         Ok(Some(FailedRunBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a commit was created by the failed run, or by an earlier run that the failed
-    /// run itself had retried.
+    /// Returns true if a run created the commit. On the branch of a failed run, this is the failed
+    /// run, or an earlier run that the failed run itself had retried.
     async fn is_by_run(&self, commit: &Commit) -> bool {
         let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         match job {

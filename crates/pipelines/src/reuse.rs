@@ -159,8 +159,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// Returns the computed table if the head of a branch or an earlier commit has the table, and
-    /// the run may reuse it.
+    /// Returns the computed table if the head of the branch or an earlier commit of the branch has
+    /// the table, and the run may reuse it.
     async fn table_on(
         &self,
         branch: &str,
@@ -233,8 +233,8 @@ impl Plan {
         }
     }
 
-    /// Returns the current metadata files of the tables of a step's parents, which are valid if the
-    /// parents do not run.
+    /// Returns the current metadata file of the table of each materialized parent, by name. The
+    /// files stay current only if the parents do not run.
     fn parent_tables(&self, index: usize) -> BTreeMap<String, String> {
         let tables = self.stored_parents(index).into_iter().filter_map(|parent| {
             let table = self.steps[parent].table.as_ref()?;
@@ -341,8 +341,8 @@ impl Runner {
         let exists = |name: &str| branches.iter().any(|branch| branch.name == name);
         let mut changes = Vec::new();
         for (index, step) in plan.project.steps.iter().enumerate() {
-            // Do not record a rebuild of an incremental model: it does not depend on the table
-            // before the run.
+            // Do not record a rebuild of an incremental model, because its result does not depend
+            // on the table before the run.
             let is_recorded = is_reusable(step) && !plan.is_rebuilt(index);
             if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;

@@ -175,7 +175,7 @@ impl Plan {
         problem.into()
     }
 
-    /// Returns true if a step is an expectation that the run considers.
+    /// Returns true if a step is an expectation that the run plans.
     pub(crate) fn is_planned_check(&self, index: usize) -> bool {
         self.project.steps[index].is_expectation() && self.selection.planned[index]
     }

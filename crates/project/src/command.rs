@@ -106,7 +106,7 @@ pub(super) struct EntryPoint {
     pub packages: Option<BTreeMap<String, String>>,
     /// The function's folder, relative to the project's folder.
     pub folder: Option<String>,
-    /// True if the module starts a runtime.
+    /// True if the module starts another program as the function's Lambda runtime, such as Node.
     pub starts_runtime: bool,
 }
 

@@ -239,7 +239,8 @@ impl Run {
                 StepStatus::Succeeded => {
                     finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
                 }
-                // The expectation is checked again, but its code is not modified.
+                // Record only the code: the next run checks the expectation again, but the
+                // expectation does not count as new.
                 StepStatus::Warned => finished.passed.push(plan.code.clone()),
                 _ => {}
             }
