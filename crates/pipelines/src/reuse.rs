@@ -45,7 +45,7 @@ const EARLIER_MAX: usize = 8;
 /// A table of an earlier run that a run uses instead of running its model.
 #[derive(Debug, Clone)]
 pub(crate) struct ReusedTable {
-    /// The branch on which the earlier run computed the table.
+    /// The branch on which the table was found.
     pub branch: String,
     /// The catalog state that contains the table. While this view exists, the table's files are not
     /// removed.

@@ -1,5 +1,5 @@
-//! Owners of tables. The owner is the project whose models write the table; runs of other projects
-//! cannot change it.
+//! Owners of tables. The owner is the project whose models write the table. A run changes only
+//! tables of its own project, unless a model has `allow_takeover`.
 
 use headwater_project::Step;
 use headwater_tables::Table;

@@ -1,5 +1,5 @@
 //! Fingerprints: hashes over everything that a step depends on. The code fingerprint covers the
-//! step's definition; the full fingerprint also covers the states of its inputs.
+//! step's code, settings and parameters; the full fingerprint also covers the states of its inputs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
