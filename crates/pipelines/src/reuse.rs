@@ -50,7 +50,7 @@ pub(crate) struct ReusedTable {
     /// The catalog state that contains the table. While this view exists, the table's files are not
     /// removed.
     view: CommitView,
-    /// Metadata file of the model's table before the earlier run; `None` if there was no table.
+    /// Metadata file of the model's table before this run; `None` if there was no table.
     before: Option<String>,
 }
 
