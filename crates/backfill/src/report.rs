@@ -1,11 +1,11 @@
-//! Outcomes of the values of a backfill.
+//! Outcomes of a backfill, for each value of its parameter.
 
 use std::collections::HashMap;
 
 use headwater_model::{CommitId, ErrorCode, Problem};
 use serde::{Deserialize, Serialize};
 
-/// Outcome of one value.
+/// Outcome of a backfill for one value of its parameter.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ValueReport {
     /// The parameter's value.
@@ -14,7 +14,7 @@ pub struct ValueReport {
     pub status: ValueStatus,
     /// Number of runs.
     pub attempts: u32,
-    /// The last run.
+    /// The job of the last run.
     pub job: Option<String>,
     /// The branch's commit after the merge.
     pub commit: Option<CommitId>,
@@ -87,7 +87,7 @@ impl ValueReport {
 pub struct BackfillReport {
     /// The parameter.
     pub parameter: String,
-    /// The branch.
+    /// The branch into which the runs are merged.
     pub branch: String,
     /// Number of values.
     pub total: usize,

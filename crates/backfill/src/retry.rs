@@ -1,4 +1,4 @@
-//! Retries of values.
+//! Retries of a backfill's runs after errors.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ const WAIT: Duration = Duration::from_secs(1);
 /// Maximum wait before a retry.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// Errors that a retry cannot avoid: of the request, of the rights, and of the project and its
-/// queries.
+/// Codes of errors that a retry cannot avoid: errors of the request, of the permissions, and of the
+/// project and its queries.
 const PERMANENT: [ErrorCode; 10] = [
     ErrorCode::InvalidArgument,
     ErrorCode::InvalidProject,

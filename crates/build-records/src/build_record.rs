@@ -23,7 +23,8 @@ pub fn snapshot_property<'a>(table: &'a Table, property: &str) -> Option<&'a Str
     table.metadata().current_snapshot()?.summary().additional_properties.get(property)
 }
 
-/// Parts that a model's fingerprint covers.
+/// The inputs and code that a build of a model depended on, as hashes, and descriptions of the
+/// model and its intermediate models.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BuildRecord {
@@ -33,7 +34,7 @@ pub struct BuildRecord {
     pub parameters: BTreeMap<String, String>,
     /// Python version and packages.
     pub environment: Option<String>,
-    /// Stored tables that the model reads, directly or through intermediate models.
+    /// Stored tables that the model reads, directly or through intermediate models, by name.
     pub inputs: BTreeMap<String, InputRecord>,
     /// Code hashes of the intermediate models that the model reads, by name.
     pub intermediate: BTreeMap<String, String>,
@@ -43,7 +44,7 @@ pub struct BuildRecord {
     pub models: BTreeMap<String, ModelRecord>,
 }
 
-/// State of an input.
+/// State of an input when the model was built.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputRecord {

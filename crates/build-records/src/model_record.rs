@@ -1,4 +1,4 @@
-//! Description of a model in the record of a build, for `system.models` and `system.lineage`.
+//! Description of a model in the record of its build, for `system.models` and `system.lineage`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,11 +53,11 @@ pub struct InputName {
     pub reference: Option<String>,
 }
 
-/// A column of an input.
+/// A column of an input, from which columns of the model are computed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SourceColumn {
-    /// Position of the input in the record.
+    /// Index of the input in [`ModelRecord::inputs`].
     pub input: usize,
     /// The name of the column.
     pub column: String,
@@ -84,7 +84,8 @@ impl ModelRecord {
         }
     }
 
-    /// Returns each column of the model with each of its sources, and true if the source is exact.
+    /// Returns each column of the model with each of its sources. The flag is true if the column is
+    /// certainly computed from the source, false if this is only possible.
     pub fn column_sources(&self) -> impl Iterator<Item = (&String, &SourceColumn, bool)> {
         let exact = self.columns.iter().flatten();
         let exact = exact

@@ -144,19 +144,20 @@ impl SystemTable for LineageTable {
     }
 }
 
-/// Number of columns of `system.lineage` with text.
+/// Number of text columns in `system.lineage`.
 const NAMES: usize = 7;
 
 /// A row of `system.lineage`.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct LineageRow {
-    /// The values of the columns with text.
+    /// The values of the text columns, in the order of the table.
     names: [Option<String>; NAMES],
-    /// False if the column may be computed from other input columns instead; `None` for an input.
+    /// False if the model's column may instead be computed from other input columns; `None` in a
+    /// row that describes an input as a whole.
     exact: Option<bool>,
 }
 
-/// A column of a model, and a column of an input from which it is computed.
+/// A column of a model, and a column of an input from which it is, or may be, computed.
 struct ColumnPair<'a> {
     column: &'a str,
     source: &'a str,

@@ -1,4 +1,4 @@
-//! The conversion of a project.
+//! Converts a dbt project: its models, seeds and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -128,13 +128,13 @@ fn is_below<'p>(path: &'p str, folders: &[String]) -> Option<&'p str> {
     folders.iter().find_map(|folder| path.strip_prefix(folder.as_str())?.strip_prefix('/'))
 }
 
-/// A project during its conversion.
+/// The state of a conversion: the dbt project, and the converted parts so far.
 struct ProjectConversion<'f> {
     files: &'f BTreeMap<String, String>,
     project: ProjectFile,
     properties: AllProperties,
     templates: Templates,
-    /// Tables that only grow: sources, seeds and `append` models.
+    /// Tables to which rows are only appended: sources and seeds.
     appended: BTreeSet<String>,
     /// Models that are not stored.
     ephemeral: BTreeSet<String>,
@@ -196,7 +196,8 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    /// Converts the models: first the models whose materialization does not depend on other models.
+    /// Renders all models before it converts them, because the conversion of a view depends on the
+    /// materializations of the models that it reads.
     fn models(&mut self) {
         let files = self.files;
         let mut rendered = Vec::new();
@@ -272,8 +273,9 @@ impl<'f> ProjectConversion<'f> {
         self.sql_models.insert(name.to_owned());
     }
 
-    /// Converts a test of a SQL model. Returns a setting of the model, or adds a Python function.
-    /// `has_rows` is true if the model can have row expectations.
+    /// Converts a dbt test of a SQL model. Returns the line with a setting of the model, or adds a
+    /// Python function and returns `None`. `has_rows` is true if the model can have row
+    /// expectations.
     fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
         match test_conversion::convert(name, test, has_rows) {
             Ok(ConvertedTest::Row(setting, condition)) => {
@@ -286,7 +288,8 @@ impl<'f> ProjectConversion<'f> {
         None
     }
 
-    /// Converts the tests of seeds and sources, and queries that must return no rows.
+    /// Converts the tests of seeds and sources, and the tests that are queries which must return no
+    /// rows.
     fn tests(&mut self) {
         let others = self.properties.models.clone();
         for (name, properties) in others {

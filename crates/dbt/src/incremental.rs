@@ -8,7 +8,7 @@ use crate::template::RenderedTemplate;
 /// Materialization of a view.
 const VIEW: &str = "view";
 
-/// Settings of a converted model, and a note about the difference from dbt.
+/// Settings of a converted model, and notes about the differences from dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
     /// Values of the settings, by name.
@@ -17,8 +17,8 @@ pub(crate) struct Materialization {
 }
 
 impl Materialization {
-    /// Returns the materialization of a model. `appended` are the tables that only grow, and
-    /// `ephemeral` are the models that are not stored.
+    /// Returns the materialization of a model. `appended` are the tables to which rows are only
+    /// appended, and `ephemeral` are the models that are not stored.
     pub fn of(
         config: &Settings,
         rendered: &RenderedTemplate,

@@ -74,7 +74,8 @@ impl ProjectFile {
     }
 }
 
-/// Adds the settings of one level: keys with `+`, and keys that are not a folder.
+/// Adds the settings of one level: keys with `+`, and keys whose value is not a mapping. A mapping
+/// under a key without `+` is a folder.
 fn take(level: &Value, settings: &mut Settings) {
     let Value::Object(level) = level else { return };
     for (key, value) in level {

@@ -14,18 +14,18 @@ use crate::settings::Settings;
 /// Maximum number of template instructions, so that a loop ends.
 const FUEL: u64 = 1_000_000;
 
-/// The table that each source reads, by the names of the source.
+/// Tables of sources, by the two arguments of `source(…)`.
 pub(crate) type Sources = BTreeMap<(String, String), String>;
 
 /// A rendered template.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct RenderedTemplate {
     pub sql: String,
-    /// Settings of `config(…)`.
+    /// Settings in calls of `config(…)`.
     pub config: Settings,
-    /// Names of `ref(…)`.
+    /// Names in calls of `ref(…)`.
     pub refs: BTreeSet<String>,
-    /// Tables of `source(…)`.
+    /// Tables that calls of `source(…)` select.
     pub sources: BTreeSet<String>,
     /// True if the query reads its own table.
     pub reads_itself: bool,

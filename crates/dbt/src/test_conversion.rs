@@ -10,7 +10,7 @@ use crate::settings::texts;
 pub(crate) enum ConvertedTest {
     /// A setting of the SQL model: `expect` or `expect_or_warn`, and the condition.
     Row(&'static str, String),
-    /// A Python function, without its name.
+    /// A Python expectation; its name is made unique later.
     Function(ExpectationFunction),
 }
 

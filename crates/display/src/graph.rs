@@ -33,7 +33,8 @@ pub fn draw(commits: &[Commit]) -> Vec<GraphLine<'_>> {
     lines
 }
 
-/// Ends the other lanes that expect the same commit.
+/// Ends the other lanes that expect the same commit as `lane`. Returns a line that shows the joined
+/// lanes, if there are any.
 fn join_lanes(lanes: &mut Vec<CommitId>, lane: usize) -> Option<String> {
     let expected = lanes[lane];
     let before = lanes.len();
@@ -50,7 +51,8 @@ fn marks(lanes: &[CommitId], lane: usize) -> String {
     marks.join(" ")
 }
 
-/// Continues the lane with the first parent, and opens one for the second.
+/// Continues the lane with the commit's first parent, and opens a lane for the second parent.
+/// Returns a line that shows the new lane, if there is one.
 fn follow_parents(lanes: &mut Vec<CommitId>, lane: usize, parents: &[CommitId]) -> Option<String> {
     match parents {
         [] => {

@@ -38,7 +38,8 @@ impl LogWriter {
         LogWriter(sender)
     }
 
-    /// Waits until all queued lines are written, for at most one second.
+    /// Waits until all queued lines are written, for at most one second. Does not wait if the queue
+    /// is full.
     pub fn flush(&self) {
         let (done, written) = sync_channel(1);
         if self.0.try_send(Message::Flush(done)).is_ok() {

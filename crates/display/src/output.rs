@@ -123,7 +123,7 @@ pub fn usage(usage: &Usage) -> String {
     )
 }
 
-/// Formats the starts of functions: `cold`, `2 of 5 cold`; empty if none ran.
+/// Formats the starts of functions: `cold`, `warm` or `2 of 5 cold`; empty if none ran.
 pub fn starts(usage: &Usage) -> String {
     let Usage { calls, cold_starts, .. } = *usage;
     match (calls, cold_starts) {

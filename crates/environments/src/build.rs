@@ -54,7 +54,8 @@ impl Environments {
         Ok(StagedEnvironment { building, description, missing })
     }
 
-    /// Rewrites the scripts and links existing bytecode. Returns the packages without bytecode.
+    /// Rewrites the scripts of a build, and links existing bytecode into it. Returns the packages
+    /// without bytecode.
     async fn link_bytecode(
         &self,
         folder: &Path,
@@ -210,7 +211,7 @@ pub(crate) struct StagedEnvironment {
 }
 
 impl StagedEnvironment {
-    /// Sets the requested packages of a build whose requirements are pins of all packages.
+    /// Records which packages were requested, for a build whose requirements pin all packages.
     pub(crate) fn set_requested(&mut self, requested: Vec<String>) {
         self.description.requested = Some(requested);
     }

@@ -17,14 +17,15 @@ use crate::subprocess;
 /// Script that compiles packages into their environment and into the store.
 const SCRIPT: &str = include_str!("../../../python/worker/headwater_compile.py");
 
-/// A package without bytecode in the store.
+/// A package whose bytecode is not in the folder of shared bytecode (the store).
 #[derive(Debug, Clone)]
 pub(crate) struct UncompiledPackage {
     record: PathBuf,
     stored: PathBuf,
 }
 
-/// Links bytecode of the store into an environment. Returns the packages without bytecode.
+/// Links bytecode of the shared folder `store` into an environment. Returns the packages without
+/// bytecode.
 pub(crate) fn link(
     environment: &Path,
     store: &Path,

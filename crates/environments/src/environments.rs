@@ -87,7 +87,8 @@ pub(crate) struct BuildDescription {
 
 /// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
-    // In the past, other users may have been able to write to the folder of environments.
+    // Check the owner, because in the past, other users may have been able to write to the folder
+    // of environments.
     ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
@@ -150,7 +151,8 @@ impl Environments {
         python::find(&self.search, spec.python.as_deref()).map(drop)
     }
 
-    /// Returns true if the environment of a specification is built and all its programs exist.
+    /// Returns true if the environment of a specification is built and all its system programs
+    /// exist.
     pub fn has(&self, spec: &EnvironmentSpec) -> bool {
         self.find_built(spec).is_some()
     }

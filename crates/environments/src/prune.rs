@@ -28,7 +28,7 @@ pub enum RemovalResult {
     Removed {
         /// The removed environment.
         environment: Box<EnvironmentSummary>,
-        /// The freed bytes, which exclude files that have other links.
+        /// The freed bytes, without files that have hard links outside the environment.
         bytes: u64,
     },
     /// A process uses the environment.
@@ -246,9 +246,9 @@ fn changes(
 #[derive(Debug, Default)]
 struct FolderSize {
     bytes: u64,
-    /// Bytes of files that no other environment uses.
+    /// Bytes of files that no other environment links to.
     own: u64,
-    /// Bytes of files without other links.
+    /// Bytes of files without further hard links, which a removal would free.
     unlinked: u64,
 }
 
@@ -267,8 +267,8 @@ impl FolderSize {
                 continue;
             }
             self.bytes += metadata.len();
-            // Ignore the link in uv's cache, which is removed when no environment links to the
-            // package.
+            // The second link may be in uv's cache. It does not count, because uv's cache drops a
+            // package that no environment links to.
             if metadata.nlink() <= 2 {
                 self.own += metadata.len();
             }

@@ -156,8 +156,8 @@ impl Uv {
     }
 }
 
-/// Target of an installation, as a prefix of the interpreter. If the new environment were the
-/// target, uv would have to run the environment's interpreter first.
+/// Target of an installation: a folder, given as the prefix of the host's interpreter. If the
+/// target were the interpreter of the new environment, uv would have to run that interpreter first.
 struct InstallTarget {
     python: String,
     folder: String,

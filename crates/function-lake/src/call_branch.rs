@@ -104,8 +104,8 @@ impl FunctionLake {
     }
 
     /// Records the tables that a `MERGE` statement changed. The statement inserts rows for which it
-    /// found no match, so any other change of the table is a conflict. Otherwise, two calls could
-    /// both insert a row for the same value.
+    /// found no match, so any concurrent change of the table must be a conflict. Otherwise, two
+    /// calls could both insert a row for the same value.
     pub(crate) async fn record_merged(&self, commit: &Commit) -> Result<(), Problem> {
         let Some(parent) = commit.parents.first() else { return Ok(()) };
         let changes = self.parts.lake.catalog().diff(*parent, commit.id).await.or_problem()?;

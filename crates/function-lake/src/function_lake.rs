@@ -56,7 +56,7 @@ pub struct LakeComponents {
 /// The identity, job and cause of a call.
 #[derive(Debug)]
 pub struct CallScope {
-    /// The access decisions for the call; `None` allows everything.
+    /// The permission checks for the call; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
     /// The author of the call's commits.
     pub author: String,
@@ -65,7 +65,7 @@ pub struct CallScope {
     /// The target branch. The call reads this branch, and its writes are committed there after it
     /// has succeeded.
     pub branch: String,
-    /// The id of the part of an event that the call handles. At most one commit has this id.
+    /// The id of the part of an event that the call handles. At most one commit contains this id.
     pub event: Option<String>,
     /// The triggers whose events caused the call.
     pub caused_by: Vec<String>,

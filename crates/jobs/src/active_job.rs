@@ -75,7 +75,7 @@ struct State {
     with: Vec<Append>,
     end_entry: JobEndEntry,
     stop: Option<StopReason>,
-    /// The daily limit that stops the job.
+    /// The error of the exceeded daily limit that stops the job.
     exceeded: Option<Problem>,
     failures: u32,
 }
@@ -85,7 +85,7 @@ pub(crate) struct PendingWrite {
     stored: Option<u64>,
     record: bool,
     end: bool,
-    /// True if the changes include the entry that records the end for triggers.
+    /// True if the changes include the entry that records the job's end for triggers.
     pub is_end_recorded: bool,
     /// True if the changes include the end of a background job, which must be durable.
     pub durable: bool,
@@ -260,7 +260,7 @@ impl ActiveJob {
         self.cancel.cancel();
     }
 
-    /// Returns the daily limit that stops the job, if any.
+    /// Returns the error of the exceeded daily limit that stops the job, if any.
     pub(crate) fn exceeded(&self) -> Option<Problem> {
         self.state.lock().exceeded.clone()
     }
@@ -376,7 +376,7 @@ impl ActiveJob {
         Ok(collected)
     }
 
-    /// Adds the record to the batch. Returns true if the batch contains the entry of the job's end.
+    /// Adds the record to the batch. Returns true if the batch records the job's end for triggers.
     fn collect_record(
         &self,
         state: &mut State,
@@ -427,12 +427,12 @@ impl ActiveJob {
         }
     }
 
-    /// Returns true if a failed write may have stored the entry of the end.
+    /// Returns true if a failed write may have stored the entry that records the end for triggers.
     pub(crate) fn is_end_in_doubt(&self) -> bool {
         self.state.lock().end_entry == JobEndEntry::InDoubt
     }
 
-    /// Records whether the entry of the end is stored.
+    /// Sets whether the entry that records the end for triggers is stored.
     pub(crate) fn set_end_stored(&self, is_stored: bool) {
         let entry = if is_stored { JobEndEntry::Stored } else { JobEndEntry::Due };
         self.state.lock().end_entry = entry;
@@ -457,7 +457,7 @@ impl ActiveJob {
         self.show(&state);
     }
 
-    /// Marks the job's record as stored.
+    /// Marks the job's record, and the ref of an open job, as stored by the caller.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;

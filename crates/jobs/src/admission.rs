@@ -21,7 +21,7 @@ pub(crate) struct KindAdmission {
     callers: Arc<Mutex<CallerCounts>>,
 }
 
-/// Number of jobs in progress, in total and by caller.
+/// Number of unfinished jobs with a [`CallerPermit`], in total and by caller.
 #[derive(Debug, Default)]
 struct CallerCounts {
     all: usize,
@@ -81,9 +81,9 @@ impl KindAdmission {
         Ok(place)
     }
 
-    /// Returns a permit within the limit per caller; `None` for kinds without this limit. Function
-    /// calls wait in the function runtime, and the limit prevents one caller from using all permits
-    /// of the runtime.
+    /// Returns a permit for a function call; `None` for jobs of other kinds. A caller may hold at
+    /// most as many permits as are still free, so that one caller cannot use all of them. The calls
+    /// themselves wait in the queue of the function runtime.
     pub(crate) fn acquire_caller_permit(&self, author: &str) -> Result<Option<CallerPermit>> {
         if self.kind != JobKind::Function {
             return Ok(None);
@@ -98,7 +98,7 @@ impl KindAdmission {
         Ok(Some(CallerPermit { callers: self.callers.clone(), author: author.to_owned() }))
     }
 
-    /// Returns a permit for a job that was accepted before a restart.
+    /// Returns a queue permit for a job that was accepted before a restart.
     pub(crate) fn restore_queue_permit(&self) -> QueuePermit {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         QueuePermit(self.waiting.clone())

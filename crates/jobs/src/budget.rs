@@ -102,8 +102,8 @@ impl CallBudget {
         let running = shared.quotas.reservations.lock().get(&key).copied().unwrap_or_default();
         let card = shared.rate_card.read().clone();
         let own = self.reservation(&card);
-        // The time and money that running calls reserve become available again, so count only the
-        // calls.
+        // Time and money that a running call reserves but does not use become available again. So
+        // of the reservations, count only the number of calls.
         let counted = DailyUsage { calls: running.calls, ..DailyUsage::default() };
         Ok(BudgetUsage {
             budget: self.budget,

@@ -27,7 +27,7 @@ pub(crate) enum EventsAfter {
     Stored(u64),
 }
 
-/// The events of one job.
+/// The events of one active job that are in memory, and the state of the limits on its events.
 pub(crate) struct EventLog {
     events: VecDeque<JobEvent>,
     next: u64,

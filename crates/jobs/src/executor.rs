@@ -38,7 +38,7 @@ pub struct NewJob {
     pub summary: String,
     /// The author of the job.
     pub author: String,
-    /// The user whose limits apply; `None` for a job that the owner started or that no user
+    /// The user whose limits apply; `None` for a job that the lake's owner started or that no user
     /// started.
     pub user: Option<String>,
     /// The ref that the job reads or changes.

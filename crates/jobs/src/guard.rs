@@ -33,11 +33,11 @@ pub struct JobGuard {
 /// The permits that a job holds until its end.
 #[derive(Default)]
 pub(crate) struct JobPermits {
-    /// The permit from the limit per caller.
+    /// The permit within the limit per caller; `None` for jobs without this limit.
     pub share: Option<CallerPermit>,
-    /// The permit from the limits of the job's user.
+    /// The permit within the limits of the job's user; `None` for a job without a user.
     pub permit: Option<JobPermit>,
-    /// The reservation in the budget of the called function.
+    /// The reservation in the budget of the called function; `None` without a budget.
     pub budget: Option<BudgetPermit>,
 }
 
@@ -68,9 +68,9 @@ impl JobGuard {
         self.live.show_awaited_end();
     }
 
-    /// Ends the job and waits until its record is stored. The record of a brief job survives a
-    /// crash of the server, but a power failure shortly afterwards may lose it. Returns the problem
-    /// if the job failed or its end cannot be stored.
+    /// Ends the job and waits until its record is stored. The record of a brief job, such as a
+    /// query, survives a crash of the server, but a power failure shortly afterwards may lose it.
+    /// Returns the problem if the job failed or its end cannot be stored.
     pub async fn finish_stored(self, result: Result<Value, Problem>) -> Option<Problem> {
         let (inner, live) = (self.inner.clone(), self.live.clone());
         self.finish_with(result, Vec::new()).await;

@@ -1,8 +1,9 @@
 //! Ends of jobs, recorded for triggers.
 //!
-//! If a watch selects a job, the batch with its final record also appends its end to the journal
-//! [`JOB_END_JOURNAL`]. So both are stored together or not at all. The watches are stored too,
-//! because unfinished jobs of the previous process end before the triggers are loaded.
+//! A watch is the condition by which a trigger selects jobs. If a watch selects a job, the batch
+//! with its final record also appends its end to the journal [`JOB_END_JOURNAL`]. So both are
+//! stored together or not at all. The watches are stored too, because unfinished jobs of the
+//! previous process end before the triggers are loaded.
 
 use headwater_model::{JOB_END_JOURNAL, JobsTrigger};
 use headwater_store::{Append, OccurrenceJournal};
@@ -28,7 +29,8 @@ pub(crate) enum JobEndEntry {
 pub struct JobEnds<'a>(pub(crate) &'a Shared);
 
 impl JobEnds<'_> {
-    /// Replaces the watches. Later ends are recorded only if a watch selects the job.
+    /// Replaces the watches of all triggers. Later ends are recorded only if a watch selects the
+    /// job.
     pub async fn watch(self, watches: Vec<JobsTrigger>) -> Result<()> {
         let stored = if watches.is_empty() { None } else { Some(encode(&watches)?) };
         self.0.end_journal().watch(stored).await?;

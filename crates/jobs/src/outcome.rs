@@ -9,7 +9,7 @@ use tokio::task::JoinError;
 use crate::active_job::StopReason;
 use crate::{Error, Result};
 
-/// The end of a job.
+/// The result of ending a job: its final status, usage and cost.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct JobEnd {
     pub status: JobStatus,

@@ -11,7 +11,7 @@ use crate::{Jobs, NewJob};
 use headwater_model::{JobKind, Principal, Usage};
 use parking_lot::Mutex;
 
-/// Time after which the requests of a job are recorded.
+/// Time for which requests are counted before they are recorded as a job.
 const PERIOD: Duration = Duration::from_mins(1);
 
 /// Counts the requests to queues.

@@ -94,7 +94,7 @@ pub(crate) struct Quotas {
     dirty: Mutex<BTreeMap<DayKey, Instant>>,
 }
 
-/// A day, and a user.
+/// A day, and a user or a function with the prefix of [`budget_key`](crate::budget::budget_key).
 type DayKey = (NaiveDate, String);
 
 /// Daily sums to store, with the time of their first change.
@@ -246,7 +246,7 @@ impl Quotas {
             let next = self.unread.lock().keys().next().cloned();
             let Some((day, user)) = next else { return Ok(()) };
             if oldest_kept_day(now.date_naive()).is_some_and(|oldest| day < oldest) {
-                // Limits no longer apply to the day.
+                // Limits no longer apply to the day, so drop its usage.
                 self.unread.lock().remove(&(day, user));
                 continue;
             }
@@ -339,7 +339,7 @@ impl Shared {
             return;
         };
         let day = job.created.date_naive();
-        // Days before the previous day are not in memory, because limits no longer apply to them.
+        // Limits no longer apply to days before the previous day, so such days are not in memory.
         let ended = self.quotas.days.lock().get(&(day, user.to_owned())).copied();
         let Some(mut sum) = ended else { return };
         let now = self.clock.now();
@@ -361,8 +361,8 @@ impl Shared {
     }
 }
 
-/// Returns an error if a daily limit is exceeded. The usage is compared with the limit; `over`
-/// returns true if the result of the comparison is an excess.
+/// Returns an error if the usage of the day exceeds a daily limit. `over` returns true for the
+/// results of comparing the usage with the limit that count as an excess.
 fn check_day(
     user: &str,
     limits: &Limits,
@@ -386,7 +386,7 @@ fn check_day(
     Ok(())
 }
 
-/// Returns the first day whose sums are kept in memory. This is the previous day, because a job
+/// Returns the oldest day whose sums are kept in memory. This is the previous day, because a job
 /// that ends after midnight counts for the day on which it was recorded.
 fn oldest_kept_day(day: NaiveDate) -> Option<NaiveDate> {
     day.checked_sub_days(Days::new(1))

@@ -73,7 +73,7 @@ impl JobRecord {
     /// Returns the job as triggers receive it; `None` if it has not ended.
     pub(crate) fn ended_job(&self) -> Option<EndedJob> {
         let job = &self.job;
-        // The summary of a call is the name of its function.
+        // The summary of a client's call is the name of its function.
         let called =
             (job.kind == JobKind::Function && self.trigger.is_none()).then(|| job.summary.clone());
         Some(EndedJob {

@@ -2,8 +2,8 @@
 //! number is limited and no usage is lost.
 //!
 //! One batch writes the totals, and the key up to which the totals include all records. Then the
-//! records are deleted. Readers ignore records below that key, so no record is counted twice, even
-//! after a crash between the two steps.
+//! records are deleted. Readers of the records ignore those below that key, so no record is counted
+//! twice, even after a crash between the two steps.
 //!
 //! Calls are also aggregated by day and function, and by day and trigger. The number of names per
 //! day is limited, so that the totals do not grow with the number of functions.
@@ -41,7 +41,7 @@ const NAMES_MAX: usize = 200;
 /// The name of the total of all further functions or triggers. It is not a valid name of either.
 const OTHERS: &str = "(other)";
 
-/// A property by which the usage of calls is aggregated in addition to the day.
+/// A property of calls by which their usage is aggregated, in addition to the day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum UsageDimension {
     Function,
@@ -70,9 +70,10 @@ impl UsageDimension {
 /// Totals of records that are removed next.
 #[derive(Default)]
 struct RemovedTotals {
-    /// Totals by kind and day.
+    /// Totals of all removed records, by kind and day.
     days: BTreeMap<(JobKind, String), UsageSum>,
-    /// Totals by property and day, and then by name.
+    /// Totals by function and by trigger: the outer key has the property and the day, the inner key
+    /// is the name.
     names: BTreeMap<(UsageDimension, String), BTreeMap<String, UsageSum>>,
 }
 
@@ -95,7 +96,7 @@ const TRIMMED: usize = 16;
 const PAUSE: Duration = Duration::from_millis(5);
 
 impl Shared {
-    /// Reads the key up to which queries are aggregated.
+    /// Reads the key up to which records of queries and calls are aggregated.
     pub(crate) async fn load_queries_from(&self) -> Result<()> {
         if let Some(entry) = self.store.latest(SUMS, THROUGH).await? {
             *self.queries_from.write() = record::decode(SUMS, THROUGH, &entry.value)?;
@@ -113,7 +114,7 @@ impl Shared {
         Ok(days)
     }
 
-    /// Returns the totals of removed calls: the name, the day and the total.
+    /// Returns the totals of removed calls. Each has the name of a function or trigger, and a day.
     pub(crate) async fn retired_groups(
         &self,
         group: UsageDimension,
@@ -137,8 +138,8 @@ impl Shared {
         Ok(sums)
     }
 
-    /// Adds the usage of old query records to the totals, and removes the records. `more` is the
-    /// number of queries since the last call.
+    /// Adds the usage of old records of queries and calls to the totals, and removes the records.
+    /// `more` is the number of new records since this function was last called.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
         // Forget the known number of records, so that the next call counts the records again if
         // this call is interrupted.
@@ -162,8 +163,8 @@ impl Shared {
         Ok(found)
     }
 
-    /// Removes the oldest `count` records that are not in memory, and adds their usage to the
-    /// totals. Returns the number of removed records.
+    /// Removes the oldest `count` records of queries and calls that are not in memory, and adds
+    /// their usage to the totals. Returns the number of removed records.
     async fn retire_oldest(&self, count: usize) -> Result<usize> {
         let living = {
             let live = self.live.lock();

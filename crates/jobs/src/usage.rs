@@ -19,18 +19,18 @@ pub enum UsageGroup {
     Day,
     /// A kind of job.
     Kind,
-    /// A job. The newest job is first. Queries and calls whose records were removed have no line.
+    /// A job. The newest job is first. Queries and calls whose records were removed are left out.
     Job,
     /// A model or expectation: the sum of all its runs.
     Model,
     /// A function: the sum of its calls by clients and triggers. Calls whose records were removed
-    /// are counted in whole days.
+    /// count for their whole day.
     Function,
     /// A trigger: the sum of the jobs that delivered its events. Calls whose records were removed
-    /// are counted in whole days.
+    /// count for their whole day.
     Trigger,
-    /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref have
-    /// no line.
+    /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref are
+    /// left out.
     Branch,
     /// The author, for jobs whose records are kept.
     Author,
@@ -95,11 +95,12 @@ impl UsageSum {
 }
 
 impl Jobs {
-    /// Returns the usage of ended jobs that were recorded in `since..until`, by group name. The
-    /// newest group is first when grouped by job.
+    /// Returns the usage of ended jobs that were recorded in `since..until`, in the order of the
+    /// group names. If the first property is the job, the newest job is first.
     ///
-    /// Removed queries and calls are counted only in whole days. The grouping must be by the day,
-    /// the kind, the function or the trigger, or by the day and one of the others.
+    /// For queries and calls whose records were removed, only totals by day exist: a day that
+    /// overlaps the range counts completely. They are included only if the grouping is by the day,
+    /// the kind, the function or the trigger, or by the day and one of these.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -177,8 +178,8 @@ impl Jobs {
         Ok(sums)
     }
 
-    /// Returns the sums of removed records, each with a kind or a name, and a day. Returns no sums
-    /// for a grouping that needs other properties, because these are not kept.
+    /// Returns the sums of removed records, each with its kind, function or trigger, and its day.
+    /// Returns no sums for a grouping that needs other properties, because these are not kept.
     async fn retired_sums(&self, by: UsageGrouping) -> Result<Vec<(String, String, UsageSum)>> {
         let shared = &self.inner.shared;
         match by.without_day().as_slice() {

@@ -35,7 +35,7 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive jobs that could not be written after which the writer stops this attempt.
+/// Number of consecutive failed writes of jobs after which the writer stops this attempt.
 const HOPELESS: usize = 3;
 /// Maximum pause after the store has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -75,7 +75,7 @@ pub(crate) struct Shared {
     pub unstored: AtomicUsize,
     queries_since: AtomicUsize,
     jobs_since: AtomicUsize,
-    /// Number of query and call records; `None` until they are counted.
+    /// Number of stored records of queries and calls; `None` until they are counted.
     pub queries_stored: Mutex<Option<usize>>,
     /// A lock that is held while old query records are aggregated.
     retiring: Arc<tokio::sync::Mutex<()>>,
@@ -94,7 +94,7 @@ impl UnsavedJob {
     }
 }
 
-/// The jobs with unstored changes that one write includes.
+/// The unsaved jobs that one write includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WriteGroup {
     All,
@@ -337,8 +337,8 @@ impl Shared {
         applied
     }
 
-    /// Checks after each failed write if the end for triggers is stored, so that each end is
-    /// recorded once.
+    /// After a failed write, checks if the store contains the ends for triggers, so that no end is
+    /// recorded twice.
     async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;

@@ -27,7 +27,8 @@ pub enum CallOutcome {
 }
 
 impl CallOutcome {
-    /// Returns the outcome of a call from the code of its error; `None` if the call succeeded.
+    /// Returns the outcome of a call. `error` is the code of its error; `None` if the call
+    /// succeeded.
     pub fn of(error: Option<ErrorCode>) -> Self {
         match error {
             None => CallOutcome::Succeeded,
@@ -84,7 +85,7 @@ impl CallStart {
     }
 }
 
-/// The end of a call that had a permit.
+/// The end of a call that had a permit to run.
 #[derive(Debug, Clone, Copy)]
 pub struct CallEnd {
     /// The outcome.
@@ -153,7 +154,7 @@ impl CallTimer {
         self.outcome = end.outcome;
     }
 
-    /// Records the end of a call that received no permit.
+    /// Records the end of a call that received no permit to run.
     pub fn end_unstarted(mut self, outcome: CallOutcome) {
         self.outcome = outcome;
     }

@@ -32,7 +32,8 @@ impl EventMetrics {
         self.0.all()
     }
 
-    /// Sums values of triggers by the label of the trigger.
+    /// Sums the values of triggers with the same label; triggers beyond the limit share the label
+    /// `other`.
     pub(crate) fn by_label(&self, values: &[(String, u64)]) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         for (trigger, value) in values {

@@ -33,7 +33,7 @@ impl From<f64> for Value {
 /// The name and the description of a family.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Family {
-    /// The name; for a counter without the suffix `_total`.
+    /// The name. For a counter, the name omits the suffix `_total`.
     pub(crate) name: &'static str,
     pub(crate) help: &'static str,
 }

@@ -56,7 +56,7 @@ pub(crate) const EVENTS_ACCEPTED: Family =
 pub(crate) const EVENTS_DELIVERED: Family =
     Family { name: "headwater_events_delivered", help: "Events that were delivered" };
 pub(crate) const EVENTS_RETRIED: Family =
-    Family { name: "headwater_event_retries", help: "Failed attempts that are repeated" };
+    Family { name: "headwater_event_retries", help: "Failed attempts that will be retried" };
 pub(crate) const EVENTS_THROTTLED: Family = Family {
     name: "headwater_event_throttles",
     help: "Attempts that were postponed and do not count",

@@ -63,7 +63,7 @@ impl ProcessState {
     }
 }
 
-/// Returns a value in bytes from `/proc/self/status`.
+/// Returns a value from `/proc/self/status` in bytes. The file contains it in kilobytes.
 fn kilobytes(status: &str, name: &str) -> Option<u64> {
     let value = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: u64 = value.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -1,4 +1,4 @@
-//! Conversion of a run's job events.
+//! Converts the job events of a project's run to events of OpenLineage.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use headwater_model::{
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-/// Schema of events.
+/// URL of the schema of an event.
 const SCHEMA: &str = "https://openlineage.io/spec/1-0-5/OpenLineage.json#/definitions/RunEvent";
 
 /// Schema of the facet with the parent run: a model's run is part of a project's run.
@@ -47,7 +47,7 @@ pub struct RunIdentity {
     pub branch: String,
 }
 
-/// A column of a model, and a column of an input from which it is computed.
+/// A column of a model, and a column of an input from which it is, or may be, computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnSource {
     /// The model's table, with its namespace.
@@ -83,7 +83,7 @@ impl ColumnSource {
     }
 }
 
-/// The run and the sources of its columns.
+/// The run to describe, and the sources of the columns of its models.
 #[derive(Clone, Copy)]
 struct RunContext<'a> {
     run: &'a RunIdentity,
@@ -181,12 +181,14 @@ fn event_of(
     })
 }
 
-/// Returns the id of a model's run. Each conversion of the same run returns the same id.
+/// Returns the id of a model's run; `number` is the model's position in the plan. Each conversion
+/// of the same run returns the same id.
 fn run_id(job: JobId, number: usize) -> Uuid {
     Uuid::from_u128(job.0.as_u128() ^ (number as u128 + 1))
 }
 
-/// Returns the table of a stored model. The table is written to the branch when the run is merged.
+/// Returns the table of a stored model as an output; empty for other steps. The table is written to
+/// the branch when the run is merged.
 fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepReport>) -> Vec<Value> {
     if step.materialization.as_deref().is_none_or(|one| one == "none") {
         return Vec::new();
@@ -206,7 +208,7 @@ fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepRepo
 }
 
 /// Returns the facet with the sources of a table's columns; `None` if no source is known. A source
-/// that is not exact has no transformation.
+/// that is not exact gets no transformation.
 fn column_lineage(context: RunContext<'_>, table: &str) -> Option<Value> {
     let table = full_name(table);
     let mut fields: Map<String, Value> = Map::new();

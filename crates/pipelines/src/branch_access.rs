@@ -5,30 +5,31 @@ use std::sync::Arc;
 use headwater_engine::TableAccess;
 use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
 
-/// The access checks of a principal, except on one hidden branch. Runs and transactions write to
-/// hidden branches. Principals have no grants on hidden branches, so the checks of another branch
-/// apply, or no checks.
+/// Access checks that treat one hidden branch specially. Runs and transactions write to hidden
+/// branches, on which principals have no grants. On this branch, the rights on its target branch
+/// apply, or everything is allowed.
 #[derive(Debug)]
 pub struct BranchAccess {
     access: Arc<dyn TableAccess>,
     branch: Object,
-    /// The branch whose checks apply to the hidden branch; `None` if there is no such branch.
+    /// Branch whose rights apply on the hidden branch; `None` allows everything there.
     target: Option<Object>,
 }
 
 impl BranchAccess {
-    /// Creates checks that allow everything on a branch.
+    /// Creates checks that allow everything on the hidden branch `branch`.
     pub fn unlimited(access: Arc<dyn TableAccess>, branch: &str) -> Self {
         BranchAccess { access, branch: Object::branch(branch), target: None }
     }
 
-    /// Creates checks that apply the rights on the branch `target` to the branch `branch`.
+    /// Creates checks that apply the rights on the branch `target` to the hidden branch `branch`.
     pub fn as_on(access: Arc<dyn TableAccess>, branch: &str, target: &str) -> Self {
         let target = Some(Object::branch(target));
         BranchAccess { access, branch: Object::branch(branch), target }
     }
 
-    /// Returns the object whose rights apply to this object; `None` if everything is allowed.
+    /// Returns the object whose rights are checked instead of `object`; `None` if everything is
+    /// allowed.
     fn checked<'a>(&'a self, object: &'a Object) -> Option<&'a Object> {
         if *object == self.branch { self.target.as_ref() } else { Some(object) }
     }

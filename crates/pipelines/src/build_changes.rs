@@ -1,4 +1,5 @@
-//! The changes since the last build of a model, from the record in its table or view.
+//! Finds the changes since the last build of a model. The last build is recorded in a property of
+//! the model's table or view.
 
 use headwater_build_records::{BUILD, BuildRecord, snapshot_property};
 use headwater_tables::Table;
@@ -6,7 +7,8 @@ use headwater_tables::Table;
 use crate::plan::Plan;
 
 impl Plan {
-    /// Returns the record of the model's last build of a table.
+    /// Returns the build record of a table: the record in its current snapshot, or else the newest
+    /// record in its history.
     pub(crate) async fn last_build(&self, table: &Table) -> Option<BuildRecord> {
         let text = match snapshot_property(table, BUILD) {
             Some(text) => Some(text.clone()),

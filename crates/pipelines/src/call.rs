@@ -1,4 +1,5 @@
-//! Calls of functions by name: one environment, one invocation, and printed lines as job events.
+//! Calls of functions by name. A call uses one environment and one invocation, and adds the lines
+//! that the function prints to the events of its job.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -91,7 +92,7 @@ impl Runner {
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
-            // The table is charged to the shared quota instead of the function's memory.
+            // Charge the table to the shared quota for rows instead of the function's memory.
             Ok(FunctionResult::Table(table)) => {
                 let table = table.claim_or_spill(&self.table_quota).await;
                 table.map(FunctionResult::Table).map_err(headwater_functions::Error::from)

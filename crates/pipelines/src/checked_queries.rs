@@ -1,5 +1,5 @@
-//! Columns of SQL models that were checked before, so that a plan checks only the models that
-//! changed since an earlier plan.
+//! Cache of the columns of SQL models that were checked before, so that a plan checks only the
+//! models that changed since an earlier plan.
 
 use std::sync::Arc;
 
@@ -15,13 +15,13 @@ const CAPACITY: u64 = 20_000;
 #[derive(Clone)]
 pub(crate) struct CheckedQueries(Cache<String, Arc<CheckedQuery>>);
 
-/// The columns of a model.
+/// The columns of a checked model and of its inputs.
 pub(crate) struct CheckedQuery {
     /// Columns of the inputs at the time of the check.
     pub inputs: Vec<OutputColumns>,
     /// Columns of the output.
     pub output: OutputColumns,
-    /// Columns of the query with their sources, if they are known.
+    /// Columns of the query, each with the input columns it is computed from, if they are known.
     pub query: Option<QueryColumns>,
 }
 

@@ -9,8 +9,8 @@ use crate::{Error, Result};
 
 const JOURNAL: &str = "steps_passed";
 
-/// Returns true if a step with this full fingerprint has succeeded, or if a step with this code
-/// fingerprint has succeeded or ended with a warning.
+/// Returns true if this fingerprint is recorded: a step with this full fingerprint has succeeded,
+/// or a step with this code fingerprint has succeeded or ended with a warning.
 pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool> {
     let entry = store.latest(JOURNAL, fingerprint).await.map_err(|error| Error::other(&error))?;
     Ok(entry.is_some())

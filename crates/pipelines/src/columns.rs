@@ -44,7 +44,8 @@ impl OutputColumns {
         }
     }
 
-    /// Returns a schema for planning; columns of unknown type have the type `Null`.
+    /// Returns a schema for planning; `None` if the columns are not known. Columns of unknown type
+    /// have the type `Null`.
     pub(crate) fn to_plan_with(&self) -> Option<SchemaRef> {
         let untyped = |name: &String| Field::new(name, DataType::Null, true);
         match self {
@@ -64,7 +65,7 @@ impl OutputColumns {
 /// Index of a checked step, its columns and, for an SQL step, the columns of its query.
 type CheckedColumns = (usize, OutputColumns, Option<QueryColumns>);
 
-/// Inputs of a query with their columns.
+/// Inputs of a query with the columns known before the run.
 #[derive(Clone, Copy, Default)]
 struct KnownInputs<'a> {
     inputs: &'a [StepInput],
@@ -170,8 +171,9 @@ impl Plan {
         inputs: Vec<OutputColumns>,
     ) -> Result<Arc<CheckedQuery>> {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
-        // If tables are hidden from the user, the session must look up each table. The fingerprint
-        // does not cover earlier versions of tables.
+        // Do not use the cache if tables are hidden from the user, because planning checks the
+        // access to each table. Also do not use it if the query may read an earlier version of a
+        // table, because the fingerprint does not cover such versions.
         let must_plan = runner.access.as_ref().is_some_and(|access| access.is_limited())
             || may_name_version(sql);
         if !must_plan && let Some(checked) = runner.checked.find(&plan.fingerprint, &inputs) {
@@ -211,8 +213,8 @@ impl Plan {
         }
     }
 
-    /// Returns the columns of an input that a Python step reads: the declared columns or, if there
-    /// are none, all known columns.
+    /// Returns the columns of an input that a Python step reads: the selected columns or, if none
+    /// are selected, all known columns.
     pub(crate) fn columns_read(&self, index: usize, input: usize) -> Vec<String> {
         if let Some(columns) = &self.project.steps[index].inputs[input].columns {
             return columns.clone();
@@ -338,8 +340,8 @@ impl Plan {
     }
 }
 
-/// Returns the declared columns of a model, if they are the only source of the types and contain
-/// all types.
+/// Returns the declared columns of a model if its columns have no known types and the declaration
+/// contains all types. Otherwise returns `given`.
 fn with_declared_types(step: &Step, given: OutputColumns) -> OutputColumns {
     match declared_schema(&step.contract) {
         Some(schema) if !given.is_typed() => OutputColumns::Typed(Arc::new(schema)),
@@ -413,8 +415,8 @@ fn check_output(step: &Step, columns: &OutputColumns) -> Result<()> {
     Tables::check(schema, &step.partition_by).map_err(|error| refused(&step.partition_at, error))
 }
 
-/// Returns the error of a condition with the location of the condition, because positions in the
-/// generated query mean nothing to the user.
+/// Replaces the position in an error of a condition by the location of the condition, because
+/// positions in the generated query mean nothing to the user.
 pub(crate) fn without_position(error: Error, at: &Location) -> Error {
     match error {
         Error::Project(ProjectError::Sql { step, mut problem, .. }) => {

@@ -1,4 +1,4 @@
-//! Comparison of a model's output with its declared columns: types, nulls and comments.
+//! Compares a model's output with its declared columns: types, nulls and comments.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn matches(declared: ColumnType, data_type: &DataType) -> bool {
         | (ColumnType::String, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
         | (ColumnType::Binary, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
         | (ColumnType::Date32, DataType::Date32)
-        // Tables store dates as days, so a declared `Date64` column is read as `Date32`.
+        // Tables store dates as days, so a declared `Date64` column is returned as `Date32`.
         | (ColumnType::Date64, DataType::Date64 | DataType::Date32)
         | (ColumnType::TimestampMicro, DataType::Timestamp(TimeUnit::Microsecond, None))
         | (ColumnType::TimestampNano, DataType::Timestamp(TimeUnit::Nanosecond, None)) => true,
@@ -56,7 +56,7 @@ pub(crate) fn type_differences(declared: &[DeclaredColumn], schema: &Schema) -> 
     declared.iter().filter_map(difference).collect()
 }
 
-/// Returns the name in SQL of the type with which tables store a column.
+/// Returns the SQL name of the type that tables store for an Arrow type.
 fn sql_name(data_type: &DataType) -> String {
     let name = type_name(data_type);
     SqlType::parse(&name).map_or(name, |known| known.to_string())

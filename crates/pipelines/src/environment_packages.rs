@@ -18,7 +18,7 @@ use crate::plan::Plan;
 /// Snapshot property with the packages of the functions that computed the table, as JSON.
 pub(crate) const PACKAGES: &str = "headwater.environment.packages";
 
-/// Version by package.
+/// Installed versions, by package name.
 pub(crate) type Packages = BTreeMap<String, String>;
 
 impl Plan {
@@ -42,8 +42,8 @@ impl Plan {
         }
     }
 
-    /// Marks an unchanged model as running if the packages of its functions changed. Ignores models
-    /// that keep the rows of earlier runs, because a new run could add the same rows again.
+    /// Marks an unchanged model to run again if the packages of its functions changed. Ignores
+    /// models that keep the rows of earlier runs, because a new run could add the same rows again.
     pub(crate) fn compare_packages(&mut self, index: usize) {
         let (step, plan) = (&self.project.steps[index], &self.steps[index]);
         if plan.reason.is_some() || step.materialization.accumulates() {

@@ -10,7 +10,7 @@ use headwater_project::{Defaults, PythonFunction};
 
 use crate::{Error, Location, Result};
 
-/// Returns the environment description of a function.
+/// Returns the specification of the environment that a function needs.
 pub(crate) fn environment_spec(defaults: &Defaults, function: &PythonFunction) -> EnvironmentSpec {
     let (python, packages) = environment(defaults, function);
     let system = function.system.clone().unwrap_or_else(|| defaults.system.clone());

@@ -39,7 +39,7 @@ pub enum Error {
         nearest: Option<String>,
     },
 
-    /// A step reads the table of a model of its own project through a view.
+    /// A step reads, through a view of the lake, a table that a model of the same project writes.
     #[error("`{step}` reads model `{table}` through view `{view}`, which is not supported ({at})")]
     ViewOfModel {
         /// Step name.
@@ -88,7 +88,7 @@ pub enum Error {
         step: String,
         /// Location of the model's definition.
         at: Location,
-        /// Description of the rows.
+        /// Description of the rows with these keys, for the message.
         what: String,
         /// Key column with the null; `None` for duplicate keys.
         null_column: Option<String>,
@@ -103,7 +103,7 @@ pub enum Error {
         step: String,
         /// Location that requires the environment.
         at: Location,
-        /// Problem reported for the environment.
+        /// The error of the environment.
         #[source]
         problem: Box<Problem>,
     },
@@ -130,7 +130,7 @@ pub enum Error {
         reference: String,
     },
 
-    /// The output columns of a model differ from its declaration.
+    /// The output columns of a model differ from the columns that it declares.
     #[error(
         "the columns that model `{step}` returned differ from its declaration: {difference} ({at})"
     )]
@@ -207,8 +207,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// Other commits changed the target during the run. The expectations that the target requires
-    /// did not check the combined state.
+    /// Other commits changed the target during the run, so the expectations that the target
+    /// requires did not check the merged tables.
     #[error(
         "`{target}` received other commits during the run, so its required expectations did not \
          check the merged tables"
@@ -220,8 +220,8 @@ pub enum Error {
         branch: String,
     },
 
-    /// The target received changes of tables that the run wrote, or changes that leave no serial
-    /// order of the runs.
+    /// During the run, other commits changed the same tables of the target, or made changes that
+    /// leave no serial order of the runs.
     #[error(
         "`{target}` changed {} during the run: {}",
         changed_text(conflicts),
@@ -236,13 +236,13 @@ pub enum Error {
         conflicts: Vec<MergeConflict>,
     },
 
-    /// Problem of another crate.
+    /// An error of another crate.
     #[error(transparent)]
     Other(Box<Problem>),
 }
 
 impl Error {
-    /// Names the parameter whose value the error of a query contains.
+    /// Adds the name of the parameter whose value occurs in the error of a query.
     pub(crate) fn with_parameters(self, values: &BTreeMap<String, serde_json::Value>) -> Self {
         match self {
             Error::Project(error) => Error::Project(error.with_parameters(values)),
@@ -251,7 +251,7 @@ impl Error {
     }
 
     /// Returns true if the run failed only because other clients changed the target meanwhile. A
-    /// repetition of the run reads the new state.
+    /// repetition of the run would read the changed target.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Error::Overtaken { .. } | Error::Conflict { .. })
     }

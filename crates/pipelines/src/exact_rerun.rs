@@ -46,7 +46,8 @@ impl Runner {
         let head = match catalog.branch(&target).await {
             Ok(found) => found.commit,
             Err(headwater_catalog::Error::RefNotFound { .. }) => {
-                // The branch of a retry was created at the state that the failed run left.
+                // The branch of a retry was created where the failed run ended, so the branch does
+                // not show where that run started.
                 let start = if own.is_some() && request.retry.is_none() {
                     catalog.start_of(&branch).await.map_err(failed)?
                 } else {
@@ -75,7 +76,7 @@ impl Runner {
         if let [base] = bases[..] { Ok(base) } else { Err(unknown()) }
     }
 
-    /// Returns the nearest ancestor of a commit that the job did not create.
+    /// Returns the commit, or else its nearest ancestor, that the job did not create.
     async fn before_run(&self, commit: CommitId, job: &Job) -> Result<CommitId> {
         let (id, mut at) = (job.id.to_string(), commit);
         loop {

@@ -20,7 +20,7 @@ use crate::{Error, Result, Runner};
 /// Number of earlier runs whose costs are considered.
 const RUNS_CONSIDERED: usize = 50;
 
-/// Rows and bytes of table files.
+/// Number of rows and bytes that a step reads from table files.
 #[derive(Debug, Clone, Copy, Default)]
 struct DataSize {
     rows: u64,
@@ -40,7 +40,8 @@ impl Plan {
         let mut plan = self.listed();
         let costs = self.last_costs(runner).await?;
         let rates = &self.project.rates;
-        // The number of rows in the table would reveal how many rows a row filter hides.
+        // Do not show the number of rows to a user with a row filter, because it would reveal the
+        // number of hidden rows.
         let hidden = runner.access.as_ref().and_then(|access| access.restriction_digest());
         for (index, listed) in self.listed_steps().zip(&mut plan.steps) {
             if self.steps[index].reason.is_none() {
@@ -67,8 +68,8 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Returns the volume that a step reads. For a model that also runs, this is the volume of its
-    /// current table.
+    /// Returns the rows and bytes that a step reads. For an input that is a model of the project,
+    /// counts the model's current table, even if the run will change this table.
     async fn volume(&self, index: usize) -> Result<DataSize> {
         let step = &self.project.steps[index];
         let increments = self.increments(index, &self.view).await?;

@@ -35,8 +35,8 @@ impl FunctionSecrets {
         self.values.get(name).map(|value| value.as_str())
     }
 
-    /// Returns the limits with the secrets added as environment variables. An instance is reused
-    /// only for calls with the same values.
+    /// Returns the limits with the secrets added as environment variables, so that an instance is
+    /// reused only for calls with the same secrets.
     pub(crate) fn add_to(&self, mut limits: Limits) -> Limits {
         for (name, value) in &self.values {
             limits.variables.set(name.clone(), value.to_string());

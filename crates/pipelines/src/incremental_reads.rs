@@ -15,13 +15,14 @@ use headwater_tables::{Lineage, READ_UP_TO, ScanPlan, Table};
 use crate::plan::Plan;
 use crate::{Error, Result};
 
-/// Snapshot in the read position of an empty source.
+/// Placeholder for the snapshot id in a read position: the source had no snapshot.
 const EMPTY: &str = "-";
 
-/// Snapshot in a read position if a rebuild by another project removed the rows that were read.
+/// Placeholder for the snapshot id in a read position: the model must read its source from the
+/// start, because a rebuild by another project removed the rows that the model had added.
 const START: &str = "start";
 
-/// Incremental reads of a step.
+/// New files that an incremental step reads, and its new read positions.
 #[derive(Debug, Default)]
 pub(crate) struct IncrementalReads {
     /// New files by input index. Inputs without an entry are read completely.
@@ -30,7 +31,7 @@ pub(crate) struct IncrementalReads {
     pub read: BTreeMap<String, String>,
 }
 
-/// New rows of an input.
+/// The part of an input that is new to a model.
 enum NewRows {
     All,
     Files(ScanPlan),
@@ -55,12 +56,14 @@ impl Plan {
         }
         let existing = find(view, &step.table).await?;
         if let Some((_, table)) = &existing {
-            // Keep the positions of other projects' models. A merge considers only positions that
-            // a metadata file lists, and it lists only the newest snapshots.
+            // The new snapshot also records the read positions of other projects' models that write
+            // to this table. A merge finds only the positions that the table's metadata file lists,
+            // and this file lists only the newest snapshots.
             increments.read = Lineage::of(table).read_up_to();
         }
         if self.is_rebuilt(index) {
-            // A rebuild removes the rows of other projects' models, so they read all rows again.
+            // A rebuild removes the rows of other projects' models, so these models must read all
+            // rows again.
             increments.read.values_mut().for_each(set_to_start);
             for input in &step.inputs {
                 increments.read.remove(&position_key(input));
@@ -116,7 +119,8 @@ impl Plan {
         }
     }
 
-    /// Returns true if a rebuild by another project removed rows that a step had added to its table.
+    /// Returns true if a rebuild by another project removed rows that a step had added to its
+    /// table.
     pub(crate) async fn lost_rows(&self, step: &Step, own: &Table) -> bool {
         let history = self.view.lake().tables().history();
         for input in step.inputs.iter().filter(|input| input.incremental) {
@@ -151,7 +155,7 @@ impl Plan {
     }
 }
 
-/// Sets a read position to the start of its source.
+/// Changes a read position so that the model reads its source from the start.
 fn set_to_start(position: &mut String) {
     *position = format!("{} {START}", position.split(' ').next().unwrap_or_default());
 }
@@ -161,7 +165,7 @@ async fn find(view: &CommitView, name: &TableName) -> Result<Option<(TableName, 
     found.map_err(|error| Error::other(&error))
 }
 
-/// Returns the summary key of the read position in an input.
+/// Returns the name of the snapshot property that contains the read position of an input.
 pub(crate) fn position_key(input: &StepInput) -> String {
     format!("{READ_UP_TO}{}.{}", input.table.namespace, input.table.name).to_lowercase()
 }

@@ -33,11 +33,11 @@ pub(crate) struct FunctionCall<'a> {
     pub secrets: FunctionSecrets,
     /// The name in errors.
     pub label: &'a str,
-    /// The model named in log events; `None` for a call by name.
+    /// Name of the model for log events; `None` for a call by name.
     pub model: Option<&'a str>,
     /// The owner, job and priority, which determine the order of calls in the queue.
     pub share: CallOwner,
-    /// The later calls that may reuse the process.
+    /// The later calls that may reuse the process of this call.
     pub reuse: ReuseScope,
     /// A token that is cancelled to reject a call that has not started.
     pub start_until: CancellationToken,

@@ -1,10 +1,10 @@
-//! The rights of a user that merges, cherry-picks or reverts.
+//! The permissions of a user that merges, cherry-picks or reverts.
 //!
 //! If a conflict is resolved by taking the source's version, this version replaces the target's
 //! version, so rows of the target can be lost. A user that may not delete these rows directly may
-//! not delete them by a merge either. A cherry-pick or revert makes a new change, and needs the rights
-//! to make this change. A row filter or column mask also forbids cherry-picks and reverts of the
-//! table, because the user could remove or repeat hidden rows.
+//! not delete them by a merge either. A cherry-pick or revert is a new change, so the user needs
+//! the permissions to make this change. A row filter or column mask also forbids cherry-picks and
+//! reverts of the table, because the user could remove or repeat hidden rows.
 
 use std::sync::Arc;
 
@@ -12,14 +12,15 @@ use headwater_engine::{TableAccess, change_forbidden};
 use headwater_lake::MergeRights;
 use headwater_model::{Action, ErrorCode, Object, Problem, TableName};
 
-/// Returns the rights of a merge's author for the rights in `access`. A row filter or column mask
-/// of a table denies a choice or change, as it denies all changes of existing rows.
+/// Creates the checks that a merge, cherry-pick or revert makes for a user with the permissions in
+/// `access`. If rows or values of a table are hidden from the user, the user may not change the
+/// table.
 pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
     Arc::new(UserRights(access))
 }
 
-/// Returns the right that reading an entry of the catalog requires. The code of a function may be
-/// read with the right to call the function.
+/// Returns the permission (an action on an object) that reading an entry of the catalog requires.
+/// The code of a function may be read with the right to call the function.
 pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     match name.function() {
         Some(own) if is_view => {
@@ -30,7 +31,7 @@ pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     }
 }
 
-/// The rights of a user, as in its sessions.
+/// The checks of one user, with the same permissions as in the user's sessions.
 #[derive(Debug)]
 struct UserRights(Arc<dyn TableAccess>);
 
@@ -70,7 +71,8 @@ impl UserRights {
         }
     }
 
-    /// Returns the error of a table, with another message if the user may not see its name.
+    /// Returns `problem`, or a problem with `message` and without the table's name if the user may
+    /// not see this name.
     fn concealed(&self, problem: Problem, table: &TableName, message: &str) -> Problem {
         if self.shows(table, false) {
             return problem;

@@ -1,5 +1,5 @@
-//! Sources of a model's columns and descriptions of its intermediate parents, for the record of a
-//! build.
+//! Adds the sources of a model's columns, and descriptions of its intermediate parents, to the
+//! record of a build.
 
 use std::collections::BTreeMap;
 

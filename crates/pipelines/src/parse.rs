@@ -1,4 +1,4 @@
-//! Parses projects. The engine evaluates constant expressions in SQL.
+//! Parses projects. The engine evaluates the constant expressions in their SQL.
 
 use headwater_model::ProjectFiles;
 use headwater_project::ParsedProject;

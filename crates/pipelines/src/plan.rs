@@ -60,7 +60,7 @@ pub(crate) struct StepPlan {
     pub fingerprint: String,
     /// Reason to run; `None` if the step is up to date.
     pub reason: Option<&'static str>,
-    /// The table to use instead of running the step.
+    /// The table of an earlier run to use instead of running the step.
     pub reuses: Option<ReusedTable>,
     /// Details of the reason.
     pub why: Vec<String>,
@@ -83,11 +83,11 @@ pub(crate) struct StepPlan {
     pub columns: OutputColumns,
 }
 
-/// State of an input when the run was planned.
+/// State of an input of a step when the run was planned.
 #[derive(Debug, Clone)]
 pub(crate) struct InputState {
     pub name: String,
-    /// A string that identifies the state.
+    /// A string that differs between states, such as the fingerprint of a model.
     pub state: String,
     /// The step that computes the input; `None` for a table of the lake.
     pub parent: Option<usize>,
@@ -180,7 +180,7 @@ impl Plan {
         checked.map_err(|error| Error::other(&error))
     }
 
-    /// Returns a step's code and existing table.
+    /// Starts the plan of a step: the hash of its code, and its existing table or view.
     async fn existing(&self, index: usize) -> Result<StepPlan> {
         let step = &self.project.steps[index];
         let code = fingerprint::code(&self.project, step, &self.values);
@@ -210,7 +210,8 @@ impl Plan {
         }
         let states = found.states.iter().map(|input| (input.name.clone(), input.state.clone()));
         let mut states: Vec<(String, String)> = states.collect();
-        // For a user with a row filter or column mask, the same inputs yield different rows.
+        // A row filter or column mask of the user changes the rows that a step reads, so its hash
+        // counts as a further input.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         states.extend(self.called_functions(step).await?);
@@ -249,9 +250,9 @@ impl Plan {
         record.inputs.extend(plan.record.inputs.clone());
     }
 
-    /// Returns a string that identifies a model's output: its fingerprint. If the table keeps rows
-    /// of earlier runs, the string also contains its snapshot, because other writers may change
-    /// such a table.
+    /// Returns a string that identifies the output of a model: the model's fingerprint. If the
+    /// table keeps rows of earlier runs, the string also contains its snapshot, because other
+    /// writers may change such a table.
     pub(crate) fn output_state(&self, index: usize) -> String {
         let plan = &self.steps[index];
         let accumulates = self.project.steps[index].materialization.accumulates();
@@ -374,8 +375,9 @@ impl Plan {
         })
     }
 
-    /// Returns the tables that expectations check, with their names at a catalog state. The results
-    /// of the expectations apply only to the rows in that state.
+    /// Returns the tables that the expectations of the plan check, directly or through intermediate
+    /// models. The names are spelled as in `view`. The results of the expectations apply only to
+    /// the rows in that state.
     pub async fn checked_tables(&self, view: &CommitView) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
@@ -441,8 +443,8 @@ impl Plan {
     }
 }
 
-/// Returns the other queries of a step that can call functions: the filters of inputs, and the
-/// conditions of row expectations.
+/// Returns the filters of inputs and the row expectations of a step as queries, because they can
+/// call functions too.
 fn conditions(step: &Step) -> Vec<String> {
     let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(StepInput::query);
     // A condition may end with a comment, so add the parenthesis on the next line.

@@ -21,11 +21,11 @@ use crate::{Callable, Error, Project, Result, Runner, StepCode};
 pub struct ProvisionedCall<'a> {
     /// The project that defines the function.
     pub project: &'a Project,
-    /// The environments of functions.
+    /// Cache of the installed environments.
     pub given: &'a EnvironmentCache,
     /// The function.
     pub callable: &'a Callable,
-    /// The name of the setting, which is unique for each function and version.
+    /// Name of this provisioned-concurrency setting, unique for each function and version.
     pub name: &'a str,
 }
 
@@ -78,7 +78,8 @@ impl Runner {
         self.functions.provision(name, count, invocation);
     }
 
-    /// Removes the settings whose names do not satisfy a condition, and ends their idle instances.
+    /// Removes the provisioned-concurrency settings whose names do not satisfy `keeps`, and ends
+    /// their idle instances.
     pub fn retain_provisioned(&self, keeps: impl Fn(&str) -> bool) {
         self.functions.retain_provisioned(keeps);
     }
@@ -120,7 +121,7 @@ impl Runner {
         Ok(environment)
     }
 
-    /// Returns the invocation for which an instance starts.
+    /// Returns the invocation that describes the instance to start.
     fn preparation(
         &self,
         project: &Project,

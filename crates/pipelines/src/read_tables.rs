@@ -1,4 +1,4 @@
-//! The tables that a run reads in the state at its start. The merge of the run uses these tables to
+//! Finds the tables that a run reads in the state at its start. The merge of the run uses them to
 //! check that the runs on the target have a serial order.
 
 use std::collections::BTreeSet;
@@ -14,8 +14,8 @@ impl Plan {
     /// Returns the tables, views and read positions that the run reads at the commit `start`.
     /// Tables that the run replaces before it reads them are excluded. The inputs of unchanged
     /// steps are included, because the run read their states to decide that the steps need not run.
-    /// With `all`, also includes the inputs of steps that are not selected, because the failed run
-    /// may have read them.
+    /// With `all`, for a retry, also includes the inputs of steps that are not selected, because
+    /// the retried run may have read them.
     pub(crate) async fn read_set(&self, start: CommitId, all: bool) -> Result<ReadSet> {
         let steps: Vec<usize> =
             (0..self.steps.len()).filter(|index| all || self.selection.planned[*index]).collect();
@@ -57,8 +57,8 @@ impl Plan {
         Ok(ReadSet { start, tables: read, positions, changes_any_position: all })
     }
 
-    /// Returns the tables that the failed run changed and that no model of the project writes. The
-    /// failed run may have had models that the project no longer has.
+    /// Returns the tables that the retried run changed and that no model of the project writes now.
+    /// The retried run may have had models that the project no longer has.
     async fn tables_of_removed_models(&self, start: CommitId) -> Result<BTreeSet<TableName>> {
         let changes = self.view.lake().catalog().diff(start, self.view.commit()).await;
         let mut changed: BTreeSet<TableName> = changes
@@ -79,8 +79,8 @@ impl Plan {
             let step = &self.project.steps[index];
             let parents = step.inputs.iter().filter_map(|input| self.graph.model(input));
             read.extend(parents.filter(|parent| self.keeps_rows(*parent)));
-            // A rebuild may remove any row. A filter selects rows to delete. Another incremental
-            // model reads only its read positions.
+            // A rebuild or an overwrite filter removes rows of the model's own table, so the table
+            // counts as read. Other incremental models read only the read positions in their table.
             let deletes = self.is_rebuilt(index) || step.overwrite_filter.is_some();
             if deletes || self.is_unchanged(index) {
                 read.insert(index);

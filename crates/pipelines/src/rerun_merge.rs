@@ -23,7 +23,7 @@ use crate::run_context::RunContext;
 use crate::runner::Runner;
 use crate::{Error, Materialization, Project, Result};
 
-/// A merge as part of a run.
+/// A merge that a run performs before its steps.
 struct RunMerge {
     request: MergeRequest,
     /// The project that computes the derived tables.
@@ -31,7 +31,8 @@ struct RunMerge {
     /// Merge plan that was computed at the start of the run. The run branch starts at the target's
     /// head in this plan.
     plan: MergePlan,
-    /// Tables that are taken from one side as a whole, and recomputed if they are out of date.
+    /// Derived tables in conflict: each is taken from one side as a whole, and recomputed if it is
+    /// out of date.
     whole: BTreeSet<TableName>,
 }
 
@@ -122,9 +123,10 @@ impl Runner {
         Ok(RunMerge { request: merge, project, plan, whole })
     }
 
-    /// Returns the side to take for a table in conflict. If a model of the project computes the
-    /// table, this is the side that has the table. If the model was removed from the project, it is
-    /// the side that dropped the table.
+    /// Returns the side to take for a table in conflict; `None` if the conflict remains. If a model
+    /// of the project computes the table, this is the side that has the table, or the target if
+    /// both sides have it. If the model was removed from the project, it is the side that dropped
+    /// the table.
     async fn choice(
         &self,
         project: &Project,

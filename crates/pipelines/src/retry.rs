@@ -1,5 +1,6 @@
-//! Retries of failed runs. A new run starts from the branch that the failed run left. So models
-//! that have written their tables do not run again. The new run then checks and merges the result.
+//! Retries of failed runs. A retry is a new run that starts from the branch of the failed run, so
+//! models that have written their tables do not run again. The new run then checks and merges the
+//! result.
 
 use std::sync::Arc;
 
@@ -15,7 +16,7 @@ use crate::run_context::RunContext;
 use crate::runner::{Runner, run_branch};
 use crate::{Error, Result};
 
-/// The branch that a failed run left.
+/// The branch that a failed run kept.
 pub(crate) struct FailedRunBranch {
     /// Target of the failed run.
     target: String,
@@ -28,9 +29,8 @@ pub(crate) struct FailedRunBranch {
 }
 
 impl Runner {
-    /// Returns the branch that the failed run kept. Returns `None` if the run wrote nothing; the
-    /// retry is then an ordinary run. Fails with `BranchMoved` if another client committed to the
-    /// branch.
+    /// Returns the branch that the failed run kept, or `None` if the run wrote nothing; the retry
+    /// is then an ordinary run. Fails with `BranchMoved` if another client committed to the branch.
     pub(crate) async fn kept_branch(
         &self,
         request: &RunRequest,
@@ -65,8 +65,8 @@ impl Runner {
         Ok(Some(FailedRunBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a commit was created by the failed run, or by an earlier run that the failed
-    /// run itself had retried.
+    /// Returns true if a run created the commit. On the branch of a failed run, this is the failed
+    /// run, or an earlier run that the failed run itself had retried.
     async fn is_by_run(&self, commit: &Commit) -> bool {
         let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         match job {
@@ -120,7 +120,7 @@ impl Runner {
         Ok(())
     }
 
-    /// Continues a failed run on a new branch, which replaces the branch that the failed run left.
+    /// Continues a failed run on a new branch, which replaces the branch of the failed run.
     pub(crate) async fn retry(
         &self,
         kept: FailedRunBranch,

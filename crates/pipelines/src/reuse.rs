@@ -9,12 +9,12 @@
 //! until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
-//! run. Such a table is reused only on a branch whose table is in the same state as the table was
-//! before the recorded run. This state contains the read positions of incremental inputs.
+//! run. Such a table is reused only on a branch where the model's table is in the state from before
+//! the recorded run. This state includes the read positions of incremental inputs.
 //!
 //! A run reuses a table only if its user may read the other branch, and has no row filter or column
 //! mask on the table. The row filters and column masks of the user are part of the fingerprint. So
-//! only runs with the same restrictions have the same fingerprint.
+//! only runs with the same row filters and column masks have the same fingerprint.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,27 +33,28 @@ use crate::run::{Run, RunResult};
 use crate::run_context::RunContext;
 use crate::{Error, Result, Runner};
 
-/// Prefix of the refs of computed tables: `computed/PROJECT/TABLE/BRANCH`.
+/// Prefix of the store's refs that record computed tables: `computed/PROJECT/TABLE/BRANCH`.
 const COMPUTED: &str = "computed/";
 
-/// Maximum number of branches of one table that are considered.
+/// Maximum number of branches whose records of a table are searched.
 const BRANCHES_MAX: usize = 500;
 
-/// Maximum number of earlier results of a table that are recorded for each branch.
+/// Maximum number of earlier results of a model that are recorded for each branch.
 const EARLIER_MAX: usize = 8;
 
 /// A table of an earlier run that a run uses instead of running its model.
 #[derive(Debug, Clone)]
 pub(crate) struct ReusedTable {
-    /// The branch.
+    /// The branch on which the table was found.
     pub branch: String,
-    /// The commit that has the table. While this view exists, the table's files are not removed.
+    /// The catalog state that contains the table. While this view exists, the table's files are not
+    /// removed.
     view: CommitView,
-    /// Metadata file of the model's table before the run; `None` if there was no table.
+    /// Metadata file of the model's table before this run; `None` if there was no table.
     before: Option<String>,
 }
 
-/// The last table that a model computed on a branch, and earlier tables.
+/// The last table that a model computed on a branch, and the tables that it computed earlier.
 #[derive(Debug, Serialize, Deserialize)]
 struct ComputedTables {
     #[serde(flatten)]
@@ -91,8 +92,8 @@ impl ComputedTable {
 }
 
 impl ComputedTables {
-    /// Returns the record after a new result. Previous results become earlier results; the oldest
-    /// results are dropped.
+    /// Returns the record with `last` as the new result. The previous results become earlier
+    /// results, and the oldest are dropped.
     fn after(previous: Option<ComputedTables>, last: ComputedTable) -> ComputedTables {
         let previous = previous.into_iter();
         let mut earlier: Vec<ComputedTable> =
@@ -140,8 +141,8 @@ impl Plan {
                 && (!step.materialization.accumulates() || computed.before == before)
         };
         for (branch, ComputedTables { last, earlier }) in &found {
-            // Do not reuse the last result on the run's own branch. If that result has the step's
-            // fingerprint, the step runs only because another writer changed the table.
+            // Do not reuse the last result on the run's own branch. If it has the step's
+            // fingerprint and the step must still run, another writer has changed the table since.
             let branch = branch.as_str();
             let last = Some(last).filter(|_| self.view.branch() != Some(branch));
             let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
@@ -158,8 +159,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// Returns the computed table if the head of a branch or an earlier commit has the table, and
-    /// the run may reuse it.
+    /// Returns the computed table if the head of the branch or an earlier commit of the branch has
+    /// the table, and the run may reuse it.
     async fn table_on(
         &self,
         branch: &str,
@@ -232,8 +233,8 @@ impl Plan {
         }
     }
 
-    /// Returns the current metadata files of the tables of a step's parents, which are valid if the
-    /// parents do not run.
+    /// Returns the current metadata file of the table of each materialized parent, by name. The
+    /// files stay current only if the parents do not run.
     fn parent_tables(&self, index: usize) -> BTreeMap<String, String> {
         let tables = self.stored_parents(index).into_iter().filter_map(|parent| {
             let table = self.steps[parent].table.as_ref()?;
@@ -340,8 +341,8 @@ impl Runner {
         let exists = |name: &str| branches.iter().any(|branch| branch.name == name);
         let mut changes = Vec::new();
         for (index, step) in plan.project.steps.iter().enumerate() {
-            // Do not record a rebuild of an incremental model: it does not depend on the table
-            // before the run.
+            // Do not record a rebuild of an incremental model, because its result does not depend
+            // on the table before the run.
             let is_recorded = is_reusable(step) && !plan.is_rebuilt(index);
             if !is_recorded || !wrote.contains(step.name.as_str()) {
                 continue;
@@ -381,8 +382,9 @@ impl Runner {
 }
 
 impl Runner {
-    /// Records the tables of a run whose merge has a conflict. The repetition of the run finds them
-    /// on the branch [`conflict_branch`]. `computed` are the records for the target.
+    /// Records the tables of a run whose merge has a conflict, so that the repetition of the run
+    /// can reuse them from the branch [`conflict_branch`]. `computed` are the records for the
+    /// target.
     pub(crate) async fn record_for_repetition(
         &self,
         work: &RunContext,

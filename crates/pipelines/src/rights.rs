@@ -29,8 +29,9 @@ impl Runner {
         runner
     }
 
-    /// Returns a runner whose runs record their declared outputs. The outputs use the rights of
-    /// this identity, without the expiry of its token, because a later run may write the outputs.
+    /// Returns a runner whose runs record the declared outputs of their models. The outputs are
+    /// written with the rights of `actor`, without the expiry of its token, because a later run may
+    /// write the outputs.
     #[must_use]
     pub fn with_outputs_of(&self, actor: &Actor) -> Runner {
         let mut runner = self.clone();
@@ -215,7 +216,7 @@ impl Runner {
         Ok(report)
     }
 
-    /// Returns the tables of a merge's target and base in which some rows are hidden from the
+    /// Returns the tables at the target or base of a merge in which some rows are hidden from the
     /// runner.
     async fn restricted(
         &self,

@@ -1,4 +1,4 @@
-//! Queries that evaluate the row expectations of a model, and their check before a run.
+//! Builds the queries that evaluate the row expectations of a model, and checks them before a run.
 
 use arrow::datatypes::{DataType, Schema};
 use headwater_engine::PreparedStatement;
@@ -9,11 +9,11 @@ use crate::columns::{OutputColumns, without_position};
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Result, Runner};
 
-/// Name of the table of rows to check in a session.
+/// Name under which a session registers the rows to check.
 pub(crate) const ROWS: &str = "headwater rows";
 
 /// Returns the query that selects `columns`, followed by the results of the conditions with these
-/// numbers. The conditions can use the model's name for its columns.
+/// indexes. A condition may qualify columns with the model's name.
 pub(crate) fn query(step: &Step, columns: &[&str], numbers: std::ops::Range<usize>) -> String {
     let conditions = numbers.map(|number| {
         // A condition may end with a comment, so the parenthesis is on the next line.
@@ -30,7 +30,7 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Returns the name of the column that contains the results of the condition with this number.
+/// Returns the name of the column with the results of the condition at this index.
 fn column(number: usize) -> String {
     format!("headwater condition {number}")
 }

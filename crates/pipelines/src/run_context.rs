@@ -14,7 +14,7 @@ pub(crate) struct RunContext {
     pub start: CommitId,
     pub request: RunRequest,
     pub context: JobContext,
-    /// Commits of the retried run, which are part of this run's branch.
+    /// Commits of the retried run, which this run's branch contains.
     pub made: Vec<CommitId>,
 }
 

@@ -13,10 +13,10 @@ use crate::plan::Plan;
 use crate::run_context::RunContext;
 use crate::{Error, Result, Runner};
 
-/// Prefix of the refs: `run-output/JOB`.
+/// Prefix of the store's refs that hold the pending outputs: `run-output/JOB`.
 const PREFIX: &str = "run-output/";
 
-/// Number of refs that are read at once.
+/// Number of refs that are read at a time.
 const PAGE: usize = 100;
 
 /// The outputs of a merged run.
@@ -38,7 +38,7 @@ pub struct PendingOutputs {
     pub outputs: Vec<ModelOutput>,
 }
 
-/// An output of a model.
+/// An address to which the rows of a model's table are written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ModelOutput {
     /// The namespace of the model's table.
@@ -56,9 +56,9 @@ impl ModelOutput {
 }
 
 impl Runner {
-    /// Returns the change of the store that records the outputs of a run, if there are any.
-    /// `commit` has the tables of the run. Models whose tables did not change have no output. A
-    /// runner without an identity records no outputs.
+    /// Returns the ref change that records the outputs of a run; `None` if there are none. `commit`
+    /// has the tables of the run. Models whose tables did not change have no output. A runner
+    /// without an identity records no outputs.
     pub(crate) async fn record_outputs(
         &self,
         plan: &Plan,
@@ -117,7 +117,7 @@ impl Runner {
         Ok(found)
     }
 
-    /// Removes the first output after it was written.
+    /// Removes the first of these outputs, which has been written.
     pub async fn remove_output(&self, pending: &mut PendingOutputs) -> Result<()> {
         pending.outputs.remove(0);
         self.store_outputs(pending).await

@@ -11,11 +11,12 @@ use headwater_project::{Step, StepInput, fingerprint};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
 use crate::{Error, Result, Runner, checks};
 
-/// Number of runs among which the last run of the project is searched.
+/// Number of recent runs that are searched for the last run of the project.
 const RUNS_CONSIDERED: usize = 200;
 
 impl Plan {
-    /// Returns the steps that the run considers.
+    /// Returns the steps that the run plans: the selected steps, the intermediate models that they
+    /// need, and the expectations that check them.
     pub fn planned_steps(&self) -> impl Iterator<Item = &Step> {
         let steps = self.project.steps.iter().zip(&self.selection.planned);
         steps.filter(|(_, planned)| **planned).map(|(step, _)| step)
@@ -174,7 +175,7 @@ impl Plan {
         problem.into()
     }
 
-    /// Returns true if a step is an expectation that the run considers.
+    /// Returns true if a step is an expectation that the run plans.
     pub(crate) fn is_planned_check(&self, index: usize) -> bool {
         self.project.steps[index].is_expectation() && self.selection.planned[index]
     }

@@ -64,7 +64,7 @@ impl Plan {
         !step.is_materialized() && (step.is_view() || !is_read)
     }
 
-    /// Marks models without a table as running if one of their children runs.
+    /// Marks each model without a table to run if one of its children runs.
     pub(crate) fn keep_parents(&mut self) {
         for index in self.graph.order.clone().into_iter().rev() {
             let mut children = self.graph.children[index].iter();

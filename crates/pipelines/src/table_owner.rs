@@ -1,4 +1,5 @@
-//! Owners of tables: a run changes only tables that models of its project wrote.
+//! Owners of tables. The owner is the project whose models write the table. A run changes only
+//! tables of its own project, unless a model has `allow_takeover`.
 
 use headwater_project::Step;
 use headwater_tables::Table;
@@ -23,7 +24,7 @@ impl Plan {
         })
     }
 
-    /// Checks the owner of a model's quarantine table like the owner of the model's table.
+    /// Checks the owner of a model's quarantine table, by the same rule as for the model's table.
     pub(crate) async fn check_quarantine_owner(&self, step: &Step) -> Result<()> {
         let Some(table) = step.quarantine_table() else { return Ok(()) };
         let found = self.view.find(&table.namespace, &table.name).await;

@@ -17,7 +17,8 @@ use headwater_tables::SqlView;
 use crate::plan::{FINGERPRINT_CODE, Plan};
 use crate::{Error, Result, Runner, checks};
 
-/// View property with the version of the view that a model created.
+/// View property with the version number that a model created. If the current version has another
+/// number, another client has changed the view.
 pub(crate) const VIEW_VERSION: &str = "headwater.view.version";
 
 impl Plan {
@@ -71,7 +72,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns the reason to create the view of a model, or to check it against changed inputs.
+    /// Returns the reason to create the view of a model again, or to check it against changed
+    /// inputs; `None` if the view is up to date.
     pub(crate) async fn view_reason(&self, index: usize) -> Result<Option<&'static str>> {
         let plan = &self.steps[index];
         let Some(view) = &plan.lake_view else { return Ok(Some("first run")) };

@@ -90,7 +90,7 @@ pub struct CallDestinations {
     pub on_failure: Option<String>,
 }
 
-/// Returns true if a number can be the daily cost of a function.
+/// Returns true if a number is valid as the daily cost limit of a function.
 pub(super) fn is_money(number: f64) -> bool {
     number.is_finite() && number >= 0.0
 }

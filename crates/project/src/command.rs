@@ -30,7 +30,7 @@ use crate::{Error, Location, PythonFunction, Result, Retries};
 /// The folder of the generated modules, which start programs.
 const FOLDER: &str = ".headwater/functions";
 
-/// The only argument of a function that is implemented by a program.
+/// Name of the only argument of a function that is implemented by a program.
 const EVENT: &str = "event";
 
 /// The declaration of a function that is implemented by a program.
@@ -106,7 +106,7 @@ pub(super) struct EntryPoint {
     pub packages: Option<BTreeMap<String, String>>,
     /// The function's folder, relative to the project's folder.
     pub folder: Option<String>,
-    /// True if the module starts a runtime.
+    /// True if the module starts another program as the function's Lambda runtime, such as Node.
     pub starts_runtime: bool,
 }
 
@@ -130,7 +130,7 @@ pub(super) fn read(
     let (module, folder) = (start.module.clone(), start.folder.clone());
     let handler_files = handler_files(&table, folder.as_deref());
     let files = code_files(&table, folder.as_deref(), &handler_files);
-    // Only a Python runtime has a Python version.
+    // Only a runtime for Python sets a Python version here.
     let handler = table.handler.clone().filter(|_| start.python.is_some());
     let destinations = CallDestinations {
         on_success: table.on_success.clone(),
@@ -244,8 +244,8 @@ fn function(
             return Err(Error::invalid(at.clone(), message, "Remove the name from `env`."));
         }
     }
-    // Add a system program to the requirements, so that a missing program is reported before the
-    // call. If there are packages, do not add the program, because the environment may contain it.
+    // Require the command's program as a system program, so that a missing program is reported
+    // before the call. Do not require it if there are packages, because a package may contain it.
     let is_system = |program: &String| !program.contains('/') && start.packages_are_empty();
     let program = table.command.into_iter().take(1).filter(is_system);
     let system = program.chain(table.system).collect();

@@ -65,7 +65,7 @@ impl ColumnType {
         Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, one)| one)
     }
 
-    /// Returns the name in Bauplan; empty for types of SQL.
+    /// Returns the name of the type in Bauplan; empty for SQL types.
     pub fn as_str(self) -> &'static str {
         Self::ALL.into_iter().find(|(_, one)| *one == self).map_or("", |(name, _)| name)
     }

@@ -61,7 +61,7 @@ pub enum Error {
         step: String,
         /// File and line of the error in the SQL, or the start of the model.
         at: Location,
-        /// Problem of the SQL.
+        /// The parser's or planner's error.
         #[source]
         problem: Box<Problem>,
     },
@@ -91,8 +91,9 @@ impl Error {
         Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint).into()
     }
 
-    /// Names the parameter whose value the error of a query contains. An empty value is not named,
-    /// because `''` in a message can also be an empty value of a row, or an escaped quote.
+    /// Adds the name of the parameter whose value occurs in the error of a query. An empty value is
+    /// not named, because `''` in a message can also be an empty value of a row, or an escaped
+    /// quote.
     #[must_use]
     pub fn with_parameters(mut self, values: &BTreeMap<String, Value>) -> Self {
         let Error::Sql { problem, .. } = &mut self else { return self };

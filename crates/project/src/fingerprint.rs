@@ -1,4 +1,5 @@
-//! Fingerprints: one hash over everything that a step depends on.
+//! Fingerprints: hashes over everything that a step depends on. The code fingerprint covers the
+//! step's code, settings and parameters; the full fingerprint also covers the states of its inputs.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -10,7 +11,7 @@ use crate::{Defaults, Project, PythonFunction, Step, StepCode};
 /// Version of the project format; a new version makes every step run again.
 const VERSION: u32 = 1;
 
-/// Returns the hash of a step without its inputs.
+/// Returns the code fingerprint of a step, which does not cover its inputs.
 pub fn code(
     project: &Project,
     step: &Step,
@@ -82,7 +83,8 @@ pub fn short_hash(text: &str) -> String {
     digits_of(&Sha256::digest(text.as_bytes())[..8], &mut digits)
 }
 
-/// Returns the hash of a step including its inputs. Each input is given by name and state.
+/// Returns the full fingerprint of a step, from its code fingerprint and the name and state of each
+/// input.
 pub fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");
     for (name, state) in inputs {

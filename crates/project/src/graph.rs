@@ -87,11 +87,12 @@ impl Graph {
         }
     }
 
-    /// Returns the error for a cycle. The steps that the topological order lacks contain the cycle.
+    /// Returns the error for a cycle. The steps that are missing in the topological order include
+    /// the steps of the cycle.
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each of these steps reads another of these steps, so following their inputs leads into a
+        // Each missing step reads another missing step, so following their inputs leads into a
         // cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {

@@ -19,10 +19,11 @@ use crate::{Error, Location, Result};
 /// Maximum size of a handler's file in bytes. Larger files are not checked.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Functions that can bind names in a module, and a name through which a module can be replaced.
+/// Functions that can bind names in a module, and `modules` of `sys`, through which a module can be
+/// replaced.
 const DYNAMIC: [&str; 6] = ["exec", "globals", "locals", "setattr", "vars", "modules"];
 
-/// The function of a module that returns the values of names that the module does not bind.
+/// The function of a module that Python calls to look up a name that the module does not bind.
 const GETTER: &str = "__getattr__";
 
 /// A handler of a function with a Python runtime.

@@ -130,7 +130,8 @@ pub(super) fn parse(file: &'static str, files: &BTreeMap<String, String>) -> Res
     }
 }
 
-/// The sections that apply without a deployment. Errors in other sections are ignored.
+/// The sections of the project file that contain the name and the rates. Errors in other sections
+/// are ignored.
 #[derive(Deserialize)]
 struct SettingsFile {
     project: ProjectSection,

@@ -1,5 +1,5 @@
-//! A check of the memory limits of functions. A limit below the minimum is almost always a number
-//! without its unit: no call could succeed.
+//! A check of the memory limits of functions. With a limit below the minimum, no call could
+//! succeed. Such a limit is almost always a number without its unit.
 //!
 //! Deployments check all limits. A run checks only the models that it executes, so that the other
 //! models of a version that is already active stay usable.

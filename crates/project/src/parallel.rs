@@ -3,7 +3,7 @@
 use std::num::NonZero;
 use std::thread;
 
-/// Smallest number of items for which a thread is started.
+/// Minimum number of items for each thread, because starting a thread costs time.
 const SMALLEST_SHARE: usize = 64;
 
 /// Applies a function to every item, and returns the results in the order of the items.

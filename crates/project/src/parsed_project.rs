@@ -24,10 +24,10 @@ use crate::{
 #[derive(Debug)]
 pub struct ParsedProject {
     project: Project,
-    /// Errors. Errors in the project file come first.
+    /// Errors of all files. Errors in the project file come first.
     errors: Vec<Error>,
-    /// Errors of triggers, with the name of the function: the function cannot be called, or the
-    /// trigger's name is not unique. Only deployments use triggers.
+    /// Errors of triggers, each with the name of the function to call: the function cannot be
+    /// called, or the trigger's name is not unique. Only deployments use triggers.
     trigger_errors: Vec<(String, Error)>,
     /// The handlers of functions with a Python runtime. Only deployments check them.
     handlers: Vec<Handler>,
@@ -108,7 +108,7 @@ impl ParsedProject {
     #[must_use]
     pub fn with_deployment_errors(mut self) -> Self {
         let files = &self.project.files;
-        // The syntax of a file that may define models is already checked.
+        // A file that may define models was parsed before, so its syntax error is already reported.
         let is_reported = |handler: &&Handler| {
             self.errors.iter().filter_map(Error::file).any(|it| handler.is_in(it))
         };
@@ -190,8 +190,9 @@ fn is_needed_by_run(error: &Error, project: &Project) -> bool {
     let text = project.files.get(file).map_or("", ProjectFile::text);
     let is_python = file.rsplit_once('.').is_some_and(|(_, ending)| ending == "py");
     let names_step = ["model", "expectation", "bauplan"].iter().any(|word| text.contains(word));
-    // A misspelled decorator is not recognised. So a file that uses `headwater` may define a step,
-    // unless it contains `function`.
+    // A step with a misspelled decorator is not recognised. So any file that uses `headwater` may
+    // define a step, except a file with `function`, which is assumed to define only callable
+    // functions.
     !is_python || names_step || (text.contains("headwater") && !text.contains("function"))
 }
 

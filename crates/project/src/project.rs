@@ -171,8 +171,8 @@ pub(crate) fn check_names(steps: &[Step]) -> Result<()> {
     Ok(())
 }
 
-/// Checks that keys are used only with `merge`, and incremental inputs only with `append` or
-/// `merge`.
+/// Checks that models with `merge`, and only these, have keys, and that incremental inputs are used
+/// only with `append` or `merge`.
 pub(crate) fn check_growing(step: &Step) -> Result<()> {
     let refuse =
         |at: &Location, message: String, hint: &str| Err(Error::invalid(at.clone(), message, hint));

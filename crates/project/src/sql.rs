@@ -293,7 +293,7 @@ fn apply(
             (step.columns, step.contract) = (Some(names), contract);
         }
         "tags" => step.tags = tags(names(value), at)?,
-        // An address can contain a comma, but no space.
+        // An address can contain a comma, but no space, so `, ` separates addresses.
         "outputs" => {
             step.outputs.extend(value.split(", ").map(|address| address.trim().to_owned()));
         }

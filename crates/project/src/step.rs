@@ -43,8 +43,8 @@ pub struct Step {
     pub lenient_columns: bool,
     /// Types and nullability of declared output columns, as far as declared.
     pub contract: Vec<DeclaredColumn>,
-    /// The input columns from which each output column is computed, as far as declared. Python
-    /// only; the columns of queries are traced.
+    /// The input columns from which each output column is computed, as far as declared. For Python
+    /// models only; in SQL models, the query's columns are traced.
     pub lineage: BTreeMap<String, Vec<InputColumn>>,
     /// Condition that selects the rows to be replaced by `overwrite_partitions`, as SQL with
     /// `$parameters`. If `None`, the partitions of the new rows are replaced.
@@ -356,7 +356,7 @@ pub struct PythonFunction {
     /// True if one process may execute several calls of the same callable, or several steps of one
     /// run.
     pub reuse: bool,
-    /// True if the function is a program whose runtime is started in its process, such as Node.
+    /// True if the function's process starts another program as its Lambda runtime, such as Node.
     pub starts_runtime: bool,
     /// Retries after failures that may be transient.
     pub retries: Retries,

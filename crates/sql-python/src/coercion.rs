@@ -49,15 +49,16 @@ fn accepts_parts(parameter: &Fields, given: &Fields) -> bool {
         && parameter.iter().zip(given).all(|(to, from)| accepts_part(to, from))
 }
 
-/// Returns true if the type of a part of a nested value is accepted. The values of parts are not
-/// checked for lost fractions.
+/// Returns true if the type of a part of a nested value is accepted. A double is not accepted for a
+/// decimal, because the values of parts are not checked for lost fractions.
 fn accepts_part(parameter: &Field, given: &Field) -> bool {
     let (to, from) = (parameter.data_type(), given.data_type());
     accepts(to, from) && !(is_decimal(to) && from.is_floating())
 }
 
-/// Returns true if numbers of a type have no more decimal places than the parameter, or if their
-/// decimal places depend on the values.
+/// Returns true if numbers of a type have no more decimal places than the parameter. Also returns
+/// true for doubles if the parameter is a decimal, because their decimal places depend on the
+/// values.
 fn keeps_decimal_places(parameter: &DataType, given: &DataType) -> bool {
     match (scale(parameter), scale(given)) {
         (None, _) => true,

@@ -13,7 +13,7 @@ use crate::PythonRuntime;
 /// Maximum time for cancelled calls to return their usage.
 const USAGE_WAIT: Duration = Duration::from_secs(2);
 
-/// The statement that calls functions.
+/// The identity and limits of a statement that calls functions.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StatementOwner {
     /// The principal that runs the statement.
@@ -27,7 +27,7 @@ pub struct StatementOwner {
     pub memory_bytes_max: Option<u64>,
 }
 
-/// The calls of a statement.
+/// The running calls of a statement, and the usage of all its calls.
 #[derive(Debug)]
 pub struct StatementCalls {
     owner: Arc<StatementOwner>,

@@ -63,7 +63,8 @@ impl CallTrace {
         self.position
     }
 
-    /// Ends the call. `start` is the kind of start of its instance, if it started.
+    /// Ends the call. `start` is the kind of the instance's start, such as `cold`; `None` if no
+    /// instance started.
     pub fn end(mut self, start: Option<&'static str>, time: Duration, error: Option<String>) {
         let handler_began = self.began + time;
         if let Some(start) = start {
@@ -83,7 +84,7 @@ impl CallTrace {
         self.finish(error);
     }
 
-    /// Ends a call that received no permit.
+    /// Ends a call that never left the queue, because it received no permit to run.
     pub fn end_unstarted(mut self, error: String) {
         if let Some(queue) = self.queue.take() {
             queue.end(Some(error.clone()));

@@ -37,8 +37,8 @@ impl Telemetry {
         });
     }
 
-    /// Returns the parent of spans for accesses of a job's handler: the handler if exactly one
-    /// runs, otherwise the job. Returns `None` if traces are off.
+    /// Returns the parent of the spans for a handler's accesses to the lake: the job's handler if
+    /// exactly one runs, otherwise the job. Returns `None` if traces are off.
     pub fn of_handler(&self, job: JobId) -> Option<TraceContext> {
         self.with_jobs(|jobs| {
             let trace = jobs.get(&job)?;

@@ -72,7 +72,7 @@ async fn a_call_starts_only_if_its_time_limit_is_left_in_the_budget() {
     assert!(error.to_string().contains("2000 ms reserved by running calls"), "{error}");
     assert!(!of(budget).usage_today(&jobs).await.expect("usage").is_exhausted);
     drop((first, second));
-    // Without running calls, only the billed time counts.
+    // The reservations of the calls are released, so only the billed time counts.
     call(&jobs, budget, 900).await.expect("0 ms are used");
     call(&jobs, budget, 900).await.expect("900 ms are used");
     assert!(call(&jobs, budget, 900).await.is_err());

@@ -99,12 +99,12 @@ impl Mortal {
         self.left.store(i64::MAX, Ordering::SeqCst);
     }
 
-    /// Makes the store fail from this call on, counted from now.
+    /// Makes the store fail from the call with this number on, counted from now.
     pub fn die_at(&self, calls: i64) {
         self.left.store(calls, Ordering::SeqCst);
     }
 
-    /// Makes only this call fail, counted from now.
+    /// Makes only the call with this number fail, counted from now.
     pub fn miss(&self, call: i64) {
         self.missed.store(call, Ordering::SeqCst);
     }

@@ -19,21 +19,22 @@ use super::{Run, StepProgress, output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
 
-/// Separator of the conditions in a quarantine table.
+/// Separator between the violated conditions in the reason column of a quarantine table.
 const SEPARATOR: &str = "; ";
 
-/// Rows of a model after its expectations.
+/// Rows of a model, divided by its row expectations.
 pub(super) struct CheckedRows {
     /// Rows to write.
     pub rows: SharedTable,
-    /// Rows for the quarantine table with its own columns; `None` without a quarantine.
+    /// Rows for the quarantine table, including its additional columns; `None` if the model has no
+    /// quarantine table.
     pub quarantine: Option<SharedTable>,
 }
 
 /// A model's rows, followed by the result of each condition.
 #[derive(Clone)]
 struct EvaluatedRows {
-    /// The model's own columns.
+    /// Columns of the model, without the results of the conditions.
     schema: SchemaRef,
     rows: SharedTable,
     severities: Vec<Severity>,
@@ -42,7 +43,7 @@ struct EvaluatedRows {
 
 impl Run {
     /// Evaluates the row expectations of a model. Fails if a row violates an expectation with the
-    /// severity `fail`. Rows in quarantine are not checked against these expectations.
+    /// severity `fail`. Rows that go to the quarantine table cannot cause this failure.
     pub(super) async fn check_rows(
         &self,
         step: &Step,

@@ -22,7 +22,7 @@ pub(super) struct InputQuery {
     query: PreparedStatement,
     /// Location of the input.
     pub at: Location,
-    /// Result of the first planning, until its rows are read.
+    /// Result of the query as `new` planned it, until its rows are read for the first time.
     first: Mutex<Option<StatementResult>>,
     queries: Mutex<Vec<Arc<ExecutionMetrics>>>,
     rows: AtomicU64,

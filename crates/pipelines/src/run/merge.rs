@@ -18,10 +18,10 @@ use super::{Run, StepProgress, output};
 use crate::plan::FINGERPRINT;
 use crate::{Error, Result};
 
-/// Name of the source rows in the MERGE statement.
+/// Name under which the MERGE statement reads the new rows.
 const ROWS: &str = "headwater rows";
 
-/// Name of the count column in the key check.
+/// Name of the column that counts the rows of each key.
 const COUNT: &str = "headwater count";
 
 impl Run {
@@ -103,7 +103,7 @@ impl Run {
         Err(Error::Keys { step: step.name.clone(), at: step.at.clone(), what, null_column })
     }
 
-    /// Records the run in the table's snapshot if no row changed.
+    /// If the MERGE changed no row, adds an empty snapshot that records the run.
     async fn note_unchanged(
         &self,
         index: usize,
@@ -131,8 +131,9 @@ fn spelled<'s>(name: &str, schema: &'s Schema) -> Option<&'s str> {
     names().find(|one| *one == name).or_else(|| names().find(|one| one.eq_ignore_ascii_case(name)))
 }
 
-/// Returns the MERGE statement. Existing rows whose comparable values are equal are not rewritten,
-/// so that their files stay unchanged.
+/// Returns the MERGE statement. An existing row with equal values is not rewritten, so that its
+/// file stays unchanged. If a column has a nested type, values cannot be compared and matched rows
+/// are always rewritten.
 fn statement(name: &TableName, table: &Schema, rows: &Schema, keys: &[String]) -> String {
     let own = |column: &str| quoted(spelled(column, table).unwrap_or(column));
     let on = keys.iter().map(|key| format!("t.{} = s.{}", own(key), quoted(key)));
@@ -174,14 +175,14 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// Returns the first key column that is null, from a batch of keys with their counts.
+/// Returns the first key column that contains a null, from a batch of keys with their counts.
 fn null_key(found: &RecordBatch) -> Option<String> {
     let keys = found.num_columns().checked_sub(1)?;
     let null = found.columns()[..keys].iter().position(|column| column.is_null(0))?;
     Some(found.schema().field(null).name().clone())
 }
 
-/// Returns a description of the rows with a duplicate key, from a batch of keys with counts.
+/// Returns a description of the first duplicate key, from a batch of keys with their counts.
 fn repeated(found: &RecordBatch) -> Option<String> {
     let options = FormatOptions::default().with_null("null");
     let (keys, count) = found.columns().split_at(found.num_columns().checked_sub(1)?);

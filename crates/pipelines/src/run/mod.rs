@@ -85,11 +85,11 @@ pub(crate) struct RunResult {
 #[derive(Default)]
 struct StepProgress {
     rows: Option<u64>,
-    /// Usage without the step's queries.
+    /// Usage of the step, without the usage of its queries.
     usage: Usage,
     /// Metrics of the step's queries, which change while the queries run.
     queries: Vec<Arc<ExecutionMetrics>>,
-    /// Incremental reads.
+    /// New files that the step reads, and its new read positions.
     increments: IncrementalReads,
     output: Option<StepOutput>,
     /// Number of rows in quarantine.
@@ -212,8 +212,9 @@ impl Run {
         !self.stop.is_cancelled() && (finished.failures.is_empty() || is_check)
     }
 
-    /// Records the usage and the failure of a step when it ends, even if its report is held back.
-    /// Otherwise, a parent whose process does not exit would delay the check of daily limits.
+    /// Records the usage and the failure of a step when it ends, even if its report must wait for
+    /// the report of a parent. Otherwise, a parent whose process does not exit would delay the
+    /// check of daily limits.
     fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -238,7 +239,8 @@ impl Run {
                 StepStatus::Succeeded => {
                     finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
                 }
-                // The expectation is checked again, but its code is not modified.
+                // Record only the code: the next run checks the expectation again, but the
+                // expectation does not count as new.
                 StepStatus::Warned => finished.passed.push(plan.code.clone()),
                 _ => {}
             }

@@ -180,7 +180,8 @@ impl Run {
     ) -> Result<Arc<Environment>> {
         let plan = &self.plan;
         let spec = plan.pinned.spec(&self.runner, &plan.project.defaults, function);
-        // A lookup reads hundreds of files, which takes longer than a small function.
+        // Search the runner's cache first: a lookup in the folder of environments reads hundreds of
+        // files, which takes longer than a small function.
         if let Some(environment) = self.runner.environments.find(&self.runner.functions, &spec) {
             return Ok(environment);
         }
@@ -260,10 +261,10 @@ impl Run {
         Ok((arguments, meanwhile))
     }
 
-    /// Returns an input in shared memory. The output of a function is passed on unchanged, unless
-    /// columns or rows are filtered. Everything else is read through the engine, as a stream if the
-    /// input declares batches. A query that calls functions is not streamed. The step would hold
-    /// memory that these calls need, so both could wait forever.
+    /// Returns an input as shared memory or as a stream. The output of a function is passed on
+    /// unchanged, unless columns or rows are filtered. Everything else is read through the engine,
+    /// as a stream if the input declares batches. A query that calls functions is not streamed,
+    /// because the step would hold memory that these calls need, and both could wait forever.
     async fn input(
         &self,
         step: &Step,

@@ -100,7 +100,8 @@ impl Run {
     }
 }
 
-/// The forbidden nulls; `None` before the last row, or if there are no such nulls.
+/// Number of forbidden nulls in each column, after the last row; `None` before, or if there are no
+/// such nulls.
 type ForbiddenNulls = Arc<Mutex<Option<NullCounts>>>;
 
 /// Counts the forbidden nulls of declared columns. Records such nulls in `found`. Then ends the

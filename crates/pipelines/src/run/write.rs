@@ -77,7 +77,7 @@ impl Run {
         Ok(())
     }
 
-    /// Writes the rows and returns the step's progress.
+    /// Writes the rows as one commit, and returns the usage of the write.
     pub(super) async fn write(
         &self,
         index: usize,
@@ -139,7 +139,7 @@ impl Run {
             self.add_quarantine(index, &mut transaction, quarantine).await?;
         }
         let mut written = transaction.written();
-        // Do not count rows that the deletion only moved to new files.
+        // Do not count the existing rows that the deletion copied to new files.
         written.rows_written -= rewritten;
         self.commit(step, transaction).await?;
         Ok(written)

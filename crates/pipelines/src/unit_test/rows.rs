@@ -16,7 +16,7 @@ use headwater_model::name::quoted;
 use headwater_project::unit_test::{GivenRows, Row};
 use serde_json::Value;
 
-/// The table name under which the rows are registered before they are cast.
+/// Name under which a session registers the rows before they are cast.
 const RAW: &str = "headwater given";
 
 /// Returns the given rows of a table as a record batch.

@@ -30,13 +30,13 @@ use crate::invocation::FunctionCall;
 use crate::parse::parse_project;
 use crate::{Error, Project, Result, Runner};
 
-/// The result that a tested step returned.
+/// The rows of a tested model, or the result of a tested expectation.
 enum StepResult {
     Rows(Vec<RecordBatch>),
     Bool(bool),
 }
 
-/// A test with its step and parameter values.
+/// A test, prepared to run: the tested step, its parameter values, and a session with its inputs.
 struct TestCase<'a> {
     test: &'a UnitTest,
     /// The project, reduced to the tested step.

@@ -264,7 +264,8 @@ async fn rows_that_a_filter_would_delete_are_a_conflict_if_the_runs_have_no_orde
     let overwrites = [("log.sql", &*overwrite), ("latest.sql", &*latest)];
     let append = format!("{TAKEN}append\nSELECT id + 100 AS id FROM latest");
     let appends = [("log.sql", &*append)];
-    // The first run reads the old row of `latest`, or does not delete the appended row.
+    // In the first case, the first run reads the old row of `latest`. In the second case, it does
+    // not delete the row that the other run appended.
     for (own, other) in [(&appends[..], &overwrites[..]), (&overwrites[..], &appends[..])] {
         let world = world().await;
         world.run(&of_project("other", &overwrites)).await.report();

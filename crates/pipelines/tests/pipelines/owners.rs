@@ -31,7 +31,7 @@ async fn a_table_that_no_model_created_is_not_overwritten() {
     assert!(plan.starts_with("already_exists: model `KEPT`"), "{plan}");
     assert!(kept(&world).await.contains("| 1  |"));
 
-    // A model that stores nothing may have the name of an existing table.
+    // A model that is not stored may have the name of an existing table.
     world.run(&files("", &[("kept.sql", "SELECT 3 AS id")])).await.report();
 
     world.sql("main", &["DROP TABLE kept"]).await;

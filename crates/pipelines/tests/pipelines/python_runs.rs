@@ -354,7 +354,8 @@ async fn an_environment_that_was_removed_is_built_again() {
     assert!(links[0].is_symlink(), "the environment was not built again");
 }
 
-/// Models. The process of the first model uses CPU time after sending its result.
+/// A Python file with models. The process of the first model uses CPU time after sending its
+/// result.
 const SLOW_EXIT: &str = r#"
 import os
 import time

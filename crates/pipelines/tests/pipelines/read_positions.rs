@@ -100,7 +100,8 @@ async fn parallel_appends_of_the_same_source_are_a_conflict() {
     assert!(text.contains("changed tables that the run read during the run: log"), "{text}");
     assert!(text.contains("read its incremental inputs from positions in this table"), "{text}");
     check_ids(&world, "log", &[1, 2]).await;
-    // The position is that of the table, so the row of the other run is not read again.
+    // The table contains the position of the merged run, so the next run does not read the row
+    // again.
     world.run(&files("", &[("log.sql", &model)])).await.report();
     check_ids(&world, "log", &[1, 2]).await;
 }
@@ -213,7 +214,7 @@ async fn rows_are_not_appended_twice_if_a_merged_branch_read_them() {
     world.run(&two).await.report();
     world.run(&one).await.report();
     world.branch("dev").await;
-    // The project `other` reads other rows on `dev` than on `main`.
+    // On `dev`, both projects read rows that `main` does not have.
     world.sql("dev", &["INSERT INTO t VALUES (3)", "INSERT INTO other VALUES (3)"]).await;
     run_on(&world, "dev", &two).await.report();
     run_on(&world, "dev", &one).await.report();
@@ -223,10 +224,11 @@ async fn rows_are_not_appended_twice_if_a_merged_branch_read_them() {
     world.lake.merge("main", merge, "tester").await.unwrap();
     check_ids(&world, "log", &[1, 2, 3, 101, 102, 103, 104]).await;
 
-    // The rows of `dev` are new since the position on `main`, but the table already has them.
+    // Row 3 of the table `other` is new since the position on `main`, but the merge has already
+    // added it to `log`.
     let refused = world.run(&two).await;
     assert_eq!(refused.outcome.as_ref().unwrap_err().code, ErrorCode::CommitConflict);
-    // Only `dev` changed the position of the other project.
+    // Only `dev` changed the position in `t`, so this position is valid after the merge.
     world.sql("main", &["INSERT INTO t VALUES (5)"]).await;
     assert_eq!(world.run(&one).await.step("log").rows, Some(1));
     check_ids(&world, "log", &[1, 2, 3, 5, 101, 102, 103, 104]).await;

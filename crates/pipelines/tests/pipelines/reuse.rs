@@ -83,7 +83,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
         assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
         world.lake.catalog().delete_branch("new").await.unwrap();
     }
-    // The table is not reused: the parent has other rows, or its rows come from another run.
+    // No table is reused if the parent's code or the rows of the source have changed.
     let edited = MODELS[0].1.replace("10", "100");
     let edited = files("", &[("daily.sql", edited.as_str()), MODELS[1]]);
     let ran = world.run_with(&edited, on("two")).await;
@@ -93,7 +93,7 @@ async fn a_model_runs_if_its_code_inputs_or_parents_differ_or_if_that_is_request
     let ran = world.run_with(&project, on("three")).await;
     assert!(ran.all(StepStatus::Succeeded), "{}", ran.steps());
 
-    // After a change of a table by another writer, the state before the change is reused.
+    // If another writer has changed a table, other branches reuse its state before the change.
     world.sql("one", &["DELETE FROM total"]).await;
     world.branch("four").await;
     let ran = world.run_with(&project, on("four")).await;
@@ -222,7 +222,7 @@ const GROWING: &[(&str, &str)] = &[
 #[tokio::test]
 async fn a_table_that_keeps_rows_is_reused_only_on_the_same_table_before_the_run() {
     let (world, project) = (world().await, files("", GROWING));
-    // No branch has the tables yet.
+    // All models run on the first branch, because no branch has their tables yet.
     assert!(world.run_with(&project, on("one")).await.all(StepStatus::Succeeded));
     let ran = world.run_with(&project, on("two")).await;
     assert!(ran.all(StepStatus::Reused), "{}", ran.steps());

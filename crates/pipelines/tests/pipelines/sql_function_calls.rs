@@ -40,7 +40,8 @@ async fn run_in(world: &World, options: SessionOptions, statements: &[&str]) -> 
 async fn a_model_that_reads_batches_does_not_wait_for_a_function_of_its_input() {
     let world = world().await;
     world.sql("main", &[TWICE]).await;
-    // The model and an instance of the function do not fit into the memory of all functions.
+    // The memory limits of the model and of an instance of the function together exceed the memory
+    // for all functions.
     let model = "import headwater
 
 @headwater.model(materialization=\"replace\", memory=\"7680MiB\")

@@ -78,7 +78,7 @@ async fn arguments_are_arrays_and_results_are_converted() {
     let world = world().await;
     let (int, text) = ("(a BIGINT) RETURNS BIGINT", "(a VARCHAR, b BIGINT) RETURNS VARCHAR");
     for (signature, code, query, expected) in [
-        // An array for a scalar argument has a value for each row.
+        // A scalar argument is passed as an array with one value for each row.
         (
             text,
             "def f(a, b):\n    assert len(a) == len(b)\n    return [f'{x}{y}' for x, y in zip(a.to_pylist(), b.to_pylist())]",

@@ -19,7 +19,7 @@ pub(crate) fn parse(text: &str, at: &Location) -> Result<Materialization> {
     })
 }
 
-/// Parses a cache strategy; returns true if the model always runs.
+/// Parses a cache strategy. Returns true if the model always runs; `None` for an unknown strategy.
 pub(crate) fn parse_cache(text: &str) -> Option<bool> {
     let found = [("NONE", true), ("DEFAULT", false)]
         .into_iter()

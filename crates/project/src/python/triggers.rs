@@ -35,7 +35,7 @@ pub(super) fn triggers(
     Ok(triggers)
 }
 
-/// The location of an item of `on`.
+/// An item of `on`: its range in the source, for the locations of errors.
 struct DeclaredTrigger<'a> {
     source: &'a SourceText<'a>,
     range: TextRange,

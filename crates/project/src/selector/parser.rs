@@ -169,7 +169,7 @@ fn path(path: &str) -> Method {
     Method::Pattern(Attribute::Path, path.to_owned())
 }
 
-/// The value of a method that has a fixed set of values.
+/// The text of a selector and its value, for a method with a fixed set of values.
 #[derive(Clone, Copy)]
 struct Value<'a> {
     /// The selector as written.

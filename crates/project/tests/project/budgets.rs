@@ -32,7 +32,7 @@ fn budgets_of_both_kinds_are_read() {
     let keys = "calls_per_day = 1000\ntime_per_day = \"2h\"\nmoney_per_day = 2.5\n";
     assert_eq!(budget(&in_manifest(keys)), BUDGET);
     assert!(budget(&in_python("")).is_empty() && budget(&in_manifest("")).is_empty());
-    // Zero is a budget: the function is not called.
+    // A budget of zero is valid, and permits no call.
     assert_eq!(budget(&in_python("money_per_day=0")).money_per_day, Some(0.0));
 }
 

@@ -27,7 +27,7 @@ const REMOVED: [(&str, &str); 2] = [
     ("pyspark", "Use `@bauplan.python(pip={...})` with polars, pandas or duckdb."),
 ];
 
-/// Arguments of `@bauplan.model`; Bauplan does not have `retries` and `backoff`.
+/// Arguments of `@bauplan.model`. Bauplan itself does not have `retries` and `backoff`.
 const MODEL: [&str; 10] = [
     "name",
     "columns",

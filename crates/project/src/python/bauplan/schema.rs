@@ -26,10 +26,11 @@ pub(crate) struct TypedSchema {
 
 #[derive(Clone)]
 struct SchemaField {
-    /// Name of the attribute, which differs from the column if `TableField` has a `name`.
+    /// Name of the class attribute, which differs from the column's name if `TableField` has a
+    /// `name`.
     attribute: String,
-    /// The columns of other schemas that `lineage` names. Empty if the source does not declare
-    /// them, or if they are not known.
+    /// The columns of other schemas that `lineage` names. Empty if the class declares none, or if
+    /// the schema of one of them is not known.
     sources: Vec<SchemaColumn>,
 }
 
@@ -92,7 +93,7 @@ impl Schemas {
         match ruff_python_parser::parse_module(text) {
             Ok(parsed) => {
                 let mut schemas = Schemas::defined(&SourceText::new(path, text), parsed.syntax())?;
-                // A schema that this file imports has no known columns.
+                // Imported schemas are not available here, so sources in them are dropped.
                 schemas.resolve_sources(&Schemas::default())?;
                 Ok(schemas)
             }
@@ -128,8 +129,8 @@ impl Schemas {
         Ok(schemas)
     }
 
-    /// Resolves the sources of all columns. Columns with a source in an unknown schema lose their
-    /// sources. Returns the first such source.
+    /// Resolves the sources of all columns. A column with a source in an unknown schema loses all
+    /// its sources. Returns the first source in an unknown schema.
     ///
     /// Fails if a known schema does not have the column of a source.
     fn resolve_sources(&mut self, imported: &Schemas) -> Result<Option<SchemaColumn>> {
@@ -162,7 +163,8 @@ impl Schemas {
 }
 
 impl TypedSchema {
-    /// Returns a source with the identity of this schema and the name of the column.
+    /// Returns the resolved form of a source in this schema: the identity of the schema and the
+    /// name of the column.
     fn source(&self, source: &SchemaColumn) -> Result<SchemaColumn> {
         let name = &source.column;
         let mut columns = self.columns.iter().zip(&self.fields);
@@ -179,8 +181,8 @@ impl TypedSchema {
     }
 
     /// Returns the input columns from which the columns of this schema are computed. `inputs` are
-    /// the identities of the schemas of a model's inputs. Columns without declared sources are left
-    /// out, and columns with a source outside the schemas of the inputs.
+    /// the identities of the schemas of a model's inputs. Leaves out columns without declared
+    /// sources, and columns with a source in another schema.
     pub fn lineage(&self, inputs: &[Option<String>]) -> BTreeMap<String, Vec<InputColumn>> {
         let of_source = |source: &SchemaColumn| {
             let mut columns: Vec<InputColumn> = Vec::new();
