@@ -338,7 +338,8 @@ pub fn join(join: &mut Join) -> Result<()> {
     Ok(())
 }
 
-/// Returns the condition of a join that [`join`] accepted.
+/// Returns the condition of a join, which must have passed [`join`]; `None` if its type has no
+/// condition.
 pub fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
@@ -404,7 +405,7 @@ pub fn no_clause_word(ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-/// Sets an identifier to the spelling of the schema.
+/// Replaces an identifier by the spelling that the schema has.
 pub fn spell(ident: &mut Ident, spelling: &str) {
     if ident.value != spelling {
         spelling.clone_into(&mut ident.value);
