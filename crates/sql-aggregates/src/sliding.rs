@@ -50,10 +50,10 @@ const FIXED: [&str; 20] = [
     "bool_or",
 ];
 
-/// Other aggregates that cannot remove rows.
+/// Aggregates whose state grows with the rows and that cannot remove rows.
 const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_median"];
 
-/// Replaces the functions of the session.
+/// Replaces these aggregates in a session's state.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for name in FIXED.into_iter().chain(OTHER) {
         let of = state.udaf(name)?;
@@ -62,7 +62,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// The function with another accumulator for sliding frames.
+/// An aggregate of DataFusion with another accumulator for sliding frames.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SlidingAggregate {
     of: Arc<AggregateUDF>,
