@@ -1,4 +1,4 @@
-//! The record of a query in its folder.
+//! The record of a query, which is a JSON file in the folder of the query.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ const RECORD: &str = "query.json";
 /// Name of the file with the rows.
 const ROWS: &str = "rows.arrow";
 
-/// A query, with the layout of its rows.
+/// A query, with the positions of its rows in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct QueryRecord {
     pub query: AsyncQuery,

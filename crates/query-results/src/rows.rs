@@ -1,4 +1,4 @@
-//! Reads the rows of a result, from any row.
+//! Reads a range of the rows of a result.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,7 +14,7 @@ use headwater_model::{Problem, ResultExt};
 use crate::error::{Error, Result};
 use crate::record::{QueryRecord, StoredBatch, rows_path};
 
-/// A range of rows of a result. Each batch is read when it is requested.
+/// A range of rows of a result. Each batch is read from the file when the caller requests it.
 #[derive(Debug)]
 pub struct ResultRows {
     schema: SchemaRef,
