@@ -1,8 +1,8 @@
 //! EXPLAIN COST: the files, rows, bytes and money that a query would read, one row for each table.
 //!
 //! The query is planned and not executed. The numbers are upper bounds, from the plan after pruning
-//! and the footers of its files. Each call of a function that reads files, such as `read_csv`, has
-//! its own row. `rows` is null if the number of rows of a file is unknown.
+//! and the footers of its files. The files of a function such as `read_csv` also have a row, named
+//! by their paths. `rows` is null if the number of rows of a file is unknown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
