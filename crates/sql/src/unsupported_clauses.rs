@@ -148,7 +148,9 @@ pub fn select(select: &mut Select) -> Result<()> {
         flavor,
     } = select;
     empty(optimizer_hints, "an optimizer hint")?;
-    none(select_modifiers.as_ref().filter(|m| m.is_any_set()), "a modifier of SELECT")?;
+    if let Some(modifiers) = select_modifiers.as_ref().filter(|one| one.is_any_set()) {
+        return Err(Error::unsupported(modifiers.to_string().trim()));
+    }
     none(top.as_ref(), "TOP")?;
     none(exclude.as_ref(), "EXCLUDE after the select list")?;
     none(into.as_ref(), "SELECT INTO")?;
