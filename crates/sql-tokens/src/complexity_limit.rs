@@ -199,7 +199,7 @@ fn joins_nothing(token: &Token) -> bool {
 /// The error for a statement whose syntax tree would be too deep to plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComplexityError {
-    /// Description of what was counted, such as joins.
+    /// Description of the counted parts, such as joins.
     pub what: &'static str,
     /// The limit that is exceeded.
     pub most: usize,
