@@ -335,7 +335,7 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // Names are resolved before planning, so DataFusion must compare them exactly.
     settings.sql_parser.enable_ident_normalization = false;
     settings.sql_parser.collect_spans = true;
-    // TIMESTAMP WITH TIME ZONE must keep its zone.
+    // Without this setting, DataFusion drops the zone of TIMESTAMP WITH TIME ZONE.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
     // DataFusion loses field metadata, for example in a UNION, so the schemas that this check

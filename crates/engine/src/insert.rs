@@ -151,7 +151,7 @@ struct InsertTarget {
     defaults: HashMap<String, Expr>,
 }
 
-/// What the planning of the new rows needs.
+/// Inputs for planning the new rows.
 struct RowPlanning<'a> {
     tables: &'a HashMap<ParsedTableName, ResolvedTable>,
     sources: &'a TableSources,

@@ -10,7 +10,8 @@ use headwater_table_scan::prune;
 use crate::Engine;
 use crate::error::Error;
 
-/// Maximum number of values in a set that is compared with bounds; larger sets prune nothing.
+/// Maximum number of values of an IN filter that prunes files; a filter with more values prunes
+/// nothing.
 const VALUES_MAX: usize = 1_000;
 
 impl Engine {

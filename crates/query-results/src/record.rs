@@ -21,7 +21,7 @@ pub(crate) struct QueryRecord {
     pub actor: Actor,
     /// The parts of the file with the rows, in order.
     pub parts: Vec<StoredBatch>,
-    /// The schema as an Arrow IPC stream without batches; `None` before the first row.
+    /// The schema as an Arrow IPC stream without batches; `None` until the columns are known.
     pub schema: Option<Vec<u8>>,
 }
 

@@ -25,7 +25,7 @@ pub struct ResultRows {
 #[derive(Debug)]
 struct RowReader {
     file: File,
-    /// The parts that follow.
+    /// The parts of the file from which rows are still to be read.
     parts: VecDeque<StoredBatch>,
     /// Number of rows to skip in the next part.
     skip: u64,

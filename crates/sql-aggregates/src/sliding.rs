@@ -26,7 +26,8 @@ use datafusion::logical_expr::{
 
 use crate::window_frame::{Arguments, Frame};
 
-/// Aggregates whose state has a fixed size, so that states of parts of a frame can be stored.
+/// Aggregates whose state has a fixed size, so that the states of parts of a frame are stored and
+/// merged.
 const FIXED: [&str; 20] = [
     "sum",
     "avg",
@@ -50,7 +51,8 @@ const FIXED: [&str; 20] = [
     "bool_or",
 ];
 
-/// Aggregates whose state grows with the rows and that cannot remove rows.
+/// Other aggregates that cannot remove rows. They are computed from all rows of each frame, without
+/// stored states.
 const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_median"];
 
 /// Replaces these aggregates in a session's state.

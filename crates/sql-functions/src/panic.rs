@@ -1,4 +1,4 @@
-//! Panics of Arrow and DataFusion as errors.
+//! Converts panics of Arrow and DataFusion to errors.
 
 use std::any::Any;
 

@@ -102,8 +102,8 @@ pub struct Scope {
     pub relations: Vec<Relation>,
     /// Columns of USING and NATURAL joins, in the order of the joins.
     pub merged: Vec<JoinedColumn>,
-    /// True if FROM has a RIGHT or FULL join with USING or NATURAL. The unqualified names of its
-    /// join columns are then replaced by expressions.
+    /// True if FROM has a RIGHT, FULL or ASOF join with USING or NATURAL. The unqualified names of
+    /// its join columns are then replaced by expressions.
     pub careful: bool,
     /// Join columns that are items of the select list, with their own name as alias.
     pub kept: Vec<String>,

@@ -205,7 +205,8 @@ fn operator_chain(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     visit(ExpressionNode::Expr(current))
 }
 
-/// Replaces an operator by a call of the function that implements it, such as [`SIMILAR_TO`].
+/// Replaces an operator by a call of the function that implements it, such as `->` by a call of
+/// [`JSON_PART`].
 fn function_for_operator(expr: &mut Expr) {
     let Expr::BinaryOp { left, op, right } = expr else { return };
     let function = match op {

@@ -23,7 +23,7 @@ use super::operations::{CONCATENATION, CONSTANT, LAMBDA_LIST, cast};
 /// Minimum size of a constant whose copies count towards the memory limit, in bytes.
 const CONSTANT_BYTES: usize = 4 << 10;
 
-/// Functions whose result type is given by an argument.
+/// Functions that cast their first argument to a type that another argument gives.
 const CASTS: [&str; 4] = ["arrow_cast", "arrow_try_cast", "cast_to_type", "try_cast_to_type"];
 
 /// Maximum width of a fixed-size type, in bytes.

@@ -30,8 +30,8 @@ pub(super) fn rule(name: &str) -> SizeRule {
 }
 
 /// Functions with results of fixed size. Casts with larger results are rewritten elsewhere.
-/// `get_field`, `struct` and `named_struct` are listed because they do not copy their arguments,
-/// and the optimizer recognizes them by name.
+/// `get_field`, `struct` and `named_struct` are listed because they do not copy their arguments.
+/// They are never wrapped.
 const FIXED: &[&str] = &[
     "abs",
     "acos",
