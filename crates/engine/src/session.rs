@@ -285,8 +285,8 @@ impl Session {
         StatementContext { metrics: Arc::clone(metrics), ..run }
     }
 
-    /// Returns the context of a query that is planned and never executed. Uses the engine's session
-    /// state without copying it, because a copy would copy the list of functions.
+    /// Returns the context of a query that is planned and never executed. Shares the engine's
+    /// session state, because a copy of the state would have to copy the map of all functions.
     fn planning_run(&self) -> StatementContext {
         let (_, runtime, pool) = self.engine.memory(None);
         StatementContext {
