@@ -1,9 +1,9 @@
-//! Dates and times beyond the calendar that Arrow can write.
+//! Formats dates and times that are out of the range that Arrow can format.
 //!
 //! A date counts days in 32 bits, a timestamp counts its unit in 64 bits. Arrow's encoders do not
-//! support this whole range. This module writes values outside of their range in the same format,
-//! with a sign and all digits of the year (`+5881580-07-11`). Times with a zone are in UTC. A time
-//! of day may have more than 24 hours, or a sign.
+//! support this whole range. This module formats values outside of the supported range in the same
+//! way, with a sign and all digits of the year (`+5881580-07-11`). Times with a zone are in UTC. A
+//! time of day may have more than 24 hours, or a sign.
 
 use arrow::array::{Array, AsArray, Int64Array};
 use arrow::compute::{cast, max, min};
@@ -20,7 +20,7 @@ const DAYS_BEFORE_1970: i128 = 719_468;
 /// Days in 400 years, after which the calendar repeats.
 const CYCLE_DAYS: i128 = 146_097;
 
-/// Returns the number of units in a second.
+/// Returns how many of a unit are in one second.
 fn parts(unit: TimeUnit) -> i128 {
     match unit {
         TimeUnit::Second => 1,
@@ -30,7 +30,8 @@ fn parts(unit: TimeUnit) -> i128 {
     }
 }
 
-/// Returns the units per second of a date or time type.
+/// Returns the unit in which values of a date or time type can be converted to seconds; `None` for
+/// other types.
 fn unit(data_type: &DataType) -> Option<TimeUnit> {
     match data_type {
         DataType::Date32 => Some(TimeUnit::Second),
@@ -55,8 +56,8 @@ pub fn has_out_of_range_times(array: &dyn Array) -> bool {
     exceeds(min(&values)) || exceeds(max(&values))
 }
 
-/// Returns true if a type has values outside of the supported range. All nanosecond timestamps are
-/// within this range.
+/// Returns true if a type can have values outside of the range that Arrow's encoders support. All
+/// nanosecond timestamps are within this range.
 fn may_be_out_of_range(data_type: &DataType) -> bool {
     !matches!(data_type, DataType::Timestamp(TimeUnit::Nanosecond, _))
 }

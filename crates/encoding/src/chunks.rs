@@ -1,4 +1,4 @@
-//! Streams rows in a format while they are computed.
+//! Encodes rows as a stream of bytes while the rows are computed.
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -17,11 +17,12 @@ pub trait RowSource: Send + 'static {
     /// Returns the next batch; `None` after the last one.
     fn next(&mut self) -> impl Future<Output = Result<Option<RecordBatch>, Problem>> + Send;
 
-    /// Records that the rows cannot be encoded. Returns the problem.
+    /// Records the error that the rows cannot be encoded. Returns the error to report.
     fn fail(&mut self, problem: Problem) -> Problem;
 }
 
-/// Encodes rows in chunks. Returns as soon as the first chunk or an error is available.
+/// Encodes rows to a stream of chunks of bytes. Returns as soon as the first chunk or an error is
+/// available.
 pub async fn encode_rows<R: RowSource>(
     mut rows: R,
     format: Format,
@@ -38,7 +39,7 @@ pub async fn encode_rows<R: RowSource>(
     Ok(stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The remaining chunks.
+/// The chunks that are not encoded yet.
 struct Chunks<R> {
     rows: R,
     /// The encoder; `None` after the last chunk.

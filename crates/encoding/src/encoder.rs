@@ -109,7 +109,7 @@ impl Encoder {
         }
     }
 
-    /// Encodes the end of the response. Without this end, clients recognize the response as
+    /// Encodes the end of the response. If it is missing, clients recognize that the response is
     /// incomplete, except in CSV.
     pub fn end(&mut self) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
@@ -142,7 +142,7 @@ fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     (bytes / taken.div_ceil(looked_at.max(1)).max(1)).max(1)
 }
 
-/// Returns the size of an array's rows; its buffers may be larger.
+/// Returns the bytes of an array's rows. The array's buffers may contain more.
 fn bytes_of(array: &ArrayRef) -> usize {
     let views = match array.data_type() {
         DataType::Utf8View => array.as_string_view().views(),
@@ -157,7 +157,7 @@ fn bytes_of(array: &ArrayRef) -> usize {
 }
 
 /// Copies a batch so that its `Utf8View` and `BinaryView` columns share no buffers with other rows.
-/// The Arrow IPC format contains the complete buffers of a batch.
+/// The Arrow IPC format would contain the complete shared buffers.
 pub fn compact_views(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch.columns().iter().map(|column| match column.data_type() {
         DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,

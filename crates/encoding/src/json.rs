@@ -60,12 +60,12 @@ pub fn json_texts(field: &FieldRef, array: &ArrayRef) -> Result<StringArray, Arr
     Ok(texts.finish())
 }
 
-/// Returns the encoders that replace Arrow's own.
+/// Returns the options with the encoders that replace some of Arrow's encoders.
 fn options() -> EncoderOptions {
     EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
 }
 
-/// The format of a JSON array with one row per line.
+/// A JSON array with one row per line.
 #[derive(Debug, Default)]
 pub struct Rows;
 
@@ -119,7 +119,7 @@ impl EncoderFactory for Values {
     }
 }
 
-/// Arrow's own encoder.
+/// The options of Arrow's own encoders.
 static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
 
 /// Encoder of times that Arrow's encoder does not support.

@@ -1,5 +1,5 @@
-//! Names of JSON fields: a result may have several columns with the same name, but an object's
-//! fields must be distinct.
+//! Names of the fields of JSON objects. A result may have several columns with the same name, but
+//! the names in an object must be distinct.
 
 use std::collections::HashSet;
 
@@ -17,7 +17,7 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
         while !used.insert(name.clone()) {
             count += 1;
             name = format!("{}_{count}", field.name());
-            // A later column already has this name, and keeps the name.
+            // Another column has this name in the schema and keeps it, so try the next number.
             if given.contains(name.as_str()) {
                 name.clone_from(field.name());
             }
@@ -27,7 +27,7 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
     renamed(schema, names)
 }
 
-/// Returns a schema with other column names.
+/// Returns a schema with these column names.
 fn renamed(schema: &Schema, names: Vec<String>) -> SchemaRef {
     let fields = schema.fields().iter().zip(names);
     let fields: Vec<_> = fields

@@ -14,7 +14,7 @@ pub struct MapEncoder<'a> {
     offsets: &'a OffsetBuffer<i32>,
     keys: NullableEncoder<'a>,
     values: NullableEncoder<'a>,
-    /// The JSON of one key, before it becomes text.
+    /// Buffer for the JSON value of one key, from which the key's text is made.
     key: Vec<u8>,
 }
 

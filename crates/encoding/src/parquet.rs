@@ -13,7 +13,7 @@ use parquet::file::properties::WriterProperties;
 
 use super::shared_buffer::SharedBuffer;
 
-/// Target size of an encoded row group, in bytes. Each response holds one row group in memory.
+/// Target size of an encoded row group, in bytes. The response holds one row group in memory.
 const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// A writer of a Parquet file.

@@ -1,4 +1,4 @@
-//! A buffer between a writer that owns its output and the response.
+//! A buffer that passes bytes from a writer, which owns its output, to the response.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 pub struct SharedBuffer(Arc<parking_lot::Mutex<Vec<u8>>>);
 
 impl SharedBuffer {
-    /// Returns the bytes written since the last call.
+    /// Removes and returns the bytes written since the last call.
     pub fn take(&self) -> Bytes {
         std::mem::take(&mut *self.0.lock()).into()
     }

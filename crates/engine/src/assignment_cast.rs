@@ -2,8 +2,8 @@
 //! column's name.
 //!
 //! An explicit CAST in SQL rounds fractions. The implicit casts of an assignment are stricter: a
-//! number with a fraction is not assigned to an integer column. The function that
-//! performs the cast stores the column's name for its error messages.
+//! number with a fraction is not assigned to an integer column. The function that performs the cast
+//! contains the column's name, for its error messages.
 
 use std::sync::{Arc, LazyLock};
 
@@ -26,12 +26,12 @@ use crate::error::Error;
 use headwater_sql::{expression::call, number::decimal_literal_to_text};
 use headwater_sql_functions::{error_text::clean, is_parsed, parse_value, with_seconds};
 
-/// Name of the marker function. It contains a NUL character, so that users cannot call it.
+/// Name of the marker function [`MARK`]. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
 
-/// Marker function around an expression in VALUES. A cast inside of the marker was written by the
-/// user, and a cast around it was added by the planner. With a second argument, the marker has the
-/// type null, which the planner accepts for every column. It is removed before execution.
+/// Marker function around an expression in VALUES. The user wrote the casts inside of the marker,
+/// and the planner added the casts around it. If the marker has a second argument, its type is
+/// null, which the planner accepts for every column. It is removed before execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(IdentityFunction(Signature::variadic_any(Volatility::Immutable))))
 });
@@ -56,8 +56,8 @@ pub(crate) fn to_column(
     Ok(ScalarUDF::from(function).call(vec![value]))
 }
 
-/// Returns the type with all nested fields nullable. The planner rejects casts of nullable to
-/// required fields; a null in a required field is detected when the row is written.
+/// Returns a column's type with all nested fields nullable. The planner rejects casts of nullable
+/// to required fields; a null in a required field is detected when the row is written.
 fn lenient(to: &DataType) -> DataType {
     let part = |field: &FieldRef| {
         let data_type = lenient(field.data_type());
@@ -79,8 +79,8 @@ fn lenient(to: &DataType) -> DataType {
     }
 }
 
-/// Casts the values of a planned VALUES list to the table's columns. The columns are nullable at
-/// this point; the write checks required columns.
+/// Casts the values of a planned VALUES list to the table's columns. The cast accepts nulls in
+/// required columns; the write rejects them later.
 pub(crate) fn values_to_columns(
     plan: LogicalPlan,
     columns: &[Field],
@@ -103,8 +103,8 @@ pub(crate) fn values_to_columns(
     Ok(plan.data)
 }
 
-/// Casts one value of VALUES. The outermost cast of the value was added by the planner, and is
-/// replaced by the cast of an assignment.
+/// Casts one value of VALUES. If the planner has added a cast around the value, the stricter cast
+/// of an assignment replaces it.
 fn written_to_column(value: Expr, column: &Field, table: &str) -> Result<Expr> {
     let value = match value {
         Expr::Cast(cast) => to_column(unmarked(*cast.expr), column, table, &DFSchema::empty())?,
@@ -122,9 +122,10 @@ fn unmarked(value: Expr) -> Expr {
     }
 }
 
-/// Prepares a value of VALUES for planning. An expression for an integer column is marked, so that
-/// the user's casts can be distinguished from the planner's. Text for a struct or a map is marked,
-/// because the planner would reject it. Number literals for a decimal column keep all digits.
+/// Prepares a value of VALUES for planning. An expression for an integer column gets the marker
+/// [`MARK`], which separates the user's casts from the planner's. Text for a struct or a map gets
+/// the marker, because the planner would reject it. Number literals for a decimal column keep all
+/// digits.
 pub(crate) fn mark_for_cast(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         decimal_literal_to_text(&mut value);
@@ -254,7 +255,7 @@ fn has_fractions(data_type: &DataType) -> bool {
     data_type.is_floating() || data_type.is_decimal()
 }
 
-/// Returns the first value with a fraction, as text.
+/// Returns the first number that is not an integer, as text; `None` if all are integers.
 fn with_fraction(array: &ArrayRef) -> Result<Option<String>> {
     let found = match array.data_type() {
         DataType::Float16 => array

@@ -56,7 +56,7 @@ pub(crate) fn locate(error: Error, sql: &str) -> Error {
     }
 }
 
-/// Returns the clause that a message refers to, the message to show, and a hint.
+/// Returns the clause that an error message refers to, the message to show to the user, and a hint.
 fn described(message: &str) -> Option<(Clause<'_>, String, Option<&'static str>)> {
     const POSITIONS: Option<&str> = Some("Write the position or the name of a selected column.");
     let after = |prefix: &str| message.strip_prefix(prefix);
@@ -157,7 +157,7 @@ impl Visitor for ClauseFinder<'_> {
             }
             (Clause::Comparison, Expr::InList { list, .. }) => list.iter().any(is_any_number),
             (Clause::Comparison, Expr::Between { low, .. }) => is_any_number(low),
-            // A cast in the statement may also have caused the error.
+            // The cast may have caused the error instead, so the position is unknown.
             (Clause::Comparison, Expr::Cast { .. }) => {
                 self.found.clear();
                 return ControlFlow::Break(());

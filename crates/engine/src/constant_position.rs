@@ -2,7 +2,7 @@
 //! constant's value.
 //!
 //! DataFusion reports such constants during execution, without positions. So a failed statement is
-//! parsed again, and its constant casts are evaluated one by one.
+//! parsed again, and its casts of constants are evaluated one by one.
 
 use std::ops::ControlFlow;
 
@@ -57,7 +57,7 @@ fn quoted_literal_position(tokens: &[TokenWithSpan], message: &str) -> Option<Po
     quoted.next().is_none().then(|| span_start(one.span)).flatten()
 }
 
-/// Returns the position of a constant cast that fails with this message.
+/// Returns the position of the constant if `expr` is its cast and fails with this message.
 fn failed_cast(expr: &Expr, message: &str) -> Option<Position> {
     let constant = match expr {
         Expr::Cast { expr, .. } => matches!(&**expr, Expr::Value(_)),

@@ -30,7 +30,8 @@ struct Target {
 }
 
 impl Target {
-    /// Returns true if the table has, or will have, format version 3, which supports nanoseconds.
+    /// Returns true if the table has, or will have, format version 3, which supports timestamps
+    /// with nanoseconds.
     async fn is_version_3(&mut self, properties: &BTreeMap<String, String>) -> Result<bool> {
         if let Some(version) = properties.get("format-version") {
             return Ok(version == "3");
@@ -70,7 +71,7 @@ impl Target {
     }
 }
 
-/// New properties and sort order of a replaced table.
+/// The properties and the sort order that a replaced table gets.
 struct ReplacedSettings<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,
@@ -176,7 +177,8 @@ async fn create_empty(
     Ok(())
 }
 
-/// Makes all columns of CREATE TABLE AS nullable, because later rows may contain nulls.
+/// Makes all columns of CREATE TABLE AS nullable, because rows that are added later may contain
+/// nulls.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     // Remove the field's metadata, because it describes the source column.
@@ -185,12 +187,12 @@ pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Returns the alteration that sets the sort order of a new table; empty without sort keys.
+/// Returns the alteration that sets a table's sort order; an empty list without sort keys.
 fn sort_order(sort: Vec<ParsedSortKey>) -> Vec<Alteration> {
     if sort.is_empty() { Vec::new() } else { vec![Alteration::SortBy(table_columns::sort(sort))] }
 }
 
-/// Returns the alteration that sets properties of an existing table; empty without properties.
+/// Returns the alteration that sets a table's properties; an empty list without properties.
 fn set(properties: &BTreeMap<String, String>) -> Vec<Alteration> {
     if properties.is_empty() {
         return Vec::new();

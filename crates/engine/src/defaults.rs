@@ -14,7 +14,8 @@ use headwater_tables::write_default;
 
 use crate::error::{Error, Result};
 
-/// Returns the non-null defaults of columns that a new row may omit, by column.
+/// Returns the defaults of columns that a new row may omit, by column name. Columns whose default
+/// is null are left out.
 pub(crate) fn defaults_of(schema: &Schema) -> Result<HashMap<String, Expr>> {
     let mut defaults = HashMap::new();
     for field in schema.fields() {
@@ -51,7 +52,7 @@ pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
     Ok(ast::Expr::value(value))
 }
 
-/// Target table of new rows for the planner: columns and defaults, without rows to scan.
+/// The target table of an INSERT, for the planner: its columns and defaults. It cannot be scanned.
 #[derive(Debug)]
 pub(crate) struct NewRowsTable {
     schema: SchemaRef,

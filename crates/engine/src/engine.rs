@@ -39,8 +39,8 @@ use crate::system::{SystemTable, own_tables};
 /// Capacity of the Parquet footer cache, in bytes.
 const FOOTER_CACHE_BYTES: usize = 256 << 20;
 
-/// Maximum estimated bytes and rows of the build side of a hash join for which all threads share
-/// one hash table.
+/// If the build side of a hash join has at most this many estimated bytes and rows, all threads
+/// share one hash table.
 const HASHED_WHOLE_BYTES_MAX: usize = 32 << 20;
 const HASHED_WHOLE_ROWS_MAX: usize = 1 << 20;
 
@@ -67,7 +67,7 @@ struct Inner {
     runtime: RuntimeEnv,
     scans: ScanEnvironment,
     total: Arc<TotalMemory>,
-    /// Memory used by function results of all statements.
+    /// Memory that results of SQL functions use, summed over all statements.
     functions: Arc<TotalMemory>,
     system: RwLock<BTreeMap<String, Arc<dyn SystemTable>>>,
     threads: ComputeThreads,
@@ -183,13 +183,14 @@ impl Engine {
         &self.0.scans
     }
 
-    /// Returns the template of session states, for work that needs no separate memory pool.
+    /// Returns the template of session states, for plans that are not executed and so need no
+    /// memory pool of their own.
     pub(crate) fn template(&self) -> &Arc<SessionState> {
         &self.0.template
     }
 
     /// Returns the session state, runtime and memory pool of one statement. The state is a clone of
-    /// the template: creating a new state would register every function again.
+    /// the template, because a new state would have to register every function again.
     pub(crate) fn statement(
         &self,
         memory_bytes: Option<u64>,
@@ -221,12 +222,13 @@ impl Engine {
         PlanningLimits { query_memory_bytes, ..limits(&self.0.options) }
     }
 
-    /// Converts an error of a plan that has this memory limit; `None` is the engine's default.
+    /// Converts an error of a plan that ran with this memory limit; `None` means the engine's
+    /// default.
     pub fn plan_error(&self, memory_bytes: Option<u64>, error: &DataFusionError) -> Error {
         self.limits(memory_bytes).explain(error)
     }
 
-    /// Runs a plan with the memory limit of a statement; `None` is the engine's default.
+    /// Runs a plan with the memory limit of a statement; `None` means the engine's default.
     pub async fn run_plan(
         &self,
         plan: LogicalPlan,
@@ -333,14 +335,14 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // Names are resolved before planning, so DataFusion must compare them exactly.
     settings.sql_parser.enable_ident_normalization = false;
     settings.sql_parser.collect_spans = true;
-    // TIMESTAMP WITH TIME ZONE must keep its zone.
+    // Without this setting, DataFusion drops the zone of TIMESTAMP WITH TIME ZONE.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
     // DataFusion loses field metadata, for example in a UNION, so the schemas that this check
     // compares may differ.
     settings.execution.skip_physical_aggregate_schema_check = true;
-    // Struct fields are extracted where they are used. DataFusion's pushdown would move the
-    // extraction to the scans, under names that can collide between two tables.
+    // Read a struct field where the query uses it. DataFusion's pushdown would move the extraction
+    // to the scans, under names that can collide between two tables.
     settings.optimizer.enable_leaf_expression_pushdown = false;
     // All threads share the hash table of a small build side. The probe side is then not
     // repartitioned, and the dynamic filter covers all keys.

@@ -187,7 +187,7 @@ impl ExecutableStatement {
     }
 }
 
-/// Outcome of a plan.
+/// The way in which a plan ended.
 enum PlanOutcome {
     /// All batches were sent, or the reader was dropped.
     Well,
@@ -216,8 +216,8 @@ struct Reader {
 impl Reader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
-            // The send fails only if planning failed or panicked, which `planned` or `failure`
-            // reports.
+            // The send fails only if planning failed or panicked. `planned` or `failure` returns
+            // that error.
             let _ = begin.send(());
         }
     }
@@ -225,7 +225,8 @@ impl Reader {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         self.begin();
         if let Some(item) = self.receiver.recv().await {
-            // A stopped function returns its own error, which would hide the cause.
+            // If the server's memory limit stopped the statement, a function that was stopped
+            // returns its own error, which would hide the cause.
             return Some(item.map_err(|error| self.server_memory().unwrap_or(error)));
         }
         // A panic is returned as an error, not as the end of the stream.

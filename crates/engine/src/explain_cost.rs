@@ -1,8 +1,8 @@
-//! EXPLAIN COST: the files, rows, bytes and money that a query would read, for each table.
+//! EXPLAIN COST: the files, rows, bytes and money that a query would read, one row for each table.
 //!
 //! The query is planned and not executed. The numbers are upper bounds, from the plan after pruning
-//! and the footers of its files. Files of functions such as `read_csv` have a row each. `rows` is
-//! null if the number of rows of a file is unknown.
+//! and the footers of its files. The files of a function such as `read_csv` also have a row, named
+//! by their paths. `rows` is null if the number of rows of a file is unknown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 
-/// Name of the row with the sums.
+/// Name of the last row, which has the sums.
 const TOTAL: &str = "total";
 
 /// The cost of the scans of one table.
@@ -38,7 +38,7 @@ struct TableCost {
     restricted: bool,
 }
 
-/// A scan in a plan.
+/// A scan of table files in a plan.
 #[derive(Debug)]
 struct PlannedScan {
     /// Path of the first file in the object store.
@@ -81,7 +81,8 @@ impl Session {
         Ok(output::of_batch(batch, metrics))
     }
 
-    /// Returns the folders of the tables that the session may read, with the names of the tables.
+    /// Returns the folder and the name of each table that the session may read. A scan is assigned
+    /// to a table by its folder.
     async fn folders(&self, views: &[CommitView]) -> Result<Vec<(String, String)>> {
         let mut folders = Vec::new();
         for view in views {
@@ -144,7 +145,7 @@ impl Session {
     }
 }
 
-/// Adds the scans of table files below an operator.
+/// Adds the scans of table files in a plan to `scans`.
 async fn add_scans(
     plan: &dyn ExecutionPlan,
     restricted: bool,

@@ -36,7 +36,7 @@ use crate::table_columns;
 use crate::view::DIALECT;
 
 impl Session {
-    /// Runs a statement on functions.
+    /// Runs CREATE FUNCTION, DROP FUNCTION or SHOW FUNCTIONS.
     pub(crate) async fn function_statement(
         &self,
         statement: FunctionStatement,
@@ -140,7 +140,7 @@ impl Session {
         Ok(output::of_batch(batch, self.run().metrics))
     }
 
-    /// Returns the catalog name of a function as written in CREATE or DROP.
+    /// Returns the catalog name of a function that CREATE or DROP names.
     async fn function_name(&self, written: &ObjectName, view: &CommitView) -> Result<TableName> {
         let ParsedTableName { namespace, name, .. } = self.written(written)?;
         let is_quoted = written.0.last().and_then(|part| part.as_ident());
@@ -177,7 +177,7 @@ impl Session {
         self.engine.python_runtime().ok_or_else(none)
     }
 
-    /// Resolves the types of a function.
+    /// Returns the definition of a function, with its SQL types converted to Arrow types.
     fn definition(
         &self,
         name: &TableName,
@@ -209,8 +209,8 @@ impl Session {
             match self.authorize(Action::Invoke, &object(&name)) {
                 Ok(()) => {}
                 Err(error) if self.suggests() => return Err(error),
-                // The function is reported as unknown, so that the error does not reveal its
-                // existence.
+                // Leave the function out: the planner then reports it as unknown, and the error
+                // does not reveal that it exists.
                 Err(_) => continue,
             }
             if !self.options.calls_functions {
@@ -229,7 +229,7 @@ impl Session {
     }
 }
 
-/// Returns the statement that created a function.
+/// Returns the parsed statement that created a function.
 async fn stored(
     view: &CommitView,
     name: &TableName,
@@ -258,7 +258,7 @@ fn parsed(name: &TableName, text: &str) -> Result<CreateFunctionStatement> {
     }
 }
 
-/// Returns the error of a call in a session that may not call functions.
+/// Returns the error of a call in a session that may not call functions in Python.
 fn not_callable(name: &TableName) -> Error {
     Error::Sql(SqlError::Unsupported {
         what: format!(
@@ -282,7 +282,8 @@ fn display_name(name: &TableName) -> String {
     TableName { name: own, ..name.clone() }.to_string()
 }
 
-/// Names that the parser or a rewrite handles, and that are therefore not registered as functions.
+/// Names of built-in functions that the parser or a rewrite replaces. They are not registered, so a
+/// lookup does not find them.
 const SYNTAX: [&str; 14] = [
     "array",
     "cast",
@@ -335,7 +336,7 @@ pub async fn functions_below(
     python_functions(view, namespace, &called_functions(source.query())).await
 }
 
-/// Returns the called functions that are written in Python, with their catalog entries.
+/// Returns those of the called functions that are functions in Python, with their catalog entries.
 pub async fn python_functions(
     view: &CommitView,
     namespace: &str,

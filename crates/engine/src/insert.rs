@@ -126,7 +126,7 @@ impl Session {
     }
 }
 
-/// Returns the rows unchanged, and adds them to the buffer of RETURNING.
+/// Returns the rows unchanged, and also copies them to the buffer for RETURNING.
 fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
     let buffer = move |batch: RecordBatch| match returned.add(&batch) {
         Ok(()) => Ok(batch),
@@ -151,7 +151,7 @@ struct InsertTarget {
     defaults: HashMap<String, Expr>,
 }
 
-/// Context to plan the rows.
+/// Inputs for planning the new rows.
 struct RowPlanning<'a> {
     tables: &'a HashMap<ParsedTableName, ResolvedTable>,
     sources: &'a TableSources,
@@ -180,7 +180,7 @@ impl InsertTarget {
         Ok(InsertTarget { name, table, schema, listed, defaults })
     }
 
-    /// Returns the columns of the given values, in order.
+    /// Returns the columns to which the statement's values are assigned, in order.
     fn columns(&self) -> Vec<Field> {
         match self.listed.as_slice() {
             [] => self.schema.fields().iter().map(|field| field.as_ref().clone()).collect(),
@@ -191,7 +191,7 @@ impl InsertTarget {
         }
     }
 
-    /// Checks that the number of values matches the number of columns.
+    /// Checks that the number of values equals the number of assigned columns.
     fn check_width(&self, given: usize, subject: &str) -> Result<()> {
         let listed = self.listed.len();
         let width = if listed == 0 { self.schema.fields().len() } else { listed };
@@ -210,7 +210,7 @@ impl InsertTarget {
         Err(Error::Sql(SqlError::Invalid { message, hint: Some(hint.to_owned()), position: None }))
     }
 
-    /// Returns the table source for the planner, which uses only the columns.
+    /// Returns the table source for the planner, which uses only its columns.
     fn source(&self) -> ((String, String), Arc<dyn TableSource>) {
         let [namespace, label] = self.name.clone();
         let table = NewRowsTable::new(SchemaRef::clone(&self.schema), self.defaults.clone());

@@ -66,11 +66,10 @@ pub struct SessionOptions {
     /// Access decisions for the statements; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
     /// True if statements may call functions in Python. Must be false if a running function waits
-    /// for the rows: the function holds memory, and the called function may wait for this memory
-    /// forever.
+    /// for the result: it holds memory, for which the called function could wait forever.
     pub calls_functions: bool,
-    /// True if scans use the cache of scanned columns. False for ad-hoc queries, which would evict
-    /// the inputs of models.
+    /// True if scans use the cache of scanned columns. False for ad-hoc queries, because they would
+    /// evict columns that models read.
     pub caches_columns: bool,
 }
 

@@ -37,7 +37,7 @@ use headwater_sql_resolve::FunctionProperties;
 
 use crate::assignment_cast::{to_column, values_to_columns};
 
-/// Table sources of a statement, by namespace and label.
+/// Table sources of a statement, by the namespace and label that its resolved names contain.
 pub(crate) type TableSources = HashMap<(String, String), Arc<dyn TableSource>>;
 
 /// Plans a query or an INSERT whose names are resolved.
@@ -71,8 +71,8 @@ static STATE: LazyLock<SessionState> = LazyLock::new(|| {
     state
 });
 
-/// Planner of two SQL types: maps in column definitions, which DataFusion's SQL planner does not
-/// support, and times, for which DataFusion uses another precision.
+/// Converts two SQL types to Arrow types: maps in column definitions, which DataFusion's SQL
+/// planner does not support, and times of day, for which DataFusion uses another precision.
 #[derive(Debug)]
 struct SqlTypePlanner;
 
@@ -80,7 +80,8 @@ impl TypePlanner for SqlTypePlanner {
     fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
         let (key, value) = match sql_type {
             ast::DataType::Map(key, value) => (key, value),
-            // DataFusion's type has nanoseconds, so its values could not be compared with columns.
+            // DataFusion would use nanoseconds, which cannot be compared with the microseconds of
+            // columns.
             ast::DataType::Time(
                 None | Some(0..=6),
                 TimezoneInfo::None | TimezoneInfo::WithoutTimeZone,

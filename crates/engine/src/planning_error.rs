@@ -249,7 +249,7 @@ fn span_position(span: Span) -> Position {
     Position { line: span.start.line, column: span.start.column }
 }
 
-/// Adds a position to an error that has none.
+/// Sets the position of an error that has none.
 fn placed(error: Error, span: Option<Span>) -> Error {
     let at = span.map(span_position).filter(|position| position.line > 0);
     match error {
@@ -335,7 +335,7 @@ fn operand_types(message: &str) -> Option<Error> {
     }))
 }
 
-/// Converts a message that contains debug text of a syntax tree. Keeps only the position.
+/// Replaces a message that contains debug text of a syntax tree, and keeps only its position.
 fn debug_error(message: &str) -> Option<Error> {
     if !shows_debug(message) {
         return None;

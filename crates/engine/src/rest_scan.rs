@@ -10,7 +10,8 @@ use headwater_table_scan::prune;
 use crate::Engine;
 use crate::error::Error;
 
-/// Maximum number of values in a set that is compared with bounds; larger sets prune nothing.
+/// Maximum number of values of an IN filter that prunes files; a filter with more values prunes
+/// nothing.
 const VALUES_MAX: usize = 1_000;
 
 impl Engine {
@@ -44,8 +45,8 @@ fn expression(filter: &Filter) -> Result<Option<Expr>> {
     Ok(joined(parts.into_iter().flatten().collect(), together))
 }
 
-/// Combines the predicates as a balanced tree. The planner is recursive, so expressions must not be
-/// deep.
+/// Combines predicates with `together` as a balanced tree, because the planner recurses over
+/// expressions and cannot handle deep ones.
 fn joined(mut parts: Vec<Expr>, together: fn(Expr, Expr) -> Expr) -> Option<Expr> {
     if parts.len() <= 1 {
         return parts.pop();
@@ -95,8 +96,8 @@ fn value(values: &ArrayRef, row: usize) -> Result<Expr> {
     Ok(lit(ScalarValue::try_from_array(values, row)?))
 }
 
-/// Returns a range predicate for `starts with`: from the prefix (inclusive) to the least text that
-/// follows all texts with this prefix (exclusive).
+/// Returns a range predicate for `starts with`: from the prefix (inclusive) to the smallest text
+/// that is greater than all texts with this prefix (exclusive).
 fn begins(column: Expr, start: Expr) -> Expr {
     let after = match &start {
         Expr::Literal(ScalarValue::Utf8(Some(text)), _) => following(text),
@@ -109,12 +110,12 @@ fn begins(column: Expr, start: Expr) -> Expr {
     }
 }
 
-/// Returns the least text that is greater than all texts with this prefix; `None` if there is no
+/// Returns the smallest text that is greater than all texts with this prefix; `None` if there is no
 /// such text.
 fn following(text: &str) -> Option<String> {
     let mut text = text.to_owned();
     while let Some(last) = text.pop() {
-        // The range of characters skips the surrogates.
+        // A range of `char` skips the surrogates, which are not characters.
         if let Some(next) = (last..=char::MAX).nth(1) {
             text.push(next);
             return Some(text);

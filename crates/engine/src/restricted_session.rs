@@ -24,7 +24,8 @@ use crate::planner::{self, TableSources};
 use crate::session::{Session, StatementContext, plan_statement};
 use crate::table_access::TableAccess;
 
-/// Actions that change rows or a table's definition.
+/// Actions that are forbidden on a table with restrictions. INSERT is allowed, because it does not
+/// change existing rows.
 const CHANGES: [Action; 4] = [Action::Update, Action::Delete, Action::Alter, Action::Drop];
 
 /// A subset of a table's data files.
@@ -44,7 +45,8 @@ impl Session {
         self.options.access.as_ref()?.restrictions(table, Some(id))
     }
 
-    /// Returns the table that a session with these restrictions reads. `id` is the table's id.
+    /// Returns a table provider that returns only visible rows and masked values. `id` is the
+    /// table's id.
     pub(crate) async fn restricted(
         &self,
         restrictions: Restrictions,
@@ -59,8 +61,8 @@ impl Session {
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
-    /// Checks that no restriction forbids changes of an existing table. Changing hidden rows would
-    /// reveal their number or values.
+    /// Checks that no row filter or column mask forbids these actions on an existing table.
+    /// Changing hidden rows would reveal their number or values.
     pub(crate) fn check_change(
         &self,
         actions: &[Action],
@@ -101,8 +103,9 @@ impl Session {
 }
 
 impl Engine {
-    /// Checks a new restriction against its table at a catalog state. Returns the restriction with
-    /// the table's id, the stored names of table and column, and the field ids of all columns used.
+    /// Checks a new restriction against its table in one state of the catalog. Returns the
+    /// restriction with the table's id, the stored names of table and column, and the field ids of
+    /// all columns used.
     pub async fn check_restriction(
         &self,
         view: &CommitView,
@@ -154,13 +157,13 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
         .with_hint(format!("Ask an administrator to run `CREATE OR REPLACE {kind}` first."))
 }
 
-/// A table with its name and all its data files.
+/// A table with its name and a plan that scans all its data files.
 struct NamedTable<'a> {
     label: &'a str,
     all: Arc<LakeTable>,
 }
 
-/// Plans the visible rows and the masked values of a table.
+/// Plans a query that returns the visible rows of a table, with masked values.
 fn plan(
     run: &StatementContext,
     restrictions: &Restrictions,
@@ -204,8 +207,8 @@ fn denied(table: &str, reason: &str) -> Error {
     Error::Problem(Problem::new(ErrorCode::Forbidden, message).with_hint(hint))
 }
 
-/// Replaces an error of a restricted table that may contain hidden values. Storage errors and
-/// exceeded limits are returned unchanged.
+/// Replaces an error whose message may contain hidden values of a restricted table. Storage errors
+/// and exceeded limits are returned unchanged.
 fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(_)
@@ -224,7 +227,7 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// Returns the tables with restrictions in some catalog states, by name.
+/// Returns the tables to which restrictions apply in these catalog states, by name.
 pub async fn restricted_tables(
     access: &dyn TableAccess,
     views: &[CommitView],

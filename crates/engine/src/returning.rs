@@ -1,8 +1,8 @@
-//! The RETURNING clause: a query of the rows that a statement writes or deletes.
+//! The RETURNING clause: a select list over the rows that a statement writes or deletes.
 //!
 //! A [`Returning`] clause is planned before the statement writes, so that a mistake in the clause
-//! prevents the write. Its rows are computed before the commit, so that an error in a row prevents
-//! the commit.
+//! prevents the write. Its result is computed before the commit, so that an error prevents the
+//! commit.
 
 use std::sync::Arc;
 
@@ -86,8 +86,8 @@ pub(crate) struct ReturnedRows {
     rows: BufferedRows,
 }
 
-/// Returns the result of a statement that has written: the rows of its RETURNING clause, if it has
-/// one.
+/// Returns the result of a statement after its commit: the rows of its RETURNING clause or, without
+/// one, the result of the write.
 pub(crate) fn result_of(
     returned: Option<ReturnedRows>,
     written: StatementResult,
@@ -136,7 +136,7 @@ impl Session {
         Ok(Some(ReturnedRows { schema, rows: result }))
     }
 
-    /// Plans a clause over the rows that have been changed so far.
+    /// Plans a RETURNING clause over the changed rows that are buffered so far.
     async fn plan_returning(
         &self,
         run: &StatementContext,
@@ -162,7 +162,7 @@ impl Session {
             columns: schema.fields().iter().map(|field| field.name().clone()).collect(),
             hidden: Vec::new(),
         };
-        // With one partition, the rows keep their order.
+        // Use one partition, so that the rows keep their order.
         let rows = registered(&RecordBatches { schema, batches }, 1);
         let rows = rows.map_err(|error| limits.explain(&error))?;
         sources.insert((found.source.clone(), found.label.clone()), provider_as_source(rows));

@@ -46,7 +46,7 @@ pub struct Session {
     pub(crate) shared: SharedTransaction,
     /// Functions that only this session has.
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
-    /// The metrics of the statement that was started last.
+    /// The metrics of the statement that started last.
     running: Mutex<Weak<ExecutionMetrics>>,
     /// The function calls of the most recent statement, including the calls in its views.
     calls: Mutex<Arc<StatementCalls>>,
@@ -192,8 +192,8 @@ impl Session {
         Ok(self.columns_of(statement).await?.schema)
     }
 
-    /// Plans a query and returns its columns, each with the table columns that it is computed from.
-    /// The columns have the names of [`Session::select`]. Runs nothing.
+    /// Plans a query and returns its columns, each with the table columns from which it is
+    /// computed. The columns have the names of [`Session::select`]. Runs nothing.
     pub async fn columns_of(&self, statement: impl IntoStatement) -> Result<QueryColumns> {
         let source = statement.into_statement()?.command()?.into_query()?;
         let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
@@ -221,12 +221,12 @@ impl Session {
                     .and_then(LogicalPlanBuilder::build)
                     .map_err(|error| run.limits.explain(&error))?;
                 let estimated = self.next_run(&run.metrics);
-                // Planning evaluates the rows of VALUES, so the estimate would call functions in
-                // Python again.
+                // Planning evaluates the rows of VALUES. After ANALYZE, an estimate would therefore
+                // call functions in Python a second time.
                 let is_estimated = !(analyze && run.metrics.calls().has_functions());
                 let answer = self.answer(run, explain, &OutputNames::default()).await?;
-                // Estimate last: planning numbers the expressions that it generates, and the
-                // numbers in the shown plan must not depend on the estimate.
+                // Estimate after the shown plan is created: planning numbers the expressions that
+                // it generates, and the shown numbers must not depend on the estimate.
                 if is_estimated {
                     self.estimate(&estimated, plan).await?;
                 }
@@ -285,16 +285,16 @@ impl Session {
         *self.calls.lock() = calls_of(&self.options);
     }
 
-    /// Creates the context of another query of a running statement, with the metrics of the
-    /// statement.
+    /// Creates the context of a further query of a running statement. It shares the statement's
+    /// metrics.
     pub(crate) fn next_run(&self, metrics: &Arc<ExecutionMetrics>) -> StatementContext {
         let run = self.run();
         *self.running.lock() = Arc::downgrade(metrics);
         StatementContext { metrics: Arc::clone(metrics), ..run }
     }
 
-    /// Returns the context of a query that is planned and never executed. Shares the session state
-    /// with other contexts, because a copy would contain every function.
+    /// Returns the context of a query that is planned and never executed. Shares the engine's
+    /// session state, because a copy of the state would have to copy the map of all functions.
     fn planning_run(&self) -> StatementContext {
         let (_, runtime, pool) = self.engine.memory(None);
         StatementContext {

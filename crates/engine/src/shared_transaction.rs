@@ -9,9 +9,9 @@ use crate::statement_result::StatementResult;
 
 impl Session {
     /// Runs a change of rows in a transaction, which the caller commits. The statement sees the
-    /// transaction's earlier changes of its target table. The result has no commit, and the metrics
-    /// exclude the written bytes, which the transaction counts. The session must not run another
-    /// statement at the same time. If the statement fails, the transaction is discarded.
+    /// transaction's earlier changes of its target table. The result has no commit. Its metrics
+    /// exclude the written bytes, because the transaction counts them. The session must not run
+    /// another statement at the same time. If the statement fails, the transaction is discarded.
     pub async fn execute_in(
         &self,
         transaction: Transaction,

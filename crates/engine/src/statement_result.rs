@@ -58,12 +58,12 @@ pub struct ExecutionMetrics {
     calls: Arc<StatementCalls>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
     /// Commits that the statement reads. Garbage collection keeps the files of a commit while its
-    /// view exists.
+    /// `CommitView` exists.
     reads: Mutex<Vec<CommitView>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,
     bytes_written: AtomicU64,
-    /// The estimate of the query of EXPLAIN.
+    /// The estimated cost of the query that EXPLAIN shows; unset for other statements.
     estimate: OnceLock<PlanEstimate>,
 }
 
@@ -96,18 +96,19 @@ impl ExecutionMetrics {
         self.calls.has_functions()
     }
 
-    /// Keeps the views of the commits that the statement reads, so that their files are not
-    /// removed.
+    /// Stores the catalog states that the statement reads, so that garbage collection keeps their
+    /// files.
     pub(crate) fn reads(&self, views: Vec<CommitView>) {
         self.reads.lock().extend(views);
     }
 
-    /// Returns the views of the commits that the statement reads.
+    /// Returns the catalog states that the statement reads.
     pub(crate) fn views(&self) -> Vec<CommitView> {
         self.reads.lock().clone()
     }
 
-    /// Adds a plan. The metrics of its operators become part of the statement's metrics.
+    /// Adds a physical plan of the statement. The metrics of its operators become part of the
+    /// statement's metrics.
     pub(crate) fn watch(&self, plan: Arc<dyn ExecutionPlan>) {
         self.plans.lock().push(plan);
     }
@@ -121,12 +122,12 @@ impl ExecutionMetrics {
         self.bytes_written.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Stores the estimate of the query of EXPLAIN.
+    /// Stores the estimated cost of the query that EXPLAIN shows.
     pub(crate) fn estimated(&self, estimate: PlanEstimate) {
         self.estimate.get_or_init(|| estimate);
     }
 
-    /// Returns the estimated cost of the query of EXPLAIN; `None` for other statements.
+    /// Returns the estimated cost of the query that EXPLAIN shows; `None` for other statements.
     pub fn estimate(&self) -> Option<PlanEstimate> {
         self.estimate.get().copied()
     }

@@ -1,5 +1,5 @@
-//! Access of a session to tables, views, namespaces and branches. The caller of the engine
-//! implements the decisions.
+//! The rights of a session to tables, views, namespaces and branches. The caller of the engine
+//! implements [`TableAccess`], which decides.
 
 use std::fmt::Debug;
 
@@ -26,21 +26,22 @@ pub trait TableAccess: Debug + Send + Sync {
     /// Returns true if an action on an object is allowed. Used to filter lists; not recorded.
     fn allows(&self, action: Action, object: &Object) -> bool;
 
-    /// Returns true if some existing names are hidden from the session.
+    /// Returns true if the session may not see the names of some existing objects.
     fn is_limited(&self) -> bool;
 
-    /// Returns the row filters and column masks of a table that apply to the session. Restrictions
-    /// are matched by the table's name, and also by its id if `id` is set.
+    /// Returns the row filters and column masks of a table that apply to the session. A restriction
+    /// applies if it refers to the table's name or, if `id` is set, to the table's id.
     fn restrictions(&self, table: &TableName, id: Option<&str>) -> Option<Restrictions>;
 
-    /// Returns the row filters and column masks of a table that forbid the session to change
-    /// existing rows. By default, these are the restrictions of the table.
+    /// Returns the row filters and column masks of a table because of which the session may not
+    /// change existing rows. By default, these are all restrictions of the table that apply to the
+    /// session.
     fn change_restrictions(&self, table: &TableName, id: &str) -> Option<Restrictions> {
         self.restrictions(table, Some(id))
     }
 
-    /// Returns a row filter or column mask, of any user, that refers to a table only by name. If
-    /// the table were renamed, this restriction would no longer apply.
+    /// Returns a row filter or column mask, for any user, that refers to a table only by its name.
+    /// It would no longer apply if the table were renamed.
     fn restriction_by_name(&self, table: &TableName, id: &str) -> Option<Restriction>;
 
     /// Returns a digest of all row filters and column masks that apply to the session. Results
@@ -86,8 +87,8 @@ impl Session {
     }
 }
 
-/// Checks the right to read at a ref: `read` on the branch or tag. A commit without a name must be
-/// in the history of a branch or tag that may be read.
+/// Checks the right to read at a ref: `read` on the branch or tag. A commit id must be in the
+/// history of a branch or tag that the session may read.
 ///
 /// Errors: `forbidden`, also if the ref does not exist.
 pub async fn check_ref(

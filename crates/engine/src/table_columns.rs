@@ -142,9 +142,9 @@ fn parse_iceberg_type(data_type: &DataType) -> Option<arrow::datatypes::DataType
     parse_type(&text).ok()
 }
 
-/// Returns true if a query can return timestamps with nanoseconds: the query scans such a column,
-/// or casts to `TIMESTAMP(9)`. The types of the plan are not sufficient, because DataFusion's
-/// functions and literals have nanosecond types.
+/// Returns true if a query scans a timestamp column with nanoseconds or casts to `TIMESTAMP(9)`, so
+/// that its result can have nanoseconds. The types of the plan are not sufficient, because
+/// DataFusion's functions and literals have nanosecond types.
 pub(crate) fn returns_nanoseconds(query: &Query, plan: &LogicalPlan) -> bool {
     let asked = visit_expressions(query, |expr| match expr {
         Expr::Cast { data_type, .. } if has_nanosecond_precision(data_type) => {

@@ -41,13 +41,13 @@ pub(crate) struct TableLookup<'s> {
     lake_only: bool,
     /// If true, tables show their row lineage columns.
     lineage: bool,
-    /// If true, the tables are written, so views are rejected.
+    /// If true, the statement writes to the tables, so a view is an error.
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
-    /// Stack of the views that are being expanded, outermost first.
+    /// The views that are being expanded, outermost first.
     chain: ViewStack,
-    /// Catalog states that nested views read.
+    /// Catalog states that the queries of found views read.
     below: Vec<CommitView>,
 }
 
@@ -55,13 +55,14 @@ pub(crate) struct TableLookup<'s> {
 struct LocatedTable {
     namespace: String,
     name: String,
-    /// Number of trailing columns that `*` does not include.
+    /// Number of columns at the end that `*` does not include.
     hidden: usize,
     provider: Arc<dyn TableProvider>,
 }
 
 impl<'s> TableLookup<'s> {
-    /// Returns the catalog states to keep while the rows of the tables are read.
+    /// Returns the catalog states whose files garbage collection must keep while the statement
+    /// runs.
     pub(crate) fn pinned_views(&self) -> Vec<CommitView> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
@@ -83,12 +84,13 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Creates a lookup in the lake only, for tables to write.
+    /// Creates a lookup of tables to write. It ignores rows that are registered in the session.
     pub(crate) fn of_lake(session: &'s Session, view: &'s CommitView) -> Self {
         TableLookup { lake_only: true, writes: true, ..TableLookup::new(session, view) }
     }
 
-    /// Creates a lookup in the lake only, for the names in a view's query.
+    /// Creates a lookup of the names in a view's query. It ignores rows that are registered in the
+    /// session.
     pub(crate) fn within(
         session: &'s Session,
         view: &'s CommitView,
@@ -98,7 +100,7 @@ impl<'s> TableLookup<'s> {
         TableLookup { lake_only: true, namespace, chain, ..TableLookup::new(session, view) }
     }
 
-    /// Enables the row lineage columns if the query uses one of these columns.
+    /// Enables the row lineage columns of the tables if the query uses one of these columns.
     pub(crate) fn for_query(mut self, query: &Query) -> Self {
         let text = query.to_string().to_ascii_lowercase();
         // A natural join would also join on the lineage columns, so these columns stay disabled for
@@ -108,7 +110,8 @@ impl<'s> TableLookup<'s> {
         self
     }
 
-    /// Returns the tables for name resolution and the sources for the planner.
+    /// Returns the found tables: their names and columns for name resolution, and their sources for
+    /// the planner.
     pub(crate) fn finish(self) -> (HashMap<ParsedTableName, ResolvedTable>, TableSources) {
         (self.tables, self.sources)
     }
@@ -187,8 +190,8 @@ impl<'s> TableLookup<'s> {
                 let scans = self.session.scans();
                 let restrictions = self.session.restrictions(&name, &entry.id);
                 if let Some(restrictions) = restrictions.filter(|_| !self.writes) {
-                    // Lineage columns are not included, because row ids would reveal the number of
-                    // hidden rows.
+                    // The columns of row lineage are left out, because row ids would reveal the
+                    // number of hidden rows.
                     let all = Arc::new(LakeTable::new(plan, scans));
                     let visible = self.session.restricted(restrictions, &name, &entry.id, all);
                     let provider = visible.await?;
@@ -275,7 +278,8 @@ impl<'s> TableLookup<'s> {
         Ok(view)
     }
 
-    /// Rejects a ref whose kind, such as branch or tag, differs from the kind in the statement.
+    /// Rejects a name with a ref that is not of the kind that the statement requires, such as a tag
+    /// in AT BRANCH.
     async fn check_kind(&mut self, written: &ParsedTableName, expected: RefKind) -> Result<()> {
         let view = self.view_of(written).await?;
         let is = if view.branch().is_some() { RefKind::Branch } else { RefKind::Tag };
@@ -291,7 +295,8 @@ impl<'s> TableLookup<'s> {
         }))
     }
 
-    /// Replaces the commit by the ref that the user wrote, in the view or in the error.
+    /// For a name such as `t~1`, replaces the commit id in the catalog state or in the error by the
+    /// ref that the user wrote.
     fn as_written(
         &self,
         written: &ParsedTableName,

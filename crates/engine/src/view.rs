@@ -1,9 +1,9 @@
 //! SQL views: CREATE VIEW, DROP VIEW, and the expansion of views in queries.
 //!
-//! A view is read at the commit of the statement, or at the ref in its name. Its query refers to
-//! tables and views of the lake at that commit; an unqualified name is in the namespace where the
-//! view was created. Its columns are fixed at creation. Columns that the query returns in addition
-//! are left out, and a missing column is an error.
+//! A view is read at the commit that the statement reads, or at the ref in its name. Its query
+//! refers to tables and views of the lake at that commit; an unqualified name is in the namespace
+//! where the view was created. Its columns are fixed at creation. Columns that the query returns in
+//! addition are left out, and a missing column is an error.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,7 +45,7 @@ const DIALECTS: [&str; 2] = [DIALECT, "datafusion"];
 /// Maximum nesting depth of views.
 const DEPTH_MAX: usize = 16;
 
-/// Maximum number of tables in an expanded view, counted per reference.
+/// Maximum number of table references in an expanded view, including its nested views.
 const RELATIONS_MAX: usize = 2_000;
 
 /// Views that are being expanded, outermost first.
@@ -134,7 +134,7 @@ impl Session {
 }
 
 impl ViewContext<'_> {
-    /// Plans a query. Also returns its output schema and the catalog states that it reads.
+    /// Plans a query. Also returns the schema of its result and the catalog states that it reads.
     async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<CommitView>)> {
         let source = match parse(sql)? {
             Command::Query(source) => source,
@@ -181,7 +181,8 @@ pub(crate) async fn provider(
     Ok((Arc::new(ViewTable::new(plan, Some(sql))), held))
 }
 
-/// Rejects a view whose expansion reads too many tables. A nested view counts once per reference.
+/// Rejects a view whose expansion reads too many tables. The tables of a nested view count once for
+/// each reference to the view.
 fn check_breadth(plan: &LogicalPlan) -> Result<()> {
     let mut leaves = 0;
     let counted = plan.apply_with_subqueries(|node| {
@@ -255,7 +256,7 @@ fn broken(name: &TableName, error: Error) -> Error {
     Error::View { view: name.to_string(), message, code, hint }
 }
 
-/// Projects a view's query to the columns that were declared at its creation.
+/// Projects the result of a view's query to the columns that the view has had since its creation.
 fn fixed(
     name: &TableName,
     plan: LogicalPlan,
@@ -295,11 +296,11 @@ fn fixed(
 /// Tables and views that a view depends on.
 #[derive(Debug, Default)]
 pub struct ViewDependencies {
-    /// The tables, views and functions at the commit at which the view is read, including the view
-    /// itself.
+    /// The tables, views and functions, including the view itself, in the catalog state at which
+    /// the view is read.
     pub entries: BTreeMap<TableName, TableEntry>,
     /// True if the view also reads other refs or system tables, whose content does not depend on
-    /// this commit.
+    /// this catalog state.
     pub elsewhere: bool,
 }
 

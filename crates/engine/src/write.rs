@@ -25,8 +25,8 @@ use crate::shared_transaction::in_use;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 use crate::table_access::name_as_written;
 
-/// First error of a stream of rows. Stored separately, because the crates that consume the rows
-/// return only an Arrow error.
+/// First error of a stream of rows. Stored separately, because the code that writes the rows
+/// returns only an Arrow error.
 pub(crate) type FirstError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
@@ -114,7 +114,7 @@ impl Session {
         Ok(written)
     }
 
-    /// Returns the table with this name in its stored spelling, and whether it exists. Checks that
+    /// Returns the table with this name in its stored spelling, and true if it exists. Checks that
     /// the session may perform the actions on the table. Fails for a view.
     pub(crate) async fn target(
         &self,
@@ -164,8 +164,8 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // Actions that do not apply to a view fail later, with an error that names the object
-            // type.
+            // Check only actions that apply to this type of object. The others fail later, with an
+            // error that names the type.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {
@@ -202,7 +202,7 @@ impl Session {
     }
 }
 
-/// Converts a running plan to a stream of rows to write, and keeps its first error unchanged.
+/// Converts a running plan to a stream of rows to write. Stores the plan's first error unchanged.
 pub(crate) fn rows(
     running: RunningPlan,
     schema: SchemaRef,
@@ -222,7 +222,7 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// Returns the stored error of the stream of rows, or else the error of the write.
+/// Returns the stored error of the stream of rows or, without one, the error of the write.
 pub(crate) fn first(kept: &FirstError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

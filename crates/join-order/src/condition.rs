@@ -1,4 +1,4 @@
-//! Conditions of a cluster of joins.
+//! The conditions of adjacent inner joins, and the relations that each condition reads.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ pub type Relations = u64;
 pub struct Condition {
     pub expr: Expr,
     pub relations: Relations,
-    /// The sides of an equality of two expressions over different relations.
+    /// The two sides if the condition is an equality of expressions over different relations.
     pub sides: Option<[EqualitySide; 2]>,
 }
 
@@ -25,8 +25,8 @@ pub struct EqualitySide {
 }
 
 impl Condition {
-    /// Creates a condition over some relations; `None` if a column belongs to no relation, or if
-    /// the value of the condition differs between evaluations.
+    /// Creates a condition on columns of these relations; `None` if a column belongs to no
+    /// relation, or if the value of the condition differs between evaluations.
     pub fn new(expr: Expr, relations: &[Arc<LogicalPlan>]) -> Option<Self> {
         if expr.is_volatile() {
             return None;
@@ -57,8 +57,8 @@ impl Condition {
 }
 
 impl EqualitySide {
-    /// Returns the only column of this side; `None` if the side has no column or several columns.
-    /// The column determines the number of distinct values of the side.
+    /// Returns the only column of this side; `None` if there is no column or several columns. The
+    /// number of distinct values of the side is estimated from this column.
     pub fn column(&self) -> Option<Column> {
         let mut columns = self.expr.column_refs().into_iter();
         let first = columns.next()?.clone();

@@ -1,4 +1,4 @@
-//! Estimated rows of a plan and distinct values of its columns.
+//! Estimates the rows of a plan, and the distinct values and the range of its columns.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 
 use crate::selectivity::{UNKNOWN_CONDITION, apply};
 
-/// Share of rows that are assumed to be distinct groups.
+/// Assumed ratio of the number of groups of a GROUP BY to the number of input rows.
 const GROUPS: f64 = 0.1;
 
 /// Estimated size of a relation.
@@ -21,7 +21,7 @@ pub struct Estimate {
     pub columns: HashMap<Column, ColumnEstimate>,
 }
 
-/// Estimated values of a column.
+/// Estimated number of distinct values of a column, and its range; `None` if unknown.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnEstimate {
     pub distinct: Option<f64>,
@@ -30,14 +30,15 @@ pub struct ColumnEstimate {
 }
 
 impl Estimate {
-    /// Returns the number of distinct values of a column, at most the number of rows.
+    /// Returns the number of distinct values of a column, which is at most the number of rows;
+    /// `None` if unknown.
     pub fn distinct(&self, column: &Column) -> Option<f64> {
         let known = self.columns.get(column)?;
         known.distinct.map(|distinct| distinct.min(self.rows).max(1.0))
     }
 
-    /// Returns the estimate with its columns renamed, by position, to the columns of another
-    /// schema.
+    /// Returns the estimate with its columns renamed: the n-th column of `from` becomes the n-th
+    /// column of `to`.
     fn renamed(self, from: &DFSchema, to: &DFSchema) -> Self {
         let mut columns = self.columns;
         let pairs = from.columns().into_iter().zip(to.columns());
@@ -148,7 +149,7 @@ fn of_projection(projection: &Projection) -> Option<Estimate> {
     Some(Estimate { rows: input.rows, columns })
 }
 
-/// Returns the column that an expression renames.
+/// Returns the column if an expression is a column or an alias of one.
 fn source(expr: &Expr) -> Option<&Column> {
     match expr {
         Expr::Column(column) => Some(column),

@@ -1,4 +1,5 @@
-//! Greedy operator ordering: of all possible joins, the join with the fewest rows comes first.
+//! Greedy operator ordering: repeatedly joins the two inputs whose join has the fewest estimated
+//! rows.
 //!
 //! The method is from Fegaras (1998). The method considers bushy trees, and its time is cubic in
 //! the number of relations.
@@ -6,7 +7,7 @@
 use crate::condition::Relations;
 use crate::estimate::Estimate;
 
-/// An order of joins.
+/// An order of joins, as a binary tree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum JoinTree {
     /// A relation, by its index.
@@ -25,10 +26,11 @@ impl JoinTree {
     }
 }
 
-/// Estimated share of row combinations that satisfy the conditions between some relations.
+/// For each set of relations with conditions between them, the estimated share of row combinations
+/// that satisfy these conditions.
 type Selectivities = [(Relations, f64)];
 
-/// Relations that are already joined.
+/// Relations that are already joined, with the estimated rows of the join.
 struct JoinedRelations {
     tree: JoinTree,
     relations: Relations,

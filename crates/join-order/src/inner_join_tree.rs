@@ -19,7 +19,7 @@ const RELATIONS_MAX: usize = 32;
 /// of the inputs later.
 const RELATIONS_MIN: usize = 3;
 
-/// Relations of a tree of inner joins.
+/// Adjacent inner joins: the joined relations, and the conditions of all joins.
 #[derive(Debug)]
 pub struct InnerJoinTree {
     pub relations: Vec<Arc<LogicalPlan>>,
@@ -88,7 +88,7 @@ impl InnerJoinTree {
             let read = condition.relations;
             read & !(l | r) == 0 && read & !l != 0 && read & !r != 0
         };
-        // A condition on only one relation belongs to the first join of this relation.
+        // A condition that reads only one relation is applied in the first join of this relation.
         let alone = |condition: &&Condition| {
             let read = condition.relations;
             read.is_power_of_two() && (read == l || read == r)

@@ -54,7 +54,7 @@ impl OptimizerRule for JoinOrder {
     }
 }
 
-/// Reorders all clusters of inner joins in a plan.
+/// Reorders the inner joins in a plan. Adjacent inner joins are reordered together.
 fn reorder(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     if !is_inner_join(&plan) {
         return plan.map_children(reorder);
@@ -88,7 +88,7 @@ fn reorder(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
 }
 
-/// Joins the relations in a new order, with the columns of the old plan.
+/// Joins the relations in a new order, and projects them to the columns of the old plan.
 fn rebuilt(old: &LogicalPlan, cluster: &InnerJoinTree, tree: &JoinTree) -> Result<LogicalPlan> {
     let joined = cluster.plan(tree)?;
     let columns = old.schema().columns();

@@ -1,6 +1,6 @@
 //! Estimated shares of rows that satisfy a condition.
 //!
-//! Shares without a better source are System R's defaults, as in most optimizers.
+//! If nothing is known about a condition, its share is System R's default, as in most optimizers.
 
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
@@ -22,8 +22,9 @@ const PATTERN: f64 = 0.1;
 
 /// Returns the share of combinations of two relations that satisfy equalities between them.
 ///
-/// Each value of the side with fewer values is assumed to be among the values of the other side. A
-/// compound key has at most as many values as its relation has rows.
+/// `conditions` are the equalities. Each value of the side with fewer distinct values is assumed to
+/// occur on the other side. A compound key has at most as many distinct values as its relation has
+/// rows.
 pub fn joined_share(
     relations: Relations,
     conditions: &[&Condition],
@@ -44,8 +45,8 @@ pub fn joined_share(
     1.0 / values(first).max(values(second))
 }
 
-/// Returns the share of a relation's rows that satisfy a condition, and narrows the estimates of
-/// its columns.
+/// Returns the share of a relation's rows that satisfy a condition, and narrows the estimated
+/// ranges of its columns to the condition.
 pub fn apply(condition: &Expr, estimate: &mut Estimate) -> f64 {
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
@@ -90,8 +91,8 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut Estimate) 
     }
 }
 
-/// Returns the share of rows in which a column has one value. Narrows the column's estimate to
-/// `value`, if given.
+/// Returns the share of rows in which a column equals one value. Narrows the column's estimated
+/// range to `value`, if given.
 fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate) -> f64 {
     let Some(known) = column_of(column).and_then(|column| estimate.columns.get_mut(&column)) else {
         return UNKNOWN_EQUALITY;

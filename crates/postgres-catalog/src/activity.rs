@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use crate::pg_catalog::role_oid;
 use crate::visible_objects::{VisibleObjects, oid_of};
 
-/// The columns. Columns for which no value exists, such as wait events, are null.
+/// The columns of `pg_stat_activity`. Columns for which Headwater has no value, such as wait
+/// events, are null.
 pub(crate) const COLUMNS: &str = "datid:o datname pid:n leader_pid:n usesysid:o usename \
      application_name client_addr client_hostname client_port:n backend_start:z xact_start:z \
      query_start:z state_change:z wait_event_type wait_event state backend_xid:o backend_xmin:o \

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
-/// A catalog table.
+/// A table of PostgreSQL's catalogs.
 #[derive(Debug)]
 pub(crate) struct CatalogTable {
     pub(crate) namespace: &'static str,

@@ -1,4 +1,4 @@
-//! Names that start with the database, such as `"main"."shop"."orders"`.
+//! Removes the database from names that start with it, such as `"main"."shop"."orders"`.
 //!
 //! The database of a connection is its ref, so the other parts of such a name are sufficient. The
 //! database is replaced by spaces, which keeps the positions of errors.
@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer, Word};
 
-/// Words that are followed by the name of a table.
+/// Words after which a name is the name of a table.
 const BEFORE_TABLES: [&str; 10] =
     ["JOIN", "INTO", "UPDATE", "TABLE", "VIEW", "USING", "COPY", "TRUNCATE", "DESCRIBE", "ANALYZE"];
 
-/// Words that are followed by the name of a column, until the next word of [`BEFORE_TABLES`].
+/// Words after which names are names of columns, until the next word of [`BEFORE_TABLES`] or FROM.
 const BEFORE_COLUMNS: [&str; 12] = [
     "SELECT",
     "WHERE",
@@ -46,15 +46,16 @@ pub fn without_database<'s>(sql: &'s str, database: &str) -> Cow<'s, str> {
     if prefixes.is_empty() { Cow::Borrowed(sql) } else { Cow::Owned(blank(sql, &prefixes)) }
 }
 
-/// The part of a statement within one pair of parentheses.
+/// The state of the scan within one pair of parentheses.
 #[derive(Clone, Copy, Default)]
 struct ParenthesisLevel {
-    /// True if a name at this position is the name of a table.
+    /// True if the next name is the name of a table, not of a column.
     has_tables: bool,
     is_query: bool,
 }
 
-/// Returns the ranges of databases, in the order of the text.
+/// Returns the range of the database, with the period after it, in each name that starts with the
+/// database. The ranges are in the order of the text.
 fn prefixes(tokens: &[TokenWithSpan], database: &str) -> Vec<(Location, Location)> {
     let mut levels = vec![ParenthesisLevel { has_tables: false, is_query: true }];
     let (mut found, mut index) = (Vec::new(), 0);
@@ -85,7 +86,7 @@ fn prefixes(tokens: &[TokenWithSpan], database: &str) -> Vec<(Location, Location
 }
 
 impl ParenthesisLevel {
-    /// Updates the state for a word that is not part of a longer name.
+    /// Updates the state after a word that is not part of a qualified name.
     fn pass(&mut self, word: &Word) {
         let is_in = |words: &[&str]| words.iter().any(|one| one.eq_ignore_ascii_case(&word.value));
         if word.quote_style.is_some() {
@@ -102,7 +103,8 @@ impl ParenthesisLevel {
     }
 }
 
-/// Returns the number of parts of a name: words, and a final `*`, with periods between them.
+/// Returns the number of parts of the name at the start of the tokens. The parts are words, or `*`
+/// at the end, with periods between them.
 fn path_length(tokens: &[TokenWithSpan]) -> usize {
     let is_part = |token: &TokenWithSpan| matches!(token.token, Token::Word(_) | Token::Mul);
     let rest = tokens[1..].chunks_exact(2);

@@ -29,7 +29,8 @@ const AGGREGATES: [&str; 12] = [
     "any_value",
 ];
 
-/// Replaces the parts of a query that return no rows. Returns true if anything was replaced.
+/// Replaces each SELECT of a query that certainly returns no rows. Returns true if anything was
+/// replaced.
 pub(crate) fn fold_query(query: &mut Query) -> bool {
     let changed = fold(&mut query.body);
     if changed && is_empty(query) {
@@ -52,7 +53,7 @@ fn fold(body: &mut SetExpr) -> bool {
     }
 }
 
-/// Returns true for a query that was recognised as returning no rows.
+/// Returns true if a query certainly returns no rows.
 pub(crate) fn is_empty(query: &Query) -> bool {
     is_empty_body(&query.body)
 }
@@ -183,8 +184,8 @@ fn is_empty_table(namespace: &str, name: &str) -> bool {
     CatalogTable::find(namespace, name).is_some_and(|table| table.is_always_empty)
 }
 
-/// Returns true for `unnest` of table options. The options are always null here, so `unnest`
-/// returns no rows.
+/// Returns true for a call of `unnest` on the options of a table. Options are always null, so this
+/// `unnest` returns no rows.
 fn is_of_options(factor: &TableFactor) -> bool {
     let text = factor.to_string().to_ascii_lowercase();
     text.contains("unnest(") && text.contains("options")

@@ -19,8 +19,8 @@ const PRIVILEGES: [&str; 9] = [
     "has_tablespace_privilege",
 ];
 
-/// Functions that return text properties. Objects of a lake do not have these properties, so the
-/// functions return null.
+/// Functions that return a property as text, such as a comment on an index. Objects of a lake have
+/// none of these properties, so the functions return null.
 const WITHOUT_TEXT: [&str; 18] = [
     "obj_description",
     "col_description",
@@ -136,7 +136,8 @@ fn format_type(oid: &str, modifier: &str) -> String {
     text + " ELSE '-' END"
 }
 
-/// Returns the catalog that lists objects of a kind, and its column with their names.
+/// Returns the catalog table that lists the objects of a type such as `regclass`, and its column
+/// that contains the names.
 fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
     Some(match kind {
         "regclass" => ("pg_class", "relname"),
@@ -147,8 +148,8 @@ fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Returns the translation of a cast to an object type, such as `'sales'::regclass`. The cast maps
-/// a name to its OID, or an OID to its name.
+/// Returns the translation of a cast to an object type, such as `'sales'::regclass`. Such a cast
+/// converts a name to the object's OID, or an OID to the name.
 pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
     let Some((table, name)) = catalog(kind) else {
         return parse(&format!("CAST({expr} AS VARCHAR)"));
@@ -181,7 +182,7 @@ fn number(kind: &str, expr: &Expr, at: &Identity) -> Option<String> {
              WHERE named.{name} = {wanted}{is_oid})"
         ));
     }
-    // A namespace can contain dots.
+    // Compare with the whole qualified name, because a namespace can contain dots.
     let namespace = quote(&at.namespace);
     Some(format!(
         "(SELECT max(named.oid) FROM pg_catalog.pg_class AS named \

@@ -1,4 +1,4 @@
-//! Rows of `information_schema`.
+//! The rows of the tables in `information_schema`.
 
 use arrow::datatypes::{DataType, FieldRef};
 use headwater_model::TableName;
@@ -8,7 +8,7 @@ use crate::pg_catalog::OWNER;
 use crate::types::{PgType, Scalar};
 use crate::visible_objects::{Relation, VisibleObjects};
 
-/// The namespace.
+/// The namespace of these tables.
 pub(crate) const NAMESPACE: &str = "information_schema";
 
 /// Returns the rows of a table.
@@ -36,7 +36,7 @@ fn schemata(contents: &VisibleObjects) -> Vec<Value> {
     own.chain(catalogs).map(row).collect()
 }
 
-/// Returns the columns that name a table.
+/// Returns the values of the three columns that name a table.
 fn named(contents: &VisibleObjects, name: &TableName) -> Value {
     json!({
         "table_catalog": contents.database,

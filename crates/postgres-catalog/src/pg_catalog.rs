@@ -1,4 +1,4 @@
-//! Rows of `pg_catalog`.
+//! The rows of the tables in `pg_catalog`.
 
 use headwater_model::TableName;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::routines;
 use crate::types::PgType;
 use crate::visible_objects::{Oids, Relation, VisibleObjects, oid_of};
 
-/// The namespace.
+/// The namespace of these tables.
 pub(crate) const NAMESPACE: &str = "pg_catalog";
 
 /// The OID of the namespace `pg_catalog`.
@@ -29,8 +29,8 @@ pub(crate) const USER_OID: u32 = 16_383;
 /// The OID of the access method of tables.
 const HEAP_OID: u32 = 2;
 
-/// Types whose functions have an underscore in their names: `date_recv`; other types have none, as
-/// in `int8recv`.
+/// Types whose input and output functions have an underscore in their names: `date_recv`; other
+/// types have none, as in `int8recv`.
 const UNDERSCORED: [&str; 8] =
     ["numeric", "json", "date", "time", "timestamp", "timestamptz", "interval", "uuid"];
 
@@ -48,7 +48,7 @@ pub(crate) fn rows(contents: &VisibleObjects, table: &str) -> Vec<Value> {
         "pg_tablespace" => {
             vec![json!({"oid": 1663, "spcname": "pg_default", "spcowner": OWNER_OID})]
         }
-        // Drivers read `max_index_keys` before they list keys.
+        // Drivers read this setting before they list primary keys.
         "pg_settings" => vec![json!({"name": "max_index_keys", "setting": "32"})],
         "pg_tables" => tables(contents),
         "pg_views" => views(contents),
@@ -149,7 +149,7 @@ fn columns(oids: &Oids, relation: &Relation) -> Vec<Value> {
 }
 
 fn types() -> Vec<Value> {
-    // Clients such as sqlsmith expect these types.
+    // Clients such as sqlsmith expect these types, although no column has them.
     let pseudo_types = [
         pseudo_type(2249, "record", -1),
         pseudo_type(2276, "any", 4),

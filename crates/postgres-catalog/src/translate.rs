@@ -18,7 +18,7 @@ use sqlparser::parser::Parser;
 use crate::catalog_tables::CatalogTable;
 use crate::{empty_tables, functions, information_schema, pg_catalog};
 
-/// A query is rewritten only if it contains at least one of these texts.
+/// Texts of which a query must contain at least one to be rewritten.
 const MARKS: [&str; 11] = [
     "pg_",
     "information_schema",
@@ -33,7 +33,7 @@ const MARKS: [&str; 11] = [
     "quote_ident",
 ];
 
-/// The connection whose queries are rewritten.
+/// The properties of a connection that its catalog queries can read.
 #[derive(Debug, Clone, Default)]
 pub struct Identity {
     /// The ref of the connection, reported as its database.
@@ -55,7 +55,8 @@ pub struct Identity {
 pub struct Translation {
     /// The text of the rewritten query.
     pub sql: String,
-    /// The parameter names of the original query. The rewritten query may lack some of the names.
+    /// The parameter names of the original query. Some of them may not occur in the rewritten
+    /// query.
     pub parameters: Vec<String>,
 }
 
@@ -265,7 +266,7 @@ fn name_columns(items: &mut [SelectItem]) {
     }
 }
 
-/// Returns true for the columns of `pg_type` that are functions.
+/// Returns true for the columns of `pg_type` that refer to functions, such as `typinput`.
 fn is_function(expr: &Expr) -> bool {
     let name = match expr {
         Expr::Identifier(name) => Some(name),

@@ -80,7 +80,7 @@ const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
     }
 }
 
-/// The table of properties, in the order of the enum.
+/// The properties of all scalar types, in the order of [`Scalar`].
 const TABLE: [TypeProperties; 16] = [
     numbers(Scalar::Bool, 16, 1000, 1),
     numbers(Scalar::Bytea, 17, 1001, -1),
@@ -100,7 +100,7 @@ const TABLE: [TypeProperties; 16] = [
     numbers(Scalar::Uuid, 2950, 2951, 16),
 ];
 
-/// Other parameter types by OID, each with the type that parses its values.
+/// OIDs of other types that parameters can have, each with the scalar type that parses the values.
 const ALIASES: [(u32, Scalar); 7] = [
     (18, Scalar::Text),
     (19, Scalar::Text),
@@ -163,11 +163,12 @@ impl PgType {
         if self.is_array { 'A' } else { self.numbers().category }
     }
 
-    /// Returns the type modifier of a column: precision and scale; -1 if the column has none.
+    /// Returns the type modifier of a column: the precision and scale of a decimal; -1 for other
+    /// types.
     pub fn modifier(self, data_type: &DataType) -> i32 {
         match data_type {
             DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-                // PostgreSQL's encoding adds 4, the size of a header.
+                // PostgreSQL adds 4 to the type modifier, the size of a header.
                 (i32::from(*precision) << 16) + i32::from(*scale) + 4
             }
             _ => -1,

@@ -46,8 +46,8 @@ pub struct VisibleObjects {
     pub connections: Vec<ConnectionState>,
 }
 
-/// Returns the catalog tables that a statement may read, which are the tables whose names its text
-/// contains.
+/// Returns the namespace and name of each catalog table whose name the text of a statement
+/// contains. The statement can read no other catalog tables.
 pub fn mentioned(sql: &str) -> Vec<(&'static str, &'static str)> {
     let text = sql.to_ascii_lowercase();
     if !text.contains(pg_catalog::NAMESPACE) && !text.contains(information_schema::NAMESPACE) {
@@ -76,8 +76,8 @@ impl VisibleObjects {
         Ok(Some((schema, batches)))
     }
 
-    /// Assigns an OID to each namespace, table and view. The OID depends only on the name, unless
-    /// the OIDs of two names collide.
+    /// Assigns an OID to each namespace, table and view. An OID depends only on the name, except if
+    /// two names have the same hash.
     pub(crate) fn oids(&self) -> Oids {
         let mut oids = Oids::default();
         for namespace in &self.namespaces {
@@ -117,7 +117,7 @@ impl Oids {
     }
 }
 
-/// Returns the OID for an object's name, which another name may share.
+/// Returns the OID that the hash of a name gives. Two names can have the same hash.
 pub(crate) fn oid_of(name: &str) -> u32 {
     FIRST_OID + hash(name) % (i32::MAX as u32 - FIRST_OID)
 }

@@ -1,4 +1,4 @@
-//! Errors of results.
+//! Errors of asynchronous queries and their stored results.
 
 use std::io;
 use std::sync::Arc;
@@ -23,10 +23,10 @@ pub enum Error {
         /// The id.
         id: String,
     },
-    /// The result exceeds its limit.
+    /// The result of a query exceeds the limit of one result.
     #[error("the result is too large: more than {limit} bytes")]
     TooLarge {
-        /// The limit in bytes.
+        /// The limit of one result, in bytes.
         limit: u64,
     },
     /// Too many queries are running.

@@ -2,8 +2,8 @@
 //!
 //! A [`QueryResults`] has one folder per query, with its record and its rows. The caller runs the
 //! query and passes its batches to a [`ResultWriter`]. Rows can be read from any position, in any
-//! order. A result survives a restart of the server; a query that was running then ends as
-//! interrupted. The crate executes no SQL and checks no rights.
+//! order. A result survives a restart of the server; a query that was running at that time ends
+//! with an error. The crate executes no SQL and checks no rights.
 
 mod error;
 mod record;

@@ -1,4 +1,4 @@
-//! The record of a query in its folder.
+//! The record of a query, which is a JSON file in the folder of the query.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ const RECORD: &str = "query.json";
 /// Name of the file with the rows.
 const ROWS: &str = "rows.arrow";
 
-/// A query, with the layout of its rows.
+/// A query, with the positions of its rows in the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct QueryRecord {
     pub query: AsyncQuery,
@@ -21,7 +21,7 @@ pub(crate) struct QueryRecord {
     pub actor: Actor,
     /// The parts of the file with the rows, in order.
     pub parts: Vec<StoredBatch>,
-    /// The schema as an Arrow IPC stream without batches; `None` before the first row.
+    /// The schema as an Arrow IPC stream without batches; `None` until the columns are known.
     pub schema: Option<Vec<u8>>,
 }
 

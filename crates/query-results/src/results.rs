@@ -1,4 +1,5 @@
-//! The kept results, and the queries that are running.
+//! The asynchronous queries of a lake: those that are running, and those that have ended, with
+//! their results.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder};
@@ -52,7 +53,7 @@ impl Default for ResultLimits {
     }
 }
 
-/// The queries of a lake. Cheap to clone.
+/// The asynchronous queries of a lake and their results. Cheap to clone.
 #[derive(Clone)]
 pub struct QueryResults(Arc<Inner>);
 
@@ -197,7 +198,7 @@ impl QueryResults {
         self.0.queries.lock().values().filter(|known| known.is_running()).count()
     }
 
-    /// Waits until no query is running. The ends of the queries are stored on return.
+    /// Waits until no query is running. On return, the records of the ended queries are stored.
     pub async fn all_ended(&self) {
         loop {
             let running = {
@@ -257,8 +258,8 @@ impl QueryResults {
         }
     }
 
-    /// Deletes the oldest ended queries of an identity, until the rest and `new` further queries
-    /// are within its limits.
+    /// Deletes the oldest ended queries of an identity, until the remaining queries and `new`
+    /// further queries are within the limits of the identity.
     fn delete_oldest_of(&self, actor: &Actor, new: usize) {
         let mut ended: Vec<_> = {
             let queries = self.0.queries.lock();
@@ -280,7 +281,7 @@ impl QueryResults {
         }
     }
 
-    /// Replaces the state of a running query.
+    /// Replaces the record of a running query in memory.
     pub(crate) fn set(&self, record: &QueryRecord) {
         if let Some(known) = self.0.queries.lock().get_mut(&record.query.id) {
             known.record.clone_from(record);
@@ -300,8 +301,8 @@ impl QueryResults {
         self.delete_oldest_of(&actor, 0);
     }
 
-    /// Stores the record of a query that has ended. If the record cannot be stored, the query
-    /// fails.
+    /// Stores the record of a query that has ended. If the record cannot be stored, the query ends
+    /// as failed.
     fn store_end(&self, record: &mut QueryRecord, outcome: Result<(), Problem>) {
         let folder = self.folder_of(&record.query.id);
         let succeeded = outcome.is_ok();
@@ -336,8 +337,8 @@ impl KnownQuery {
     }
 }
 
-/// Reads the record in the folder of a query. Deletes a folder without a valid record, and leaves a
-/// folder whose record cannot be read.
+/// Reads the record in the folder of a query. Deletes the folder if the record is missing or
+/// invalid, but not if an I/O error prevents reading it.
 fn read_or_delete(folder: &Path) -> Option<QueryRecord> {
     let error = match QueryRecord::read(folder) {
         Ok(record) => return Some(record),

@@ -1,4 +1,4 @@
-//! Reads the rows of a result, from any row.
+//! Reads a range of the rows of a result.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -14,7 +14,7 @@ use headwater_model::{Problem, ResultExt};
 use crate::error::{Error, Result};
 use crate::record::{QueryRecord, StoredBatch, rows_path};
 
-/// A range of rows of a result. Each batch is read when it is requested.
+/// A range of rows of a result. Each batch is read from the file when the caller requests it.
 #[derive(Debug)]
 pub struct ResultRows {
     schema: SchemaRef,
@@ -25,7 +25,7 @@ pub struct ResultRows {
 #[derive(Debug)]
 struct RowReader {
     file: File,
-    /// The parts that follow.
+    /// The parts of the file from which rows are still to be read.
     parts: VecDeque<StoredBatch>,
     /// Number of rows to skip in the next part.
     skip: u64,

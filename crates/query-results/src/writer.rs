@@ -16,8 +16,8 @@ use crate::error::{Error, Result};
 use crate::record::{QueryRecord, StoredBatch, rows_path};
 use crate::results::QueryResults;
 
-/// The writer of one result. A drop without [`ResultWriter::end`] ends the query as interrupted, or
-/// as failed after a panic.
+/// The writer of one result. If it is dropped without [`ResultWriter::end`], the query ends as
+/// interrupted or, during a panic, as failed.
 #[derive(Debug)]
 pub struct ResultWriter {
     results: QueryResults,
@@ -25,7 +25,7 @@ pub struct ResultWriter {
     folder: PathBuf,
     file: File,
     cancelled: CancellationToken,
-    /// The record; `None` after the end.
+    /// The record of the query; `None` after the query has ended.
     record: Option<QueryRecord>,
 }
 

@@ -1,11 +1,10 @@
-//! DataFusion's accumulators for groups, with a replaced evaluation of their states.
+//! Wraps DataFusion's accumulators for groups, to compute other results from their states.
 
 use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 
-/// The states of groups in an accumulator of DataFusion, from which `evaluate` computes the
-/// results.
+/// An accumulator of DataFusion for groups, from whose states `evaluate` computes the results.
 pub(crate) struct EvaluatedGroups<F> {
     /// DataFusion's accumulator.
     pub of: Box<dyn GroupsAccumulator>,

@@ -1,5 +1,5 @@
 //! SQL aggregates for DataFusion: corrections of its own aggregates whose results deviate from the
-//! SQL standard, `max_by` and `min_by`, and profiles of rows.
+//! SQL standard, `max_by` and `min_by`, and profiles (statistics of columns).
 //!
 //! Each function returns one or more aggregates; the crate `sql-functions` registers them in a
 //! session. This crate parses no SQL and accesses no tables.

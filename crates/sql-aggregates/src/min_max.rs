@@ -1,8 +1,9 @@
-//! `min` and `max` of floating-point numbers by group, and of lists and structs.
+//! `min` and `max` of floating-point numbers in groups, and of lists and structs.
 //!
-//! DataFusion initializes each group with the largest or smallest finite number. A group that has
-//! only infinities therefore gets a wrong result, and NaN is ignored. DataFusion's ungrouped
-//! aggregates are correct, so each group of these types is computed with an ungrouped aggregate.
+//! For floating-point numbers, DataFusion initializes each group with the largest or smallest
+//! finite number. A group that has only infinities therefore gets a wrong result, and NaN is
+//! ignored. DataFusion's ungrouped aggregates are correct, so each group of these types is computed
+//! with an ungrouped aggregate.
 //!
 //! DataFusion's result for lists and structs has the fields of the input. The names and metadata of
 //! these fields can differ from the planned type, so the result is cast.

@@ -105,7 +105,8 @@ struct Target {
 }
 
 impl Target {
-    /// Reads the arguments, which DataFusion checks when it creates its accumulator.
+    /// Reads the arguments of the aggregate. The range of the percentile is not checked, because
+    /// DataFusion does this when it creates its accumulator.
     fn of(arguments: &AccumulatorArgs<'_>) -> Result<Self> {
         let [_, fraction] = arguments.exprs else {
             return internal_err!("`percentile_cont` takes a value and a percentile");

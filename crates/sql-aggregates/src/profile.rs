@@ -159,7 +159,7 @@ fn update(accumulator: &mut Option<Box<dyn Accumulator>>, values: &ArrayRef) {
     }
 }
 
-/// Returns the value of an accumulator as an array with one element.
+/// Returns the result of an accumulator as an array with one element.
 fn result(accumulator: &mut Option<Box<dyn Accumulator>>) -> Option<ArrayRef> {
     accumulator.as_mut()?.evaluate().ok()?.to_array().ok()
 }

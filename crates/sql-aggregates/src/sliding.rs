@@ -26,7 +26,8 @@ use datafusion::logical_expr::{
 
 use crate::window_frame::{Arguments, Frame};
 
-/// Aggregates whose state has a fixed size, so that states of parts of a frame can be stored.
+/// Aggregates whose state has a fixed size, so that the states of parts of a frame are stored and
+/// merged.
 const FIXED: [&str; 20] = [
     "sum",
     "avg",
@@ -50,10 +51,11 @@ const FIXED: [&str; 20] = [
     "bool_or",
 ];
 
-/// Other aggregates that cannot remove rows.
+/// Other aggregates that cannot remove rows. They are computed from all rows of each frame, without
+/// stored states.
 const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_median"];
 
-/// Replaces the functions of the session.
+/// Replaces these aggregates in a session's state.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for name in FIXED.into_iter().chain(OTHER) {
         let of = state.udaf(name)?;
@@ -62,7 +64,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// The function with another accumulator for sliding frames.
+/// An aggregate of DataFusion with another accumulator for sliding frames.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct SlidingAggregate {
     of: Arc<AggregateUDF>,

@@ -136,7 +136,7 @@ impl AggregateUDFImpl for CheckedSum {
 
 /// Creates the accumulators for sums of one type.
 trait SumAccumulators: Sync {
-    /// Returns the type in which the totals of a sum are kept.
+    /// Returns the type in which values are added up; `sum` is the type of the result.
     fn total(&self, sum: &DataType) -> DataType;
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_distinct(&self, sum: &DataType) -> Box<dyn Accumulator>;
@@ -177,12 +177,12 @@ impl<T: SummedType<W>, W: TotalType> SumAccumulators for PhantomData<(T, W)> {
     }
 }
 
-/// A wide type in which totals are kept.
+/// A wide decimal type in which values are added up.
 trait TotalType: DecimalType<Native: Hash + Eq> + Debug {}
 
 impl<W: DecimalType<Native: Hash + Eq> + Debug> TotalType for W {}
 
-/// A type whose values are added in a wider type.
+/// A type whose values are added up in the wider type `W`.
 trait SummedType<W: TotalType>:
     ArrowPrimitiveType<Native: WideConversion<W::Native>> + Debug + Send + Sync
 {
@@ -195,7 +195,7 @@ where
 {
 }
 
-/// A conversion to the wider type and back, with a check.
+/// A conversion to the wider type, and back if the value fits.
 trait WideConversion<W>: Copy + Hash + Eq {
     fn widened(self) -> W;
     fn narrowed(wide: W) -> Option<Self>;
@@ -211,7 +211,7 @@ impl<N: Copy + Hash + Eq + Into<W>, W: TryInto<N>> WideConversion<W> for N {
     }
 }
 
-/// Returns the type in which the totals of a sum are kept, with its scale.
+/// Returns the decimal type in which values are added up, with the scale of the sum.
 fn total_type<W: TotalType>(sum: &DataType) -> DataType {
     W::TYPE_CONSTRUCTOR(W::MAX_PRECISION, digits(sum).map_or(0, |(_, scale)| scale))
 }
@@ -227,7 +227,7 @@ fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     }
 }
 
-/// Converts a total to the type of the sum; fails on overflow.
+/// Converts a total to the result type of the sum; fails if it does not fit.
 fn fitted<T: SummedType<W>, W: TotalType>(total: W::Native, sum: &DataType) -> Result<T::Native> {
     let digits = digits(sum).map_or(W::MAX_PRECISION, |(digits, _)| digits);
     let fits = W::is_valid_decimal_precision(total, digits);

@@ -21,7 +21,7 @@ use datafusion::physical_plan::PhysicalExpr;
 /// Maximum rows of a part without a stored state.
 const SMALL: usize = 128;
 
-/// Owned arguments to create accumulators.
+/// The arguments from which accumulators are created, with ownership.
 #[derive(Debug)]
 pub(crate) struct Arguments {
     return_field: FieldRef,
@@ -75,7 +75,7 @@ impl Arguments {
     }
 }
 
-/// The rows of a frame.
+/// The rows of a window frame, in parts.
 #[derive(Debug)]
 pub(crate) struct Frame {
     function: Arc<dyn AggregateUDFImpl>,
@@ -85,11 +85,11 @@ pub(crate) struct Frame {
     is_fixed: bool,
 }
 
-/// Consecutive rows: a column for each argument.
+/// A part of the frame: consecutive rows, with one column for each argument of the aggregate.
 #[derive(Debug)]
 struct RowChunk {
     columns: Vec<ArrayRef>,
-    /// The state of the aggregate for these rows, once computed.
+    /// The state of the aggregate for these rows; `None` until it is computed.
     state: Option<Vec<ArrayRef>>,
 }
 
@@ -122,8 +122,8 @@ impl Frame {
         Frame { function, arguments, parts: VecDeque::new(), is_fixed }
     }
 
-    /// Adds the rest of a part whose first rows left the frame. The rest is repeatedly halved, so
-    /// that the states of its halves remain usable when further rows leave.
+    /// Adds what remains of a part after its first rows have left the frame. The rest is halved
+    /// repeatedly, so that most states stay valid when further rows leave.
     fn push_rest(&mut self, mut rest: RowChunk) {
         while self.is_fixed && rest.rows() > SMALL {
             let half = rest.rows() / 2;
@@ -134,7 +134,7 @@ impl Frame {
         self.parts.push_front(rest);
     }
 
-    /// Returns an accumulator to which all rows were added.
+    /// Returns an accumulator that contains all rows of the frame.
     fn computed(&mut self) -> Result<Box<dyn Accumulator>> {
         let mut all = self.function.accumulator(self.arguments.borrowed())?;
         for part in &mut self.parts {

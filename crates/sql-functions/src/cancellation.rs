@@ -24,7 +24,7 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::unnest::UnnestExec;
 
-/// Cancellation flag of a plan; cheap to clone.
+/// A flag that cancels a plan; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct CancellationFlag(Arc<AtomicBool>);
 
@@ -57,7 +57,8 @@ pub fn cancellable(
     plan.transform_up(wrap).data()
 }
 
-/// Wraps the condition of a join so that it checks the flag for each batch.
+/// If the plan is a join with a condition, wraps the condition so that it checks the flag for each
+/// batch.
 fn with_asking_condition(
     plan: Arc<dyn ExecutionPlan>,
     stop: &CancellationFlag,

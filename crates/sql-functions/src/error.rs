@@ -22,7 +22,8 @@ pub enum Error {
         function: String,
         /// The requested size, in bytes.
         size: u64,
-        /// The scope of the limit: `in one value`, `in one batch`, or `in all batches`.
+        /// The part of the results that the limit applies to: `in one value`, `in one batch`, or
+        /// `in all batches`.
         scope: &'static str,
         /// The exceeded limit, in bytes.
         limit: u64,

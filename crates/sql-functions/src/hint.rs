@@ -1,9 +1,9 @@
-//! Hints for functions of other engines that have a different name in this dialect.
+//! Hints for functions of other SQL systems that have a different name in this dialect.
 
 use datafusion::execution::SessionState;
 use headwater_model::nearest;
 
-/// Names of functions of other engines, with a hint for each.
+/// Names of functions of other SQL systems, with the hint for these names.
 const ELSEWHERE: &[(&[&str], &str)] = &[
     (
         &["date_diff", "datediff", "timestampdiff", "timestamp_diff", "months_between"],
@@ -49,7 +49,7 @@ pub fn hint(state: &SessionState, function: &str) -> Option<String> {
     Some(format!("Did you mean `{near}`?"))
 }
 
-/// Returns every callable function.
+/// Returns the names of all functions that users can call.
 fn names(state: &SessionState) -> impl Iterator<Item = &str> {
     let scalar = state.scalar_functions().keys();
     let names = scalar.chain(state.aggregate_functions().keys());

@@ -142,7 +142,7 @@ impl ScalarUDFImpl for JsonFunction {
     }
 }
 
-/// Returns a property of the JSON text of each row.
+/// Evaluates an operation that reads JSON text, for each row.
 fn asked(kind: JsonOperation, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let text = arguments[0].as_string::<i32>();
     let other = arguments.get(1);
@@ -231,7 +231,8 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if a JSON value contains the whole of another JSON value.
+/// Returns true if `all` contains `one`: an object contains objects with some of its keys, and an
+/// array contains its elements and arrays of some of them.
 fn contains(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {

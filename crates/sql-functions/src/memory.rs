@@ -1,8 +1,8 @@
-//! Memory shared by all statements of an engine.
+//! The memory limit that all statements of an engine share.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Bytes reserved by all statements, with a limit.
+/// The sum of the bytes that all statements have reserved, with its limit.
 #[derive(Debug)]
 pub struct TotalMemory {
     limit: usize,

@@ -1,4 +1,4 @@
-//! Panics of Arrow and DataFusion as errors.
+//! Converts panics of Arrow and DataFusion to errors.
 
 use std::any::Any;
 
@@ -6,7 +6,7 @@ use datafusion::common::DataFusionError;
 
 use crate::error::Error;
 
-/// Messages of Arrow's panics for a column that exceeds the range of its offsets.
+/// Messages of Arrow's panics if a column is larger than its 32-bit offsets can address.
 const TOO_LARGE: [&str; 4] =
     ["offset overflow", "capacity overflow", "failed to create layout", "failed to round"];
 

@@ -46,7 +46,8 @@ pub fn limit_results(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Registers the functions for constant expressions, with limits and without rules.
+/// Registers the functions that constant expressions may use, with limits on their results.
+/// Registers no rules.
 pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
     scalar(state)?;
     bounds::register(state)

@@ -58,12 +58,13 @@ struct Entry {
     ended: Arc<AtomicBool>,
 }
 
-/// The running parts of a statement. Cancelling the statement ends these parts.
+/// Handles that cancel a running statement.
 #[derive(Debug)]
 pub struct RunningTask {
     /// The task that executes the plan.
     pub task: AbortHandle,
-    /// The token of the calls of functions in Python, which block the task.
+    /// The token that cancels calls of functions in Python. Aborting the task does not end such a
+    /// call.
     pub calls: CancellationToken,
 }
 
@@ -76,7 +77,7 @@ pub struct LimitedStatement {
 }
 
 impl ResidentMemoryLimit {
-    /// Starts the monitoring thread.
+    /// Starts the thread that monitors the resident memory.
     pub fn start(limit: u64, growth: u64) -> std::io::Result<Self> {
         let state = Mutex::new(State::default());
         let shared = Arc::new(Shared { limit, growth, state, wake: Condvar::new() });
@@ -127,7 +128,7 @@ impl Shared {
         }
     }
 
-    /// Waits for a statement. Returns the effective limit in bytes; `None` at shutdown.
+    /// Waits until a statement runs. Returns the effective limit in bytes; `None` at shutdown.
     fn begin(&self) -> Option<u64> {
         let mut state = self.state.lock();
         while state.statements.is_empty() && !state.closed {

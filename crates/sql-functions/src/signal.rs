@@ -1,5 +1,5 @@
 //! Functions that send a signal to a receiver outside the engine, such as the connection of a
-//! client. A session adds them for one statement.
+//! client. A session adds them to the functions of its statements.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Volatility,
 };
 
-/// Sends a signal to the receiver with a number. Returns false if there is no such receiver.
+/// Sends a signal to the receiver with this number. Returns false if there is no such receiver.
 pub type SignalCallback = Arc<dyn Fn(i64) -> bool + Send + Sync>;
 
 /// Returns a function that sends a signal for each row and returns the results. The returned
@@ -35,7 +35,7 @@ pub fn with_functions(state: Arc<SessionState>, functions: &[Arc<ScalarUDF>]) ->
     }
     let mut state = Arc::unwrap_or_clone(state);
     for function in functions {
-        // A state accepts every scalar function.
+        // Registering a scalar function in a session's state cannot fail.
         let _ = state.register_udf(Arc::clone(function));
     }
     Arc::new(state)

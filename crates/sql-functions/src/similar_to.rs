@@ -81,8 +81,8 @@ impl ScalarUDFImpl for SimilarTo {
     }
 }
 
-/// Matches each row. A pattern is compiled once for consecutive rows with the same pattern. Only
-/// one compiled pattern is kept, because each may use much memory.
+/// Matches the text of each row with its pattern. Consecutive rows with the same pattern share the
+/// compiled pattern. Only one compiled pattern is kept, because it may use much memory.
 fn by_row(
     text: &StringArray,
     patterns: &StringArray,
@@ -130,7 +130,7 @@ fn escape_of(escape: &ScalarValue) -> Result<Option<char>> {
     Ok(first)
 }
 
-/// Returns the anchored regular expression of a pattern.
+/// Translates a pattern to an anchored regular expression.
 fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str> {
     let mut regex = String::from(r"(?s)\A(?:");
     let mut letters = pattern.chars().peekable();

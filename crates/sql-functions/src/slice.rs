@@ -1,5 +1,5 @@
-//! The function that the parser creates for `list[1:2]` and `text[1:2]`, and the planner of the
-//! integer division `a // b`.
+//! The function that evaluates `list[1:2]` and `text[1:2]`, and the planner of the integer division
+//! `a // b`.
 
 use std::sync::Arc;
 

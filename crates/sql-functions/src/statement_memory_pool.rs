@@ -1,4 +1,4 @@
-//! Memory pools: one per statement, within a total for the engine.
+//! The memory pool of a statement. The pools of all statements share a limit for the engine.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +12,8 @@ use datafusion::execution::memory_pool::{
 use crate::bounds::FunctionMemory;
 use crate::memory::TotalMemory;
 
-/// Error message for the engine's limit, which distinguishes it from a statement's limit.
+/// Error message if the engine's limit is reached, not the statement's. The engine recognizes the
+/// error by it.
 pub const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
 /// Memory pool of one statement. Divides its limit evenly among the operators that can spill, and
@@ -28,7 +29,7 @@ pub struct StatementMemoryPool {
 }
 
 impl StatementMemoryPool {
-    /// Creates a pool with a limit in bytes, within a total.
+    /// Creates a pool with a limit in bytes. Its reservations also count towards `total`.
     pub fn new(limit: u64, total: Arc<TotalMemory>, functions: Arc<FunctionMemory>) -> Self {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         StatementMemoryPool {

@@ -10,7 +10,7 @@ use datafusion::common::{Column, DataFusionError, ScalarValue};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, lit};
 
-/// Aggregates of each column, in the order of the result.
+/// Aggregate functions that are computed for each column, in the order of the result.
 const AGGREGATES: [&str; 5] = ["min", "max", "approx_distinct", "avg", "count"];
 
 /// Aggregates all columns of a plan into one row: the row count, followed by the [`AGGREGATES`] of

@@ -40,7 +40,8 @@ static LENGTH: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(TextCastFunction::new("len", TextOperation::Length)))
 });
 
-/// Replaces casts of nested values to text, because Arrow does not support them or omits nulls.
+/// Rewrite of casts from nested values to text. Arrow does not support some of these casts, and
+/// omits nulls in others.
 #[derive(Debug)]
 pub(crate) struct NestedToText;
 
@@ -94,7 +95,7 @@ enum TextOperation {
     Text,
 }
 
-/// A function of one value of any type.
+/// A function of one argument of any type: a cast to text, `typeof`, `pg_typeof` or `len`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct TextCastFunction {
     name: &'static str,

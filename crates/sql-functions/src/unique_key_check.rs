@@ -16,7 +16,7 @@ pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(UniqueKeyCheck { signature }))
 }
 
-/// `unique(count)`: returns true if `count`, the number of new rows with a key, is at most 1, and
+/// Function of the number of new rows that have a key: returns true if it is at most 1, and
 /// otherwise an error.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct UniqueKeyCheck {

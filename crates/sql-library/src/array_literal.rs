@@ -1,7 +1,8 @@
-//! Texts of arrays as in PostgreSQL: `{1,NULL,"a b"}`, and `{{1,2},{3}}` for nested arrays.
+//! Parses the text form of arrays in PostgreSQL: `{1,NULL,"a b"}`, and `{{1,2},{3}}` for nested
+//! arrays.
 //!
-//! Texts of lists as in DuckDB: `[1, NULL, 'a b']`, which is also the form of a list that is cast
-//! to text.
+//! Also parses the text form of lists in DuckDB: `[1, NULL, 'a b']`, which is also the form of a
+//! list that is cast to text.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -9,12 +10,12 @@ use std::str::Chars;
 /// Maximum nesting of arrays. It bounds the recursion of the parser.
 const DEPTH_MAX: usize = 32;
 
-/// The characters of a syntax of arrays.
+/// The special characters of one text form of arrays.
 #[derive(Clone, Copy)]
 struct Syntax {
     open: char,
     close: char,
-    /// Quotes around elements.
+    /// Characters that can quote an element.
     quotes: &'static str,
     /// Characters that end an element without quotes.
     reserved: &'static str,
@@ -32,17 +33,17 @@ pub(crate) enum Item {
     Text(String),
     /// A nested array.
     Array(Vec<Item>),
-    /// The text of a JSON value other than null, of an array or an object in JSON.
+    /// The text of a JSON value other than null, from a JSON array or object.
     Json(String),
 }
 
-/// Parses a text; `None` if it is malformed. Bounds before the array, as in `[0:1]={1,2}`, are
-/// ignored.
+/// Parses an array in PostgreSQL's form; `None` if it is malformed. Bounds before the array, as in
+/// `[0:1]={1,2}`, are ignored.
 pub(crate) fn parse(text: &str) -> Option<Vec<Item>> {
     parse_whole(without_bounds(text.trim()), BRACES)
 }
 
-/// Parses the text of a list in brackets; `None` if it is malformed.
+/// Parses a list in DuckDB's form; `None` if it is malformed.
 pub(crate) fn parse_list(text: &str) -> Option<Vec<Item>> {
     parse_whole(text.trim(), BRACKETS)
 }
@@ -106,7 +107,7 @@ fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// Reads an element without quotes: null, or a text without spaces at its end.
+/// Reads an element without quotes: null, or a text, from which spaces at the end are removed.
 fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: Syntax) -> Option<Item> {
     let (mut text, mut end, mut has_escape) = (String::new(), 0, false);
     while let Some(letter) = letters.next_if(|letter| !syntax.reserved.contains(*letter)) {

@@ -1,4 +1,5 @@
-//! Texts of bytes as in PostgreSQL: `'\xff'` in hexadecimal, and `'a\\b\377'` with escapes.
+//! Parses the text form of bytes in PostgreSQL: `'\xff'` in hexadecimal, and `'a\\b\377'` with
+//! escapes.
 //!
 //! Text without a backslash becomes its bytes in UTF-8. As in `DuckDB`, each byte may also be
 //! written with a separate `\x`: `'\xAA\xBB'`.

@@ -1,4 +1,4 @@
-//! Scalar functions from plain functions of arrays.
+//! Creates scalar SQL functions from Rust functions of arrays.
 
 use std::sync::Arc;
 
@@ -7,10 +7,10 @@ use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 
-/// A function of arrays of the same length.
+/// A Rust function that computes an array from arrays of the same length.
 type ArrayFunction = fn(&[ArrayRef]) -> Result<ArrayRef>;
 
-/// Returns an immutable function with exact types.
+/// Returns an immutable SQL function with exactly these argument types.
 pub(crate) fn function(
     name: &str,
     arguments: Vec<DataType>,
@@ -21,7 +21,8 @@ pub(crate) fn function(
     Arc::new(create_udf(name, arguments, result, Volatility::Immutable, Arc::new(invoke)))
 }
 
-/// Calls a function of arrays. If all arguments are constants, the result is a constant.
+/// Calls a Rust function of arrays with the arguments of an SQL function. If all arguments are
+/// constants, the result is a constant.
 pub(crate) fn invoke(
     values: &[ColumnarValue],
     function_of_arrays: ArrayFunction,

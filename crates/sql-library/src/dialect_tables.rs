@@ -1,6 +1,7 @@
-//! Tables of the functions of other SQL dialects, with their equivalents in this dialect.
+//! Lists of the functions of other SQL dialects, with their equivalents in this dialect.
 
-/// Names that other systems use for a function of this dialect with the same arguments.
+/// Functions of this dialect that have other names in other systems, with the same arguments: the
+/// other names, and the name here.
 pub(crate) const NAMES: &[(&[&str], &str)] = &[
     (&["array", "array_construct", "list_value"], "make_array"),
     (&["transform"], "list_transform"),
@@ -52,7 +53,8 @@ pub(crate) const NAMES: &[(&[&str], &str)] = &[
     (&["formatreadablesize"], "format_bytes"),
 ];
 
-/// Templates of a value as a quoted literal.
+/// Templates of the functions `quote_literal` and `quote_nullable`, which return a value as an SQL
+/// literal.
 const QUOTED: &str = "'''' || replace(CAST($1 AS VARCHAR), '''', '''''') || ''''";
 const QUOTED_OR_NULL: &str =
     "coalesce('''' || replace(CAST($1 AS VARCHAR), '''', '''''') || '''', 'NULL')";
@@ -60,7 +62,8 @@ const QUOTED_OR_NULL: &str =
 /// Aggregates that return a list as JSON.
 pub(crate) const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
 
-/// Functions of a value and a key, which have templates only without a window.
+/// Aggregates of a value and a key, with their names here. Calls without a window are rewritten by
+/// a template, calls with a window only renamed.
 pub(crate) const BY_KEY: [(&[&str], &str); 2] =
     [(&["arg_max", "argmax", "max_by"], "max_by"), (&["arg_min", "argmin", "min_by"], "min_by")];
 
@@ -68,8 +71,8 @@ pub(crate) const BY_KEY: [(&[&str], &str); 2] =
 pub(crate) const CONCATENATIONS: [&str; 4] =
     ["array_concat", "array_cat", "list_concat", "list_cat"];
 
-/// Aggregates that are functions of the list of all values: names, number of arguments, and the
-/// function of the list.
+/// Aggregates that are computed from the list of all values: their names, the number of arguments,
+/// and the function that is applied to the list.
 pub(crate) const LIST_AGGREGATES: &[(&[&str], usize, &str)] = &[
     (&["mode"], 1, "list_mode"),
     (&["quantile_disc", "quantile", "percentile_disc"], 2, "list_quantile_disc"),
@@ -82,7 +85,8 @@ pub(crate) const LIST_AGGREGATES: &[(&[&str], usize, &str)] = &[
     (&["geomean", "geometric_mean"], 1, "list_geomean"),
 ];
 
-/// Function names, number of arguments, and template.
+/// Functions that are rewritten by a template: their names, the number of arguments, and the
+/// template.
 pub(crate) const TEMPLATES: &[(&[&str], usize, &str)] = &[
     // DuckDB, Spark, MySQL, Snowflake: parts of a time.
     (
@@ -120,7 +124,7 @@ pub(crate) const TEMPLATES: &[(&[&str], usize, &str)] = &[
     (&["to_unix_timestamp"], 1, "CAST(date_part('epoch', CAST($1 AS TIMESTAMP)) AS BIGINT)"),
     (&["add_months"], 2, "CAST($1 + make_interval(0, $2) AS DATE)"),
     (&["age"], 1, "age(CAST(current_date AS TIMESTAMP), $1)"),
-    // DuckDB: intervals of numbers.
+    // DuckDB: intervals from numbers.
     (&["to_years"], 1, "make_interval($1)"),
     (&["to_months"], 1, "make_interval(0, $1)"),
     (&["to_weeks"], 1, "make_interval(0, 0, $1)"),

@@ -45,8 +45,8 @@ fn difference_in_parts(unit: &str, per_year: u32) -> String {
     format!("{} - {}", of("$2"), of("$1"))
 }
 
-/// Functions of a time and a unit. For some numbers of arguments, these functions have no entry in
-/// the tables.
+/// Functions of a time and a unit, such as `date_add(unit, count, time)`. The lists in
+/// `dialect_tables` do not contain all of their forms.
 const WITH_UNIT: [&str; 10] = [
     "date_add",
     "date_diff",
@@ -60,8 +60,8 @@ const WITH_UNIT: [&str; 10] = [
     "timestampadd",
 ];
 
-/// Returns true if [`respelled`] rewrites calls of the function with this name in lower case, with
-/// any number of arguments.
+/// Returns true if [`respelled`] rewrites calls of the function with this name, at least for some
+/// numbers of arguments. The name must be in lower case.
 pub fn is_rewritten(name: &str) -> bool {
     NAMES.iter().any(|(names, _)| names.contains(&name))
         || TEMPLATES.iter().any(|(names, _, _)| names.contains(&name))
@@ -130,8 +130,8 @@ fn with_chrono_format(name: &str, arguments: &[Expr]) -> Option<Expr> {
     Some(call(name, vec![text.clone(), format]))
 }
 
-/// Returns the function of the list of all values that is equivalent to an aggregate. The value is
-/// the first argument, or as in PostgreSQL the column of WITHIN GROUP.
+/// Returns a call that computes an aggregate from the list of all its values. The values are the
+/// first argument or, as in PostgreSQL, the column of WITHIN GROUP.
 fn list_aggregate(function: &Function, written: &str, arguments: &[Expr]) -> Option<Expr> {
     let mut aggregate = function.clone();
     let mut arguments = arguments.to_vec();
@@ -171,8 +171,8 @@ fn with_name(function: &Function, name: &str) -> Expr {
     Expr::Function(function)
 }
 
-/// Returns the call without NULL arguments, because DataFusion cannot combine their type with
-/// lists. Returns `None` if nothing changes.
+/// Returns the call without NULL arguments, because DataFusion cannot join an untyped null with a
+/// list. Returns `None` if nothing changes.
 fn without_nulls(function: &Function) -> Option<Expr> {
     let mut function = function.clone();
     let FunctionArguments::List(list) = &mut function.args else { return None };
@@ -248,9 +248,9 @@ fn arguments(function: &Function) -> Option<Vec<Expr>> {
     list.args.iter().map(plain).collect()
 }
 
-/// Returns the template of a difference, and removes the unit from the arguments. In DuckDB and
-/// Snowflake, the unit is the first argument. In `BigQuery`, the unit is the last argument, and the
-/// end precedes the start.
+/// Returns the template for the difference of two times, and removes the unit from the arguments.
+/// In DuckDB and Snowflake, the unit is the first argument. In `BigQuery`, the unit is the last
+/// argument, and the end precedes the start.
 fn difference(arguments: &mut Vec<Expr>) -> Option<String> {
     let template = |unit: &Expr| difference_in(&unit_of(unit)?.to_lowercase());
     if let Some(template) = template(&arguments[0]) {
@@ -298,8 +298,8 @@ impl VisitorMut for TemplateFiller<'_> {
     }
 }
 
-/// Adds the clauses of the original call to the template's function. Returns `None` if there are
-/// clauses and the template is not a function.
+/// Adds the clauses of the original call, such as FILTER, to the function call of the template.
+/// Returns `None` if the template is not a function call but there are clauses.
 fn with_clauses(mut expr: Expr, written: &Function) -> Option<Expr> {
     let Function { filter, null_treatment, over, within_group, args, .. } = written.clone();
     let (distinct, mut clauses) = match args {

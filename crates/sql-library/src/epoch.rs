@@ -97,7 +97,7 @@ fn to_micros(millis: i64) -> Result<i64> {
     time.ok_or_else(|| exec_datafusion_err!("the time of `epoch_ms({millis})` is out of range"))
 }
 
-/// Rounds half away from zero.
+/// Converts microseconds to milliseconds, rounded half away from zero.
 fn to_millis(micros: i64) -> i64 {
     micros.saturating_add(500 * micros.signum()) / 1_000
 }

@@ -1,4 +1,5 @@
-//! Intervals and times from their parts, and the time between two times in months and days.
+//! Functions that build intervals and times from numbers, and that compute the time between two
+//! times in months and days.
 
 use std::sync::Arc;
 
@@ -106,8 +107,8 @@ fn make_interval(values: &[ArrayRef]) -> Result<ArrayRef> {
         }
         let months = part(0) * 12 + part(1);
         let days = part(2) * 7 + part(3);
-        // If the number is too large, the cast saturates, and the product is out of the range of an
-        // interval.
+        // For a number that is too large, the cast saturates. The product is then too large for an
+        // interval, which is an error.
         let microseconds = i128::from((seconds * 1e6).round() as i64);
         let nanoseconds = part(4) * HOUR + part(5) * MINUTE + microseconds * 1_000;
         to_interval(months, days, nanoseconds).map(Some)
@@ -152,7 +153,7 @@ fn make_timestamp(values: &[ArrayRef]) -> Result<ArrayRef> {
     Ok(Arc::new(times?))
 }
 
-/// Returns the time from the second to the first argument in months, days and a rest, as
+/// Returns the time from the second to the first argument in months, days and nanoseconds, like
 /// PostgreSQL's `age`.
 fn age(values: &[ArrayRef]) -> Result<ArrayRef> {
     let later = values[0].as_primitive::<TimestampMicrosecondType>();
@@ -210,8 +211,8 @@ fn map_intervals(
     Ok(Arc::new(intervals?))
 }
 
-/// Converts each 24 hours to a day, and each 30 days to a month. The parts of the result have the
-/// same sign.
+/// Converts every 24 hours to a day if `hours` is true, and every 30 days to a month if
+/// `days_to_months` is true. The converted parts get the same sign.
 fn move_units(
     interval: IntervalMonthDayNano,
     hours: bool,
@@ -227,7 +228,7 @@ fn move_units(
     if days_to_months {
         months += days / 30;
         days %= 30;
-        // Without hours, only the days count.
+        // If hours are not converted, the sign of the rest is the sign of the days.
         let rest = if days == 0 && hours { nanoseconds } else { days };
         if months > 0 && rest < 0 {
             (days, months) = (days + 30, months - 1);

@@ -1,5 +1,5 @@
-//! Statistics of the elements of a list. The aggregates of the same names collect their values in a
-//! list.
+//! Statistics of the elements of a list. An aggregate such as `mode` is rewritten to collect its
+//! values in a list and to call a function of this module.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     numbers.into_iter().chain(others).map(function).collect()
 }
 
-/// Statistics of numbers.
+/// The functions that compute a statistic of numbers.
 const NUMBERS: [(&str, NumberStatistic); 5] = [
     ("list_mad", NumberStatistic::Mad),
     ("list_skewness", NumberStatistic::Skewness),
@@ -45,9 +45,10 @@ const NUMBERS: [(&str, NumberStatistic); 5] = [
 enum Statistic {
     /// The most frequent value; the smallest value if several are equally frequent.
     Mode,
-    /// The smallest value that at least this fraction of the values does not exceed.
+    /// The smallest element such that at least the given fraction of the elements are less than or
+    /// equal to it.
     Quantile,
-    /// The distinct values, each with its number of occurrences.
+    /// A map from each distinct element to its number of occurrences.
     Histogram,
     Number(NumberStatistic),
 }
@@ -153,7 +154,7 @@ impl ScalarUDFImpl for ListFunction {
 /// The elements of a list that are not null, in ascending order.
 struct SortedElements<'a> {
     rows: &'a Rows,
-    /// Indexes of the elements in the values of all lists.
+    /// Indexes of the elements in the array that contains the elements of all lists.
     order: Vec<usize>,
 }
 
@@ -168,7 +169,7 @@ impl<'a> SortedElements<'a> {
         SortedElements { rows, order }
     }
 
-    /// Returns the runs of equal elements: their first index, and their number.
+    /// Returns each run of equal elements as the index of its first element and its length.
     fn runs(&self) -> impl Iterator<Item = (usize, usize)> {
         self.order
             .chunk_by(|a, b| self.rows.row(*a) == self.rows.row(*b))
@@ -198,7 +199,7 @@ fn rows_of(lists: &ListArray) -> Result<Rows> {
     Ok(RowConverter::new(vec![field])?.convert_columns(&[Arc::clone(lists.values())])?)
 }
 
-/// Returns one element of each list.
+/// Returns the element of each list whose index `select` returns; null for `None`.
 fn select_elements(
     lists: &ListArray,
     select: impl Fn(&SortedElements<'_>, usize) -> Result<Option<usize>>,
@@ -276,7 +277,7 @@ fn numbers(lists: &ListArray, of: NumberStatistic) -> ArrayRef {
     Arc::new(found.finish())
 }
 
-/// Returns a statistic of at least one number, with the formulas of DuckDB.
+/// Returns a statistic of one or more numbers, computed with DuckDB's formula.
 fn number(mut values: Vec<f64>, of: NumberStatistic) -> Option<f64> {
     let count = values.len() as f64;
     let mean = values.iter().sum::<f64>() / count;

@@ -1,9 +1,9 @@
-//! PostgreSQL's template patterns for numbers: `to_char(1234.5, '9,999.99')`.
+//! Formats numbers with PostgreSQL's template patterns: `to_char(1234.5, '9,999.99')`.
 
 /// Maximum number of digits of a pattern.
 const DIGITS_MAX: usize = 100;
 
-/// A place of a pattern.
+/// One element of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum PatternElement {
     /// A digit. `is_zero` is true for `0`, with which leading and trailing zeros are shown.
@@ -35,7 +35,7 @@ enum Sign {
     Trailing,
     /// `PR`: negative numbers in angle brackets.
     Brackets,
-    /// The pattern itself contains a place for the sign.
+    /// The pattern contains an element for the sign, such as `MI`.
     Placed,
 }
 

@@ -69,7 +69,8 @@ impl HigherOrderUDFImpl for ListReduce {
         match arguments {
             [_] => Ok(vec![list]),
             [_, initial] => {
-                // The accumulator of `0` over a list of DOUBLE is a DOUBLE.
+                // The accumulator has the common type of the initial value and the elements: with
+                // the initial value `0` and a list of DOUBLE, it is a DOUBLE.
                 let of_list = element(&list)?.data_type();
                 let is_number = initial.is_numeric() && of_list.is_numeric();
                 let common = comparison_coercion(initial, of_list).filter(|_| is_number);
@@ -134,8 +135,9 @@ impl HigherOrderUDFImpl for ListReduce {
     }
 }
 
-/// Combines the elements of each list. Each step evaluates the lambda for all lists that have a
-/// further element. The longest lists are first, so these lists are a prefix.
+/// Combines the elements of each list. Step n evaluates the lambda for the n-th element of all
+/// lists that have one. The lists are sorted by length, longest first, so these are the first
+/// lists.
 fn reduce(
     lists: &ListArray,
     initial: Option<ArrayRef>,
@@ -151,7 +153,7 @@ fn reduce(
         Some(initial) => take(&cast(&initial, accumulator)?, &rows, None)?,
         None => new_null_array(accumulator, lists.len()),
     };
-    // Results of the lists without a further element, the shortest lists first.
+    // Results of the lists whose elements are all combined, the shortest lists first.
     let mut finished: Vec<ArrayRef> = Vec::new();
     for step in 0.. {
         let active = order.partition_point(|row| length(*row) > step);

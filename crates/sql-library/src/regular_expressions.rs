@@ -1,4 +1,5 @@
-//! Lists of the matches of a regular expression, and of the texts between the matches.
+//! Functions that return the list of a regular expression's matches, or of the texts between the
+//! matches.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -94,7 +95,7 @@ fn split(values: &[ArrayRef]) -> Result<ArrayRef> {
     })
 }
 
-/// Builds a list for each row. A pattern is compiled once.
+/// Builds a list for each row. Each distinct pattern is compiled once.
 fn lists(
     values: &[ArrayRef],
     build: impl Fn(usize, &str, &Regex, &mut StringBuilder) -> Result<()>,

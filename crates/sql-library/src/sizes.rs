@@ -39,7 +39,8 @@ fn duckdb(bytes: i64) -> String {
     format!("{sign}{}.{} {}", tenths / 10, tenths % 10, UNITS[power - 1])
 }
 
-/// Formats as PostgreSQL does: a whole number below 10,240, rounded half away from zero.
+/// Formats a size as PostgreSQL does: a whole number below 10,240 with a unit, rounded half away
+/// from zero.
 fn postgres(bytes: i64) -> String {
     const UNITS: [&str; 6] = ["bytes", "kB", "MB", "GB", "TB", "PB"];
     let (mut size, mut unit) = (bytes.unsigned_abs(), 0);
@@ -47,7 +48,7 @@ fn postgres(bytes: i64) -> String {
     if size < 10_240 {
         return format!("{sign}{size} {}", UNITS[0]);
     }
-    // One more binary digit is kept, for rounding.
+    // Keep one more binary digit than needed, for rounding.
     size >>= 9;
     unit += 1;
     while size >= 2 * 10_240 - 1 && unit < UNITS.len() - 1 {

@@ -37,7 +37,7 @@ impl FunctionRewrite for TextCastRewrite {
     }
 }
 
-/// Replaces a cast that Arrow would not do as PostgreSQL does.
+/// Replaces a cast from text for which Arrow returns another result than PostgreSQL.
 pub fn parse_cast(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (inner, to, is_strict) = match &expr {
         Expr::Cast(Cast { expr, field }) => (expr, field.data_type(), true),
@@ -51,7 +51,7 @@ pub fn parse_cast(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     Transformed::yes(parser.call(vec![(**inner).clone()]))
 }
 
-/// Reads the text literals that are compared with bytes.
+/// Converts text literals to bytes if the expression compares them with bytes.
 fn parse_compared(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let is_changed = match &mut expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) if is_comparison(*op) => {
@@ -72,7 +72,8 @@ fn is_comparison(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Reads the text literals if they are compared with bytes. Returns true if a literal was changed.
+/// Converts the text literals to bytes if `other`, with which they are compared, is bytes. Returns
+/// true if a literal was changed.
 fn parse_literals<'a>(
     literals: impl Iterator<Item = &'a mut Expr>,
     other: &Expr,

@@ -24,8 +24,8 @@ use serde_json::{Map, Value};
 use crate::array_literal::{self, Item};
 use crate::bytea::{bytes_of, hexadecimal, uuid};
 
-/// Returns true if values of this type are read with [`parse_value`], not with Arrow's cast: a text
-/// that becomes bytes or a nested value, or a list of such texts.
+/// Returns true for a cast that [`parse_value`] performs instead of Arrow: from text to bytes or a
+/// nested value, or from a list of such texts.
 pub fn is_parsed(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         (DataType::List(from), DataType::List(to)) => is_parsed(from.data_type(), to.data_type()),
@@ -60,7 +60,7 @@ fn parse_with(
 pub fn parse(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if let (DataType::List(_), DataType::List(element)) = (values.data_type(), to) {
         let lists = values.as_list::<i32>();
-        // Skip elements of other rows, which a slice of the list also contains.
+        // Skip elements of other rows: after slicing, the array of elements is still complete.
         let (lengths, first) = (lists.offsets().lengths(), place_of(lists.value_offsets()[0]));
         let offsets = OffsetBuffer::from_lengths(lengths);
         let elements = lists.values().slice(first, place_of(offsets[lists.len()]));
@@ -155,9 +155,11 @@ fn json_array(text: &str) -> Option<Vec<Item>> {
     Some(values.iter().map(|value| json_item(value)).collect())
 }
 
-/// Parses a JSON object; `None` for any other text. Of equal keys, the last one applies.
+/// Parses a JSON object; `None` for any other text. If a key occurs several times, its last value
+/// applies.
 fn json_object(text: &str) -> Option<Vec<(String, Item)>> {
-    // The first result has the order of the keys, and the second one all digits of numbers.
+    // Parse the text twice: the first result has the keys in order, and the second result has the
+    // numbers with all digits.
     let keys: Map<String, Value> = serde_json::from_str(text).ok()?;
     let values: HashMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
     let entry = |(key, _): (String, Value)| {
@@ -167,7 +169,8 @@ fn json_object(text: &str) -> Option<Vec<(String, Item)>> {
     Some(keys.into_iter().map(entry).collect())
 }
 
-/// Keeps the text of a JSON value, because a JSON number can have more digits than a double.
+/// Returns an item with the text of a JSON value, because a JSON number can have more digits than a
+/// double.
 fn json_item(value: &RawValue) -> Item {
     match value.get() {
         "null" => Item::Null,

@@ -20,7 +20,8 @@ use crate::Resolver;
 use crate::scope::{Relation, UNNAMED};
 use crate::using::{self, Side};
 
-/// The conditions of an ASOF JOIN.
+/// The conditions of an ASOF JOIN: the equalities, and the inequality. In each, the left side of
+/// the join is the first operand.
 #[derive(Default)]
 struct AsofConditions {
     equal: Vec<[Expr; 2]>,
@@ -36,7 +37,7 @@ fn refused(what: &str) -> Error {
 }
 
 impl Resolver<'_> {
-    /// Rewrites an ASOF JOIN of the relations `start..before` with the last relation.
+    /// Rewrites an ASOF JOIN of the relations `start..before` with the relation that follows them.
     pub(crate) fn asof(&mut self, join: &mut Join, start: usize, before: usize) -> Result<()> {
         let JoinOperator::AsOf { match_condition, constraint } = &mut join.join_operator else {
             return Ok(());
@@ -100,7 +101,8 @@ impl Resolver<'_> {
         Ok(conditions)
     }
 
-    /// Adds the next value as a column to the right side, and returns the condition of the join.
+    /// Adds a column with the next value to the right side, and returns the condition of the
+    /// rewritten join.
     fn nearest(
         &mut self,
         factor: &mut TableFactor,
@@ -145,7 +147,8 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the next value of a column, in the direction away from the value of the left side.
+/// Returns a call of `lead` for the next value of a column: the next larger value or, if not
+/// `is_ascending`, the next smaller value.
 fn lead(value: Expr, partition_by: Vec<Expr>, is_ascending: bool) -> Expr {
     let key = OrderByExpr {
         expr: value.clone(),
@@ -175,7 +178,7 @@ fn split(expr: Expr, parts: &mut Vec<Expr>) {
 }
 
 impl AsofConditions {
-    /// Adds a condition whose names are resolved.
+    /// Adds a condition in which names are resolved: an equality, or the only inequality.
     fn add(&mut self, expr: Expr, left: &[Relation], right: &[Relation]) -> Result<()> {
         let Expr::BinaryOp { left: one, op, right: other } = expr else {
             return Err(refused("with a condition that is not a comparison"));

@@ -69,7 +69,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Resolves a USING column, which must have the same spelling on both sides.
+    /// Resolves the name of a USING column. The column must have the same spelling on both sides of
+    /// the join.
     fn using(&mut self, column: &mut ObjectName, before: usize) -> Result<()> {
         let at = position(column);
         let Some(ObjectNamePart::Identifier(ident)) = column.0.first_mut() else { return Ok(()) };
@@ -170,7 +171,7 @@ impl Resolver<'_> {
         self.add(alias, &name.to_string(), RelationColumns::unknown());
     }
 
-    /// Adds a relation under its alias or its name.
+    /// Adds a relation to the current scope, under its alias or its own name.
     fn add(&mut self, alias: Option<&TableAlias>, own: &str, columns: RelationColumns) {
         let label = alias.map_or_else(|| own.to_owned(), |alias| alias.name.value.clone());
         let names = alias.into_iter().flat_map(|alias| &alias.columns);

@@ -19,11 +19,11 @@ enum OutputItem {
     Repeated(String),
     /// One column with this alias.
     Aliased(String),
-    /// One column that keeps the planner's name.
+    /// One column that keeps the name that the planner gives it.
     Kept,
     /// One or several columns with this name.
     Expands(String),
-    /// Any number of columns.
+    /// Any number of columns, each of which keeps the planner's name.
     Many,
 }
 
@@ -48,7 +48,7 @@ impl OutputItem {
     }
 }
 
-/// Output names of the first select list, by item.
+/// Output names of a query, one for each item of its first select list.
 #[derive(Debug, Clone, Default)]
 pub struct OutputNames(Vec<OutputItem>);
 
@@ -68,7 +68,7 @@ impl OutputNames {
     /// Changes the names of columns, and of casts of columns, to the spelling of the schema.
     pub(crate) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
-        // Count the items after an expanded `*` from the end.
+        // If a `*` was expanded, the items after it have moved by the number of added items.
         let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
@@ -83,6 +83,8 @@ impl OutputNames {
                         name.clone_from(&column.value);
                     }
                 }
+                // The resolver has given the item an alias, for example because the expression is
+                // repeated.
                 SelectItem::ExprWithAlias { expr, alias } => {
                     *item = item.renamed(expr, &alias.value);
                 }

@@ -65,7 +65,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the columns of an item of FROM. The item is unchanged.
+    /// Returns the columns of an item of FROM. The item itself is not resolved.
     fn columns_of(&mut self, table: &TableFactor) -> Result<Vec<String>> {
         self.within_factor(table, |this| {
             let relations =
@@ -82,7 +82,8 @@ impl Resolver<'_> {
         })
     }
 
-    /// Runs a function in a scope that contains only one item of FROM. The item is unchanged.
+    /// Runs a function in a scope that contains only one item of FROM. The item itself is not
+    /// resolved.
     fn within_factor<T>(
         &mut self,
         table: &TableFactor,
@@ -208,7 +209,8 @@ impl Pivot {
         others.map(|one| SelectItem::UnnamedExpr(Expr::Identifier(name(one)))).collect()
     }
 
-    /// Returns an aggregate over the rows that have one of the values.
+    /// Returns the select list item for one value and one aggregate: the aggregate over the rows
+    /// that have this value.
     fn cell(&self, value: &ExprWithAlias, aggregate: &ExprWithAlias) -> Result<SelectItem> {
         let mut label = match &value.alias {
             Some(alias) => alias.value.clone(),

@@ -1,5 +1,5 @@
 //! The names that DataFusion generates for the columns of a query. DataFusion rejects a query with
-//! equal names, so the resolver must find equal names before.
+//! equal names, so the resolver finds equal names first and adds aliases.
 
 use headwater_sql::expression::{ExpressionNode, children};
 use sqlparser::ast::{Expr, ObjectNamePart, Value, ValueWithSpan};

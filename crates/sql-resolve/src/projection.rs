@@ -25,7 +25,8 @@ impl Resolver<'_> {
                     let bare = matches!(expr, Expr::Identifier(_));
                     self.expr(expr)?;
                     if bare && let Expr::Function(_) = expr {
-                        // A column that exists on both sides of a join is given a unique name.
+                        // The name was replaced by an expression, because it is a join column. Give
+                        // the item the column's name as an alias.
                         let mut name = self.own_name(expr, text);
                         if let Some(other) = names.add_alias(&name.value) {
                             name.value = other;
@@ -78,7 +79,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Returns an unused name for a column that exists on both sides of a join.
+    /// Returns the alias of a select list item that was a join column: the name of the column.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
         let Some(scope) = self.scopes.innermost() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
@@ -133,7 +134,7 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the columns that EXCLUDE and EXCEPT list.
+/// Returns the columns that the clauses EXCLUDE and EXCEPT list.
 pub(crate) fn excluded(
     exclude: Option<ExcludeSelectItem>,
     except: Option<ExceptSelectItem>,
@@ -152,7 +153,7 @@ pub(crate) fn excluded(
     names.into_iter().filter_map(last).chain(except).collect()
 }
 
-/// Excludes columns from a wildcard.
+/// Adds hidden columns to the EXCLUDE clause of a wildcard.
 fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
     if hidden.is_empty() {
         return;
@@ -172,7 +173,7 @@ fn exclude(options: &mut WildcardAdditionalOptions, hidden: &[String]) {
 }
 
 /// Replaces ORDER BY keys of a SELECT DISTINCT that repeat an item of the select list by the
-/// position of this item. DataFusion does not find such items otherwise.
+/// position of this item. DataFusion does not recognize that such a key repeats an item.
 ///
 /// Upstream: <https://github.com/apache/datafusion/issues/5293>
 pub(crate) fn keys_as_positions(order_by: &mut OrderBy, items: &[SelectItem]) {
@@ -196,7 +197,8 @@ pub(crate) fn keys_as_positions(order_by: &mut OrderBy, items: &[SelectItem]) {
     }
 }
 
-/// Replaces positions in an ORDER BY of a grouped query by the computed columns they refer to.
+/// Replaces positions in the ORDER BY of a grouped query by the expressions of the computed columns
+/// at these positions.
 ///
 /// DataFusion rejects the position of a computed column without an alias in such a query. The
 /// regression came with apache/datafusion#18831; #19412 fixes it only for columns with an alias.
@@ -233,8 +235,8 @@ pub(crate) fn is_grouped(group_by: &GroupByExpr) -> bool {
     }
 }
 
-/// Replaces ORDER BY ALL by the positions of the select list; DataFusion expands it for plain
-/// columns only.
+/// Replaces ORDER BY ALL by the positions of all items of the select list; DataFusion expands it
+/// for plain columns only.
 ///
 /// Upstream: <https://github.com/apache/datafusion/pull/25243>
 pub(crate) fn expand_order_by_all(order_by: &mut OrderBy, items: &[SelectItem]) {
@@ -264,7 +266,7 @@ fn spell_column(ident: &mut Ident, columns: &RelationColumns) -> Result<()> {
     Ok(())
 }
 
-/// Returns the column inside casts, also inside nested casts.
+/// Returns the column if an expression is a column or a cast of one, also in several casts.
 pub(crate) fn column_under(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Identifier(ident) => Some(ident),
@@ -319,7 +321,7 @@ pub(crate) fn aliases(items: &[SelectItem]) -> Vec<String> {
     items.iter().filter_map(alias).collect()
 }
 
-/// Returns the columns of a recursive query's first part, if they are known.
+/// Returns the column names of the first part of a recursive query, if all are known.
 pub(crate) fn first_columns(body: &SetExpr) -> Option<Vec<String>> {
     match body {
         SetExpr::SetOperation { left, .. } => first_columns(left),

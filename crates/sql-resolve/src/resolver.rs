@@ -21,8 +21,8 @@ use crate::projection::{
 };
 use crate::scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
 
-/// Converts `t.list[1]` to a qualified name, because the parser treats all names after the first as
-/// fields.
+/// Converts `t.list[1]` to a qualified name, because the parser treats every name after the first
+/// as a struct field.
 pub(crate) fn join_names(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     let Expr::Identifier(first) = &**root else { return };
@@ -40,8 +40,8 @@ pub(crate) fn join_names(expr: &mut Expr) {
 /// A table that a statement refers to.
 #[derive(Debug, Clone)]
 pub struct ResolvedTable {
-    /// The namespace under which the planner finds the table. It differs from the real namespace if
-    /// the statement refers to two tables of the same name.
+    /// The namespace under which the planner finds the table. It differs from `namespace` if the
+    /// statement refers to two tables of the same name.
     pub source: String,
     /// The namespace in its stored spelling.
     pub namespace: String,
@@ -51,11 +51,11 @@ pub struct ResolvedTable {
     pub name: String,
     /// The columns that `*` includes.
     pub columns: Vec<String>,
-    /// Additional columns that `*` does not include.
+    /// Additional columns that `*` does not include, such as the columns of row lineage.
     pub hidden: Vec<String>,
 }
 
-/// Properties of functions that name resolution needs.
+/// The properties of SQL functions that name resolution needs.
 pub struct FunctionProperties<'a> {
     /// Returns true if a function is scalar, and not an aggregate or window function.
     pub is_scalar: Box<dyn Fn(&str) -> bool + 'a>,
@@ -83,7 +83,7 @@ pub(crate) struct Resolver<'t> {
     pub(crate) functions: &'t FunctionProperties<'t>,
     pub(crate) ctes: Vec<(String, RelationColumns)>,
     pub(crate) scopes: Scopes,
-    /// Number of aliases that were replaced by their expressions.
+    /// Number of times that an alias was replaced by its expression in this statement.
     pub(crate) replacements: usize,
 }
 
@@ -117,7 +117,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Runs a function within a nested scope.
+    /// Runs a function while `scope` is the innermost scope.
     pub(crate) fn within<T>(
         &mut self,
         scope: Scope,

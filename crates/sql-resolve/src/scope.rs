@@ -10,7 +10,7 @@ use sqlparser::ast::{Expr, Ident, WindowSpec};
 
 use crate::SelectAlias;
 
-/// Known and unknown columns of a relation.
+/// The columns of a relation, some of which may be unknown.
 #[derive(Debug, Clone, Default)]
 pub struct RelationColumns {
     /// Known names, in order if the order is known.
@@ -27,7 +27,7 @@ impl RelationColumns {
         RelationColumns { names, ..RelationColumns::default() }
     }
 
-    /// Creates columns with unknown names only.
+    /// Creates columns of which no name is known.
     pub fn unknown() -> Self {
         RelationColumns { open: true, ..RelationColumns::default() }
     }
@@ -61,7 +61,8 @@ impl RelationColumns {
 pub struct Relation {
     /// Name by which the plan refers to the relation.
     pub label: String,
-    /// Alternative qualified names, in order of preference: `ns.flights`, `flights`.
+    /// Other names by which columns can be qualified, in order of preference: `ns.flights`,
+    /// `flights`.
     pub paths: Vec<Vec<String>>,
     /// Columns of the relation.
     pub columns: RelationColumns,
@@ -99,12 +100,12 @@ pub struct JoinedColumn {
 pub struct Scope {
     /// Relations of FROM that were added so far.
     pub relations: Vec<Relation>,
-    /// Join columns, in the order of their joins.
+    /// Columns of USING and NATURAL joins, in the order of the joins.
     pub merged: Vec<JoinedColumn>,
-    /// True if the scope has a RIGHT or FULL join. The unqualified names of join columns are then
-    /// replaced by expressions.
+    /// True if FROM has a RIGHT, FULL or ASOF join with USING or NATURAL. The unqualified names of
+    /// its join columns are then replaced by expressions.
     pub careful: bool,
-    /// Columns of SELECT whose alias equals their own name.
+    /// Join columns that are items of the select list, with their own name as alias.
     pub kept: Vec<String>,
     /// Aliases of SELECT that are visible in the current clause.
     pub aliases: Vec<String>,
@@ -117,8 +118,8 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Returns the expression of an unqualified column, searched among some relations; `None` if
-    /// the column is ambiguous or has no expression.
+    /// Returns the column of some relations that an unqualified name refers to; `None` if the name
+    /// is ambiguous, or if its column cannot be written as an expression.
     pub fn value(&self, name: &str, among: Range<usize>) -> Option<JoinedColumn> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();
@@ -158,7 +159,7 @@ impl Scope {
         self.relations.iter().any(|relation| relation.columns.open)
     }
 
-    /// Returns the relation that a qualified name refers to.
+    /// Returns the relation to which the qualifier of a name refers.
     fn relation(&self, path: &[&str], at: Option<Position>) -> Result<Option<&Relation>> {
         type Rule = fn(&str, &str) -> bool;
         let rules: [Rule; 2] = [|one, other| one == other, equals_ignoring_case];
@@ -192,7 +193,7 @@ impl Scope {
     }
 }
 
-/// Meaning of a qualified name.
+/// The object that a qualified name refers to.
 #[derive(Debug, PartialEq, Eq)]
 pub enum QualifiedName {
     /// A column of a relation.
@@ -204,7 +205,7 @@ pub enum QualifiedName {
         /// Number of parts of the name that denote the relation.
         parts: usize,
     },
-    /// A field of the struct column with this name.
+    /// A field of a struct column; contains the column's name.
     Field(String),
     /// A name that only the planner can resolve.
     Unknown,
@@ -265,7 +266,8 @@ impl Scopes {
         if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
-    /// Returns the expression of a join column, if its name must be replaced by an expression.
+    /// Returns the expression of a column of a USING or NATURAL join, if the column's name must be
+    /// replaced by it.
     pub fn merged(&self, spelling: &str) -> Option<Expr> {
         for scope in self.outward() {
             let named = scope.parameters.iter().chain(&scope.aliases);

@@ -22,7 +22,7 @@ const REPLACEMENTS_MAX: usize = 1_000;
 /// the session.
 const VOLATILE: [&str; 4] = ["random", "rand", "uuid", "gen_random_uuid"];
 
-/// An alias and its expression as written.
+/// An alias of the select list, with its expression before name resolution.
 #[derive(Debug, Clone)]
 pub struct SelectAlias {
     /// The alias as written.
@@ -43,7 +43,8 @@ impl SelectAlias {
     }
 }
 
-/// Returns the scope of the query that an expression belongs to. Scopes of lambdas are skipped.
+/// Returns the scope of the innermost query, without the scopes of lambdas; `None` if `name` is a
+/// parameter of a lambda.
 fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope> {
     for scope in scopes.iter_mut().rev() {
         if scope.parameters.iter().any(|parameter| equals_ignoring_case(parameter, name)) {

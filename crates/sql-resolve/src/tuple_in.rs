@@ -39,7 +39,7 @@ fn column(index: usize) -> Ident {
     Ident::with_quote('"', format!("\0c{index}"))
 }
 
-/// Returns `(c0 = a AND c1 = b …)`.
+/// Returns `(c0 = a AND c1 = b …)` for the columns `c0`, `c1` … and the values `a`, `b` …
 fn equal(columns: &[Ident], values: Vec<Expr>) -> Option<Expr> {
     let pairs = columns.iter().zip(values);
     let pairs = pairs
@@ -52,7 +52,7 @@ fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-/// Returns `SELECT 1 FROM (subquery) AS q (c0, c1 …) WHERE …`.
+/// Returns `SELECT 1 FROM (subquery) AS q (c0, c1 …) WHERE holds`.
 fn rows(subquery: &Query, columns: Vec<Ident>, holds: Expr) -> Box<Query> {
     let column = |name| TableAliasColumnDef { name, data_type: None };
     let relation = TableFactor::Derived {

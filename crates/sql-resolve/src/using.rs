@@ -1,10 +1,10 @@
 //! Joins by columns with the same name: `USING (x)` and `NATURAL`.
 //!
-//! The unqualified name of such a column stands for one value. This is the value of the left side,
-//! or after RIGHT JOIN of the right side. After FULL JOIN, it is the first of both that is not
-//! null. DataFusion always uses the left side's column, which is null in rows that exist only on
-//! the right side. So unqualified names are replaced by explicit expressions. In a FROM with such
-//! an outer join, USING becomes ON, and `*` is expanded.
+//! The unqualified name of such a column stands for one value. After RIGHT JOIN, this is the value
+//! of the right side; after FULL JOIN, the left value or, if it is null, the right value; and
+//! otherwise the value of the left side. DataFusion always uses the left side's column, which is
+//! null in rows that exist only on the right side. So unqualified names are replaced by explicit
+//! expressions. In a FROM with such an outer join, USING becomes ON, and `*` is expanded.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/22881>
 
@@ -28,8 +28,8 @@ pub(crate) enum Side {
     Both,
 }
 
-/// Returns the side that provides the values of a join's shared columns; `None` if the join returns
-/// only one side.
+/// Returns the side that provides the values of a join's shared columns; `None` for joins that
+/// return only the rows of one side, such as SEMI.
 pub(crate) fn side(operator: &JoinOperator) -> Option<Side> {
     match operator {
         JoinOperator::Join(_)
@@ -42,7 +42,8 @@ pub(crate) fn side(operator: &JoinOperator) -> Option<Side> {
     }
 }
 
-/// Returns true if DataFusion would use the wrong column for an unqualified name.
+/// Returns true if a FROM has a join for which DataFusion would use the wrong side's column for an
+/// unqualified name.
 pub(crate) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),

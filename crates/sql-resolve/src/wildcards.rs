@@ -91,7 +91,7 @@ impl Resolver<'_> {
         Ok(columns_of(scope, label))
     }
 
-    /// Returns a copy of an expression with COLUMNS for each selected column.
+    /// Returns copies of an expression that contains COLUMNS, one for each selected column.
     fn by_columns(&mut self, expr: &Expr, alias: Option<&Ident>) -> Result<Vec<SelectedColumn>> {
         let Some(call) = columns_call(expr) else { return Ok(Vec::new()) };
         let label = match idents(&call.name)?.as_slice() {
@@ -159,7 +159,7 @@ fn columns_call(expr: &Expr) -> Option<Function> {
     found.break_value()
 }
 
-/// Visitor that replaces a call of COLUMNS by a column.
+/// Visitor that replaces each call of COLUMNS in an expression by one column.
 struct Replacement<'a> {
     call: &'a Function,
     by: &'a Expr,
@@ -204,7 +204,8 @@ fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<SelectedColumn> {
     columns
 }
 
-/// Applies the options of a wildcard: ILIKE, EXCLUDE, REPLACE and RENAME.
+/// Returns the columns that a wildcard selects, after its options ILIKE, EXCLUDE, REPLACE and
+/// RENAME.
 fn chosen(
     mut columns: Vec<SelectedColumn>,
     options: WildcardAdditionalOptions,
@@ -249,7 +250,7 @@ fn chosen(
     Ok(columns)
 }
 
-/// Returns the index of a column.
+/// Returns the index of the column with this name; fails if there is none.
 fn find(columns: &[SelectedColumn], name: &Ident) -> Result<usize> {
     let names = columns.iter().map(|column| column.name.as_str());
     let spelling = crate::scope::column(
@@ -294,7 +295,8 @@ fn selection(call: &Function, columns: Vec<SelectedColumn>) -> Result<Vec<Select
     }
 }
 
-/// Returns the pattern in `c -> c LIKE 'a%'`, and true if the condition is negated.
+/// Returns the pattern of a lambda such as `c -> c LIKE 'a%'`, and true for NOT LIKE; `None` for
+/// other lambdas.
 fn by_lambda(lambda: &LambdaFunction) -> Result<Option<(Regex, bool)>> {
     let OneOrManyWithParens::One(parameter) = &lambda.params else { return Ok(None) };
     let (negated, value, pattern, ignores_case) = match &*lambda.body {

@@ -15,14 +15,14 @@ const CONDITIONS_MAX: usize = 2_000;
 /// Maximum number of other operators in one expression.
 const OPERATORS_MAX: usize = 300;
 
-/// Maximum number of joins and set operations at one level.
+/// Maximum number of joins and set operations at one level of parentheses.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas. This limit also applies if a name was mistaken
-/// for a keyword.
+/// Maximum number of operators between two commas. The other counts start again at some keywords.
+/// This limit also holds if a name was mistaken for such a keyword.
 const TOTAL_MAX: usize = 10_000;
 
-/// The parse state, which determines the meaning of the next word or star.
+/// The position of the next token, which determines the meaning of a word or a star there.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum ParseState {
     /// At the start of a list: a star means all columns.
@@ -36,7 +36,7 @@ enum ParseState {
     Behind,
 }
 
-/// The counts of one bracket level.
+/// The counts of operators and joins so far at one bracket level.
 #[derive(Default)]
 struct BracketCounts {
     conditions: usize,
@@ -50,12 +50,12 @@ struct BracketCounts {
 
 impl BracketCounts {
     /// Returns the counts for the inside of a CASE. The word CASE may also be a column name within
-    /// a chain of operators, so the counts of this chain are kept.
+    /// a chain of operators, so counting continues with the counts of this chain.
     fn of_case(&self) -> Self {
         Self { place: ParseState::Start, is_from: false, is_case: true, ..*self }
     }
 
-    /// Merges the counts of a CASE that has ended.
+    /// Adopts the counts of a CASE that has ended, where they are larger.
     fn close(&mut self, case: &Self) {
         self.conditions = self.conditions.max(case.conditions);
         self.operators = self.operators.max(case.operators);
@@ -118,7 +118,7 @@ impl BracketCounts {
         }
     }
 
-    /// Reads a word where a name is expected. A word for a join or set operation is counted.
+    /// Reads a word where a name is expected. A word such as JOIN or UNION is counted even here.
     fn take_name(&mut self, keyword: Keyword) {
         self.is_from |= keyword == Keyword::FROM;
         let puts_together = matches!(
@@ -196,10 +196,10 @@ fn joins_nothing(token: &Token) -> bool {
     )
 }
 
-/// A statement whose tree would be too deep to plan.
+/// The error for a statement whose syntax tree would be too deep to plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ComplexityError {
-    /// Description of the parts that were counted.
+    /// Description of the counted parts, such as joins.
     pub what: &'static str,
     /// The limit that is exceeded.
     pub most: usize,
@@ -207,7 +207,7 @@ pub struct ComplexityError {
     pub at: Location,
 }
 
-/// Rejects a statement whose tree would be too deep to plan.
+/// Rejects a statement whose syntax tree would be too deep to plan.
 pub fn check_complexity(tokens: &[TokenWithSpan]) -> Result<(), ComplexityError> {
     let mut levels = vec![BracketCounts::default()];
     for TokenWithSpan { token, span } in tokens {

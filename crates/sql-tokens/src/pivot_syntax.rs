@@ -47,7 +47,8 @@ fn ends(words: &StatementTokens, at: usize) -> bool {
         .any(|word| words.is(at, word))
 }
 
-/// Returns the end of a PIVOT and its replacement; `None` if the PIVOT is incomplete.
+/// Returns the index after a PIVOT and the tokens that replace it; `None` if the PIVOT is
+/// incomplete.
 fn pivot(words: &StatementTokens, place: usize) -> Option<(usize, Vec<Token>)> {
     let on = words.find(place + 1, |words, at| words.is(at, "ON") || ends(words, at));
     let next = |words: &StatementTokens, at: usize| {
@@ -92,7 +93,8 @@ fn grouped_clause(words: &mut StatementTokens, start: usize) {
     }
 }
 
-/// Returns the end of an UNPIVOT and its replacement; `None` if the UNPIVOT is incomplete.
+/// Returns the index after an UNPIVOT and the tokens that replace it; `None` if the UNPIVOT is
+/// incomplete.
 fn unpivot(words: &StatementTokens, place: usize) -> Option<(usize, Vec<Token>)> {
     let has_nulls = words.is(place + 1, "INCLUDE") && words.is(place + 2, "NULLS");
     let table = if has_nulls { place + 3 } else { place + 1 };

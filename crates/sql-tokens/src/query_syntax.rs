@@ -18,13 +18,13 @@ use crate::token_rewrites::{self, is_keyword};
 /// A column name that marks INSERT … BY NAME if it is the only column of the INSERT.
 pub const BY_NAME: &str = "\0by name";
 
-/// Marks a case-sensitive `* LIKE` that was rewritten as `* ILIKE`: the first character of its
-/// pattern.
+/// First character of the pattern of a `* ILIKE` that was written as `* LIKE`, and therefore is
+/// case-sensitive.
 pub const EXACT: char = '\0';
 
-/// Marks an inner ASOF JOIN whose conditions are in ON: its match condition.
+/// The match condition that is added to an inner ASOF JOIN with ON or USING, which has none itself.
 pub const ASOF_INNER: &str = "\0inner";
-/// Marks a left ASOF JOIN, like [`ASOF_INNER`].
+/// Like [`ASOF_INNER`], for a left ASOF JOIN.
 pub const ASOF_LEFT: &str = "\0left";
 
 /// Rewrites the tokens of one statement, and removes whitespace.
@@ -58,8 +58,8 @@ impl StatementTokens {
         matches!(self.0.get(place), Some(TokenWithSpan { token: Token::Number(..), .. }))
     }
 
-    /// Replaces a range of tokens. The new tokens get the position of the last replaced token, or
-    /// of the preceding token if no token is replaced.
+    /// Replaces the tokens `from..to`. The new tokens get the position of the last replaced token,
+    /// or of the preceding token if no token is replaced.
     pub(crate) fn replace(&mut self, from: usize, to: usize, tokens: Vec<Token>) {
         let at = to.max(from + 1).min(self.0.len()) - 1;
         let span = self.0[at].span;
@@ -89,8 +89,9 @@ impl StatementTokens {
         }
     }
 
-    /// Returns the first position, at or after `from`, where `ends` is true outside of parentheses.
-    /// Without such a position, returns the end of the surrounding parentheses or of the statement.
+    /// Returns the index of the first token, at or after `from`, that is outside of parentheses and
+    /// for which `ends` is true. Without such a token, returns the end of the surrounding
+    /// parentheses or of the statement.
     pub(crate) fn find(&self, from: usize, ends: impl Fn(&Self, usize) -> bool) -> usize {
         let mut depth = 0_usize;
         for place in from..self.0.len() {
@@ -207,7 +208,8 @@ impl StatementTokens {
             });
             if is_end {
                 let Token::Number(digits, _) = self.0[number].token.clone() else { return };
-                // A string instead of a number marks a row count to be rounded down.
+                // Write the number as a string, so that the rewrite of FETCH rounds the row count
+                // down.
                 let quantity = Token::SingleQuotedString(digits);
                 let mut tokens: Vec<Token> =
                     ["FETCH", "FIRST", "PERCENT", "ROWS", "ONLY"].map(Token::make_keyword).into();
@@ -217,8 +219,8 @@ impl StatementTokens {
         }
     }
 
-    /// Marks an ASOF JOIN that has no match condition: adds a condition that contains the kind of
-    /// join.
+    /// Adds a match condition to an ASOF JOIN that has none. The condition is [`ASOF_INNER`] or
+    /// [`ASOF_LEFT`].
     fn asof(&mut self, place: usize) {
         let is_left = self.is(place + 1, "LEFT");
         let mut join = place + 1 + usize::from(is_left || self.is(place + 1, "INNER"));

@@ -16,7 +16,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan};
 /// The unquoted column name that represents all columns in `UPDATE SET *`.
 pub const EVERY_COLUMN: &str = "*";
 
-/// Words that may follow AT, for the kinds of versions.
+/// Words that may follow AT and state what the next value is.
 const VERSIONS: [&str; 7] = ["BRANCH", "TAG", "COMMIT", "REF", "SNAPSHOT", "VERSION", "TIMESTAMP"];
 
 /// Rewrites the tokens of one statement.
@@ -45,8 +45,8 @@ pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
 struct Rewriter {
     /// The rewritten tokens, without whitespace.
     words: Vec<TokenWithSpan>,
-    /// Open angle brackets in the types of a CREATE or ALTER; true for a bracket of a map. `None`
-    /// in a query, where `map < a` is a comparison with a column.
+    /// Angle brackets that are open in a type of a CREATE or ALTER; true for a bracket of `MAP<`.
+    /// `None` in a query, where `map < a` is a comparison with a column.
     maps: Option<Vec<bool>>,
 }
 
@@ -108,7 +108,8 @@ impl Rewriter {
         }
     }
 
-    /// Rewrites the time-travel clause after a table name. Returns the tokens after the clause.
+    /// Rewrites the time-travel clause after a table name. Returns the tokens after the clause;
+    /// `None` if there is no such clause.
     fn version<'t>(&mut self, tokens: &'t [TokenWithSpan]) -> Option<&'t [TokenWithSpan]> {
         const BEGIN: [&str; 4] = ["FOR", "VERSION", "SYSTEM_VERSION", "AT"];
         if !BEGIN.iter().any(|word| is_word(&tokens[0].token, word)) {
@@ -149,12 +150,13 @@ impl Rewriter {
         for token in before.into_iter().chain(written) {
             self.push(token, &tokens[0]);
         }
-        // The tokens need an end position, because the text of a view may end here.
+        // Give the parenthesis the position of the clause's last token, because the text of a view
+        // may end here.
         self.push(Token::RParen, &tokens[end - 1]);
         Some(&tokens[end..])
     }
 
-    /// Returns true if the preceding token is a name. A version may follow a name.
+    /// Returns true if the preceding token can be the name of a table, which a version may follow.
     fn follows_table(&self) -> bool {
         let last = self.words.last().map(|word| &word.token);
         matches!(last, Some(Token::Word(word)) if word.quote_style.is_some()
@@ -185,8 +187,8 @@ fn end_of_value(tokens: &[TokenWithSpan], value: usize) -> usize {
     value + parts.max(1)
 }
 
-/// Returns the tokens of a version as a value: numbers and strings unchanged, anything else as a
-/// string.
+/// Returns the value of a time-travel clause as tokens: numbers and strings unchanged, anything
+/// else as a string.
 fn version_value(what: &str, tokens: &[TokenWithSpan]) -> Vec<Token> {
     let is_number = matches!(what, "VERSION" | "SNAPSHOT" | "TIMESTAMP")
         && match tokens {

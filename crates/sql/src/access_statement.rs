@@ -1,9 +1,9 @@
 //! Statements on roles and grants: CREATE ROLE, DROP ROLE, GRANT, REVOKE, SHOW ROLES and SHOW
 //! GRANTS.
 //!
-//! This module has its own parser. The privileges are Headwater's actions, and some kinds of
-//! objects (branches, functions, secrets) have no nodes in sqlparser's syntax tree. The service
-//! executes these statements, because the engine does not manage rights.
+//! This module has its own parser. Its privileges are Headwater's actions, and sqlparser's syntax
+//! tree has no nodes for some types of objects (branches, functions, secrets). The service executes
+//! these statements, because the engine stores no roles and grants.
 
 use headwater_model::{Action, ObjectKind, ObjectPattern, Permission, PermissionError};
 use sqlparser::parser::Parser;
@@ -44,7 +44,7 @@ pub enum AccessStatement {
     Permissions {
         /// True for GRANT, false for REVOKE.
         grants: bool,
-        /// The permissions, one for each object.
+        /// The permissions to grant or revoke, one for each object.
         permissions: Vec<Permission>,
         /// The users and roles that receive or lose the permissions.
         grantees: Vec<String>,
@@ -85,7 +85,7 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
         || restriction_statement::is_next(parser)
 }
 
-/// Parses a whole statement on roles, grants and restrictions. `sql` is its text.
+/// Parses a whole statement on roles, grants and restrictions. `sql` is the text of the statement.
 pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<AccessStatement> {
     let [first, second] = parser.peek_tokens_ref().map(|token| &token.token);
     if is_word(second, "USER") || is_word(first, "ALTER") {
@@ -204,7 +204,7 @@ fn action(text: &str) -> Result<Action, PermissionError> {
     if text.eq_ignore_ascii_case("EXECUTE") { Ok(Action::Invoke) } else { text.parse() }
 }
 
-/// Parses `ON`, the object type (`TABLE` by default), and the names or patterns of objects.
+/// Parses `ON`, the object type (`TABLE` by default), and the list of names or patterns of objects.
 fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     if !takes(parser, "ON") {
         return Err(expected(parser, "ON").into());
@@ -228,7 +228,7 @@ fn objects(parser: &mut Parser) -> Result<Vec<ObjectPattern>> {
     found.iter().map(|text| pattern(text)).collect()
 }
 
-/// Consumes the next word if it is an object type and a name follows.
+/// Consumes the next word if it is an object type, such as `BRANCH`, that a name follows.
 fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     let [first, second] = parser.peek_tokens_ref().map(|token| token.token.clone());
     let starts_name = matches!(second, Token::Word(_) | Token::SingleQuotedString(_));

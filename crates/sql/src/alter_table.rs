@@ -1,6 +1,6 @@
 //! ALTER TABLE. In this statement, sqlparser cannot parse nested columns, partition fields, sort
-//! orders, comments and moves of columns, so this module has its own parser. Other changes are
-//! rejected; sqlparser parses them only to name them in the error.
+//! orders, comments and moves of columns, so this module has its own parser. All other changes are
+//! rejected; sqlparser parses them only so that the error can name them.
 
 use std::ops::ControlFlow;
 
@@ -37,7 +37,7 @@ pub struct AlterTableStatement {
 pub enum ParsedAlteration {
     /// ADD COLUMN.
     Add {
-        /// Path of the struct that gets the new column; empty for the table itself.
+        /// Path of the struct column that gets the new field; empty for a new column of the table.
         within: Vec<Ident>,
         /// Definition of the new column.
         column: ColumnDef,
@@ -110,7 +110,7 @@ pub enum ParsedAlteration {
         /// Name of the new field; `None` derives a name.
         name: Option<String>,
     },
-    /// WRITE ORDERED BY. An empty list means WRITE UNORDERED.
+    /// WRITE ORDERED BY, with its columns. An empty list means WRITE UNORDERED.
     SortBy(Vec<ParsedSortKey>),
     /// SET TBLPROPERTIES and UNSET TBLPROPERTIES. A property without a value is removed.
     Properties(Vec<(String, Option<String>)>),
@@ -166,7 +166,8 @@ pub fn comment_of(column: &ColumnDef) -> Option<&str> {
 }
 
 impl VisitMut for AlterTableStatement {
-    /// Visits the values in the statement that may be parameters.
+    /// Visits the parts of the statement that may contain parameters: column definitions and
+    /// defaults.
     fn visit<V: VisitorMut>(&mut self, visitor: &mut V) -> ControlFlow<V::Break> {
         for alteration in &mut self.alterations {
             match alteration {
@@ -220,7 +221,7 @@ pub fn expected(parser: &Parser, what: &str) -> ParserError {
 
 /// Parses one change. MODIFY COLUMN with a position yields two changes.
 fn operation(parser: &mut Parser, found: &mut Vec<ParsedAlteration>) -> Result<()> {
-    /// Keywords after ADD or DROP that do not start a column.
+    /// Keywords after ADD or DROP that are not the name of a column.
     const NO_COLUMN: [Keyword; 9] = [
         Keyword::CONSTRAINT,
         Keyword::PRIMARY,
@@ -297,7 +298,7 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<ParsedAlteratio
     })
 }
 
-/// Parses a reference to an existing partition field.
+/// Parses a reference to an existing partition field: its name, or its transform and column.
 fn part(text: String) -> Result<ParsedPartitionField> {
     if text.contains('(') {
         partition::parse(&text).map(ParsedPartitionField::Field)

@@ -1,4 +1,4 @@
-//! Checks of a standalone condition, which could follow WHERE in a query of one table.
+//! Checks the text of a standalone condition, which could follow WHERE in a query of one table.
 
 use sqlparser::ast::{Expr, Spanned};
 use sqlparser::tokenizer::Token;
@@ -8,8 +8,8 @@ use crate::expression::{ExpressionNode, children};
 use crate::parse::{parser, tokens};
 use crate::table_name::span_start;
 
-/// Checks that a text is a single condition on the columns of one row. The condition may not have
-/// further clauses or read other tables or rows.
+/// Checks that a text is a single condition on the columns of one row. The text may have no further
+/// clauses, and the condition may not read other tables or rows.
 pub fn check_condition(sql: &str) -> Result<()> {
     let mut parser = parser(tokens(sql)?);
     let mut condition = parser.parse_expr()?;

@@ -185,8 +185,8 @@ pub fn new_table(create: CreateTable) -> Result<CreateTableStatement> {
     })
 }
 
-/// Removes the primary key from the columns and constraints of a new table, and returns its
-/// columns. Other constraints are rejected.
+/// Removes the primary key from the column options and constraints of a new table, and returns the
+/// key's columns. Other constraints are rejected.
 fn primary_key_of(
     columns: &mut [ColumnDef],
     constraints: Vec<TableConstraint>,

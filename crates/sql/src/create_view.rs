@@ -101,7 +101,7 @@ pub fn offset(sql: &str, place: Location) -> Option<usize> {
     Some(line_start + rest.char_indices().nth(column).map_or(rest.len(), |(at, _)| at))
 }
 
-/// Returns a query that renames the columns of the query `sql`.
+/// Returns the text of a query that renames the columns of the query `sql`.
 pub fn renamed(sql: &str, names: &[Ident]) -> String {
     let quoted = names.iter().map(|name| format!("\"{}\"", name.value.replace('"', "\"\"")));
     let columns = quoted.collect::<Vec<_>>().join(", ");

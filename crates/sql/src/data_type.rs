@@ -36,8 +36,8 @@ pub fn normalize(data_type: &mut DataType) {
     }
 }
 
-/// Normalizes a literal like [`normalize`] does: `TIMESTAMP '…'` with more than 6 fractional digits
-/// has nanoseconds.
+/// Normalizes the type of a literal, like [`normalize`]: `TIMESTAMP '…'` with more than 6
+/// fractional digits has nanoseconds.
 fn normalize_literal(literal: &mut TypedString) {
     let is_finer = || {
         let text = literal.value.clone().into_string();
@@ -56,7 +56,8 @@ fn is_finer_than_microseconds(text: &str) -> bool {
     digits.trim_end_matches('0').len() > 6
 }
 
-/// Replaces `TIMESTAMP_NS` by the planner's spelling, also within nested types.
+/// Replaces type names that the planner does not know, such as `TIMESTAMP_NS`, also within nested
+/// types.
 fn respell(data_type: &mut DataType) {
     visit_nested(data_type, &mut respell);
     // A single-precision number has a mantissa of 24 bits, so a larger precision means a double.
@@ -81,8 +82,8 @@ pub fn has_nanosecond_precision(data_type: &DataType) -> bool {
     found
 }
 
-/// A type that tables cannot store. Iceberg has no type with this range or length, and other
-/// engines that write to the table would not enforce the range or length.
+/// A type that tables cannot store, such as `TINYINT`. Iceberg has no type with the same range or
+/// maximum length, so other engines that write to the table would not enforce it.
 pub struct UnsupportedType {
     /// The type as written.
     pub written: String,
@@ -91,7 +92,7 @@ pub struct UnsupportedType {
 }
 
 /// Removes the lengths of text types, also within nested types, because columns have no maximum
-/// length. `CHAR` and `VARCHAR` are equivalent.
+/// length. `CHAR` becomes the same type as `VARCHAR`.
 pub fn without_lengths(data_type: &mut DataType) {
     visit_nested(data_type, &mut without_lengths);
     if let DataType::Varchar(_)

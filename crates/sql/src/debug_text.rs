@@ -1,17 +1,18 @@
-//! Detection of debug text of a syntax tree in messages of the parser and the planner.
+//! Detects Rust's debug text of a syntax tree in messages of the parser and the planner.
 
 use crate::error::Position;
 
-/// Text that occurs in Rust's debug format, but hardly ever in a quoted part of a statement.
+/// Texts that occur in the debug format of a syntax tree, but hardly ever in a quoted part of a
+/// statement.
 const DEBUG: [&str; 8] =
     ["ValueWithSpan {", "Span(", "Location(", "Ident {", "Word(Word", "Some(", "Field {", "Box("];
 
-/// Returns true if a message contains debug text of a tree.
+/// Returns true if a message contains debug text of a syntax tree.
 pub fn shows_debug(message: &str) -> bool {
     DEBUG.iter().any(|part| message.contains(part))
 }
 
-/// Returns the first position in the debug text of a tree.
+/// Returns the first position that the debug text of a syntax tree contains.
 pub fn debug_position(message: &str) -> Option<Position> {
     message.split("Location(").skip(1).find_map(|rest| {
         let (line, column) = rest.split_once(')')?.0.split_once(',')?;

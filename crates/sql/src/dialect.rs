@@ -22,8 +22,8 @@ use crate::{integer, operators, partition};
 pub struct HeadwaterDialect;
 
 impl Dialect for HeadwaterDialect {
-    /// Returns the type of sqlparser's generic dialect, so that the parser treats both dialects
-    /// alike.
+    /// Returns the type of sqlparser's generic dialect, so that checks of the parser for the
+    /// generic dialect also apply to this dialect.
     fn dialect(&self) -> TypeId {
         TypeId::of::<GenericDialect>()
     }
@@ -71,7 +71,8 @@ impl Dialect for HeadwaterDialect {
         None
     }
 
-    /// Parses the transforms of `PARTITIONED BY (day(ts))`.
+    /// Parses the transforms in `PARTITIONED BY (day(ts))`, where sqlparser expects column
+    /// definitions.
     fn parse_column_option(
         &self,
         parser: &mut Parser,

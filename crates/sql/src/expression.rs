@@ -1,8 +1,7 @@
 //! The supported expressions and their parts.
 //!
-//! [`children`] is the only list of supported expressions. Every pass over the syntax tree uses
-//! this function, so each pass rejects unsupported expressions with an error that contains their
-//! name.
+//! [`children`] is the only list of supported expressions. Every pass over the syntax tree uses it,
+//! so that each pass rejects unsupported expressions with an error that contains their name.
 
 use sqlparser::ast::{
     AccessExpr, BinaryOperator, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
@@ -31,7 +30,7 @@ pub const JSON_PART: &str = "json_extract";
 /// Name of the function for `a ? b`.
 pub const JSON_EXISTS: &str = "json_exists";
 
-/// Name of the function that checks that the new rows of an INSERT have different keys.
+/// Name of the function that checks that no two new rows of an INSERT have the same key.
 pub const UNIQUE_KEY: &str = "\0unique";
 
 /// Name of the function for `text[1:2]` and `list[1:2]`.
@@ -52,9 +51,9 @@ pub enum ExpressionNode<'a> {
 /// Function that is called for each part.
 pub type NodeVisitor<'v> = dyn FnMut(ExpressionNode<'_>) -> Result<()> + 'v;
 
-/// Visits the direct parts of an expression; rejects unsupported expressions.
+/// Visits the direct children of an expression; rejects unsupported expressions.
 ///
-/// A chain of binary operators counts as one expression: `a OR b OR c` has the parts a, b and c.
+/// A chain of binary operators counts as one expression: `a OR b OR c` has the children a, b and c.
 pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     normalize_types(expr);
     match expr {
@@ -150,7 +149,7 @@ pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     }
 }
 
-/// Visits the parts of expressions with many parts, for [`children`].
+/// Visits the children of an expression that can have many children, for [`children`].
 fn compound_children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match expr {
         Expr::Case { operand, conditions, else_result, .. } => {
@@ -206,7 +205,8 @@ fn operator_chain(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     visit(ExpressionNode::Expr(current))
 }
 
-/// Replaces an operator by a call of the function that implements it.
+/// Replaces an operator by a call of the function that implements it, such as `->` by a call of
+/// [`JSON_PART`].
 fn function_for_operator(expr: &mut Expr) {
     let Expr::BinaryOp { left, op, right } = expr else { return };
     let function = match op {
@@ -218,7 +218,7 @@ fn function_for_operator(expr: &mut Expr) {
     *expr = call(function, vec![(**left).clone(), (**right).clone()]);
 }
 
-/// Rejects a collation that does not order texts by their bytes.
+/// Rejects a collation unless it orders texts by their bytes, as `C` does.
 fn byte_order(collation: &ObjectName) -> Result<()> {
     let written = collation.to_string();
     let name = written.trim_matches('"').to_lowercase();
@@ -362,7 +362,8 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -
     }
 }
 
-/// Visits the parts of a window definition, except the name of the window that it extends.
+/// Visits the expressions of a window definition. The name of the window that it extends is no
+/// expression.
 pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;

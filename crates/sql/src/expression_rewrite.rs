@@ -68,7 +68,8 @@ fn interval_units(value: &mut Expr) {
     }
 }
 
-/// Makes a cast to `VARCHAR(n)` truncate the text, and a cast to JSON check the text.
+/// Rewrites a cast to `VARCHAR(n)` so that it truncates the text, and a cast to JSON so that it
+/// checks the text.
 fn cast(expr: &mut Expr) {
     let Expr::Cast { data_type, expr: inner, .. } = expr else { return };
     if let DataType::Interval { .. } = data_type {
@@ -155,8 +156,8 @@ fn negative_power(expr: &mut Expr) {
     }
 }
 
-/// Rewrites `value.field` as `value['field']` if the value is not a name, slices as function calls,
-/// and `[OFFSET(0)]` as `[1]`.
+/// Rewrites `value.field` as `value['field']` if the value is not a plain name, slices as function
+/// calls, and `[OFFSET(0)]` as `[1]`.
 fn fields_and_slices(expr: &mut Expr) {
     let Expr::CompoundFieldAccess { root, access_chain } = expr else { return };
     if let Expr::Identifier(_) | Expr::CompoundIdentifier(_) = **root {

@@ -1,7 +1,7 @@
 //! Table functions that read files: `read_csv('s3://bucket/key.csv')`.
 //!
-//! [`take`] replaces each call by a relation. Before the statement is planned, the caller registers
-//! the rows of the files under the name of the relation. This module opens no file.
+//! [`take`] replaces each call by the name of a relation. Before the statement is planned, the
+//! caller registers the rows of the files under this name. This module opens no file.
 
 use std::ops::ControlFlow;
 
@@ -42,8 +42,8 @@ pub struct FileCall {
     pub delimiter: Option<char>,
 }
 
-/// Replaces the calls in a statement by relations, and returns the calls. A view keeps its calls,
-/// because it is stored as text.
+/// Replaces each call in a statement by a relation, and returns the calls. The calls in a CREATE
+/// VIEW remain, because the view is stored as text.
 pub(crate) fn take(statement: &mut Statement) -> Result<Vec<FileCall>> {
     let mut taken = FileCallCollector::default();
     if !matches!(statement, Statement::CreateView(_))
@@ -139,13 +139,14 @@ impl FileCallCollector {
     }
 }
 
-/// Returns the function with this name.
+/// Returns the table function with this name, and the format that it reads.
 fn function(name: &ObjectName) -> Option<(&'static str, FileFormat)> {
     let [ObjectNamePart::Identifier(name)] = name.0.as_slice() else { return None };
     FUNCTIONS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(&name.value))
 }
 
-/// Returns the paths of the first argument: a text, or a list of texts.
+/// Returns the paths in the first argument, which is a text or a list of texts; `None` for any
+/// other argument.
 fn sources(argument: &FunctionArg) -> Option<Vec<String>> {
     let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument else { return None };
     let text = |expr: &Expr| match value(expr)? {

@@ -19,7 +19,7 @@ use crate::expression::call;
 use crate::syntax_nodes::{alias, binary, derived, item, name, number, only, star};
 use crate::table_name::idents;
 
-/// Names of the columns that are added for the rank of a row and the number of rows.
+/// Names of two columns that a rewrite adds: the rank of a row, and the number of all rows.
 const RANK: &str = "\0rank";
 const COUNT: &str = "\0count";
 
@@ -44,7 +44,8 @@ pub(crate) fn query(query: &mut Query) -> Result<()> {
     }
 }
 
-/// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on the rank of each row.
+/// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on a row's rank in the order of the
+/// query.
 fn rewrite_fetch_by_rank(query: &mut Query) -> Result<()> {
     let Some(Fetch { with_ties, percent, quantity }) = query.fetch.take() else { return Ok(()) };
     if query.limit_clause.is_some() {
@@ -68,7 +69,8 @@ fn rewrite_fetch_by_rank(query: &mut Query) -> Result<()> {
     });
     let column = |text: &str| Expr::Identifier(name(text));
     let limit = if percent {
-        // DuckDB's LIMIT rounds a fraction of a row down; SQL Server's TOP and FETCH round it up.
+        // If the percentage is not a whole number of rows: DuckDB's LIMIT rounds down, SQL Server's
+        // TOP and FETCH round up. A string marks DuckDB's LIMIT.
         let (round, quantity) = match quantity {
             Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(digits), .. }) => {
                 ("floor", number(digits))
@@ -209,7 +211,7 @@ fn lateral_view(view: LateralView) -> Result<Join> {
     Ok(Join { relation, global: false, join_operator })
 }
 
-/// Returns a list with the positions of the elements of a list.
+/// Returns a list of the positions of a list's elements, counted from `first`.
 fn positions(list: &Expr, first: i64) -> Expr {
     let count = call("cardinality", vec![list.clone()]);
     let end = binary(count, BinaryOperator::Plus, number(first));
@@ -290,8 +292,8 @@ fn is_unnest(name: &ObjectName) -> bool {
         if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("unnest"))
 }
 
-/// Adds the positions for WITH ORDINALITY and WITH OFFSET to an UNNEST. Gives its only column the
-/// name of its alias.
+/// Adds the positions for WITH ORDINALITY and WITH OFFSET to an UNNEST. If the alias has no column
+/// names, the column of an UNNEST of one list gets the alias as its name.
 fn unnest(factor: &mut TableFactor) {
     let TableFactor::UNNEST {
         alias: named,

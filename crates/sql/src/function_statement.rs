@@ -1,6 +1,6 @@
 //! CREATE FUNCTION, DROP FUNCTION and SHOW FUNCTIONS.
 //!
-//! sqlparser parses the CREATE FUNCTION clauses of other systems. It does not parse packages and
+//! sqlparser parses the CREATE FUNCTION clauses of other systems. It cannot parse the packages and
 //! limits of a function in Python, so this module has its own parser. The clauses are those of
 //! Snowflake: `HANDLER`, `PACKAGES` and `RUNTIME_VERSION`.
 
@@ -59,11 +59,11 @@ pub struct CreateFunctionStatement {
     pub if_not_exists: bool,
     /// Names and types of the parameters.
     pub parameters: Vec<ColumnDef>,
-    /// Type of the result; its name is `result`.
+    /// The result as a column named `result`; only its type is used.
     pub returns: ColumnDef,
     /// The Python code.
     pub body: String,
-    /// The name of the Python function to call in the code; `None` if it equals the SQL name.
+    /// The Python function in `body` to call; `None` if it has the name of the SQL function.
     pub handler: Option<String>,
     /// Requirements of packages, such as `numpy` and `pandas>=2,<3`.
     pub packages: Vec<String>,
@@ -123,8 +123,8 @@ fn namespace(parser: &mut Parser) -> Result<String> {
     namespace_of(&parser.parse_object_name(false)?)
 }
 
-/// Parses the name of a function to drop. Its parameter types are accepted and ignored, because
-/// functions cannot be overloaded.
+/// Parses the name of a function to drop. Parameter types after the name are accepted and ignored,
+/// because functions cannot be overloaded.
 fn dropped(parser: &mut Parser) -> Result<ObjectName> {
     let name = parser.parse_object_name(false)?;
     // Types can have parentheses, as in `DECIMAL(10, 2)`.
@@ -141,7 +141,7 @@ fn dropped(parser: &mut Parser) -> Result<ObjectName> {
     Ok(name)
 }
 
-/// Parses CREATE FUNCTION. The text of the result is empty.
+/// Parses CREATE FUNCTION. The field `sql` of the result is empty.
 fn create(parser: &mut Parser) -> Result<CreateFunctionStatement> {
     parser.advance_token();
     let or_replace = takes_all(parser, &["OR", "REPLACE"]);
@@ -403,7 +403,7 @@ mod tests {
             panic!("no function: {script:?}");
         };
         assert_eq!(new.sql, "CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE python AS $$é$$");
-        // A column without a name is rejected.
+        // The result has a column name, because a column without a name is rejected.
         assert_eq!(new.returns.name.value, "result");
     }
 

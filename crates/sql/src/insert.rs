@@ -25,7 +25,7 @@ pub struct InsertStatement {
     pub returning: Option<SourceQuery>,
     /// Query that returns the rows to insert.
     pub source: SourceQuery,
-    /// The statement without its query, for the planner.
+    /// The INSERT without its query. The engine adds the query again to plan the statement.
     pub statement: Insert,
 }
 
@@ -100,7 +100,7 @@ pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<InsertStatemen
     Ok(InsertStatement { table, columns, overwrite, returning, source, statement })
 }
 
-/// Returns true for the column name that marks INSERT … BY NAME.
+/// Returns true for [`BY_NAME`], the column name that marks INSERT … BY NAME.
 fn is_by_name(column: &ObjectName) -> bool {
     matches!(column.0.as_slice(), [ObjectNamePart::Identifier(name)] if name.value == BY_NAME)
 }

@@ -1,6 +1,7 @@
-//! Matching of names: an exact match is preferred to a case-insensitive match.
+//! Matches a name with the names of existing objects. An exact match is preferred to a
+//! case-insensitive match.
 
-/// The result of matching a name against candidates.
+/// The result of matching a name with the names of existing objects.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NameMatch<'a> {
     /// One match: the exact name, or else the only name that differs just in case.
@@ -17,7 +18,7 @@ pub fn equals_ignoring_case(one: &str, other: &str) -> bool {
         || (!(one.is_ascii() && other.is_ascii()) && one.to_lowercase() == other.to_lowercase())
 }
 
-/// Returns the spelling that a name refers to.
+/// Returns the existing name that `written` refers to.
 pub fn find<'a>(written: &str, names: impl Iterator<Item = &'a str> + Clone) -> NameMatch<'a> {
     if let Some(exact) = names.clone().find(|name| *name == written) {
         return NameMatch::One(exact);

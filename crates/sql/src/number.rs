@@ -4,7 +4,7 @@
 
 use sqlparser::ast::{Expr, Query, SelectItem, SetExpr, UnaryOperator, Value};
 
-/// Number of digits up to which the planner always preserves an integer.
+/// The planner preserves all digits of an integer with at most this many digits.
 const DIGITS_OF_INTEGERS: usize = 15;
 
 /// Replaces a literal with a decimal point or many digits by a text literal, which is later cast to

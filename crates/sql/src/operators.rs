@@ -96,7 +96,7 @@ pub(crate) fn in_list(value: Expr, list: Expr, negated: bool) -> Expr {
     if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(found) } } else { found }
 }
 
-/// Functions with a lambda, and their names in other dialects.
+/// Functions that take a lambda, with the names that they have in other dialects.
 const WITH_LAMBDA: [&str; 27] = [
     "aggregate",
     "all_match",
@@ -143,8 +143,8 @@ pub(crate) fn name_before_arrow(parser: &mut Parser) -> Option<Expr> {
     Some(Expr::Identifier(name))
 }
 
-/// Returns true if the parser is in COLUMNS, or after a comma in the arguments of a function with a
-/// lambda.
+/// Returns true if the parser is in COLUMNS, or after a comma in the arguments of a function that
+/// takes a lambda.
 fn is_lambda(parser: &Parser) -> bool {
     let is_space = |token: &Token| matches!(token, Token::Whitespace(_));
     let before = (0..parser.index()).rev().map(|place| &parser.token_at(place).token);

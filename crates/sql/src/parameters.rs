@@ -87,16 +87,16 @@ pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     Ok(parameters)
 }
 
-/// Names the columns of a query that are only a parameter after the parameter, such as `$1`.
-/// Without a name, a column would be called after the value.
+/// Gives a column of a query that is only a parameter the parameter's name, such as `$1`. Otherwise
+/// the bound value would become its name.
 pub fn name_columns(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
         name_columns_of(&mut query.body, placeholder_of);
     }
 }
 
-/// Names the columns of a query that contain parameters after their text. So casts of the
-/// parameters do not change the names.
+/// Gives a column of a query that contains parameters its text as a name, so that casts of the
+/// parameters do not change the name.
 pub fn keep_column_names(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
         name_columns_of(&mut query.body, text_with_placeholder);
@@ -127,7 +127,7 @@ fn name_columns_of(body: &mut SetExpr, name_of: fn(&Expr) -> Option<String>) {
     }
 }
 
-/// Returns the placeholder if the expression is only a placeholder, also in a cast.
+/// Returns the placeholder if the expression is only a placeholder or a cast of one.
 fn placeholder_of(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => Some(name.clone()),
@@ -136,8 +136,8 @@ fn placeholder_of(expr: &Expr) -> Option<String> {
     }
 }
 
-/// Returns the text of an expression that contains placeholders; the placeholder itself if there is
-/// nothing else.
+/// Returns the text of an expression that contains placeholders; for a placeholder or a cast of
+/// one, only the placeholder.
 fn text_with_placeholder(expr: &Expr) -> Option<String> {
     let visited = visit_expressions(expr, |part| match part {
         Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }) => ControlFlow::Break(()),
@@ -196,7 +196,7 @@ impl VisitorMut for PlaceholderCollector {
     }
 }
 
-/// Renames each `?` to `$n`. The field holds the positions of all `?` in the order of the text.
+/// Renames each `?` to `$n`. Contains the positions of all `?`, in the order of the text.
 struct PlaceholderNumbering(Vec<Span>);
 
 impl VisitorMut for PlaceholderNumbering {
@@ -214,13 +214,13 @@ impl VisitorMut for PlaceholderNumbering {
     }
 }
 
-/// Adds casts to the placeholders with these names.
+/// Casts each placeholder whose name is in the map to the type there.
 struct PlaceholderCasts(BTreeMap<String, DataType>);
 
 impl VisitorMut for PlaceholderCasts {
     type Break = ();
 
-    // Runs after the visit of the parts, so that the placeholder inside of the new cast is not
+    // Runs after the visit of the children, so that the placeholder inside of the new cast is not
     // visited and cast again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr

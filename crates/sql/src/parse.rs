@@ -104,10 +104,11 @@ pub fn tokens(sql: &str) -> Result<Vec<TokenWithSpan>> {
     })
 }
 
-/// Name of `INSERT OR REPLACE` and similar statements in error messages.
+/// The name that error messages use for `INSERT OR REPLACE` and similar statements.
 const INSERT_OR: &str = "INSERT OR …";
 
-/// Returns an error that names a clause of other systems that this dialect cannot parse.
+/// Returns an error if the statement has a clause of another system that this dialect cannot parse.
+/// The error contains the clause's name.
 fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
     let word = |token: &TokenWithSpan| match &token.token {
         Token::Word(word) if word.quote_style.is_none() => word.value.to_uppercase(),
@@ -167,8 +168,8 @@ pub fn syntax(error: ParserError) -> Error {
     }
 }
 
-/// Returns the message for an unexpected word, used if the parser's message contains debug text of
-/// the syntax tree.
+/// Returns the message for an unexpected word, for a parser message that contains debug text of the
+/// syntax tree.
 fn unexpected_word(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {

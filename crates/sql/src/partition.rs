@@ -41,8 +41,9 @@ pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
     Ok(text)
 }
 
-/// Parses the rest of a field in `PARTITIONED BY (…)` after its first word. sqlparser reads the
-/// fields as columns with optional types, so the field is stored as an option of the column.
+/// Parses the rest of a partition field in `PARTITIONED BY (…)` after its first word. sqlparser
+/// reads the fields as columns with optional types, so the whole field is stored as an option of
+/// such a column.
 pub(crate) fn option(parser: &mut Parser) -> Result<Option<ColumnOption>, ParserError> {
     if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Period) {
         return Ok(None);

@@ -44,7 +44,7 @@ pub enum ParsedStatement {
     /// Any other statement.
     Other {
         statement: Box<Statement>,
-        /// The text of the query, if the statement creates a view.
+        /// The text of the view's query, if the statement is CREATE VIEW.
         view: Option<String>,
     },
 }
@@ -107,7 +107,7 @@ impl PreparedStatement {
         &self.text[self.range.clone()]
     }
 
-    /// Returns the parameters without a value, in the order of the text.
+    /// Returns the parameters that have no value yet, in the order of the text.
     pub fn parameters(&self) -> &[Parameter] {
         &self.parameters
     }
@@ -142,8 +142,8 @@ impl PreparedStatement {
         }
     }
 
-    /// Returns true for a change of rows with RETURNING. The result of such a statement is rows of
-    /// the table, not their number.
+    /// Returns true for an INSERT, UPDATE or DELETE with RETURNING. Such a statement returns rows
+    /// of the table, not the number of changed rows.
     pub fn has_returning(&self) -> bool {
         match &self.parsed {
             ParsedStatement::Other { statement, .. } => has_returning(statement),
@@ -235,8 +235,8 @@ impl PreparedStatement {
             ParsedStatement::Alter(change) => Ok(Command::Alter(change)),
             ParsedStatement::Function(statement) => Ok(Command::Function(statement)),
             ParsedStatement::Other { statement, view } => {
-                // A view stores its query as text. If the query has parameters, the text of the
-                // bound query is stored.
+                // A view stores its query as text. If the query had parameters, this is the text of
+                // the query with the bound values.
                 let view = match &*statement {
                     Statement::CreateView(create) if is_bound => Some(create.query.to_string()),
                     _ => view,

@@ -33,15 +33,14 @@ pub struct QueryReferences {
 }
 
 /// Returns the tables that a query refers to, without duplicates, in the order of the text. Common
-/// table expressions are excluded. Tables at an earlier time or snapshot are also excluded, because
-/// no run can change that state. Unsupported clauses and statements other than queries are errors.
-/// `constants` evaluates the expressions in table versions.
+/// table expressions are excluded. Tables read at an earlier time or snapshot are also excluded,
+/// because no run of a pipeline can change their rows. Unsupported clauses and statements other
+/// than queries are errors. `constants` evaluates the expressions in table versions.
 pub fn parents(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<Vec<TableRef>> {
     Ok(references(sql, constants)?.tables)
 }
 
-/// Returns the tables and functions that a query refers to. The errors are the errors of
-/// [`parents`].
+/// Returns the tables and functions that a query refers to. Fails like [`parents`].
 pub fn references(sql: &str, constants: &ConstantEvaluator<'_>) -> Result<QueryReferences> {
     let source = parse(sql)?.into_query()?;
     let functions = called_functions(source.query());

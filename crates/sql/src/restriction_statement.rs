@@ -71,7 +71,7 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
 }
 
 /// Parses a statement on row filters or column masks. Does not check that the text ends after the
-/// statement. `sql` is its text.
+/// statement. `sql` is the whole text.
 pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStatement> {
     if takes(parser, "SHOW") {
         let is_mask = takes(parser, "COLUMN");
@@ -96,7 +96,7 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStateme
     create(parser, sql, RestrictionKind { is_mask, or_replace })
 }
 
-/// The kind of restriction that a CREATE statement creates.
+/// The words of a CREATE statement before the name: ROW FILTER or COLUMN MASK, and OR REPLACE.
 struct RestrictionKind {
     is_mask: bool,
     or_replace: bool,

@@ -139,7 +139,8 @@ impl SourceQuery {
         &mut self.query
     }
 
-    /// Returns the query and its tables. Table names in the query contain their versions.
+    /// Returns the query and its tables. A version in the query, such as `AT BRANCH dev`, becomes a
+    /// part of the table's name.
     pub fn into_parts(
         self,
         constants: &ConstantEvaluator<'_>,
@@ -163,7 +164,7 @@ impl Command {
         }
     }
 
-    /// Returns the name of the statement for messages.
+    /// Returns the name of the statement for error messages.
     pub fn name(&self) -> &'static str {
         match self {
             Command::Query(_) => "SELECT",
@@ -407,8 +408,8 @@ fn dropped(statement: Statement) -> Result<Command> {
     else {
         return Err(refusal(&statement));
     };
-    // CASCADE has no effect on tables and views, because a view finds its tables by name, so no
-    // object depends on another.
+    // CASCADE has no effect on tables and views, because no object depends on a table or view: a
+    // view finds its tables by name.
     unset(cascade && object_type == ObjectType::Schema, "DROP SCHEMA … CASCADE")?;
     unset(purge, "PURGE")?;
     unset(temporary, "DROP TEMPORARY")?;
@@ -421,7 +422,7 @@ fn dropped(statement: Statement) -> Result<Command> {
     }
 }
 
-/// Returns the first `count` words of the SQL text of an object.
+/// Returns the first `count` words of the SQL text of a syntax node.
 pub fn keywords(thing: &impl std::fmt::Display, count: usize) -> String {
     let text = thing.to_string();
     let words: Vec<&str> = text.split_whitespace().take(count).collect();

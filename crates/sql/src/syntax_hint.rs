@@ -1,4 +1,4 @@
-//! Hints for statements that do not parse: misspelled keywords, and Jinja.
+//! Hints for statements that cannot be parsed: misspelled keywords, and Jinja templates.
 
 use headwater_model::nearest;
 use sqlparser::keywords::Keyword;
@@ -15,7 +15,7 @@ const KEYWORDS: [&str; 28] = [
     "COLUMN", "WITH", "WHEN", "THEN", "BETWEEN", "DISTINCT", "QUALIFY", "EXPLAIN",
 ];
 
-/// Adds a hint to a syntax error if the statement's text suggests one.
+/// Adds a hint to a syntax error if the statement's text suggests the cause.
 pub(super) fn explain(error: Error, sql: &str) -> Error {
     let (message, position) = match error {
         Error::Syntax { message, hint: None, position } => (message, position),
@@ -39,8 +39,8 @@ struct Misspelling {
     at: Option<Position>,
 }
 
-/// Searches a misspelled keyword at the position of the error, and just before this position. The
-/// parser may have read the word there as an alias.
+/// Searches for a misspelled keyword at the position of the error and directly before, because the
+/// parser may have read the misspelled word as an alias.
 fn find_misspelling(tokens: &[TokenWithSpan], position: Option<Position>) -> Option<Misspelling> {
     let words = tokens.iter().filter(|token| !matches!(token.token, Token::Whitespace(_)));
     let words: Vec<&TokenWithSpan> = words.collect();
@@ -60,7 +60,8 @@ fn find_misspelling(tokens: &[TokenWithSpan], position: Option<Position>) -> Opt
     })
 }
 
-/// Returns the error for text of a template that was not rendered.
+/// Returns the error for a Jinja template that was not rendered; `None` if the text is not a
+/// template.
 fn jinja(sql: &str) -> Option<Error> {
     let begin = [sql.find("{{"), sql.find("{%")].into_iter().flatten().min()?;
     let rest = &sql[begin..];

@@ -1,7 +1,7 @@
 //! Table names in statements: `flights`, `ns.flights`, `"flights@dev"`, `outer.inner.flights` in a
-//! nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`. These names are relative to
-//! the state that the statement reads: `"flights~1"`, `"flights*2026-11-01"`, and `"flights#7312"`
-//! for an Iceberg snapshot.
+//! nested namespace, `"ns.flights@main@3fa9c1d2"`, `"flights@dev~1"`. Three forms are relative to
+//! the catalog state that the statement reads: `"flights~1"`, `"flights*2026-11-01"`, and
+//! `"flights#7312"` for an Iceberg snapshot.
 
 use headwater_model::name::{self, LEVEL_SEPARATOR};
 use headwater_model::{AncestorDistance, RefSpec};
@@ -19,7 +19,8 @@ pub struct ParsedTableName {
     pub name: String,
     /// Ref, if one was written.
     pub reference: Option<RefSpec>,
-    /// Number of ancestors to go back from the statement's state, if one was written.
+    /// Distance back from the catalog state that the statement reads, such as `~1`, if one was
+    /// written.
     pub back: Option<AncestorDistance>,
     /// Snapshot id of the table, if one was written.
     pub snapshot: Option<i64>,
@@ -96,7 +97,8 @@ impl ParsedTableName {
         parts.into_iter().flatten().collect()
     }
 
-    /// Creates an unqualified name of a table in the catalog state that the statement reads.
+    /// Creates a name without a namespace, for a table in the catalog state that the statement
+    /// reads.
     pub fn unqualified(name: &str) -> Self {
         ParsedTableName {
             namespace: None,
@@ -107,7 +109,8 @@ impl ParsedTableName {
         }
     }
 
-    /// Returns true if the name has no ref, ancestor distance or snapshot.
+    /// Returns true if the name refers to the catalog state that the statement reads: it has no
+    /// ref, ancestor distance or snapshot.
     pub fn is_here(&self) -> bool {
         self.reference.is_none() && self.back.is_none() && self.snapshot.is_none()
     }
@@ -122,7 +125,7 @@ impl std::fmt::Display for ParsedTableName {
     }
 }
 
-/// Returns the call that reads a file, for a file name in single quotes.
+/// Returns the function call to write instead of a file name in single quotes, for a hint.
 fn file_call(name: &Ident) -> Option<String> {
     let path = name.value.as_str();
     let plain = path.strip_suffix(".gz").unwrap_or(path);

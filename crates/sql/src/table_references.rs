@@ -33,8 +33,8 @@ pub fn inspect(query: &mut Query) -> Result<Vec<ReferencedTable>> {
     Ok(inspector.mentions)
 }
 
-/// State of the pass over a query: the visible common table expressions, and the references found
-/// so far.
+/// State of the pass over a query: the names of the visible common table expressions, and the table
+/// references found so far.
 #[derive(Default)]
 struct ReferenceCollector {
     ctes: Vec<String>,

@@ -15,17 +15,18 @@ use crate::error::{Error, NO_VALUE, Position, Result};
 use crate::table_name::{ParsedTableName, RefKind, position, span_start};
 use crate::table_references::ReferencedTable;
 
-/// Version of a table that a clause selects.
+/// The state of a table that a time-travel clause selects.
 enum TimeTravelTarget {
-    /// State of a ref.
+    /// The state at a ref, and the kind of ref that the clause requires.
     Ref(RefSpec, Option<RefKind>),
-    /// State of the statement's ref at a time.
+    /// The state at a time, at the ref that the statement reads.
     Time(Timestamp),
-    /// Iceberg snapshot.
+    /// The state in an Iceberg snapshot with this id.
     Snapshot(i64),
 }
 
-/// The value of a constant expression. Distinguishes only the types that a version can have.
+/// The value of a constant expression. It distinguishes only the types that a time-travel clause
+/// accepts.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Constant {
     /// NULL of any type.
@@ -46,7 +47,8 @@ pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
 /// Type of a function pointer that can be used as [`ConstantEvaluator`].
 pub type ConstantEvaluatorFn = fn(Expr) -> Option<Constant>;
 
-/// Moves the version after each table of a query into the table's name, and returns these tables.
+/// Moves the time-travel clause after a table into the table's name, and returns the tables that
+/// had such a clause.
 pub(crate) fn versions_into_names(
     query: &mut Query,
     constants: &ConstantEvaluator<'_>,
@@ -89,7 +91,7 @@ impl VisitorMut for VersionRewriter<'_> {
 }
 
 impl VersionRewriter<'_> {
-    /// Adds a version to a table's name. Returns the kind of ref that the version requires.
+    /// Adds the selected state to a table's name. Returns the kind of ref that the clause requires.
     fn add_version_to_name(
         &self,
         name: &mut ObjectName,

@@ -148,7 +148,9 @@ pub fn select(select: &mut Select) -> Result<()> {
         flavor,
     } = select;
     empty(optimizer_hints, "an optimizer hint")?;
-    none(select_modifiers.as_ref().filter(|m| m.is_any_set()), "a modifier of SELECT")?;
+    if let Some(modifiers) = select_modifiers.as_ref().filter(|one| one.is_any_set()) {
+        return Err(Error::unsupported(modifiers.to_string().trim()));
+    }
     none(top.as_ref(), "TOP")?;
     none(exclude.as_ref(), "EXCLUDE after the select list")?;
     none(into.as_ref(), "SELECT INTO")?;
@@ -338,7 +340,8 @@ pub fn join(join: &mut Join) -> Result<()> {
     Ok(())
 }
 
-/// Returns the condition of a join that [`join`] accepted.
+/// Returns the condition of a join, which must have passed [`join`]; `None` if its type has no
+/// condition.
 pub fn constraint(operator: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match operator {
         JoinOperator::Join(constraint)
@@ -404,7 +407,7 @@ pub fn no_clause_word(ident: &Ident) -> Result<()> {
     Ok(())
 }
 
-/// Sets an identifier to the spelling of the schema.
+/// Replaces an identifier by the spelling that the schema has.
 pub fn spell(ident: &mut Ident, spelling: &str) {
     if ident.value != spelling {
         spelling.clone_into(&mut ident.value);

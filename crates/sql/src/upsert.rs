@@ -1,7 +1,7 @@
 //! `INSERT … ON CONFLICT (keys) DO UPDATE SET …` and `DO NOTHING`, as MERGE.
 //!
-//! Tables have no unique keys, so the statement must name the key columns. Two new rows with the
-//! same key are an error, because the result would depend on their order.
+//! Tables do not enforce unique keys, so the statement must name the key columns. Two new rows with
+//! the same key are an error, because the result would depend on their order.
 
 use std::ops::ControlFlow;
 
@@ -21,7 +21,7 @@ use crate::syntax_nodes::{alias, all, binary, derived, name, number, only, star}
 use crate::table_name::idents;
 use crate::unsupported_clauses::{none, unset};
 
-/// The name by which expressions refer to the new rows.
+/// The name by which expressions in DO UPDATE refer to the new rows.
 const NEW_ROWS: &str = "excluded";
 
 fn invalid(message: &str, hint: &str) -> Error {
@@ -79,7 +79,7 @@ pub(crate) fn upsert(insert: Insert) -> Result<Merge> {
     })
 }
 
-/// Returns the key columns, which must be among the columns of the INSERT.
+/// Returns the key columns of ON CONFLICT, which must be among the columns of the INSERT.
 fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Ident>> {
     let Some(ConflictTarget::Columns(keys)) = target else {
         return Err(invalid(
@@ -128,7 +128,7 @@ fn named(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
     }
 }
 
-/// Returns the new rows, with a check that each key occurs only once.
+/// Returns the new rows as a subquery that fails if a key occurs twice.
 fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> TableFactor {
     let key = |key: &Ident| Expr::Identifier(key.clone());
     let spec = WindowSpec {
@@ -171,7 +171,7 @@ fn clause(kind: MergeClauseKind, predicate: Option<Expr>, action: MergeAction) -
     MergeClause { when_token: AttachedToken::empty(), clause_kind: kind, predicate, action }
 }
 
-/// Returns the clause for DO UPDATE. An unqualified name is a column of the target.
+/// Returns the WHEN MATCHED clause for DO UPDATE. An unqualified name is a column of the target.
 fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
     let DoUpdate { mut assignments, mut selection } = update;
     let values = assignments.iter_mut().map(|assignment| &mut assignment.value);
@@ -189,7 +189,7 @@ fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
     Ok(clause(MergeClauseKind::Matched, selection, action))
 }
 
-/// Returns the clause that inserts the rows that have no conflict.
+/// Returns the WHEN NOT MATCHED clause, which inserts the rows whose key does not exist yet.
 fn inserted(columns: &[Ident]) -> MergeClause {
     let values = columns.iter().map(|column| of(&name(NEW_ROWS), column)).collect();
     let values = Values {
@@ -207,7 +207,7 @@ fn inserted(columns: &[Ident]) -> MergeClause {
     clause(MergeClauseKind::NotMatched, None, action)
 }
 
-/// Qualifies unqualified names with a table.
+/// Qualifies unqualified column names with a table.
 struct ColumnQualifier<'a> {
     label: &'a Ident,
 }

@@ -27,8 +27,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Appends the content of another batch. The result is relaxed only if both batches are
-    /// relaxed.
+    /// Adds the changes and preconditions of another batch. The result is relaxed only if both
+    /// batches are relaxed.
     pub fn merge(&mut self, other: Batch) {
         self.relaxed = (self.relaxed || self.is_empty()) && (other.relaxed || other.is_empty());
         self.objects.extend(other.objects);
@@ -62,8 +62,8 @@ impl Batch {
     }
 }
 
-/// A compare-and-swap of one ref. If the new value equals the expected value, the ref is only
-/// checked.
+/// A compare-and-swap of one ref. If the new value equals the expected value, the change is only a
+/// precondition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefChange {
     /// The ref's name.

@@ -1,8 +1,8 @@
 //! A journal of occurrences, such as merges, that one component records and triggers read.
 //!
-//! While the journal is watched, the component appends an entry in the same batch as the
-//! occurrence, so that both are stored or neither. A reader reads the entries after its position,
-//! and deletes them after it has stored their effects.
+//! While a watch is set, the component appends an entry in the same batch as the occurrence, so
+//! that both are stored or neither. A reader reads the entries after its position, and deletes them
+//! after it has stored their effects.
 
 use bytes::Bytes;
 
@@ -11,10 +11,10 @@ use crate::{Append, Batch, JournalEntry, KeyRange, Result, Store};
 /// The key of entries that only reserve a position.
 const POSITION: &str = "position";
 
-/// The key of the watch, which is in a separate journal and states which occurrences to record.
+/// The key of the watch: an entry of a separate journal that states which occurrences to record.
 const WATCH: &str = "watch";
 
-/// The number of entries deleted per read.
+/// The number of entries that one read returns for deletion.
 const CHUNK: usize = 500;
 
 /// A journal of occurrences.
@@ -30,14 +30,15 @@ impl<'a> OccurrenceJournal<'a> {
         OccurrenceJournal { store, name }
     }
 
-    /// Returns the watch, whose form the component defines; `None` while no occurrence needs to be
-    /// recorded.
+    /// Returns the watch, whose encoding the component defines; `None` while no occurrence needs to
+    /// be recorded.
     pub async fn watched(self) -> Result<Option<Bytes>> {
         let entry = self.store.latest(&self.watches(), WATCH).await?;
         Ok(entry.map(|entry| entry.value))
     }
 
-    /// Replaces the watch, which is durable on return. Writes nothing if the watch is unchanged.
+    /// Replaces the watch; `None` removes it. The change is durable on return. Writes nothing if
+    /// the watch is unchanged.
     pub async fn watch(self, watch: Option<Bytes>) -> Result<()> {
         if self.watched().await? == watch {
             return Ok(());
@@ -50,7 +51,7 @@ impl<'a> OccurrenceJournal<'a> {
         format!("{}_watch", self.name)
     }
 
-    /// Returns a position after all existing entries.
+    /// Returns a position that is higher than the positions of all existing entries.
     pub async fn position(self) -> Result<u64> {
         let entries = vec![Append::tombstone(self.name, POSITION)];
         let batch = Batch { entries, relaxed: true, ..Batch::default() };
@@ -64,7 +65,7 @@ impl<'a> OccurrenceJournal<'a> {
         self.store.read(self.name, position, limit).await
     }
 
-    /// Deletes the entries up to a position.
+    /// Deletes the entries up to and including a position.
     pub async fn forget(self, until: u64) -> Result<()> {
         loop {
             let entries = self.store.read(self.name, 0, CHUNK).await?;

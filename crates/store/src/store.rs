@@ -1,7 +1,7 @@
 //! The trait that every backend implements.
 //!
-//! A read sees every batch applied before it began, in any process. Batches are atomic: a read sees
-//! all of a batch or nothing.
+//! A read sees every batch that any process applied before the read began. Batches are atomic: a
+//! read sees all of a batch or nothing.
 
 use async_trait::async_trait;
 use bytes::Bytes;

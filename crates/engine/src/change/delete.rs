@@ -17,7 +17,8 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 
 impl Session {
-    /// Runs DELETE. A DELETE without a condition removes all rows, and reads no file.
+    /// Runs DELETE. A DELETE without a condition removes all rows without reading the table's
+    /// files.
     pub(crate) async fn delete(&self, delete: DeleteStatement) -> Result<StatementResult> {
         let DeleteStatement { table, alias, source, returning, everything } = delete;
         let mut target = self.begin_change(&table, &[Action::Select, Action::Delete]).await?;
@@ -65,14 +66,14 @@ impl Session {
     }
 }
 
-/// The rows of a DELETE with RETURNING.
+/// The rows that a DELETE with RETURNING deletes.
 struct DeletedRows {
     source: SourceQuery,
     columns: TargetColumns,
     returning: Returning,
 }
 
-/// Plans the query that returns the positions and the deleted rows.
+/// Plans the query that returns the position and the columns of each deleted row.
 fn with_rows(plan: LogicalPlan, columns: &TargetColumns) -> PlanResult<LogicalPlan> {
     let named = |name: String| Expr::Column(Column::from_name(name));
     let mut exprs = vec![named(FILE.to_owned()), named(ROW.to_owned()), lit(false).alias(COMES)];

@@ -17,7 +17,7 @@ use headwater_model::Action as TableAction;
 use headwater_sql::change::{MergeMatch, MergeStatement, WhenAction, WhenClause, add_columns};
 use headwater_sql::number::exact_columns;
 
-/// Column with the number of the clause that applies to a row.
+/// Column with the index of the WHEN clause that applies to a row.
 const CLAUSE: &str = "\0a";
 
 impl Session {
@@ -30,7 +30,7 @@ impl Session {
         let columns = target.columns(alias)?;
         let values = Values::of(&clauses, &columns)?;
         // The first columns of the query are the file, the row index and, if `marked`, a flag of
-        // source rows. The values of the clauses follow.
+        // source rows. The conditions and values of the WHEN clauses follow.
         let first = 2 + usize::from(marked);
         exact_columns(source.query_mut(), |index| {
             index.checked_sub(first).is_some_and(|place| values.is_decimal(place, &columns))
@@ -52,28 +52,29 @@ impl Session {
     }
 }
 
-/// Origin of the value of a column in a new row.
+/// Source of a column's value in a row that MERGE inserts or updates.
 #[derive(Debug, Clone, Copy)]
 enum ValueOrigin {
-    /// Expression of the clause, by its index among the expressions of all clauses.
+    /// Expression in a WHEN clause, by its index among the expressions of all clauses.
     Value(usize),
-    /// Column of the existing row.
+    /// The value that the existing row has.
     Kept,
-    /// Column of the source with the same name.
+    /// The source's column with the same name.
     Source,
-    /// Default of the column, or null.
+    /// The column's default, or null.
     Default,
 }
 
-/// Conditions and column sources of the clauses, by clause number.
+/// The WHEN clauses of a MERGE: their conditions, and the sources of the values that they write.
+/// Both lists have one item for each clause.
 struct Values {
     /// Index of each clause's condition among the expressions of all clauses.
     conditions: Vec<Option<usize>>,
-    /// Column sources of each clause's new row; `None` for DELETE.
+    /// Source of each column of the clause's new row; `None` for DELETE.
     columns: Vec<Option<Vec<ValueOrigin>>>,
-    /// Number of conditions and values.
+    /// Total number of conditions and value expressions in all clauses.
     count: usize,
-    /// If true, a clause copies the source's columns by name.
+    /// True if a clause copies the source's columns by name.
     by_name: bool,
 }
 
@@ -90,7 +91,7 @@ impl Values {
         Ok(values)
     }
 
-    /// Returns true if an expression is assigned to a decimal column.
+    /// Returns true if the expression with the index `place` is assigned to a decimal column.
     fn is_decimal(&self, place: usize, columns: &TargetColumns) -> bool {
         let is_place = |from: &ValueOrigin| matches!(from, ValueOrigin::Value(it) if *it == place);
         self.columns.iter().flatten().any(|new| {
@@ -143,7 +144,7 @@ struct Join {
     input: LogicalPlan,
     file: Expr,
     row: Expr,
-    /// The number of the clause that applies to a row, or null.
+    /// The index of the WHEN clause that applies to a row, or null.
     clause: Expr,
     given: Vec<Expr>,
     kept: Vec<Expr>,
@@ -151,8 +152,8 @@ struct Join {
 }
 
 impl Join {
-    /// Separates the projection from the join, so that the values of a clause are computed only for
-    /// the rows to which the clause applies.
+    /// Splits the plan into the join and the expressions of its select list. The values of a WHEN
+    /// clause can then be computed only for the rows to which the clause applies.
     fn of(
         plan: LogicalPlan,
         clauses: &[WhenClause],
@@ -197,7 +198,8 @@ impl Join {
         Ok(Join { input, file, row, clause, given, kept, source })
     }
 
-    /// Plans the affected rows: the row's position, a flag for a new row, and the new row.
+    /// Plans the affected rows: each with its position, a flag that is true if it has a new
+    /// version, and the new version.
     fn rows(
         self,
         clauses: &[WhenClause],
@@ -224,7 +226,7 @@ impl Join {
         joined.project(exprs)?.build()
     }
 
-    /// Returns the expression for a column of the new rows, in the table's type.
+    /// Returns the expression for a column of the new rows, cast to the type of the table's column.
     fn column(
         &self,
         index: usize,

@@ -1,9 +1,9 @@
 //! Row-level changes: DELETE, UPDATE, MERGE and TRUNCATE. Each statement makes one commit or none.
 //!
-//! A statement is planned and run as a query for the positions of the affected rows. Subqueries,
-//! joins, LIMIT and functions therefore have the same meaning as in any query. Then the data files
-//! with affected rows are rewritten without these rows, or get delete files. Files whose rows are
-//! all deleted are removed without being read. Other files are unchanged.
+//! A statement becomes a query that returns the positions of the affected rows. Subqueries, joins,
+//! LIMIT and functions therefore have the same meaning as in any query. A data file with affected
+//! rows is then rewritten without these rows, or gets a delete file. Files whose rows are all
+//! deleted are removed without being read. Other files are unchanged.
 
 mod delete;
 mod merge;

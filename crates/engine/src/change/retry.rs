@@ -8,12 +8,12 @@ use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 
-/// Maximum attempts of a statement that conflicts with other commits.
+/// Maximum number of attempts to run a statement if other commits conflict with it.
 pub(super) const ATTEMPTS_MAX: usize = 4;
 
 impl Session {
-    /// Runs a change. Retries the change on the new table state if a concurrent commit changed the
-    /// same rows.
+    /// Runs a change. Runs it again on the new state of the table if a concurrent commit changed
+    /// the same rows.
     pub(crate) async fn retry_on_conflict<F>(
         &self,
         change: impl Fn() -> F,
@@ -38,7 +38,7 @@ impl Session {
     }
 }
 
-/// Returns true for a commit conflict on the table. Returns false for contention on the branch,
+/// Returns true for a commit conflict on the table. Returns false if the branch moved too often,
 /// because the transaction has already retried the commit.
 pub(super) fn is_retryable_conflict(error: &Error) -> bool {
     let contended = matches!(error, Error::Lake(error) if error.is_contended());

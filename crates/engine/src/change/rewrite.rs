@@ -29,27 +29,29 @@ use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
 use crate::write::{FirstError, first};
 
-/// Properties of a change other than its query.
+/// Properties of a change, such as an UPDATE, in addition to its query.
 pub(super) struct ChangeProperties {
     /// Commit message.
     pub message: String,
-    /// Name of the statement in table properties, such as `delete`.
+    /// Name of the statement in table properties: `delete` in `write.delete.mode`.
     pub word: &'static str,
-    /// If true, a row that is returned twice is an error.
+    /// If true, the change fails if its query returns the same row twice.
     pub once: bool,
     /// The RETURNING clause, applied to the new rows of UPDATE or the deleted rows of DELETE.
     pub returning: Option<Returning>,
 }
 
-/// Number of columns before the columns of the new row: file, row index, and a flag for a new row.
+/// Number of columns of the query before the columns of the new row: file, row index, and a flag
+/// for a new row.
 const COLUMNS_BEFORE: usize = 3;
 
-/// First table format version with row ids.
+/// First table format version in which rows have ids.
 const VERSION_OF_IDS: u8 = 3;
 
 impl Session {
-    /// Runs a change. The query returns the positions of deleted rows and, optionally, a flag and a
-    /// new row. The files in `whole` are removed without being read.
+    /// Runs a change. Its query `found` returns the position of each row to delete or replace and,
+    /// optionally, a flag and the new row. `whole` lists files, by index, whose rows are all
+    /// deleted; they are removed without being read.
     pub(super) async fn rewrite(
         &self,
         mut target: TargetTable,
@@ -104,14 +106,14 @@ impl Session {
         Ok(result_of(returned, written))
     }
 
-    /// Returns the number of live rows in some of the table's files.
+    /// Returns the number of live rows in the files with these indexes.
     async fn live_rows(&self, target: &TargetTable, files: &[usize]) -> Result<u64> {
         let files = files.iter().map(|file| Arc::clone(&target.plan.files()[*file])).collect();
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
-    /// Removes from `places` the files in which some rows remain. Returns these files, each with
-    /// the positions of its deleted rows.
+    /// Takes the files that keep some rows out of `places`. Returns them, each with the positions
+    /// of its deleted rows, for delete files.
     async fn split_off_deletes(
         &self,
         target: &TargetTable,
@@ -128,8 +130,8 @@ impl Session {
         Ok(deletes)
     }
 
-    /// Streams the rows that remain in rewritten files. The stream must be read after all positions
-    /// are known.
+    /// Streams the rows that remain in rewritten files. The caller must read the stream after the
+    /// query has returned all positions.
     fn remaining_rows(
         &self,
         target: &TargetTable,
@@ -149,14 +151,14 @@ impl Session {
     }
 }
 
-/// Reader of the query's result, which separates row positions from new rows.
+/// Reader of the query's result. Separates the row positions from the new rows.
 struct RewriteReader {
     places: Arc<Mutex<RowPositions>>,
     kept: FirstError,
     limits: PlanningLimits,
     name: String,
     once: bool,
-    /// The buffer of rows for RETURNING.
+    /// The buffer for the rows of RETURNING; `None` without this clause.
     returned: Option<BufferedRows>,
     tables: Tables,
     table: Table,
@@ -164,7 +166,7 @@ struct RewriteReader {
     ids: tokio::sync::Mutex<RowIdCache>,
 }
 
-/// Cache of row ids, by file number.
+/// Cache of row ids, by the index of the data file.
 struct RowIdCache {
     files: HashMap<i32, RowIds>,
     /// Reservation of the cache in the statement's memory pool.
@@ -177,8 +179,8 @@ impl RowIdCache {
         RowIdCache { files: HashMap::new(), memory }
     }
 
-    /// Caches the row ids of a file. If the memory pool is full, first evicts all other files,
-    /// whose row ids are then read again when needed.
+    /// Caches the row ids of a file. If the memory pool is full, first evicts the ids of all other
+    /// files; they are read again when needed.
     fn keep(&mut self, number: i32, ids: RowIds) -> PlanResult<&RowIds> {
         let bytes = ids.bytes();
         if self.memory.try_grow(bytes).is_err() {
@@ -191,7 +193,7 @@ impl RowIdCache {
 }
 
 impl RewriteReader {
-    /// Returns the new rows of the result, and collects the row positions as a side effect.
+    /// Returns the new rows of the query's result, and adds the row positions to `places`.
     fn new_rows(self, running: RunningPlan) -> BatchStream {
         let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();
         let schema = plain_schema(&Schema::new(fields.collect::<Vec<_>>()));
@@ -245,7 +247,7 @@ impl RewriteReader {
         self.tables.rewrites().with_ids(&self.table, &rows, ids).map(Some).map_err(failed)
     }
 
-    /// Returns the ids of the rows that the new rows replace; null for inserted rows.
+    /// Returns, for each new row, the id of the row that it replaces; null for an inserted row.
     async fn ids_of(&self, rows: &RecordBatch) -> Result<Int64Array> {
         let unplaced = || Error::Internal { message: "a changed row has no position".to_owned() };
         let files = rows.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;
@@ -272,7 +274,7 @@ impl RewriteReader {
     }
 }
 
-/// Returns the columns after the position and the flag: a row of the table.
+/// Returns the table's columns of a batch, which follow the position and the flag.
 fn rows_of(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let columns: Vec<usize> = (COLUMNS_BEFORE..batch.num_columns()).collect();
     plain_batch(&batch.project(&columns)?, schema)

@@ -8,18 +8,18 @@ use headwater_tables::Positions;
 
 use crate::error::{Error, Result};
 
-/// Row positions by file number in the scan plan, and the affected row count.
+/// Positions of the affected rows, and their number.
 #[derive(Debug, Default)]
 pub(super) struct RowPositions {
-    /// Deleted rows by file.
+    /// Positions of the rows to delete or replace, by the index of the file in the scan plan.
     pub rows: BTreeMap<usize, Positions>,
     /// Number of deleted, updated and inserted rows.
     pub count: u64,
 }
 
 impl RowPositions {
-    /// Adds a batch whose first two columns are file and row index; nulls mark an inserted row.
-    /// Returns which rows occur for the first time.
+    /// Adds a batch whose first two columns are the file and the row index, both null for an
+    /// inserted row. Returns, for each row, true if it was not added before.
     pub(super) fn add(&mut self, batch: &RecordBatch) -> Result<BooleanArray> {
         let unplaced = || Error::Internal { message: "a changed row has no position".to_owned() };
         let files = batch.column(0).as_primitive_opt::<Int32Type>().ok_or_else(unplaced)?;

@@ -52,9 +52,9 @@ pub(super) struct TargetTable {
 }
 
 impl Session {
-    /// Begins a transaction that changes a table of the session's branch. `actions` must be allowed
-    /// on the table. The actions include `select`, because the number of matching rows reveals
-    /// values.
+    /// Begins a transaction that changes a table of the session's branch. The session must have the
+    /// rights to all `actions` on the table. They include `select`, because the number of matching
+    /// rows reveals values.
     pub(super) async fn begin_change(
         &self,
         name: &ObjectName,
@@ -78,7 +78,7 @@ impl Session {
         Ok(TargetTable { transaction, name: table_name, table, plan, provider })
     }
 
-    /// Plans the query for the affected rows; `shape` rewrites its plan.
+    /// Plans the query for the affected rows; `shape` transforms the logical plan.
     pub(super) async fn plan_change(
         &self,
         run: &StatementContext,
@@ -131,8 +131,8 @@ impl TargetTable {
         (written, found)
     }
 
-    /// Returns the indexes of files whose column bounds prove that every row matches the plan's
-    /// filter. Makes the scan of the target skip these files.
+    /// Returns the indexes of files in which every row matches the filter of the plan, according to
+    /// the column bounds. The scan skips these files, because the change removes them whole.
     pub(super) fn skip_fully_matched_files(
         &self,
         found: &AffectedRows,
@@ -160,8 +160,9 @@ impl TargetTable {
         })
     }
 
-    /// Returns a function that checks if concurrently added files can contain rows that the change
-    /// would have affected. Returns `None` under snapshot isolation, which ignores such rows.
+    /// Returns a function that checks files of concurrent commits: true if they can contain rows
+    /// that the change would have affected. Returns `None` under snapshot isolation, which ignores
+    /// such rows.
     pub(super) fn concurrent_row_check(
         &self,
         found: &AffectedRows,
@@ -186,7 +187,7 @@ impl TargetTable {
         mode.is_some_and(|mode| mode.eq_ignore_ascii_case(MERGE_ON_READ))
     }
 
-    /// Returns the table property of one kind of change.
+    /// Returns the value of the table property `write.<word>.<key>`.
     fn property(&self, word: &str, key: &str) -> Option<String> {
         self.table.properties().remove(&format!("write.{word}.{key}"))
     }
@@ -223,7 +224,7 @@ pub(super) struct TargetColumns {
     pub table: TableName,
     pub names: Vec<String>,
     pub schema: SchemaRef,
-    /// Default expressions that are not null, by column.
+    /// The defaults that are not null, as expressions, by column name.
     pub defaults: HashMap<String, Expr>,
 }
 
@@ -233,7 +234,8 @@ impl TargetColumns {
         self.defaults.get(name).cloned().unwrap_or_else(|| lit(ScalarValue::Null))
     }
 
-    /// Returns the indexes of assigned columns. Fails if a column is assigned twice.
+    /// Returns the indexes of the assigned columns in the table. Fails if a column is assigned
+    /// twice.
     pub(super) fn find_all(&self, assigned: &[AssignedColumn]) -> Result<Vec<usize>> {
         let mut found = Vec::with_capacity(assigned.len());
         for one in assigned {
@@ -278,14 +280,14 @@ impl TargetColumns {
     }
 }
 
-/// Optimised plan of the query for the affected rows.
+/// Optimized plan of the query that returns the affected rows.
 pub(super) struct AffectedRows {
     pub plan: LogicalPlan,
-    /// True if the query also reads the target table elsewhere, such as in a subquery.
+    /// True if the query reads the target table a second time, for example in a subquery.
     reads_itself: bool,
 }
 
-/// Returns the filter of a plan that only filters one table; `None` for other plans.
+/// Returns the filter of a plan that only scans and filters one table; `None` for other plans.
 fn condition(mut plan: &LogicalPlan) -> Option<Expr> {
     loop {
         match plan {

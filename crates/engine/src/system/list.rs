@@ -15,13 +15,13 @@ pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Returns the action that a reader must be allowed to perform on the table. The rows may
-    /// contain names of objects that are hidden from the reader.
+    /// Returns the action to which a reader needs the right: `Administer` by default, because the
+    /// rows may contain names of objects that are hidden from the reader.
     fn action(&self) -> Action {
         Action::Administer
     }
 
-    /// Returns true if the table filters its rows by the reader's permissions. The reader then
+    /// Returns true if the table returns only the rows that the reader may see. The reader then
     /// needs no permission on the lake.
     fn filters_by_permission(&self) -> bool {
         false
@@ -30,8 +30,8 @@ pub trait SystemTable: Send + Sync {
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
-    /// Returns the rows that a reader may see; all rows if `_access` is `None`. Implemented by the
-    /// tables that filter their rows.
+    /// Returns the rows that a reader may see; all rows if `_access` is `None`. Implemented by
+    /// tables for which [`SystemTable::filters_by_permission`] returns true.
     async fn visible_batches(
         &self,
         view: &CommitView,
@@ -40,8 +40,7 @@ pub trait SystemTable: Send + Sync {
         self.batches(view).await
     }
 
-    /// Returns all rows at a catalog state. Implemented by the tables that do not filter their
-    /// rows.
+    /// Returns all rows at a catalog state. Implemented by all other tables.
     async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         self.visible_batches(view, None).await
     }

@@ -14,16 +14,16 @@ use headwater_tables::{ListedFile, ListedManifest, ListedSnapshot, Table, Tables
 
 use super::{SystemTable, schema, timestamp_column, timestamp_type};
 
-/// Number of tables that are read concurrently.
+/// Number of tables whose metadata is read concurrently.
 const OPEN_AT_ONCE: usize = 16;
 
-/// Snapshots in each table's metadata.
+/// The table `system.snapshots`: the snapshots in each table's metadata.
 pub(super) struct Snapshots;
 
-/// Manifests of each table's current snapshot.
+/// The table `system.manifests`: the manifests of each table's current snapshot.
 pub(super) struct Manifests;
 
-/// Data files and delete files of each table's current snapshot.
+/// The table `system.files`: the data files and delete files of each table's current snapshot.
 pub(super) struct Files;
 
 #[async_trait]
@@ -150,13 +150,13 @@ impl SystemTable for Files {
     }
 }
 
-/// Prepends the columns for namespace and name of the table.
+/// Returns a schema of these columns after two columns with the table's namespace and name.
 fn of_tables(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     let names = [("namespace", DataType::Utf8, false), ("table", DataType::Utf8, false)];
     schema(&[&names, columns].concat())
 }
 
-/// Builds one batch per table. Skips tables without rows.
+/// Builds one batch for each table of the lake, and skips tables for which there are no rows.
 async fn each<F>(
     view: &CommitView,
     schema: SchemaRef,
@@ -180,7 +180,7 @@ where
     Ok(batches.into_iter().filter(|batch| batch.num_rows() > 0).collect())
 }
 
-/// Prepends the table's name to its columns.
+/// Prepends columns with the table's namespace and name to the columns of a batch.
 fn prepend_table_name(
     name: &TableName,
     columns: Vec<ArrayRef>,

@@ -12,7 +12,7 @@ use headwater_tables::Table;
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
-/// Number of tables that are loaded concurrently.
+/// Number of tables whose metadata is loaded concurrently.
 const OPEN_AT_ONCE: usize = 32;
 
 pub(super) struct SystemTables;

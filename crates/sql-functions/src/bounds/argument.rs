@@ -1,4 +1,4 @@
-//! Sizes of the arguments of a call, for each row.
+//! Sizes of the arguments of a function call, for each row.
 //!
 //! The size of a value is the size of an independent copy. A dictionary value is therefore counted
 //! for each row that refers to it. An untyped null has the size of a number.
@@ -11,10 +11,10 @@ use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType}
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::ColumnarValue;
 
-/// Bytes counted for an untyped null, which may become a number.
+/// Bytes counted for an untyped null, because a cast may make it a number.
 const NULL_BYTES: u64 = 8;
 
-/// An argument of a call.
+/// An argument of a function call.
 pub(super) enum Argument<'a> {
     /// One value for all rows, with its size.
     Constant { value: &'a ScalarValue, bytes: u64 },
@@ -100,7 +100,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Returns the argument as integers.
+    /// Returns the argument as integers, to read counts and lengths from it.
     pub(super) fn integers(&self) -> Integers {
         let options = CastOptions { safe: true, ..CastOptions::default() };
         let cast = |values: &dyn Array| {
@@ -250,8 +250,8 @@ fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of a range of rows in an array of a rare type. In such a type, for example,
-/// several rows share one value.
+/// Returns the bytes of a range of rows in an array of a less common type, such as a dictionary, in
+/// which several rows share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

@@ -10,19 +10,19 @@ use datafusion::common::{DataFusionError, Result, config_err};
 use crate::error::Error;
 use crate::memory::TotalMemory;
 
-/// Assumed number of repetitions of a folded constant: one for each row of a batch.
+/// Assumed number of copies of a folded constant: one for each row of a batch.
 const BATCH_ROWS: u64 = 8192;
 
-/// Size up to which constants are always folded, in bytes.
+/// Maximum size of a constant that is always folded, in bytes.
 const FOLDED_BYTES_MIN: u64 = 4 << 10;
 
 /// Limit for functions that are called outside of a statement, in bytes.
 const LIMIT_ELSEWHERE: u64 = 64 << 20;
 
-/// Divisor of the statement's limit that gives the limit for one value.
+/// The limit for one value is the statement's limit divided by this number.
 const VALUES_PER_LIMIT: u64 = 4;
 
-/// Memory of a statement's function results.
+/// Memory that the results of a statement's function calls use, with its limits.
 #[derive(Debug)]
 pub struct FunctionMemory {
     limit: u64,
@@ -44,7 +44,7 @@ impl FunctionMemory {
         }
     }
 
-    /// Records whether the optimizer is running. While it runs and folds constants, lower limits
+    /// Records whether the optimizer is running. While the optimizer folds constants, lower limits
     /// apply.
     pub fn set_planning(&self, planning: bool) {
         self.planning.store(planning, Ordering::Relaxed);
@@ -66,7 +66,7 @@ impl FunctionMemory {
     }
 
     /// Returns the limit of one value, in bytes. The limit is lower during planning, because a
-    /// folded constant may later be repeated for each row of a batch.
+    /// folded constant may later be copied for each row of a batch.
     pub(super) fn value_limit(&self) -> u64 {
         let limit = self.limit / VALUES_PER_LIMIT;
         if self.planning.load(Ordering::Relaxed) {
@@ -157,7 +157,8 @@ pub(super) fn too_large(
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }
 
-/// The memory budget of a statement, as an extension of the options that functions receive.
+/// The memory budget of a statement. It is an extension of the `ConfigOptions` that each function
+/// call receives.
 #[derive(Debug, Clone)]
 pub struct StatementBudget(pub Arc<FunctionMemory>);
 

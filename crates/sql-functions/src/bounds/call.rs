@@ -1,4 +1,4 @@
-//! A function call: its arguments and the estimated size of its result.
+//! The arguments of a function call, from which the size of its result is estimated.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use datafusion::logical_expr::ColumnarValue;
 
 use super::argument::{Argument, Integers};
 
-/// The arguments of a call.
+/// The arguments of a function call, and the type of its result.
 pub(super) struct CallArguments<'a> {
     arguments: Vec<Argument<'a>>,
     /// Type of the call's result.
@@ -61,5 +61,5 @@ impl<'a> CallArguments<'a> {
     }
 }
 
-/// Upper bound of the result's bytes in a row.
+/// Returns an upper bound of the bytes of the result in a row.
 pub(super) type RowSizeBound<'a> = Box<dyn Fn(usize) -> u64 + 'a>;

@@ -1,4 +1,4 @@
-//! Keeps results charged to the statement for as long as they are in memory.
+//! Counts function results towards the statement's memory limit for as long as they are in memory.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use bytes::Bytes;
 
 use super::budget::MemoryCharge;
 
-/// Results below this size, in bytes, are not charged.
+/// Results below this size, in bytes, are not counted.
 pub(super) const UNCHARGED_BYTES: u64 = 256 << 10;
 
-/// A buffer with its charge, which is released when the buffer is dropped.
+/// A buffer with its memory charge. Dropping the buffer releases the charge.
 struct ChargedBuffer {
     buffer: Buffer,
     _charge: MemoryCharge,
@@ -24,8 +24,8 @@ impl AsRef<[u8]> for ChargedBuffer {
     }
 }
 
-/// Attaches the charge to the array's largest buffer. If the array cannot be rebuilt, it is
-/// returned without the charge.
+/// Attaches a memory charge to the array's largest buffer, so that it is released with this buffer.
+/// If the array cannot be rebuilt, it is returned without the charge.
 pub(super) fn attach_charge(array: ArrayRef, charge: MemoryCharge) -> ArrayRef {
     if (charge.bytes() as u64) < UNCHARGED_BYTES {
         return array;

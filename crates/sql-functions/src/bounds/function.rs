@@ -40,10 +40,10 @@ use super::text;
 /// Maximum bytes of text or elements in one array with 32-bit offsets.
 const OFFSETS_MAX: u64 = i32::MAX as u64;
 
-/// Divisor of the statement's limit that gives the limit for one slice of a batch.
+/// The limit for one slice of a batch is the statement's limit divided by this number.
 const SLICES_PER_LIMIT: u64 = 4;
 
-/// Replaces the registered functions by versions with limited results.
+/// Replaces all registered functions by versions that limit the size of their results.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
     for function in functions {
@@ -56,12 +56,12 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
 }
 
 /// Functions that the optimizer and the rules of this crate recognize by their Rust type. They
-/// cannot be wrapped, and need no limit: their results have a fixed size, or refer to the arguments
-/// without a copy.
+/// cannot be wrapped and need no limit, because their results have a fixed size or refer to the
+/// arguments without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
-/// Returns the function with limited results; `None` if its results are already limited, or if the
-/// function is recognized by its type.
+/// Returns a version of the function that limits its results; `None` if it limits them already, or
+/// if it is listed in [`KNOWN_BY_TYPE`].
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
     if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<BoundedFunction>() {
@@ -75,7 +75,7 @@ pub(super) fn with_rule(inner: Arc<dyn ScalarUDFImpl>, rule: SizeRule) -> Arc<Sc
     Arc::new(ScalarUDF::new_from_impl(BoundedFunction { inner, rule }))
 }
 
-/// Returns the expression with limits on the results of all its functions.
+/// Returns the expression with all its functions replaced by versions that limit their results.
 pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
     let limit = |expr| {
         Ok(match expr {
@@ -89,7 +89,7 @@ pub(super) fn limit_functions(expr: Expr) -> Result<Expr> {
     expr.transform_up(limit).data()
 }
 
-/// A function with the rule for its results.
+/// A function, with the rule that estimates the size of its results.
 struct BoundedFunction {
     inner: Arc<dyn ScalarUDFImpl>,
     rule: SizeRule,
@@ -116,7 +116,7 @@ impl Hash for BoundedFunction {
     }
 }
 
-/// A call that is ready to be evaluated.
+/// A function call that can be evaluated.
 struct Invocation<'a> {
     inner: &'a dyn ScalarUDFImpl,
     rule: SizeRule,
@@ -157,8 +157,9 @@ impl Invocation<'_> {
         too_large(self.inner.name(), size, scope, limit)
     }
 
-    /// Evaluates a call with constant arguments. If the result is large, returns an array, which
-    /// counts towards the memory limit. A scalar would be repeated for each row.
+    /// Evaluates a call with constant arguments. A large result is returned as an array, which
+    /// counts towards the memory limit; a scalar would be copied for each row without being
+    /// counted.
     fn constant(self, call: &CallArguments<'_>) -> Result<ColumnarValue> {
         let size = BatchSizeBounds::new(call, self.rule, 1).total;
         let limit = self.memory.value_limit();
@@ -187,7 +188,8 @@ impl Invocation<'_> {
         Ok(ColumnarValue::Array(attach_charge(repeated, charge)))
     }
 
-    /// Evaluates a batch in slices of rows, each with an estimated result of at most `most` bytes.
+    /// Evaluates a batch in slices of rows, each with a result of at most `most` estimated bytes,
+    /// except a slice of one row.
     fn in_slices(
         &self,
         estimates: &BatchSizeBounds<'_>,
@@ -223,7 +225,7 @@ impl Invocation<'_> {
     }
 }
 
-/// Replaces the charge of the estimated size by a charge of the actual size of the result.
+/// Changes the memory charge from the estimated size to the actual size of the result.
 fn charge_result(
     function: &str,
     result: ColumnarValue,
@@ -232,8 +234,8 @@ fn charge_result(
 ) -> Result<ColumnarValue> {
     match result {
         ColumnarValue::Array(values) => {
-            // The result may share buffers with the arguments, which would count again. So never
-            // charge more than the estimate.
+            // Never charge more than the estimate: the result may share buffers with the arguments,
+            // which are already counted.
             let size = memory_bytes(&values).min(charge.bytes() as u64);
             charge.resize(function, size)?;
             Ok(ColumnarValue::Array(attach_charge(values, charge)))
@@ -263,7 +265,7 @@ fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// The size estimates of a batch.
+/// The estimated sizes of a call's results for a batch.
 struct BatchSizeBounds<'a> {
     rows: Vec<u64>,
     call: &'a CallArguments<'a>,
@@ -315,7 +317,8 @@ impl<'a> BatchSizeBounds<'a> {
         self.rows.iter().copied().max().unwrap_or(0)
     }
 
-    /// Returns the end of the slice that begins at a row; each slice has at least one row.
+    /// Returns the end of the slice that begins at a row and has at most `most` estimated bytes.
+    /// Each slice has at least one row.
     fn end_of_slice(&self, begin: usize, most: u64) -> usize {
         let (mut end, mut sum) = (begin, 0_u64);
         while end < self.count {

@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use super::argument::{Argument, Integers, fixed_width};
 use super::call::{CallArguments, RowSizeBound};
 
-/// Bytes of list overhead per element.
+/// Bytes that an element uses in a list in addition to its value.
 const ELEMENT_BYTES: u64 = 8;
 
 const DAY_NANOSECONDS: i128 = 86_400_000_000_000;
@@ -48,8 +48,8 @@ fn steps(distance: i128, step: i128) -> u64 {
     u64::try_from(distance.unsigned_abs() / step.unsigned_abs() + 1).unwrap_or(u64::MAX)
 }
 
-/// Returns the maximum number of steps of an interval over a distance. A month counts as 28 days,
-/// its minimum. An interval with parts of different signs may never reach the end.
+/// Returns the maximum number of steps of an interval that cover a distance of time. A month counts
+/// as 28 days, its minimum. An interval with parts of different signs may never reach the end.
 fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) -> u64 {
     let parts = [i128::from(step.months), i128::from(step.days), i128::from(step.nanoseconds)];
     if parts.iter().any(|part| *part < 0) && parts.iter().any(|part| *part > 0) {
@@ -57,7 +57,7 @@ fn interval_steps(distance: i128, step: arrow::datatypes::IntervalMonthDayNano) 
     }
     let [months, days, nanoseconds] = parts;
     let step = (months * 28 + days) * DAY_NANOSECONDS + nanoseconds;
-    // Add one step, because negative days are subtracted last.
+    // Add one step, because the negative days of an interval are subtracted after its months.
     steps(distance, step).saturating_add(1)
 }
 
@@ -101,8 +101,8 @@ pub(super) fn arrays_zip<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     })
 }
 
-/// Estimates the outer columns that a lambda reads. They are repeated for each element of the list,
-/// which is the first argument.
+/// Estimates the size of the outer columns that a lambda reads. They are copied for each element of
+/// the list, which is the first argument.
 pub(super) fn captures<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);

@@ -16,16 +16,17 @@ use super::function::with_rule;
 use super::rules::SizeRule;
 use super::{lists, text};
 
-/// `||` of strings and binaries.
+/// The operator `||` of strings and binaries, as a function.
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), SizeRule::Within(1)));
 
-/// A large constant as a function, so that its repetition for each row counts towards the memory
-/// limit.
+/// Function that returns its argument, a large constant. The copies of the constant for each row
+/// then count towards the memory limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Constant(any())), SizeRule::Within(1)));
 
-/// The list argument of a lambda, followed by the outer columns that the lambda reads.
+/// Function that returns its first argument, the list for a lambda. The other arguments are the
+/// outer columns that the lambda reads, whose copies then count towards the memory limit.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), SizeRule::Each(lists::captures)));
 
@@ -38,7 +39,7 @@ fn any() -> Signature {
     Signature::variadic_any(Volatility::Immutable)
 }
 
-/// Returns the output field, which is nullable if an argument is nullable.
+/// Returns the output field of a call. It is nullable if an argument is nullable.
 fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> FieldRef {
     let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
     Arc::new(Field::new(name, to, nullable))

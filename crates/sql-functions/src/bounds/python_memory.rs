@@ -1,9 +1,9 @@
 //! Memory of functions in Python: the actual sizes of arguments and results.
 //!
 //! The size of a result of user code cannot be estimated, and the arguments are copied to an
-//! instance. So the arguments of a call are charged once, and the result after the call. Large
-//! batches are passed in slices of rows, which limits the memory of these copies. A single value
-//! may be as large as the runtime accepts.
+//! instance. So the arguments of a call count towards the memory limit before the call, and the
+//! result after the call. Large batches are passed in slices of rows, which limits the memory of
+//! these copies. A single value may be as large as the runtime accepts.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use super::charged_buffer::{attach_charge, memory_bytes, total_bytes};
 /// Maximum size of the arguments of one call, in bytes.
 const SLICE_BYTES_MAX: u64 = 64 << 20;
 
-/// Divisor of the statement's limit that gives the limit for the arguments of one call.
+/// The limit for the arguments of one call is the statement's limit divided by this number.
 const SLICES_PER_LIMIT: u64 = 8;
 
 /// Calls a function with the rows of a batch, in one or more slices.
@@ -54,8 +54,8 @@ pub(super) fn invoke(
     Ok(ColumnarValue::Array(attach_charge(concat(&parts)?, charge)))
 }
 
-/// Returns the end of a slice that begins with the first of these rows. Each slice has at least one
-/// row, unless there are no rows.
+/// Returns the end of a slice of at most `most` bytes that begins with the first of these rows.
+/// Each slice has at least one row, unless there are no rows.
 fn end_of_slice(call: &CallArguments<'_>, rows: Range<usize>, most: u64) -> usize {
     if call.total(&rows) <= most {
         return rows.end;
@@ -97,7 +97,8 @@ mod tests {
     use super::*;
     use crate::memory::TotalMemory;
 
-    /// A function whose texts have the same size for all rows. It records the rows of each call.
+    /// Function that returns texts of the same size for all rows. It records the number of rows of
+    /// each call.
     #[derive(Debug)]
     struct Texts {
         bytes: usize,

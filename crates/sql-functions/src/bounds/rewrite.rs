@@ -20,16 +20,16 @@ use super::budget::too_large;
 use super::function::bounded;
 use super::operations::{CONCATENATION, CONSTANT, LAMBDA_LIST, cast};
 
-/// Size from which the repetition of constants is limited, in bytes.
+/// Minimum size of a constant whose copies count towards the memory limit, in bytes.
 const CONSTANT_BYTES: usize = 4 << 10;
 
-/// Functions that cast to a type given as an argument.
+/// Functions that cast their first argument to a type that another argument gives.
 const CASTS: [&str; 4] = ["arrow_cast", "arrow_try_cast", "cast_to_type", "try_cast_to_type"];
 
 /// Maximum width of a fixed-size type, in bytes.
 const WIDTH_MAX: u64 = 1 << 20;
 
-/// The rule. It runs last, when all types in the plan are known.
+/// The analyzer rule. It runs last, when all types in the plan are known.
 #[derive(Debug)]
 pub(crate) struct BoundResults;
 
@@ -45,7 +45,7 @@ impl AnalyzerRule for BoundResults {
 
 fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    // Do not limit constants in VALUES, because they are not repeated for each row.
+    // Do not limit constants in VALUES, because they are not copied for each row.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| bound_value(expr, &names, &Scope { schema: &schema, constants }))
@@ -56,8 +56,8 @@ struct Scope<'a> {
     constants: bool,
 }
 
-/// Rewrites a value and keeps its output name. A grouping set has no name, so its parts are
-/// rewritten individually.
+/// Rewrites an expression of a plan and keeps its output name. A grouping set has no name, so its
+/// expressions are rewritten individually.
 fn bound_value(expr: Expr, names: &NamePreserver, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
     if matches!(expr, Expr::GroupingSet(_)) {
         return expr.map_children(|part| bound_value(part, names, scope));
@@ -125,8 +125,8 @@ fn is_text(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(is_text)
 }
 
-/// Returns true if the result of a cast can be many times larger than its input: lists of nulls,
-/// and dictionary or run-end encoded values.
+/// Returns true if the result of a cast can be many times larger than its input: casts of lists of
+/// nulls, and of dictionary or run-end encoded values.
 fn multiplies(expr: &Expr, to: &DataType, schema: &DFSchema) -> bool {
     let Ok(from) = expr.get_type(schema) else { return false };
     let shared = matches!(from, DataType::Dictionary(_, _) | DataType::RunEndEncoded(_, _));

@@ -1,4 +1,4 @@
-//! Result size estimates of all functions, by name.
+//! Rules that estimate the sizes of function results, by function name.
 //!
 //! All functions that DataFusion 55 and this crate register are listed. For an unlisted function,
 //! the estimate is eight times the size of its arguments; a test fails if a function is unlisted.
@@ -7,21 +7,21 @@
 use super::call::{CallArguments, RowSizeBound};
 use super::{lists, text};
 
-/// Size estimate of a function's result.
+/// Rule that estimates the size of a function's result.
 #[derive(Clone, Copy)]
 pub(super) enum SizeRule {
     /// Fixed size, such as a number or a timestamp.
     Fixed,
-    /// The result has at most this many times the size of the arguments.
+    /// At most this multiple of the size of the arguments.
     Within(u64),
     /// Computed from the arguments of each row.
     Each(for<'a, 'b> fn(&'a CallArguments<'b>) -> RowSizeBound<'a>),
-    /// A cast that parses text: computed from the text of each row if the result is nested, and
-    /// [`OTHERS`] otherwise.
+    /// For casts that parse text: computed from the text of each row if the result is nested,
+    /// otherwise like [`OTHERS`].
     Parsed,
 }
 
-/// Rule for functions that are not listed.
+/// Rule for functions that this module does not list.
 pub(super) const OTHERS: SizeRule = SizeRule::Within(8);
 
 /// Returns the rule that estimates the results of a function.
@@ -30,8 +30,8 @@ pub(super) fn rule(name: &str) -> SizeRule {
 }
 
 /// Functions with results of fixed size. Casts with larger results are rewritten elsewhere.
-/// `get_field`, `struct` and `named_struct` are listed because they do not copy their arguments,
-/// and the optimizer recognizes them by name.
+/// `get_field`, `struct` and `named_struct` are listed because they do not copy their arguments.
+/// They are never wrapped.
 const FIXED: &[&str] = &[
     "abs",
     "acos",
@@ -235,7 +235,7 @@ fn growing(name: &str) -> Option<SizeRule> {
         }
         "array_positions" => SizeRule::Each(lists::positions),
         "arrays_zip" => SizeRule::Each(lists::arrays_zip),
-        // Casts of text, and assignments to the columns of a table.
+        // Internal functions: casts of text, and assignments to the columns of a table.
         "\0parse_text" | "\0try_parse_text" => SizeRule::Parsed,
         assignment if assignment.starts_with("\0into ") => SizeRule::Parsed,
         _ => return None,
@@ -257,7 +257,7 @@ mod tests {
         state
     }
 
-    /// Returns true if the function cannot be called in statements.
+    /// Returns true if users cannot call the function in statements.
     fn is_internal(name: &str) -> bool {
         name.starts_with('\0')
     }

@@ -19,7 +19,7 @@ const CONVERSION_BYTES_MAX: u64 = 2 * 1_000 + NUMBER_TEXT_BYTES;
 /// allocation of its text.
 const PARSED_ELEMENT_BYTES: u64 = 96;
 
-/// Copies of a text that exist while it is parsed, including the result.
+/// Number of copies of a text that exist while it is parsed, including the result.
 const TEXT_COPIES: u64 = 8;
 
 /// Maximum bytes of a compiled regular expression.
@@ -95,7 +95,7 @@ pub(super) fn concat_ws<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     })
 }
 
-/// Estimates `to_char`: each letter of the format is replaced by at most a full date and time.
+/// Estimates `to_char`: the text for each letter of the format is at most a full date and time.
 pub(super) fn to_char<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
@@ -124,20 +124,19 @@ pub(super) fn array_to_string<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'
     let separator = 1;
     Box::new(move |row| {
         let own = call.bytes(0, row);
-        // The maximum count of numbers in the list is its size in bytes, divided by the width of a
-        // number.
+        // A list has at most as many numbers as its size in bytes divided by the width of a number.
         let cells = leaf_cells(own, call);
         let each = call.bytes(separator, row).saturating_add(call.bytes(2, row));
         cells.saturating_mul(each.saturating_add(leaf_text(call))).saturating_add(own)
     })
 }
 
-/// Returns the maximum number of values in a list of `bytes` bytes.
+/// Returns the maximum number of values in a list of this many bytes.
 fn leaf_cells(bytes: u64, call: &CallArguments<'_>) -> u64 {
     bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
 }
 
-/// Returns the maximum number of bytes that the text form adds to each value of the list.
+/// Returns the maximum number of bytes that a cast to text adds to each value of a list.
 fn leaf_text(call: &CallArguments<'_>) -> u64 {
     match leaf(call) {
         Some(leaf) if leaf.is_floating() => NUMBER_TEXT_BYTES,

@@ -1,4 +1,4 @@
-//! The fields of dates and times in formats, and their text forms.
+//! The fields that a format can contain, such as the year, and their conversion to text.
 
 use std::fmt::Write as _;
 
@@ -14,10 +14,10 @@ pub(super) enum Case {
     Title,
 }
 
-/// A field of a date or time.
+/// A field of a date or time. A number in a variant is a count of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// The last digits of the year, or the whole year if `None`.
+    /// The year: this many of its last digits, or the whole year if `None`.
     Year(Option<u32>),
     IsoYear(Option<u32>),
     Era,
@@ -48,7 +48,7 @@ pub(super) enum Kind {
     Minute,
     Second,
     SecondOfDay,
-    /// The first digits of the fractional second.
+    /// The fractional second: this many of its first digits.
     Fraction(u32),
     /// `AM`, or `A.M.` with dots.
     Half {
@@ -65,7 +65,7 @@ pub(super) enum Kind {
     Zone,
 }
 
-/// A field with its text form.
+/// A field with the options for its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Field {
     pub kind: Kind,

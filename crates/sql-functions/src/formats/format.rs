@@ -17,14 +17,14 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     .map(|function| Arc::new(ScalarUDF::from(function)))
 }
 
-/// The pattern syntax of a function.
+/// The syntax of formats without `%`, which differs between the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Style {
     Postgres,
     Spark,
 }
 
-/// A date, a time of day, or both.
+/// The value to format: a date, a time of day, or both.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DateTimeValue {
     pub(super) date: Option<NaiveDate>,

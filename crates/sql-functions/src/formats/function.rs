@@ -59,7 +59,8 @@ impl FormatTime {
         Format::parse(format, self.style).map_err(|reason| self.invalid(format, &reason))
     }
 
-    /// Formats each time. A format is compiled once for consecutive rows with the same format.
+    /// Formats each time with the format in the same row. Consecutive rows with equal formats share
+    /// the compiled format.
     fn formatted(&self, times: &TemporalArray, formats: &StringArray) -> Result<StringArray> {
         let mut texts = StringBuilder::new();
         let mut compiled: Option<(&str, Format)> = None;
@@ -89,7 +90,8 @@ impl FormatTime {
     }
 }
 
-/// Formats each number. A pattern is compiled once for consecutive rows with the same pattern.
+/// Formats each number with the pattern in the same row. Consecutive rows with equal patterns share
+/// the compiled pattern.
 fn formatted_numbers(numbers: &ArrayRef, formats: &StringArray) -> Result<ArrayRef> {
     let floats = numbers.as_primitive_opt::<Float64Type>();
     let digits = arrow::compute::cast(numbers, &DataType::Utf8)?;

@@ -87,7 +87,7 @@ pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Reads a quoted text.
+/// Reads a text in double quotes. Returns it with the rest of the template.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     let mut text = String::new();
     let mut letters = rest.char_indices();
@@ -101,7 +101,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
     Err("a double quote is not closed".to_owned())
 }
 
-/// Returns the pattern at the start of a text.
+/// Returns the field of the pattern at the start of a text, and the rest of the text.
 fn field(text: &str) -> Option<(Field, &str)> {
     let (padded, text) = match strip(text, "FM") {
         Some(rest) => (false, rest),

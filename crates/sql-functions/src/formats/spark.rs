@@ -29,7 +29,8 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
     Ok(parts)
 }
 
-/// Reads a quoted text, in which two single quotes mean one single quote.
+/// Reads a text in single quotes, in which two single quotes mean one. Returns it with the rest of
+/// the pattern.
 fn quoted(rest: &str) -> Result<(String, &str), String> {
     if let Some(after) = rest.strip_prefix('\'') {
         return Ok(("'".to_owned(), after));
@@ -50,7 +51,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
     }
 }
 
-/// Appends the field that a repeated letter stands for.
+/// Appends the field that a letter with this number of repetitions stands for.
 fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), String> {
     let number = |kind| Ok::<_, String>(Field::new(kind, count));
     let field = match (letter, count) {

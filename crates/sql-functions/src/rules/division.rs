@@ -52,9 +52,9 @@ static DIVIDE: LazyLock<ScalarUDF> = LazyLock::new(|| {
     })
 });
 
-/// Returns the types in which to divide, so that no product overflows: the dividend with one more
-/// decimal place, and the divisor. Returns `None` if the quotient would have more digits than a
-/// decimal can have.
+/// Returns the types in which to divide, so that no intermediate result overflows: the dividend
+/// with one more decimal place, and the divisor. Returns `None` if the quotient would have more
+/// digits than a decimal can have.
 fn wide(dividend: &DataType, divisor: &DataType) -> Option<(DataType, DataType)> {
     let (digits, scale) = digits(dividend)?;
     let (of_divisor, places) = self::digits(divisor)?;
@@ -70,7 +70,7 @@ fn wide(dividend: &DataType, divisor: &DataType) -> Option<(DataType, DataType)>
     })
 }
 
-/// Returns the precision and scale of a decimal.
+/// Returns the precision and scale of a decimal type; `None` for other types.
 fn digits(decimal: &DataType) -> Option<(u8, i8)> {
     match decimal {
         DataType::Decimal128(digits, scale) | DataType::Decimal256(digits, scale) => {

@@ -1,4 +1,4 @@
-//! `m['key']` of a map, as a separate function.
+//! Gives `m['key']` of a map its own function.
 //!
 //! DataFusion uses one function for struct fields and map values. Its optimizer merges nested calls
 //! of this function and pushes them down to the columns of a Parquet file. This is wrong for maps,
@@ -25,7 +25,7 @@ static MAP_VALUE: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(MapValue { of_any: GetFieldFunc::new(), signature }))
 });
 
-/// The rewrite rule.
+/// Rewrite of `m['key']` of a map as a call of [`MapValue`].
 #[derive(Debug)]
 pub(crate) struct MapAccessRewrite;
 

@@ -1,6 +1,6 @@
-//! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` with correct three-valued logic.
+//! Rewrites `x IN (SELECT …)` and `EXISTS (SELECT …)` so that they treat nulls as SQL requires.
 //!
-//! DataFusion plans these subqueries as joins in conditions, and treats null as false. This is
+//! In conditions, DataFusion plans these subqueries as joins, and treats null as false. This is
 //! wrong under NOT and within other expressions. In these places, `IN` is replaced by an explicit
 //! comparison. `x NOT IN` is true if the subquery has no rows, or if `x` is not null and no row
 //! equals `x` or is null. An uncorrelated `x NOT IN (SELECT …)` at the top level of a conjunction
@@ -53,7 +53,7 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 /// The position of a condition within the surrounding expression.
 #[derive(Debug, Clone, Copy)]
 struct ConditionContext {
-    /// True if the condition is at the top level of a conjunction.
+    /// True if the condition is one operand of the outermost AND, or the whole condition.
     alone: bool,
     /// True if the condition is under an odd number of NOTs.
     negated: bool,
@@ -136,7 +136,7 @@ fn rows() -> TableReference {
     TableReference::bare(ROWS)
 }
 
-/// The rows of a subquery that a value is compared with.
+/// The subquery of an IN, whose rows are compared with the left operand.
 struct SubqueryRows<'a> {
     subquery: &'a Subquery,
     /// The left operand of IN, as an outer reference in the subquery.
@@ -160,7 +160,7 @@ impl<'a> SubqueryRows<'a> {
         Ok(SubqueryRows { subquery, outside: outside.data, columns, nullable })
     }
 
-    /// Returns true if the subquery is correlated.
+    /// Returns true if the subquery refers to outer columns.
     fn depends(&self) -> bool {
         !self.subquery.outer_ref_columns.is_empty()
     }

@@ -1,13 +1,13 @@
-//! Keeps `x NOT IN (1, 2)` null if `x` is null; DataFusion's optimizer may turn it into true.
+//! Makes `x NOT IN (1, 2)` null if `x` is null; DataFusion's optimizer may turn it into true.
 //!
-//! The optimizer combines lists without regard to nulls. `x NOT IN (1) OR x NOT IN (2)` becomes
-//! `true`, and `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`. The optimizer also turns
-//! `x = 1 OR x = 2` into a list.
+//! The optimizer combines conditions with lists, and ignores that they can be null. `x NOT IN (1)
+//! OR x NOT IN (2)` becomes `true`, and `x NOT IN (1, NULL) AND x IN (2)` becomes `x IN (2)`. The
+//! optimizer also turns `x = 1 OR x = 2` into a list.
 //!
 //! In a condition, null counts as false, so a negated list is rewritten as `(x IN …) IS FALSE`,
 //! which the optimizer does not combine. NOTs are pushed down to the lists first, because null and
 //! false differ under NOT. In expressions that are not conditions, null and false also differ, so
-//! lists are wrapped in a function that is opaque to the optimizer.
+//! the lists are wrapped in a function that the optimizer cannot look into.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24258>
 
@@ -65,7 +65,8 @@ fn rewrite_condition(condition: Expr, opposite: bool) -> Result<Expr> {
     Ok(held)
 }
 
-/// Rewrites a value that is not a condition: wraps its lists, and rewrites conditions in it.
+/// Rewrites an expression that is not a condition: wraps the IN lists in it, and rewrites the
+/// conditions in it.
 fn rewrite_value(value: Expr) -> Result<Expr> {
     let kept = match value {
         Expr::IsTrue(condition) => Expr::IsTrue(Box::new(rewrite_condition(*condition, false)?)),
@@ -100,8 +101,8 @@ fn rewrite_value(value: Expr) -> Result<Expr> {
     Ok(kept)
 }
 
-/// Returns true for an IN list, and for lists joined by OR, because the optimizer may combine
-/// these.
+/// Returns true for an IN list, an equality, and several of these joined by OR, because the
+/// optimizer may combine them to one list.
 fn is_list(value: &Expr) -> bool {
     match value {
         Expr::InList(list) => !list.negated,
@@ -113,7 +114,8 @@ fn is_list(value: &Expr) -> bool {
     }
 }
 
-/// Wraps a value in an opaque function if the optimizer could combine it with a list.
+/// Wraps an expression in the opaque function if it is an IN list, or if the optimizer could
+/// combine it with one.
 fn wrap_opaque(value: Expr) -> Expr {
     let may_be_list = matches!(
         value,
@@ -127,7 +129,8 @@ fn wrap_opaque(value: Expr) -> Expr {
 static VEIL: LazyLock<ScalarUDF> =
     LazyLock::new(|| ScalarUDF::from(OpaqueUdf(Signature::any(1, Volatility::Immutable))));
 
-/// Function that returns its argument, opaque to the optimizer.
+/// Function that returns its argument. The optimizer does not combine its argument with other
+/// expressions.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct OpaqueUdf(Signature);
 

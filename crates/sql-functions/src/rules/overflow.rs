@@ -2,7 +2,8 @@
 //!
 //! DataFusion computes `+`, `-` and `*` of integers modulo their width, and has no option to change
 //! that. After type coercion, these operators are replaced by functions that fail on overflow.
-//! Operators on decimals are not replaced. Sums are checked by this crate's aggregate `sum`.
+//! Operators on decimals are not replaced. The aggregate `sum` of the crate `sql-aggregates` checks
+//! sums.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/17539>
 

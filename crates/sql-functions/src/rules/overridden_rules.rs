@@ -30,7 +30,7 @@ pub fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
-/// A rule, and the condition under which the rule is skipped.
+/// A rule of DataFusion, and a function that returns true for plans for which the rule is skipped.
 #[derive(Debug)]
 struct ConditionalRule {
     rule: Arc<dyn OptimizerRule + Send + Sync>,
@@ -55,8 +55,8 @@ impl OptimizerRule for ConditionalRule {
     }
 }
 
-/// Returns true if null equals null in an inner join. DataFusion's rule would merge this join with
-/// other joins and lose the setting that null equals null.
+/// Returns true for an inner join in which null equals null. DataFusion's rule would merge this
+/// join with other joins and lose the setting that null equals null.
 fn joins_nulls(plan: &LogicalPlan) -> bool {
     let is_one = |plan: &LogicalPlan| match plan {
         LogicalPlan::Join(join) => {
@@ -72,9 +72,9 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
     found || looked.is_err()
 }
 
-/// Returns true if a constant condition filters an aggregation that always returns one row.
-/// DataFusion's rule would push the condition below the aggregation, which then returns its row
-/// even if the condition is false.
+/// Returns true for a filter with a constant condition over an aggregation that always returns one
+/// row. DataFusion's rule would push the condition below the aggregation, which then returns its
+/// row even if the condition is false.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

@@ -18,7 +18,8 @@ use datafusion::logical_expr::{
 
 use super::rewrite_values;
 
-/// Name of a subquery's aggregate; the NUL character avoids collisions with user names.
+/// Name of the column with a subquery's smallest or largest value; the NUL character avoids
+/// collisions with user names.
 const VALUE: &str = "\0quantified";
 
 /// Rewrites all quantified comparisons of a plan. Types must be known.

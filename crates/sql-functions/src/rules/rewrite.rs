@@ -1,4 +1,4 @@
-//! The lists of rules, and the traversal of plans that they share.
+//! The lists of this crate's rules, and the traversal of plans that the rules share.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use headwater_sql_library::TextCastRewrite;
 use crate::text_casts::NestedToText;
 use crate::timestamps::{MicrosecondComparison, add_seconds};
 
-/// Returns the function rewrites.
+/// Returns the rewrites that run during type resolution.
 pub(crate) fn functions() -> [Arc<dyn FunctionRewrite + Send + Sync>; 6] {
     [
         Arc::new(TextCastRewrite),
@@ -62,8 +62,8 @@ impl AnalyzerRule for PlanNodeRule {
     }
 }
 
-/// Rewrites every expression, including nested expressions, given the available columns. Output
-/// names are kept.
+/// Rewrites every expression, including nested expressions, with a function that gets the schema of
+/// the available columns. Output names are kept.
 pub(super) fn rewrite_parts(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,
@@ -81,8 +81,8 @@ pub(super) fn rewrite_values(
     plan.map_expressions(|expr| rewrite_value(expr, &names, &mut rewrite))
 }
 
-/// Rewrites a value and keeps its name. A grouping set has no name, so its parts are rewritten
-/// individually.
+/// Rewrites an expression of a plan and keeps its output name. A grouping set has no name, so its
+/// expressions are rewritten individually.
 fn rewrite_value(
     value: Expr,
     names: &NamePreserver,

@@ -12,7 +12,7 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 
-/// The rewrite of the argument `places`.
+/// Rewrite of the argument `places` of `round`.
 #[derive(Debug)]
 pub(crate) struct RoundingRewrite;
 

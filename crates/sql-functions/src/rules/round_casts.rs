@@ -57,7 +57,8 @@ pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>
     Ok(Transformed::yes(expr))
 }
 
-/// Returns true if a cast converts fractional numbers to integers, also within lists.
+/// Returns true if a cast converts fractional numbers to integers, also if the numbers are elements
+/// of lists.
 fn loses_fraction(from: &DataType, to: &DataType) -> bool {
     match (element(from), element(to)) {
         (Some(from), Some(to)) => loses_fraction(from.data_type(), to.data_type()),

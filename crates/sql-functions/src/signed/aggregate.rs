@@ -1,4 +1,4 @@
-//! An aggregate function with a signed result.
+//! Wraps an aggregate function so that it returns signed integers.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 
 use super::{signed, signed_field};
 
-/// An aggregate function, wrapped so that its result is signed.
+/// An aggregate function whose unsigned result is cast to signed integers.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SignedAggregateFunction {
     pub of: Arc<AggregateUDF>,
@@ -101,7 +101,7 @@ fn signed_value(value: ScalarValue) -> Result<ScalarValue> {
     value.cast_to(&to)
 }
 
-/// The state of one group.
+/// The accumulator of one group.
 #[derive(Debug)]
 struct SignedState {
     of: Box<dyn Accumulator>,
@@ -137,7 +137,7 @@ impl Accumulator for SignedState {
     }
 }
 
-/// The states of many groups.
+/// The accumulator of many groups.
 struct SignedGroups {
     of: Box<dyn GroupsAccumulator>,
 }

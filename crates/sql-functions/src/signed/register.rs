@@ -1,4 +1,4 @@
-//! Registration of the functions with signed results.
+//! Replaces functions that return unsigned integers by wrappers that return `BIGINT`.
 
 use std::sync::Arc;
 
@@ -8,20 +8,20 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 
-/// Scalar functions that return unsigned numbers, or lists of unsigned numbers.
+/// Scalar functions of DataFusion that return unsigned integers or lists of them.
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
 /// Name of a function that also accepts maps. The functions in [`SCALAR`] do not accept maps.
 const CARDINALITY: &str = "cardinality";
 
-/// Aggregate functions that return unsigned numbers.
+/// Aggregate functions of DataFusion that return unsigned integers.
 const AGGREGATE: [&str; 2] = ["approx_distinct", "regr_count"];
 
-/// Window functions that return unsigned numbers.
+/// Window functions of DataFusion that return unsigned integers.
 const WINDOW: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
 
-/// Replaces the functions that return unsigned numbers.
+/// Replaces the functions that return unsigned integers by signed wrappers.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     for name in SCALAR.into_iter().chain([CARDINALITY]) {
         let signed = super::scalar::SignedScalarFunction { of: state.udf(name)? };
@@ -38,7 +38,7 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     Ok(())
 }
 
-/// Returns the type with `BIGINT` for each unsigned number in it.
+/// Returns the type with each unsigned integer type in it replaced by `BIGINT`.
 pub(super) fn signed(data_type: &DataType) -> DataType {
     let element = |field: &FieldRef| {
         Arc::new(field.as_ref().clone().with_data_type(signed(field.data_type())))
@@ -51,7 +51,7 @@ pub(super) fn signed(data_type: &DataType) -> DataType {
     }
 }
 
-/// Returns the field with a signed type.
+/// Returns the field with the type that [`signed`] returns.
 pub(super) fn signed_field(field: &FieldRef) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(signed(field.data_type())))
 }
@@ -66,7 +66,7 @@ mod tests {
     use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
     use datafusion::logical_expr::{ReturnFieldArgs, Signature};
 
-    /// Argument types of the generated calls; all are signed.
+    /// Argument types of the generated calls. None of them is unsigned.
     fn types() -> Vec<DataType> {
         let item = Arc::new(Field::new_list_field(DataType::Int64, true));
         vec![

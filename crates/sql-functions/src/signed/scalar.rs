@@ -1,4 +1,4 @@
-//! A scalar function with a signed result.
+//! Wraps a scalar function so that it returns signed integers.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 
 use super::{signed, signed_field};
 
-/// A scalar function, wrapped so that its result is signed.
+/// A scalar function whose unsigned result is cast to signed integers.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SignedScalarFunction {
     pub of: Arc<ScalarUDF>,

@@ -1,4 +1,4 @@
-//! A window function with a signed result.
+//! Wraps a window function so that it returns signed integers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use datafusion::physical_plan::PhysicalExpr;
 
 use super::{signed, signed_field};
 
-/// A window function, wrapped so that its result is signed.
+/// A window function whose unsigned result is cast to signed integers.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct SignedWindowFunction {
     pub of: Arc<WindowUDF>,

@@ -15,10 +15,10 @@ use datafusion::logical_expr::expr::{Between, Case, InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, Operator, TryCast};
 
-/// Functions that return one of their arguments.
+/// Functions that compare or choose between their arguments, and return one of them.
 const CHOOSING: [&str; 6] = ["coalesce", "greatest", "ifnull", "least", "nullif", "nvl"];
 
-/// The rewrite, which runs before type coercion.
+/// The rewrite of comparisons. It runs before type coercion.
 #[derive(Debug)]
 pub(crate) struct MicrosecondComparison;
 
@@ -117,7 +117,7 @@ fn is_text_or_date(data_type: &DataType) -> bool {
     data_type.is_string() || is_date(data_type)
 }
 
-/// Interprets an integer that is cast to a timestamp as seconds.
+/// Rewrites a cast of an integer to a timestamp so that the integer counts seconds.
 fn seconds(
     number: &mut Box<Expr>,
     to: &DataType,

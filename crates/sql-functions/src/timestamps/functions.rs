@@ -24,8 +24,8 @@ use super::zones::AtTimeZone;
 /// Number of microseconds in 400 years, after which the calendar repeats, including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// Maximum distance from 1970 in microseconds at which DataFusion's function is called directly.
-/// The range of nanoseconds is about a year longer.
+/// DataFusion's function is called directly for timestamps at most this many microseconds from
+/// 1970. The range of nanoseconds is about a year longer.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
 /// Returns `now`, `to_timestamp` and `date_trunc`, and the function for AT TIME ZONE.
@@ -203,7 +203,8 @@ impl ScalarUDFImpl for DateTrunc {
     }
 }
 
-/// Returns each timestamp's shift, a multiple of 400 years; `None` if all are in range.
+/// Returns, for each timestamp, the number of 400-year cycles by which to shift it; `None` if all
+/// timestamps are in range.
 fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     let DataType::Timestamp(TimeUnit::Microsecond, _) = value.data_type() else {
         return Ok(None);
@@ -223,7 +224,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Shifts each timestamp by its multiple of 400 years; `way` selects addition or subtraction.
+/// Shifts each timestamp by its number of 400-year cycles; `way` adds or subtracts.
 fn shift_cycles(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, Volatility, lit,
 };
 
-/// Adds the seconds to a text that is cast to a timestamp.
+/// If an expression casts text to a timestamp, adds the missing seconds to the text.
 pub(crate) fn add_seconds(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
     let (text, to) = match &mut expr {
         Expr::Cast(cast) => (&mut cast.expr, cast.field.data_type()),
@@ -42,7 +42,8 @@ pub(crate) fn add_seconds(mut expr: Expr, schema: &DFSchema) -> Transformed<Expr
     }
 }
 
-/// Returns the text with seconds if it has hours and minutes only.
+/// Returns the text with `:00` added if it has hours and minutes but no seconds; `None` for other
+/// texts.
 fn completed(text: &str) -> Option<String> {
     let (date, time) = text.split_at(text.find([' ', 'T', 't'])?);
     let is_date = date.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-');
@@ -56,7 +57,7 @@ fn completed(text: &str) -> Option<String> {
     Some(format!("{date}{minutes}:00{zone}"))
 }
 
-/// Adds seconds to texts without seconds.
+/// Adds the missing seconds to each text that has none.
 pub fn with_seconds(value: &ColumnarValue) -> Result<ColumnarValue> {
     Ok(match value {
         ColumnarValue::Scalar(scalar) => {
@@ -84,7 +85,7 @@ static WITH_SECONDS: LazyLock<ScalarUDF> = LazyLock::new(|| {
     })
 });
 
-/// Function that adds seconds.
+/// Function that adds missing seconds to texts.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AddMissingSeconds {
     signature: Signature,

@@ -24,7 +24,7 @@ use headwater_sql::expression::AT_TIME_ZONE;
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
-/// A duration longer than any daylight saving shift.
+/// A duration longer than any daylight saving shift, to find the offset before the change.
 const BEFORE: TimeDelta = TimeDelta::hours(3);
 
 /// `AT TIME ZONE` as a function of a time and a zone name.
@@ -93,7 +93,7 @@ impl ScalarUDFImpl for AtTimeZone {
     }
 }
 
-/// Rejects columns with an unknown time zone, because their times cannot be formatted.
+/// Rejects columns whose type has an unknown time zone, because their times cannot be formatted.
 pub fn check_zones(fields: &Fields) -> Result<()> {
     fields.iter().try_for_each(|field| check_zone(field.data_type()))
 }

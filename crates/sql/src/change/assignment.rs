@@ -8,7 +8,7 @@ use crate::table_name::{idents, position};
 /// An assigned column, as written.
 #[derive(Debug, Clone)]
 pub struct AssignedColumn {
-    /// The qualifier: empty, or the table's name or alias.
+    /// The parts before the column name: none, or the table's name or alias.
     pub path: Vec<Ident>,
     /// Name of the column.
     pub column: Ident,
@@ -16,7 +16,7 @@ pub struct AssignedColumn {
     pub default: bool,
 }
 
-/// Returns the columns of assignments and their values.
+/// Returns each assigned column with its new value.
 pub(super) fn assignments(list: Vec<Assignment>) -> Result<Vec<(AssignedColumn, Expr)>> {
     let mut found = Vec::with_capacity(list.len());
     for Assignment { target, value } in list {
@@ -60,7 +60,8 @@ pub(super) fn assigned(name: &ObjectName) -> Result<AssignedColumn> {
     Ok(AssignedColumn { path: parts, column, default: false })
 }
 
-/// Returns the value, and true if the value is DEFAULT, which is resolved later.
+/// Returns the expression for a value, and true if the value is DEFAULT. The engine resolves
+/// DEFAULT later.
 pub(super) fn given(value: Expr) -> (Expr, bool) {
     if is_default(&value) { (Expr::value(Value::Null), true) } else { (value, false) }
 }

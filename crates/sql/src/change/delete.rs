@@ -40,7 +40,7 @@ pub fn row_delete(delete: Delete, with: Option<With>) -> Result<DeleteStatement>
     empty(&tables, "DELETE of several tables")?;
     none(output.as_ref(), "OUTPUT")?;
     if matches!(from, FromTable::WithoutKeyword(_)) && selection.is_none() && limit.is_none() {
-        // Reject this form: the user probably forgot the condition, and without a condition all
+        // Reject `DELETE t` without a condition: the user probably forgot the condition, and all
         // rows would be deleted.
         return Err(Error::Invalid {
             message: "DELETE has neither FROM nor WHERE".to_owned(),

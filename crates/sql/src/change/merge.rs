@@ -1,7 +1,7 @@
 //! Converts MERGE to a query.
 //!
-//! Target and source become one join, whose type depends on the clauses. The select list contains
-//! all conditions and values of the clauses, in textual order.
+//! Target and source become one join, whose type depends on the WHEN clauses. The select list
+//! contains the conditions and values of all WHEN clauses, in textual order.
 
 use std::ops::ControlFlow;
 
@@ -20,7 +20,8 @@ use crate::table_name::{ParsedTableName, span_start};
 use crate::unsupported_clauses::{empty, none};
 use headwater_sql_tokens::EVERY_COLUMN;
 
-/// Column that is true in every row of the source.
+/// Column that is added to the source, and true in all its rows. In the join, it is null for rows
+/// without a match in the source.
 const FROM_SOURCE: &str = "\0s";
 
 /// A MERGE statement.
@@ -30,7 +31,7 @@ pub struct MergeStatement {
     pub table: ObjectName,
     /// Alias of the target, if one was written.
     pub alias: Option<Ident>,
-    /// Name that qualifies the source's columns.
+    /// Name that qualifies the source's columns in expressions.
     pub source_label: Ident,
     /// WHEN clauses, in textual order.
     pub clauses: Vec<WhenClause>,
@@ -129,12 +130,12 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
 }
 
-/// Qualifies unqualified columns with the source, because a source row without a match has only the
-/// source's columns.
+/// Qualifies unqualified columns with the source. Used in a NOT MATCHED clause, whose rows have
+/// only the source's columns.
 struct ColumnQualifier<'l> {
     label: &'l Ident,
-    /// Nesting depth of subqueries and lambdas around the expression. Names inside of them are not
-    /// qualified, because subqueries and lambdas define their own names.
+    /// Number of subqueries and lambdas around the visited expression. Names inside of them are not
+    /// qualified, because they may be defined there.
     depth: usize,
 }
 
@@ -169,7 +170,7 @@ impl VisitorMut for ColumnQualifier<'_> {
     }
 }
 
-/// Converts a clause, and appends its condition and values to `exprs`.
+/// Converts a WHEN clause, and appends its condition and values to `exprs`.
 fn clause(clause: MergeClause, exprs: &mut Vec<Expr>) -> Result<WhenClause> {
     let MergeClause { when_token: _, clause_kind, predicate, action } = clause;
     let when = match clause_kind {
@@ -253,7 +254,7 @@ fn check_reach(clauses: &[WhenClause]) -> Result<()> {
     Ok(())
 }
 
-/// Returns the name that qualifies the source's columns: its alias, or the table name.
+/// Returns the name that qualifies the source's columns: the source's alias, or its table name.
 fn label(factor: &TableFactor) -> Result<Ident> {
     match factor {
         TableFactor::Table { alias: Some(alias), .. }

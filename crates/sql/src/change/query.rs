@@ -1,4 +1,4 @@
-//! The parts of the queries behind DELETE, UPDATE and MERGE.
+//! Builds the queries that DELETE, UPDATE and MERGE run to find the affected rows.
 
 use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
@@ -18,7 +18,7 @@ pub const FILE: &str = "\0f";
 /// The column with the row's position in its data file, from 0.
 pub const ROW: &str = "\0r";
 
-/// The name of the changed table in the query, unique among its relations.
+/// The name of the changed table in the query. No other relation can have this name.
 pub const TARGET: &str = "\0t";
 
 /// The changed table, and its relation in the query.
@@ -58,7 +58,8 @@ fn target_relation(alias: Option<TableAlias>) -> TableFactor {
     }
 }
 
-/// Returns the query of a RETURNING clause, in which the changed table has only the changed rows.
+/// Returns the query of a RETURNING clause. The engine runs it with only the changed rows in the
+/// table.
 pub(crate) fn returning(
     items: Option<Vec<SelectItem>>,
     alias: Option<&Ident>,
@@ -101,7 +102,7 @@ pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
 }
 
-/// Adds columns of a relation to the select list, each under a unique alias.
+/// Adds columns of a relation to the select list, each under an alias of `prefix` and its index.
 pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], prefix: char) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     for (index, name) in columns.iter().enumerate() {
@@ -130,8 +131,8 @@ pub struct QueryClauses {
     pub limit: Option<Expr>,
 }
 
-/// Checks a query. Returns the query with its table references, without the reference to the
-/// changed table.
+/// Checks a query. Returns the query with its table references. The changed table is not among
+/// these.
 pub(super) fn source(parts: QueryClauses) -> Result<SourceQuery> {
     Ok(SourceQuery::new(Box::new(query_of(parts)))?.without(TARGET))
 }

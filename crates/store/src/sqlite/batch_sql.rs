@@ -3,8 +3,8 @@
 //! The script starts with guards. If a precondition does not hold, its guard inserts a row into the
 //! table `guard`, whose check constraint rejects every row. After the guards, only disk errors can
 //! occur. So a rejected batch has written nothing, and the surrounding transaction can continue.
-//! The script depends only on the shape of a batch, not on its values, so SQLite can cache the
-//! prepared statements.
+//! The script depends only on the number and types of a batch's changes, not on their values, so
+//! SQLite can cache the prepared statements.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -32,7 +32,8 @@ pub(super) struct BatchSql {
 
 impl BatchSql {
     /// Builds the script of a batch, without BEGIN and COMMIT. The script returns one row per
-    /// journal with new entries, in the order of first mention, with the journal's last position.
+    /// journal with new entries, in the order in which the batch first mentions them. The row
+    /// contains the journal's last position.
     pub(super) fn of(batch: Batch) -> Result<BatchSql> {
         let mut script = BatchSql::default();
         for change in &batch.refs {
@@ -119,7 +120,7 @@ impl BatchSql {
 
     fn change_ref(&mut self, change: RefChange) -> Result<()> {
         match (change.value, change.expected) {
-            // The ref does not change; the guard has already checked it.
+            // Write nothing, because the ref does not change. The guard checks the precondition.
             (None, RefPrecondition::Absent) => Ok(()),
             (Some(value), RefPrecondition::Value(before)) if value == before => Ok(()),
             (Some(value), _) => {
@@ -221,12 +222,14 @@ impl BatchSql {
     }
 }
 
-/// A row of `entries`. An earlier statement has advanced the journal's last position, so the
-/// position of an entry is this last position minus an offset.
+/// A row to insert into `entries`. An earlier statement of the script has added the number of new
+/// entries to the journal's last position, so an entry's position is this last position minus an
+/// offset.
 const ENTRY_ROW: &str = "(?, (SELECT position FROM journals WHERE name = ?) - ?, ?, ?)";
 const NEWEST_ROW: &str = "(?, ?, (SELECT position FROM journals WHERE name = ?) - ?)";
 
-/// The journals of a batch in the order of first mention, each with its number of new entries.
+/// The journals of a batch in the order in which it first mentions them, each with its number of
+/// new entries.
 #[derive(Debug, Default)]
 pub(super) struct Journals {
     counts: Vec<(String, usize)>,
@@ -246,7 +249,7 @@ impl Journals {
     }
 }
 
-/// Maps the rows that a script returns to the positions of the batch's entries.
+/// Computes the positions of a batch's entries from the rows that the script returns.
 #[derive(Debug)]
 pub(super) struct EntrySlots {
     counts: Vec<usize>,

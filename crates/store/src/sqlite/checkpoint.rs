@@ -28,7 +28,7 @@ impl Checkpoints {
         Checkpoints { connector, commits: AtomicUsize::new(0), connection: Arc::default() }
     }
 
-    /// Counts a commit. Starts a checkpoint if a checkpoint is due, unless a checkpoint is running.
+    /// Counts a commit, and starts a checkpoint if one is due and none is running.
     pub(super) fn count_commit(&self) {
         if self.commits.fetch_add(1, Ordering::Relaxed) + 1 < CHECKPOINT_COMMITS {
             return;

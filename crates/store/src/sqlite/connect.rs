@@ -11,7 +11,7 @@ use super::checkpoint::AUTOCHECKPOINT_PAGES;
 use super::error_class::{ErrorClass, classify, store_error};
 use crate::{Error, Result};
 
-/// The format version that this version of Headwater writes.
+/// The format version of the database file that this version of Headwater writes.
 const FORMAT: i64 = 1;
 
 /// The time to wait for the write lock before an operation fails with [`Error::Busy`]. Writers hold
@@ -32,7 +32,8 @@ pub(super) enum ConnectionRole {
     Reader,
     /// A connection whose commits are durable when they return.
     Writer,
-    /// A connection whose commits become durable with the next durable commit or write-back.
+    /// A connection whose commits become durable with the next durable commit, or when the
+    /// operating system writes them back.
     RelaxedWriter,
 }
 
@@ -48,7 +49,7 @@ impl Connector {
         Connector { path: path.to_owned(), options }
     }
 
-    /// Opens the first connection and creates missing tables. Rejects a file of a later format
+    /// Opens the first connection and creates missing tables. Rejects a file with a later format
     /// version.
     pub(super) async fn create(&self) -> Result<SqliteConnection> {
         let mut retry = BusyRetry::new();

@@ -14,7 +14,7 @@ const NOT_A_DATABASE: i32 = 26;
 /// `SQLITE_IOERR_SHMSIZE`: the WAL index could not grow, because the disk is full.
 const SHARED_MEMORY_SIZE: i32 = 4874;
 
-/// Handling of an error.
+/// The class of an error, which determines how it is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ErrorClass {
     /// Another process holds the lock; the operation is retried.

@@ -1,4 +1,4 @@
-//! A pool of read-only connections, and the queries.
+//! A pool of read-only connections, and the queries of all reads.
 //!
 //! A reader sees the last commit of any process and never waits for a writer.
 
@@ -18,7 +18,7 @@ use crate::{Error, JournalEntry, KeyRange, Result};
 const READERS_MAX: usize = 4;
 
 /// The parameter counts of queries for several objects. Queries are padded to the next of these
-/// sizes, so that only three statements are prepared.
+/// sizes, so that only three different statements are prepared.
 const QUERY_SIZES: [usize; 3] = [4, 16, 64];
 
 #[derive(Debug)]
@@ -140,8 +140,8 @@ impl Readers {
         let (from, until) = range.bounds();
         let end = if until.is_some() { " AND newest.key < ?" } else { "" };
         let order = if range.reverse { "DESC" } else { "ASC" };
-        // In SQLite, CROSS JOIN fixes the join order: first the rows of `newest` by key, then the
-        // entry of each row.
+        // In SQLite, CROSS JOIN fixes the join order: first read the rows of `newest` by key, then
+        // look up the entry of each row.
         let sql = format!(
             "SELECT newest.position, newest.key, value FROM newest CROSS JOIN entries \
              ON entries.journal = newest.journal AND entries.position = newest.position \
@@ -176,8 +176,8 @@ impl Readers {
         }
         let until = successor(prefix);
         let end = if until.is_some() { " AND key < ?" } else { "" };
-        // The key that equals the prefix has a separate SELECT, because the index returns the
-        // entries of one key in the order of positions.
+        // The key that equals the prefix has a separate SELECT, because for one key the index
+        // returns the entries in the order of positions, without a sort.
         let branch = |condition: &str| {
             format!(
                 "SELECT position, key, value FROM entries INDEXED BY entries_by_key \

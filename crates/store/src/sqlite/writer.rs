@@ -35,7 +35,7 @@ enum Request {
 pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
-    /// One request per waiting caller.
+    /// Requests that are not executed yet, one for each waiting caller.
     queue: parking_lot::Mutex<VecDeque<Request>>,
     connections: tokio::sync::Mutex<WriteConnections>,
 }
@@ -70,7 +70,8 @@ impl Writer {
     async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
         let (reply, response) = oneshot::channel();
         self.0.queue.lock().push_back(request(reply));
-        // Each caller executes queued requests once, so no request stays in the queue.
+        // Every caller executes queued requests once after it has added its own, so no request
+        // stays in the queue.
         let shared = Arc::clone(&self.0);
         DetachedFuture(Some(Box::pin(async move { shared.execute_queued().await }))).await;
         response.await.map_err(|_| Error::Closed)?
@@ -89,8 +90,8 @@ impl Shared {
     }
 }
 
-/// A future that runs to completion in the background if it is dropped. Its transaction must not
-/// stay open, and other callers wait for its results.
+/// A future that runs to completion in the background if it is dropped. It executes requests of
+/// other callers, too, and its transaction must not stay open.
 struct DetachedFuture(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for DetachedFuture {
@@ -173,8 +174,8 @@ impl WriteConnections {
     }
 
     async fn trim(&mut self, journal: &str, range: &KeyRange) -> Result<u64> {
-        // A relaxed commit is sufficient: entries that reappear after a power failure are trimmed
-        // again.
+        // A relaxed commit is sufficient: if the entries reappear after a power failure, they are
+        // trimmed again later.
         let mut connection = self.acquire(ConnectionRole::RelaxedWriter).await?;
         let trimmed = trim(&mut connection, journal, range).await;
         let trimmed = trimmed.map_err(|error| store_error("trim a journal", error))?;

@@ -13,7 +13,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use super::outer_rows::{DecorrelatedPlan, OuterRows, is_row_wise, is_single_row};
 
-/// Rewrites the correlated subqueries that DataFusion's rules left.
+/// Optimizer rule that rewrites the correlated subqueries that DataFusion's rules left.
 #[derive(Debug)]
 pub(in crate::rules) struct DependentJoin;
 
@@ -82,8 +82,8 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Evaluates a subquery that reads only its outer row and no table. The result has all columns of
-/// the outer row.
+/// Replaces a join with a subquery that reads no table by a plan that computes the subquery
+/// directly from each row of the left side.
 fn unnested(
     join: &Join,
     subquery: &Subquery,
@@ -115,7 +115,7 @@ fn unnested(
     builder.build().map(Some)
 }
 
-/// Adds an alias to a plan and to its keys.
+/// Adds a table alias to a plan and to its key columns.
 fn aliased(
     plan: LogicalPlan,
     keys: Vec<Column>,
@@ -136,7 +136,7 @@ fn outer_columns(subquery: &Subquery) -> Vec<Column> {
     columns.filter(|column| seen.insert(column.clone())).collect()
 }
 
-/// Evaluates a subquery for the distinct values of its outer columns.
+/// Plans a subquery for the distinct values of its outer columns; `None` if that is not supported.
 fn for_values(
     left: &LogicalPlan,
     subquery: &Subquery,
@@ -170,7 +170,7 @@ fn is_volatile(plan: &LogicalPlan) -> bool {
     found.unwrap_or(true)
 }
 
-/// Returns true if a plan itself refers to an outer row.
+/// Returns true if a plan refers to an outer row, so that it is part of a correlated subquery.
 fn is_correlated(plan: &LogicalPlan) -> bool {
     plan.exists(|plan| Ok(plan.contains_outer_reference())).unwrap_or(true)
 }
@@ -210,9 +210,9 @@ fn in_filter(filter: &Filter, config: &dyn OptimizerConfig) -> Result<Option<Log
     builder.project(columns)?.build().map(Some)
 }
 
-/// Joins a plan with the values of the subqueries in some expressions. Returns the expressions with
-/// columns in place of the subqueries; `None` if there are no subqueries, or if a subquery is not
-/// supported.
+/// Joins a plan with the results of the subqueries in some expressions. Returns the join, and the
+/// expressions with columns in place of the subqueries; `None` if there are no subqueries, or if a
+/// subquery is not supported.
 fn joined(
     input: &LogicalPlan,
     exprs: &[Expr],

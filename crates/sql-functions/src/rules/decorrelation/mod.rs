@@ -3,8 +3,8 @@
 //!
 //! The rule runs after DataFusion's own rules, so it handles only the subqueries that those rules
 //! left. The method is described by Neumann and Kemper, "Unnesting Arbitrary Queries" (2015). The
-//! subquery is evaluated once for all distinct values of the outer columns. These values are
-//! additional columns of its result.
+//! subquery is evaluated once for all distinct values of the outer columns. Its result has these
+//! values as additional columns, by which it is joined with the outer rows.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/13748>
 

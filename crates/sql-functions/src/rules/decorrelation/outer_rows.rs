@@ -11,21 +11,22 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Projection, SkipType, Sort, Unnest, lit, when,
 };
 
-/// A plan with the key columns of the outer rows.
+/// The plan of a subquery for all outer rows. Its rows contain the key columns of the outer row to
+/// which they belong.
 pub(super) struct DecorrelatedPlan {
     pub plan: LogicalPlan,
     /// The key columns in the plan, in the order of [`OuterRows::outer`].
     pub keys: Vec<Column>,
 }
 
-/// The rows for which a subquery is evaluated.
+/// The outer rows for which a subquery is evaluated.
 pub(super) struct OuterRows {
     /// The outer columns that the subquery refers to.
     pub outer: Vec<Column>,
-    /// The plan of the rows. It has the columns of `keys`.
+    /// The plan that returns these rows. `keys` are its columns, in the order of `outer`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
-    /// True if an outer row for which UNNEST returns no row is kept.
+    /// True to return a row with nulls for an outer row for which UNNEST returns no row.
     pub keeps_rows: bool,
     /// Prefix of the names of added columns, unique within the statement.
     pub prefix: String,
@@ -78,7 +79,7 @@ pub(super) fn is_single_row(plan: &LogicalPlan) -> bool {
 }
 
 impl OuterRows {
-    /// Evaluates a subquery for all outer rows; `None` if a node is not supported.
+    /// Plans a subquery for all outer rows; `None` if a node of its plan is not supported.
     pub(super) fn evaluate(&self, plan: &LogicalPlan) -> Result<Option<DecorrelatedPlan>> {
         self.push(plan, None)
     }
@@ -94,8 +95,8 @@ impl OuterRows {
                     DecorrelatedPlan { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
-            // Do not handle an uncorrelated part below LIMIT here, because its rows must keep their
-            // order.
+            // An uncorrelated part: join each outer row with all its rows. Not below LIMIT, where
+            // its rows must keep their order.
             plan if kept.is_none() && !is_correlated(plan) => {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
                     .cross_join(plan.clone())?
@@ -158,8 +159,8 @@ impl OuterRows {
         Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Adds the keys to the GROUP BY. An aggregate without groups has a result for every outer
-    /// row.
+    /// Adds the key columns to the GROUP BY. An aggregation without GROUP BY also returns a row for
+    /// an outer row without input rows.
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<DecorrelatedPlan>> {
         let Some(inner) = self.push(&aggregate.input, None)? else { return Ok(None) };
         if aggregate.group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_))) {
@@ -233,7 +234,7 @@ impl OuterRows {
         Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Keeps the first rows for each outer row.
+    /// Applies a LIMIT to the rows of each outer row.
     fn limited(
         &self,
         inner: DecorrelatedPlan,
@@ -271,8 +272,8 @@ impl OuterRows {
         exprs.iter().map(|expr| self.resolve(expr, keys)).collect()
     }
 
-    /// Replaces outer columns by the keys; `None` if the expression contains a subquery that has
-    /// other outer columns.
+    /// Replaces outer columns in an expression by the key columns; `None` if the expression
+    /// contains a subquery that has other outer columns.
     fn resolve(&self, expr: &Expr, keys: &[Column]) -> Result<Option<Expr>> {
         let mut is_supported = true;
         let resolved = expr.clone().transform_up(|part| match part {
@@ -307,7 +308,8 @@ fn rows_of(limit: &Limit) -> Result<Option<LimitRange>> {
     }
 }
 
-/// Returns the value of an aggregate, or its default for an empty input, such as 0 for a count.
+/// Returns an expression for an aggregate's column in a left join: in rows without a match, the
+/// aggregate's result for an empty input, such as 0 for a count.
 fn or_default(value: &Expr, column: Expr, aggregate: &Aggregate) -> Result<Expr> {
     let mut inner = value;
     while let Expr::Alias(alias) = inner {
