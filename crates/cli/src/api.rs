@@ -51,7 +51,8 @@ impl Api {
         self.checked(self.exchange(call).await?).await
     }
 
-    /// Sends a request that runs as a job. Returns the job id, if any, and the response.
+    /// Sends a request that the server runs as a job. Returns the job id, if the response has one,
+    /// and the response.
     pub async fn send_as_job(
         &self,
         call: ApiRequest,
