@@ -39,8 +39,7 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if a text was found that is not a null marker. The type is then text, unless texts
-    /// prove to be rare.
+    /// True if a text is not a null marker. The type is then text, unless texts prove to be rare.
     settled: bool,
     /// True if the type is known without inspecting values.
     known: bool,
@@ -48,19 +47,17 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` is incomplete, because files whose format distinguishes texts from numbers
-    /// were read, such as JSON. Their texts are not counted.
+    /// True if `texts` omits the texts of some files: of formats that distinguish texts from
+    /// numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,
 }
 
-/// Minimum number of values in a column for its few texts to count as bad values. With fewer
-/// values, the column is text.
+/// Minimum number of values in a column for rare texts to count as bad values, not as the type.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for texts to count as bad values. With fewer values per text,
-/// the column is text.
+/// Minimum number of values per text for texts to count as rare. Otherwise the column is text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and the reason for the type.
@@ -103,7 +100,7 @@ impl ColumnStatistics {
         self.touched = true;
     }
 
-    /// Records a text from a file whose format distinguishes texts from numbers, such as JSON.
+    /// Records a text of a format that distinguishes texts from numbers, such as JSON.
     pub fn observe_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
@@ -196,8 +193,8 @@ impl ColumnStatistics {
         true
     }
 
-    /// Returns the narrowest type that holds all values; `None` if there is none, because one file
-    /// declares a nested type and another has other values.
+    /// Returns the narrowest type that holds all values; `None` if one file declares a nested type
+    /// and another has other values.
     pub fn resolve(&self) -> Option<ResolvedType> {
         let inferred = || "inferred".to_owned();
         let Some(stored) = &self.stored else {
@@ -293,8 +290,7 @@ impl ColumnStatistics {
         DataType::List(Arc::new(Field::new("element", element, true)))
     }
 
-    /// Returns the reason for a type: the value that ruled out a narrower type; `inferred` if there
-    /// is none.
+    /// Returns the value that ruled out a type narrower than this; `inferred` if no value did.
     fn reason(&self, data_type: &DataType) -> String {
         const DECISIVE: [ValueClass; 9] = [
             ValueClass::Text,
@@ -343,9 +339,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the statistics of a field, and inserts the field if it is new; `None` if there are
-    /// too many fields. `guess` is the expected index of the field: its index in the previous
-    /// object.
+    /// Returns the statistics of a field, which is inserted if it is new; `None` if there are too
+    /// many fields. `guess` is the expected index of the field: its index in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,
