@@ -86,7 +86,7 @@ impl SessionCommand {
             "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
             "DISCARD" => return Some(discard(&mut words)),
             "VACUUM" => Some(SessionCommand::Vacuum),
-            // Statistics are part of each snapshot.
+            // ANALYZE has no effect: each snapshot has its own statistics.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
             "DEALLOCATE" => {
@@ -121,8 +121,8 @@ fn unless_all(name: String) -> Option<String> {
     Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
 }
 
-/// Parses the words after COMMIT or ROLLBACK. A statement with another meaning, such as `COMMIT AND
-/// CHAIN`, must not end the transaction.
+/// Parses the words after COMMIT or ROLLBACK. Rejects words with another meaning: `COMMIT AND
+/// CHAIN`, for example, must not simply end the transaction.
 fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<SessionCommand, Problem> {
     words.skip_word("WORK");
     words.skip_word("TRANSACTION");
@@ -137,7 +137,8 @@ fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<Session
     }
 }
 
-/// Parses DISCARD. Only `DISCARD ALL` also removes prepared statements and resets settings.
+/// Parses DISCARD. Only `DISCARD ALL` removes prepared statements and resets settings; the other
+/// supported forms have no effect.
 fn discard(words: &mut StatementWords<'_>) -> Result<SessionCommand, Problem> {
     let kind = words.name().unwrap_or_default().to_ascii_uppercase();
     match kind.as_str() {
@@ -153,8 +154,8 @@ fn discard(words: &mut StatementWords<'_>) -> Result<SessionCommand, Problem> {
     }
 }
 
-/// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`; `None` for other
-/// settings.
+/// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`, without the word SET;
+/// `None` for other settings.
 fn set_transaction(mut words: StatementWords<'_>) -> Option<Result<SessionCommand, Problem>> {
     words.skip_word("LOCAL");
     words.skip_word("SESSION");
@@ -255,7 +256,7 @@ fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     }
 }
 
-/// The tokens of a statement, without comments: names, quoted texts, and single characters.
+/// The tokens of a statement, without comments: words, quoted texts, and single characters.
 #[derive(Clone)]
 pub struct StatementWords<'a> {
     rest: &'a str,
@@ -274,7 +275,7 @@ impl<'a> StatementWords<'a> {
         Some(inner.map_or_else(|| word.to_ascii_lowercase(), |inner| inner.replace("\"\"", "\"")))
     }
 
-    /// Returns the rest as a value: names or texts, separated by commas.
+    /// Returns the rest of the statement as a value: names or texts, separated by commas.
     fn value(&mut self) -> String {
         let mut value = String::new();
         for word in self {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
 
-/// The version of PostgreSQL whose catalogs and dialect clients expect.
+/// The version of PostgreSQL that is reported to clients, which derive from it the catalogs and the
+/// dialect.
 pub const SERVER_VERSION: &str = "15.0";
 
 /// The setting with the name of the client program.
@@ -17,14 +18,14 @@ pub const DEFAULT_READ_ONLY: &str = "default_transaction_read_only";
 /// The setting that shows if the current transaction is read-only.
 pub const READ_ONLY: &str = "transaction_read_only";
 
-/// The values that a setting accepts.
+/// The values to which a client can set a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AcceptedValues {
     /// All values.
     Any,
     /// Only these spellings of the default value.
     Only(&'static [&'static str]),
-    /// `on` or `off`, in the spellings of [`parse_switch`].
+    /// A Boolean value, in the spellings of [`parse_switch`].
     Switch,
     /// No value: clients cannot change the setting.
     Nothing,
@@ -36,7 +37,7 @@ struct Setting {
     name: &'static str,
     default: &'static str,
     accepts: AcceptedValues,
-    /// True if clients are informed of changes.
+    /// True if each change of the setting is reported to the client.
     is_reported: bool,
 }
 
@@ -52,7 +53,8 @@ impl Setting {
 
 const ON: AcceptedValues = AcceptedValues::Only(&["on", "true", "yes", "1"]);
 const ANY: AcceptedValues = AcceptedValues::Any;
-/// Snapshot isolation is at least as strong as these levels, compared without spaces.
+/// The isolation levels that clients may request, without spaces. Snapshot isolation is at least as
+/// strong.
 const LEVELS: AcceptedValues =
     AcceptedValues::Only(&["repeatableread", "readcommitted", "readuncommitted"]);
 const SHOWN: AcceptedValues = AcceptedValues::Nothing;
@@ -119,11 +121,11 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Sets a value. If changes of the setting are reported to the client, returns its name and
-    /// value.
+    /// Sets a value. Returns the name and the value if the setting is one whose changes are
+    /// reported to the client.
     ///
-    /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting
-    /// does not accept.
+    /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting does not
+    /// accept.
     pub fn set(
         &mut self,
         name: &str,
@@ -131,7 +133,7 @@ impl Settings {
     ) -> Result<Option<(&'static str, &str)>, Problem> {
         let index = index_of(name)?;
         let Setting { name: known, accepts, is_reported, .. } = TABLE[index];
-        // Drivers quote values in the startup message too.
+        // Drivers quote values even in the startup message.
         let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
         let compact: String = value.chars().filter(|c| !c.is_whitespace()).collect();
         match accepts {
@@ -158,8 +160,8 @@ impl Settings {
         }
     }
 
-    /// Makes the current values the defaults that `RESET` restores. These are the values that the
-    /// client sent when it connected, so that a connection pool can reset a connection.
+    /// Makes the current values the defaults that `RESET` restores. Called after the client has
+    /// connected and sent its settings, so that a connection pool can reset a connection to them.
     pub fn keep_as_defaults(&mut self) {
         self.defaults = self.values.clone();
     }
@@ -193,8 +195,8 @@ impl Settings {
         }
     }
 
-    /// Returns the name and the value of each setting, and true if the setting is reported to
-    /// clients.
+    /// Returns the name and the value of each setting, and true if its changes are reported to the
+    /// client.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
         let all = TABLE.iter().zip(self.values.iter());
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
@@ -230,8 +232,8 @@ fn index_of(name: &str) -> Result<usize, Problem> {
     })
 }
 
-/// Returns the name of a setting in the spelling of the table, or the name itself if the setting is
-/// not known.
+/// Returns the name of a setting in the spelling of the table of settings; an unknown name is
+/// returned unchanged.
 pub fn known_name(name: &str) -> &str {
     index_of(name).map_or(name, |index| TABLE[index].name)
 }
