@@ -84,7 +84,10 @@ impl Api {
                 "the lake's server stopped before it responded",
             );
             problem.causes.push(failure.to_string());
-            problem.with_hint("Run the command again; acknowledged changes are safe.")
+            problem.with_hint(
+                "If the command changes something, the change may or may not have been made: \
+                 check this, then run the command again.",
+            )
         })
     }
 

@@ -153,7 +153,7 @@ impl Extents {
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
-                return Err(wrong("the extents are not adjacent"));
+                return Err(wrong("an extent is empty, unaligned, overlapping or out of bounds"));
             };
             // A range with holes is rejected, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
@@ -222,7 +222,7 @@ impl Extents {
     /// Copies the pieces to one file, each to its offset in the table.
     fn gathered(&self) -> Result<Extents> {
         const AT_ONCE: usize = 1 << 20;
-        let failed = || Error::io("gather a table's pieces");
+        let failed = || Error::io("copy a table's extents to one file");
         let gathered = MemoryFile::create("headwater-table")?;
         gathered.set_len(self.bytes).map_err(failed())?;
         let mut held = vec![0; AT_ONCE];

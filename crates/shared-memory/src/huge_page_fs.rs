@@ -30,7 +30,9 @@ impl HugePageFs {
         )?);
         let (written, read) = pages.create()?;
         if !has_writers(read.as_fd())? {
-            return Err(io::Error::other("this host does not report the writers of a file"));
+            return Err(io::Error::other(
+                "this host does not report that a file is open for writing",
+            ));
         }
         drop(written);
         if has_writers(read.as_fd())? {

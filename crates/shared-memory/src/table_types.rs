@@ -40,7 +40,7 @@ impl TableTypes {
         let mut kinds = Vec::new();
         schema.fields().iter().try_for_each(|field| collect(field.data_type(), &mut kinds))?;
         if ids.len() != kinds.len() {
-            return Err(malformed("the dictionaries have no types"));
+            return Err(malformed("the numbers of dictionary ids and types differ"));
         }
         let mut dictionaries = HashMap::new();
         for (id, kind) in ids.into_iter().zip(kinds) {

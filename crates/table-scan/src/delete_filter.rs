@@ -209,7 +209,7 @@ async fn live_rows(
     let files = batch.column(file).as_primitive_opt::<Int32Type>();
     let rows = batch.column(row).as_primitive_opt::<Int64Type>();
     let (Some(files), Some(rows)) = (files, rows) else {
-        return internal_err!("a row has no file position");
+        return internal_err!("the columns with the positions of rows have the wrong types");
     };
     let (files, rows) = (files.values(), rows.values());
     let mut live = BooleanBufferBuilder::new(batch.num_rows());

@@ -142,7 +142,7 @@ fn fill_in(
     let files = batch.column(file).as_primitive_opt::<Int32Type>();
     let rows = batch.column(row).as_primitive_opt::<Int64Type>();
     let (Some(files), Some(rows)) = (files, rows) else {
-        return internal_err!("a row has no file position");
+        return internal_err!("the columns with the positions of rows have the wrong types");
     };
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
         if !is_lineage(field) {
