@@ -286,8 +286,8 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     if let Some(key) = &context.secret_key {
         config.service.secret_key = key.clone();
     }
-    // Keep functions and imports from reading the profiles, which contain tokens, and the shell's
-    // history, which can contain passwords.
+    // Imports and queries must not read these folders: profiles contain tokens, and the history of
+    // the shell can contain passwords.
     let profiles = context.profiles.as_ref().and_then(|file| file.0.parent());
     let folders = profiles.map(Path::to_owned).into_iter().chain(context.state.clone());
     config.service.credentials.extend(folders);

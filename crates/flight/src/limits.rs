@@ -55,8 +55,8 @@ pub fn account(identity: &Identity) -> String {
     }
 }
 
-/// Returns the error for a request that exceeds a limit. `what` is the current usage, such as `3
-/// transactions`.
+/// Returns the error for a request that exceeds a limit. `what` is the current usage, such as the
+/// text `3 transactions`.
 pub fn exceeded(identity: &Identity, what: &str, hint: &str) -> Status {
     let of = match identity {
         Identity::Owner => "the owner".to_owned(),

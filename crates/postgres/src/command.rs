@@ -121,8 +121,8 @@ fn unless_all(name: String) -> Option<String> {
     Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
 }
 
-/// Parses the words after COMMIT or ROLLBACK. Rejects words with another meaning: `COMMIT AND
-/// CHAIN`, for example, must not simply end the transaction.
+/// Parses the words after COMMIT or ROLLBACK. Rejects words with another meaning: for example,
+/// `COMMIT AND CHAIN` must not simply end the transaction.
 fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<SessionCommand, Problem> {
     words.skip_word("WORK");
     words.skip_word("TRANSACTION");

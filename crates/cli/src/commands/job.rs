@@ -40,7 +40,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         Job::Rerun(arguments) => rerun(context, api, &arguments).await,
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // Read the status first, to report whether this command stopped the job.
+            // Read the status first, to report if the job had ended before this command.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
