@@ -25,7 +25,7 @@ pub struct IngestedRows {
     pub quota: UploadQuota,
 }
 
-/// How an ingestion treats a missing or an existing table.
+/// Treatment of a missing or an existing table by an ingestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IngestMode {
     /// The table must not exist.

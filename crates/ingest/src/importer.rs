@@ -197,7 +197,7 @@ impl Importer {
     }
 }
 
-/// Result of the transfer.
+/// Result of reading the files and writing their rows.
 struct TransferResult {
     staged: StagedFiles,
     files: Vec<ImportedFile>,

@@ -81,7 +81,8 @@ impl SourceFile {
     }
 }
 
-/// How a source selects a file. This determines whether a file of unknown format is an error.
+/// The way in which a source selects a file. This determines whether a file of unknown format is an
+/// error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
     /// The source names the file, or contains a glob. A file whose format is not detected is an

@@ -43,7 +43,7 @@ impl StatementKind {
     }
 }
 
-/// A running statement.
+/// A running statement, whose rows are sent in parts.
 pub struct Cursor {
     rows: StatementRows,
     kind: StatementKind,

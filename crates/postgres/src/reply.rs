@@ -74,7 +74,7 @@ pub trait Reply {
         });
     }
 
-    /// Reports a setting.
+    /// Reports the value of a setting.
     fn setting(&mut self, name: &str, value: &str) {
         self.message(b'S', |out| {
             put_text(out, name);
@@ -106,7 +106,7 @@ pub trait Reply {
         self.message(b'C', |out| put_text(out, tag));
     }
 
-    /// Describes the columns of rows.
+    /// Describes the columns of the rows that follow.
     fn row_description(&mut self, columns: &[ColumnType]) {
         self.message(b'T', |out| {
             out.put_u16(columns.len() as u16);

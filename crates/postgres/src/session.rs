@@ -145,7 +145,7 @@ pub enum PortalProgress {
     Complete(String),
 }
 
-/// An authenticated client.
+/// An authenticated client, for which a session is created.
 pub struct ClientSession {
     /// The identity.
     pub principal: Principal,

@@ -22,8 +22,8 @@ use crate::{Error, RestTables, Result, TableCommit};
 /// Maximum number of manifest lists, manifests or files that are read at the same time.
 const READS_MAX: usize = 16;
 
-/// Everything that is already checked: the manifests, files and row ids of the table and of the
-/// commit's snapshots so far.
+/// Contents that need no further check: the manifests, files and row ids of the table, and of the
+/// snapshots that were checked so far.
 #[derive(Debug, Default)]
 pub(super) struct KnownContents {
     manifests: HashSet<String>,
