@@ -98,9 +98,8 @@ impl SharedTable {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
-    /// Opens a table that a worker wrote. `own` is a memory file that the worker created; otherwise
-    /// the file is the one that the server created for the call. `outline` describes which ranges
-    /// of this file and of the input files are the table.
+    /// Opens a table that a worker wrote to a memory file of its own, or to the file `given` by the
+    /// server. `outline` locates the table's bytes in this file and in the input files.
     pub fn from_worker_files(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -283,8 +282,7 @@ impl Reader {
 
 /// Splits a large batch into slices, which share its memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // A batch whose columns have no bytes can declare any number of rows, so the number of slices
-    // is limited.
+    // Limit the number of slices: a batch whose columns have no bytes can have any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {

@@ -105,8 +105,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
     }
 }
 
-/// Rejects a field whose type Arrow does not support. Adds the ids of the dictionaries in the
-/// field.
+/// Rejects a field whose type Arrow does not support. Adds the ids of the field's dictionaries.
 fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(), ArrowError> {
     if depth > DEPTH_MAX {
         return Err(malformed("the types are nested too deeply"));
@@ -241,8 +240,7 @@ fn check_batch<'k>(
     if counts == walk.variadic { Ok(()) } else { Err(malformed("a string has too many buffers")) }
 }
 
-/// An iterator over the nodes and buffers in the head of a batch, which checks them against the
-/// columns' types.
+/// An iterator over the nodes and buffers of a batch, which checks them against the columns' types.
 struct NodeIterator<'b, 'm> {
     batch: &'b RecordBatch<'m>,
     version: MetadataVersion,
@@ -330,8 +328,7 @@ impl NodeIterator<'_, '_> {
         u64::try_from(buffer.length()).map_err(|_| short())
     }
 
-    /// Checks that the length of the next buffer is a multiple of `width`, the size of one value in
-    /// bytes.
+    /// Checks that the length of the next buffer is a multiple of `width`, the size of one value.
     fn numbers(&mut self, width: usize) -> Result<(), ArrowError> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());
