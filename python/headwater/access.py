@@ -57,7 +57,7 @@ class Access(Requests):
         try:
             self._connection.json("DELETE", segments("v1", kind, name))
         except InvalidArgumentError:
-            # Other errors have the same code, so look for the object.
+            # The code of a missing object is also that of other errors, so look for the object.
             if not if_exists or any(one["name"] == name for one in self._list(f"/v1/{kind}")):
                 raise
 

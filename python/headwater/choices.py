@@ -36,7 +36,7 @@ FunctionSetting = Literal[
     "reserved_concurrency",
 ]
 
-#: The groups of usage.
+#: A property by which usage is grouped.
 UsageGrouping = Literal[
     "day", "kind", "job", "model", "function", "trigger", "branch", "author"
 ]

@@ -232,7 +232,7 @@ class Client(
         with self._connection.send(
             "GET", path, parameters=parameters, accept="application/x-ndjson"
         ) as response:
-            # A truncated line is invalid JSON, so it is handled like a broken chunk.
+            # A truncated line is invalid JSON, which the caller handles like a lost connection.
             while line := response.readline():
                 yield json.loads(line)
 

@@ -338,8 +338,8 @@ def _read_token(record: Mapping[str, Any]) -> str | None:
 
 
 def _noted_record(url: str) -> dict[str, Any]:
-    """Returns the record of the nearest lake's server if the server has this address, and otherwise
-    an empty dict."""
+    """Returns the record of the nearest lake's server if `url` is the HTTP address of this server,
+    and otherwise an empty dict."""
     try:
         record = _read_record(find_lake(None))
         noted = urlsplit(f"http://{record['http']}")

@@ -84,8 +84,8 @@ def _from_rows(pyarrow: Any, rows: list[dict[str, Any]]) -> Any:
 
 
 def _wrong_value(pyarrow: Any, rows: list[dict[str, Any]]) -> str | None:
-    """Describes the first value that Arrow cannot convert, or not together with the value above
-    it."""
+    """Describes the first value that Arrow cannot convert, either alone or in one column with the
+    value above it."""
     for name in dict.fromkeys(name for row in rows for name in row):
         above: list[Any] = []
         for number, row in enumerate(rows, 1):
@@ -104,14 +104,14 @@ def _wrong_value(pyarrow: Any, rows: list[dict[str, Any]]) -> str | None:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the rows. The first row gets the columns of all rows, because Arrow uses only the
+    """Returns the rows with the columns of all rows in the first row, because Arrow uses only the
     first row to determine the columns."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: rows[0].get(name) for name in names}, *rows[1:]]
 
 
 def _from_pandas(pyarrow: Any, frame: Any) -> Any:
-    """Converts a frame. A named index, as after `groupby`, becomes columns."""
+    """Converts a pandas frame. A named index, as after `groupby`, becomes columns."""
     if any(name is not None for name in frame.index.names):
         clash = [name for name in frame.index.names if name in frame.columns]
         frame = frame.reset_index(drop=bool(clash))
@@ -121,8 +121,8 @@ def _from_pandas(pyarrow: Any, frame: Any) -> Any:
 
 
 def _widened(pyarrow: Any, table: Any, columns: list[int] | None = None) -> Any:
-    """Casts decimals of Python objects to the maximum precision, because the precision that Arrow
-    infers depends on the values.
+    """Casts decimal columns to the maximum precision, because the precision that Arrow infers from
+    Python objects depends on the values.
     """
     for index in range(table.num_columns) if columns is None else columns:
         kind = table.schema.field(index).type

@@ -353,7 +353,7 @@ class Functions(Responses):
         try:
             triggers = self._list("/v1/triggers")
         except HeadwaterError:
-            # A user that may not list triggers sees only the calls by name.
+            # A user that may not list triggers gets only the calls by name, none by triggers.
             triggers = []
         authors = {f"trigger {one['name']}" for one in triggers if one.get("function") == name}
         own = [call for call in calls if call["summary"] == name or call["author"] in authors]

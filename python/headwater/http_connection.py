@@ -60,7 +60,7 @@ class Request:
 
 
 class Connection:
-    """A connection of a runtime."""
+    """A connection that a Lambda runtime opened."""
 
     def __init__(self, accepted: socket.socket, body_bytes_max: int) -> None:
         self.socket = accepted
@@ -117,7 +117,7 @@ class Connection:
         return True
 
     def _parse(self) -> Generator[Request | None, None, None]:
-        """Yields requests, and yields None if it needs more bytes."""
+        """Parses received bytes. Yields each complete request, and None to wait for more bytes."""
         while True:
             request = yield from self._head()
             self.path = request.path
@@ -143,7 +143,7 @@ class Connection:
         return Request(words[0], words[1].partition("?")[0], headers, keep_alive)
 
     def _fields(self) -> Generator[None, None, dict[str, str]]:
-        """Reads headers or trailers."""
+        """Reads headers or trailers, up to the empty line. Returns values by lower-case name."""
         fields: dict[str, str] = {}
         left = HEAD_BYTES_MAX
         while line := (yield from self._line(left)):

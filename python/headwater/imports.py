@@ -92,7 +92,7 @@ class Imports(Runs):
         try:
             result = self._work("/v1/imports", {**request, "dry_run": dry_run}, on_event)
         except HeadwaterError as error:
-            # If the connection is lost, the import continues and reads its files.
+            # If the connection is lost, keep the uploads: the import continues and reads them.
             if error.code != "unavailable":
                 self._delete_uploads(uploads)
             raise

@@ -132,7 +132,7 @@ def append(table: str, rows: Any) -> int:
     except channel.UnsupportedRows as error:
         message = f"cannot append to `{name}`: {error}"
         raise errors.make("invalid_argument", message, error.hint) from None
-    # The request without rows checks the table's name and the rights.
+    # Send a request even without rows, because it checks the table's name and the rights.
     operation = "append"
     if file is None:
         operation, file = "append_json", channel.write(b"[]")

@@ -36,8 +36,8 @@ class RuntimeFailed(Exception):
 
 
 def read_response(request: Request) -> Callable[[], Any]:
-    """Reads a result. Returns a function that returns the result, or raises the error in the
-    trailers."""
+    """Reads the response to an event. Returns a function that returns the result, or raises the
+    error in the response's trailers."""
     kind = request.trailers.get(_ERROR_TYPE)
     if kind:
         try:
@@ -51,7 +51,7 @@ def read_response(request: Request) -> Callable[[], Any]:
 
 
 def read_error(request: Request) -> Callable[[], NoReturn]:
-    """Reads an error. Returns a function that raises the error."""
+    """Reads an error that a runtime reports. Returns a function that raises the error."""
     return _error(request.headers.get(_ERROR_TYPE, ""), request.body)
 
 

@@ -43,7 +43,7 @@ class Context:
 
 
 class _Fields:
-    """Named values of a client, each None if the client did not send it."""
+    """Values that a client sent, as attributes; None for a value that the client did not send."""
 
     def __init__(self, names: Iterable[str], values: Any) -> None:
         values = values if isinstance(values, dict) else {}

@@ -247,8 +247,8 @@ class Runtime:
         connection.reply(status, body, [("Content-Type", media_type)], request.keep_alive)
 
     def _note_start(self) -> None:
-        """Reports the first request for an event. Extends the deadline of the call by the start
-        time of the runtime."""
+        """Reports that the runtime has requested its first event. Extends the deadline of the call
+        by the time that the runtime took to start."""
         took = round((time.monotonic() - self._began) * 1000)
         self._call["deadline_ms"] += min(took, START_MS_MAX)
         self._server.send("started")
@@ -337,7 +337,7 @@ class Runtime:
         return RuntimeFailed("Runtime.ExitError", message)
 
     def _explain(self) -> None:
-        """Prints the reason why a call did not end, before its time limit is reported."""
+        """Prints why a call has not ended. Called before the exceeded time limit is reported."""
         shown = " ".join(self._command)
         if not self._was_asked:
             where = f"GET {_ROOT}{_NEXT}"
@@ -347,8 +347,8 @@ class Runtime:
 
 
 def _listener() -> socket.socket:
-    # Use a fixed port in a sandbox, which has its own network. The first process of a sandbox has
-    # the id 2.
+    # Use a fixed port in a sandbox, which has its own network. The process id 2 shows that this
+    # is the first process of a sandbox.
     host, port = ADDRESS
     return socket.create_server((host, port if os.getpid() == 2 else 0), backlog=64)
 

@@ -143,7 +143,7 @@ def check_columns(columns: object) -> tuple[str, ...]:
 
 
 def check_lineage(lineage: object) -> dict[str, tuple[str, ...]]:
-    """Returns the source columns of each column."""
+    """Checks a model's `lineage`. Returns the source columns of each column."""
     if not isinstance(lineage, dict):
         refuse(f"`lineage` is a dict, not `{lineage!r}`")
     sources = {}
@@ -159,7 +159,7 @@ def check_lineage(lineage: object) -> dict[str, tuple[str, ...]]:
 
 
 def check_declaration(columns: object) -> tuple[str, ...] | dict[str, str]:
-    """Returns the names of columns, or for a dict the declaration of each column by its name."""
+    """Checks a model's `columns`. Returns names as a tuple, and a dict of types as a dict."""
     if not isinstance(columns, dict):
         return check_columns(columns)
     names = check_columns(list(columns))

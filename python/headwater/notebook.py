@@ -58,13 +58,13 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def _step(step: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a step with its wall-clock time as a column."""
+    """Returns a step of a run with its wall-clock time as the field `wall_ms`."""
     usage = step.get("usage")
     return {**step, "wall_ms": usage.get("wall_ms")} if isinstance(usage, Mapping) else {**step}
 
 
 def _facts(record: Mapping[str, Any]) -> str:
-    """Returns the plain values of a record in one line of HTML."""
+    """Returns the texts and numbers of a record in one line of HTML."""
     plain = [
         f"<b>{escape(name)}</b> {escape(_text(value))}"
         for name, value in record.items()
@@ -74,7 +74,7 @@ def _facts(record: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], columns: Iterable[str] = ()) -> str:
-    """Returns rows as HTML. Without `columns`, displays the columns of all rows."""
+    """Returns rows as an HTML table of `columns`, or without them of the columns of all rows."""
     wanted = list(columns) or list(dict.fromkeys(name for row in rows for name in row))
     names = [name for name in wanted if any(row.get(name) is not None for row in rows)]
     cells = [[row.get(name) for name in names] for row in rows[:ROWS_MAX]]

@@ -104,8 +104,8 @@ def encode(path: str, content: bytes) -> FileContent:
 
 
 def named_paths(project_file: str) -> tuple[list[str], list[str]]:
-    """Returns the paths in the functions of a project file, as two lists. The first list contains
-    the words of commands, only some of which are files. The second contains files and folders.
+    """Returns the paths that the functions in a project file name, as two lists. The first list
+    contains words of commands, some of which are files. The second contains files and folders.
 
     Returns no paths if the file has errors, because the server reports them.
     """
@@ -125,7 +125,7 @@ def named_paths(project_file: str) -> tuple[list[str], list[str]]:
 
 
 def _add_paths(function: Mapping[str, Any], words: list[str], paths: list[str]) -> None:
-    """Adds the paths of one function. Raises an error for a setting of the wrong type."""
+    """Adds the paths that one function names. Raises an error for a setting of the wrong type."""
     words += _below_project(_texts(function.get("command", [])))
     paths += _below_project(_texts(function.get("files", [])))
     runtime, handler, folder = (function.get(name) for name in ("runtime", "handler", "folder"))

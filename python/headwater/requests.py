@@ -22,7 +22,7 @@ class Requests:
     _connection: Connection
 
     def _at(self, ref: str | None) -> str:
-        """Returns the given ref, or the active branch."""
+        """Returns the given ref; by default the active branch, or `main` if there is none."""
         return ref if ref is not None else self._connection.active_branch() or "main"
 
     def _at_if_known(self, ref: str | None) -> str | None:

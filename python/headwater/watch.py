@@ -122,7 +122,7 @@ def _read(project_dir: str | os.PathLike[str]) -> Files:
 
 
 def _rounds(project_dir: str | os.PathLike[str], interval: float) -> Iterator[Files]:
-    """Yields the files of a project, and again after each edit."""
+    """Yields the files of a project, first as they are and then after each edit."""
     files = _read(project_dir)
     while True:
         yield files

@@ -270,7 +270,7 @@ impl Command {
         matches!(self, Command::Run(run) if !(run.dry_run || run.plan || run.detach))
     }
 
-    /// Returns the warehouse option of the command.
+    /// Returns the warehouse option, if the command has one.
     pub fn warehouse(&self) -> Option<&str> {
         match self {
             Command::Init(init) => init.warehouse.as_deref(),

@@ -88,7 +88,8 @@ fn parse_version(text: &str) -> Result<AliasVersion, String> {
     if text == "latest" {
         return Ok(AliasVersion(None));
     }
-    let number = text.parse().map_err(|_| "not the number of a version, or `latest`".to_owned())?;
+    let number =
+        text.parse().map_err(|_| "neither the number of a version nor `latest`".to_owned())?;
     Ok(AliasVersion(Some(number)))
 }
 

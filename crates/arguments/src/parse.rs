@@ -8,8 +8,8 @@ use clap::{ColorChoice, Command, CommandFactory, Error, FromArgMatches};
 
 use super::Arguments;
 
-/// Parses a command line, which starts with the program's name; prints the error and exits if it is
-/// invalid.
+/// Parses a command line, whose first word is the program's name. If it is invalid, prints the
+/// error and exits.
 pub fn parse(line: impl IntoIterator<Item = OsString>) -> Arguments {
     let line: Vec<OsString> = line.into_iter().collect();
     let words: Vec<String> = line.iter().map(|word| word.to_string_lossy().into_owned()).collect();
@@ -39,7 +39,7 @@ fn command(words: &[String]) -> Command {
     Arguments::command().color(color(words))
 }
 
-/// Returns the color choice of `--color`, for error messages of the parser.
+/// Returns the color choice of `--color`, for the parser's own error messages.
 fn color(words: &[String]) -> ColorChoice {
     let mut values = words.iter().enumerate().filter_map(|(at, word)| match word.as_str() {
         "--color" => words.get(at + 1).map(String::as_str),
@@ -53,8 +53,8 @@ fn color(words: &[String]) -> ColorChoice {
 }
 
 /// Adds a suggestion to the error for an unknown command. For a verb without its noun, such as
-/// `headwater merge`, suggests the complete commands. For any other unknown command, lists the
-/// existing ones.
+/// `headwater merge`, suggests the complete commands, such as `headwater branch merge`. Otherwise
+/// lists the existing commands.
 fn suggest(mut error: Error, words: &[String]) -> Error {
     if error.kind() != ErrorKind::InvalidSubcommand {
         return error;
@@ -79,7 +79,7 @@ fn suggest(mut error: Error, words: &[String]) -> Error {
     error
 }
 
-/// Returns true if no noun precedes the word `verb` in the command line.
+/// Returns true if `verb` is the first command in the command line, without a noun before it.
 fn is_first_command(words: &[String], verb: &str) -> bool {
     let root = Arguments::command();
     let is_noun = |word: &&String| root.find_subcommand(word.as_str()).is_some();
@@ -97,7 +97,7 @@ fn commands_before(words: &[String], unknown: &str) -> Vec<String> {
     shown.map(|command| command.get_name().to_owned()).collect()
 }
 
-/// Lists the commands with this verb, such as `branch merge`.
+/// Lists the commands that end with this verb, such as `branch merge`.
 fn commands_with(verb: &str) -> Vec<String> {
     let root = Arguments::command();
     let nouns = root.get_subcommands();

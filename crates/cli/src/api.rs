@@ -51,7 +51,8 @@ impl Api {
         self.checked(self.exchange(call).await?).await
     }
 
-    /// Sends a request that runs as a job. Returns the job id, if any, and the response.
+    /// Sends a request that the server runs as a job. Returns the job id, if the response has one,
+    /// and the response.
     pub async fn send_as_job(
         &self,
         call: ApiRequest,
@@ -83,7 +84,10 @@ impl Api {
                 "the lake's server stopped before it responded",
             );
             problem.causes.push(failure.to_string());
-            problem.with_hint("Run the command again; acknowledged changes are safe.")
+            problem.with_hint(
+                "If the command changes something, the change may or may not have been made: \
+                 check this, then run the command again.",
+            )
         })
     }
 

@@ -1,8 +1,8 @@
 //! Releases the memory of the program's code pages after the server has started.
 //!
 //! Most code that runs during the start (registering functions, parsing settings, opening the lake)
-//! is not used again. The pages of this code occupy about 30 MB of resident memory. If released
-//! pages are needed again, the kernel restores them from the page cache without a disk read.
+//! is not used again. Its pages occupy about 30 MB of resident memory. If released pages are needed
+//! again, the kernel restores them from the page cache without a disk read.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::ops::Range;
@@ -13,8 +13,8 @@ pub fn release_code_pages() {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     for range in maps.lines().filter_map(|line| code_range(line, &program.to_string_lossy())) {
         let start = range.start as *mut std::ffi::c_void;
-        // SAFETY: the pages belong to a read-only, private file mapping, so the kernel reads them
-        // from the file again on access.
+        // SAFETY: the pages belong to a private file mapping that is not writable, so the kernel
+        // reads them from the file again on access.
         let _ =
             unsafe { rustix::mm::madvise(start, range.len(), rustix::mm::Advice::LinuxDontNeed) };
     }

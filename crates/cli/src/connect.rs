@@ -105,8 +105,8 @@ pub async fn reconnect(context: &Context) -> Result<Api> {
     let deadline = Instant::now() + RECONNECT_PATIENCE;
     let mut pause = Duration::from_millis(50);
     loop {
-        // Also send a request, because the socket of a killed server accepts connections until the
-        // server's last thread has ended.
+        // Also send a request: the socket of a killed server accepts connections until the server's
+        // last thread has ended.
         let connected = match connect(context).await {
             Ok(api) => health(&api).await.map(|_| api),
             Err(problem) => Err(problem),
@@ -127,8 +127,8 @@ pub fn remote_api(context: &Context, lake: &RemoteLake) -> Result<Api> {
     Ok(Api::new(Endpoint::Url(Box::new(endpoint)), &context.author))
 }
 
-/// Connects to a running server of this version. A background server of another version is drained
-/// so that it can be replaced.
+/// Connects to a running server of this version, if there is one. A background server of another
+/// version is drained so that it can be replaced.
 async fn running(context: &Context, lake: &LakeFolder) -> Result<Option<(Api, ServerRecord)>> {
     let Some((api, record)) = connect_if_running(context, lake).await else { return Ok(None) };
     let own = env!("CARGO_PKG_VERSION");
@@ -198,9 +198,9 @@ fn start_background(context: &Context, lake: &LakeFolder) -> Result<Child> {
         .map_err(error::from_io("start the lake's server"))
 }
 
-/// Waits until a server of the lake answers. The answer comes from the started server, or from a
-/// server of another command that got the lake's lock first. If another server holds the lock, the
-/// started server ends. A server is then started again, in case the other server is killed.
+/// Waits until a server of the lake answers: the started server, or one that another command
+/// started and that got the lake's lock first. In the second case, the started server exits because
+/// the lock is held. A server is then started again, in case the holder of the lock is killed.
 async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) -> Result<Api> {
     let deadline = Instant::now() + START_PATIENCE;
     let mut restarts = 0;
@@ -214,8 +214,8 @@ async fn await_start(context: &Context, lake: &LakeFolder, mut server: Child) ->
             return Err(no_start(lake));
         }
         if matches!(server.try_wait(), Ok(Some(status)) if !status.success()) {
-            // The file with the reason is missing if another command has already read and removed
-            // it.
+            // The started server writes its error to a file. The file is missing if another command
+            // has already read and removed it.
             let reason = failed_start(lake);
             let is_held = match &reason {
                 Some(problem) => problem.code == ErrorCode::Unavailable,
@@ -286,8 +286,8 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
     if let Some(key) = &context.secret_key {
         config.service.secret_key = key.clone();
     }
-    // Protect the profiles, which contain tokens, and the shell's history, which can contain
-    // passwords.
+    // Imports and queries must not read these folders: profiles contain tokens, and the history of
+    // the shell can contain passwords.
     let profiles = context.profiles.as_ref().and_then(|file| file.0.parent());
     let folders = profiles.map(Path::to_owned).into_iter().chain(context.state.clone());
     config.service.credentials.extend(folders);
@@ -306,7 +306,7 @@ pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Resu
 }
 
 /// Returns the folders to search for interpreters and uv: `PATH`, the install folders of pyenv and
-/// uv, and this binary's folder. The installer of a wheel puts uv into this binary's folder.
+/// uv, and the folder of this binary, into which the wheel installs uv.
 fn python_folders(context: &Context) -> Vec<PathBuf> {
     let mut folders = context.program_folders.clone();
     for root in &context.interpreter_folders {

@@ -36,7 +36,7 @@ pub struct Context {
     pub answer_style: Style,
     /// The author of commits and jobs.
     pub author: String,
-    /// The folders that can be the cache folder of this user.
+    /// The possible cache folders of this user.
     pub cache: CacheFolders,
     /// The folder of the user's state, such as the history of the SQL shell.
     pub state: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub struct Context {
     pub secret_key: Option<KeySource>,
     /// The folders of `PATH`.
     pub program_folders: Vec<PathBuf>,
-    /// The folders in which pyenv and uv install interpreters.
+    /// The folders into which pyenv and uv install interpreters.
     pub interpreter_folders: Vec<PathBuf>,
     /// The folder of this binary.
     pub binary_folder: Option<PathBuf>,
@@ -96,7 +96,7 @@ impl Context {
         Err(error::invalid(message).with_hint("Use `--output table` or `--output json` here."))
     }
 
-    /// Adds a hint to the error for a missing active branch.
+    /// Adds a hint to the error that the active branch does not exist.
     pub fn explain(&self, problem: Problem) -> Problem {
         let Ok(lake) = self.lake() else { return problem };
         let active = lake.active_branch();

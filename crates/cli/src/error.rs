@@ -15,7 +15,7 @@ pub fn from_error(fault: impl ErrorDetails) -> Problem {
     fault.to_problem()
 }
 
-/// Converts an I/O error, with the failed action in the message.
+/// Converts an I/O error; `action` is the failed action for the message, such as "open a file".
 pub fn from_io(action: &str) -> impl FnOnce(std::io::Error) -> Problem {
     let action = action.to_owned();
     move |error| {

@@ -25,7 +25,7 @@ use crate::terminal::{Style, Tone};
 /// Number of terminal lines that the tree of a run leaves free for other output.
 const HEIGHT_LEFT: usize = 5;
 
-/// Maximum number of times that the server may stop before a command gives up following a job.
+/// Maximum number of server stops that a command follows a job through, before it gives up.
 const RECONNECTS_MAX: u32 = 20;
 
 /// Prints a job's events until it ends; returns the job or its problem. If the server stops,
@@ -55,7 +55,8 @@ pub async fn follow_with(
     into_result(ended?)
 }
 
-/// Prints the events of a job until it ends. If the server stops, continues with the next server.
+/// Prints the events of a job until it ends. If the server stops, follows the job on the next
+/// server.
 async fn follow_to_end(
     context: &Context,
     api: &Api,
@@ -68,7 +69,7 @@ async fn follow_to_end(
         let api = newest.as_ref().unwrap_or(api);
         let problem = match events_and_job(api, id, printer).await {
             Ok(job) if job.status.is_final() => return Ok(job),
-            // A server that shuts down ends the events of queued jobs.
+            // A server that shuts down ends the event streams of jobs that are still queued.
             Ok(_) => Problem::new(ErrorCode::Unavailable, "the server shut down"),
             Err(problem) => problem,
         };
@@ -86,13 +87,13 @@ async fn follow_to_end(
     }
 }
 
-/// Prints the events of a job until they end, and returns the job.
+/// Prints the events of a job until their stream ends, and returns the job.
 async fn events_and_job(api: &Api, id: &str, printer: &mut Printer) -> Result<Job> {
     print_events(api, id, true, printer).await?;
     api.job(id).await
 }
 
-/// Returns the error for a server that ended before the job, and cannot be reached again.
+/// Returns the error for a server that stopped before the job ended and cannot be reached again.
 fn server_ended(problem: Problem, id: &str) -> Problem {
     if problem.code != ErrorCode::Unavailable {
         return problem;
@@ -202,8 +203,8 @@ pub struct Printer {
     answer_style: Option<Style>,
     /// Time of the newest event.
     newest: Option<Timestamp>,
-    /// Time of the newest event that was received before the last reconnect. Older events are not
-    /// printed again.
+    /// Time of the newest event that was received before the last reconnect. Events up to this time
+    /// are not printed again.
     printed: Option<Timestamp>,
 }
 
@@ -241,8 +242,8 @@ impl Printer {
         Printer { answer_style: Some(context.answer_style), ..Printer::new(context.style) }
     }
 
-    /// Reports that the server has stopped. The next server sends all of the job's events again,
-    /// but may have lost the newest events. Sequence numbers can therefore differ, so events are
+    /// Reports that the server has stopped. The next server sends all events of the job again,
+    /// except the newest if they were lost. Sequence numbers can therefore differ, so events are
     /// compared by time.
     fn reconnecting(&mut self, id: &str) {
         self.printed = self.newest;
@@ -304,8 +305,7 @@ impl Printer {
             return;
         }
         match &event.event {
-            // These events are not printed, because a log line already contains the outcome of each
-            // value.
+            // Print nothing: a log line already contains the outcome of each value.
             JobEventKind::Started
             | JobEventKind::Environment { .. }
             | JobEventKind::ValueEnded { .. } => {}
@@ -343,7 +343,7 @@ impl Printer {
         self.line.above(|| self.write(text));
     }
 
-    /// Writes a line to the stream of the events.
+    /// Writes a line to the stream on which the events are printed.
     fn write(&self, line: &str) {
         match self.answer_style {
             Some(_) => output::line(line),
@@ -351,7 +351,7 @@ impl Printer {
         }
     }
 
-    /// Returns the style of the stream of the events.
+    /// Returns the style of the stream on which the events are printed.
     fn text_style(&self) -> Style {
         self.answer_style.unwrap_or(self.style)
     }

@@ -1,7 +1,7 @@
 //! The generated documents: command reference, error index, OpenAPI description.
 //!
-//! The tests of this module write the files if `HEADWATER_CODEGEN=write` is set. Otherwise the
-//! tests fail if a file is stale. `cargo xtask codegen` runs the tests.
+//! The tests of this module write the documents if `HEADWATER_CODEGEN=write` is set. Otherwise they
+//! fail if a document is stale. `cargo xtask codegen` runs the tests.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -11,7 +11,7 @@ use headwater_model::ErrorCode;
 
 use crate::arguments::Arguments;
 
-/// Writes the document, or compares it with the file.
+/// Writes the document `name`, or compares it with the existing file.
 fn write_or_compare(name: &str, text: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(name);
     if std::env::var("HEADWATER_CODEGEN").is_ok_and(|mode| mode == "write") {

@@ -35,7 +35,8 @@ use crate::context::Context;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // Check this first, because the spawner process must be small and single-threaded.
+    // Check this before anything else, because the spawner process must be small and
+    // single-threaded.
     if std::env::args_os().nth(1).is_some_and(|first| first == connect::SPAWNER_ARGUMENT) {
         return headwater_server::spawner_main();
     }

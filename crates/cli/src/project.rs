@@ -9,7 +9,7 @@ use crate::error::{self, Result};
 use crate::lake::Lake;
 use crate::lake_folder::is_project;
 
-/// Returns the project's folder: the folder from an option, otherwise the nearest project in the
+/// Returns the project's folder: `named` from an option, otherwise the nearest project in the
 /// working folder and its parents, otherwise the project around the lake.
 pub fn locate(named: Option<&PathBuf>, lake: &Lake) -> Result<PathBuf> {
     if let Some(folder) = named {

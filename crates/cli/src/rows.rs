@@ -46,7 +46,8 @@ impl RowReader {
     }
 }
 
-/// Returns the plans of an `EXPLAIN` result, with their line breaks; `None` for other results.
+/// Returns the plans of an `EXPLAIN` result, with their line breaks; `None` if the result is not of
+/// `EXPLAIN`.
 pub fn plans(schema: &SchemaRef, batches: &[RecordBatch]) -> Option<Vec<String>> {
     let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     if names != ["plan_type", "plan"] {
@@ -87,7 +88,7 @@ pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u6
         .collect();
     let headings: Vec<&str> = headings.iter().map(String::as_str).collect();
     let mut grid = Grid::new(style, &headings);
-    // In expanded form, each value has its own line and is not truncated.
+    // In expanded form, each value has its own line, so do not truncate it.
     let whole = style.is_expanded();
     let mut left = limit;
     for batch in batches {
@@ -117,7 +118,7 @@ fn add_rows(
     Ok(())
 }
 
-/// The maximum length of a value; JSON output is not truncated.
+/// The maximum length of a displayed value, in characters. JSON output is not truncated.
 const CELL_CHARACTERS_MAX: usize = 120;
 
 /// Truncates long text and replaces control characters.

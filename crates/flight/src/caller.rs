@@ -19,7 +19,7 @@ pub const NAMESPACE_HEADER: &str = "x-headwater-namespace";
 #[derive(Debug, Clone)]
 pub struct SessionToken(pub String);
 
-/// The session of a request, which the client can end.
+/// The session of a client that logged in, as a handle that can end it.
 #[derive(Clone)]
 pub struct ClientSession {
     id: String,
@@ -28,7 +28,7 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    /// Creates the handle of a session with an id that is not secret. `is_open` returns true
+    /// Creates the handle of a session. `id` is an id that is not secret. `is_open` returns true
     /// until the session ends, and `end` ends the session.
     pub fn new(
         id: String,
@@ -67,10 +67,10 @@ pub struct Caller {
     pub principal: Principal,
     /// The ref.
     pub reference: RefSpec,
-    /// The namespace of unqualified names; `None` for the default.
+    /// The namespace of unqualified names; `None` for the default namespace.
     pub namespace: Option<String>,
-    /// The session; `None` for a client that sends a credential other than a session token in each
-    /// request.
+    /// The session of a client that logged in; `None` if each request contains another credential
+    /// than a session token.
     pub session: Option<ClientSession>,
 }
 
@@ -118,7 +118,7 @@ pub fn parse_ref(text: &str) -> Result<RefSpec, Problem> {
 
 fn header(metadata: &MetadataMap, name: &str) -> Result<Option<String>, Status> {
     let Some(value) = metadata.get(name).filter(|value| !value.is_empty()) else { return Ok(None) };
-    // Header values are bytes; names of refs and namespaces are UTF-8.
+    // The value of a header consists of bytes; names of refs and namespaces are UTF-8.
     let text = std::str::from_utf8(value.as_bytes());
     text.map(|text| Some(text.to_owned())).map_err(|_| {
         let message = format!("the header `{name}` is not UTF-8 text");

@@ -23,7 +23,7 @@ const CLOSE_SESSION: &str = "CloseSession";
 const SET_SESSION_OPTIONS: &str = "SetSessionOptions";
 const GET_SESSION_OPTIONS: &str = "GetSessionOptions";
 
-/// The values of the result of a request to close a session.
+/// The values in the result of [`CLOSE_SESSION`].
 const SESSION_CLOSED: i32 = 1;
 const SESSION_NOT_CLOSABLE: i32 = 3;
 
@@ -49,7 +49,8 @@ pub fn list() -> Vec<ActionType> {
 }
 
 impl FlightSql {
-    /// Runs an action. Returns its encoded result, and may add metadata to the response.
+    /// Runs an action of a client. Returns its encoded result. Session options are added as cookies
+    /// to the metadata of the response.
     pub(crate) async fn custom_action(
         &self,
         caller: &Caller,

@@ -10,15 +10,15 @@ use arrow_flight::sql::{
 
 use crate::sql_info::mask;
 
-/// Properties that are true or false.
+/// Properties of the server that are true or false.
 const FLAGS: [(SqlInfo, bool); 13] = [
     (SqlInfo::SqlSupportsOrderByUnrelated, true),
     (SqlInfo::SqlSupportsIntegrityEnhancementFacility, false),
     (SqlInfo::SqlSelectForUpdateSupported, false),
     (SqlInfo::SqlStoredProceduresSupported, false),
     (SqlInfo::SqlMaxRowSizeIncludesBlobs, true),
-    // The JDBC driver ignores COMMIT and ROLLBACK, and only this driver reads this property. All
-    // other clients read `FlightSqlServerTransaction`.
+    // False, because the JDBC driver ignores COMMIT and ROLLBACK. Only this driver reads this
+    // property; all other clients read `FlightSqlServerTransaction`.
     (SqlInfo::SqlTransactionsSupported, false),
     (SqlInfo::SqlSavepointsSupported, false),
     (SqlInfo::SqlDataDefinitionCausesTransactionCommit, false),
@@ -53,7 +53,7 @@ const LIMITS: [SqlInfo; 20] = [
     SqlInfo::SqlMaxUsernameLength,
 ];
 
-/// Sets of features that the server does not have.
+/// Properties that are sets of features, none of which the server has.
 const NOTHING: [SqlInfo; 3] = [
     SqlInfo::SqlSchemasSupportedActions,
     SqlInfo::SqlCatalogsSupportedActions,
@@ -63,7 +63,7 @@ const NOTHING: [SqlInfo; 3] = [
 /// The entry level of the standard SQL-92, which the crate `arrow-flight` does not export.
 const ANSI92_ENTRY_SQL: i32 = 0;
 
-/// Adds the properties.
+/// Adds the properties in this file to the server's properties.
 pub fn append(builder: &mut SqlInfoDataBuilder) {
     for (name, flag) in FLAGS {
         builder.append(name, flag);

@@ -32,10 +32,11 @@ pub const HANDSHAKE_PATH: &str = "/arrow.flight.protocol.FlightService/Handshake
 /// Maximum length of a message of a client, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Longest time between two searches for expired transactions and prepared statements.
+/// Longest time between two searches for expired transactions and prepared statements. The time is
+/// shorter if the idle limits are.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Shortest time between two searches.
+/// Shortest time between two searches for expired transactions and prepared statements.
 const EXPIRY_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
 /// The server of the protocol.
@@ -72,7 +73,7 @@ impl FlightSql {
         Ok(FlightServiceServer::new(server).max_decoding_message_size(MESSAGE_BYTES_MAX))
     }
 
-    /// Collects the parameters that a client sends.
+    /// Receives the rows of parameters that a client sends, and keeps them in memory.
     pub(crate) async fn parameters(
         &self,
         caller: &Caller,
@@ -83,7 +84,8 @@ impl FlightSql {
         row_stream::collect(uploads, quota, stream).await
     }
 
-    /// Runs the executions of a prepared statement one after the other. Returns their rows.
+    /// Runs a prepared statement once for each row of parameters, one execution after the other.
+    /// Returns all rows of the results.
     pub(crate) async fn prepared_rows(
         &self,
         caller: Caller,
@@ -107,12 +109,12 @@ impl FlightSql {
         let Some(rows) = rows else {
             return Ok(row_stream::of_batch(RecordBatch::new_empty(no_columns())));
         };
-        // The statement does not expire while its rows are read.
+        // The prepared statement does not expire while its rows are read.
         Ok(row_stream::of_statement(rows, Some(executions), token, (registration, prepared)))
     }
 }
 
-/// Ends transactions and prepared statements that expired, until the server is dropped.
+/// Periodically ends expired transactions and prepared statements, until the server is dropped.
 async fn expire(
     statements: Weak<ClientStatements>,
     prepared: Weak<ClientPrepared>,
@@ -129,14 +131,14 @@ async fn expire(
     }
 }
 
-/// Returns the error for a plan of Substrait.
+/// Returns the error for a request with a plan in the format of Substrait.
 pub fn unsupported_plan() -> Status {
     let message = "Substrait plans are not supported";
     let problem = Problem::new(ErrorCode::UnsupportedStatement, message);
     to_status(problem.with_hint("Send the statement as SQL."))
 }
 
-/// Returns the description of the rows of a metadata command.
+/// Returns the description of the rows that a metadata command returns.
 pub fn metadata_info(
     command: impl ProstMessageExt,
     schema: &arrow::datatypes::Schema,
@@ -147,7 +149,7 @@ pub fn metadata_info(
     flight_info(ticket, Some(schema), request.into_inner())
 }
 
-/// Returns the id of a transaction.
+/// Returns the id of a transaction as text; `None` if it is absent or empty.
 pub fn transaction(id: Option<&Bytes>) -> Option<String> {
     id.filter(|id| !id.is_empty()).map(|id| String::from_utf8_lossy(id).into_owned())
 }

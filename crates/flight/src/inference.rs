@@ -1,5 +1,6 @@
-//! Types of the parameters of changes. The engine infers parameter types only for queries, but
-//! drivers of JDBC convert each value to the type of its parameter, and reject other values.
+//! Types of the parameters in statements that change rows. The engine infers parameter types only
+//! for queries, but JDBC drivers convert each value to the type of its parameter, and reject values
+//! that do not fit.
 
 use std::ops::ControlFlow;
 
@@ -11,15 +12,15 @@ use sqlparser::dialect::GenericDialect;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::Location;
 
-/// Queries whose column types are the types of a change's parameters.
+/// Queries from which the types of the parameters of INSERT, UPDATE or DELETE are inferred.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct TypeInferenceQueries {
-    /// A query of the changed columns.
+    /// A query of the columns that the statement sets; empty for DELETE.
     pub columns: String,
-    /// Parameters that are the whole value of a column: name, and index of the column in `columns`.
+    /// Parameters that are the whole value of a column: the name, and the column's index in
+    /// `columns`. They have the column's type.
     pub values: Vec<(String, usize)>,
-    /// A query of the expressions that contain the parameters outside of `values`; empty if there
-    /// are none.
+    /// A query that contains the expressions with all other parameters; empty if there are none.
     pub expressions: String,
 }
 
@@ -64,7 +65,7 @@ pub fn type_inference_queries(sql: &str) -> Option<TypeInferenceQueries> {
     }
 }
 
-/// Returns a query that selects the expressions from a table, under the condition.
+/// Returns a query that selects the expressions from the table, with the statement's condition.
 fn expressions<'a>(
     values: impl Iterator<Item = &'a Expr>,
     table: &str,
@@ -76,7 +77,7 @@ fn expressions<'a>(
     format!("SELECT {} FROM {table}{condition}", values.join(", "))
 }
 
-/// Returns the column of an assignment.
+/// Returns the column that an assignment sets; `None` for several columns.
 fn column(assignment: &Assignment) -> Option<String> {
     match &assignment.target {
         AssignmentTarget::ColumnName(name) => Some(name.to_string()),
@@ -84,7 +85,7 @@ fn column(assignment: &Assignment) -> Option<String> {
     }
 }
 
-/// Returns the name of the parameter that an expression consists of.
+/// Returns the name of a parameter if the expression is only this parameter.
 fn parameter(value: &Expr) -> Option<String> {
     let Expr::Value(value) = value else { return None };
     match &value.value {
@@ -93,7 +94,7 @@ fn parameter(value: &Expr) -> Option<String> {
     }
 }
 
-/// Numbers the parameters `?` in the order of the text, as the server does.
+/// Numbers the parameters written as `?` in the order of the text, as the server does.
 fn number(statements: &mut [Statement]) {
     let mut positions = PlaceholderPositions::default();
     for statement in &mut *statements {
@@ -106,7 +107,7 @@ fn number(statements: &mut [Statement]) {
     }
 }
 
-/// The positions of the parameters `?`.
+/// The positions of the parameters written as `?`.
 #[derive(Default)]
 struct PlaceholderPositions(Vec<Location>);
 

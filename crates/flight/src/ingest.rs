@@ -21,11 +21,11 @@ use crate::uploads::UploadQuota;
 pub struct IngestedRows {
     /// The batches; `None` if the client sends no schema.
     pub batches: Option<FlightRecordBatchStream>,
-    /// The memory of the batches that are not yet inserted.
+    /// The quota that is charged for the batches that are not yet inserted.
     pub quota: UploadQuota,
 }
 
-/// Treatment of a missing or existing table.
+/// Treatment of a missing or an existing table by an ingestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum IngestMode {
     /// The table must not exist.
@@ -104,9 +104,9 @@ fn quoted(name: &str) -> String {
 }
 
 impl ClientStatements {
-    /// Ingests rows. Returns their number. If the client has no transaction, all rows are added in
-    /// one transaction, so that none are added after an error. If the future is dropped, the
-    /// transaction is rolled back.
+    /// Ingests rows, and returns their number. Without a transaction of the client, all rows are
+    /// inserted in a new transaction, so that an error inserts none. If the future is dropped, the
+    /// new transaction is rolled back.
     pub async fn ingest(
         &self,
         caller: &Caller,
@@ -127,8 +127,8 @@ impl ClientStatements {
         let rollback = RollbackGuard::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
         let ended = self.transactions.end(&caller.principal, &id, ingested.is_ok()).await;
-        // Disarm only here: when a client disconnects, its stream of rows fails before the future
-        // is dropped.
+        // Disarm the guard only here: when a client disconnects, its stream of rows fails before
+        // this future is dropped.
         rollback.disarm();
         ended?;
         ingested
@@ -185,9 +185,9 @@ impl ClientStatements {
     }
 }
 
-/// Rows that are inserted together.
+/// Rows of an ingestion that one statement inserts.
 struct Chunk {
-    /// True for the rows that create the table.
+    /// True for the first rows, whose statements create the table if needed.
     is_first: bool,
     schema: Option<SchemaRef>,
     batches: Vec<RecordBatch>,

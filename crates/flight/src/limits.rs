@@ -7,7 +7,7 @@ use tonic::Status;
 
 use crate::status::to_status;
 
-/// The limits of one principal: the owner, or a user with all of its credentials.
+/// The limits that apply to each principal: to the owner, or to a user over all of its credentials.
 #[derive(Debug, Clone)]
 pub struct FlightLimits {
     /// Maximum number of open transactions.
@@ -18,15 +18,15 @@ pub struct FlightLimits {
     pub prepared_max: usize,
     /// Time without use after which a prepared statement is dropped, with its parameters.
     pub prepared_idle: Duration,
-    /// Maximum number of uploads at the same time: ingestions, and rows of parameters.
+    /// Maximum number of concurrent uploads, which are ingestions and rows of parameters.
     pub uploads_max: usize,
-    /// Maximum size of the rows of uploads that the server holds in memory, in bytes. Parameters
-    /// count until they are replaced, or their statement is dropped.
+    /// Maximum size of the uploaded rows that the server holds in memory, in bytes. Rows of
+    /// parameters count until they are replaced, or until their statement is dropped.
     pub upload_bytes_max: usize,
     /// Time without a message after which an upload fails.
     pub upload_idle: Duration,
-    /// Size of the rows that one statement of an ingestion inserts, in bytes. If there are many
-    /// uploads, statements insert fewer rows.
+    /// Approximate size of the rows that one INSERT of an ingestion inserts, in bytes. It is
+    /// smaller if the principal has many uploads.
     pub chunk_bytes: usize,
 }
 
@@ -45,18 +45,18 @@ impl Default for FlightLimits {
     }
 }
 
-/// Returns the key under which the limits of a principal are counted.
+/// Returns the key under which usage is counted against the limits of a principal.
 pub fn account(identity: &Identity) -> String {
     match identity {
         Identity::Owner => "the owner".to_owned(),
-        // A later account with the same name has its own limits.
+        // An account that is created later with the same name has its own limits.
         Identity::User(user) => format!("user `{}` {}", user.name, user.created),
         Identity::Anonymous => "anonymous".to_owned(),
     }
 }
 
-/// Returns the error for a request that exceeds a limit. `what` is the limited resource with its
-/// value.
+/// Returns the error for a request that exceeds a limit. `what` is the current usage, such as the
+/// text `3 transactions`.
 pub fn exceeded(identity: &Identity, what: &str, hint: &str) -> Status {
     let of = match identity {
         Identity::Owner => "the owner".to_owned(),

@@ -14,7 +14,7 @@ const ROWS_MAX: i64 = 1 << 26;
 /// Maximum size of the dictionaries of one stream, in bytes. The decoder keeps all dictionaries.
 const DICTIONARY_BYTES_MAX: usize = 64 << 20;
 
-/// The checks of one stream.
+/// The state of the checks of one stream.
 #[derive(Default)]
 pub struct MessageChecks {
     dictionary_bytes: usize,

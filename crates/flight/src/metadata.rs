@@ -16,7 +16,7 @@ use crate::caller::{Caller, parse_ref};
 use crate::statement::{ClientStatements, StatementSource};
 use crate::status::{internal, to_status};
 
-/// The types of tables, as `information_schema` and the protocol call them.
+/// The types of tables: the name in `information_schema`, and the name in the protocol.
 const TABLE_TYPES: [(&str, &str); 2] = [("BASE TABLE", "TABLE"), ("VIEW", "VIEW")];
 
 /// The branches that the client may see.
@@ -111,7 +111,7 @@ impl ClientStatements {
         Ok(columns.unwrap_or_else(|| SchemaRef::new(Schema::empty())))
     }
 
-    /// Returns the rows of a query of text columns, with the values of its parameters.
+    /// Runs a query of text columns with these values of its parameters, and returns its rows.
     async fn texts(
         &self,
         caller: &Caller,
@@ -146,8 +146,8 @@ pub fn table_types(command: CommandGetTableTypes) -> Result<RecordBatch, Status>
     builder.build().map_err(internal)
 }
 
-/// Returns the name of a catalog, and the client at its ref. If no name is given, the name is the
-/// client's ref. Returns `None` if the name cannot be a ref.
+/// Returns the name of the catalog in a request, and the client at the ref of this name. A request
+/// without a name uses the client's ref. Returns `None` if the name cannot be a ref.
 pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Caller)> {
     match catalog.filter(|name| !name.is_empty()) {
         Some(name) => Some((name.to_owned(), caller.at(parse_ref(name).ok()?))),
@@ -155,8 +155,8 @@ pub fn at_catalog(caller: &Caller, catalog: Option<&str>) -> Option<(String, Cal
     }
 }
 
-/// Returns the rows, or no rows if the client may not read the catalog that it named, or if the
-/// catalog does not exist.
+/// Returns the rows of a metadata query. Returns no rows if the request names a catalog that does
+/// not exist or that the client may not read.
 fn known(
     catalog: Option<&str>,
     rows: Result<Vec<Vec<String>>, Status>,
@@ -168,7 +168,7 @@ fn known(
     }
 }
 
-/// Returns the pattern of a filter. Without a filter, the pattern matches every name.
+/// Returns the LIKE pattern in a request; by default, a pattern that matches every name.
 fn pattern(filter: Option<&String>) -> String {
     filter.cloned().unwrap_or_else(|| "%".to_owned())
 }

@@ -16,8 +16,8 @@ use tonic::Status;
 
 use crate::status::{internal, to_status};
 
-/// Returns the names of a statement's parameters in the order in which clients bind them: by
-/// number, and otherwise in the order of the text.
+/// Returns the names of a statement's parameters in the order in which clients bind them: `$1` and
+/// so on by number, others in the order of the text.
 pub fn names(statement: &PreparedStatement) -> Vec<String> {
     let mut names: Vec<String> =
         statement.parameters().iter().map(|parameter| parameter.name.clone()).collect();
@@ -25,7 +25,7 @@ pub fn names(statement: &PreparedStatement) -> Vec<String> {
     names
 }
 
-/// Binds each row of a batch to a statement.
+/// Binds a statement once for each row of a batch.
 pub fn bind(
     statement: &PreparedStatement,
     batch: &RecordBatch,
@@ -63,7 +63,8 @@ pub fn bind(
 /// The values of one parameter.
 struct Column {
     array: ArrayRef,
-    /// The SQL type to which the text of a value is cast; `None` if it already has its type.
+    /// The SQL type to which the text of a value is cast; `None` if the value is bound without a
+    /// cast.
     sql_type: Option<String>,
 }
 
@@ -115,7 +116,7 @@ impl Column {
             }
             DataType::Utf8 => array.as_string::<i32>().value(row).into(),
             DataType::Binary => {
-                // A statement is text, which cannot contain every byte. So send hex digits.
+                // Values are bound as SQL text, which cannot contain every byte. So use hex digits.
                 format!("\\x{}", hex::encode(array.as_binary::<i32>().value(row))).into()
             }
             DataType::List(_) => {
@@ -133,8 +134,8 @@ impl Column {
     }
 }
 
-/// Returns the SQL type to which a value is cast; `None` if no cast is needed. An unsupported data
-/// type is returned as the error.
+/// Returns the SQL type to which a value is cast; `None` if no cast is needed. The error is a data
+/// type that is not supported.
 fn sql_type(data_type: &DataType) -> Result<Option<String>, DataType> {
     Ok(Some(match data_type {
         DataType::Null | DataType::Boolean | DataType::Int64 | DataType::Utf8 => return Ok(None),

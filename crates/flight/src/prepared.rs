@@ -18,25 +18,26 @@ use crate::uploads::UploadQuota;
 pub struct ClientStatement {
     /// The context in which the client prepared the statement.
     pub caller: Caller,
-    /// The transaction in which the statement runs.
+    /// The id of the transaction in which the statement runs, if any.
     pub transaction: Option<String>,
     /// The statement, with its parameters.
     pub statement: PreparedStatement,
-    /// The parameters of the next executions.
+    /// The rows of parameters for the next executions, which replace earlier rows.
     pub bound: Mutex<ParameterRows>,
 }
 
-/// The parameters of executions, one row each.
+/// Rows of parameters. The statement is executed once for each row.
 #[derive(Default)]
 pub struct ParameterRows {
     /// The rows.
     pub batches: Vec<RecordBatch>,
-    /// The memory of the rows, which is released together with the rows.
+    /// The charge for the memory of the rows, which is released when the rows are dropped.
     pub _quota: Option<UploadQuota>,
 }
 
 impl ClientStatement {
-    /// Returns the statements to execute: one for each bound row.
+    /// Returns the statements to execute: one for each row of parameters, or one without
+    /// parameters.
     pub fn executions(&self) -> Result<Vec<PreparedStatement>, Status> {
         let bound = self.bound.lock().batches.clone();
         if self.statement.parameters().is_empty() {
@@ -47,7 +48,8 @@ impl ClientStatement {
             statements.extend(parameters::bind(&self.statement, batch)?);
         }
         if statements.is_empty() {
-            // Binding no values reports the first parameter without a value.
+            // No row was sent. Binding nothing returns the error for the first parameter without a
+            // value.
             let bound = self.statement.clone().bind(&std::collections::BTreeMap::new());
             statements.push(bound.or_problem().map_err(to_status)?);
         }
@@ -113,8 +115,8 @@ pub fn parameter_schema(
     Schema::new(parameters::names(statement).iter().map(field).collect::<Vec<_>>())
 }
 
-/// Returns the type without the encodings that the engine uses for texts and bytes, which drivers
-/// of JDBC do not know.
+/// Returns a type without the string views and dictionaries that the engine uses, because JDBC
+/// drivers do not know these types.
 fn without_encodings(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,

@@ -46,7 +46,8 @@ impl ClientStatements {
     }
 }
 
-/// The columns that name a key: catalog, schema, table and column. Their names start with `prefix`.
+/// Returns the columns that identify a column of a key: catalog, schema, table and column. `prefix`
+/// begins each name.
 fn named(prefix: &str) -> Vec<Field> {
     let text = |name: &str, is_nullable| {
         Field::new(format!("{prefix}{name}"), DataType::Utf8, is_nullable)
@@ -59,7 +60,7 @@ fn named(prefix: &str) -> Vec<Field> {
     ]
 }
 
-/// Returns the columns of primary keys.
+/// Returns the columns of the response with primary keys.
 pub fn primary() -> SchemaRef {
     let mut fields = named("");
     fields.push(Field::new("key_name", DataType::Utf8, true));
@@ -67,7 +68,7 @@ pub fn primary() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Returns the columns of foreign keys.
+/// Returns the columns of the response with foreign keys.
 pub fn foreign() -> SchemaRef {
     let mut fields = named("pk_");
     fields.extend(named("fk_"));

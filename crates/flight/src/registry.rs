@@ -13,9 +13,9 @@ use tonic::Status;
 use crate::caller::{Caller, ClientSession};
 use crate::limits::{account, exceeded};
 
-/// The objects of one kind.
+/// All objects of one kind, such as the open transactions.
 pub struct Registry<T> {
-    /// The kind in plural, for messages.
+    /// The name of the kind in the plural, for messages.
     kind: &'static str,
     /// The hint for a client with too many objects.
     hint: &'static str,
@@ -40,7 +40,7 @@ struct Entry<T> {
 struct Usage {
     /// Number of requests that use the object now.
     users: usize,
-    /// The end of the last use.
+    /// The time at which the last use ended.
     last: Instant,
 }
 
@@ -76,8 +76,8 @@ impl<T> Registry<T> {
         Registry { kind, hint, count_max, idle, entries: Mutex::default() }
     }
 
-    /// Adds an object of a client. Returns its id, or the object with an error if the principal has
-    /// too many objects.
+    /// Adds an object that belongs to the client. Returns the new object's id. If the principal has
+    /// too many objects, returns the object with an error.
     pub fn add(&self, caller: &Caller, value: T) -> Result<String, (T, Status)> {
         let identity = caller.principal.identity();
         let mut entries = self.entries.lock();
@@ -97,14 +97,14 @@ impl<T> Registry<T> {
         Ok(id)
     }
 
-    /// Returns an object of the client, which must present the credential that created it.
+    /// Returns an object by its id, if the client has the credential that created it.
     pub fn get(&self, principal: &Principal, id: &str) -> Option<EntryGuard<T>> {
         let entries = self.entries.lock();
         let entry = entries.get(&account(principal.identity()))?.get(id)?;
         (entry.owner.identity() == principal.identity()).then(|| EntryGuard::new(entry))
     }
 
-    /// Removes an object of the client.
+    /// Removes and returns an object, if the client has the credential that created it.
     pub fn remove(&self, principal: &Principal, id: &str) -> Option<EntryGuard<T>> {
         let key = account(principal.identity());
         let mut entries = self.entries.lock();
@@ -117,7 +117,7 @@ impl<T> Registry<T> {
         Some(EntryGuard::new(&entry))
     }
 
-    /// Removes the objects of a session, and returns them.
+    /// Removes and returns the objects of a session.
     pub fn remove_session(&self, session: &str) -> Vec<EntryGuard<T>> {
         self.remove_if(|entry| entry.session.as_ref().is_some_and(|own| own.id() == session))
     }

@@ -26,15 +26,15 @@ use crate::uploads::{UploadQuota, Uploads};
 /// Maximum size of the parameters of a statement, in bytes.
 const PARAMETER_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum number of rows of parameters, which is the number of executions that one request causes.
+/// Maximum number of rows of parameters in one request. The statement is executed once for each
+/// row.
 const PARAMETER_ROWS_MAX: usize = 100_000;
 
 /// The rows of a response.
 pub type RowStream = Pin<Box<dyn Stream<Item = Result<FlightData, Status>> + Send + 'static>>;
 
-/// Returns the description of rows that are read with a ticket. The schema of a statement is
-/// omitted: the execution can change which columns are nullable, and ADBC drivers would then reject
-/// the rows.
+/// Returns the description of rows that are read with a ticket. `schema` is `None` for the rows of
+/// a statement: nullability can change at execution, and ADBC drivers would then reject the rows.
 pub fn flight_info(
     ticket: Bytes,
     schema: Option<&Schema>,
@@ -49,15 +49,15 @@ pub fn flight_info(
     Ok(Response::new(info))
 }
 
-/// Encodes the rows of a metadata request.
+/// Encodes the rows of a response to a metadata request.
 pub fn of_batch(batch: RecordBatch) -> Response<RowStream> {
     let schema = batch.schema();
     encode(schema, futures::stream::iter([Ok(batch)]))
 }
 
 /// Encodes the rows of a running statement as they are read, then the rows of the `following`
-/// executions, which have the same columns. `token` cancels all executions. `end` is dropped after
-/// the last row.
+/// executions, which have the same columns. `token` cancels all executions. `end` has values to
+/// drop after the last row.
 pub fn of_statement<E: Send + 'static>(
     rows: ClientRows,
     following: Option<PendingExecutions>,
@@ -79,7 +79,8 @@ pub fn of_statement<E: Send + 'static>(
     encode(schema, batches)
 }
 
-/// Returns the next batch of a statement, or of an execution that follows it.
+/// Returns the next batch of the running statement. After its last batch, starts the next of the
+/// `following` executions.
 async fn next_batch(
     rows: &mut Option<ClientRows>,
     mut following: Option<&mut PendingExecutions>,
@@ -110,7 +111,8 @@ fn encode(
     Response::new(encoded.map_err(Status::from).boxed())
 }
 
-/// Decodes the rows that a client sends. A client without rows sends a message without a schema.
+/// Decodes the rows that a client sends. To send no rows, a client sends a message without a
+/// schema.
 pub async fn decode(
     uploads: &Uploads,
     mut stream: PeekableFlightDataStream,
@@ -133,7 +135,7 @@ pub async fn decode(
     Ok(Some(FlightRecordBatchStream::new_from_flight_data(messages)))
 }
 
-/// Collects the rows that a client sends as parameters.
+/// Collects the rows of parameters that a client sends.
 pub async fn collect(
     uploads: &Uploads,
     mut quota: UploadQuota,
@@ -164,7 +166,7 @@ fn too_many(limit: &str) -> Status {
     to_status(problem.with_hint("Ingest the rows into a table, and read it in the statement."))
 }
 
-/// Encodes a schema for a response that contains it as bytes.
+/// Encodes a schema for a response that contains it as a field of type bytes.
 pub fn schema_bytes(schema: &Schema) -> Result<Bytes, Status> {
     let options = arrow::ipc::writer::IpcWriteOptions::default();
     let message: arrow_flight::IpcMessage =

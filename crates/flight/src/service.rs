@@ -36,17 +36,17 @@ use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
 use crate::{custom_actions, metadata, primary_keys};
 
-/// The value of `ActionEndSavepoint` that releases a savepoint; the other value rolls back.
+/// The value of `ActionEndSavepoint` that releases a savepoint. The other value rolls back to it.
 const SAVEPOINT_RELEASE: i32 = 1;
 
-/// The values of the result of a cancel request.
+/// The values in the result of a request to cancel a statement.
 const CANCELLING: i32 = 2;
 const NOT_CANCELLABLE: i32 = 3;
 
-/// The stream of a handshake.
+/// The stream of responses to a handshake.
 type Handshakes = futures::stream::BoxStream<'static, Result<HandshakeResponse, Status>>;
 
-/// The stream of an action.
+/// The stream of results of an action.
 type Actions = futures::stream::BoxStream<'static, Result<arrow_flight::Result, Status>>;
 
 #[tonic::async_trait]

@@ -1,8 +1,8 @@
 //! The options of a client's session: `catalog`, the ref, and `schema`, the namespace.
 //!
-//! The server does not store the options. The server returns the options as cookies, which the
-//! client sends with each further request. This also works for clients that do not send the token
-//! of a session. The headers of a request take precedence.
+//! The server does not store the options. It returns them as cookies, which the client sends with
+//! each further request. This also works for clients without a session token. The headers of a
+//! request take precedence.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,7 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use crate::caller::{Caller, parse_ref};
 use crate::flight_sql::malformed;
 
-/// The options, each with the name of its cookie.
+/// The options of a session: each with its name and the name of its cookie.
 const CATALOG: (&str, &str) = ("catalog", "headwater-ref");
 const SCHEMA: (&str, &str) = ("schema", "headwater-namespace");
 
@@ -27,7 +27,8 @@ const COOKIE: &str = "cookie";
 const INVALID_NAME: i32 = 1;
 const INVALID_VALUE: i32 = 2;
 
-/// A request to set options. The crate `arrow-flight` does not define these messages.
+/// A request to set options. The crate `arrow-flight` does not define the messages for session
+/// options.
 #[derive(Clone, PartialEq, Message)]
 struct SetOptions {
     #[prost(map = "string, message", tag = "1")]

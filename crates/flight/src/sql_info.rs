@@ -59,7 +59,7 @@ pub fn sql_info() -> Result<SqlInfoData, Status> {
     builder.append(SqlInfo::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
     builder.append(SqlInfo::FlightSqlServerArrowVersion, ARROW_VERSION);
     builder.append(SqlInfo::FlightSqlServerTransaction, SqlSupportedTransaction::Savepoint as i32);
-    // Statements and transactions in use have no time limit.
+    // 0 means that there is no time limit for statements and transactions in use.
     builder.append(SqlInfo::FlightSqlServerStatementTimeout, 0);
     builder.append(SqlInfo::FlightSqlServerTransactionTimeout, 0);
     builder.append(

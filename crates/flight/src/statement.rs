@@ -23,7 +23,7 @@ use crate::ticket::running_id;
 use crate::transactions::{ClientTransaction, ClientTransactions, ended};
 use crate::uploads::Uploads;
 
-/// A statement to run.
+/// The statement that a request runs.
 pub enum StatementSource {
     /// Text with one or more statements, without parameters.
     Text(String),
@@ -56,20 +56,20 @@ impl StatementSource {
     }
 }
 
-/// The running statements, by principal and id.
+/// The tokens that cancel running statements, by principal and id.
 type RunningStatements = Arc<Mutex<HashMap<(String, String), CancellationToken>>>;
 
-/// The statements of all clients.
+/// The statements, transactions and uploads of all clients.
 pub struct ClientStatements {
     service: Service,
     /// The open transactions.
     pub transactions: Arc<ClientTransactions>,
-    /// The rows that clients send.
+    /// The uploads of clients: the rows that they are sending.
     pub uploads: Uploads,
     running: RunningStatements,
 }
 
-/// Registration of a running statement, which ends when this value is dropped.
+/// Keeps a running statement registered for cancellation, until this value is dropped.
 pub struct Registration {
     running: RunningStatements,
     key: (String, String),
@@ -81,7 +81,7 @@ impl Drop for Registration {
     }
 }
 
-/// The rows of a running statement, whose transaction does not expire while this value exists.
+/// The result rows of a running statement. Its transaction does not expire while this value exists.
 pub struct ClientRows {
     rows: StatementRows,
     _transaction: Option<EntryGuard<ClientTransaction>>,
@@ -100,7 +100,7 @@ impl ClientRows {
 }
 
 impl ClientStatements {
-    /// Creates the state of a server without clients.
+    /// Creates the state of a server that has no clients yet.
     pub fn new(service: Service, limits: &FlightLimits) -> Self {
         ClientStatements {
             transactions: Arc::new(ClientTransactions::new(service.clone(), limits)),
@@ -163,8 +163,8 @@ impl ClientStatements {
         changed_rows(rows).await
     }
 
-    /// Returns the types of a prepared statement. The statement can also be a change, or have
-    /// columns that are known only at run time.
+    /// Returns the types of a prepared statement's columns and parameters. Runs a statement such as
+    /// SHOW, whose columns are known only then, and infers the parameters of a change.
     pub async fn describe_prepared(
         &self,
         caller: &Caller,
@@ -186,8 +186,9 @@ impl ClientStatements {
         Ok(described)
     }
 
-    /// Adds the types of the parameters of a change, as far as they are known. Ignores errors,
-    /// because a client may have the right to change a table that it must not read.
+    /// Adds the types of the parameters of INSERT, UPDATE or DELETE, as far as they can be
+    /// inferred. Ignores errors, because a client may have the right to change a table that it must
+    /// not read.
     async fn infer(
         &self,
         caller: &Caller,
@@ -217,7 +218,8 @@ impl ClientStatements {
         }
     }
 
-    /// Returns the types of a query; `None` if the query is empty or cannot be planned.
+    /// Returns the types of a query's columns and parameters; `None` if the text is empty or cannot
+    /// be planned.
     async fn types(
         &self,
         caller: &Caller,
@@ -228,7 +230,7 @@ impl ClientStatements {
         self.describe(caller, transaction, &query).await.ok()
     }
 
-    /// Returns the types of a statement.
+    /// Returns the types of a statement's columns and parameters.
     pub async fn describe(
         &self,
         caller: &Caller,
@@ -257,8 +259,8 @@ impl ClientStatements {
         (token, Registration { running: self.running.clone(), key })
     }
 
-    /// Cancels the running statement of a flight. Returns false if the client has no such
-    /// statement.
+    /// Cancels the running statement that a `FlightInfo` describes. Returns false if the client has
+    /// no such statement.
     pub fn cancel(&self, principal: &Principal, info: &FlightInfo) -> bool {
         let Some(id) = running_id(info) else { return false };
         let token = self.running.lock().remove(&running_key(principal, &id));
@@ -270,15 +272,15 @@ fn running_key(principal: &Principal, id: &str) -> (String, String) {
     (account(principal.identity()), id.to_owned())
 }
 
-/// Executions of a prepared statement that have not started.
+/// The remaining executions of a prepared statement, which start one after the other.
 pub struct PendingExecutions {
     /// The statements of all clients.
     pub statements: Arc<ClientStatements>,
-    /// The client.
+    /// The client that runs the statements.
     pub caller: Caller,
-    /// The transaction.
+    /// The id of the transaction in which the statements run, if any.
     pub transaction: Option<String>,
-    /// The statements, with their parameters.
+    /// The statement for each remaining execution, with bound parameters.
     pub left: std::vec::IntoIter<PreparedStatement>,
 }
 

@@ -1,16 +1,17 @@
-//! Errors as statuses of gRPC: the message contains the position in the statement and the hint,
+//! Errors as gRPC statuses: the message contains the position in the statement and the hint,
 //! because most clients show only the message.
 
 use headwater_model::{ErrorCode, Problem};
 use tonic::{Code, Status};
 
-/// The metadata with the error as JSON.
+/// The metadata key of the error as JSON.
 const DETAIL: &str = "x-headwater-problem-bin";
 
-/// Maximum length of the metadata with the error, in bytes. Many clients accept 8 KiB of metadata.
+/// Maximum length of the error as JSON, in bytes; a longer one is omitted. Many clients accept 8
+/// KiB of metadata.
 const DETAIL_BYTES_MAX: usize = 4 << 10;
 
-/// Converts an error.
+/// Converts an error to a gRPC status.
 pub fn to_status(problem: Problem) -> Status {
     let mut message = problem.message.clone();
     for cause in &problem.causes {
@@ -32,13 +33,13 @@ pub fn to_status(problem: Problem) -> Status {
     status
 }
 
-/// Returns a response of HTTP with an error, for requests that are rejected before they reach
+/// Returns an HTTP response with an error, for requests that are rejected before they reach
 /// [`FlightSql`](crate::FlightSql).
 pub fn error_response(problem: Problem) -> http::Response<tonic::body::Body> {
     to_status(problem).into_http()
 }
 
-/// Converts an error of encoding or decoding.
+/// Converts an error of encoding or decoding to a gRPC status.
 pub fn internal(error: impl std::fmt::Display) -> Status {
     Status::internal(error.to_string())
 }

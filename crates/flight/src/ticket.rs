@@ -11,19 +11,19 @@ use tonic::Status;
 use crate::caller::{Caller, parse_ref};
 use crate::status::{internal, to_status};
 
-/// A statement that a client may run.
+/// The content of a ticket: a statement with its context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StatementTicket {
-    /// The id of the statement in cancel requests.
+    /// The id by which the client can cancel the running statement.
     pub id: String,
     /// The text of the statement.
     pub sql: String,
-    /// The ref.
+    /// The ref that the statement reads and writes.
     #[serde(rename = "ref")]
     pub reference: String,
     /// The namespace of unqualified names.
     pub namespace: Option<String>,
-    /// The transaction.
+    /// The id of the transaction in which the statement runs, if any.
     pub transaction: Option<String>,
 }
 
@@ -59,8 +59,8 @@ impl StatementTicket {
     }
 }
 
-/// Returns the id under which the statement of a flight runs; `None` if the flight is not for a
-/// statement.
+/// Returns the id of the running statement that a `FlightInfo` describes; `None` if it does not
+/// describe a statement.
 pub fn running_id(info: &FlightInfo) -> Option<String> {
     let ticket = info.endpoint.first()?.ticket.as_ref()?;
     match Command::try_from(Any::decode(&*ticket.ticket).ok()?).ok()? {
@@ -74,7 +74,7 @@ pub fn running_id(info: &FlightInfo) -> Option<String> {
     }
 }
 
-/// The id of a savepoint.
+/// The id of a savepoint for the client, which also contains its transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavepointId {
     /// The id of the savepoint's transaction.

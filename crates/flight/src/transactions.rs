@@ -16,7 +16,8 @@ use crate::registry::{EntryGuard, Registry};
 use crate::status::to_status;
 use crate::ticket::SavepointId;
 
-/// A transaction of a client: `None` once it has ended. Locked while a statement starts.
+/// The transaction of a client; `None` once it has ended. The lock is held while a statement
+/// starts.
 pub type ClientTransaction = Mutex<Option<OpenTransaction>>;
 
 /// The open transactions.
@@ -59,9 +60,9 @@ impl ClientTransactions {
         self.open.get(principal, id).ok_or_else(ended)
     }
 
-    /// Rolls back the transactions that expired, and the transactions of principals that are no
-    /// longer valid. Each rollback runs in a separate task, because it may wait for a statement
-    /// that is starting.
+    /// Rolls back the transactions that expired or whose session ended, and those of principals
+    /// that are no longer valid. Each rollback runs in a separate task, because it may wait for a
+    /// statement that is starting.
     pub fn roll_back_expired(self: &Arc<Self>, now: Instant) {
         let accounts = self.service.access_control();
         let is_valid = |principal: &Principal| accounts.credential_state(principal).is_ok();
@@ -136,7 +137,7 @@ impl ClientTransactions {
 }
 
 /// Guard that rolls a transaction back when it is dropped, unless [`RollbackGuard::disarm`] was
-/// called. A request that the client ends drops its guard.
+/// called. If the client ends its request, the guard is dropped.
 pub struct RollbackGuard {
     transactions: Arc<ClientTransactions>,
     principal: Principal,
@@ -170,7 +171,7 @@ impl Drop for RollbackGuard {
     }
 }
 
-/// Returns the error for a transaction that does not exist.
+/// Returns the error for a transaction that has ended or never existed.
 pub fn ended() -> Status {
     let message = "the transaction does not exist, has ended or was unused for too long";
     to_status(Problem::new(ErrorCode::TransactionFailed, message).with_hint("Begin a new one."))

@@ -20,7 +20,7 @@ pub struct Uploads(Arc<Shared>);
 
 struct Shared {
     limits: FlightLimits,
-    /// The current uploads of each principal.
+    /// The usage by current uploads, for each principal.
     used: Mutex<HashMap<String, UploadUsage>>,
 }
 
@@ -30,17 +30,18 @@ struct UploadUsage {
     bytes: usize,
 }
 
-/// The share of one upload. Dropping this value releases the memory.
+/// The resources of one upload, which count against the principal's limits. Dropping this value
+/// releases them.
 pub struct UploadQuota {
     uploads: Uploads,
     identity: Identity,
     bytes: usize,
-    /// True until the client has sent all rows.
+    /// True until the client has sent all rows. Until then, the upload counts as concurrent.
     is_open: bool,
 }
 
 impl Uploads {
-    /// Creates the state of a server without uploads.
+    /// Creates the state of a server that receives no uploads yet.
     pub fn new(limits: FlightLimits) -> Self {
         Uploads(Arc::new(Shared { limits, used: Mutex::default() }))
     }
@@ -71,7 +72,7 @@ impl Uploads {
         batch.transpose().map_err(Status::from)
     }
 
-    /// Waits for a message of a client.
+    /// Waits for an operation that receives a message of a client.
     ///
     /// Errors: the client sends nothing for too long.
     pub async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, Status> {
@@ -81,7 +82,7 @@ impl Uploads {
 }
 
 impl UploadQuota {
-    /// Adds the memory of a batch.
+    /// Charges the memory of a batch to the principal.
     ///
     /// Errors: the uploads of the principal take too much memory.
     pub fn add(&mut self, batch: &RecordBatch) -> Result<(), Status> {
@@ -98,8 +99,9 @@ impl UploadQuota {
         Ok(())
     }
 
-    /// Returns true if an ingestion should insert the rows so far. Many ingestions at the same time
-    /// insert smaller chunks, so that all chunks take about half of the memory of the principal.
+    /// Returns true if an ingestion should insert the rows that it has received. Concurrent
+    /// ingestions insert smaller chunks, so that together they take about half of the memory of the
+    /// principal.
     pub fn is_full(&self) -> bool {
         let limits = &self.uploads.0.limits;
         let used = self.uploads.0.used.lock();
@@ -112,13 +114,14 @@ impl UploadQuota {
         self.bytes
     }
 
-    /// Releases the memory of the batches so far, which are no longer needed.
+    /// Releases the memory of all batches so far, after they were inserted.
     pub fn release(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.subtract(0, bytes);
     }
 
-    /// Ends the upload. Its memory still counts until the quota is dropped.
+    /// Ends the upload, so that it no longer counts as concurrent. Its memory counts until the
+    /// quota is dropped.
     pub fn end(&mut self) {
         if std::mem::take(&mut self.is_open) {
             self.subtract(1, 0);
@@ -144,8 +147,8 @@ impl Drop for UploadQuota {
     }
 }
 
-/// Returns the size of a batch in bytes. If several columns share a buffer, the part that a column
-/// uses counts for this column.
+/// Returns the size of a batch in bytes. Of a buffer that several columns share, each column counts
+/// the part that it uses.
 pub fn size(batch: &RecordBatch) -> usize {
     let of_column = |column: &Arc<dyn Array>| {
         let used = column.to_data().get_slice_memory_size();
@@ -209,7 +212,8 @@ mod tests {
         assert_eq!(two.add(&batch).map_err(code), Err(exhausted));
         one.release();
         two.add(&batch).expect("released");
-        // The end of an upload does not release its rows, because they are parameters in memory.
+        // The end of an upload does not release its memory, because the rows are kept as
+        // parameters.
         two.end();
         let mut three = uploads.begin(&owner).expect("an upload");
         assert_eq!(three.add(&batch).map_err(code), Err(exhausted));

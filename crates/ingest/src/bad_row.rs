@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 /// Maximum length of a value that a message quotes, in characters.
 const QUOTED_CHARACTERS_MAX: usize = 80;
 
-/// Maximum length of a value or row that is kept, in bytes.
+/// Maximum length of a value or row that a [`BadRow`] keeps, in bytes.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 
 /// A row that cannot be read as the table's types.

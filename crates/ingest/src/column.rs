@@ -1,7 +1,7 @@
 //! Builder of one column of a record batch, from texts or JSON values.
 //!
 //! A value that the column's type cannot hold is an error and leaves the column unchanged. The
-//! caller can append a null instead and drop the row later. If a row fails after only some fields
+//! caller can complete the row with nulls and drop it later. If a row fails after only some fields
 //! of a nested value were appended, [`Column::repair`] completes the column.
 
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl Column {
         })
     }
 
-    /// Returns true if an empty text is a value and not a null.
+    /// Returns true if the column stores text or bytes. An empty text is then a value, not a null.
     pub fn is_text(&self) -> bool {
         matches!(self, Column::Text(_) | Column::Binary(_))
     }
@@ -223,8 +223,8 @@ impl Column {
         }
     }
 
-    /// Returns the number of values. Includes the last value even if only a part of it was
-    /// appended.
+    /// Returns the number of values, and counts the last struct even if only some of its fields
+    /// were appended.
     fn extent(&self) -> usize {
         match self {
             Column::Struct(column) => {
@@ -343,7 +343,7 @@ mod tests {
 
     use super::*;
 
-    /// Parses the values as `data_type`; `!` marks a value that does not fit.
+    /// Parses the values as `data_type`; `!` in `expected` marks a value that does not fit.
     fn check(data_type: &DataType, values: &[&str], expected: &[&str]) {
         let mut column = Column::new(data_type).unwrap();
         let misfits: Vec<bool> = values

@@ -19,13 +19,14 @@ use super::request::ValidRequest;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
-/// The reason for a column's type.
+/// The reason for a column's type, and hints about the column.
 #[derive(Debug, Clone)]
 pub(crate) struct TypeReason {
     pub reason: String,
     /// The hint, if another type was probably intended.
     pub hint: Option<String>,
-    /// For a new column, a column of the table with a similar name that no file has.
+    /// For a new column whose name may be misspelt: a column of the table with a similar name,
+    /// which no file has.
     pub similar_to: Option<String>,
 }
 
@@ -35,12 +36,12 @@ impl TypeReason {
     }
 }
 
-/// The columns of the table and of the files read so far.
+/// The columns of the table, and new columns of the files read so far.
 pub(crate) struct Columns<'a> {
     request: &'a ValidRequest,
     fields: Vec<Arc<Field>>,
     existing: usize,
-    /// The places of the table's columns that the files have.
+    /// The indexes of the table's columns that at least one file has.
     present: HashSet<usize>,
     names: Vec<String>,
     evidence: Vec<ColumnStatistics>,
@@ -63,7 +64,7 @@ impl<'a> Columns<'a> {
         self.existing
     }
 
-    /// Returns the options for reading the files.
+    /// Returns the options for inferring the columns of the files.
     pub fn infer_options(&self, request: &ValidRequest) -> InferOptions {
         InferOptions {
             csv: request.csv.clone(),
@@ -106,8 +107,8 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Checks that a column can be stored in a table column whose type is fixed. The file declares
-    /// the type of its column.
+    /// Checks that a column of a file that declares its types can be stored, if its column in the
+    /// table has a fixed type.
     fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
         if let Some(field) = self.fields.get(place) {
             return parquet::check_column(found, field, false, file);
@@ -183,8 +184,8 @@ impl<'a> Columns<'a> {
         Ok((Arc::new(Schema::new(fields)), reasons))
     }
 
-    /// Returns the column of the table whose name is similar to the name of a new column, if no
-    /// file has it: the new name is then probably misspelt.
+    /// Returns the table's column with a name similar to that of a new column, if no file has this
+    /// column: the new name is then probably misspelt.
     fn similar_to(&self, name: &str) -> Option<String> {
         let existing = self.names.iter().take(self.existing).enumerate();
         let missing = existing.filter(|(place, _)| !self.present.contains(place));

@@ -106,7 +106,7 @@ pub(crate) fn sniff_format<R: Read + Send>(
     }
     let mut text = Compression::detect(&first[..count]).unpack(open()?)?;
     let mut start = [0; 256];
-    // Ignore an error here, because reading the corrupt file later returns the error.
+    // Ignore an error here: reading the corrupt file later returns it.
     let count = read_up_to(&mut text, &mut start).unwrap_or(0);
     let first = start[..count].iter().find(|byte| !byte.is_ascii_whitespace());
     Ok(matches!(first, Some(b'{' | b'[')).then_some(FileFormat::Ndjson))

@@ -36,7 +36,7 @@ pub(crate) struct CsvOptions {
 pub(crate) struct CsvFile<'a> {
     records: Records<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
-    /// True if the last record read is the first data row, which has not been returned yet.
+    /// True if the next record to return is the current one: the first row, if it is a data row.
     replay: bool,
     header: bool,
     trouble: ErrorContext<'a>,
@@ -157,7 +157,8 @@ pub(crate) fn read_rows(
     let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = header::map_columns(&file.names, &index);
     if places.contains(&None) {
-        // The first pass determined the columns of this file, so the file has changed since then.
+        // The first pass determined the names of all columns of this file, so a new name means that
+        // the file has changed since then.
         return Err(Error::FileChanged { file: source.name.clone() });
     }
     let targets: Vec<TargetColumn> = places

@@ -14,8 +14,8 @@ const SAMPLE_ROWS: usize = 200;
 /// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct DelimiterScore {
-    /// Share of rows that have the most frequent number of fields, in thousandths; 0 if these rows
-    /// have one field.
+    /// Share of rows that have the most frequent number of fields, in thousandths; 0 if this number
+    /// is one.
     regular: usize,
     /// The most frequent number of fields.
     width: usize,

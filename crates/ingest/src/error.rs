@@ -43,7 +43,7 @@ pub enum Error {
         /// True if all files without columns are empty.
         empty: bool,
     },
-    /// A file with a compression suffix that is not compressed.
+    /// A file whose name ends with a compression suffix, but that is not compressed.
     #[error("`{file}` is not a {what} file, although its name indicates one")]
     NotPacked {
         /// The name of the file.
@@ -245,7 +245,8 @@ impl Error {
         }
     }
 
-    /// Returns true for an error that only reports the end of the import's other thread.
+    /// Returns true for an error that only reports that the import's other thread ended. The cause
+    /// is then the other thread's error.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,
@@ -254,7 +255,8 @@ impl Error {
         }
     }
 
-    /// Returns true if a retry from the branch's new head may succeed.
+    /// Returns true if another commit changed the branch, so that a retry from the branch's new
+    /// head may succeed.
     pub(crate) fn is_stale(&self) -> bool {
         matches!(self, Error::Lake(error) if error.is_stale())
     }

@@ -33,7 +33,7 @@ pub(crate) struct InferOptions {
     pub reject: bool,
     /// Maximum number of rows to read of a file; `None` for all.
     pub rows_max: Option<u64>,
-    /// The bytes that were read.
+    /// Counter of the bytes that are read.
     pub read: ByteCounter,
 }
 
@@ -78,8 +78,8 @@ pub(crate) fn infer_file(
                 _ => parquet::schema_of(source, meter)?,
             };
             let fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
-            // New columns have microseconds, even if the file has nanoseconds. Nanoseconds are
-            // rarely needed, so the user must declare them.
+            // New timestamp columns have microseconds, even if the file has nanoseconds.
+            // Nanoseconds are rarely needed, so the user must declare them.
             let coarse = without_nanoseconds(&schema);
             let evidence = |field: &Field| ColumnStatistics::stored(field.data_type().clone());
             let coarse = coarse.fields().iter();

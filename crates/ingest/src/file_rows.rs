@@ -48,9 +48,8 @@ impl fmt::Debug for FileRows {
 
 impl Importer {
     /// Opens files for reading without a table: lists them, and reads them once to determine
-    /// columns and types. Only the sources and the format options of the request have an effect.
-    /// Adds the number of bytes read to `read`. The reading threads stop when the future is
-    /// dropped.
+    /// columns and types. Uses only the sources and the format options of the request. Adds the
+    /// number of bytes read to `read`. The reading threads stop when the future is dropped.
     pub async fn open(&self, request: &ImportRequest, read: &ByteCounter) -> Result<FileRows> {
         self.open_sample(request, read, None).await
     }
@@ -129,8 +128,8 @@ impl FileRows {
         let rows = stream::unfold(state, move |(mut received, mut task, guard)| {
             let projected = projected.clone();
             async move {
-                // Sending the error only ends the stream; the result of the thread contains the
-                // reason.
+                // A received error only ends the stream; the result of the thread has the actual
+                // error.
                 if let Some(Ok(batch)) = received.recv().await {
                     return Some((with_columns(&batch, &projected), (received, task, guard)));
                 }
@@ -147,7 +146,7 @@ impl FileRows {
     }
 }
 
-/// Returns the columns of a schema. A column that the batch's file lacks is null.
+/// Returns a batch with exactly the columns of a schema. A column that the batch lacks is null.
 fn with_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
     let rows = batch.num_rows();
     let column = |field: &Arc<Field>| -> ArrayRef {
@@ -159,7 +158,7 @@ fn with_columns(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, 
     RecordBatch::try_new_with_options(schema.clone(), columns, &options)
 }
 
-/// Returns a receiver that ignores progress.
+/// Returns a callback that ignores progress.
 fn unreported() -> Progress {
     Arc::new(|_| {})
 }

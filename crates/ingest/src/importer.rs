@@ -27,12 +27,12 @@ use super::table_check::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 
-/// Maximum number of batches in the queue between the reader and a writer. This number keeps the
-/// reader and the writer busy.
+/// Maximum number of batches in the queue between the reader and a writer, chosen to keep both
+/// busy.
 pub(crate) const BATCHES_WAITING: usize = 3;
 
-/// Number of objects of a bucket that are fetched ahead. For a small object, the latency is longer
-/// than the time to read its content.
+/// Number of a bucket's objects that are fetched ahead. For a small object, the latency of a
+/// request exceeds the time to read its content.
 const OBJECTS_AHEAD: usize = 8;
 
 /// Maximum number of retries after a conflicting commit.
@@ -109,8 +109,8 @@ impl Importer {
         let checked = check(request)?;
         let mut attempt = 1;
         loop {
-            // The plan is outdated if another commit created the table or imported one of the
-            // files.
+            // An attempt fails as stale if another commit created the table or imported one of the
+            // files. Then plan again.
             match self.import_once(request, &checked, &progress, &cancelled).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,
@@ -178,13 +178,13 @@ impl Importer {
         );
         let (error, staged) = match (read, written, noted) {
             (Ok((files, rejected)), Ok(staged), Ok(())) => {
-                // The number of queued batches, plus the batch that is being built.
+                // The batches in the queue, plus the batch that is being built.
                 let batches = (BATCHES_WAITING + 1) as u64;
                 let waiting_bytes = batches * largest.load(Ordering::Relaxed);
                 return Ok(TransferResult { staged, files, rejected, waiting_bytes });
             }
-            // A thread can fail only because the other thread ended. Then return the error of the
-            // other thread.
+            // If one thread fails only because the other thread ended, return the other thread's
+            // error.
             (Err(error), written, _) if !error.is_internal() => (error, written.ok()),
             (_, written, Err(error)) => (error, written.ok()),
             (_, Err(error), Ok(())) => (error.into(), None),
@@ -197,7 +197,7 @@ impl Importer {
     }
 }
 
-/// Result of the transfer.
+/// Result of reading the files and writing their rows.
 struct TransferResult {
     staged: StagedFiles,
     files: Vec<ImportedFile>,
@@ -333,7 +333,8 @@ impl ReadTask {
         }
     }
 
-    /// Opens a file; `None` for a file whose parts are read separately.
+    /// Opens a file for one sequential read; `None` for the Parquet file of a query, whose column
+    /// chunks are read separately.
     fn open(&self, file: &SourceFile) -> Result<Option<CountingReader>> {
         match &self.columns {
             None => CountingReader::open_hashing(file, &self.meter).map(Some),
@@ -342,7 +343,7 @@ impl ReadTask {
         }
     }
 
-    /// Reads a file completely and returns its hash.
+    /// Reads a file completely and returns its hash; zeros if the file is not hashed.
     fn read_file(
         &self,
         file: &SourceFile,

@@ -20,7 +20,7 @@ use super::value_formats::MatchedFormats;
 /// and its column becomes text.
 const NESTED_FIELDS_MAX: usize = 1_000;
 
-/// A value that messages show as an example of its class.
+/// The first value of a [`ValueClass`] in a column, shown in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Example {
     pub value: String,
@@ -39,7 +39,7 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if further values can change the type only by changing the proportion of texts.
+    /// True if a text is not a null marker. The type is then text, unless texts prove to be rare.
     settled: bool,
     /// True if the type is known without inspecting values.
     known: bool,
@@ -47,17 +47,17 @@ pub(crate) struct ColumnStatistics {
     /// Number of CSV values that are text, and number of other CSV values.
     texts: u64,
     others: u64,
-    /// True if `texts` is incomplete: it omits texts of formats that distinguish texts from
+    /// True if `texts` omits the texts of some files: of formats that distinguish texts from
     /// numbers.
     uncounted: bool,
     /// Date and number formats that the counted texts match.
     looks: MatchedFormats,
 }
 
-/// Minimum number of values for texts to count as bad values. With fewer, the column is text.
+/// Minimum number of values in a column for rare texts to count as bad values, not as the type.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum values per text for texts to count as bad values. With fewer, the column is text.
+/// Minimum number of values per text for texts to count as rare. Otherwise the column is text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and the reason for the type.
@@ -85,7 +85,7 @@ impl ColumnStatistics {
         self.known
     }
 
-    /// Returns true if no further value can change the type.
+    /// Returns true if further values can change the type only by making texts rare.
     pub fn is_final(&self) -> bool {
         self.settled
     }
@@ -100,7 +100,7 @@ impl ColumnStatistics {
         self.touched = true;
     }
 
-    /// Records a text from a file that distinguishes texts from numbers.
+    /// Records a text of a format that distinguishes texts from numbers, such as JSON.
     pub fn observe_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
@@ -113,7 +113,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Records a text value.
+    /// Records a value of a CSV file by the class of its text.
     pub fn observe_text(&mut self, text: &str, line: u64, file: &Arc<str>) {
         match classify(text) {
             None => {}
@@ -145,7 +145,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as final. If the example may be a null marker, uses this text as the example.
+    /// Marks the type as final. Makes this text, which is not a null marker, the example of a text.
     fn finalize_type(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -193,8 +193,8 @@ impl ColumnStatistics {
         true
     }
 
-    /// Returns the narrowest type that holds all values; `None` if texts conflict with a stored
-    /// nested column.
+    /// Returns the narrowest type that holds all values; `None` if one file declares a nested type
+    /// and another has other values.
     pub fn resolve(&self) -> Option<ResolvedType> {
         let inferred = || "inferred".to_owned();
         let Some(stored) = &self.stored else {
@@ -290,7 +290,7 @@ impl ColumnStatistics {
         DataType::List(Arc::new(Field::new("element", element, true)))
     }
 
-    /// Returns the value that ruled out a narrower type; `inferred` if no value did.
+    /// Returns the value that ruled out a type narrower than this; `inferred` if no value did.
     fn reason(&self, data_type: &DataType) -> String {
         const DECISIVE: [ValueClass; 9] = [
             ValueClass::Text,
@@ -339,7 +339,7 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the statistics of a field, inserted if the field is new; `None` if there are too
+    /// Returns the statistics of a field, which is inserted if it is new; `None` if there are too
     /// many fields. `guess` is the expected index of the field: its index in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {

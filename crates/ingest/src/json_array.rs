@@ -13,7 +13,7 @@ const BLANKS_MAX: usize = 64 * 1024;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The reason why a text that begins like an array is not a valid array.
+/// The reason why a text that begins with `[` is not a valid array.
 #[derive(Debug)]
 pub(crate) struct JsonArrayError(&'static str);
 
@@ -54,7 +54,7 @@ enum State {
     Start,
     /// After a comma.
     Next,
-    /// In an element, or in blanks after an element.
+    /// In an element or after it, outside of strings.
     Element,
     /// In a string of an element; `escaped` is set after a backslash.
     Text { escaped: bool },

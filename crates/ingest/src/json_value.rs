@@ -29,7 +29,7 @@ impl JsonValueError {
 
     fn syntax(error: &serde_json::Error) -> Self {
         let text = error.to_string();
-        // Keep only the position in the line, because the parser's line number is always 1.
+        // Keep only the column within the line, because the parser's line number is always 1.
         let reason = match text.rsplit_once(" at line ") {
             Some((what, place)) => match place.rsplit_once(' ') {
                 Some((_, column)) => format!("{what} at character {column}"),

@@ -44,7 +44,8 @@ pub(crate) struct CloudStores {
 }
 
 impl CloudStores {
-    /// Creates the stores. `buckets` are available in addition to the buckets of clouds.
+    /// Creates the stores. `buckets` are stores for certain buckets; the other buckets are opened
+    /// in their cloud.
     pub fn new(settings: CloudSettings, buckets: BucketStores) -> Self {
         CloudStores { settings, buckets }
     }
@@ -129,15 +130,15 @@ impl ListedObject {
         self.0.meta.location.as_ref()
     }
 
-    /// Returns the listed state as file attributes, in which the `ETag` replaces the modification
-    /// time.
+    /// Returns the listed state as file attributes, in which a hash of the `ETag` replaces the time
+    /// of the last change.
     pub fn file_attributes(&self) -> FileAttributes {
         let meta = &self.0.meta;
         let modified_ns = meta.last_modified.timestamp_nanos_opt().unwrap_or_default();
         let tag = Sha256::digest(meta.e_tag.as_deref().unwrap_or_default());
         let tag: [u8; 8] = std::array::from_fn(|at| tag[at]);
-        // The shift makes the tag a time far in the past. A modification time is trusted only if it
-        // is old enough, but an `ETag` identifies the object's state at any age.
+        // The shift makes the hash a time far in the past. A file's time is trusted only if it is
+        // old enough, but an `ETag` identifies the object's state at any age.
         let changed_ns = i128::from(u64::from_be_bytes(tag) >> 8);
         FileAttributes { bytes: meta.size, modified_ns: i128::from(modified_ns), changed_ns }
     }
@@ -157,7 +158,7 @@ impl ListedObject {
         found.map_err(|error| self.store_error(error))
     }
 
-    /// Stores an error, and returns a generic error that refers to the stored error.
+    /// Stores the first error, and returns a generic error for the reader to return.
     fn store_error(&self, error: object_store::Error) -> object_store::Error {
         let mut failed = self.0.failed.lock();
         let text = error.to_string();

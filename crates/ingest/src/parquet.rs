@@ -163,7 +163,7 @@ pub(crate) fn check_column(
 }
 
 /// Reads the rows of a file and converts them to the table's types. `columns` are the columns of
-/// the table to read; `None` reads all columns. The file's other columns are not read.
+/// the table to read; `None` reads all columns. Other columns of the file are never read.
 pub(crate) fn read_rows(
     source: &SourceFile,
     schema: &SchemaRef,
@@ -189,7 +189,7 @@ pub(crate) fn read_rows(
     Ok(())
 }
 
-/// Returns the columns of a file that hold these columns of the table.
+/// Returns the indexes of the file's columns that fill these columns of the table.
 fn wanted(names: &[String], schema: &SchemaRef, columns: &[usize]) -> Vec<usize> {
     let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = map_columns(names, &index).into_iter().enumerate();
@@ -197,7 +197,7 @@ fn wanted(names: &[String], schema: &SchemaRef, columns: &[usize]) -> Vec<usize>
     places.filter(|(_, place)| is_wanted(*place)).map(|(at, _)| at).collect()
 }
 
-/// Conversion of the rows of a file that declares types to the table's columns.
+/// Conversion of rows to the table's columns, from a file that declares its types.
 pub(super) struct Conversion<'a> {
     source: &'a SourceFile,
     schema: &'a SchemaRef,
@@ -273,7 +273,7 @@ fn cast(source: &ArrayRef, field: &Field) -> Result<ArrayRef, ArrowError> {
     )
 }
 
-/// Marks the rows in which the conversion turned a value into null.
+/// Adds an error for each row in which the conversion turned a value into null.
 fn note_misfits(
     source: &ArrayRef,
     array: &ArrayRef,

@@ -27,7 +27,7 @@ pub(crate) struct PreparedImport {
     pub table: TableName,
     /// The table's current state; `None` if the import creates it.
     pub existing: Option<Table>,
-    /// The files that were imported before, as recorded in the table's snapshot.
+    /// The record of the files that were imported before, from the table's snapshot.
     pub imports: Option<String>,
     pub files: Vec<SourceFile>,
     pub skipped: Vec<String>,
@@ -181,7 +181,8 @@ pub(crate) async fn blocking<T: Send + 'static>(
     }
 }
 
-/// Separates the files that were imported before from the others.
+/// Separates new files from files that were imported before. Returns the new files, and the names
+/// of the others.
 fn skip_imported(
     files: Vec<SourceFile>,
     imported: &ImportedFileMap,

@@ -80,8 +80,8 @@ impl ResolvedPrivateFiles {
             return false;
         }
         let in_warehouse = || {
-            // `path_of` accepts only locations below the warehouse, and `path` can be the warehouse
-            // folder itself.
+            // `path_of` accepts only locations below the warehouse. But `path` can be the warehouse
+            // folder itself, so append a name.
             let url = format!("file://{}/_", path.display());
             self.lake.tables().path_of(&url).is_ok()
         };
@@ -108,7 +108,7 @@ impl ResolvedPrivateFiles {
         known.contains(&(file.dev(), file.ino()))
     }
 
-    /// Returns true if the URL of an object is in the warehouse.
+    /// Returns true if the URL names an object in the warehouse.
     pub fn has_object(&self, url: &str) -> bool {
         let in_warehouse = |warehouse: &CloudUrl| {
             CloudUrl::parse(url).is_ok_and(|object| object.is_within(warehouse))
@@ -116,8 +116,8 @@ impl ResolvedPrivateFiles {
         self.warehouse.as_ref().is_some_and(in_warehouse)
     }
 
-    /// Returns true if a path is in the folder of a lake, or next to such a folder, such as the
-    /// secret key. The name of this file is the name of the folder with an extension.
+    /// Returns true if a path is in a lake's folder, or in a file next to it that has the folder's
+    /// name with an extension, such as the key that encrypts secrets.
     fn is_of_a_lake(&self, path: &Path) -> bool {
         let is_lake = |part: Component<'_>| {
             let name = part.as_os_str().to_string_lossy();

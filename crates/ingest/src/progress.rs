@@ -84,7 +84,7 @@ pub(crate) struct StageCounter {
     bytes: AtomicU64,
     reported: Mutex<Instant>,
     pub cancelled: CancellationToken,
-    /// All bytes that readers read, including parts of files that have no progress.
+    /// All bytes read. Unlike the progress, includes parts of files that are read separately.
     pub read: ByteCounter,
 }
 
@@ -98,7 +98,7 @@ impl StageCounter {
         Self::counting(stage, files, progress, cancelled, ByteCounter::default())
     }
 
-    /// Creates a counter that also adds the bytes to `read`.
+    /// Creates the counter of a stage, which also adds the bytes read to `read`.
     pub fn counting(
         stage: ImportStage,
         files: &[SourceFile],
@@ -121,7 +121,7 @@ impl StageCounter {
         Arc::new(meter)
     }
 
-    /// Returns the bytes on disk read so far.
+    /// Returns the number of bytes read so far in this stage, as stored on disk.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }

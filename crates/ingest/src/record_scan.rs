@@ -138,7 +138,8 @@ pub(crate) fn line_ends(bytes: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    /// Scans `text` as the complete input; checks the fields of the first record and the rest.
+    /// Scans `text` as the complete input. Checks the fields of the first record, and the text
+    /// after it.
     fn check(text: &str, fields: &[&str], rest: &str) {
         let mut spans = Vec::new();
         let found = scan(text.as_bytes(), true, b',', &mut spans);

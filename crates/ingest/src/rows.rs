@@ -142,7 +142,8 @@ impl RowSink {
         }
     }
 
-    /// Ends the output. If the result is an error, the writer is aborted.
+    /// Ends the output, and returns the number of rejected rows. If the result is an error, the
+    /// writer is aborted.
     pub fn finish(mut self, result: Result<()>) -> Result<u64> {
         let result = match (result, &mut self.rejected) {
             (Ok(()), Some(rejected)) => rejected.finish(),

@@ -81,7 +81,7 @@ impl SourceFile {
     }
 }
 
-/// The way in which a source selects a file, which determines whether an unknown format is an
+/// The way in which a source selects a file. This determines whether a file of unknown format is an
 /// error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum FileSelection {
@@ -140,7 +140,8 @@ impl Discovery {
         if self.is_private(path) {
             return Err(Error::Private { file: source.to_owned() });
         }
-        // First treat a name with pattern characters as a file, and then as a pattern.
+        // A file may have a name with pattern characters, so look for a file before treating the
+        // name as a pattern.
         match std::fs::metadata(path) {
             Ok(metadata) if metadata.is_dir() => self.add_folder(source, path),
             Ok(_) => self.add_file(path, FileSelection::Expressly),
@@ -200,7 +201,8 @@ impl Discovery {
         }
         let missing = |note| Error::NoFiles { path: source.to_owned(), note };
         let is_folder = url.key().is_empty() || source.ends_with('/');
-        // First treat a name with pattern characters as an object, and then as a pattern.
+        // An object may have a key with pattern characters, so look for an object before treating
+        // the key as a pattern.
         if !is_folder && let Some(object) = self.clouds.find(&url)? {
             return self.add_object(object, FileSelection::Expressly);
         }
@@ -315,7 +317,8 @@ impl Discovery {
     }
 }
 
-/// Skips a private file in a folder. A private file that a source selects expressly is an error.
+/// Skips a private file in a folder. Returns an error for a private file that a source selects
+/// expressly.
 fn hide(file: String, named: FileSelection) -> Result<()> {
     if named == FileSelection::ByFolder { Ok(()) } else { Err(Error::Private { file }) }
 }

@@ -9,8 +9,8 @@ use crate::plan::PreparedImport;
 use crate::rejected_rows::rejected_name;
 use crate::request::ValidRequest;
 
-/// Checks that an action on a table is allowed. The id is passed for changes of an existing table.
-/// Error: `forbidden`.
+/// Checks that an action on a table is allowed. The last argument is the table's id, if the action
+/// changes an existing table. Error: `forbidden`.
 pub type TableCheck =
     Arc<dyn Fn(Action, &TableName, Option<&str>) -> Result<(), Problem> + Send + Sync>;
 

@@ -1,15 +1,16 @@
 //! Dates, times and timestamps in text: ISO 8601 and the formats that databases print.
 //!
 //! The year must come first and have four digits, because the order of day and month is never
-//! guessed: `2013-01-31` and `2013/01/31` are dates, and `1/2/2013` is not. Digits of a second
-//! beyond the sixth are kept only for nanosecond columns.
+//! guessed: `2013-01-31` and `2013/01/31` are dates, and `1/2/2013` is not. Digits of a fractional
+//! second beyond the sixth are kept only in nanosecond columns.
 
 /// A timestamp, with or without a zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ParsedTimestamp {
-    /// Microseconds since 1970-01-01, in UTC if the text has a zone, otherwise in local time.
+    /// Microseconds since 1970-01-01: of the UTC time if the text has a zone, otherwise of the time
+    /// as written.
     pub microseconds: i64,
-    /// The remaining nanoseconds, less than 1000.
+    /// The nanoseconds in addition to the microseconds; less than 1000.
     pub nanoseconds: i64,
     /// True if the text has a zone.
     pub zoned: bool,
@@ -93,8 +94,8 @@ fn days_of(year: u32, month: u32, day: u32) -> Option<i32> {
     if year == 0 || day == 0 || day > length {
         return None;
     }
-    // Years start in March, so that the leap day is the last day of the year. The calendar repeats
-    // every 400 years.
+    // Years start in March, so that the leap day is the last day of the year. The Gregorian
+    // calendar repeats every 400 years.
     let shifted = year as i32 - i32::from(month <= 2);
     let (era, of_era) = (shifted.div_euclid(400), shifted.rem_euclid(400));
     let of_year = (153 * ((month as i32 + 9) % 12) + 2) / 5 + day as i32 - 1;
@@ -135,7 +136,7 @@ fn take_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
     Some((value, &rest[digits..]))
 }
 
-/// Suffix of a time of day.
+/// The zone after a time of day.
 enum ZoneSuffix {
     /// The text has no zone.
     Unwritten,

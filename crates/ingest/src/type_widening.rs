@@ -2,8 +2,9 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-/// Returns the narrowest type that holds the values of both types; `None` if exactly one of the
-/// types is nested. A text type holds the values of any type that is not nested.
+/// Returns the narrowest type that holds the values of both types; `None` if there is none, such as
+/// for a nested type and any other type. Text holds the values of any type that is neither nested
+/// nor binary.
 pub(crate) fn widen(left: &DataType, right: &DataType) -> Option<DataType> {
     if left == right {
         return Some(left.clone());

@@ -148,8 +148,7 @@ fn classify_number_or_date(text: &str) -> ValueClass {
     if whole > 0 && whole == digits.len() {
         return classify_whole(text, digits, bytes[0] == b'+');
     }
-    // The value may be a date such as `2013-01-31`, because no number has a separator after four
-    // digits.
+    // Four digits before a separator can begin a date such as `2013-01-31`, but not a number.
     if whole == 4 && !signed && matches!(digits[4], b'-' | b'/') {
         return match parse_date_time(text) {
             Some(moment) if moment.zoned => ValueClass::ZonedTimestamp,

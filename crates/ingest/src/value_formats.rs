@@ -134,7 +134,7 @@ fn with_point(value: &str) -> Option<String> {
     })
 }
 
-/// Formats that the texts of a column match, used to suggest the option for reading them.
+/// Counts of the texts of a column that match a date or number format, to suggest an option.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MatchedFormats {
     /// Number of texts that look like a date in another order.
@@ -142,14 +142,14 @@ pub(crate) struct MatchedFormats {
     /// Number of texts that look like a number with a decimal comma.
     commas: u64,
     separator: Option<u8>,
-    /// True if the first number of a date exceeds 12. This number must then be a day. `day_second`
-    /// is the same for the second number.
+    /// True if the first number of some date exceeds 12, and so must be a day. `day_second` is the
+    /// same for the second number.
     day_first: bool,
     day_second: bool,
 }
 
 impl MatchedFormats {
-    /// Counts the formats that a text matches.
+    /// Counts a text under each format that it matches.
     pub fn observe(&mut self, value: &str) {
         let value = value.trim_matches([' ', '\t']);
         if !value.as_bytes().first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-') {
@@ -169,7 +169,7 @@ impl MatchedFormats {
         }
     }
 
-    /// Adds the counts of another column.
+    /// Adds the counts for the same column of another file.
     pub fn merge(&mut self, other: &MatchedFormats) {
         self.dates += other.dates;
         self.commas += other.commas;
@@ -178,8 +178,8 @@ impl MatchedFormats {
         self.day_second |= other.day_second;
     }
 
-    /// Returns a hint: the option that parses all texts of the column, if any. `texts` is the
-    /// number of texts.
+    /// Returns a hint with the option that parses all texts of the column; `None` if no option
+    /// does. `texts` is the number of texts.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());

@@ -9,7 +9,8 @@ use crate::message::Format;
 /// The SQL type of an array of texts.
 pub const TEXTS: &str = "VARCHAR[]";
 
-/// Returns the SQL type of a parameter whose type is an array; `None` if the array cannot be bound.
+/// Returns the SQL type of an array parameter with elements of this type; `None` if such an array
+/// cannot be bound.
 pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
     Some(match scalar {
         Scalar::Bool => "BOOLEAN[]",
@@ -22,8 +23,8 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Bytea => "BYTEA[]",
         Scalar::Date => "DATE[]",
         Scalar::Timestamp => "TIMESTAMP[]",
-        // The elements of a `numeric` array have no common precision. Columns cannot have the other
-        // types.
+        // The elements of a `numeric` array have no common precision. A column of Headwater cannot
+        // be an array of the other types.
         Scalar::Numeric | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => return None,
     })
 }

@@ -28,7 +28,7 @@ pub const EPOCH_DAYS: i32 = 10_957;
 /// Microseconds from 1970-01-01 to 2000-01-01.
 pub const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 
-/// The values of a column, converted to an Arrow type with only one PostgreSQL encoding.
+/// The values of a column, as an Arrow array with exactly one PostgreSQL encoding.
 pub struct Column {
     array: ArrayRef,
     values: Values,
@@ -232,7 +232,7 @@ fn zone(data_type: &DataType) -> Option<std::sync::Arc<str>> {
     }
 }
 
-/// Casts an array; a value that does not fit is an error, not null.
+/// Casts an array. Returns an error for a value that does not fit, in place of null.
 fn cast(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
     let options = CastOptions { safe: false, format_options: FormatOptions::default() };
     cast_with_options(array, data_type, &options)

@@ -98,7 +98,7 @@ impl SessionCommand {
             "LISTEN" | "NOTIFY" | "MOVE" => return Some(Err(refused(&first))),
             "DISCARD" => return Some(discard(&mut words)),
             "VACUUM" => Some(SessionCommand::Vacuum),
-            // Statistics are part of each snapshot.
+            // ANALYZE has no effect: each snapshot has its own statistics.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
             "SELECT" => return function_call::parse(words).map(Ok),
@@ -139,8 +139,8 @@ fn unless_all(name: String) -> Option<String> {
     Some(name).filter(|name| !name.eq_ignore_ascii_case("all"))
 }
 
-/// Parses the words after COMMIT or ROLLBACK. A statement with another meaning, such as `COMMIT AND
-/// CHAIN`, must not end the transaction.
+/// Parses the words after COMMIT or ROLLBACK. Rejects words with another meaning: for example,
+/// `COMMIT AND CHAIN` must not simply end the transaction.
 fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<SessionCommand, Problem> {
     words.skip_word("WORK");
     words.skip_word("TRANSACTION");
@@ -155,7 +155,8 @@ fn end(mut words: StatementWords<'_>, command: SessionCommand) -> Result<Session
     }
 }
 
-/// Parses DISCARD. Only `DISCARD ALL` also removes prepared statements and resets settings.
+/// Parses DISCARD. Only `DISCARD ALL` removes prepared statements and resets settings; the other
+/// supported forms have no effect.
 fn discard(words: &mut StatementWords<'_>) -> Result<SessionCommand, Problem> {
     let kind = words.name().unwrap_or_default().to_ascii_uppercase();
     match kind.as_str() {
@@ -171,8 +172,8 @@ fn discard(words: &mut StatementWords<'_>) -> Result<SessionCommand, Problem> {
     }
 }
 
-/// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`; `None` for other
-/// settings.
+/// Parses `SET TRANSACTION` and `SET SESSION CHARACTERISTICS AS TRANSACTION`, without the word SET;
+/// `None` for other settings.
 fn set_transaction(mut words: StatementWords<'_>) -> Option<Result<SessionCommand, Problem>> {
     words.skip_word("LOCAL");
     words.skip_word("SESSION");
@@ -279,7 +280,7 @@ pub fn unquoted(word: &str) -> String {
     inner.map_or_else(|| word.to_owned(), |inner| inner.replace("''", "'"))
 }
 
-/// The tokens of a statement, without comments: names, quoted texts, and single characters.
+/// The tokens of a statement, without comments: words, quoted texts, and single characters.
 #[derive(Clone)]
 pub struct StatementWords<'a> {
     rest: &'a str,
@@ -303,7 +304,7 @@ impl<'a> StatementWords<'a> {
         Some(inner.map_or_else(|| word.to_ascii_lowercase(), |inner| inner.replace("\"\"", "\"")))
     }
 
-    /// Returns the rest as a value: names or texts, separated by commas.
+    /// Returns the rest of the statement as a value: names or texts, separated by commas.
     fn value(&mut self) -> String {
         let mut value = String::new();
         for word in self {

@@ -12,9 +12,9 @@ use crate::session::{MessageError, MessageResult, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
 impl Session {
-    /// Serves the client until the connection ends. The end is requested by the client, by
-    /// `pg_terminate_backend` of another client, or by `closing`. `begin` is called for each
-    /// message, and its result is dropped after the reply.
+    /// Serves the client until the connection ends. It ends at the request of the client, by
+    /// `pg_terminate_backend` of another client, or when `closing` is cancelled. Calls `begin` for
+    /// each message, and drops its result after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
@@ -73,8 +73,8 @@ impl Session {
                 Err(MessageError::Problem(problem)) => {
                     self.fail(&problem);
                     skipping = !is_simple;
-                    // A client that sends Flush instead of Sync waits for the error, and messages
-                    // up to Sync are skipped.
+                    // Send the error now: a client that sends Flush before Sync waits for it, and
+                    // Flush is skipped.
                     self.wire.send().await?;
                 }
             }
@@ -123,7 +123,7 @@ impl Session {
         }
     }
 
-    /// Ends the connection with an error.
+    /// Sends an error, after which the caller closes the connection.
     async fn end(&mut self, problem: &Problem) -> io::Result<()> {
         self.wire.output.error(Severity::Fatal, problem);
         self.wire.send().await

@@ -21,24 +21,24 @@ use crate::reply::{Reply, Status};
 use crate::session::{MessageError, MessageResult, Session, StatementAction, cancelled};
 use crate::wire::MESSAGE_BYTES_MAX;
 
-/// The number of value bytes that are inserted by one INSERT.
+/// Number of bytes of values that one INSERT inserts, approximately.
 const BATCH_BYTES: usize = 8 << 20;
 
 /// A COPY statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyStatement {
-    /// For `TO`, the query whose rows are sent. For `FROM`, the first part of the INSERT statement
-    /// for the received rows.
+    /// For `TO STDOUT`, the query whose rows are sent. For `FROM STDIN`, the first part of the
+    /// INSERT statement for the received rows.
     sql: String,
-    /// A query of the columns that are received, from which their types are determined; `None` for
-    /// `TO STDOUT`.
+    /// For `FROM STDIN`, a query of the columns that the client sends, which determines their
+    /// types.
     target: Option<String>,
     /// The names in the statement: the table and the columns.
     names: Vec<Ident>,
     format: CopyFormat,
 }
 
-/// Decoder of the received rows.
+/// The decoder of the rows that a client sends.
 enum Decoder {
     Lines(RowDecoder),
     Binary(BinaryDecoder),
@@ -61,8 +61,8 @@ impl Decoder {
 }
 
 impl CopyStatement {
-    /// Parses a statement; `None` unless it is a COPY between the client and a table. COPY to a
-    /// file on the server is executed by the service.
+    /// Parses a COPY to STDOUT or from STDIN; `None` for other statements. COPY to a file on the
+    /// server is executed by the service.
     pub fn parse(sql: &str) -> Option<Result<Self, Problem>> {
         let first = sql.split_whitespace().next()?;
         if !first.eq_ignore_ascii_case("copy") {
@@ -115,7 +115,8 @@ impl CopyStatement {
         }
     }
 
-    /// Replaces an error's position in `sql` by the position of the same name in the statement.
+    /// Corrects the position of an error in `sql`, a statement derived from this COPY: replaces it
+    /// by the position of the same name in the COPY statement.
     fn relocated(&self, failure: MessageError, sql: &str) -> MessageError {
         let MessageError::Problem(mut problem) = failure else { return failure };
         let number = |key: &str| problem.context.get(key).and_then(Value::as_u64);
@@ -143,7 +144,7 @@ impl CopyStatement {
     }
 }
 
-/// Returns true if the body of a query is an INSERT, UPDATE, DELETE or MERGE, which the parser also
+/// Returns true if the query of a COPY is an INSERT, UPDATE, DELETE or MERGE, which the parser also
 /// accepts there.
 fn is_change(body: &SetExpr) -> bool {
     match body {
@@ -258,8 +259,8 @@ impl Session {
         }
     }
 
-    /// Returns the types of the columns that are received. Returns `None` for a client that may
-    /// only insert. In the binary format, this is an error.
+    /// Returns the types of the columns that the client sends. Returns `None` for a client that may
+    /// insert but not select; in the binary format, this is an error.
     async fn target_types(&mut self, copy: &CopyStatement) -> MessageResult<Option<Vec<PgType>>> {
         let Some(query) = &copy.target else { return Ok(None) };
         let prepared = PreparedStatement::parse(query).or_problem()?;
@@ -291,16 +292,16 @@ impl Session {
     }
 }
 
-/// Adds the number of the row to the error of a value that a column does not accept. `before` is
-/// the number of rows before `rows`.
+/// If a column rejected a value, adds the number of the value's row to the error. `before` is the
+/// number of rows before `rows`.
 fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64) -> MessageError {
     let MessageError::Problem(mut problem) = failure else { return failure };
     let (start, end) = (problem.message.find('\''), problem.message.rfind('\''));
     let quoted = start.zip(end).and_then(|(start, end)| problem.message.get(start + 1..end));
-    // Other messages begin with: column `c` of `t`: `value` is not a valid array.
+    // Other messages begin with "column `c` of `t`: `value` is not a valid array".
     let value = quoted.or_else(|| problem.message.split('`').nth(5));
     let index = value.filter(|_| problem.code == ErrorCode::BadRow).and_then(|value| {
-        // A column of texts accepts every value.
+        // A column of texts accepts every value, so it is not the cause.
         let is_wrong = |(column, given): (&PgType, &Option<String>)| {
             *column != PgType::TEXT && given.as_deref() == Some(value)
         };
@@ -313,7 +314,7 @@ fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64
     problem.into()
 }
 
-/// Returns rows as columns of texts.
+/// Returns rows as a batch of text columns.
 fn batch(rows: &[Row]) -> Result<RecordBatch, Problem> {
     let width = rows.first().map_or(0, Vec::len);
     if let Some(other) = rows.iter().find(|row| row.len() != width) {

@@ -8,13 +8,13 @@ use crate::column::Column;
 use crate::copy_format::{ROW_BYTES_MAX, Row};
 use crate::parameter;
 
-/// The first bytes of the data.
+/// The first bytes of the header.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
-/// Critical flags of the header, which a reader must support.
+/// The bits of the header's flags whose meaning a reader must know. None is supported.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
-/// Number of values of the trailer.
+/// The number of values that marks the trailer.
 const END: i16 = -1;
 
 /// Writes the header.
@@ -37,7 +37,7 @@ pub fn put_trailer(out: &mut BytesMut) {
     out.put_i16(END);
 }
 
-/// Decoder of rows, which receives their bytes in parts.
+/// Decoder of rows, whose bytes arrive in parts.
 #[derive(Debug)]
 pub struct BinaryDecoder {
     types: Vec<PgType>,
@@ -48,7 +48,7 @@ pub struct BinaryDecoder {
 }
 
 impl BinaryDecoder {
-    /// Creates a decoder of rows with values of these types, before the header.
+    /// Creates a decoder of rows with values of these types, which begins with the header.
     pub fn new(types: Vec<PgType>) -> Self {
         let input = BytesMut::new();
         BinaryDecoder { types, input, has_header: false, is_ended: false, count: 0 }
@@ -104,7 +104,7 @@ impl BinaryDecoder {
         Ok(self.has_header)
     }
 
-    /// Returns the length of the first row; `None` if the row has not arrived completely.
+    /// Returns the length of the first row in bytes; `None` if the row has not arrived completely.
     fn row_length(&self) -> Result<Option<usize>, Problem> {
         let mut rest = &self.input[..];
         let Ok(count) = rest.try_get_i16() else { return Ok(None) };
@@ -117,7 +117,7 @@ impl BinaryDecoder {
         }
         for _ in 0..count {
             let Ok(length) = rest.try_get_i32() else { return Ok(None) };
-            // -1 is null.
+            // The length -1 means null, which has no bytes.
             let length = usize::try_from(length).unwrap_or(0);
             if length > ROW_BYTES_MAX {
                 return Err(self.wrong(&format!("has more than {ROW_BYTES_MAX} bytes")));

@@ -94,7 +94,7 @@ impl CopyFormat {
     }
 }
 
-/// Decoder of rows, which receives their bytes in parts.
+/// Decoder of rows, whose bytes arrive in parts.
 #[derive(Debug)]
 pub struct RowDecoder {
     format: CopyFormat,
@@ -102,7 +102,7 @@ pub struct RowDecoder {
     /// True after the line `\.`, which marks the end of the rows.
     is_ended: bool,
     skips_header: bool,
-    /// The number of values in each row, if it is known.
+    /// The number of values that each row must have, if it is known.
     width: Option<usize>,
     line: u64,
 }
@@ -121,7 +121,7 @@ impl RowDecoder {
         }
     }
 
-    /// Rejects rows with another number of values.
+    /// Makes the decoder reject rows with another number of values.
     #[must_use]
     pub fn with_width(self, width: Option<usize>) -> Self {
         RowDecoder { width, ..self }
@@ -203,7 +203,7 @@ impl RowDecoder {
         }
     }
 
-    /// Splits a line in text format. On failure, returns the column that is not UTF-8.
+    /// Splits a line in text format. The error is the number of the column that is not UTF-8.
     fn text(&self, line: &[u8]) -> Result<Row, usize> {
         let mut values = Vec::new();
         let mut start = 0;
@@ -241,7 +241,7 @@ impl RowDecoder {
         String::from_utf8(text).ok().map(Some)
     }
 
-    /// Splits a line in CSV format. On failure, returns the number of the column that is not UTF-8.
+    /// Splits a line in CSV format. The error is the number of the column that is not UTF-8.
     fn csv(&self, line: &[u8]) -> Result<Row, usize> {
         let mut values = Vec::new();
         let (mut value, mut has_quote, mut is_quoted) = (Vec::new(), false, false);

@@ -10,18 +10,18 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 use crate::copy::unsupported;
 use crate::copy_format::CopyFormat;
 
-/// Parses a statement that begins with COPY. All names keep their positions.
+/// Parses a statement that begins with COPY. The names in it keep their positions.
 pub(crate) fn parse(sql: &str) -> Result<Vec<Statement>, ParserError> {
     let dialect = PostgreSqlDialect {};
-    // The parser expects the semicolon after STDIN.
+    // The parser expects a semicolon after STDIN.
     let text = format!("{};", sql.trim_end().trim_end_matches(';'));
     let mut tokens = Tokenizer::new(&dialect, &text).tokenize_with_location()?;
     spell_switches(&mut tokens);
     Parser::new(&dialect).with_tokens_with_locations(tokens).parse_statements()
 }
 
-/// Replaces `on`, `off`, `1` and `0` after an option by `TRUE` and `FALSE`, the only values of
-/// options that sqlparser reads.
+/// Replaces the values `on`, `off`, `1` and `0` of options by `TRUE` and `FALSE`, the only values
+/// that sqlparser reads.
 fn spell_switches(tokens: &mut [TokenWithSpan]) {
     let written: Vec<usize> = (0..tokens.len())
         .filter(|index| !matches!(tokens[*index].token, Token::Whitespace(_)))
@@ -48,7 +48,7 @@ fn spelled(value: &Token) -> Option<&'static str> {
     }
 }
 
-/// Returns the format that the options describe.
+/// Returns the format that the options of a COPY describe.
 pub(crate) fn format_of(
     options: &[CopyOption],
     legacy_options: &[CopyLegacyOption],
@@ -63,7 +63,7 @@ pub(crate) fn format_of(
                 format.is_binary = true;
             }
             CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
-            // These options affect only the way in which PostgreSQL stores the rows.
+            // FREEZE affects only the way in which PostgreSQL stores the rows.
             CopyOption::Freeze(_) => {}
             CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
             CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter, "DELIMITER")?,

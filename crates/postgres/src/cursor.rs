@@ -1,4 +1,4 @@
-//! The result rows of a running statement, sent at the pace of the client.
+//! The result rows of a running statement, sent only as fast as the client reads them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,13 +21,13 @@ use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, until_stopped};
 use crate::wire::BufferedConnection;
 
-/// Number of rows that are encoded at once.
+/// Number of rows that are converted and encoded at a time.
 const PIECE_ROWS: usize = 1_024;
 
 /// The name of EXPLAIN, whose result differs from the result in other protocols.
 const EXPLAIN: &str = "EXPLAIN";
 
-/// The kind of a statement.
+/// The properties of a statement that determine its reply.
 #[derive(Debug, Clone, Copy)]
 pub struct StatementKind {
     /// Name of the statement, such as `SELECT`.
@@ -37,13 +37,13 @@ pub struct StatementKind {
 }
 
 impl StatementKind {
-    /// Returns true if the rows of the result are sent.
+    /// Returns true if the client receives the rows of the result.
     fn returns_rows(self) -> bool {
         self.has_returning || returns_rows(self.name)
     }
 }
 
-/// A running statement.
+/// A running statement, whose rows are sent in parts.
 pub struct Cursor {
     rows: StatementRows,
     kind: StatementKind,
@@ -72,17 +72,17 @@ impl Cursor {
         Cursor { rows, kind, columns, batch: None, count: 0, token, timeout }
     }
 
-    /// Returns the columns; `None` if the statement returns no rows.
+    /// Returns the columns of the result; `None` if the client receives no rows.
     pub fn columns(&self) -> Option<&[ColumnType]> {
         self.kind.returns_rows().then_some(self.columns.as_slice())
     }
 
-    /// Sets the token that cancels the statement while further rows are sent.
+    /// Sets the token by which the statement can be cancelled while it sends further rows.
     pub fn resume(&mut self, token: CancellationToken) {
         self.token = token;
     }
 
-    /// Returns the number of rows that were sent.
+    /// Returns the number of rows that were sent so far, or changed by a write.
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -101,7 +101,8 @@ impl Cursor {
         }
     }
 
-    /// Sends at most `limit` rows. Returns true after the last row. A write has no rows.
+    /// Sends at most `limit` rows. Returns true if no rows remain. For a write, which sends no
+    /// rows, counts the changed rows.
     pub async fn send(&mut self, limit: u64, wire: &mut BufferedConnection) -> MessageResult<bool> {
         let mut left = limit;
         while left > 0 {
@@ -170,7 +171,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Returns the next rows: a slice of the current batch.
+    /// Returns the next rows of the result, at most `limit`: a slice of the current batch.
     async fn next_slice(
         &mut self,
         limit: u64,
@@ -206,7 +207,7 @@ fn text(column: &Column, row: usize, buffer: &mut BytesMut) -> Option<BytesMut> 
     (length >= 0).then_some(written)
 }
 
-/// Returns true if a statement returns rows, by its name.
+/// Returns true if the statement with this name, such as `SHOW TABLES`, returns rows.
 pub fn returns_rows(name: &str) -> bool {
     let named = ["SELECT", EXPLAIN, "EXPLAIN COST", "DESCRIBE", "SUMMARIZE"];
     name.starts_with("SHOW ") || named.contains(&name)

@@ -10,10 +10,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_service::PlanEstimate;
 
-/// The plans that EXPLAIN without VERBOSE shows, by their names in the first column.
+/// The plans that EXPLAIN without VERBOSE shows, by the name that the result's first column has.
 const SHOWN: [&str; 2] = ["physical_plan", "Plan with Metrics"];
 
-/// Spaces before an operator for each level.
+/// Number of spaces by which each level of operators is indented.
 const LEVEL: usize = 6;
 
 /// Returns the column of the result.
@@ -21,7 +21,8 @@ pub fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("QUERY PLAN", DataType::Utf8, false)]))
 }
 
-/// Returns the lines of the plans in a batch of names and plans.
+/// Returns the lines of the plans in `batch`, whose columns are the names and the texts of plans.
+/// The first line gets the estimate.
 pub fn lines(
     batch: &RecordBatch,
     estimate: Option<PlanEstimate>,
@@ -51,8 +52,8 @@ pub fn lines(
     RecordBatch::try_new(schema(), vec![Arc::new(StringArray::from(lines))])
 }
 
-/// Returns the line of an operator, with an arrow before its name. The plan indents each level by
-/// two spaces.
+/// Returns the line of an operator in the form of PostgreSQL, with an arrow before its name. In
+/// `line`, each level is indented by two spaces.
 fn indented(line: &str) -> String {
     let operator = line.trim_start_matches(' ');
     match (line.len() - operator.len()) / 2 {

@@ -65,8 +65,8 @@ impl Session {
         Ok(())
     }
 
-    /// Returns a statement with its types. The columns of a query have the types that follow from
-    /// the values that the client will bind.
+    /// Describes a statement. For a query, casts the parameters to the types of the values that the
+    /// client will bind, because the columns' types may depend on them.
     async fn describe_declared(
         &mut self,
         prepared: &PreparedStatement,
@@ -91,8 +91,8 @@ impl Session {
         })
     }
 
-    /// Returns a query with its types, with casts of its parameters; `None` if there are no casts,
-    /// or if a position does not permit a cast.
+    /// Describes a query with casts of its parameters; `None` if there are no casts, or if a
+    /// parameter cannot be cast where it occurs.
     async fn describe_with(
         &mut self,
         prepared: &PreparedStatement,
@@ -105,7 +105,7 @@ impl Session {
         self.describe(&typed).await.ok()
     }
 
-    /// Returns a statement with its types. Parameters are in the order of their numbers.
+    /// Describes a statement: its columns, and its parameters in the order of their numbers.
     pub async fn describe(&mut self, prepared: &PreparedStatement) -> MessageResult<Statement> {
         let name = prepared.name().or_problem()?;
         let statements = self.service.statements().within(self.transaction.as_ref());
@@ -145,7 +145,7 @@ impl Session {
         Ok(Statement { parameters, ..statement })
     }
 
-    /// Returns the types of the parameters of an UPDATE or DELETE, as far as they are known.
+    /// Returns the types of the parameters of an UPDATE or DELETE, as far as they can be inferred.
     async fn inferred(&mut self, sql: &str) -> Vec<ParameterType> {
         let query = typing_query(sql).and_then(|query| PreparedStatement::parse(&query).ok());
         let Some(query) = query.filter(|query| !query.parameters().is_empty()) else {
@@ -248,7 +248,8 @@ impl Session {
         Ok(())
     }
 
-    /// Sends rows of a portal that the service executes. Returns their number.
+    /// Sends at most `limit` rows of a portal whose statement the service executes. Returns their
+    /// number.
     pub async fn run_portal(&mut self, name: &str, limit: u64) -> MessageResult<u64> {
         let portal = self.portal(name)?;
         let formats = portal.formats.clone();
@@ -297,8 +298,8 @@ impl Session {
     }
 }
 
-/// Fails if the columns of a result differ from the description that the client received. The
-/// description was determined from the first rows of each file.
+/// Fails if the columns of a result differ from those that were described to the client. For files,
+/// only the first rows of each file were read for the description.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,
@@ -313,8 +314,8 @@ fn check_types(
     Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }
 
-/// Casts the array parameters, so that the statement can be planned without their values. These are
-/// the parameters that the client declares as arrays, and undeclared parameters in `ANY ($1)`.
+/// Adds casts to array parameters, so that the statement can be planned without their values. These
+/// are the parameters that the client declares as arrays, and undeclared parameters in `ANY ($1)`.
 fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction, Problem> {
     let StatementAction::Sql(prepared) = action else { return Ok(action) };
     let declared = types.iter().enumerate().filter_map(|(index, oid)| {
@@ -331,8 +332,8 @@ fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction
     Ok(StatementAction::Sql(prepared.with_casts(&casts).or_problem()?))
 }
 
-/// Adds parameters that occur in the original text but that the action does not use, because the
-/// client still binds them.
+/// Adds the parameters that occur only in the original text and not in the statement that is
+/// executed, because the client binds values to them.
 fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     for name in written {
         if statement.parameters.iter().all(|(known, _)| *known != name) {
@@ -342,7 +343,8 @@ fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     statement.parameters.sort_by_key(|(name, _)| number(name));
 }
 
-/// Returns the number of a parameter, parsed from its name; used for ordering.
+/// Returns the number of a parameter whose name is a number; otherwise the maximum, to sort it
+/// last.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
 }
@@ -356,7 +358,7 @@ fn declare_types(statement: &mut Statement, types: &[u32]) {
     }
 }
 
-/// Gives the undeclared parameters in `ANY ($1)` the type of an array of texts.
+/// Gives undeclared parameters in `ANY ($1)` the type of an array of texts.
 fn declare_arrays(statement: &mut Statement, types: &[u32]) {
     let StatementAction::Sql(prepared) = &statement.action else { return };
     let operands = array::operands(prepared.source());

@@ -1,5 +1,5 @@
-//! Types of parameters that the engine does not infer: those of UPDATE and DELETE, and those that
-//! the text states, as in `$1::int`.
+//! Types of parameters that the engine does not infer: parameters of UPDATE and DELETE, and
+//! parameters whose type the text states, as in `$1::int`.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -13,9 +13,9 @@ use sqlparser::parser::Parser;
 
 use crate::array;
 
-/// Returns a query over the expressions of an UPDATE or DELETE, so that the engine infers the types
-/// of its parameters. A value that consists only of a parameter is omitted, because it has the type
-/// of its column.
+/// Returns a query over the expressions in an UPDATE or DELETE, from which the engine infers the
+/// types of the parameters. A parameter that is the whole value of a column is omitted, because it
+/// has the column's type.
 pub fn typing_query(sql: &str) -> Option<String> {
     let statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let (values, table, selection) = match statements.as_slice() {
@@ -39,18 +39,18 @@ pub fn typing_query(sql: &str) -> Option<String> {
     Some(format!("SELECT {columns} FROM {table}{condition}"))
 }
 
-/// Returns the types of parameters that the text of a statement states, by their names: the type of
-/// a cast, and `bigint` in LIMIT and OFFSET.
+/// Returns the types that the text of a statement states for its parameters, by parameter name: the
+/// type of a cast, and `bigint` in LIMIT and OFFSET.
 pub fn stated_types(sql: &str) -> BTreeMap<String, PgType> {
     let mut stated = StatedTypes::default();
-    // A statement that this parser rejects is only less precise: its parameters are texts.
+    // If this parser rejects the statement, the parameters only have a less precise type: text.
     if let Ok(statements) = Parser::parse_sql(&PostgreSqlDialect {}, sql) {
         let _ = statements.visit(&mut stated);
     }
     stated.0
 }
 
-/// Collects the stated types. The first type of a parameter applies.
+/// Collects the stated types. If a parameter has several, the first one applies.
 #[derive(Default)]
 struct StatedTypes(BTreeMap<String, PgType>);
 
@@ -92,15 +92,15 @@ impl Visitor for StatedTypes {
     }
 }
 
-/// Returns the type of a parameter in a cast to a type; `None` for texts, and for types that can
-/// only be bound as text.
+/// Returns the PostgreSQL type of a parameter that is cast to a type; `None` for texts, and for
+/// types that can be bound only as text.
 pub fn pg_type(data_type: &DataType) -> Option<PgType> {
     let text = data_type.to_string().to_ascii_uppercase();
     let (name, is_array) = match text.strip_suffix("[]") {
         Some(name) => (name, true),
         None => (text.as_str(), false),
     };
-    // The precision, as in `NUMERIC(10, 2)`, is not part of the name.
+    // The name of the type does not include its precision, as in `NUMERIC(10, 2)`.
     let name = match (name.find('('), name.find(')')) {
         (Some(start), Some(end)) if start < end => {
             format!("{}{}", &name[..start], &name[end + 1..])

@@ -30,7 +30,7 @@ pub enum Message {
     Password(Bytes),
 }
 
-/// Content of [`Message::Parse`].
+/// A request to prepare a statement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Parse {
     /// Name of the statement; empty for the unnamed statement.
@@ -41,7 +41,7 @@ pub struct Parse {
     pub types: Vec<u32>,
 }
 
-/// Content of [`Message::Bind`].
+/// A request to bind values to a prepared statement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Bind {
     /// Name of the portal; empty for the unnamed portal.
@@ -53,12 +53,12 @@ pub struct Bind {
     pub formats: Vec<Format>,
     /// The values; `None` for null.
     pub values: Vec<Option<Bytes>>,
-    /// Formats of the result columns: an empty list (all text), one format for all columns, or one
-    /// for each column.
+    /// Formats of the result's columns: an empty list (all text), one format for all columns, or
+    /// one for each column.
     pub results: Vec<Format>,
 }
 
-/// A format of values.
+/// The format of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
     /// Text.
@@ -80,7 +80,7 @@ impl Format {
     }
 }
 
-/// A statement or portal.
+/// The name of a prepared statement or of a portal.
 #[derive(Debug, PartialEq, Eq)]
 pub enum StatementOrPortal {
     /// A statement, by its name.
@@ -153,7 +153,8 @@ impl FieldReader {
 
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {
         let count = self.0.try_get_u16().ok()?;
-        // The capacity is not reserved, because the client's count cannot be trusted.
+        // Do not reserve capacity for the number of items that the client declares, because it
+        // cannot be trusted.
         let mut items = Vec::new();
         for _ in 0..count {
             items.push(item(self)?);

@@ -8,7 +8,7 @@ const POSITIVE: u16 = 0x0000;
 /// Sign of negative numbers.
 const NEGATIVE: u16 = 0x4000;
 
-/// Maximum number of base-10,000 digits that are read, which exceeds the precision of every decimal
+/// Maximum number of digits of base 10,000 that are read. It exceeds the precision of every decimal
 /// type.
 const GROUPS_MAX: usize = 64;
 

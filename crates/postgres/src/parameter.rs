@@ -17,7 +17,7 @@ use crate::message::Format;
 use crate::numeric;
 use crate::text;
 
-/// A value, and the SQL type that its text is cast to.
+/// A value to bind, and the SQL type to which it is cast.
 #[derive(Debug, PartialEq)]
 pub struct BoundValue {
     /// The value.
@@ -36,8 +36,8 @@ impl BoundValue {
     }
 }
 
-/// Returns the SQL types of bound values, by the name of their parameter, for the types that a
-/// client declares. Texts and arrays are omitted.
+/// Returns the SQL types with which values are bound, by parameter name, for parameters whose types
+/// the client declares. Texts and arrays are omitted.
 pub fn declared_types(types: &[u32]) -> BTreeMap<String, String> {
     let declared = types.iter().enumerate().filter_map(|(index, oid)| {
         let pg_type = PgType::from_oid(*oid).filter(|pg_type| !pg_type.is_array)?;
@@ -46,9 +46,9 @@ pub fn declared_types(types: &[u32]) -> BTreeMap<String, String> {
     declared.collect()
 }
 
-/// Returns the SQL types of bound values, by the name of their parameter, for parameters of
-/// narrower types: an `integer` is bound as a `BIGINT` literal. Types that the client declares are
-/// omitted.
+/// Returns the SQL types with which values are bound, by parameter name, for parameters that have
+/// narrower types: a value for an `integer` is bound as a `BIGINT`. Parameters whose types the
+/// client declares are omitted.
 pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<String, String> {
     let wider = parameters.iter().filter_map(|(name, pg_type)| {
         let place = name.parse::<usize>().ok()?.checked_sub(1)?;
@@ -62,13 +62,14 @@ pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<S
     wider.collect()
 }
 
-/// Returns the SQL type of bound values; `None` for texts.
+/// Returns the SQL type with which values of a type are bound; `None` for types that are bound as
+/// texts.
 fn sql_type(scalar: Scalar) -> Option<&'static str> {
     Some(match scalar {
         Scalar::Bool => "BOOLEAN",
         Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => "BIGINT",
         Scalar::Float4 | Scalar::Float8 => "DOUBLE",
-        // A bound value has the precision of its digits, which are not known before.
+        // A value is bound with the precision of its own digits, which are not known yet.
         Scalar::Numeric => "DECIMAL(38, 10)",
         Scalar::Bytea => "BYTEA",
         Scalar::Date => "DATE",
@@ -175,7 +176,7 @@ fn from_text(scalar: Scalar, text: &str) -> Option<BoundValue> {
         Scalar::Text | Scalar::Json | Scalar::Uuid => BoundValue::plain(text),
         Scalar::Bytea => match text.strip_prefix("\\x") {
             Some(digits) => bytea(&hex::decode(digits).ok()?),
-            // The cast reads the escapes.
+            // The cast to `BYTEA` decodes the escapes.
             None => BoundValue::cast(text.to_owned(), "BYTEA"),
         },
         Scalar::Date => BoundValue::cast(text.to_owned(), "DATE"),
@@ -254,7 +255,7 @@ fn decimal(text: &str) -> Option<BoundValue> {
     Some(BoundValue::cast(text.to_owned(), &format!("DECIMAL({precision}, {})", fraction.len())))
 }
 
-/// Binds bytes as hexadecimal text, because SQL text cannot represent all bytes.
+/// Binds bytes as hexadecimal text, because the text of a statement cannot contain every byte.
 fn bytea(bytes: &[u8]) -> BoundValue {
     BoundValue::cast(format!("\\x{}", hex::encode(bytes)), "BYTEA")
 }

@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use crate::session::{MessageError, Session};
 
-/// Key in a problem's context for the position: a character number, counted from 1.
+/// The key in a problem's context for the position: the number of a character in the client's text,
+/// from 1.
 const POSITION: &str = "position";
 
 impl Session {
-    /// Adds the position of an error to a problem. `text` is the message that contains the failed
-    /// `statement`. Queries of PostgreSQL's catalogs get no position, because they are rewritten
-    /// before execution.
+    /// Adds the position of an error to the problem. `statement` is the failed part of `text`,
+    /// which the client sent. Queries of PostgreSQL's catalogs get no position, because they are
+    /// rewritten before execution.
     pub fn located(&self, failure: MessageError, statement: &str, text: &str) -> MessageError {
         match failure {
             MessageError::Problem(problem) if translate(statement, &self.identity()).is_none() => {
@@ -36,7 +37,7 @@ fn with_position(mut problem: Problem, statement: &str, text: &str) -> Problem {
     problem
 }
 
-/// Returns the position of an error.
+/// Returns the position that [`Session::located`] added to a problem, if any.
 pub fn position(problem: &Problem) -> Option<u64> {
     problem.context.get(POSITION).and_then(Value::as_u64)
 }

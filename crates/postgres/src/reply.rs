@@ -10,7 +10,7 @@ use crate::sqlstate;
 /// The SQLSTATE of a rejected password.
 const INVALID_PASSWORD: &str = "28P01";
 
-/// State of the session between statements.
+/// The state of the session's transaction, which clients receive after each statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Status {
     /// Outside of a transaction.
@@ -44,7 +44,7 @@ pub struct ColumnType {
 
 /// Writes messages of the server into a buffer.
 pub trait Reply {
-    /// Writes a message with its type; `content` writes the rest.
+    /// Writes a message of this type; `content` writes what follows the length.
     fn message(&mut self, kind: u8, content: impl FnOnce(&mut BytesMut));
 
     /// Writes a message without content.
@@ -57,7 +57,7 @@ pub trait Reply {
         self.message(b'R', |out| out.put_i32(3));
     }
 
-    /// Confirms the authentication.
+    /// Reports that the client is authenticated.
     fn authenticated(&mut self) {
         self.message(b'R', |out| out.put_i32(0));
     }
@@ -74,7 +74,7 @@ pub trait Reply {
         });
     }
 
-    /// Reports a setting.
+    /// Reports the value of a setting.
     fn setting(&mut self, name: &str, value: &str) {
         self.message(b'S', |out| {
             put_text(out, name);
@@ -82,7 +82,8 @@ pub trait Reply {
         });
     }
 
-    /// Sends the key that another connection needs to cancel statements of this connection.
+    /// Sends the process id and the secret with which another connection can cancel statements of
+    /// this connection.
     fn cancel_key(&mut self, process: i32, secret: i32) {
         self.message(b'K', |out| {
             out.put_i32(process);
@@ -100,12 +101,12 @@ pub trait Reply {
         self.message(b'Z', |out| out.put_u8(letter));
     }
 
-    /// Reports the end of a statement, for example `SELECT 3`.
+    /// Reports the end of a statement with its command tag, for example `SELECT 3`.
     fn complete(&mut self, tag: &str) {
         self.message(b'C', |out| put_text(out, tag));
     }
 
-    /// Describes the columns of rows.
+    /// Describes the columns of the rows that follow.
     fn row_description(&mut self, columns: &[ColumnType]) {
         self.message(b'T', |out| {
             out.put_u16(columns.len() as u16);
@@ -123,7 +124,7 @@ pub trait Reply {
         });
     }
 
-    /// Starts a COPY.
+    /// Reports the start of a COPY and its format. `kind` is the type of the message.
     fn copy_response(&mut self, kind: u8, columns: usize, is_binary: bool) {
         self.message(kind, |out| {
             out.put_u8(is_binary.into());

@@ -34,10 +34,10 @@ const NAMES_MAX: usize = 1_000;
 /// The version of Headwater, as `version()` shows it.
 const HEADWATER_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The reason why a message is answered with an error, or the connection is closed.
+/// An error that ends the processing of a message.
 #[derive(Debug)]
 pub enum MessageError {
-    /// The statement failed; the connection remains usable.
+    /// The message failed; the connection remains usable.
     Problem(Problem),
     /// The connection ended.
     Closed(io::Error),
@@ -58,7 +58,7 @@ impl From<io::Error> for MessageError {
 /// The result of processing a message.
 pub type MessageResult<T = ()> = Result<T, MessageError>;
 
-/// The action of a statement.
+/// The work that a prepared statement or portal executes.
 #[derive(Debug, Clone)]
 pub enum StatementAction {
     /// Nothing: the text has no statement.
@@ -77,8 +77,8 @@ impl StatementAction {
         Ok(Self::parse_with_parameters(sql, identity)?.0)
     }
 
-    /// Parses the text of one statement. Also returns the names of its parameters, some of which
-    /// the action may not use.
+    /// Parses the text of one statement. Also returns the names of the parameters in the text,
+    /// which can include parameters that the action does not use.
     pub fn parse_with_parameters(
         sql: &str,
         identity: &Identity,
@@ -112,7 +112,7 @@ pub struct Statement {
     pub parameters: Vec<(String, PgType)>,
     /// Columns of the result, in text format; `None` if the statement returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
-    /// True once the client has requested the columns.
+    /// True once the client has requested a description of the columns.
     pub is_described: AtomicBool,
 }
 
@@ -123,18 +123,20 @@ impl Statement {
     }
 }
 
-/// A statement with bound values.
+/// A statement with bound values, whose rows a client can request in parts.
 pub struct Portal {
     /// The statement, whose parameters are bound.
     pub action: StatementAction,
     /// Columns of the result, in the formats requested by the client; `None` if the statement
     /// returns no rows.
     pub columns: Option<Vec<crate::reply::ColumnType>>,
-    /// Formats of the columns.
+    /// Formats of the columns that the client requested: an empty list (all text), one format for
+    /// all columns, or one for each column.
     pub formats: Vec<Format>,
-    /// True if the client has requested the columns. The rows must then have these columns.
+    /// True if the client has received a description of the columns. The rows must then have these
+    /// columns.
     pub is_described: bool,
-    /// Progress of its execution.
+    /// The progress of the portal's execution.
     pub progress: PortalProgress,
 }
 
@@ -148,7 +150,7 @@ pub enum PortalProgress {
     Complete(String),
 }
 
-/// An authenticated client.
+/// An authenticated client, for which a session is created.
 pub struct ClientSession {
     /// The identity.
     pub principal: Principal,
@@ -170,23 +172,24 @@ pub struct Session {
     pub reference: RefSpec,
     /// Settings.
     pub settings: Settings,
-    /// State of the transaction.
+    /// The state of the transaction, as reported to the client.
     pub status: Status,
     /// The transaction, if one is open.
     pub transaction: Option<OpenTransaction>,
     /// True if the open transaction is read-only.
     pub is_read_only: bool,
-    /// The settings that the end of the open transaction restores.
+    /// The settings that are restored when the open transaction ends.
     pub transaction_settings: Option<TransactionSettings>,
     /// The temporary tables and views of the transaction, in the order of their creation.
     pub temporary: Vec<TemporaryRelation>,
-    /// The rows received by a COPY, which its next statement inserts.
+    /// The rows that a COPY received, which the next statement of this COPY inserts.
     pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
     pub statements: HashMap<String, Arc<Statement>>,
     /// Portals by name. SQL cursors are also portals.
     pub portals: HashMap<String, Portal>,
-    /// Shows the state of the connection, and receives signals.
+    /// The handle by which other connections see the state of this connection, cancel its
+    /// statements and end it.
     pub connection: ConnectionHandle,
 }
 
@@ -234,7 +237,7 @@ impl Session {
         }
     }
 
-    /// Returns the settings with the state of the transaction.
+    /// Returns the settings, with the value of those that show the state of the transaction.
     pub fn current_settings(&self) -> Settings {
         let mut settings = self.settings.clone();
         settings.set_by_server(READ_ONLY, switch_text(self.rejects_writes()));
@@ -294,7 +297,8 @@ impl Session {
         formats: &[Format],
     ) -> MessageResult<Cursor> {
         let name = statement.name().or_problem()?;
-        // Clients expect the command tag of the statement that they sent.
+        // Clients expect the command tag of the statement that they sent: an upsert is executed
+        // under another name.
         let name = if statement.is_upsert() { "INSERT" } else { name };
         let kind = StatementKind { name, has_returning: statement.has_returning() };
         self.forget_temporary(statement.source());
@@ -311,7 +315,8 @@ impl Session {
     }
 }
 
-/// Waits for a result. A cancel request, the timeout, and the end of the connection stop the wait.
+/// Waits for a result. The wait ends with an error at a cancel request, at the time limit, and when
+/// the client closes the connection.
 pub async fn until_stopped<T>(
     work: impl Future<Output = T>,
     token: &CancellationToken,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem};
 
-/// The version of PostgreSQL whose catalogs and dialect clients expect.
+/// The version of PostgreSQL that is reported to clients, which derive from it the catalogs and the
+/// dialect.
 pub const SERVER_VERSION: &str = "15.0";
 
 /// The setting with the name of the client program.
@@ -21,14 +22,14 @@ pub const READ_ONLY: &str = "transaction_read_only";
 /// Maximum number of a session's own settings.
 const CUSTOM_MAX: usize = 100;
 
-/// The values that a setting accepts.
+/// The values to which a client can set a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AcceptedValues {
     /// All values.
     Any,
     /// Only these spellings of the default value.
     Only(&'static [&'static str]),
-    /// `on` or `off`, in the spellings of [`parse_switch`].
+    /// A Boolean value, in the spellings of [`parse_switch`].
     Switch,
     /// No value: clients cannot change the setting.
     Nothing,
@@ -40,7 +41,7 @@ struct Setting {
     name: &'static str,
     default: &'static str,
     accepts: AcceptedValues,
-    /// True if clients are informed of changes.
+    /// True if each change of the setting is reported to the client.
     is_reported: bool,
 }
 
@@ -56,7 +57,8 @@ impl Setting {
 
 const ON: AcceptedValues = AcceptedValues::Only(&["on", "true", "yes", "1"]);
 const ANY: AcceptedValues = AcceptedValues::Any;
-/// Snapshot isolation is at least as strong as these levels, compared without spaces.
+/// The isolation levels that clients may request, without spaces. Snapshot isolation is at least as
+/// strong.
 const LEVELS: AcceptedValues =
     AcceptedValues::Only(&["repeatableread", "readcommitted", "readuncommitted"]);
 const SHOWN: AcceptedValues = AcceptedValues::Nothing;
@@ -164,8 +166,8 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// Sets a value. If changes of the setting are reported to the client, returns its name and
-    /// value.
+    /// Sets a value. Returns the name and the value if the setting is one whose changes are
+    /// reported to the client.
     ///
     /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting
     /// does not accept. A name with a dot is a setting of the client's own.
@@ -174,7 +176,7 @@ impl Settings {
         name: &str,
         value: &str,
     ) -> Result<Option<(&'static str, &str)>, Problem> {
-        // Drivers quote values in the startup message too.
+        // Drivers quote values even in the startup message.
         let value = value.strip_prefix('\'').and_then(|it| it.strip_suffix('\'')).unwrap_or(value);
         if name.contains('.') {
             return self.set_custom(name, value).map(|()| None);
@@ -206,8 +208,8 @@ impl Settings {
         }
     }
 
-    /// Makes the current values the defaults that `RESET` restores. These are the values that the
-    /// client sent when it connected, so that a connection pool can reset a connection.
+    /// Makes the current values the defaults that `RESET` restores. Called after the client has
+    /// connected and sent its settings, so that a connection pool can reset a connection to them.
     pub fn keep_as_defaults(&mut self) {
         self.defaults = self.values.clone();
     }
@@ -260,8 +262,8 @@ impl Settings {
         self.custom = Arc::default();
     }
 
-    /// Returns the name and the value of each setting, and true if the setting is reported to
-    /// clients.
+    /// Returns the name and the value of each setting, and true if its changes are reported to the
+    /// client.
     pub fn all(&self) -> impl Iterator<Item = (&'static str, &str, bool)> {
         let all = TABLE.iter().zip(self.values.iter());
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
@@ -302,8 +304,8 @@ fn index_of(name: &str) -> Result<usize, Problem> {
     })
 }
 
-/// Returns the name of a setting in the spelling of the table, or the name itself if the setting is
-/// not known.
+/// Returns the name of a setting in the spelling of the table of settings; an unknown name is
+/// returned unchanged.
 pub fn known_name(name: &str) -> &str {
     index_of(name).map_or(name, |index| TABLE[index].name)
 }

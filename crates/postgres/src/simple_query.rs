@@ -58,7 +58,8 @@ impl Session {
         Ok(())
     }
 
-    /// Executes a statement of the session, and sends the description of its rows.
+    /// Executes a statement that the session executes itself. Sends the description of its rows
+    /// first.
     async fn run_command(&mut self, command: SessionCommand) -> MessageResult {
         if let SessionCommand::Fetch(name, _) = &command {
             let columns = self.portal(name)?.columns.clone();
@@ -73,7 +74,7 @@ impl Session {
         self.execute_command(command).await
     }
 
-    /// Executes a statement of the session, and sends its rows and its tag.
+    /// Executes a statement that the session executes itself. Sends its rows and its tag.
     pub async fn execute_command(&mut self, command: SessionCommand) -> MessageResult {
         let tag = match command {
             SessionCommand::Set(name, value) => self.set(&name, &value)?,
@@ -134,7 +135,7 @@ impl Session {
         Ok("SET")
     }
 
-    /// Changes a setting until the end of the transaction; `None` is the default.
+    /// Changes a setting until the end of the transaction; the value `None` means the default.
     fn set_local(&mut self, name: &str, value: Option<&str>) -> Result<&'static str, Problem> {
         if let Some(value) = value.filter(|_| name.eq_ignore_ascii_case(READ_ONLY)) {
             return self.set(name, value);
@@ -253,7 +254,7 @@ impl Session {
             action,
             columns,
             formats: Vec::new(),
-            // The columns are not sent here: FETCH sends them before the rows.
+            // True, because FETCH sends a description of the columns before the rows.
             is_described: true,
             progress: PortalProgress::Bound,
         };
@@ -277,13 +278,14 @@ impl Session {
         Ok("CLOSE CURSOR")
     }
 
-    /// Returns a portal.
+    /// Returns a portal by its name.
     pub fn portal(&mut self, name: &str) -> Result<&mut Portal, Problem> {
         self.portals.get_mut(name).ok_or_else(|| missing("cursor", name))
     }
 }
 
-/// Returns the columns of a statement of the session; `None` if the statement returns no rows.
+/// Returns the columns of a statement that the session executes itself; `None` if the statement
+/// returns no rows.
 pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
     let column = |name: &str| ColumnType {
         name: name.to_owned(),

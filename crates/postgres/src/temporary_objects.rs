@@ -14,7 +14,7 @@ use crate::session::{MessageResult, Session, StatementAction};
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateTemporary {
-    /// The statement in which spaces replace the words for temporary objects.
+    /// The statement, in which spaces replace the words that make the object temporary.
     sql: String,
     /// The table or view.
     object: TemporaryRelation,
@@ -25,7 +25,7 @@ pub struct CreateTemporary {
 /// A temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TemporaryRelation {
-    /// The name, as written.
+    /// The name, as written in the statement.
     name: String,
     /// The kind of object: `TABLE` or `VIEW`.
     kind: &'static str,
@@ -72,7 +72,7 @@ fn is(word: &str, wanted: &str) -> bool {
     word.eq_ignore_ascii_case(wanted)
 }
 
-/// Replaces words of a text by spaces.
+/// Replaces words, which are slices of the text, by spaces. All positions stay the same.
 fn blank(sql: &str, words: &[&str]) -> String {
     let mut text = sql.to_owned();
     for word in words {
@@ -82,7 +82,8 @@ fn blank(sql: &str, words: &[&str]) -> String {
     text
 }
 
-/// Returns the tables or views that a statement creates, drops or renames, as written.
+/// Returns the names of the tables or views that a statement creates, drops or renames, as written
+/// in the statement.
 fn targets(sql: &str) -> Vec<&str> {
     let mut words = StatementWords::new(sql);
     let Some(verb) = words.next() else { return Vec::new() };
@@ -96,7 +97,7 @@ fn targets(sql: &str) -> Vec<&str> {
     names.filter(|word| *word != ",").take(count).collect()
 }
 
-/// Compares two names as written.
+/// Returns true if two names are equal, ignoring quotes and case.
 fn same(one: &str, other: &str) -> bool {
     one.trim_matches('"').eq_ignore_ascii_case(other.trim_matches('"'))
 }
@@ -128,8 +129,8 @@ impl Session {
         Ok(())
     }
 
-    /// Removes the targets of a statement from the list of temporary objects. The statement has
-    /// dropped these objects, or has created permanent objects with their names.
+    /// Removes the objects that a statement names from the list of temporary objects. The statement
+    /// drops them, or creates permanent objects with their names.
     pub fn forget_temporary(&mut self, sql: &str) {
         if self.temporary.is_empty() {
             return;

@@ -101,15 +101,14 @@ fn put_year(year: i64, month: i64, day: i64, out: &mut BytesMut) -> Result {
     write!(out, "{year:04}-{month:02}-{day:02}")
 }
 
-/// Writes ` BC` after dates before year 1. The calendar has no year 0: the year before 1 AD is 1
-/// BC.
+/// Writes ` BC` after a date before year 1. In the computed years, year 0 is 1 BC.
 fn put_era(year: i64, out: &mut BytesMut) -> Result {
     if year > 0 { Ok(()) } else { out.write_str(" BC") }
 }
 
-/// Returns the year, month and day of a day since 1970, in the proleptic Gregorian calendar. Unlike
-/// `chrono`, it supports all 64-bit day numbers. The computation uses years that start in March, so
-/// that a leap day is the last day of its year.
+/// Returns the year, month and day of a day since 1970, in the proleptic Gregorian calendar. In
+/// contrast to `chrono`, it supports every 64-bit number of days. The computation uses years that
+/// start in March, so that a leap day is the last day of its year.
 fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + DAYS_BEFORE_1970;
     let (cycle, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));

@@ -11,8 +11,8 @@ use crate::transaction_modes::{self, TransactionModes};
 use crate::transaction_settings::TransactionSettings;
 
 impl Session {
-    /// Begins a transaction at the current commit of the ref. If a transaction is already open,
-    /// only changes its modes.
+    /// Begins a transaction at the current commit of the session's ref. If a transaction is already
+    /// open, only changes its modes.
     pub async fn begin(&mut self, modes: TransactionModes) -> Result<&'static str, Problem> {
         if self.status == Status::Idle {
             let transactions = self.service.statements().transactions();
@@ -44,8 +44,8 @@ impl Session {
         Ok("SET")
     }
 
-    /// Returns true if the open transaction is read-only or, outside of a transaction, if a
-    /// statement is a read-only transaction by default.
+    /// Returns true if the open transaction is read-only. Outside of a transaction, returns true if
+    /// the default of transactions is read-only.
     pub(crate) fn rejects_writes(&self) -> bool {
         match self.status {
             Status::Idle => self.settings.default_read_only(),
@@ -53,7 +53,7 @@ impl Session {
         }
     }
 
-    /// Fails if the transaction is read-only. `name` is the statement that writes.
+    /// Fails if writes are rejected. `name` is the name of the statement that writes.
     pub(crate) fn check_writable(&self, name: &str) -> Result<(), Problem> {
         if !self.rejects_writes() {
             return Ok(());
@@ -61,8 +61,8 @@ impl Session {
         Err(transaction_modes::read_only(name, self.status == Status::Idle))
     }
 
-    /// Prepares the transaction for a statement of this kind: a write requires that the ref is a
-    /// branch, and that the transaction is not read-only.
+    /// Prepares the transaction for a statement with this name. If the statement writes, the ref
+    /// must be a branch, and the transaction must not be read-only.
     pub async fn prepare_write(&mut self, name: &str) -> Result<(), Problem> {
         if returns_rows(name) {
             return Ok(());
@@ -78,7 +78,7 @@ impl Session {
         if self.status == Status::Failed {
             return Ok(self.roll_back().await);
         }
-        // Dropping the temporary objects is a write.
+        // Dropping the temporary objects is a write, which a read-only transaction would reject.
         self.is_read_only = false;
         if let Err(failure) = self.drop_temporary().await {
             self.roll_back().await;
@@ -118,7 +118,7 @@ impl Session {
         Ok("RELEASE")
     }
 
-    /// Rolls back to a savepoint, also after an error.
+    /// Rolls back to a savepoint. This is also possible after an error.
     pub async fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.roll_back_to(self.open_transaction()?, name).await?;

@@ -7,7 +7,7 @@
 use headwater_model::{ErrorCode, Problem};
 use serde_json::Value;
 
-/// The key of an error's context with a SQLSTATE that no error code has.
+/// The key in a problem's context for a SQLSTATE that no error code has.
 pub const SQLSTATE: &str = "sqlstate";
 
 /// The SQLSTATE of a write in a read-only transaction.
@@ -44,7 +44,7 @@ impl TransactionModes {
                 ["ISOLATION", "LEVEL", "SERIALIZABLE", ..] => return Err(serializable()),
                 ["ISOLATION", "LEVEL", "REPEATABLE", "READ", rest @ ..]
                 | ["ISOLATION", "LEVEL", "READ", "COMMITTED" | "UNCOMMITTED", rest @ ..]
-                // Only serializable transactions can be deferred, so the word has no effect.
+                // DEFERRABLE affects only serializable transactions, so the words have no effect.
                 | ["NOT", "DEFERRABLE", rest @ ..]
                 | ["DEFERRABLE", rest @ ..] => rest,
                 other => return Err(unknown(&other.join(" "))),
@@ -69,8 +69,8 @@ fn unknown(modes: &str) -> Problem {
     )
 }
 
-/// Returns the error of a statement that writes in a read-only transaction. `is_alone` is true if
-/// no transaction is open.
+/// Returns the error for a statement that writes in a read-only transaction. `is_alone` is true if
+/// the statement is its own transaction.
 pub fn read_only(statement: &str, is_alone: bool) -> Problem {
     let message = format!("{statement} is not permitted in a read-only transaction");
     let hint = if is_alone {

@@ -5,12 +5,12 @@ use crate::reply::{Reply, Status};
 use crate::session::Session;
 use crate::settings::{APPLICATION_NAME, Settings};
 
-/// The settings that the end of a transaction restores.
+/// The settings that are restored when a transaction ends.
 #[derive(Debug)]
 pub struct TransactionSettings {
-    /// The settings at the beginning, which `ROLLBACK` restores.
+    /// The settings at the beginning of the transaction, which `ROLLBACK` restores.
     before: Settings,
-    /// The settings without `SET LOCAL`, which `COMMIT` restores.
+    /// The settings without the changes of `SET LOCAL`, which apply after `COMMIT`.
     lasting: Settings,
     /// The settings at each savepoint.
     savepoints: Vec<SavepointSettings>,
@@ -25,7 +25,7 @@ struct SavepointSettings {
 }
 
 impl TransactionSettings {
-    /// Returns the settings at the beginning of a transaction.
+    /// Creates the value at the beginning of a transaction, with the current settings.
     pub fn new(current: &Settings) -> Self {
         TransactionSettings {
             before: current.clone(),
@@ -34,7 +34,7 @@ impl TransactionSettings {
         }
     }
 
-    /// Returns the settings that `COMMIT` restores.
+    /// Returns the settings that apply after `COMMIT`, in which `SET` also changes its value.
     pub fn lasting_mut(&mut self) -> &mut Settings {
         &mut self.lasting
     }
@@ -52,7 +52,7 @@ impl TransactionSettings {
         }
     }
 
-    /// Returns the settings at a savepoint, and removes all later savepoints.
+    /// Returns the settings that were current at a savepoint, and removes all later savepoints.
     pub fn roll_back_to(&mut self, name: &str) -> Option<Settings> {
         let index = self.find(name)?;
         self.savepoints.truncate(index + 1);
@@ -61,7 +61,7 @@ impl TransactionSettings {
         Some(current.clone())
     }
 
-    /// Returns the settings after the end of the transaction.
+    /// Returns the settings that apply after the end of the transaction.
     pub fn end(self, is_committed: bool) -> Settings {
         if is_committed { self.lasting } else { self.before }
     }
@@ -73,7 +73,7 @@ impl TransactionSettings {
 }
 
 impl Session {
-    /// Restores the settings at the end of a transaction.
+    /// Restores settings at the end of a transaction.
     pub(crate) fn end_transaction_settings(&mut self, is_committed: bool) {
         if let Some(settings) = self.transaction_settings.take() {
             self.replace_settings(settings.end(is_committed));

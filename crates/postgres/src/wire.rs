@@ -11,10 +11,10 @@ pub const STARTUP_BYTES_MAX: usize = 10_000;
 /// Maximum length of any other message, in bytes.
 pub const MESSAGE_BYTES_MAX: usize = 16 << 20;
 
-/// Buffered output is sent when it has at least this number of bytes.
+/// Number of bytes of buffered output at which the output is sent.
 const OUTPUT_BYTES: usize = 64 << 10;
 
-/// The maximum size of input that is buffered while a statement is running, in bytes.
+/// The maximum number of bytes that are read ahead while a statement is running.
 const READ_AHEAD_BYTES: usize = 64 << 10;
 
 /// The stream of a connection.
@@ -89,8 +89,8 @@ impl BufferedConnection {
         Ok(true)
     }
 
-    /// Waits until the client closes the connection. If unread messages fill the buffer, the
-    /// function cannot detect the close and never returns.
+    /// Waits until the client closes the connection. If unread messages fill the buffer, the close
+    /// cannot be detected, and the wait never ends.
     pub async fn closed(&mut self) {
         while self.input.len() < READ_AHEAD_BYTES {
             match self.stream.read_buf(&mut self.input).await {

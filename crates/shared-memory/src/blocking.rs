@@ -2,7 +2,7 @@
 
 use arrow::error::ArrowError;
 
-/// Runs disk I/O on a thread for blocking operations.
+/// Runs disk I/O on a thread for blocking operations, and returns its result.
 pub async fn run_blocking<T, E>(
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>

@@ -9,7 +9,7 @@ use crate::blocking::run_blocking;
 use crate::table::{Writer, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 
-/// The received parts.
+/// A table of which some parts have been received.
 pub struct ChunkedTable {
     quota: Option<TableQuota>,
     state: State,
@@ -22,7 +22,7 @@ enum State {
 }
 
 impl ChunkedTable {
-    /// Returns a table without parts. Without a quota, all its bytes stay in memory.
+    /// Returns a table without parts. If `quota` is `None`, all bytes stay in memory.
     pub fn new(quota: Option<TableQuota>) -> Self {
         ChunkedTable { quota, state: State::None }
     }
@@ -46,7 +46,7 @@ impl ChunkedTable {
         matches!(self.state, State::Some { .. })
     }
 
-    /// Returns the error that prevents combining the parts, if any.
+    /// Returns the error that prevents combining the parts, if any. Later calls return `None`.
     pub fn failure(&mut self) -> Option<Error> {
         match &mut self.state {
             State::Failed(error) => error.take(),

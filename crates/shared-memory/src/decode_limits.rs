@@ -1,5 +1,5 @@
-//! Limits for decoding a table from another process. The limits depend on the size of the table,
-//! and are higher if the table may refer to files of other tables.
+//! Limits for decoding a table from another process. The limits are proportional to the size of the
+//! table, and higher if the table may refer to files of other tables.
 //!
 //! A short Arrow message can refer to one region of the file a thousand times, or declare a
 //! dictionary with a million pieces. A decoder would copy and check all referenced bytes. So each
@@ -9,17 +9,18 @@ use arrow::datatypes::{DataType, FieldRef, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 
-/// The prefix of a message; old files and streams have only the length of the message as prefix.
+/// The prefix of a message, before its length. Old files and streams have only the length.
 const MARKER: [u8; 4] = [0xff; 4];
 
-/// Maximum ratio of a table's decoded bytes to its stored bytes. The ratio can exceed 1, because a
-/// table may refer to the same bytes several times, for example if a column occurs twice.
+/// Maximum ratio of the bytes of buffers to which a table refers to its stored bytes. The ratio can
+/// exceed 1 if buffers share bytes, for example if a column occurs twice.
 const TIMES: u64 = 8;
 
-/// Maximum ratio for texts. This ratio is higher, because many rows may share one text.
+/// Maximum ratio of the texts to which views refer to a table's stored bytes. This ratio is higher,
+/// because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Bytes of texts that each table may refer to in addition.
+/// Bytes of texts that every table may refer to, in addition to those that the ratio permits.
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses a message with its prefix.
@@ -29,17 +30,17 @@ pub(crate) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     root_as_message(message).map_err(|_| malformed())
 }
 
-/// The number of bytes that may still be decoded for a table.
+/// The number of bytes to which a table's further messages may still refer.
 #[derive(Debug)]
 pub(crate) struct DecodeBudget {
-    /// Bytes of buffers that may still be referenced.
+    /// Bytes to which buffers may still refer.
     named: u64,
-    /// Bytes of texts that views may still refer to.
+    /// Bytes of texts to which views may still refer.
     viewed: u64,
 }
 
 impl DecodeBudget {
-    /// Returns the budget for a table of this size that shares no bytes with other tables.
+    /// Returns the budget for a table of this size that consists of one file.
     pub(crate) fn of(bytes: u64) -> Self {
         let viewed = bytes.saturating_mul(TIMES_VIEWED).saturating_add(BYTES_MIN);
         DecodeBudget { named: bytes, viewed }
@@ -50,12 +51,13 @@ impl DecodeBudget {
         DecodeBudget { named: u64::MAX, viewed: u64::MAX }
     }
 
-    /// Returns the budget for a table of this size that may refer to other tables.
+    /// Returns the budget for a table of this size that consists of several pieces, some of which
+    /// may be in files of other tables.
     pub(crate) fn of_pieces(bytes: u64) -> Self {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
-    /// Inspects a message with its prefix, and the body of the message.
+    /// Checks a message with its prefix and its body, and subtracts the bytes to which it refers.
     pub(crate) fn inspect(
         &mut self,
         metadata: &[u8],
@@ -65,7 +67,7 @@ impl DecodeBudget {
         self.inspect_message(&message(metadata)?, body, schema)
     }
 
-    /// Inspects a parsed message and its body.
+    /// Checks a parsed message and its body, and subtracts the bytes to which it refers.
     pub(crate) fn inspect_message(
         &mut self,
         message: &Message<'_>,
@@ -114,8 +116,8 @@ impl DecodeBudget {
         Ok(())
     }
 
-    /// Inspects a dictionary of views. Only the number of buffers is known here, and not the type
-    /// of the values.
+    /// Inspects a dictionary whose values are views. The values may be texts or bytes, which have
+    /// the same buffers.
     fn inspect_dictionary(
         &mut self,
         values: &RecordBatch<'_>,
@@ -134,7 +136,7 @@ impl DecodeBudget {
     }
 }
 
-/// An iterator over the buffers of a batch by type, which inspects views.
+/// An iterator over the buffers of a batch, in the order of the columns' types. Inspects the views.
 struct BufferIterator<'a, 'b> {
     budget: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,

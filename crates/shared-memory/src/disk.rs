@@ -1,10 +1,10 @@
 //! An unnamed file on disk that contains a table. The kernel deletes the file when its last
 //! descriptor is closed.
 //!
-//! Such a file cannot be sealed. Functions receive a read-only descriptor, and only the file's
-//! owner may write to the file. But a function that runs as the owner can reopen the file for
-//! writing. So the server never maps the file: each read copies a block into memory and checks the
-//! copy.
+//! The kernel cannot seal such a file. Functions receive a read-only descriptor, and only the
+//! file's owner may write to the file. But a function that runs as the owner can reopen the file
+//! for writing. So the server never maps the file: each read copies a block into memory and checks
+//! the copy.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
@@ -39,7 +39,7 @@ pub(crate) fn create(folder: &Path) -> io::Result<(File, File)> {
 }
 
 impl DiskFile {
-    /// Returns the file after its content has been written completely.
+    /// Creates the value for a file whose content has been written completely.
     pub(crate) fn new(file: File, bytes: u64, taken: QuotaReservation) -> Self {
         DiskFile { file, bytes, _taken: taken }
     }

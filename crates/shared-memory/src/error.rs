@@ -1,5 +1,6 @@
-//! Errors of tables and their files, with hints. A full disk has its own code, because the user can
-//! free space. Other errors are faults of the server, or of the process that wrote a file.
+//! Errors of tables in shared memory and their files, with hints. A full disk has its own code,
+//! because the user can free space. Other errors are faults of the server, or of the process that
+//! wrote a file.
 
 use arrow::error::ArrowError;
 use headwater_model::{ErrorCode, ErrorDetails};

@@ -1,5 +1,5 @@
-//! The location of a table's bytes: one file, or pieces of several files, some of which belong to
-//! other tables.
+//! The location of a table's bytes: one file, or pieces of several files, some of which were
+//! written for other tables.
 
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
@@ -20,14 +20,14 @@ const PAGE: u64 = 4096;
 /// about 65,000 mappings.
 const EXTENTS_MAX: usize = 1_000;
 
-/// Maximum number of mappings for all tables. Beyond this number, the pieces of a table are copied
+/// Maximum number of mappings for all tables. Beyond this number, a new table's pieces are copied
 /// to one file, because the kernel limits a process to about 65,000 mappings.
 const MAPPINGS_MAX: usize = 20_000;
 
-/// Maximum size of the unused address range between two pieces, in bytes.
+/// Maximum size of the unused address ranges between pieces, in bytes per piece.
 const IDLE_BYTES_MAX: u64 = 4 << 20;
 
-/// A range of a table's bytes, and its location in a file.
+/// A piece of a table: a range of its bytes, and the location of this range in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(into = "(u64, u64, usize, u64)")]
 pub struct Extent {
@@ -43,7 +43,7 @@ impl From<Extent> for (u64, u64, usize, u64) {
     }
 }
 
-/// A file that holds data of a table and is passed to a worker.
+/// A file with data of a table, which is passed to a worker process.
 #[derive(Debug, Clone)]
 pub enum WorkerFile {
     /// A file in memory, to which the function's result may refer.
@@ -74,8 +74,8 @@ impl WorkerFile {
         }
     }
 
-    /// Returns the index of a file in a worker's list of files. Adds the file if it is missing in
-    /// the list.
+    /// Returns the index of this file in a list of files for a worker. Adds the file if the list
+    /// does not contain it.
     pub(crate) fn number(self, files: &mut Vec<WorkerFile>) -> usize {
         let same = |other: &WorkerFile| match (&self, other) {
             (WorkerFile::Memory(one), WorkerFile::Memory(other)) => one.is(other),
@@ -89,16 +89,16 @@ impl WorkerFile {
     }
 }
 
-/// The layout of a result, as its worker describes it. Each piece has an offset, a length, a file
-/// and an offset in the file. Each file is a file that the worker received, or the file that the
-/// worker wrote.
+/// The layout of a result table, as its worker sends it. Each piece has an offset in the table, a
+/// length, a file number and an offset in the file. A file number is an index into the files that
+/// the worker received, or [`OWN`].
 #[derive(Debug, Deserialize)]
 pub(crate) struct LayoutMessage {
     bytes: u64,
     extents: Vec<(u64, u64, i64, u64)>,
 }
 
-/// The file number in a layout that stands for the file that the worker wrote.
+/// The file number of the file that the worker itself wrote.
 const OWN: i64 = -1;
 
 /// The location of a table's bytes, if they are in memory files.
@@ -107,7 +107,8 @@ pub(crate) struct Extents {
     bytes: u64,
     files: Vec<MemoryFile>,
     extents: Vec<Extent>,
-    /// Number of bytes in the file that the worker wrote for this table.
+    /// Number of bytes in the file that was written for this table; other pieces are in files of
+    /// other tables.
     written: u64,
 }
 
@@ -152,7 +153,7 @@ impl Extents {
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
-                return Err(wrong("the extents are not adjacent"));
+                return Err(wrong("an extent is empty, unaligned, overlapping or out of bounds"));
             };
             // A range with holes is rejected, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
@@ -172,12 +173,13 @@ impl Extents {
         })
     }
 
-    /// Returns the size of the address range to which the table is mapped, in bytes.
+    /// Returns the size of the address range into which the table is mapped, in bytes. It includes
+    /// gaps between pieces.
     pub(crate) fn span(&self) -> u64 {
         self.bytes
     }
 
-    /// Returns the number of bytes in the table's files.
+    /// Returns the total number of bytes of the table's pieces.
     pub(crate) fn bytes(&self) -> u64 {
         self.extents.iter().map(|extent| extent.bytes).sum()
     }
@@ -187,7 +189,7 @@ impl Extents {
         self.written
     }
 
-    /// Returns the budget for decoding the table.
+    /// Returns the limits for decoding the table.
     pub(crate) fn decode_budget(&self) -> DecodeBudget {
         match self.extents.len() {
             1 => DecodeBudget::of(self.bytes()),
@@ -205,8 +207,8 @@ impl Extents {
         &self.extents
     }
 
-    /// Maps the table into memory. If there are too many mappings, copies the table to one file
-    /// first.
+    /// Maps the table into memory. If the process has too many mappings, copies the table to one
+    /// file first.
     pub(crate) fn mapped(self) -> Result<(Extents, Arc<Mapping>)> {
         let pieces = if Mapping::count() + self.extents.len() > MAPPINGS_MAX {
             self.gathered()?
@@ -217,10 +219,10 @@ impl Extents {
         Ok((pieces, mapping))
     }
 
-    /// Copies the table to one file with the same layout.
+    /// Copies the pieces to one file, each to its offset in the table.
     fn gathered(&self) -> Result<Extents> {
         const AT_ONCE: usize = 1 << 20;
-        let failed = || Error::io("gather a table's pieces");
+        let failed = || Error::io("copy a table's extents to one file");
         let gathered = MemoryFile::create("headwater-table")?;
         gathered.set_len(self.bytes).map_err(failed())?;
         let mut held = vec![0; AT_ONCE];
@@ -235,8 +237,8 @@ impl Extents {
                 done += read as u64;
             }
         }
-        // The new file is sparse: it has no bytes in the gaps between pieces, to which nothing
-        // refers.
+        // The new file is sparse: it has no bytes in the gaps between pieces, and no data refers to
+        // the gaps.
         let file = MemoryFile::seal_sparse(gathered.into())?;
         Ok(Extents { written: self.bytes(), ..Extents::whole(file) })
     }

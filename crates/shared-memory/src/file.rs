@@ -29,7 +29,7 @@ struct Inner {
     descriptor: OwnedFd,
     bytes: u64,
     held: u64,
-    /// The charge of the file on a quota; unset until the file is charged.
+    /// The memory that is charged to a quota for the file; unset until the file is charged.
     taken: OnceLock<QuotaReservation>,
 }
 
@@ -50,8 +50,8 @@ impl MemoryFile {
         Self::seal(file.into())
     }
 
-    /// Seals a file, which may come from another process. Errors: the file is not a memory file, is
-    /// mapped for writing, or has holes.
+    /// Makes a file immutable by seals. The file may come from another process. Errors: the file is
+    /// not a memory file, is mapped for writing, or has holes.
     pub fn seal(descriptor: OwnedFd) -> Result<Self> {
         let found = rustix::fs::fcntl_get_seals(&descriptor)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
@@ -64,15 +64,15 @@ impl MemoryFile {
         Ok(file)
     }
 
-    /// Seals a file that the server wrote, which may have holes.
+    /// Seals a file that the server wrote. In contrast to [`MemoryFile::seal`], it may have holes.
     pub(crate) fn seal_sparse(descriptor: OwnedFd) -> Result<Self> {
         rustix::fs::fcntl_add_seals(&descriptor, SEALS)
             .map_err(|errno| Error::io("seal a memory file")(errno.into()))?;
         Self::measured(descriptor)
     }
 
-    /// Opens a file of [`HugePageFs`](crate::HugePageFs) for reading, by its descriptor. Errors: a
-    /// process can still write to the file, or the file has holes.
+    /// Accepts a file of [`HugePageFs`](crate::HugePageFs), given by a read-only descriptor, as
+    /// immutable. Errors: a process can still write to the file, or the file has holes.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
         let written =
             has_writers(descriptor.as_fd()).map_err(Error::io("use a file of the worker"))?;
@@ -144,14 +144,14 @@ impl MemoryFile {
         hole.is_ok_and(|hole| hole >= start.saturating_add(bytes))
     }
 
-    /// Returns the charge of the file on a quota; `None` if the file is not charged.
+    /// Returns the reservation for the file's memory; `None` if the file is not charged to a quota.
     pub(crate) fn taken(&self) -> Option<&QuotaReservation> {
         self.0.taken.get()
     }
 
-    /// Records the charge of the file on a quota.
+    /// Stores the reservation for the file's memory.
     pub(crate) fn take(&self, taken: QuotaReservation) {
-        // If another caller has already recorded a charge, this charge is released.
+        // If another caller has already stored a reservation, this one is released.
         let _ = self.0.taken.set(taken);
     }
 }

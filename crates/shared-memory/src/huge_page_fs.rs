@@ -1,11 +1,11 @@
 //! A file system in memory for results of functions, which is private to the server and has huge
 //! pages. Ordinary memory files have huge pages only if the host is configured for this.
 //!
-//! Files of this file system have no names and cannot be sealed. Each file is created for one call.
-//! The process of the call receives the only writable descriptor, and the server keeps a read-only
-//! descriptor. The server accepts a file only if no process can write to it. The file mode permits
-//! only the owner to open the file, and only for reading, so that no process can reopen it for
-//! writing.
+//! Files of this file system have no names and cannot be sealed. Each file is created for one
+//! function call. The function's process receives the only writable descriptor, and the server
+//! keeps a read-only descriptor. The server accepts the file only after no process can write to it.
+//! The file mode permits only the owner to open the file, and only for reading, so that no process
+//! can reopen it for writing.
 
 use std::fs::File;
 use std::io;
@@ -23,14 +23,16 @@ pub struct HugePageFs(OwnedFd);
 impl HugePageFs {
     /// Mounts the file system. Errors: missing permission, or no huge pages in the kernel.
     pub fn open() -> io::Result<HugePageFs> {
-        // The file system needs no size limit, because the memory limits of functions apply.
+        // No size limit is needed, because the memory limits of functions apply.
         let options = [("huge", "always"), ("mode", "0700"), ("size", "0"), ("nr_inodes", "0")];
         let pages = HugePageFs(headwater_sandbox::tmpfs(
             &options.map(|(key, value)| (key, value.to_owned())),
         )?);
         let (written, read) = pages.create()?;
         if !has_writers(read.as_fd())? {
-            return Err(io::Error::other("this host does not report the writers of a file"));
+            return Err(io::Error::other(
+                "this host does not report that a file is open for writing",
+            ));
         }
         drop(written);
         if has_writers(read.as_fd())? {
@@ -49,12 +51,12 @@ impl HugePageFs {
     }
 }
 
-/// The read-only handle of a call's result file; unset until the file is created.
+/// The read-only handle of the file for a function call's result; unset until the file is created.
 #[derive(Debug, Default)]
 pub struct ResultFile(Option<OwnedFd>);
 
 impl ResultFile {
-    /// Creates the file and returns its writable handle; `None` if the call already has a file.
+    /// Creates the file and returns its writable handle; `None` if the file exists already.
     pub fn file(&mut self, pages: &HugePageFs) -> io::Result<Option<File>> {
         if self.0.is_some() {
             return Ok(None);
@@ -64,7 +66,7 @@ impl ResultFile {
         Ok(Some(written))
     }
 
-    /// Accepts the file as the one that contains the result table.
+    /// Accepts the file as the immutable file of the result table, if it was created.
     pub(crate) fn take_file(&mut self) -> Result<Option<MemoryFile>> {
         self.0.take().map(MemoryFile::freeze).transpose()
     }

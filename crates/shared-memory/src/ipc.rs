@@ -14,7 +14,8 @@ use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 use crate::decode_limits::{self, DecodeBudget};
 use crate::table_types::TableTypes;
 
-/// Total length in bytes of the footer's length field and the closing magic number.
+/// Total length in bytes of the last two fields of a file: the footer's length, and the magic
+/// number.
 const TRAILER_BYTES: usize = 10;
 
 /// A source from which a file's bytes are read.
@@ -36,7 +37,7 @@ impl ByteSource for Buffer {
     }
 }
 
-/// The footer of a file, which contains the schema and the positions of the messages.
+/// The footer of a file: the schema, and the positions of the messages.
 #[derive(Debug, Clone)]
 pub(crate) struct IpcFooter {
     shape: TableTypes,
@@ -83,7 +84,8 @@ impl IpcFooter {
         })
     }
 
-    /// Returns a record batch; `None` if its block contains another message.
+    /// Returns the record batch at an index; `None` if the message at this position is not a record
+    /// batch.
     pub(crate) fn batch(
         &self,
         (decoder, source): (&FileDecoder, &impl ByteSource),
@@ -110,8 +112,8 @@ impl IpcFooter {
     }
 }
 
-/// Converts a panic in Arrow into an error. The validation of messages prevents all known panics.
-/// An unknown panic must not end the process.
+/// Converts a panic in Arrow to an error. The checks of messages prevent all known panics, but an
+/// unknown panic must not end the process.
 fn guarded<T>(read: impl FnOnce() -> Result<T, ArrowError>) -> Result<T, ArrowError> {
     std::panic::catch_unwind(AssertUnwindSafe(read))
         .unwrap_or_else(|_| Err(ArrowError::IpcError("the Arrow file is malformed".to_owned())))
@@ -145,7 +147,7 @@ fn layout(source: &impl ByteSource) -> Result<IpcFooter, ArrowError> {
     Ok(layout)
 }
 
-/// Inspects the message of a block, and returns the bytes of its metadata and body.
+/// Checks the message of a block, and returns the bytes of its metadata and body.
 fn bytes_of(
     (source, shape): (&impl ByteSource, &TableTypes),
     block: &Block,

@@ -20,7 +20,7 @@ use flatbuffers::FlatBufferBuilder;
 /// Alignment of buffers in bytes. Some libraries copy buffers with a smaller alignment.
 const GRAIN: usize = 64;
 
-/// A message to write: the head, and the parts of the body.
+/// A message to write: its head as bytes, and the sources of the parts of its body.
 #[derive(Debug)]
 pub struct IpcMessage {
     head: Vec<u8>,
@@ -28,22 +28,22 @@ pub struct IpcMessage {
     body: usize,
 }
 
-/// A part of the body: its position `at` in the message, and the source of its bytes.
+/// A part of a message's body: its position `at` in the body, and the source of its bytes.
 #[derive(Debug)]
 enum BodySource {
     /// Bytes that are copied unchanged.
     Bytes { at: usize, from: Buffer },
-    /// Bits that are copied from an offset of the source to an offset of the message.
+    /// `count` bits from bit `start` of `from`, which are copied to bit `bit` of the part.
     Bits { at: usize, bit: usize, from: Buffer, start: usize, count: usize },
-    /// Bits that are all set.
+    /// `count` bits that are set to 1.
     Ones { at: usize, bit: usize, count: usize },
-    /// Zeroed bytes, in which other parts set bits later.
+    /// Bytes that are set to zero before other parts set bits in them.
     Cleared { at: usize, bytes: usize },
-    /// Offsets of texts or lists. `later` is the number that is added to each offset.
+    /// Offsets of texts or lists, each of `width` bytes. `later` is added to each offset.
     Ends { at: usize, from: Buffer, width: usize, later: i64 },
 }
 
-/// Returns true if rows with these columns can be encoded as one message.
+/// Returns true if batches with these columns can be encoded as one message.
 pub fn is_encodable(schema: &Schema) -> bool {
     schema.fields().iter().all(|field| is_plain(field.data_type()))
 }
@@ -66,14 +66,15 @@ fn is_plain(kind: &DataType) -> bool {
     }
 }
 
-/// Returns the approximate size of a batch in a message.
+/// Returns the approximate number of bytes that a batch takes in a message.
 pub fn bytes_of(batch: &RecordBatch) -> Result<usize, ArrowError> {
     let sizes = batch.columns().iter().map(|column| column.to_data().get_slice_memory_size());
     sizes.sum()
 }
 
 impl IpcMessage {
-    /// Combines batches of the same schema. Only [`IpcMessage::write`] copies their bytes.
+    /// Combines batches of the same schema to one message. Their bytes are copied only by
+    /// [`IpcMessage::write`].
     pub fn new(batches: &[RecordBatch]) -> Result<IpcMessage, ArrowError> {
         let mut plan = BodyLayout::default();
         let columns = batches.first().map_or(0, RecordBatch::num_columns);
@@ -146,7 +147,7 @@ fn set(to: &mut [u8], bit: usize, count: usize) {
     to[first / 8..(last / 8).max(first / 8)].fill(0xff);
 }
 
-/// The layout of a message's buffers.
+/// The layout of a message's buffers, to which columns are added.
 #[derive(Default)]
 struct BodyLayout {
     nodes: Vec<FieldNode>,
@@ -156,7 +157,7 @@ struct BodyLayout {
 }
 
 impl BodyLayout {
-    /// Adds a buffer to the layout, and returns its position.
+    /// Adds a buffer of this size to the layout, and returns its position in the body.
     fn add_buffer(&mut self, bytes: usize) -> usize {
         let at = self.end;
         self.places.push(Place::new(at as i64, bytes as i64));
@@ -164,7 +165,7 @@ impl BodyLayout {
         at
     }
 
-    /// Adds a column, given by its arrays in all batches.
+    /// Adds a column, given by the arrays of all batches.
     fn add(&mut self, arrays: &[ArrayRef]) -> Result<(), ArrowError> {
         let Some(kind) = arrays.first().map(|array| array.data_type().clone()) else {
             return Ok(());
@@ -261,8 +262,8 @@ impl BodyLayout {
         }
     }
 
-    /// Adds the offsets of texts or lists. For each array, returns the range of the bytes or items
-    /// that its offsets select.
+    /// Adds the offsets of texts or lists. Returns, for each array, the start and length of the
+    /// bytes or items to which its offsets refer.
     fn add_offsets(
         &mut self,
         arrays: &[ArrayRef],
@@ -308,7 +309,7 @@ impl BodyLayout {
         Ok(())
     }
 
-    /// Returns the head of the message, which precedes the body.
+    /// Returns the head of the message: the prefix, and the metadata that describe the body.
     fn head(&self, rows: i64) -> Vec<u8> {
         let mut builder = FlatBufferBuilder::new();
         let nodes = builder.create_vector(&self.nodes);
@@ -348,7 +349,7 @@ fn bits(bits: &BooleanBuffer) -> (Buffer, usize) {
     (bits.inner().clone(), bits.offset())
 }
 
-/// Returns the selected items of list arrays: for each array, the items in its range.
+/// Returns the items of list arrays: for each array, the items in its range.
 fn sliced(
     arrays: &[ArrayRef],
     items: impl Fn(&ArrayRef) -> ArrayRef,

@@ -1,4 +1,4 @@
-//! Maps immutable memory files. This is the only code that turns a mapping into a slice, and the
+//! Maps immutable memory files into memory. Only this code turns a mapping into a slice, and the
 //! slice into an Arrow buffer.
 #![expect(unsafe_code, reason = "maps memory files and lends them to Arrow without a copy")]
 
@@ -31,8 +31,9 @@ unsafe impl Send for Mapping {}
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` bytes. The caller guarantees that the extents are in immutable files that
-    /// cannot be truncated. Bytes outside the extents read as zero.
+    /// Maps the pieces of a table into an address range of `bytes` bytes. The caller guarantees
+    /// that their files are immutable and cannot be truncated. Bytes outside the pieces read as
+    /// zero.
     pub(crate) fn of_frozen<'a>(
         bytes: usize,
         extents: impl ExactSizeIterator<Item = (BorrowedFd<'a>, Extent)>,
@@ -55,7 +56,7 @@ impl Mapping {
             rustix::mm::mmap_anonymous(std::ptr::null_mut(), bytes, ProtFlags::READ, flags)?
         };
         let start = NonNull::new(start.cast()).ok_or(std::io::ErrorKind::InvalidData)?;
-        // Each gap between two pieces is also a kernel mapping, without a file.
+        // Each piece splits the anonymous mapping, whose gaps also count as kernel mappings.
         let parts = 2 * extents.len() + 1;
         PARTS.fetch_add(parts, Ordering::Relaxed);
         let mapping = Mapping { start, bytes, parts };
@@ -95,8 +96,8 @@ impl Drop for Mapping {
     }
 }
 
-/// Maps a part of a file: at an address within a mapping of the caller, or at an address chosen by
-/// the kernel. The mapping is private, because kernels before 6.7 reject shared mappings of
+/// Maps a piece of a file, at an address within a mapping of the caller, or where the kernel
+/// chooses. The mapping is private, because kernels before 6.7 reject shared mappings of
 /// write-sealed files.
 fn map(
     at: *mut c_void,

@@ -14,7 +14,7 @@ pub struct TableQuota {
     folder: Arc<Path>,
 }
 
-/// A limit in bytes, and the bytes that are in use.
+/// A limit in bytes, the bytes in use, and the total of all bytes ever used.
 #[derive(Debug)]
 struct Quota {
     bytes_max: u64,
@@ -22,7 +22,7 @@ struct Quota {
     taken_ever: AtomicU64,
 }
 
-/// The bytes that are charged to a quota. Dropping the value releases them.
+/// Bytes that are reserved in a quota. Dropping the value releases them.
 #[derive(Debug)]
 pub struct QuotaReservation {
     quota: Arc<Quota>,
@@ -30,8 +30,8 @@ pub struct QuotaReservation {
 }
 
 impl TableQuota {
-    /// Creates a quota of bytes in memory, and of bytes in a folder. The folder is created on first
-    /// use. Its files have no names and are deleted when the process ends.
+    /// Creates a quota of bytes in memory, and of bytes of files in a folder. The folder is created
+    /// on first use. The files have no names, so they disappear when the process ends.
     pub fn new(memory_bytes_max: u64, folder: PathBuf, disk_bytes_max: u64) -> Self {
         TableQuota {
             memory: Arc::new(Quota::new(memory_bytes_max)),
@@ -59,17 +59,17 @@ impl TableQuota {
         &self.folder
     }
 
-    /// Returns a quota with the same disk space and without memory.
+    /// Returns a quota that shares the disk space of this quota and has no memory.
     pub(crate) fn disk_only(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
 
-    /// Returns an empty charge on the memory quota.
+    /// Returns an empty reservation of memory.
     pub(crate) fn in_memory(&self) -> QuotaReservation {
         QuotaReservation { quota: Arc::clone(&self.memory), bytes: 0 }
     }
 
-    /// Returns an empty charge on the disk quota.
+    /// Returns an empty reservation of disk space.
     pub(crate) fn on_disk(&self) -> QuotaReservation {
         QuotaReservation { quota: Arc::clone(&self.disk), bytes: 0 }
     }
@@ -82,7 +82,7 @@ impl Quota {
 }
 
 impl QuotaReservation {
-    /// Increases this charge. Returns false if the quota is exhausted.
+    /// Adds bytes to this reservation. Returns false if the quota is exhausted.
     pub(crate) fn grow(&mut self, bytes: u64) -> bool {
         let max = self.quota.bytes_max;
         let more = |taken: u64| taken.checked_add(bytes).filter(|sum| *sum <= max);
@@ -94,8 +94,8 @@ impl QuotaReservation {
         grown.is_ok()
     }
 
-    /// Increases this charge on the disk quota. Fails with the error of a full disk if the quota is
-    /// exhausted.
+    /// Adds bytes to this reservation of disk space. Fails with the error of a full disk if the
+    /// quota is exhausted.
     pub(crate) fn grow_on_disk(&mut self, bytes: u64) -> io::Result<()> {
         if self.grow(bytes) {
             return Ok(());

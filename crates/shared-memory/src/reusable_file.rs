@@ -27,7 +27,7 @@ const SEALS: SealFlags =
 /// Unit of file growth in bytes. Rounding up leaves space for larger batches later.
 const STEP: usize = 1 << 20;
 
-/// A file whose rows are overwritten by the next rows.
+/// A file with streamed rows, which later rows overwrite.
 #[derive(Debug)]
 pub struct ReusableFile {
     place: Location,
@@ -49,7 +49,7 @@ struct WritableMapping {
     bytes: usize,
 }
 
-// SAFETY: the memory never moves and belongs to this value alone. Any thread may write to it and
+// SAFETY: the memory never moves, and only this value refers to it. Any thread may write to it and
 // drop it.
 unsafe impl Send for WritableMapping {}
 // SAFETY: a shared reference gives no access to the memory.
@@ -87,7 +87,7 @@ impl Drop for WritableMapping {
 }
 
 impl ReusableFile {
-    /// Creates a file with rows: in memory, or on disk if the memory quota is exhausted.
+    /// Creates a file that contains rows: in memory, or on disk if the memory quota is exhausted.
     pub fn of(gathered: &IpcMessage, table_quota: Option<&TableQuota>) -> Result<ReusableFile> {
         let bytes = gathered.bytes().next_multiple_of(STEP);
         let mut taken = table_quota.map(TableQuota::in_memory);
@@ -114,8 +114,8 @@ impl ReusableFile {
         Ok(ReusableFile { place: Location::Disk(read), bytes, taken: Some(taken) })
     }
 
-    /// Overwrites the rows of the file. No process may still read the old rows. Returns false if
-    /// the new rows do not fit.
+    /// Overwrites the rows of the file. The caller ensures that no process still reads the old
+    /// rows. Returns false if the new rows do not fit, or if the file is on disk.
     pub fn write(&mut self, gathered: &IpcMessage) -> bool {
         match &mut self.place {
             Location::Memory(written) if gathered.bytes() <= written.bytes => {
@@ -126,13 +126,13 @@ impl ReusableFile {
         }
     }
 
-    /// Returns true if the rows fit into the file.
+    /// Returns true if the rows fit into the file, and it is in memory.
     pub fn fits(&self, gathered: &IpcMessage) -> bool {
         self.is_memory() && gathered.bytes() <= self.bytes
     }
 
-    /// Drops the file and returns its charge on the quota. The caller keeps the charge for as long
-    /// as the function's process may hold the file.
+    /// Drops the file and returns its reservation, which the caller keeps for as long as the
+    /// function's process may hold the file.
     pub fn into_reservation(self) -> Option<QuotaReservation> {
         self.taken
     }

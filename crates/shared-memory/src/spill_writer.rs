@@ -12,22 +12,22 @@ pub(crate) struct SpillWriter {
     file: File,
     table_quota: Option<TableQuota>,
     taken: Option<QuotaReservation>,
-    /// A read-only handle of the file; `None` if the file is in memory.
+    /// A read-only handle of the file, if the file is on disk; `None` if it is in memory.
     on_disk: Option<File>,
     bytes: u64,
 }
 
-/// The complete file, in memory or on disk.
+/// A complete file, in memory or on disk.
 pub(crate) enum SpillLocation {
-    /// A file in memory, with its charge on the quota.
+    /// A file in memory, with the reservation for its memory.
     Memory(File, Option<QuotaReservation>),
     /// A file on disk.
     Disk(DiskFile),
 }
 
 impl SpillWriter {
-    /// Creates a file. Beyond the quota, its bytes go to disk. Without a quota, all bytes stay in
-    /// memory.
+    /// Creates an empty file in memory. When the memory quota is exhausted, the file moves to disk.
+    /// Without a quota, it stays in memory.
     pub(crate) fn new(table_quota: Option<&TableQuota>) -> Result<Self> {
         Ok(SpillWriter {
             file: MemoryFile::create("headwater-table")?,

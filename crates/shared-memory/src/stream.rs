@@ -14,7 +14,7 @@ use crate::table::{finish, writer};
 use crate::table_types::TableTypes;
 use crate::{Result, SharedTable, TableQuota};
 
-/// The prefix of a message; old streams have only the length of the message as prefix.
+/// The prefix of a message, before its length. Old streams have only the length.
 const MARKER: [u8; 4] = [0xff; 4];
 
 impl SharedTable {
@@ -46,7 +46,7 @@ impl SharedTable {
             };
             finish(open, rows)
         };
-        // The validation prevents all known panics of Arrow. An unknown panic must not end the
+        // The checks prevent all known panics of Arrow, but an unknown panic must not end the
         // server.
         std::panic::catch_unwind(AssertUnwindSafe(read))
             .unwrap_or_else(|_| Err(malformed("is malformed").into()))
@@ -57,7 +57,7 @@ fn malformed(what: &str) -> ArrowError {
     ArrowError::IpcError(format!("the stream {what}"))
 }
 
-/// Inspects all messages. Returns the end position of the last message.
+/// Checks all messages. Returns the end position of the last message.
 fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
     let short = || malformed("ends within a message");
     let number = |at: usize| -> Option<u32> {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn declared_sizes_are_checked() {
         let (_, whole) = sample();
-        // The length of each message's body is an eight-byte number in the bytes.
+        // Search all 8-byte positions for the lengths of messages' bodies.
         let mut found = 0;
         for at in (0..whole.len() - 8).step_by(8) {
             let number = i64::from_le_bytes(whole[at..at + 8].try_into().unwrap());

@@ -26,7 +26,7 @@ use crate::quota::TableQuota;
 use crate::spill_writer::{SpillLocation, SpillWriter};
 use crate::{Error, MemoryFile, Result};
 
-/// Size of the write buffer, in bytes.
+/// Size of the buffer for writes to the file, in bytes.
 const WRITE_BYTES: usize = 1 << 18;
 
 /// Maximum number of rows in a record batch of a table in memory.
@@ -98,8 +98,8 @@ impl SharedTable {
         Self::of_another(Extents::whole(MemoryFile::seal(file)?))
     }
 
-    /// Opens a table that a worker wrote to its own memory file, or to a file that the server gave
-    /// it. `outline` locates the table's bytes in this file and in the files of its inputs.
+    /// Opens a table that a worker wrote to a memory file of its own, or to the file `given` by the
+    /// server. `outline` locates the table's bytes in this file and in the input files.
     pub fn from_worker_files(
         outline: OwnedFd,
         (own, mut given): (Option<OwnedFd>, ResultFile),
@@ -129,9 +129,9 @@ impl SharedTable {
         Ok(SharedTable(Arc::new(Inner { layout, rows, place })))
     }
 
-    /// Charges a table from another process to a quota. If the quota is exhausted, returns the
-    /// table as the error. A file with several tables is charged once. The charge is released when
-    /// the last of these tables is dropped.
+    /// Charges the memory of a table from another process to a quota. If the quota is exhausted,
+    /// returns the table as the error. A file that several tables share is charged once, until the
+    /// last of these tables is dropped.
     pub fn claim(self, table_quota: &TableQuota) -> Result<Self, Self> {
         if let Location::Memory { pieces, .. } = &self.0.place {
             let mut claimed = Vec::new();
@@ -214,8 +214,8 @@ impl SharedTable {
         self.0.rows
     }
 
-    /// Returns the size of the table in its files, in bytes. Bytes that are shared with other
-    /// tables are included.
+    /// Returns the total size of the table's pieces, in bytes, including pieces that are shared
+    /// with other tables.
     pub fn bytes(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.bytes(),
@@ -223,8 +223,8 @@ impl SharedTable {
         }
     }
 
-    /// Returns the number of bytes written for this table. The other bytes of the table are in
-    /// files of other tables.
+    /// Returns the size of the file that was written for this table, in bytes. Other pieces of the
+    /// table are in files of other tables.
     pub fn bytes_copied(&self) -> u64 {
         match &self.0.place {
             Location::Memory { pieces, .. } => pieces.written(),
@@ -232,8 +232,8 @@ impl SharedTable {
         }
     }
 
-    /// Passes the table's files to a worker, read-only. Returns the number of bytes that the worker
-    /// maps, and their locations in the files.
+    /// Adds the table's files to the list of files that a worker receives. Returns the size of the
+    /// table's address range, and its pieces with indexes into this list.
     pub fn share_with_worker(&self, files: &mut Vec<WorkerFile>) -> (u64, Vec<Extent>) {
         match &self.0.place {
             Location::Memory { pieces, .. } => {
@@ -280,9 +280,9 @@ impl Reader {
     }
 }
 
-/// Splits a batch into pieces that are small enough to be kept in memory.
+/// Splits a large batch into slices, which share its memory.
 fn sliced(batch: &RecordBatch) -> Vec<RecordBatch> {
-    // Limit the number of pieces, because a batch without values can declare any number of rows.
+    // Limit the number of slices: a batch whose columns have no bytes can have any number of rows.
     const SLICES_MAX: usize = 1 << 14;
     let rows = batch.num_rows();
     if rows <= BATCH_ROWS_MAX || rows / BATCH_ROWS_MAX > SLICES_MAX || batch.num_columns() == 0 {

@@ -20,7 +20,7 @@ const ROWS_MAX: i64 = 1 << 32;
 /// Maximum nesting depth of types.
 const DEPTH_MAX: usize = 64;
 
-/// The types of a table: its columns, and the values of its dictionaries by id.
+/// The types of a table: the types of its columns, and the value types of its dictionaries by id.
 #[derive(Debug, Clone)]
 pub(crate) struct TableTypes {
     pub(crate) schema: SchemaRef,
@@ -28,7 +28,7 @@ pub(crate) struct TableTypes {
 }
 
 impl TableTypes {
-    /// Decodes a schema.
+    /// Decodes a schema. Fails if a type is not supported.
     pub(crate) fn of(schema: arrow::ipc::Schema<'_>) -> Result<TableTypes, ArrowError> {
         let fields = schema.fields().ok_or_else(|| malformed("the schema has no columns"))?;
         if schema.endianness() != Endianness::Little {
@@ -40,7 +40,7 @@ impl TableTypes {
         let mut kinds = Vec::new();
         schema.fields().iter().try_for_each(|field| collect(field.data_type(), &mut kinds))?;
         if ids.len() != kinds.len() {
-            return Err(malformed("the dictionaries have no types"));
+            return Err(malformed("the numbers of dictionary ids and types differ"));
         }
         let mut dictionaries = HashMap::new();
         for (id, kind) in ids.into_iter().zip(kinds) {
@@ -51,7 +51,7 @@ impl TableTypes {
         Ok(TableTypes { schema: schema.into(), dictionaries })
     }
 
-    /// Validates the head of a record batch or dictionary.
+    /// Checks the head of a message with a record batch or a dictionary.
     pub(crate) fn check(&self, message: &Message<'_>) -> Result<(), ArrowError> {
         if let Some(batch) = message.header_as_record_batch() {
             let columns = self.schema.fields().iter().map(|field| field.data_type());
@@ -73,7 +73,7 @@ impl TableTypes {
     }
 }
 
-/// Collects the types of the values of dictionaries, in the order of the columns.
+/// Adds the value types of all dictionaries in a type, in the order in which their ids occur.
 fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> {
     match kind {
         DataType::Dictionary(_, values) => {
@@ -105,7 +105,7 @@ fn collect(kind: &DataType, into: &mut Vec<DataType>) -> Result<(), ArrowError> 
     }
 }
 
-/// Rejects a field whose type Arrow does not support, and collects the ids of its dictionaries.
+/// Rejects a field whose type Arrow does not support. Adds the ids of the field's dictionaries.
 fn check_field(field: Field<'_>, depth: usize, ids: &mut Vec<i64>) -> Result<(), ArrowError> {
     if depth > DEPTH_MAX {
         return Err(malformed("the types are nested too deeply"));
@@ -308,7 +308,7 @@ impl NodeIterator<'_, '_> {
         Ok(())
     }
 
-    /// Returns the number of rows and nulls of the next array.
+    /// Returns the numbers of rows and of nulls of the next array.
     fn node(&mut self) -> Result<(u64, u64), ArrowError> {
         let nodes = self.batch.nodes().filter(|nodes| self.node < nodes.len());
         let node = nodes.ok_or_else(short)?.get(self.node);
@@ -320,7 +320,7 @@ impl NodeIterator<'_, '_> {
         Ok((rows.unsigned_abs(), nulls.unsigned_abs()))
     }
 
-    /// Returns the length of the next buffer.
+    /// Returns the length of the next buffer, in bytes.
     fn buffer(&mut self) -> Result<u64, ArrowError> {
         let buffers = self.batch.buffers().filter(|buffers| self.buffer < buffers.len());
         let buffer = buffers.ok_or_else(short)?.get(self.buffer);
@@ -328,7 +328,7 @@ impl NodeIterator<'_, '_> {
         u64::try_from(buffer.length()).map_err(|_| short())
     }
 
-    /// Checks that the length of the next buffer is a multiple of `width`, the size of a number.
+    /// Checks that the length of the next buffer is a multiple of `width`, the size of one value.
     fn numbers(&mut self, width: usize) -> Result<(), ArrowError> {
         if self.buffer()?.is_multiple_of(width as u64) {
             return Ok(());
@@ -385,7 +385,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{MemoryFile, SharedTable};
 
-    /// Starts to record panics of this process, until [`assert_none`].
+    /// Records the panics of this process, until [`assert_none`] is called.
     pub(crate) fn note_panics() -> Arc<Mutex<Vec<String>>> {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let noted = seen.clone();

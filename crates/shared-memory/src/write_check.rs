@@ -1,5 +1,5 @@
-//! Checks if a file is still writable. For a file that cannot be sealed, a kernel lease is the only
-//! method to check this.
+//! Checks if a process can still write to a file. For a file that cannot be sealed, a kernel lease
+//! is the only way to check this.
 #![expect(unsafe_code, reason = "a system call without a safe wrapper")]
 
 use std::io::{Error, Result};
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 /// Returns true if a file is open or mapped for writing. `file` must be opened read-only and belong
 /// to the user of this process.
 pub(crate) fn has_writers(file: BorrowedFd<'_>) -> Result<bool> {
-    // The kernel grants a read lease only if the file is not open for writing in any process.
+    // The kernel grants a read lease only if no process has the file open for writing.
     match set(file, libc::F_RDLCK) {
         Ok(()) => set(file, libc::F_UNLCK).map(|()| false),
         Err(error) if error.raw_os_error() == Some(libc::EAGAIN) => Ok(true),

@@ -6,7 +6,7 @@ use headwater_model::Table;
 
 use crate::backslash;
 
-/// The names at a ref, which are replaced after each request to the server.
+/// The names for completion: those that exist at a ref. The shell refreshes them.
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// Tables and views, with the columns of tables.
@@ -31,17 +31,19 @@ impl From<Table> for Relation {
     }
 }
 
-/// Names shared by the editor, which reads them, and the shell, which refreshes them.
+/// Names for completion, shared by the editor, which reads them, and the shell, which refreshes
+/// them.
 #[derive(Debug, Clone, Default)]
 pub struct SharedNames(Arc<RwLock<Names>>);
 
 impl SharedNames {
-    /// Replaces the names.
+    /// Replaces the names for completion.
     pub fn set(&self, names: Names) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
-    /// Returns the start of the word before the cursor position, and its completions.
+    /// Completes the word before the cursor. Returns the start of the word, and the possible
+    /// completions.
     pub fn complete(&self, text: &str, position: usize) -> (usize, Vec<String>) {
         let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
         complete(&names, &text[..position])
@@ -83,7 +85,7 @@ fn complete(names: &Names, before: &str) -> (usize, Vec<String>) {
     (start, matching(relations.chain(columns).chain(keywords), word))
 }
 
-/// Returns the backslash command at the start of the line and its argument.
+/// If the line is a backslash command, returns its name and its argument.
 fn backslash_argument(line: &str) -> Option<(&str, &str)> {
     let line = line.trim_start();
     let (command, argument) = line.split_once(' ')?;
@@ -108,8 +110,8 @@ fn last_word(text: &str) -> &str {
     start.map_or("", |(at, _)| &text[at..])
 }
 
-/// Returns the columns of the table that a qualifier refers to, by its name or its alias in the
-/// text.
+/// Returns the columns of the table to which a qualifier refers, by the table's name or by its
+/// alias in the text.
 fn columns_of(names: &Names, text: &str, qualifier: &str) -> Vec<String> {
     let find = |name: &str| {
         names.relations.iter().find(|relation| relation.name.eq_ignore_ascii_case(name))
@@ -141,7 +143,7 @@ fn quoted(name: &str) -> String {
     parts.collect::<Vec<_>>().join(".")
 }
 
-/// The keywords that begin or divide statements.
+/// Keywords for completion.
 const KEYWORDS: [&str; 76] = [
     "ALL",
     "ALTER",

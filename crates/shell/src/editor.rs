@@ -20,7 +20,7 @@ const HISTORY_MAX: usize = 10_000;
 /// A line editor on the terminal.
 pub struct Editor {
     editor: rustyline::Editor<StatementHelper, FileHistory>,
-    /// File of the history; `None` if there is no folder for it.
+    /// The file that stores the history; `None` if there is no folder for it.
     history: Option<PathBuf>,
 }
 

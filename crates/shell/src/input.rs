@@ -1,4 +1,4 @@
-//! The source of entries: a terminal, or standard input that is a file or pipe.
+//! The source of the shell's entries: a terminal, or standard input that is a file or pipe.
 
 use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use crate::completion::SharedNames;
 use crate::editor::{Editor, is_quit};
 use crate::statements::statements;
 
-/// One entry of the user.
+/// One entry that the shell reads.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ShellEntry {
     /// A backslash command, or statements.

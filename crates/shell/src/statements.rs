@@ -2,14 +2,15 @@
 //!
 //! The server splits scripts by the tokens of its dialect. The shell needs its own function: its
 //! text can be incomplete, and text that is not SQL must reach the server, which reports the error.
-//! A test checks that both return the same statements.
+//! A test checks that the shell and the server split complete SQL in the same way.
 
 /// Text split into statements.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Statements<'t> {
     /// The statements that end with a semicolon, without the semicolon.
     pub complete: Vec<&'t str>,
-    /// The text after the last semicolon; empty if it contains only whitespace and comments.
+    /// The text after the last statement that ends with a semicolon; empty if it is only whitespace
+    /// and comments.
     pub rest: &'t str,
 }
 
@@ -43,7 +44,8 @@ pub fn statements(text: &str) -> Statements<'_> {
     found
 }
 
-/// Returns the length of the block comment at the start of the text; comments can be nested.
+/// Returns the length in bytes of the block comment at the start of the text. Comments can be
+/// nested.
 fn comment_length(text: &str) -> usize {
     let (mut depth, mut at) = (0_usize, 0);
     while at < text.len() {
@@ -64,8 +66,8 @@ fn comment_length(text: &str) -> usize {
     text.len()
 }
 
-/// Returns the length of the quoted text at the start; `None` if the text does not begin with a
-/// quote. Text without a closing quote extends to the end.
+/// Returns the length in bytes of the quoted text at the start; `None` if the text does not begin
+/// with a quote. Text without a closing quote extends to the end.
 fn quoted_length(text: &str) -> Option<usize> {
     let quote = match text.as_bytes().first()? {
         b'\'' => "'",

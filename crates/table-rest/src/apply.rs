@@ -1,8 +1,9 @@
 //! Applies the requirements and updates of a commit to a table.
 //!
-//! The `iceberg` crate's builder takes timestamps from the system clock and checks them against the
-//! snapshot log, whose timestamps come from Headwater's own clock. So before the builder is called,
-//! each timestamp in the log is replaced by its index; afterwards, the timestamps are restored.
+//! The metadata builder of the `iceberg` crate takes timestamps from the system clock and checks
+//! them against the snapshot log, whose timestamps come from Headwater's own clock. So before the
+//! builder is called, each timestamp in the log is replaced by its index; afterwards, the
+//! timestamps are restored.
 
 use std::collections::BTreeMap;
 
@@ -33,14 +34,15 @@ const SEQUENCE_STEP_MAX: i64 = 1_000_000;
 /// exceed 1, because other branches may have assigned the ids in between.
 const FIELD_STEP_MAX: i64 = 1_000_000;
 
-/// The first of the field ids that Iceberg reserves.
+/// The first field id that Iceberg reserves; columns have smaller ids.
 pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 
 /// Prefix of the builder's error message for a failed requirement.
 const UNMET: &str = "Requirement failed: ";
 
 impl RestTables<'_> {
-    /// Applies a commit and returns the next state.
+    /// Applies a commit and returns the table's next state. The entries of `summary` are added to
+    /// the summaries of new snapshots.
     pub async fn apply(
         self,
         table: &Table,
@@ -194,8 +196,8 @@ impl TableCommit {
     }
 }
 
-/// Checks a requirement that an id is unchanged. If the id has changed, returns the message in the
-/// wording that Iceberg's clients expect.
+/// Returns the message for a failed requirement that an id is unchanged, in the wording that
+/// Iceberg's clients expect; `None` for other requirements.
 fn changed_id_message(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
@@ -221,7 +223,8 @@ fn changed_id_message(requirement: &TableRequirement, metadata: &TableMetadata) 
     Some(format!("{what} id has changed: expected {expected}, found {found}"))
 }
 
-/// Rejects a snapshot if another snapshot was created concurrently.
+/// Rejects a sequence number that is too large, and a snapshot that was prepared before another
+/// snapshot was committed.
 fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     if before.format_version() == FormatVersion::V1 {
         return Ok(());
@@ -240,7 +243,7 @@ fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     Ok(())
 }
 
-/// Rejects field ids that a column cannot have.
+/// Rejects a schema with a reserved field id, or with one far above the table's last field id.
 fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
     let id = schema.highest_field_id();
     if id < FIELD_ID_END && i64::from(id) <= i64::from(before.last_column_id()) + FIELD_STEP_MAX {
@@ -250,7 +253,7 @@ fn check_ids(before: &TableMetadata, schema: &Schema) -> Result<()> {
 }
 
 /// Adds the properties that a snapshot inherits from the previous snapshot. A snapshot that
-/// replaces all rows inherits no properties.
+/// replaces or deletes all rows inherits no properties.
 fn with_summary(
     before: &TableMetadata,
     snapshot: &Snapshot,
@@ -299,8 +302,8 @@ fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMe
     serde_json::from_value(value).map_err(failed)
 }
 
-/// Replaces the timestamps in the snapshot log of the metadata by their indexes. Returns the
-/// metadata and the timestamps.
+/// Replaces the timestamps in the snapshot log by their indexes, and removes the metadata log.
+/// Returns the changed metadata and the timestamps.
 fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, Vec<Value>)> {
     let mut value = serde_json::to_value(metadata).map_err(failed)?;
     let mut times = Vec::new();

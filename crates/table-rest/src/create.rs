@@ -41,7 +41,8 @@ pub struct NewTable {
 /// Maximum field id in a new table.
 const FIELD_ID_MAX: i32 = 1_000_000;
 
-/// The last id before the first partition field id.
+/// The `last-partition-id` of a table without partition fields: ids of partition fields start at
+/// 1000.
 const PARTITION_IDS_AFTER: i32 = 999;
 
 impl RestTables<'_> {
@@ -82,8 +83,8 @@ impl RestTables<'_> {
     }
 }
 
-/// Returns the initial metadata for a commit that creates a table. The ids in the commit are kept,
-/// because the commit's data files contain them.
+/// Returns the initial metadata for a commit that creates a table. The ids of columns in the commit
+/// are kept, because the commit's data files contain them.
 pub(crate) async fn initial_metadata(
     rest: RestTables<'_>,
     name: &TableName,

@@ -19,7 +19,7 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 /// Maximum size of a metadata file to register, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 
-/// The first fields of a metadata file.
+/// The field of a metadata file that identifies its table.
 #[derive(Debug, Deserialize)]
 struct TableUuid {
     #[serde(rename = "table-uuid")]
@@ -59,8 +59,8 @@ impl<'a> RestTables<'a> {
         Err(Error::Refused { reason })
     }
 
-    /// If the client sets the location of a new table, acquires the lock on the choice of
-    /// locations. The caller holds the lock until the table is created.
+    /// Acquires the lock on locations if the client sets the location of a table; otherwise,
+    /// Headwater chooses an unused one. The caller holds the lock until the table is stored.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
@@ -76,8 +76,8 @@ impl<'a> RestTables<'a> {
         Ok(location.to_owned())
     }
 
-    /// Checks the new location of an existing table. The location may contain files of an earlier,
-    /// failed attempt to move the same table there.
+    /// Checks the new location of an existing table. The location may contain files from an
+    /// earlier, failed attempt to move the same table there. `own` is the table's UUID.
     pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
         if self.is_in_a_table(&path).await? || !self.contains_only_table(&path, own).await? {
@@ -87,7 +87,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// Returns true if all metadata files below a folder are in its own `metadata` folder and
-    /// belong to the table. Then no other table can have been created there.
+    /// belong to the table. Then the folder contains no other table.
     async fn contains_only_table(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");
@@ -168,8 +168,8 @@ fn location_in_use(location: &str) -> Error {
     Error::Refused { reason: format!("`{location}` contains, or is inside, another table") }
 }
 
-/// Converts an error about a file that a client wrote or named in the request to an error of the
-/// request. Errors of the disk are returned unchanged.
+/// Converts an error about a file that a client wrote or named to an error of the client's request.
+/// Errors of the disk are returned unchanged.
 pub(crate) fn reject(error: Error) -> Error {
     match error {
         Error::OutsideWarehouse { .. }

@@ -1,4 +1,5 @@
-//! The rights that a commit needs, and the limits for clients that may not administer the table.
+//! The rights that a commit needs, and the limits for commits of clients that may not administer
+//! the table.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -13,18 +14,19 @@ use crate::apply::is_different_location;
 use crate::files::reject;
 use crate::{Error, RestTables, Result, TableCommit};
 
-/// Restrictions on a commit.
+/// Limits for a commit. Without limits, both fields are false.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommitLimits {
     /// True if new files must be inside the table's location, and the location must not change.
     /// Without this limit, a client could add files of another table, and so read them.
     pub own_files: bool,
-    /// True if snapshots must keep all existing files and must not add delete files.
+    /// True if snapshots must keep all existing files and add no delete files, so that the commit
+    /// only appends rows.
     pub only_appends: bool,
 }
 
-/// The identity of a file of a snapshot. It includes an offset, because one file can contain
-/// several deletion vectors.
+/// The identity of a data file or delete file in a snapshot. It includes an offset, because one
+/// file can contain several deletion vectors.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct LiveFile {
     location: String,
@@ -40,9 +42,9 @@ impl TableCommit {
         self
     }
 
-    /// Returns the actions that the client needs on the table. The actions depend on the summaries
-    /// of the commit's snapshots. If a summary states that the commit only appends rows,
-    /// [`CommitLimits::only_appends`] ensures that this is true.
+    /// Returns the actions that the client must be allowed on the table. They depend on the
+    /// operations in the summaries of the commit's snapshots. If a summary states that the commit
+    /// only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);

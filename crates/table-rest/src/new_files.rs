@@ -22,7 +22,8 @@ use crate::{Error, RestTables, Result, TableCommit};
 /// Maximum number of manifest lists, manifests or files that are read at the same time.
 const READS_MAX: usize = 16;
 
-/// The manifests, files and row ids of the table, and of the snapshots that were checked so far.
+/// Contents that need no further check: the manifests, files and row ids of the table, and of the
+/// snapshots that were checked so far.
 #[derive(Debug, Default)]
 pub(super) struct KnownContents {
     manifests: HashSet<String>,
@@ -41,11 +42,12 @@ struct RowIds {
     first_row_ids: HashMap<String, u64>,
     /// The next row id of the table before the commit.
     first: u64,
-    /// Manifests from before the upgrade to version 3, whose rows had no ids before the commit.
+    /// Manifests from before the upgrade to format version 3, whose rows had no ids before the
+    /// commit.
     without_row_ids: HashSet<String>,
-    /// The number of rows in these manifests that have ids now.
+    /// The number of rows in `without_row_ids` that have ids now.
     rows: u64,
-    /// The first id above all ids that were assigned so far.
+    /// The first id after all ids that the checked manifests assign.
     end: u64,
 }
 
@@ -182,8 +184,8 @@ impl RestTables<'_> {
         Ok(decoded)
     }
 
-    /// Plans scans of the last snapshot and of the snapshots with a ref, which checks that these
-    /// snapshots can be read.
+    /// Plans scans of the last snapshot and of the snapshots with a ref, to check that they can be
+    /// read.
     async fn check_plans(self, metadata: &TableMetadata, snapshots: &[SnapshotRef]) -> Result<()> {
         let referenced = referenced_snapshots(metadata);
         let last = snapshots.last().map(|snapshot| snapshot.snapshot_id());
@@ -217,10 +219,11 @@ impl KnownContents {
 }
 
 impl RowIds {
-    /// Counts the row ids of a manifest. Fails if other rows have these ids, or could get them.
+    /// Records the row ids that a manifest assigns. Fails if other rows have these ids, or could
+    /// get them.
     ///
-    /// After an upgrade, the rows that existed before also get ids. Not every engine counts these
-    /// ids in the snapshot, but the manifest lists contain them.
+    /// After an upgrade to format version 3, rows that existed before also get ids. Not every
+    /// engine counts these ids in the snapshot, but the manifest lists contain them.
     fn count(&mut self, manifest: &ManifestFile) -> Result<()> {
         let Some(first) = manifest.first_row_id.filter(|_| is_data(manifest)) else {
             return Ok(());
@@ -246,8 +249,8 @@ impl RowIds {
         Ok(())
     }
 
-    /// Returns the next row id of a table. `counted` is the next row id according to the metadata.
-    /// Fails if more ids were assigned than the metadata permits.
+    /// Returns the next row id of a table. `counted` is the next row id in the metadata. Fails if
+    /// manifests assign more ids than the metadata permits.
     fn end(&self, counted: u64) -> Result<u64> {
         let end = self.end;
         let end_max = counted.saturating_add(self.rows);
@@ -266,7 +269,8 @@ fn is_data(manifest: &ManifestFile) -> bool {
     manifest.content == ManifestContentType::Data
 }
 
-/// Rejects entries that contain row ids which the table may still assign to other rows.
+/// Rejects a manifest whose entries have row ids of `given` or above, because the table may still
+/// assign these ids to other rows.
 fn check_entries(manifest: &ManifestFile, entries: &[ManifestEntryRef], given: u64) -> Result<()> {
     if !is_data(manifest) {
         return Ok(());

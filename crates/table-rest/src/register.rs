@@ -11,15 +11,16 @@ use crate::files::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 
-/// Maximum sequence number and row id. It is far above the values in real tables.
+/// Maximum sequence number and row id, so that they can be increased. Real tables have far lower
+/// values.
 const NUMBER_MAX: i64 = 1 << 60;
 
 /// Maximum id of partition fields, specs and sort orders.
 const SMALL_ID_MAX: i64 = 1 << 30;
 
 impl RestTables<'_> {
-    /// Registers a table by its metadata file in the warehouse. Another engine, or this lake at an
-    /// earlier time, wrote the file.
+    /// Registers a table by its metadata file in the warehouse, written by another engine, or by
+    /// this lake at an earlier time.
     pub async fn register(self, location: &str) -> Result<Table> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX).await?;
         let metadata = metadata::decode(location, &content).map_err(reject)?;

@@ -1,10 +1,10 @@
-//! The handle of this crate's operations.
+//! The handle for this crate's operations on tables and views.
 
 use std::collections::BTreeMap;
 
 use headwater_tables::{CloudUrl, Tables};
 
-/// Operations of Iceberg's REST catalog on tables.
+/// Operations of Iceberg's REST catalog on the tables of a warehouse.
 #[derive(Debug, Clone, Copy)]
 pub struct RestTables<'a> {
     pub(crate) tables: &'a Tables,

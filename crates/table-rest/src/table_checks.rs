@@ -11,13 +11,13 @@ pub(crate) fn rejected(error: &iceberg::Error) -> Error {
     Error::Refused { reason: decapitalised(error.message()) }
 }
 
-/// Rejects a table for which every later change would fail.
+/// Rejects metadata that would make every later change of the table fail.
 pub(crate) fn check_table(metadata: &TableMetadata) -> Result<()> {
     check_defaults(metadata)?;
     check_changeable(metadata).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 
-/// Rejects defaults that table metadata cannot contain.
+/// Rejects default values that table metadata cannot represent.
 fn check_defaults(metadata: &TableMetadata) -> Result<()> {
     for schema in metadata.schemas_iter() {
         for field in schema.field_id_to_fields().values() {
@@ -38,7 +38,7 @@ pub(crate) fn decapitalised(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// The property with which requests set the format version. It is not stored as a property.
+/// The property with which clients request a format version. It is not stored as a property.
 const FORMAT_VERSION: &str = "format-version";
 
 /// Removes the format version from properties and returns it.

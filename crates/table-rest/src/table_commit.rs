@@ -14,7 +14,7 @@ pub struct TableCommit {
     pub(crate) requirements: Vec<TableRequirement>,
     #[serde(deserialize_with = "updates_without_loss")]
     pub(crate) updates: Vec<TableUpdate>,
-    /// The limits for the commit, which the service sets. A request cannot contain them.
+    /// The limits for the commit, which the service sets. A client's request cannot set them.
     #[serde(skip)]
     pub(crate) limits: CommitLimits,
 }
@@ -30,8 +30,8 @@ impl TableCommit {
         self.updates.is_empty()
     }
 
-    /// Returns true if the commit only appends rows, false if it changes rows, and `None` if it
-    /// adds no snapshot.
+    /// Returns true if all new snapshots only append rows, false if one changes rows, and `None` if
+    /// the commit adds no snapshot.
     pub fn appends(&self) -> Option<bool> {
         let operations = self.added().map(|snapshot| &snapshot.summary().operation);
         operations.map(|operation| *operation == Operation::Append).reduce(|all, one| all && one)
@@ -50,8 +50,9 @@ impl TableCommit {
         ids.filter(|id| !known(id)).collect()
     }
 
-    /// Adjusts the requirement on the last column id. Clients receive `shown`, the largest id on
-    /// all branches; the requirement is compared with the id in the table's own metadata.
+    /// Adjusts the requirement that the last column id is unchanged. Clients receive `shown`, the
+    /// largest id on all branches, but the requirement is compared with the id in the table's own
+    /// metadata.
     #[must_use]
     pub fn with_shown_column_id(mut self, shown: i32, table: &Table) -> Self {
         for requirement in &mut self.requirements {

@@ -18,8 +18,8 @@ use crate::{Error, RestTables, Result};
 /// Maximum size of a view's metadata file, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum time by which a client's clock may be ahead, in milliseconds. The `iceberg` crate allows
-/// the same difference between versions.
+/// Maximum time by which a client's clock may be ahead, in milliseconds. The `iceberg` crate
+/// permits the same between two versions of a view.
 const AHEAD_MS_MAX: i64 = 60_000;
 
 /// A request to create a view.
@@ -139,8 +139,8 @@ impl RestTables<'_> {
         updated.map_err(|error| rejected(&error))
     }
 
-    /// Rejects a version whose timestamp is in the future. Until that time, no later version could
-    /// be created.
+    /// Rejects a view version whose timestamp is in the future, because later versions could not be
+    /// created until that time.
     fn check_time(self, version: &ViewVersion) -> Result<()> {
         self.check_ms(version.timestamp_ms())
     }
@@ -158,8 +158,8 @@ impl RestTables<'_> {
         Err(Error::Refused { reason })
     }
 
-    /// Registers a view by its metadata file in the warehouse. Another engine, or this lake at an
-    /// earlier time, wrote the file.
+    /// Registers a view by its metadata file in the warehouse, written by another engine, or by
+    /// this lake at an earlier time.
     pub async fn register_view(self, location: &str) -> Result<SqlView> {
         let content = self.read_client_metadata(location, METADATA_BYTES_MAX as u64).await?;
         let metadata: ViewMetadata = serde_json::from_slice(&content)

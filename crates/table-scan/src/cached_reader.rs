@@ -1,7 +1,8 @@
 //! Readers of Parquet files that use the cache of scanned columns.
 //!
-//! The inner reader reads footers, and has a separate cache for them. The metric `bytes_scanned`
-//! counts only bytes that were read from the object store; `bytes_cached` counts the other bytes.
+//! The inner reader reads the footers, and has a separate cache for them. The metric
+//! `bytes_scanned` counts only bytes that were read from the object store; `bytes_cached` counts
+//! the other bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use crate::column_cache::{CachedRead, ColumnCache, FileKey, ReadFuture};
 
-/// Factory of the readers.
+/// Factory of readers of data files.
 #[derive(Debug)]
 pub(crate) struct CachedReaderFactory {
     /// Factory of the readers of footers.
@@ -59,7 +60,7 @@ impl ParquetFileReaderFactory for CachedReaderFactory {
     }
 }
 
-/// Reader of one file.
+/// Reader of one data file.
 struct CachedReader {
     footer: Box<dyn AsyncFileReader + Send>,
     store: Arc<dyn ObjectStore>,

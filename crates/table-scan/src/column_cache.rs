@@ -70,9 +70,9 @@ struct Inner {
 
 #[derive(Default)]
 struct State {
-    /// The cached ranges of each file, by their first byte.
+    /// The cached ranges of each file, by the position of their first byte.
     files: HashMap<Arc<FileKey>, BTreeMap<u64, CachedRange>>,
-    /// The cached ranges by the time of their last use.
+    /// The starts of all cached ranges, ordered by the time of their last use.
     order: BTreeMap<u64, RangeStart>,
     /// The ranges that are being read. The channel closes when the read ends.
     reading: HashMap<RangeKey, watch::Receiver<()>>,
@@ -106,7 +106,7 @@ struct ReadClaim {
     _sender: watch::Sender<()>,
 }
 
-/// The outcome of a search for ranges.
+/// The result of looking up the ranges of a request.
 struct Lookup {
     /// The ranges that the caller must read.
     claim: ReadClaim,
@@ -152,7 +152,7 @@ impl ColumnCache {
                 }
             }
             for mut other in others {
-                // An error of the channel means that the read has ended.
+                // An error means that the channel was closed: the read has ended.
                 let _ = other.changed().await;
             }
             if found.iter().all(Option::is_some) {
@@ -164,8 +164,8 @@ impl ColumnCache {
         Ok(CachedRead { ranges, bytes_read, bytes_cached: total.saturating_sub(bytes_read) })
     }
 
-    /// Finds the cached ranges, and claims the ranges that no task reads yet. Ranges that cannot be
-    /// cached are always claimed: waiting for another scan would not save their read.
+    /// Finds the cached ranges, and claims the ranges that no task is reading. A range that is too
+    /// large to be cached is always claimed: waiting for another scan would not save the read.
     fn look_up(
         &self,
         file: &Arc<FileKey>,
@@ -329,7 +329,7 @@ mod tests {
 
     use super::*;
 
-    /// A file whose bytes are their positions, and the ranges that were read from it.
+    /// A test file in which each byte is its own position, and the ranges that were read from it.
     #[derive(Clone)]
     struct CountedFile {
         key: Arc<FileKey>,

@@ -17,11 +17,11 @@ pub type ColumnSource = (String, String);
 pub struct QueryColumns {
     /// Output columns.
     pub schema: SchemaRef,
-    /// Sources by position of the column; `None` if they are not known.
+    /// Sources of each column, by its position; `None` if they are not known.
     pub sources: Option<Vec<BTreeSet<ColumnSource>>>,
 }
 
-/// Sources by position of the column.
+/// Sources of each column, by its position.
 type Sources = Vec<BTreeSet<ColumnSource>>;
 
 /// Returns the sources of each column of a plan; `None` if the plan has a node through which

@@ -41,7 +41,8 @@ pub(crate) struct DeletedRows {
 }
 
 impl DeletedRows {
-    /// Creates the cache for data files. The number of a file is its index.
+    /// Creates the value for the data files of a scan, and loads nothing. The number of a file is
+    /// its index.
     pub(crate) fn new(tables: Tables, files: &[Arc<DataFile>]) -> Self {
         let files = files.iter().map(|file| (Arc::clone(file), OnceCell::new())).collect();
         DeletedRows { tables, files }
@@ -197,7 +198,8 @@ impl ExecutionPlan for LiveRowsExec {
     }
 }
 
-/// Returns the rows of a batch that are not deleted.
+/// Returns the rows of a batch that are not deleted. `file` and `row` are the indexes of the
+/// position columns.
 async fn live_rows(
     batch: &RecordBatch,
     gone: &DeletedRows,
@@ -207,7 +209,7 @@ async fn live_rows(
     let files = batch.column(file).as_primitive_opt::<Int32Type>();
     let rows = batch.column(row).as_primitive_opt::<Int64Type>();
     let (Some(files), Some(rows)) = (files, rows) else {
-        return internal_err!("a row has no file position");
+        return internal_err!("the columns with the positions of rows have the wrong types");
     };
     let (files, rows) = (files.values(), rows.values());
     let mut live = BooleanBufferBuilder::new(batch.num_rows());
@@ -228,9 +230,9 @@ async fn live_rows(
     Ok(filter_record_batch(batch, &live)?)
 }
 
-/// Appends one bit per row of one file: true if the row is live. Rows are usually in ascending
-/// order. If the index of a row is lower than the index of the previous row, the search starts
-/// again at this row.
+/// Appends one bit for each row of one file: true if the row is not deleted. `gone` are the deleted
+/// rows. Rows are usually in ascending order; at a row index lower than the previous one, the
+/// search in `gone` restarts.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

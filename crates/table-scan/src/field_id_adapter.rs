@@ -41,7 +41,7 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 struct FieldIdAdapter {
     inner: Arc<dyn PhysicalExprAdapter>,
     physical_file_schema: SchemaRef,
-    /// For each field of the file, the field of the table; `None` for a dropped column.
+    /// For each field of the file, the table's field with the same id; `None` for a dropped column.
     current: Vec<Option<FieldRef>>,
     /// The initial defaults of the table's columns that the file does not contain, by name. Columns
     /// without a default are read as null.
@@ -104,7 +104,8 @@ fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String
     Ok(defaults)
 }
 
-/// Returns, for each field of a file, the field of the table; `None` for a dropped column.
+/// Returns, for each field of a file, the table's field with the same id; `None` for a dropped
+/// column.
 fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());
     let mut now: HashMap<String, &FieldRef> = HashMap::new();
@@ -127,8 +128,7 @@ fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
 fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
     let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
     {
-        // The reader computes the row number. So the row number has no field id and is not in the
-        // file.
+        // The row number has no field id and is not in the file: the Parquet reader computes it.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
         // If the types are equal, the table's field is used, so that a difference in the metadata
         // does not cause a cast.
@@ -138,8 +138,7 @@ fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
             Arc::clone(current)
         }
         Some(current) => Arc::new(field.as_ref().clone().with_name(current.name())),
-        // The column was dropped. The name is unique, because names of table columns contain no NUL
-        // character.
+        // The column was dropped. Give it a name that no column of the table can have.
         None => Arc::new(field.as_ref().clone().with_name(format!("\0{index}"))),
     };
     let fields: Fields = file.fields().iter().zip(current).enumerate().map(rename).collect();

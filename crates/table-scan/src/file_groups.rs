@@ -9,7 +9,8 @@ use datafusion::datasource::physical_plan::FileGroup;
 use headwater_tables::DataFile;
 
 /// Distributes files over at most `partitions` groups, balanced by bytes. Files in a group keep
-/// their order. If `numbers` is given, the number of each file is added as a partition value.
+/// their order. If `numbers` is given, each file gets its number as a partition value, which is a
+/// column of the scan.
 pub(crate) fn balance(
     files: &[Arc<DataFile>],
     statistics: Option<Vec<Statistics>>,
@@ -51,8 +52,8 @@ fn partitioned_file(
     planned.object_meta.location = file.path.clone();
     planned.partition_values = number.into_iter().map(ScalarValue::from).collect();
     match statistics {
-        // Prevent DataFusion from appending statistics for the file number, because the file's
-        // statistics already contain them.
+        // DataFusion would append statistics for partition values, but these statistics already
+        // contain the file number.
         Some(statistics) if number.is_some() => {
             planned.statistics = Some(Arc::new(statistics));
             planned

@@ -1,7 +1,7 @@
 //! The estimated cost of a query, from the statistics of its plan.
 //!
-//! PostgreSQL has the same units and constants. The rows below a row filter count as unknown,
-//! because its scan has no inputs.
+//! The units and constants are those of PostgreSQL. The scan of a table with row filters has no
+//! statistics, so its number of rows counts as unknown.
 
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};

@@ -25,8 +25,9 @@ use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// Minimum number of columns of a scan for a change of rows at which the scan filters rows during
-/// decoding. Most columns are then decoded only for matching rows, which are usually few.
+/// For statements that change rows: minimum number of scanned columns at which the scan filters
+/// rows during decoding. Most columns are then decoded only for matching rows, which are usually
+/// few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
 /// A table at one snapshot.
@@ -36,8 +37,7 @@ pub struct LakeTable {
     plan: ScanPlan,
     environment: ScanEnvironment,
     positions: bool,
-    /// For each file of the plan, true if scans skip the file. The value is set by
-    /// [`LakeTable::skip_files`].
+    /// For each file of the plan, true if scans skip it. Set by [`LakeTable::skip_files`].
     skipped: OnceLock<Vec<bool>>,
     /// Statistics of all columns, computed when the optimizer first requests them.
     statistics: OnceLock<Option<Statistics>>,
@@ -69,8 +69,8 @@ impl LakeTable {
         LakeTable { schema, positions: true, ..LakeTable::new(plan, environment) }
     }
 
-    /// Marks the files that later scans skip, because it is already known how the statement changes
-    /// all their rows.
+    /// Makes later scans skip the files whose entry is true, because the statement changes all
+    /// their rows alike, without reading them.
     pub fn skip_files(&self, files: Vec<bool>) {
         let _ = self.skipped.set(files);
     }
@@ -94,7 +94,8 @@ impl LakeTable {
         self.schema.fields().len() - if self.positions { 2 } else { 0 }
     }
 
-    /// Returns the file numbers of the files that remain in a pruned plan.
+    /// Returns the numbers of the files that remain in a pruned plan: their indexes in the whole
+    /// plan.
     fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
         let all = self.plan.files().iter().enumerate();
         let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
@@ -102,7 +103,7 @@ impl LakeTable {
         plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
     }
 
-    /// Keeps only as many files as are needed for `limit` rows. Files with deletes count as files
+    /// Keeps the first files that have at least `limit` rows. A file with deletes counts as a file
     /// without rows.
     fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
         let mut rows = 0_u64;

@@ -82,8 +82,8 @@ pub fn whole_files(
     Ok(whole)
 }
 
-/// Returns true if an expression is null only for rows in which one of its columns is null.
-/// Collects these columns.
+/// Returns true if an expression can be null only for rows in which one of its columns is null.
+/// Adds these columns to `columns`.
 fn null_for_nulls_only(expr: &Expr, columns: &mut HashSet<String>) -> bool {
     match expr {
         Expr::Column(column) => {
@@ -142,9 +142,9 @@ fn may_contain(
     Ok(keep)
 }
 
-/// Sets the entry of a file to false if its partition contains none of the values in a filter. Call
-/// it after pruning by bounds, which is cheaper: bounds are arrays over all files, whereas
-/// partition values are read for each file.
+/// For each file with a true entry, sets the entry to false if the file's partition contains none
+/// of the values in the filter. Call it after pruning by bounds, which is cheaper: bounds are
+/// arrays over all files, whereas partition values are read for each file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,

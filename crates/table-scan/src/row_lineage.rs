@@ -19,8 +19,8 @@ use futures::TryStreamExt;
 use headwater_sql::change::{FILE, ROW};
 use headwater_tables::{DataFile, LINEAGE, lineage_fields};
 
-/// The first row id of a file, if it has one, and the sequence number of the commit that added the
-/// file.
+/// The values from which the lineage of a file's rows is computed: its first row id, if it has one,
+/// and the sequence number of the commit that added the file.
 type RowOrigin = (Option<i64>, i64);
 
 /// Returns a schema with the two lineage columns at its end.
@@ -29,8 +29,7 @@ pub(crate) fn with_lineage(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-/// Returns true if a field is a lineage column; false for a column of the table that only has the
-/// same name.
+/// Returns true for a lineage column, false for a column of the table that only has its name.
 pub(crate) fn is_lineage(field: &FieldRef) -> bool {
     lineage_fields()
         .iter()
@@ -82,8 +81,8 @@ impl DisplayAs for RowLineageExec {
     }
 }
 
-/// Filters on lineage columns are not passed to the scan, because the values in files differ from
-/// the values that this operator computes.
+/// Filters on lineage columns must not be passed to the scan, because the values in files differ
+/// from the values that this operator computes.
 impl ExecutionPlan for RowLineageExec {
     fn name(&self) -> &'static str {
         "LineageExec"
@@ -143,7 +142,7 @@ fn fill_in(
     let files = batch.column(file).as_primitive_opt::<Int32Type>();
     let rows = batch.column(row).as_primitive_opt::<Int64Type>();
     let (Some(files), Some(rows)) = (files, rows) else {
-        return internal_err!("a row has no file position");
+        return internal_err!("the columns with the positions of rows have the wrong types");
     };
     let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
         if !is_lineage(field) {

@@ -52,7 +52,7 @@ pub trait RowSource: fmt::Debug + Send + Sync {
     }
 }
 
-/// Returns the cost of each scan of stored rows in a query, with the name of the rows.
+/// Returns the name and the cost of each scan of a [`RowSource`] in a query.
 pub fn stored_costs(plan: &LogicalPlan) -> Result<Vec<(String, ScanCost)>, DataFusionError> {
     let mut costs = Vec::new();
     plan.apply_with_subqueries(|node| {
@@ -67,7 +67,7 @@ pub fn stored_costs(plan: &LogicalPlan) -> Result<Vec<(String, ScanCost)>, DataF
     Ok(costs)
 }
 
-/// Creates a table of stored rows, with view types for strings.
+/// Creates a table of the rows of a source. Its string columns have view types.
 pub fn stored_table(rows: Arc<dyn RowSource>) -> Arc<dyn TableProvider> {
     Arc::new(StoredTable { schema: view_schema(&rows.schema()), rows })
 }

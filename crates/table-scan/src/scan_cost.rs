@@ -1,8 +1,8 @@
 //! The cost of a scan before it runs: files, rows and bytes, from the footers of the files.
 //!
-//! Row groups are pruned in the same way as in the scan. Only the columns that the scan reads and
-//! the indexes of its conditions are counted. The cost is an upper bound: pruning by pages, by a
-//! limit and by run-time filters of joins is ignored.
+//! Row groups are pruned in the same way as in the scan. Counts only the columns that the scan
+//! reads, and the page indexes of the columns in its conditions. The cost is an upper bound:
+//! pruning by pages, by a limit and by run-time filters of joins is ignored.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -24,8 +24,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 
-/// Maximum number of files of a scan whose footers are read. For further files, all rows and bytes
-/// count.
+/// Maximum number of footers that are read for a scan. All rows and bytes of further files count.
 const FOOTERS_MAX: usize = 1_000;
 
 /// Number of footers that are read at the same time.
@@ -60,7 +59,7 @@ impl ScanCost {
 /// Returns the cost of a scan of Parquet files. Reads the footers of the files that are not cached.
 pub async fn scan_cost(config: &FileScanConfig, source: &ParquetSource) -> Result<ScanCost> {
     let files = config.file_groups.iter().flat_map(FileGroup::files);
-    // A file that is read in several ranges is in several groups.
+    // A file that is scanned in several ranges occurs several times, but counts once.
     let mut seen = HashSet::new();
     let files = files.filter(|file| seen.insert(&file.object_meta.location)).cloned();
     let costs =
@@ -82,7 +81,8 @@ fn whole(file: &PartitionedFile) -> ScanCost {
     ScanCost { files: 1, rows: rows.map(|rows| rows as u64), bytes: file.object_meta.size }
 }
 
-/// Returns the cost of one file by its footer; `None` if the scan has no reader of footers.
+/// Returns the cost of one file by its footer; `None` if the scan has no factory for readers of
+/// footers.
 async fn footer_cost(
     config: &FileScanConfig,
     source: &ParquetSource,
@@ -127,7 +127,7 @@ async fn footer_cost(
     Ok(Some(ScanCost { rows: Some(rows), ..cost }))
 }
 
-/// Returns the length of the page indexes of a file, which are read together.
+/// Returns the total size of all page indexes of a file, in bytes, which are read together.
 fn page_index_bytes(groups: &[RowGroupMetaData]) -> u64 {
     let columns = groups.iter().flat_map(RowGroupMetaData::columns);
     let lengths = columns.map(|column| {
@@ -137,13 +137,13 @@ fn page_index_bytes(groups: &[RowGroupMetaData]) -> u64 {
     u64::try_from(lengths.sum::<i64>()).unwrap_or(0)
 }
 
-/// The scan of one file: its columns and its conditions in terms of the columns of the file.
+/// The scan of one file: columns and condition, expressed in the file's own columns.
 struct FileScan {
     schema: SchemaRef,
     predicate: Option<Arc<dyn PhysicalExpr>>,
     /// Positions of the top-level columns that are read.
     columns: BTreeSet<usize>,
-    /// Positions of the top-level columns in the conditions, whose indexes are read.
+    /// Positions of the top-level columns in the conditions, whose page indexes are read.
     filtered: BTreeSet<usize>,
 }
 

@@ -12,11 +12,11 @@ use crate::error::Result;
 pub struct Removal<'a> {
     /// The kind of the object, for messages.
     pub what: &'a str,
-    /// The name of the object.
+    /// The name of the object to remove.
     pub name: &'a str,
     /// The path of the list of these objects in the API.
     pub list: &'a str,
-    /// True to accept a missing object.
+    /// True if a missing object is not an error.
     pub if_exists: bool,
 }
 
@@ -24,7 +24,8 @@ pub struct Removal<'a> {
 pub async fn remove(context: &Context, api: &Api, removal: Removal<'_>) -> Result<()> {
     let Removal { what, name, list, if_exists } = removal;
     let deletion = api.delete(format!("{list}/{}", segment(name))).await;
-    // The code of a missing object is also that of other errors, so look for the object.
+    // The error code for a missing object is also used for other errors, so look for the object in
+    // the list.
     let mut missing = None;
     if let Err(problem) = &deletion
         && if_exists

@@ -1,5 +1,5 @@
-//! `headwater backfill`: runs the project for each value of a parameter, several at once. The
-//! server does the work as one job; this command follows the job and prints its report.
+//! `headwater backfill`: runs the project once for each value of a parameter, several runs at a
+//! time. The server does the work as one job; this command follows the job and prints its report.
 
 use headwater_backfill::{BackfillReport, ParameterValues};
 use headwater_model::{BackfillRequest, Job, Problem, RunRequest};
@@ -70,7 +70,7 @@ fn parameter_values(arguments: &Backfill) -> Result<ParameterValues> {
     Ok(ParameterValues { name, values: Vec::new() })
 }
 
-/// Returns the arguments that repeat the backfill for other values.
+/// Returns the options of this backfill, for a command that repeats it for some of its values.
 fn repeat_options(arguments: &Backfill) -> Vec<String> {
     let mut words = Vec::new();
     let mut add = |option: &str, values: &[String]| {
@@ -107,12 +107,13 @@ fn print(context: &Context, report: &Value) {
 /// command that repeats these values.
 fn failed(context: &Context, problem: Problem, options: &[String]) -> Problem {
     let Some(found) = problem.context.get("report") else { return problem };
-    // The last run checks the merged tables. If that run failed, the report has another type.
+    // The backfill's last run checks the merged tables. If that run failed, the report has another
+    // type.
     let Ok(report) = serde_json::from_value::<BackfillReport>(found.clone()) else {
         return problem;
     };
     print(context, found);
-    // The error of a stopped backfill differs from the errors of its values.
+    // Replace the problem only if it reports failed values. A stopped backfill has another error.
     let own = report.problem(options).filter(|own| own.message == problem.message);
     own.unwrap_or(problem)
 }

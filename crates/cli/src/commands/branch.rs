@@ -106,8 +106,8 @@ pub fn removed(context: &Context, what: &str, name: &str) {
     api_output::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
-/// Prints that an object was removed. With `--if-exists`, accepts the error whose code is
-/// `missing`, and prints that the object does not exist. Without this option, `missing` is `None`.
+/// Prints that an object was removed. `missing` is the error code for a missing object, if
+/// `--if-exists` accepts it; the command then prints that the object does not exist.
 ///
 /// Errors: the error of the deletion.
 pub fn removed_if_exists(
@@ -171,8 +171,8 @@ fn is_of_run(branch: &BranchRow) -> bool {
     branch.quarantine.is_some() || branch.name.starts_with(RUN_PREFIX)
 }
 
-/// Returns the status of cancelled and interrupted runs, by job id. Sends no request if no branch
-/// is in quarantine.
+/// Returns the status of all cancelled and interrupted runs, by job id, to describe branches in
+/// quarantine. Sends no request if there are none.
 async fn unfinished_runs(api: &Api, branches: &[BranchRow]) -> Result<HashMap<String, JobStatus>> {
     if branches.iter().all(|branch| branch.quarantine.is_none()) {
         return Ok(HashMap::new());
@@ -300,7 +300,7 @@ fn print_change(context: &Context, text: &str, source: &str, report: &MergeRepor
     print_tables(context, source, report);
 }
 
-/// Returns the choices for tables in conflict, and the default choice.
+/// Parses the options for conflicts: the default choice, and the choices for named tables.
 pub fn choices(
     arguments: ConflictOptions,
 ) -> Result<(MergeChoice, BTreeMap<TableName, MergeChoice>)> {
@@ -341,8 +341,8 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// If reverts on the target made a merge a no-op, prints these reverts and the commands that undo
-/// them.
+/// If commits that the target has reverted made a merge a no-op, prints these reverts and the
+/// commands that undo them.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());

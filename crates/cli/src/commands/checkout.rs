@@ -33,7 +33,7 @@ pub async fn checkout(context: &Context, api: &Api, arguments: &Checkout) -> Res
     Ok(())
 }
 
-/// Adds a hint to the error if a tag has this name.
+/// Adds a hint to the error for a missing branch if a tag has this name.
 async fn if_tag(problem: Problem, api: &Api, name: &str) -> Problem {
     let tag: Result<Tag> = api.get(format!("/v1/tags/{}", segment(name))).await;
     if tag.is_err() {

@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::lake_folder::LakeFolder;
 
-/// The name of the file in the lake's folder that redirects to the address.
+/// The name of the file in the lake's folder that redirects the browser to the address.
 const REDIRECT_FILE: &str = "console.html";
 
 /// Opens the console of the running server. If no server listens for HTTP, starts a server in the
@@ -37,7 +37,7 @@ pub async fn console(context: &Context, arguments: &Console) -> Result<()> {
     serve::serve_then(context, &arguments.serve, opened).await
 }
 
-/// Prints the address with a new code, and opens the address.
+/// Prints the console's address with a new code, and opens the address.
 async fn open(context: &Context, arguments: &Console, lake: &LakeFolder) -> Result<()> {
     let running = connect::connect_if_running(context, lake).await;
     let Some((api, Some(url))) = running.map(|(api, record)| (api, record.url())) else {

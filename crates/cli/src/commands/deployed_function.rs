@@ -87,14 +87,14 @@ async fn send_folder(api: &Api, folder: PathBuf) -> Result<DeployFunction> {
     let write = move || headwater_server::write_function_archive(&folder, to);
     let written = tokio::task::spawn_blocking(write);
     let sent = send(api, File::from(OwnedFd::from(archive))).await?;
-    // If the archive is incomplete, report the error that its creation returned.
+    // Wait for the writer of the archive. If it failed, the upload is incomplete: delete it.
     let written = written.await.map_err(error::unexpected)?;
     let written = written.map_err(error::from_error);
     or_delete_upload(api, sent.upload.as_deref(), written).await?;
     Ok(sent)
 }
 
-/// Deletes the upload of a request that failed, because the next attempt sends the files again.
+/// Deletes an upload if the request that uses it failed. The next attempt uploads the files again.
 pub async fn or_delete_upload<T>(api: &Api, upload: Option<&str>, outcome: Result<T>) -> Result<T> {
     if let (Err(_), Some(path)) = (&outcome, upload) {
         // Ignore the error, because an upload expires after a day.

@@ -72,7 +72,7 @@ fn parameters(how: &CompareOptions) -> String {
     format!("{compare}{}", if how.stats { "&stats=true" } else { "" })
 }
 
-/// A state of a table.
+/// A state of a table to compare: at a ref, or a snapshot of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ComparedState {
     table: String,
@@ -89,8 +89,8 @@ impl std::fmt::Display for ComparedState {
     }
 }
 
-/// Parses the two states: `flights main dev`, `flights main`, `flights@main flights@dev`,
-/// `flights~1`.
+/// Parses the two states to compare: `flights main dev`, `flights main`, `flights@main flights@dev`
+/// or `flights~1`.
 fn sides(arguments: &TableDiffArguments, active: &str) -> (ComparedState, ComparedState) {
     let TableDiffArguments { table, from, to, .. } = arguments;
     let first = ComparedState::parse(table, active);
@@ -215,7 +215,7 @@ const FORMAT_VERSION: &str = "2";
 /// The prefix of properties that Headwater sets.
 const OWN_PROPERTY: &str = "headwater.";
 
-/// Returns true if every new table has this property.
+/// Returns true for a property that every new table gets, which a diff does not list.
 fn is_of_every_new_table(kind: ChangeKind, value: &PropertyDiff) -> bool {
     let is_default =
         value.key == "format-version" && value.after.as_deref() == Some(FORMAT_VERSION);
@@ -230,7 +230,7 @@ fn value_kind(value: &PropertyDiff) -> ChangeKind {
     }
 }
 
-/// Returns the sign and the tone of a change.
+/// Returns the symbol and the tone of a change.
 pub fn signed(kind: ChangeKind) -> (&'static str, Tone) {
     match kind {
         ChangeKind::Added => ("+", Tone::Good),

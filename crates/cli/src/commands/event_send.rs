@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
 
-/// Maximum number and size of the events of one request.
+/// Maximum number and total size in bytes of the events of one request.
 const REQUEST_EVENTS_MAX: usize = 1_000;
 const REQUEST_BYTES_MAX: usize = 4 << 20;
 
@@ -40,7 +40,7 @@ pub async fn send(context: &Context, api: &Api, arguments: &EventSend) -> Result
     Ok(())
 }
 
-/// Adds a note to the error of a request: the server has accepted the events of earlier requests.
+/// Adds to the error of a request that the server has accepted the events of earlier requests.
 fn partly(mut problem: Problem, accepted: usize) -> Problem {
     if accepted > 0 {
         problem.causes.push(format!(

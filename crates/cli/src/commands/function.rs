@@ -174,7 +174,7 @@ fn print_result(context: &Context, answer: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Parses the arguments of the call. A value that is not valid JSON is passed as text.
+/// Parses the arguments with which the function is called. A value that is not valid JSON is text.
 fn given(arguments: &FunctionInvoke) -> Result<BTreeMap<String, Value>> {
     if let Some(text) = &arguments.arguments {
         return serde_json::from_str(text).map_err(|error| {

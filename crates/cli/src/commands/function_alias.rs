@@ -78,7 +78,7 @@ fn path(name: &str, alias: &str) -> String {
     format!("/v1/functions/{}/aliases/{}", segment(name), segment(alias))
 }
 
-/// Returns the versions of an alias, with the shares of the additional versions.
+/// Formats the versions of an alias, with the traffic shares of the additional versions.
 fn target(alias: &Alias) -> String {
     let version = alias.version.map_or("latest".to_owned(), |version| version.to_string());
     let share = |(version, share): (&u64, &f64)| format!("{version}={share}");

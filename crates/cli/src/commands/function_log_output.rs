@@ -29,8 +29,8 @@ const WAIT_MS: u64 = 30_000;
 /// Pause after a request that returned no call. A server that shuts down does not wait.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Time before the newest known call in which later lists search for calls, because calls that
-/// start at the same time may be recorded in another order.
+/// Calls that start at the same time may be recorded in another order. So each list of new calls
+/// begins this long before the newest known call.
 const OVERLAP: TimeDelta = TimeDelta::seconds(5);
 
 /// Prints the output of calls.
@@ -59,7 +59,7 @@ impl<'a> CallOutput<'a> {
     }
 
     /// Prints the calls of a function until Ctrl-C: first these running calls, then later calls.
-    /// `known` has the ids of the calls that are not printed again.
+    /// `known` has the ids of the calls that were printed before or are in `running`.
     pub(super) async fn follow(
         &mut self,
         name: &str,
@@ -82,8 +82,8 @@ impl<'a> CallOutput<'a> {
                     let NewCalls { newest, calls } = found?;
                     let ids: HashSet<JobId> = calls.iter().map(|call| call.id).collect();
                     waiting.extend(calls.into_iter().filter(|call| known.insert(call.id)));
-                    // Forget the ids that later lists do not return, so that the set does not grow
-                    // forever.
+                    // Forget old ids, which later lists do not contain, so that the set does not
+                    // grow forever.
                     known.retain(|id| ids.contains(id));
                     search = Box::pin(new_calls(api, name, Some(newest)));
                 }
@@ -109,7 +109,7 @@ impl<'a> CallOutput<'a> {
     }
 
     fn print_event(&mut self, call: &Job, event: &JobEvent) {
-        // These events print no line.
+        // These events print no line, so they need no heading.
         let is_silent =
             matches!(event.event, JobEventKind::Environment { .. } | JobEventKind::Progress { .. });
         if !is_silent {
@@ -118,7 +118,7 @@ impl<'a> CallOutput<'a> {
         self.printer.print(event);
     }
 
-    /// Prints the error of a call, and its report once the call has ended.
+    /// Prints the error of a call and its one-line report, if the call has ended.
     async fn print_end(&mut self, call: &Job) -> Result<()> {
         let job = self.api.job(&call.id.to_string()).await?;
         let style = self.context.answer_style;
@@ -151,11 +151,11 @@ async fn next_event(mut stream: CallStream) -> (CallStream, Result<Option<JobEve
     (stream, event)
 }
 
-/// The last calls of a function.
+/// The calls of a function that a list returned.
 struct NewCalls {
     /// The time at which the newest call of any function was recorded.
     newest: Timestamp,
-    /// The calls, oldest first, including some older ones.
+    /// The calls of one function, oldest first. They can include known calls.
     calls: Vec<Job>,
 }
 

@@ -55,8 +55,8 @@ pub(super) async fn calls(api: &Api, name: &str, filter: &str) -> Result<Vec<Job
     Ok(calls)
 }
 
-/// Returns the authors of calls by the triggers of a function. A user that may not list triggers
-/// sees only calls by name.
+/// Returns the job authors `trigger NAME` of the triggers that call a function; none if the user
+/// may not list triggers.
 async fn trigger_authors(api: &Api, name: &str) -> Vec<String> {
     let triggers = api.get::<Vec<TriggerStatus>>("/v1/triggers").await.unwrap_or_default();
     let calls = |status: &TriggerStatus| {
@@ -66,8 +66,8 @@ async fn trigger_authors(api: &Api, name: &str) -> Vec<String> {
     triggers.into_iter().filter(calls).map(author).collect()
 }
 
-/// Returns true if a call of `called` is a call of the function `name`. A name without a version or
-/// alias includes the calls of all versions. The address of a destination is not a function.
+/// Returns true if `called`, the function named in a call, is the function `name`. A name without a
+/// version or alias matches every version. The URL of a destination never matches.
 fn is_call_of(called: &str, name: &str) -> bool {
     let version = called.strip_prefix(name).and_then(|rest| rest.strip_prefix(':'));
     called == name || version.is_some_and(|version| !version.starts_with("//"))

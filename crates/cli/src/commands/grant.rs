@@ -73,7 +73,8 @@ async fn explain(context: &Context, api: &Api, question: AccessExplain) -> Resul
     let verb = if found.allowed { "may" } else { "may not" };
     let AccessExplanation { user, action, object, reason, restrictions, .. } = found;
     output::line(format!("{user} {verb} {action} {object}: {reason}"));
-    // A denied principal reads no rows, so no restriction applies.
+    // A denied principal reads no rows, so print its row filters and column masks only if access is
+    // allowed.
     for restriction in restrictions.into_iter().filter(|_| found.allowed) {
         output::line(format!("  with {restriction}"));
     }

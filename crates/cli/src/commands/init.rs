@@ -44,7 +44,7 @@ pub async fn init(context: &Context, arguments: &Init) -> Result<()> {
         created.extend(make_project(&folder, &name)?);
     }
     if let Err(problem) = make_lake(context, &lake).await {
-        // Remove all new files, so that the user can fix the problem and repeat the command.
+        // Remove everything new, so that the user can fix the problem and repeat the command.
         let _ = std::fs::remove_dir_all(&lake);
         created.iter().for_each(remove);
         if is_new {

@@ -40,7 +40,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
         Job::Rerun(arguments) => rerun(context, api, &arguments).await,
         Job::Stop(arguments) => {
             let path = format!("/v1/jobs/{}/stop", segment(&arguments.id));
-            // Read the status first, to report if the job was still running.
+            // Read the status first, to report if the job had ended before this command.
             let before = api.job(&arguments.id).await?.status;
             stopped(context, before, &api.post(path, &serde_json::json!({})).await?);
             Ok(())
@@ -121,7 +121,7 @@ fn status(status: JobStatus) -> Cell {
     Cell::toned(tone, label(&status))
 }
 
-/// Returns a value's JSON name without quotes.
+/// Returns the JSON text of a value, such as an enum's name, without quotes.
 fn label(value: &impl serde::Serialize) -> String {
     serde_json::to_value(value)
         .ok()
@@ -190,7 +190,7 @@ async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
         let JobEventKind::StepEnded { mut report } = event.event else { continue };
         let reasons = std::mem::take(&mut report.reasons);
         output::line(step_line(style, &report));
-        // The line of a reused table already names the branch.
+        // If a table was reused, its line already names the branch, so print no reasons.
         for reason in reasons.iter().filter(|_| report.reuses.is_none()) {
             output::line(style.paint(Tone::Faint, format!("    {}", clean(reason))));
         }

@@ -25,7 +25,7 @@ pub async fn send(
     let mut file = file.map_err(error::from_io(&format!("open `{}`", path.display())))?;
     let job: Job = api.post("/v1/runs", request).await?;
     let outcome = run::follow(context, api, request, &job).await;
-    // The records of a failed run's models are not on the target branch.
+    // A failed run was not merged, so the lineage of its models is not on the target branch.
     let columns = if outcome.is_ok() { column_sources(api, &job).await } else { Vec::new() };
     let lines = lines(api, &job, &arguments.openlineage_namespace, &columns).await;
     let written = lines.and_then(|lines| {
@@ -35,7 +35,7 @@ pub async fn send(
     outcome.and(written)
 }
 
-/// Returns the sources of the columns on the branch of a run; none if they cannot be read.
+/// Returns the recorded column lineage of the run's target branch; nothing if it cannot be read.
 async fn column_sources(api: &Api, job: &Job) -> Vec<ColumnSource> {
     let reference = job.reference.as_deref().and_then(|text| text.parse::<RefSpec>().ok());
     let sql = "SELECT * FROM system.lineage WHERE \"column\" IS NOT NULL".to_owned();

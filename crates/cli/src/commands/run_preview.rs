@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::output;
 use crate::terminal::Tone;
 
-/// Returns the preview settings of the arguments.
+/// Returns the preview settings that the arguments request, if any.
 pub fn request(arguments: &Run) -> Option<PreviewRequest> {
     arguments.preview.map(|rows| PreviewRequest { rows, tail: arguments.tail })
 }

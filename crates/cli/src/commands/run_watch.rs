@@ -10,7 +10,7 @@ use crate::commands::{run, watch};
 use crate::context::Context;
 use crate::error::Result;
 
-/// Runs a project after each edit. Prints the errors of a run, and waits for the next edit.
+/// Runs a project after each edit. If a run fails, prints its error and waits for the next edit.
 pub async fn watch(
     context: &Context,
     api: &Api,

@@ -15,7 +15,7 @@ use crate::error::{self, Result};
 use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
-/// Maximum size of a value to read, in bytes. The server's limit is lower.
+/// Maximum size of a secret's value to read, in bytes. The server's limit is lower.
 const VALUE_BYTES_MAX: u64 = 1 << 20;
 
 /// Runs `headwater secret`.

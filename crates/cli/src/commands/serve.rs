@@ -41,8 +41,8 @@ pub async fn serve_then(
     outcome
 }
 
-/// Stores the error of a background server in a file, for the command that started the server. That
-/// command waits for the file, so the file is written under another name and then renamed.
+/// Stores the error of a background server in a file for the command that started it. Writes
+/// another file and renames it, because that command may read the file at any time.
 fn write_failure_file(lake: &LakeFolder, problem: &Problem) {
     let Ok(text) = serde_json::to_vec(problem) else { return };
     let unfinished = lake.path.join("server.failed.new");
@@ -51,8 +51,8 @@ fn write_failure_file(lake: &LakeFolder, problem: &Problem) {
     }
 }
 
-/// Starts the export of traces, if an endpoint is given. An empty variable is treated as not set,
-/// as the OpenTelemetry standard requires.
+/// Starts the export of traces, if an endpoint is given. An empty environment variable counts as
+/// not set, as the OpenTelemetry standard requires.
 fn telemetry(arguments: &Serve) -> Result<Telemetry> {
     let Some(endpoint) = arguments.otlp.clone().filter(|endpoint| !endpoint.is_empty()) else {
         return Ok(Telemetry::default());
@@ -144,7 +144,7 @@ fn read_oidc(path: &Path) -> Result<OidcConfig> {
     OidcConfig::parse(&text).map_err(error::from_error)
 }
 
-/// Binds the address. Then drains the lake's background server, if one is running.
+/// Binds the HTTP address. Then drains the lake's background server, if one is running.
 async fn replace_background(
     context: &Context,
     address: SocketAddr,

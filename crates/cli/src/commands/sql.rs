@@ -94,7 +94,8 @@ struct Shell<'a> {
     limit: u64,
     timing: bool,
     is_interactive: bool,
-    /// True if a statement may have changed the names for completion.
+    /// True if a statement may have changed names, so that the names for completion are fetched
+    /// again.
     names_changed: bool,
 }
 

@@ -149,14 +149,14 @@ async fn import(context: &Context, api: &Api, arguments: TableImport) -> Result<
         imported = import_sources(context, api, &request, &mut uploads, arguments.detach).await;
     }
     for upload in uploads {
-        // Ignore errors, because uploads expire after a day.
+        // Ignore errors: uploads expire after a day.
         let _ = api.delete(format!("/v1/uploads?path={}", segment(&upload))).await;
     }
     imported
 }
 
-/// Imports the sources of a request. If the job can still be running on return, removes its files
-/// from `uploads`, the uploads to delete.
+/// Imports the sources of a request. If the import job may still be running on return, clears
+/// `uploads`, so that the caller does not delete the files that the job reads.
 async fn import_sources(
     context: &Context,
     api: &Api,
@@ -190,8 +190,8 @@ async fn import_sources(
     Ok(())
 }
 
-/// Uploads local files to a server on another machine. Replaces local paths in the sources by the
-/// paths on that machine, which are added to `uploads`. URLs are unchanged.
+/// Uploads local files to a server on another machine. Replaces each local path in the sources by
+/// the path of its upload, and adds this path to `uploads`. URLs are unchanged.
 async fn send_sources(
     context: &Context,
     api: &Api,
@@ -294,7 +294,7 @@ fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     }
 }
 
-/// Prints the column of the table that a new column is probably meant to be, if there is one.
+/// Prints the table's column whose name a new column probably misspells, if there is one.
 fn print_similar(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(similar) = &column.similar_to {
         print(format!(

@@ -204,7 +204,8 @@ fn show(context: &Context, status: &TriggerStatus) {
     print_error(context, status);
 }
 
-/// Returns the keys of a trigger with their values. Omits empty keys, and keys with a separate row.
+/// Returns the keys of a trigger with their values. Omits keys without a value, and keys that are
+/// printed in rows of their own.
 fn settings(trigger: &headwater_model::Trigger) -> Vec<(String, String)> {
     const ROWS: [&str; 5] = ["branch", "function", "name", "retries", "run"];
     let Ok(Value::Object(keys)) = serde_json::to_value(trigger) else { return Vec::new() };

@@ -14,8 +14,8 @@ use crate::error::{self, Result};
 use crate::output;
 use crate::terminal::Tone;
 
-/// Interval between two reads of the project. After an edit, the files must be unchanged for this
-/// time before the action starts.
+/// Interval between two reads of the project. The action starts when an edit is followed by one
+/// interval without changes.
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A project's files, or the error of reading them.
@@ -77,7 +77,7 @@ async fn edited(root: &Path, known: &Files) -> Files {
     }
 }
 
-/// Converts the result of a read to a type that can be compared.
+/// Converts the result of a read for comparisons: an error becomes its text.
 fn text(files: &Files) -> std::result::Result<ProjectFiles, String> {
     files.clone().map_err(|problem| problem.message)
 }

@@ -12,7 +12,7 @@ use super::literal::{hex, write};
 
 /// Serializes the files of a table.
 pub(super) struct FilesSerializer<'t> {
-    /// Field ids of the columns whose statistics are sent.
+    /// Field ids of the columns whose statistics are returned to the client.
     stats: &'t [i32],
     /// The types of partition values, by spec id.
     types: HashMap<i32, Vec<PrimitiveType>>,
@@ -69,7 +69,8 @@ impl<'t> FilesSerializer<'t> {
         let types = self.types.get(&spec_id).map_or(&[][..], Vec::as_slice);
         let values = file.partition().iter().enumerate().map(|(index, value)| {
             let value = value.and_then(Literal::as_primitive_literal);
-            // If the type is not known, the value is serialized according to its own type.
+            // If the type of a partition value is not known, the value is serialized according to
+            // its own type.
             let known = types.get(index).unwrap_or(&PrimitiveType::Binary);
             value.map_or(Value::Null, |value| write(&value, known))
         });

@@ -1,8 +1,8 @@
 //! Parses the filters of other engines, which are expressions of Iceberg's REST specification.
 //!
 //! A filter is resolved against a schema. Columns are found by name, values are converted to the
-//! types of the columns, and negations are moved into the conditions. So a [`Filter`] consists only
-//! of conditions, `and` and `or`.
+//! types of the columns, and each negation is replaced by conditions with the opposite predicate.
+//! So a [`Filter`] consists only of conditions, `and` and `or`.
 
 use std::str::FromStr;
 
@@ -39,10 +39,10 @@ pub struct Condition {
     pub column: Option<String>,
     /// The predicate that the column must satisfy.
     pub test: Predicate,
-    /// The operands, in the column's type: one operand, several for `in` and `not-in`, or none.
-    /// `None` if an operand cannot be represented in the column's type.
+    /// The operands, converted to the column's type: one, several for `in` and `not-in`, or none.
+    /// `None` if an operand cannot be represented in this type.
     pub values: Option<ArrayRef>,
-    /// Field id of the column.
+    /// Field id of the column on whose value the condition depends.
     pub(super) source: i32,
     /// The transform applied to the column.
     pub(super) transform: Transform,
@@ -131,7 +131,8 @@ impl Predicate {
 }
 
 impl Condition {
-    /// Returns true if the condition is on a transform of the column instead of the column itself.
+    /// Returns true if the condition is on a transform of the column, such as `day(time)`, instead
+    /// of its value.
     pub fn is_of_transform(&self) -> bool {
         self.transform != Transform::Identity
     }
@@ -267,7 +268,7 @@ fn part<'v>(value: &'v Value, name: &str, of: &str) -> Result<&'v Value> {
     value.get(name).ok_or_else(|| invalid(format!("`{of}` has no `{name}`")))
 }
 
-/// Parses a term: the name of a column, or a transform of a column.
+/// Parses a term, the left side of a condition: the name of a column, or a transform of a column.
 fn term(value: &Value) -> Result<(&str, Transform)> {
     let unreadable = || invalid(format!("`{value}` is not a term"));
     let (column, transform) = match value {

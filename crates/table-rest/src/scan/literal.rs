@@ -22,8 +22,8 @@ const WHOLE_KEPT: f64 = 1e15;
 #[derive(Debug)]
 struct InvalidValue;
 
-/// A parsed value. `None` if the type cannot represent the number: the number is out of range or
-/// has too many digits.
+/// A parsed value; `None` if the type cannot represent the number, which is out of range or has too
+/// many digits.
 type ParsedLiteral<T = PrimitiveLiteral> = Result<Option<T>, InvalidValue>;
 
 /// Parses a value of a type. Returns `None` if the type cannot represent the number. The error is
@@ -127,8 +127,8 @@ fn float(number: &Number) -> Option<PrimitiveLiteral> {
     (f64::from(narrow).to_bits() == value.to_bits()).then(|| PrimitiveLiteral::Float(narrow.into()))
 }
 
-/// Returns true if the parsed number certainly equals the number in the text. If the text has more
-/// digits than a double can represent, the numbers may differ.
+/// Returns true if the parsed number certainly equals the number in the JSON text. If the text has
+/// more digits than a double can represent, the numbers may differ.
 fn is_exact(number: &Number) -> bool {
     let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return true };
     let written = format!("{value:e}");

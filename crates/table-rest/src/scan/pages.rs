@@ -1,9 +1,9 @@
 //! Returns the tasks of a scan in pages.
 //!
 //! [`RestTables::scan`] plans files in the same way as for Headwater's own reads. The caller prunes
-//! the plan by the bounds in the manifests, and replaces the plan of the scan by the result. The
-//! tasks are returned in pages, so that no response exceeds a few megabytes. The pages of a scan
-//! depend only on the request and the state of the table.
+//! [`Scan::plan`] by the bounds in the manifests, and stores the pruned plan there. The tasks are
+//! returned in pages, so that no response exceeds a few megabytes. The pages of a scan depend only
+//! on the request and the state of the table.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::{Error, RestTables, Result};
 /// The data files of a scan.
 type Files = Arc<[Arc<DataFile>]>;
 
-/// Maximum number of files in a page, and approximate maximum number of bytes.
+/// Maximum number of files in a page, and approximate maximum size of a page in bytes.
 const PAGE_FILES_MAX: usize = 1_000;
 const PAGE_BYTES_MAX: usize = 4 << 20;
 
-/// Approximate bytes of the parts of a page: a file without its values, a reference to a delete
-/// file, and the statistics of one column.
+/// Approximate sizes in bytes of the parts of a page: a file without its values, a reference to a
+/// delete file, and the statistics of one column.
 const FILE_BYTES: usize = 512;
 const REFERENCE_BYTES: usize = 8;
 const STATISTICS_BYTES: usize = 256;
@@ -59,9 +59,10 @@ pub struct ScanRequest {
 #[derive(Debug, Clone)]
 pub struct Scan {
     table: Table,
-    /// The plan, which contains the files to scan.
+    /// The files to scan.
     pub plan: ScanPlan,
-    /// The row filter. Each file is sent with its residual filter.
+    /// The row filter. Each file is returned with the part of it that its partition values do not
+    /// decide.
     pub filter: Filter,
     stats: Vec<i32>,
     rows_wanted: Option<u64>,
@@ -176,8 +177,9 @@ fn ids(reader: &FilterParser<'_>, names: Option<&[String]>) -> Result<Vec<i32>> 
 }
 
 impl ScanRequest {
-    /// Returns the snapshots of an incremental scan: the optional start, whose files are not
-    /// included, and the end, whose files are included. Returns `None` for any other scan.
+    /// Returns the start and the end of an incremental scan; `None` for any other scan. The files
+    /// of the start snapshot are not included; without a start, the scan begins with the first
+    /// snapshot.
     fn range(&self) -> Result<Option<(Option<i64>, i64)>> {
         match (self.start_snapshot_id, self.end_snapshot_id) {
             (start, Some(end)) => Ok(Some((start, end))),
@@ -207,7 +209,7 @@ impl Scan {
         pages
     }
 
-    /// Returns the page whose first file has this index.
+    /// Returns the page whose first file has this index in the plan.
     pub fn page(&self, start: usize) -> Result<ScanPage> {
         let residual = ResidualFilter::new(&self.filter);
         let writer = FilesSerializer::new(self.table.metadata(), &self.stats);
@@ -226,7 +228,8 @@ impl Scan {
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
     }
 
-    /// Returns true if the number of rows that certainly match is at least the requested minimum.
+    /// Returns true if the number of rows that certainly match reaches the number that the client
+    /// requested.
     fn is_enough(&self, matching: u128) -> bool {
         matching > 0 && self.rows_wanted.is_some_and(|wanted| matching >= u128::from(wanted))
     }
@@ -237,8 +240,8 @@ impl Scan {
         FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
     }
 
-    /// Returns the end of the page that starts at an index, and the number of rows in the page that
-    /// certainly match.
+    /// Returns the end of the page that starts at a file index, and the number of rows in the page
+    /// that certainly match. `fixed` are the bytes of a file without its values.
     fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> RowMatch) -> (usize, u128) {
         let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());

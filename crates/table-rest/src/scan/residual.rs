@@ -18,20 +18,20 @@ use super::filter::{Condition, Filter, Predicate};
 pub(super) enum RowMatch {
     All,
     None,
-    /// The values of a row decide if the row matches.
+    /// Unknown from partition values: each row must be evaluated.
     Rows,
 }
 
 use RowMatch::{All, None as NoRow, Rows};
 
-/// The values of a condition after a transform, sorted; `None` if one of the values cannot be
+/// The operands of a condition after a transform, sorted; `None` if one of the operands cannot be
 /// transformed.
 type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 
 /// A filter whose residuals are computed for many files.
 pub(super) struct ResidualFilter<'f> {
     filter: &'f Filter,
-    /// The transformed values of conditions. The key contains the address of the condition, which
+    /// The transformed operands of conditions. The key contains the address of the condition, which
     /// does not change during the lifetime of the filter.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
@@ -46,7 +46,7 @@ impl<'f> ResidualFilter<'f> {
         self.evaluate_part(self.filter, file)
     }
 
-    /// Returns the residual filter as JSON.
+    /// Returns the residual filter of a file as JSON.
     pub(super) fn text(&self, file: &DataFile) -> String {
         let mut text = String::new();
         match self.evaluate(file) {
@@ -101,8 +101,8 @@ impl<'f> ResidualFilter<'f> {
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 
-    /// Writes a list of filters that are combined by `and` or `or`. The list is split into halves
-    /// recursively, which limits the nesting depth.
+    /// Writes a list of filters that are combined by `and` or `or`, which take two filters in JSON.
+    /// The list is halved recursively, to limit the nesting depth.
     fn write_all(&self, parts: &[&Filter], name: &str, file: &DataFile, text: &mut String) {
         let (left, right) = match parts {
             [part] => return self.write(part, file, text),
@@ -140,13 +140,15 @@ impl<'f> ResidualFilter<'f> {
         }
         match (transform, value) {
             (Transform::Bucket(_) | Transform::Truncate(_), None) => of_null(condition.test),
-            // The transform fails for a timestamp outside the calendar's range, which has no hour.
+            // A null can mean that the transform failed, as for a timestamp outside the calendar's
+            // range, which has no hour.
             (Transform::Void | Transform::Unknown, _) | (_, None) => Rows,
             (_, Some(value)) => self.evaluate_transformed(condition, transform, value),
         }
     }
 
-    /// Evaluates a condition, given that all rows have this value.
+    /// Evaluates a condition for a file, given that its term has this value in all rows; `None` is
+    /// null.
     fn evaluate_value(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> RowMatch {
         let Some(value) = value else { return of_null(condition.test) };
         let sure = |holds: bool| if holds { All } else { NoRow };
@@ -173,7 +175,8 @@ impl<'f> ResidualFilter<'f> {
         }
     }
 
-    /// Evaluates a condition, given that all rows have this transformed value.
+    /// Evaluates a condition on a column for a file, given that the transform of the column has
+    /// this value in all rows.
     fn evaluate_transformed(
         &self,
         condition: &Condition,
@@ -208,7 +211,7 @@ impl<'f> ResidualFilter<'f> {
         }
     }
 
-    /// Returns a condition's values after a transform; `None` if their type differs from the type
+    /// Returns a condition's operands after a transform; `None` if their type differs from the type
     /// of the partition value.
     fn comparable(
         &self,
@@ -222,7 +225,7 @@ impl<'f> ResidualFilter<'f> {
         is_same.then_some(transformed_values)
     }
 
-    /// Returns a condition's values after a transform. The result is cached.
+    /// Returns a condition's operands after a transform. The result is cached.
     fn transformed_values(&self, condition: &Condition, transform: Transform) -> TransformedValues {
         let key = (std::ptr::from_ref(condition), transform);
         if let Some(transformed_values) = self.transformed_values.borrow().get(&key) {
@@ -245,7 +248,7 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
 }
 
 /// Evaluates a predicate for null. Engines do not agree on whether a negated predicate matches
-/// null.
+/// null, so it is left to them.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,
@@ -282,8 +285,8 @@ fn contains(sorted: &[PrimitiveLiteral], value: &PrimitiveLiteral) -> bool {
     sorted.binary_search_by(order).is_ok()
 }
 
-/// Compares two values of one column. One of them may have been written before the column's type
-/// was promoted.
+/// Compares two values of one column; `None` if their types cannot be compared. One of the values
+/// may have been written before the column's type was promoted.
 fn ordering(one: &PrimitiveLiteral, other: &PrimitiveLiteral) -> Option<Ordering> {
     use PrimitiveLiteral::{Binary, Double, Float, Int, Long, UInt128};
     match (one, other) {
@@ -362,8 +365,8 @@ mod tests {
         })
     }
 
-    /// Checks, for every value, predicate and pair of operands, that the transformed value and the
-    /// value itself give the same result.
+    /// Checks, for every value, predicate and pair of operands, that evaluating a transformed value
+    /// does not contradict evaluating the value itself.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
         let mut decided = 0;
@@ -387,8 +390,8 @@ mod tests {
                         transform: Transform::Identity,
                         text: String::new(),
                     };
-                    // Each condition needs a new filter, because the cache uses the address of the
-                    // condition as key.
+                    // Create a new filter for each condition, because the cache uses the address of
+                    // the condition as key.
                     let residual = ResidualFilter::new(&filter);
                     for row in 0..values.len() {
                         let (value, part) =
