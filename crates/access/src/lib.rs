@@ -38,5 +38,6 @@ pub use external_login::ExternalLogin;
 pub use key::{AccessKeys, KeyPair, NewKey};
 pub use limit::UserLimits;
 pub use login_limit::{LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit};
+pub use ownership::record_owner;
 pub use restriction::TableRestrictions;
 pub use user::NewUser;

@@ -27,25 +27,6 @@ impl Access {
         .await
     }
 
-    /// Records the owner of an object that was created, or replaced under the same name. If a
-    /// principal other than the owner replaces an object, the object has no owner from then on: it
-    /// may have rights or contents that the previous owner must not have. An object whose name
-    /// contains `*` has no owner, because such a name stands for all objects of a kind.
-    pub async fn change_owner(&self, by: &Principal, object: &Object, is_new: bool) -> Result<()> {
-        if object.to_string().parse::<Object>().is_err() {
-            return Ok(());
-        }
-        if is_new {
-            return self.set_owner(by, object).await;
-        }
-        match self.owner(object) {
-            Some(owner) if by.user_name() != Some(owner.as_str()) => {
-                self.remove_owner(by, object).await
-            }
-            _ => Ok(()),
-        }
-    }
-
     /// Moves the ownership of a renamed object to its new name.
     pub async fn move_owner(&self, by: &Principal, from: &Object, to: &Object) -> Result<()> {
         let (old, new) = (ObjectPattern::of(from), ObjectPattern::of(to));
@@ -82,4 +63,28 @@ impl Access {
 fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> RightsChange<()> {
     let object = object.to_string();
     RightsChange { entries, action, object, detail: String::new(), result: () }
+}
+
+/// Records the owner of an object that was created, or replaced under the same name. If a principal
+/// other than the owner replaces an object, the object has no owner from then on: it may have rights
+/// or contents that the previous owner must not have. An object whose name contains `*` has no
+/// owner, because such a name stands for all objects of a kind.
+pub async fn record_owner(
+    access: &Access,
+    by: &Principal,
+    object: &Object,
+    is_new: bool,
+) -> Result<()> {
+    if object.to_string().parse::<Object>().is_err() {
+        return Ok(());
+    }
+    if is_new {
+        return access.set_owner(by, object).await;
+    }
+    match access.owner(object) {
+        Some(owner) if by.user_name() != Some(owner.as_str()) => {
+            access.remove_owner(by, object).await
+        }
+        _ => Ok(()),
+    }
 }

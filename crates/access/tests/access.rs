@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headwater_access::{
     Access, AccessKeys, AuditRetentions, Credential, Decision, DecisionReason, DenialReason, Error,
-    KeyPair, NewKey, NewUser, UserLimits,
+    KeyPair, NewKey, NewUser, UserLimits, record_owner,
 };
 use headwater_model::{
     Action, AuditOutcome, AuditRetention, AuthMethod, Clock, FixedClock, Limits, NewToken, Object,
@@ -291,16 +291,16 @@ async fn a_replaced_object_keeps_only_its_own_owner() {
     f.user("eve").await;
     let (ana, eve) = (f.log_in("ana").await, f.log_in("eve").await);
     let (named, every) = (Object::trigger("nightly"), Object::trigger("*"));
-    f.access.change_owner(&ana, &named, true).await.expect("created");
-    f.access.change_owner(&ana, &named, false).await.expect("replaced");
+    record_owner(&f.access, &ana, &named, true).await.expect("created");
+    record_owner(&f.access, &ana, &named, false).await.expect("replaced");
     assert!(f.may(&ana, Action::Run, &named) && !f.may(&eve, Action::Run, &named));
-    f.access.change_owner(&eve, &named, false).await.expect("replaced");
+    record_owner(&f.access, &eve, &named, false).await.expect("replaced");
     assert!(!f.may(&ana, Action::Run, &named) && !f.may(&eve, Action::Run, &named));
-    f.access.change_owner(&eve, &named, true).await.expect("created");
+    record_owner(&f.access, &eve, &named, true).await.expect("created");
     assert!(!f.may(&ana, Action::Run, &named) && f.may(&eve, Action::Run, &named));
     // A name with a wildcard stands for all triggers. Its record could not be read again, either.
-    f.access.change_owner(&ana, &every, true).await.expect("created");
-    f.access.change_owner(&ana, &Object::trigger(&"*".repeat(9)), true).await.expect("created");
+    record_owner(&f.access, &ana, &every, true).await.expect("created");
+    record_owner(&f.access, &ana, &Object::trigger(&"*".repeat(9)), true).await.expect("created");
     assert!(!f.may(&ana, Action::Run, &every));
     Access::open(f.store.clone(), f.clock.clone()).await.expect("readable records");
 }

@@ -39,7 +39,7 @@ pub struct JobFilter {
     /// Maximum number of jobs, newest first; 100 by default.
     pub limit: usize,
     /// Maximum time to wait for a job if there is none; 0 by default, at most 60 s. Only
-    /// [`Jobs::list_visible`] waits.
+    /// [`JobFilter::list_visible`] waits.
     pub wait: Duration,
 }
 
@@ -80,41 +80,43 @@ impl Jobs {
         }
         Ok(jobs)
     }
+}
 
+impl JobFilter {
     /// Lists the visible jobs, newest first. If there is none, waits for one that is added, up to
     /// [`JobFilter::wait`]. Stops waiting when the server shuts down.
     pub async fn list_visible(
         &self,
-        filter: &JobFilter,
+        jobs: &Jobs,
         is_visible: impl Fn(&Job) -> bool + Send + Sync,
     ) -> Result<Vec<Job>> {
-        let shared = &self.inner.shared;
+        let shared = &jobs.inner.shared;
         // Subscribe before the first list, so that no job is added between the two.
         let added = shared.added.subscribe();
-        let mut jobs = self.list(filter).await?;
-        jobs.retain(&is_visible);
-        if !jobs.is_empty() || filter.wait.is_zero() {
-            return Ok(jobs);
+        let mut found = jobs.list(self).await?;
+        found.retain(&is_visible);
+        if !found.is_empty() || self.wait.is_zero() {
+            return Ok(found);
         }
         tokio::select! {
-            jobs = self.next_visible(filter, &is_visible, added) => jobs,
+            found = self.next_visible(jobs, &is_visible, added) => found,
             () = shared.draining.cancelled() => Ok(Vec::new()),
-            () = tokio::time::sleep(filter.wait.min(WAIT_MAX)) => Ok(Vec::new()),
+            () = tokio::time::sleep(self.wait.min(WAIT_MAX)) => Ok(Vec::new()),
         }
     }
 
     async fn next_visible(
         &self,
-        filter: &JobFilter,
+        jobs: &Jobs,
         is_visible: &(impl Fn(&Job) -> bool + Send + Sync),
         mut added: watch::Receiver<u64>,
     ) -> Result<Vec<Job>> {
         while added.changed().await.is_ok() {
             tokio::time::sleep(GATHER).await;
-            let mut jobs = self.list(filter).await?;
-            jobs.retain(is_visible);
-            if !jobs.is_empty() {
-                return Ok(jobs);
+            let mut found = jobs.list(self).await?;
+            found.retain(is_visible);
+            if !found.is_empty() {
+                return Ok(found);
             }
         }
         Ok(Vec::new())

@@ -125,7 +125,7 @@ fn oid(name: &str) -> u32 {
 
 impl Session {
     /// Executes PREPARE.
-    pub async fn prepare_text(&mut self, text: PrepareText) -> MessageResult<&'static str> {
+    pub(crate) async fn prepare_text(&mut self, text: PrepareText) -> MessageResult<&'static str> {
         let PrepareText { name, types, sql } = text;
         if SessionCommand::parse(&sql).is_some() {
             let message = "PREPARE takes a query, INSERT, UPDATE, DELETE or MERGE";
@@ -137,7 +137,7 @@ impl Session {
     }
 
     /// Executes EXECUTE, and sends the rows and the tag of the prepared statement.
-    pub async fn execute_text(&mut self, text: ExecuteText) -> MessageResult {
+    pub(crate) async fn execute_text(&mut self, text: ExecuteText) -> MessageResult {
         let values = text.values.into_iter().map(|value| value.map(Bytes::from)).collect();
         self.portals.remove(PORTAL);
         self.bind_portal(Bind {
@@ -168,7 +168,7 @@ impl Session {
     }
 
     /// Returns the columns of a prepared statement; `None` if it returns no rows.
-    pub fn prepared_columns(&self, name: &str) -> Result<Option<Vec<ColumnType>>, Problem> {
+    pub(crate) fn prepared_columns(&self, name: &str) -> Result<Option<Vec<ColumnType>>, Problem> {
         let statement = self.statements.get(name);
         let statement = statement.ok_or_else(|| missing("prepared statement", name))?;
         Ok(statement.columns.clone())

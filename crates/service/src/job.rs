@@ -34,7 +34,7 @@ impl Jobs {
     ) -> Result<Vec<Job>, Problem> {
         self.0.authenticated(principal)?;
         let is_visible = |job: &Job| self.is_visible(principal, job);
-        self.0.jobs.list_visible(filter, is_visible).await.or_problem()
+        filter.list_visible(&self.0.jobs, is_visible).await.or_problem()
     }
 
     /// Returns a job that the principal may see. A hidden job and a missing job give the same

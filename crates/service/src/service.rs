@@ -293,8 +293,7 @@ impl Components {
         delete_interrupted_uploads(&folder.join(UPLOADS_FOLDER));
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
-        let (access, given) = (open_access(&lake).await?, Arc::<EnvironmentCache>::default());
-        check_users(&config, &access)?;
+        let access = open_access(&config, &lake).await?;
         let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
@@ -311,6 +310,7 @@ impl Components {
         let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
         let catalog = FunctionCatalog::new(&lake, &buckets.objects, folder);
         let deployed = Arc::<ActiveVersion>::default();
+        let given = Arc::<EnvironmentCache>::default();
         let targets = project_dir(&config).map(|project| TriggerExecutor {
             catalog: catalog.clone(),
             imports: imports.clone(),
@@ -449,9 +449,11 @@ async fn open_lake(config: &ServiceConfig) -> Result<Lake> {
     Ok(lake)
 }
 
-async fn open_access(lake: &Lake) -> Result<Access> {
+async fn open_access(config: &ServiceConfig, lake: &Lake) -> Result<Access> {
     let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
-    access.map_err(|error| Error::component(&error))
+    let access = access.map_err(|error| Error::component(&error))?;
+    check_users(config, &access)?;
+    Ok(access)
 }
 
 async fn register_executors(

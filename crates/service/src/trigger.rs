@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_access::record_owner;
 use headwater_executors::{DeployIdentity, EVERY, missing_branch};
 use headwater_model::{
     Action, Actor, ErrorCode, MAIN_BRANCH, Object, Principal, Problem, ResultExt, Trigger,
@@ -49,8 +50,8 @@ impl Triggers {
         let (principal, object) = (principal.clone(), Object::trigger(&trigger.name));
         complete(async move {
             let replaced = components.deployer.create_trigger(trigger, by, replaces).await?;
-            let access = &components.access;
-            access.change_owner(&principal, &object, !replaced).await.or_problem()?;
+            let recorded = record_owner(&components.access, &principal, &object, !replaced).await;
+            recorded.or_problem()?;
             Ok(replaced)
         })
         .await

@@ -161,7 +161,7 @@ async fn a_list_without_jobs_waits_for_a_visible_job() {
     let filter = JobFilter { since, wait: Duration::from_secs(60), ..JobFilter::default() };
     let (handle, wanted) = (jobs.clone(), filter.clone());
     let waiting = tokio::spawn(async move {
-        handle.list_visible(&wanted, |job| job.author == "ada").await.expect("jobs")
+        wanted.list_visible(&handle, |job| job.author == "ada").await.expect("jobs")
     });
     tokio::task::yield_now().await;
     clock.advance(Duration::from_mins(1));
@@ -171,9 +171,9 @@ async fn a_list_without_jobs_waits_for_a_visible_job() {
     assert_eq!(found.iter().map(|job| job.id).collect::<Vec<_>>(), [id]);
     let since = Some(crate::support::time("2026-03-01T00:02:00Z"));
     let short = JobFilter { since, wait: Duration::from_millis(1), ..JobFilter::default() };
-    assert!(jobs.list_visible(&short, |_| true).await.expect("jobs").is_empty());
+    assert!(short.list_visible(&jobs, |_| true).await.expect("jobs").is_empty());
     let long = JobFilter { since, ..filter };
-    let (found, ()) = tokio::join!(jobs.list_visible(&long, |_| true), async { jobs.close() });
+    let (found, ()) = tokio::join!(long.list_visible(&jobs, |_| true), async { jobs.close() });
     assert!(found.expect("jobs").is_empty(), "a server that shuts down does not wait");
 }
 
