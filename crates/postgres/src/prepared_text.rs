@@ -120,7 +120,9 @@ fn is_null(word: &str) -> bool {
 fn oid(name: &str) -> u32 {
     let parser = Parser::new(&PostgreSqlDialect {}).try_with_sql(name).ok();
     let data_type = parser.and_then(|mut parser| parser.parse_data_type().ok());
-    data_type.and_then(|data_type| pg_type(&data_type)).map_or(0, |pg_type| pg_type.oid())
+    data_type
+        .and_then(|data_type| pg_type(&data_type))
+        .map_or(0, headwater_postgres_catalog::PgType::oid)
 }
 
 impl Session {
@@ -155,16 +157,12 @@ impl Session {
         };
         let portal = self.portals.remove(PORTAL);
         sent?;
-        match portal {
-            Some(Portal { progress: PortalProgress::Complete(tag), .. }) => {
-                self.wire.output.complete(&tag);
-                Ok(())
-            }
-            _ => {
-                let message = "EXECUTE takes a statement that was prepared from a query or write";
-                Err(Problem::new(ErrorCode::UnsupportedStatement, message).into())
-            }
-        }
+        let Some(Portal { progress: PortalProgress::Complete(tag), .. }) = portal else {
+            let message = "EXECUTE takes a statement that was prepared from a query or write";
+            return Err(Problem::new(ErrorCode::UnsupportedStatement, message).into());
+        };
+        self.wire.output.complete(&tag);
+        Ok(())
     }
 
     /// Returns the columns of a prepared statement; `None` if it returns no rows.

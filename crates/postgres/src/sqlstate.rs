@@ -1,7 +1,7 @@
 //! The SQLSTATE of an error.
 //!
 //! An error code has one SQLSTATE, but PostgreSQL distinguishes more causes, on which drivers and
-//! libraries rely: psycopg and SQLAlchemy choose the exception class by them. [`of`] finds these
+//! libraries rely: psycopg and `SQLAlchemy` choose the exception class by them. [`of`] finds these
 //! causes by the messages of the engine. `tests/clients/postgres.py` checks them over the protocol.
 
 use headwater_model::{ErrorCode, Problem};

@@ -122,7 +122,9 @@ impl Resolver<'_> {
         for item in items {
             match item {
                 SelectItem::Wildcard(options) => {
-                    relations.iter().for_each(|relation| names.add_wildcard(relation, options));
+                    for relation in &relations {
+                        names.add_wildcard(relation, options);
+                    }
                 }
                 SelectItem::QualifiedWildcard(
                     SelectItemQualifiedWildcardKind::ObjectName(name),

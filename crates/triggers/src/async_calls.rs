@@ -59,7 +59,7 @@ pub struct NewCall {
     /// the same key.
     pub user: Option<String>,
     /// The order key: calls of a user with the same key are executed one after the other. The order
-    /// key of a CloudEvent is its `partitionkey`.
+    /// key of a `CloudEvent` is its `partitionkey`.
     pub order_key: Option<String>,
     /// The author of the call's commits and job.
     pub author: String,
