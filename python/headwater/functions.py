@@ -324,8 +324,9 @@ class Functions(Responses):
         `events`, which include the output as events of type `log`.
 
         `limit` is the maximum number of earlier calls. With `follow`, waits for the end of running
-        calls, and yields each later call after its end until the caller stops the iteration.
-        Without `follow`, raises `JobNotFoundError` if no call is recorded.
+        calls, and yields each later call after its end until the caller stops the iteration. A name
+        without a version or alias includes the calls of all versions. Without `follow`, raises
+        `JobNotFoundError` if no call is recorded.
         """
         client: Any = self
         calls = self._calls(name)
@@ -355,9 +356,14 @@ class Functions(Responses):
         except HeadwaterError:
             # A user that may not list triggers gets only the calls by name, none by triggers.
             triggers = []
-        authors = {f"trigger {one['name']}" for one in triggers if one.get("function") == name}
-        own = [call for call in calls if call["summary"] == name or call["author"] in authors]
-        return own[::-1]
+        own = [one for one in triggers if _is_call_of(one.get("function") or "", name)]
+        authors = {f"trigger {one['name']}" for one in own}
+        found = [
+            call
+            for call in calls
+            if _is_call_of(call["summary"], name) or call["author"] in authors
+        ]
+        return found[::-1]
 
     # Deployments.
 
@@ -412,6 +418,16 @@ def _alias(
 ) -> dict[str, Any]:
     shares = {str(number): share for number, share in (weights or {}).items()}
     return {"version": version, "weights": shares, "description": description}
+
+
+def _is_call_of(called: str, name: str) -> bool:
+    """Returns true if a call of `called` is a call of the function `name`.
+
+    A name without a version or alias includes the calls of all versions. The address of a
+    destination, such as `table://log.calls`, is not a function.
+    """
+    version = called.removeprefix(f"{name}:")
+    return called == name or (version != called and not version.startswith("//"))
 
 
 def _names(value: str | Iterable[str] | None) -> list[str] | None:

@@ -24,6 +24,30 @@ class Functions(WithServer):
         self.server.on("GET", "/v1/functions", Answer([{"name": "greet"}]))
         self.assertEqual(self.client.functions(), [{"name": "greet"}])
 
+    def test_the_logs_of_a_function_include_all_versions(self):
+        summaries = ["price:live", "prices", "price:2", "other", "table://log.calls", "price"]
+        calls = [
+            {"id": str(number), "summary": summary, "author": "ana"}
+            for number, summary in enumerate(summaries)
+        ]
+        calls.append({"id": "6", "summary": "table://log.calls", "author": "trigger nightly"})
+        self.server.on("GET", "/v1/jobs", Answer(calls))
+        triggers = [{"name": "nightly", "function": "price:live"}, {"name": "import"}]
+        self.server.on("GET", "/v1/triggers", Answer(triggers))
+        for call in calls:
+            self.server.on("GET", f"/v1/jobs/{call['id']}", Answer(call))
+            self.server.on("GET", f"/v1/jobs/{call['id']}/events", Answer(b""))
+        for name, expected in (
+            ("price", ["6", "5", "2", "0"]),
+            ("price:live", ["6", "0"]),
+            ("price:2", ["2"]),
+            ("other", ["3"]),
+        ):
+            logs = list(self.client.function_logs(name))
+            self.assertEqual([one["job"]["id"] for one in logs], expected, name)
+        with self.assertRaises(errors.JobNotFoundError):
+            list(self.client.function_logs("table"))
+
     def test_a_folder_is_deployed_and_an_earlier_version_activated(self):
         root = self.folder()
         (root / "headwater.toml").write_text("[project]\n")

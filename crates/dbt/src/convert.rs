@@ -1,13 +1,14 @@
 //! Converts a dbt project: its models, seeds and tests.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::incremental::Materialization;
 use crate::properties::{AllProperties, DeclaredTest, Properties};
 use crate::settings::{ProjectFile, Settings, texts};
-use crate::template::{RenderedTemplate, Templates};
+use crate::template::{RenderedTemplate, TableNames, Templates};
 use crate::test_conversion::{self, ConvertedTest, ExpectationFunction, identifier};
 
 /// Name of dbt's project file.
@@ -128,16 +129,27 @@ fn is_below<'p>(path: &'p str, folders: &[String]) -> Option<&'p str> {
     folders.iter().find_map(|folder| path.strip_prefix(folder.as_str())?.strip_prefix('/'))
 }
 
+/// A model with its rendered template.
+struct ParsedModel<'f> {
+    path: &'f str,
+    /// The name of the file, which is the name of the model in dbt.
+    name: String,
+    /// The settings of all levels.
+    config: Settings,
+    template: RenderedTemplate,
+}
+
 /// The state of a conversion: the dbt project, and the converted parts so far.
 struct ProjectConversion<'f> {
     files: &'f BTreeMap<String, String>,
     project: ProjectFile,
     properties: AllProperties,
     templates: Templates,
-    /// Tables to which rows are only appended: sources and seeds.
+    /// Tables to which rows are only appended: sources, seeds and `append` models.
     appended: BTreeSet<String>,
-    /// Models that are not stored.
+    /// Tables of models that are not stored.
     ephemeral: BTreeSet<String>,
+    /// Names of the converted models in dbt.
     sql_models: BTreeSet<String>,
     functions: Vec<ExpectationFunction>,
     result: Conversion,
@@ -155,8 +167,9 @@ impl<'f> ProjectConversion<'f> {
         let macros = files.iter().filter(|(path, _)| is_macro(path));
         let macros = macros.map(|(_, text)| text.as_str()).collect();
         let appended = properties.sources.values().cloned().collect();
-        let templates =
-            Templates { vars: project.vars.clone(), sources: properties.sources.clone(), macros };
+        let sources = properties.sources.clone();
+        let tables = Arc::new(TableNames { sources, aliases: BTreeMap::new() });
+        let templates = Templates { vars: project.vars.clone(), tables, macros };
         let result = Conversion { name: project.name.clone(), ..Conversion::default() };
         ProjectConversion {
             files,
@@ -180,11 +193,15 @@ impl<'f> ProjectConversion<'f> {
             let Some(rest) = is_below(path, &self.project.seed_paths) else { continue };
             let Some(rest) = rest.strip_suffix(".csv") else { continue };
             let folders: Vec<&str> = rest.split('/').collect();
-            let table = folders.last().copied().unwrap_or_default().to_owned();
+            let name = folders.last().copied().unwrap_or_default();
             let mut settings = self.project.of_seed(&folders);
-            if let Some(properties) = self.properties.models.get(&table) {
+            if let Some(properties) = self.properties.models.get(name) {
                 settings.extend(properties.settings.clone());
             }
+            if let Some(alias) = alias_of(&settings) {
+                self.templates.add_alias(name, alias);
+            }
+            let table = self.table(name);
             let types = settings.get("column_types").and_then(Value::as_object);
             let types = types.into_iter().flatten().filter_map(|(column, declared)| {
                 Some((column.clone(), iceberg_type(declared.as_str()?)?))
@@ -196,55 +213,95 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    /// Renders all models before it converts them, because the conversion of a view depends on the
-    /// materializations of the models that it reads.
+    /// Returns the table of a model or seed.
+    fn table(&self, name: &str) -> String {
+        self.templates.tables.table(name).to_owned()
+    }
+
+    /// Converts the models. The templates are rendered again if a model has an alias, because
+    /// `config()` of one template can set the table that `ref()` of another returns.
     fn models(&mut self) {
-        let files = self.files;
-        let mut rendered = Vec::new();
-        for (path, text) in files {
+        let (mut models, mut notes) = self.render_models();
+        let aliases: Vec<(String, String)> = models.iter().filter_map(ParsedModel::alias).collect();
+        for (name, alias) in &aliases {
+            self.templates.add_alias(name, alias);
+        }
+        if !aliases.is_empty() {
+            (models, notes) = self.render_models();
+        }
+        self.result.notes.extend(notes);
+        let (models, disabled): (Vec<_>, Vec<_>) =
+            models.into_iter().partition(ParsedModel::is_enabled);
+        for model in disabled {
+            self.note(model.path, "the model is disabled");
+        }
+        let ephemeral = models.iter().filter(|model| is_ephemeral(&model.config));
+        self.ephemeral = ephemeral.map(|model| self.table(&model.name)).collect();
+        self.find_appended(&models);
+        for model in &models {
+            self.model(model);
+        }
+    }
+
+    /// Renders the templates of the models. Also returns notes about those that cannot be rendered.
+    fn render_models(&self) -> (Vec<ParsedModel<'f>>, Vec<ConversionNote>) {
+        let (mut models, mut notes) = (Vec::new(), Vec::new());
+        for (path, text) in self.files {
             let Some(rest) = is_below(path, &self.project.model_paths) else { continue };
             if has_extension(rest, "py") {
-                self.note(path, "Python models of dbt are not converted");
+                let message = "Python models of dbt are not converted".to_owned();
+                notes.push(ConversionNote { at: path.clone(), message });
                 continue;
             }
             let Some(rest) = rest.strip_suffix(".sql") else { continue };
             let folders: Vec<&str> = rest.split('/').collect();
             let name = folders.last().copied().unwrap_or_default().to_owned();
             match self.templates.render(&name, text) {
-                Ok(model) => {
+                Ok(template) => {
                     let mut config = self.project.of_model(&folders);
                     if let Some(properties) = self.properties.models.get(&name) {
                         config.extend(properties.settings.clone());
                     }
-                    config.extend(model.config.clone());
-                    rendered.push((path, name, config, model));
+                    config.extend(template.config.clone());
+                    models.push(ParsedModel { path, name, config, template });
                 }
                 Err(error) => {
                     let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
-                    self.note(format!("{path}{line}"), format!("not converted: {}", error.message));
+                    let message = format!("not converted: {}", error.message);
+                    notes.push(ConversionNote { at: format!("{path}{line}"), message });
                 }
             }
         }
-        let ephemeral = rendered.iter().filter(|(_, _, config, _)| is_ephemeral(config));
-        self.ephemeral = ephemeral.map(|(_, name, ..)| name.clone()).collect();
-        for (path, name, config, model) in rendered {
-            if config.get("enabled") == Some(&Value::Bool(false)) {
-                self.note(path, "the model is disabled");
-                continue;
+        (models, notes)
+    }
+
+    /// Adds the tables of `append` models to the tables that only grow. Each pass finds the models
+    /// that read the tables of the pass before.
+    fn find_appended(&mut self, models: &[ParsedModel<'_>]) {
+        loop {
+            let appended = models.iter().filter(|model| self.materialization(model).is_append());
+            let appended: Vec<String> = appended.map(|model| self.table(&model.name)).collect();
+            let known = self.appended.len();
+            self.appended.extend(appended);
+            if self.appended.len() == known {
+                return;
             }
-            self.model(path, &name, &config, &model);
         }
     }
 
-    fn model(&mut self, path: &str, name: &str, config: &Settings, model: &RenderedTemplate) {
-        let (appended, ephemeral) = (&self.appended, &self.ephemeral);
-        let is_appended = |table: &str| appended.contains(table);
-        let is_ephemeral = |table: &str| ephemeral.contains(table);
-        let written = Materialization::of(config, model, &is_appended, &is_ephemeral);
+    fn materialization(&self, model: &ParsedModel<'_>) -> Materialization {
+        let is_appended = |table: &str| self.appended.contains(table);
+        let is_ephemeral = |table: &str| self.ephemeral.contains(table);
+        Materialization::of(&model.config, &model.template, &is_appended, &is_ephemeral)
+    }
+
+    fn model(&mut self, model: &ParsedModel<'_>) {
+        let written = self.materialization(model);
         let is_view = written.is_view();
+        let ParsedModel { path, name, config, template } = model;
         let properties = self.properties.models.get(name).cloned().unwrap_or_default();
         let mut lines = description(&properties);
-        if let Some(alias) = config.get("alias").and_then(Value::as_str) {
+        if let Some(alias) = alias_of(config) {
             lines.push(format!("-- headwater: name = {alias}"));
         }
         let settings = written.settings.iter();
@@ -254,30 +311,31 @@ impl<'f> ProjectConversion<'f> {
             lines.push(format!("-- headwater: tags = {}", tags.join(", ")));
         }
         for note in written.notes {
-            self.note(path, note);
+            self.note(*path, note);
         }
         for unsupported in ["pre_hook", "post_hook", "pre-hook", "post-hook", "schema"] {
             if config.contains_key(unsupported) {
-                self.note(path, format!("`{unsupported}` is not converted"));
+                self.note(*path, format!("`{unsupported}` is not converted"));
             }
         }
-        if model.reads_itself {
-            self.note(path, "the model reads its own table outside of `is_incremental()`");
+        if template.reads_itself {
+            self.note(*path, "the model reads its own table outside of `is_incremental()`");
         }
         for test in &properties.tests {
             lines.extend(self.check(name, test, !is_view));
         }
-        lines.push(model.sql.clone());
-        self.result.files.insert(path.to_owned(), format!("{}\n", lines.join("\n")));
+        lines.push(template.sql.clone());
+        self.result.files.insert((*path).to_owned(), format!("{}\n", lines.join("\n")));
         self.result.models += 1;
-        self.sql_models.insert(name.to_owned());
+        self.sql_models.insert(name.clone());
     }
 
     /// Converts a dbt test of a SQL model. Returns the line with a setting of the model, or adds a
     /// Python function and returns `None`. `has_rows` is true if the model can have row
     /// expectations.
     fn check(&mut self, name: &str, test: &DeclaredTest, has_rows: bool) -> Option<String> {
-        match test_conversion::convert(name, test, has_rows) {
+        let tables = &self.templates.tables;
+        match test_conversion::convert(tables.table(name), test, has_rows, tables) {
             Ok(ConvertedTest::Row(setting, condition)) => {
                 self.result.tests += 1;
                 return Some(format!("-- headwater: {setting} = {condition}"));
@@ -293,11 +351,13 @@ impl<'f> ProjectConversion<'f> {
     fn tests(&mut self) {
         let others = self.properties.models.clone();
         for (name, properties) in others {
-            if self.sql_models.contains(&name) || !self.appended.contains(&name) {
+            let table = self.table(&name);
+            if self.sql_models.contains(&name) || !self.appended.contains(&table) {
                 continue;
             }
+            let tables = Arc::clone(&self.templates.tables);
             for test in &properties.tests {
-                match test_conversion::convert(&name, test, false) {
+                match test_conversion::convert(&table, test, false, &tables) {
                     Ok(ConvertedTest::Function(function)) => self.functions.push(function),
                     Ok(ConvertedTest::Row(..)) => {}
                     Err(reason) => self.note(&test.file, format!("`{name}`: {reason}")),
@@ -367,6 +427,23 @@ impl<'f> ProjectConversion<'f> {
         self.result.files.insert("headwater.toml".to_owned(), manifest);
         self.result
     }
+}
+
+impl ParsedModel<'_> {
+    /// Returns the name and alias of an enabled model.
+    fn alias(&self) -> Option<(String, String)> {
+        let alias = alias_of(&self.config).filter(|_| self.is_enabled())?;
+        Some((self.name.clone(), alias.to_owned()))
+    }
+
+    fn is_enabled(&self) -> bool {
+        self.config.get("enabled") != Some(&Value::Bool(false))
+    }
+}
+
+/// Returns the name of the table of a model or seed, if it differs from the name in dbt.
+fn alias_of(config: &Settings) -> Option<&str> {
+    config.get("alias").and_then(Value::as_str)
 }
 
 fn is_ephemeral(config: &Settings) -> bool {

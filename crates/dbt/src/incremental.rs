@@ -8,6 +8,9 @@ use crate::template::RenderedTemplate;
 /// Materialization of a view.
 const VIEW: &str = "view";
 
+/// Materialization of a table to which each run adds rows.
+const APPEND: &str = "append";
+
 /// Settings of a converted model, and notes about the differences from dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
@@ -47,7 +50,17 @@ impl Materialization {
 
     /// Returns true if the model is a view, which cannot have row expectations.
     pub fn is_view(&self) -> bool {
-        self.settings.iter().any(|(_, value)| value == VIEW)
+        self.is(VIEW)
+    }
+
+    /// Returns true if the model only adds rows to its table.
+    pub fn is_append(&self) -> bool {
+        self.is(APPEND)
+    }
+
+    /// Compares the kind, which is the first setting.
+    fn is(&self, kind: &str) -> bool {
+        self.settings.first().is_some_and(|(_, value)| value == kind)
     }
 
     fn plain(kind: &str) -> Self {
@@ -89,7 +102,7 @@ impl Materialization {
         let inputs: Vec<&String> = rendered.refs.iter().chain(&rendered.sources).collect();
         match inputs[..] {
             [input] if appended(input) => {
-                let mut append = Self::plain("append");
+                let mut append = Self::plain(APPEND);
                 append.settings.push(("incremental", input.clone()));
                 append
             }

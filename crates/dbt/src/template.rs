@@ -17,13 +17,34 @@ const FUEL: u64 = 1_000_000;
 /// Tables of sources, by the two arguments of `source(…)`.
 pub(crate) type Sources = BTreeMap<(String, String), String>;
 
+/// The names of tables.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct TableNames {
+    pub sources: Sources,
+    /// The alias of each model and seed that has one, by its name in dbt.
+    pub aliases: BTreeMap<String, String>,
+}
+
+impl TableNames {
+    /// Returns the table of a model or seed.
+    pub fn table<'n>(&'n self, name: &'n str) -> &'n str {
+        self.aliases.get(name).map_or(name, String::as_str)
+    }
+
+    /// Returns the table of a source.
+    pub fn source(&self, source: &str, table: &str) -> String {
+        let known = self.sources.get(&(source.to_owned(), table.to_owned()));
+        known.cloned().unwrap_or_else(|| format!("{source}.{table}"))
+    }
+}
+
 /// A rendered template.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct RenderedTemplate {
     pub sql: String,
     /// Settings in calls of `config(…)`.
     pub config: Settings,
-    /// Names in calls of `ref(…)`.
+    /// Tables in calls of `ref(…)`.
     pub refs: BTreeSet<String>,
     /// Tables that calls of `source(…)` select.
     pub sources: BTreeSet<String>,
@@ -35,7 +56,7 @@ pub(crate) struct RenderedTemplate {
 /// Context that all templates of a project share.
 pub(crate) struct Templates {
     pub vars: Settings,
-    pub sources: Sources,
+    pub tables: Arc<TableNames>,
     /// Text of all macro definitions.
     pub macros: String,
 }
@@ -47,6 +68,12 @@ pub(crate) struct TemplateError {
 }
 
 impl Templates {
+    /// Sets the table of a model or seed for later calls of [`Templates::render`].
+    pub fn add_alias(&mut self, name: &str, table: &str) {
+        let tables = Arc::make_mut(&mut self.tables);
+        tables.aliases.insert(name.to_owned(), table.to_owned());
+    }
+
     /// Renders the template of the model `name`.
     pub fn render(&self, name: &str, text: &str) -> Result<RenderedTemplate, TemplateError> {
         let found = Arc::new(Mutex::new(RenderedTemplate::default()));
@@ -75,20 +102,20 @@ impl Templates {
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);
         environment.set_fuel(Some(FUEL));
-        let at = Arc::clone(found);
+        let (at, tables) = (Arc::clone(found), Arc::clone(&self.tables));
         environment.add_function("ref", move |names: Rest<String>| {
-            let Some(name) = names.last().cloned() else {
+            let Some(name) = names.last() else {
                 return Err(invalid("`ref()` needs the name of a model"));
             };
-            at.lock().refs.insert(name.clone());
-            Ok(name)
+            let table = tables.table(name).to_owned();
+            at.lock().refs.insert(table.clone());
+            Ok(table)
         });
-        let (at, sources) = (Arc::clone(found), self.sources.clone());
+        let (at, tables) = (Arc::clone(found), Arc::clone(&self.tables));
         environment.add_function("source", move |source: String, table: String| {
-            let known = sources.get(&(source.clone(), table.clone())).cloned();
-            let name = known.unwrap_or_else(|| format!("{source}.{table}"));
-            at.lock().sources.insert(name.clone());
-            name
+            let table = tables.source(&source, &table);
+            at.lock().sources.insert(table.clone());
+            table
         });
         let at = Arc::clone(found);
         environment.add_function("config", move |given: Kwargs| {
@@ -112,8 +139,8 @@ impl Templates {
             at.lock().is_incremental = true;
             false
         });
-        environment
-            .add_global("this", Value::from_object(ThisTable(name.to_owned(), Arc::clone(found))));
+        let this = ThisTable(self.tables.table(name).to_owned(), Arc::clone(found));
+        environment.add_global("this", Value::from_object(this));
         environment.add_global("execute", false);
         environment.add_global("target", Value::from_pairs([("name", "prod")]));
         environment

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::properties::DeclaredTest;
 use crate::settings::texts;
+use crate::template::TableNames;
 
 /// A converted test.
 pub(crate) enum ConvertedTest {
@@ -42,6 +43,7 @@ pub(crate) fn convert(
     table: &str,
     test: &DeclaredTest,
     is_sql_model: bool,
+    tables: &TableNames,
 ) -> Result<ConvertedTest, String> {
     let DeclaredTest { name, column, arguments, .. } = test;
     for unsupported in ["where", "warn_if", "error_if", "limit"] {
@@ -85,7 +87,7 @@ pub(crate) fn convert(
             let call = "expectations.expect_column_accepted_values";
             Ok(python(&known, format!("{call}(rows, {column:?}, [{listed}])")))
         }
-        "relationships" => relationships(python, arguments, column, &known),
+        "relationships" => relationships(python, arguments, column, &known, tables),
         other => Err(format!("the test `{other}` has no equivalent in Headwater")),
     }
 }
@@ -95,11 +97,12 @@ fn relationships(
     arguments: &crate::settings::Settings,
     column: &str,
     known: &str,
+    tables: &TableNames,
 ) -> Result<ConvertedTest, String> {
     let incomplete = || "the test `relationships` has no `to` or `field`".to_owned();
     let to = texts(arguments.get("to")).pop().ok_or_else(incomplete)?;
     let field = texts(arguments.get("field")).pop().ok_or_else(incomplete)?;
-    let other = reference(&to).ok_or_else(|| format!("`{to}` is not `ref('model')`"))?;
+    let other = reference(&to, tables).ok_or_else(|| format!("`{to}` is not `ref('model')`"))?;
     let result = format!("set(rows[{column:?}].to_pylist()) <= set(others[{field:?}].to_pylist())");
     let ConvertedTest::Function(mut function) = python(known, result) else {
         return Err(incomplete());
@@ -108,14 +111,14 @@ fn relationships(
     Ok(ConvertedTest::Function(function))
 }
 
-/// Returns the name in `ref('name')` or the table in `source('schema', 'table')`.
-fn reference(text: &str) -> Option<String> {
+/// Returns the table of `ref('name')` or `source('source', 'table')`.
+fn reference(text: &str, tables: &TableNames) -> Option<String> {
     let (call, rest) = text.trim().split_once('(')?;
     let names = rest.strip_suffix(')')?.split(',');
     let names: Vec<&str> = names.map(|name| name.trim().trim_matches(['\'', '"'])).collect();
     match (call.trim(), &names[..]) {
-        ("ref", [.., name]) => Some((*name).to_owned()),
-        ("source", [schema, table]) => Some(format!("{schema}.{table}")),
+        ("ref", [.., name]) => Some(tables.table(name).to_owned()),
+        ("source", [source, table]) => Some(tables.source(source, table)),
         _ => None,
     }
 }

@@ -119,6 +119,78 @@ fn incremental_models_keep_their_meaning() {
 }
 
 #[test]
+fn references_to_a_model_with_an_alias_use_the_alias() {
+    let properties = "
+models:
+  - {name: a, columns: [{name: x, tests: [unique]}]}
+  - {name: b, columns: [{name: x, tests: [{relationships: {to: \"ref('a')\", field: x}}]}]}
+";
+    let seeds =
+        "seeds: [{name: raw, config: {alias: imported}, columns: [{name: x, tests: [unique]}]}]";
+    let table = "{{ config(materialized='table') }}\n";
+    let conversion = converted(&[
+        ("seeds/raw.csv", "x\n1\n"),
+        ("seeds/schema.yml", seeds),
+        ("models/schema.yml", properties),
+        ("models/b.sql", &format!("{table}select x from {{{{ ref('shop', 'a') }}}}")),
+        ("models/c.sql", &format!("{table}select x from {{{{ ref('raw') }}}}")),
+        ("models/a.sql", "{{ config(materialized='table', alias='sales') }}\nselect 1 as x"),
+        ("models/d.sql", "{{ config(materialized='ephemeral', alias='parts') }}\nselect 1 as x"),
+        ("models/e.sql", "select x from {{ ref('d') }}"),
+        ("tests/none.sql", "select x from {{ ref('a') }} where x > 1"),
+    ]);
+    let text = |path: &str| conversion.files[path].as_str();
+    let kind = "-- headwater: materialization = replace\n";
+    let named = format!("-- headwater: name = sales\n{kind}select 1 as x\n");
+    assert_eq!(text("models/a.sql"), named);
+    assert_eq!(text("models/b.sql"), format!("{kind}select x from sales\n"));
+    assert_eq!(text("models/c.sql"), format!("{kind}select x from imported\n"));
+    assert_eq!(text("models/e.sql"), format!("{kind}select x from parts\n"));
+    assert!(text("expectations/none.sql").ends_with("select x from sales where x > 1\n"));
+    assert_eq!(conversion.seeds[0].table, "imported");
+    let code = text("expectations/expectations.py");
+    for part in [
+        "rows=headwater.Model(\"sales\", columns=[\"x\"]",
+        "others=headwater.Model(\"sales\", columns=[\"x\"])",
+        "rows=headwater.Model(\"imported\", columns=[\"x\"]",
+    ] {
+        assert!(code.contains(part), "{part}\n{code}");
+    }
+    let note = "models/e.sql: a view that reads the ephemeral model `parts` becomes a table";
+    assert_eq!(notes(&conversion), [note]);
+}
+
+#[test]
+fn an_incremental_model_that_reads_an_append_model_is_also_an_append_model() {
+    let sources = "sources: [{name: raw, tables: [{name: events}]}]";
+    let model = |settings: &str, from: &str| {
+        format!("{{{{ config(materialized='incremental'{settings}) }}}}\nselect * from {from}")
+    };
+    let conversion = converted(&[
+        ("models/s.yml", sources),
+        ("models/a.sql", &model("", "{{ ref('b') }}")),
+        ("models/b.sql", &model("", "{{ ref('c') }}")),
+        ("models/c.sql", &model(", alias='first'", "{{ source('raw', 'events') }}")),
+        ("models/d.sql", &model(", unique_key='x'", "{{ ref('b') }}")),
+        ("models/e.sql", &model("", "{{ ref('d') }}")),
+        ("models/f.sql", &model("", "{{ ref('g') }}")),
+        ("models/g.sql", &model("", "{{ ref('f') }}")),
+    ]);
+    for (model, expected) in [
+        ("a", "append\n-- headwater: incremental = b\n"),
+        ("b", "append\n-- headwater: incremental = first\n"),
+        ("c", "append\n-- headwater: incremental = raw.events\n"),
+        ("d", "merge\n-- headwater: keys = x\n"),
+        ("e", "replace\n"),
+        ("f", "replace\n"),
+        ("g", "replace\n"),
+    ] {
+        let text = &conversion.files[&format!("models/{model}.sql")];
+        assert!(text.contains(&format!("-- headwater: materialization = {expected}")), "{text}");
+    }
+}
+
+#[test]
 fn a_view_stays_a_view_unless_it_reads_a_model_that_is_not_stored() {
     let conversion = converted(&[
         ("models/base.sql", "{{ config(materialized='ephemeral') }}\nselect 1 as x"),

@@ -4,8 +4,8 @@
 //! are dropped.
 
 use std::io::Write;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -14,6 +14,9 @@ const QUEUE_LINES: usize = 4096;
 
 /// The maximum time for which a shutdown waits for a paused terminal.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Interval at which a flush checks if a full queue has space.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 enum Message {
     Line(Vec<u8>),
@@ -34,25 +37,34 @@ impl LogWriter {
     /// Starts the thread.
     pub fn start() -> Self {
         let (sender, receiver) = sync_channel(QUEUE_LINES);
-        std::thread::spawn(move || write_all(&receiver));
+        std::thread::spawn(move || write_all(&receiver, std::io::stderr()));
         LogWriter(sender)
     }
 
     /// Waits until all queued lines are written, for at most one second. Does not wait if the queue
     /// is full.
     pub fn flush(&self) {
+        let deadline = Instant::now() + FLUSH_PATIENCE;
         let (done, written) = sync_channel(1);
-        if self.0.try_send(Message::Flush(done)).is_ok() {
-            let _ = written.recv_timeout(FLUSH_PATIENCE);
+        let mut message = Message::Flush(done);
+        // The queue may be full of lines. A blocking `send` has no time limit.
+        while let Err(TrySendError::Full(unsent)) = self.0.try_send(message) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            message = unsent;
+            std::thread::sleep(FULL_PAUSE);
         }
+        // Without the thread, the sender of `written` is dropped, and this call returns at once.
+        let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write_all(messages: &Receiver<Message>) {
+fn write_all(messages: &Receiver<Message>, mut output: impl Write) {
     for message in messages {
         match message {
             // Ignore errors, because standard error may be closed.
-            Message::Line(line) => drop(std::io::stderr().lock().write_all(&line)),
+            Message::Line(line) => drop(output.write_all(&line)),
             Message::Flush(done) => drop(done.try_send(())),
         }
     }
@@ -81,5 +93,58 @@ impl Drop for Line {
     fn drop(&mut self) {
         // If the queue is full, the line is dropped.
         let _ = self.queue.try_send(Message::Line(std::mem::take(&mut self.text)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Collects the written bytes.
+    #[derive(Clone, Default)]
+    struct Terminal(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Terminal {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn full_queue() -> (LogWriter, Receiver<Message>) {
+        let (sender, receiver) = sync_channel(2);
+        let writer = LogWriter(sender);
+        for line in ["one\n", "two\n", "dropped\n"] {
+            writer.make_writer().write_all(line.as_bytes()).unwrap();
+        }
+        (writer, receiver)
+    }
+
+    #[test]
+    fn a_flush_writes_the_lines_of_a_full_queue() {
+        let (writer, receiver) = full_queue();
+        let terminal = Terminal::default();
+        let output = terminal.clone();
+        std::thread::spawn(move || {
+            // The terminal is paused for a moment, so that the flush meets the full queue.
+            std::thread::sleep(Duration::from_millis(100));
+            write_all(&receiver, output);
+        });
+        writer.flush();
+        assert_eq!(*terminal.0.lock().unwrap(), b"one\ntwo\n");
+    }
+
+    #[test]
+    fn a_flush_does_not_wait_forever() {
+        let (writer, receiver) = full_queue();
+        writer.flush();
+        drop(receiver);
+        writer.flush();
     }
 }

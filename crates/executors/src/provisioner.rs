@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use headwater_function_store::StoredFunction;
 use headwater_functions::{EnvironmentCache, Functions, ProvisionedStatus};
-use headwater_model::{Problem, ResultExt};
+use headwater_model::{FunctionAlias, Problem, ResultExt};
 use headwater_pipelines::{Callable, Project, ProvisionedCall, Runner};
 use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,6 +22,9 @@ use crate::function_catalog::FunctionCatalog;
 
 /// Interval at which the settings are applied again.
 const APPLY_EVERY: Duration = Duration::from_secs(60);
+
+/// Maximum error of a computed number of instances: 100 × 0.07 is 7.000000000000001.
+const ROUNDING_ERROR: f64 = 1e-6;
 
 /// The components that a provisioner uses.
 #[derive(Clone)]
@@ -206,14 +209,45 @@ fn setting_name(function: &str, qualifier: &str, version: Option<u64>) -> String
 }
 
 /// Returns the versions that the calls of a version or alias execute, and the number of instances
-/// of each version. The instances of an alias with weights are distributed by the weights. Each
-/// number is rounded up.
+/// of each version.
 fn shares(stored: &StoredFunction, qualifier: &str, count: u32) -> Vec<(Option<u64>, u32)> {
     let Ok(main) = stored.resolve(qualifier, 1.0) else { return Vec::new() };
-    let Some(alias) = stored.aliases.get(qualifier) else { return vec![(main, count)] };
-    let part = |weight: f64| (f64::from(count) * weight).ceil() as u32;
+    match stored.aliases.get(qualifier) {
+        Some(alias) => alias_shares(alias, count),
+        None => vec![(main, count)],
+    }
+}
+
+/// Returns the versions of an alias, and the number of instances of each version. The instances are
+/// distributed by the weights. Each number is rounded up.
+fn alias_shares(alias: &FunctionAlias, count: u32) -> Vec<(Option<u64>, u32)> {
+    let part = |weight: f64| (f64::from(count) * weight - ROUNDING_ERROR).ceil() as u32;
     let rest = 1.0 - alias.weights.values().sum::<f64>();
     let others = alias.weights.iter().map(|(version, weight)| (Some(*version), part(*weight)));
     let all = std::iter::once((alias.version, part(rest))).chain(others);
     all.filter(|(_, count)| *count > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_instances_of_an_alias_are_distributed_by_its_weights() {
+        for (weights, count, expected) in [
+            (vec![], 5, vec![(Some(1), 5)]),
+            (vec![(2, 0.07)], 100, vec![(Some(1), 93), (Some(2), 7)]),
+            (vec![(2, 0.1)], 5, vec![(Some(1), 5), (Some(2), 1)]),
+            (vec![(2, 0.001)], 1, vec![(Some(1), 1), (Some(2), 1)]),
+            (
+                vec![(2, 0.7), (3, 0.2), (4, 0.1)],
+                10,
+                vec![(Some(2), 7), (Some(3), 2), (Some(4), 1)],
+            ),
+        ] {
+            let weights = weights.into_iter().collect();
+            let alias = FunctionAlias { version: Some(1), weights, ..FunctionAlias::default() };
+            assert_eq!(alias_shares(&alias, count), expected, "{alias:?}");
+        }
+    }
 }

@@ -233,8 +233,10 @@ impl<R: ReaderAt> Reader<'_, R> {
     /// Rejects entries that overlap in the archive, as in a ZIP bomb, which expands a few bytes to
     /// many files.
     fn check_ranges(&mut self) -> Result<()> {
+        // An empty range overlaps nothing, but would separate two ranges that overlap.
+        self.ranges.retain(|(start, end)| start < end);
         self.ranges.sort_unstable();
-        let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0 && pair[1].1 > pair[1].0;
+        let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0;
         if self.ranges.windows(2).any(overlaps) {
             return Err(Error::archive("entries overlap", DAMAGED));
         }
@@ -339,6 +341,23 @@ mod tests {
             if let Ok(files) = read_archive(&altered) {
                 assert!(files.values().all(|file| file.bytes() == b"content of the file\n"));
             }
+        }
+    }
+
+    #[test]
+    fn overlapping_entries_are_rejected() {
+        let bytes = archive(&[("a", b"x", 0)]);
+        let archive = open(&bytes).expect("an archive");
+        for (ranges, is_rejected) in [
+            (vec![(0, 10), (10, 20), (20, 30)], false),
+            (vec![(0, 10), (5, 5), (10, 20), (10, 10)], false),
+            (vec![(0, 10), (9, 20)], true),
+            (vec![(20, 30), (0, 40)], true),
+            (vec![(0, 10), (5, 5), (6, 8)], true),
+        ] {
+            let shown = format!("{ranges:?}");
+            let mut reader = Reader { archive: &archive, left: 0, ranges, package: None };
+            assert_eq!(reader.check_ranges().is_err(), is_rejected, "{shown}");
         }
     }
 

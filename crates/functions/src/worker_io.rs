@@ -215,7 +215,7 @@ pub(crate) async fn listen(
             }
             Ok(WorkerMessage::File) => send_result_file(&channel, pages.as_deref(), &mut given),
             Ok(WorkerMessage::Laid { kept: is_kept }) => {
-                (said, kept) = (file_result(file, descriptors.next()), is_kept);
+                (said, kept) = (table_result(file, descriptors.next()), is_kept);
             }
             Ok(message @ (WorkerMessage::Network | WorkerMessage::Rested)) => {
                 tracing::debug!(?message, "an instance sent an unexpected message");
@@ -252,10 +252,10 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }
 
-/// Returns the final message for a result table. `file` describes the layout of the table's bytes,
-/// which are in `description` unless the server provided a file for them.
-fn file_result(file: Option<OwnedFd>, description: Option<OwnedFd>) -> FinalMessage {
-    file.map_or(FinalMessage::Nothing, |file| FinalMessage::Laid(file, description))
+/// Returns the message for a table. `layout` is the file with its layout. `bytes` is the file with
+/// its bytes; `None` if these bytes are in a file that the server provided.
+fn table_result(layout: Option<OwnedFd>, bytes: Option<OwnedFd>) -> FinalMessage {
+    layout.map_or(FinalMessage::Nothing, |layout| FinalMessage::Laid(layout, bytes))
 }
 
 /// Returns false if the process ended before it read its task: the kernel then resets the

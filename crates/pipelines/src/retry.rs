@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use headwater_jobs::JobContext;
 use headwater_model::{
-    Commit, CommitId, ErrorCode, JobId, JobKind, PROPERTY_JOB, Problem, RefSpec, RunPlan,
-    RunReport, RunRequest,
+    Commit, CommitId, ErrorCode, JobId, JobKind, MAIN_BRANCH, PROPERTY_JOB, Problem, RefSpec,
+    RunPlan, RunReport, RunRequest,
 };
 
 use crate::parse::parse_project;
@@ -55,7 +55,7 @@ impl Runner {
         let (mut commits, mut at) = (Vec::new(), head);
         while at != base {
             let commit = catalog.read_commit(at).await.map_err(failed)?;
-            let own = self.is_by_run(&commit).await;
+            let own = self.is_by_run(&commit, target).await;
             match commit.parents.first().filter(|_| own) {
                 Some(parent) => commits.push(std::mem::replace(&mut at, *parent)),
                 None => return Err(moved()),
@@ -66,13 +66,15 @@ impl Runner {
     }
 
     /// Returns true if a run created the commit. On the branch of a failed run, this is the failed
-    /// run, or an earlier run that the failed run itself had retried.
-    async fn is_by_run(&self, commit: &Commit) -> bool {
-        let job = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
-        match job {
-            Some(id) => self.jobs().job(id).await.is_ok_and(|job| job.kind == JobKind::Run),
-            None => false,
-        }
+    /// run, or an earlier run that the failed run itself had retried. These runs have the same target. Another run that wrote to the
+    /// branch had this branch as its target.
+    async fn is_by_run(&self, commit: &Commit, target: &str) -> bool {
+        let id = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
+        let Some(id) = id else { return false };
+        self.jobs().job(id).await.is_ok_and(|job| {
+            let own_target = job.reference.as_deref().unwrap_or(MAIN_BRANCH);
+            job.kind == JobKind::Run && own_target == target
+        })
     }
 
     /// Plans a retry at the state that the failed run left.

@@ -201,12 +201,14 @@ impl Queues {
             return Ok(());
         }
         let bodies = self.bodies(queue, &dead).await;
-        let bodies = bodies.inspect_err(|_| restore(queue, &dead))?;
+        let mut bodies = bodies.inspect_err(|_| restore(queue, &dead))?;
         let is_fifo = target.attributes().is_fifo;
         let now = self.clock.now();
         let mut entries = Vec::new();
         let mut added = Vec::new();
-        for (from, message) in bodies {
+        // The order of `dead` is preserved, because a FIFO queue delivers in this order.
+        for &from in &dead {
+            let Some(message) = bodies.remove(&from) else { continue };
             let message = StoredMessage { visible: now, ..message };
             let mut state = target.state.lock();
             let sequence = state.next_sequence(now);

@@ -215,6 +215,22 @@ async fn dead_letters_move_in_one_batch() {
 }
 
 #[tokio::test]
+async fn dead_letters_of_a_fifo_queue_keep_their_order() {
+    let lake = Lake::new().await;
+    let dead = r#"{"deadLetterTargetArn": "arn:aws:sqs:r:0:dead.fifo", "maxReceiveCount": 1}"#;
+    let fifo = [("FifoQueue", "true"), ("ContentBasedDeduplication", "true")];
+    lake.create("dead.fifo", &fifo).await;
+    let tried = [&fifo[..], &[("RedrivePolicy", dead), ("VisibilityTimeout", "10")]].concat();
+    lake.create("tried.fifo", &tried).await;
+    let bodies = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+    lake.send_to_group("tried.fifo", Some("x"), &bodies).await;
+    assert_eq!(lake.bodies("tried.fifo").await, bodies);
+    lake.pass(11);
+    assert_eq!(lake.bodies("tried.fifo").await, NONE);
+    assert_eq!(lake.bodies("dead.fifo").await, bodies);
+}
+
+#[tokio::test]
 async fn a_released_message_is_not_counted_as_received() {
     let mut lake = Lake::new().await;
     lake.create("orders", &[]).await;

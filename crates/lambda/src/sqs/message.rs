@@ -15,7 +15,7 @@ use super::queue::name_of;
 /// Maximum number of entries in a batch, and of messages in a response.
 const BATCH_MAX: usize = 10;
 
-/// Maximum total size of a batch, in bytes.
+/// Maximum total size of the messages of a batch, in bytes.
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
@@ -68,7 +68,25 @@ struct ReceiptRequest {
     visibility_timeout: Option<u32>,
 }
 
+impl TypedValue {
+    /// Returns the size of the type and value, in bytes.
+    fn bytes(&self) -> usize {
+        let text = self.string_value.as_ref().map_or(0, String::len);
+        // A binary value is counted without its encoding as base64.
+        let binary = self.binary_value.as_ref();
+        let binary = binary.map_or(0, |value| value.trim_end_matches('=').len() * 3 / 4);
+        self.data_type.len() + text + binary
+    }
+}
+
 impl SendMessageRequest {
+    /// Returns the size of the body and of the names, types and values of the attributes, in bytes.
+    fn bytes(&self) -> usize {
+        let attributes = self.message_attributes.iter();
+        let attributes = attributes.map(|(name, value)| name.len() + value.bytes());
+        self.message_body.as_ref().map_or(0, String::len) + attributes.sum::<usize>()
+    }
+
     fn message(self) -> Result<NewMessage> {
         let attribute = |(name, value): (String, TypedValue)| {
             let is_binary = value.data_type.starts_with("Binary");
@@ -132,12 +150,7 @@ pub(super) async fn send_batch(request: &SqsRequest) -> Result<Value> {
     let BatchRequest::<SendMessageRequest> { queue_url, entries } = request.parse()?;
     let name = name_of(queue_url.as_deref())?;
     check_entries(entries.iter().map(|entry| entry.id.as_str()))?;
-    let bytes: usize =
-        entries.iter().filter_map(|one| one.message_body.as_ref()).map(String::len).sum();
-    if bytes > BATCH_BYTES_MAX {
-        let message = format!("The batch has {bytes} bytes, more than {BATCH_BYTES_MAX}.");
-        return Err(SqsError::new("BatchRequestTooLong", message));
-    }
+    check_bytes(&entries)?;
     let (mut answer, mut messages, mut sent) = (BatchResponse::default(), Vec::new(), Vec::new());
     for entry in entries {
         let id = entry.id.clone();
@@ -345,8 +358,48 @@ fn check_entries<'a>(ids: impl Iterator<Item = &'a str>) -> Result<()> {
     }
 }
 
+/// Checks the total size of the messages of a batch.
+fn check_bytes(entries: &[SendMessageRequest]) -> Result<()> {
+    let bytes: usize = entries.iter().map(SendMessageRequest::bytes).sum();
+    if bytes > BATCH_BYTES_MAX {
+        let message = format!("The batch has {bytes} bytes, more than {BATCH_BYTES_MAX}.");
+        return Err(SqsError::new("BatchRequestTooLong", message));
+    }
+    Ok(())
+}
+
 /// Returns the MD5 of message attributes, as hexadecimal digits; `None` without
 /// attributes.
 fn attributes_md5(attributes: &BTreeMap<String, Attribute>) -> Option<String> {
     (!attributes.is_empty()).then(|| headwater_service::attributes_md5(attributes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(body: usize, attributes: &Value) -> SendMessageRequest {
+        let entry = json!({"MessageBody": "x".repeat(body), "MessageAttributes": attributes});
+        serde_json::from_value(entry).expect("an entry")
+    }
+
+    #[test]
+    fn the_attributes_of_messages_count_towards_the_size_of_a_batch() {
+        let typed = |kind: &str, value: &str| json!({"DataType": kind, "StringValue": value});
+        // 1,000 bytes in base64.
+        let binary = format!("{}AA==", "AAAA".repeat(333));
+        let attributes = json!({
+            "city": typed("String", "Bern"),
+            "file": {"DataType": "Binary", "BinaryValue": binary},
+        });
+        let message = entry(10, &attributes);
+        assert_eq!(message.bytes(), 10 + (4 + 6 + 4) + (4 + 6 + 1_000));
+        assert!(check_bytes(&[message, entry(500_000, &json!({}))]).is_ok());
+        let half = || entry(BATCH_BYTES_MAX / 2, &json!({}));
+        assert!(check_bytes(&[half(), half()]).is_ok());
+        let attributes = json!({"n": typed("Number", "1")});
+        let larger = entry(BATCH_BYTES_MAX / 2, &attributes);
+        let error = check_bytes(&[half(), larger]).expect_err("too large");
+        assert_eq!(error.code(), "BatchRequestTooLong");
+    }
 }

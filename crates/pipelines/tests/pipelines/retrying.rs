@@ -1,7 +1,7 @@
 //! Retries of failed runs. A retry keeps the results of the failed run. A retry ends with the same
 //! tables as a run without a failure.
 
-use headwater_model::{ErrorDetails, ProjectFiles, RunRequest};
+use headwater_model::{ErrorDetails, ProjectFiles, RefSpec, RunRequest};
 
 use crate::bauplan::runs::DEFAULTS;
 use crate::support::{Ran, World, bauplan_files, files, shown};
@@ -130,6 +130,18 @@ async fn a_branch_that_others_wrote_to_is_not_continued() {
     let failed = world.run(&project(&good(), 0)).await;
     let branch = format!("run/{}", failed.id);
     world.sql(&branch, &["INSERT INTO good VALUES (9)"]).await;
+    let refusal = retry(&world, &project(&good(), 1), &failed).await.refusal();
+    assert!(refusal.starts_with("commit_conflict: another client wrote to"), "{refusal}");
+}
+
+#[tokio::test]
+async fn a_branch_to_which_another_run_was_merged_is_not_continued() {
+    let world = world().await;
+    let failed = world.run(&project(&good(), 0)).await;
+    let branch = RefSpec::Name(format!("run/{}", failed.id));
+    let other = files("", &[("other.sql", &good())]);
+    let merged = world.run_with(&other, |request| request.reference = Some(branch)).await;
+    assert_eq!(merged.report().tables, ["other"]);
     let refusal = retry(&world, &project(&good(), 1), &failed).await.refusal();
     assert!(refusal.starts_with("commit_conflict: another client wrote to"), "{refusal}");
 }
