@@ -15,8 +15,8 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// the interval if the provider asks for slower requests.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// Minimum interval. Without it, a provider that sends the interval 0 would receive requests without
-/// pause.
+/// Minimum interval. A provider that sends the interval 0 would otherwise receive requests
+/// continuously.
 const INTERVAL_MIN: Duration = Duration::from_secs(1);
 
 /// Maximum time to wait for the confirmation.
