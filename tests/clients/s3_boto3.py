@@ -8,6 +8,7 @@ Needs: boto3, requests.
 """
 
 import concurrent.futures
+import datetime
 import hashlib
 import io
 import json
@@ -21,6 +22,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 MIB = 1 << 20
+PAST = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
+FUTURE = datetime.datetime(2100, 1, 1, tzinfo=datetime.timezone.utc)
 ENDPOINT, URL, TOKEN = sys.argv[1:4]
 
 
@@ -118,6 +121,16 @@ def objects(s3):
     fails("MetadataTooLarge", s3.put_object, Bucket="landing", Key="m", Metadata=too_long)
 
 
+def unmet(tag):
+    """Returns conditions that the source of a copy with this entity tag does not meet."""
+    return [
+        {"CopySourceIfMatch": '"0"'},
+        {"CopySourceIfNoneMatch": tag},
+        {"CopySourceIfUnmodifiedSince": PAST},
+        {"CopySourceIfModifiedSince": FUTURE},
+    ]
+
+
 def conditions(s3):
     """Tests conditional writes and reads, also concurrent ones."""
     put = lambda **more: s3.put_object(Bucket="landing", Key="once", **more)
@@ -128,6 +141,15 @@ def conditions(s3):
     fails("PreconditionFailed", put, Body=b"4", IfMatch='"0"')
     fails("304", s3.get_object, Bucket="landing", Key="once", IfNoneMatch=tag)
     fails("PreconditionFailed", s3.get_object, Bucket="landing", Key="once", IfMatch='"0"')
+    target = {"Bucket": "landing", "Key": "twice"}
+    copy = lambda **more: s3.copy_object(**target, CopySource="landing/once", **more)
+    for condition in unmet(tag):
+        fails("PreconditionFailed", copy, **condition)
+    # As in S3, a condition on the entity tag has priority over one on the time.
+    copy(CopySourceIfMatch=tag, CopySourceIfUnmodifiedSince=PAST)
+    copy(CopySourceIfNoneMatch='"0"', CopySourceIfModifiedSince=PAST)
+    assert read(s3, "twice") == b"3"
+    s3.delete_object(**target)
 
     def create(number):
         try:
@@ -226,7 +248,10 @@ def multipart(s3):
     target = {"Bucket": "landing", "Key": "copied"}
     target["UploadId"] = s3.create_multipart_upload(**target)["UploadId"]
     source = {"CopySource": "landing/big", "CopySourceRange": "bytes=0-9"}
-    tag = s3.upload_part_copy(**target, PartNumber=1, **source)["CopyPartResult"]["ETag"]
+    copy = lambda **more: s3.upload_part_copy(**target, PartNumber=1, **source, **more)
+    for condition in unmet(done["ETag"]):
+        fails("PreconditionFailed", copy, **condition)
+    tag = copy(CopySourceIfMatch=done["ETag"])["CopyPartResult"]["ETag"]
     complete([{"PartNumber": 1, "ETag": tag}])
     assert read(s3, "copied") == b"1" * 10
 

@@ -87,6 +87,21 @@ pub struct AuditLog {
     expired: Mutex<Option<Timestamp>>,
 }
 
+/// Events that are being stored. When this value is dropped, the remaining events return to the
+/// queue. An event that is stored twice is listed once, because both entries have the same key.
+struct UnstoredEvents<'a> {
+    pending: &'a Mutex<Vec<Append>>,
+    entries: Vec<Append>,
+}
+
+impl Drop for UnstoredEvents<'_> {
+    fn drop(&mut self) {
+        let mut pending = self.pending.lock();
+        let later = std::mem::replace(&mut *pending, std::mem::take(&mut self.entries));
+        pending.extend(later);
+    }
+}
+
 impl std::fmt::Debug for AuditLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("AuditLog").finish_non_exhaustive()
@@ -197,19 +212,17 @@ impl AuditLog {
         entry(&AuditEvent { reason: cut(detail), ..event })
     }
 
-    /// Stores the recorded events. After an error, the events are kept for the next attempt.
+    /// Stores the recorded events. After an error, or if the future is dropped, the events are kept
+    /// for the next attempt.
     pub async fn flush(&self) -> Result<()> {
         let entries = std::mem::take(&mut *self.pending.lock());
         if entries.is_empty() {
             return Ok(());
         }
-        let batch = Batch { entries: entries.clone(), relaxed: true, ..Batch::default() };
-        if let Err(error) = self.store.apply(batch).await {
-            let mut pending = self.pending.lock();
-            let later = std::mem::replace(&mut *pending, entries);
-            pending.extend(later);
-            return Err(error.into());
-        }
+        let mut unstored = UnstoredEvents { pending: &self.pending, entries };
+        let entries = unstored.entries.clone();
+        self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
+        unstored.entries.clear();
         Ok(())
     }
 

@@ -45,14 +45,19 @@ impl IcebergError {
         IcebergError { status, kind, ..error }
     }
 
-    /// Converts the error of a request that changes the catalog.
+    /// Converts the error of a request that changes the catalog. If it is unknown whether the
+    /// change was committed, the status is 5xx: after another status, clients delete the files of
+    /// the change.
     pub(crate) fn of_change(error: ChangeError) -> Self {
         let unknown = matches!(error, ChangeError::Unknown(_));
-        let error = IcebergError::new(error.problem().clone());
-        if unknown && error.status != StatusCode::SERVICE_UNAVAILABLE {
-            return error.with_kind("CommitStateUnknownException");
+        let mut error = IcebergError::new(error.problem().clone());
+        if !unknown || error.status == StatusCode::SERVICE_UNAVAILABLE {
+            return error;
         }
-        error
+        if !error.status.is_server_error() {
+            error.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        error.with_kind("CommitStateUnknownException")
     }
 
     /// Replaces the exception for a missing object by the exception for a missing view.
@@ -168,5 +173,22 @@ impl IntoResponse for IcebergError {
             response.headers_mut().insert(RETRY_AFTER, seconds);
         }
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_result_of_a_commit_is_a_server_error() {
+        for code in [ErrorCode::Cancelled, ErrorCode::QuotaExceeded, ErrorCode::Internal] {
+            let problem = Problem::new(code, "the job was stopped");
+            let unknown = IcebergError::of_change(ChangeError::Unknown(problem.clone()));
+            let status = unknown.status;
+            assert_eq!((status.as_u16(), unknown.kind), (500, "CommitStateUnknownException"));
+            let rejected = IcebergError::of_change(ChangeError::Rejected(problem));
+            assert_ne!(rejected.kind, "CommitStateUnknownException");
+        }
     }
 }

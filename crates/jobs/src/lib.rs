@@ -9,6 +9,7 @@
 mod active_job;
 mod admission;
 mod budget;
+mod commit_start;
 mod error;
 mod event_log;
 mod event_stream;
@@ -37,6 +38,7 @@ mod writer;
 
 pub use active_job::StopReason;
 pub use budget::CallBudget;
+pub use commit_start::CommitStart;
 pub use error::{Error, Result};
 pub use event_stream::EventStream;
 pub use executor::{Executor, JobContext, NewJob};

@@ -4,7 +4,7 @@ use headwater_model::Timestamp;
 use headwater_store::{RefChange, RefPrecondition};
 
 use crate::record::{BUCKETS, BucketRecord, bucket_ref, decode, object_ref, put};
-use crate::{Error, Objects, Result};
+use crate::{Error, ListedUpload, ObjectPath, Objects, Result, UploadTarget};
 
 /// Maximum number of listed buckets.
 const LISTED_MAX: usize = 10_000;
@@ -42,8 +42,13 @@ impl Objects {
         if !self.0.store.references(&object_ref(name, ""), None, 1).await?.is_empty() {
             return Err(Error::NotEmpty { name: name.to_owned() });
         }
-        for upload in self.uploads(name, "").await? {
-            self.abort_unchecked(&upload.id).await?;
+        for ListedUpload { id, key, .. } in self.uploads(name, "").await? {
+            let path = ObjectPath { bucket: name.to_owned(), key };
+            match self.abort(&UploadTarget { path, id }).await {
+                // Another request aborted the upload.
+                Ok(()) | Err(Error::NoUpload { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let expected = RefPrecondition::Value(stored);
         let change = RefChange { name: bucket_ref(name), expected, value: None };

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
 use headwater_model::Problem;
-use headwater_store::{Batch, RefPrecondition};
+use headwater_store::{Batch, RefChange, RefPrecondition};
 use headwater_table_format::storage::Upload;
 use md5::{Digest, Md5};
 use object_store::{GetOptions, ObjectStore};
@@ -19,7 +19,8 @@ use uuid::Uuid;
 
 use crate::objects::relative;
 use crate::record::{
-    ContentFile, ObjectInfo, UnreferencedFiles, contents_ref, decode, garbage_ref, put,
+    ContentFile, ObjectInfo, UnreferencedFiles, contents_ref, decode, encode, garbage_ref,
+    remove_unchanged,
 };
 use crate::{Error, Objects, Result};
 
@@ -36,12 +37,16 @@ pub(crate) struct UnreferencedContent {
     /// MD5 as hexadecimal digits.
     pub(crate) etag: String,
     name: String,
+    /// The stored record that lists the file as garbage; `None` if no file was written.
+    garbage: Option<Bytes>,
 }
 
 impl UnreferencedContent {
-    /// Returns the ref that lists the file as garbage until an object references it.
-    pub(crate) fn garbage(&self) -> String {
-        garbage_ref(&self.name)
+    /// Returns the ref change that must be in the batch with the first reference to the file: the
+    /// file is no longer garbage. The batch fails if the deletion of the file has started.
+    pub(crate) fn garbage(&self) -> Option<RefChange> {
+        let value = self.garbage.clone()?;
+        Some(remove_unchanged(garbage_ref(&self.name), value))
     }
 }
 
@@ -61,8 +66,14 @@ impl Objects {
         self.0.active.lock().insert(name.clone());
         let etag = String::new();
         let objects = self.clone();
-        let mut written =
-            UnreferencedContent { objects, blob: None, size: 0, etag, name: name.clone() };
+        let mut written = UnreferencedContent {
+            objects,
+            blob: None,
+            size: 0,
+            etag,
+            name: name.clone(),
+            garbage: None,
+        };
         let mut content = std::pin::pin!(content);
         let mut upload: Option<Upload> = None;
         let mut md5 = Md5::new();
@@ -75,7 +86,10 @@ impl Objects {
             written.size += part.len() as u64;
             let upload = match &mut upload {
                 Some(upload) => upload,
-                none => none.insert(self.start(&name).await?),
+                none => {
+                    written.garbage = Some(self.list_garbage(&name).await?);
+                    none.insert(Upload::new(self.0.storage.clone(), self.location(&name)))
+                }
             };
             upload.put(part).await?;
         }
@@ -101,8 +115,9 @@ impl Objects {
         self.0.active.lock().insert(name.clone());
         let blob = Some(ContentFile { name: name.clone(), size });
         let (objects, etag) = (self.clone(), String::new());
-        let written = UnreferencedContent { objects, blob, size, etag, name: name.clone() };
-        self.list_garbage(&name).await?;
+        let mut written =
+            UnreferencedContent { objects, blob, size, etag, name: name.clone(), garbage: None };
+        written.garbage = Some(self.list_garbage(&name).await?);
         let location = self.location(&name);
         let path = folder.join(relative(&name));
         let copied = tokio::task::spawn_blocking(move || copy_file(&file, &path)).await;
@@ -113,21 +128,18 @@ impl Objects {
         Ok(written)
     }
 
-    /// Lists a file as garbage, and starts to write it.
-    async fn start(&self, name: &str) -> Result<Upload> {
-        self.list_garbage(name).await?;
-        Ok(Upload::new(self.0.storage.clone(), self.location(name)))
-    }
-
-    /// Lists a file as garbage until a record references it.
-    async fn list_garbage(&self, name: &str) -> Result<()> {
-        let garbage = UnreferencedFiles { since: self.now(), blobs: vec![name.to_owned()] };
-        let change = put(garbage_ref(name), &garbage, RefPrecondition::Anything)?;
+    /// Lists a file as garbage until a record references it. Returns the stored record.
+    async fn list_garbage(&self, name: &str) -> Result<Bytes> {
+        let blobs = vec![name.to_owned()];
+        let garbage = UnreferencedFiles { since: self.now(), blobs, deleting: false };
+        let (name, expected) = (garbage_ref(name), RefPrecondition::Anything);
+        let stored = encode(&name, &garbage)?;
+        let change = RefChange { name, expected, value: Some(stored.clone()) };
         // A power failure may lose this record, but it also loses the file, which is not synced
         // yet.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
-        Ok(())
+        Ok(stored)
     }
 
     /// Returns the files of an object, in order.

@@ -1,10 +1,17 @@
 //! Deletion of unreferenced files: files of replaced and deleted objects, and of interrupted
 //! writes.
+//!
+//! Each record is first marked as being deleted, if it still has the value that was read. A commit
+//! that references a file expects the record that was stored when the file was written. So either
+//! the commit fails, or the file is kept, also if several processes use the lake.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use headwater_store::{Batch, RefPrecondition};
+
 use crate::objects::relative;
-use crate::record::{GARBAGE, UnreferencedFiles, decode, remove};
+use crate::record::{GARBAGE, UnreferencedFiles, decode, put, remove};
 use crate::{Objects, Result};
 
 /// Time for which an unreferenced file is kept, because running requests may still read it.
@@ -29,7 +36,9 @@ impl Objects {
             after = Some(last.clone());
             for (name, value) in found {
                 let garbage: UnreferencedFiles = decode(&name, &value)?;
-                if !self.is_due(&garbage, kept) {
+                if !self.is_due(&garbage, kept)
+                    || !self.start_deletion(&name, value, &garbage).await?
+                {
                     continue;
                 }
                 deleted += garbage.blobs.len() as u64;
@@ -43,6 +52,29 @@ impl Objects {
         let active = self.0.active.lock();
         let age = (self.now() - garbage.since).to_std().unwrap_or_default();
         age >= kept && !garbage.blobs.iter().any(|blob| active.contains(blob))
+    }
+
+    /// Marks files as being deleted, so that later commits cannot reference them. Returns false if
+    /// the record has changed since it was read: a commit may reference the files.
+    async fn start_deletion(
+        &self,
+        name: &str,
+        stored: Bytes,
+        garbage: &UnreferencedFiles,
+    ) -> Result<bool> {
+        if garbage.deleting {
+            return Ok(true);
+        }
+        let deleting = UnreferencedFiles { deleting: true, ..garbage.clone() };
+        let change = put(name.to_owned(), &deleting, RefPrecondition::Value(stored))?;
+        // A power failure may lose the mark, but it also ends each write that has not referenced
+        // its file yet.
+        let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
+        match self.0.store.apply(batch).await {
+            Ok(_) => Ok(true),
+            Err(headwater_store::Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {

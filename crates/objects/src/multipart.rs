@@ -1,6 +1,7 @@
 //! Multipart uploads. Each part is a file. The completion of an upload only stores the list of
 //! these files as the object's content, so it is fast and atomic.
 
+use bytes::Bytes;
 use headwater_model::{ObjectOperation, Timestamp};
 use headwater_store::{RefChange, RefPrecondition};
 use md5::{Digest, Md5};
@@ -11,7 +12,7 @@ use crate::content::ContentStream;
 use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
     ContentFile, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode,
-    part_ref, parts_ref, put, remove, unchanged, upload_ref,
+    part_ref, parts_ref, put, remove_unchanged, unchanged, upload_ref,
 };
 use crate::{Condition, Error, ObjectPath, Objects, Result};
 
@@ -24,7 +25,7 @@ const PARTS_MAX: u32 = 10_000;
 /// Maximum number of listed uploads.
 const UPLOADS_MAX: usize = 10_000;
 
-/// Maximum number of attempts to store a part during concurrent replacements.
+/// Maximum number of attempts to change an upload during concurrent changes of its parts.
 const ATTEMPTS: usize = 10;
 
 /// A request to start a multipart upload.
@@ -78,6 +79,21 @@ pub struct ListedUpload {
     pub created: Timestamp,
 }
 
+/// A part as it was read from the store.
+struct StoredPart {
+    number: u32,
+    record: PartRecord,
+    /// The stored bytes of the record.
+    value: Bytes,
+}
+
+impl StoredPart {
+    /// Returns the ref change that deletes the part if it was not replaced.
+    fn removal(&self, upload: &str) -> RefChange {
+        remove_unchanged(part_ref(upload, self.number), self.value.clone())
+    }
+}
+
 impl Objects {
     /// Starts an upload and returns its id.
     ///
@@ -118,7 +134,7 @@ impl Objects {
             let stored = self.0.store.reference(&name).await?;
             let before = stored.as_deref().map(|value| decode::<PartRecord>(&name, value));
             let mut refs = vec![unchanged(upload_ref(&target.id), upload)];
-            refs.push(remove(written.garbage()));
+            refs.extend(written.garbage());
             let replaced = before.transpose()?.into_iter().map(|part| part.blob.name);
             refs.extend(self.discard(replaced.filter(|name| !name.is_empty()).collect())?);
             refs.push(put(
@@ -145,7 +161,7 @@ impl Objects {
         self.upload(target).await?;
         let after = part_ref(&target.id, after);
         let parts = self.stored_parts(&target.id, Some(&after), limit).await?;
-        Ok(parts.iter().map(|(number, part)| listed(*number, part)).collect())
+        Ok(parts.iter().map(|part| listed(part.number, &part.record)).collect())
     }
 
     /// Lists the uploads of a bucket whose keys have the prefix, in key order.
@@ -174,6 +190,25 @@ impl Objects {
         parts: &[CompletedPart],
         condition: &Condition,
     ) -> Result<ObjectInfo> {
+        for _ in 0..ATTEMPTS {
+            match self.complete_once(target, parts, condition).await {
+                // Another request replaced a part, or completed or aborted the upload.
+                Err(Error::Conflict { .. }) => {}
+                other => return other,
+            }
+        }
+        Err(Error::Conflict { key: target.path.key.clone() })
+    }
+
+    /// Like [`Objects::complete`], without retries.
+    ///
+    /// Error: [`Error::Conflict`] if the upload or a part changes at the same time.
+    async fn complete_once(
+        &self,
+        target: &UploadTarget,
+        parts: &[CompletedPart],
+        condition: &Condition,
+    ) -> Result<ObjectInfo> {
         let (stored, upload) = match self.upload(target).await {
             Err(error @ Error::NoUpload { .. }) => {
                 let info = self.find(&target.path).await?;
@@ -195,37 +230,61 @@ impl Objects {
             upload: Some(target.id.clone()),
         };
         let mut refs = vec![put(contents_ref(&target.id), &blobs, RefPrecondition::Absent)?];
-        let expected = RefPrecondition::Value(stored);
-        refs.push(RefChange { name: upload_ref(&target.id), expected, value: None });
-        refs.extend(uploaded.iter().map(|(number, _)| remove(part_ref(&target.id, *number))));
-        let unused = uploaded.iter().map(|(_, part)| &part.blob).filter(|it| !blobs.contains(it));
-        let unused = unused.filter(|blob| blob.size > 0).map(|blob| blob.name.clone()).collect();
-        refs.extend(self.discard(unused)?);
+        refs.push(remove_unchanged(upload_ref(&target.id), stored));
+        // The parts must be unchanged, because the replacement of a part lists its file as garbage.
+        refs.extend(uploaded.iter().map(|part| part.removal(&target.id)));
+        let unused = uploaded.iter().map(|part| &part.record.blob);
+        let unused = unused.filter(|blob| blob.size > 0 && !blobs.contains(blob));
+        refs.extend(self.discard(unused.map(|blob| blob.name.clone()).collect())?);
         let operation = OperationWithCause::new(ObjectOperation::CompleteMultipartUpload);
         let commit = ObjectWrite { path: &target.path, info: &info, condition, operation };
         self.commit(commit, refs).await?;
+        self.discard_late_parts(&target.id).await;
         Ok(info)
     }
 
     /// Aborts an upload.
     ///
-    /// Error: [`Error::NoUpload`].
+    /// Errors: [`Error::NoUpload`], also if another request completes the upload at the same time;
+    /// [`Error::Conflict`] if the parts change during each attempt.
     pub async fn abort(&self, target: &UploadTarget) -> Result<()> {
-        self.upload(target).await?;
-        self.abort_unchecked(&target.id).await
+        for _ in 0..ATTEMPTS {
+            let (stored, _) = self.upload(target).await?;
+            let mut refs = vec![remove_unchanged(upload_ref(&target.id), stored)];
+            refs.extend(self.part_removals(&target.id).await?);
+            if self.apply(refs).await? {
+                self.discard_late_parts(&target.id).await;
+                return Ok(());
+            }
+        }
+        Err(Error::Conflict { key: target.path.key.clone() })
     }
 
-    pub(crate) async fn abort_unchecked(&self, id: &str) -> Result<()> {
-        let mut refs = vec![remove(upload_ref(id))];
-        let uploaded = self.stored_parts(id, None, PARTS_MAX as usize).await?;
-        refs.extend(uploaded.iter().map(|(number, _)| remove(part_ref(id, *number))));
-        let blobs = uploaded.into_iter().map(|(_, part)| part.blob.name);
+    /// Discards parts that another request stored after the parts of the upload were read. The
+    /// upload has ended, so no more parts follow.
+    async fn discard_late_parts(&self, id: &str) {
+        let discarded = match self.part_removals(id).await {
+            Ok(refs) if refs.is_empty() => Ok(true),
+            Ok(refs) => self.apply(refs).await,
+            Err(error) => Err(error),
+        };
+        // The upload has ended, so an error here must not fail the request.
+        if let Err(error) = discarded {
+            tracing::warn!("parts of the ended upload `{id}` remain: {error}");
+        }
+    }
+
+    /// Returns the ref changes that delete all parts of an upload and list their files as garbage.
+    async fn part_removals(&self, id: &str) -> Result<Vec<RefChange>> {
+        let parts = self.stored_parts(id, None, PARTS_MAX as usize).await?;
+        let mut refs: Vec<RefChange> = parts.iter().map(|part| part.removal(id)).collect();
+        let blobs = parts.into_iter().map(|part| part.record.blob.name);
         refs.extend(self.discard(blobs.filter(|name| !name.is_empty()).collect())?);
-        self.apply(refs).await.map(drop)
+        Ok(refs)
     }
 
     /// Returns the record of an upload, both as stored bytes and parsed.
-    async fn upload(&self, target: &UploadTarget) -> Result<(bytes::Bytes, UploadRecord)> {
+    async fn upload(&self, target: &UploadTarget) -> Result<(Bytes, UploadRecord)> {
         let unknown = || Error::NoUpload { id: target.id.clone() };
         let name = upload_ref(&target.id);
         let stored = self.0.store.reference(&name).await?.ok_or_else(unknown)?;
@@ -239,13 +298,13 @@ impl Objects {
         upload: &str,
         after: Option<&str>,
         limit: usize,
-    ) -> Result<Vec<(u32, PartRecord)>> {
+    ) -> Result<Vec<StoredPart>> {
         let prefix = parts_ref(upload);
         let found = self.0.store.references(&prefix, after, limit).await?;
-        let part = |(name, value): (String, bytes::Bytes)| {
+        let part = |(name, value): (String, Bytes)| {
             let number = name.get(prefix.len()..).and_then(|digits| digits.parse().ok());
             let number = number.ok_or_else(|| Error::Corrupt { name: name.clone() })?;
-            Ok((number, decode(&name, &value)?))
+            Ok(StoredPart { number, record: decode(&name, &value)?, value })
         };
         found.into_iter().map(part).collect()
     }
@@ -256,7 +315,7 @@ fn listed(number: u32, part: &PartRecord) -> ListedPart {
 }
 
 /// Returns the uploaded parts that the request names, in the order of the request.
-fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
+fn choose(uploaded: &[StoredPart], parts: &[CompletedPart]) -> Result<Vec<PartRecord>> {
     let fail = |number, reason, s3_code| Err(Error::Part { number, reason, s3_code });
     if parts.is_empty() {
         return fail(1, "is missing: an upload needs at least one part", "MalformedXML");
@@ -266,8 +325,8 @@ fn choose(uploaded: &[(u32, PartRecord)], parts: &[CompletedPart]) -> Result<Vec
         return fail(pair[1].number, "is not in ascending order", "InvalidPartOrder");
     }
     for (index, CompletedPart { number, etag }) in parts.iter().enumerate() {
-        let found = uploaded.binary_search_by_key(number, |(number, _)| *number);
-        let found = found.ok().map(|at| &uploaded[at].1).filter(|part| part.etag == *etag);
+        let found = uploaded.binary_search_by_key(number, |part| part.number);
+        let found = found.ok().map(|at| &uploaded[at].record).filter(|part| part.etag == *etag);
         let Some(part) = found else {
             return fail(*number, "was not uploaded with this entity tag", "InvalidPart");
         };

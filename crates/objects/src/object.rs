@@ -119,7 +119,7 @@ impl Objects {
             upload: None,
         };
         let commit = ObjectWrite { path: &path, info: &info, condition: &condition, operation };
-        self.commit(commit, vec![remove(written.garbage())]).await?;
+        self.commit(commit, written.garbage().into_iter().collect()).await?;
         Ok(info)
     }
 
@@ -194,7 +194,7 @@ impl Objects {
             refs.push(RefChange { name, expected: RefPrecondition::Value(stored), value: None });
             let operation = OperationWithCause::new(ObjectOperation::Delete);
             let change = self.change_entry(path, &current, &operation)?;
-            if self.apply_recorded(refs, change).await? {
+            if self.apply_recorded(refs, change).await?.is_none() {
                 return Ok(());
             }
         }
@@ -202,6 +202,8 @@ impl Objects {
     }
 
     /// Stores an object with existing content, in one batch with other changes.
+    ///
+    /// Error: [`Error::Conflict`] if one of the other changes does not find its expected value.
     pub(crate) async fn commit(
         &self,
         commit: ObjectWrite<'_>,
@@ -222,8 +224,11 @@ impl Objects {
             let expected = stored.map_or(RefPrecondition::Absent, RefPrecondition::Value);
             refs.push(put(object_ref(&path.bucket, &path.key), info, expected)?);
             let change = self.change_entry(path, info, &operation)?;
-            if self.apply_recorded(refs, change).await? {
-                return Ok(());
+            match self.apply_recorded(refs, change).await? {
+                None => return Ok(()),
+                // Another record of this write has changed, so a repetition would fail again.
+                Some(name) if changes.iter().any(|change| change.name == name) => break,
+                Some(_) => {}
             }
         }
         Err(Error::Conflict { key: path.key.clone() })

@@ -118,20 +118,21 @@ impl Objects {
 
     /// Applies ref changes. Returns false if a ref does not have the expected value.
     pub(crate) async fn apply(&self, refs: Vec<RefChange>) -> Result<bool> {
-        self.apply_recorded(refs, None).await
+        Ok(self.apply_recorded(refs, None).await?.is_none())
     }
 
-    /// Like [`Objects::apply`], with the journal entry of a change in the same batch.
+    /// Like [`Objects::apply`], with the journal entry of a change in the same batch. Returns the
+    /// name of a ref that does not have the expected value; `None` if the batch was applied.
     pub(crate) async fn apply_recorded(
         &self,
         refs: Vec<RefChange>,
         change: Option<Append>,
-    ) -> Result<bool> {
+    ) -> Result<Option<String>> {
         let is_recorded = change.is_some();
         let batch = Batch { refs, entries: change.into_iter().collect(), ..Batch::default() };
         let applied = match self.0.store.apply(batch).await {
-            Ok(_) => Ok(true),
-            Err(headwater_store::Error::Conflict { .. }) => return Ok(false),
+            Ok(_) => Ok(None),
+            Err(headwater_store::Error::Conflict { name }) => return Ok(Some(name)),
             // The batch may have been applied, despite the error.
             Err(error) => Err(error.into()),
         };
@@ -145,7 +146,7 @@ impl Objects {
     /// first file.
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
-        let garbage = UnreferencedFiles { since: self.now(), blobs };
+        let garbage = UnreferencedFiles { since: self.now(), blobs, deleting: false };
         put(garbage_ref(&id), &garbage, RefPrecondition::Anything).map(Some)
     }
 }

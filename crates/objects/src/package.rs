@@ -14,7 +14,7 @@ use headwater_store::{RefChange, RefPrecondition};
 
 use crate::content::ContentStream;
 use crate::objects::relative;
-use crate::record::{PACKAGES, PackageRecord, decode, package_ref, put, remove};
+use crate::record::{PACKAGES, PackageRecord, decode, package_ref, put};
 use crate::{Error, Objects, Result};
 
 /// Maximum number of attempts to change a package during concurrent changes.
@@ -48,7 +48,7 @@ impl Objects {
         let reference = package_ref(name);
         for _ in 0..ATTEMPTS {
             let stored = self.0.store.reference(&reference).await?;
-            let mut refs = vec![remove(written.garbage())];
+            let mut refs: Vec<RefChange> = written.garbage().into_iter().collect();
             if let Some(stored) = &stored {
                 let replaced: PackageRecord = decode(&reference, stored)?;
                 refs.extend(self.discard(vec![replaced.blob.name])?);

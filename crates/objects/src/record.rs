@@ -116,6 +116,9 @@ pub(crate) struct UnreferencedFiles {
     /// The time from which the files are unreferenced.
     pub(crate) since: Timestamp,
     pub(crate) blobs: Vec<String>,
+    /// True once the deletion of the files has started. No record references the files later.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) deleting: bool,
 }
 
 pub(crate) fn bucket_ref(name: &str) -> String {
@@ -172,6 +175,11 @@ pub(crate) fn put(
 /// Returns the ref change that deletes a record.
 pub(crate) fn remove(name: String) -> RefChange {
     RefChange { name, expected: RefPrecondition::Anything, value: None }
+}
+
+/// Returns the ref change that deletes a record if it has this value.
+pub(crate) fn remove_unchanged(name: String, value: Bytes) -> RefChange {
+    RefChange { name, expected: RefPrecondition::Value(value), value: None }
 }
 
 /// Returns a ref change that only checks that a record is unchanged.

@@ -15,6 +15,10 @@ const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// the interval if the provider asks for slower requests.
 const INTERVAL: Duration = Duration::from_secs(5);
 
+/// Minimum interval. A provider that sends the interval 0 would otherwise receive requests
+/// continuously.
+const INTERVAL_MIN: Duration = Duration::from_secs(1);
+
 /// Maximum time to wait for the confirmation.
 const LIFETIME_MAX: Duration = Duration::from_mins(30);
 
@@ -53,6 +57,14 @@ struct DeviceCode {
     expires_in: Option<u64>,
     #[serde(default)]
     interval: Option<u64>,
+}
+
+impl DeviceCode {
+    /// Returns the interval between two requests that check whether the login is confirmed.
+    fn polling_interval(&self) -> Duration {
+        let interval = self.interval.map_or(INTERVAL, Duration::from_secs);
+        interval.clamp(INTERVAL_MIN, LIFETIME_MAX)
+    }
 }
 
 impl std::fmt::Debug for DeviceCode {
@@ -115,7 +127,7 @@ impl DeviceLogin {
     ///
     /// Errors: [`Error::Refused`], [`Error::Expired`].
     pub async fn wait(self) -> Result<DeviceTokens> {
-        let mut interval = self.code.interval.map_or(INTERVAL, Duration::from_secs);
+        let mut interval = self.code.polling_interval();
         let form = [
             ("grant_type", GRANT),
             ("device_code", &*self.code.device_code),
@@ -147,4 +159,26 @@ impl DeviceLogin {
 
 pub(crate) fn refused(error: String, description: Option<String>) -> Error {
     Error::Refused { reason: description.unwrap_or(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_that_of_the_provider_but_at_least_a_second() {
+        let seconds = |interval| {
+            let code = DeviceCode {
+                device_code: String::new(),
+                user_code: String::new(),
+                verification_uri: String::new(),
+                verification_uri_complete: None,
+                expires_in: None,
+                interval,
+            };
+            code.polling_interval().as_secs()
+        };
+        assert_eq!([None, Some(0), Some(1), Some(7)].map(seconds), [5, 1, 1, 7]);
+        assert_eq!(seconds(Some(u64::MAX)), LIFETIME_MAX.as_secs());
+    }
 }

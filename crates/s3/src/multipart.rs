@@ -2,7 +2,7 @@
 
 use headwater_service::S3Operations;
 use headwater_service::objects::{
-    CompletedPart, Headers, ListedPart, NewUpload, ObjectPath, UploadTarget,
+    CompletedPart, Headers, ListedPart, NewUpload, ObjectInfo, ObjectPath, UploadTarget,
 };
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -18,7 +18,7 @@ use crate::checksum::Checksums;
 use crate::content::received;
 use crate::error::{s3_error_of, unsupported};
 use crate::listing::{Encoding, timestamp};
-use crate::object::{condition, source};
+use crate::object::{ReadConditions, condition, range_of, source};
 use crate::settings::Settings;
 
 /// The default and maximum number of parts per page.
@@ -94,11 +94,17 @@ pub(crate) async fn copy_part(
     let target = target(input.bucket, input.key, input.upload_id);
     let number = number(input.part_number)?;
     let objects = service.objects();
-    let wanted = |size: u64| match &range {
-        Some(range) => range.check(size).ok(),
-        None => Some(0..size),
+    let conditions = ReadConditions {
+        if_match: input.copy_source_if_match.as_ref(),
+        if_none_match: input.copy_source_if_none_match.as_ref(),
+        if_modified_since: input.copy_source_if_modified_since.as_ref(),
+        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
-    let opened = objects.open_range(&principal, &from, wanted).await.map_err(s3_error_of)?;
+    let wanted = |info: &ObjectInfo| {
+        conditions.check_source(info)?;
+        range_of(range.as_ref(), info.size)
+    };
+    let opened = objects.open(&principal, &from, wanted).await.map_err(s3_error_of)?;
     let copied = objects.put_part(&principal, &target, number, opened.content).await;
     let part = copied.map_err(s3_error_of)?;
     let copy_part_result = Some(CopyPartResult {

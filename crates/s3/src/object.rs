@@ -78,12 +78,12 @@ pub(crate) fn condition(
     }
 }
 
-/// The conditions of a read.
-struct ReadConditions<'a> {
-    if_match: Option<&'a ETagCondition>,
-    if_none_match: Option<&'a ETagCondition>,
-    if_modified_since: Option<&'a s3s::dto::Timestamp>,
-    if_unmodified_since: Option<&'a s3s::dto::Timestamp>,
+/// The conditions of a read, or on the source of a copy.
+pub(crate) struct ReadConditions<'a> {
+    pub(crate) if_match: Option<&'a ETagCondition>,
+    pub(crate) if_none_match: Option<&'a ETagCondition>,
+    pub(crate) if_modified_since: Option<&'a s3s::dto::Timestamp>,
+    pub(crate) if_unmodified_since: Option<&'a s3s::dto::Timestamp>,
 }
 
 impl ReadConditions<'_> {
@@ -109,6 +109,19 @@ impl ReadConditions<'_> {
             (None, None) => true,
         };
         if is_new { Ok(()) } else { Err(refusal("NotModified")) }
+    }
+
+    /// Checks the conditions on the source of a copy. An unmodified source is an error like any
+    /// other failed condition, because a copy has no response 304.
+    pub(crate) fn check_source(&self, info: &ObjectInfo) -> Result<(), Problem> {
+        self.check(info).map_err(|_| refusal("PreconditionFailed"))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.if_match.is_none()
+            && self.if_none_match.is_none()
+            && self.if_modified_since.is_none()
+            && self.if_unmodified_since.is_none()
     }
 }
 
@@ -210,7 +223,8 @@ fn check_version(version: Option<&str>, part: Option<i32>) -> S3Result<()> {
     }
 }
 
-fn range_of(range: Option<&s3s::dto::Range>, size: u64) -> Result<Range<u64>, Problem> {
+/// Returns the byte range of a request in an object of this size.
+pub(crate) fn range_of(range: Option<&s3s::dto::Range>, size: u64) -> Result<Range<u64>, Problem> {
     let Some(range) = range else { return Ok(0..size) };
     range.check(size).map_err(|_| {
         let message = format!("the range is outside the object's {size} bytes");
@@ -262,8 +276,20 @@ pub(crate) async fn copy(
         let message = "an object cannot be copied to itself without new metadata";
         return Err(s3_error!(InvalidRequest, "{message}"));
     }
-    let condition =
-        condition(input.copy_source_if_match.as_ref(), input.copy_source_if_none_match.as_ref())?;
+    let conditions = ReadConditions {
+        if_match: input.copy_source_if_match.as_ref(),
+        if_none_match: input.copy_source_if_none_match.as_ref(),
+        if_modified_since: input.copy_source_if_modified_since.as_ref(),
+        if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
+    };
+    let condition = if conditions.is_empty() {
+        Condition::Always
+    } else {
+        let info = service.objects().head(&principal, &from).await.map_err(s3_error_of)?;
+        conditions.check_source(&info).map_err(s3_error_of)?;
+        // The copy fails if another request replaces the source after this check.
+        Condition::Matches(info.etag)
+    };
     let copied =
         service.objects().copy(&principal, CopyRequest { from, to, headers, condition }).await;
     let info = copied.map_err(s3_error_of)?;

@@ -62,18 +62,6 @@ impl Objects {
         self.0.buckets.objects.open_object(path, range).await.or_problem()
     }
 
-    /// Opens a range of an object's content; `None` if the range is outside the content.
-    pub async fn open_range(
-        &self,
-        by: &Principal,
-        path: &ObjectPath,
-        range: impl Fn(u64) -> Option<Range<u64>>,
-    ) -> Result<OpenObject, Problem> {
-        self.authorize(by, Action::Read, path)?;
-        let range = |info: &ObjectInfo| range(info.size).ok_or(Error::Range { size: info.size });
-        self.0.buckets.objects.open_object(path, range).await.or_problem()
-    }
-
     /// Copies an object.
     pub async fn copy(&self, by: &Principal, copy: CopyRequest) -> Result<ObjectInfo, Problem> {
         self.authorize(by, Action::Read, &copy.from)?;

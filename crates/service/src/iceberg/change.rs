@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use futures::future::BoxFuture;
-use headwater_jobs::NewJob;
+use headwater_jobs::{CommitStart, NewJob};
 use headwater_lake::Transaction;
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, JobId, JobKind, Object, PROPERTY_JOB, Principal, Problem,
@@ -95,6 +95,7 @@ struct Change {
     description: String,
     author: String,
     job: JobId,
+    commit: CommitStart,
 }
 
 impl Iceberg {
@@ -113,6 +114,7 @@ impl Iceberg {
             Box::pin(async move {
                 let mut transaction = change.transaction().await?;
                 let result = apply(&mut transaction).await?;
+                change.commit.start()?;
                 transaction.commit(change.message()).await.or_problem()?;
                 Ok(result)
             })
@@ -135,6 +137,7 @@ impl Iceberg {
             Box::pin(async move {
                 let mut transaction = change.transaction().await?;
                 let mut states = apply(&mut transaction).await?;
+                change.commit.start()?;
                 states.extend(transaction.commit_states(change.message()).await.or_problem()?);
                 Ok(states)
             })
@@ -160,12 +163,17 @@ impl Iceberg {
         let new = new_job(request, &description, principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let (components, request, job) = (self.0.clone(), request.clone(), context.id());
-        let change = Arc::new(Change { components, request, description, author, job });
+        let commit = CommitStart::default();
+        let change = Arc::new(Change { components, request, description, author, job, commit });
+        let running = change.clone();
         let outcome = self.0.run_in_job(&context, async move {
-            let made = work(change.clone()).await;
-            change.verify(made).await
+            let made = work(running.clone()).await;
+            running.verify(made).await
         });
-        let outcome = outcome.await.map_err(ChangeError::Rejected).and_then(|outcome| outcome);
+        let outcome = match outcome.await {
+            Ok(outcome) => outcome,
+            Err(problem) => change.stopped(problem).await,
+        };
         let recorded = outcome.as_ref().map(|_| Value::Null);
         guard.finish(recorded.map_err(|error| error.problem().clone()));
         outcome
@@ -216,15 +224,20 @@ impl Change {
         }
     }
 
+    /// Returns the result of a change whose job was stopped. A commit that has started may still
+    /// succeed, so its client must not delete the files of the commit.
+    async fn stopped<R>(&self, problem: Problem) -> ChangeResult<Option<R>> {
+        if self.commit.prevent() {
+            return Err(ChangeError::Rejected(problem));
+        }
+        let is_committed = self.is_committed().await.unwrap_or(false);
+        if is_committed { Ok(None) } else { Err(ChangeError::Unknown(problem)) }
+    }
+
     async fn is_committed(&self) -> Result<bool, Problem> {
-        let components = &self.components;
-        let branch = components.branch_to_write(Some(&self.request.reference)).await?;
-        let committed = components
-            .lake
-            .iceberg_rest_requests()
-            .is_committed(&branch, PROPERTY_JOB, &self.job.to_string())
-            .await;
-        committed.or_problem()
+        let branch = self.components.branch_to_write(Some(&self.request.reference)).await?;
+        let requests = self.components.lake.iceberg_rest_requests();
+        requests.is_committed(&branch, PROPERTY_JOB, &self.job.to_string()).await.or_problem()
     }
 }
 

@@ -46,11 +46,6 @@ pub const ROWS: &[Row] = &[
             c.s3().objects().open(&c.by, &shared("a.txt"), |info| Ok(0..info.size)).await
         })
     }),
-    ("Objects::open_range", reads("ok"), |c| {
-        done(async move {
-            c.s3().objects().open_range(&c.by, &shared("a.txt"), |size| Some(0..size)).await
-        })
-    }),
     ("Objects::copy", writes("ok"), |c| {
         let (from, to) = (shared("a.txt"), shared("c.txt"));
         let copy = CopyRequest { from, to, headers: None, condition: ALWAYS };
