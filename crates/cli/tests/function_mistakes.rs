@@ -214,6 +214,6 @@ fn a_function_that_cannot_have_provisioned_instances_is_rejected() {
                   return 1\n";
     workspace.write("models/fetch.py", source);
     let deployed = workspace.run(&["deploy"]);
-    let expected = "function `fetch` has no provisioned instances: the function has network access";
+    let expected = "`fetch` has network access, so its process cannot be reused";
     assert!(deployed.stderr.contains(expected), "{}", deployed.stderr);
 }
