@@ -66,9 +66,9 @@ fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> 
 }
 
 /// Records the owner of an object that was created, or replaced under the same name. If a principal
-/// other than the owner replaces an object, the object has no owner from then on: it may have rights
-/// or contents that the previous owner must not have. An object whose name contains `*` has no
-/// owner, because such a name stands for all objects of a kind.
+/// other than the owner replaces an object, the object has no owner from then on, because it may
+/// have rights or contents that the previous owner must not have. An object whose name contains
+/// `*` has no owner, because such a name stands for all objects of a kind.
 pub async fn record_owner(
     access: &Access,
     by: &Principal,

@@ -238,7 +238,7 @@ impl Session {
     }
 
     /// Returns the settings, with the value of those that show the state of the transaction.
-    pub fn current_settings(&self) -> Settings {
+    pub(crate) fn current_settings(&self) -> Settings {
         let mut settings = self.settings.clone();
         settings.set_by_server(READ_ONLY, switch_text(self.rejects_writes()));
         settings
@@ -271,7 +271,7 @@ impl Session {
     }
 
     /// Adds a portal. An unnamed portal replaces the previous unnamed portal.
-    pub fn add_portal(&mut self, name: String, portal: Portal) -> Result<(), Problem> {
+    pub(crate) fn add_portal(&mut self, name: String, portal: Portal) -> Result<(), Problem> {
         check_count(self.portals.len())?;
         if !name.is_empty() && self.portals.contains_key(&name) {
             return Err(exists("cursor", &name));

@@ -2,7 +2,8 @@
 //!
 //! An error code has one SQLSTATE, but PostgreSQL distinguishes more causes, on which drivers and
 //! libraries rely: psycopg and `SQLAlchemy` choose the exception class by them. [`of`] finds these
-//! causes by the messages of the engine. `tests/clients/postgres.py` checks them over the protocol.
+//! causes by the messages of the engine. `tests/clients/postgres_session.py` checks them in a
+//! session.
 
 use headwater_model::{ErrorCode, Problem};
 use serde_json::Value;

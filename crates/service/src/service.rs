@@ -289,8 +289,7 @@ impl Components {
     pub async fn start(config: ServiceConfig) -> Result<Self> {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;
-        clear_spill(&folder.join("spill"))?;
-        delete_interrupted_uploads(&folder.join(UPLOADS_FOLDER));
+        clear_folders(folder)?;
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let access = open_access(&config, &lake).await?;
@@ -452,8 +451,7 @@ async fn open_lake(config: &ServiceConfig) -> Result<Lake> {
 async fn open_access(config: &ServiceConfig, lake: &Lake) -> Result<Access> {
     let access = Access::open(lake.store().clone(), lake.clock().clone()).await;
     let access = access.map_err(|error| Error::component(&error))?;
-    check_users(config, &access)?;
-    Ok(access)
+    check_users(config, &access).map(|()| access)
 }
 
 async fn register_executors(
@@ -473,11 +471,13 @@ async fn register_executors(
     jobs.register(JobKind::Maintenance, Arc::new(maintenance));
 }
 
-/// Removes the spill files that a killed server left.
-fn clear_spill(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
+/// Removes the spill files and interrupted uploads that a killed server left.
+fn clear_folders(lake: &Path) -> Result<()> {
+    delete_interrupted_uploads(&lake.join(UPLOADS_FOLDER));
+    let path = lake.join("spill");
+    match std::fs::remove_dir_all(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::Folder { path: PathBuf::from(folder), source })
+            Err(Error::Folder { path, source })
         }
         _ => Ok(()),
     }

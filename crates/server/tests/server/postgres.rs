@@ -34,6 +34,7 @@ pub fn trials() -> Vec<Trial> {
         trial("postgres::pgbench_runs_scripts_and_tpc_b_in_every_mode", pgbench),
         trial("postgres::malformed_messages_end_the_connection_only", malformed),
         trial("postgres::drivers_write_and_read_every_type", drivers),
+        trial("postgres::sessions_have_the_settings_and_errors_of_postgresql", sessions),
     ]
 }
 
@@ -445,6 +446,10 @@ async fn malformed() {
 
 async fn drivers() {
     script("postgres.py").await;
+}
+
+async fn sessions() {
+    script("postgres_session.py").await;
 }
 
 async fn sqlalchemy() {

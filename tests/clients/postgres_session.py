@@ -1,0 +1,162 @@
+"""Tests of sessions with psycopg: settings, SQLSTATEs, prepared statements in SQL, equal names.
+
+Arguments: host, port, token.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import psycopg
+
+HOST, PORT, TOKEN = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+
+
+def with_settings() -> None:
+    """Sets settings of the connection, of the session and of a transaction."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    options = "-csearch_path=first -capplication_name=tests"
+    with psycopg.connect(**place, options=options, autocommit=True) as connection:
+        # DISCARD ALL removes prepared statements, which psycopg would use again.
+        connection.prepare_threshold = None
+
+        def shown(name: str = "search_path") -> str:
+            cursor = connection.execute(f"SHOW {name}")
+            assert cursor.description[0].name == name, cursor.description
+            return cursor.fetchone()[0]
+
+        assert (shown(), shown("TimeZone")) == ("first", "UTC")
+        connection.execute("SET search_path = second")
+        connection.execute("SET application_name = other")
+        for reset in ("RESET search_path", "RESET ALL", "DISCARD ALL"):
+            connection.execute("SET search_path = second")
+            connection.execute(reset)
+            assert shown() == "first", reset
+        assert connection.info.parameter_status("application_name") == "tests"
+        connection.execute("SET LOCAL search_path = second")
+        assert shown() == "first", "SET LOCAL needs a transaction"
+        for end, expected in (("COMMIT", "third"), ("ROLLBACK", "first")):
+            connection.execute("BEGIN")
+            connection.execute("SET search_path = third")
+            connection.execute("SET LOCAL search_path = second")
+            connection.execute("SAVEPOINT One")
+            connection.execute("SET LOCAL search_path = other")
+            connection.execute("ROLLBACK TO one")
+            assert shown() == "second"
+            connection.execute(end)
+            assert shown() == expected, end
+            connection.execute("RESET search_path")
+        connection.execute("DISCARD PLANS")
+        connection.execute("ANALYZE")
+        connection.execute("BEGIN")
+        try:
+            connection.execute("COMMIT AND CHAIN")
+        except psycopg.errors.FeatureNotSupported:
+            connection.execute("ROLLBACK")
+        else:
+            raise AssertionError("the new transaction is missing")
+
+
+def with_sqlstates() -> None:
+    """Errors have the SQLSTATEs of PostgreSQL, by which drivers choose the exception class."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute("CREATE TABLE states (id INT NOT NULL)")
+        connection.execute("INSERT INTO states VALUES (1)")
+        for statement, expected in (
+            ("SELECT 1 / 0", "22012"),
+            ("SELECT id / (id - 1) FROM states", "22012"),
+            ("SELECT 9223372036854775807 + 1", "22003"),
+            ("SELECT '99999999999'::int", "22003"),
+            ("SELECT 'x'::int", "22P02"),
+            ("SELECT 'never'::date", "22007"),
+            ("SELECT 'never'::timestamp", "22007"),
+            ("INSERT INTO states VALUES (NULL)", "23502"),
+            ("SELECT nothing(id) FROM states", "42883"),
+            ("SELECT id FROM states AS a, states AS b", "42702"),
+            ("SELECT id FROM states GROUP BY id + 1", "42803"),
+            ("SELECT nothing FROM states", "42703"),
+            ("SELECT nothing.id FROM states", "42P01"),
+            ("SELECT * FROM stats", "42P01"),
+            ("CREATE TABLE states (id INT)", "42P07"),
+            ("SELEC 1", "42601"),
+            ("DEALLOCATE nothing", "26000"),
+            ("SHOW nothing", "42704"),
+        ):
+            for prepare in (False, True):
+                try:
+                    connection.execute(statement, prepare=prepare)
+                except psycopg.Error as error:
+                    assert error.sqlstate == expected, (statement, error.sqlstate, str(error))
+                else:
+                    raise AssertionError(statement)
+
+
+def with_session_functions() -> None:
+    """Statements that only the session knows: settings in SQL, waiting, PREPARE and EXECUTE."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+
+        def answer(sql: str, *values: object) -> object:
+            cursor = connection.execute(sql, values or None)
+            row = cursor.fetchone()
+            return row[0] if row else None
+
+        assert answer("SELECT set_config('work_mem', '64MB', false)") == "64MB"
+        assert answer("SHOW work_mem") == "64MB"
+        assert answer("SELECT set_config('app.user', %s, %s)", "it's", False) == "it's"
+        assert answer("SELECT current_setting('app.user', true)") == "it's"
+        assert answer("SELECT pg_catalog.set_config('search_path', '', false)") == ""
+        connection.execute("RESET search_path")
+        with connection.transaction():
+            assert answer("SELECT set_config('app.user', 'local', true)") == "local"
+            assert answer("SHOW app.user") == "local"
+        assert answer("SHOW app.user") == "it's"
+        connection.execute("SET default_transaction_deferrable = on")
+        assert answer("SHOW default_transaction_deferrable") == "on"
+        started = time.monotonic()
+        assert answer("SELECT pg_sleep(0.3)") == ""
+        assert time.monotonic() - started >= 0.3
+        connection.execute("SET statement_timeout = 100")
+        try:
+            connection.execute("SELECT pg_sleep(60)")
+        except psycopg.errors.QueryCanceled:
+            connection.execute("RESET statement_timeout")
+        else:
+            raise AssertionError("the timeout has no effect")
+        connection.execute("CREATE TABLE prepared (id INT, name TEXT)")
+        connection.execute("PREPARE add (int, text) AS INSERT INTO prepared VALUES ($1, $2)")
+        assert connection.execute("EXECUTE add (1, 'a')").statusmessage == "INSERT 0 1"
+        connection.execute("EXECUTE add (2, NULL)")
+        connection.execute("PREPARE named AS SELECT name, id FROM prepared WHERE id = $1")
+        for prepare in (False, True):
+            cursor = connection.execute("EXECUTE named (1)", prepare=prepare)
+            assert [column.name for column in cursor.description or ()] == ["name", "id"]
+            assert (cursor.fetchall(), cursor.statusmessage) == ([("a", 1)], "SELECT 1")
+        connection.execute("DEALLOCATE named")
+        try:
+            connection.execute("EXECUTE named (1)")
+        except psycopg.errors.InvalidSqlStatementName:
+            pass
+        else:
+            raise AssertionError("the statement was removed")
+
+
+def with_equal_names() -> None:
+    """A result can have several columns of one name."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+        connection.execute("CREATE TABLE equals (id INT, name TEXT)")
+        connection.execute("INSERT INTO equals VALUES (1, 'a')")
+        for prepare in (False, True):
+            query = "SELECT *, id, upper(name) AS name FROM equals"
+            cursor = connection.execute(query, prepare=prepare)
+            assert [column.name for column in cursor.description or ()] == ["id", "name"] * 2
+            assert cursor.fetchall() == [(1, "a", 1, "A")]
+
+
+with_settings()
+with_sqlstates()
+with_session_functions()
+with_equal_names()
