@@ -223,7 +223,7 @@ impl Session {
 
     /// Returns the properties of the connection that are used to translate PostgreSQL's catalog
     /// queries.
-    pub fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> Identity {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
         let settings = self.current_settings();
         let custom = settings.custom().map(|(name, value)| (name.to_owned(), value.to_owned()));
