@@ -114,7 +114,8 @@ async fn repeats(
     snapshot: &Snapshot,
     read: &HashSet<i64>,
 ) -> bool {
-    if !undone_by(snapshot).is_empty() || picked_by(snapshot).is_none_or(|ids| !ids.is_empty()) {
+    let is_listed = |ids: Option<Vec<i64>>| ids.is_none_or(|ids| !ids.is_empty());
+    if is_listed(undone_by(snapshot)) || is_listed(picked_by(snapshot)) {
         return true;
     }
     let Some(merged) = merged_by(snapshot) else { return false };
