@@ -231,7 +231,7 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if a JSON value, or a value at any depth in it, has the parts of another JSON value.
+/// Returns true if a JSON value, or a value at any depth in it, has the parts of another value.
 /// This is `json_contains` of DuckDB; in `PostgreSQL`, `@>` does not search nested values.
 fn contains(all: &Value, one: &Value) -> bool {
     if has_parts(all, one) {

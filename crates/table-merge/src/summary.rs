@@ -163,23 +163,33 @@ fn only_in(one: &Lineage, other: &Lineage, most: usize) -> Vec<i64> {
 
 #[cfg(test)]
 mod tests {
+    use iceberg::spec::{Operation, Snapshot, Summary};
+
     use super::*;
 
-    fn check(changes: &ReplayedChanges, expected: &[[&str; 2]]) {
+    /// Checks the recorded value, and the snapshots that are read from it.
+    fn check(undone: Option<Vec<i64>>, expected: &str) {
+        let changes = ReplayedChanges { picked: Some(BTreeSet::new()), undone };
         let summary = changes.to_summary();
-        let summary: Vec<[&str; 2]> =
-            summary.iter().map(|(key, value)| [key.as_str(), value.as_str()]).collect();
-        assert_eq!(summary, expected);
+        assert_eq!(summary, [(UNDONE.to_owned(), expected.to_owned())]);
+        let additional_properties = summary.into_iter().collect();
+        let summary = Summary { operation: Operation::Append, additional_properties };
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(1)
+            .with_parent_snapshot_id(None)
+            .with_sequence_number(1)
+            .with_timestamp_ms(0)
+            .with_manifest_list("list")
+            .with_summary(summary)
+            .build();
+        assert_eq!(undone_by(&snapshot), changes.undone);
+        assert_eq!(picked_by(&snapshot), Some(Vec::new()));
     }
 
     #[test]
-    fn a_list_of_reverted_snapshots_is_complete_or_not_a_list() {
-        let picked = Some(BTreeSet::new());
-        check(
-            &ReplayedChanges { picked: picked.clone(), undone: Some(vec![1, 2]) },
-            &[[UNDONE, "[1,2]"]],
-        );
-        check(&ReplayedChanges { picked, undone: Some(Vec::new()) }, &[[UNDONE, "[]"]]);
-        check(&ReplayedChanges { picked: None, undone: None }, &[[UNDONE, MANY], [PICKED, MANY]]);
+    fn the_reverted_snapshots_are_all_listed_or_unknown() {
+        check(Some(Vec::new()), "[]");
+        check(Some(vec![1, 2]), "[1,2]");
+        check(None, MANY);
     }
 }

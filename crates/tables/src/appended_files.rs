@@ -114,8 +114,7 @@ async fn repeats(
     snapshot: &Snapshot,
     read: &HashSet<i64>,
 ) -> bool {
-    let is_listed = |ids: Option<Vec<i64>>| ids.is_none_or(|ids| !ids.is_empty());
-    if is_listed(undone_by(snapshot)) || is_listed(picked_by(snapshot)) {
+    if [undone_by(snapshot), picked_by(snapshot)] != [Some(vec![]), Some(vec![])] {
         return true;
     }
     let Some(merged) = merged_by(snapshot) else { return false };

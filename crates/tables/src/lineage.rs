@@ -20,8 +20,7 @@ pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 /// Summary key of the profile, as JSON, of the rows that a model wrote.
 pub const PROFILE: &str = "headwater.profile";
 
-/// Summary key of the snapshots that a snapshot reverted, as a JSON list. If there are too many, the
-/// value is not a list.
+/// Summary key of the snapshots that a snapshot reverted: a JSON list, or another text if too many.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
 /// Summary key of the snapshots that a cherry-pick replays, as a JSON list. If there are too many,
@@ -159,8 +158,7 @@ impl Lineage {
     }
 
     /// Returns the values of a property in the summaries of all known ancestors, newest first. The
-    /// summaries of reverted snapshots are excluded. If the reverted snapshots are unknown, all
-    /// older summaries are excluded.
+    /// summaries of reverted snapshots, or of all that may be reverted, are excluded.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -362,52 +360,14 @@ pub fn merged_by(snapshot: &Snapshot) -> Option<i64> {
 
 /// Returns the snapshots that a snapshot replays; `None` if they are unknown.
 pub fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
-    listed(snapshot, PICKED)
+    serde_json::from_str(value(snapshot, PICKED).unwrap_or("[]")).ok()
 }
 
 /// Returns the snapshots that a snapshot reverts; `None` if they are unknown.
 pub fn undone_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
-    listed(snapshot, UNDONE)
-}
-
-/// Returns the snapshots that a summary lists; `None` if they were too many to list.
-fn listed(snapshot: &Snapshot, key: &str) -> Option<Vec<i64>> {
-    match value(snapshot, key) {
-        Some(ids) => serde_json::from_str(ids).ok(),
-        None => Some(Vec::new()),
-    }
+    serde_json::from_str(value(snapshot, UNDONE).unwrap_or("[]")).ok()
 }
 
 fn value<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s str> {
     snapshot.summary().additional_properties.get(key).map(String::as_str)
-}
-
-#[cfg(test)]
-mod tests {
-    use iceberg::spec::Summary;
-
-    use super::*;
-
-    fn check(undone: Option<&str>, expected: Option<&[i64]>) {
-        let undone = undone.map(|ids| (UNDONE.to_owned(), ids.to_owned()));
-        let additional_properties = undone.into_iter().collect();
-        let summary = Summary { operation: Operation::Append, additional_properties };
-        let snapshot = Snapshot::builder()
-            .with_snapshot_id(1)
-            .with_parent_snapshot_id(None)
-            .with_sequence_number(1)
-            .with_timestamp_ms(0)
-            .with_manifest_list("list")
-            .with_summary(summary)
-            .build();
-        assert_eq!(undone_by(&snapshot).as_deref(), expected);
-    }
-
-    #[test]
-    fn the_snapshots_that_a_snapshot_reverts_are_listed_or_unknown() {
-        check(None, Some(&[]));
-        check(Some("[]"), Some(&[]));
-        check(Some("[1,2]"), Some(&[1, 2]));
-        check(Some("many"), None);
-    }
 }
