@@ -127,8 +127,7 @@ impl CreateTemporary {
             return None;
         }
         removed.push(word);
-        let kind = words.next()?;
-        let kind = ["TABLE", "VIEW"].into_iter().find(|known| is(kind, known))?;
+        let kind = kind_of(words.next()?)?;
         let if_not_exists = words.clone().next().is_some_and(|word| is(word, "IF"));
         if if_not_exists {
             removed.extend(words.by_ref().take(3));
