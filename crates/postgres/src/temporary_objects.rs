@@ -173,7 +173,8 @@ fn changes(sql: &str) -> Vec<RelationChange> {
     if !["CREATE", "DROP", "ALTER"].iter().any(|known| is(verb, known)) {
         return Vec::new();
     }
-    let Some(kind) = words.find_map(kind_of) else { return Vec::new() };
+    // Other statements name a table later, such as `CREATE ROW FILTER f ON TABLE t`.
+    let Some(kind) = words.by_ref().take(3).find_map(kind_of) else { return Vec::new() };
     if words.clone().next().is_some_and(|word| is(word, "IF")) {
         words.next();
         let is_negated = words.clone().next().is_some_and(|word| is(word, "NOT"));
@@ -344,6 +345,7 @@ mod tests {
         checked_changes("ALTER VIEW IF EXISTS a RENAME TO b", &[("VIEW", "a", Some("b"))]);
         checked_changes("ALTER TABLE a RENAME COLUMN b TO c", &[]);
         checked_changes("ALTER TABLE a ADD COLUMN b INT", &[]);
+        checked_changes("CREATE ROW FILTER f ON TABLE a USING (b > 0)", &[]);
         checked_changes("SELECT * FROM a", &[]);
     }
 
