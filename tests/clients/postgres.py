@@ -249,6 +249,17 @@ def with_arrays_and_temporary_tables() -> None:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS a")
         connection.commit()
         assert other.execute("SELECT a FROM kept").fetchall() == [(1,)]
+        # A temporary table remains temporary after its drop is undone, and after other changes.
+        connection.execute("CREATE TEMP TABLE passing (a INT)")
+        connection.execute("SAVEPOINT before")
+        connection.execute("DROP TABLE passing")
+        connection.execute("ROLLBACK TO before")
+        connection.execute("CREATE TABLE IF NOT EXISTS passing (a INT)")
+        connection.execute("ALTER TABLE passing ADD COLUMN b INT")
+        connection.execute("ALTER TABLE passing RENAME TO seen")
+        connection.execute("SET LOCAL search_path = elsewhere")
+        connection.commit()
+        assert other.execute(visible, (["passing", "seen"],)).fetchall() == []
         try:
             other.execute("CREATE TEMP TABLE passing (a INT)")
         except psycopg.Error as error:

@@ -23,6 +23,7 @@ mod prepared;
 mod primary_keys;
 mod registry;
 mod row_stream;
+mod running;
 mod service;
 mod session_options;
 mod sql_info;

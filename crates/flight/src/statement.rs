@@ -1,6 +1,5 @@
 //! Statements: described, started inside or outside of a transaction, and cancelled.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -10,14 +9,14 @@ use headwater_model::{Principal, Problem, ResultExt};
 use headwater_service::{
     CopiedRows, PreparedStatement, Service, StartedStatement, StatementDescription, StatementRows,
 };
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
 use crate::inference::type_inference_queries;
-use crate::limits::{FlightLimits, account};
+use crate::limits::FlightLimits;
 use crate::registry::EntryGuard;
+use crate::running::{Registration, RunningStatements};
 use crate::status::to_status;
 use crate::ticket::running_id;
 use crate::transactions::{ClientTransaction, ClientTransactions, ended};
@@ -56,9 +55,6 @@ impl StatementSource {
     }
 }
 
-/// The tokens that cancel running statements, by principal and id.
-type RunningStatements = Arc<Mutex<HashMap<(String, String), CancellationToken>>>;
-
 /// The statements, transactions and uploads of all clients.
 pub struct ClientStatements {
     service: Service,
@@ -69,19 +65,7 @@ pub struct ClientStatements {
     running: RunningStatements,
 }
 
-/// Keeps a running statement registered for cancellation, until this value is dropped.
-pub struct Registration {
-    running: RunningStatements,
-    key: (String, String),
-}
-
-impl Drop for Registration {
-    fn drop(&mut self) {
-        self.running.lock().remove(&self.key);
-    }
-}
-
-/// The result rows of a running statement. Its transaction does not expire while this value exists.
+/// The result rows of a running statement, whose transaction does not expire while this value exists.
 pub struct ClientRows {
     rows: StatementRows,
     _transaction: Option<EntryGuard<ClientTransaction>>,
@@ -254,25 +238,17 @@ impl ClientStatements {
 
     /// Registers a running statement, so that its client can cancel it by its id.
     pub fn register(&self, principal: &Principal, id: &str) -> (CancellationToken, Registration) {
-        let (token, key) = (CancellationToken::new(), running_key(principal, id));
-        self.running.lock().insert(key.clone(), token.clone());
-        (token, Registration { running: self.running.clone(), key })
+        self.running.register(principal, id)
     }
 
     /// Cancels the running statement that a `FlightInfo` describes. Returns false if the client has
     /// no such statement.
     pub fn cancel(&self, principal: &Principal, info: &FlightInfo) -> bool {
-        let Some(id) = running_id(info) else { return false };
-        let token = self.running.lock().remove(&running_key(principal, &id));
-        token.map(|token| token.cancel()).is_some()
+        running_id(info).is_some_and(|id| self.running.cancel(principal, &id))
     }
 }
 
-fn running_key(principal: &Principal, id: &str) -> (String, String) {
-    (account(principal.identity()), id.to_owned())
-}
-
-/// The remaining executions of a prepared statement, which start one after the other.
+/// Executions of a prepared statement that have not started.
 pub struct PendingExecutions {
     /// The statements of all clients.
     pub statements: Arc<ClientStatements>,

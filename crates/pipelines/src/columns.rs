@@ -16,7 +16,7 @@ use headwater_project::{
 use headwater_tables::{SqlView, Table, Tables};
 
 use crate::checked_queries::CheckedQuery;
-use crate::contract::{declared_schema, type_differences};
+use crate::contract::{check_distinct_names, declared_schema, type_differences};
 use crate::environment_spec::EnvironmentUser;
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Location, Result, Runner};
@@ -181,6 +181,7 @@ impl Plan {
         }
         let known = KnownInputs { inputs: &step.inputs, columns: &inputs };
         let (output, query) = self.plan_query(runner, step, sql, known).await?;
+        check_distinct_names(step, output.names().unwrap_or_default())?;
         let checked = Arc::new(CheckedQuery { inputs, output, query });
         if !must_plan {
             runner.checked.insert(&plan.fingerprint, Arc::clone(&checked));

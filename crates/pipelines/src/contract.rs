@@ -1,14 +1,32 @@
 //! Compares a model's output with its declared columns: types, nulls and comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
-use headwater_project::SqlType;
+use headwater_model::{ErrorCode, Problem};
+use headwater_project::{Error as ProjectError, SqlType};
 use headwater_tables::{COMMENT, parse_type, type_name};
 
-use crate::{ColumnType, DeclaredColumn, Error, Step};
+use crate::{ColumnType, DeclaredColumn, Error, Result, Step};
+
+/// Checks that a model's query returns no two columns with the same name, which a table cannot
+/// have.
+pub(crate) fn check_distinct_names<'n>(
+    step: &Step,
+    names: impl IntoIterator<Item = &'n str>,
+) -> Result<()> {
+    let mut known = HashSet::new();
+    let Some(repeated) = names.into_iter().find(|name| !known.insert(*name)) else {
+        return Ok(());
+    };
+    let message = format!("the query returns two columns with the name `{repeated}`");
+    let problem = Problem::new(ErrorCode::InvalidSql, message)
+        .with_hint("Give one of the columns another alias with AS.");
+    let (step, at) = (step.name.clone(), step.at.clone());
+    Err(ProjectError::Sql { step, at, problem: Box::new(problem) }.into())
+}
 
 /// Returns true if an Arrow type conforms to the declared type.
 fn matches(declared: ColumnType, data_type: &DataType) -> bool {

@@ -98,19 +98,24 @@ pub(crate) fn is_null(expr: &Expr) -> bool {
 }
 
 fn has_no_rows(select: &Select) -> bool {
-    let is_grouped = match &select.group_by {
-        GroupByExpr::All(_) => true,
-        GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
-    };
     let has_columns = |item: &SelectItem| {
         matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
     };
     (select.from.iter().any(joins_nothing) || select.selection.as_ref().is_some_and(is_never))
         && select.projection.iter().all(has_columns)
-        && (is_grouped || !select.projection.iter().any(is_aggregate))
+        && (is_grouped(select) || !select.projection.iter().any(is_aggregate))
 }
 
-fn is_aggregate(item: &SelectItem) -> bool {
+/// Returns true for a SELECT with GROUP BY.
+pub(crate) fn is_grouped(select: &Select) -> bool {
+    match &select.group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
+    }
+}
+
+/// Returns true for a column with an aggregate.
+pub(crate) fn is_aggregate(item: &SelectItem) -> bool {
     item.visit(&mut AggregateFinder { depth: 0 }).is_break()
 }
 
@@ -258,21 +263,5 @@ pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
         return None;
     };
     *expr = parse(&format!("max({expr})"))?;
-    Some(Expr::Subquery(Box::new(query.clone())))
-}
-
-/// Returns a replacement for `ARRAY(SELECT …)`.
-pub(crate) fn list(query: &mut Query) -> Option<Expr> {
-    if is_empty(query) {
-        return parse("CAST(NULL AS VARCHAR[])");
-    }
-    let SetExpr::Select(select) = &mut *query.body else { return None };
-    let [SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }] =
-        select.projection.as_mut_slice()
-    else {
-        return None;
-    };
-    *expr = parse(&format!("array_agg({expr})"))?;
-    query.order_by = None;
     Some(Expr::Subquery(Box::new(query.clone())))
 }

@@ -6,6 +6,7 @@
 //! plans like any other. This crate does not read the lake and does not check permissions.
 
 mod activity;
+mod array_subquery;
 mod catalog_tables;
 mod database_names;
 mod empty_tables;

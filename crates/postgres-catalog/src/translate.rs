@@ -16,7 +16,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::catalog_tables::CatalogTable;
-use crate::{empty_tables, functions, information_schema, pg_catalog};
+use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog};
 
 /// Texts of which a query must contain at least one to be rewritten.
 const MARKS: [&str; 11] = [
@@ -212,7 +212,7 @@ impl Rewriter<'_> {
         if let FunctionArguments::Subquery(query) = &mut function.args
             && name == "array"
         {
-            return empty_tables::list(query);
+            return array_subquery::aggregate(query);
         }
         let arguments = match &function.args {
             FunctionArguments::None => Vec::new(),
@@ -442,6 +442,31 @@ mod tests {
             "SELECT a.attname, (SELECT adbin FROM pg_attrdef d WHERE d.adrelid = a.attrelid) \
              AS x FROM pg_attribute a",
             "SELECT a.attname, NULL AS x FROM pg_catalog.pg_attribute a",
+        );
+    }
+
+    #[test]
+    fn arrays_have_the_order_and_the_rows_of_their_subquery() {
+        check(
+            "SELECT ARRAY(SELECT relname FROM pg_class ORDER BY oid DESC, relname) AS names",
+            "SELECT (SELECT array_agg(relname ORDER BY oid DESC, relname) FROM \
+             pg_catalog.pg_class) AS names",
+        );
+        check(
+            "SELECT ARRAY(SELECT relname AS n FROM pg_class ORDER BY n) AS names",
+            "SELECT (SELECT array_agg(relname ORDER BY relname) FROM pg_catalog.pg_class) AS names",
+        );
+        check(
+            "SELECT ARRAY(SELECT relname FROM pg_class ORDER BY oid LIMIT 2) AS names",
+            "SELECT (SELECT array_agg(\"element\" ORDER BY \"key0\") FROM (SELECT relname AS \
+             \"element\", oid AS \"key0\" FROM pg_catalog.pg_class ORDER BY \"key0\" LIMIT 2) AS \
+             \"elements\") AS names",
+        );
+        check(
+            "SELECT ARRAY(SELECT DISTINCT relkind FROM pg_class ORDER BY 1) AS kinds",
+            "SELECT (SELECT array_agg(\"element\" ORDER BY \"element\") FROM (SELECT DISTINCT \
+             relkind AS \"element\" FROM pg_catalog.pg_class ORDER BY \"element\") AS \
+             \"elements\") AS kinds",
         );
     }
 }

@@ -98,13 +98,25 @@ impl CopyFormat {
 #[derive(Debug)]
 pub struct RowDecoder {
     format: CopyFormat,
+    /// The bytes after the last complete row.
     input: Vec<u8>,
+    scan: RowScan,
     /// True after the line `\.`, which marks the end of the rows.
     is_ended: bool,
     skips_header: bool,
     /// The number of values that each row must have, if it is known.
     width: Option<usize>,
     line: u64,
+}
+
+/// The search for the end of a row whose bytes arrive in parts. Each byte is searched once, so the
+/// time is linear in the length of the row.
+#[derive(Debug, Default)]
+struct RowScan {
+    /// The number of bytes of the row that were searched.
+    length: usize,
+    is_quoted: bool,
+    is_escaped: bool,
 }
 
 impl RowDecoder {
@@ -114,6 +126,7 @@ impl RowDecoder {
         RowDecoder {
             format,
             input: Vec::new(),
+            scan: RowScan::default(),
             is_ended: false,
             skips_header,
             width: None,
@@ -147,7 +160,7 @@ impl RowDecoder {
 
     fn rows(&mut self) -> Result<Vec<Row>, Problem> {
         let mut rows = Vec::new();
-        let input = std::mem::take(&mut self.input);
+        let mut input = std::mem::take(&mut self.input);
         let mut rest = input.as_slice();
         while !self.is_ended
             && let Some(end) = self.end_of_row(rest)
@@ -161,7 +174,9 @@ impl RowDecoder {
                 rows.push(self.row(line)?);
             }
         }
-        self.input = rest.to_vec();
+        let length = input.len() - rest.len();
+        input.drain(..length);
+        self.input = input;
         if self.input.len() > ROW_BYTES_MAX {
             return Err(self.wrong(&format!("a row is longer than {ROW_BYTES_MAX} bytes")));
         }
@@ -170,10 +185,9 @@ impl RowDecoder {
 
     /// Returns the position of the line end after the first row; `None` if the line end has not
     /// arrived yet.
-    fn end_of_row(&self, bytes: &[u8]) -> Option<usize> {
-        let mut is_quoted = false;
-        let mut is_escaped = false;
-        bytes.iter().position(|byte| {
+    fn end_of_row(&mut self, bytes: &[u8]) -> Option<usize> {
+        let RowScan { length, mut is_quoted, mut is_escaped } = std::mem::take(&mut self.scan);
+        let end = bytes[length..].iter().position(|byte| {
             if self.format.is_csv {
                 is_quoted ^= *byte == self.format.quote;
                 *byte == b'\n' && !is_quoted
@@ -182,7 +196,11 @@ impl RowDecoder {
                 is_escaped = *byte == b'\\' && !is_escaped;
                 ends
             }
-        })
+        });
+        if end.is_none() {
+            self.scan = RowScan { length: bytes.len(), is_quoted, is_escaped };
+        }
+        end.map(|end| length + end)
     }
 
     fn row(&self, line: &[u8]) -> Result<Row, Problem> {
@@ -320,6 +338,24 @@ mod tests {
             }
             let expected: Vec<&[Option<&str>]> = rows.iter().map(|row| &row[..]).collect();
             check(&format, &bytes, &expected);
+        }
+    }
+
+    #[test]
+    fn each_byte_of_a_long_row_is_searched_once() {
+        let rows: [(CopyFormat, &[u8], &str); 2] = [
+            (CopyFormat::csv(), b"\"a\nb\"\"\n\"\n", "a\nb\"\n"),
+            (CopyFormat::text(), b"a\\\nb\\\\\n", "a\nb\\"),
+        ];
+        for (format, bytes, expected) in rows {
+            let mut decoder = RowDecoder::new(format);
+            let (last, start) = bytes.split_last().expect("bytes");
+            for (index, byte) in start.iter().enumerate() {
+                assert_eq!(decoder.add(&[*byte]), Ok(Vec::new()));
+                assert_eq!((decoder.scan.length, decoder.input.len()), (index + 1, index + 1));
+            }
+            assert_eq!(decoder.add(&[*last]), Ok(vec![vec![Some(expected.to_owned())]]));
+            assert_eq!((decoder.scan.length, decoder.input.len()), (0, 0));
         }
     }
 

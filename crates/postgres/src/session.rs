@@ -24,7 +24,7 @@ use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
 use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
-use crate::temporary_objects::TemporaryRelation;
+use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_settings::TransactionSettings;
 use crate::wire::BufferedConnection;
 
@@ -180,8 +180,8 @@ pub struct Session {
     pub is_read_only: bool,
     /// The settings that are restored when the open transaction ends.
     pub transaction_settings: Option<TransactionSettings>,
-    /// The temporary tables and views of the transaction, in the order of their creation.
-    pub temporary: Vec<TemporaryRelation>,
+    /// The temporary tables and views of the transaction.
+    pub temporary: TemporaryRelations,
     /// The rows that a COPY received, which the next statement of this COPY inserts.
     pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
@@ -213,7 +213,7 @@ impl Session {
             transaction: None,
             is_read_only: false,
             transaction_settings: None,
-            temporary: Vec::new(),
+            temporary: TemporaryRelations::default(),
             copied: None,
             statements: HashMap::new(),
             portals: HashMap::new(),
@@ -301,7 +301,7 @@ impl Session {
         // under another name.
         let name = if statement.is_upsert() { "INSERT" } else { name };
         let kind = StatementKind { name, has_returning: statement.has_returning() };
-        self.forget_temporary(statement.source());
+        self.update_temporary(statement.source());
         self.prepare_write(name).await?;
         let token = self.connection.begin();
         let (request, timeout) = (self.request(), self.settings.statement_timeout());

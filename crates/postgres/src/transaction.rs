@@ -7,6 +7,7 @@ use headwater_service::OpenTransaction;
 use crate::cursor::returns_rows;
 use crate::reply::Status;
 use crate::session::{MessageResult, Session};
+use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_modes::{self, TransactionModes};
 use crate::transaction_settings::TransactionSettings;
 
@@ -102,6 +103,7 @@ impl Session {
     pub async fn savepoint(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.add_savepoint(self.open_transaction()?, name).await?;
+        self.temporary.add_savepoint(name);
         if let Some(settings) = &mut self.transaction_settings {
             settings.add_savepoint(name, &self.settings);
         }
@@ -112,6 +114,7 @@ impl Session {
     pub fn release(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.release_savepoint(self.open_transaction()?, name)?;
+        self.temporary.release(name);
         if let Some(settings) = &mut self.transaction_settings {
             settings.release(name);
         }
@@ -124,6 +127,7 @@ impl Session {
         transactions.roll_back_to(self.open_transaction()?, name).await?;
         self.status = Status::Transaction;
         self.portals.clear();
+        self.temporary.roll_back_to(name);
         let settings = self.transaction_settings.as_mut();
         if let Some(settings) = settings.and_then(|it| it.roll_back_to(name)) {
             self.replace_settings(settings);
@@ -143,7 +147,7 @@ impl Session {
         self.status = Status::Idle;
         self.is_read_only = false;
         self.portals.clear();
-        self.temporary.clear();
+        self.temporary = TemporaryRelations::default();
         if let Some(transaction) = self.transaction.take() {
             self.service.statements().transactions().roll_back(transaction).await;
         }

@@ -231,17 +231,28 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if `all` contains `one`: an object contains objects with some of its keys, and an
-/// array contains its elements and arrays of some of them.
+/// Returns true if a JSON value, or a value at any depth in it, has the parts of another value.
+/// This is `json_contains` of DuckDB; in `PostgreSQL`, `@>` does not search nested values.
 fn contains(all: &Value, one: &Value) -> bool {
+    if has_parts(all, one) {
+        return true;
+    }
+    match all {
+        Value::Array(values) => values.iter().any(|value| contains(value, one)),
+        Value::Object(fields) => fields.values().any(|value| contains(value, one)),
+        _ => false,
+    }
+}
+
+/// Returns true if a JSON value is equal to another, or also has other fields and elements.
+fn has_parts(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {
-            one.iter().all(|(key, one)| all.get(key).is_some_and(|all| contains(all, one)))
+            one.iter().all(|(key, one)| all.get(key).is_some_and(|all| has_parts(all, one)))
         }
         (Value::Array(all), Value::Array(one)) => {
-            one.iter().all(|one| all.iter().any(|all| contains(all, one)))
+            one.iter().all(|one| all.iter().any(|all| has_parts(all, one)))
         }
-        (Value::Array(all), one) => all.iter().any(|all| contains(all, one)),
         (all, one) => all == one,
     }
 }

@@ -9,13 +9,18 @@ use headwater_tables::{Lineage, picked_by, undone_by};
 /// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
 pub(crate) struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes. Reverted snapshots are excluded.
+    /// The ids of the snapshots that first committed the changes. Snapshots that are known to be
+    /// reverted are excluded.
     pub has: HashSet<i64>,
     /// For each snapshot that was replayed: the last snapshot that replayed it.
     pub again: HashMap<i64, i64>,
     /// The snapshots that were reverted and have not been replayed after that.
     pub undone: HashSet<i64>,
-    /// True if a snapshot of the state replays changes whose original snapshot is not recorded.
+    /// The snapshots that may have been reverted: the ancestors of a snapshot that reverts unknown
+    /// snapshots.
+    pub uncertain: HashSet<i64>,
+    /// True if a snapshot of the state replays or reverts changes whose original snapshot is not
+    /// recorded.
     pub unclear: bool,
 }
 
@@ -37,7 +42,12 @@ impl IncludedChanges {
                     found.again.entry(picked).or_insert(id);
                 }
             }
-            found.undone.extend(undone_by(snapshot));
+            if let Some(ids) = undone_by(snapshot) {
+                found.undone.extend(ids);
+            } else {
+                found.unclear = true;
+                found.uncertain.extend(state.ancestors_of(snapshot.parent_snapshot_id()));
+            }
         }
         let unknown = state.ancestors().into_iter().filter(|id| state.get(*id).is_none());
         found.has.extend(unknown.filter(|id| !found.undone.contains(id)));

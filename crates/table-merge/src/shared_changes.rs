@@ -73,7 +73,7 @@ impl MergeAncestry {
     /// adjusted base.
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = SharedChanges::of(self);
-        if !shared.is_empty() || !shared.unproven.is_empty() {
+        if !shared.is_empty() || !shared.unproven.is_empty() || !shared.uncertain.is_empty() {
             // Old snapshots of the base may already contain these changes, so all of them are read.
             while self.base.read_more(tables).await {}
             shared = SharedChanges::of(self);
@@ -81,7 +81,9 @@ impl MergeAncestry {
         let same = shared.same(self);
         let mut common = AdjustedBase { base: base.to_vec(), same, ..AdjustedBase::default() };
         let restored = self.restored(tables, &shared).await?;
+        let uncertain = self.with_replays(&shared.uncertain);
         if shared.is_empty() {
+            common.unclear = uncertain;
             common.unclear.extend(restored);
             return Ok(common);
         }
@@ -101,6 +103,7 @@ impl MergeAncestry {
         let unclear = ids(&mut unapplied.iter().filter(|run| brings(run)));
         let unapplied = ids(&mut unapplied.iter());
         common.unclear = self.with_replays(&unclear);
+        common.unclear.extend(uncertain);
         common.unclear.extend(restored);
         let unapplied = self.with_replays(&unapplied);
         common.same.retain(|id| !unapplied.contains(id));
@@ -326,7 +329,10 @@ struct SharedChanges {
     /// Changes that both sides contain but the base does not. Each change is given by the
     /// snapshot that first made it.
     all: HashSet<i64>,
-    /// Of `all`, the changes that are not part of another one, such as a merge.
+    /// Changes of which it is unknown whether they are in `all`, because a side may have reverted
+    /// them.
+    uncertain: HashSet<i64>,
+    /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
     /// Changes that the base contains and both sides reverted.
     undone: HashSet<i64>,
@@ -349,9 +355,12 @@ impl SharedChanges {
         // change is shared. The base does not contain it.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
-        let all: HashSet<i64> =
-            all.into_iter().filter(|id| !base.has.contains(id) && is_new(id)).collect();
-        // If a side does not descend from the base, it lacks some of the base's ancestors.
+        let is_uncertain = |id: &i64| ours.uncertain.contains(id) || theirs.uncertain.contains(id);
+        let (uncertain, all) = all
+            .into_iter()
+            .filter(|id| !base.has.contains(id) && is_new(id))
+            .partition::<HashSet<i64>, _>(is_uncertain);
+        // If a side does not descend from the base, it does not have some of the base's ancestors.
         let dropped = past.sides.each_ref().map(|side| {
             let own = side.ancestors();
             let lacks = !side.descends_from(&past.base);
@@ -374,8 +383,18 @@ impl SharedChanges {
         let undone: HashSet<i64> = in_neither_side.iter().filter(was_reverted).copied().collect();
         let unproven = in_neither_side.difference(&undone).copied().collect();
         let (changes, reverted) = (BTreeSet::new(), BTreeSet::new());
-        let mut found =
-            SharedChanges { base, ours, theirs, own, all, changes, undone, reverted, unproven };
+        let mut found = SharedChanges {
+            base,
+            ours,
+            theirs,
+            own,
+            all,
+            uncertain,
+            changes,
+            undone,
+            reverted,
+            unproven,
+        };
         let parts = found.parts(past);
         found.changes = found.all.difference(&parts).copied().collect();
         found.reverted = found.undone.difference(&parts).copied().collect();
@@ -398,7 +417,8 @@ impl SharedChanges {
             };
             for (id, snapshot) in ids.into_iter().filter_map(|id| Some((id, lineage.get(id)?))) {
                 parts.extend(picked_by(snapshot).unwrap_or_default());
-                if state != LineageState::Base && !undone_by(snapshot).is_empty() {
+                let reverts = undone_by(snapshot).is_none_or(|ids| !ids.is_empty());
+                if state != LineageState::Base && reverts {
                     parts.insert(id);
                 }
                 if let Some(merged) = merged_by(snapshot) {
@@ -416,7 +436,8 @@ impl SharedChanges {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);
         let is_same = |snapshot: &Snapshot| {
-            let (picked, undone) = (picked_by(snapshot).unwrap_or_default(), undone_by(snapshot));
+            let Some(undone) = undone_by(snapshot) else { return false };
+            let picked = picked_by(snapshot).unwrap_or_default();
             match (picked.is_empty(), undone.is_empty()) {
                 (true, true) => false,
                 (false, _) => picked.iter().all(known),

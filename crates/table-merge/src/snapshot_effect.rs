@@ -129,7 +129,10 @@ impl<'a> KnownChanges<'a> {
             return SnapshotEffect::Appends;
         }
         match snapshot.summary().operation {
-            Operation::Append if undone_by(snapshot).is_empty() && !self.repeats(snapshot) => {
+            Operation::Append
+                if undone_by(snapshot).is_some_and(|ids| ids.is_empty())
+                    && !self.repeats(snapshot) =>
+            {
                 SnapshotEffect::Appends
             }
             Operation::Replace if !is_merge => SnapshotEffect::Compacts,

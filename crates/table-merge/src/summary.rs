@@ -12,8 +12,12 @@ use crate::merge::TableMerge;
 /// Summary keys whose values apply only to the snapshot itself, and not to later snapshots.
 const SNAPSHOT_KEYS: [&str; 6] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED, PROFILE];
 
-/// Maximum number of reverted or replayed snapshots that a summary lists.
+/// Maximum number of replayed snapshots that a summary lists.
 const LISTED_MAX: usize = 1000;
+
+/// Maximum number of reverted snapshots that a summary lists. It is larger than [`LISTED_MAX`],
+/// because a table that is written every minute has over 1,000 snapshots a day.
+const UNDONE_MAX: usize = 10_000;
 
 /// Value that is written if there are too many snapshots to list.
 const MANY: &str = "many";
@@ -102,13 +106,14 @@ impl TableMerge {
 pub(crate) struct ReplayedChanges {
     /// The snapshots whose changes are replayed; `None` if they are not known.
     picked: Option<BTreeSet<i64>>,
-    undone: Vec<i64>,
+    /// The reverted snapshots; `None` if they are not known.
+    undone: Option<Vec<i64>>,
 }
 
 impl ReplayedChanges {
     /// Returns the changes that lead from a base to a side.
     pub fn of(base: &Lineage, side: &Lineage) -> ReplayedChanges {
-        let mut undone = only_in(base, side, LISTED_MAX);
+        let mut undone = Some(only_in(base, side, UNDONE_MAX + 1));
         let mut picked = Some(BTreeSet::new());
         for id in only_in(side, base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
@@ -120,16 +125,26 @@ impl ReplayedChanges {
                 picked.extend(ids);
                 picked
             });
-            undone.extend(snapshot.map(undone_by).unwrap_or_default());
+            let ids = snapshot.map_or_else(|| Some(Vec::new()), undone_by);
+            undone = undone.zip(ids).map(|(mut undone, ids): (Vec<i64>, _)| {
+                undone.extend(ids);
+                undone
+            });
         }
-        undone.truncate(LISTED_MAX);
-        ReplayedChanges { picked: picked.filter(|picked| picked.len() <= LISTED_MAX), undone }
+        ReplayedChanges {
+            picked: picked.filter(|picked| picked.len() <= LISTED_MAX),
+            undone: undone.filter(|undone| undone.len() <= UNDONE_MAX),
+        }
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
         // Record the list even if it is empty: it shows that summary properties of earlier
-        // snapshots may not apply to these rows.
-        let undone = serde_json::to_string(&self.undone).ok();
+        // snapshots may not apply to these rows. A list without some of the snapshots would show
+        // that these are not reverted.
+        let undone = match &self.undone {
+            Some(undone) => serde_json::to_string(undone).ok(),
+            None => Some(MANY.to_owned()),
+        };
         let mut summary: Vec<_> = undone.map(|ids| (UNDONE.to_owned(), ids)).into_iter().collect();
         let picked = match &self.picked {
             Some(picked) if picked.is_empty() => None,
@@ -145,4 +160,37 @@ impl ReplayedChanges {
 fn only_in(one: &Lineage, other: &Lineage, most: usize) -> Vec<i64> {
     let others = other.ancestors();
     one.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use iceberg::spec::{Operation, Snapshot, Summary};
+
+    use super::*;
+
+    /// Checks the recorded value, and the snapshots that are read from it.
+    fn check(undone: Option<Vec<i64>>, expected: &str) {
+        let changes = ReplayedChanges { picked: Some(BTreeSet::new()), undone };
+        let summary = changes.to_summary();
+        assert_eq!(summary, [(UNDONE.to_owned(), expected.to_owned())]);
+        let additional_properties = summary.into_iter().collect();
+        let summary = Summary { operation: Operation::Append, additional_properties };
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(1)
+            .with_parent_snapshot_id(None)
+            .with_sequence_number(1)
+            .with_timestamp_ms(0)
+            .with_manifest_list("list")
+            .with_summary(summary)
+            .build();
+        assert_eq!(undone_by(&snapshot), changes.undone);
+        assert_eq!(picked_by(&snapshot), Some(Vec::new()));
+    }
+
+    #[test]
+    fn the_reverted_snapshots_are_all_listed_or_unknown() {
+        check(Some(Vec::new()), "[]");
+        check(Some(vec![1, 2]), "[1,2]");
+        check(None, MANY);
+    }
 }

@@ -114,7 +114,7 @@ async fn repeats(
     snapshot: &Snapshot,
     read: &HashSet<i64>,
 ) -> bool {
-    if !undone_by(snapshot).is_empty() || picked_by(snapshot).is_none_or(|ids| !ids.is_empty()) {
+    if [undone_by(snapshot), picked_by(snapshot)] != [Some(vec![]), Some(vec![])] {
         return true;
     }
     let Some(merged) = merged_by(snapshot) else { return false };

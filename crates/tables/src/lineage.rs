@@ -20,7 +20,7 @@ pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 /// Summary key of the profile, as JSON, of the rows that a model wrote.
 pub const PROFILE: &str = "headwater.profile";
 
-/// Summary key of the JSON list of the snapshots that a snapshot reverted.
+/// Summary key of the snapshots that a snapshot reverted: a JSON list, or another text if too many.
 pub const UNDONE: &str = "headwater.undone-snapshots";
 
 /// Summary key of the snapshots that a cherry-pick replays, as a JSON list. If there are too many,
@@ -158,7 +158,7 @@ impl Lineage {
     }
 
     /// Returns the values of a property in the summaries of all known ancestors, newest first. The
-    /// summaries of reverted snapshots are excluded.
+    /// summaries of reverted snapshots, or of all that may be reverted, are excluded.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -166,8 +166,9 @@ impl Lineage {
             if undone.contains(&snapshot.snapshot_id()) {
                 continue;
             }
-            undone.extend(undone_by(snapshot));
             values.extend(value(snapshot, property));
+            let Some(ids) = undone_by(snapshot) else { break };
+            undone.extend(ids);
         }
         values
     }
@@ -359,16 +360,12 @@ pub fn merged_by(snapshot: &Snapshot) -> Option<i64> {
 
 /// Returns the snapshots that a snapshot replays; `None` if they are unknown.
 pub fn picked_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
-    match value(snapshot, PICKED) {
-        Some(ids) => serde_json::from_str(ids).ok(),
-        None => Some(Vec::new()),
-    }
+    serde_json::from_str(value(snapshot, PICKED).unwrap_or("[]")).ok()
 }
 
-/// Returns the snapshots that a snapshot reverts.
-pub fn undone_by(snapshot: &Snapshot) -> Vec<i64> {
-    let ids = value(snapshot, UNDONE).and_then(|ids| serde_json::from_str(ids).ok());
-    ids.unwrap_or_default()
+/// Returns the snapshots that a snapshot reverts; `None` if they are unknown.
+pub fn undone_by(snapshot: &Snapshot) -> Option<Vec<i64>> {
+    serde_json::from_str(value(snapshot, UNDONE).unwrap_or("[]")).ok()
 }
 
 fn value<'s>(snapshot: &'s Snapshot, key: &str) -> Option<&'s str> {

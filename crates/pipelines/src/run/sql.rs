@@ -15,7 +15,7 @@ use super::output::StepOutput;
 use super::step::{FirstStepError, capture_first_error, in_time};
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
-use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
+use crate::contract::{NullCounts, check_distinct_names, count_nulls, forbids_nulls, has_nulls};
 use crate::plan::sql_error;
 use crate::{Error, Result};
 
@@ -61,6 +61,8 @@ impl Run {
         let answer = Box::pin(session.select(query)).await.map_err(failed)?;
         let metrics = Arc::clone(&answer.metrics);
         done.queries.push(Arc::clone(&metrics));
+        let names = answer.schema.fields().iter().map(|field| field.name().as_str());
+        check_distinct_names(step, names)?;
         self.check_columns(step, &answer.schema)?;
         // Store the query's error, because it is more specific than the error of the write.
         let cause = FirstStepError::default();

@@ -191,3 +191,17 @@ async fn unsupported_and_undeclared_columns_are_reported() {
       hint: Change the declared columns or the result.
     ");
 }
+
+#[tokio::test]
+async fn equal_aliases_are_reported_before_a_run() {
+    let world = world().await;
+    let model = |select: &str| {
+        files("", &[("m.sql", &format!("-- headwater: materialization = replace\n{select}"))])
+    };
+    insta::assert_snapshot!(world.plan(&model("SELECT id AS x, origin AS x FROM t")).await, @r"
+    invalid_sql: model `m` cannot be planned (m.sql:1)
+      caused by: the query returns two columns with the name `x`
+      hint: Give one of the columns another alias with AS.
+    ");
+    insta::assert_snapshot!(world.plan(&model("SELECT *, id FROM t")).await, @"m: first run");
+}
