@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(rows.texts[0].get(), r#"{"n": 12345678901234567890123.50}"#);
         assert!(Rows::parse(b"[]").expect("no rows").texts.is_empty());
         for (json, message) in [
-            ("[{}, 1]", "item 2 is not a row"),
+            ("[{}, 1]", "item 2 of the list is not a dict"),
             ("[{]", "not valid JSON"),
             (r#"{"a\u0000b": 1}"#, "a null character"),
         ] {

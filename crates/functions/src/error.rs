@@ -103,8 +103,8 @@ pub enum Error {
     },
     /// The runtime of the function, such as Node, did not ask for an event before the time limit.
     #[error(
-        "the runtime of `{label}` did not ask for an event within {}: {} for its start and its \
-         time limit of {}",
+        "the runtime of `{label}` did not request an event within {} ({} for its start, plus its \
+         time limit of {})",
         duration(START_MAX + *.limit),
         duration(START_MAX),
         duration(*.limit)

@@ -129,9 +129,8 @@ impl ProvisionedFunction {
         if self.starts >= STARTS_MAX + 2 * self.requested {
             self.retry_at = Some(start + STARTS_PERIOD);
             let starts = self.starts;
-            self.problem = Some(format!(
-                "{starts} instances were started within a minute, because others had ended"
-            ));
+            self.problem =
+                Some(format!("its instances end too often: {starts} were started within a minute"));
         }
     }
 }

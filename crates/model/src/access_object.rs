@@ -306,7 +306,9 @@ impl ObjectPattern {
             return Err(fail(format!("the pattern has more than {WILDCARDS_MAX} wildcards")));
         }
         if (kind == ObjectKind::Lake) != pattern.is_empty() {
-            return Err(fail("only the lake has no name".to_owned()));
+            let lake = "the lake has no name";
+            let reason = if kind == ObjectKind::Lake { lake } else { "the name is missing" };
+            return Err(fail(reason.to_owned()));
         }
         let is_relation = matches!(kind, ObjectKind::Table | ObjectKind::View);
         let full = if is_relation && !pattern.contains('.') && !pattern.starts_with(ANY) {

@@ -139,7 +139,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
 pub fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {
-            let message = format!("the statement nests more than {DEPTH_MAX} levels deep");
+            let message = format!("the statement is nested more than {DEPTH_MAX} levels deep");
             Error::Syntax { message, hint: None, position: None }
         }
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => {

@@ -92,7 +92,7 @@ fn print_report(context: &Context, report: &MaintainReport) {
         for skipped in &removed.skipped_tables {
             said = true;
             let table = style.paint(Tone::Strong, &skipped.table);
-            style.say(format!("{table}: skipped, no file removed: {}", skipped.reason));
+            style.say(format!("no files of {table} were removed: {}", skipped.reason));
         }
     }
     if !said {
