@@ -72,7 +72,7 @@ impl PostgresTable {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(invalid("it has no user or no database", &hint));
+            return Err(invalid("the user or the database is missing", &hint));
         }
         if [&user, &database].into_iter().any(|text| text.contains(char::is_control)) {
             return Err(invalid("the user or the database has control characters", &hint));

@@ -270,7 +270,7 @@ impl Error {
                 Some("Check that the lake uses the right database, then use `--force`.")
             }
             Error::WarehouseFixed { .. } => Some(
-                "Omit `--warehouse`, or create another lake with `headwater init --warehouse` and \
+                "Omit `--warehouse`. Or create another lake with `headwater init --warehouse`, and \
                  import the data there.",
             ),
             Error::NotABranch { .. } => {

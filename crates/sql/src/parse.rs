@@ -77,8 +77,8 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
 /// Creates the error of a statement that is too deep to plan.
 pub fn too_complex(error: ComplexityError) -> Error {
     let ComplexityError { what, most, at } = error;
-    let hint = "Write `IN (…)`, a function of many values such as concat, or store the values in \
-                a table and join the table.";
+    let hint = "Use `IN (…)` or a function with many arguments such as `concat`, or join a table \
+                that contains the values.";
     Error::Invalid {
         message: format!("the statement has more than {most} {what}"),
         hint: Some(hint.to_owned()),

@@ -52,7 +52,7 @@ impl PostgresServer {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(wrong("`url` has no user or no database".to_owned()));
+            return Err(wrong("the user or the database is missing in `url`".to_owned()));
         }
         let mut mode = PgSslMode::Prefer;
         for (name, value) in url.query_pairs() {

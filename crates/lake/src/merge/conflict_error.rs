@@ -25,8 +25,8 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     });
     let hidden = report.conflicts.iter().filter(|conflict| conflict.is_hidden()).count();
     let ask = "Ask a user that may read the hidden tables to merge";
-    let choose = "Choose a side with `--ours TABLE` or `--theirs TABLE`, or change one side to \
-                  match the other and merge again.";
+    let choose = "Choose a side with `--ours TABLE` or `--theirs TABLE`. Or change one side to \
+                  match the other, then merge again.";
     let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(match hidden {
         0 => format!("{choose}{look}"),
         // If all tables in conflict are hidden, the hint cannot suggest `--ours TABLE` or `--theirs
