@@ -379,7 +379,7 @@ fn wrong_type(function: &str, returned: &str, reason: Option<&str>, wanted: Resu
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };
-    let what = if wanted == ResultKind::Any { "cannot be returned" } else { "is not a table" };
+    let what = if wanted == ResultKind::Any { "cannot be stored" } else { "is not a table" };
     format!("`{function}` returned a `{returned}` that {what}: {reason}")
 }
 

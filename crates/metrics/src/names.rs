@@ -81,8 +81,10 @@ pub(crate) const STATEMENTS: Family =
     Family { name: "headwater_statements", help: "SQL statements, by name" };
 pub(crate) const REQUESTS: Family =
     Family { name: "headwater_http_requests", help: "HTTP requests, by route and status" };
-pub(crate) const REQUEST_TIME: Family =
-    Family { name: "headwater_http_request_seconds", help: "Time until the head of the response" };
+pub(crate) const REQUEST_TIME: Family = Family {
+    name: "headwater_http_request_seconds",
+    help: "Time until the response headers are sent",
+};
 pub(crate) const BUILD: Family =
     Family { name: "headwater_build", help: "The version of the server" };
 pub(crate) const UPTIME: Family =

@@ -306,8 +306,7 @@ impl ObjectPattern {
             return Err(fail(format!("the pattern has more than {WILDCARDS_MAX} wildcards")));
         }
         if (kind == ObjectKind::Lake) != pattern.is_empty() {
-            let lake = "the lake has no name";
-            let reason = if kind == ObjectKind::Lake { lake } else { "the name is missing" };
+            let reason = if pattern.is_empty() { "it has no name" } else { "the lake has no name" };
             return Err(fail(reason.to_owned()));
         }
         let is_relation = matches!(kind, ObjectKind::Table | ObjectKind::View);

@@ -167,13 +167,9 @@ fn check(request: &BackfillRequest) -> Result<(), Problem> {
     }
     let jobs = request.jobs.unwrap_or(BACKFILL_JOBS);
     let retries = request.retries.unwrap_or(BACKFILL_RETRIES);
-    if !(1..=JOBS_MAX).contains(&jobs) {
-        let message = format!("`jobs` must be between 1 and {JOBS_MAX}, not {jobs}");
-        return invalid(message, "Write a number such as `jobs = 4`.");
-    }
-    if retries > RETRIES_MAX {
-        let message = format!("`retries` must be between 0 and {RETRIES_MAX}, not {retries}");
-        return invalid(message, "Write a number such as `retries = 2`.");
+    if !(1..=JOBS_MAX).contains(&jobs) || retries > RETRIES_MAX {
+        let message = format!("`jobs` ({jobs}) or `retries` ({retries}) is out of range");
+        return invalid(message, "Write `jobs` from 1 to 64, and `retries` from 0 to 20.");
     }
     Ok(())
 }

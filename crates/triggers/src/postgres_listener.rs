@@ -65,7 +65,7 @@ impl Listener {
     fn lost(&self) -> Problem {
         let uri = self.server.uri();
         let message =
-            format!("the connection to {uri} was lost; notifications in the meantime are missed");
+            format!("the connection to {uri} was lost; later notifications are lost, too");
         Problem::new(ErrorCode::Unavailable, message)
             .with_hint("Use `outbox` for events that must not be missed.")
     }

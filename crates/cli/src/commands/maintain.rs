@@ -128,7 +128,7 @@ fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
         lines.push(format!("{verb} {}", output::plural(table.snapshots_expired, "snapshot")));
     }
     if let Some(reason) = &table.skipped_reason {
-        lines.push(format!("skipped the rest until the next run: {reason}"));
+        lines.push(format!("postponed the rest to the next maintenance: {reason}"));
     }
     lines
 }

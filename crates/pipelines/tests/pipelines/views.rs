@@ -126,7 +126,7 @@ async fn wrong_views_are_refused_by_name() {
     let expects: &str =
         Box::leak(format!("{view}-- headwater: expect = id > 0\nSELECT 1 AS id").into_boxed_str());
     insta::assert_snapshot!(plan("", vec![("v.sql", expects)]).await, @r"
-    invalid_project: `v` is a view, but has expectations of its rows, which are not stored (v.sql:1)
+    invalid_project: `v` is a view, but has row expectations, which need stored rows (v.sql:1)
       hint: Write the conditions as expectations.
     ");
     world.sql("main", &["CREATE VIEW own AS SELECT 1 AS id"]).await;
