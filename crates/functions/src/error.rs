@@ -101,7 +101,7 @@ pub enum Error {
         /// its stack in time.
         frames: Vec<Frame>,
     },
-    /// The runtime of the function, such as Node, did not ask for an event before the time limit.
+    /// The runtime of the function, such as Node, did not request an event before the time limit.
     #[error(
         "the runtime of `{label}` did not request an event within {} ({} for its start, plus its \
          time limit of {})",

@@ -198,8 +198,8 @@ mod tests {
             ("h/d", "not a URL"),
             ("mysql://u@h/d", "is not `postgres`"),
             ("postgres://u:p@h/d", "contains a password"),
-            ("postgres://h/d", "no user or no database"),
-            ("postgres://u@h", "no user or no database"),
+            ("postgres://h/d", "the user or the database is missing"),
+            ("postgres://u@h", "the user or the database is missing"),
             ("postgres://u@h/d?sslmode=maybe", "`sslmode=maybe` is unknown"),
             ("postgres://u@h/d?host=x", "`host=x` is unknown"),
         ] {

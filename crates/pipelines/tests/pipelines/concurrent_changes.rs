@@ -233,7 +233,10 @@ async fn two_runs_that_compute_the_same_new_value_are_a_conflict() {
     let [first, second] = run_both(&world, &models, &models).await;
     second.report();
     let text = refused(&first);
-    assert!(text.starts_with("merge_conflict: `main` changed"), "{text}");
+    assert!(
+        text.starts_with("merge_conflict: during the run, other commits on `main` changed"),
+        "{text}"
+    );
     let shown = world.sql("main", &["SELECT n, (SELECT count(*) FROM events) AS e FROM sums"]);
     assert!(shown.await.contains("| 1 | 1 |"), "the first run is not merged");
 }
