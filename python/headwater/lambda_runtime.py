@@ -341,7 +341,7 @@ class Runtime:
         shown = " ".join(self._command)
         if not self._was_asked:
             where = f"GET {_ROOT}{_NEXT}"
-            print(f"`{shown}` did not ask for an event (`{where}`)", file=sys.stderr)
+            print(f"`{shown}` did not request an event (`{where}`)", file=sys.stderr)
         elif self._rejected:
             print(f"`{shown}` did not answer the event; {self._rejected}", file=sys.stderr)
 

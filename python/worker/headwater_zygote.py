@@ -213,7 +213,7 @@ def fork(order, descriptors, folders):
         give_up(order, rules)
         refresh(order, folders)
     except BaseException as error:
-        step, reason = error.args if isinstance(error, Failed) else ("fork the zygote", str(error))
+        step, reason = error.args if isinstance(error, Failed) else ("fork a process", str(error))
         tell(status, {"Failed": {"step": step, "error": reason}})
         os._exit(1)
     try:

@@ -72,7 +72,7 @@ pub enum Error {
         restriction: String,
     },
     /// The user or role to drop is named in a row filter or column mask.
-    #[error("`{name}` is used by the {restriction}")]
+    #[error("`{name}` cannot be dropped: the {restriction} names it")]
     Restricted {
         /// The user or role.
         name: String,

@@ -44,11 +44,11 @@ impl Passwords {
     /// Returns the hash of a new password. Fails if the password is too short or too long.
     pub(crate) async fn hash(&self, password: &str) -> Result<String> {
         if password.chars().count() < CHARACTERS_MIN {
-            let reason = format!("a password has at least {CHARACTERS_MIN} characters");
+            let reason = format!("a password must have at least {CHARACTERS_MIN} characters");
             return Err(Error::Password { reason });
         }
         if password.len() > BYTES_MAX {
-            let reason = format!("a password has at most {BYTES_MAX} bytes");
+            let reason = format!("a password must have at most {BYTES_MAX} bytes");
             return Err(Error::Password { reason });
         }
         let password = password.to_owned();

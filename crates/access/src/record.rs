@@ -151,10 +151,10 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
         return fail("the name is longer than 128 bytes");
     }
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
-        return fail("the name does not begin with a letter, a digit or an underscore");
+        return fail("the name must begin with a letter, a digit or an underscore");
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-@".contains(c)) {
-        return fail("the name has a character other than letters, digits, `.`, `_`, `-` and `@`");
+        return fail("the name can have only letters, digits, `.`, `_`, `-` and `@`");
     }
     if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
         return fail("the name is reserved");

@@ -10,7 +10,7 @@ pub enum Environment {
     /// List the environments
     #[command(after_help = "Example:\n  headwater environment ls")]
     Ls,
-    /// Show an environment's packages, its zygote, and why calls wait
+    /// Show an environment's packages, its preloaded process (zygote), and why calls wait
     #[command(after_help = "Example:\n  headwater environment explain 3fa9c1d2")]
     Explain(EnvironmentId),
     /// Remove unused environments; a later call creates them again

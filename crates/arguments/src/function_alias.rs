@@ -89,7 +89,7 @@ fn parse_version(text: &str) -> Result<AliasVersion, String> {
         return Ok(AliasVersion(None));
     }
     let number =
-        text.parse().map_err(|_| "neither the number of a version nor `latest`".to_owned())?;
+        text.parse().map_err(|_| "write the number of a version, or `latest`".to_owned())?;
     Ok(AliasVersion(Some(number)))
 }
 
@@ -98,5 +98,7 @@ fn parse_weight(text: &str) -> Result<(u64, f64), String> {
     let parsed =
         parts.and_then(|(version, share)| Some((version.parse().ok()?, share.parse().ok()?)));
     let is_share = |(_, share): &(u64, f64)| (0.0..=1.0).contains(share);
-    parsed.filter(is_share).ok_or_else(|| "not a version and a share such as `3=0.1`".to_owned())
+    parsed.filter(is_share).ok_or_else(|| {
+        "write a version and its share of the calls, from 0 to 1, such as `3=0.1`".to_owned()
+    })
 }

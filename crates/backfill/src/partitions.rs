@@ -20,7 +20,7 @@ pub fn partition_values(
         Err(Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint))
     };
     if columns != 1 {
-        let message = format!("`{table}` is partitioned by {columns} columns, not by one");
+        let message = format!("`{table}` must be partitioned by one column, not by {columns}");
         return wrong(message, "List the values: `headwater backfill NAME=VALUE,VALUE`.");
     }
     let (mut fields, mut values) = (BTreeSet::new(), BTreeSet::new());
@@ -32,7 +32,10 @@ pub fn partition_values(
         }
     }
     if fields.len() > 1 || fields.contains("") {
-        let message = format!("`{table}` has files with an earlier partition spec");
+        let message = format!(
+            "the partitions of `{table}` cannot be listed: some files have an earlier partition \
+             spec"
+        );
         return wrong(message, "List the values: `headwater backfill NAME=VALUE,VALUE`.");
     }
     if values.is_empty() {
@@ -67,11 +70,12 @@ mod tests {
 
     #[test]
     fn tables_without_one_partition_column_are_rejected() {
-        let expected = "`trips` is partitioned by 0 columns, not by one";
+        let expected = "`trips` must be partitioned by one column, not by 0";
         assert_eq!(values(0, &[]), expected);
-        let expected = "`trips` is partitioned by 2 columns, not by one";
+        let expected = "`trips` must be partitioned by one column, not by 2";
         assert_eq!(values(2, &["day=2026-01-01/zone=a"]), expected);
-        let expected = "`trips` has files with an earlier partition spec";
+        let expected = "the partitions of `trips` cannot be listed: some files have an earlier \
+                        partition spec";
         assert_eq!(values(1, &["", "day=2026-01-01"]), expected);
         assert_eq!(values(1, &[]), "`trips` has no partitions");
         assert_eq!(values(1, &["day=null"]), "`trips` has no partitions");

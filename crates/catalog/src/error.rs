@@ -227,11 +227,11 @@ impl ErrorDetails for Error {
                 "Retry the operation: it then reads the latest commit."
             }
             Error::Protected { .. } => {
-                "Write to another branch and merge it, or remove the protection with \
+                "Write to another branch, then merge it. Or remove the protection with \
                  `headwater branch unprotect`."
             }
             Error::Quarantined { .. } => {
-                "Fix the cause and run again, or merge the branch with `--unchecked`."
+                "Fix the cause, then run again. Or merge the branch with `--unchecked`."
             }
             Error::Name(error) => return error.hint(),
             Error::Store(error) => return error.hint(),

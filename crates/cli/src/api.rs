@@ -85,8 +85,8 @@ impl Api {
             );
             problem.causes.push(failure.to_string());
             problem.with_hint(
-                "If the command changes something, the change may or may not have been made: \
-                 check this, then run the command again.",
+                "The command may have made its change: check this before you run the command \
+                 again.",
             )
         })
     }

@@ -104,7 +104,7 @@ impl UrlEndpoint {
             "https" => Some(connector(profile.certificate.as_deref())?),
             "http" if is_loopback(host) => None,
             "http" => {
-                let message = format!("`{url}` would send the token unencrypted");
+                let message = format!("the token would be sent unencrypted to `{url}`");
                 return Err(error::invalid(message).with_hint("Use `https://`."));
             }
             _ => return Err(unusable(url)),

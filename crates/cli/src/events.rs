@@ -102,7 +102,8 @@ fn server_ended(problem: Problem, id: &str) -> Problem {
     let mut lost = Problem::new(ErrorCode::Unavailable, message);
     lost.causes = [vec![problem.message], problem.causes].concat();
     lost.with_hint(format!(
-        "Run `headwater job logs {id} --follow` to follow the job; no change is partly applied."
+        "Run `headwater job logs {id} --follow` to follow the job. Its changes are applied \
+         completely or not at all."
     ))
 }
 
@@ -111,7 +112,10 @@ fn into_result(job: Job) -> Result<Job> {
     match (job.status, job.error.clone()) {
         (JobStatus::Succeeded, _) => Ok(job),
         (_, Some(problem)) => Err(problem),
-        (status, None) => Err(error::unexpected(format!("job {} ended as {status:?}", job.id))),
+        (status, None) => {
+            let detail = format!("job {} has the status {status:?}, but no error", job.id);
+            Err(error::unexpected(detail))
+        }
     }
 }
 

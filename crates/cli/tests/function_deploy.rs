@@ -162,7 +162,7 @@ fn aliases_and_urls_are_managed() {
     let error = workspace.fails(3, &["function", "alias", "update", "price", "none", "1"]);
     assert!(error.contains("no version or alias `none`"), "{error}");
     let error = workspace.fails(2, &["function", "alias", "create", "price", "b", "newest"]);
-    assert!(error.contains("neither the number of a version nor `latest`"), "{error}");
+    assert!(error.contains("write the number of a version, or `latest`"), "{error}");
 
     let url = ["price", "--alias", "live"];
     let create = [&["function", "url", "create"][..], &url, &["--auth", "none"]].concat();

@@ -185,7 +185,7 @@ fn a_runtime_that_misbehaves_is_reported() {
         ("TAKE kill -9 $$", "Runtime.ExitError: ", "was ended by signal 9 before it answered"),
         (
             "sleep 100",
-            "did not ask for an event within 12 s: 10 s for its start and its time limit of 2 s",
+            "did not request an event within 12 s (10 s for its start, plus its time limit of 2 s)",
             "",
         ),
         ("TAKE sleep 100", "ran longer than its limit of 2 s", ""),

@@ -130,7 +130,7 @@ fn a_login_that_fails_stores_nothing() {
     let said = team.login("", &["--certificate", &team.certificate]);
     assert_eq!(said.code, 2, "{}", said.stderr);
     for (url, text) in [
-        ("http://lake.example.com", "would send the token unencrypted"),
+        ("http://lake.example.com", "the token would be sent unencrypted"),
         ("lake.example.com", "is not the URL of a server"),
         ("ftp://lake.example.com", "is not the URL of a server"),
         ("https://lake.example.com/lake", "is not the URL of a server"),

@@ -209,7 +209,7 @@ impl ProjectRun {
         let changed = ["accounts", "totals"].as_slice();
         let says = [("tables that the run read", read), ("the same tables", changed)];
         let named = says.into_iter().find_map(|(what, tables)| {
-            let (_, names) = error.split_once(&format!("changed {what} during the run: "))?;
+            let (_, names) = error.split_once(&format!("changed {what}: "))?;
             Some((names.lines().next().unwrap_or_default(), tables))
         });
         let (names, tables) = named.unwrap_or_else(|| panic!("{error}"));

@@ -147,7 +147,7 @@ fn the_python_client_reads_the_token_and_sends_it() {
 fn an_address_of_other_machines_is_refused_without_tls() {
     let workspace = Workspace::new();
     let text = workspace.fails(2, &["serve", "--listen", "0.0.0.0:0"]);
-    for part in ["`0.0.0.0:0`", "not encrypted", "--tls-self-signed", "--behind-proxy"] {
+    for part in ["`0.0.0.0:0`", "must be encrypted", "--tls-self-signed", "--behind-proxy"] {
         assert!(text.contains(part), "no {part} in:\n{text}");
     }
     let text =
@@ -173,7 +173,7 @@ fn an_address_of_other_machines_is_refused_without_a_user() {
     let workspace = Workspace::new();
     let serve = ["serve", "--listen", "0.0.0.0:0", "--tls-self-signed"];
     let text = workspace.fails(2, &serve);
-    assert!(text.contains("the lake has no user"), "{text}");
+    assert!(text.contains("the lake must have a user"), "{text}");
     assert!(text.contains("headwater user create NAME"), "{text}");
     // The command of the hint starts the background server again.
     workspace.ok(&["user", "create", "ana"]);

@@ -107,8 +107,8 @@ impl Materialization {
                 append
             }
             _ => {
-                let note = "an incremental model without `unique_key` becomes `replace`, unless \
-                            it reads exactly one append-only table";
+                let note = "the model has no `unique_key` and does not read exactly one \
+                            append-only table, so it becomes `replace`";
                 Self::plain("replace").with(note)
             }
         }

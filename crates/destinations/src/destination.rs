@@ -152,7 +152,7 @@ mod tests {
             ("bucket://reports/{day}.csv", "the unknown value `{day}`"),
             ("bucket://reports/{event", "the unknown value `{}`"),
             ("postgres://u@h/d", "the option `table` is missing"),
-            ("postgres://h/d?table=t", "it has no user or no database"),
+            ("postgres://h/d?table=t", "the user or the database is missing"),
             ("postgres://u%00x@h/d?table=t", "has control characters"),
             ("postgres://u:pa55word@h/d?table=t", "it contains a password"),
             ("postgres://u@h/d?table=a.b.c", "the option `table` must be"),

@@ -219,7 +219,7 @@ fn encryption(scheme: &str, tls: Option<&str>) -> Result<Encryption, Problem> {
         (_, None) => Ok(Encryption::StartTls),
         ("smtp", Some("none")) => Ok(Encryption::None),
         (_, Some(other)) => {
-            let hint = "Remove the option, or write `smtp://` and `tls=none`.";
+            let hint = "Remove `tls`. To send without TLS, write `smtp://` with `tls=none`.";
             Err(invalid(format_args!("`{other}` is not a value of `tls` for `{scheme}://`"), hint))
         }
     }

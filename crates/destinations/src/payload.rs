@@ -210,7 +210,7 @@ mod tests {
         check(r#""<p>tea</p>""#, "a.html", Ok("<p>tea</p>")).await;
         check(r#""id\n1\n""#, "a.csv", Ok("id\n1\n")).await;
         check("[]", "a.csv", Ok("")).await;
-        check("[1]", "a.csv", Err("item 1 is not a row")).await;
+        check("[1]", "a.csv", Err("item 1 of the list is not a dict")).await;
     }
 
     #[tokio::test]

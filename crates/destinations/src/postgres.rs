@@ -72,7 +72,7 @@ impl PostgresTable {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(invalid("it has no user or no database", &hint));
+            return Err(invalid("the user or the database is missing", &hint));
         }
         if [&user, &database].into_iter().any(|text| text.contains(char::is_control)) {
             return Err(invalid("the user or the database has control characters", &hint));
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(rows.texts[0].get(), r#"{"n": 12345678901234567890123.50}"#);
         assert!(Rows::parse(b"[]").expect("no rows").texts.is_empty());
         for (json, message) in [
-            ("[{}, 1]", "item 2 is not a row"),
+            ("[{}, 1]", "item 2 of the list is not a dict"),
             ("[{]", "not valid JSON"),
             (r#"{"a\u0000b": 1}"#, "a null character"),
         ] {

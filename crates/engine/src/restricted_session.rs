@@ -142,8 +142,9 @@ pub fn change_forbidden(action: Action, table: &TableName, restrictions: &Restri
     let names: Vec<String> = restrictions.all.iter().map(ToString::to_string).collect();
     let user = &restrictions.user;
     let message = format!("user `{user}` may not {action} table `{table}`: {}", names.join(", "));
-    Problem::new(ErrorCode::Forbidden, message)
-        .with_hint("Only read the table or add rows to it, or use a user without restrictions.")
+    Problem::new(ErrorCode::Forbidden, message).with_hint(
+        "Use a user without restrictions. This user can only read the table and add rows to it.",
+    )
 }
 
 /// Returns the error for renaming a table to which a restriction applies by name.

@@ -290,7 +290,7 @@ impl<'s> TableLookup<'s> {
         let reference = written.reference.as_ref().map(ToString::to_string).unwrap_or_default();
         Err(Error::Sql(SqlError::Invalid {
             message: format!("`{reference}` is not a {name}"),
-            hint: Some("Write AT REF for a branch or a tag.".to_owned()),
+            hint: Some("Write AT REF, which takes a branch or a tag.".to_owned()),
             position: None,
         }))
     }

@@ -28,7 +28,7 @@ pub enum Error {
         found: Vec<String>,
     },
     /// The id or prefix matches no environment, or more than one.
-    #[error("no environment, or more than one, has an id that starts with `{id}`")]
+    #[error("the id `{id}` matches no environment, or more than one")]
     NotFound {
         /// The requested id or prefix.
         id: String,

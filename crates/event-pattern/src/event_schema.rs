@@ -122,7 +122,7 @@ fn impossible(path: &str, matcher: &Matcher, field: &FieldSchema) -> PatternErro
         ValueSchema::Count => {
             "This field is a non-negative number; write a number or `numeric`.".into()
         }
-        _ => "This field is text.".into(),
+        _ => "This field is text: write a text, or an operator such as `prefix`.".into(),
     };
     PatternError::new(path, condition, hint)
 }

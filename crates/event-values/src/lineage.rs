@@ -24,7 +24,8 @@ pub fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
     let message = if is_own {
         format!("the event closes a loop of triggers: {chain}")
     } else {
-        format!("{} triggers caused the event (limit {CHAIN_MAX}): {chain}", lineage.len())
+        let length = lineage.len();
+        format!("a chain of {length} triggers caused the event (limit {CHAIN_MAX}): {chain}")
     };
     let hint = "Remove the output or the destination that closes the loop. To deliver this event, \
                 use `headwater event replay`.";
@@ -61,7 +62,7 @@ mod tests {
         assert_eq!(problem(&names[..16]), None);
         let long = problem(&names).expect("a long chain");
         assert!(
-            long.starts_with("17 triggers caused the event (limit 16): `t0` -> `t1`"),
+            long.starts_with("a chain of 17 triggers caused the event (limit 16): `t0` -> `t1`"),
             "{long}"
         );
     }

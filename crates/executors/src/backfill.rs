@@ -270,7 +270,7 @@ impl RunningBackfill {
         if merged.outcome == MergeOutcome::Conflict {
             let tables = merged.conflicts.iter().map(|conflict| format!("`{}`", conflict.table));
             let tables = tables.collect::<Vec<_>>().join(", ");
-            let message = format!("`{target}` changed the same tables: {tables}");
+            let message = format!("other commits on `{target}` changed the same tables: {tables}");
             return Err(Problem::new(ErrorCode::MergeConflict, message));
         }
         report.merged((!merged.tables.is_empty()).then_some(merged.commit));
@@ -301,7 +301,7 @@ impl RunningBackfill {
             return Ok((id, Ok(job)));
         }
         let problem = job.error.unwrap_or_else(|| {
-            Problem::new(ErrorCode::Internal, format!("the run `{id}` has no result"))
+            Problem::new(ErrorCode::Internal, format!("the run `{id}` failed without an error"))
         });
         Ok((id, Err(problem)))
     }
@@ -345,7 +345,8 @@ impl RunningBackfill {
         if let Err(problem) = self.drop_branch(&name).await
             && problem.code != ErrorCode::RefNotFound
         {
-            self.context.log_system(format!("branch {name} remains: {}", problem.message));
+            self.context
+                .log_system(format!("branch `{name}` was not deleted: {}", problem.message));
         }
     }
 

@@ -82,7 +82,7 @@ impl Deployer {
         by: &DeployIdentity,
     ) -> Result<BTreeMap<String, CreatedTrigger>, Problem> {
         if notifications.len() > NOTIFICATIONS_MAX {
-            let message = format!("a bucket has at most {NOTIFICATIONS_MAX} notifications");
+            let message = format!("a bucket can have at most {NOTIFICATIONS_MAX} notifications");
             return Err(Problem::new(ErrorCode::InvalidArgument, message));
         }
         let mut new = BTreeMap::new();
@@ -119,7 +119,7 @@ fn is_notification_of(created: &CreatedTrigger, bucket: &str) -> bool {
 fn trigger_of(bucket: &str, notification: &BucketNotification) -> Result<Trigger, Problem> {
     let BucketNotification { id, function_arn, events, prefix, suffix } = notification;
     if !(1..=ID_BYTES_MAX).contains(&id.len()) {
-        let message = format!("the id of a notification has 1 to {ID_BYTES_MAX} bytes");
+        let message = format!("the id of a notification must have 1 to {ID_BYTES_MAX} bytes");
         return Err(Problem::new(ErrorCode::InvalidArgument, message));
     }
     if events.is_empty() {

@@ -168,7 +168,7 @@ pub(crate) fn kept(returned: FunctionResult, context: &JobContext) -> Result<Val
         FunctionResult::Bool(value) => return Ok(Value::Bool(value)),
         FunctionResult::Table(_) => {
             context.log_system(
-                "the table that the function returned is not stored; only JSON results are",
+                "the function returned a table, which is not stored: only JSON results are stored",
             );
             return Ok(Value::Null);
         }
@@ -182,7 +182,7 @@ pub(crate) fn kept(returned: FunctionResult, context: &JobContext) -> Result<Val
         return Ok(Value::Null);
     }
     serde_json::from_slice(&text).map_err(|error| {
-        let message = format!("the function's result is invalid: {error}");
+        let message = format!("the function's result is not valid JSON: {error}");
         Problem::new(ErrorCode::FunctionFailed, message)
     })
 }

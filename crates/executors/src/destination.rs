@@ -131,7 +131,7 @@ impl ProjectDestinations<'_> {
         if target == callable.name {
             return invalid(
                 "the destination is the function itself".to_owned(),
-                "Name another one.",
+                "Name another destination.",
             );
         }
         if let Some(called) = self.project.callables.get(target) {

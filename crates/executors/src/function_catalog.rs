@@ -202,7 +202,7 @@ impl FunctionCatalog {
                  {limit})"
             );
             return Err(Problem::new(ErrorCode::TooBusy, message)
-                .with_hint("Repeat the call later, or raise the function's concurrency."));
+                .with_hint("Repeat the call later, or raise the reserved concurrency."));
         }
         running.insert(name.clone(), count + 1);
         Ok(Some(CallPermit { name, running: self.running.clone() }))

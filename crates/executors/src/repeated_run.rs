@@ -51,7 +51,7 @@ impl RunExecutor {
             }
             if !wait(repetition, &problem, context).await {
                 let is_stopped = context.cancelled().is_cancelled();
-                let stopped = || context.stopped("the run was stopped before its repetition");
+                let stopped = || context.stopped("the run was stopped before it was repeated");
                 break Err(if is_stopped { stopped() } else { problem });
             }
             conflicts.push(problem);
@@ -117,7 +117,7 @@ fn repeated(error: &Error, repetitions: usize) -> Problem {
         problem.context.insert("repetitions".to_owned(), json!(repetitions));
         let times =
             if repetitions == 1 { "once".to_owned() } else { format!("{repetitions} times") };
-        problem.causes.push(format!("after earlier conflicts, the run was repeated {times}"));
+        problem.causes.push(format!("the run was repeated {times} after conflicts"));
     }
     problem
 }
@@ -173,6 +173,6 @@ mod tests {
         assert_eq!((problem.code, problem.causes.len()), (ErrorCode::MergeConflict, 0));
         let problem = repeated(&conflict, 3);
         assert_eq!(problem.context["repetitions"], 3);
-        assert_eq!(problem.causes, ["after earlier conflicts, the run was repeated 3 times"]);
+        assert_eq!(problem.causes, ["the run was repeated 3 times after conflicts"]);
     }
 }

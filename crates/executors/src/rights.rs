@@ -281,7 +281,7 @@ fn forbidden(
     let hint = match denial {
         // Only a grant on all branches (`branch:*`) covers a commit, which is written as `@ID`.
         _ if object.kind() == ObjectKind::Branch && object.name().starts_with('@') => format!(
-            "Name a branch and a distance, such as `main~2`, or ask an administrator to grant \
+            "Name the commit by its branch, such as `main~2`, or ask an administrator to grant \
              `{action} on branch:*`"
         ),
         DenialReason::Scope => format!("Use a token whose scopes contain `{action} on {object}`"),

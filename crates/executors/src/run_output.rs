@@ -118,7 +118,9 @@ impl RunExecutor {
         for mut pending in found {
             if pending.created < oldest {
                 let job = pending.job;
-                context.log_system(format!("the outputs of run {job} are too old: discarded"));
+                context.log_system(format!(
+                    "the outputs of run {job} were discarded: they are older than {KEPT_DAYS} days"
+                ));
                 self.runner.discard_outputs(pending).await.or_problem()?;
                 continue;
             }
@@ -126,8 +128,8 @@ impl RunExecutor {
                 if !run.declared.contains(&output.address) {
                     let (name, job) = (&output.name, pending.job);
                     context.log_system(format!(
-                        "an output of `{name}` in run {job} was not written, and the project no \
-                         longer declares it: discarded"
+                        "an output of `{name}` in run {job} was discarded: the project no longer \
+                         declares it"
                     ));
                     self.runner.remove_output(&mut pending).await.or_problem()?;
                     continue;

@@ -30,15 +30,15 @@ pub fn check_request(request: &RunRequest) -> Result<(), Problem> {
         return Err(problem.with_hint("Send the project's files in `files`."));
     }
     if request.test && (request.merge.is_some() || request.retry.is_some() || request.dry_run) {
-        let message = "a test cannot be a merge, a retry or a dry run";
+        let message = "`test` cannot be combined with `merge`, `retry` or `dry_run`";
         let problem = Problem::new(ErrorCode::InvalidArgument, message);
-        return Err(problem.with_hint("Omit `merge`, `retry` and `dry_run`, or `test`."));
+        return Err(problem.with_hint("Send `test` in a separate request."));
     }
     let selects = !request.select.is_empty() || !request.exclude.is_empty();
     if request.merge.is_some() && selects {
-        let message = "a run that merges cannot have a selection";
+        let message = "`merge` cannot be combined with `select` or `exclude`";
         let problem = Problem::new(ErrorCode::InvalidArgument, message);
-        return Err(problem.with_hint("Omit `select` and `exclude`, or `merge`."));
+        return Err(problem.with_hint("Omit `select` and `exclude`."));
     }
     Ok(())
 }

@@ -160,7 +160,7 @@ pub fn size(batch: &RecordBatch) -> usize {
 fn too_slow(idle: Duration) -> Status {
     let message = format!("the client sent no rows for {} s", idle.as_secs_f64());
     let problem = Problem::new(ErrorCode::TimeLimit, message);
-    to_status(problem.with_hint("Read the rows before you begin to send them."))
+    to_status(problem.with_hint("Compute the rows before you start the upload."))
 }
 
 #[cfg(test)]

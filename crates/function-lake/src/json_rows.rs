@@ -74,7 +74,7 @@ pub fn not_json(error: &serde_json::Error) -> Problem {
 }
 
 fn not_a_row(at: usize) -> Problem {
-    unsuitable(format!("item {} is not a row", at + 1), HINT)
+    unsuitable(format!("item {} of the list is not a dict", at + 1), HINT)
 }
 
 /// Checks that JSON can represent all values of a table. JSON has no binary type, and `NaN` and
@@ -144,7 +144,9 @@ fn batch(rows: &[Value], known: Option<&Schema>) -> Result<Option<RecordBatch>, 
     let schema = Schema::new(fields);
     let (count, columns) = (objects_in(rows), schema.flattened_fields().len());
     if count.saturating_mul(columns) > VALUES_MAX {
-        let message = format!("{count} dicts have {columns} different columns");
+        let message = format!(
+            "the rows have too many values: {count} dicts with {columns} different columns"
+        );
         return Err(unsuitable(message, "Use rows with fewer different columns."));
     }
     check_numbers(rows, &schema)?;
@@ -260,8 +262,8 @@ mod tests {
     fn other_results_are_rejected() {
         let known = Schema::new(vec![Field::new("id", DataType::Int64, true)]);
         for (json, message) in [
-            ("[{}, 1]", "item 2 is not a row"),
-            ("7", "item 1 is not a row"),
+            ("[{}, 1]", "item 2 of the list is not a dict"),
+            ("7", "item 1 of the list is not a dict"),
             ("NaN", "not valid JSON"),
             ("[{}]", "have no values"),
             (r#"[{"id": "x"}]"#, "do not match the columns"),

@@ -76,8 +76,8 @@ pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFil
 
 fn open(bytes: &[u8]) -> Result<ZipArchive<&[u8]>> {
     if bytes.len() > ARCHIVE_BYTES_MAX {
-        let reason = format!("the file has {} bytes", bytes.len());
-        return Err(Error::archive(reason, "An archive in a request has at most 44 MiB"));
+        let reason = format!("the file has {} bytes (limit 44 MiB)", bytes.len());
+        return Err(Error::archive(reason, "Remove files from the archive"));
     }
     let archive = ZipArchive::from_slice(bytes).map_err(|error| not_an_archive(&error))?;
     Ok(archive.into_reader_archive())

@@ -230,9 +230,9 @@ fn check_alias(to: &StoredFunction, name: &str, alias: &FunctionAlias) -> Result
     let is_share = weights().all(|weight| (0.0..=1.0).contains(weight));
     if !is_share || weights().sum::<f64>() > 1.0 {
         let message = format!(
-            "the weights of alias `{name}` are not between 0 and 1, or their sum exceeds 1"
+            "the weights of alias `{name}` must be between 0 and 1, with a sum of at most 1"
         );
-        return Err(Error::invalid(message, "Use weights from 0 to 1 with a sum of at most 1"));
+        return Err(Error::invalid(message, "Lower the weights"));
     }
     let repeats = alias.version.is_some_and(|version| alias.weights.contains_key(&version));
     if !alias.weights.is_empty() && (alias.version.is_none() || repeats) {

@@ -166,9 +166,7 @@ impl ErrorDetails for Error {
             Error::NoLayer { .. } => {
                 Some("List the versions of layers with `headwater function layer ls`".to_owned())
             }
-            Error::NoSetting { .. } => {
-                Some("Create the setting to use it; there is nothing to remove".to_owned())
-            }
+            Error::NoSetting { .. } => Some("Create the setting first".to_owned()),
             Error::Exists { hint, .. } | Error::Invalid { hint, .. } => Some(hint.clone()),
             Error::VersionInUse { .. } => Some("Delete the alias first".to_owned()),
             Error::WrongRevision { .. } | Error::Conflict { .. } => {

@@ -42,9 +42,9 @@ pub fn read_request(
         Error::archive("`archive` is not valid Base64", "Encode the ZIP archive as Base64")
     })?;
     if bytes.len() > ARCHIVE_BYTES_MAX {
-        let reason = format!("the file has {} bytes", bytes.len());
-        let hint = "Deploy the archive with `headwater function deploy`, or upload it to a bucket \
-                    and deploy it with `S3Bucket` and `S3Key` of Lambda's API";
+        let reason = format!("the file has {} bytes (limit 44 MiB)", bytes.len());
+        let hint = "Deploy the archive with `headwater function deploy`. With Lambda's API, upload \
+                    it to a bucket, and send `S3Bucket` and `S3Key`";
         return Err(Error::archive(reason, hint));
     }
     FunctionFiles::of_archive(&bytes, folder)
@@ -72,8 +72,8 @@ impl FunctionFiles {
     pub fn of_archive_file(archive: File, folder: &Path) -> Result<Self> {
         let bytes = archive.metadata().map_err(Error::disk)?.len();
         if bytes > STORED_ARCHIVE_BYTES_MAX {
-            let reason = format!("the file has {bytes} bytes");
-            return Err(Error::archive(reason, "An archive has at most 1 GiB"));
+            let reason = format!("the file has {bytes} bytes (limit 1 GiB)");
+            return Err(Error::archive(reason, "Remove files from the archive"));
         }
         let digest = ArchiveDigest::of_file(&archive)?;
         let files = unpack(archive, PackageWriter::create(folder)?)?;

@@ -66,7 +66,7 @@ static __attribute__((noinline)) void fork_inside(const struct sandbox *sandbox,
     /* The end of a clone must be reported even if the clone ends before this process. */
     signal(SIGCHLD, SIG_DFL);
     pid_t clone = fork();
-    if (clone < 0) fail(status, "fork the zygote");
+    if (clone < 0) fail(status, "fork a process");
     if (clone == 0) {
         register_thread();
         /* Join first, so that the memory that the clone uses is charged to its function. */
@@ -92,7 +92,7 @@ int headwater_fork(const int *cgroup_files, int cgroup_file_count, const int *na
     pid_t helper = vfork();
     if (helper == 0) fork_inside(&sandbox, status);
     if (helper < 0) {
-        char note[] = "{\"Failed\": {\"step\": \"fork the zygote\", \"error\": \"vfork failed\"}}\n";
+        char note[] = "{\"Failed\": {\"step\": \"fork a process\", \"error\": \"vfork failed\"}}\n";
         report(status, note, sizeof note - 1);
     }
     sigprocmask(SIG_SETMASK, &usual, NULL);

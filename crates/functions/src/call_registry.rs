@@ -122,7 +122,7 @@ impl Functions {
 /// Returns the reason why a call waits, as text for users. `number` is the number of the call.
 fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     let Some((position, wanted)) = stats.order.get(&number).copied() else {
-        return "queued: the call starts soon, or waits for many other calls".to_owned();
+        return "queued: the call starts soon, or many calls are ahead of it".to_owned();
     };
     let position = match position - 1 {
         0 => "first in the queue".to_owned(),
@@ -130,7 +130,7 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     };
     if wanted > stats.free_bytes && stats.running < 2 * stats.permits_max {
         return format!(
-            "memory: the call needs {}, and {} of {} are free ({}); {position}",
+            "memory: the call needs {}, but only {} of {} are free ({}); {position}",
             size(call.memory_bytes),
             size(stats.free_bytes),
             size(stats.memory_bytes),
@@ -141,7 +141,7 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
         return format!("an earlier call that waits for memory; {position}");
     }
     format!(
-        "a free instance, because the maximum of {} calls runs ({}); {position}",
+        "a free instance: the maximum of {} calls are running ({}); {position}",
         stats.permits_max,
         holders(stats, |(running, _)| running.to_string()),
     )
@@ -190,15 +190,15 @@ mod tests {
         };
         assert_eq!(
             reason(&call, 7, &stats),
-            "memory: the call needs 2 GiB, and 1 GiB of 4 GiB are free (run 1: 3 GiB, idle \
+            "memory: the call needs 2 GiB, but only 1 GiB of 4 GiB are free (run 1: 3 GiB, idle \
              instances: 512 MiB); first in the queue"
         );
         (stats.free_bytes, stats.idle_bytes) = (3 << 30, 0);
         stats.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
             reason(&call, 7, &stats),
-            "a free instance, because the maximum of 2 calls runs (run 1: 2); behind 2 calls in \
-             the queue"
+            "a free instance: the maximum of 2 calls are running (run 1: 2); behind 2 calls in the \
+             queue"
         );
     }
 }

@@ -101,10 +101,10 @@ pub enum Error {
         /// its stack in time.
         frames: Vec<Frame>,
     },
-    /// The runtime of the function, such as Node, did not ask for an event before the time limit.
+    /// The runtime of the function, such as Node, did not request an event before the time limit.
     #[error(
-        "the runtime of `{label}` did not ask for an event within {}: {} for its start and its \
-         time limit of {}",
+        "the runtime of `{label}` did not request an event within {} ({} for its start, plus its \
+         time limit of {})",
         duration(START_MAX + *.limit),
         duration(START_MAX),
         duration(*.limit)
@@ -379,7 +379,7 @@ fn wrong_type(function: &str, returned: &str, reason: Option<&str>, wanted: Resu
     let Some(reason) = reason else {
         return format!("`{function}` returned `{returned}`, which is not {}", words(wanted));
     };
-    let what = if wanted == ResultKind::Any { "cannot be returned" } else { "is not a table" };
+    let what = if wanted == ResultKind::Any { "cannot be stored" } else { "is not a table" };
     format!("`{function}` returned a `{returned}` that {what}: {reason}")
 }
 

@@ -175,7 +175,10 @@ impl Execution<'_> {
         };
         match self.run_from(&origin, invocation, policy.clone()).await {
             Err(Error::NotCloned { reason }) => {
-                let text = format!("this call imports its packages without a zygote: {reason}");
+                let text = format!(
+                    "this call imports its packages itself, because the process with the imported \
+                     packages could not be cloned: {reason}"
+                );
                 log_system_line(self.sink, text).await;
                 self.functions.0.zygotes.forget(zygote);
                 self.run_from(&InstanceOrigin::Sandbox, invocation, policy).await

@@ -161,7 +161,7 @@ impl Instance {
                 spawner.run(plan(invocation, origin, folder.as_deref())?, &descriptors)?
             }
         };
-        let channel = mine.into_async().map_err(Error::io("listen to a worker"))?;
+        let channel = mine.into_async().map_err(Error::io("listen to a function's process"))?;
         let (stdout, stderr) = (receiver(stdout)?, receiver(stderr)?);
         let zygote = match origin {
             InstanceOrigin::Zygote(zygote) => Some(zygote.clone()),

@@ -22,7 +22,7 @@ impl PreloadLibrary {
         let digest = hex::encode(Sha256::digest(LIBRARY));
         let file = folder.join(format!("zygote-{}.so", &digest[..16]));
         if !std::fs::read(&file).is_ok_and(|found| found == LIBRARY) {
-            let failed = || Error::io("write the zygote library");
+            let failed = || Error::io("write the preload library");
             std::fs::create_dir_all(folder).map_err(failed())?;
             let aside = folder.join(format!("zygote-{}", uuid::Uuid::new_v4().simple()));
             std::fs::write(&aside, LIBRARY).map_err(failed())?;

@@ -129,9 +129,8 @@ impl ProvisionedFunction {
         if self.starts >= STARTS_MAX + 2 * self.requested {
             self.retry_at = Some(start + STARTS_PERIOD);
             let starts = self.starts;
-            self.problem = Some(format!(
-                "{starts} instances were started within a minute, because others had ended"
-            ));
+            self.problem =
+                Some(format!("its instances end too often: {starts} were started within a minute"));
         }
     }
 }
@@ -203,7 +202,7 @@ impl Functions {
             entry.start.as_ref().map_or(0, |start| self.0.queue.provisioned_instances(&start.key));
         let lacks_memory = entry.allotted < entry.requested && entry.start.is_some();
         let memory = || {
-            "all provisioned instances together use at most half of the memory for functions"
+            "the limit of all provisioned instances, half of the memory for functions, is reached"
                 .to_owned()
         };
         Some(ProvisionedStatus {

@@ -127,7 +127,8 @@ impl InputFeed {
         fed: Arc<InputFeedUsage>,
         over: CancellationToken,
     ) -> Result<JoinHandle<()>> {
-        let channel = self.ours.into_async().map_err(Error::io("listen to a worker"))?;
+        let channel =
+            self.ours.into_async().map_err(Error::io("listen to a function's process"))?;
         let files = Arc::new(InputFeedFiles { table_quota, known: Mutex::default() });
         let mut feeding =
             InputFeedTask { channel, streamed: self.streamed, files, fed, scan: None };

@@ -275,7 +275,7 @@ impl Zygotes {
         let (mine, theirs) = Channel::pair().map_err(Error::io("create a socket"))?;
         let files = worker::files().map(|(path, text)| (format!("headwater/{path}"), text));
         let files = serde_json::to_vec(&files.collect::<BTreeMap<_, _>>())
-            .map_err(|error| Error::io("write the zygote's files")(error.into()))?;
+            .map_err(|error| Error::io("write the worker files")(error.into()))?;
         let files = MemoryFile::with("headwater-files", &files)?;
         let silent = std::fs::File::options().write(true).open("/dev/null");
         let silent = silent.map_err(Error::io("open /dev/null"))?;
@@ -283,7 +283,7 @@ impl Zygotes {
         let descriptors = [silent.as_fd(), silent.as_fd(), theirs.as_fd(), files.descriptor()];
         let mut running = self.spawner.run(plan, &descriptors)?;
         drop(theirs);
-        let mine = mine.into_async().map_err(Error::io("listen to a zygote"))?;
+        let mine = mine.into_async().map_err(Error::io("listen to a process"))?;
         let said = tokio::select! {
             said = crate::worker_io::receive(&mine) => said,
             () = tokio::time::sleep(IMPORT_MAX) => None,
@@ -294,7 +294,7 @@ impl Zygotes {
             let ended = running.ended().await?;
             *cpu_us = ended.cpu_us;
             let reason = ended.exit.describe();
-            return Err(Error::InstanceDied { label: "the zygote".to_owned(), reason });
+            return Err(Error::InstanceDied { label: "import of packages".to_owned(), reason });
         };
         *cpu_us = running.take_unmetered_cpu_us().await;
         let (id, running) = (running.id(), Mutex::new(running));

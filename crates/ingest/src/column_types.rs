@@ -149,7 +149,10 @@ impl<'a> Columns<'a> {
             None => Ok(wanted),
             Some(current) if wanted.is_empty() || wanted == current => Ok(current),
             Some(_) => Err(Error::InvalidRequest {
-                message: format!("table `{}` is partitioned by other fields", request.table),
+                message: format!(
+                    "the requested partition is not the partition of table `{}`",
+                    request.table
+                ),
                 hint: "Omit the partition: it can be set only when a table is created.",
             }),
         }

@@ -78,7 +78,7 @@ impl CloudStores {
         let store = self.bucket(url)?;
         let prefix = Path::parse(folder).map_err(|_| Error::NoFiles {
             path: url.as_str().to_owned(),
-            note: Some("The path is not a valid object key."),
+            note: Some("Write the path without empty parts, `.`, `..` and control characters."),
         })?;
         let listed = store.list(Some(&prefix).filter(|prefix| !prefix.as_ref().is_empty()));
         let listed: Vec<ObjectMeta> = wait(listed.try_collect::<Vec<_>>())

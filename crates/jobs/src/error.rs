@@ -36,7 +36,7 @@ pub enum Error {
         waiting: usize,
     },
     /// The user has reached its limit of concurrent jobs.
-    #[error("user `{user}` has {jobs} jobs that have not ended (limit {limit})")]
+    #[error("user `{user}` has {jobs} queued or running jobs (limit {limit})")]
     JobQuota {
         /// The user that has reached the limit.
         user: String,

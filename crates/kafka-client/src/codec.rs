@@ -80,7 +80,7 @@ fn snappy(compressed: &[u8], limit: usize) -> io::Result<Bytes> {
 }
 
 fn too_large(limit: usize) -> io::Error {
-    io::Error::other(format!("the batch has more than {} MiB without compression", limit >> 20))
+    io::Error::other(format!("the batch has more than {} MiB after decompression", limit >> 20))
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ pub enum Error {
     #[error(
         "`{branch}` requires that the expectations of project `{project}` pass; {} `{reference}`{}",
         if *moved { "they passed on" } else { "they have not passed on" },
-        if *moved { format!(", but it lacks the latest commits of `{branch}`") } else { String::new() }
+        if *moved { format!(", which lacks the latest commits of `{branch}`") } else { String::new() }
     )]
     NotChecked {
         /// The target branch.
@@ -270,7 +270,7 @@ impl Error {
                 Some("Check that the lake uses the right database, then use `--force`.")
             }
             Error::WarehouseFixed { .. } => Some(
-                "Omit `--warehouse`, or create another lake with `headwater init --warehouse` and \
+                "Omit `--warehouse`. Or create another lake with `headwater init --warehouse`, and \
                  import the data there.",
             ),
             Error::NotABranch { .. } => {

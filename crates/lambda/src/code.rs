@@ -58,9 +58,9 @@ impl CodeRequest {
 /// Errors: `invalid_argument` if the object is too large for an archive.
 fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {
     if info.size > STORED_ARCHIVE_BYTES_MAX {
-        let message = format!("the archive in the bucket has {} bytes", info.size);
+        let message = format!("the archive in the bucket has {} bytes (limit 1 GiB)", info.size);
         return Err(Problem::new(ErrorCode::InvalidArgument, message)
-            .with_hint("An archive has at most 1 GiB."));
+            .with_hint("Remove files from the archive."));
     }
     Ok(0..info.size)
 }

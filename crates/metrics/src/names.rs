@@ -9,7 +9,7 @@ pub(crate) const CALLS: Family = Family {
 };
 pub(crate) const STARTS: Family = Family {
     name: "headwater_function_starts",
-    help: "Starts of calls: cold, from a zygote, or in a reused instance",
+    help: "Starts of calls: cold, as a clone of a process with packages, or in a reused instance",
 };
 pub(crate) const QUEUE_TIME: Family = Family {
     name: "headwater_function_queue_seconds",
@@ -17,7 +17,7 @@ pub(crate) const QUEUE_TIME: Family = Family {
 };
 pub(crate) const START_TIME: Family = Family {
     name: "headwater_function_start_seconds",
-    help: "Time until the zygote was ready; zero for reused instances",
+    help: "Time until the process with packages was ready; zero for reused instances",
 };
 pub(crate) const RUN_TIME: Family = Family {
     name: "headwater_function_run_seconds",
@@ -56,10 +56,10 @@ pub(crate) const EVENTS_ACCEPTED: Family =
 pub(crate) const EVENTS_DELIVERED: Family =
     Family { name: "headwater_events_delivered", help: "Events that were delivered" };
 pub(crate) const EVENTS_RETRIED: Family =
-    Family { name: "headwater_event_retries", help: "Failed attempts that will be retried" };
+    Family { name: "headwater_event_retries", help: "Failed deliveries that are retried" };
 pub(crate) const EVENTS_THROTTLED: Family = Family {
     name: "headwater_event_throttles",
-    help: "Attempts that were postponed and do not count",
+    help: "Deliveries that were postponed; they do not count toward `retries`",
 };
 pub(crate) const EVENTS_FAILED: Family =
     Family { name: "headwater_events_failed", help: "Events that failed and are not retried" };
@@ -81,8 +81,10 @@ pub(crate) const STATEMENTS: Family =
     Family { name: "headwater_statements", help: "SQL statements, by name" };
 pub(crate) const REQUESTS: Family =
     Family { name: "headwater_http_requests", help: "HTTP requests, by route and status" };
-pub(crate) const REQUEST_TIME: Family =
-    Family { name: "headwater_http_request_seconds", help: "Time until the head of the response" };
+pub(crate) const REQUEST_TIME: Family = Family {
+    name: "headwater_http_request_seconds",
+    help: "Time until the response headers are sent",
+};
 pub(crate) const BUILD: Family =
     Family { name: "headwater_build", help: "The version of the server" };
 pub(crate) const UPTIME: Family =

@@ -306,7 +306,8 @@ impl ObjectPattern {
             return Err(fail(format!("the pattern has more than {WILDCARDS_MAX} wildcards")));
         }
         if (kind == ObjectKind::Lake) != pattern.is_empty() {
-            return Err(fail("only the lake has no name".to_owned()));
+            let reason = if pattern.is_empty() { "it has no name" } else { "the lake has no name" };
+            return Err(fail(reason.to_owned()));
         }
         let is_relation = matches!(kind, ObjectKind::Table | ObjectKind::View);
         let full = if is_relation && !pattern.contains('.') && !pattern.starts_with(ANY) {

@@ -102,8 +102,8 @@ impl<'de> Deserialize<'de> for KafkaStart {
             time => match DateTime::parse_from_rfc3339(time) {
                 Ok(time) => Ok(KafkaStart::Time(time.to_utc())),
                 Err(_) => Err(serde::de::Error::custom(format!(
-                    "`{text}` is not a start: write `all`, `new` or a time such as \
-                     `2026-01-31T00:00:00Z`"
+                    "`start` must be `all`, `new` or a time such as `2026-01-31T00:00:00Z`, not \
+                     `{text}`"
                 ))),
             },
         }

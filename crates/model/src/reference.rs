@@ -31,10 +31,10 @@ pub fn check_ref_name(name: &str, what: &'static str) -> Result<(), NameError> {
         return fail("the name is longer than 255 bytes");
     }
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') {
-        return fail("the name does not begin with a letter, a digit or an underscore");
+        return fail("the name must begin with a letter, a digit or an underscore");
     }
     if !name.chars().all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c)) {
-        return fail("the name has a character other than letters, digits, `.`, `_`, `-` and `/`");
+        return fail("the name can have only letters, digits, `.`, `_`, `-` and `/`");
     }
     if name.contains("..") || name.contains("//") || name.ends_with(['/', '.']) {
         return fail("the name contains `..` or `//`, or ends with `.` or `/`");

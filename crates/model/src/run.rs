@@ -298,6 +298,8 @@ fn in_words(reason: &str) -> &str {
         "its child runs" => "the model is not stored, and a model that runs reads it",
         "its table was changed" => "another writer changed the model's table",
         "not checked yet" => "the expectation has not passed on this data",
+        "it uses the network" => "the model uses the network",
+        "no cache strategy" => "the model has no cache strategy",
         other => other,
     }
 }

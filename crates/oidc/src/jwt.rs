@@ -90,9 +90,7 @@ impl<'a> Jwt<'a> {
         }
         let kind = header.typ.as_deref().unwrap_or("JWT").to_ascii_lowercase();
         if !matches!(kind.trim_start_matches("application/"), "jwt" | "at+jwt") {
-            return Err(fail(
-                "the type is neither that of an ID token nor that of an access token",
-            ));
+            return Err(fail("the type is not that of an ID token or an access token"));
         }
         Ok(Jwt { header, signed, signature: decode(signature)?, claims: decode(claims)? })
     }

@@ -223,7 +223,7 @@ pub enum Error {
     /// During the run, other commits changed the same tables of the target, or made changes that
     /// leave no serial order of the runs.
     #[error(
-        "`{target}` changed {} during the run: {}",
+        "during the run, other commits on `{target}` changed {}: {}",
         changed_text(conflicts),
         conflict_names(conflicts).join(", ")
     )]
@@ -423,7 +423,7 @@ impl ErrorDetails for Error {
 fn owner_text(project: Option<&str>, reference: &str) -> String {
     match project {
         Some(project) => format!("project `{project}` created at `{reference}`"),
-        None => format!("no model created, and that already exists at `{reference}`"),
+        None => format!("already exists at `{reference}`, and that no model created"),
     }
 }
 

@@ -77,7 +77,8 @@ impl UserRights {
         if self.shows(table, false) {
             return problem;
         }
-        Problem::new(ErrorCode::Forbidden, message)
-            .with_hint("Ask an administrator, or leave the table as it is in the target.")
+        Problem::new(ErrorCode::Forbidden, message).with_hint(
+            "Ask an administrator to make this change, or leave the table as it is in the target.",
+        )
     }
 }

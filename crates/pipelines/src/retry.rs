@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_jobs::JobContext;
 use headwater_model::{
     Commit, CommitId, ErrorCode, JobId, JobKind, MAIN_BRANCH, PROPERTY_JOB, Problem, RefSpec,
-    RunPlan, RunReport, RunRequest,
+    RunPlan, RunReport, RunRequest, run_reasons,
 };
 
 use crate::parse::parse_project;
@@ -107,10 +107,7 @@ impl Runner {
             if before.is_some_and(|(_, it)| it.metadata_location() == table.metadata_location()) {
                 continue;
             }
-            let why = match planned.why.as_slice() {
-                [] => planned.reason.unwrap_or_default().to_owned(),
-                why => why.join(", "),
-            };
+            let why = run_reasons(planned.reason, &planned.why, None).join(", ");
             let message = format!(
                 "the failed run already appended the rows of `{}`, and a retry would append them \
                  again: {why} ({})",

@@ -61,7 +61,7 @@ pub(crate) fn check_reserved<'n>(
         |name: &&str| QUARANTINE_COLUMNS.iter().any(|own| own.eq_ignore_ascii_case(name));
     let Some(name) = names.find(is_reserved) else { return Ok(()) };
     let message =
-        format!("column `{name}` of `{}` has a name that quarantine tables reserve", step.name);
+        format!("column `{name}` of `{}` has a name that is reserved for quarantine", step.name);
     Err(Error::invalid(step.at.clone(), message, "Rename the column."))
 }
 

@@ -441,7 +441,9 @@ fn check_preview(request: &RunRequest) -> Result<()> {
     if request.preview.is_none() || (request.merge.is_none() && request.retry.is_none()) {
         return Ok(());
     }
-    let problem =
-        Problem::new(ErrorCode::InvalidArgument, "a preview cannot merge a ref or retry a run");
-    Err(problem.with_hint("Omit `merge` and `retry`, or `preview`.").into())
+    let problem = Problem::new(
+        ErrorCode::InvalidArgument,
+        "`preview` cannot be combined with `merge` or `retry`",
+    );
+    Err(problem.with_hint("Preview the project without `merge` and `retry`.").into())
 }

@@ -65,7 +65,10 @@ impl Plan {
                     "`{}` is a view and reads model `{}`, which is not stored",
                     step.name, parent.name
                 );
-                let hint = format!("Set the materialization of `{}`.", parent.name);
+                let hint = format!(
+                    "Set the materialization of `{}`, for example to `replace`.",
+                    parent.name
+                );
                 return Err(Error::invalid(input.at.clone(), message, hint));
             }
         }

@@ -309,7 +309,7 @@ fn check_types(
     if types(described) == types(found) {
         return Ok(());
     }
-    let message = "the columns of a file differ from those that its first rows determined";
+    let message = "the columns of a file have other types than its first rows";
     let problem = Problem::new(ErrorCode::InvalidArgument, message);
     Err(problem.with_hint("Import the files, or send the statement without preparing it."))
 }

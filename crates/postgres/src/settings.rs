@@ -217,7 +217,8 @@ impl Settings {
     fn set_custom(&mut self, name: &str, value: &str) -> Result<(), Problem> {
         let name = name.to_ascii_lowercase();
         if self.custom.len() >= CUSTOM_MAX && !self.custom.contains_key(&name) {
-            let message = format!("the session has {CUSTOM_MAX} settings of its own (the limit)");
+            let message =
+                format!("the session has reached the limit of {CUSTOM_MAX} custom settings");
             return Err(Problem::new(ErrorCode::TooBusy, message)
                 .with_hint("Reset settings that are not used."));
         }

@@ -197,7 +197,7 @@ fn declared(name: &str, declaration: &str, at: &Location) -> Result<DeclaredColu
     let column_type = match text.as_str() {
         "" | "any" => None,
         text => Some(ColumnType::Sql(SqlType::parse(text).ok_or_else(|| {
-            let message = format!("`{text}` is not a type of the column `{name}`");
+            let message = format!("the type `{text}` of column `{name}` is not supported");
             let known = SqlType::NAMES.into_iter();
             let known = known.filter(|(name, one)| one.to_string() == *name);
             let known = known.map(|(name, _)| name).chain(["decimal(10, 2)", "any"]);
@@ -245,10 +245,10 @@ mod tests {
 
     #[test]
     fn wrong_types_and_repeated_columns_are_errors() {
-        assert_eq!(shown("id bigit"), "`bigit` is not a type of the column `id` (m.sql:1)");
+        assert_eq!(shown("id bigit"), "the type `bigit` of column `id` is not supported (m.sql:1)");
         assert_eq!(
             shown("id decimal(50, 2)"),
-            "`decimal(50, 2)` is not a type of the column `id` (m.sql:1)"
+            "the type `decimal(50, 2)` of column `id` is not supported (m.sql:1)"
         );
         assert_eq!(shown("id, id text"), "`columns` declares the column `id` twice (m.sql:1)");
     }

@@ -232,10 +232,7 @@ pub(crate) fn check_view(step: &Step) -> Result<()> {
             "Omit `not null`, or use another materialization.",
         )
     } else if !step.row_expectations.is_empty() {
-        (
-            "has expectations of its rows, which are not stored",
-            "Write the conditions as expectations.",
-        )
+        ("has row expectations, which need stored rows", "Write the conditions as expectations.")
     } else {
         return Ok(());
     };

@@ -147,11 +147,11 @@ impl UnitTest {
         let mut inputs = Vec::new();
         for input in &step.inputs {
             if input.reference.is_some() {
-                let message = format!("`{}` reads `{}` at another ref", step.name, input.table);
-                return Err(self.refused(
-                    message,
-                    "A test can replace an input table only if the model names no ref for it.",
-                ));
+                let message = format!(
+                    "the test cannot replace `{}`, which `{}` reads at another ref",
+                    input.table, step.name
+                );
+                return Err(self.refused(message, "Remove the ref from the input of the model."));
             }
             let given = self.given.iter().find(|(name, _)| is(input, name));
             let Some((_, given)) = given else {

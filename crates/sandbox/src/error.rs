@@ -9,7 +9,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The spawner failed to start, or ended.
-    #[error("the spawner {reason}")]
+    #[error("the process that starts sandboxes (spawner) {reason}")]
     Spawner {
         /// A description of the failure.
         reason: String,

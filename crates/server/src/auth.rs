@@ -141,8 +141,8 @@ pub async fn check_password(
         app.logins.record_failure(attempt);
         let message = format!("the password of user `{user}` is wrong");
         Problem::new(ErrorCode::Unauthenticated, message).with_hint(
-            "Use the user's password or access token, or the contents of `server.token` in the \
-             lake's folder with any user name. A disabled user cannot log in until an \
+            "Send the user's password or access token. The contents of `server.token` in the \
+             lake's folder are valid with any user name. A disabled user cannot log in until an \
              administrator enables it.",
         )
     })

@@ -45,20 +45,20 @@ pub enum Error {
         source: std::io::Error,
     },
     /// Other machines can reach the address, but the listener has no TLS.
-    #[error("`{address}` is not a loopback address, and HTTP is not encrypted")]
+    #[error("`{address}` is not a loopback address, so HTTP must be encrypted")]
     NoTls {
         /// The address.
         address: std::net::SocketAddr,
     },
     /// Other machines can reach the address of the PostgreSQL listener, but the listener has no
     /// TLS.
-    #[error("`{address}` is not a loopback address, and PostgreSQL connections are not encrypted")]
+    #[error("`{address}` is not a loopback address, so PostgreSQL must be encrypted")]
     NoPostgresTls {
         /// The address.
         address: std::net::SocketAddr,
     },
     /// Other machines can reach the address, but requests need no authentication.
-    #[error("`{address}` is not a loopback address, and requests need no token")]
+    #[error("`{address}` is not a loopback address, so requests must need a token")]
     NoAuth {
         /// The address.
         address: std::net::SocketAddr,

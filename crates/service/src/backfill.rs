@@ -168,7 +168,7 @@ fn check(request: &BackfillRequest) -> Result<(), Problem> {
     let jobs = request.jobs.unwrap_or(BACKFILL_JOBS);
     let retries = request.retries.unwrap_or(BACKFILL_RETRIES);
     if !(1..=JOBS_MAX).contains(&jobs) || retries > RETRIES_MAX {
-        let message = format!("{jobs} jobs and {retries} retries are out of range");
+        let message = format!("`jobs` ({jobs}) or `retries` ({retries}) is out of range");
         return invalid(message, "Write `jobs` from 1 to 64, and `retries` from 0 to 20.");
     }
     Ok(())

@@ -325,7 +325,7 @@ fn missing(name: &str) -> Problem {
 fn not_found(project: &Project, name: &str) -> Problem {
     let message = format!("the project `{}` has no function `{name}`", project.name);
     let hint = if project.steps.iter().any(|step| step.table.name == name) {
-        "This name belongs to a model, which `headwater run` computes.".to_owned()
+        format!("Run `{name}` with `headwater run`: it is not a function.")
     } else if let Some(near) = nearest(name, project.callables.keys().map(String::as_str)) {
         format!("Did you mean `{near}`?")
     } else {

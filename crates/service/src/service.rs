@@ -391,7 +391,7 @@ impl Components {
         let reference = reference.unwrap_or(&main);
         let resolved = self.lake.catalog().resolve(reference).await;
         resolved.or_problem()?.branch.ok_or_else(|| {
-            let message = format!("`{reference}` is not a branch and is read-only");
+            let message = format!("`{reference}` is read-only, because it is not a branch");
             Problem::new(ErrorCode::InvalidArgument, message)
                 .with_hint("Create a branch from this ref and write there.")
         })

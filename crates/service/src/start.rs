@@ -54,7 +54,7 @@ pub fn check_users(config: &ServiceConfig, access: &Access) -> Result<()> {
     let Some(address) = config.public_address.filter(|_| !access.has_users()) else {
         return Ok(());
     };
-    let message = format!("`{address}` is not a loopback address, and the lake has no user");
+    let message = format!("`{address}` is not a loopback address, so the lake must have a user");
     let hint = "Create a user with `headwater user create NAME`, or listen on 127.0.0.1 or [::1].";
     let problem = Problem::new(ErrorCode::InvalidArgument, message).with_hint(hint);
     Err(Error::Component(Box::new(problem)))

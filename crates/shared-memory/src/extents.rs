@@ -136,7 +136,7 @@ impl Extents {
         let idle = IDLE_BYTES_MAX * (extents.len() as u64 + 1);
         let span = lengths.and_then(|lengths| lengths.checked_add(idle));
         if extents.len() > EXTENTS_MAX || span.is_none_or(|span| bytes > span) {
-            return Err(wrong("the table has too many extents"));
+            return Err(wrong("the table has too many memory ranges"));
         }
         let written = own.as_ref().map_or(0, MemoryFile::bytes);
         let mut pieces = Extents { bytes, files: Vec::new(), extents: Vec::new(), written };
@@ -148,16 +148,18 @@ impl Extents {
                 (_, Some(WorkerFile::Memory(file))) => Some(file),
                 (_, Some(WorkerFile::Disk(_)) | None) => None,
             };
-            let file = file.ok_or_else(|| wrong("an extent refers to an unknown file"))?;
+            let file = file.ok_or_else(|| wrong("a memory range refers to an unknown file"))?;
             let aligned = at.is_multiple_of(PAGE) && start.is_multiple_of(PAGE);
             let until = at.checked_add(length).filter(|until| *until <= bytes);
             let within = start.checked_add(length).is_some_and(|until| until <= file.bytes());
             let Some(until) = until.filter(|_| length > 0 && aligned && within && at >= end) else {
-                return Err(wrong("an extent is empty, unaligned, overlapping or out of bounds"));
+                return Err(wrong(
+                    "a memory range is empty, unaligned, overlapping or out of bounds",
+                ));
             };
             // A range with holes is rejected, because reading a hole would allocate memory for it.
             if !file.has(start, length) {
-                return Err(wrong("an extent has holes"));
+                return Err(wrong("a memory range has holes"));
             }
             end = until.next_multiple_of(PAGE);
             let file = pieces.add(file);
@@ -222,7 +224,7 @@ impl Extents {
     /// Copies the pieces to one file, each to its offset in the table.
     fn gathered(&self) -> Result<Extents> {
         const AT_ONCE: usize = 1 << 20;
-        let failed = || Error::io("copy a table's extents to one file");
+        let failed = || Error::io("copy a table's memory ranges to one file");
         let gathered = MemoryFile::create("headwater-table")?;
         gathered.set_len(self.bytes).map_err(failed())?;
         let mut held = vec![0; AT_ONCE];
@@ -257,9 +259,10 @@ pub(crate) fn read_layout(file: OwnedFd) -> Result<LayoutMessage> {
     const BYTES_MAX: u64 = 1 << 20;
     let file = MemoryFile::seal(file)?;
     if file.bytes() > BYTES_MAX {
-        return Err(wrong("the table has too many extents"));
+        return Err(wrong("the table has too many memory ranges"));
     }
-    serde_json::from_slice(&file.buffer()?).map_err(|_| wrong("the list of extents is malformed"))
+    serde_json::from_slice(&file.buffer()?)
+        .map_err(|_| wrong("the list of memory ranges is malformed"))
 }
 
 fn wrong(what: &str) -> Error {

@@ -74,11 +74,14 @@ impl MemoryFile {
     /// Accepts a file of [`HugePageFs`](crate::HugePageFs), given by a read-only descriptor, as
     /// immutable. Errors: a process can still write to the file, or the file has holes.
     pub(crate) fn freeze(descriptor: OwnedFd) -> Result<Self> {
-        let written =
-            has_writers(descriptor.as_fd()).map_err(Error::io("use a file of the worker"))?;
+        let written = has_writers(descriptor.as_fd())
+            .map_err(Error::io("use a file of the function's process"))?;
         if written {
             let source = std::io::Error::other("another process can still write to the file");
-            return Err(Error::Io { what: "use a file of the worker".to_owned(), source });
+            return Err(Error::Io {
+                what: "use a file of the function's process".to_owned(),
+                source,
+            });
         }
         let file = Self::measured(descriptor)?;
         Self::refuse_holes(file.bytes(), file.allocated_bytes())?;

@@ -254,7 +254,7 @@ fn text_of(item: Item) -> Result<Option<String>> {
             exec_err!("`{}` is not a valid JSON string", start(&json))
         }
         Item::Json(json) if json.starts_with(['[', '{']) => {
-            exec_err!("`{}` is nested, and the type is not", start(&json))
+            exec_err!("`{}` is an array or an object, but its type is not", start(&json))
         }
         Item::Json(json) => Ok(Some(json)),
         Item::Array(_) => exec_err!(

@@ -40,8 +40,9 @@ impl BoundedRuntime {
             return Ok(RunningCall(&self.running));
         }
         let most = self.calls_max;
-        let message =
-            format!("too many calls of functions in Python: {most} wait or run (limit {most})");
+        let message = format!(
+            "too many calls of Python functions: {most} are queued or running (limit {most})"
+        );
         Err(Problem::new(ErrorCode::TooBusy, message).with_hint("Retry the statement later."))
     }
 }

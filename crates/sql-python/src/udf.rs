@@ -331,7 +331,7 @@ mod tests {
         let [one, other] = &mut calling;
         let rejected = tokio::select! { first = one => first, first = other => first };
         let error = rejected.expect("no panic").expect_err("only one call may run");
-        assert!(error.to_string().contains("too many calls of functions in Python"), "{error}");
+        assert!(error.to_string().contains("too many calls of Python functions"), "{error}");
         drop(running);
     }
 

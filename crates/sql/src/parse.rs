@@ -77,8 +77,8 @@ pub(super) fn parse_tokens(tokens: Vec<TokenWithSpan>, sql: &str) -> Result<Pars
 /// Creates the error of a statement that is too deep to plan.
 pub fn too_complex(error: ComplexityError) -> Error {
     let ComplexityError { what, most, at } = error;
-    let hint = "Write `IN (…)`, a function of many values such as concat, or store the values in \
-                a table and join the table.";
+    let hint = "Use `IN (…)` or a function with many arguments such as `concat`, or join a table \
+                that contains the values.";
     Error::Invalid {
         message: format!("the statement has more than {most} {what}"),
         hint: Some(hint.to_owned()),
@@ -139,7 +139,7 @@ fn foreign_clause(tokens: &[TokenWithSpan]) -> Option<Error> {
 pub fn syntax(error: ParserError) -> Error {
     match error {
         ParserError::RecursionLimitExceeded => {
-            let message = format!("the statement nests more than {DEPTH_MAX} levels deep");
+            let message = format!("the statement is nested more than {DEPTH_MAX} levels deep");
             Error::Syntax { message, hint: None, position: None }
         }
         ParserError::ParserError(text) | ParserError::TokenizerError(text) => {

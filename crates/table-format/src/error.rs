@@ -514,8 +514,8 @@ impl ErrorDetails for Error {
             Error::BadValue { .. } => "Correct the value, or change the column to a wider type.",
             Error::TableChanged { .. } => "Retry the statement.",
             Error::DialectLost => {
-                "Drop the view and create the view again, or first set its property \
-                 `replace.drop-dialect.allowed` to `true`."
+                "First set the view's property `replace.drop-dialect.allowed` to `true`, or drop \
+                 the view."
             }
             Error::Unread { .. } => "Select the other columns by name.",
             Error::Unwritten { .. } => "Write with the engine that created the column.",

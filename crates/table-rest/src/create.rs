@@ -50,7 +50,7 @@ impl RestTables<'_> {
     pub async fn describe_new(self, name: &TableName, new: NewTable) -> Result<Value> {
         let metadata = self.new_metadata(name, new).await?;
         self.tables.storage().create_folders(metadata.location()).await?;
-        metadata::to_value(&metadata).map_err(|error| Error::internal("described", error))
+        metadata::to_value(&metadata).map_err(|error| Error::internal("encoded", error))
     }
 
     /// Creates an empty table.

@@ -28,7 +28,7 @@ impl Table {
         last_column_id: Option<i32>,
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
-            .map_err(|error| Error::internal("described", error))?;
+            .map_err(|error| Error::internal("encoded", error))?;
         // A client knows only one state of the table, so it must not delete files: other states may
         // need them.
         value["properties"][GC_ENABLED] = "false".into();

@@ -150,7 +150,7 @@ impl SqlView {
     /// Returns the metadata in the JSON format of Iceberg's view specification.
     pub fn metadata_json(&self) -> Result<Value> {
         let mut value = serde_json::to_value(self.metadata())
-            .map_err(|error| Error::internal("described", error))?;
+            .map_err(|error| Error::internal("encoded", error))?;
         for (list, number) in [("schemas", "schema-id"), ("versions", "version-id")] {
             if let Some(Value::Array(items)) = value.get_mut(list) {
                 items.sort_by_key(|item| item[number].as_i64());
@@ -270,7 +270,7 @@ impl ViewDefinition {
     fn version(&self, id: i32, now_ms: i64) -> Result<ViewVersion> {
         let sql = json!([{"type": "sql", "sql": self.sql, "dialect": self.dialect}]);
         let sql: ViewRepresentations =
-            serde_json::from_value(sql).map_err(|error| Error::internal("made", error))?;
+            serde_json::from_value(sql).map_err(|error| Error::internal("created", error))?;
         let (engine, version) = self.engine.clone();
         let summary = [("engine-name".to_owned(), engine), ("engine-version".to_owned(), version)];
         Ok(ViewVersion::builder()

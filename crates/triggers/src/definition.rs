@@ -393,8 +393,8 @@ fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
         | Source::Calls => {
             let reason = "`report_failures` and `bisect` need a source whose events can contain \
                           several items";
-            let hint = "Use them with `files`, `queue`, `postgres`, `nats` or `kafka`, or remove \
-                        them.";
+            let hint = "Remove these settings, or use the source `files`, `queue`, `postgres`, \
+                        `nats` or `kafka`.";
             Err(invalid(trigger, reason, hint))
         }
     }

@@ -64,8 +64,9 @@ impl Listener {
 
     fn lost(&self) -> Problem {
         let uri = self.server.uri();
-        let message =
-            format!("the connection to {uri} was lost; notifications in the meantime are missed");
+        let message = format!(
+            "the connection to {uri} was lost; notifications are missed until it is restored"
+        );
         Problem::new(ErrorCode::Unavailable, message)
             .with_hint("Use `outbox` for events that must not be missed.")
     }

@@ -52,7 +52,7 @@ impl PostgresServer {
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
         if user.is_empty() || database.is_empty() {
-            return Err(wrong("`url` has no user or no database".to_owned()));
+            return Err(wrong("the user or the database is missing in `url`".to_owned()));
         }
         let mut mode = PgSslMode::Prefer;
         for (name, value) in url.query_pairs() {
@@ -198,8 +198,8 @@ mod tests {
             ("h/d", "not a URL"),
             ("mysql://u@h/d", "is not `postgres`"),
             ("postgres://u:p@h/d", "contains a password"),
-            ("postgres://h/d", "no user or no database"),
-            ("postgres://u@h", "no user or no database"),
+            ("postgres://h/d", "the user or the database is missing"),
+            ("postgres://u@h", "the user or the database is missing"),
             ("postgres://u@h/d?sslmode=maybe", "`sslmode=maybe` is unknown"),
             ("postgres://u@h/d?host=x", "`host=x` is unknown"),
         ] {

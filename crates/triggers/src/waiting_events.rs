@@ -206,7 +206,7 @@ impl CallQueue {
         self.list(rest.events.first().map(|event| (event.id, rest.listed())));
         if let Err(error) = log.trim_waiting(&key).await {
             // The tombstone uses space, but has no effect.
-            tracing::warn!(%error, "the tombstone of a waiting event cannot be removed");
+            tracing::warn!(%error, "the deletion marker of a waiting event cannot be removed");
         }
         Ok(Some((event, delivery)))
     }

@@ -15,27 +15,28 @@ const NULL: &str = "∅";
 pub fn print_rows(style: Style, rows: &RowsDiff) {
     let remark = |text: String| output::line(format!("    {}", style.paint(Tone::Faint, text)));
     if rows.how == ComparisonMethod::NotCompared {
-        let reason = rows.reason.as_deref().unwrap_or("rows were not compared");
-        remark(format!("rows were not compared: {reason}"));
+        let reason = rows.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        remark(format!("rows were not compared{reason}"));
     } else if let Some(reason) = &rows.reason {
         remark(format!("rows are not shown: {reason}"));
     }
     if !rows.changed_columns.is_empty() {
         let columns = rows.changed_columns.iter();
-        let columns: Vec<String> =
-            columns.map(|one| format!("{} in {}", one.column, output::count(one.rows))).collect();
+        let columns: Vec<String> = columns
+            .map(|one| format!("{} in {}", one.column, output::plural(one.rows, "row")))
+            .collect();
         remark(format!("changed values by key {}: {}", rows.key.join(", "), columns.join(", ")));
     }
     if !rows.not_compared.is_empty() && rows.how == ComparisonMethod::Compared {
-        remark(format!("not compared: {}", rows.not_compared.join(", ")));
+        remark(format!("columns not compared: {}", rows.not_compared.join(", ")));
     }
     if rows.duplicate_keys > 0 {
         let keys = output::plural(rows.duplicate_keys, "key");
-        remark(format!("{keys} with several rows, which count as removed and added"));
+        remark(format!("the rows of {keys} with several rows count as removed and added"));
     }
     if rows.null_keys > 0 {
         let count = output::plural(rows.null_keys, "row");
-        remark(format!("{count} with a null key, which count as removed and added"));
+        remark(format!("{count} with a null key: shown as removed and added"));
     }
     if let Some(grid) = grid(style, &rows.rows) {
         output::line(grid.indented(4).text());

@@ -62,14 +62,20 @@ async fn explain(context: &Context, api: &Api, id: &str) -> Result<()> {
     let own = output::bytes(environment.bytes_own);
     output::line(format!("  {size} on disk, {own} not shared with other environments"));
     match zygote {
-        None => output::line("  no zygote: the next call imports the packages"),
+        None => output::line(
+            "  no process with imported packages (zygote): the next call imports the packages",
+        ),
         Some(zygote) => {
             if let Some(failure) = zygote.failure {
-                output::line(format!("  the zygote cannot be started: {failure}"));
+                output::line(format!(
+                    "  the process with imported packages (zygote) cannot be started: {failure}"
+                ));
             } else {
                 let memory = output::bytes(zygote.memory_bytes);
                 let took = output::milliseconds(zygote.imported_ms);
-                output::line(format!("  zygote: {memory}, imported in {took}"));
+                output::line(format!(
+                    "  process with imported packages (zygote): {memory}, imported in {took}"
+                ));
             }
             for (package, reason) in zygote.skipped {
                 output::line(format!("  each call imports `{package}` itself: {reason}"));

@@ -111,7 +111,7 @@ pub fn logout(context: &Context, arguments: &Logout) -> Result<()> {
         all.default = None;
     }
     file.write(&all)?;
-    let text = "the token remains valid until `headwater token revoke`";
+    let text = "its token is still valid; `headwater token revoke` revokes it";
     api_output::print(
         context,
         &json!({ "removed": name }),

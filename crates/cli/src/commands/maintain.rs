@@ -92,7 +92,7 @@ fn print_report(context: &Context, report: &MaintainReport) {
         for skipped in &removed.skipped_tables {
             said = true;
             let table = style.paint(Tone::Strong, &skipped.table);
-            style.say(format!("{table}: skipped, no file removed: {}", skipped.reason));
+            style.say(format!("no files of {table} were removed: {}", skipped.reason));
         }
     }
     if !said {
@@ -128,7 +128,7 @@ fn lines(table: &MaintainedTable, dry_run: bool) -> Vec<String> {
         lines.push(format!("{verb} {}", output::plural(table.snapshots_expired, "snapshot")));
     }
     if let Some(reason) = &table.skipped_reason {
-        lines.push(format!("skipped the rest until the next run: {reason}"));
+        lines.push(format!("postponed the rest to the next maintenance: {reason}"));
     }
     lines
 }

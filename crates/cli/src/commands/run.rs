@@ -190,7 +190,7 @@ fn print_report(context: &Context, report: &RunReport) {
             1 => "repeated once".to_owned(),
             count => format!("repeated {count} times"),
         };
-        let text = format!("{repeated} after a conflict: {}", conflict.message);
+        let text = format!("the run was {repeated} after a conflict: {}", conflict.message);
         style.say(format!("  {} {text}", style.paint(Tone::Warn, "!")));
     }
     if let Some(merge) = &report.merge {

@@ -298,7 +298,8 @@ fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
 fn print_similar(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(similar) = &column.similar_to {
         print(format!(
-            "column `{}` is new; did you mean `{similar}`, which the files do not have?",
+            "column `{}` is not in the table; did you mean the table's column `{similar}`, which \
+             is not in the files?",
             column.name
         ));
     }

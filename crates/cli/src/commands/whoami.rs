@@ -39,7 +39,7 @@ fn print_limits(usage: &LimitUsage) {
     ];
     let texts: Vec<_> = texts.into_iter().flatten().collect();
     output::line(format!(
-        "usage of the limits until {}: {}",
+        "limits and usage (the day ends at {}): {}",
         output::format_time(usage.day_ends),
         texts.join(", ")
     ));

@@ -50,7 +50,7 @@ async fn a_burst_of_one_caller_does_not_delay_others() {
     assert_eq!(
         last.waits_for.as_deref(),
         Some(
-            "a free instance, because the maximum of 2 calls runs (burst: 2); behind 27 calls in \
+            "a free instance: the maximum of 2 calls are running (burst: 2); behind 27 calls in \
              the queue"
         )
     );

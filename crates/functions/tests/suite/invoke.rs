@@ -192,9 +192,9 @@ async fn unsupported_return_values_are_named() {
     let functions = start().await;
     let environment = environment(&functions, &[]).await;
     for (body, named) in [
-        ("float('nan')", "`f` returned a `float` that cannot be returned: Out of range float"),
-        ("{'a': {1, 2}}", "`f` returned a `set` that cannot be returned: JSON cannot represent it"),
-        ("b'x'", "`f` returned a `bytes` that cannot be returned: JSON cannot represent it"),
+        ("float('nan')", "`f` returned a `float` that cannot be stored: Out of range float"),
+        ("{'a': {1, 2}}", "`f` returned a `set` that cannot be stored: JSON cannot represent it"),
+        ("b'x'", "`f` returned a `bytes` that cannot be stored: JSON cannot represent it"),
     ] {
         let source = format!("def f():\n    return {body}\n");
         let invocation = Invocation { kind: ResultKind::Any, ..call(&environment, &source) };

@@ -21,12 +21,12 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
     let message = format!("`{target}` and {shown} both changed {}", tables.join(", "));
     let base = report.base.map(|base| base.short());
     let look = base.as_ref().map_or_else(String::new, |base| {
-        format!(" `headwater branch diff @{base} {target}` shows the changes of one side.")
+        format!(" `headwater branch diff @{base} {target}` shows the changes of `{target}`.")
     });
     let hidden = report.conflicts.iter().filter(|conflict| conflict.is_hidden()).count();
     let ask = "Ask a user that may read the hidden tables to merge";
-    let choose = "Choose a side with `--ours TABLE` or `--theirs TABLE`, or change one side to \
-                  match the other and merge again.";
+    let choose = "Choose a side with `--ours TABLE` or `--theirs TABLE`. Or change one side to \
+                  match the other, then merge again.";
     let mut problem = Problem::new(ErrorCode::MergeConflict, message).with_hint(match hidden {
         0 => format!("{choose}{look}"),
         // If all tables in conflict are hidden, the hint cannot suggest `--ours TABLE` or `--theirs

@@ -134,15 +134,15 @@ impl OngoingMerge<'_> {
         let Some(reason) = self.order_reason(plan, own, &runs).await? else {
             return Ok(Vec::new());
         };
-        let reason = format!("{reason}, so this run can come neither first nor last");
+        let reason = format!("{reason}, so the runs have no serial order");
         let conflicts = stale.into_iter().map(|(table, (run, change))| {
             let commit = run.description();
             let message = if own.tables.contains(&table) {
                 format!("this run read the table before {commit} changed it, and {reason}")
             } else {
                 format!(
-                    "this run read its incremental inputs from positions in this table that \
-                     {commit} changed, and {reason}"
+                    "this run used the read positions in this table before {commit} changed them, \
+                     and {reason}"
                 )
             };
             MergeConflict {

@@ -54,7 +54,8 @@ pub(super) fn differences(expected: &[Row], actual: &[RecordBatch]) -> Result<Ve
 
 /// Returns a column of the expected rows, cast to the type of the returned column.
 fn converted(expected: &RecordBatch, name: &str, kind: &DataType) -> Result<ArrayRef, String> {
-    let column = expected.column_by_name(name).ok_or("a column is missing")?;
+    let column =
+        expected.column_by_name(name).ok_or_else(|| format!("column `{name}` is missing"))?;
     let cast = cast(column, kind).map_err(|error| format!("column `{name}`: {error}"))?;
     if cast.null_count() > column.null_count() {
         return Err(format!("a value of column `{name}` is not a {kind}"));

@@ -245,7 +245,7 @@ fn selected(
     if selectors.needs_results() {
         let message = "`result:` cannot select unit tests, because it refers to runs";
         let problem = Problem::new(ErrorCode::InvalidArgument, message);
-        return Err(problem.with_hint("Name the models whose tests run.").into());
+        return Err(problem.with_hint("Select the tests by the names of their models.").into());
     }
     let states = vec![StepState::Same; project.steps.len()];
     let tables = vec![true; project.steps.len()];

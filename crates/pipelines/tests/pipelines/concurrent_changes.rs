@@ -66,7 +66,7 @@ async fn a_concurrent_change_of_the_same_table_is_a_conflict() {
     })
     .await;
     insta::assert_snapshot!(refused(&ran), @r"
-    merge_conflict: `main` changed the same tables during the run: a
+    merge_conflict: during the run, other commits on `main` changed the same tables: a
       caused by: `a`: both sides created a table with this name
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
@@ -178,7 +178,7 @@ async fn a_new_key_of_two_runs_is_a_conflict_that_names_the_key() {
     let [first, second] = run_both(&world, &[("k.sql", &model)], &[("k.sql", &model)]).await;
     assert_eq!(second.report().tables, ["k"]);
     insta::assert_snapshot!(refused(&first), @r"
-    merge_conflict: `main` changed the same tables during the run: k
+    merge_conflict: during the run, other commits on `main` changed the same tables: k
       caused by: `k`: both sides added or changed a row with the key `id` 2
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
@@ -233,7 +233,10 @@ async fn two_runs_that_compute_the_same_new_value_are_a_conflict() {
     let [first, second] = run_both(&world, &models, &models).await;
     second.report();
     let text = refused(&first);
-    assert!(text.starts_with("merge_conflict: `main` changed"), "{text}");
+    assert!(
+        text.starts_with("merge_conflict: during the run, other commits on `main` changed"),
+        "{text}"
+    );
     let shown = world.sql("main", &["SELECT n, (SELECT count(*) FROM events) AS e FROM sums"]);
     assert!(shown.await.contains("| 1 | 1 |"), "the first run is not merged");
 }
@@ -247,8 +250,8 @@ async fn two_runs_that_each_read_what_the_other_writes_are_a_conflict() {
     let [first, second] = run_both(&world, &[("two.sql", &one)], &[("one.sql", &two)]).await;
     second.report();
     insta::assert_snapshot!(without_ids(&refused(&first)), @r"
-    merge_conflict: `main` changed tables that the run read during the run: one
-      caused by: `one`: this run read the table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it, so this run can come neither first nor last
+    merge_conflict: during the run, other commits on `main` changed tables that the run read: one
+      caused by: `one`: this run read the table before commit `ID` changed it, and the run of commit `ID` read `two` before this run changed it, so the runs have no serial order
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
     assert!(world.sql("main", &["SELECT count(*) AS n FROM two"]).await.contains("| 1 |"));
@@ -321,8 +324,8 @@ async fn a_run_that_read_a_load_conflicts_with_an_older_run_that_did_not() {
     let (old_ran, new_ran) = tokio::join!(old_run, others);
     assert_eq!(old_ran.report().tables, ["other"], "ordered before the load");
     insta::assert_snapshot!(without_ids(&refused(&new_ran)), @r"
-    merge_conflict: `main` changed tables that the run read during the run: other
-      caused by: `other`: this run read the table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`, so this run can come neither first nor last
+    merge_conflict: during the run, other commits on `main` changed tables that the run read: other
+      caused by: `other`: this run read the table before commit `ID` changed it, and the run of commit `ID` read a table before commit `ID` changed it, and this run started after commit `ID`, so the runs have no serial order
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");
 }
@@ -359,7 +362,7 @@ async fn a_branch_accepts_only_commits_that_a_project_checked() {
     run_on("main", files("", &more)).await.report();
     run_on("dev", project.clone()).await.report();
     let refused = merge("dev").await.unwrap_err();
-    insta::assert_snapshot!(refused, @"`main` requires that the expectations of project `test` pass; they passed on `dev`, but it lacks the latest commits of `main`");
+    insta::assert_snapshot!(refused, @"`main` requires that the expectations of project `test` pass; they passed on `dev`, which lacks the latest commits of `main`");
     let request = MergeRequest { unchecked: true, ..MergeRequest::new("dev".parse().unwrap()) };
     let report = world.lake.merge("main", request, "eva").await.unwrap();
     assert_eq!(report.outcome, MergeOutcome::Merged);
@@ -436,7 +439,7 @@ async fn a_checked_table_is_merged_completely_or_not_at_all() {
     let world = world().await;
     let ran = add_while(&world, &[("small.py", SMALL)], "INSERT INTO a VALUES (100)").await;
     insta::assert_snapshot!(refused(&ran), @r"
-    merge_conflict: `main` changed the same tables during the run: a
+    merge_conflict: during the run, other commits on `main` changed the same tables: a
       caused by: `a`: both sides changed the table, but the expectations checked only the source's rows, not the merged rows
       hint: Start a new run with `headwater run`: it reads the latest commit.
     ");

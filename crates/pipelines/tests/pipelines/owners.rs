@@ -21,7 +21,7 @@ async fn a_table_that_no_model_created_is_not_overwritten() {
     let world = world().await;
     let project = files("", &[("models/kept.sql", KEPT)]);
     insta::assert_snapshot!(world.plan(&project).await, @r"
-    already_exists: model `kept` would write to a table that no model created, and that already exists at `main` (models/kept.sql:1)
+    already_exists: model `kept` would write to a table that already exists at `main`, and that no model created (models/kept.sql:1)
       hint: Rename the model, or set `allow_takeover = true` on it.
     ");
     let ran = world.run(&project).await;

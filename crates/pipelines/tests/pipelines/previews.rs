@@ -77,7 +77,7 @@ async fn a_failed_preview_leaves_no_branch() {
         request.retry = Some(ran.id.to_string());
     };
     let refused = world.run_with(&project, retried).await.refusal();
-    assert!(refused.contains("a preview cannot merge a ref or retry a run"), "{refused}");
+    assert!(refused.contains("`preview` cannot be combined with `merge` or `retry`"), "{refused}");
 }
 
 #[test]

@@ -97,8 +97,8 @@ async fn parallel_appends_of_the_same_source_are_a_conflict() {
     let [first, second] = run_both(&world, &[("log.sql", &model)], &[("log.sql", &model)]).await;
     second.report();
     let text = first.refusal();
-    assert!(text.contains("changed tables that the run read during the run: log"), "{text}");
-    assert!(text.contains("read its incremental inputs from positions in this table"), "{text}");
+    assert!(text.contains("changed tables that the run read: log"), "{text}");
+    assert!(text.contains("used the read positions in this table"), "{text}");
     check_ids(&world, "log", &[1, 2]).await;
     // The table contains the position of the merged run, so the next run does not read the row
     // again.

@@ -111,7 +111,7 @@ async fn wrong_views_are_refused_by_name() {
     insta::assert_snapshot!(
         plan("", vec![("v.sql", reads), ("kept.sql", "SELECT 1 AS id")]).await, @r"
     invalid_project: `v` is a view and reads model `kept`, which is not stored (v.sql:2)
-      hint: Set the materialization of `kept`.
+      hint: Set the materialization of `kept`, for example to `replace`.
     ");
     let uses: &str = Box::leak(format!("{view}SELECT $p AS p").into_boxed_str());
     insta::assert_snapshot!(plan("[parameters.p]\ndefault = \"x\"\n", vec![("v.sql", uses)]).await, @r"
@@ -126,13 +126,13 @@ async fn wrong_views_are_refused_by_name() {
     let expects: &str =
         Box::leak(format!("{view}-- headwater: expect = id > 0\nSELECT 1 AS id").into_boxed_str());
     insta::assert_snapshot!(plan("", vec![("v.sql", expects)]).await, @r"
-    invalid_project: `v` is a view, but has expectations of its rows, which are not stored (v.sql:1)
+    invalid_project: `v` is a view, but has row expectations, which need stored rows (v.sql:1)
       hint: Write the conditions as expectations.
     ");
     world.sql("main", &["CREATE VIEW own AS SELECT 1 AS id"]).await;
     let own: &str = Box::leak(format!("{view}SELECT 1 AS id").into_boxed_str());
     insta::assert_snapshot!(plan("", vec![("own.sql", own)]).await, @r"
-    already_exists: model `own` would write to a table that no model created, and that already exists at `main` (own.sql:1)
+    already_exists: model `own` would write to a table that already exists at `main`, and that no model created (own.sql:1)
       hint: Rename the model, or set `allow_takeover = true` on it.
     ");
     insta::assert_snapshot!(plan("", vec![("source.sql", own)]).await, @r"

@@ -56,8 +56,8 @@ impl ConnectionCap {
         let full = |_| {
             let max = self.max;
             format!(
-                "all functions together have {max} connections, the limit that follows from the \
-                 server's `ulimit -n`; raise this limit to allow more"
+                "all functions together have reached the limit of {max} connections; raise the \
+                 server's `ulimit -n` to allow more"
             )
         };
         self.permits.clone().try_acquire_owned().map_err(full)

@@ -126,10 +126,10 @@ enum CloneRole {
 /// Enters the zygote's namespaces and clones the first process of a sandbox there.
 fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<CloneRole> {
     if let Some(user) = &zygote.user {
-        step("join the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
+        step("join the original user namespace", system::enter_namespace(user.as_fd()))?;
     }
-    step("join the zygote's mount namespace", system::enter_namespace(zygote.mounts.as_fd()))?;
-    step("join the zygote's PID namespace", system::enter_namespace(zygote.processes.as_fd()))?;
+    step("join the original mount namespace", system::enter_namespace(zygote.mounts.as_fd()))?;
+    step("join the original PID namespace", system::enter_namespace(zygote.processes.as_fd()))?;
     if clone_and_report(0, spawner, FORK_HELPER)? {
         return Ok(CloneRole::ForkHelper);
     }
@@ -256,7 +256,7 @@ fn send_order(
     let others = rules.into_iter().chain(namespaces).chain(&setup.cgroup_files);
     descriptors.extend(others.map(AsFd::as_fd));
     let order = step("write the clone request", serde_json::to_vec(&order))?;
-    step("send the clone request to the zygote", zygote.orders.send(&order, &descriptors))
+    step("send the clone request", zygote.orders.send(&order, &descriptors))
 }
 
 fn reap_processes() -> ! {

@@ -104,7 +104,7 @@ impl ManagedProcess {
         let own = new.iter().filter(|one| !matches!(one, StatusMessage::Reaped { .. }));
         self.messages.extend(own.cloned());
         if self.zygote.is_some() && closed && self.messages.is_empty() {
-            let (step, error) = ("clone the zygote".to_owned(), "the fork helper ended".to_owned());
+            let (step, error) = ("clone a process".to_owned(), "the fork helper ended".to_owned());
             self.messages.push(StatusMessage::Failed { step, error });
         }
         new
@@ -117,7 +117,8 @@ impl ManagedProcess {
             matches!(one, StatusMessage::Failed { .. } | StatusMessage::Exited { .. })
         };
         let not_forked = || {
-            let (step, error) = ("clone the zygote".to_owned(), "the zygote ended".to_owned());
+            let (step, error) =
+                ("clone a process".to_owned(), "the original process ended".to_owned());
             let failed = StatusMessage::Failed { step, error };
             (self.zygote.is_some() && self.messages.is_empty()).then_some(failed)
         };

@@ -140,8 +140,8 @@ impl MainLoop {
         let identity = self.identity(id, true);
         let zygote = self.processes.get(&clone.zygote);
         let namespaces = zygote.and_then(|zygote| zygote.namespaces.as_ref());
-        let namespaces =
-            namespaces.ok_or_else(|| not_started("reach the zygote", "the zygote has ended"))?;
+        let namespaces = namespaces
+            .ok_or_else(|| not_started("clone a process", "the original process has ended"))?;
         let pair = || Channel::pair().map_err(failed("create a socket"));
         let ((start_channel, clone_end), (socket, helper_end)) = (pair()?, pair()?);
         let null = || null().map_err(failed("open /dev/null"));

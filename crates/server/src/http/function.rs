@@ -155,8 +155,9 @@ async fn prepare(
         return prepare_table(app, principal, name, options, request).await;
     }
     if options.table.is_some() || options.arguments.is_some() {
-        let message = "`table` and `arguments` need an Arrow body";
-        return Err(ErrorResponse::invalid(message, "Send the arguments in the body."));
+        let message = "the parameters `table` and `arguments` are only for an Arrow body";
+        let hint = "Send the arguments in the JSON body, or send the table as an Arrow stream.";
+        return Err(ErrorResponse::invalid(message, hint));
     }
     check_content_type(request.headers())?;
     let (bytes, permit) = app.bodies.read(request, BodyKind::Call).await?;

@@ -111,7 +111,7 @@ async fn public_address_without_users() {
         change(&mut config, public);
         let error = Server::start(config).await.expect_err("an error");
         assert_eq!(error.code(), ErrorCode::InvalidArgument);
-        assert!(error.to_string().contains("the lake has no user"), "{error}");
+        assert!(error.to_string().contains("the lake must have a user"), "{error}");
         let hint = error.hint().expect("a hint");
         assert!(hint.contains("`headwater user create NAME`"), "{hint}");
     }

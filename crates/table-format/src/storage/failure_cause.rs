@@ -126,8 +126,8 @@ impl FailureCause {
                  server."
             }
             FailureCause::Forbidden => {
-                "Grant the key read, write, list and delete permissions, or set another key in the \
-                 environment and restart the server."
+                "Grant the key the permissions to read, write, list and delete. Or set another key \
+                 in the environment, then restart the server."
             }
             FailureCause::Clock => "Correct this machine's clock.",
             FailureCause::Region => "Set `AWS_REGION` to the bucket's region.",

@@ -88,7 +88,7 @@ struct SyncBatch {
 impl SyncBatch {
     async fn run(self) -> Result<()> {
         let work = tokio::task::spawn_blocking(move || self.run_blocking());
-        work.await.map_err(|error| Error::internal("made durable", error))?
+        work.await.map_err(|error| Error::internal("written to disk", error))?
     }
 
     /// Writes and syncs the files. The write-back of all files is started before the first file is

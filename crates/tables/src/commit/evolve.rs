@@ -147,7 +147,7 @@ pub(crate) fn add_columns(
 
 pub(crate) fn iceberg_schema(fields: Vec<NestedFieldRef>) -> Result<iceberg::spec::Schema> {
     let built = iceberg::spec::Schema::builder().with_fields(fields).build();
-    built.map_err(|error| rejected("typed", &error))
+    built.map_err(|error| rejected("given its columns", &error))
 }
 
 /// Rejects a column with the name of a derived partition field, such as `ts_day`.

@@ -115,7 +115,7 @@ impl ReachableFiles {
 
     async fn read<T>(&self, reading: impl Future<Output = Result<T>>) -> Result<T> {
         let permit = self.reads.acquire().await;
-        let _permit = permit.map_err(|error| Error::internal("examined", error))?;
+        let _permit = permit.map_err(|error| Error::internal("read", error))?;
         reading.await
     }
 }

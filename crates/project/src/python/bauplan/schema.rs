@@ -323,7 +323,7 @@ impl SchemaReader<'_> {
             return Ok(required(name, column_type));
         }
         let written = &self.source.text[declared.range()];
-        let message = format!("`{written}` is not a type of a column");
+        let message = format!("`{written}` is not a column type");
         let known = ColumnType::ALL.map(|(name, _)| name);
         let hint = suggest::hint(member.unwrap_or(written), known, "types");
         Err(self.invalid(declared, message, hint))

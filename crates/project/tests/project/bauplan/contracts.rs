@@ -72,12 +72,12 @@ fn wrong_schemas_are_refused_by_name() {
         )
     };
     let cases = [
-        (with("    a: int", ""), "`int` is not a type of a column (models.py:4)"),
+        (with("    a: int", ""), "`int` is not a column type (models.py:4)"),
         (
             with("    a: bauplan.Int46", ""),
-            "`bauplan.Int46` is not a type of a column (models.py:4)\n  hint: Did you mean `Int64`?",
+            "`bauplan.Int46` is not a column type (models.py:4)\n  hint: Did you mean `Int64`?",
         ),
-        (with("    a: bauplan.Int64 | bauplan.String", ""), "is not a type of a column"),
+        (with("    a: bauplan.Int64 | bauplan.String", ""), "is not a column type"),
         (
             with("    a: Annotated[bauplan.Int64, bauplan.TableField(title='x')]", ""),
             "`TableField` has no argument `title` (models.py:4)",
