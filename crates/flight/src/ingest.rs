@@ -77,8 +77,8 @@ impl Target {
         Ok(Target { mode, table })
     }
 
-    /// Returns the statements that insert some rows. Only the statements for the first rows create
-    /// the table.
+    /// Returns the statements that insert a chunk of rows. `is_first` is true for the first chunk,
+    /// whose statements also create the table.
     fn statements(&self, schema: &SchemaRef, is_first: bool) -> Vec<String> {
         let Target { mode, table } = self;
         let from = format!("FROM \"{COPIED_ROWS}\"");

@@ -68,7 +68,7 @@ pub enum Error {
     ColumnNotFound {
         /// The column as given.
         column: String,
-        /// A column with a similar name.
+        /// A column with a similar name, to suggest in the hint.
         near: Option<String>,
     },
     /// A column whose type in a file cannot be converted to its type in the table.

@@ -33,31 +33,34 @@ pub(crate) struct Example {
 pub(crate) struct ColumnStatistics {
     classes: ValueClasses,
     examples: Vec<(ValueClass, Example)>,
-    /// The fields of the values that are objects.
+    /// Statistics about the fields of the values that are objects.
     pub fields: Option<Box<Fields>>,
-    /// The elements of the values that are lists.
+    /// Statistics about the elements of the values that are lists.
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if a text is not a null marker. The type is then text, unless texts prove to be rare.
+    /// True if the column has a text that is not a null marker such as `N/A`. The inferred type is
+    /// then text, unless such texts are rare.
     settled: bool,
-    /// True if the type is known without inspecting values.
+    /// True if the column's type is declared, so that its values are not inspected.
     known: bool,
     touched: bool,
-    /// Number of CSV values that are text, and number of other CSV values.
+    /// Number of CSV values that are text, and number of CSV values of other classes.
     texts: u64,
     others: u64,
-    /// True if `texts` omits the texts of some files: of formats that distinguish texts from
-    /// numbers.
+    /// True if some files are of a format such as JSON, which distinguishes texts from numbers.
+    /// `texts` does not count the texts of these files.
     uncounted: bool,
-    /// Date and number formats that the counted texts match.
+    /// Date and number formats that the texts in CSV files match.
     looks: MatchedFormats,
 }
 
-/// Minimum number of values in a column for rare texts to count as bad values, not as the type.
+/// In a column with fewer values than this, a single text makes the column text. With more values,
+/// rare texts are bad values that do not affect the type.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for texts to count as rare. Otherwise the column is text.
+/// Minimum number of values per text for texts to count as rare. If texts are more frequent, the
+/// column is text.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and the reason for the type.
@@ -65,7 +68,7 @@ const VALUES_PER_TEXT: u64 = 1_000;
 pub(crate) struct ResolvedType {
     pub data_type: DataType,
     pub reason: String,
-    /// A hint, if the type is text but the column probably should have another type.
+    /// A hint, if the column became text but probably should have another type.
     pub hint: Option<String>,
 }
 
@@ -85,7 +88,7 @@ impl ColumnStatistics {
         self.known
     }
 
-    /// Returns true if further values can change the type only by making texts rare.
+    /// Returns true if the inferred type is text, unless further values make texts rare.
     pub fn is_final(&self) -> bool {
         self.settled
     }
@@ -100,7 +103,7 @@ impl ColumnStatistics {
         self.touched = true;
     }
 
-    /// Records a text of a format that distinguishes texts from numbers, such as JSON.
+    /// Records a text from a format that distinguishes texts from numbers, such as JSON.
     pub fn observe_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
@@ -145,7 +148,8 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as final. Makes this text, which is not a null marker, the example of a text.
+    /// Marks the column as text, and replaces the example of its texts, which may be a null marker,
+    /// by this text.
     fn finalize_type(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -244,7 +248,8 @@ impl ColumnStatistics {
         ResolvedType { data_type, reason, hint: Some(hint) }
     }
 
-    /// Returns the option that reads a text as null, if the texts are probably null markers.
+    /// Returns a hint to import the column's text as null, if each text in the column is a common
+    /// null marker.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
         let (_, example) = examples.find(|(class, _)| *class == ValueClass::Text)?;
@@ -339,8 +344,9 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the statistics of a field, which is inserted if it is new; `None` if there are too
-    /// many fields. `guess` is the expected index of the field: its index in the previous object.
+    /// Returns the statistics of a field, and inserts the field if it is new; `None` if there are
+    /// too many fields. `guess` is the index at which the field is searched first: its index in the
+    /// previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

@@ -14,7 +14,7 @@ use crate::wire::MESSAGE_BYTES_MAX;
 impl Session {
     /// Serves the client until the connection ends. It ends at the request of the client, by
     /// `pg_terminate_backend` of another client, or when `closing` is cancelled. Calls `begin` for
-    /// each message, and drops its result after the reply.
+    /// each message, and drops the returned value after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,

@@ -343,8 +343,7 @@ fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     statement.parameters.sort_by_key(|(name, _)| number(name));
 }
 
-/// Returns the number of a parameter whose name is a number; otherwise the maximum, to sort it
-/// last.
+/// Returns the number of a parameter; the maximum if its name is not a number, to sort it last.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
 }

@@ -13,7 +13,7 @@ use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
 use crate::simple_query::missing;
 
-/// The name of the portal of EXECUTE, which clients cannot use.
+/// The name of the portal of EXECUTE. It contains a zero byte, so clients cannot use this name.
 const PORTAL: &str = "\0execute";
 
 /// `PREPARE name (type, …) AS query`

@@ -37,7 +37,7 @@ pub struct TemporaryRelation {
 pub struct TemporaryRelations {
     /// The relations with qualified names, in the order of their creation.
     current: Vec<TemporaryRelation>,
-    /// The relations at each savepoint.
+    /// Copies of `current`, one for each savepoint.
     savepoints: Vec<SavepointRelations>,
 }
 
@@ -173,7 +173,8 @@ fn changes(sql: &str) -> Vec<RelationChange> {
     if !["CREATE", "DROP", "ALTER"].iter().any(|known| is(verb, known)) {
         return Vec::new();
     }
-    // Other statements name a table later, such as `CREATE ROW FILTER f ON TABLE t`.
+    // Skip other statements, such as `CREATE ROW FILTER f ON TABLE t`, in which the word TABLE
+    // comes later.
     let Some(kind) = words.by_ref().take(3).find_map(kind_of) else { return Vec::new() };
     if words.clone().next().is_some_and(|word| is(word, "IF")) {
         words.next();

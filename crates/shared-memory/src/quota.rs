@@ -59,7 +59,7 @@ impl TableQuota {
         &self.folder
     }
 
-    /// Returns a quota that shares the disk space of this quota and has no memory.
+    /// Returns a quota that shares the disk space of this quota and permits no memory.
     pub(crate) fn disk_only(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }
