@@ -16,7 +16,7 @@ pub const CALLERS: [usize; 5] = [1, 4, 16, 64, 256];
 /// Duration of a measurement.
 pub const TIME: Duration = Duration::from_secs(5);
 
-/// Bound on the calls per second.
+/// Minimum number of calls per second: the bound in the report.
 pub const RATE_MIN: u64 = 3_000;
 
 /// A server that answers each request with the same text.

@@ -16,7 +16,7 @@ const CALLS: usize = 2_000;
 /// milliseconds for each call.
 const REFERENCE_CALLS: usize = 100;
 
-/// The numbers of callers that also call the emulator.
+/// Numbers of concurrent callers for which the emulator is measured, too.
 const REFERENCE_CALLERS: [usize; 2] = [1, 16];
 
 /// Adds the latency of sequential calls on one connection.

@@ -127,8 +127,8 @@ impl ClientStatements {
         let rollback = RollbackGuard::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
         let ended = self.transactions.end(&caller.principal, &id, ingested.is_ok()).await;
-        // Disarm the guard only here: when a client disconnects, its stream of rows fails before
-        // this future is dropped.
+        // Disarm the guard only after the transaction has ended. When a client disconnects, its
+        // stream of rows fails first, and this future may then be dropped during the rollback.
         rollback.disarm();
         ended?;
         ingested

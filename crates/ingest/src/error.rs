@@ -245,8 +245,8 @@ impl Error {
         }
     }
 
-    /// Returns true for an error that only reports that the import's other thread ended. The cause
-    /// is then the other thread's error.
+    /// Returns true for an error of the reader or writer thread which only reports that the other
+    /// thread ended early. The cause is then the other thread's error.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,

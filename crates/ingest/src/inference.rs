@@ -39,10 +39,9 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if the column has a text that is not a null marker such as `N/A`. The inferred type is
-    /// then text, unless such texts are rare.
+    /// True if a text is not a null marker. The type is then text, unless texts prove to be rare.
     settled: bool,
-    /// True if the column's type is declared, so that its values are not inspected.
+    /// True if the type is declared or is that of the table, so that values are not inspected.
     known: bool,
     touched: bool,
     /// Number of CSV values that are text, and number of CSV values of other classes.
@@ -55,12 +54,10 @@ pub(crate) struct ColumnStatistics {
     looks: MatchedFormats,
 }
 
-/// In a column with fewer values than this, a single text makes the column text. With more values,
-/// rare texts are bad values that do not affect the type.
+/// Minimum number of values in a column whose rare texts are treated as bad values.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for texts to count as rare. If texts are more frequent, the
-/// column is text.
+/// Minimum number of values for each text, so that texts count as rare.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and the reason for the type.
@@ -73,7 +70,7 @@ pub(crate) struct ResolvedType {
 }
 
 impl ColumnStatistics {
-    /// Creates statistics for a column with a declared type, so that values are not inspected.
+    /// Creates statistics for a column with a known type, so that values are not inspected.
     pub fn known() -> Self {
         ColumnStatistics { settled: true, known: true, ..ColumnStatistics::default() }
     }
@@ -88,7 +85,7 @@ impl ColumnStatistics {
         self.known
     }
 
-    /// Returns true if the inferred type is text, unless further values make texts rare.
+    /// Returns true if the type is known, or is text unless texts prove to be rare.
     pub fn is_final(&self) -> bool {
         self.settled
     }
@@ -148,8 +145,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the column as text, and replaces the example of its texts, which may be a null marker,
-    /// by this text.
+    /// Marks the type as final, with this text as the example, because it is not a null marker.
     fn finalize_type(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -248,8 +244,7 @@ impl ColumnStatistics {
         ResolvedType { data_type, reason, hint: Some(hint) }
     }
 
-    /// Returns a hint to import the column's text as null, if each text in the column is a common
-    /// null marker.
+    /// Returns a hint how to import the column's texts as null, if all are common null markers.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
         let (_, example) = examples.find(|(class, _)| *class == ValueClass::Text)?;
@@ -344,9 +339,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the statistics of a field, and inserts the field if it is new; `None` if there are
-    /// too many fields. `guess` is the index at which the field is searched first: its index in the
-    /// previous object.
+    /// Returns the statistics of a field, and inserts a new field; `None` if there are too many.
+    /// The search starts at index `guess`: the index of the field in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

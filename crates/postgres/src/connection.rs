@@ -110,7 +110,7 @@ impl Session {
             Message::Flush => Ok(self.wire.send().await?),
             Message::Sync => {
                 if self.status == Status::Idle {
-                    // Portals end with their transaction.
+                    // A portal exists only until the end of its transaction.
                     self.portals.clear();
                 }
                 Ok(())

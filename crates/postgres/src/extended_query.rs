@@ -298,8 +298,8 @@ impl Session {
     }
 }
 
-/// Fails if the columns of a result differ from those that were described to the client. For files,
-/// only the first rows of each file were read for the description.
+/// Fails if the columns of a result differ from those that were described to the client. They can
+/// differ for a query of files, because its description used only the first rows of each file.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,

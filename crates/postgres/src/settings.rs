@@ -269,7 +269,7 @@ impl Settings {
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
     }
 
-    /// Returns the name and the value of each setting of the client's own.
+    /// Returns the name and the value of each setting that the client defined itself.
     pub fn custom(&self) -> impl Iterator<Item = (&str, &str)> {
         self.custom.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

@@ -34,7 +34,8 @@ impl TransactionSettings {
         }
     }
 
-    /// Returns the settings that apply after `COMMIT`, in which `SET` also changes its value.
+    /// Returns the settings that apply after `COMMIT`. `SET` must change them in addition to the
+    /// current settings.
     pub fn lasting_mut(&mut self) -> &mut Settings {
         &mut self.lasting
     }

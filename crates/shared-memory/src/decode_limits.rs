@@ -23,7 +23,7 @@ const TIMES_VIEWED: u64 = 64;
 /// Bytes of texts that every table may refer to, in addition to those that the ratio permits.
 const BYTES_MIN: u64 = 1 << 20;
 
-/// Parses a message with its prefix.
+/// Parses the metadata of a message, which follow its prefix and length.
 pub(crate) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
     let message = metadata.get(prefix..).ok_or_else(malformed)?;

@@ -190,7 +190,8 @@ async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
         let JobEventKind::StepEnded { mut report } = event.event else { continue };
         let reasons = std::mem::take(&mut report.reasons);
         output::line(step_line(style, &report));
-        // If a table was reused, its line already names the branch, so print no reasons.
+        // The line of a step whose table was reused already names the other branch, so print no
+        // reasons.
         for reason in reasons.iter().filter(|_| report.reuses.is_none()) {
             output::line(style.paint(Tone::Faint, format!("    {}", clean(reason))));
         }

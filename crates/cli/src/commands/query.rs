@@ -19,7 +19,7 @@ use crate::progress::ProgressDisplay;
 use crate::rows::{self, RowReader};
 use crate::terminal::Tone;
 
-/// The default row limit of a table.
+/// Maximum number of rows that the format `table` shows, unless an option sets another limit.
 const ROWS_SHOWN: u64 = 100;
 
 /// Runs `headwater query`.
@@ -165,7 +165,7 @@ pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()>
 /// Options for printing rows.
 #[derive(Clone, Copy)]
 struct Output<'a> {
-    /// The row limit of a table.
+    /// Maximum number of rows that the format `table` shows; `None` for all.
     shown: Option<u64>,
     watch: &'a ProgressDisplay,
     /// The message for a statement that changed neither rows nor tables.
