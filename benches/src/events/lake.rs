@@ -142,7 +142,7 @@ impl<'a> Lake<'a> {
     }
 }
 
-/// Returns a call of a function through Lambda's API. The path is the same for both servers.
+/// Returns a call of a function through Lambda's API, with the same path for both servers.
 pub(super) fn invoke<'a>(function: &str, headers: &'a str) -> UnsignedRequest<'a> {
     let path = match function {
         "clean" => "/2015-03-31/functions/clean/invocations",

@@ -21,7 +21,7 @@ const REFERENCE_FILES_MAX: usize = 1_000;
 /// Time without progress after which a burst has failed.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// Adds the time from the start of a put to the first line of the handler.
+/// Adds the time from the start of a put to the first line of the handler to the report.
 pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
     wait_until_quiet()?;
     let mut probe = SyncProbe::new(lake.folder)?;

@@ -104,7 +104,7 @@ impl ClientStatements {
         self.service.access_control().credential_state(principal).is_ok()
     }
 
-    /// Starts a statement. In a transaction, the statement reads and writes the state of the
+    /// Starts a statement. In a transaction, the statement sees the uncommitted changes of the
     /// transaction.
     pub async fn start(
         &self,

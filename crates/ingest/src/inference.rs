@@ -39,7 +39,8 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if a text is not a null marker. The type is then text, unless texts prove to be rare.
+    /// True if a text of the column is not a null marker: the type is then text unless texts are
+    /// rare.
     settled: bool,
     /// True if the type is declared or is that of the table, so that values are not inspected.
     known: bool,

@@ -73,8 +73,8 @@ impl Session {
                 Err(MessageError::Problem(problem)) => {
                     self.fail(&problem);
                     skipping = !is_simple;
-                    // Send the error now: a client that sends Flush before Sync waits for it, and
-                    // Flush is skipped.
+                    // Send the error now: a client that sends Flush before Sync waits for the
+                    // error, but after an error, Flush is skipped.
                     self.wire.send().await?;
                 }
             }

@@ -1,5 +1,5 @@
-//! Prepared statements in SQL: `PREPARE name AS query` and `EXECUTE name (value, …)`. They have the
-//! same names as the statements that clients prepare in the extended protocol.
+//! Prepared statements in SQL: `PREPARE name AS query` and `EXECUTE name (value, …)`. SQL and the
+//! extended protocol use the same set of statements: each can execute statements of the other.
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Problem};

@@ -12,15 +12,15 @@ use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 /// The prefix of a message, before its length. Old files and streams have only the length.
 const MARKER: [u8; 4] = [0xff; 4];
 
-/// Maximum ratio of the bytes of buffers to which a table refers to its stored bytes. The ratio can
-/// exceed 1 if buffers share bytes, for example if a column occurs twice.
+/// Maximum size of the buffers to which a table refers, as a multiple of its stored bytes. The
+/// buffers can exceed the stored bytes if they share bytes, for example if a column occurs twice.
 const TIMES: u64 = 8;
 
-/// Maximum ratio of the texts to which views refer to a table's stored bytes. This ratio is higher,
-/// because many rows may share one text.
+/// Maximum size of the texts to which a table's views refer, as a multiple of its stored bytes.
+/// This multiple is higher, because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Bytes of texts that every table may refer to, in addition to those that the ratio permits.
+/// Size of the texts to which the views of every table may refer, in addition to this multiple.
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses the metadata of a message, which follow its prefix and length.
@@ -136,7 +136,8 @@ impl DecodeBudget {
     }
 }
 
-/// An iterator over the buffers of a batch, in the order of the columns' types. Inspects the views.
+/// An iterator over the buffers of a batch, in the order of the columns' types. Subtracts the texts
+/// to which views refer from the budget.
 struct BufferIterator<'a, 'b> {
     budget: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
@@ -173,7 +174,8 @@ impl BufferIterator<'_, '_> {
         children.into_iter().try_for_each(|child| self.visit(child.data_type()))
     }
 
-    /// Counts the text of every view, even if several views refer to the same text.
+    /// Subtracts the text of every view from the budget, even if several views refer to the same
+    /// text.
     fn count_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;

@@ -24,8 +24,8 @@ pub struct Removal<'a> {
 pub async fn remove(context: &Context, api: &Api, removal: Removal<'_>) -> Result<()> {
     let Removal { what, name, list, if_exists } = removal;
     let deletion = api.delete(format!("{list}/{}", segment(name))).await;
-    // The API has no own error code for a missing user, role and so on: it returns
-    // `invalid_argument`, like for other errors. So check if the list contains the name.
+    // For a missing user, role and so on, the API returns `invalid_argument`, which also has other
+    // causes. So check if the list contains the name.
     let mut missing = None;
     if let Err(problem) = &deletion
         && if_exists

@@ -97,7 +97,7 @@ fn repeat_options(arguments: &Backfill) -> Vec<String> {
     words
 }
 
-/// Prints the report as JSON if the output format is JSON.
+/// Prints the report as JSON if the output format is JSON; otherwise prints nothing.
 fn print(context: &Context, report: &Value) {
     if context.output == OutputFormat::Json {
         output::print_json(report);

@@ -101,7 +101,7 @@ impl<'a> CallOutput<'a> {
         }
     }
 
-    /// Prints the time and id of a call, unless the last output is of the same call.
+    /// Prints the time and id of a call, unless the last printed output belongs to the same call.
     fn print_heading(&mut self, call: &Job) {
         if self.last.replace(call.id) != Some(call.id) {
             let heading = format!("{} {}", output::format_time(call.created), call.id);

@@ -48,7 +48,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
     }
 }
 
-/// Repeats a run from the commit at which the run started.
+/// Repeats a run on a new branch, which starts at the commit from which that run started.
 async fn rerun(context: &Context, api: &Api, arguments: &JobRerun) -> Result<()> {
     let mut path = format!("/v1/jobs/{}/rerun?exact=true", segment(&arguments.id));
     if let Some(branch) = &arguments.branch {
