@@ -48,7 +48,7 @@ impl ClientSession {
         (self.is_open)()
     }
 
-    /// Ends the session: its token is no longer valid.
+    /// Ends the session, and makes its token invalid.
     pub fn end(&self) {
         (self.end)();
     }

@@ -110,7 +110,7 @@ impl Importer {
         let mut attempt = 1;
         loop {
             // An attempt fails as stale if another commit created the table or imported one of the
-            // files. Then plan again.
+            // files. In this case, plan again.
             match self.import_once(request, &checked, &progress, &cancelled).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,

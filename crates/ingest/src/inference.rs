@@ -39,8 +39,7 @@ pub(crate) struct ColumnStatistics {
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if a text of the column is not a null marker: the type is then text unless texts are
-    /// rare.
+    /// True if a text in the column is not a null marker. The type is text unless texts are rare.
     settled: bool,
     /// True if the type is declared or is that of the table, so that values are not inspected.
     known: bool,
@@ -58,7 +57,7 @@ pub(crate) struct ColumnStatistics {
 /// Minimum number of values in a column whose rare texts are treated as bad values.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values for each text, so that texts count as rare.
+/// Minimum ratio of all values to texts at which the texts count as rare.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and the reason for the type.

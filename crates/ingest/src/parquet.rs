@@ -250,7 +250,8 @@ fn convert(
         if array.null_count() > source.logical_null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
-        // Make the field nullable even if the column is required, because the writer reports nulls.
+        // Make the field nullable even if the column is required, because the writer reports a null
+        // in a required column as an error.
         fields.push(field.as_ref().clone().with_nullable(true));
         arrays.push(array);
     }

@@ -24,7 +24,7 @@ pub fn of(problem: &Problem) -> &str {
     let message = problem.message.as_str();
     let cause = match problem.code {
         ErrorCode::BadRow => data_error(message),
-        // A comparison of a column with an invalid value.
+        // Planning also fails if a statement compares a column with an invalid value.
         ErrorCode::InvalidSql if message.starts_with(CAST) => data_error(message),
         ErrorCode::InvalidSql => planning_error(message),
         ErrorCode::AlreadyExists => existing_object(message),

@@ -157,7 +157,7 @@ fn blank(sql: &str, words: &[&str]) -> String {
     text
 }
 
-/// A change of a statement to the name of a table or view.
+/// A table or view that a statement drops, renames or replaces.
 #[derive(Debug, PartialEq, Eq)]
 struct RelationChange {
     object: TemporaryRelation,

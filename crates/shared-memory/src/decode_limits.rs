@@ -57,7 +57,8 @@ impl DecodeBudget {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
-    /// Checks a message with its prefix and its body, and subtracts the bytes to which it refers.
+    /// Checks a message with its prefix and its body, and subtracts the bytes to which it refers
+    /// from the budget.
     pub(crate) fn inspect(
         &mut self,
         metadata: &[u8],
@@ -67,7 +68,8 @@ impl DecodeBudget {
         self.inspect_message(&message(metadata)?, body, schema)
     }
 
-    /// Checks a parsed message and its body, and subtracts the bytes to which it refers.
+    /// Checks a parsed message and its body, and subtracts the bytes to which it refers from the
+    /// budget.
     pub(crate) fn inspect_message(
         &mut self,
         message: &Message<'_>,

@@ -468,7 +468,8 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // Data that the server wrote itself is not checked when it is read.
+            // The server does not check data that it wrote itself, so open the bytes as those of
+            // another process.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };

@@ -94,7 +94,7 @@ pub async fn execute(
         outcome = watch.until_done(work) => {
             outcome.map_err(|problem| problem.with_excerpt(&request.sql))
         }
-        // The server cancels the statement when the connection closes.
+        // On Ctrl-C, only return: the server cancels the statement when the connection closes.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
 }
