@@ -468,8 +468,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // The server does not check data that it wrote itself, so open the bytes as those of
-            // another process.
+            // Open the bytes as those of another process: the server's own are not checked.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };
