@@ -78,7 +78,7 @@ const LINES: usize = 20;
 /// Number of scheduled calls that are not measured, because the first call starts the process.
 const UNMEASURED: usize = 5;
 
-/// Adds all delays.
+/// Measures all delays, and adds them to the report.
 pub(super) fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();

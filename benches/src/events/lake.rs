@@ -62,7 +62,7 @@ def clean(event, context):
 
 pub(super) const BUCKET: &str = "landing";
 
-/// Adds the results of the requested parts, with a burst of `files` files.
+/// Measures the requested parts with a burst of `files` files, and adds the results to the report.
 pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let stack_folder = tempfile::tempdir()?;

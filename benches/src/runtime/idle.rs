@@ -42,7 +42,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Time without a call after which an instance is idle and has released memory.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Adds the results to the report.
+/// Measures the idle processes, and adds the results to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("idle.py", FUNCTION)])?;

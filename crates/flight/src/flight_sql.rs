@@ -45,9 +45,9 @@ pub struct FlightSql {
     pub(crate) statements: Arc<ClientStatements>,
     /// Prepared statements of the clients.
     pub(crate) prepared: Arc<ClientPrepared>,
-    /// Properties of the server.
+    /// Properties of the server, for the request `GetSqlInfo`.
     pub(crate) sql_info: SqlInfoData,
-    /// Types of columns.
+    /// The column types that the server supports, for the request `GetXdbcTypeInfo`.
     pub(crate) type_info: XdbcTypeInfoData,
 }
 

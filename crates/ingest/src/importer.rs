@@ -79,8 +79,8 @@ impl Importer {
         &self.lake
     }
 
-    /// Plans an import: files, columns, types and reasons. Reads and checks every row and writes
-    /// nothing. Fails with the errors that the import would return.
+    /// Plans an import: the files, the columns, their types and the reasons for the types. Reads
+    /// and checks every row and writes nothing. Fails with the errors that the import would return.
     pub async fn plan(
         &self,
         request: &ImportRequest,

@@ -1,4 +1,4 @@
-//! Plans an import: files, columns, types and reasons.
+//! Plans an import: the files, the columns, their types and the reasons for the types.
 
 use std::io::Read;
 use std::sync::Arc;

@@ -170,7 +170,7 @@ pub struct Session {
     pub principal: Principal,
     /// The ref that statements read and write.
     pub reference: RefSpec,
-    /// Settings.
+    /// Settings of the session, which the client can change with `SET`.
     pub settings: Settings,
     /// The state of the transaction, as reported to the client.
     pub status: Status,

@@ -80,9 +80,9 @@ impl TemporaryRelations {
         self.current.iter().any(|known| same(&known.name, name))
     }
 
-    /// Applies a statement to the list: removes the objects that the statement drops or replaces
-    /// by permanent objects, and renames the objects that it renames. `namespace` is the namespace
-    /// of unqualified names.
+    /// Applies a statement to the list of temporary objects: removes the objects that the statement
+    /// drops or replaces by permanent objects, and renames the objects that it renames. `namespace`
+    /// is the namespace of unqualified names.
     fn apply(&mut self, sql: &str, namespace: &str) {
         if self.current.is_empty() {
             return;
