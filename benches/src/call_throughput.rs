@@ -47,7 +47,7 @@ with open(sys.argv[1], 'w') as file:
 server.serve_forever()
 ";
 
-/// Adds the rates to the report.
+/// Measures the calls per second, and adds the rates to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("nothing.py", FUNCTION)])?;

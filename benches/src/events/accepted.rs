@@ -49,7 +49,8 @@ impl Serial {
         Ok(Serial { rate, median: median(syncs) })
     }
 
-    /// Adds the rate of accepted events, with its ratio to the rate of `fdatasync` calls.
+    /// Adds the rate of accepted events to the report, with its ratio to the rate of `fdatasync`
+    /// calls.
     fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &Accepted) {
         let Case { what, more, is_bound } = case;
         let (rate, serial, median) = (accepted.rate, self.rate, duration(self.median));
@@ -81,7 +82,7 @@ struct Accepted {
     rejected: u64,
 }
 
-/// Adds the accepted calls, events and messages per second.
+/// Measures the accepted calls, events and messages per second, and adds the rates to the report.
 pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
     let serial = Serial::measure(lake)?;
     messages(report, lake, &serial)?;
@@ -153,7 +154,7 @@ fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
     expect(200, &mut lake.server.connect()?, &request).map(drop)
 }
 
-/// Adds the messages per second that a queue accepts from `SendMessageBatch`.
+/// Measures the messages per second that a queue accepts from `SendMessageBatch`.
 fn messages(report: &mut Report, lake: &Lake<'_>, serial: &Serial) -> Outcome<()> {
     let create = sqs(lake, "CreateQueue", r#"{"QueueName":"bench"}"#);
     expect(200, &mut lake.server.connect()?, &create)?;

@@ -90,7 +90,8 @@ pub(super) fn measure(report: &mut Report) -> Outcome<()> {
     lines(report, folder)
 }
 
-/// Adds the time from the response of a statement that commits to the first line of the handler.
+/// Measures the time from the response of a statement that commits to the first line of the
+/// handler.
 fn commits(report: &mut Report, server: &Server, folder: &Path) -> Outcome<()> {
     run(headwater(folder).args(["query", "CREATE TABLE orders AS SELECT 1 AS id"]))?;
     // Creating the table also fires the trigger. Wait for this call, which starts the process.
@@ -113,7 +114,7 @@ fn commits(report: &mut Report, server: &Server, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Adds the time from a scheduled time to the first line of the handler.
+/// Measures the time from a scheduled time to the first line of the handler.
 fn schedule(report: &mut Report, folder: &Path) -> Outcome<()> {
     deploy(folder, SCHEDULE)?;
     wait_for(UNMEASURED + SCHEDULED, || Ok(returned(folder, "late")?.len()))?;
@@ -125,7 +126,7 @@ fn schedule(report: &mut Report, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Adds the time from a printed line of a running function to the output of the command.
+/// Measures the time from a printed line of a running function to the output of the command.
 fn lines(report: &mut Report, folder: &Path) -> Outcome<()> {
     // The first call starts the process.
     printed_line(folder)?;

@@ -150,7 +150,7 @@ fn find_process(name: &str) -> Outcome<Option<u32>> {
     Ok(found.and_then(|entry| entry.file_name().to_string_lossy().parse().ok()))
 }
 
-/// Sums the lines of `smaps_rollup` with these prefixes, in KiB.
+/// Returns the sum of the lines of `smaps_rollup` with these prefixes, in KiB.
 fn smaps(pid: u32, prefixes: &[&str]) -> Outcome<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let wanted = text.lines().filter(|line| prefixes.iter().any(|begin| line.starts_with(begin)));

@@ -85,7 +85,7 @@ impl ColumnStatistics {
         self.known
     }
 
-    /// Returns true if the type is known, or is text unless texts prove to be rare.
+    /// Returns true if the type is known, or is text unless texts in the column are rare.
     pub fn is_final(&self) -> bool {
         self.settled
     }

@@ -66,7 +66,8 @@ impl Session {
     }
 
     /// Describes a statement. For a query, casts the parameters to the types of the values that the
-    /// client will bind, because the columns' types may depend on them.
+    /// client will bind, because the types of the columns may depend on the types of the
+    /// parameters.
     async fn describe_declared(
         &mut self,
         prepared: &PreparedStatement,

@@ -16,7 +16,7 @@ pub struct TransactionSettings {
     savepoints: Vec<SavepointSettings>,
 }
 
-/// The settings at a savepoint.
+/// The settings at a savepoint: `lasting` is without the changes of `SET LOCAL`.
 #[derive(Debug)]
 struct SavepointSettings {
     name: String,

@@ -17,10 +17,10 @@ const MARKER: [u8; 4] = [0xff; 4];
 const TIMES: u64 = 8;
 
 /// Maximum size of the texts to which a table's views refer, as a multiple of its stored bytes.
-/// This multiple is higher, because many rows may share one text.
+/// This multiple is higher than [`TIMES`], because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Size of the texts to which the views of every table may refer, in addition to this multiple.
+/// Size of the texts to which the views of every table may refer, in addition to [`TIMES_VIEWED`].
 const BYTES_MIN: u64 = 1 << 20;
 
 /// Parses the metadata of a message, which follow its prefix and length.
