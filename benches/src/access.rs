@@ -19,7 +19,7 @@ const GRANTS_AT_A_TIME: usize = 100;
 const QUERY: &str = "/v1/query";
 const STATEMENT: &str = r#"{"sql":"SELECT count(*) AS n FROM orders"}"#;
 
-/// Adds the cost for one call and for one query to the report.
+/// Measures the cost of authorisation for one call and one query, and adds it to the report.
 pub fn measure(report: &mut Report, samples: usize) -> Outcome<()> {
     let (open, limited) = (tempfile::tempdir()?, tempfile::tempdir()?);
     let (without, with) = (start(open.path())?, start(limited.path())?);

@@ -32,7 +32,7 @@ if __name__ == '__main__':
     print(rows, time.monotonic() - began)
 ";
 
-/// Adds the result for a table of `gigabytes` to the report.
+/// Measures the run with a table of `gigabytes` GiB, and adds the result to the report.
 pub fn measure(report: &mut Report, gigabytes: u64) -> Outcome<()> {
     let folder = tempfile::tempdir_in(std::env::current_dir()?.join("target"))
         .or_else(|_| tempfile::tempdir())?;

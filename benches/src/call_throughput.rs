@@ -16,7 +16,7 @@ pub const CALLERS: [usize; 5] = [1, 4, 16, 64, 256];
 /// Duration of a measurement.
 pub const TIME: Duration = Duration::from_secs(5);
 
-/// Bound on the calls per second.
+/// Minimum number of calls per second: the bound in the report.
 pub const RATE_MIN: u64 = 3_000;
 
 /// A server that answers each request with the same text.
@@ -47,7 +47,7 @@ with open(sys.argv[1], 'w') as file:
 server.serve_forever()
 ";
 
-/// Adds the rates to the report.
+/// Measures the calls per second, and adds the rates to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("nothing.py", FUNCTION)])?;

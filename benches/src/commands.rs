@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::report::Report;
 use crate::sample::median;
 
-/// Adds the results to the report.
+/// Measures the commands, and adds the latencies to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let demo = folder.path().join("demo");

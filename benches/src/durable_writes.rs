@@ -18,7 +18,7 @@ use crate::sample::{SyncProbe, median};
 const TABLES: usize = 5_000;
 const SAMPLES: usize = 300;
 
-/// Adds the results to the report.
+/// Measures the durable writes, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;

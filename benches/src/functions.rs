@@ -26,7 +26,7 @@ const NOTHING: &str = "def f():\n    return True\n";
 const PLAIN: usize = 40;
 const CONCURRENT: usize = 2;
 
-/// Adds the results of the requested parts, with `samples` starts for each.
+/// Measures the requested parts with `samples` starts each, and adds the results to the report.
 pub async fn measure(
     report: &mut Report,
     samples: usize,

@@ -16,7 +16,7 @@ pub const INVOKE: &str = "/v1/functions/nothing/invoke";
 const PROJECT: &str = "[project]\nname = \"bench\"\n";
 pub const FUNCTION: &str = "import headwater\n\n\n@headwater.function(reuse=True, memory=\"256MiB\")\ndef nothing():\n    return True\n";
 
-/// Adds the latency of sequential calls to the report.
+/// Measures the latency of sequential calls, and adds it to the report.
 pub fn measure(report: &mut Report, calls: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("nothing.py", FUNCTION)])?;

@@ -59,7 +59,8 @@ impl Report {
         });
     }
 
-    /// Adds a rate per second and the ratio of its period to a reference, with an optional bound.
+    /// Adds a rate per second, with an optional bound, and the ratio of the time per operation to a
+    /// reference time.
     pub fn rate(
         &mut self,
         what: &str,

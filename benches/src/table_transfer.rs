@@ -46,7 +46,8 @@ def f(data):
     return total > 0
 ";
 
-/// Adds the results to the report. Ray is not available on all machines.
+/// Measures the transfer of a table, and adds the results to the report. `with_ray` is `None` on
+/// machines for which Ray has no release.
 pub async fn measure(
     report: &mut Report,
     functions: &Functions,

@@ -74,7 +74,7 @@ async function startAtProvider() {
   location.assign(started.address);
 }
 
-/** Returns the host name of the server's OpenID provider; none if it has none. */
+/** Returns the host name of the server's OpenID provider; null if the server has no provider. */
 function useProvider(): string | null {
   const [host, setHost] = useState<string | null>(null);
   useEffect(() => {

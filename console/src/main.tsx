@@ -24,7 +24,7 @@ interface Screen {
   show: () => preact.ComponentChild;
 }
 
-/** The screens, in the order of the navigation. `key` follows `g` on the keyboard. */
+/** The screens, in the order of the navigation. The keys `g` and then `key` open a screen. */
 const SCREENS: Screen[] = [
   { name: "query", title: "Query", key: "q", icon: "M3 4h10M3 8h6M3 12h8", show: () => <QueryScreen /> },
   { name: "catalog", title: "Catalog", key: "c", icon: "M3 3h10v10H3zM3 7h10M7 7v6", show: () => <CatalogScreen /> },

@@ -84,7 +84,7 @@ export interface StepReport {
   step: string;
   kind: string;
   status: string;
-  /** The branch whose table was reused. */
+  /** The branch from which the step's table was reused, if the step did not run. */
   reuses?: string;
   rows?: number | null;
   usage: Usage;

@@ -53,11 +53,12 @@ class Access(Requests):
         self._remove("users", name, if_exists)
 
     def _remove(self, kind: str, name: str, if_exists: bool) -> None:
-        """Removes an object. With `if_exists`, accepts that the object does not exist."""
+        """Removes a user, role, restriction or limits. `kind` is the name of their list in the API.
+        With `if_exists`, succeeds if there is nothing to remove."""
         try:
             self._connection.json("DELETE", segments("v1", kind, name))
         except InvalidArgumentError:
-            # The code of a missing object is also that of other errors, so look for the object.
+            # The error for a missing name has the code of other errors, so search the list.
             if not if_exists or any(one["name"] == name for one in self._list(f"/v1/{kind}")):
                 raise
 

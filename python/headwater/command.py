@@ -22,8 +22,8 @@ LINES_SHOWN = 5
 
 _CHUNK_BYTES = 1 << 16
 
-#: Seconds between checks whether the program has ended. Needed because its children can keep its
-#: output open.
+#: Seconds between checks whether the program has ended. The end of its output cannot show this,
+#: because processes that the program has started can keep the output open.
 _CHECK_SECONDS = 0.1
 
 

@@ -262,7 +262,7 @@ def _check_name(name: object, kind: str) -> str:
         hint = f"Write `@headwater.{kind}()`."
         refuse(f"`@headwater.{kind}` is used without parentheses on `{_title(name)}`", hint)
     text = check_text(name, f"the name of the {kind}")
-    # The server checks the other rules.
+    # The server checks the other rules for names.
     if not all(part and part == part.strip() and RESERVED.isdisjoint(part) for part in text.split(".")):
         hint = "Choose a valid name, as in `orders`, `my-orders` or `sales.orders`."
         refuse(f"`{text}` is not a usable {kind} name", hint)
@@ -398,7 +398,7 @@ def _check_triggers(on: object) -> tuple[dict[str, object], ...]:
         if not hasattr(trigger, "items"):
             refuse(f"`{trigger!r}` is not a trigger", hint)
         for key in trigger:
-            # The server checks the other rules.
+            # The server checks the other rules for triggers.
             if check_text(key, "the key of a trigger") in TARGETS:
                 other = "Remove the key, or declare the trigger in headwater.toml."
                 refuse(f"a trigger in `on` always calls its function; the key `{key}` is not supported", other)

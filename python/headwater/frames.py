@@ -104,8 +104,8 @@ def _wrong_value(pyarrow: Any, rows: list[dict[str, Any]]) -> str | None:
 
 
 def _filled(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Returns the rows with the columns of all rows in the first row, because Arrow uses only the
-    first row to determine the columns."""
+    """Adds the columns that only later rows have to the first row, with the value None, because
+    Arrow determines the columns from the first row."""
     names = dict.fromkeys(name for row in rows for name in row)
     return [{name: rows[0].get(name) for name in names}, *rows[1:]]
 

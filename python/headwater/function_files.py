@@ -51,7 +51,7 @@ def _read(path: str) -> bytes:
 
 
 def _archive(files: dict[str, str]) -> io.BufferedReader:
-    """Returns a temporary archive of files, which has no name."""
+    """Writes files to a ZIP archive in an unnamed temporary file, and opens the archive."""
     with tempfile.TemporaryFile() as archive:
         with zipfile.ZipFile(archive, "w", strict_timestamps=False) as writer:
             for name, path in files.items():

@@ -354,7 +354,7 @@ class Functions(Responses):
         try:
             triggers = self._list("/v1/triggers")
         except HeadwaterError:
-            # A user that may not list triggers gets only the calls by name, none by triggers.
+            # Without the right to list triggers, calls by triggers are not found.
             triggers = []
         own = [one for one in triggers if _is_call_of(one.get("function") or "", name)]
         authors = {f"trigger {one['name']}" for one in own}

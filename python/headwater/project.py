@@ -33,7 +33,7 @@ FOLDERS_LEFT_OUT = frozenset(
     {"__pycache__", "node_modules", "site-packages", "venv", "build", "dist", "data"}
 )
 
-# Files that mark a virtual environment or a cache.
+# Files that mark a folder as a virtual environment or a cache, which is not sent.
 MARKS_LEFT_OUT = ("pyvenv.cfg", "CACHEDIR.TAG")
 
 # Files that may contain the handler of a function with a runtime of AWS Lambda.

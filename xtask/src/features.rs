@@ -102,7 +102,8 @@ fn packages() -> Result<Vec<String>, String> {
     Ok(names)
 }
 
-/// Returns the dependencies of a selection with their feature sets.
+/// Returns the dependencies of some packages, with their feature sets. `selection` are the
+/// arguments of `cargo tree` that select the packages.
 fn tree(selection: &[&str]) -> Result<Features, String> {
     let format = ["--edges", "normal,dev", "--format", "{p}|{f}", "--prefix", "none"];
     let text = process::output(cargo(&[&["tree"], selection, &format].concat()))?;
@@ -115,7 +116,8 @@ fn tree(selection: &[&str]) -> Result<Features, String> {
         if name.starts_with("headwater-") || name == "xtask" || name == "workspace-hack" {
             continue;
         }
-        // A version requirement in a manifest cannot have build metadata (`2.1.2+zstd.1.5.7`).
+        // Remove build metadata (`+zstd.1.5.7`), which a version requirement in a manifest cannot
+        // have.
         let version = version.trim_start_matches('v').split('+').next().unwrap_or_default();
         let dependency = (name.to_owned(), version.to_owned());
         features.entry(dependency).or_default().insert(set.to_owned());

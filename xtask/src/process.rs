@@ -27,7 +27,8 @@ pub fn command(program: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Returns a command that runs the same cargo, with the environment that a shell would have.
+/// Returns a command that runs the cargo which started this program, with the environment that a
+/// shell would have.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo =
         command(&std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()), arguments);

@@ -30,7 +30,7 @@ const BATCH_EVENTS: u64 = 500;
 const SENDERS: usize = 16;
 const MESSAGES: u64 = 10;
 
-/// Bound on the accepted events per serial `fdatasync`.
+/// Minimum ratio of the accepted events per second to the serial `fdatasync` calls per second.
 const RATIO_MIN: f64 = 12.0;
 
 /// The rate of serial `fdatasync` calls.
@@ -49,7 +49,8 @@ impl Serial {
         Ok(Serial { rate, median: median(syncs) })
     }
 
-    /// Adds a rate, with its ratio to the rate of `fdatasync`.
+    /// Adds the rate of accepted events to the report, with its ratio to the rate of `fdatasync`
+    /// calls.
     fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &Accepted) {
         let Case { what, more, is_bound } = case;
         let (rate, serial, median) = (accepted.rate, self.rate, duration(self.median));
@@ -81,7 +82,7 @@ struct Accepted {
     rejected: u64,
 }
 
-/// Adds the accepted calls, events and messages per second.
+/// Measures the accepted calls, events and messages per second, and adds the rates to the report.
 pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
     let serial = Serial::measure(lake)?;
     messages(report, lake, &serial)?;
@@ -132,8 +133,8 @@ fn batch(lake: &Lake<'_>, function: &str, counter: &AtomicU64) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Deploys the function `waiting`, which is not called because its concurrency is 0. The events for
-/// this function wait, so that the measurement contains no calls.
+/// Deploys the function `waiting`, which is not called because its concurrency is 0. Its events
+/// stay in the queue, so that no calls affect the measurement.
 fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
     let folder = lake.folder.join("waiting");
     std::fs::create_dir_all(&folder)?;
@@ -153,7 +154,7 @@ fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
     expect(200, &mut lake.server.connect()?, &request).map(drop)
 }
 
-/// Adds the messages per second that a queue accepts from `SendMessageBatch`.
+/// Measures the messages per second that a queue accepts from `SendMessageBatch`.
 fn messages(report: &mut Report, lake: &Lake<'_>, serial: &Serial) -> Outcome<()> {
     let create = sqs(lake, "CreateQueue", r#"{"QueueName":"bench"}"#);
     expect(200, &mut lake.server.connect()?, &create)?;

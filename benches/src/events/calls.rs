@@ -16,10 +16,10 @@ const CALLS: usize = 2_000;
 /// milliseconds for each call.
 const REFERENCE_CALLS: usize = 100;
 
-/// The numbers of callers that also call the emulator.
+/// Numbers of concurrent callers for which the emulator is measured, too.
 const REFERENCE_CALLERS: [usize; 2] = [1, 16];
 
-/// Adds the latency of sequential calls on one connection.
+/// Measures sequential calls on one connection, and adds the latency to the report.
 pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
     let request = lake.invoke("nothing", "");
     let mut connection = lake.server.connect()?;
@@ -44,7 +44,7 @@ pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -
     Ok(())
 }
 
-/// Adds the calls per second of concurrent callers.
+/// Measures concurrent callers, and adds the calls per second to the report.
 pub(super) fn rates(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
     let request = lake.invoke("nothing", "");
     let other = any_key().sign(stack.address(), &invoke("nothing", ""));

@@ -49,7 +49,8 @@ schedule = { cron = "* * * * * *" }
 function = "fired"
 "#;
 
-/// `prints` continues after its line, so that the line is shown before the end of the call.
+/// The functions. `prints` runs for some time after it has printed its line, so that the client
+/// receives the line before the end of the call.
 const HANDLERS: &str = r#"
 import calendar
 import time
@@ -74,10 +75,10 @@ const COMMITS: usize = 100;
 const SCHEDULED: usize = 60;
 const LINES: usize = 20;
 
-/// Scheduled calls that are not measured, because the first call starts the process.
+/// Number of scheduled calls that are not measured, because the first call starts the process.
 const UNMEASURED: usize = 5;
 
-/// Adds all delays.
+/// Measures all delays, and adds them to the report.
 pub(super) fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();
@@ -89,10 +90,11 @@ pub(super) fn measure(report: &mut Report) -> Outcome<()> {
     lines(report, folder)
 }
 
-/// Adds the time from the response of a statement that commits to the first line of the handler.
+/// Measures the time from the response of a statement that commits to the first line of the
+/// handler.
 fn commits(report: &mut Report, server: &Server, folder: &Path) -> Outcome<()> {
     run(headwater(folder).args(["query", "CREATE TABLE orders AS SELECT 1 AS id"]))?;
-    // The creation of the table is a change, whose call starts the process.
+    // Creating the table also fires the trigger. Wait for this call, which starts the process.
     wait_for(1, || Ok(returned(folder, "started")?.len()))?;
     wait_until_quiet()?;
     let before = returned(folder, "started")?.len();
@@ -112,7 +114,7 @@ fn commits(report: &mut Report, server: &Server, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Adds the time from a scheduled time to the first line of the handler.
+/// Measures the time from a scheduled time to the first line of the handler.
 fn schedule(report: &mut Report, folder: &Path) -> Outcome<()> {
     deploy(folder, SCHEDULE)?;
     wait_for(UNMEASURED + SCHEDULED, || Ok(returned(folder, "late")?.len()))?;
@@ -124,7 +126,7 @@ fn schedule(report: &mut Report, folder: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Adds the time from a printed line of a running function to the output of the command.
+/// Measures the time from a printed line of a running function to the output of the command.
 fn lines(report: &mut Report, folder: &Path) -> Outcome<()> {
     // The first call starts the process.
     printed_line(folder)?;

@@ -62,7 +62,7 @@ def clean(event, context):
 
 pub(super) const BUCKET: &str = "landing";
 
-/// Adds the results of the requested parts, with a burst of `files` files.
+/// Measures the requested parts with a burst of `files` files, and adds the results to the report.
 pub fn measure(report: &mut Report, files: usize, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let stack_folder = tempfile::tempdir()?;
@@ -142,7 +142,7 @@ impl<'a> Lake<'a> {
     }
 }
 
-/// Returns a call of a function through Lambda's API. The path is the same for both servers.
+/// Returns a call of a function through Lambda's API, with the same path for both servers.
 pub(super) fn invoke<'a>(function: &str, headers: &'a str) -> UnsignedRequest<'a> {
     let path = match function {
         "clean" => "/2015-03-31/functions/clean/invocations",

@@ -21,7 +21,7 @@ const REFERENCE_FILES_MAX: usize = 1_000;
 /// Time without progress after which a burst has failed.
 const STALLED: Duration = Duration::from_secs(120);
 
-/// Adds the time from the start of a put to the first line of the handler.
+/// Measures the time from the start of a put to the first line of the handler.
 pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
     wait_until_quiet()?;
     let mut probe = SyncProbe::new(lake.folder)?;
@@ -55,7 +55,7 @@ pub(super) fn latency(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -
     Ok(())
 }
 
-/// Adds the time of a burst: from the first put until the table has the rows of all objects.
+/// Measures the time of a burst: from the first put until the table has the rows of all objects.
 pub(super) fn burst(
     report: &mut Report,
     lake: &Lake<'_>,

@@ -43,7 +43,7 @@ impl RunTimes {
     }
 }
 
-/// Adds the result to the report.
+/// Measures the runs after an edit, and adds the result to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let project = folder.path().join("edited");

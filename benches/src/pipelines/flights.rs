@@ -17,7 +17,7 @@ const TABLES: [&str; 5] = ["flights", "weather", "airports", "airlines", "planes
 /// Packages of the script: the releases of the example, and DuckDB for its SQL models.
 const PACKAGES: [&str; 4] = ["polars==1.38.1", "pandas==2.3.3", "pyarrow", "duckdb==1.5.5"];
 
-/// Adds the result to the report.
+/// Measures the flights example, and adds the result to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let project = folder.path().join("flights");

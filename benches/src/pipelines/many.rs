@@ -16,7 +16,7 @@ const SAMPLES: usize = 11;
 /// Number of models in a chain. Each model except the first reads the previous model.
 const CHAIN: usize = 10;
 
-/// Adds the results for a project of `models` models to the report.
+/// Measures the runs of a project with `models` models, and adds the results to the report.
 pub fn measure(report: &mut Report, models: usize) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let project = folder.path().join("project");

@@ -14,7 +14,7 @@ use crate::sample::median;
 const PYARROW: &str = "21.0.0";
 const SIX: [&str; 5] = ["1.17.0", "1.15.0", "1.14.0", "1.13.0", "1.12.0"];
 
-/// Adds the results to the report.
+/// Measures the first run with an added package, and adds the results to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let project = folder.path().join("packages");

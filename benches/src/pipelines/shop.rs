@@ -84,7 +84,7 @@ fn query(sql: &str, form: impl Fn(&str) -> String) -> String {
         .fold(sql.to_owned(), |sql, (name, _)| sql.replace(&format!("{{{name}}}"), &form(name)))
 }
 
-/// Adds the results to the report.
+/// Measures the first run of the shop, and adds the results to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let (mut totals, mut overheads) = (Vec::new(), Vec::new());

@@ -7,7 +7,8 @@ use crate::report::Report;
 /// The parts, in the order they are measured.
 pub const PARTS: [&str; 6] = ["many", "edit", "tasks", "packages", "shop", "flights"];
 
-/// Adds the results of the requested parts to the report. The part `many` has `models` models.
+/// Measures the requested parts, and adds the results to the report. The part `many` has `models`
+/// models.
 pub fn measure(report: &mut Report, models: usize, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     for part in PARTS.into_iter().filter(|part| wanted(part)) {
         match part {

@@ -17,7 +17,7 @@ const SAMPLES: usize = 7;
 
 const PREFECT: &str = include_str!("../references/prefect_tasks.py");
 
-/// Adds the results to the report.
+/// Measures the cost of a task, and adds the results to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let prefect = prefect(folder.path(), TASKS);

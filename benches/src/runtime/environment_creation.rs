@@ -17,7 +17,7 @@ const PACKAGES: [(&str, &str); 5] = [
     ("polars", "1.38.1"),
 ];
 
-/// Adds the result to the report.
+/// Measures the creation of the environment, and adds the result to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let bench = Bench { folder: folder.path().to_owned(), samples: 3 };

@@ -42,7 +42,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// Time without a call after which an instance is idle and has released memory.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// Adds the results to the report.
+/// Measures the idle processes, and adds the results to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let server = Server::create(folder.path(), &[("idle.py", FUNCTION)])?;
@@ -150,7 +150,7 @@ fn find_process(name: &str) -> Outcome<Option<u32>> {
     Ok(found.and_then(|entry| entry.file_name().to_string_lossy().parse().ok()))
 }
 
-/// Sums the lines of `smaps_rollup` with these prefixes, in KiB.
+/// Returns the sum of the lines of `smaps_rollup` with these prefixes, in KiB.
 fn smaps(pid: u32, prefixes: &[&str]) -> Outcome<u64> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
     let wanted = text.lines().filter(|line| prefixes.iter().any(|begin| line.starts_with(begin)));

@@ -10,7 +10,7 @@ mod usage;
 use crate::Outcome;
 use crate::report::Report;
 
-/// Adds the results of the requested parts, with `samples` samples each.
+/// Measures the requested parts with `samples` samples each, and adds the results to the report.
 pub async fn measure(
     report: &mut Report,
     samples: usize,

@@ -33,7 +33,7 @@ found = frame.groupby("zone", as_index=False).agg({"share": "mean", "fare": "sum
 found.to_parquet(sys.argv[1])
 "#;
 
-/// Adds the result to the report.
+/// Measures the run of the model, and adds the result to the report.
 pub fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let project = folder.path().join("project");

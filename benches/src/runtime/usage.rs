@@ -14,7 +14,7 @@ const BUSY: &str = "import time\ndef f():\n    until = time.process_time() + 0.0
                      while time.process_time() < until:\n        pass\n    return True\n";
 const CALLS: usize = 60;
 
-/// Adds the result to the report.
+/// Measures the metered processor time, and adds the result to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let bench = Bench { folder: folder.path().to_owned(), samples: CALLS };

@@ -25,7 +25,7 @@ struct Generated {
     queries: Vec<(String, String)>,
 }
 
-/// Adds the results for `millions` of rows to the report.
+/// Runs ClickBench on `millions` million rows, and adds the results to the report.
 pub async fn measure(report: &mut Report, millions: f64) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let generated = generate(folder.path(), millions)?;

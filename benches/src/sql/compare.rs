@@ -29,8 +29,9 @@ pub struct Suite {
 /// the query.
 type Ratio = Option<f64>;
 
-/// Runs every query in each engine and reports the geometric means of the ratios of best times.
-/// Rows that differ from DuckDB's are an error.
+/// Runs every query in each engine. For each reference, reports the geometric mean of the ratios of
+/// Headwater's best times to the reference's best times. Rows that differ from DuckDB's are an
+/// error.
 pub async fn compare(
     engines: &mut Engines,
     suite: &Suite,

@@ -13,7 +13,7 @@ const SESSIONS: usize = 16;
 const ONE_SESSION_BYTES: u64 = 2 << 30;
 const ALL_SESSIONS_BYTES: u64 = 8 << 30;
 
-/// Adds the results at a scale factor to the report.
+/// Runs TPC-H in limited memory at a scale factor, and adds the results to the report.
 pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;
@@ -41,7 +41,7 @@ pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
     add(report, &what, &failures, began.elapsed())
 }
 
-/// Runs the 22 queries, starting with number `first`. Returns the failures.
+/// Runs the 22 queries of TPC-H, starting with number `first`. Returns the failures.
 async fn session(engine: &Headwater, first: usize) -> Outcome<Vec<String>> {
     let mut queries = tpch::queries()?;
     let count = queries.len();

@@ -16,8 +16,8 @@ pub mod tpch;
 use crate::Outcome;
 use crate::report::Report;
 
-/// Adds the results of the named suites to the report. A name may include a scale, as in `tpch=10`.
-/// Without names, all suites run, and TPC-H runs at scale factors 1 and 10.
+/// Runs the named suites, and adds the results to the report. A name may include a scale, as in
+/// `tpch=10`. Without names, all suites run, and TPC-H runs at scale factors 1 and 10.
 pub async fn measure(report: &mut Report, suites: &[&str]) -> Outcome<()> {
     let all = ["tpch=1", "tpch=10", "tpcds", "clickbench=1", "memory=10"];
     for suite in if suites.is_empty() { &all[..] } else { suites } {

@@ -11,7 +11,7 @@ use crate::Outcome;
 use crate::python_engine::{DuckDbRelease, PythonEngine};
 use crate::report::Report;
 
-/// Adds the results to the report.
+/// Runs TPC-DS, and adds the results to the report.
 pub async fn measure(report: &mut Report, scale: f64) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let threads = std::thread::available_parallelism()?.get();

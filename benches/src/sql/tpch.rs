@@ -22,7 +22,7 @@ use crate::report::Report;
 const TABLES: [&str; 8] =
     ["customer", "lineitem", "nation", "orders", "part", "partsupp", "region", "supplier"];
 
-/// Adds the comparison with DataFusion and DuckDB at scale factor 1 to the report.
+/// Runs TPC-H at scale factor 1, and adds the comparison with DataFusion and DuckDB to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let (lake, mut engines) = open(folder.path(), 1.0).await?;
@@ -32,7 +32,7 @@ pub async fn measure(report: &mut Report) -> Outcome<()> {
     Ok(())
 }
 
-/// Adds the comparison with all references to the report.
+/// Runs TPC-H, and adds the comparison with all references to the report.
 pub async fn measure_all(report: &mut Report, scale: f64) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let (lake, mut engines) = open(folder.path(), scale).await?;
@@ -57,7 +57,7 @@ fn suite(scale: f64) -> Outcome<Suite> {
     })
 }
 
-/// Returns the 22 queries.
+/// Returns the 22 queries of TPC-H.
 pub fn queries() -> Outcome<Vec<Query>> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tpch");
     let read = |number: usize| {

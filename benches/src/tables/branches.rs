@@ -19,7 +19,7 @@ const SAMPLES: usize = 300;
 const CHANGED: usize = 100;
 const MERGES: usize = 9;
 
-/// Adds the results to the report.
+/// Measures the operations on branches, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;

@@ -25,7 +25,7 @@ const MODES: &str = "ALTER TABLE lineitem SET TBLPROPERTIES ('write.delete.mode'
 const CHANGED: &str = "CREATE TABLE changed AS SELECT l_orderkey, l_linenumber, l_quantity + 1 AS l_quantity \
     FROM lineitem WHERE l_orderkey % 100 = 7";
 
-/// Adds the results to the report.
+/// Measures DELETE and MERGE, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;

@@ -15,7 +15,7 @@ use crate::sample::{SyncProbe, median};
 const WRITERS: usize = 8;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Adds the results to the report.
+/// Measures commits, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     for (what, writers, one) in [
         ("commits, one writer", 1, true),

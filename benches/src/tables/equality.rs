@@ -29,7 +29,7 @@ const DELETE_FILES: i64 = 500;
 const ROWS_EACH: i64 = 200;
 const ROUNDS: usize = 15;
 
-/// Adds the results to the report.
+/// Measures the reads before and after compaction, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let lake = Lake::open_local(folder.path()).await?;

@@ -18,7 +18,7 @@ use crate::sample::{SyncProbe, median};
 const SESSIONS: usize = 32;
 const WINDOW: Duration = Duration::from_secs(60);
 
-/// Adds the results to the report.
+/// Measures the INSERTs, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     let mut probe = SyncProbe::new(folder.path())?;

@@ -22,7 +22,7 @@ use headwater_model::{PartitionField, RefSpec, TableName};
 use crate::Outcome;
 use crate::report::Report;
 
-/// Adds the results of the requested parts to the report.
+/// Measures the requested parts, and adds the results to the report.
 pub async fn measure(report: &mut Report, wanted: impl Fn(&str) -> bool) -> Outcome<()> {
     if wanted("commits") {
         commits::measure(report).await?;

@@ -17,7 +17,7 @@ const COMMIT: i64 = 1_000;
 const COLD: usize = 5;
 const WARM: usize = 100;
 
-/// Adds the results to the report.
+/// Measures the planning of a scan, and adds the results to the report.
 pub async fn measure(report: &mut Report) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     write(folder.path()).await?;

@@ -1,4 +1,4 @@
-// Roles and grants, and the explanation of one decision.
+// Roles and grants, and the explanation why a user may or may not perform an action.
 
 import { useState } from "preact/hooks";
 import { type Problem, call, segment, toProblem } from "../api";

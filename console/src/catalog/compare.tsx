@@ -37,7 +37,7 @@ export function Compare({ source, target }: { source: string; target: string }) 
     merge(source, target, { dry_run: true, choices }, abort.signal)
       .then((found) => {
         setOutcome(found);
-        // Conflicts stay listed after a choice, so that it can be changed.
+        // Conflicts stay listed after a choice, so that the user can change the choice.
         setConflicts((known) => [
           ...known,
           ...(found.report?.conflicts ?? []).filter(({ table }) => !known.some((one) => one.table === table)),

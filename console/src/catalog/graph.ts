@@ -66,7 +66,7 @@ export function layOut(commits: Commit[]): Graph {
   const lines = nodes.flatMap(({ commit }) =>
     commit.parents.map((parent) => ({
       from: rows.get(commit.id)!,
-      // A parent that is not listed is below the end.
+      // The line to a parent that is not listed ends below the last row.
       to: rows.get(parent) ?? { row: nodes.length, lane: rows.get(commit.id)!.lane },
     })),
   );

@@ -28,7 +28,7 @@ export interface Check {
   problem: Problem | null;
 }
 
-/** Returns whether a text is one statement that only reads. A semicolon may only end it. */
+/** Returns true if a text is one statement that only reads, with or without a final semicolon. */
 export function isChecked(sql: string): boolean {
   return READS.test(sql) && !/;\s*\S/.test(sql);
 }

@@ -37,14 +37,14 @@ export interface PlacedProblem {
 }
 
 interface Props {
-  /** Identifies the text: another key replaces it. */
+  /** Identifies the text: if the id changes, the editor shows the new `text`. */
   id: string;
   text: string;
   relations: Relations | null;
   problem: PlacedProblem | null;
   changed(text: string): void;
   run(): void;
-  /** Receives access to the editor. */
+  /** Called with CodeMirror's view once the editor exists. */
   attach(view: EditorView): void;
 }
 

@@ -162,7 +162,7 @@ function copy(result: Result, { row, column }: Cell) {
   void navigator.clipboard?.writeText(result.text(row, column) ?? "");
 }
 
-/** Returns the cell after a key, or null for other keys. */
+/** Returns the cell to which a key moves the selection; null for keys that do not move it. */
 function moved(key: string, { row, column }: Cell, result: Result, far: boolean): Cell | null {
   const rows: Record<string, number> = {
     ArrowDown: row + 1,

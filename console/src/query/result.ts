@@ -23,7 +23,7 @@ export interface Result {
   columns: ResultColumn[];
   rows: number;
   bytes: number;
-  /** Whether the statement has further rows. */
+  /** True if the statement has more rows than were read. */
   truncated: boolean;
   /** The statement's job, for its usage. */
   job: string | null;

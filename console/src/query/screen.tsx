@@ -26,7 +26,7 @@ interface Execution {
   ref: string;
   /** Offset of the statement in the tab's text. */
   offset: number;
-  /** The tab's text when it started. */
+  /** The tab's text when the execution started. */
   text: string;
   started: number;
   abort: AbortController;
@@ -201,7 +201,7 @@ function useCancelKey(abort: AbortController | null) {
   }, [abort]);
 }
 
-/** Keeps the value while `key` is the same, so that effects do not run again. */
+/** Returns the same object until `key` changes, so that effects that use it do not run again. */
 function useStable<T>(value: T, key: unknown): T {
   const kept = useRef({ key, value });
   if (kept.current.key !== key) kept.current = { key, value };

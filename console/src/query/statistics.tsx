@@ -1,4 +1,4 @@
-// Statistics of one column of a result: nulls, distinct values, range, and the most frequent ones.
+// Statistics of one column of a result: nulls, distinct values, range, and most frequent values.
 
 import { useMemo } from "preact/hooks";
 import { count } from "../format";

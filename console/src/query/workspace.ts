@@ -73,7 +73,7 @@ export function openText(text: string, title?: string) {
   const current = all.find((tab) => tab.id === active);
   if (!current || current.text.trim()) addTab(text, title);
   else changeTab(active, title ? { text, title, id: newId() } : { text, id: newId() });
-  // A new id lets the editor show the new text.
+  // The id of the active tab changed, because the editor shows a new text only for a new id.
   const changed = tabs.get();
   if (!changed.all.some((tab) => tab.id === changed.active)) {
     tabs.set({ all: changed.all, active: changed.all.at(-1)!.id });

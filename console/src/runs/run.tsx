@@ -21,7 +21,7 @@ export function RunPage({ id }: { id: string }) {
   if (!job) return found.problem ? <ProblemBox problem={found.problem} /> : <Loading what="the job" />;
   const shown = chosen ? state.log.filter(({ model }) => model === chosen) : state.log;
   const step = state.steps.find(({ name }) => name === chosen);
-  // The branch of a failed run can be read; the hint contains its name.
+  // The branch of a failed run is kept; the hint of the run's error contains its name.
   const branch = /run\/[0-9a-f-]{36}/.exec(job.error?.hint ?? "")?.[0];
   const running = job.status === "running" || job.status === "queued";
   const stop = () => attempt(async () => void (await call(`/v1/jobs/${id}/stop`, { method: "POST" })));
@@ -62,7 +62,7 @@ export function RunPage({ id }: { id: string }) {
   );
 }
 
-/** Returns the text of a reason; one of a function call has the call's name. */
+/** Returns the text for the reason why a job waits. A call's reason is already a sentence. */
 export const waiting = (reason: string) => (reason.includes("waits for") ? reason : `waits for ${reason}`);
 
 function Steps({ steps, choose }: { steps: Step[]; choose: (name: string) => void }) {
@@ -140,7 +140,7 @@ function Log({ lines }: { lines: LogLine[] }) {
   );
 }
 
-/** Shows what a job took. */
+/** Shows the time and the resources that a job used. */
 function UsageLines({ job }: { job: Job }) {
   const { usage } = job;
   const lines: [string, string, number][] = [

@@ -21,7 +21,7 @@ export interface Visible {
   /** Height of the scroll area. */
   total: number;
   first: number;
-  /** After the last row. */
+  /** Index after the last rendered row. */
   end: number;
   /** Position of the first rendered row in the scroll area. */
   offset: number;
@@ -32,7 +32,7 @@ export function visible({ rows, rowHeight, height, top }: View): Visible {
   const whole = rows * rowHeight;
   const total = Math.min(whole, HEIGHT_MAX);
   const scrollable = Math.max(total - height, 1);
-  // The position in pixels if the area had its whole height.
+  // The scroll position in an area of the whole, unlimited height, in pixels.
   const virtual = whole > total ? (Math.min(top, scrollable) / scrollable) * (whole - height) : top;
   const first = Math.max(0, Math.floor(virtual / rowHeight) - OVERSCAN);
   const end = Math.min(rows, Math.ceil((virtual + height) / rowHeight) + OVERSCAN);

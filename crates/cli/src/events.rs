@@ -25,7 +25,8 @@ use crate::terminal::{Style, Tone};
 /// Number of terminal lines that the tree of a run leaves free for other output.
 const HEIGHT_LEFT: usize = 5;
 
-/// Maximum number of server stops that a command follows a job through, before it gives up.
+/// Maximum number of times that the server may stop while a command follows a job. After that, the
+/// command fails.
 const RECONNECTS_MAX: u32 = 20;
 
 /// Prints a job's events until it ends; returns the job or its problem. If the server stops,
@@ -309,7 +310,7 @@ impl Printer {
             return;
         }
         match &event.event {
-            // Print nothing: a log line already contains the outcome of each value.
+            // Do not print the end of a backfill's value: a log line already contains its outcome.
             JobEventKind::Started
             | JobEventKind::Environment { .. }
             | JobEventKind::ValueEnded { .. } => {}

@@ -76,7 +76,7 @@ pub fn changed_nothing(schema: &SchemaRef, batches: &[RecordBatch]) -> bool {
     rows.is_some_and(|rows| rows.value(0) == 0)
 }
 
-/// Creates a table of at most `limit` rows.
+/// Creates a text table that shows at most `limit` rows.
 pub fn grid(style: Style, schema: &SchemaRef, batches: &[RecordBatch], limit: u64) -> Result<Grid> {
     let headings: Vec<String> = schema
         .fields()

@@ -60,7 +60,7 @@ fn a_plan_is_text_for_people_and_json_for_programs() {
     workspace.ok(&["query", "CREATE VIEW top AS SELECT max(amount) AS amount FROM weekly"]);
     edit(&workspace, "SELECT max(amount) AS most FROM daily");
     let text = workspace.ok(&["run", "--plan"]);
-    // Sizes of files and costs differ between machines.
+    // Remove file sizes and costs, which differ between machines.
     let known = |line: &str| match line.find(" rows (") {
         Some(at) => line[..at + " rows".len()].to_owned(),
         None => line.to_owned(),

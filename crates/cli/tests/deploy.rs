@@ -185,7 +185,8 @@ fn a_new_schedule_in_the_past_is_rejected() {
     });
     workspace.write("functions/eight.py", function("eight", 8));
     workspace.ok(&["deploy"]);
-    // Its policy and its name can change, but not its time, and no other trigger can have the time.
+    // A deployment can change the policy and the name of a schedule that has fired, but not its
+    // time. A second trigger cannot have the same time.
     write(&declared("once", &soon, "all"));
     workspace.ok(&["deploy"]);
     let second = declared("second", &soon, "all");

@@ -92,7 +92,7 @@ fn a_record_is_sent_again_if_the_server_is_killed_during_the_request() {
     assert_eq!(header(&head, "authorization"), "bearer t0ken-of-the-hook");
     assert_eq!(record["requestContext"]["requestId"], called.as_str());
     assert_eq!(record["responsePayload"], json!({"n": 7}));
-    // The call has ended, but its record has not been delivered yet.
+    // Kill the server when the call has ended, but its record has not been delivered yet.
     workspace.kill_server();
     drop(first);
     assert_eq!(workspace.json(&["event", "show", &called])["status"], "done");

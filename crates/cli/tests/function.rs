@@ -311,7 +311,7 @@ fn a_compiled_program_and_binary_files_are_part_of_the_project() {
         "{}",
         told.stderr
     );
-    // The server keeps deployed versions, and a deployment of equal files creates no new version.
+    // The server keeps deployed versions. Deploying unchanged files creates no new version.
     let first = workspace.json(&["deployment", "get"]);
     workspace.ok(&["deploy"]);
     assert_eq!(workspace.json(&["deployment", "get"])["version"], first["version"]);

@@ -20,7 +20,8 @@ handler = \"app.handler\"
 folder = \"node\"
 ";
 
-/// Appends the event, and sends a query with the id of the first call.
+/// A runtime that appends each event to a table and counts the rows. It also sends a query whose
+/// token is the id of its first call, and returns the status of this query.
 const SHELL: &str = r#"#!/bin/sh
 api="http://$AWS_LAMBDA_RUNTIME_API/2018-06-01/runtime/invocation"
 while true; do

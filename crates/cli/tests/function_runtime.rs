@@ -298,7 +298,8 @@ fn a_function_with_a_runtime_must_be_complete() {
         let told = workspace.run(&["deploy", "--dry-run"]);
         assert!(told.code != 0 && told.stderr.contains(expected), "{declaration}: {}", told.stderr);
     }
-    // The first call looks up the handler's function.
+    // A deployment succeeds if the module lacks the handler's function, because only the first call
+    // looks it up.
     let text = "[project]\nname = \"test\"\n[functions.f]\nruntime = \"python3.11\"\n\
                 handler = \"app.other\"\n";
     workspace.write("headwater.toml", text);

@@ -200,8 +200,9 @@ fn an_insert_on_a_full_disk_fails_completely_and_succeeds_once_space_is_free() {
 fn calls_on_a_full_disk_are_refused_and_accepted_ones_are_executed_once_space_is_free() {
     let workspace = Workspace::empty();
     workspace.write("app/app.py", "def handler(event, context):\n    return len(event)\n");
-    // The script stores the ids of accepted calls on another disk. Large calls do not fit into free
-    // pages of the database. The user namespace of the disk may not permit sandboxes.
+    // The script writes ids and errors to `..`, which is on another disk. The calls are large, so
+    // that they do not fit into free pages of the database. Functions run as plain processes,
+    // because the user namespace with the small disk may not permit sandboxes.
     let script = "
         call() { \"$HEADWATER\" function invoke size \"$@\"; }
         \"$HEADWATER\" stop >/dev/null 2>&1
@@ -238,7 +239,7 @@ fn calls_on_a_full_disk_are_refused_and_accepted_ones_are_executed_once_space_is
     assert!(answer.stdout.contains("before 0"), "{told}");
     assert!(answer.stdout.contains("refused 6"), "{told}");
     assert!(error.contains("no space left"), "{told}");
-    // A synchronous call may still find space for its record.
+    // A synchronous call succeeds if its record still fits on the disk.
     let error_of_call = error_of_call.expect("a file");
     let is_clear =
         answer.stdout.contains("meanwhile 0") || error_of_call.to_lowercase().contains("no space");

@@ -192,7 +192,7 @@ impl Round<'_> {
         }
         let Some(Killed { members, held, time }) = killed else { return false };
         self.until("no process is left", || !alive(&members));
-        // Only root can read the namespaces of the processes.
+        // The namespaces must be known if this test runs as root. Only root can read them.
         assert!(
             !held.namespaces.is_empty() || !rustix::process::geteuid().is_root(),
             "{}",

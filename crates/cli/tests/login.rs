@@ -100,7 +100,8 @@ fn commands_use_the_server_of_the_last_login() {
     assert_ne!(user.run(&["table", "import", "sent", "bad.csv"]).code, 0);
     let uploads = std::fs::read_dir(team.lake.path().join(".headwater/uploads"));
     assert_eq!(uploads.expect("a folder").count(), 0, "ended imports keep no upload");
-    // A command that needs the lake's files fails with a message.
+    // A disabled user gets a hint to log in again. A command that needs the lake's files fails with
+    // a message.
     team.lake.ok(&["user", "disable", "ana"]);
     let text = user.fails(8, &["query", "SELECT 1"]);
     assert!(text.contains(&format!("Run `headwater login {}`", team.url)), "{text}");

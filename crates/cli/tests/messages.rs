@@ -477,7 +477,7 @@ fn an_explanation_of_a_missing_right_names_no_restrictions() {
     assert!(text.contains("ana may not drop") && !text.contains("small"), "{text}");
     workspace.ok(&["grant", "delete", "--on", "table:public.*", "--to", "ana"]);
     contains(&explain("delete"), &["ana may not delete table:public.t: row filter `small`"]);
-    // The row filter follows the table.
+    // The row filter still applies after its table is renamed.
     workspace.ok(&["query", "ALTER TABLE t RENAME TO u"]);
     let text = workspace.ok(&["access", "explain", "ana", "delete", "table:public.u"]);
     contains(&text, &["ana may not delete table:public.u: row filter `small`"]);

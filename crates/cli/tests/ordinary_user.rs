@@ -68,7 +68,7 @@ impl OrdinaryUser {
 
 impl Drop for OrdinaryUser {
     fn drop(&mut self) {
-        // The lake is in the demo's folder or in the workspace.
+        // Stop the server of either lake: in the demo's folder or in the workspace.
         for lake in ["headwater-demo", "."] {
             self.run(&["stop", "--lake", lake]);
         }

@@ -129,7 +129,8 @@ fn soak_parallel_incremental_runs_of_two_projects_add_every_row_once() {
         let text = format!("{append}-- headwater: incremental = {incremental}\n{query}");
         workspace.write(&format!("{project}/log.sql"), text);
     };
-    // The first run records the read positions in both sources.
+    // This first run reads both sources, and records the position up to which it has read each
+    // source.
     model("one", "one, two", &format!("{} UNION ALL {}", of("one"), of("two")));
     workspace.ok(&["run", "--project", "one"]);
     std::thread::scope(|scope| {
@@ -139,7 +140,8 @@ fn soak_parallel_incremental_runs_of_two_projects_add_every_row_once() {
             scope.spawn(move || {
                 for n in 1..=rows {
                     workspace.ok(&["query", &format!("INSERT INTO {source} VALUES ({n})")]);
-                    // Runs with a conflict are not repeated, so there must be no conflict.
+                    // With `--no-repeat`, a run with a conflict fails. So these runs have no
+                    // conflict.
                     workspace.ok(&["run", "--project", source, "--no-repeat"]);
                 }
             });
@@ -305,7 +307,7 @@ fn soak_parallel_runs_of_several_projects_have_a_serial_outcome_or_name_the_conf
         of_branch.map(|(run, _)| *run).collect()
     };
     for branch in BRANCHES {
-        // The first run that is merged has no conflict.
+        // At least the run that is merged first has no conflict.
         assert!(!succeeded(branch).is_empty(), "no run succeeded on `{branch}`");
         check_effects(&workspace, branch, &succeeded(branch));
     }

@@ -175,7 +175,7 @@ fn an_address_of_other_machines_is_refused_without_a_user() {
     let text = workspace.fails(2, &serve);
     assert!(text.contains("the lake must have a user"), "{text}");
     assert!(text.contains("headwater user create NAME"), "{text}");
-    // The command of the hint starts the background server again.
+    // This command, which the hint suggests, starts the background server again.
     workspace.ok(&["user", "create", "ana"]);
 }
 

@@ -184,7 +184,7 @@ fn key(workspace: &Workspace) -> Key {
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// Starts a script that puts the objects that the bucket lacks.
+/// Starts a script that puts objects until the bucket has `count` objects.
 fn put(key: &Key, endpoint: &str, count: i64) -> Child {
     let python = python::with_packages("s3-boto3-1.44.5", &["boto3==1.44.5", "requests==2.34.2"]);
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/clients/s3_put_objects.py");
@@ -489,7 +489,7 @@ fn soak_calls_of_a_killed_server_reach_their_destination_once() {
     let ids: Vec<i64> = listed.iter().filter_map(|row| row["id"].as_i64()).collect();
     let distinct: BTreeSet<i64> = ids.iter().copied().collect();
     assert_eq!(distinct.len(), ids.len(), "a result arrived twice: {ids:?}");
-    // A call whose response was lost may have been accepted.
+    // `distinct` can have more ids, because the server can accept a call whose response is lost.
     assert!(accepted.is_subset(&distinct), "lost: {:?}", accepted.difference(&distinct));
     assert!(listed.iter().all(|row| row["answer"].as_i64() == row["id"].as_i64().map(|id| 2 * id)));
     assert_eq!(workspace.json(&["event", "ls", "--status", "failed"]), json!([]));

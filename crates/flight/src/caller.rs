@@ -28,8 +28,8 @@ pub struct ClientSession {
 }
 
 impl ClientSession {
-    /// Creates the handle of a session. `id` is an id that is not secret. `is_open` returns true
-    /// until the session ends, and `end` ends the session.
+    /// Creates the handle of a session. In contrast to the session's token, `id` is not secret.
+    /// `is_open` returns true until the session ends, and `end` ends the session.
     pub fn new(
         id: String,
         is_open: Arc<dyn Fn() -> bool + Send + Sync>,
@@ -48,7 +48,7 @@ impl ClientSession {
         (self.is_open)()
     }
 
-    /// Ends the session: its token is no longer valid.
+    /// Ends the session, and makes its token invalid.
     pub fn end(&self) {
         (self.end)();
     }

@@ -32,8 +32,8 @@ pub const HANDSHAKE_PATH: &str = "/arrow.flight.protocol.FlightService/Handshake
 /// Maximum length of a message of a client, in bytes.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
-/// Longest time between two searches for expired transactions and prepared statements. The time is
-/// shorter if the idle limits are.
+/// Longest time between two searches for expired transactions and prepared statements. With short
+/// idle limits, the server searches more often.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Shortest time between two searches for expired transactions and prepared statements.
@@ -45,9 +45,9 @@ pub struct FlightSql {
     pub(crate) statements: Arc<ClientStatements>,
     /// Prepared statements of the clients.
     pub(crate) prepared: Arc<ClientPrepared>,
-    /// Properties of the server.
+    /// Properties of the server, for the request `GetSqlInfo`.
     pub(crate) sql_info: SqlInfoData,
-    /// Types of columns.
+    /// The column types that the server supports, for the request `GetXdbcTypeInfo`.
     pub(crate) type_info: XdbcTypeInfoData,
 }
 
@@ -84,8 +84,8 @@ impl FlightSql {
         row_stream::collect(uploads, quota, stream).await
     }
 
-    /// Runs a prepared statement once for each row of parameters, one execution after the other.
-    /// Returns all rows of the results.
+    /// Runs a prepared statement once for each row of parameters, in sequence. Returns all rows of
+    /// the results.
     pub(crate) async fn prepared_rows(
         &self,
         caller: Caller,

@@ -20,7 +20,8 @@ pub struct TypeInferenceQueries {
     /// Parameters that are the whole value of a column: the name, and the column's index in
     /// `columns`. They have the column's type.
     pub values: Vec<(String, usize)>,
-    /// A query that contains the expressions with all other parameters; empty if there are none.
+    /// A query that contains the expressions in which all other parameters occur; empty if there
+    /// are none.
     pub expressions: String,
 }
 
@@ -94,7 +95,8 @@ fn parameter(value: &Expr) -> Option<String> {
     }
 }
 
-/// Numbers the parameters written as `?` in the order of the text, as the server does.
+/// Numbers the parameters written as `?` by their position in the text, like the server when it
+/// prepares the statement.
 fn number(statements: &mut [Statement]) {
     let mut positions = PlaceholderPositions::default();
     for statement in &mut *statements {

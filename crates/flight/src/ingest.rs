@@ -77,8 +77,8 @@ impl Target {
         Ok(Target { mode, table })
     }
 
-    /// Returns the statements that insert some rows. Only the statements for the first rows create
-    /// the table.
+    /// Returns the statements that insert a chunk of rows. `is_first` is true for the first chunk,
+    /// whose statements also create the table.
     fn statements(&self, schema: &SchemaRef, is_first: bool) -> Vec<String> {
         let Target { mode, table } = self;
         let from = format!("FROM \"{COPIED_ROWS}\"");
@@ -127,8 +127,8 @@ impl ClientStatements {
         let rollback = RollbackGuard::new(&self.transactions, &caller.principal, &id);
         let ingested = self.ingest_within(&caller, &id, &target, rows).await;
         let ended = self.transactions.end(&caller.principal, &id, ingested.is_ok()).await;
-        // Disarm the guard only here: when a client disconnects, its stream of rows fails before
-        // this future is dropped.
+        // Disarm the guard only after the transaction has ended. When a client disconnects, its
+        // stream of rows fails first, and this future may then be dropped during the rollback.
         rollback.disarm();
         ended?;
         ingested

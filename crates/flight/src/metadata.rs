@@ -111,7 +111,7 @@ impl ClientStatements {
         Ok(columns.unwrap_or_else(|| SchemaRef::new(Schema::empty())))
     }
 
-    /// Runs a query of text columns with these values of its parameters, and returns its rows.
+    /// Runs a query whose columns are texts, with these parameter values, and returns the rows.
     async fn texts(
         &self,
         caller: &Caller,

@@ -46,8 +46,8 @@ impl ClientStatements {
     }
 }
 
-/// Returns the columns that identify a column of a key: catalog, schema, table and column. `prefix`
-/// begins each name.
+/// Returns the columns of a response that name a column of a key: its catalog, schema, table and
+/// column. `prefix` begins the name of each.
 fn named(prefix: &str) -> Vec<Field> {
     let text = |name: &str, is_nullable| {
         Field::new(format!("{prefix}{name}"), DataType::Utf8, is_nullable)

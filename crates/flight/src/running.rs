@@ -18,7 +18,7 @@ pub struct RunningStatements(Arc<Mutex<StatementRuns>>);
 
 #[derive(Default)]
 struct StatementRuns {
-    /// The tokens of the runs of each statement, by the number of the run.
+    /// For each statement, the tokens that cancel its runs, by the number of the run.
     tokens: HashMap<StatementKey, HashMap<u64, CancellationToken>>,
     /// The number of runs that were registered so far.
     registered: u64,

@@ -104,7 +104,7 @@ impl ClientStatements {
         self.service.access_control().credential_state(principal).is_ok()
     }
 
-    /// Starts a statement. In a transaction, the statement reads and writes the state of the
+    /// Starts a statement. In a transaction, the statement sees the uncommitted changes of the
     /// transaction.
     pub async fn start(
         &self,
@@ -148,7 +148,8 @@ impl ClientStatements {
     }
 
     /// Returns the types of a prepared statement's columns and parameters. Runs a statement such as
-    /// SHOW, whose columns are known only then, and infers the parameters of a change.
+    /// SHOW, whose columns are known only after execution. For INSERT, UPDATE and DELETE, infers
+    /// the types of the parameters.
     pub async fn describe_prepared(
         &self,
         caller: &Caller,
@@ -289,8 +290,8 @@ async fn run(
     started.map_err(to_status)
 }
 
-/// Reads all rows. Returns the number of changed rows, from the result of the statement; for a
-/// query, the number of returned rows.
+/// Reads all rows. Returns the number of rows that the statement changed, which its result
+/// contains; for a query, the number of returned rows.
 async fn changed_rows(mut rows: ClientRows) -> Result<i64, Status> {
     let mut count = 0;
     let schema = rows.schema().clone();

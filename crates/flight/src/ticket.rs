@@ -74,7 +74,7 @@ pub fn running_id(info: &FlightInfo) -> Option<String> {
     }
 }
 
-/// The id of a savepoint for the client, which also contains its transaction.
+/// The savepoint id that a client receives. It contains the id of the savepoint's transaction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SavepointId {
     /// The id of the savepoint's transaction.

@@ -154,7 +154,7 @@ impl RollbackGuard {
         }
     }
 
-    /// Disarms the guard: the caller ends the transaction.
+    /// Disarms the guard, because the caller has ended the transaction.
     pub fn disarm(mut self) {
         self.id = None;
     }

@@ -147,8 +147,8 @@ impl Drop for UploadQuota {
     }
 }
 
-/// Returns the size of a batch in bytes. Of a buffer that several columns share, each column counts
-/// the part that it uses.
+/// Returns the size of a batch in bytes. If columns share a buffer, each column counts the part
+/// that it uses.
 pub fn size(batch: &RecordBatch) -> usize {
     let of_column = |column: &Arc<dyn Array>| {
         let used = column.to_data().get_slice_memory_size();

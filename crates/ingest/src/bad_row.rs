@@ -29,7 +29,7 @@ pub struct BadRow {
     pub reason: String,
     /// The row as written in the file, truncated to 64 KiB.
     pub row: String,
-    /// True if the bytes are not valid in the file's encoding.
+    /// True if the row has bytes that are not valid in the file's encoding.
     pub encoding: bool,
 }
 

@@ -223,8 +223,8 @@ impl Column {
         }
     }
 
-    /// Returns the number of values, and counts the last struct even if only some of its fields
-    /// were appended.
+    /// Returns the number of values, including a last struct of which only some fields were
+    /// appended.
     fn extent(&self) -> usize {
         match self {
             Column::Struct(column) => {
@@ -296,7 +296,8 @@ impl ListColumn {
     /// Ends the current list, which consists of the elements that were appended since the end of
     /// the previous list.
     pub fn close(&mut self, valid: bool) {
-        // A batch has far fewer than 2^31 elements, because rows and batches are limited in size.
+        // The conversion cannot fail: a batch has far fewer than 2^31 elements, because rows and
+        // batches are limited in size.
         self.offsets.push(i32::try_from(self.element.len()).unwrap_or(i32::MAX));
         self.valid.push(valid);
     }

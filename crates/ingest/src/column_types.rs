@@ -25,8 +25,8 @@ pub(crate) struct TypeReason {
     pub reason: String,
     /// The hint, if another type was probably intended.
     pub hint: Option<String>,
-    /// For a new column whose name may be misspelt: a column of the table with a similar name,
-    /// which no file has.
+    /// For a new column whose name may be misspelt: the table's column with a similar name, which
+    /// no imported file has.
     pub similar_to: Option<String>,
 }
 
@@ -107,8 +107,8 @@ impl<'a> Columns<'a> {
         place
     }
 
-    /// Checks that a column of a file that declares its types can be stored, if its column in the
-    /// table has a fixed type.
+    /// Checks that a column of a Parquet or Arrow file can be converted to column `place`, if this
+    /// column has a fixed type: it exists in the table, or the request declares its type.
     fn check_stored(&self, found: &Field, place: usize, file: &SourceFile) -> Result<()> {
         if let Some(field) = self.fields.get(place) {
             return parquet::check_column(found, field, false, file);
@@ -132,7 +132,8 @@ impl<'a> Columns<'a> {
         }
     }
 
-    /// Returns the partition fields, with column names in the spelling of the files.
+    /// Returns the table's partition fields, or the requested fields for a new table. Requested
+    /// columns get the names that the table or the files have, which can differ in case.
     pub fn partition(
         &self,
         request: &ImportRequest,

@@ -36,7 +36,8 @@ pub(crate) struct CsvOptions {
 pub(crate) struct CsvFile<'a> {
     records: Records<Box<dyn Read + Send + 'a>>,
     pub names: Vec<String>,
-    /// True if the next record to return is the current one: the first row, if it is a data row.
+    /// True if [`CsvFile::next`] must return the current record: without a header, `open` has
+    /// already read the first row, which is a data row.
     replay: bool,
     header: bool,
     trouble: ErrorContext<'a>,

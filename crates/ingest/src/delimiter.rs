@@ -14,10 +14,9 @@ const SAMPLE_ROWS: usize = 200;
 /// Score of a delimiter for a sample; larger is better.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct DelimiterScore {
-    /// Share of rows that have the most frequent number of fields, in thousandths; 0 if this number
-    /// is one.
+    /// Share of rows that have `width` fields, in thousandths; 0 if each row has only one field.
     regular: usize,
-    /// The most frequent number of fields.
+    /// The most frequent number of fields, ignoring rows with one field.
     width: usize,
 }
 
@@ -48,8 +47,8 @@ fn fit(sample: &[u8], whole: bool, delimiter: u8) -> DelimiterScore {
                 rest = &rest[length.max(1)..];
             }
             ScanResult::Incomplete => break,
-            // With a wrong delimiter, quotes look misplaced. So count a row that cannot be split as
-            // a row with another number of fields.
+            // With a wrong delimiter, quotes look misplaced, and a row cannot be split. Count this
+            // row as one with another number of fields, so that the delimiter gets a lower score.
             ScanResult::Unclosed | ScanResult::TextAfterQuote => {
                 widths.push(0);
                 let line = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);

@@ -68,7 +68,7 @@ pub enum Error {
     ColumnNotFound {
         /// The column as given.
         column: String,
-        /// A column with a similar name.
+        /// A column with a similar name, to suggest in the hint.
         near: Option<String>,
     },
     /// A column whose type in a file cannot be converted to its type in the table.
@@ -245,8 +245,8 @@ impl Error {
         }
     }
 
-    /// Returns true for an error that only reports that the import's other thread ended. The cause
-    /// is then the other thread's error.
+    /// Returns true for an error of the reader or writer thread which only reports that the other
+    /// thread ended early. The cause is then the other thread's error.
     pub(crate) fn is_internal(&self) -> bool {
         match self {
             Error::Internal { .. } => true,

@@ -55,7 +55,7 @@ impl InferOptions {
 #[derive(Debug, Default)]
 pub(crate) struct FileColumns {
     pub columns: Vec<(String, ColumnStatistics)>,
-    /// The fields of a file format that declares types; `None` for other formats.
+    /// The fields that a Parquet or Arrow file declares; `None` for formats without declared types.
     pub stored: Option<Vec<Field>>,
 }
 
@@ -198,7 +198,7 @@ fn syntax(error: &serde_json::Error) -> String {
     text.rsplit_once(" at line ").map_or_else(|| text.clone(), |(what, _)| what.to_owned())
 }
 
-/// Rejects files with too many columns.
+/// Returns an error if a file or table would have too many columns.
 pub(crate) fn check_count(count: usize) -> Result<()> {
     if count <= COLUMNS_MAX {
         return Ok(());

@@ -79,8 +79,8 @@ impl Importer {
         &self.lake
     }
 
-    /// Plans an import: files, columns, types and reasons. Reads and checks every row and writes
-    /// nothing. Fails with the errors that the import would return.
+    /// Plans an import: the files, the columns, their types and the reasons for the types. Reads
+    /// and checks every row and writes nothing. Fails with the errors that the import would return.
     pub async fn plan(
         &self,
         request: &ImportRequest,
@@ -110,7 +110,7 @@ impl Importer {
         let mut attempt = 1;
         loop {
             // An attempt fails as stale if another commit created the table or imported one of the
-            // files. Then plan again.
+            // files. In this case, plan again.
             match self.import_once(request, &checked, &progress, &cancelled).await {
                 Err(error) if error.is_stale() && attempt < ATTEMPTS_MAX => attempt += 1,
                 other => return other,

@@ -33,31 +33,31 @@ pub(crate) struct Example {
 pub(crate) struct ColumnStatistics {
     classes: ValueClasses,
     examples: Vec<(ValueClass, Example)>,
-    /// The fields of the values that are objects.
+    /// Statistics about the fields of the values that are objects.
     pub fields: Option<Box<Fields>>,
-    /// The elements of the values that are lists.
+    /// Statistics about the elements of the values that are lists.
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
     stored: Option<DataType>,
-    /// True if a text is not a null marker. The type is then text, unless texts prove to be rare.
+    /// True if a text in the column is not a null marker. The type is text unless texts are rare.
     settled: bool,
-    /// True if the type is known without inspecting values.
+    /// True if the type is declared or is that of the table, so that values are not inspected.
     known: bool,
     touched: bool,
-    /// Number of CSV values that are text, and number of other CSV values.
+    /// Number of CSV values that are text, and number of CSV values of other classes.
     texts: u64,
     others: u64,
-    /// True if `texts` omits the texts of some files: of formats that distinguish texts from
-    /// numbers.
+    /// True if some files are of a format such as JSON, which distinguishes texts from numbers.
+    /// `texts` does not count the texts of these files.
     uncounted: bool,
-    /// Date and number formats that the counted texts match.
+    /// Date and number formats that the texts in CSV files match.
     looks: MatchedFormats,
 }
 
-/// Minimum number of values in a column for rare texts to count as bad values, not as the type.
+/// Minimum number of values in a column whose rare texts are treated as bad values.
 const VALUES_MIN: u64 = 1_000;
 
-/// Minimum number of values per text for texts to count as rare. Otherwise the column is text.
+/// Minimum ratio of all values to texts at which the texts count as rare.
 const VALUES_PER_TEXT: u64 = 1_000;
 
 /// A column's type, and the reason for the type.
@@ -65,12 +65,12 @@ const VALUES_PER_TEXT: u64 = 1_000;
 pub(crate) struct ResolvedType {
     pub data_type: DataType,
     pub reason: String,
-    /// A hint, if the type is text but the column probably should have another type.
+    /// A hint, if the column became text but probably should have another type.
     pub hint: Option<String>,
 }
 
 impl ColumnStatistics {
-    /// Creates statistics for a column with a declared type, so that values are not inspected.
+    /// Creates statistics for a column with a known type, so that values are not inspected.
     pub fn known() -> Self {
         ColumnStatistics { settled: true, known: true, ..ColumnStatistics::default() }
     }
@@ -85,7 +85,7 @@ impl ColumnStatistics {
         self.known
     }
 
-    /// Returns true if further values can change the type only by making texts rare.
+    /// Returns true if the type is known, or is text unless texts in the column are rare.
     pub fn is_final(&self) -> bool {
         self.settled
     }
@@ -100,7 +100,7 @@ impl ColumnStatistics {
         self.touched = true;
     }
 
-    /// Records a text of a format that distinguishes texts from numbers, such as JSON.
+    /// Records a text from a format that distinguishes texts from numbers, such as JSON.
     pub fn observe_word(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.uncounted = true;
         self.word(text, line, file);
@@ -145,7 +145,7 @@ impl ColumnStatistics {
         }
     }
 
-    /// Marks the type as final. Makes this text, which is not a null marker, the example of a text.
+    /// Marks the type as final, with this text as the example, because it is not a null marker.
     fn finalize_type(&mut self, text: &str, line: u64, file: &Arc<str>) {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
@@ -244,7 +244,7 @@ impl ColumnStatistics {
         ResolvedType { data_type, reason, hint: Some(hint) }
     }
 
-    /// Returns the option that reads a text as null, if the texts are probably null markers.
+    /// Returns a hint how to import the column's texts as null, if all are common null markers.
     fn null_hint(&self) -> Option<String> {
         let mut examples = self.examples.iter().filter(|_| !self.settled);
         let (_, example) = examples.find(|(class, _)| *class == ValueClass::Text)?;
@@ -339,8 +339,8 @@ pub(crate) struct Fields {
 }
 
 impl Fields {
-    /// Returns the statistics of a field, which is inserted if it is new; `None` if there are too
-    /// many fields. `guess` is the expected index of the field: its index in the previous object.
+    /// Returns the statistics of a field, and inserts a new field; `None` if there are too many.
+    /// The search starts at index `guess`: the index of the field in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
         let place = match self.fields.get(guess) {
             Some((found, _)) if found == name => guess,

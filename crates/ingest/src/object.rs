@@ -130,7 +130,7 @@ impl ListedObject {
         self.0.meta.location.as_ref()
     }
 
-    /// Returns the listed state as file attributes, in which a hash of the `ETag` replaces the time
+    /// Returns the object's listed state as file attributes. A hash of the `ETag` replaces the time
     /// of the last change.
     pub fn file_attributes(&self) -> FileAttributes {
         let meta = &self.0.meta;

@@ -209,8 +209,9 @@ pub(super) struct Conversion<'a> {
 }
 
 impl<'a> Conversion<'a> {
-    /// Creates a conversion for these columns. Returns `FileChanged` if the table lacks one of
-    /// these columns.
+    /// Creates a conversion for a file with columns `names`. Returns `FileChanged` for a column
+    /// that `schema` lacks: `schema` has all columns that the file had when its types were
+    /// determined.
     pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
         let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
         let mut columns = vec![None; schema.fields().len()];
@@ -242,14 +243,15 @@ fn convert(
     let mut bad: Vec<Option<RowError>> = vec![None; batch.num_rows()];
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (field, column) in schema.fields().iter().zip(columns) {
-        // A column that the file lacks gets the table's default, or null.
+        // A table column that the file lacks gets its default value, or null.
         let Some(column) = column else { continue };
         let source = batch.column(*column);
         let array = cast(source, field)?;
         if array.null_count() > source.logical_null_count() {
             note_misfits(source, &array, field, &mut bad)?;
         }
-        // Make the field nullable even if the column is required, because the writer reports nulls.
+        // Make the field nullable even if the column is required, because the writer reports a null
+        // in a required column as an error.
         fields.push(field.as_ref().clone().with_nullable(true));
         arrays.push(array);
     }

@@ -1,4 +1,4 @@
-//! Plans an import: files, columns, types and reasons.
+//! Plans an import: the files, the columns, their types and the reasons for the types.
 
 use std::io::Read;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(crate) struct PreparedImport {
     pub table: TableName,
     /// The table's current state; `None` if the import creates it.
     pub existing: Option<Table>,
-    /// The record of the files that were imported before, from the table's snapshot.
+    /// The table's list of the files that were imported before, from its current snapshot.
     pub imports: Option<String>,
     pub files: Vec<SourceFile>,
     pub skipped: Vec<String>,

@@ -25,7 +25,7 @@ const PROCESSES: &str = "/proc";
 pub struct PrivateFiles {
     /// The folder of the lake.
     pub lake_dir: PathBuf,
-    /// Files and folders with credentials, such as the key of the secrets.
+    /// Files and folders with credentials, such as the key that encrypts secrets.
     pub credentials: Vec<PathBuf>,
     /// Paths of files in the lake's folder that the user uploaded, and may read.
     pub uploaded: Vec<PathBuf>,
@@ -116,8 +116,8 @@ impl ResolvedPrivateFiles {
         self.warehouse.as_ref().is_some_and(in_warehouse)
     }
 
-    /// Returns true if a path is in a lake's folder, or in a file next to it that has the folder's
-    /// name with an extension, such as the key that encrypts secrets.
+    /// Returns true if a path is in a lake's folder, or is a file next to this folder whose name is
+    /// the folder's name with an extension, such as the file with the key that encrypts secrets.
     fn is_of_a_lake(&self, path: &Path) -> bool {
         let is_lake = |part: Component<'_>| {
             let name = part.as_os_str().to_string_lossy();

@@ -84,7 +84,8 @@ pub(crate) struct StageCounter {
     bytes: AtomicU64,
     reported: Mutex<Instant>,
     pub cancelled: CancellationToken,
-    /// All bytes read. Unlike the progress, includes parts of files that are read separately.
+    /// All bytes read, including the column chunks of Parquet files that queries read. The progress
+    /// does not count these column chunks.
     pub read: ByteCounter,
 }
 

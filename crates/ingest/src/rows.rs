@@ -101,7 +101,7 @@ impl RowBuilder {
     }
 }
 
-/// Destination of rows.
+/// Destination of the rows of files: the writer of the table, or none if rows are only checked.
 pub(crate) struct RowSink {
     rows: Option<Sender<Result<RecordBatch, ArrowError>>>,
     rejected: Option<RejectedRows>,

@@ -272,7 +272,8 @@ impl Discovery {
         let name = path.to_string_lossy().into_owned();
         let fail = |source| Error::File { file: name.clone(), source };
         let real = self.real_path(path).map_err(fail)?;
-        // Do not read the metadata of `path`: a link in it can now lead to another file.
+        // Read the metadata through `real`: a symbolic link in `path` could now lead to another
+        // file.
         let metadata = real.symlink_metadata().map_err(fail)?;
         if !metadata.is_file() {
             let reason = "the path is a device, a pipe or a socket, not a regular file";

@@ -61,7 +61,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i64> {
     }
 }
 
-/// Removes a number of `digits` digits from the start of `text` and returns it.
+/// Parses the first `digits` characters of `text` as a number. Returns the number and the rest.
 fn take_number(text: &[u8], digits: usize) -> Option<(u32, &[u8])> {
     let (number, rest) = text.split_at_checked(digits)?;
     let mut value = 0;

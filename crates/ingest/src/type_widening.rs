@@ -2,8 +2,8 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-/// Returns the narrowest type that holds the values of both types; `None` if there is none, such as
-/// for a nested type and any other type. Text holds the values of any type that is neither nested
+/// Returns the narrowest type that holds the values of both types; `None` if no type holds both,
+/// for example for a struct and a number. Text holds the values of any type that is neither nested
 /// nor binary.
 pub(crate) fn widen(left: &DataType, right: &DataType) -> Option<DataType> {
     if left == right {

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// Formats of dates and numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ValueFormats {
-    /// Order of a date's parts, if it is not `YYYY-MM-DD`.
+    /// Order of day, month and year in dates; `None` for only `YYYY-MM-DD`.
     pub dates: Option<DateFormat>,
     /// True if `1.234,5` is a number.
     pub decimal_comma: bool,
@@ -134,16 +134,17 @@ fn with_point(value: &str) -> Option<String> {
     })
 }
 
-/// Counts of the texts of a column that match a date or number format, to suggest an option.
+/// Counts of a CSV column's texts that are dates or numbers in formats other than the default
+/// formats. Used to suggest an option that parses them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MatchedFormats {
-    /// Number of texts that look like a date in another order.
+    /// Number of texts that look like a date with the year last, such as `31.01.2026`.
     dates: u64,
-    /// Number of texts that look like a number with a decimal comma.
+    /// Number of texts that look like a number with a decimal comma, such as `1.234,5`.
     commas: u64,
     separator: Option<u8>,
-    /// True if the first number of some date exceeds 12, and so must be a day. `day_second` is the
-    /// same for the second number.
+    /// True if the first number of a date exceeds 12, so that it must be the day. `day_second` is
+    /// the same for the second number.
     day_first: bool,
     day_second: bool,
 }
@@ -169,7 +170,7 @@ impl MatchedFormats {
         }
     }
 
-    /// Adds the counts for the same column of another file.
+    /// Adds the counts of another file for the same column.
     pub fn merge(&mut self, other: &MatchedFormats) {
         self.dates += other.dates;
         self.commas += other.commas;
@@ -178,8 +179,8 @@ impl MatchedFormats {
         self.day_second |= other.day_second;
     }
 
-    /// Returns a hint with the option that parses all texts of the column; `None` if no option
-    /// does. `texts` is the number of texts.
+    /// Returns a hint with the option that parses all `texts` texts of the column; `None` if no
+    /// option parses all of them.
     pub fn option(&self, texts: u64) -> Option<String> {
         if texts > 0 && self.commas == texts {
             return Some("Numbers have a decimal comma: read them with `--decimal-comma`.".into());

@@ -58,7 +58,7 @@ pub enum SessionCommand {
     SetConfig(SetConfig),
     /// `SELECT pg_sleep(seconds)`
     Sleep(Duration),
-    /// `VACUUM`, which maintenance does automatically.
+    /// `VACUUM`, which has no effect, because tables are maintained automatically.
     Vacuum,
     /// A statement without effect, with its command tag.
     Nothing(&'static str),

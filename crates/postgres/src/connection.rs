@@ -14,7 +14,7 @@ use crate::wire::MESSAGE_BYTES_MAX;
 impl Session {
     /// Serves the client until the connection ends. It ends at the request of the client, by
     /// `pg_terminate_backend` of another client, or when `closing` is cancelled. Calls `begin` for
-    /// each message, and drops its result after the reply.
+    /// each message, and drops the returned value after the reply.
     pub async fn serve<B>(
         &mut self,
         closing: &CancellationToken,
@@ -73,8 +73,8 @@ impl Session {
                 Err(MessageError::Problem(problem)) => {
                     self.fail(&problem);
                     skipping = !is_simple;
-                    // Send the error now: a client that sends Flush before Sync waits for it, and
-                    // Flush is skipped.
+                    // Send the error now: a client that sends Flush before Sync waits for the
+                    // error, but after an error, Flush is skipped.
                     self.wire.send().await?;
                 }
             }
@@ -110,7 +110,7 @@ impl Session {
             Message::Flush => Ok(self.wire.send().await?),
             Message::Sync => {
                 if self.status == Status::Idle {
-                    // Portals end with their transaction.
+                    // A portal exists only until the end of its transaction.
                     self.portals.clear();
                 }
                 Ok(())

@@ -298,10 +298,11 @@ fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64
     let MessageError::Problem(mut problem) = failure else { return failure };
     let (start, end) = (problem.message.find('\''), problem.message.rfind('\''));
     let quoted = start.zip(end).and_then(|(start, end)| problem.message.get(start + 1..end));
-    // Other messages begin with "column `c` of `t`: `value` is not a valid array".
+    // The message has the value in single quotes, or as its third text in backticks: "column `c` of
+    // `t`: `value` is not a valid array".
     let value = quoted.or_else(|| problem.message.split('`').nth(5));
     let index = value.filter(|_| problem.code == ErrorCode::BadRow).and_then(|value| {
-        // A column of texts accepts every value, so it is not the cause.
+        // A column of texts accepts every value, so the error concerns another column.
         let is_wrong = |(column, given): (&PgType, &Option<String>)| {
             *column != PgType::TEXT && given.as_deref() == Some(value)
         };

@@ -14,7 +14,7 @@ const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 /// The bits of the header's flags whose meaning a reader must know. None is supported.
 const CRITICAL_FLAGS: u32 = 0xffff_0000;
 
-/// The number of values that marks the trailer.
+/// The trailer: this number, in place of a row's number of values.
 const END: i16 = -1;
 
 /// Writes the header.
@@ -48,7 +48,7 @@ pub struct BinaryDecoder {
 }
 
 impl BinaryDecoder {
-    /// Creates a decoder of rows with values of these types, which begins with the header.
+    /// Creates a decoder before the header. The rows must have values of these types.
     pub fn new(types: Vec<PgType>) -> Self {
         let input = BytesMut::new();
         BinaryDecoder { types, input, has_header: false, is_ended: false, count: 0 }

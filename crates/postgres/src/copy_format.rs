@@ -1,4 +1,4 @@
-//! The formats of COPY: rows as lines of text or CSV, and back.
+//! The text and CSV formats of COPY: writes rows as lines, and splits lines into rows.
 
 use headwater_model::{ErrorCode, Problem};
 

@@ -63,7 +63,8 @@ pub(crate) fn format_of(
                 format.is_binary = true;
             }
             CopyOption::Format(name) if ["csv", "text"].contains(&&*name.value.to_lowercase()) => {}
-            // FREEZE affects only the way in which PostgreSQL stores the rows.
+            // FREEZE affects only the way in which PostgreSQL stores the rows, so it has no effect
+            // here.
             CopyOption::Freeze(_) => {}
             CopyOption::Encoding(name) if name.to_lowercase().replace('-', "") == "utf8" => {}
             CopyOption::Delimiter(delimiter) => format.delimiter = byte(*delimiter, "DELIMITER")?,

@@ -231,7 +231,7 @@ fn convert(batch: &RecordBatch) -> Result<Vec<Column>, ArrowError> {
 
 /// Returns the number of rows that a write changed, from the first column of its result.
 fn changed_rows(batch: &RecordBatch) -> u64 {
-    // The first column of COPY to a file is the name of the file.
+    // Use the first integer column, because the first column of COPY to a file is the file's name.
     let mut columns = batch.columns().iter();
     let rows = columns.find_map(|rows| rows.as_primitive_opt::<Int64Type>());
     rows.map_or(0, |rows| rows.values().iter().map(|count| count.unsigned_abs()).sum())

@@ -10,7 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use headwater_service::PlanEstimate;
 
-/// The plans that EXPLAIN without VERBOSE shows, by the name that the result's first column has.
+/// The plans that EXPLAIN without VERBOSE shows, by their names in the first column of the engine's
+/// result.
 const SHOWN: [&str; 2] = ["physical_plan", "Plan with Metrics"];
 
 /// Number of spaces by which each level of operators is indented.
@@ -22,7 +23,7 @@ pub fn schema() -> SchemaRef {
 }
 
 /// Returns the lines of the plans in `batch`, whose columns are the names and the texts of plans.
-/// The first line gets the estimate.
+/// The first line also shows the estimate.
 pub fn lines(
     batch: &RecordBatch,
     estimate: Option<PlanEstimate>,

@@ -66,7 +66,8 @@ impl Session {
     }
 
     /// Describes a statement. For a query, casts the parameters to the types of the values that the
-    /// client will bind, because the columns' types may depend on them.
+    /// client will bind, because the types of the columns may depend on the types of the
+    /// parameters.
     async fn describe_declared(
         &mut self,
         prepared: &PreparedStatement,
@@ -298,8 +299,8 @@ impl Session {
     }
 }
 
-/// Fails if the columns of a result differ from those that were described to the client. For files,
-/// only the first rows of each file were read for the description.
+/// Fails if the columns of a result differ from those that were described to the client. They can
+/// differ for a query of files, because its description used only the first rows of each file.
 fn check_types(
     described: Option<&[ColumnType]>,
     found: Option<&[ColumnType]>,
@@ -343,8 +344,7 @@ fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     statement.parameters.sort_by_key(|(name, _)| number(name));
 }
 
-/// Returns the number of a parameter whose name is a number; otherwise the maximum, to sort it
-/// last.
+/// Returns the number of a parameter; the maximum if its name is not a number, to sort it last.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
 }

@@ -1,5 +1,5 @@
-//! Queries that consist of one call of a function of the session: `SELECT set_config(…)` and
-//! `SELECT pg_sleep(…)`. The session executes them itself, because an expression of the engine can
+//! Queries that consist of a single call of `set_config` or `pg_sleep`, such as `SELECT
+//! set_config(…)`. The session executes them itself, because an expression of the engine can
 //! neither change a session nor wait.
 
 use std::collections::BTreeMap;

@@ -100,7 +100,7 @@ pub fn pg_type(data_type: &DataType) -> Option<PgType> {
         Some(name) => (name, true),
         None => (text.as_str(), false),
     };
-    // The name of the type does not include its precision, as in `NUMERIC(10, 2)`.
+    // Remove the precision, as in `NUMERIC(10, 2)`: it is not part of the type's name.
     let name = match (name.find('('), name.find(')')) {
         (Some(start), Some(end)) if start < end => {
             format!("{}{}", &name[..start], &name[end + 1..])

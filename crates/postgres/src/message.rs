@@ -69,8 +69,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// Returns the format at an index: text if the list is empty, and a single format applies to
-    /// all.
+    /// Returns the format of the value at an index: text if `formats` is empty. A single format
+    /// applies to all values.
     pub fn at(formats: &[Format], index: usize) -> Format {
         match formats {
             [] => Format::Text,

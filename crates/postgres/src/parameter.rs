@@ -69,7 +69,8 @@ fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Bool => "BOOLEAN",
         Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => "BIGINT",
         Scalar::Float4 | Scalar::Float8 => "DOUBLE",
-        // A value is bound with the precision of its own digits, which are not known yet.
+        // A value is bound with the precision of its digits. The digits are not known yet, so use a
+        // wide type.
         Scalar::Numeric => "DECIMAL(38, 10)",
         Scalar::Bytea => "BYTEA",
         Scalar::Date => "DATE",

@@ -1,5 +1,5 @@
-//! Prepared statements in SQL: `PREPARE name AS query` and `EXECUTE name (value, …)`. They have the
-//! same names as the statements that clients prepare in the extended protocol.
+//! Prepared statements in SQL: `PREPARE name AS query` and `EXECUTE name (value, …)`. SQL and the
+//! extended protocol use the same set of statements: each can execute statements of the other.
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, Problem};
@@ -13,7 +13,7 @@ use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
 use crate::simple_query::missing;
 
-/// The name of the portal of EXECUTE, which clients cannot use.
+/// The name of the portal of EXECUTE. It contains a zero byte, so clients cannot use this name.
 const PORTAL: &str = "\0execute";
 
 /// `PREPARE name (type, …) AS query`

@@ -199,7 +199,7 @@ fn put_report(out: &mut BytesMut, severity: &str, sqlstate: &str, problem: &Prob
     out.put_u8(0);
 }
 
-/// Writes a text followed by a zero byte. The text must not contain zero bytes.
+/// Writes a text and the zero byte that ends it. Omits zero bytes in the text.
 fn put_text(out: &mut BytesMut, text: &str) {
     out.extend(text.bytes().filter(|byte| *byte != 0));
     out.put_u8(0);

@@ -170,7 +170,7 @@ pub struct Session {
     pub principal: Principal,
     /// The ref that statements read and write.
     pub reference: RefSpec,
-    /// Settings.
+    /// Settings of the session, which the client can change with `SET`.
     pub settings: Settings,
     /// The state of the transaction, as reported to the client.
     pub status: Status,
@@ -182,7 +182,8 @@ pub struct Session {
     pub transaction_settings: Option<TransactionSettings>,
     /// The temporary tables and views of the transaction.
     pub temporary: TemporaryRelations,
-    /// The rows that a COPY received, which the next statement of this COPY inserts.
+    /// The rows of a COPY that are not inserted yet. The next INSERT statement of the COPY inserts
+    /// them.
     pub copied: Option<CopiedRows>,
     /// Prepared statements by name.
     pub statements: HashMap<String, Arc<Statement>>,
@@ -237,7 +238,8 @@ impl Session {
         }
     }
 
-    /// Returns the settings, with the value of those that show the state of the transaction.
+    /// Returns the settings, with current values of the settings that show the state of the
+    /// transaction.
     pub(crate) fn current_settings(&self) -> Settings {
         let mut settings = self.settings.clone();
         settings.set_by_server(READ_ONLY, switch_text(self.rejects_writes()));

@@ -19,7 +19,7 @@ pub const DEFAULT_READ_ONLY: &str = "default_transaction_read_only";
 /// The setting that shows if the current transaction is read-only.
 pub const READ_ONLY: &str = "transaction_read_only";
 
-/// Maximum number of a session's own settings.
+/// Maximum number of settings that a client defines itself, such as `app.user`.
 const CUSTOM_MAX: usize = 100;
 
 /// The values to which a client can set a setting.
@@ -154,7 +154,7 @@ pub struct Settings {
     values: Arc<Values>,
     /// The values that `RESET` restores.
     defaults: Arc<Values>,
-    /// Settings of the client's own, such as `app.user`, by their names in lower case.
+    /// Settings that the client defined itself, such as `app.user`, by their names in lower case.
     custom: Arc<BTreeMap<String, String>>,
 }
 
@@ -169,8 +169,8 @@ impl Settings {
     /// Sets a value. Returns the name and the value if the setting is one whose changes are
     /// reported to the client.
     ///
-    /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting
-    /// does not accept. A name with a dot is a setting of the client's own.
+    /// Errors: `invalid_argument` for an unknown setting, and for a value that the setting does not
+    /// accept. A name with a dot is a setting that the client defines itself.
     pub fn set(
         &mut self,
         name: &str,
@@ -270,7 +270,7 @@ impl Settings {
         all.map(|(setting, value)| (setting.name, value.as_str(), setting.is_reported))
     }
 
-    /// Returns the name and the value of each setting of the client's own.
+    /// Returns the name and the value of each setting that the client defined itself.
     pub fn custom(&self) -> impl Iterator<Item = (&str, &str)> {
         self.custom.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }

@@ -1,9 +1,9 @@
 //! The SQLSTATE of an error.
 //!
-//! An error code has one SQLSTATE, but PostgreSQL distinguishes more causes, on which drivers and
-//! libraries rely: psycopg and `SQLAlchemy` choose the exception class by them. [`of`] finds these
-//! causes by the messages of the engine. `tests/clients/postgres_session.py` checks them in a
-//! session.
+//! Each error code has a default SQLSTATE. PostgreSQL distinguishes more causes, and drivers and
+//! libraries rely on this: psycopg and `SQLAlchemy` choose the exception class by SQLSTATE. So
+//! [`of`] derives a more precise SQLSTATE from the text of the engine's message, if it can.
+//! `tests/clients/postgres_session.py` checks these SQLSTATEs.
 
 use headwater_model::{ErrorCode, Problem};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub fn of(problem: &Problem) -> &str {
     let message = problem.message.as_str();
     let cause = match problem.code {
         ErrorCode::BadRow => data_error(message),
-        // A comparison of a column with an invalid value.
+        // Planning also fails if a statement compares a column with an invalid value.
         ErrorCode::InvalidSql if message.starts_with(CAST) => data_error(message),
         ErrorCode::InvalidSql => planning_error(message),
         ErrorCode::AlreadyExists => existing_object(message),
@@ -45,7 +45,8 @@ fn data_error(message: &str) -> Option<&'static str> {
             _ => "22P02",
         });
     }
-    // The texts are parts of messages, which may begin with a column and end with a position.
+    // Parts of messages. The beginning of a message may name a column, and its end may be a
+    // position.
     let causes = [
         ("error parsing timestamp", "22007"),
         ("error parsing date", "22007"),
@@ -60,7 +61,7 @@ fn data_error(message: &str) -> Option<&'static str> {
         ("matches more than one source row", "21000"),
         ("have the same key", "21000"),
         ("the regular expression", "2201B"),
-        // Some messages have the word in upper case.
+        // Without the first letter: the word is `overflow` or `Overflow`.
         ("verflow", "22003"),
     ];
     first(&causes, |text| message.contains(text))
@@ -84,8 +85,8 @@ fn planning_error(message: &str) -> Option<&'static str> {
     found.or_else(|| first(&parts, |text| message.contains(text)))
 }
 
-/// Returns the SQLSTATE for an object that exists already. A table or view has the SQLSTATE of the
-/// error code.
+/// Returns the SQLSTATE for an object that exists already; `None` for a table or view, to which the
+/// default SQLSTATE of the error code applies.
 fn existing_object(message: &str) -> Option<&'static str> {
     let beginnings = [
         ("namespace `", "42P06"),
@@ -98,7 +99,7 @@ fn existing_object(message: &str) -> Option<&'static str> {
     first(&beginnings, |text| message.starts_with(text))
 }
 
-/// Returns the SQLSTATE for an object of the session that does not exist.
+/// Returns the SQLSTATE for a missing prepared statement, cursor, savepoint or setting.
 fn missing_object(message: &str) -> Option<&'static str> {
     let beginnings = [
         ("there is no prepared statement `", "26000"),
@@ -109,7 +110,7 @@ fn missing_object(message: &str) -> Option<&'static str> {
     first(&beginnings, |text| message.starts_with(text))
 }
 
-/// Returns the SQLSTATE of the first text that satisfies a condition.
+/// Returns the SQLSTATE of the first pair whose text satisfies `applies`.
 fn first(causes: &[(&str, &'static str)], applies: impl Fn(&str) -> bool) -> Option<&'static str> {
     causes.iter().find(|(text, _)| applies(text)).map(|(_, sqlstate)| *sqlstate)
 }

@@ -37,7 +37,7 @@ pub struct TemporaryRelation {
 pub struct TemporaryRelations {
     /// The relations with qualified names, in the order of their creation.
     current: Vec<TemporaryRelation>,
-    /// The relations at each savepoint.
+    /// Copies of `current`, one for each savepoint.
     savepoints: Vec<SavepointRelations>,
 }
 
@@ -80,9 +80,9 @@ impl TemporaryRelations {
         self.current.iter().any(|known| same(&known.name, name))
     }
 
-    /// Applies a statement to the list: removes the objects that the statement drops or replaces
-    /// by permanent objects, and renames the objects that it renames. `namespace` is the namespace
-    /// of unqualified names.
+    /// Applies a statement to the list of temporary objects: removes the objects that the statement
+    /// drops or replaces by permanent objects, and renames the objects that it renames. `namespace`
+    /// is the namespace of unqualified names.
     fn apply(&mut self, sql: &str, namespace: &str) {
         if self.current.is_empty() {
             return;
@@ -157,7 +157,7 @@ fn blank(sql: &str, words: &[&str]) -> String {
     text
 }
 
-/// A change of a statement to the name of a table or view.
+/// A table or view that a statement drops, renames or replaces.
 #[derive(Debug, PartialEq, Eq)]
 struct RelationChange {
     object: TemporaryRelation,
@@ -173,7 +173,8 @@ fn changes(sql: &str) -> Vec<RelationChange> {
     if !["CREATE", "DROP", "ALTER"].iter().any(|known| is(verb, known)) {
         return Vec::new();
     }
-    // Other statements name a table later, such as `CREATE ROW FILTER f ON TABLE t`.
+    // Skip other statements, such as `CREATE ROW FILTER f ON TABLE t`, in which the word TABLE
+    // comes later.
     let Some(kind) = words.by_ref().take(3).find_map(kind_of) else { return Vec::new() };
     if words.clone().next().is_some_and(|word| is(word, "IF")) {
         words.next();

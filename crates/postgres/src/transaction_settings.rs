@@ -16,7 +16,7 @@ pub struct TransactionSettings {
     savepoints: Vec<SavepointSettings>,
 }
 
-/// The settings at a savepoint.
+/// The settings at a savepoint: `lasting` is without the changes of `SET LOCAL`.
 #[derive(Debug)]
 struct SavepointSettings {
     name: String,
@@ -34,7 +34,8 @@ impl TransactionSettings {
         }
     }
 
-    /// Returns the settings that apply after `COMMIT`, in which `SET` also changes its value.
+    /// Returns the settings that apply after `COMMIT`. `SET` must change them in addition to the
+    /// current settings.
     pub fn lasting_mut(&mut self) -> &mut Settings {
         &mut self.lasting
     }

@@ -32,8 +32,8 @@ impl ChunkedTable {
         !matches!(self.state, State::None)
     }
 
-    /// Adds a part that another process wrote. Returns false after an error, when no more parts are
-    /// accepted.
+    /// Adds a part that another process wrote. Returns false once a part has failed: no more parts
+    /// are accepted.
     pub async fn add(&mut self, file: Option<OwnedFd>) -> bool {
         let state = std::mem::replace(&mut self.state, State::Failed(None));
         if matches!(state, State::Failed(_)) {

@@ -12,18 +12,18 @@ use arrow::ipc::{Message, MetadataVersion, RecordBatch, root_as_message};
 /// The prefix of a message, before its length. Old files and streams have only the length.
 const MARKER: [u8; 4] = [0xff; 4];
 
-/// Maximum ratio of the bytes of buffers to which a table refers to its stored bytes. The ratio can
-/// exceed 1 if buffers share bytes, for example if a column occurs twice.
+/// Maximum size of the buffers to which a table refers, as a multiple of its stored bytes. The
+/// buffers can exceed the stored bytes if they share bytes, for example if a column occurs twice.
 const TIMES: u64 = 8;
 
-/// Maximum ratio of the texts to which views refer to a table's stored bytes. This ratio is higher,
-/// because many rows may share one text.
+/// Maximum size of the texts to which a table's views refer, as a multiple of its stored bytes.
+/// This multiple is higher than [`TIMES`], because many rows may share one text.
 const TIMES_VIEWED: u64 = 64;
 
-/// Bytes of texts that every table may refer to, in addition to those that the ratio permits.
+/// Size of the texts to which the views of every table may refer, in addition to [`TIMES_VIEWED`].
 const BYTES_MIN: u64 = 1 << 20;
 
-/// Parses a message with its prefix.
+/// Parses the metadata of a message, which follow its prefix and length.
 pub(crate) fn message(metadata: &[u8]) -> Result<Message<'_>, ArrowError> {
     let prefix = if metadata.starts_with(&MARKER) { 8 } else { 4 };
     let message = metadata.get(prefix..).ok_or_else(malformed)?;
@@ -57,7 +57,8 @@ impl DecodeBudget {
         DecodeBudget { named: bytes.saturating_mul(TIMES), ..DecodeBudget::of(bytes) }
     }
 
-    /// Checks a message with its prefix and its body, and subtracts the bytes to which it refers.
+    /// Checks a message with its prefix and its body, and subtracts the bytes to which it refers
+    /// from the budget.
     pub(crate) fn inspect(
         &mut self,
         metadata: &[u8],
@@ -67,7 +68,8 @@ impl DecodeBudget {
         self.inspect_message(&message(metadata)?, body, schema)
     }
 
-    /// Checks a parsed message and its body, and subtracts the bytes to which it refers.
+    /// Checks a parsed message and its body, and subtracts the bytes to which it refers from the
+    /// budget.
     pub(crate) fn inspect_message(
         &mut self,
         message: &Message<'_>,
@@ -136,7 +138,8 @@ impl DecodeBudget {
     }
 }
 
-/// An iterator over the buffers of a batch, in the order of the columns' types. Inspects the views.
+/// An iterator over the buffers of a batch, in the order of the columns' types. Subtracts the texts
+/// to which views refer from the budget.
 struct BufferIterator<'a, 'b> {
     budget: &'a mut DecodeBudget,
     batch: RecordBatch<'b>,
@@ -173,7 +176,8 @@ impl BufferIterator<'_, '_> {
         children.into_iter().try_for_each(|child| self.visit(child.data_type()))
     }
 
-    /// Counts the text of every view, even if several views refer to the same text.
+    /// Subtracts the text of every view from the budget, even if several views refer to the same
+    /// text.
     fn count_views(&mut self) -> Result<(), ArrowError> {
         const VIEW_BYTES: usize = 16;
         let more = self.batch.variadicBufferCounts().ok_or_else(malformed)?;

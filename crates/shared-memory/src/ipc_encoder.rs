@@ -39,7 +39,8 @@ enum BodySource {
     Ones { at: usize, bit: usize, count: usize },
     /// Bytes that are set to zero before other parts set bits in them.
     Cleared { at: usize, bytes: usize },
-    /// Offsets of texts or lists, each of `width` bytes. `later` is added to each offset.
+    /// Offsets of the texts or lists in one batch, each of `width` bytes. Adding `later` to an
+    /// offset results in the offset in the whole message.
     Ends { at: usize, from: Buffer, width: usize, later: i64 },
 }
 
@@ -262,8 +263,8 @@ impl BodyLayout {
         }
     }
 
-    /// Adds the offsets of texts or lists. Returns, for each array, the start and length of the
-    /// bytes or items to which its offsets refer.
+    /// Adds the offsets of texts or lists. Returns one span per array: the start and length of the
+    /// bytes or items to which the array's offsets refer.
     fn add_offsets(
         &mut self,
         arrays: &[ArrayRef],

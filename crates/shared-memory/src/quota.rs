@@ -30,7 +30,7 @@ pub struct QuotaReservation {
 }
 
 impl TableQuota {
-    /// Creates a quota of bytes in memory, and of bytes of files in a folder. The folder is created
+    /// Creates a quota with limits for memory and for the files in `folder`. The folder is created
     /// on first use. The files have no names, so they disappear when the process ends.
     pub fn new(memory_bytes_max: u64, folder: PathBuf, disk_bytes_max: u64) -> Self {
         TableQuota {
@@ -59,7 +59,7 @@ impl TableQuota {
         &self.folder
     }
 
-    /// Returns a quota that shares the disk space of this quota and has no memory.
+    /// Returns a quota that shares the disk space of this quota and permits no memory.
     pub(crate) fn disk_only(&self) -> TableQuota {
         TableQuota { memory: Arc::new(Quota::new(0)), ..self.clone() }
     }

@@ -468,7 +468,7 @@ mod tests {
             );
             let columns = [("list", Arc::new(list.unwrap()) as ArrayRef)];
             let batch = RecordBatch::try_from_iter(columns).unwrap();
-            // Data that the server wrote itself is not checked when it is read.
+            // Open the bytes as those of another process: the server's own are not checked.
             let table = SharedTable::write(batch.schema(), [Ok(batch)]).unwrap();
             written_by_another(&bytes_of(&table))
         };

@@ -53,9 +53,9 @@ pub enum BackslashCommand {
     Format(String),
     /// Toggles the expanded format, in which each row is shown as a list.
     Expanded,
-    /// Sets the maximum number of rows of a table.
+    /// Sets the maximum number of rows that a printed table shows.
     Limit(u64),
-    /// Toggles the time of each statement.
+    /// Toggles the display of each statement's time.
     Timing,
 }
 

@@ -58,8 +58,8 @@ pub fn update() -> Outcome {
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }
 
-/// Returns the largest excess that an update accepts: sizes may grow by 1 %, because rewrapped
-/// comments add lines.
+/// Returns the largest sum of excesses that an update accepts for a rule. For rules about sizes, it
+/// may grow by 1 %, because rewrapped comments add lines.
 fn excess_max(old: &Exceptions, rule: Rule) -> usize {
     let excess = old.excess(rule).1;
     if rule.limit == 0 { excess } else { excess + excess / 100 }

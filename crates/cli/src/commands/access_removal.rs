@@ -1,4 +1,4 @@
-//! Removal of users, roles, limits, and row filters and column masks, with `--if-exists`.
+//! Removal of users, roles, limits, row filters and column masks, with `--if-exists`.
 
 use headwater_model::ErrorCode;
 use serde_json::Value;
@@ -8,24 +8,24 @@ use crate::commands::branch::removed_if_exists;
 use crate::context::Context;
 use crate::error::Result;
 
-/// An object to remove.
+/// A user, role, set of limits, row filter or column mask to remove.
 pub struct Removal<'a> {
-    /// The kind of the object, for messages.
+    /// The kind, such as `role`, for messages.
     pub what: &'a str,
-    /// The name of the object to remove.
+    /// The name; for limits, the name of the user or role.
     pub name: &'a str,
-    /// The path of the list of these objects in the API.
+    /// The API path that lists all objects of this kind, such as `/v1/roles`.
     pub list: &'a str,
-    /// True if a missing object is not an error.
+    /// True to succeed if there is nothing to remove.
     pub if_exists: bool,
 }
 
-/// Removes an object.
+/// Removes a user, role, set of limits, row filter or column mask.
 pub async fn remove(context: &Context, api: &Api, removal: Removal<'_>) -> Result<()> {
     let Removal { what, name, list, if_exists } = removal;
     let deletion = api.delete(format!("{list}/{}", segment(name))).await;
-    // The error code for a missing object is also used for other errors, so look for the object in
-    // the list.
+    // For a missing user, role and so on, the API returns `invalid_argument`, which also has other
+    // causes. So check if the list contains the name.
     let mut missing = None;
     if let Err(problem) = &deletion
         && if_exists

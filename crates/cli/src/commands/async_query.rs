@@ -1,4 +1,4 @@
-//! `headwater query --detach`, `--result` and `--cancel`: queries whose result is kept.
+//! `headwater query --detach`, `--result` and `--cancel`: queries whose rows the server keeps.
 
 use headwater_model::{AsyncQuery, JobStatus, Problem, QueryRequest};
 

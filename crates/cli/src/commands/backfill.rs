@@ -70,7 +70,8 @@ fn parameter_values(arguments: &Backfill) -> Result<ParameterValues> {
     Ok(ParameterValues { name, values: Vec::new() })
 }
 
-/// Returns the options of this backfill, for a command that repeats it for some of its values.
+/// Returns the command-line options of this backfill. A hint uses them for the command that repeats
+/// the failed values.
 fn repeat_options(arguments: &Backfill) -> Vec<String> {
     let mut words = Vec::new();
     let mut add = |option: &str, values: &[String]| {
@@ -96,7 +97,7 @@ fn repeat_options(arguments: &Backfill) -> Vec<String> {
     words
 }
 
-/// Prints the report as JSON if the output format is JSON.
+/// Prints the report as JSON if the output format is JSON; otherwise prints nothing.
 fn print(context: &Context, report: &Value) {
     if context.output == OutputFormat::Json {
         output::print_json(report);

@@ -101,13 +101,14 @@ fn show(context: &Context, verb: &str, branch: &BranchRow) {
     api_output::print(context, branch, text);
 }
 
-/// Prints a message that an object was removed.
+/// Prints that an object was removed: its kind `what`, such as `branch`, and its name.
 pub fn removed(context: &Context, what: &str, name: &str) {
     api_output::print(context, &json!({ "removed": name }), format!("removed {what} {name}"));
 }
 
-/// Prints that an object was removed. `missing` is the error code for a missing object, if
-/// `--if-exists` accepts it; the command then prints that the object does not exist.
+/// Prints that a branch, a user or another object was removed. `missing` is the error code for an
+/// object that does not exist, if `--if-exists` accepts this error. In this case, prints that
+/// nothing was removed.
 ///
 /// Errors: the error of the deletion.
 pub fn removed_if_exists(
@@ -341,8 +342,8 @@ fn print_merge(context: &Context, source: &str, target: &str, dry_run: bool, rep
     print_tables(context, source, report);
 }
 
-/// If commits that the target has reverted made a merge a no-op, prints these reverts and the
-/// commands that undo them.
+/// If a merge changed nothing because the target contains a revert of the source's changes, prints
+/// this revert, and the command that undoes it.
 pub fn print_undone(context: &Context, target: &str, report: &MergeReport) {
     let Some(commit) = &report.undone_by else { return };
     let (style, id) = (context.style, commit.id.short());

@@ -64,7 +64,8 @@ fn listed(values: Vec<String>) -> Option<Vec<String>> {
     (!values.is_empty()).then_some(values)
 }
 
-/// Returns a request with the files of a folder or archive. Large files are uploaded.
+/// Returns a deployment request with the files of a folder or archive. If the files are large, they
+/// are uploaded first, and the request names the upload.
 pub async fn send_files(api: &Api, source: &Path) -> Result<DeployFunction> {
     let source = headwater_server::read_function(source).map_err(error::from_error)?;
     match source {

@@ -72,7 +72,7 @@ fn parameters(how: &CompareOptions) -> String {
     format!("{compare}{}", if how.stats { "&stats=true" } else { "" })
 }
 
-/// A state of a table to compare: at a ref, or a snapshot of it.
+/// A table's state to compare: the table at a ref, or one of its snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ComparedState {
     table: String,

@@ -40,7 +40,8 @@ pub async fn send(context: &Context, api: &Api, arguments: &EventSend) -> Result
     Ok(())
 }
 
-/// Adds to the error of a request that the server has accepted the events of earlier requests.
+/// Adds a cause to the error of a request: the number of events in earlier requests, which the
+/// server has already accepted.
 fn partly(mut problem: Problem, accepted: usize) -> Problem {
     if accepted > 0 {
         problem.causes.push(format!(
@@ -74,7 +75,7 @@ fn events(text: &str) -> Result<Vec<Box<RawValue>>> {
     })
 }
 
-/// Distributes events over requests.
+/// Splits the events into requests, each within the limits of number and size.
 fn requests(events: &[Box<RawValue>]) -> Vec<&[Box<RawValue>]> {
     let mut requests = Vec::new();
     let mut rest = events;

@@ -41,7 +41,7 @@ pub async fn function(context: &Context, api: &Api, arguments: Function) -> Resu
         Function::Invoke(arguments) if arguments.watch => invoke(context, api, &arguments).await,
         Function::Invoke(arguments) => tokio::select! {
             outcome = invoke(context, api, &arguments) => outcome,
-            // The server stops the function when the connection closes.
+            // On Ctrl-C, only return: the server stops the function when the connection closes.
             _ = tokio::signal::ctrl_c() => Err(Problem::new(ErrorCode::Cancelled, "stopped")),
         },
     }

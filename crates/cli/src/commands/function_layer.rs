@@ -1,4 +1,4 @@
-//! `headwater function layer`: layers, whose files functions without a project share.
+//! `headwater function layer`: layers. Functions without a project can share the files of a layer.
 
 use headwater_model::{DeployFunction, ErrorCode, LayerVersion, PublishLayer};
 

@@ -26,14 +26,15 @@ const STREAMS_MAX: usize = 64;
 /// Time in milliseconds for which the server waits for a new call in one request.
 const WAIT_MS: u64 = 30_000;
 
-/// Pause after a request that returned no call. A server that shuts down does not wait.
+/// Pause after a request that returned no call, because a server that shuts down responds without
+/// waiting.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Calls that start at the same time may be recorded in another order. So each list of new calls
-/// begins this long before the newest known call.
+/// Calls that start at about the same time may be recorded out of order. So each list of new calls
+/// begins this long before the newest known call, and can include known calls.
 const OVERLAP: TimeDelta = TimeDelta::seconds(5);
 
-/// Prints the output of calls.
+/// Printer of the output of a function's calls.
 pub(super) struct CallOutput<'a> {
     context: &'a Context,
     api: &'a Api,
@@ -45,7 +46,7 @@ pub(super) struct CallOutput<'a> {
 }
 
 impl<'a> CallOutput<'a> {
-    /// Creates the output of a function with this memory limit.
+    /// Creates a printer for a function with this memory limit.
     pub(super) fn new(context: &'a Context, api: &'a Api, memory: Option<u64>) -> Self {
         CallOutput { context, api, printer: Printer::answer(context), memory, last: None }
     }
@@ -100,7 +101,7 @@ impl<'a> CallOutput<'a> {
         }
     }
 
-    /// Prints the time and id of a call, unless the last output is of the same call.
+    /// Prints the time and id of a call, unless the last printed output belongs to the same call.
     fn print_heading(&mut self, call: &Job) {
         if self.last.replace(call.id) != Some(call.id) {
             let heading = format!("{} {}", output::format_time(call.created), call.id);
@@ -163,7 +164,7 @@ struct NewCalls {
 async fn new_calls(api: &Api, name: &str, newest: Option<Timestamp>) -> Result<NewCalls> {
     let mut path = format!("/v1/jobs?kind=function&limit=1&wait_ms={WAIT_MS}");
     if let Some(newest) = newest {
-        // The bound of a list is inclusive.
+        // `since` includes its time, so search from the next nanosecond.
         path.push_str(&since(newest + TimeDelta::nanoseconds(1)));
     }
     let found: Job = loop {

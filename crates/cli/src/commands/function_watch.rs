@@ -40,7 +40,7 @@ pub async fn watch(
     let repeated = watch::repeat(context, &root, "call", round);
     tokio::select! {
         outcome = repeated => outcome,
-        // The server stops the function when the connection closes.
+        // On Ctrl-C, only return: the server stops the function when the connection closes.
         _ = tokio::signal::ctrl_c() => Ok(()),
     }
 }

@@ -48,7 +48,7 @@ pub async fn job(context: &Context, api: &Api, arguments: Job) -> Result<()> {
     }
 }
 
-/// Repeats a run from the commit at which the run started.
+/// Repeats a run on a new branch, which starts at the commit from which that run started.
 async fn rerun(context: &Context, api: &Api, arguments: &JobRerun) -> Result<()> {
     let mut path = format!("/v1/jobs/{}/rerun?exact=true", segment(&arguments.id));
     if let Some(branch) = &arguments.branch {
@@ -190,7 +190,8 @@ async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
         let JobEventKind::StepEnded { mut report } = event.event else { continue };
         let reasons = std::mem::take(&mut report.reasons);
         output::line(step_line(style, &report));
-        // If a table was reused, its line already names the branch, so print no reasons.
+        // The line of a step whose table was reused already names the other branch, so print no
+        // reasons.
         for reason in reasons.iter().filter(|_| report.reuses.is_none()) {
             output::line(style.paint(Tone::Faint, format!("    {}", clean(reason))));
         }

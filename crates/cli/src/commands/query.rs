@@ -19,7 +19,7 @@ use crate::progress::ProgressDisplay;
 use crate::rows::{self, RowReader};
 use crate::terminal::Tone;
 
-/// The default row limit of a table.
+/// Maximum number of rows that the format `table` shows, unless an option sets another limit.
 const ROWS_SHOWN: u64 = 100;
 
 /// Runs `headwater query`.
@@ -94,7 +94,7 @@ pub async fn execute(
         outcome = watch.until_done(work) => {
             outcome.map_err(|problem| problem.with_excerpt(&request.sql))
         }
-        // The server cancels the statement when the connection closes.
+        // On Ctrl-C, only return: the server cancels the statement when the connection closes.
         _ = tokio::signal::ctrl_c() => Err(cancelled()),
     }
 }
@@ -165,7 +165,7 @@ pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()>
 /// Options for printing rows.
 #[derive(Clone, Copy)]
 struct Output<'a> {
-    /// The row limit of a table.
+    /// Maximum number of rows that the format `table` shows; `None` for all.
     shown: Option<u64>,
     watch: &'a ProgressDisplay,
     /// The message for a statement that changed neither rows nor tables.

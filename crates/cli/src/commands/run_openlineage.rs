@@ -25,7 +25,7 @@ pub async fn send(
     let mut file = file.map_err(error::from_io(&format!("open `{}`", path.display())))?;
     let job: Job = api.post("/v1/runs", request).await?;
     let outcome = run::follow(context, api, request, &job).await;
-    // A failed run was not merged, so the lineage of its models is not on the target branch.
+    // The tables of a failed run were not merged, so the target branch has no lineage of this run.
     let columns = if outcome.is_ok() { column_sources(api, &job).await } else { Vec::new() };
     let lines = lines(api, &job, &arguments.openlineage_namespace, &columns).await;
     let written = lines.and_then(|lines| {

@@ -120,7 +120,7 @@ async fn serve_lake(
     Ok(())
 }
 
-/// Returns the settings of the listener.
+/// Returns the network settings of the HTTP listener.
 fn network_config(arguments: &ServeNetwork) -> Result<NetworkConfig> {
     let tls = match (&arguments.tls_certificate, &arguments.tls_key) {
         (Some(certificate), Some(key)) => {
@@ -228,7 +228,7 @@ fn start_log(background: bool) -> LogWriter {
     let levels = if background {
         BACKGROUND_LEVELS
     } else {
-        // `s3s` logs each rejected request as an error.
+        // `s3s=off`: the crate `s3s` logs each rejected S3 request as an error.
         "warn,s3s=off,headwater=info"
     };
     let filter =

@@ -250,7 +250,7 @@ fn import_request(context: &Context, arguments: &TableImport) -> Result<ImportRe
     })
 }
 
-/// Makes paths absolute, because the server has a different working folder. Globs and URLs are
+/// Makes a path or glob absolute, because the server has a different working folder. URLs are
 /// unchanged.
 pub fn absolute(current: &Path, source: &str) -> String {
     if source.contains("://") {
@@ -286,7 +286,7 @@ fn print_plan(context: &Context, plan: &ImportPlan) {
     }
 }
 
-/// Prints the hint for a column if it has one, such as for a column inferred as text.
+/// If a column has a hint, prints its type, the reason for the type, and the hint.
 fn print_hint(column: &ImportColumn, print: impl Fn(String)) {
     if let Some(hint) = &column.hint {
         print(format!("column `{}` is {}: {}", column.name, column.data_type, column.reason));

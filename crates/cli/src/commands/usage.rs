@@ -43,8 +43,8 @@ pub async fn usage(context: &Context, api: &Api, arguments: &Usage) -> Result<()
     ]);
     let total = total(&lines);
     for line in lines.into_iter().chain(total) {
-        // A run is counted once for each of its models, so with groups by model the sum over the
-        // groups is not the number of jobs. Then do not show it.
+        // A run is counted once for each of its models. With groups by model, the sum over the
+        // groups is therefore not the number of jobs, and the line `total` shows none.
         let is_counted = !groups.contains(&"model") || line.group != TOTAL;
         let jobs = if is_counted { output::count(line.jobs) } else { String::new() };
         let subgroup = (groups.len() > 1).then(|| line.subgroup.unwrap_or_default());

@@ -41,7 +41,7 @@ pub struct Server {
     socket: PathBuf,
 }
 
-/// A response, complete after the connection is closed.
+/// A response, read until the server closed the connection.
 pub struct Reply {
     status: u16,
     complete: bool,

@@ -235,7 +235,7 @@ async fn a_new_column_with_a_misspelt_name_is_reported() {
     assert_eq!(report.columns_added, ["nam"]);
     let [column] = &report.columns_misspelt[..] else { panic!("{report:?}") };
     assert_eq!((column.name.as_str(), column.similar_to.as_deref()), ("nam", Some("name")));
-    // The files have both columns, so the new name is intended.
+    // A file has the columns `name` and `names`, so `names` is not a misspelt `name`.
     lake.import_text("u", "3.csv", "id,name\n1,a\n").await.unwrap();
     let report = lake.import_text("u", "4.csv", "id,name,names\n3,c,d\n").await.unwrap();
     assert_eq!((report.columns_added.len(), report.columns_misspelt.len()), (1, 0));

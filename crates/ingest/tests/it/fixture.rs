@@ -1,4 +1,4 @@
-//! Lake queries that only import tests need.
+//! Operations on the test lake that only the import tests need.
 
 use headwater_ingest::Error;
 use headwater_model::{ImportPlan, ImportRequest, RefSpec};

@@ -397,7 +397,8 @@ async fn a_file_not_compressed_as_its_name_indicates_is_rejected() {
         assert_eq!(error.code(), ErrorCode::BadRow);
         assert!(error.hint().unwrap().contains("remove the suffix"));
     }
-    // The compression is detected from the content.
+    // The compression is detected from the content: this `.gz` file is in fact compressed with
+    // zstd.
     lake.file("d.csv.gz", zstd::encode_all(&b"a\n1\n"[..], 1).unwrap());
     assert_eq!(lake.import(&lake.request("t", &["d.csv.gz"])).await.unwrap().rows, 1);
     lake.file("e.csv.gz", "");
@@ -411,7 +412,7 @@ async fn the_peak_memory_of_rows_is_reported() {
     let rows: Vec<String> = (0..50_000).map(|n| format!("{n},{}", n * 7)).collect();
     lake.file("a.csv", format!("id,value\n{}\n", rows.join("\n")));
     let report = lake.import(&lake.request("t", &["a.csv"])).await.unwrap();
-    // The peak covers more than one batch, and has a plausible upper limit.
+    // The peak memory covers more than one batch, and stays below a plausible upper limit.
     let bytes = report.memory_bytes_peak;
     assert!(bytes > 200_000 && bytes < 100 << 20, "{bytes}");
 }
