@@ -52,13 +52,13 @@ pub(crate) async fn drain(results: &QueryResults) {
     }
 }
 
-/// Operations on asynchronous queries. Only the user that sent a query and administrators may see
-/// it.
+/// Operations on asynchronous queries. Only the sender of a query and administrators may see it.
 #[derive(Clone)]
 pub struct AsyncQueries(pub(crate) Arc<Components>);
 
 impl AsyncQueries {
-    /// Starts a query that executes the statements of a request. Their errors are in its state.
+    /// Starts a query that executes the statements of a request. Errors of the statements are in
+    /// the query's state.
     ///
     /// Errors: `unauthenticated`; `too_busy` if too many queries are running; `disk_full`.
     pub async fn create(
@@ -153,7 +153,8 @@ impl AsyncQueries {
 }
 
 /// Returns true if a principal may see the queries that `actor` sent. A token with scopes sees only
-/// queries sent with the same scopes, because other results can have rows that it may not read.
+/// queries sent with the same scopes, because results of other queries can have rows that it may
+/// not read.
 fn may_see_query(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(own)) => {
@@ -185,8 +186,8 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
-/// Returns the error that a query reports. If the server's shutdown stopped the query, returns the
-/// error of an interrupted query.
+/// Converts the error that ended a query to the error that it reports. If the shutdown of the
+/// server stopped the query, this is the error of an interrupted query.
 fn explain(components: &Components, problem: Problem) -> Problem {
     if !components.jobs.is_closed()
         || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)
@@ -225,7 +226,7 @@ async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and will drop this future, too.
+            // The runtime is shutting down, and drops this future as it dropped the work.
             Err(_) => std::future::pending().await,
         },
     }

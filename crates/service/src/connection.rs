@@ -60,8 +60,8 @@ impl ClientConnections {
         Ok(self.0.connections_of(principal).end(process))
     }
 
-    /// Cancels the running statement of the connection with this key. Only the connection's client
-    /// knows the key.
+    /// Cancels the running statement of the connection with this key. The key is the permission:
+    /// only the client of the connection knows it.
     pub fn cancel_by_key(&self, key: ConnectionKey) {
         self.0.connections.cancel_by_key(key);
     }
