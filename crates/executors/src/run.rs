@@ -153,7 +153,10 @@ impl RunExecutor {
             && let Err(error) =
                 self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
         {
-            tracing::warn!("the owner of branch `{target}` cannot be removed: {error}");
+            tracing::warn!(
+                "the branch `{target}` of a rerun is deleted, but the record of its owner cannot be \
+                 removed: {error}"
+            );
         }
     }
 }

@@ -67,7 +67,7 @@ impl Provider {
         let LoginCode { code, redirect, nonce, verifier } = login;
         let texts = [code, redirect, nonce, verifier];
         if texts.iter().any(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX) {
-            return Err(Error::Token { reason: "the login is incomplete" });
+            return Err(Error::Token { reason: "the login is incomplete".into() });
         }
         let form = [
             ("grant_type", "authorization_code"),

@@ -127,7 +127,7 @@ impl Provider {
         let claims: Claims = jwt.claims()?;
         self.check(&jwt, &claims, &self.0.config.client_id, now).await?;
         if claims.nonce.as_deref() != Some(nonce) {
-            return Err(Error::Token { reason: "the token belongs to another login" });
+            return Err(Error::Token { reason: "the token belongs to another login".into() });
         }
         self.identity(&claims)
     }
@@ -142,7 +142,7 @@ impl Provider {
         // The issuer is checked first, so that a token of another issuer causes no request.
         claims.check(&self.0.config, audience, now)?;
         if !self.keys_of(jwt).await?.verify(jwt) {
-            return Err(Error::Token { reason: "the signature is invalid" });
+            return Err(Error::Token { reason: "the signature is invalid".into() });
         }
         Ok(())
     }

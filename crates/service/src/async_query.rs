@@ -48,7 +48,9 @@ pub(crate) async fn delete_expired(results: &QueryResults) {
 /// Waits until the results of all queries are stored. The jobs of the queries must have ended.
 pub(crate) async fn drain(results: &QueryResults) {
     if tokio::time::timeout(DRAIN_MAX, results.all_ended()).await.is_err() {
-        tracing::error!("the server exits while results of queries are not stored");
+        tracing::error!(
+            "the server exits before the results of all asynchronous queries are stored"
+        );
     }
 }
 

@@ -256,7 +256,10 @@ impl QueueWorker {
             messages.into_iter().partition(is_own);
         if let Some((first, _)) = looping.first() {
             let chain = first.message.caused_by.join("`, `");
-            self.state.set(format!("PROBLEM: a message closes a loop; its causes: `{chain}`"));
+            self.state.set(format!(
+                "PROBLEM: a call of this mapping caused the message itself, so the message is \
+                 postponed; causes of the message: `{chain}`"
+            ));
             self.postpone(&messages_of(&looping)).await;
         }
         others
