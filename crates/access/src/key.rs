@@ -125,7 +125,7 @@ impl AccessKeys {
             .await
     }
 
-    /// Returns the encrypted secret of a valid access key.
+    /// Returns the encrypted secret of an access key; `None` if the key is not valid.
     pub fn sealed_secret(&self, id: &str) -> Option<String> {
         let directory = self.0.directory();
         let is_valid = directory.is_token_valid(id, self.shared().clock.now());
