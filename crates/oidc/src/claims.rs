@@ -30,7 +30,7 @@ pub(crate) struct Claims {
     pub(crate) nonce: Option<String>,
     #[serde(default)]
     email_verified: Option<Value>,
-    /// The claim `events` of logout tokens. Such tokens are rejected.
+    /// The claim `events`, which only logout tokens have. A token with this claim is rejected.
     #[serde(default)]
     events: Option<Value>,
     #[serde(flatten)]
@@ -90,7 +90,7 @@ impl Claims {
         time.ok_or(Error::Token { reason: "the expiry is not a time".into() })
     }
 
-    /// Returns the user's name.
+    /// Returns the user's name from the configured `claim`.
     pub(crate) fn user(&self, claim: &str) -> Result<String> {
         let verified = self.email_verified.as_ref();
         let is_unverified = verified.is_some_and(|it| *it == false || *it == "false");
@@ -108,7 +108,7 @@ impl Claims {
         })
     }
 
-    /// Returns the groups of the person.
+    /// Returns the person's groups from the configured `claim`; none if it is missing.
     pub(crate) fn groups(&self, claim: &str) -> Vec<String> {
         match self.others.get(claim) {
             Some(Value::String(one)) => vec![one.clone()],

@@ -1,4 +1,4 @@
-//! A provider, whose tokens a server verifies.
+//! An OpenID provider: verification of the tokens that it signs, and its cached keys.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -139,7 +139,8 @@ impl Provider {
         audience: &str,
         now: Timestamp,
     ) -> Result<()> {
-        // The issuer is checked first, so that a token of another issuer causes no request.
+        // Check the issuer before the keys, so that a token of another issuer causes no request for
+        // keys.
         claims.check(&self.0.config, audience, now)?;
         if !self.keys_of(jwt).await?.verify(jwt) {
             return Err(Error::Token { reason: "the signature is invalid".into() });
@@ -207,7 +208,8 @@ impl Provider {
     }
 }
 
-/// Returns true if the keys must be fetched before this token is verified.
+/// Returns true if the keys must be fetched before this token is verified: they are too old, or
+/// lack its key.
 fn is_due(cached: &CachedMetadata, token: &Jwt<'_>) -> bool {
     let is_current = cached.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME);
     let may_try = cached.tried.is_none_or(|tried| tried.elapsed() >= KEYS_INTERVAL);
