@@ -62,7 +62,8 @@ impl Passwords {
         .await?
     }
 
-    /// Returns true if a password matches a hash; `None` matches no password, after the same time.
+    /// Returns true if a password matches a hash. Without a hash, returns false after the same
+    /// time.
     pub(crate) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool> {
         let exists = hash.is_some() && password.len() <= BYTES_MAX;
         let hash = hash.unwrap_or_else(|| NO_PASSWORD.to_owned());

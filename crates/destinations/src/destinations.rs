@@ -34,7 +34,7 @@ pub struct SendAttempt<'a> {
     pub sender: &'a str,
     /// The servers to which the identity that set the destination may connect.
     pub policy: ConnectionPolicy,
-    /// That identity's access to the lake, and the event id that a commit of rows contains.
+    /// The access of this identity to the lake, and the event id that a commit of rows contains.
     pub scope: CallScope,
 }
 

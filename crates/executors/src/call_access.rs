@@ -1,7 +1,8 @@
 //! The rights of a function call. The call reads with the rights of its caller. The call changes
 //! only objects that both the caller and the deployer of the function may change.
 //!
-//! Otherwise, if an administrator called the function, the deployer's code could change everything.
+//! Without this rule, if an administrator called the function, the deployer's code could change
+//! everything.
 
 use std::sync::Arc;
 

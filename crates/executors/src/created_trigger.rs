@@ -199,7 +199,8 @@ impl Deployer {
     pub(crate) async fn delete_removed(&self) {
         let Some(triggers) = &self.triggers else { return };
         if self.triggers_outdated.load(Ordering::Relaxed) {
-            // The removed triggers may still be active, and record events.
+            // Keep the records for now: the removed triggers may still be active, and record
+            // events.
             return;
         }
         let Ok(stored) = self.created.list().await else { return };

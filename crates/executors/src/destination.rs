@@ -228,7 +228,7 @@ pub(crate) struct OutgoingPayload<'a> {
     pub id: &'a str,
     pub payload: Payload<'a>,
     pub actor: &'a Actor,
-    /// The id that the commit of rows to a table gets, so that each is committed once.
+    /// The id that a commit of rows contains, so that another attempt does not commit them again.
     pub commit: String,
     /// The triggers whose events caused the content.
     pub caused_by: Vec<String>,

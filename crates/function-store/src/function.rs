@@ -41,7 +41,7 @@ pub struct StoredVersion {
     pub modified: Timestamp,
     /// Author of the last change.
     pub author: String,
-    /// The identity that made the last change, with its rights.
+    /// The identity that made the last change.
     pub actor: Actor,
     /// Values that a protocol, such as the Lambda API, stores for its clients.
     #[serde(default)]

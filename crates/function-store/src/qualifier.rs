@@ -132,14 +132,14 @@ pub struct InvokeConfig {
     /// or alias, or an address such as `queue://orders`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_success: Option<String>,
-    /// The destination that receives a record of each call that failed after its last retry, as
-    /// above.
+    /// The destination that receives a record of each call that failed after its last retry.
+    /// It has the form of `on_success`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<String>,
     /// Identity that set `on_success`, with whose rights records are sent to an address.
     #[serde(default)]
     pub success_actor: Actor,
-    /// Identity that set `on_failure`, as above.
+    /// Identity that set `on_failure`, with whose rights records are sent to an address.
     #[serde(default)]
     pub failure_actor: Actor,
     /// Time of the last change.
@@ -151,13 +151,13 @@ pub struct InvokeConfig {
 pub enum QualifierChange {
     /// Creates the URL.
     CreateUrl(UrlAuth, UrlSettings),
-    /// Replaces the settings of the URL that are present here.
+    /// Replaces only the settings of the URL that this value contains.
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
     /// Replaces all settings of asynchronous calls, and their time of the last change.
     PutInvoke(InvokeConfig),
-    /// Replaces the settings of asynchronous calls that are present here.
+    /// Replaces only the settings of asynchronous calls that this value contains.
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,

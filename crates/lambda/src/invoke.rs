@@ -302,8 +302,8 @@ fn duration(job: &Job) -> (f64, u64) {
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;
     let exact = elapsed.map_or(wall, |elapsed| elapsed.as_secs_f64() * 1e3 - waited as f64);
-    // The measured time is rounded up to whole milliseconds, and excludes waiting times, so limit
-    // the difference of the clock's times to it. The start of the runtime is billed, but is not
+    // `wall` excludes waiting times, but is rounded up to whole milliseconds. So use the time of
+    // the clock only within this last millisecond. The start of the runtime is billed, but is not
     // part of the duration.
     let exact = exact.clamp((wall - 1.0).max(0.0), wall) - usage.runtime_start_ms as f64;
     (exact.max(0.0), usage.wall_ms)

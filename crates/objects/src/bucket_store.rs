@@ -264,7 +264,8 @@ impl Upload {
                 None => lock.await,
             };
             for piece in pieces {
-                // A failed write drops the receiver. `complete` returns the error of the write.
+                // The receiver is dropped after a failed write. Ignore this here: `complete`
+                // returns the error.
                 if sender.send(piece).await.is_err() {
                     break;
                 }

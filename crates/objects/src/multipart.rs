@@ -193,7 +193,8 @@ impl Objects {
     ) -> Result<ObjectInfo> {
         for _ in 0..ATTEMPTS {
             match self.complete_once(target, parts, condition).await {
-                // Another request has changed a part or the upload, so read both again.
+                // Another request has changed a part or the upload, so try again with the new
+                // state.
                 Err(Error::Conflict { .. }) => {}
                 other => return other,
             }
@@ -232,8 +233,7 @@ impl Objects {
         };
         let mut refs = vec![put(contents_ref(&target.id), &blobs, RefPrecondition::Absent)?];
         refs.push(remove_unchanged(upload_ref(&target.id), stored));
-        // Each ref change expects an unchanged part: if a part is replaced, its file becomes
-        // garbage.
+        // Let the commit fail if a part was replaced meanwhile, because its file is then garbage.
         refs.extend(uploaded.iter().map(|part| part.removal(&target.id)));
         let unused = uploaded.iter().map(|part| &part.record.blob);
         let unused = unused.filter(|blob| blob.size > 0 && !blobs.contains(blob));

@@ -253,7 +253,8 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     Err(Error::Invalid { reason })
 }
 
-/// Returns the messages of each queue in memory, by queue id. Removes entries of deleted queues.
+/// Returns the messages of each queue as they are held in memory, by queue id. Removes entries of
+/// deleted queues.
 async fn read_states(
     store: &Arc<dyn Store>,
     infos: &BTreeMap<String, QueueInfo>,

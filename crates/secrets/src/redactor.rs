@@ -111,7 +111,7 @@ impl Redactor {
     }
 }
 
-/// Returns the forms of a value that are replaced, with their edges.
+/// Returns all forms of a value to replace (plain, base64 and others), each with its edges.
 fn forms(value: &str) -> Vec<(String, Edges)> {
     let escaped = serde_json::Value::from(value).to_string();
     let hexadecimal = hex::encode(value);

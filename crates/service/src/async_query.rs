@@ -228,7 +228,7 @@ async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and drops this future as it dropped the work.
+            // The runtime shuts down. It has dropped the work, and will drop this future, too.
             Err(_) => std::future::pending().await,
         },
     }

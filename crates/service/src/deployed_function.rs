@@ -175,8 +175,8 @@ impl DeployedFunctions {
         self.describe(principal, function).await
     }
 
-    /// Applies a deployment, which keeps all other settings, to the function's current state.
-    /// Applies it again if another request changed or created the function meanwhile.
+    /// Applies a deployment to the function's current state. Settings that it does not contain are
+    /// kept. Applies it again if another request changed or created the function meanwhile.
     async fn apply(
         &self,
         principal: &Principal,

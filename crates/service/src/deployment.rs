@@ -28,7 +28,7 @@ impl Deployments {
         Ok(versions)
     }
 
-    /// Returns a deployed version, by its id or a unique prefix of it.
+    /// Returns a deployed version, by its id or by a unique prefix of the id.
     pub async fn get(&self, principal: &Principal, version: &str) -> Result<Deployment, Problem> {
         let found = self.0.deployer.versions().get(version).await.or_problem();
         let project = found.as_ref().map_or(EVERY, |found| found.project.as_str());

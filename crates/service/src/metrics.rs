@@ -8,7 +8,7 @@ use headwater_triggers::Triggers;
 use crate::job::Jobs;
 
 impl Jobs {
-    /// Returns the metrics of all components as text. `requests` are those of the protocols.
+    /// Returns the metrics of all components, and of the protocols (`requests`), as text.
     ///
     /// The labels contain names of functions and triggers, so the principal needs the right to read
     /// the usage of every user. Errors: `unauthenticated`; `forbidden`.

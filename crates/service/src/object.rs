@@ -50,7 +50,7 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` returns the byte range to read of it, or an error.
+    /// Opens the content of an object. `range` computes the byte range to read, or an error.
     pub async fn open(
         &self,
         by: &Principal,

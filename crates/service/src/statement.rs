@@ -173,8 +173,8 @@ impl Statements {
         described.map_err(|problem| self.described(self.components.conceal(principal, problem)))
     }
 
-    /// Executes a prepared statement whose parameters are bound, as a job. `request` contains its
-    /// ref and default namespace.
+    /// Executes a prepared statement whose parameters are bound, as a job. `request` contains the
+    /// statement's ref and default namespace.
     pub async fn start_prepared(
         &self,
         principal: &Principal,

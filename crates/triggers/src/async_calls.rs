@@ -130,7 +130,8 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
             Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
         }
         (Err(error), _) => {
-            // The store may have applied the batch despite the error, so read the store again.
+            // The store may have applied the batch despite the error, so let the queue read it
+            // again.
             context.queue.set_uncertain();
             context.queue.intake.set_uncertain();
             context.wake.notify_one();

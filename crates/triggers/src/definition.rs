@@ -72,7 +72,7 @@ pub(crate) struct WatchedTables {
     patterns: Vec<GlobMatcher>,
     pub debounce: Duration,
     pub batch: usize,
-    /// Maximum number of events whose cause is unknown per minute.
+    /// Maximum number per minute of events whose cause is unknown.
     pub max_events_per_minute: u32,
 }
 

@@ -325,7 +325,7 @@ impl Triggers {
         Ok(self.current(delivery))
     }
 
-    /// Returns the version of a stored delivery that is in memory, which may be newer.
+    /// Returns the state of a delivery in memory, which may be newer than `delivery`, as stored.
     fn current(&self, delivery: Delivery) -> Delivery {
         let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
         queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)

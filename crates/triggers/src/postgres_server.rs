@@ -76,7 +76,7 @@ impl PostgresServer {
         format!("postgres://{}:{}/{}", self.host, self.port, self.database)
     }
 
-    /// Opens a pool of one connection, as the driver's listener requires.
+    /// Opens a pool with one connection, because the driver's listener needs a pool.
     pub(crate) async fn connect(
         &self,
         secrets: Option<&SecretStore>,

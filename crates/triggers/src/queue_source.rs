@@ -38,7 +38,7 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 /// Maximum time that the listener waits for a message before it looks up the queue again.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Returns the URI of a queue, which is the source of its events.
+/// Returns the URI of a queue, which is the `source` of the queue's events.
 pub(crate) fn uri(queue: &str) -> String {
     format!("/queues/{queue}")
 }

@@ -199,7 +199,7 @@ impl CallQueue {
         entries.extend(rest.append(queue)?);
         entries.extend(also(&event, &delivery)?);
         let applied = log.store.apply(Batch { entries, ..Batch::default() }).await;
-        // The store may have applied the batch despite the error, so read the store again.
+        // The store may have applied the batch despite the error, so let the queue read it again.
         applied.inspect_err(|_| self.set_uncertain())?;
         self.unlist(first, rest.listed().user.as_ref());
         self.list(rest.events.first().map(|event| (event.id, rest.listed())));
@@ -298,7 +298,8 @@ impl DeliveryLog {
         Ok(self.first_keys(IDS).await?.into_iter().map(|(queue, _)| queue).collect())
     }
 
-    /// Returns the first key of each queue in a journal: the queue, and the rest of the key.
+    /// Returns the first key of each queue in a journal, as a pair: the queue, and the rest of the
+    /// key.
     async fn first_keys(&self, journal: &str) -> Result<Vec<(String, String)>> {
         let mut found: Vec<(String, String)> = Vec::new();
         loop {
