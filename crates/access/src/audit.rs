@@ -87,9 +87,9 @@ pub struct AuditLog {
     expired: Mutex<Option<Timestamp>>,
 }
 
-/// Events that are being stored. When this value is dropped before their storage is confirmed, the
-/// events return to the queue. If an event is then stored twice, the log lists it once, because
-/// both entries have the same key.
+/// Events that are being stored. When this value is dropped before the store has confirmed the
+/// write, the events return to the queue. If an event is then stored twice, the log lists it once,
+/// because both entries have the same key.
 struct UnstoredEvents<'a> {
     pending: &'a Mutex<Vec<Append>>,
     entries: Vec<Append>,

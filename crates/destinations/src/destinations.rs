@@ -57,7 +57,7 @@ impl Destinations {
     ///
     /// Errors: the errors of the destination; `forbidden` if the identity may not connect to the
     /// server. `retryable` in the context of an error states whether another attempt may succeed.
-    /// An error without it is not counted as an attempt to deliver the event.
+    /// An error without `retryable` is not counted as an attempt to deliver the event.
     pub async fn send(
         &self,
         to: &Destination,

@@ -51,8 +51,7 @@ fn failure(error: &Error) -> Problem {
         Error::Invalid { .. } | Error::InvalidContents | Error::Missing { .. } => {
             with_retryable(problem, false)
         }
-        // For example a full queue. Without `retryable`, the trigger waits, and the attempt is not
-        // counted.
+        // For example a full queue. Without `retryable`, the trigger waits, and counts no attempt.
         _ => problem,
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The lineage of an event is the field `caused_by`: the triggers whose events led to it. The
 //! source of a trigger ignores changes of tables and objects, merges and ends of jobs that this
-//! trigger caused. A message cannot be ignored, because it must be removed from its queue. So a
-//! message that its own trigger caused becomes a failed event, which a user can inspect and replay.
+//! trigger caused. A message cannot be ignored, because it must be removed from its queue. So if a
+//! trigger receives a message that it has caused itself, the message becomes a failed event, which
+//! a user can inspect and replay.
 
 use headwater_model::{ErrorCode, Event, Problem};
 

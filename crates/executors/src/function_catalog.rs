@@ -36,7 +36,7 @@ const LATEST: &str = "$LATEST";
 #[derive(Clone)]
 pub struct FunctionCatalog {
     store: FunctionStore,
-    /// Parsed versions, by the hash of their names, settings and code.
+    /// Parsed versions, by the hash of name, settings and code.
     parsed: Cache<ObjectId, ParsedFunction>,
     /// Number of running calls by function, only for functions with a limit.
     running: Arc<Mutex<BTreeMap<String, u32>>>,

@@ -65,8 +65,8 @@ fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, 
     needed
 }
 
-/// Returns the rights to the source. Table patterns, merges and jobs need no right here. Their
-/// events contain only objects that the identity may see (`occurrence_rights`).
+/// Returns the rights to the source. Table patterns, merges and jobs need no right here. The events
+/// of these sources contain only objects that the identity may see (`occurrence_rights`).
 pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(queue) = &trigger.queue {

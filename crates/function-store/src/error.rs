@@ -95,7 +95,7 @@ pub enum Error {
         /// The name of the function.
         name: String,
     },
-    /// A large archive or package cannot be written to the server's disk, or read from there.
+    /// A large archive or package cannot be written to the server's disk, or read from the disk.
     #[error("the function's files cannot be written to disk, or read from there")]
     Disk {
         /// The system's error.

@@ -155,7 +155,7 @@ pub enum QualifierChange {
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
-    /// Replaces all settings of asynchronous calls, and their time of the last change.
+    /// Replaces all settings of asynchronous calls, and sets the time of the last change.
     PutInvoke(InvokeConfig),
     /// Replaces only the settings of asynchronous calls that this value contains.
     UpdateInvoke(InvokeConfig),

@@ -172,7 +172,8 @@ impl RecordBatch {
         self.decode(BATCH_BYTES_MAX)
     }
 
-    /// Decodes the records. Their structures take at most `structures_max` bytes.
+    /// Decodes the records. The structures of records and headers take at most `structures_max`
+    /// bytes.
     fn decode(self, structures_max: usize) -> Result<Records, RecordError> {
         let offset = self.base_offset;
         let codec =

@@ -27,7 +27,7 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(5);
 /// The identity of a person, as stated in a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The issuer and the person's permanent id there.
+    /// The issuer, and the permanent id of the person at this issuer.
     pub subject: String,
     /// The user's name.
     pub user: String,

@@ -16,7 +16,8 @@ use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
 use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
-/// Number of deleted messages of a queue after which their entries are removed from the journals.
+/// Number of deleted messages of a queue after which the journal entries of these messages are
+/// removed.
 const GONE_MAX: usize = 500;
 
 /// Maximum number of tags of a queue.

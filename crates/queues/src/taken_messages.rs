@@ -47,7 +47,7 @@ impl Queues {
 }
 
 impl TakenMessages {
-    /// Removes the messages from memory, after their entries are stored.
+    /// Removes the messages from memory, after the caller has stored `entries`.
     pub async fn end(mut self) -> Result<()> {
         let sequences = std::mem::take(&mut self.sequences);
         self.queues.end_deletion(&self.queue, &sequences).await

@@ -1,5 +1,4 @@
-//! Transactions of several statements. Their reads see one commit, and their writes become one
-//! merge.
+//! Transactions of several statements: all reads see one commit, and all writes become one merge.
 //!
 //! The first write creates a hidden branch for all later reads and writes of the transaction. The
 //! commit merges the branch, so other clients see all changes or none. The commit fails if another

@@ -16,7 +16,7 @@ use crate::source::NewEvent;
 
 pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
 
-/// Maximum length of the prefix of keys, and of their suffix, in bytes.
+/// Maximum length of a prefix or suffix of keys, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
 
 /// The changes that a trigger selects.

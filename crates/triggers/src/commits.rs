@@ -78,7 +78,8 @@ async fn delivery_of_job(
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // Jobs are kept as long as their events, so no kept event started a missing job.
+        // Jobs are kept as long as their events. So if a job is missing, no event that is still
+        // kept has started it.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

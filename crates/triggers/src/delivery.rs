@@ -153,7 +153,8 @@ impl Worker {
         for (event, part) in &parts {
             entries.extend(part.new_entries(event)?);
         }
-        // A divided event sends no record to its destination; its parts send their own records.
+        // The call for a divided event sends no record to the function's destination; the calls for
+        // the parts do.
         let whole = parts.is_empty().then_some((&*event, &ended));
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();

@@ -37,7 +37,7 @@ const COUNTS: &str = "trigger_counts";
 /// several times this memory.
 const LARGE_BYTES: usize = 8 << 20;
 
-/// Maximum size of all large events that are in memory for their deliveries, in MiB.
+/// Maximum total size of the large events that are being delivered, in MiB.
 const LARGE_MIB_MAX: u32 = 128;
 
 /// The delivery of an event to the targets of its trigger.
@@ -143,7 +143,8 @@ impl DeliveryLog {
         DeliveryLog { jobs, store, large: Arc::new(Semaphore::new(LARGE_MIB_MAX as usize)) }
     }
 
-    /// Records events and the position of their source. Returns their deliveries in the same order.
+    /// Records events, with the position of the event source. Returns the deliveries of the events,
+    /// in the same order.
     pub(crate) async fn record(
         &self,
         context: &SourceContext,

@@ -113,7 +113,7 @@ impl EndedAttempt<'_> {
         vec![self.part_without_attempt(first, problem), self.part_without_attempt(second, problem)]
     }
 
-    /// Returns a part with the items at these positions. The attempt counts as one of the part's.
+    /// Returns a part with the items at these positions. The attempt counts as one of the part.
     fn failed(&self, positions: &[usize], problem: Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let delivery = self.policy.apply(delivery, &Outcome::Failed(problem), 0);

@@ -55,8 +55,8 @@ impl Triggers {
                 newest = newest.max(scan.peek(store).await?.map(str::to_owned));
             }
             let Some(newest) = newest else { break };
-            // An event that changes its journal meanwhile may be in several scans. Take it only
-            // once.
+            // An event may move to another journal meanwhile, and so be in several scans. Take it
+            // only once.
             let waits = waiting.iter_mut().filter_map(|scan| scan.pop_id(&newest)).last();
             let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
             let listed = match (entry, waits) {

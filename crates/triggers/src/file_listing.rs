@@ -13,7 +13,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::definition::WatchedFolder;
 
-/// Suffixes that mark a file as incomplete. Such files are skipped.
+/// Suffixes of the names of incomplete files, which are skipped.
 const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
 
 /// The version of a file: its size and modification time.

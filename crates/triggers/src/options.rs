@@ -27,8 +27,8 @@ pub struct TriggersOptions {
     pub commits: Option<Arc<dyn CommitSource>>,
     /// Buckets, for triggers on objects. With `None`, the default, triggers on objects never fire.
     pub objects: Option<Objects>,
-    /// Buckets of other object stores, for triggers on objects there. With `None`, the default,
-    /// such a trigger never fires.
+    /// Buckets of other object stores, for triggers on objects in these buckets. With `None`, the
+    /// default, these triggers never fire.
     pub remote: Option<Arc<dyn RemoteBuckets>>,
     /// Queues, for triggers on messages. With `None`, the default, triggers on messages never fire.
     pub queues: Option<Queues>,

@@ -1,7 +1,7 @@
 //! The events of one queue that wait in the journal `trigger_batches`, and the ids of recently
 //! accepted events.
 //!
-//! The entries of the journal are listed in memory with their users. While a user's limit is
+//! The entries of the journal are listed in memory, each with its user. While a user's limit is
 //! reached, the entries of this user need not be read.
 
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Detection of records of a topic.
 //!
 //! The batch of the events also stores the position of each partition, in the journal
-//! `trigger_kafka_positions`. A restarted process continues there, so each record becomes only one
-//! event. No consumer group is used, and nothing is stored in the cluster.
+//! `trigger_kafka_positions`. A restarted process continues at these positions, so each record
+//! becomes only one event. No consumer group is used, and nothing is stored in the cluster.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
