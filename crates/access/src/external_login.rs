@@ -55,7 +55,7 @@ impl ExternalLogin {
         Ok(self.principal(&user, address))
     }
 
-    /// Returns the principal of a person whose credential was verified recently, without changes of
+    /// Returns the principal of a person whose credential was verified recently. Does not change
     /// the user.
     ///
     /// Errors: [`Error::InvalidCredential`] if the user is disabled or not bound to that

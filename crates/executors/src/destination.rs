@@ -220,7 +220,7 @@ pub(crate) async fn deliver(
     send(destinations, access, outgoing, context).await
 }
 
-/// A record or a result to send, and the identity whose rights are used.
+/// A record or a result to send, and the identity with whose rights it is sent.
 pub(crate) struct OutgoingPayload<'a> {
     pub address: &'a str,
     /// The id of the content. It is the same for each attempt, so that the receiver can detect

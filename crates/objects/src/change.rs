@@ -3,7 +3,7 @@
 //! A change that matches a [`ChangeFilter`] is recorded in the journal `object_changes`. The entry
 //! is appended in the batch that changes the object, so that both are stored atomically and with
 //! one sync. The position of an entry in the journal orders all changes of the lake. A reader
-//! deletes entries after it has stored their effects.
+//! deletes entries after it has stored what the changes cause.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Requester, Timestamp};

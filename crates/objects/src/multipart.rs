@@ -340,8 +340,8 @@ fn choose(uploaded: &[StoredPart], parts: &[CompletedPart]) -> Result<Vec<PartRe
     Ok(chosen)
 }
 
-/// Returns the entity tag of an object with several parts: the MD5 of their MD5s, and the number of
-/// parts.
+/// Returns the entity tag of an object with several parts: the MD5 of the parts' MD5s, and the
+/// number of parts.
 fn etag_of(parts: &[PartRecord]) -> String {
     let mut md5 = Md5::new();
     for part in parts {

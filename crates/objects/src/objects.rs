@@ -93,7 +93,7 @@ impl Objects {
         Objects(Arc::new(shared), None)
     }
 
-    /// Returns a handle whose changes are recorded with their origin.
+    /// Returns a handle whose changes are recorded with this origin.
     #[must_use]
     pub fn changed_by(&self, origin: ChangeOrigin) -> Self {
         Objects(self.0.clone(), Some(Arc::new(origin)))

@@ -62,7 +62,8 @@ pub fn query(
     Ok(Query { sql, masked })
 }
 
-/// Returns the columns that a new restriction uses, with their field ids, to be stored with it.
+/// Returns the columns that a new restriction uses, with their field ids, which are stored with the
+/// restriction.
 ///
 /// Errors: the name of a column that the table does not have.
 pub fn columns_used(
@@ -169,7 +170,7 @@ mod tests {
         let all = r#"SELECT "id" AS "0", "region" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("region" = 'EU')"#;
         check(&both, "id", &table, all);
         check(&both, "other", &table, all);
-        // The columns were renamed, and other columns have their former names.
+        // The columns were renamed, and other columns now have the former names.
         let renamed = [("region", 1), ("land", 2), ("pay", 3)];
         let expected = r#"SELECT "region" AS "0", "land" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("land" = 'EU')"#;
         check(&both, "id", &renamed, expected);

@@ -25,7 +25,7 @@ use crate::target::CallPolicy;
 use crate::worker::Worker;
 use crate::{Error, Result, event_logging};
 
-/// Number of deliveries of a trigger after which its old deliveries are removed.
+/// Number of deliveries of a trigger after which the trigger's old deliveries are removed.
 const TRIM_EVERY: u64 = 1_000;
 
 /// Pauses of a delivery whose user has reached the limit of concurrent jobs, or a daily limit. The
