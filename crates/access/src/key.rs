@@ -15,7 +15,7 @@ use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
 use crate::{Access, Error, Result};
 
-/// Prefix of the ids. Secret scanners recognise a key by this prefix.
+/// Prefix of the ids of access keys. Secret scanners recognise a key by this prefix.
 const PREFIX: &str = "HWAK";
 
 /// Number of random bytes in an id. Each byte determines one character.

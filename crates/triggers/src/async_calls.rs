@@ -36,7 +36,7 @@ pub(crate) fn is_address(target: &str) -> bool {
     target.contains("://")
 }
 
-/// Returns the name of the queue for a function or the address of a destination.
+/// Returns the name of a target's queue. The target is a function, or the address of a destination.
 pub(crate) fn queue_name(target: &str) -> String {
     format!("{}{target}", if is_address(target) { DESTINATIONS } else { CALLS })
 }
