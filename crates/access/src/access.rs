@@ -1,5 +1,5 @@
-//! The `Access` handle, which holds all users, roles, grants and credentials in memory. Only its
-//! method `change` changes them.
+//! The `Access` handle, which holds all users, roles, grants and credentials in memory. The records
+//! change only through the handle's method `change`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub(crate) struct Shared {
     pub(crate) used: Mutex<HashMap<String, Timestamp>>,
     pub(crate) audit: AuditLog,
     directory: RwLock<Arc<Directory>>,
-    /// The lock held during a change.
+    /// The lock that is held while a change is applied, so that changes do not conflict.
     changing: tokio::sync::Mutex<()>,
 }
 
@@ -41,7 +41,8 @@ impl std::fmt::Debug for Access {
     }
 }
 
-/// A change of rights: the journal entries to append, and the fields of its audit event.
+/// A change of rights: the journal entries to append, and the fields of the audit event for the
+/// change.
 pub(crate) struct RightsChange<T> {
     pub(crate) entries: Vec<Append>,
     /// The action in the audit log, such as `grant`.
@@ -104,7 +105,7 @@ impl Access {
         self.0.directory.read().clone()
     }
 
-    /// Applies a change that `edit` derives from the current records, together with its audit
+    /// Applies the change that `edit` returns for the current records, together with an audit
     /// event.
     pub(crate) async fn change<T>(
         &self,
@@ -140,8 +141,8 @@ impl Access {
     }
 }
 
-/// Returns a ref change that increments the version. The ref change fails if the version has
-/// changed meanwhile.
+/// Returns a ref change that increments the version of the records. The batch with this ref change
+/// fails if another process has changed the version meanwhile.
 fn next_version(directory: &Directory) -> Result<RefChange> {
     let corrupt = || Error::Corrupt { key: VERSION.to_owned() };
     let number = match &directory.version {

@@ -1,7 +1,7 @@
 //! The audit log: the journal `audit`, whose keys are version 7 UUIDs and sort by time.
 //!
-//! The event of a change of rights is stored in the same batch as the change. Events of access
-//! decisions and logins are first recorded in memory, and written in groups.
+//! If rights change, the event is stored in the same batch as the change. Events for access
+//! decisions and logins are first recorded in memory, and stored in groups.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ const PENDING_MAX: usize = 100_000;
 /// Maximum length of a text in an event, in bytes.
 const TEXT_BYTES_MAX: usize = 1_000;
 
-/// Maximum number of failed logins from one address that are recorded within a minute. Otherwise
-/// clients without credentials could fill the log.
+/// Maximum number of failed logins from one address that are recorded within a minute. Without this
+/// limit, clients without credentials could fill the log.
 const FAILED_LOGINS_MAX: u32 = 20;
 
 /// The period for which [`FAILED_LOGINS_MAX`] limits the events of an address.
@@ -72,7 +72,7 @@ impl AuditFilter {
 pub struct AuditPage {
     /// The events of this page, oldest first.
     pub events: Vec<AuditEvent>,
-    /// The position of the next page; `None` on the last page.
+    /// The position of the next page; `None` if this is the last page.
     pub next: Option<String>,
 }
 
@@ -81,14 +81,15 @@ pub struct AuditLog {
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     pending: Mutex<Vec<Append>>,
-    /// The number of failed logins of the last minute that were recorded, by address.
+    /// The number of recorded failed logins by address; removed a minute after the last one.
     failed_logins: Cache<IpAddr, u32>,
     /// The time at which old events were last deleted.
     expired: Mutex<Option<Timestamp>>,
 }
 
-/// Events that are being stored. When this value is dropped, the remaining events return to the
-/// queue. An event that is stored twice is listed once, because both entries have the same key.
+/// Events that are being stored. When this value is dropped before the store has confirmed the
+/// write, the events return to the queue. If an event is then stored twice, the log lists it once,
+/// because both entries have the same key.
 struct UnstoredEvents<'a> {
     pending: &'a Mutex<Vec<Append>>,
     entries: Vec<Append>,
@@ -161,8 +162,8 @@ impl AuditLog {
     }
 
     /// Records a failed login, unless too many failed logins from its address are recorded already.
-    /// `user` must be the name of an existing user, because a client may send a password in the
-    /// name field by mistake.
+    /// `user` must be the name of an existing user: a client may send a password as the name by
+    /// mistake, which must not be in the log.
     pub(crate) fn failed_login(
         &self,
         user: Option<&str>,
@@ -190,8 +191,8 @@ impl AuditLog {
         self.record(event);
     }
 
-    /// Counts a failed login of an address. The count is not stored above the maximum, so failures
-    /// are recorded again a minute after the last recorded failure.
+    /// Counts a failed login of an address. A count above the maximum is not stored, so that it
+    /// expires a minute after the last recorded failure. Failures are then recorded again.
     fn count_failed_login(&self, address: IpAddr) -> u32 {
         let count = self.failed_logins.get(&address).unwrap_or(0) + 1;
         if count <= FAILED_LOGINS_MAX {
@@ -235,13 +236,14 @@ impl AuditLog {
     }
 
     /// Returns the events that a filter selects, starting at a position; an empty position is the
-    /// start. A page can be empty although more pages follow.
+    /// start. If the filter selects none of the events that were read, a page is empty although
+    /// more pages follow.
     pub async fn page(&self, filter: &AuditFilter, position: &str) -> Result<AuditPage> {
         if position.is_empty() {
             self.flush().await?;
         }
-        // Read until a minute after the end of the filter, because an event may be stored seconds
-        // after its time.
+        // Read until a minute after the filter's end: the keys are only in about the order of the
+        // events' times.
         let since = filter.since.map(key_at).unwrap_or_default();
         let range = KeyRange::all().from(since.max(position.to_owned())).limit(PAGE);
         let entries = self.store.scan(JOURNAL, &range).await?;
@@ -271,8 +273,7 @@ impl AuditLog {
     }
 }
 
-/// Returns a key that sorts before the keys of events at this time, and after the keys of earlier
-/// events.
+/// Returns a key that sorts after the keys of all events before this time, and before all others.
 fn key_at(time: Timestamp) -> String {
     let milliseconds = u128::try_from(time.timestamp_millis()).unwrap_or(0);
     Uuid::from_u128(milliseconds << 80).to_string()

@@ -6,8 +6,8 @@ use crate::access::RightsChange;
 use crate::record::{AUDIT_RETENTION, put};
 use crate::{Error, Result};
 
-/// Minimum retention, in seconds. So the audit event of each change of this setting is kept at
-/// least this long.
+/// Minimum retention, in seconds. So a change of this setting cannot hide itself: its audit event
+/// is kept for at least this time.
 const KEEP_SECONDS_MIN: u64 = 86_400;
 
 /// The audit retention setting of a lake.

@@ -1,8 +1,8 @@
 //! Authentication: converts a credential to a principal.
 //!
 //! Every failure has the same error, and the check of an unknown user takes as long as the check of
-//! a wrong password. Tokens are looked up by their hash, so the duration of a comparison does not
-//! reveal a part of the token.
+//! a wrong password. Tokens are looked up by their hash, so that the duration of the lookup reveals
+//! nothing about a token.
 
 use std::net::IpAddr;
 
@@ -38,8 +38,8 @@ impl std::fmt::Debug for Credential<'_> {
     }
 }
 
-/// The state of a credential. A session stores this state at login, and ends when the state
-/// changes.
+/// A digest of the credential with which a principal logged in. A session stores this digest at
+/// login, and ends when the digest changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CredentialState(Option<[u8; 32]>);
 
@@ -57,8 +57,8 @@ impl CredentialState {
 }
 
 impl Access {
-    /// Authenticates a client. `address` is recorded if known. The audit log records failures and
-    /// logins with a password.
+    /// Authenticates a client. `address`, if known, is recorded in the audit log. The audit log
+    /// records failures and logins with a password.
     ///
     /// Errors: [`Error::InvalidCredential`] for every invalid credential; [`Error::Busy`] if too
     /// many password checks are running.
@@ -94,7 +94,8 @@ impl Access {
         Ok(principal)
     }
 
-    /// Returns the user of a valid token. If `user` is given, it must be the token's user.
+    /// Returns the user of a valid token. If `user` is given, it must be the user to whom the token
+    /// belongs.
     fn by_token(&self, text: &str, user: Option<&str>) -> Option<AuthenticatedUser> {
         let hash = Secret::parse(text)?.hash();
         let directory = self.directory();

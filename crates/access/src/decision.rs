@@ -21,7 +21,7 @@ pub enum DecisionReason {
     LakeOwner,
     /// The user is the owner of the object.
     Ownership,
-    /// A grant, of the user or of one of its roles.
+    /// A grant to the user, or to one of its roles.
     Grant(Grant),
 }
 
@@ -30,7 +30,7 @@ pub enum DecisionReason {
 pub enum DenialReason {
     /// The principal has no identity.
     Unauthenticated,
-    /// The account or the token is no longer valid.
+    /// The account, the token or the login is no longer valid.
     Invalid,
     /// The token's scopes do not contain the action on the object.
     Scope,
@@ -93,7 +93,7 @@ impl Access {
         actions.any(|action| self.decide(principal, *action, object).is_allowed())
     }
 
-    /// Explains the decision for a user with all of its permissions.
+    /// Returns the decision for a user that logs in without a restriction by scopes.
     ///
     /// Errors: the user does not exist.
     pub fn explain(&self, user: &str, action: Action, object: &Object) -> Result<Decision> {
@@ -122,8 +122,8 @@ fn decide(directory: &Directory, user: &str, action: Action, object: &Object) ->
     }
 }
 
-/// Returns an action, and the actions that include it. The rights to write to a branch and to merge
-/// into it include the right to read it.
+/// Returns an action, and the actions whose grants include it. The rights to write to a branch and
+/// to merge into it include the right to read it.
 fn including(action: Action, object: &Object) -> impl Iterator<Item = Action> {
     let is_branch = object.kind() == ObjectKind::Branch && action == Action::Read;
     let wider = is_branch.then_some([Action::Write, Action::Merge]);

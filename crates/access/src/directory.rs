@@ -38,8 +38,8 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    /// Reads all records. A concurrent change can make the records newer than the version. The next
-    /// change then conflicts, and the records are read again.
+    /// Reads all records. A change by another process meanwhile can make the records newer than the
+    /// version. The next change then conflicts, and the records are read again.
     pub(crate) async fn load(store: &dyn Store) -> Result<Self> {
         let version = store.reference(VERSION).await?;
         let mut directory = Directory { version, ..Directory::default() };
@@ -129,7 +129,7 @@ impl Directory {
 
     /// Indexes the grants of each user.
     fn index(&self) -> HashMap<String, GrantIndex> {
-        // The indexes of all users share their roles' grants in memory.
+        // The indexes of users with the same role share the grants of this role in memory.
         let shared = self.grants.iter().map(|(grantee, grants)| {
             (grantee.as_str(), grants.iter().cloned().map(Arc::new).collect::<Vec<_>>())
         });

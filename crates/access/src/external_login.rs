@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::record::{UserRecord, check_name, put, user_key};
 use crate::{Access, Error, Result};
 
-/// A person authenticated by an identity provider.
+/// The login of a person that an identity provider has authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExternalLogin {
     /// The user's name.
@@ -35,7 +35,7 @@ impl ExternalLogin {
     /// creates or binds the user. Each login updates the user's managed roles.
     ///
     /// Errors: [`Error::InvalidCredential`] if the user does not exist, is disabled, is a service
-    /// account, or belongs to another person.
+    /// account, or is bound to another person.
     pub async fn log_in(&self, access: &Access, address: Option<IpAddr>) -> Result<Principal> {
         let now = access.0.clock.now();
         let Some(user) = self.changed(&access.directory(), now) else {
@@ -55,7 +55,8 @@ impl ExternalLogin {
         Ok(self.principal(&user, address))
     }
 
-    /// Returns the principal of a person whose credential was recently verified.
+    /// Returns the principal of a person whose credential was verified recently. Does not change
+    /// the user.
     ///
     /// Errors: [`Error::InvalidCredential`] if the user is disabled or not bound to that
     /// person.
@@ -69,7 +70,7 @@ impl ExternalLogin {
         }
     }
 
-    /// Records a rejected login through an identity provider, and returns its error.
+    /// Records a rejected login through an identity provider, and returns the error for the client.
     pub fn refused(access: &Access, user: Option<&str>, address: Option<IpAddr>) -> Error {
         let known = user.filter(|name| access.directory().users.contains_key(*name));
         access.0.audit.failed_login(known, AuthMethod::Oidc, address);
@@ -88,7 +89,7 @@ impl ExternalLogin {
         Principal::user(user).with_address(address)
     }
 
-    /// Returns the user as updated by the login; `None` if the person may not log in.
+    /// Returns the user's record after this login; `None` if the person may not log in.
     fn changed(&self, directory: &Directory, now: Timestamp) -> Option<UserRecord> {
         let mut user = match directory.users.get(&self.user) {
             Some(user) => user.clone(),
@@ -113,7 +114,8 @@ impl ExternalLogin {
         Some(user)
     }
 
-    /// Returns true if a user is enabled, and bound to this person or not bound yet.
+    /// Returns true if a user is enabled, no service account, and bound to this person or not bound
+    /// yet.
     fn is_of(&self, user: &UserRecord) -> bool {
         let is_bound = user.subject.as_ref().is_none_or(|subject| *subject == self.subject);
         is_bound && !user.disabled && user.kind == UserKind::Person

@@ -9,8 +9,8 @@ use crate::record::{grant_key, put, remove};
 use crate::{Access, Error, Result};
 
 impl Access {
-    /// Grants a permission to a user or role. Adds the actions to its existing actions on the same
-    /// object pattern.
+    /// Grants a permission to a user or role. Adds the actions to those that are already granted to
+    /// it on the same object pattern.
     pub async fn grant(
         &self,
         by: &Principal,
@@ -94,7 +94,7 @@ fn find<'a>(directory: &'a Directory, grantee: &str, object: &ObjectPattern) -> 
     directory.grants.get(grantee)?.iter().find(|grant| grant.permission.object == *object)
 }
 
-/// Returns the journal entry that removes actions from a grant.
+/// Returns the journal entry that removes actions from a grant, or removes the whole grant.
 fn without(grant: &Grant, actions: &[Action]) -> Result<Append> {
     let mut left = grant.clone();
     left.permission.actions.retain(|action| !actions.contains(action));

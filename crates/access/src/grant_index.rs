@@ -16,8 +16,8 @@ const LAKE: &str = "lake";
 pub(crate) struct GrantIndex {
     /// Grants on single objects, by the object as text.
     exact: HashMap<String, Vec<Arc<Grant>>>,
-    /// Grants on patterns, by the kind of object. Also grants on single locations and buckets,
-    /// which apply to the objects below them, too.
+    /// Grants on patterns, by the kind of object. Also grants on a single location or bucket,
+    /// because such a grant applies to everything below it, too.
     patterns: HashMap<ObjectKind, Vec<Arc<Grant>>>,
 }
 
@@ -33,7 +33,7 @@ impl GrantIndex {
         }
     }
 
-    /// Returns a grant that contains an action on an object.
+    /// Returns a grant that contains an action on an object, if there is one.
     pub(crate) fn find(&self, action: Action, object: &Object) -> Option<&Arc<Grant>> {
         let contains = |grant: &&Arc<Grant>| grant.permission.contains(action, object);
         let find = |key: &str| self.exact.get(key).into_iter().flatten().find(contains);

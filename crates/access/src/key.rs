@@ -15,7 +15,7 @@ use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
 use crate::{Access, Error, Result};
 
-/// Prefix of the ids. Secret scanners recognise a key by this prefix.
+/// Prefix of the ids of access keys. Secret scanners recognise a key by this prefix.
 const PREFIX: &str = "HWAK";
 
 /// Number of random bytes in an id. Each byte determines one character.
@@ -125,7 +125,7 @@ impl AccessKeys {
             .await
     }
 
-    /// Returns the encrypted secret of a valid access key.
+    /// Returns the encrypted secret of an access key; `None` if the key is not valid.
     pub fn sealed_secret(&self, id: &str) -> Option<String> {
         let directory = self.0.directory();
         let is_valid = directory.is_token_valid(id, self.shared().clock.now());

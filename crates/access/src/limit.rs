@@ -9,8 +9,9 @@ use crate::{Access, Error, Result};
 
 /// The limits of users and roles.
 ///
-/// Each value is resolved separately. The user's own limit takes precedence. Without one, the
-/// highest limit of the user's roles applies, so a role can only raise a limit.
+/// Each value, such as the memory or the number of jobs, is resolved separately. The user's own
+/// limit takes precedence. Without one, the highest limit of the user's roles applies, so a role
+/// can only raise a limit.
 pub struct UserLimits<'a>(&'a Access);
 
 impl<'a> UserLimits<'a> {
@@ -110,7 +111,7 @@ fn check(limits: &Limits) -> Result<()> {
     Err(Error::Limit { reason })
 }
 
-/// Returns the name of a user or role in the audit log, such as `user:ana`.
+/// Returns the name of a user or role with its kind, such as `user:ana`, for the audit log.
 fn object(directory: &Directory, name: &str) -> String {
     let kind = if directory.users.contains_key(name) { "user" } else { "role" };
     format!("{kind}:{name}")

@@ -1,10 +1,10 @@
 //! Limits on failed logins, per address and per user.
 //!
 //! After [`FAILURES_FREE`] failures, further attempts are rejected for a time that doubles with
-//! each failure. During that time passwords are rejected, but valid tokens are accepted: tokens
-//! cannot be guessed, and otherwise one client could lock out other clients with the same address.
-//! The number of recorded sources (addresses and users) is limited. Beyond the limit, the source
-//! whose last failure is oldest is removed.
+//! each failure. During that time, passwords are rejected, but valid tokens are accepted: tokens
+//! cannot be guessed, and without this exception one client could lock out other clients with the
+//! same address. The number of recorded sources (addresses and users) is limited. Above the limit,
+//! the source with the oldest last failure is removed.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
@@ -25,7 +25,8 @@ const LOCK_MIN: Duration = Duration::from_secs(1);
 /// Maximum duration of a lock-out.
 const LOCK_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// Time after the last failure of a source (an address or a user) until its failures are forgotten.
+/// Time after its last failure for which the failures of a source (an address or a user) are
+/// remembered.
 const MEMORY: Duration = Duration::from_secs(60 * 60);
 
 /// Maximum number of sources whose failures are recorded.
@@ -133,8 +134,8 @@ fn lock(failures: u32) -> Duration {
     LOCK_MIN.saturating_mul(1 << excess.min(20)).min(LOCK_MAX)
 }
 
-/// Returns the part of an address that a client cannot choose freely: the first 64 bits of an IPv6
-/// address, or a whole IPv4 address.
+/// Returns the part of an address by which failures are counted, because a client cannot choose it
+/// freely: the first 64 bits of an IPv6 address, or a whole IPv4 address.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

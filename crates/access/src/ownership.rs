@@ -9,7 +9,7 @@ use crate::{Access, Result};
 
 impl Access {
     /// Records the owner of a new object: the principal's user, or no owner if the principal is not
-    /// a user. Replaces the owner of an earlier object with the same name.
+    /// a user. Replaces the owner that an earlier object with the same name had.
     pub async fn set_owner(&self, by: &Principal, object: &Object) -> Result<()> {
         let pattern = ObjectPattern::of(object);
         let key = owner_key(&pattern);
@@ -66,8 +66,8 @@ fn owner_change(action: &'static str, object: &Object, entries: Vec<Append>) -> 
 }
 
 /// Records the owner of an object that was created, or replaced under the same name. If a principal
-/// other than the owner replaces an object, the object has no owner from then on, because it may
-/// have rights or contents that the previous owner must not have. An object whose name contains
+/// other than the owner replaces an object, the object has no owner from then on, because its
+/// previous owner may lack the right to see or use the new contents. An object whose name contains
 /// `*` has no owner, because such a name stands for all objects of a kind.
 pub async fn record_owner(
     access: &Access,

@@ -22,8 +22,8 @@ const CONCURRENCY: usize = 2;
 /// Maximum number of hash computations that are running or queued.
 const WAITING_MAX: usize = 64;
 
-/// A hash that matches no password. For a user without a hash, this hash is verified, so that the
-/// check takes as long as for a wrong password.
+/// A hash that matches no password. It is verified for a user that is unknown or has no password,
+/// so that the check takes as long as for a wrong password.
 const NO_PASSWORD: &str = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$\
                            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
@@ -62,7 +62,8 @@ impl Passwords {
         .await?
     }
 
-    /// Returns true if a password matches a hash.
+    /// Returns true if a password matches a hash. Without a hash, returns false after the same
+    /// time.
     pub(crate) async fn verify(&self, password: &str, hash: Option<String>) -> Result<bool> {
         let exists = hash.is_some() && password.len() <= BYTES_MAX;
         let hash = hash.unwrap_or_else(|| NO_PASSWORD.to_owned());

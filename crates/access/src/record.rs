@@ -14,8 +14,8 @@
 //! | journal `access-used` | `ID` | the time of the last use of a token or access key |
 //! | ref `access/version` | | a number that every change increments |
 //!
-//! A change is one batch with a compare-and-swap of the version. So the change applies to exactly
-//! the records that were checked.
+//! A change is one batch with a compare-and-swap of the version, so it fails if the records have
+//! changed since they were checked.
 
 use std::collections::BTreeSet;
 

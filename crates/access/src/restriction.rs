@@ -95,8 +95,8 @@ impl TableRestrictions {
         self.applying(principal, &directory, on)
     }
 
-    /// Returns a restriction that matches a table only by the table's name. It would no longer
-    /// apply if the table were renamed.
+    /// Returns a restriction that matches a table by its name but not by its id, if there is one.
+    /// After a renaming of the table, this restriction would no longer apply.
     pub fn lost_by_rename(&self, table: &TableName, id: &str) -> Option<Restriction> {
         let directory = self.0.directory();
         let mut on = directory.restrictions.values().filter(|one| one.is_on(table, None));
@@ -138,8 +138,8 @@ impl TableRestrictions {
         Ok(select(&directory, user, all).all)
     }
 
-    /// Selects the restrictions that apply to a principal. The owner and administrators are exempt
-    /// from all restrictions.
+    /// Selects from `all` the restrictions that apply to a principal; `None` if none applies. The
+    /// owner and administrators are exempt from restrictions.
     fn applying<'a>(
         &self,
         principal: &Principal,
@@ -157,7 +157,7 @@ impl TableRestrictions {
     }
 }
 
-/// Selects the restrictions that apply to a user that is not an administrator.
+/// Selects from `all` the restrictions that apply to a user that is not an administrator.
 fn select<'a>(
     directory: &Directory,
     user: &str,
@@ -170,7 +170,7 @@ fn select<'a>(
     Restrictions { user: user.to_owned(), members, all }
 }
 
-/// Rejects a second mask of a column.
+/// Returns an error if a new mask is for a column that already has another mask.
 fn check_column(directory: &Directory, new: &Restriction) -> Result<()> {
     let Some(column) = &new.column else { return Ok(()) };
     let is_same = |one: &&Restriction| {
@@ -183,8 +183,8 @@ fn check_column(directory: &Directory, new: &Restriction) -> Result<()> {
     }
 }
 
-/// Rejects the removal of a user or role that a restriction names, because the restriction would
-/// lose its effect.
+/// Returns an error if a restriction names the user or role to remove, because the restriction
+/// would then lose its effect.
 pub(crate) fn check_unused(directory: &Directory, name: &str) -> Result<()> {
     let names = |one: &&Restriction| one.to.iter().any(|to| to == name);
     match directory.restrictions.values().find(names) {

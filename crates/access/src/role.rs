@@ -80,7 +80,8 @@ impl Access {
     }
 }
 
-/// Returns the journal entry that adds a member to a role or removes it; `None` if nothing changes.
+/// Returns the journal entry that adds a role to a grantee, or removes it; `None` if nothing
+/// changes.
 fn membership(
     directory: &Directory,
     grantee: &str,

@@ -1,8 +1,8 @@
 //! The text form of access tokens and of the secrets of access keys: `hwp_` or `hws_`, 48 random
 //! hexadecimal digits, and 8 digits of their CRC-32.
 //!
-//! With the fixed prefix and the checksum, secret scanners recognise a secret without access to the
-//! lake.
+//! By the fixed prefix and the checksum, secret scanners recognise a secret in a text without
+//! access to the lake.
 //!
 //! The store contains only the SHA-256 of a token. A fast hash is sufficient, because a token has
 //! 192 random bits.

@@ -8,7 +8,7 @@ use headwater_model::{Clock, Identity, Principal, SystemClock, Timestamp};
 const STATEMENT_BYTES_MAX: usize = 1_024;
 
 /// The key with which a client cancels the statement of a connection: the number of the connection,
-/// and a secret that only its client knows.
+/// and a secret that only the client of the connection knows.
 pub type ConnectionKey = (i32, i32);
 
 /// The properties of a client that connects.
@@ -49,7 +49,7 @@ pub struct ConnectionState {
     pub transaction_started: Option<Timestamp>,
     /// The start of the last statement.
     pub statement_started: Option<Timestamp>,
-    /// The time at which the state changed.
+    /// The time at which `is_active` or `transaction` last changed.
     pub changed: Timestamp,
     /// True while a statement is running.
     pub is_active: bool,
@@ -86,8 +86,8 @@ impl ConnectionState {
         }
     }
 
-    /// Returns true if the client of the connection has the same account as a principal. A deleted
-    /// account with the same name counts as a different account.
+    /// Returns true if the client of the connection has the same account as a principal. An
+    /// earlier, deleted account with the same name counts as another account.
     pub fn is_of(&self, principal: &Principal) -> bool {
         match (self.principal.identity(), principal.identity()) {
             (Identity::Owner, Identity::Owner) => true,

@@ -43,7 +43,7 @@ impl Connections {
         let secret = i32::from_be_bytes([random[0], random[1], random[2], random[3]]);
         let ended = CancellationToken::new();
         let mut registry = self.0.lock();
-        // Skip the numbers of open connections.
+        // Numbers can repeat after an overflow, so skip the numbers of open connections.
         loop {
             registry.last = registry.last.wrapping_add(1).max(1);
             if !registry.open.contains_key(&registry.last) {
@@ -108,7 +108,7 @@ impl Connections {
     }
 }
 
-/// The entry of an open connection in the list, which is removed on drop.
+/// The handle of an open connection. Dropping it removes the connection from the list.
 pub struct ConnectionHandle {
     /// The key with which the client can cancel a statement.
     pub key: ConnectionKey,
@@ -130,19 +130,20 @@ impl ConnectionHandle {
         self.connections.update(self.key.0, change);
     }
 
-    /// Starts a statement. A request to cancel the statement cancels the returned token.
+    /// Records that a statement starts. A request to cancel the statement cancels the returned
+    /// token.
     pub fn begin(&self) -> CancellationToken {
         let token = CancellationToken::new();
         let own = token.clone();
         self.connections.update(self.key.0, |connection| connection.statement = Some(own));
-        // A signal may have ended the connection before its statement began.
+        // A signal may have ended the connection before the statement began, so cancel it at once.
         if self.ended.is_cancelled() {
             token.cancel();
         }
         token
     }
 
-    /// Ends the statement. A late request to cancel it then does not affect the next statement.
+    /// Records that the statement has ended, so that a late request to cancel it has no effect.
     pub fn end(&self, transaction: TransactionState) {
         let now = SystemClock.now();
         self.connections.update(self.key.0, |connection| {

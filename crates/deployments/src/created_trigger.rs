@@ -4,8 +4,9 @@
 //! |---|---|---|
 //! | `created_triggers` | name | the [`CreatedTrigger`] |
 //!
-//! The removal of a trigger first sets `removed` in its record, then deletes its events, then its
-//! record. The next start completes an interrupted removal.
+//! The removal of a trigger first sets `removed` in the trigger's record, then deletes the events
+//! of the trigger, and then the record. The next start of the server completes an interrupted
+//! removal.
 
 use std::sync::Arc;
 
@@ -31,13 +32,14 @@ pub struct CreatedTrigger {
     /// True while the events of a removed trigger are being deleted.
     #[serde(default)]
     pub removed: bool,
-    /// The notification of the bucket, if an S3 client created the trigger.
+    /// The bucket notification, if an S3 client created the trigger by configuring one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub notification: Option<BucketNotification>,
 }
 
 impl CreatedTrigger {
-    /// Returns true if the trigger is the same, regardless of where it is defined.
+    /// Returns true if a trigger has the same definition, regardless of the place of the
+    /// definition.
     pub fn is_same(&self, trigger: &Trigger) -> bool {
         let defined_at = self.trigger.defined_at.clone();
         self.trigger == Trigger { defined_at, ..trigger.clone() }
@@ -80,7 +82,7 @@ impl CreatedTriggerStore {
         Ok(found)
     }
 
-    /// Stores triggers in one batch, which is stored completely or not at all.
+    /// Stores the records of triggers in one batch, which is stored completely or not at all.
     pub async fn put(&self, triggers: &[CreatedTrigger]) -> Result<()> {
         let mut entries = Vec::with_capacity(triggers.len());
         for created in triggers {

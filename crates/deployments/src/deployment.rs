@@ -47,7 +47,7 @@ struct Record {
     project: String,
     deployed: Timestamp,
     author: String,
-    /// The identity whose permissions apply to the triggers of the version.
+    /// The identity that deployed the version. Its permissions apply to the version's triggers.
     #[serde(default)]
     actor: Actor,
     functions: Vec<String>,
@@ -230,7 +230,7 @@ impl StoredFile {
         let id = ObjectId::of(bytes);
         match file {
             ProjectFile::Binary(file) if file.executable => StoredFile::Program { program: id },
-            // Only functions without a project have packages.
+            // A project has no packages: only functions without a project have them.
             ProjectFile::Binary(_) | ProjectFile::Text(_) | ProjectFile::Packed(_) => {
                 StoredFile::Plain(id)
             }
@@ -278,8 +278,8 @@ fn triggers(project: &Project) -> BTreeMap<String, String> {
 }
 
 /// Returns a string for each function, which changes whenever the function's settings or the
-/// content of one of its files change. Functions may share a folder. Files with handlers of other
-/// functions do not count.
+/// content of one of its files change. Functions may share a folder, so files in it that contain
+/// handlers of other functions do not count.
 fn functions(project: &Project) -> BTreeMap<String, String> {
     let hashes = files(project);
     let handlers: BTreeSet<&String> =

@@ -11,7 +11,7 @@ pub enum Error {
     /// No version has the requested id, or several versions have the requested prefix.
     #[error("{}", not_found_text(text, *several))]
     NoDeployment {
-        /// Id or id prefix from the request.
+        /// The id or the prefix of an id in the request.
         text: String,
         /// True if the prefix is ambiguous.
         several: bool,

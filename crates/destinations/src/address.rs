@@ -25,7 +25,7 @@ impl Options {
     /// Parses `name=value` pairs separated by `&`. Errors: an unknown or empty option.
     pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
         let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        // A `+` is part of an e-mail address, not an encoded space.
+        // The URL parser would decode `+` as a space, but in an e-mail address it is a `+`.
         let text = text.unwrap_or_default().replace('+', "%2B");
         for (name, value) in form_urlencoded::parse(text.as_bytes()) {
             let hint = format!("Use only {}.", listed(known));
@@ -56,7 +56,7 @@ impl Options {
         Ok(values.pop())
     }
 
-    /// Removes the option `secret`, and returns the name.
+    /// Removes the option `secret`, and returns the name of the secret.
     pub fn secret(&mut self) -> Result<Option<String>, Problem> {
         let Some(name) = self.one("secret")? else { return Ok(None) };
         match headwater_secrets::check_name(&name) {

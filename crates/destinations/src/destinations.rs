@@ -13,10 +13,10 @@ use crate::failure::redacted;
 use crate::payload::{IdentifiedPayload, Payload};
 use crate::queue::{self, MessageOrigin};
 
-/// The parts of a lake to which records and results are sent. Cheap to clone.
+/// The parts of a lake that destinations use. Cheap to clone.
 #[derive(Clone)]
 pub struct Destinations {
-    /// The lake, for rows of tables, for objects and for calls of functions.
+    /// The lake with the tables and buckets to which content is written.
     pub lake: LakeComponents,
     /// The queues.
     queues: Queues,
@@ -26,24 +26,24 @@ pub struct Destinations {
 
 /// An attempt to send a record or a result.
 pub struct SendAttempt<'a> {
-    /// The id of the content, which is the same for each attempt.
+    /// The id of the content. Each attempt to send it has the same id.
     pub id: &'a str,
     /// The record or the result.
     pub payload: Payload<'a>,
-    /// The sender that a message in a queue names.
+    /// The name of the sender that a message in a queue contains.
     pub sender: &'a str,
-    /// The servers that the identity may connect to.
+    /// The servers to which the identity that set the destination may connect.
     pub policy: ConnectionPolicy,
-    /// The identity's access to the lake, and the event id that a commit of rows contains.
+    /// The access of this identity to the lake, and the event id that a commit of rows contains.
     pub scope: CallScope,
 }
 
 /// Content that was sent.
 #[derive(Debug)]
 pub struct SentContent {
-    /// A description for the job's result.
+    /// A description of the sent content, for the result of the job.
     pub result: Value,
-    /// The rows that were appended.
+    /// The rows that were appended to a table of the lake.
     pub appended: AppendResult,
 }
 
@@ -55,8 +55,9 @@ impl Destinations {
 
     /// Sends a record or a result.
     ///
-    /// Errors: the errors of the destination, with `retryable` in the context if the attempt is
-    /// counted; `forbidden` if the identity may not connect to the server.
+    /// Errors: the errors of the destination; `forbidden` if the identity may not connect to the
+    /// server. `retryable` in the context of an error states whether another attempt may succeed.
+    /// An error without `retryable` is not counted as an attempt to deliver the event.
     pub async fn send(
         &self,
         to: &Destination,
@@ -95,8 +96,9 @@ impl Destinations {
     }
 }
 
-/// Marks the error for an unresolvable name as retryable, so that the attempt is counted. Marks the
-/// error for a forbidden server as final.
+/// Marks the error of a destination that is unavailable as retryable. Without this mark, the
+/// trigger would not count the attempt, and would retry until the event is too old. Marks the error
+/// for a forbidden server as final.
 fn counted(problem: Problem) -> Problem {
     match problem.code {
         ErrorCode::Unavailable if !problem.context.contains_key("retryable") => {

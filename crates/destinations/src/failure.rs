@@ -52,7 +52,7 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 
 /// Returns the beginning of a response as one line, without the value of a secret.
 pub(crate) fn excerpt(response: &str, secret: Option<&str>) -> String {
-    // The end of the excerpt could be a part of the value, so the value is removed first.
+    // Remove the secret before the text is cut off: the cut could leave a part of the secret.
     let values = Redactor::new(secret);
     let text = values.redact(response).split_whitespace().collect::<Vec<_>>().join(" ");
     let text = text.chars().filter(|c| !c.is_control());

@@ -33,7 +33,7 @@ const RESERVED: [&str; 6] =
 pub struct HttpEndpoint {
     url: Url,
     secret: Option<String>,
-    /// The header with the secret; `None` for `Authorization: Bearer`.
+    /// The header that contains the secret; `None` for `Authorization: Bearer SECRET`.
     header: Option<HeaderName>,
     timeout: Duration,
 }
@@ -178,7 +178,7 @@ mod tests {
 
     const EVENT: &str = "0191f5d0-0000-7000-8000-000000000001";
 
-    /// Starts a server that answers one request. With an empty response, it never answers.
+    /// Starts a server that answers one request with `response`, or never if `response` is empty.
     async fn server(response: &'static str) -> (String, JoinHandle<String>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");

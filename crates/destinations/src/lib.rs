@@ -3,9 +3,9 @@
 //!
 //! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends a
 //!   [`Payload`]: a record or a result.
-//! - A message reaches its queue once, and a row reaches its table once, even if the payload is
-//!   sent again. An object is replaced. HTTP requests and e-mails contain the id of the content, so
-//!   that receivers can detect repetitions.
+//! - A message is added to a queue once, and a row to a table once, even if the payload is sent
+//!   again. An object is written again, with the same content. HTTP requests and e-mails contain
+//!   the id of the content, so that receivers can detect repetitions.
 //! - The caller checks the rights; this crate only names the rights that a destination requires.
 //! - A problem states whether another attempt may succeed, and contains no value of a secret.
 

@@ -35,7 +35,7 @@ const DOMAIN_BYTES_MAX: usize = 255;
 /// Maximum length of a subject, in characters.
 const SUBJECT_CHARACTERS_MAX: usize = 200;
 
-/// Maximum length of the error that a message quotes before the record, in characters.
+/// Maximum length of the error message that an e-mail shows before the record, in characters.
 const ERROR_CHARACTERS_MAX: usize = 2_000;
 
 /// Maximum size of the record in an e-mail, in bytes.
@@ -118,7 +118,8 @@ impl MailRoute {
         Ok(json!({"recipients": self.to.len()}))
     }
 
-    /// Returns the headers and the text. Each attempt to send the content sends the same message.
+    /// Returns the headers and the text of the e-mail, which are the same for each attempt to send
+    /// it.
     async fn message(&self, content: &IdentifiedPayload<'_>) -> Result<Vec<u8>, Problem> {
         let MailContent { subject, time, text } = letter(content).await?;
         let (_, domain) = self.from.address.rsplit_once('@').unwrap_or_default();
@@ -199,7 +200,7 @@ impl Mailbox {
     }
 }
 
-/// Returns true for an address that needs no quotes and no extension of SMTP.
+/// Returns true for an e-mail address that needs no quotes and no SMTP extension.
 fn is_address(text: &str) -> bool {
     let Some((local, domain)) = text.rsplit_once('@') else { return false };
     let is_local = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~.".contains(c);

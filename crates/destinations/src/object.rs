@@ -54,7 +54,7 @@ impl ObjectTarget {
         key.replace("{date}", &content.date()).replace("{function}", content.function())
     }
 
-    /// Writes the object. Another attempt replaces the object with the same content.
+    /// Writes the object. If it is sent again, the same content replaces the object.
     pub(crate) async fn write(
         &self,
         lake: &LakeComponents,

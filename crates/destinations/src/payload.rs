@@ -38,14 +38,14 @@ pub struct CallResult<'a> {
     pub time: Timestamp,
 }
 
-/// A payload with its id, which is the same for each attempt to send it.
+/// A payload with its id. Each attempt to send the payload has the same id.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IdentifiedPayload<'a> {
     pub id: &'a str,
     pub payload: Payload<'a>,
 }
 
-/// The body of a request or message.
+/// The body of an HTTP request or of a message in a queue.
 pub(crate) struct MessageBody {
     pub media_type: &'static str,
     pub bytes: Bytes,
@@ -76,7 +76,7 @@ impl<'a> IdentifiedPayload<'a> {
         }
     }
 
-    /// Returns the content of a request or message: JSON, or the text that a function returned. A
+    /// Returns the body of a request or message: JSON, or the text that a function returned. A
     /// table is an array of objects.
     pub async fn body(&self) -> Result<MessageBody, Problem> {
         let result = match self.payload {
@@ -126,7 +126,7 @@ fn text(json: &Bytes) -> Option<String> {
     if is_text { serde_json::from_slice(json).ok() } else { None }
 }
 
-/// Returns the format of rows by the file extension of a name.
+/// Returns the format of rows that the file extension of a name selects.
 fn format(name: &str) -> Option<Format> {
     let (_, ending) = name.rsplit_once('.')?;
     match ending.to_ascii_lowercase().as_str() {

@@ -34,7 +34,7 @@ const ROWS_MAX: usize = 10_000;
 /// Maximum number of columns in a PostgreSQL table.
 const COLUMNS_MAX: usize = 1_600;
 
-/// The table with the ids of payloads that were appended, in the schema of the target table.
+/// The PostgreSQL table with the ids of appended payloads, in the schema of the target table.
 const LOG: &str = "headwater_outputs";
 
 /// The modes of TLS, as in libpq.
@@ -149,7 +149,8 @@ impl PostgresTable {
         let mut last = format!("{server} has no address");
         for address in policy.resolve(&server).await? {
             // `VerifyFull` compares the certificate with the host's name. The name may resolve to
-            // another address now, but a server without the certificate receives no password.
+            // another address than the checked one, but a server without the certificate receives
+            // no password.
             let host = match mode {
                 PgSslMode::VerifyFull => self.host.clone(),
                 _ => address.ip().to_string(),
@@ -205,7 +206,7 @@ impl PostgresTable {
         Ok(true)
     }
 
-    /// Creates the table of ids, if it is missing.
+    /// Creates the table of payload ids, if it is missing.
     async fn create_log(&self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let find = sqlx::query_scalar::<_, bool>("SELECT to_regclass($1::text) IS NULL");
         if !find.bind(self.log()).fetch_one(&mut *connection).await? {
@@ -278,12 +279,12 @@ impl PostgresTable {
             return temporary(format!("{server}: {}", excerpt(&chain(error), password)));
         };
         let message = format!("{server}: {}", excerpt(error.message(), password));
-        // SQLSTATE classes of errors in the values: cardinality, data and constraints.
+        // SQLSTATE classes of errors that the rows cause: cardinality, data and constraints.
         let code = error.code().unwrap_or_default();
         if ["21", "22", "23"].iter().any(|class| code.starts_with(class)) {
             rejected(message)
         } else if code.starts_with("42") {
-            // A missing table or column, or a missing right.
+            // Class 42: a missing table, column or right, for example, which a user can correct.
             temporary(message).with_hint(
                 "Correct the table and the rights of the user in PostgreSQL: the table and its \
                  columns must exist.",

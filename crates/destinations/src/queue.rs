@@ -16,7 +16,7 @@ pub(crate) struct MessageOrigin<'a> {
     pub caused_by: Vec<String>,
 }
 
-/// Sends a message. Content with an id that was sent before is not sent again.
+/// Sends a message. Does nothing if content with the same id was sent to the queue before.
 pub(crate) async fn send(
     queues: &Queues,
     queue: &str,
@@ -51,7 +51,7 @@ fn failure(error: &Error) -> Problem {
         Error::Invalid { .. } | Error::InvalidContents | Error::Missing { .. } => {
             with_retryable(problem, false)
         }
-        // A full queue throttles the delivery, and the attempt is not counted.
+        // For example a full queue. Without `retryable`, the trigger waits, and counts no attempt.
         _ => problem,
     }
 }

@@ -13,7 +13,7 @@ impl<'a> Record<'a> {
         self.json["requestContext"][key].as_str().unwrap_or_default()
     }
 
-    /// Returns the id of the call's event.
+    /// Returns the id of the event that caused the call.
     pub fn call(self) -> &'a str {
         self.context("requestId")
     }
@@ -42,7 +42,7 @@ impl<'a> Record<'a> {
         is_failed.then(|| message.unwrap_or_default())
     }
 
-    /// Returns the payload of the call.
+    /// Returns the payload of the call: its arguments.
     pub fn request(self) -> &'a Value {
         &self.json["requestPayload"]
     }

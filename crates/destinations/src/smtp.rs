@@ -85,8 +85,8 @@ impl Session<'_> {
         let delivered = timeout(SEND_MAX, self.transfer(addresses, mail)).await;
         match delivered.unwrap_or(Err(Error::Timeout)) {
             Ok(mut client) => {
-                // The server has already accepted the message, so its answer to this command does
-                // not matter.
+                // The server has already accepted the message, so its answer to QUIT does not
+                // matter.
                 client.timeout = QUIT_MAX;
                 let _ = client.quit().await;
                 Ok(())
@@ -111,8 +111,7 @@ impl Session<'_> {
         }
         let mut capabilities = client.ehlo(&domain).await?;
         if let Some(Login { user, password }) = self.login {
-            // Without this filter, the client would begin authentication methods that it cannot
-            // complete.
+            // Keep only methods that the client can complete; it would begin others, and fail.
             capabilities.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
             let credentials = Credentials::new(user.to_owned(), password.to_owned());
             client.authenticate(&credentials, &capabilities).await?;
@@ -162,8 +161,8 @@ impl Session<'_> {
     }
 }
 
-/// Returns a client that receives a limited number of bytes. Without the limit, a server could
-/// send a reply of any length.
+/// Returns a client that receives at most [`REPLIES_BYTES_MAX`], because a server could send a
+/// reply of any length.
 fn limited<S: AsyncRead + AsyncWrite>(stream: S) -> SmtpClient<LimitedStream<S>> {
     let (reader, writer) = tokio::io::split(stream);
     let stream = tokio::io::join(reader.take(REPLIES_BYTES_MAX), writer);
@@ -182,7 +181,8 @@ async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
     Err(last)
 }
 
-/// Returns the name of this client for a server: its address, in the format of RFC 5321, 4.1.3.
+/// Returns the name with which this client greets a server: the client's address, in the format of
+/// RFC 5321, 4.1.3.
 fn address_literal(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => format!("[{address}]"),
@@ -198,7 +198,7 @@ where
     greeting.assert_positive_completion()
 }
 
-/// Prepares a connection for TLS. Bytes that arrive together with the server's reply are discarded.
+/// Sends STARTTLS. Discards bytes after the server's reply, because they are not encrypted.
 async fn start_tls(mut stream: TcpStream, domain: &str) -> Result<TcpStream, Error> {
     let mut client = limited(&mut stream);
     receive_greeting(&mut client).await?;
@@ -249,7 +249,7 @@ mod tests {
             let mut stream = BufStream::new(stream);
             let mut commands = String::new();
             for reply in replies {
-                // The client may have closed the connection.
+                // Ignore an error: the client may have closed the connection.
                 let _ = stream.write_all(reply.as_bytes()).await;
                 let _ = stream.flush().await;
                 let end = if reply.starts_with("354") { "\r\n.\r\n" } else { "\r\n" };

@@ -1,5 +1,5 @@
 //! Tables as destinations: one row for each record, or the rows that a function returned, in a
-//! commit that contains the id of the event.
+//! commit that contains the id of the event, so that each is appended once.
 
 use std::sync::Arc;
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-/// Addresses with the same leading bits.
+/// A range of addresses, which have the same leading bits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cidr {
     address: IpAddr,
@@ -24,7 +24,7 @@ impl Cidr {
         let Ok(address) = text.parse::<IpAddr>() else { return false };
         let is_same_kind = address.is_ipv4() == self.address.is_ipv4();
         let shift = width(address) - self.bits.min(width(address));
-        // The shift fails for the range of all addresses (`/0`), which compares no bits.
+        // The shift is too large for the range of all addresses (`/0`), which compares no bits.
         let leading = |address: IpAddr| number(address).checked_shr(shift).unwrap_or(0);
         is_same_kind && leading(address) == leading(self.address)
     }

@@ -4,9 +4,10 @@
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", if path.is_empty() { String::new() } else { format!("`{path}` ") })]
 pub struct PatternError {
-    /// The field, with its parents, such as `data.object.size`; empty for the whole pattern.
+    /// The path of the field that has the fault, such as `data.object.size`; empty for the whole
+    /// pattern.
     pub path: String,
-    /// The reason, which follows the field in a message.
+    /// The reason. A message contains it after the path.
     pub reason: String,
     /// A suggested correction.
     pub hint: String,

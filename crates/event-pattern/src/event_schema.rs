@@ -82,7 +82,7 @@ impl Pattern {
 }
 
 impl Matcher {
-    /// Returns true if the condition matches some value of the field.
+    /// Returns true if the field can have a value that fulfils the condition.
     fn is_possible(&self, field: &FieldSchema) -> bool {
         if let Matcher::Exists(exists) = self {
             return *exists || field.is_optional;

@@ -26,7 +26,7 @@ pub(crate) enum Matcher {
     /// The value matches none of these conditions.
     AnythingBut(Vec<Matcher>),
     Numeric(NumberRange),
-    /// True if the field must have a value, false if it must have none.
+    /// With true, the field must be present; with false, it must be missing.
     Exists(bool),
     Cidr(Cidr),
 }
@@ -72,7 +72,7 @@ impl Matcher {
         }
     }
 
-    /// Returns true if every string fulfils the condition.
+    /// Returns true if every string fulfils the condition, for example the wildcard `*`.
     pub(crate) fn matches_all_texts(&self) -> bool {
         let Matcher::Text(matcher) = self else { return false };
         match matcher {
@@ -109,7 +109,7 @@ fn is_equal(one: &Value, other: &Value) -> bool {
             if is_integer(one) && is_integer(other) {
                 return one == other;
             }
-            // Numbers are compared exactly, without a tolerance.
+            // Compare the bits, so that numbers are equal only if they are exactly equal.
             one.as_f64().map(f64::to_bits) == other.as_f64().map(f64::to_bits)
         }
         _ => one == other,

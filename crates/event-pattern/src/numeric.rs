@@ -61,7 +61,7 @@ impl NumberRange {
         self.low.is_none_or(above) && self.high.is_none_or(below)
     }
 
-    /// Returns true if the range contains a number that is not negative.
+    /// Returns true if the range contains 0 or a positive number.
     pub(crate) fn reaches_zero(&self) -> bool {
         self.high.is_none_or(|high| high.at > 0.0 || (high.at >= 0.0 && high.is_inclusive))
     }

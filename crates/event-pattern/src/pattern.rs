@@ -20,7 +20,7 @@ const CONDITIONS_MAX: usize = 1_000;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pattern {
     pub(crate) fields: Vec<(String, FieldPattern)>,
-    /// Patterns, at least one of which must match.
+    /// The patterns of `$or`, at least one of which must match; empty without `$or`.
     pub(crate) alternatives: Vec<Pattern>,
 }
 
@@ -67,7 +67,7 @@ impl Pattern {
     }
 }
 
-/// Returns true if a value, or an item of an array, fulfils a condition.
+/// Returns true if a value, or at least one item of an array, fulfils at least one condition.
 fn matches_leaf(matchers: &[Matcher], value: Option<&Value>) -> bool {
     let mut leaves = Vec::new();
     if let Some(value) = value {
@@ -79,7 +79,7 @@ fn matches_leaf(matchers: &[Matcher], value: Option<&Value>) -> bool {
     })
 }
 
-/// Collects the values that are neither arrays nor objects.
+/// Collects the values in nested arrays that are neither arrays nor objects.
 fn collect<'a>(value: &'a Value, leaves: &mut Vec<&'a Value>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| collect(item, leaves)),
@@ -89,7 +89,7 @@ fn collect<'a>(value: &'a Value, leaves: &mut Vec<&'a Value>) {
 }
 
 struct Parser {
-    /// Number of conditions so far.
+    /// Number of conditions that were parsed so far, which is limited.
     conditions: usize,
 }
 

@@ -41,8 +41,8 @@ impl Wildcard {
         };
         let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
         for part in middle {
-            // The first occurrence leaves the longest rest, so no other occurrence needs to be
-            // tried.
+            // Take the first occurrence: it leaves the longest rest, so a later one cannot match
+            // more.
             let Some(at) = rest.find(part.as_str()) else { return false };
             rest = &rest[at + part.len()..];
         }

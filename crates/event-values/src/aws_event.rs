@@ -6,13 +6,13 @@ use chrono::SecondsFormat;
 use headwater_model::{ChangedObject, Event, EventData, EventFormat, Timestamp, Trigger};
 use serde_json::{Value, json};
 
-/// The principal id that notifications contain for the owner of a bucket and for functions of this
-/// server. AWS writes an account id.
+/// The principal id in S3 notifications for the owner of a bucket, and for changes by functions of
+/// this server. AWS writes an account id.
 const PRINCIPAL: &str = "headwater";
 const REGION: &str = "us-east-1";
 const ACCOUNT: &str = "000000000000";
 
-/// The address that notifications contain for functions of this server.
+/// The client address in S3 notifications for changes by functions of this server.
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Returns the AWS resource name (ARN) of a version of a function.

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use headwater_model::{ArrivedFile, ErrorCode, Event, EventData, Problem, Trigger};
 use serde_json::Value;
 
-/// Maximum length of a result with failed items, in bytes. Parsed values need many times this
-/// memory.
+/// Maximum length of a result with failed items, in bytes. The parsed result needs many times as
+/// much memory.
 const REPORT_BYTES_MAX: usize = 4 << 20;
 
 /// Maximum number of characters of an unknown id in an error message.
@@ -164,8 +164,8 @@ fn select<T>(items: &mut Vec<T>, positions: &[usize]) {
 /// Returns the path of a file relative to the watched folder, whose URI is `folder`.
 fn relative_path(folder: &str, file: &ArrivedFile) -> Option<String> {
     let relative = file.uri.strip_prefix(folder)?.strip_prefix('/')?;
-    // The URI is percent-encoded, and the path is not. So take as many names from the end of the
-    // path as the relative URI has.
+    // The URI is percent-encoded, but the result must not be. So take the names from the end of the
+    // path, as many as the relative URI has.
     let depth = relative.matches('/').count() + 1;
     let names: Vec<&str> = file.path.rsplit('/').take(depth).collect();
     Some(names.into_iter().rev().collect::<Vec<_>>().join("/"))

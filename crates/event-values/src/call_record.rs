@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 
 use crate::{function_argument, function_arn};
 
-/// The argument of a function that receives an event or a record.
+/// The name of the argument in which a function receives an event or a record.
 pub const CALL_EVENT: &str = "event";
 
 /// An ended call, from which the record for its destination is created.
 #[derive(Debug)]
 pub struct CallRecord<'a> {
-    /// The event of the call.
+    /// The event that caused the call.
     pub event: &'a Event,
     /// The trigger that caused the call, or the queue of the function's asynchronous calls.
     pub trigger: &'a Trigger,
-    /// Number of attempts.
+    /// Number of attempts to make the call.
     pub attempts: u32,
     /// The result of the function, or the error of the last attempt.
     pub outcome: Result<Value, &'a Problem>,
-    /// Time of the record.
+    /// Time at which the record is created.
     pub now: Timestamp,
 }
 

@@ -11,7 +11,8 @@ const NAMES: [&str; 7] = ["id", "source", "type", "subject", "time", "caused_by"
 pub struct EventPath(Vec<String>);
 
 impl EventPath {
-    /// Parses names separated by periods; `None` if events have no such value.
+    /// Parses names separated by periods; `None` if the first name is not a top-level value of
+    /// events.
     pub fn parse(text: &str) -> Option<Self> {
         let names: Vec<String> = text.split('.').map(|name| name.trim().to_owned()).collect();
         let is_known = NAMES.contains(&names.first()?.as_str());

@@ -6,8 +6,8 @@ use headwater_model::{
     PostgresTrigger, QueueTrigger, Trigger,
 };
 
-/// Returns the schema of the events of a trigger. `server_uri` is the source of the events of a
-/// database, a stream or a topic; if it is `None`, the source can be any text.
+/// Returns the schema of the events of a trigger. `server_uri` is the value of the field `source`
+/// in events of a database, a stream or a topic; if it is `None`, the field can be any text.
 pub fn event_schema(trigger: &Trigger, server_uri: Option<String>) -> ValueSchema {
     let server = server_uri.map_or(ValueSchema::Text, one);
     let (source, types, subject, data): EventSchemas = if let Some(bucket) = &trigger.bucket {
@@ -61,8 +61,8 @@ pub fn event_schema(trigger: &Trigger, server_uri: Option<String>) -> ValueSchem
     ValueSchema::Object(fields)
 }
 
-/// The schemas of an event's source and type, true if the event may have a subject, and the schemas
-/// of the fields in its data.
+/// The schemas of the fields `source` and `type`, true if the event may have a `subject`, and the
+/// schemas of the fields in `data`.
 type EventSchemas = (ValueSchema, ValueSchema, bool, Vec<FieldSchema>);
 
 fn merges_shape(trigger: &Trigger) -> EventSchemas {

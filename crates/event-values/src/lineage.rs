@@ -2,8 +2,9 @@
 //!
 //! The lineage of an event is the field `caused_by`: the triggers whose events led to it. The
 //! source of a trigger ignores changes of tables and objects, merges and ends of jobs that this
-//! trigger caused. A message must be removed from its queue, so a message that closes a loop
-//! becomes a failed event. A user can inspect and replay this event.
+//! trigger caused. A message cannot be ignored, because it must be removed from its queue. So if a
+//! trigger receives a message that it has caused itself, the message becomes a failed event, which
+//! a user can inspect and replay.
 
 use headwater_model::{ErrorCode, Event, Problem};
 
@@ -12,7 +13,7 @@ use headwater_model::{ErrorCode, Event, Problem};
 const CHAIN_MAX: usize = 16;
 
 /// Returns the problem that prevents the delivery of an event to a trigger or to a queue of calls;
-/// `None` if the event closes no loop.
+/// `None` if the trigger or queue did not cause the event itself.
 pub fn loop_problem(event: &Event, trigger: &str) -> Option<Problem> {
     let lineage = &event.caused_by;
     let is_own = lineage.iter().any(|name| name == trigger);

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 /// Returns a payload as a JSON value. A JSON object or array is parsed; any other payload becomes a
 /// JSON string. A payload such as `123` also becomes a string, so that plain text always has the
-/// same type. An object or array that is nested too deeply for a stored event becomes a string,
-/// too.
+/// same type. An object or array that is nested more deeply than a stored event may be becomes a
+/// string, too.
 pub fn of_text(text: &str) -> Value {
     let is_container = text.trim_start().starts_with(['{', '[']);
     let parsed = is_container.then(|| CloudEvent::parse_value(text).ok()).flatten();
@@ -16,7 +16,7 @@ pub fn of_text(text: &str) -> Value {
 }
 
 /// Returns bytes as a JSON value. If the bytes are not UTF-8, the value is a base64 string and the
-/// second value is true.
+/// returned flag is true.
 pub fn of_bytes(bytes: &[u8]) -> (Value, bool) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (of_text(text), false),

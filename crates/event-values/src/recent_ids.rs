@@ -2,7 +2,7 @@
 //! I/O.
 //!
 //! An id is reserved before its event is stored. Until the event is durable, other requests with
-//! the id wait, because a repeated event must not be acknowledged before the first event is
+//! this id wait: a repeated event must not be acknowledged before the first event with the id is
 //! durable.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -19,14 +19,14 @@ const DELAY: chrono::TimeDelta = chrono::TimeDelta::minutes(1);
 /// Hash of the user, source and id of an event.
 pub type IdHash = u128;
 
-/// The ids of one queue.
+/// The ids of the events that one queue accepted recently.
 #[derive(Debug, Default)]
 pub struct RecentIds {
     /// The accepted event of each id.
     events: HashMap<IdHash, JobId>,
     /// Ids of events that are being stored.
     reserved: HashSet<IdHash>,
-    /// The batches that are stored, by the keys of their records, which ascend with the time.
+    /// The stored batches, by the keys of their journal entries. Newer batches have greater keys.
     batches: BTreeMap<String, Batch>,
     /// The batches that are removed from memory, but not yet from the store.
     removed: Option<RemovedBatches>,
@@ -34,9 +34,9 @@ pub struct RecentIds {
 
 #[derive(Debug)]
 struct RemovedBatches {
-    /// Time of the oldest batch.
+    /// Time of the oldest of these batches.
     oldest: Timestamp,
-    /// Key of the last batch.
+    /// Key of the newest of these batches.
     last: String,
 }
 
@@ -48,8 +48,8 @@ struct Batch {
 
 impl RecentIds {
     /// Reserves the ids of events for a batch. Returns, for each event, the earlier event with the
-    /// same id; `None` for a new event. Reserves nothing and returns `None` for the batch if an
-    /// event with one of the ids is being stored.
+    /// same id; `None` for a new event. If an event with one of the ids is being stored, reserves
+    /// nothing, and returns `None` instead of the list.
     pub fn reserve(&mut self, hashes: &[IdHash], events: &[JobId]) -> Option<Vec<Option<JobId>>> {
         if !self.reserved.is_empty() && hashes.iter().any(|hash| self.reserved.contains(hash)) {
             return None;
@@ -105,7 +105,7 @@ impl RecentIds {
         {
             let (last, Batch { time, ids }) = batch.remove_entry();
             for (hash, event) in ids {
-                // A later batch may contain the id again.
+                // Keep the id if a later batch contains it, too: it then belongs to another event.
                 if self.events.get(&hash) == Some(&event) {
                     self.events.remove(&hash);
                 }

@@ -1,4 +1,4 @@
-//! The recorded request of a job.
+//! The request of a job, as it is recorded with the job.
 
 use headwater_model::{Actor, CommitId, ErrorCode, Problem};
 use serde::de::DeserializeOwned;
@@ -14,8 +14,8 @@ pub struct ActingRequest<T> {
     /// The identity whose rights the job uses.
     #[serde(default)]
     pub actor: Actor,
-    /// The commit at which the job's target branch was created for the job; `None` if the branch
-    /// existed before.
+    /// The commit at which the target branch was created, if it was created for this job; `None` if
+    /// the branch existed before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_branch: Option<CommitId>,
 }

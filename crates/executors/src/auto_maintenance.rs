@@ -48,7 +48,7 @@ struct Schedule {
     remove_orphans: bool,
     /// Time at which snapshots were last expired.
     snapshots_expired: Option<tokio::time::Instant>,
-    /// Time of the last check for tables that only deleted refs reference.
+    /// Time at which files that only deleted refs used were last removed.
     deleted_refs_pruned: Option<tokio::time::Instant>,
     running: HashMap<(String, TableName), JobId>,
 }
@@ -76,7 +76,7 @@ impl Schedule {
         if let Some(id) = self.running.get(&key)
             && self.jobs.job(*id).await.is_ok_and(|job| !job.status.is_final())
         {
-            // The active job may have started before the last write, so check the table again
+            // The active job may not see the last write, so mark the table to be checked again
             // later.
             self.lake.record_write(&key.0, &key.1);
             return;
@@ -107,8 +107,9 @@ impl Schedule {
         }
     }
 
-    /// Returns true if a run is active whose checks the branch may require. The checks apply to the
-    /// branch's state at the start of the run, so a commit now would invalidate the checks.
+    /// Returns true if a run is active whose checks a merge into the branch may require. The checks
+    /// apply to the state of the branch at the start of the run, so a maintenance commit now would
+    /// invalidate the checks.
     async fn may_be_awaiting_checks(&self, branch: &str) -> bool {
         let catalog = self.lake.catalog();
         if catalog.branch(branch).await.is_ok_and(|branch| branch.requires.is_none()) {

@@ -1,10 +1,10 @@
 //! Backfills: a run of the project for each value of a parameter, several at once, as one job.
 //!
 //! The first value runs on the branch itself. This run creates the tables, and computes the models
-//! that do not depend on the parameter. Every other value runs on its own branch, which starts at
-//! the resulting commit, so that these values all read the same state. The branches are merged one
-//! at a time. After a merge conflict, the value runs again on the merged state, and merges of other
-//! values wait.
+//! that do not depend on the parameter. Every other value runs on its own branch. All these
+//! branches start at the commit of the first run, so that their runs read the same state. The
+//! branches are merged one at a time. After a merge conflict, the value of the branch runs again on
+//! the merged state; merges of other values wait until it has ended.
 //!
 //! Each run is a job of its own, with the rights and limits of the user. A backfill that is stopped
 //! stops its runs, and deletes the branches of its values.
@@ -91,8 +91,8 @@ impl Executor for BackfillExecutor {
             ended: SyncMutex::default(),
             done: AtomicUsize::new(0),
         });
-        // A stopped job that does not end in time is dropped. This task nevertheless continues
-        // until its runs have stopped and its branches are deleted.
+        // The job queue drops the future of a stopped job that does not end in time. This task
+        // nevertheless continues, to stop the runs and delete the branches of the backfill.
         let ended = SpawnOnDrop::new(async move { work.execute().await }).await;
         ended.unwrap_or_else(|| Err(Problem::new(ErrorCode::Internal, "the backfill panicked")))
     }
@@ -129,18 +129,18 @@ impl RunningBackfill {
         let report = BackfillReport::new(&request.parameter, &self.target, &request.values, ended);
         let failed = self.check_stopped().and(ran).err().or_else(|| report.problem(&[]));
         let Some(mut problem) = failed else { return Ok(json!(report)) };
-        // If the last run, which checks the merged tables, fails, its error already contains a
+        // The last run checks the merged tables. If it fails, its problem already contains a
         // report.
         problem.context.entry("report".to_owned()).or_insert_with(|| json!(report));
         Err(problem)
     }
 
-    /// Runs all values, and then the project once more to check the merged tables.
+    /// Runs all values, and then the project once more on the target, to check the merged tables.
     async fn run(self: &Arc<Self>) -> Result<(), Problem> {
         let values = &self.request.values;
         let Some((first, others)) = values.split_first() else { return Ok(()) };
         self.end(self.first(first).await);
-        // The other values need the tables of the first value.
+        // The other values read the tables that the run of the first value creates.
         if self.has_failed() || others.is_empty() {
             return Ok(());
         }
@@ -164,7 +164,7 @@ impl RunningBackfill {
         start: CommitId,
     ) -> Result<(), Problem> {
         let at_once = self.request.jobs.unwrap_or(BACKFILL_JOBS);
-        // More runs than the user's limit would be rejected.
+        // The job queue rejects more concurrent runs than the user's limit.
         let limit = limits(&self.components.access, &self.principal).jobs;
         let at_once = at_once.min(limit.unwrap_or(u32::MAX)).max(1);
         let at_once = usize::try_from(at_once).unwrap_or(1);
@@ -184,7 +184,7 @@ impl RunningBackfill {
         }
     }
 
-    /// Runs the first value on the target.
+    /// Runs the first value on the target branch.
     async fn first(&self, value: &str) -> ValueReport {
         let mut report = ValueReport::new(value);
         loop {
@@ -209,7 +209,8 @@ impl RunningBackfill {
         }
     }
 
-    /// Runs a value on a new branch that starts at `start`, and merges the branch.
+    /// Runs a value on a new branch that starts at `start`, and merges the branch. Retries after an
+    /// error.
     async fn value(&self, value: &str, start: CommitId) -> ValueReport {
         let mut report = ValueReport::new(value);
         loop {
@@ -219,7 +220,7 @@ impl RunningBackfill {
             let Err(problem) = outcome else { return report };
             let wait = report.retry(self.retries(), &problem);
             if !self.pause(wait).await {
-                // The branch of the value is deleted, so the problem must not name it.
+                // The value's branch was deleted, so describe it instead of giving its name.
                 let described = format!("the branch of `{}={value}`", self.request.parameter);
                 let branch = self.branch_of(&report);
                 return report.failed(problem.without_branch(&branch, &described, &self.target));
@@ -232,7 +233,8 @@ impl RunningBackfill {
         let _merging = self.merging.lock().await;
         match self.merge(report).await {
             Err(problem) if problem.code == ErrorCode::MergeConflict => {
-                // This task holds the lock `merging`, so no other value is merged at the same time.
+                // This task holds the lock `merging`: no other merge can change the target during
+                // the rerun.
                 self.delete_branch(report).await;
                 report.attempts += 1;
                 let head = self.head().await?;
@@ -277,8 +279,8 @@ impl RunningBackfill {
         Ok(())
     }
 
-    /// Runs the project with a value on a branch, and waits. Returns the run's id and outcome. If
-    /// the backfill is stopped, stops the run.
+    /// Runs the project with a value on a branch, and waits. Returns the id and the outcome of the
+    /// run. If the backfill is stopped meanwhile, stops the run.
     async fn job(
         &self,
         value: &str,

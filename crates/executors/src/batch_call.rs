@@ -1,9 +1,11 @@
 //! Calls of functions with events that have several items. A function can report single items as
-//! failed. If an earlier attempt has committed such a report, the call uses that report.
+//! failed. If an earlier attempt at the event has committed such a report, the attempt uses this
+//! report instead of a call.
 //!
-//! The rows that a call appends are committed together with its report. If the process ends before
-//! the event's delivery is stored, the next attempt uses this report and does not call the function
-//! again. A second call could report other items, so items could be lost or committed twice.
+//! The rows that a call appends are committed together with the report of failed items. If the
+//! process then ends before the end of the delivery is stored, the next attempt uses the report and
+//! does not call the function again. A second call could report other items, so items could be lost
+//! or committed twice.
 
 use headwater_event_values::{failed_items, item_ids};
 use headwater_function_lake::FunctionLake;
@@ -21,13 +23,14 @@ pub(crate) struct BatchCall<'a> {
 }
 
 impl<'a> BatchCall<'a> {
-    /// Returns the call; `None` if its event is always delivered as a whole.
+    /// Returns the call; `None` if the trigger always delivers its events as a whole.
     pub(crate) fn new(trigger: &'a Trigger, event: &'a Event) -> Option<Self> {
         let ids = if trigger.divides() { item_ids(trigger, event) } else { Vec::new() };
         (!ids.is_empty()).then_some(BatchCall { trigger, event, ids })
     }
 
-    /// Returns the positions of the failed items if an earlier attempt has committed its rows.
+    /// Returns the failed items' positions that an earlier attempt committed together with its
+    /// rows.
     pub(crate) async fn committed(&self, lake: &Lake) -> Result<Option<Vec<usize>>, Problem> {
         let id = &self.event.id;
         let stored = lake.store().latest(BATCH_RESULTS, id).await.or_problem()?;
@@ -39,7 +42,7 @@ impl<'a> BatchCall<'a> {
     }
 
     /// Returns the result of a call, and the positions of the items that it reports as failed. The
-    /// caller commits the positions together with the rows of the call.
+    /// positions are committed together with the rows of the call.
     ///
     /// Errors: the error of the call; `function_failed` if the report is invalid.
     pub(crate) fn check(

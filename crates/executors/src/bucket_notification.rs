@@ -40,7 +40,7 @@ impl Deployer {
     /// has the id of an existing one, the pending events are kept.
     ///
     /// Errors: `invalid_argument`; `already_exists` if the trigger of a notification has the name
-    /// of another trigger; the errors for missing functions and missing rights. After an error, the
+    /// of another trigger; `function_not_found` and `forbidden`, for example. After an error, the
     /// notifications are unchanged.
     pub async fn set_notifications(
         &self,
@@ -74,7 +74,7 @@ impl Deployer {
         self.store_created(&changed).await
     }
 
-    /// Returns the triggers of new notifications by name, after a check of each.
+    /// Checks new notifications. Returns the trigger of each notification, by the trigger's name.
     async fn new_notifications(
         &self,
         bucket: &str,
@@ -140,8 +140,8 @@ fn trigger_of(bucket: &str, notification: &BucketNotification) -> Result<Trigger
     if !removed.is_empty() {
         kinds.push(BucketEvent::Removed);
     }
-    // `created` selects all operations that create objects. If the notification selects only some
-    // operations, the filter excludes the others.
+    // The source `created` selects all operations that create objects. If the notification selects
+    // only some operations, the filter excludes the others.
     let creating = OPERATIONS.iter().filter(|it| it.creates()).count();
     let is_partial = !created.is_empty() && created.len() < creating;
     let operations: Vec<ObjectOperation> = created.into_iter().chain(removed).collect();

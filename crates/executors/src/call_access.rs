@@ -1,8 +1,8 @@
 //! The rights of a function call. The call reads with the rights of its caller. The call changes
 //! only objects that both the caller and the deployer of the function may change.
 //!
-//! If only the caller's rights were checked, the deployer's code could use the rights of an
-//! administrator that calls the function.
+//! Without this rule, if an administrator called the function, the deployer's code could change
+//! everything.
 
 use std::sync::Arc;
 
@@ -63,7 +63,7 @@ impl TableAccess for CallAccess {
         if self.deployer_allows(action, object) {
             return Ok(());
         }
-        // Records the denial and returns its error.
+        // Record the denial in the audit log, and return its error.
         self.deployer.check(action, object)
     }
 

@@ -60,7 +60,7 @@ impl CallOutputs {
         CallOutputs { cause: Some((event.id.clone(), event.time)), caused_by, ..self }
     }
 
-    /// Sets the triggers and event source mappings that caused a synchronous call.
+    /// Sets the triggers and event source mappings that caused the caller of a synchronous call.
     #[must_use]
     pub fn with_lineage(self, caused_by: Vec<String>) -> Self {
         CallOutputs { caused_by, ..self }
@@ -132,8 +132,8 @@ impl<'a> OutputWriter<'a> {
     }
 }
 
-/// Returns the id of an output. The id does not depend on the order of the outputs, because another
-/// version of the function may be deployed between two attempts.
+/// Returns the id of an output. The id does not depend on the order of the function's outputs,
+/// because a new version with another order may be deployed between two attempts.
 pub(crate) fn output_id(event: &str, address: &str) -> String {
     let hash = ObjectId::of(address.as_bytes()).to_string();
     event_part(event, &format!("output/{}", &hash[..16]))
@@ -143,9 +143,9 @@ fn is_null(result: &FunctionResult) -> bool {
     matches!(result, FunctionResult::Json(text) if text.trim_ascii() == b"null")
 }
 
-/// Adds the address to the problem of an output. The failure counts as an attempt of the event,
-/// except for the codes `too_busy` and `interrupted`. The problem is marked as retryable, because
-/// the function may return another result.
+/// Adds the address to the problem of an output. Marks the problem as retryable, because the
+/// function may return another result. The failed attempt counts towards the event's retries,
+/// except for `too_busy` and `interrupted`.
 ///
 /// Only the server of a URL is shown, because the path of a webhook often contains a token.
 pub(crate) fn failed(address: &str, problem: Problem) -> Problem {

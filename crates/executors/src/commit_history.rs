@@ -68,7 +68,8 @@ impl CommitSource for CommitHistory {
                 tables.push(change.table);
             }
         }
-        // The properties describe only the last commit, not other commits after `from`.
+        // The properties belong to the commit `id` only, so they apply only if no other commit
+        // follows `from`.
         let is_whole = commit.parents.first() == Some(&from);
         let properties = if is_whole { commit.properties } else { BTreeMap::new() };
         Ok(TableCommit { id, properties, tables })
@@ -85,8 +86,8 @@ impl CommitHistory {
         commit.map_err(|error| error.to_problem())
     }
 
-    /// Returns true if rows or columns changed, or if that cannot be determined. Errors: the
-    /// table's metadata temporarily cannot be read.
+    /// Returns true if rows or columns changed, or if that cannot be determined. Errors: reading
+    /// the table's metadata failed, but may succeed later.
     async fn is_change(&self, change: &TableChange) -> Result<bool, Problem> {
         let Some(to) = change.to.as_ref().filter(|to| !to.is_view()) else { return Ok(false) };
         let Some(from) = change.from.as_ref().filter(|from| from.id == to.id) else {
@@ -171,7 +172,7 @@ mod tests {
         assert!(since(made[3], 3).await.is_empty());
         let aside = commit(&lake, "main", "f").await;
         assert_eq!(since(aside, 3).await, [made[3]]);
-        // The event id of the last commit does not apply to other commits after `from`.
+        // An event id is returned only if the change is a single commit.
         let event = async |from: CommitId, to: CommitId| {
             let change = history.change(from, to).await.expect("a change");
             change.properties.get(PROPERTY_EVENT).cloned()
@@ -179,7 +180,7 @@ mod tests {
         assert_eq!(event(made[0], made[1]).await.as_deref(), Some("c"));
         assert_eq!(event(made[0], made[2]).await, None);
         assert_eq!(event(aside, made[3]).await, None);
-        // The history of a renamed branch starts at its current head.
+        // For a renamed branch, `start` is the head at the time of the renaming.
         let named = lake.catalog().rename_branch("dev", "next").await.expect("a branch");
         assert_eq!(history.start(&named.name).await, Ok(Some(made[3])));
         branch(&lake, "copy", "next").await;

@@ -3,9 +3,9 @@
 //! A created trigger has the rights of the identity that created it. `trigger_rights` checks these
 //! rights.
 //!
-//! If the active version cannot be read, no triggers are created or started. The triggers of that
-//! version are unknown, and starting only the created triggers would delete the stored positions of
-//! the others.
+//! If the active version cannot be read, no triggers are created or started. The version's triggers
+//! are then unknown. Starting only the created triggers would delete the stored positions of the
+//! version's triggers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl TriggerIdentity {
         self.actor().principal()
     }
 
-    /// Returns true if the trigger with this name has this identity.
+    /// Returns true if this identity deployed or created the trigger with this name.
     pub(crate) fn has_trigger(&self, name: &str) -> bool {
         match self {
             TriggerIdentity::Deployed(version) => version.has_trigger(name),
@@ -73,7 +73,7 @@ impl ActiveVersion {
         Ok(self.version()?.map(TriggerIdentity::Deployed))
     }
 
-    /// Returns the identity whose rights the delivery of an event has.
+    /// Returns the identity with whose rights an event of a trigger is delivered.
     ///
     /// Errors: `unavailable` if the trigger was replaced or removed after the delivery began. The
     /// delivery would otherwise have the rights of another user.
@@ -102,10 +102,11 @@ impl ActiveVersion {
 impl Deployer {
     /// Creates a trigger, or replaces the created trigger with the same name if `replaces` is true.
     /// A replaced trigger keeps its pending events, which are then delivered with the rights of the
-    /// new creator. A new trigger does not receive events of an earlier trigger with its name.
+    /// new creator. A new trigger does not receive events that an earlier trigger with the same
+    /// name left.
     ///
-    /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; the errors for
-    /// missing functions, secrets and rights.
+    /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; the errors for a
+    /// missing function, secret or right.
     pub async fn create_trigger(
         &self,
         trigger: Trigger,
@@ -180,13 +181,13 @@ impl Deployer {
         self.store_created(&[CreatedTrigger { removed: true, ..found.clone() }]).await
     }
 
-    /// Stores changed triggers and applies the changes.
+    /// Stores new, replaced or removed triggers, and then applies the changes.
     pub(crate) async fn store_created(&self, changed: &[CreatedTrigger]) -> Result<(), Problem> {
         let stored = self.created.put(changed).await.or_problem();
-        // The changes may be stored despite an error.
+        // Some changes may be stored even if `put` returned an error, so load the triggers again.
         self.triggers_outdated.store(true, Ordering::Relaxed);
         if let Some(problem) = self.update_triggers().await {
-            // The server repeats the update, so the stored changes become active later.
+            // The server repeats the update periodically, so that the stored changes become active.
             tracing::warn!("the changed triggers are not active yet: {problem}");
         }
         self.delete_removed().await;
@@ -198,7 +199,8 @@ impl Deployer {
     pub(crate) async fn delete_removed(&self) {
         let Some(triggers) = &self.triggers else { return };
         if self.triggers_outdated.load(Ordering::Relaxed) {
-            // The removed triggers may still be active.
+            // Keep the records for now: the removed triggers may still be active, and record
+            // events.
             return;
         }
         let Ok(stored) = self.created.list().await else { return };

@@ -70,7 +70,7 @@ enum DeployedState {
     #[default]
     Nothing,
     Active(ParsedVersion),
-    /// A version that an earlier release accepted but that this release cannot parse.
+    /// The version cannot be parsed by this release; an earlier release accepted it.
     Unreadable(Problem),
 }
 
@@ -105,7 +105,7 @@ pub struct TriggerDependencies {
     pub triggers: Option<Triggers>,
     /// The buckets, which record changes for triggers.
     pub objects: Objects,
-    /// The rights of users, which limit the servers that triggers may connect to.
+    /// The rights of users, which determine the servers that triggers may connect to.
     pub access: Access,
 }
 
@@ -134,7 +134,7 @@ pub struct Deployer {
     pub(crate) created: CreatedTriggerStore,
     /// A lock that is held while the active version or a created trigger is being replaced.
     pub(crate) activation: tokio::sync::Mutex<()>,
-    /// True if the active triggers are still those of an earlier version.
+    /// True if the version or the created triggers changed, but the changes are not loaded yet.
     pub(crate) triggers_outdated: AtomicBool,
 }
 
@@ -178,8 +178,8 @@ impl Deployer {
         &self.versions
     }
 
-    /// Returns true if triggers are enabled and at least one exists, either in the active version
-    /// or without a project.
+    /// Returns true if triggers are enabled, and the active version declares a trigger or a client
+    /// created one.
     pub fn has_triggers(&self) -> bool {
         let version = self.deployed.version().ok().flatten();
         let is_declared = version.is_some_and(|version| !version.project.triggers.is_empty());
@@ -212,7 +212,7 @@ impl Deployer {
         let Some(id) = active else { return Ok(None) };
         let files = self.versions.files(id).await.map_err(|error| error.to_problem())?;
         let actor = self.versions.actor(id).await.map_err(|error| error.to_problem())?;
-        // Accept missing functions: a trigger's function may have been deleted since the
+        // Accept missing functions: a function that a trigger calls may have been deleted since the
         // deployment.
         let project = parse(files, None).await?;
         Ok(Some(ParsedVersion { id, project: Arc::new(project), actor }))
@@ -224,7 +224,8 @@ impl Deployer {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
             return None;
         }
-        // If the version cannot be read, its triggers are unknown, so no trigger is replaced.
+        // If the active version cannot be read, its triggers are unknown. So do not change the
+        // triggers.
         let Ok(version) = self.deployed.version() else { return None };
         let created = match self.read_created(version.as_ref()).await {
             Ok(created) => created,
@@ -243,8 +244,8 @@ impl Deployer {
             version.as_ref().map(|version| version.project.triggers.clone()).unwrap_or_default();
         all.extend(created.values().map(|created| created.trigger.clone()));
         match &self.triggers {
-            // Triggers are disabled on this server. Record the events nevertheless, so that a later
-            // server delivers them.
+            // Triggers are disabled on this server. Let the buckets record changes nevertheless, so
+            // that a later server delivers them.
             None => self.objects.watch(headwater_triggers::bucket_filters(&all)),
             // There are no triggers to start, and none to stop.
             Some(triggers) if version.is_none() && all.is_empty() && triggers.list().is_empty() => {
@@ -280,8 +281,8 @@ impl Deployer {
         Ok(Arc::new(usable))
     }
 
-    /// Repeats a failed load of the active version's triggers. A load can fail on a full disk, for
-    /// example.
+    /// Repeats a failed load of the active version's triggers. The load can fail because the disk
+    /// is full, for example.
     pub async fn retry(&self) {
         if self.triggers_outdated.load(Ordering::Relaxed) {
             let _guard = self.activation.lock().await;
@@ -322,8 +323,8 @@ impl Deployer {
     }
 
     /// Checks that no new one-time schedule is in the past. Accepts a time that the active version
-    /// has for the same trigger or for a trigger that the project no longer declares, because it
-    /// may have fired. Accepts all times if the active version cannot be read.
+    /// has for the same trigger or for a trigger that the project no longer declares, because the
+    /// trigger may have fired at this time. Accepts all times if the active version cannot be read.
     fn check_schedules(&self, project: &Project) -> Result<(), Problem> {
         let Ok(active) = self.deployed.version() else { return Ok(()) };
         let declares = |name: &str| project.triggers.iter().any(|trigger| trigger.name == name);

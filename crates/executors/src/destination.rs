@@ -1,7 +1,7 @@
 //! Destinations that are not functions: checks the rights, and sends records and results.
 //!
-//! The identity that set the destination needs the rights. These rights are checked when the
-//! destination is set, and again before each delivery.
+//! The identity that set a destination needs the right to it, which is checked when the destination
+//! is set, and again before each delivery.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -39,8 +39,8 @@ pub(crate) fn connection_policy(access: &Access, actor: &Actor) -> ConnectionPol
     }
 }
 
-/// Checks that a principal may set an address as a destination: the rights, the secret, and the
-/// server. A server whose name cannot be resolved now is accepted.
+/// Checks that a principal may set an address as a destination: the right to the address, the
+/// secret, and the server. Accepts a server whose name currently cannot be resolved.
 ///
 /// Errors: `invalid_argument`, `forbidden`, `secret_not_found`.
 pub async fn check_destination(
@@ -164,7 +164,7 @@ pub(crate) fn check_outputs(outputs: &[String]) -> Result<(), Problem> {
             let hint = "Write an address such as `table://shop.orders`.";
             return invalid(format!("`{address}` is not an address"), hint);
         }
-        // `table://a` and `table://public.a` are the same table, to which rows are written once.
+        // `table://a` and `table://public.a` are the same table, so they are not different outputs.
         let parsed = Destination::parse(address).ok();
         let is_same = |other: &String| {
             other == address || parsed.is_some() && Destination::parse(other).ok() == parsed
@@ -220,14 +220,15 @@ pub(crate) async fn deliver(
     send(destinations, access, outgoing, context).await
 }
 
-/// A record or a result to send, and the identity whose rights are used.
+/// A record or a result to send, and the identity with whose rights it is sent.
 pub(crate) struct OutgoingPayload<'a> {
     pub address: &'a str,
-    /// The id of the content, which is the same for each attempt.
+    /// The id of the content. It is the same for each attempt, so that the receiver can detect
+    /// duplicates.
     pub id: &'a str,
     pub payload: Payload<'a>,
     pub actor: &'a Actor,
-    /// The id for the commit of rows.
+    /// The id that a commit of rows contains, so that another attempt does not commit them again.
     pub commit: String,
     /// The triggers whose events caused the content.
     pub caused_by: Vec<String>,

@@ -17,7 +17,7 @@ pub struct FileUsage {
 }
 
 impl FileUsage {
-    /// Adds the files to the usage of a statement.
+    /// Adds the bytes and rows of the files to the usage of a statement.
     pub fn add_to(&self, usage: Usage) -> Usage {
         Usage {
             bytes_read: usage.bytes_read + self.read.get(),

@@ -1,5 +1,5 @@
-//! Functions that are deployed without a project, in the form that calls use: parsed, with a limit
-//! on concurrent calls.
+//! Functions that are deployed without a project, in the form that calls use: a parsed project, and
+//! a limit on concurrent calls.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 /// Maximum size of the parsed functions in memory, in KiB.
 const PARSED_KIB_MAX: u64 = 512 << 10;
 
-/// Number of bytes in a package on disk that count as one byte in memory.
+/// Number of bytes in a package on disk that count as one byte in the cache of parsed functions.
 const PACKED_SHARE: u64 = 8;
 
 /// The environment variable with the version, as on AWS.
@@ -36,7 +36,7 @@ const LATEST: &str = "$LATEST";
 #[derive(Clone)]
 pub struct FunctionCatalog {
     store: FunctionStore,
-    /// Parsed versions, by the hash of their names, settings and code.
+    /// Parsed versions, by the hash of name, settings and code.
     parsed: Cache<ObjectId, ParsedFunction>,
     /// Number of running calls by function, only for functions with a limit.
     running: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -50,8 +50,8 @@ pub struct ParsedFunction {
     /// The function in the project.
     pub callable: Callable,
     /// The identity that deployed the function. The function can change only what this identity may
-    /// change, and its outputs use the rights of this identity. `None` for a function of a folder
-    /// that is not deployed.
+    /// change, and its outputs use the rights of this identity. `None` for a function of a project
+    /// folder that is not deployed.
     pub deployed_by: Option<Actor>,
 }
 
@@ -102,8 +102,9 @@ impl FunctionCatalog {
         let store = FunctionStore::new(lake.store().clone(), lake.clock().clone());
         let store = store.with_packages(objects.clone(), folder);
         let weigh = |_: &ObjectId, parsed: &ParsedFunction| {
-            // A file outside a package is in memory twice: in the project and for sandboxes. The
-            // cache also limits the disk space for copies of packages.
+            // A file outside a package counts twice, because both the project and the sandboxes
+            // hold it in memory. A package is on disk; it counts to limit the disk space for
+            // copies.
             let weight = |file: &ProjectFile| match file {
                 ProjectFile::Packed(packed) => packed.bytes / PACKED_SHARE,
                 ProjectFile::Text(_) | ProjectFile::Binary(_) => 2 * file.size(),
@@ -266,8 +267,8 @@ async fn parse_function(
             )
         })?;
         callable.settings = LimitSettings::Deployment;
-        // Remove the outputs: only the deployment of a project checks them, and they must not use
-        // the rights of a caller.
+        // Remove the outputs: only the deployment of a project checks the rights to outputs, and
+        // without this check an output would use the rights of the function's caller.
         callable.outputs.clear();
         Ok(ParsedFunction { project: Arc::new(project), callable, deployed_by: None })
     };

@@ -1,18 +1,18 @@
-//! Results without the rows that are hidden from the reader by row filters and column masks.
+//! Results for readers that may not see all rows of a table, because of row filters or column
+//! masks.
 
 use headwater_model::{
     ChangeKind, CommitId, ComparisonMethod, ErrorCode, Problem, RefSpec, RowsDiff, TableDiff,
     TableName,
 };
 
-/// Returns the two refs at which the tables of a merge conflict are read: the target and the merge
-/// base.
+/// Returns the two refs at which a merge conflict's tables are read: the target and the merge base.
 pub fn sides(target: &str, base: Option<CommitId>) -> impl Iterator<Item = RefSpec> {
     let base = base.map(|base| RefSpec::Commit(base.to_string()));
     std::iter::once(RefSpec::Name(target.to_owned())).chain(base)
 }
 
-/// Removes rows and row counts from the diff of a table with hidden rows.
+/// Removes rows and row counts from a diff, because the reader may not see all rows of the table.
 pub fn without_rows(diff: TableDiff) -> TableDiff {
     let kind = match diff.kind {
         ChangeKind::Same => ChangeKind::Changed,

@@ -16,7 +16,7 @@ use crate::metered_runtime::MeteredRuntime;
 /// Executes imports.
 #[derive(Debug, Clone)]
 pub struct ImportExecutor {
-    /// The lake to import into.
+    /// The lake into which files are imported.
     pub lake: Lake,
     /// The threads that run imports.
     pub runtime: MeteredRuntime,

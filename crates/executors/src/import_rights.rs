@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use crate::rights::{EVERY, authorize, is_change, record_denial, table_access};
 
-/// Wildcard characters. The first such character begins the pattern in a source.
+/// Wildcard characters. The pattern in a source begins at the first of these characters.
 const WILDCARDS: [char; 4] = ['*', '?', '[', '{'];
 
 /// The rights of imports.
@@ -88,8 +88,8 @@ impl ImportRights {
             Some(at) => key[..at].rfind('/').map_or("", |end| &key[..=end]).to_owned(),
             None if key.is_empty() || key.ends_with('/') => key.clone(),
             None => {
-                // Check this right even if the key turns out to be a prefix, so that a user without
-                // rights cannot find out which objects exist.
+                // Check this right before the store looks up the key, so that a user without rights
+                // cannot find out which objects exist.
                 read(Action::Read, &Object::object_in(bucket, key))?;
                 if self.objects.head(path).await.is_ok() {
                     return Ok(());
@@ -115,8 +115,8 @@ impl ImportRights {
         }))
     }
 
-    /// Returns the files that a principal must not read, regardless of its grants. A source that
-    /// the principal uploaded is not private.
+    /// Returns the files that a principal must not read, regardless of its grants. A source in
+    /// `sources` that the principal uploaded is not private.
     pub fn private_files(&self, principal: &Principal, sources: &[String]) -> PrivateFiles {
         let uploaded = sources.iter().filter(|source| self.is_own_upload(principal, source));
         PrivateFiles {

@@ -1,7 +1,7 @@
 //! Threads for computations, separate from the threads that answer requests.
 //!
-//! Each work item has its own runtime while it is running, so that it does not block other work.
-//! The usage of the work is the CPU time of that runtime's threads.
+//! Each work item runs on a runtime of its own, so that it does not block other work. Its usage is
+//! the CPU time of the threads of this runtime.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -106,7 +106,8 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Do not wait for the threads to end, because async code must not block.
+            // Do not wait for the threads to end, because the caller is async code, which must not
+            // block.
             runtime.shutdown_background();
         }
     }

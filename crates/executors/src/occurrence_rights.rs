@@ -1,10 +1,10 @@
 //! Rights to see the occurrences for which triggers fire: changes of tables and objects, merges,
 //! and ends of jobs.
 //!
-//! The identity that deployed or created a trigger needs these rights: to read the changed branch,
-//! to select from the changed tables, and to list the key of a changed object. The identity sees
-//! its own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The
-//! rights are checked before an event is recorded, and again before it is delivered.
+//! The identity that deployed or created a trigger needs the rights to read the changed branch, to
+//! select from the changed tables, and to list the key of a changed object. The identity sees its
+//! own jobs, the jobs of its triggers, and the jobs of users whose usage it may read. The rights
+//! are checked before an event is recorded, and again before it is delivered.
 
 use headwater_access::Access;
 use headwater_model::{Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger};
@@ -62,7 +62,7 @@ pub(crate) fn event_rights(
     trigger: &Trigger,
     data: &EventData,
 ) -> Vec<(Action, Object)> {
-    // The key belongs to another object store, where the lake's grants on buckets have no meaning.
+    // The object is in another object store, where the lake's grants on buckets have no meaning.
     if let EventData::ObjectCreated { object } = data
         && trigger.bucket.as_ref().is_some_and(BucketTrigger::is_remote)
     {
@@ -90,7 +90,8 @@ fn needed_right(
         EventData::ObjectCreated { object } | EventData::ObjectRemoved { object } => {
             Some((Action::List, Object::prefix_in(&object.bucket, &object.key)))
         }
-        // The trigger may have had another queue when the event was recorded, so check the event's.
+        // Check the queue of the event: the trigger may have had another queue when it was
+        // recorded.
         EventData::QueueReceived { queue, .. } => Some((Action::Read, Object::queue(queue))),
         EventData::JobEnded { job } => {
             let is_own = principal.is_author_of(&job.author, job.created);

@@ -26,12 +26,12 @@ impl TriggerExecutor {
         self.authorize_trigger(trigger)?;
         let (function, concurrency) = self.find(name).await?;
         let ParsedFunction { project, callable, .. } = function;
-        // Only check the limit: if the preparation held a permit, a call could be rejected
-        // meanwhile.
+        // Drop the permit at once. If the preparation held it, a call could be rejected meanwhile.
         drop(self.catalog.permit(&callable, concurrency)?);
         let left = (scheduled - self.runs.lake.clock().now()).to_std().unwrap_or_default();
         let cause = cause(schedule, scheduled).into();
-        // If the clock was set back, the scheduled time may now be too far in the future.
+        // If the clock was set back, the scheduled time may be too far in the future, so limit the
+        // wait.
         let left = left.min(self.runner.preparation_time(&callable.name));
         let expected = ExpectedCall { at: Instant::now() + left, cause };
         let prepared = self.runner.prepare(&project, &self.given, &callable, expected).await;

@@ -2,8 +2,9 @@
 //! and the files that functions in other languages name.
 //!
 //! Hidden folders, virtual environments, installed packages, build results, folders called `data`,
-//! and other projects within the folder are skipped. A function in another language can name such a
-//! folder to send it. The Python client has the same rules, in `python/headwater/project.py`.
+//! and other projects within the folder are skipped. If a function in another language names such a
+//! folder, the folder is not skipped. The Python client has the same rules, in
+//! `python/headwater/project.py`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,7 +19,7 @@ use headwater_pipelines::{CommandPaths, parallel};
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
 
-/// Capacity of a read buffer beyond the size of its file, in bytes.
+/// Additional capacity of a read buffer, beyond the size of the file, in bytes.
 const SPARE_BYTES: usize = 64;
 
 /// Maximum depth of nested folders.

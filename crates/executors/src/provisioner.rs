@@ -2,8 +2,8 @@
 //! project, and the functions without a project.
 //!
 //! The settings are applied at the start of the server and after each deployment. The settings are
-//! also applied periodically, because a rebuilt environment needs new instances. The start of an
-//! instance imports the function but does not call it, so no rights are needed.
+//! also applied periodically, because a rebuilt environment needs new instances. Starting an
+//! instance imports the function's code but does not call the function, so no rights are checked.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Provisioner {
         Provisioner { changed, is_active, runner, stop, _stop_on_drop: guard }
     }
 
-    /// Ends the task and the idle provisioned instances, because the server stops.
+    /// Ends the task and the idle provisioned instances, when the server stops.
     pub fn stop(&self) {
         self.stop.cancel();
         self.runner.retain_provisioned(|_| false);
@@ -104,9 +104,9 @@ impl ProvisionerParts {
         }
     }
 
-    /// Applies the settings of all functions. Ends instances without a setting first, because the
-    /// installation of an environment can take minutes. Sets `is_active` to true if there are
-    /// settings.
+    /// Applies the settings of all functions. First ends the instances that no setting requests any
+    /// more, because the later installation of an environment can take minutes. Sets `is_active` to
+    /// true if there are settings.
     async fn apply(&self, is_active: &AtomicBool) -> Result<(), Problem> {
         // If the version cannot be read, its functions cannot be called and need no instances.
         let version = self.deployed.version().ok().flatten();
@@ -162,7 +162,7 @@ struct StoredSetting<'a> {
     function: &'a StoredFunction,
     /// The version; `None` for `$LATEST`.
     version: Option<u64>,
-    /// The name of the setting in the function runtime.
+    /// The name under which the function runtime knows the setting.
     name: String,
     /// Number of instances.
     count: u32,
@@ -180,8 +180,8 @@ fn stored_settings(function: &StoredFunction) -> Vec<StoredSetting<'_>> {
     settings
 }
 
-/// Returns the state of the provisioned instances of a version or alias; `None` if the version or
-/// alias has no provisioned concurrency.
+/// Returns the state of the provisioned instances of a version or alias; `None` if it has no
+/// provisioned concurrency.
 pub fn provisioned_status(
     functions: &Functions,
     stored: &StoredFunction,
@@ -201,8 +201,8 @@ pub fn provisioned_status(
     Some(status)
 }
 
-/// Returns the name of a setting in the function runtime. The name contains a colon, so it differs
-/// from the name of each function of a project.
+/// Returns the name under which the function runtime knows a setting. The name contains a colon, so
+/// it differs from the name of each function of a project.
 fn setting_name(function: &str, qualifier: &str, version: Option<u64>) -> String {
     let version = version.map_or_else(|| "latest".to_owned(), |version| version.to_string());
     format!("{function}:{qualifier}:{version}")

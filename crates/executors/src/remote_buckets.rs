@@ -1,4 +1,4 @@
-//! Lists of the objects of buckets in other object stores, for triggers.
+//! Lists the objects in buckets of other object stores, for triggers on these buckets.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,10 +1,10 @@
 //! Repetition of runs whose merge has a conflict, because another client changed the same tables
 //! during the run.
 //!
-//! A repetition is a complete run on the new state of the target, within the same job. The
-//! repetition plans again. From the attempt with the conflict, it reuses the tables whose inputs
-//! have not changed. Nothing of that attempt was merged. Its branch is kept under another name
-//! until the repetition has ended.
+//! A repetition is a complete run on the new state of the target, within the same job, with a new
+//! plan. It reuses tables of the attempt with the conflict if their inputs have not changed.
+//! Nothing of this attempt was merged; its branch is kept under another name until the repetition
+//! has ended.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ impl RunExecutor {
         context: &JobContext,
     ) -> Result<RunReport, Problem> {
         if !may_repeat(&request) {
-            // Without this setting, the runner would keep the tables for a repetition that never
-            // happens.
+            // Otherwise, after a conflict, the runner would keep the run's tables for a repetition
+            // that never happens.
             let request = RunRequest { no_repeat: true, ..request };
             let ran = runner.run(request, context.clone()).boxed().await;
             return ran.map_err(|error| error.to_problem());
@@ -76,7 +76,7 @@ impl RunExecutor {
         let (from, to) = (format!("run/{}", context.id()), conflict_branch(context.id()));
         let catalog = self.lake.catalog();
         if catalog.branch(&from).await.is_err() {
-            // An attempt that wrote nothing has deleted its branch.
+            // The attempt wrote nothing, so the runner has deleted its branch.
             return Ok(());
         }
         catalog.rename_branch(&from, &to).await.or_problem()?;
@@ -99,9 +99,9 @@ impl RunExecutor {
     }
 }
 
-/// Returns true if a run is repeated after a conflict. A run of a trigger is not: the trigger
-/// retries it. A retry and a merge are not: they depend on a state that a repetition would not
-/// read.
+/// Returns true if a run is repeated after a conflict. A trigger's run is not repeated, because the
+/// trigger retries it. A retry or a merge of an earlier run is not repeated, because it needs the
+/// state of the earlier run, which a repetition would not read.
 fn may_repeat(request: &RunRequest) -> bool {
     !request.no_repeat
         && request.retry.is_none()

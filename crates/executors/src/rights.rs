@@ -24,8 +24,8 @@ pub fn is_change(action: Action) -> bool {
 }
 
 /// Returns the access decisions for a session that acts for a principal; `None` for the owner of a
-/// lake without users. With users, the checks of the owner, whose rights are unlimited, are also
-/// recorded in the audit log.
+/// lake without users. In a lake with users, the owner has decisions too: they allow everything,
+/// and the audit log records them.
 pub fn table_access(
     access: &Access,
     principal: &Principal,
@@ -130,7 +130,7 @@ pub(crate) fn reauthorize(
     authorize(access, principal, action, object)
 }
 
-/// Checks that the account of a user still exists and is enabled.
+/// Checks that the account of a principal's user still exists and is enabled.
 pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<(), Problem> {
     let (action, object) = (Action::Administer, Object::lake());
     let decision = access.decide(principal, action, &object);
@@ -147,7 +147,7 @@ pub(crate) fn check_account(access: &Access, principal: &Principal) -> Result<()
 }
 
 /// Checks again that the identity of recorded work may perform an action on an object. Records
-/// nothing, because the check is repeated every second.
+/// nothing in the audit log, because the check is repeated every second.
 pub(crate) fn check_unrecorded(
     access: &Access,
     principal: &Principal,
@@ -166,7 +166,7 @@ fn no_account(principal: &Principal) -> Problem {
     Problem::new(ErrorCode::Unauthenticated, message)
 }
 
-/// Returns the error for a request that was denied.
+/// Returns the error of a decision that denies an action; `Ok` if the decision allows the action.
 fn outcome(
     principal: &Principal,
     action: Action,
@@ -206,7 +206,7 @@ fn record(
     access.audit().record(AuditEvent { reason: decision.to_string(), job, ..event });
 }
 
-/// Records a denied access to a private file, to which no grant gives access.
+/// Records in the audit log that access to a private file was denied. No grant gives such access.
 pub fn record_denial(
     access: &Access,
     principal: &Principal,
@@ -223,8 +223,8 @@ pub fn record_denial(
     access.audit().record(AuditEvent { reason, job, ..event });
 }
 
-/// Records that a call receives its function's secrets. The user that deployed the function may use
-/// these secrets.
+/// Records in the audit log that a call receives the function's secrets. The user that deployed the
+/// function may use these secrets.
 pub fn record_secrets(access: &Access, principal: &Principal, callable: &Callable, job: JobId) {
     if !access.has_users() {
         return;
@@ -246,7 +246,7 @@ impl SecretUse {
     }
 }
 
-/// Records that a job uses a secret.
+/// Records in the audit log that a job uses a secret.
 pub(crate) fn record_secret(access: &Access, principal: &Principal, secret: &str, by: &SecretUse) {
     if !access.has_users() {
         return;

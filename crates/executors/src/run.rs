@@ -20,7 +20,7 @@ use crate::run_output::{OutputRun, is_merged};
 /// Executes runs.
 #[derive(Clone)]
 pub struct RunExecutor {
-    /// The project runner, which itself has all rights.
+    /// The project runner. It checks no rights itself, because it has all rights.
     pub runner: Runner,
     /// The lake that the runs read and change.
     pub lake: Lake,
@@ -76,8 +76,9 @@ impl RunExecutor {
     }
 
     /// Runs a project within a job, with the rights of `actor`, and writes the outputs of its
-    /// models after the merge. If the run of a user fails, the user becomes the owner of the run's
-    /// branch, and can read and delete it. `caused_by` are the triggers that caused the run.
+    /// models after the merge. If a user's run fails, the user becomes the owner of the branch
+    /// `run/JOB` with the run's tables, and can read and delete this branch. `caused_by` are the
+    /// triggers that caused the run.
     pub async fn run(
         &self,
         request: RunRequest,
@@ -131,9 +132,9 @@ impl RunExecutor {
         self.access.set_owner(&actor.principal(), &Object::branch(target)).await.or_problem()
     }
 
-    /// Deletes a target branch that was created for a run, after the run has failed, or was stopped
-    /// while it was queued. Keeps a branch that has new commits. If the run has written tables,
-    /// also keeps the branch, because a retry would merge these tables into the branch.
+    /// Deletes the target branch that was created for a run, after the run has failed, or was
+    /// stopped while it was queued. Keeps a target with new commits. Also keeps it if the run wrote
+    /// tables (to `run/JOB`), because a retry would merge these tables into the target.
     async fn delete_unused(&self, target: &str, created_at: CommitId, actor: &Actor, job: JobId) {
         let catalog = self.lake.catalog();
         if catalog.branch(&format!("run/{job}")).await.is_ok() {
@@ -152,13 +153,16 @@ impl RunExecutor {
             && let Err(error) =
                 self.access.remove_owner(&actor.principal(), &Object::branch(target)).await
         {
-            tracing::warn!("the owner of branch `{target}` cannot be removed: {error}");
+            tracing::warn!(
+                "the branch `{target}` of a rerun is deleted, but the record of its owner cannot be \
+                 removed: {error}"
+            );
         }
     }
 }
 
-/// Returns the name of the queue of a project's runs on a branch. Runs in a queue execute one after
-/// the other, because concurrent runs would conflict.
+/// Returns the name of the job queue for a project's runs on a branch. Jobs in a queue execute one
+/// after the other, because concurrent runs would conflict.
 pub fn run_queue(project: &str, branch: &str) -> String {
     format!("run of {project} on {branch}")
 }

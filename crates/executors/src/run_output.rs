@@ -1,11 +1,12 @@
 //! Declared outputs of models: the rows of their tables are written to tables, objects, queues,
 //! servers and PostgreSQL after the run is merged.
 //!
-//! The merge records the outputs. So the next run of the project on the branch also writes the
-//! missing outputs of earlier runs. Each output has an id that consists of the run, the model and
-//! the address, so that another attempt does not write it twice. The outputs use the rights of the
-//! identity of the run that computed the rows, also if a run of another identity writes them. These
-//! rights are checked before the run starts, and before each output is written.
+//! The merge also records the outputs that are to be written. So the next run of the project on the
+//! branch also writes outputs of earlier runs that are still missing. Each output has an id that
+//! consists of the run, the model and the address, so that another attempt does not write it twice.
+//! The outputs use the rights of the identity of the run that computed the rows, also if a run of
+//! another identity writes them. These rights are checked before the run starts, and before each
+//! output is written.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -47,8 +48,8 @@ pub(crate) struct OutputRun<'a> {
 }
 
 impl<'a> OutputRun<'a> {
-    /// Returns the run of a request; `None` if the run is not merged, or if the project's name
-    /// cannot be read.
+    /// Returns the run that a request describes; `None` if the run is not merged, or if the
+    /// project's name cannot be read.
     pub fn of(request: &RunRequest, actor: &'a Actor, caused_by: &'a [String]) -> Option<Self> {
         if request.test || request.dry_run || request.preview.is_some() {
             return None;
@@ -94,7 +95,7 @@ impl RunExecutor {
         files: &ProjectFiles,
         principal: &Principal,
     ) -> Result<BTreeSet<String>, Problem> {
-        // Most projects have no outputs, and need not be parsed twice.
+        // Most projects have no outputs. Do not parse these here, because the run parses them, too.
         if !files.values().any(|file| file.text().contains("outputs")) {
             return Ok(BTreeSet::new());
         }
@@ -137,8 +138,8 @@ impl RunExecutor {
                 let written = Box::pin(self.write_output(&pending, &output, run, context)).await;
                 match written {
                     Ok(()) => self.runner.remove_output(&mut pending).await.or_problem()?,
-                    // The output belongs to a run of another user. That user's lost right must not
-                    // fail this run.
+                    // A run of another user left this output. If that user has lost a right, this
+                    // run must not fail.
                     Err(problem) if is_denied(&problem) && pending.actor != own => {
                         let reason = not_written(&output, problem).message;
                         context.log_system(format!("run {}: {reason}", pending.job));
@@ -202,7 +203,8 @@ impl RunExecutor {
         let (namespace, name) = (quoted(&output.namespace), quoted(&output.name));
         let sql = format!("SELECT * FROM {namespace}.{name}");
         let result = Box::pin(session.select(&sql)).await.or_problem()?;
-        // A stream for Arrow cannot contain other errors, so the first error is kept here.
+        // The stream must have Arrow errors, which cannot contain a `Problem`. So keep the first
+        // one here.
         let first = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&first);
         let stream = result.stream.map_err(move |error| {
@@ -218,7 +220,7 @@ impl RunExecutor {
     }
 }
 
-/// Adds the model to the problem of an output, and states that the run is merged.
+/// Adds the model's name to the problem of an output, and that the run is already merged.
 fn not_written(output: &ModelOutput, problem: Problem) -> Problem {
     let problem = failed(&output.address, problem);
     let (name, reason) = (&output.name, &problem.message);

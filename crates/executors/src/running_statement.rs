@@ -33,7 +33,8 @@ pub struct RunningStatement {
     guard: Option<JobGuard>,
     /// The metrics of the statement, once it has started.
     pub metrics: Option<Arc<ExecutionMetrics>>,
-    /// The latest reported usage of the plans. Used for a failed write, which has no metrics.
+    /// The latest reported usage of the statement's plans. A failed write has no metrics, so this
+    /// is its usage.
     reported: Mutex<Usage>,
     /// The files that the statement reads.
     pub files: FileUsage,
@@ -48,7 +49,7 @@ impl RunningStatement {
         RunningStatement { context, guard, metrics: None, reported, files, limits }
     }
 
-    /// Returns the usage so far, without the usage of files.
+    /// Returns the usage of the plans so far, without the bytes and rows read from files.
     fn usage_of_plans(&self) -> Usage {
         match &self.metrics {
             Some(metrics) => metrics.usage(),
@@ -106,8 +107,8 @@ impl RunningStatement {
         }
     }
 
-    /// Waits until the cancelled calls of Python functions have reported their usage. The end of
-    /// the plan cancels these calls.
+    /// Waits until the calls of Python functions have reported their usage. The end of the plan has
+    /// cancelled these calls.
     async fn wait_for_calls(&self) {
         if let Some(metrics) = &self.metrics {
             metrics.calls().ended().await;
@@ -121,13 +122,14 @@ impl RunningStatement {
 
 impl Drop for RunningStatement {
     fn drop(&mut self) {
-        // Dropping the guard records the job as cancelled.
+        // Dropping the guard records the job as cancelled, with the usage reported so far.
         let Some(guard) = self.guard.take() else { return };
         self.report_usage();
         let metrics = self.metrics.take().filter(|metrics| metrics.calls().is_active());
         let (Some(metrics), Ok(runtime)) = (metrics, Handle::try_current()) else { return };
         let (context, files) = (self.context.clone(), self.files.clone());
-        // Dropping the plan cancels the calls of functions in Python.
+        // Dropping the plan cancels the calls of functions in Python. Wait for the usage of these
+        // calls.
         drop(runtime.spawn(async move {
             metrics.calls().ended().await;
             context.set_usage(files.add_to(metrics.usage()));
@@ -179,7 +181,7 @@ impl StatementRows {
             }
         };
         let Some(batch) = batch else {
-            // Drop the stream, which makes the usage final.
+            // Drop the stream, and so the plan, which makes the usage final.
             self.stream = futures::stream::empty().boxed();
             self.running.end(Ok(std::mem::take(&mut self.result)));
             return Ok(None);
@@ -201,7 +203,7 @@ impl StatementRows {
             batch = self.stream.next() => batch.transpose().or_problem()?,
             problem = running.stopped(|| running.usage_of_plans()) => return Err(problem),
         };
-        // Do not check the limits of a write: the write is committed before its result is read.
+        // Skip the limits for a write: it is already committed when its result is read.
         if self.result.is_null() {
             running.check_limits()?;
         }

@@ -42,7 +42,8 @@ impl Settings {
         self.name.lock().clone()
     }
 
-    /// Returns the problem of the current project file, if any. Older settings then stay in effect.
+    /// Returns the problem of the current project file, if any. While it exists, older settings
+    /// stay in effect.
     pub fn problem(&self) -> Option<Problem> {
         self.problem.lock().clone()
     }

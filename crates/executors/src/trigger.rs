@@ -1,7 +1,7 @@
 //! Delivery of events to the targets of triggers: imports, runs and functions.
 //!
-//! Each commit contains the id of its part of the event. A part that an interrupted attempt already
-//! committed is skipped, so that its changes are applied to tables only once.
+//! Each commit contains the id of its part of the event. If an interrupted attempt has committed a
+//! part, the next attempt skips this part, so that its changes are applied only once.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub struct TriggerExecutor {
     pub runs: RunExecutor,
     /// The runner of functions.
     pub runner: Runner,
-    /// The folder to which paths in triggers are relative.
+    /// The project's folder. Paths in triggers are relative to this folder.
     pub project: PathBuf,
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
@@ -128,8 +128,9 @@ impl TargetExecutor for TriggerExecutor {
             EventData::FunctionInvoked { function, .. } if is_address(function) => {
                 authorize_destination(access, actor, function)
             }
-            // The deployer of a function chooses its destinations. A caller of the function needs
-            // no right to call the destinations.
+            // A call without a cause comes from a client, which needs the right to call. A call
+            // with a cause is sent to a destination. The deployer of a function chose it; a caller
+            // needs no right.
             EventData::FunctionInvoked { function, .. } if event.caused_by.is_empty() => {
                 let object = Object::function(split_name(function).0);
                 reauthorize(access, &principal, Action::Invoke, &object)
@@ -175,7 +176,7 @@ impl TargetExecutor for TriggerExecutor {
 
     async fn prepare(&self, trigger: &Trigger, scheduled: Timestamp) {
         if let Err(problem) = Box::pin(self.prepare_function(trigger, scheduled)).await {
-            // Only log the problem, because the delivery of the event reports it.
+            // Only log the problem: the later delivery of the event reports it as its error.
             let reason = &problem.message;
             tracing::debug!(trigger = trigger.name, reason, "a function cannot be prepared");
         }
@@ -202,7 +203,7 @@ impl TriggerExecutor {
     /// Checks the rights of the identity that deployed or created a trigger: the rights that the
     /// deployment or creation checked, and the right to see the event.
     fn authorize_event(&self, trigger: &Trigger, event: &Event) -> Result<(), Problem> {
-        // The error of this check names the source and not the files or tables of the event.
+        // Check the trigger first: this error names the source, not the event's files or tables.
         self.authorize_trigger(trigger)?;
         if let Ok(Some(identity)) = self.deployed.identity(&trigger.name) {
             let principal = identity.principal();
@@ -302,7 +303,8 @@ impl TriggerExecutor {
         let (returned, failed) = match (returned.or_problem(), &batch) {
             (returned, Some(batch)) => batch.check(returned, &lake)?,
             (Ok(returned), None) => (returned, Vec::new()),
-            // A statement such as CREATE TABLE fails if an earlier attempt has committed it.
+            // The call can fail because an earlier attempt committed its changes: CREATE TABLE, for
+            // example.
             (Err(_), None) if lake.is_committed().await => {
                 context.log_system(ALREADY_COMMITTED);
                 return Ok(call_result(Value::Null, Vec::new()));
@@ -394,7 +396,7 @@ fn arguments(
     Ok(arguments.iter().map(argument).collect())
 }
 
-/// The message if an earlier attempt has committed the changes of an event.
+/// The log message if an earlier attempt has committed the changes of an event.
 const ALREADY_COMMITTED: &str = "the changes were already committed by an earlier attempt";
 
 /// Commits the changes of a function, and records its usage.
@@ -435,8 +437,8 @@ fn source_of(uri: &str) -> String {
     if uri.contains(['*', '?', '[', '{']) { globset::escape(uri) } else { uri.to_owned() }
 }
 
-/// Returns the report of a part of an event; null if an earlier attempt had already committed the
-/// part.
+/// Returns the report of an import or run for an event; null if an earlier attempt has already
+/// committed it.
 fn once<T: Serialize>(
     report: Result<T, Problem>,
     part: Option<&str>,

@@ -3,7 +3,7 @@
 //! A trigger has the rights of the identity that deployed or created it. The rights are checked at
 //! the deployment or creation, before each poll of the source, and before each delivery. The check
 //! before a poll needs only the rights to the source; the other checks need all rights. Without
-//! these checks, events would reveal names that the identity may not read.
+//! these checks, events would reveal the names of objects that the identity may not read.
 
 use std::path::{Component, Path};
 
@@ -66,7 +66,7 @@ fn target_rights(trigger: &Trigger, project: TargetProject<'_>) -> Vec<(Action, 
 }
 
 /// Returns the rights to the source. Table patterns, merges and jobs need no right here. The events
-/// of these sources contain only what the identity may see (`occurrence_rights`).
+/// of these sources contain only objects that the identity may see (`occurrence_rights`).
 pub(crate) fn source_rights(trigger: &Trigger) -> Vec<(Action, Object)> {
     let mut needed = Vec::new();
     if let Some(queue) = &trigger.queue {

@@ -26,8 +26,8 @@ const BYTES_MAX: u64 = 4 << 30;
 /// Maximum number of stored uploads of a user.
 const UPLOADS_MAX: usize = 100;
 
-/// Maximum size of the stored uploads of a user, in bytes. Each running upload can exceed the limit
-/// by [`CHECKED_BYTES`].
+/// Maximum size of the stored uploads of a user, in bytes. A running upload can exceed the limit by
+/// [`CHECKED_BYTES`], the interval of the checks.
 const USER_BYTES_MAX: u64 = 64 << 30;
 
 /// Maximum size of all stored uploads of the lake, in bytes.
@@ -66,8 +66,8 @@ pub async fn store_upload(
     Ok(Upload { path: path.display().to_string(), bytes, expires })
 }
 
-/// The folder of an upload. Unless the upload is complete, dropping the value deletes the folder,
-/// also if the client disconnects.
+/// The folder of an upload. Dropping the value deletes the folder of an incomplete upload, for
+/// example because the client disconnected.
 struct UploadFolder {
     /// The folder of all uploads.
     root: PathBuf,
@@ -88,8 +88,8 @@ impl UploadFolder {
         })
     }
 
-    /// Deletes expired uploads, and checks the limits. This upload counts, so that concurrent
-    /// uploads cannot exceed them together.
+    /// Deletes expired uploads, and checks the limits. The sizes include this unfinished upload, so
+    /// that concurrent uploads together cannot exceed the limits.
     async fn check(&self) -> Result<(), Problem> {
         let (root, principal) = (self.root.clone(), self.principal.clone());
         let stored = tokio::task::spawn_blocking(move || {
@@ -140,8 +140,8 @@ impl Drop for UploadFolder {
     }
 }
 
-/// Checks the name of a file and returns it. Replaces characters with a special meaning in import
-/// sources by `_`.
+/// Checks the name of a file and returns it. Replaces each wildcard character of import sources by
+/// `_`.
 fn file_name(name: &str) -> Result<String, Problem> {
     let is_valid = !name.is_empty()
         && name.len() <= NAME_BYTES_MAX
@@ -203,7 +203,7 @@ fn delete_expired(root: &Path, principal: &Principal, now: SystemTime) -> Stored
     stored
 }
 
-/// Deletes expired uploads in `root`, and uploads that the end of an earlier server interrupted.
+/// Deletes expired uploads in `root`, and incomplete uploads that an earlier server process left.
 /// No upload may be running.
 pub fn delete_interrupted_uploads(root: &Path) {
     let Ok(entries) = std::fs::read_dir(root) else { return };
@@ -252,7 +252,7 @@ mod tests {
         }
     }
 
-    /// A user whose account is older than its uploads.
+    /// A user whose account is older than the uploads of the test.
     fn user(name: &str) -> Principal {
         Principal::user(AuthenticatedUser {
             name: name.to_owned(),

@@ -1,9 +1,9 @@
 //! ZIP archives with the files of a function.
 //!
-//! An archive may be hostile: every name, size and checksum is checked. The files of a small
-//! archive are read into memory. The files of a large archive are written to a package on disk, one
-//! after the other. Links, encrypted entries and duplicate names are rejected. The limits apply to
-//! the bytes that are actually decompressed, not to the sizes that the archive declares.
+//! The reader checks every name, size and checksum, because an archive may be hostile. The files of
+//! a small archive are read into memory. The files of a large archive are written to a package on
+//! disk, one after the other. Links, encrypted entries and duplicate names are rejected. The limits
+//! apply to the bytes that are actually decompressed, not to the sizes that the archive declares.
 
 use std::collections::btree_map::Entry;
 use std::fmt::Display;
@@ -24,8 +24,8 @@ use crate::{Error, Result, requirements};
 /// Maximum size in bytes of an archive that a request contains in Base64.
 pub const ARCHIVE_BYTES_MAX: usize = 44 << 20;
 
-/// Maximum size in bytes of an archive that is uploaded, or read from a bucket: files of 1 GiB, and
-/// the headers of an archive.
+/// Maximum size in bytes of an archive that is uploaded, or read from a bucket: 1 GiB for the
+/// files, and 64 MiB for the archive's headers.
 pub const STORED_ARCHIVE_BYTES_MAX: u64 = FILES_BYTES_MAX + (64 << 20);
 
 /// Maximum size of `requirements.txt`, in bytes.
@@ -130,8 +130,8 @@ fn path(entry: &ZipFileHeaderRecord<'_>) -> Result<Option<String>> {
     Ok((!is_folder).then(|| path.to_owned()))
 }
 
-/// Returns true for the path of the requirements file of a function in Python, also in an archive
-/// of a layer.
+/// Returns true for the path of `requirements.txt` in the archive of a Python function, or below
+/// `python/` in the archive of a layer.
 fn is_requirements(path: &str) -> bool {
     path.strip_prefix("python/").unwrap_or(path) == requirements::FILE
 }
@@ -200,21 +200,21 @@ impl<R: ReaderAt> Reader<'_, R> {
                 return Err(Error::archive(reason, "Create the archive with `zip`"));
             }
         };
-        // Reading one byte more than the limit shows that the limit is exceeded.
+        // Read at most one byte more than the limit: this byte shows that the limit is exceeded.
         let mut content = content.take(self.left + 1);
         let is_executable = header.mode().value() & EXECUTABLE != 0;
         let file = match &mut self.package {
             Some(package) if !is_requirements(path) => {
                 let packed = package.add(&mut content, is_executable, &wrong)?;
-                // A package must not be empty, so empty files are stored outside of packages.
+                // A package must not be empty, so empty files are not written to it.
                 if packed.bytes == 0 {
                     return Ok(ProjectFile::new(Vec::new(), is_executable));
                 }
                 ProjectFile::Packed(packed)
             }
             package => {
-                // Keep the requirements file outside of the package, because the function's
-                // environment is read from this file.
+                // Keep the requirements file in memory, not in the package, because it is read to
+                // determine the function's environment.
                 let is_packed = package.is_some();
                 let most = if is_packed { REQUIREMENTS_BYTES_MAX } else { u64::MAX };
                 let mut bytes = Vec::new();
@@ -233,7 +233,7 @@ impl<R: ReaderAt> Reader<'_, R> {
     /// Rejects entries that overlap in the archive, as in a ZIP bomb, which expands a few bytes to
     /// many files.
     fn check_ranges(&mut self) -> Result<()> {
-        // An empty range overlaps nothing, but would separate two ranges that overlap.
+        // Remove empty ranges. Sorted between two ranges that overlap, one would hide the overlap.
         self.ranges.retain(|(start, end)| start < end);
         self.ranges.sort_unstable();
         let overlaps = |pair: &[(u64, u64)]| pair[0].1 > pair[1].0;
@@ -326,7 +326,7 @@ mod tests {
         for length in 0..bytes.len() {
             assert!(read_archive(&bytes[..length]).is_err(), "{length}");
         }
-        // The content must match its checksum and its size.
+        // The content no longer matches its checksum.
         let mut altered = bytes.clone();
         altered[40] ^= 0x55;
         assert!(read_archive(&altered).is_err());
@@ -337,7 +337,7 @@ mod tests {
         for at in 0..bytes.len() {
             let mut altered = bytes.clone();
             altered[at] = !altered[at];
-            // Any outcome is acceptable except a panic or a different file.
+            // An error is acceptable, but neither a panic nor other content of the file.
             if let Ok(files) = read_archive(&altered) {
                 assert!(files.values().all(|file| file.bytes() == b"content of the file\n"));
             }

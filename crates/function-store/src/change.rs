@@ -1,5 +1,5 @@
-//! Changes of a stored function. Each is applied to the function's newest state, and is stored or
-//! rejected as a whole.
+//! Changes of a stored function. A change is applied to the function's newest stored state, and is
+//! stored or rejected as a whole.
 
 use std::collections::BTreeMap;
 
@@ -21,9 +21,9 @@ const TAGS_MAX: usize = 50;
 /// Files to store with a change.
 #[derive(Debug, Clone)]
 pub struct NewCode {
-    /// The description of the files.
+    /// The stored form of the files: their manifest, size and hash.
     pub code: StoredCode,
-    /// The manifest, and the contents of the files that are not in a package.
+    /// The objects to store: the manifest, and the contents of the files that are not in a package.
     pub objects: Vec<Bytes>,
     /// The package of large files.
     pub(crate) package: Option<NewPackage>,
@@ -32,7 +32,7 @@ pub struct NewCode {
 /// A change of a function.
 #[derive(Debug, Clone)]
 pub enum FunctionChange {
-    /// Replaces the files, which are stored with the change.
+    /// Replaces the function's files by these files, which are stored together with the change.
     Code(StoredCode),
     /// Replaces the settings, and the values that a protocol stores with the function.
     Settings(Box<FunctionSettings>, BTreeMap<String, Value>),
@@ -49,7 +49,7 @@ pub enum FunctionChange {
         name: String,
         /// The change.
         update: UpdateFunctionAlias,
-        /// The revision that the alias must have, if any.
+        /// The revision that the alias must have before the change, if any.
         revision: Option<String>,
     },
     /// Deletes an alias, if it exists.
@@ -71,7 +71,7 @@ pub struct FunctionUpdate {
     pub files: Option<FunctionFiles>,
     /// Changes other than new files, in order.
     pub changes: Vec<FunctionChange>,
-    /// The revision that the latest state must have, if any.
+    /// The revision that the latest state must have before the changes, if any.
     pub revision: Option<String>,
 }
 
@@ -101,7 +101,7 @@ impl FunctionChange {
         }
     }
 
-    /// Applies the change.
+    /// Applies the change to a function in memory.
     pub(crate) fn apply(
         &self,
         to: &mut StoredFunction,

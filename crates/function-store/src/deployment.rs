@@ -7,8 +7,9 @@ use serde_json::json;
 use crate::function::LATEST;
 use crate::{Error, FunctionChange, LAYERS, QualifierChange, Result, StoredFunction, UsedLayer};
 
-/// Returns the changes of a request, without its files. `exists` is the function, unless the
-/// request creates it. `layers` are the layers of the request; `None` if it names none.
+/// Returns the changes of a deployment request, except new files. `exists` is the stored function;
+/// `None` if the request creates it. `layers` are the layers of the request; `None` if the request
+/// does not change the layers.
 ///
 /// Errors: `invalid_argument` if the function cannot have the provisioned instances that it
 /// requests.
@@ -52,8 +53,8 @@ pub fn deployment_changes(
     Ok(changes)
 }
 
-/// Checks that instances of a function can be started before its calls. The server would accept
-/// other functions, but never start an instance.
+/// Checks that a function can have provisioned instances. Without this check, the server would
+/// accept the setting of other functions, but never start an instance.
 fn check_provisioned(name: &str, settings: &FunctionSettings) -> Result<()> {
     let reason = if !settings.network.is_empty() {
         "the function has network access, so each call needs a new instance"

@@ -25,7 +25,7 @@ pub enum Error {
     /// The layer or the layer version does not exist.
     #[error("{what}")]
     NoLayer {
-        /// The message.
+        /// The message, which names the missing layer or version.
         what: String,
     },
     /// The function has no such setting.
@@ -33,7 +33,7 @@ pub enum Error {
     NoSetting {
         /// The function.
         name: String,
-        /// The setting.
+        /// The setting that is missing.
         what: String,
     },
     /// The function or alias to create already exists.
@@ -95,7 +95,7 @@ pub enum Error {
         /// The name of the function.
         name: String,
     },
-    /// A large archive or package cannot be written to the server's disk, or read from there.
+    /// A large archive or package cannot be written to the server's disk, or read from the disk.
     #[error("the function's files cannot be written to disk, or read from there")]
     Disk {
         /// The system's error.

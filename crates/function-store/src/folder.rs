@@ -1,5 +1,5 @@
-//! The files of a function on disk: a folder, or a ZIP archive. Large functions are sent as an
-//! archive in an upload. The Python client has the same rules, in
+//! The files of a function on disk: a folder, or a ZIP archive. If the files are large, clients
+//! send them as an archive in an upload. The Python client has the same rules, in
 //! `python/headwater/function_files.py`.
 
 use std::collections::BTreeMap;

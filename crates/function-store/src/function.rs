@@ -9,19 +9,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, QualifierSettings, Result};
 
-/// The name of the latest state: the current files and settings, published or not.
+/// The qualifier of a function's latest state: the current files and settings, which need not be
+/// published.
 pub(crate) const LATEST: &str = "$LATEST";
 
 /// The files of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredCode {
-    /// The object with the paths and hashes of the files.
+    /// The id of the object with the manifest: the paths and hashes of the files.
     pub manifest: ObjectId,
     /// Size in bytes of the archive, or of all files together.
     pub bytes: u64,
     /// SHA-256 of the archive, or of the manifest, in Base64.
     pub sha256: String,
-    /// True if the contents of the files are in a package, which is named after the manifest.
+    /// True if the contents of the files are in a package. The package has the manifest's id as its
+    /// name.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub packaged: bool,
 }
@@ -41,7 +43,7 @@ pub struct StoredVersion {
     pub author: String,
     /// The identity that made the last change.
     pub actor: Actor,
-    /// Values that a protocol stores for its clients.
+    /// Values that a protocol, such as the Lambda API, stores for its clients.
     #[serde(default)]
     pub attributes: BTreeMap<String, serde_json::Value>,
 }
@@ -84,7 +86,7 @@ pub struct StoredFunction {
     pub name: String,
     /// The latest state.
     pub latest: StoredVersion,
-    /// The stored objects of the published versions, by number.
+    /// The ids of the stored objects of the published versions, by version number.
     #[serde(default)]
     pub versions: BTreeMap<u64, ObjectId>,
     /// The published version that equals the latest state, if any.
@@ -101,14 +103,14 @@ pub struct StoredFunction {
     /// The tags by key.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
-    /// Settings of versions and aliases by their name, and of the latest state by `$LATEST`.
+    /// Settings by qualifier: a version number, the name of an alias, or `$LATEST`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub qualifiers: BTreeMap<String, QualifierSettings>,
 }
 
 impl StoredFunction {
     /// Returns the number of the version to which a qualifier refers; `None` for the latest state.
-    /// For an alias with weights, `roll` (from 0 to 1) selects the version.
+    /// For an alias with weights, the random number `roll` (from 0 to 1) selects the version.
     ///
     /// Errors: `function_not_found`.
     pub fn resolve(&self, qualifier: &str, roll: f64) -> Result<Option<u64>> {

@@ -1,8 +1,8 @@
 //! The functions of a lake that are deployed without a project.
 //!
 //! The ref `functions/NAME` contains the state of a function. Versions and files are objects. A
-//! change compares and swaps the ref in one batch with its objects, so that it is durable and
-//! complete when it is acknowledged.
+//! change stores its objects and compares and swaps the ref in one batch, so that it is complete
+//! and durable when it is acknowledged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const REFS: &str = "functions/";
 /// Number of refs that are read from the store per page.
 const PAGE: usize = 1_000;
 
-/// Maximum number of attempts of a change if other requests change the same function.
+/// Maximum number of attempts to apply a change while other requests change the same function.
 const ATTEMPTS: u32 = 20;
 
 /// Maximum total size of a function's environment variables, in bytes.
@@ -122,8 +122,8 @@ impl FunctionStore {
         self.store.objects(&ids).await?.into_iter().map(read).collect()
     }
 
-    /// Creates a function. With `publish`, the function is also published as version 1. The change
-    /// is durable when this method returns.
+    /// Creates a function with these files, and applies the changes to it, for example a
+    /// publication. The function is durable when this method returns.
     ///
     /// Errors: `already_exists`; `invalid_argument` for an invalid name or setting.
     pub async fn create(
@@ -168,8 +168,8 @@ impl FunctionStore {
 
     /// Changes a function. The change is durable when this method returns.
     ///
-    /// Errors: `function_not_found`; `precondition_failed` for another revision; `commit_conflict`;
-    /// the errors of the individual changes.
+    /// Errors: `function_not_found`; `precondition_failed` if the function has another revision
+    /// than the expected one; `commit_conflict`; the errors of the individual changes.
     pub async fn change(
         &self,
         name: &str,
@@ -206,8 +206,8 @@ impl FunctionStore {
     ) -> Result<()> {
         for change in changes {
             let last = match (change, function.versions.keys().next_back().copied()) {
-                // A version that the same request publishes is not stored yet, and never equals the
-                // latest state.
+                // Read the last version from the store: a request publishes at most once, so it is
+                // stored.
                 (FunctionChange::Publish(_), Some(last)) => {
                     Some(self.version(function, Some(last)).await?)
                 }
@@ -216,8 +216,8 @@ impl FunctionStore {
             let mut with = ChangeContext { author, now: self.clock.now(), objects, last };
             change.apply(function, &mut with)?;
         }
-        // Check this after all changes, because a request can change the reserved and the
-        // provisioned concurrency in any order.
+        // Check this after all changes, because a request can change the limit on concurrent calls
+        // and the number of provisioned instances in any order.
         if changes.iter().any(|change| matches!(change, FunctionChange::Concurrency(_))) {
             function.check_concurrency()?;
         }
@@ -287,7 +287,7 @@ fn check_name(name: &str) -> Result<()> {
     Err(Error::invalid(message, "Use at most 140 letters, digits, `_`, `-` and `.`"))
 }
 
-/// Checks the settings in changes, before large files are stored.
+/// Checks the settings in changes. Called before large files are stored, which takes long.
 fn check_changes(changes: &[FunctionChange]) -> Result<()> {
     for change in changes {
         if let FunctionChange::Settings(settings, attributes) = change {
@@ -344,7 +344,7 @@ mod tests {
         files(text).code
     }
 
-    /// Replaces the files and publishes a version.
+    /// Replaces the files by one with this text, and publishes a version.
     async fn deploy(store: &FunctionStore, text: &str) {
         let changes = vec![publish()];
         let update = FunctionUpdate { files: Some(files(text)), changes, revision: None };

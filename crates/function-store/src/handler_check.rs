@@ -57,7 +57,7 @@ pub fn check_handler(settings: &FunctionSettings, files: &ProjectFiles) -> Resul
     Err(Error::invalid(format!("{what} does not exist"), existing(files, ending)))
 }
 
-/// Rejects a `bootstrap` program that cannot be started.
+/// Rejects a `bootstrap` program without the execute permission, because it cannot be started.
 fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     let program = files.get("bootstrap").filter(|_| runtime.starts_with("provided"));
     if program.is_none_or(headwater_model::ProjectFile::is_executable) {
@@ -67,7 +67,8 @@ fn check_bootstrap(runtime: &str, files: &ProjectFiles) -> Result<()> {
     Err(Error::invalid("`bootstrap` is not executable", hint))
 }
 
-/// Returns a hint that names existing files, preferably files with the ending of a handler's file.
+/// Returns a hint that names existing files, preferably files with the file extension of the
+/// runtime's handlers.
 fn existing(files: &ProjectFiles, ending: &str) -> String {
     let with_ending: Vec<&String> = files.keys().filter(|path| path.ends_with(ending)).collect();
     let named = if with_ending.is_empty() { files.keys().collect() } else { with_ending };

@@ -1,7 +1,8 @@
 //! Layers: files that several functions share.
 //!
 //! The ref `layers/NAME` has the versions of a layer. A function stores references to the files of
-//! the layer versions that it uses. So the function still works after such a version is deleted.
+//! the layer versions that it uses. So the function still works after one of these layer versions
+//! is deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +21,7 @@ const REFS: &str = "layers/";
 /// Number of refs that are read from the store per page.
 const PAGE: usize = 1_000;
 
-/// Maximum number of attempts of a change if other requests change the same layer.
+/// Maximum number of attempts to apply a change while other requests change the same layer.
 const ATTEMPTS: u32 = 20;
 
 /// Maximum length of a layer's name, in bytes.
@@ -29,18 +30,19 @@ const NAME_BYTES_MAX: usize = 140;
 /// The attribute of a layer version that contains its description, named as in Lambda.
 const DESCRIPTION: &str = "Description";
 
-/// Maximum length of a description in bytes, because all versions of a layer are one value.
+/// Maximum length of a description, in bytes. Limited because one stored value contains all
+/// versions of a layer.
 const DESCRIPTION_BYTES_MAX: usize = 1_024;
 
-/// Maximum number of versions of a layer, and of statements of a policy.
+/// Maximum number of versions of a layer, and of statements in the policy of a version.
 const VERSIONS_MAX: usize = 1_000;
 const STATEMENTS_MAX: usize = 100;
 
 /// Folders of a layer whose files are placed in the root folder of the function.
 const ROOTS: [&str; 2] = ["python/", "nodejs/"];
 
-/// The function's folder for all other files of layers. In the sandbox, `/opt` is a link to this
-/// folder.
+/// The function's folder for the files of layers in other folders. In the sandbox, `/opt` is a link
+/// to this folder.
 const OTHERS: &str = "opt";
 
 /// A layer.
@@ -63,7 +65,7 @@ pub struct LayerVersion {
     pub created: Timestamp,
     /// The author.
     pub author: String,
-    /// Values that a protocol keeps for its clients.
+    /// Values that a protocol, such as the Lambda API, stores for its clients.
     #[serde(default)]
     pub attributes: BTreeMap<String, Value>,
     /// The statements of the version's policy, by id. Clients can store and read these statements,
@@ -72,10 +74,10 @@ pub struct LayerVersion {
     pub policy: BTreeMap<String, Value>,
 }
 
-/// The hint for a statement with an existing id.
+/// The hint of the error if a policy already has a statement with the id.
 pub(crate) const STATEMENT_EXISTS: &str = "Choose another id, or remove the statement first";
 
-/// The part of the ARN of a layer version before its name.
+/// The text before the layer's name in the ARN of a layer version.
 const ARN_PART: &str = ":layer:";
 
 /// The attribute of a function version that lists its layers: [`UsedLayer`]s, in order.
@@ -101,7 +103,7 @@ pub enum LayerChange {
         code: NewCode,
         /// The author.
         author: String,
-        /// Values that a protocol stores.
+        /// Values that the protocol stores for its clients.
         attributes: BTreeMap<String, Value>,
     },
     /// Deletes a version.
@@ -246,7 +248,7 @@ impl FunctionStore {
         Err(Error::Conflict { name: name.to_owned() })
     }
 
-    /// Applies a change. Returns the objects to store with it.
+    /// Applies a change to a layer in memory. Returns the objects to store with the change.
     fn apply_to_layer(&self, to: &mut StoredLayer, change: &LayerChange) -> Result<Vec<Bytes>> {
         match change.clone() {
             LayerChange::Publish { code, author, attributes } => {
@@ -292,7 +294,7 @@ impl FunctionStore {
 }
 
 impl StoredVersion {
-    /// Returns the versions of layers that the version uses, such as `deps:3`, in order.
+    /// Returns the layer versions that this version of a function uses, such as `deps:3`, in order.
     pub(crate) fn layers(&self) -> Vec<String> {
         let used = used_layers(self);
         let short = |layer: &UsedLayer| {
@@ -303,7 +305,7 @@ impl StoredVersion {
     }
 }
 
-/// Returns the versions of layers that a version of a function uses, in order.
+/// Returns the layer versions that a version of a function uses, in order.
 pub(crate) fn used_layers(version: &StoredVersion) -> Vec<UsedLayer> {
     let used = version.attributes.get(LAYERS).cloned().unwrap_or_default();
     serde_json::from_value(used).unwrap_or_default()
@@ -366,7 +368,7 @@ pub fn add_layers(files: ProjectFiles, layers: Vec<ProjectFiles>) -> ProjectFile
     merged
 }
 
-/// Checks the name of a layer: ARNs contain it.
+/// Checks the name of a layer, which must be a valid part of an ARN.
 fn check_layer_name(name: &str) -> Result<()> {
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if !name.is_empty() && name.len() <= NAME_BYTES_MAX && name.chars().all(is_usable) {

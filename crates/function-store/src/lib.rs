@@ -3,8 +3,8 @@
 //! [`read_archive`] reads a ZIP archive that may be hostile. [`FunctionStore`] stores functions:
 //! each has a latest state, immutable numbered versions, and aliases of versions. Small files are
 //! objects of the store, named by their hash. The files of a large function are in a package.
-//! [`project_files`] returns a project that contains only one function, so that it is parsed and
-//! called like any other. This crate never calls a function.
+//! [`project_files`] returns a project that contains only one function, so that the function is
+//! parsed and called as functions of users' projects are. This crate never calls a function.
 
 mod archive;
 mod change;

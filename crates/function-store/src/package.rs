@@ -3,8 +3,8 @@
 //! A package has the contents of a function's files, one after the other, without paths. The
 //! manifest in the store has the path, the position and the hash of each file. The name of a
 //! package is the hash of its manifest. Packages are stored with the contents of buckets. A package
-//! in a cloud object store is copied to an unnamed local file before it is read. The disk space of
-//! this file is freed after the last use.
+//! in a cloud object store is copied to an unnamed local file before it is read. This file uses
+//! disk space until its last reader closes it.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -30,9 +30,8 @@ use crate::{Error, FunctionStore, NewCode, Result, StoredCode, StoredVersion};
 /// Size of the buffer for copies, in bytes.
 const BUFFER_BYTES: usize = 256 << 10;
 
-/// Time for which a package without a function is kept: a deployment may be about to use the
-/// package. Also
-/// the minimum time between two searches for such packages, because a search reads all functions.
+/// Time for which an unused package is kept, because a deployment may be about to use it. Also the
+/// minimum time between two searches for unused packages, because a search reads all functions.
 const KEPT: Duration = Duration::from_secs(3600);
 
 /// The storage of packages. Cheap to clone.
@@ -109,7 +108,8 @@ impl PackageWriter {
         Ok(PackageWriter { package, bytes: 0, buffer: vec![0_u8; BUFFER_BYTES] })
     }
 
-    /// Appends a file. `damaged` converts errors of its content.
+    /// Appends a file. `damaged` converts an error while reading the content to an error of the
+    /// archive.
     pub(crate) fn add(
         &mut self,
         content: &mut impl Read,
@@ -187,7 +187,8 @@ impl FunctionStore {
     }
 
     /// Deletes the packages that neither a function nor a layer uses, at most once an hour.
-    /// Packages that were stored within the last hour are kept. An open package remains readable.
+    /// Packages that were stored within the last hour are kept. A reader that has opened a package
+    /// can still read it.
     pub async fn remove_unused_packages(&self) -> Result<()> {
         let Some(Packages { objects, searched, .. }) = &self.packages else { return Ok(()) };
         let now = self.now().timestamp();
@@ -210,8 +211,8 @@ impl FunctionStore {
 
     async fn used_packages(&self) -> Result<BTreeSet<String>> {
         let mut codes: Vec<StoredCode> = Vec::new();
-        // Read the layers before the functions: meanwhile, a function may start to use a layer
-        // version that is then deleted.
+        // Read the layers first. Otherwise, if a function starts to use a layer version, and the
+        // version is then deleted, both reads would miss its package.
         for layer in self.layers().await? {
             codes.extend(layer.versions.into_values().map(|version| version.code));
         }
@@ -313,7 +314,7 @@ mod tests {
         clock.advance(KEPT);
         functions.remove_unused_packages().await.expect("removed");
         assert!(objects.packages().await.expect("packages").is_empty());
-        // An open package remains readable.
+        // The package can still be read, because it is open.
         objects.collect_garbage_after(Duration::ZERO).await.expect("collected");
         assert_eq!(content(&stored["model.bin"]), model);
         let gone = functions.files("f", &code).await.expect_err("deleted");
@@ -331,7 +332,7 @@ mod tests {
             assert_eq!(files.code.code.packaged, packaged, "{size}");
             assert_eq!(files.files["app.py"].size(), size as u64);
         }
-        // The temporary files have no names.
+        // Temporary files have no names, so they are not in the folder.
         assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 0);
     }
 

@@ -21,7 +21,7 @@ pub(crate) const MEMORY_BYTES_MAX: u64 = 32 << 20;
 const PATH_BYTES_MAX: usize = 1_024;
 const PART_BYTES_MAX: usize = 255;
 
-/// Returns the reason why a path is not accepted.
+/// Returns the reason why a path is not accepted; `None` if it is accepted.
 pub(crate) fn path_error(path: &str) -> Option<&'static str> {
     if path.is_empty() || path.len() > PATH_BYTES_MAX {
         return Some("the path is empty or longer than 1,024 bytes");
@@ -75,7 +75,7 @@ pub fn check_files(files: &ProjectFiles) -> Result<()> {
     }
 }
 
-/// Returns a path that is both a file and a parent folder of another file.
+/// Returns a path that is both a file and a parent folder of another file, if there is one.
 pub(crate) fn file_and_folder<'a>(paths: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let paths: BTreeSet<&str> = paths.collect();
     let folders = |path: &'a str| path.match_indices('/').map(|(at, _)| &path[..at]);

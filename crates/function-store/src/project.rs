@@ -1,7 +1,7 @@
 //! A project that contains only one function: its declaration, and its files in one folder.
 //!
 //! The project is parsed and called like a project that a user writes. The files are in a separate
-//! folder, so that no file of the function is interpreted as a part of the project.
+//! folder, so that no file of the function is read as a project file or an SQL model, for example.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! Settings of a version or alias: its URL, its asynchronous calls, and its policy.
+//! Settings of a version or alias: its URL, its asynchronous calls, its provisioned instances, and
+//! its policy.
 
 use std::collections::BTreeMap;
 
@@ -78,7 +79,8 @@ pub struct UrlSettings {
 pub struct FunctionUrl {
     /// The authentication of requests.
     pub auth: UrlAuth,
-    /// The CORS rules, for requests of web pages of other origins; `None` allows no such requests.
+    /// The CORS rules, for requests of web pages of other origins; `None` allows no requests of
+    /// other origins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Cors>,
     /// The way in which responses are returned.
@@ -88,8 +90,8 @@ pub struct FunctionUrl {
     pub created: Timestamp,
     /// Time of the last change.
     pub modified: Timestamp,
-    /// Identity that made the last change. Unsigned requests call the function with the rights of
-    /// this identity.
+    /// Identity that made the last change. Requests without a signature call the function with this
+    /// identity's rights.
     pub actor: Actor,
 }
 
@@ -131,12 +133,13 @@ pub struct InvokeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_success: Option<String>,
     /// The destination that receives a record of each call that failed after its last retry.
+    /// It has the form of `on_success`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<String>,
     /// Identity that set `on_success`, with whose rights records are sent to an address.
     #[serde(default)]
     pub success_actor: Actor,
-    /// Identity that set `on_failure`.
+    /// Identity that set `on_failure`, with whose rights records are sent to an address.
     #[serde(default)]
     pub failure_actor: Actor,
     /// Time of the last change.
@@ -148,13 +151,13 @@ pub struct InvokeConfig {
 pub enum QualifierChange {
     /// Creates the URL.
     CreateUrl(UrlAuth, UrlSettings),
-    /// Replaces the given settings of the URL.
+    /// Replaces only the settings of the URL that this value contains.
     UpdateUrl(Option<UrlAuth>, UrlSettings),
     /// Deletes the URL.
     DeleteUrl,
-    /// Replaces the settings of asynchronous calls. Also sets the time of the change.
+    /// Replaces all settings of asynchronous calls, and sets the time of the last change.
     PutInvoke(InvokeConfig),
-    /// Replaces the given settings of asynchronous calls.
+    /// Replaces only the settings of asynchronous calls that this value contains.
     UpdateInvoke(InvokeConfig),
     /// Deletes the settings of asynchronous calls.
     DeleteInvoke,
@@ -172,7 +175,7 @@ impl InvokeConfig {
     /// Returns the configuration after a change by `actor`. Settings that `change` does not contain
     /// are unchanged.
     fn updated(self, change: InvokeConfig, actor: &Actor) -> Self {
-        // A change of other settings must not change the identity of a destination.
+        // A destination keeps the identity that set it if the change sets only other settings.
         let by = |new: &Option<String>, old: Actor| {
             if new.is_some() { actor.clone() } else { old }
         };
@@ -199,12 +202,12 @@ impl StoredFunction {
         crate::function::revision(&self.settings_of(qualifier).map(|settings| &settings.policy))
     }
 
-    /// Returns the error for a setting that a version or alias does not have.
+    /// Returns the error if a version or alias lacks a setting that the request needs.
     fn missing(&self, qualifier: &str, what: &str) -> Error {
         Error::NoSetting { name: self.called(qualifier), what: what.to_owned() }
     }
 
-    /// Returns the name with the version or alias, as in `price:live`.
+    /// Returns the function's name with the version or alias, as in `price:live`.
     fn called(&self, qualifier: &str) -> String {
         match qualifier {
             LATEST => self.name.clone(),

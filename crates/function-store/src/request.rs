@@ -1,4 +1,4 @@
-//! The files of a request: by path, or in an archive.
+//! The files of a function in a request: by path, or in an archive.
 
 use std::fs::File;
 use std::io::Write;
@@ -22,7 +22,7 @@ pub struct FunctionFiles {
 }
 
 /// Reads the files of a request. `archive` is a ZIP archive in Base64. Time and memory are
-/// proportional to the size of the request. `folder` is for temporary files.
+/// proportional to the request's size. Temporary files are in `folder`.
 ///
 /// Errors: `invalid_argument`, `disk_full`, `storage`.
 pub fn read_request(

@@ -6,7 +6,8 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
 use headwater_model::{AUTHOR_BYTES_MAX, ErrorCode, Principal, Problem};
 
-/// Header with the author of a request. An author in the body of the request overrides the header.
+/// Header with the author of the changes that a request makes. An author in the body of the request
+/// overrides the header.
 const AUTHOR_HEADER: &str = "x-headwater-author";
 
 /// Returns the authenticated principal of a request, with the author from the header.
@@ -31,8 +32,8 @@ pub fn principal(parts: &Parts) -> Result<Principal, Problem> {
     }
 }
 
-/// Checks that the body is JSON. Rejects HTML form content, because any web page can submit a form
-/// to any server.
+/// Checks that the body is JSON. Rejects the content types of HTML forms, because any web page can
+/// submit a form to any server.
 pub fn check_content_type(headers: &HeaderMap) -> Result<(), Problem> {
     let sent = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
     let essence = sent.split(';').next().unwrap_or("").trim().to_ascii_lowercase();

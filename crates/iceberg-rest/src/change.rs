@@ -31,7 +31,7 @@ pub struct Change {
     pub path: RequestPath,
     /// The body.
     pub body: Bytes,
-    /// The hash that identifies the request, the branch, and the message of the commit.
+    /// The branch to change, the message of the commit, and the hash that identifies the request.
     pub request: ChangeRequest,
     headers: HeaderMap,
 }
@@ -81,8 +81,8 @@ pub fn no_content(changed: Result<(), ChangeError>) -> HandlerResult<StatusCode>
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Returns a hash that identifies a request. Requests with the same key but different changes have
-/// different hashes.
+/// Returns a hash that identifies a request. A request with the same idempotency key but another
+/// change has another hash.
 fn digest(key: &str, method: &str, path: &RequestPath, body: &[u8]) -> String {
     let reference = path.reference.to_string();
     let parts = [key, &reference, method, &path.text].map(str::as_bytes);

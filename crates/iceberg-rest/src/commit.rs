@@ -37,11 +37,11 @@ pub async fn one(State(service): State<Service>, change: Change) -> HandlerResul
     let tables = tables.map_err(IcebergError::of_change)?;
     let loaded = match tables.get(&table) {
         Some(loaded) => loaded.clone(),
-        // The request repeats an earlier request, and the client does not have the right to read
-        // the table.
+        // The request repeats an earlier one, and the principal may not read the table. This call
+        // then returns the error.
         None => iceberg.load_table(&change.principal, &change.request.reference, &table).await?,
     };
-    // Omit credentials, because the response to `GET` has already contained them.
+    // Omit credentials: the client has received them when it loaded or created the table.
     let access = iceberg.storage_access(&change.principal, false)?;
     table_response(&loaded, false, &access)
 }

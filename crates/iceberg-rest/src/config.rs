@@ -53,8 +53,8 @@ struct Parameters {
     warehouse: Option<String>,
 }
 
-/// Returns the configuration. The prefix in it is the ref from the path or from the parameter
-/// `warehouse`.
+/// Returns the configuration. It contains the prefix for all other paths: the ref from the path, or
+/// from the parameter `warehouse`.
 pub async fn show(
     State(service): State<Service>,
     client: Client,

@@ -46,8 +46,8 @@ impl IcebergError {
     }
 
     /// Converts the error of a request that changes the catalog. If it is unknown whether the
-    /// change was committed, the status is 5xx: after another status, clients delete the files of
-    /// the change.
+    /// change was committed, the status is 5xx, because after any other status, clients delete the
+    /// files that they wrote for the change.
     pub(crate) fn of_change(error: ChangeError) -> Self {
         let unknown = matches!(error, ChangeError::Unknown(_));
         let mut error = IcebergError::new(error.problem().clone());
@@ -60,7 +60,7 @@ impl IcebergError {
         error.with_kind("CommitStateUnknownException")
     }
 
-    /// Replaces the exception for a missing object by the exception for a missing view.
+    /// If the error reports a missing table, replaces its exception by the one for a missing view.
     pub(crate) fn for_view(mut self) -> Self {
         if self.problem.code == ErrorCode::TableNotFound {
             self.kind = NO_VIEW;
@@ -92,7 +92,7 @@ impl IcebergError {
 /// The name of the exception for a missing view.
 const NO_VIEW: &str = "NoSuchViewException";
 
-/// Returns the HTTP status and the exception of an error code.
+/// Returns the HTTP status and the name of the exception for an error code.
 fn kind(code: ErrorCode) -> (u16, &'static str) {
     use ErrorCode as Code;
     match code {
@@ -116,7 +116,7 @@ fn kind(code: ErrorCode) -> (u16, &'static str) {
 impl IcebergError {
     fn new(problem: Problem) -> Self {
         let (status, kind) = kind(problem.code);
-        // Too many failed logins need another status than a busy server, because clients
+        // A lock-out after failed logins has another status than a busy server, because clients
         // immediately repeat a request to a busy server.
         let is_lock_out = problem.context.contains_key(LOGIN_RETRY_AFTER);
         let status = if is_lock_out { problem.code.http_status() } else { status };
@@ -158,7 +158,7 @@ impl IntoResponse for IcebergError {
             tracing::error!(code = %problem.code, causes = ?problem.causes, "{}", problem.message);
         }
         let mut message = match reference_message(&problem, kind) {
-            // For commit conflicts, the reference message contains all of Headwater's message.
+            // For commit conflicts, the reference message already contains Headwater's message.
             Some(reference) if problem.code == ErrorCode::CommitConflict => reference,
             Some(reference) => format!("{reference}: {}", problem.message),
             None => problem.message.clone(),

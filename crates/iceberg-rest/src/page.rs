@@ -32,7 +32,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Page {
 
 impl Page {
     /// Returns the requested page of a list of ordered names, and the token for the next page. A
-    /// client that sends no token does not support pagination, and receives all names.
+    /// client that sends no token, not even an empty one, does not support pagination, and receives
+    /// all names.
     pub fn of(&self, names: Vec<String>) -> (Vec<String>, Option<String>) {
         let Some(token) = self.page_token.as_deref() else { return (names, None) };
         let size = self.page_size.unwrap_or(SIZE).clamp(1, SIZE);

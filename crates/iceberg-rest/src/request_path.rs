@@ -17,7 +17,7 @@ const LEVEL_SEPARATOR: char = '\u{1f}';
 pub struct RequestPath {
     /// The branch, tag or commit.
     pub reference: RefSpec,
-    /// The path as received.
+    /// The path as the client sent it.
     pub text: String,
     names: BTreeMap<String, String>,
 }
@@ -45,7 +45,8 @@ impl RequestPath {
         self.names.get("ref").map(|_| &self.reference)
     }
 
-    /// Returns a path segment by its parameter name; empty if the path has no such segment.
+    /// Returns the segment of the path for a parameter of the route, such as `table`; empty if the
+    /// path has no such segment.
     pub fn segment(&self, part: &str) -> &str {
         self.names.get(part).map_or("", String::as_str)
     }
@@ -71,8 +72,8 @@ impl RequestPath {
         self.entry("view").map_err(missing)
     }
 
-    /// Returns the name of the table or view in the path. For an invalid name, returns the text of
-    /// the path as the error.
+    /// Returns the name of the table or view in the path. The error is the name as the path
+    /// contains it, if the name is invalid.
     fn entry(&self, part: &str) -> Result<TableName, String> {
         let name = self.segment(part);
         let Ok(namespace) = self.namespace() else { return Err(name.to_owned()) };

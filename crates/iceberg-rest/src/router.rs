@@ -19,7 +19,7 @@ pub const TOKENS: &str = "/v1/oauth/tokens";
 const BODY_BYTES_MAX: usize = 32 << 20;
 
 /// Returns the routes under [`ROOT`]. `tokens` handles requests to the token endpoint. The server
-/// supplies it, because the endpoint checks credentials.
+/// crate supplies this handler, because only that crate checks credentials.
 pub fn router(tokens: MethodRouter<Service>) -> Router<Service> {
     let bases = ["/v1/{prefix}", "/{ref}/v1/{prefix}"];
     let mut router = Router::new()
@@ -38,7 +38,7 @@ pub fn router(tokens: MethodRouter<Service>) -> Router<Service> {
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
 }
 
-/// Returns the routes below a prefix.
+/// Returns the routes that follow the prefix of a ref, each with its handlers.
 fn resources() -> [(&'static str, MethodRouter<Service>); 17] {
     [
         ("/namespaces", get(namespace::list).post(namespace::create)),

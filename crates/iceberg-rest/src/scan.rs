@@ -22,8 +22,8 @@ pub const BODY_BYTES_MAX: usize = 4 << 20;
 
 /// Plans a scan.
 pub async fn plan(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
-    // Check the content type and the JSON. Discard the result, because the service parses the
-    // request again for each page.
+    // Only check the content type and the JSON. Discard the parsed value, because the service
+    // parses the request again for each page.
     let _: Value = change.parse()?;
     let target = target(&change.path)?;
     let scan = service.iceberg().plan_scan(&change.principal, target, &change.body).await;
@@ -77,8 +77,8 @@ fn plan_error(problem: Problem) -> IcebergError {
     scan_error(problem, "NoSuchPlanIdException")
 }
 
-/// Converts an error of a request about a plan. `missing` is the name of the exception for a
-/// missing plan.
+/// Converts an error of a request about a plan. `missing` is the name of the exception to use if
+/// the plan does not exist.
 fn scan_error(problem: Problem, missing: &'static str) -> IcebergError {
     let error = IcebergError::from(problem).for_scan();
     if error.code() == ErrorCode::RouteNotFound { error.with_kind(missing) } else { error }
@@ -96,7 +96,7 @@ fn scan_response(scan: &PlannedScan, access: &StorageAccess) -> Response {
     json_response(format!("{{\"status\":\"completed\",\"plan-id\":{id},{fields}{rest}}}"))
 }
 
-/// Encodes the files of a page. Includes only the delete files to which these data files refer.
+/// Encodes the data files of a page, with the delete files to which these data files refer.
 fn page_fields(page: &ScanPage) -> String {
     format!("\"delete-files\":{},\"file-scan-tasks\":{}", page.delete_files, page.tasks)
 }

@@ -77,7 +77,7 @@ pub async fn show(
     table_response(&table, only_named, &access)
 }
 
-/// Returns true if the client's cached response is current.
+/// Returns true if the response that the client has cached is current.
 fn matches_etag(headers: &HeaderMap, etag: &str) -> bool {
     let sent = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = sent.flat_map(|value| value.split(','));
@@ -224,7 +224,7 @@ pub async fn register(State(service): State<Service>, change: Change) -> Handler
 }
 
 /// Returns credentials for a table's files, if the server may grant them. Unlike other requests,
-/// this request does not need the delegation header.
+/// this request returns credentials even without the delegation header.
 pub async fn credentials(
     State(service): State<Service>,
     client: Client,

@@ -18,7 +18,7 @@ const PORT: u16 = 9_092;
 
 /// Maximum length of the name of a server.
 const HOST_BYTES_MAX: usize = 255;
-/// Maximum length of the reason in a problem, in bytes.
+/// Maximum length of the error text in a problem, in bytes.
 const REASON_BYTES_MAX: usize = 600;
 
 /// A setting of a cluster that is invalid.
@@ -31,7 +31,7 @@ pub struct InvalidSetting {
     pub hint: String,
 }
 
-/// A cluster with the identity of the client.
+/// The cluster that a trigger reads, and the credentials of the client.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     kafka: KafkaTrigger,
@@ -92,7 +92,7 @@ impl Cluster {
         Ok(ClusterClient { cluster: self.clone(), login, tls, policy })
     }
 
-    /// Reads the user and the password in a secret.
+    /// Reads the user and the password from the value of a secret.
     fn login(&self, secret: &str) -> Result<Login, Problem> {
         let value: Option<serde_json::Value> = serde_json::from_str(secret).ok();
         let field = |name: &str| {
@@ -204,7 +204,7 @@ pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
     if let BrokerFailure::Problem(problem) = failure {
         return problem;
     }
-    // A server may send a long message.
+    // The server controls this text, and may send a long one.
     let reason = failure.to_string();
     let reason = &reason[..reason.floor_char_boundary(REASON_BYTES_MAX)];
     let message = format!("Kafka at {server}: {reason}");
@@ -212,7 +212,7 @@ pub fn problem_at(server: &str, failure: BrokerFailure) -> Problem {
     Problem::new(ErrorCode::Unavailable, message).with_hint(hint)
 }
 
-/// Returns a server that another server names; `None` if its name or port is invalid.
+/// Returns the name of a server in another server's response; `None` if host or port is invalid.
 pub fn server_name(host: &str, port: i32) -> Option<ServerName> {
     let port = u16::try_from(port).ok()?;
     let is_name = host.len() <= HOST_BYTES_MAX;

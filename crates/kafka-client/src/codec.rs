@@ -38,7 +38,7 @@ impl Codec {
     /// Decompresses the records of a batch, of at most `limit` bytes.
     pub(crate) fn decompress(self, compressed: Bytes, limit: usize) -> io::Result<Bytes> {
         match self {
-            // A copy, because a slice would keep the whole response in memory.
+            // Copy the bytes, because a slice would keep the whole response in memory.
             Codec::Uncompressed => Ok(Bytes::copy_from_slice(&compressed)),
             Codec::Gzip => read_limited(MultiGzDecoder::new(&*compressed), limit),
             Codec::Snappy => snappy(&compressed, limit),
@@ -55,7 +55,7 @@ fn read_limited(reader: impl Read, limit: usize) -> io::Result<Bytes> {
     if decompressed.len() > limit { Err(too_large(limit)) } else { Ok(decompressed.into()) }
 }
 
-/// Decompresses one block of Snappy, or the sequence of blocks that a Java client writes.
+/// Decompresses one block of Snappy, or the framed sequence of blocks that a Java client writes.
 fn snappy(compressed: &[u8], limit: usize) -> io::Result<Bytes> {
     let mut decompressed = Vec::new();
     let mut add = |block: &[u8]| {
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(read(&compressed, 12).expect("data"), "first second");
         assert!(read(&compressed, 11).is_err());
         assert!(read(&compressed[..compressed.len() - 1], 12).is_err());
-        // A block that declares 4 GiB.
+        // The block declares that it has 4 GiB.
         assert!(read(b"\xff\xff\xff\xff\x0f", 1 << 20).is_err());
     }
 }

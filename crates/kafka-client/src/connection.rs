@@ -19,9 +19,9 @@ use crate::wire::MalformedMessage;
 
 /// Maximum time for a connection and for a request.
 pub const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// Maximum time to wait for further bytes.
+/// Maximum time without a received byte during a response.
 const IDLE_MAX: Duration = Duration::from_secs(10);
-/// Maximum time to receive records.
+/// Maximum time to receive the complete response with records.
 pub const FETCH_MAX: Duration = Duration::from_secs(60);
 const CLIENT: &str = "headwater";
 
@@ -48,10 +48,10 @@ pub enum BrokerFailure {
         /// Maximum size of a response to the request.
         bytes_max: usize,
     },
-    /// The description of any other error, such as an error that the server returned.
+    /// Any other error, such as one that the server returned, as text.
     #[error("{0}")]
     Server(String),
-    /// A complete problem, which is returned unchanged.
+    /// A problem that is shown to the user as it is.
     #[error("{0}")]
     Problem(Problem),
 }
@@ -62,7 +62,7 @@ impl From<Problem> for BrokerFailure {
     }
 }
 
-/// A connection. A request that was interrupted leaves the connection unusable.
+/// A connection to a server. After an interrupted request, the connection must not be used.
 pub struct Connection {
     stream: BufStream<Either<TcpStream, TlsStream<TcpStream>>>,
     /// Number of the next request.
@@ -152,7 +152,8 @@ impl Connection {
         if length > bytes_max {
             return Err(BrokerFailure::TooLarge { bytes: length, bytes_max });
         }
-        // The buffer grows with the bytes that arrive, not with the declared length.
+        // Let the buffer grow with the bytes that arrive: a wrong declared length then uses no
+        // memory.
         let mut response: Vec<u8> = Vec::new();
         let mut rest = (&mut self.stream).take(length as u64);
         while response.len() < length {

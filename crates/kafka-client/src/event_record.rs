@@ -1,4 +1,4 @@
-//! The form of a record in events: the fields of an event, and the record as in AWS Lambda.
+//! The form of a Kafka record in an event: Headwater's fields, and the record as AWS Lambda has it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::Record;
 
 impl Record {
-    /// Returns the record as a part of an event.
+    /// Returns the record in the form in which an event contains it.
     pub fn event_record(&self, topic: &str, partition: i32) -> KafkaRecord {
         let time = DateTime::from_timestamp_millis(self.timestamp).unwrap_or_default();
         let (payload, is_base64) =
@@ -36,7 +36,7 @@ impl Record {
     }
 }
 
-/// Returns the record as in AWS Lambda, where the bytes of headers are numbers from -128 to 127.
+/// Returns the record as AWS Lambda has it, with header bytes as numbers from -128 to 127.
 fn of_aws(topic: &str, partition: i32, record: &Record) -> Value {
     let base64 = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| STANDARD.encode(bytes));
     let signed = |bytes: &Option<Bytes>| -> Vec<i8> {

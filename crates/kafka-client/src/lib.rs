@@ -1,4 +1,4 @@
-//! A client of Apache Kafka for readers of partitions.
+//! A client of Apache Kafka that reads the partitions of topics.
 //!
 //! - [`Cluster`] has the settings of a cluster, and [`ClusterClient`] connects to its servers, with
 //!   TLS and a login.
@@ -11,9 +11,9 @@
 //! Memory is allocated only for bytes that were received. Decompression and the number of records
 //! are limited.
 //!
-//! The published clients were not sufficient. `rskafka` fails at records of transactions and at
-//! headers without a value, and does not return the type of timestamps. `kafka-protocol` allocates
-//! memory for every length that a server declares.
+//! Published clients were not sufficient: `rskafka` fails at records of transactions and at headers
+//! without a value, and does not return the type of timestamps. `kafka-protocol` allocates memory
+//! for every length that a server declares.
 
 mod cluster;
 mod codec;

@@ -8,7 +8,7 @@ use crate::wire::{MalformedMessage, Reader, Writer};
 
 /// The isolation level `read_committed`.
 const READ_COMMITTED: i8 = 1;
-/// The replica id of consumers.
+/// The replica id in requests of consumers, which are not replicas.
 const CONSUMER: i32 = -1;
 
 /// Maximum number of servers in a cluster, and of partitions in a topic.
@@ -156,7 +156,7 @@ pub struct PartitionOffset {
     pub partition: i32,
     /// The error code; 0 if there is no error.
     pub error: i16,
-    /// The offset; -1 if the partition has no record with this timestamp or a later one.
+    /// The offset; -1 if the partition has no record at or after the requested timestamp.
     pub offset: i64,
 }
 

@@ -11,9 +11,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::records::Record;
 
-/// Time for which the trigger shows that records were lost.
+/// Time for which the trigger's status shows a loss of records.
 const LOSS_SHOWN: TimeDelta = TimeDelta::hours(24);
-/// Maximum number of partitions that the problem names.
+/// Maximum number of partitions that the problem of lost records names.
 const LOSSES_SHOWN: usize = 10;
 
 /// The next record of each partition.
@@ -29,7 +29,8 @@ pub struct Position {
     losses: BTreeMap<i32, LostRecords>,
 }
 
-/// A topic of a cluster. A stored position in another topic is discarded.
+/// The topic in which a position is valid. If the trigger reads another topic, it discards the
+/// position.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Topic {
     /// Id of the cluster and name of the topic.
@@ -62,11 +63,11 @@ impl fmt::Display for LostRecords {
 
 /// A record, or a change of a position.
 pub struct ReceivedItem {
-    /// The topic of the position.
+    /// The topic to which the new position belongs.
     pub topic: Arc<Topic>,
     /// Number of the partition.
     pub partition: i32,
-    /// Offset of the record that follows.
+    /// The offset after this item, where reading continues.
     pub next: i64,
     /// The record, or the reason for the change of the position.
     pub content: ReceivedContent,
@@ -78,15 +79,15 @@ pub enum ReceivedContent {
     Record {
         /// The record.
         record: Record,
-        /// The permit for the memory of a batch, which its records hold together.
+        /// The memory permit of the batch. All records of the batch share it.
         memory: Arc<OwnedSemaphorePermit>,
     },
-    /// Offsets without records for this trigger, such as the offsets of control records.
+    /// No record, because the offsets up to `next` contain none, for example only control records.
     Nothing,
-    /// The partition is read from another position. It is read for the first time, or its previous
-    /// position no longer exists.
+    /// Reading continues at another offset: the partition is read for the first time, or no longer
+    /// has the record at the previous offset.
     Start {
-        /// The previous position; `None` for the first position of a partition.
+        /// The previous offset; `None` if the partition is read for the first time.
         previous: Option<i64>,
     },
 }
@@ -110,7 +111,8 @@ impl Position {
         }
     }
 
-    /// Moves the position after a received record. Returns false if the record was recorded before.
+    /// Moves the position after a received item. Returns false if the item is a record before the
+    /// position, which was recorded before.
     pub fn advance(&mut self, received: &ReceivedItem, now: Timestamp) -> bool {
         if self.topic != *received.topic {
             *self = Position { topic: (*received.topic).clone(), ..Position::default() };
@@ -135,7 +137,7 @@ impl Position {
         }
     }
 
-    /// Returns the problem if records were lost recently.
+    /// Returns the problem for records that were lost in the last 24 hours, if any.
     pub fn lost_records_problem(&self, now: Timestamp) -> Option<Problem> {
         let topic = self.topic.topic.rsplit('/').next().unwrap_or_default();
         let recent = self.losses.iter().filter(|(_, loss)| now - loss.time < LOSS_SHOWN);

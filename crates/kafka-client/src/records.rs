@@ -25,7 +25,7 @@ const LOG_APPEND_TIME: i16 = 1 << 3;
 const TRANSACTIONAL: i16 = 1 << 4;
 const CONTROL: i16 = 1 << 5;
 
-/// Approximate memory of a record, and of a header, in addition to their content, in bytes.
+/// Approximate memory of a record, and of a header, in bytes, without keys, values and names.
 const RECORD_BYTES: usize = 128;
 const HEADER_BYTES: usize = 64;
 
@@ -80,16 +80,16 @@ impl Record {
     }
 }
 
-/// The records of a batch.
+/// The decoded records of one batch.
 #[derive(Debug, Default)]
 pub struct Records {
     /// The records, which share the memory of the batch.
     pub records: Vec<Record>,
-    /// Approximate memory of all records in bytes, which is freed with the last record.
+    /// Approximate memory of all records in bytes, which is freed when the last record is dropped.
     pub memory_bytes: usize,
 }
 
-/// The memory that the records and headers of a batch may still take, without their content.
+/// The memory that the structures of records and headers may still take while a batch is decoded.
 struct Budget {
     bytes: usize,
 }
@@ -118,8 +118,8 @@ pub struct RecordBatch {
 }
 
 impl RecordBatch {
-    /// Removes the first batch from fetched bytes; `None` if no complete batch is left. Servers cut
-    /// off the last batch of a response.
+    /// Removes the first batch from fetched bytes; `None` if no complete batch is left. The last
+    /// batch of a response may be incomplete, because servers limit its size.
     pub fn next(bytes: &mut Bytes) -> Result<Option<Self>, RecordError> {
         if bytes.len() <= MAGIC_AT {
             return Ok(None);
@@ -172,7 +172,8 @@ impl RecordBatch {
         self.decode(BATCH_BYTES_MAX)
     }
 
-    /// Decodes the records. Their structures take at most `structures_max` bytes.
+    /// Decodes the records. The structures of records and headers take at most `structures_max`
+    /// bytes.
     fn decode(self, structures_max: usize) -> Result<Records, RecordError> {
         let offset = self.base_offset;
         let codec =
@@ -233,14 +234,15 @@ impl RecordBatch {
 /// The aborted transactions of a fetched range of offsets.
 #[derive(Debug, Default)]
 pub struct AbortedTransactions {
-    /// First offset and producer id of each aborted transaction that later batches begin, in order.
+    /// First offset and producer id of each aborted transaction that begins in a later batch, in
+    /// order.
     upcoming: BTreeSet<(i64, i64)>,
     /// Ids of the producers whose current transaction is aborted.
     producers: BTreeSet<i64>,
 }
 
 impl AbortedTransactions {
-    /// Creates the set from the first offset and the producer id of each transaction.
+    /// Creates the set from the first offset and the producer id of each aborted transaction.
     pub fn new(transactions: &[(i64, i64)]) -> Self {
         let upcoming = transactions.iter().copied().collect();
         AbortedTransactions { upcoming, producers: BTreeSet::new() }
@@ -386,7 +388,7 @@ mod tests {
             let error = read(bytes.into(), &[]).expect_err(expected);
             assert!(error.to_string().contains(expected), "{error}");
         }
-        // No part of a batch causes a panic.
+        // Decoding any incomplete part of the batch causes no panic.
         for length in 0..whole.len() {
             let _ = read(Bytes::copy_from_slice(&whole[..length]), &[]);
             for bit in 0..8 {

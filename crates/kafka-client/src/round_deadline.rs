@@ -16,7 +16,7 @@ pub struct RoundDeadline {
     reading: AtomicUsize,
 }
 
-/// The participation of one task in a round. Dropping it means that the task has reached the end.
+/// The participation of one task in a round. Dropping this value counts as reaching the end.
 pub struct RoundParticipant<'a> {
     end: &'a RoundDeadline,
     has_reached_end: bool,
@@ -47,7 +47,7 @@ impl RoundDeadline {
 }
 
 impl RoundParticipant<'_> {
-    /// Returns true if all tasks have reached the end.
+    /// Returns true if this task and all other tasks have reached the end of the round.
     pub fn has_ended(&mut self) -> bool {
         if Instant::now() >= self.end.time() {
             self.reach_end();

@@ -50,7 +50,7 @@ impl Reader {
         if length > self.0.len() { Err(TOO_SHORT) } else { Ok(self.0.split_to(length)) }
     }
 
-    /// Removes bytes with a declared length; `None` if the length is -1.
+    /// Removes as many bytes as a length field declares; `None` if the length is -1.
     pub fn take_nullable(&mut self, length: i64) -> Result<Option<Bytes>, MalformedMessage> {
         match usize::try_from(length) {
             Ok(length) => self.take(length).map(Some),

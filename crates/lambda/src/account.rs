@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::error::Result;
 use crate::request::LambdaRequest;
 
-/// The limit of concurrent calls that is reported to clients.
+/// The limit of concurrent calls that clients read. The server does not apply it.
 const CONCURRENT_CALLS: u64 = 10_000;
 
 pub(crate) async fn settings(service: &Service, request: &LambdaRequest) -> Result<Value> {

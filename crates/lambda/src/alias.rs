@@ -30,7 +30,7 @@ struct RoutingConfig {
 }
 
 impl AliasRequest {
-    /// Returns the changes that the request makes to an alias.
+    /// Returns the changes of an alias that the request contains.
     fn update(self) -> Result<UpdateFunctionAlias> {
         let mut update = UpdateFunctionAlias {
             version: self.function_version.as_deref().map(number).transpose()?,

@@ -9,8 +9,8 @@ use futures::stream::BoxStream;
 pub enum LambdaBody {
     /// The whole response.
     Whole(Bytes),
-    /// Parts of the response. An error means that the response is incomplete, so the connection
-    /// must be reset.
+    /// Parts of the response. After an error, the response is incomplete, and the connection must
+    /// be reset so that the client notices.
     Parts(BoxStream<'static, io::Result<Bytes>>),
 }
 

@@ -22,7 +22,8 @@ pub(crate) struct CodeRequest {
     /// The key of the archive in the bucket.
     #[serde(rename = "S3Key")]
     key: Option<String>,
-    /// The version of the object. A request with a version is rejected.
+    /// The version of the object. Buckets have no versions, so a request with this field is
+    /// rejected.
     #[serde(rename = "S3ObjectVersion")]
     object_version: Option<String>,
 }

@@ -18,7 +18,7 @@ const MEMORY_MAX: u64 = 32_768;
 const TIMEOUT_DEFAULT: u64 = 3;
 const TIMEOUT_MAX: u64 = 86_400;
 
-/// Settings that are stored and returned, but have no effect.
+/// Settings that clients can store and read, but that have no effect.
 const KEPT: [&str; 5] =
     ["Role", "Architectures", "EphemeralStorage", "TracingConfig", "LoggingConfig"];
 
@@ -102,7 +102,8 @@ impl ConfigurationRequest {
     }
 }
 
-/// Returns true if a value has no content. Some clients send empty values for all settings.
+/// Returns true if a value has no content. Some clients send empty values for all settings that
+/// they do not use.
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null | Value::Bool(false) => true,
@@ -129,8 +130,8 @@ pub(crate) fn defaults() -> FunctionSettings {
     }
 }
 
-/// Returns the configuration of a version in the format of AWS. `qualifier` becomes part of the
-/// ARN.
+/// Returns the configuration of a version in the format of AWS. `qualifier`, if given, becomes part
+/// of the ARN.
 pub(crate) fn configuration(name: &str, version: &StoredVersion, qualifier: Option<&str>) -> Value {
     let settings = &version.settings;
     let seconds = settings.timeout_ms.map_or(3_600, |milliseconds| milliseconds.div_ceil(1_000));

@@ -18,7 +18,7 @@ pub(crate) struct LambdaError {
     pub status: u16,
     pub kind: &'static str,
     pub message: String,
-    /// The reason for throttling, if the request was throttled.
+    /// The reason for throttling, which AWS clients read, if the request was throttled.
     pub reason: Option<&'static str>,
 }
 

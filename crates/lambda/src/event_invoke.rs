@@ -141,7 +141,7 @@ async fn destination(
     Ok(Some(called))
 }
 
-/// Returns the address of a destination; `None` for a function.
+/// Returns the address that a destination's text means; `None` if it is a function.
 fn address(text: &str) -> Option<String> {
     match text.split(':').collect::<Vec<&str>>().as_slice() {
         ["arn", _, "sqs", _, _, name] => Some(format!("{QUEUE}{name}")),

@@ -26,7 +26,7 @@ pub(crate) fn payload_chunks(mut content: Bytes) -> Bytes {
     messages.freeze()
 }
 
-/// Encodes an event with JSON.
+/// Encodes an event whose payload is JSON.
 pub(crate) fn event(kind: &str, content: &serde_json::Value) -> Bytes {
     message(kind, "application/json", content.to_string().as_bytes())
 }

@@ -15,7 +15,7 @@ use crate::name::{FunctionName, arn};
 use crate::page::page;
 use crate::request::LambdaRequest;
 
-/// Maximum number of attempts of an update if other requests change the function.
+/// Maximum number of attempts to apply an update while other requests change the same function.
 const UPDATE_ATTEMPTS: u32 = 20;
 
 /// The body of `CreateFunction`, without the settings.
@@ -60,7 +60,8 @@ pub(crate) async fn create(service: &Service, request: &LambdaRequest) -> Result
     let settings: ConfigurationRequest = request.parse()?;
     let name = FunctionName::parse(&create.function_name)?.name;
     let functions = service.invocations().deployed();
-    // `get` also checks the right to deploy the function, before an archive is read from a bucket.
+    // Call `get` first: it also checks the right to deploy, before an archive is read from a
+    // bucket.
     match functions.get(&request.principal, &name).await {
         Ok(_) => return Err(already_exists(&name)),
         Err(problem) if problem.code != ErrorCode::FunctionNotFound => return Err(problem.into()),
@@ -167,8 +168,8 @@ pub(crate) async fn update_configuration(
     let mut attempts = 1;
     loop {
         let latest = functions.get(&request.principal, &name.name).await?.latest;
-        // Settings that the request does not contain are kept. With the revision, the change fails
-        // if another request changed the settings after they were read.
+        // Settings that the request does not contain must be kept. So send the revision: the change
+        // fails if another request has changed the settings since they were read here.
         let revision = update.revision.clone().unwrap_or_else(|| latest.revision());
         let (settings, mut attributes) = update.apply(latest.settings, latest.attributes)?;
         attach(service, request, update.layers.as_deref(), &mut attributes).await?;

@@ -31,7 +31,8 @@ const LOG_BYTES_MAX: usize = 4 << 10;
 /// Maximum length of an event in bytes. AWS accepts 6 MiB, and 1 MiB for asynchronous calls.
 pub const EVENT_BYTES_MAX: usize = 64 << 20;
 
-/// Maximum length of a result that is validated on the request's thread, in bytes.
+/// Maximum length of a result that is validated on the request's thread, in bytes. A longer result
+/// is validated on a thread of the blocking pool.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(crate) const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -82,7 +83,7 @@ async fn accept(
     Ok(response)
 }
 
-/// The version that a call executes, for its log.
+/// The version that a call executes, as the log of the call shows it.
 pub(crate) struct CalledVersion {
     /// The number of the version, or `$LATEST`.
     pub version: String,
@@ -91,7 +92,7 @@ pub(crate) struct CalledVersion {
 }
 
 impl CalledVersion {
-    /// Returns the version of a resolved function.
+    /// Returns the version that a call of this function executes.
     pub(crate) fn of(function: &ResolvedFunction) -> Self {
         let version = function.version().unwrap_or("$LATEST").to_owned();
         CalledVersion { version, memory_bytes: function.memory_bytes() }
@@ -192,7 +193,7 @@ fn check(text: &[u8]) -> Result<(), String> {
     checked.map(drop).map_err(|error| error.to_string())
 }
 
-/// Returns true for errors of the function itself, which `Invoke` returns with the status 200.
+/// Returns true for errors of the function itself, for which `Invoke` has the status 200.
 pub(crate) fn is_of_function(code: ErrorCode) -> bool {
     matches!(
         code,
@@ -296,13 +297,14 @@ fn duration(job: &Job) -> (f64, u64) {
     let elapsed = job.started.zip(job.ended).map(|(started, ended)| ended - started);
     let elapsed = elapsed.and_then(|elapsed| elapsed.to_std().ok());
     // If the system clock was set back, the end precedes the start. In this case, use the measured
-    // time.
+    // time (`wall_ms`).
     let usage = &job.usage;
     let waited = usage.queue_ms + usage.start_ms + usage.environment_ms;
     let wall = usage.wall_ms as f64;
     let exact = elapsed.map_or(wall, |elapsed| elapsed.as_secs_f64() * 1e3 - waited as f64);
-    // The measured time is rounded up to whole milliseconds, and excludes waiting times. The start
-    // of the runtime is billed, but is not part of the duration.
+    // `wall` excludes waiting times, but is rounded up to whole milliseconds. So use the time of
+    // the clock only within this last millisecond. The start of the runtime is billed, but is not
+    // part of the duration.
     let exact = exact.clamp((wall - 1.0).max(0.0), wall) - usage.runtime_start_ms as f64;
     (exact.max(0.0), usage.wall_ms)
 }

@@ -43,7 +43,8 @@ pub(crate) async fn invoke(
     let (event, context) = (event(request)?, client_context(request)?);
     let input = ClientInput { event, context, check: |_| None };
     let mut call = StreamedCall::new(service, &request.principal, function, input);
-    // Wait for the first event, because the response to a rejected call has the error's status.
+    // Wait for the first event before the response starts: if the call is rejected, the response
+    // has the status of the error.
     let first = call.next().await;
     let first = match first {
         Some(CallEvent::Ended(Err(problem))) => return Err(problem.into()),
@@ -73,7 +74,7 @@ pub(crate) async fn invoke(
 /// The events of a call that are not sent yet, encoded as messages.
 struct ResponseMessages {
     call: StreamedCall,
-    /// The first event; `None` after it is encoded.
+    /// The first event, which was read before the response; `None` after it was encoded.
     first: Option<CallEvent>,
     has_parts: bool,
     log: Option<CallLog>,
@@ -108,7 +109,8 @@ fn messages(state: ResponseMessages) -> stream::BoxStream<'static, std::io::Resu
 }
 
 impl ResponseMessages {
-    /// Encodes the end of a call. If the call sent no parts, its result is encoded first.
+    /// Encodes the end of a call. If the call sent no parts, its result comes first, as the only
+    /// part.
     async fn end(&mut self, end: CallEnd) -> Bytes {
         let (job, result) = match end {
             Ok(EndedJob { job, result }) => (Some(job), result),
@@ -131,7 +133,7 @@ impl ResponseMessages {
     }
 }
 
-/// Adds the error of a function to `complete`, the payload of the last message.
+/// Adds the error of a call to `complete`, the payload of the last message.
 fn describe(problem: &Problem, job: Option<JobId>, complete: &mut Value) {
     let body = error_body(problem, job.unwrap_or_else(JobId::generate));
     let described: Value = serde_json::from_slice(&body).unwrap_or_default();

@@ -25,7 +25,8 @@ const PREFIX: &str = "kafka-";
 const BATCH_DEFAULT: usize = 100;
 const WINDOW_DEFAULT: Duration = Duration::from_millis(500);
 
-/// Maximum age of a record if a request sets the age to -1, which means no limit on AWS.
+/// Maximum age of a record if a request sets the age to -1. On AWS, -1 means that there is no
+/// limit.
 const AGE_MAX: Duration = Duration::from_hours(7 * 24);
 
 /// The key of the broker addresses in the field `Endpoints` of a request.
@@ -121,7 +122,8 @@ impl KafkaRequest {
             name: format!("{PREFIX}{}", Uuid::new_v4()),
             kafka: Some(kafka),
             function: Some(function),
-            // As in AWS, the records of a partition are processed in order.
+            // Process the records of a partition in order, as AWS does. The partition is the
+            // subject of an event.
             order_by: Some("subject".to_owned()),
             ..Trigger::default()
         })
@@ -156,7 +158,7 @@ impl KafkaRequest {
             trigger.bisect = bisects;
         }
         if let Some(attempts) = self.maximum_retry_attempts {
-            // -1 means no limit.
+            // -1 cannot be converted: it means that the number of attempts is not limited.
             trigger.retries = u32::try_from(attempts).unwrap_or(u32::MAX);
         }
         if let Some(seconds) = self.maximum_record_age_in_seconds {
@@ -176,7 +178,7 @@ impl KafkaRequest {
     }
 }
 
-/// Sets the secrets for the connections, which then use TLS.
+/// Sets the secrets for the connections to the cluster. With secrets, the connections use TLS.
 fn apply_access(kafka: &mut KafkaTrigger, access: &[SourceAccess]) -> Result<()> {
     (kafka.secret, kafka.ca, kafka.tls) = (None, None, !access.is_empty());
     for SourceAccess { kind, uri } in access {
@@ -210,7 +212,7 @@ fn secret_of(uri: &str) -> String {
     }
 }
 
-/// Returns true if a request creates a mapping of a topic.
+/// Returns true if a request to create a mapping names a Kafka topic.
 pub(crate) fn is_named(request: &LambdaRequest) -> Result<bool> {
     let body: Value = request.parse()?;
     Ok(body.get("SelfManagedEventSource").is_some_and(|source| !source.is_null()))
@@ -318,7 +320,7 @@ fn shape(trigger: &Trigger, result: Option<String>, state: &str) -> Value {
     }
     let Some(kafka) = &trigger.kafka else { return shape };
     shape["BatchSize"] = kafka.batch.into();
-    // AWS supports only whole seconds.
+    // The window in whole seconds, as AWS has it.
     shape["MaximumBatchingWindowInSeconds"] = kafka.window.as_secs().into();
     shape["Topics"] = json!([kafka.topic]);
     let servers: Vec<&str> = kafka.servers.split(',').collect();

@@ -18,7 +18,7 @@ use crate::request::LambdaRequest;
 /// Maximum number of layers of a function.
 const LAYERS_MAX: usize = 5;
 
-/// Values of a request that are stored and returned.
+/// Values of a request that clients can store and read, but that have no effect.
 const KEPT: [&str; 4] =
     ["Description", "CompatibleRuntimes", "CompatibleArchitectures", "LicenseInfo"];
 const KEPT_BYTES_MAX: usize = 4 << 10;
@@ -95,7 +95,7 @@ impl LayerOperation {
             Op::Delete(name, number) => {
                 let deleted = layers.change(principal, &name, &LayerChange::Delete(number)).await;
                 match deleted {
-                    // The deletion of a version that does not exist succeeds, as on AWS.
+                    // As on AWS, deleting a version that does not exist succeeds.
                     Err(problem) if problem.code != ErrorCode::FunctionNotFound => {
                         Err(problem.into())
                     }
@@ -172,7 +172,7 @@ fn with_content(name: &str, number: u64, version: &LayerVersion) -> Value {
 
 async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
     let layers = service.invocations().layers();
-    // The operation that gets a version by its ARN has the same path as the list operation.
+    // The operation that gets a version by its ARN has the same path as this operation.
     if request.query("find") == Some("LayerVersion") {
         let (name, number) = version_of(request.query("Arn").unwrap_or_default())?;
         let layer = layers.get(&request.principal, &name).await?;

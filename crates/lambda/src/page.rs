@@ -9,8 +9,8 @@ use crate::request::LambdaRequest;
 const ITEMS_DEFAULT: usize = 50;
 const ITEMS_MAX: usize = 10_000;
 
-/// Returns the requested page of a list under the field name `key`. The marker is the index of the
-/// page's first item.
+/// Returns the requested page of `items` as an object with the field `key`. The marker in the
+/// request is the index of the first item.
 pub(crate) fn page(request: &LambdaRequest, key: &str, items: Vec<Value>) -> Result<Value> {
     let number = |name: &str, default: usize| match request.query(name) {
         None => Ok(default),

@@ -1,5 +1,5 @@
-//! Policies of functions. Policies are stored and returned, but have no effect. Access depends only
-//! on grants.
+//! Policies of functions. Clients can store and read policies, but only Headwater's grants
+//! determine access.
 
 use headwater_service::{QualifierChange, Service};
 use serde::Deserialize;
@@ -51,7 +51,7 @@ impl PermissionRequest {
         Ok(())
     }
 
-    /// Returns the statement of a policy.
+    /// Returns the policy statement that the request describes.
     fn statement(&self, name: &FunctionName) -> Value {
         let principal = match self.principal.as_str() {
             "*" => json!("*"),

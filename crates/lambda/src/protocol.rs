@@ -51,13 +51,13 @@ pub struct LambdaProtocol {
 }
 
 impl LambdaProtocol {
-    /// Creates the protocol. URLs of functions begin with the scheme.
+    /// Creates the protocol. The URLs of functions begin with `scheme`.
     pub fn new(service: &Service, scheme: &'static str) -> Self {
         LambdaProtocol { service: service.clone(), scheme }
     }
 
-    /// Returns an error response if the request's access key is unknown. The body then need not be
-    /// read.
+    /// Returns an error response if the request's access key is unknown. The server then need not
+    /// read the body.
     pub async fn reject_unknown(
         &self,
         parts: &Parts,
@@ -67,7 +67,8 @@ impl LambdaProtocol {
         checked.err().map(|error| with_id(error.response()))
     }
 
-    /// Checks that the access key of a request is known. `service` is the name in the signature.
+    /// Checks that the access key of a request is known. `service` is the service name that the
+    /// signature must contain.
     pub(crate) async fn check_key(
         &self,
         parts: &Parts,
@@ -294,7 +295,7 @@ fn json(status: StatusCode, answer: &Value) -> Response<Bytes> {
     response
 }
 
-/// Adds the id of the request, unless the response has one.
+/// Adds a header with a request id, unless the response has one.
 pub(crate) fn with_id<B>(mut response: Response<B>) -> Response<B> {
     let id = HeaderValue::from_str(&uuid::Uuid::new_v4().to_string());
     if let (false, Ok(id)) = (response.headers().contains_key(REQUEST_ID), id) {

@@ -142,7 +142,7 @@ impl MappingRequest {
         Ok(name.map(FunctionName::parse).transpose()?.map(|name| name.called()))
     }
 
-    /// Applies the settings in the request to a mapping.
+    /// Applies the settings in the request to the settings of a mapping.
     fn apply(self, settings: &mut MappingSettings, function: Option<String>) {
         if let Some(function) = function {
             settings.function = function;
@@ -226,7 +226,7 @@ fn queue_of(arn: Option<&str>) -> Result<String> {
     }
 }
 
-/// Converts the errors of mappings: a missing queue is an invalid parameter.
+/// Converts an error of an operation on a mapping: a missing queue is an invalid parameter.
 fn missing(problem: Problem) -> LambdaError {
     let is_queue = problem.code == headwater_model::ErrorCode::QueueNotFound;
     if is_queue { LambdaError::invalid(problem.message) } else { problem.into() }

@@ -70,7 +70,7 @@ impl Signature {
         };
         signature.check_scope(service)?;
         signature.check_date(now)?;
-        // A signature that does not cover the host could be replayed against another server.
+        // A signature that does not cover the host could be used for a request to another server.
         let signs = |name: &str| signature.headers.iter().any(|header| header == name);
         if signs("host") && signs(DATE) { Ok(signature) } else { Err(incomplete()) }
     }
@@ -147,7 +147,7 @@ impl Signature {
             let values: Vec<String> = values.iter().map(trimmed).collect();
             headers.push_str(&format!("{name}:{}\n", values.join(",")));
         }
-        // The path is encoded twice, once by the client and once here.
+        // The client has encoded the path once. Signature Version 4 requires a second encoding.
         let path = encode(parts.uri.path(), true);
         let (method, names) = (&parts.method, self.headers.join(";"));
         Ok(format!("{method}\n{path}\n{}\n{headers}\n{names}\n{hash}", query.join("&")))

@@ -16,7 +16,7 @@ use crate::invoke::{EVENT, encode};
 /// The end of a call: its job, and the result as JSON.
 pub(crate) type CallEnd = Result<EndedJob<Bytes>, Problem>;
 
-/// Values that a client sends with a call, and the check of the call's result.
+/// Values that a client sends with a call, and the function that checks the call's result.
 pub(crate) struct ClientInput {
     pub(crate) event: Value,
     pub(crate) context: Option<Value>,
@@ -43,7 +43,7 @@ pub(crate) enum CallEvent {
 }
 
 impl StreamedCall {
-    /// Creates a call, which starts when it is polled.
+    /// Creates a call, which starts at the first call of `next`.
     pub(crate) fn new(
         service: &Service,
         principal: &Principal,

@@ -29,7 +29,8 @@ use crate::url_stream::{StreamFailure, respond};
 const REQUESTED_METHOD: HeaderName = HeaderName::from_static("access-control-request-method");
 const ALLOW_ORIGIN: HeaderName = HeaderName::from_static("access-control-allow-origin");
 
-/// The author of unsigned calls, which have the rights of the identity that configured the URL.
+/// The author of calls without a signature. They have the rights of the identity that configured
+/// the URL.
 const ANONYMOUS: &str = "anonymous";
 
 /// The function URL that a request addresses.
@@ -41,10 +42,10 @@ pub struct UrlTarget {
 }
 
 impl LambdaProtocol {
-    /// Returns the function URL that a request addresses, before the body is read. An error is the
-    /// response to send, and is the same for missing and inaccessible functions. `is_foreign` is
-    /// true for a request from a page of another origin, which the CORS rules of the URL must
-    /// allow.
+    /// Returns the function URL that a request addresses. Called before the body is read. An error
+    /// is the response to send; it is the same for missing functions and functions without access.
+    /// `is_foreign` is true for a request from a page of another origin, which the CORS rules of
+    /// the URL must allow.
     pub async fn find_url(
         &self,
         parts: &Parts,
@@ -222,15 +223,16 @@ fn preflight(parts: &Parts, cors: Option<&Cors>) -> Option<Response<Bytes>> {
     Some(response)
 }
 
-/// Returns the request's origin, and true if the rules list the origin. Returns `*` and false if
-/// the rules allow all origins, and `None` if they reject the origin.
+/// Returns the value of `access-control-allow-origin`: the request's origin and true if the rules
+/// list it, or `*` and false if they allow all origins. `None` if they do not allow the origin.
 fn allowed_origin(parts: &Parts, cors: &Cors) -> Option<(HeaderValue, bool)> {
     let origins = cors.allow_origins.as_deref().unwrap_or_default();
     let origin = parts.headers.get(ORIGIN)?;
     if origins.iter().any(|allowed| allowed.as_bytes() == origin.as_bytes()) {
         return Some((origin.clone(), true));
     }
-    // With `*` a browser sends no cookies, so no page can act for a user.
+    // With the answer `*`, a browser sends no cookies, so that no page can act for a logged-in
+    // user.
     let allows_all = origins.iter().any(|origin| origin == "*");
     allows_all.then(|| (HeaderValue::from_static("*"), false))
 }

@@ -1,4 +1,4 @@
-//! The event of a request to a function URL: version 2.0 of the payload of API Gateway.
+//! The event of a request to a function URL: in version 2.0 of API Gateway's payload format.
 
 use std::net::IpAddr;
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::name::ACCOUNT;
 use crate::request::parse_query;
 
-/// The route and the stage in all events.
+/// The route and the stage, which are the same in all events.
 const ROUTE: &str = "$default";
 
 /// Name prefix of the console's cookies, and the header with the console's session key.
@@ -73,8 +73,8 @@ impl UrlRequest<'_> {
         self.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
-    /// Returns the headers of the request and the headers that AWS adds. Omits the credentials for
-    /// this server.
+    /// Returns the headers of the request and the headers that AWS adds. Omits credentials for this
+    /// server, which the function must not receive.
     fn headers(&self, now: DateTime<Utc>) -> Map<String, Value> {
         let is_hidden = |name: &str| {
             name == COOKIE.as_str()
@@ -92,8 +92,8 @@ impl UrlRequest<'_> {
             ("x-forwarded-proto", Some(scheme.to_owned())),
             ("x-amzn-trace-id", Some(self.trace(now))),
         ];
-        // The client's address is appended to `x-forwarded-for`. The other headers replace headers
-        // of the client.
+        // Append the client's address to the client's `x-forwarded-for`. The other added headers
+        // replace the client's headers.
         let is_replaced =
             |name: &str| name != "x-forwarded-for" && added.iter().any(|(added, _)| *added == name);
         let shown = shown.map(pair).filter(|(name, _)| !is_replaced(name));

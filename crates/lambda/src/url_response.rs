@@ -1,7 +1,7 @@
 //! The response to a request to a function URL, created from the function's result.
 //!
-//! The response has the same origin as the console. Its content is therefore sandboxed: a page of
-//! a function gets a separate origin, and cannot use the console session of a browser.
+//! The response has the same origin as the console. So the browser must sandbox it: a page that a
+//! function returns then has a separate origin, and cannot use the browser's console session.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -79,10 +79,10 @@ fn described_response(fields: &Map<String, Value>) -> Result<Response<Bytes>, St
     Ok(described_head(fields)?.map(|_| body))
 }
 
-/// Returns the described response without its body.
+/// Returns the response that `fields` describe, without the body.
 pub(crate) fn described_head(fields: &Map<String, Value>) -> Result<Response<Bytes>, String> {
     let mut response = Response::new(Bytes::new());
-    // Informational status codes (1xx) are not final responses.
+    // A response needs a final status code, which an informational code (1xx) is not.
     let code = fields.get("statusCode").and_then(Value::as_u64);
     let code = code.filter(|code| (200..=599).contains(code));
     let code = code.and_then(|code| StatusCode::from_u16(u16::try_from(code).ok()?).ok());
@@ -127,7 +127,7 @@ fn add_header(response: &mut Response<Bytes>, name: &str, value: &Value) -> Opti
     Some(())
 }
 
-/// Returns an error response of the server, not of the function.
+/// Returns an error response that the server creates, not the function.
 pub(crate) fn failure(status: StatusCode) -> Response<Bytes> {
     let message = match status {
         StatusCode::FORBIDDEN => "Forbidden",

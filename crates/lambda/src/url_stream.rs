@@ -17,7 +17,7 @@ use crate::body::LambdaBody;
 use crate::streamed_call::{CallEvent, StreamedCall};
 use crate::url_response::{described_head, response, sandboxed};
 
-/// Media type of an output that begins with a description.
+/// Media type of an output that begins with a description of the response.
 const DESCRIBED: &str = "application/vnd.awslambda.http-integration-response";
 
 /// The end of the description.
@@ -26,7 +26,7 @@ const SEPARATOR: [u8; 8] = [0; 8];
 /// Maximum size of a description in bytes.
 const HEAD_BYTES_MAX: usize = 256 << 10;
 
-/// The reason why there is no response.
+/// The reason why a call gives no response.
 pub(crate) enum StreamFailure {
     /// The call was rejected, or the function failed before its first output.
     Problem(Problem),
@@ -63,7 +63,8 @@ pub(crate) async fn respond(mut call: StreamedCall) -> Result<Response<LambdaBod
     Ok(sandboxed(response).map(|_| LambdaBody::Parts(body(start, call))))
 }
 
-/// Returns the response that an output describes, and the bytes read after the description.
+/// Returns the response that an output describes, and the bytes of the body that were read together
+/// with the description.
 async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), StreamFailure> {
     let mut read = BytesMut::new();
     loop {
@@ -88,8 +89,8 @@ async fn described(call: &mut StreamedCall) -> Result<(Response<Bytes>, Bytes), 
     }
 }
 
-/// Returns the body of the response: `start`, followed by the rest of the call's output. If the
-/// function fails, the stream ends with an error.
+/// Returns the body of the response: `start`, followed by the rest of the output of the call. If
+/// the function fails, the stream ends with an error.
 fn body(start: Bytes, call: StreamedCall) -> BoxStream<'static, io::Result<Bytes>> {
     let rest = stream::unfold(call, async |mut call| {
         loop {

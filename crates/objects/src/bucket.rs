@@ -36,7 +36,7 @@ impl Objects {
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NotEmpty`].
     pub async fn delete_bucket(&self, name: &str) -> Result<()> {
-        // The lock prevents the creation of an object between the check and the deletion.
+        // Hold the lock, so that no object is created between the check and the deletion.
         let _deleting = self.0.buckets.write().await;
         let stored = self.bucket_record(name).await?;
         if !self.0.store.references(&object_ref(name, ""), None, 1).await?.is_empty() {
@@ -45,7 +45,7 @@ impl Objects {
         for ListedUpload { id, key, .. } in self.uploads(name, "").await? {
             let path = ObjectPath { bucket: name.to_owned(), key };
             match self.abort(&UploadTarget { path, id }).await {
-                // Another request aborted the upload.
+                // Another request has completed or aborted the upload meanwhile.
                 Ok(()) | Err(Error::NoUpload { .. }) => {}
                 Err(error) => return Err(error),
             }

@@ -1,8 +1,8 @@
 //! A bucket as an `ObjectStore`, for imports and exports.
 //!
-//! This object store does not check permissions. A multipart upload writes the object in one step,
-//! so it is recorded as one change, and its parts have no minimum size. An upload that is dropped
-//! before its completion writes nothing.
+//! This object store does not check permissions. A multipart upload becomes one write of the
+//! object, so that it is recorded as one change, and its parts have no minimum size. An upload that
+//! is dropped before its completion writes nothing.
 
 use std::sync::Arc;
 
@@ -238,7 +238,7 @@ fn until_end(receiver: futures::channel::mpsc::Receiver<UploadChunk>) -> Content
     stream::unfold(Some(receiver), next).boxed()
 }
 
-/// A multipart upload. Its parts are written in the order of arrival.
+/// A multipart upload. The content of its parts is written in the order of the calls.
 struct Upload {
     sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadChunk>>>,
     write: Option<JoinHandle<crate::Result<ObjectInfo>>>,
@@ -252,11 +252,11 @@ impl std::fmt::Debug for Upload {
 }
 
 impl Upload {
-    /// Sends chunks of a part. Concurrent calls acquire the lock in the order in which they
-    /// started.
+    /// Sends the chunks of a part. If calls overlap, their chunks are sent in the order of the
+    /// calls.
     fn send(&self, pieces: Vec<UploadChunk>) -> UploadPart {
         let mut lock = Box::pin(self.sender.clone().lock_owned());
-        // The first poll adds the future to the lock's queue.
+        // Poll the lock once now: this determines the position of this call in the lock's queue.
         let taken = lock.as_mut().now_or_never();
         async move {
             let mut sender = match taken {
@@ -264,7 +264,8 @@ impl Upload {
                 None => lock.await,
             };
             for piece in pieces {
-                // A failed write drops the receiver. `complete` returns the error of the write.
+                // The receiver is dropped after a failed write. Ignore this here: `complete`
+                // returns the error.
                 if sender.send(piece).await.is_err() {
                     break;
                 }

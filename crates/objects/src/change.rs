@@ -1,9 +1,9 @@
 //! Changes of objects, recorded for triggers.
 //!
 //! A change that matches a [`ChangeFilter`] is recorded in the journal `object_changes`. The entry
-//! is appended in the same batch as the object's change, so both are stored atomically and with one
-//! sync. An entry's position orders all changes. A reader deletes entries after storing their
-//! effects.
+//! is appended in the batch that changes the object, so that both are stored atomically and with
+//! one sync. The position of an entry in the journal orders all changes of the lake. A reader
+//! deletes entries after it has stored what the changes cause.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Requester, Timestamp};
@@ -36,7 +36,7 @@ impl ChangeFilter {
     /// Returns true if the filter selects this operation on this object.
     pub fn admits(&self, bucket: &str, key: &str, operation: ObjectOperation) -> bool {
         let is_wanted = if operation.creates() { self.created } else { self.removed };
-        // Strip the prefix first: in a short key, prefix and suffix could overlap.
+        // Strip the prefix before the suffix is tested, because both could overlap in a short key.
         let rest = || key.strip_prefix(&*self.prefix);
         is_wanted && self.bucket == bucket && rest().is_some_and(|it| it.ends_with(&*self.suffix))
     }
@@ -86,7 +86,7 @@ pub struct RecordedChange {
     pub change: Option<ObjectChange>,
 }
 
-/// The type of a change, and its cause.
+/// The operation that changes an object, and the triggers that caused it.
 #[derive(Debug, Clone)]
 pub(crate) struct OperationWithCause<'a> {
     pub kind: ObjectOperation,
@@ -154,7 +154,7 @@ impl Objects {
         Ok(Some(Append::put(CHANGES, id, value)))
     }
 
-    /// Wakes the readers of changes.
+    /// Notifies the readers of recorded changes.
     pub(crate) fn notify_change(&self) {
         self.0.changed.send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -27,8 +27,8 @@ use crate::{Error, Objects, Result};
 /// The content of an object, as a stream of byte chunks.
 pub type ContentStream = BoxStream<'static, Result<Bytes, Problem>>;
 
-/// Content that was written, but that no object references yet. If this value is dropped before,
-/// its file is garbage.
+/// Content that was written, but that no object references yet. If the value is dropped before an
+/// object references the file, the file stays listed as garbage.
 pub(crate) struct UnreferencedContent {
     objects: Objects,
     /// The file; `None` for empty content.
@@ -42,8 +42,9 @@ pub(crate) struct UnreferencedContent {
 }
 
 impl UnreferencedContent {
-    /// Returns the ref change that must be in the batch with the first reference to the file: the
-    /// file is no longer garbage. The batch fails if the deletion of the file has started.
+    /// Returns the ref change that removes the file from the list of garbage. It must be in the
+    /// batch with the first reference to the file. The batch fails if the deletion of the file has
+    /// started.
     pub(crate) fn garbage(&self) -> Option<RefChange> {
         let value = self.garbage.clone()?;
         Some(remove_unchanged(garbage_ref(&self.name), value))
@@ -128,15 +129,16 @@ impl Objects {
         Ok(written)
     }
 
-    /// Lists a file as garbage until a record references it. Returns the stored record.
+    /// Lists a file as garbage, until a batch that references it removes the record. Returns the
+    /// record.
     async fn list_garbage(&self, name: &str) -> Result<Bytes> {
         let blobs = vec![name.to_owned()];
         let garbage = UnreferencedFiles { since: self.now(), blobs, deleting: false };
         let (name, expected) = (garbage_ref(name), RefPrecondition::Anything);
         let stored = encode(&name, &garbage)?;
         let change = RefChange { name, expected, value: Some(stored.clone()) };
-        // A power failure may lose this record, but it also loses the file, which is not synced
-        // yet.
+        // This record is not synced. A power failure that undoes it also loses the file, which is
+        // not synced yet.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         self.0.store.apply(batch).await?;
         Ok(stored)

@@ -23,7 +23,7 @@ pub enum Error {
     /// The bucket exists.
     #[error("bucket `{name}` already exists")]
     BucketExists {
-        /// The name.
+        /// The name of the bucket.
         name: String,
     },
     /// The bucket has objects.
@@ -77,7 +77,7 @@ pub enum Error {
     /// The metadata is too large.
     #[error("the user metadata is longer than {max} bytes")]
     MetadataTooLarge {
-        /// The maximum length.
+        /// The maximum length, in bytes.
         max: usize,
     },
     /// The range is outside the object.

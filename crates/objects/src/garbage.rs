@@ -1,9 +1,9 @@
 //! Deletion of unreferenced files: files of replaced and deleted objects, and of interrupted
 //! writes.
 //!
-//! Each record is first marked as being deleted, if it still has the value that was read. A commit
-//! that references a file expects the record that was stored when the file was written. So either
-//! the commit fails, or the file is kept, also if several processes use the lake.
+//! The record of unreferenced files is first marked as being deleted, if it has not changed since
+//! it was read. A commit that references a file expects the record without this mark. So either the
+//! commit fails, or the file is kept, even if several processes use the lake.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ impl Objects {
     }
 
     /// Marks files as being deleted, so that later commits cannot reference them. Returns false if
-    /// the record has changed since it was read: a commit may reference the files.
+    /// the record has changed since it was read, because a commit may now reference the files.
     async fn start_deletion(
         &self,
         name: &str,
@@ -67,8 +67,8 @@ impl Objects {
         }
         let deleting = UnreferencedFiles { deleting: true, ..garbage.clone() };
         let change = put(name.to_owned(), &deleting, RefPrecondition::Value(stored))?;
-        // A power failure may lose the mark, but it also ends each write that has not referenced
-        // its file yet.
+        // The mark is not synced. A power failure that undoes it also ends all writes that have not
+        // referenced their files yet.
         let batch = Batch { refs: vec![change], relaxed: true, ..Batch::default() };
         match self.0.store.apply(batch).await {
             Ok(_) => Ok(true),

@@ -3,8 +3,8 @@
 //! [`Objects`] is the handle. An object is one ref, `objects/BUCKET/KEY`, so that a change is one
 //! compare-and-swap, and a listing reads one ordered range. Its content is in files with random
 //! names in a separate folder. Requests cannot name these files: a key is never part of a path. A
-//! file is durable before its ref is written, so an object is never incomplete. A file is listed as
-//! garbage before it is written. Files without a ref are deleted later.
+//! file is durable before its ref is written, so an object is never incomplete. Before it is
+//! written, a file is listed as garbage. If no ref references it, the file is deleted later.
 
 mod bucket;
 mod bucket_store;

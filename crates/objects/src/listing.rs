@@ -1,7 +1,7 @@
 //! Paginated listings of objects, in key order.
 //!
-//! A listing reads one range of refs. With a delimiter, it skips the remaining keys of a returned
-//! group, so its cost does not depend on the size of the group.
+//! A listing reads one range of refs. With a delimiter, it skips the remaining keys of a group
+//! after the first one, so that the cost of the listing does not depend on the size of the group.
 
 use crate::record::{ObjectInfo, decode, object_ref};
 use crate::{Objects, Result};
@@ -12,7 +12,7 @@ const CHUNK: usize = 200;
 /// Maximum number of results per page.
 const PAGE_MAX: usize = 1_000;
 
-/// The length of the longest key, as a number of four-byte characters.
+/// The maximum length of a key, as a number of characters of four bytes each.
 const LAST_CHARACTERS: usize = 256;
 
 /// The parameters of a listing.

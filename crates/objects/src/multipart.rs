@@ -1,5 +1,5 @@
-//! Multipart uploads. Each part is a file. The completion of an upload only stores the list of
-//! these files as the object's content, so it is fast and atomic.
+//! Multipart uploads. Each part is a file. To complete an upload, only the list of these files is
+//! stored as the object's content. So the completion is fast and atomic.
 
 use bytes::Bytes;
 use headwater_model::{ObjectOperation, Timestamp};
@@ -88,7 +88,7 @@ struct StoredPart {
 }
 
 impl StoredPart {
-    /// Returns the ref change that deletes the part if it was not replaced.
+    /// Returns the ref change that deletes the part. It fails if the part was replaced meanwhile.
     fn removal(&self, upload: &str) -> RefChange {
         remove_unchanged(part_ref(upload, self.number), self.value.clone())
     }
@@ -181,7 +181,8 @@ impl Objects {
         Ok(uploads)
     }
 
-    /// Completes an upload by combining its parts into the object. A repeated call changes nothing.
+    /// Completes an upload by combining its parts into the object. A call for a completed upload
+    /// changes nothing.
     ///
     /// Errors: [`Error::NoUpload`], [`Error::Part`], [`Error::Precondition`].
     pub async fn complete(
@@ -192,7 +193,8 @@ impl Objects {
     ) -> Result<ObjectInfo> {
         for _ in 0..ATTEMPTS {
             match self.complete_once(target, parts, condition).await {
-                // Another request replaced a part, or completed or aborted the upload.
+                // Another request has changed a part or the upload, so try again with the new
+                // state.
                 Err(Error::Conflict { .. }) => {}
                 other => return other,
             }
@@ -231,7 +233,7 @@ impl Objects {
         };
         let mut refs = vec![put(contents_ref(&target.id), &blobs, RefPrecondition::Absent)?];
         refs.push(remove_unchanged(upload_ref(&target.id), stored));
-        // The parts must be unchanged, because the replacement of a part lists its file as garbage.
+        // Let the commit fail if a part was replaced meanwhile, because its file is then garbage.
         refs.extend(uploaded.iter().map(|part| part.removal(&target.id)));
         let unused = uploaded.iter().map(|part| &part.record.blob);
         let unused = unused.filter(|blob| blob.size > 0 && !blobs.contains(blob));
@@ -260,15 +262,15 @@ impl Objects {
         Err(Error::Conflict { key: target.path.key.clone() })
     }
 
-    /// Discards parts that another request stored after the parts of the upload were read. The
-    /// upload has ended, so no more parts follow.
+    /// Discards parts that another request stored after this request had read the upload's parts.
+    /// No parts follow, because the upload has ended.
     async fn discard_late_parts(&self, id: &str) {
         let discarded = match self.part_removals(id).await {
             Ok(refs) if refs.is_empty() => Ok(true),
             Ok(refs) => self.apply(refs).await,
             Err(error) => Err(error),
         };
-        // The upload has ended, so an error here must not fail the request.
+        // The object or the abort is already stored, so an error here must not fail the request.
         if let Err(error) = discarded {
             tracing::warn!("parts of the ended upload `{id}` remain: {error}");
         }
@@ -338,8 +340,8 @@ fn choose(uploaded: &[StoredPart], parts: &[CompletedPart]) -> Result<Vec<PartRe
     Ok(chosen)
 }
 
-/// Returns the entity tag of an object with several parts: the MD5 of their MD5s, and the number of
-/// parts.
+/// Returns the entity tag of an object with several parts: the MD5 of the parts' MD5s, and the
+/// number of parts.
 fn etag_of(parts: &[PartRecord]) -> String {
     let mut md5 = Md5::new();
     for part in parts {

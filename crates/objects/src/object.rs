@@ -67,8 +67,8 @@ pub struct OpenObject {
     pub content: ContentStream,
 }
 
-/// A write to commit. The content is already written, but the object is not stored under its key
-/// yet.
+/// A write of an object that must be committed: the content is written to files, but the object's
+/// record is not stored yet.
 pub(crate) struct ObjectWrite<'a> {
     pub(crate) path: &'a ObjectPath,
     pub(crate) info: &'a ObjectInfo,
@@ -106,7 +106,8 @@ impl Objects {
         check_headers(&headers)?;
         self.check_bucket(&path.bucket).await?;
         if condition != Condition::Always {
-            // Check early, before the content is received. The commit checks the condition again.
+            // Check the condition before the content is received, to fail early. The commit checks
+            // it again.
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
@@ -145,8 +146,8 @@ impl Objects {
     ) -> Result<OpenObject> {
         let info = self.head(path).await?;
         match self.open_info(&info, &range).await {
-            // Another request replaced the object and deleted its file after the record was read.
-            // Read the record again.
+            // The object's record has changed since it was read: another request replaced the
+            // object, and the file was deleted. Read the new record.
             Err(Error::Storage(_) | Error::Corrupt { .. }) if self.head(path).await? != info => {
                 let info = self.head(path).await?;
                 self.open_info(&info, &range).await
@@ -201,7 +202,8 @@ impl Objects {
         Err(Error::Conflict { key: path.key.clone() })
     }
 
-    /// Stores an object with existing content, in one batch with other changes.
+    /// Stores the record of an object whose content is written, in one batch with other ref
+    /// changes.
     ///
     /// Error: [`Error::Conflict`] if one of the other changes does not find its expected value.
     pub(crate) async fn commit(
@@ -226,7 +228,8 @@ impl Objects {
             let change = self.change_entry(path, info, &operation)?;
             match self.apply_recorded(refs, change).await? {
                 None => return Ok(()),
-                // Another record of this write has changed, so a repetition would fail again.
+                // One of the other changes found another value than expected, so a repetition would
+                // fail again.
                 Some(name) if changes.iter().any(|change| change.name == name) => break,
                 Some(_) => {}
             }

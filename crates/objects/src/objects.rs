@@ -16,7 +16,7 @@ use crate::change::{ChangeFilter, ChangeOrigin};
 use crate::record::{UnreferencedFiles, bucket_ref, garbage_ref, put};
 use crate::{Error, Result};
 
-/// The buckets of a lake, with the origin of changes if it is known. Cheap to clone.
+/// The buckets of a lake, with the origin of the handle's changes, if it is known. Cheap to clone.
 #[derive(Clone)]
 pub struct Objects(pub(crate) Arc<Shared>, pub(crate) Option<Arc<ChangeOrigin>>);
 
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     root: String,
     /// The path of this folder, if it is local.
     pub(crate) folder: Option<PathBuf>,
-    /// The names of the files that are being written.
+    /// The names of the files that are being written, which must not be deleted as garbage.
     pub(crate) active: Mutex<HashSet<String>>,
     /// Lock that deletions of buckets hold for writing, and creations of objects hold for reading.
     pub(crate) buckets: tokio::sync::RwLock<()>,
@@ -93,7 +93,7 @@ impl Objects {
         Objects(Arc::new(shared), None)
     }
 
-    /// Returns a handle whose changes are recorded with their origin.
+    /// Returns a handle whose changes are recorded with this origin.
     #[must_use]
     pub fn changed_by(&self, origin: ChangeOrigin) -> Self {
         Objects(self.0.clone(), Some(Arc::new(origin)))
@@ -133,7 +133,7 @@ impl Objects {
         let applied = match self.0.store.apply(batch).await {
             Ok(_) => Ok(None),
             Err(headwater_store::Error::Conflict { name }) => return Ok(Some(name)),
-            // The batch may have been applied, despite the error.
+            // The store may have applied the batch despite the error, so notify the readers below.
             Err(error) => Err(error.into()),
         };
         if is_recorded {
@@ -142,8 +142,8 @@ impl Objects {
         applied
     }
 
-    /// Returns the ref change that lists files as garbage, in one record that is named after the
-    /// first file.
+    /// Returns the ref change that lists files as garbage, in one record with the name of the first
+    /// file; `None` without files.
     pub(crate) fn discard(&self, blobs: Vec<String>) -> Result<Option<RefChange>> {
         let Some(id) = blobs.first().cloned() else { return Ok(None) };
         let garbage = UnreferencedFiles { since: self.now(), blobs, deleting: false };

@@ -17,7 +17,7 @@ use crate::objects::relative;
 use crate::record::{PACKAGES, PackageRecord, decode, package_ref, put};
 use crate::{Error, Objects, Result};
 
-/// Maximum number of attempts to change a package during concurrent changes.
+/// Maximum number of attempts to change a package while other requests change it.
 const ATTEMPTS: usize = 30;
 
 /// Number of records per read.
@@ -35,8 +35,8 @@ pub enum PackageContent {
 }
 
 impl Objects {
-    /// Stores the first `bytes` of a file as a package. If a package of this name exists, it is
-    /// stored again with the current time. The package is durable on return.
+    /// Stores the first `bytes` of a file as a package. If a package of this name exists, replaces
+    /// its file and its time. The package is durable on return.
     pub async fn put_package(&self, name: &str, file: Arc<File>, bytes: u64) -> Result<()> {
         let written = match &self.0.folder {
             Some(folder) => self.copy_from_disk(file, bytes, folder).await?,
@@ -97,7 +97,7 @@ impl Objects {
     }
 
     /// Deletes a package that was last stored at the given time. Does nothing if the package is
-    /// missing, or was stored again.
+    /// missing, or has been stored again since then.
     pub async fn delete_package(&self, name: &str, stored_at: Timestamp) -> Result<()> {
         let name = package_ref(name);
         let Some(stored) = self.0.store.reference(&name).await? else { return Ok(()) };

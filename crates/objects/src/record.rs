@@ -80,7 +80,8 @@ pub struct ObjectInfo {
     /// The file with the content; `None` if the content is empty or in several files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) blob: Option<ContentFile>,
-    /// The multipart upload that created the object. Its files are in `object-contents/ID`.
+    /// The id of the multipart upload that created the object. The record `object-contents/ID`
+    /// lists the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upload: Option<String>,
 }
@@ -110,13 +111,14 @@ pub(crate) struct PackageRecord {
     pub(crate) stored: Timestamp,
 }
 
-/// Unreferenced files, including files that are not referenced yet.
+/// Files that no object references: garbage, and files that are being written.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct UnreferencedFiles {
-    /// The time from which the files are unreferenced.
+    /// The time since which no object references the files.
     pub(crate) since: Timestamp,
     pub(crate) blobs: Vec<String>,
-    /// True once the deletion of the files has started. No record references the files later.
+    /// True after the deletion of the files has started. From then on, no object can reference
+    /// them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) deleting: bool,
 }

@@ -17,7 +17,7 @@ use crate::http::{check_url, unusable};
 use crate::provider::Provider;
 use crate::{Error, Identity, Result};
 
-/// Length of the random secrets, in bytes.
+/// Length of each random secret of a login, in bytes.
 const SECRET_BYTES: usize = 32;
 
 /// Maximum length of each text that a browser returns, in bytes.
@@ -55,7 +55,7 @@ impl Provider {
     }
 
     /// Exchanges the authorization code that a browser brought back from the provider. Returns the
-    /// person's identity.
+    /// identity of the person that logged in.
     ///
     /// Errors: [`Error::Refused`] if the provider does not accept the code; [`Error::Token`] if the
     /// provider's token does not belong to this login; [`Error::Unreachable`].
@@ -67,7 +67,7 @@ impl Provider {
         let LoginCode { code, redirect, nonce, verifier } = login;
         let texts = [code, redirect, nonce, verifier];
         if texts.iter().any(|text| text.is_empty() || text.len() > TEXT_BYTES_MAX) {
-            return Err(Error::Token { reason: "the login is incomplete" });
+            return Err(Error::Token { reason: "the login is incomplete".into() });
         }
         let form = [
             ("grant_type", "authorization_code"),

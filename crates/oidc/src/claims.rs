@@ -30,7 +30,7 @@ pub(crate) struct Claims {
     pub(crate) nonce: Option<String>,
     #[serde(default)]
     email_verified: Option<Value>,
-    /// The claim `events` of logout tokens. Such tokens are rejected.
+    /// The claim `events`, which only logout tokens have. A token with this claim is rejected.
     #[serde(default)]
     events: Option<Value>,
     #[serde(flatten)]
@@ -56,7 +56,7 @@ impl OneOrMany {
 impl Claims {
     /// Checks the issuer, the audience and the times.
     pub(crate) fn check(&self, config: &OidcConfig, audience: &str, now: Timestamp) -> Result<()> {
-        let fail = |reason| Err(Error::Token { reason });
+        let fail = |reason: &'static str| Err(Error::Token { reason: reason.into() });
         let now = now.timestamp_millis() as f64 / 1_000.0;
         if self.iss != config.issuer {
             return fail("the claim `iss` is not the configured issuer");
@@ -87,26 +87,28 @@ impl Claims {
     pub(crate) fn expires(&self) -> Result<Timestamp> {
         let seconds = self.exp + SKEW_S;
         let time = Timestamp::from_timestamp(seconds as i64, 0);
-        time.ok_or(Error::Token { reason: "the expiry is not a time" })
+        time.ok_or(Error::Token { reason: "the expiry is not a time".into() })
     }
 
-    /// Returns the user's name.
+    /// Returns the user's name from the configured `claim`.
     pub(crate) fn user(&self, claim: &str) -> Result<String> {
         let verified = self.email_verified.as_ref();
         let is_unverified = verified.is_some_and(|it| *it == false || *it == "false");
         if claim == "email" && is_unverified {
-            return Err(Error::Token { reason: "the e-mail address is not verified" });
+            return Err(Error::Token { reason: "the e-mail address is not verified".into() });
         }
         if claim == "sub" {
             return Ok(self.sub.clone());
         }
         let found = self.others.get(claim).and_then(Value::as_str);
-        found.map(str::to_owned).ok_or(Error::Token {
-            reason: "the claim that is configured for the user's name is missing",
+        found.map(str::to_owned).ok_or_else(|| {
+            let reason =
+                format!("the claim `{claim}`, which names the user, is missing or not a text");
+            Error::Token { reason: reason.into() }
         })
     }
 
-    /// Returns the groups of the person.
+    /// Returns the person's groups from the configured `claim`; none if it is missing.
     pub(crate) fn groups(&self, claim: &str) -> Vec<String> {
         match self.others.get(claim) {
             Some(Value::String(one)) => vec![one.clone()],
@@ -126,7 +128,7 @@ mod tests {
     use super::*;
 
     /// Checks valid claims with some of them changed. Returns the reason for the rejection, if any.
-    fn check(changes: Value) -> Option<&'static str> {
+    fn check(changes: Value) -> Option<String> {
         let text = "issuer = \"https://login.example\"\nclient_id = \"lake\"\n";
         let config = OidcConfig::parse(text).expect("a configuration");
         let mut claims = json!({"iss": "https://login.example", "sub": "1", "aud": "lake",
@@ -135,13 +137,15 @@ mod tests {
             claims[name] = value.clone();
         }
         let now = Timestamp::from_timestamp(900, 0).expect("a time");
-        let Ok(claims) = serde_json::from_value::<Claims>(claims) else { return Some("malformed") };
+        let Ok(claims) = serde_json::from_value::<Claims>(claims) else {
+            return Some("malformed".to_owned());
+        };
         let checked =
             claims.check(&config, config.audience(), now).and_then(|()| claims.user("email"));
         match checked {
             Ok(_) => None,
-            Err(Error::Token { reason }) => Some(reason),
-            Err(_) => Some("another error"),
+            Err(Error::Token { reason }) => Some(reason.into_owned()),
+            Err(_) => Some("another error".to_owned()),
         }
     }
 
@@ -169,6 +173,8 @@ mod tests {
         ] {
             assert!(check(changes.clone()).is_some(), "{changes}");
         }
+        let missing = check(json!({"email": null})).expect("a reason");
+        assert!(missing.contains("the claim `email`"), "{missing}");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::http::check_url;
 use crate::{Error, Result};
 
-/// Maximum lifetime of access tokens that are created after a login.
+/// Upper limit of the setting `token_lifetime`.
 const LIFETIME_MAX: Duration = Duration::from_hours(90 * 24);
 
 /// The configuration of an OpenID provider: how its tokens map to users, groups and roles of this
@@ -19,7 +19,7 @@ const LIFETIME_MAX: Duration = Duration::from_hours(90 * 24);
 pub struct OidcConfig {
     /// The provider's URL, equal to the claim `iss` of its tokens.
     pub issuer: String,
-    /// The id of this server at the provider.
+    /// The id under which the provider knows this server.
     pub client_id: String,
     /// The accepted value of the claim `aud`; by default the client id.
     #[serde(default)]
@@ -31,7 +31,7 @@ pub struct OidcConfig {
     #[serde(default = "groups_claim")]
     pub groups_claim: String,
     /// The role for each group. A login grants the roles of the person's groups, and revokes the
-    /// roles of other groups.
+    /// roles of all other groups in this map.
     #[serde(default)]
     pub roles: BTreeMap<String, String>,
     /// True if a login creates a missing user.
@@ -40,7 +40,7 @@ pub struct OidcConfig {
     /// The scopes that a login requests.
     #[serde(default = "scopes")]
     pub scopes: String,
-    /// The maximum lifetime of access tokens that are created after a login.
+    /// The maximum lifetime of access tokens that a user creates after a login at the provider.
     #[serde(default = "token_lifetime")]
     pub token_lifetime: String,
 }
@@ -90,7 +90,8 @@ impl OidcConfig {
         self.lifetime().map(drop)
     }
 
-    /// Returns the maximum lifetime of access tokens that are created after a login.
+    /// Returns the maximum lifetime of access tokens that a user creates after a login at the
+    /// provider.
     pub fn lifetime(&self) -> Result<Duration> {
         let text = &self.token_lifetime;
         let parsed = parse_duration(text).map_err(|reason| Error::Config {

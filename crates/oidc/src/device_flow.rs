@@ -11,8 +11,8 @@ use crate::{Error, Result};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:device_code";
 
-/// Default interval between two requests that check whether the login is confirmed. Also added to
-/// the interval if the provider asks for slower requests.
+/// Default interval between two requests that check whether the login is confirmed. This time is
+/// also added to the interval each time the provider asks for slower requests.
 const INTERVAL: Duration = Duration::from_secs(5);
 
 /// Minimum interval. A provider that sends the interval 0 would otherwise receive requests
@@ -113,12 +113,12 @@ impl DeviceLogin {
         })
     }
 
-    /// Returns the URL at which the person confirms the login.
+    /// Returns the URL that the person opens to confirm the login.
     pub fn address(&self) -> &str {
         self.code.verification_uri_complete.as_deref().unwrap_or(&self.code.verification_uri)
     }
 
-    /// Returns the code that the person compares or enters at this URL.
+    /// Returns the code that the person enters at this URL, or compares with the code shown there.
     pub fn user_code(&self) -> &str {
         &self.code.user_code
     }

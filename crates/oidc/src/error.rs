@@ -1,5 +1,7 @@
 //! Errors of logins at an OpenID provider.
 
+use std::borrow::Cow;
+
 use headwater_model::{ErrorCode, ErrorDetails};
 
 /// A result with the error type of this crate.
@@ -34,7 +36,7 @@ pub enum Error {
     #[error("the token of the OpenID provider is invalid: {reason}")]
     Token {
         /// The violated rule.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// The person or the provider refused the login.
     #[error("the OpenID provider rejected the login: {reason}")]

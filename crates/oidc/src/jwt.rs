@@ -75,7 +75,7 @@ pub fn is_jwt(text: &str) -> bool {
 impl<'a> Jwt<'a> {
     /// Parses a token. Fails if its algorithm is not accepted.
     pub(crate) fn parse(text: &'a str) -> Result<Self> {
-        let fail = |reason| Error::Token { reason };
+        let fail = |reason: &'static str| Error::Token { reason: reason.into() };
         if text.len() > BYTES_MAX {
             return Err(fail("the token is too long"));
         }
@@ -98,7 +98,7 @@ impl<'a> Jwt<'a> {
     /// Parses the claims. They cannot be trusted before the signature is verified.
     pub(crate) fn claims<T: DeserializeOwned>(&self) -> Result<T> {
         let parsed = serde_json::from_slice(&self.claims);
-        parsed.map_err(|_| Error::Token { reason: "the claims are malformed" })
+        parsed.map_err(|_| Error::Token { reason: "the claims are malformed".into() })
     }
 }
 

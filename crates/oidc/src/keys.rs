@@ -79,8 +79,8 @@ impl Keys {
 }
 
 impl Jwk {
-    /// Verifies a signature. Returns `None` if the signature is invalid, or if the key is for
-    /// another algorithm.
+    /// Verifies the signature of a token with this key. Returns `None` if the signature is invalid,
+    /// or if the key is for another algorithm.
     fn verify(&self, token: &Jwt<'_>) -> Option<()> {
         let (message, signed) = (token.signed.as_bytes(), &token.signature);
         let algorithm = token.header.alg;

@@ -2,9 +2,9 @@
 //! the device flow.
 //!
 //! [`Provider`] verifies the tokens that a provider signs, and logs in browsers, for a server.
-//! [`DeviceLogin`] logs a person in at a provider, for a command. These two types are independent
-//! of the server's users: [`Identity`] contains the claims of a token. Only signatures with public
-//! keys are accepted, so no token can choose a weaker check.
+//! [`DeviceLogin`] logs a person in at a provider, for a command line client. These two types are
+//! independent of the server's users: [`Identity`] contains the claims of a token. Only signatures
+//! with public keys are accepted, so that a token cannot select a weaker algorithm.
 
 mod authorization;
 mod claims;

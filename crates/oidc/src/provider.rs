@@ -1,4 +1,4 @@
-//! A provider, whose tokens a server verifies.
+//! An OpenID provider: verification of the tokens that it signs, and its cached keys.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const KEYS_INTERVAL: Duration = Duration::from_secs(5);
 /// The identity of a person, as stated in a verified token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The issuer and the person's permanent id there.
+    /// The issuer, and the permanent id of the person at this issuer.
     pub subject: String,
     /// The user's name.
     pub user: String,
@@ -127,7 +127,7 @@ impl Provider {
         let claims: Claims = jwt.claims()?;
         self.check(&jwt, &claims, &self.0.config.client_id, now).await?;
         if claims.nonce.as_deref() != Some(nonce) {
-            return Err(Error::Token { reason: "the token belongs to another login" });
+            return Err(Error::Token { reason: "the token belongs to another login".into() });
         }
         self.identity(&claims)
     }
@@ -139,10 +139,11 @@ impl Provider {
         audience: &str,
         now: Timestamp,
     ) -> Result<()> {
-        // The issuer is checked first, so that a token of another issuer causes no request.
+        // Check the issuer before the keys, so that a token of another issuer causes no request for
+        // keys.
         claims.check(&self.0.config, audience, now)?;
         if !self.keys_of(jwt).await?.verify(jwt) {
-            return Err(Error::Token { reason: "the signature is invalid" });
+            return Err(Error::Token { reason: "the signature is invalid".into() });
         }
         Ok(())
     }
@@ -207,7 +208,8 @@ impl Provider {
     }
 }
 
-/// Returns true if the keys must be fetched before this token is verified.
+/// Returns true if the keys must be fetched before this token is verified: they are too old, or
+/// lack its key.
 fn is_due(cached: &CachedMetadata, token: &Jwt<'_>) -> bool {
     let is_current = cached.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME);
     let may_try = cached.tried.is_none_or(|tried| tried.elapsed() >= KEYS_INTERVAL);

@@ -34,7 +34,7 @@ pub struct QueueAttributes {
     pub redrive: Option<RedrivePolicy>,
     /// True if the order of the messages of a group is preserved.
     pub is_fifo: bool,
-    /// True if a message without a deduplication id uses the hash of its body as this id.
+    /// True if the hash of the body is the deduplication id of a message that has none.
     pub deduplicates_content: bool,
 }
 
@@ -62,8 +62,8 @@ impl Default for QueueAttributes {
     }
 }
 
-/// Returns true for letters, digits, `-` and `_`, at most 80, with the suffix `.fifo` for FIFO
-/// queues.
+/// Returns true for a valid name: letters, digits, `-` and `_`, at most 80, including the suffix
+/// `.fifo` of FIFO queues.
 pub fn is_queue_name(name: &str) -> bool {
     let stem = name.strip_suffix(FIFO).unwrap_or(name);
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -112,8 +112,8 @@ impl QueueAttributes {
                 "ContentBasedDeduplication" if self.is_fifo => {
                     self.deduplicates_content = boolean(name, value)?;
                 }
-                // These settings have no effect: deduplication always applies to the whole queue,
-                // and Headwater does not encrypt messages.
+                // These attributes are accepted but have no effect: deduplication always applies to
+                // the whole queue, and Headwater does not encrypt messages.
                 "DeduplicationScope" if value == "queue" => {}
                 "FifoThroughputLimit" if value == "perQueue" => {}
                 "SqsManagedSseEnabled" => {
@@ -126,7 +126,7 @@ impl QueueAttributes {
         Ok(())
     }
 
-    /// Returns the attributes with the names of SQS.
+    /// Returns the attributes by their SQS names. `arn` converts the name of a queue to its ARN.
     pub fn named(&self, arn: impl Fn(&str) -> String) -> BTreeMap<&'static str, String> {
         let mut named = BTreeMap::from([
             ("VisibilityTimeout", self.visibility_timeout.to_string()),

@@ -6,8 +6,8 @@ use serde::Deserialize;
 
 use crate::message::ReceivedMessage;
 
-/// Returns the group whose order is preserved; `None` for messages of other queues than FIFO
-/// queues. Only messages of FIFO queues have deduplication ids.
+/// Returns the message group whose order is preserved; `None` if the queue is not a FIFO queue.
+/// Only messages of FIFO queues have deduplication ids.
 pub fn ordered_group(received: &ReceivedMessage) -> Option<&String> {
     received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
 }
@@ -49,7 +49,8 @@ struct BatchItemFailure {
 }
 
 /// Parses the ids of failed messages in the JSON response of a function, which has Lambda's field
-/// `batchItemFailures`. An id that is not in `ids` is an error, which is returned as its reason.
+/// `batchItemFailures`. Errors, returned as text: the response is invalid, or contains an id that
+/// is not in `ids`.
 pub fn failed_message_ids(
     response: &[u8],
     ids: &BTreeSet<String>,

@@ -56,7 +56,7 @@ impl Queues {
         self.end_deletion(queue, &sequences).await
     }
 
-    /// Removes messages whose deletion is stored from memory.
+    /// Removes messages from memory, after their deletion was stored.
     pub(crate) async fn end_deletion(
         &self,
         queue: &Arc<OpenQueue>,
@@ -68,7 +68,7 @@ impl Queues {
                 state.remove(*sequence);
             }
         }
-        // The next messages of a group may be visible now.
+        // For a FIFO queue, the next messages of a group may be visible now.
         queue.arrived.notify_waiters();
         self.compact(queue).await
     }
@@ -82,7 +82,7 @@ impl Queues {
     }
 
     /// Deletes messages that no client has deleted, such as expired messages. The deletion is not
-    /// synced: after a power failure, these messages are deleted again.
+    /// synced to disk. If a power failure undoes it, the queue deletes the messages again.
     pub(crate) async fn forget_messages(
         &self,
         queue: &Arc<OpenQueue>,

@@ -23,7 +23,7 @@ pub enum Error {
     /// A queue with this name but other attributes exists.
     #[error("queue `{name}` already exists, with attributes that differ from the request")]
     QueueExists {
-        /// The name.
+        /// The name of the queue.
         name: String,
     },
     /// A name, attribute or message is invalid.
@@ -56,9 +56,9 @@ pub enum Error {
     /// The queue is full.
     #[error("queue `{name}` is full: the limit of {messages} messages is reached")]
     QueueFull {
-        /// The name.
+        /// The name of the queue.
         name: String,
-        /// Number of messages.
+        /// Number of messages in the queue.
         messages: usize,
     },
     /// A stored value cannot be decoded.

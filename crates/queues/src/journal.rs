@@ -82,8 +82,8 @@ pub(crate) async fn scan(store: &Arc<dyn Store>, journal: &str) -> Result<Vec<Jo
     }
 }
 
-/// Removes all entries of a queue's messages with sequence numbers in a range whose ends are
-/// inclusive.
+/// Removes the entries of a queue's messages from journals. `range` contains the first and the last
+/// sequence number to remove.
 pub(crate) async fn trim(
     store: &Arc<dyn Store>,
     journals: &[&str],

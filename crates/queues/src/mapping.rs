@@ -44,7 +44,7 @@ pub struct MappingSettings {
     /// patterns, every message is selected.
     #[serde(default)]
     pub filters: Vec<String>,
-    /// True if the function returns the messages that failed.
+    /// True if the function returns the ids of failed messages, so that the others are deleted.
     #[serde(default)]
     pub reports_failures: bool,
     /// True if a batch whose call failed is retried in two parts.

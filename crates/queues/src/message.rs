@@ -1,4 +1,4 @@
-//! Messages of queues, and their hashes.
+//! Messages of queues, and the MD5 hashes that SQS returns for them.
 
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ pub struct SentMessage {
     pub id: String,
     /// MD5 of the body, as hexadecimal digits.
     pub body_md5: String,
-    /// For FIFO queues: position in the queue.
+    /// For FIFO queues: the message's sequence number in the queue.
     pub sequence: Option<String>,
 }
 
@@ -60,7 +60,7 @@ pub struct SentMessage {
 pub struct ReceivedMessage {
     /// The message.
     pub message: StoredMessage,
-    /// Position in the queue.
+    /// The message's sequence number in the queue, which determines its position.
     pub sequence: u64,
     /// Number of deliveries, including this delivery.
     pub received: u32,
@@ -97,7 +97,7 @@ pub struct StoredMessage {
     pub caused_by: Vec<String>,
 }
 
-/// The deliveries of a message to receivers.
+/// The deliveries of a message so far, and the time of the next one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DeliveryState {
     /// Number of deliveries.
@@ -163,7 +163,8 @@ impl NewMessage {
         }
     }
 
-    /// Returns the id that identifies repetitions of a message.
+    /// Returns the deduplication id, or else the hash of the body; `None` if the queue is not a
+    /// FIFO queue.
     pub(crate) fn deduplication(&self, queue: &QueueAttributes) -> Option<String> {
         if !queue.is_fifo {
             return None;

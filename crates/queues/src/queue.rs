@@ -28,7 +28,7 @@ pub struct QueueInfo {
     pub modified: Timestamp,
 }
 
-/// Numbers of messages.
+/// Numbers of messages in a queue, by state.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueCounts {
     /// Number of messages that can be received.
@@ -39,7 +39,7 @@ pub struct QueueCounts {
     pub delayed: u64,
 }
 
-/// An open queue.
+/// A queue in memory: its record, and the states of its messages.
 #[derive(Debug)]
 pub(crate) struct OpenQueue {
     /// The queue's name and id, which never change.

@@ -16,7 +16,8 @@ use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
 use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
-/// Number of deleted messages after which their entries are removed from the journals.
+/// Number of deleted messages of a queue after which the journal entries of these messages are
+/// removed.
 const GONE_MAX: usize = 500;
 
 /// Maximum number of tags of a queue.
@@ -30,7 +31,7 @@ pub struct Queues {
     open: Arc<RwLock<BTreeMap<String, Arc<OpenQueue>>>>,
     /// A lock that is held while queues are created, changed or deleted.
     changes: Arc<tokio::sync::Mutex<()>>,
-    /// True if receivers no longer wait for messages.
+    /// True after [`Queues::close`]: receivers no longer wait for messages.
     is_closed: Arc<AtomicBool>,
 }
 
@@ -84,7 +85,7 @@ impl Queues {
         if let Ok(existing) = self.queue(name) {
             let info = existing.info.lock().clone();
             let mut wanted = info.attributes.clone();
-            // Compare only the attributes in the request.
+            // Compare only the attributes in the request, not the other attributes of the queue.
             wanted.update(given)?;
             if wanted != info.attributes {
                 return Err(Error::QueueExists { name: name.into() });
@@ -202,7 +203,8 @@ impl Queues {
         trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
         queue.state.lock().take_deleted_ranges();
         queue.arrived.notify_waiters();
-        // The removal is not synced. The next write is synced, together with all earlier batches.
+        // The removal above is not synced to disk. This write is, together with all earlier
+        // batches.
         let info = queue.info.lock().clone();
         self.put(&info).await
     }
@@ -218,7 +220,7 @@ impl Queues {
         Ok(())
     }
 
-    /// Removes the entries of deleted messages from the journals, if there are many.
+    /// Removes the entries of deleted messages from the journals, if there are at least `GONE_MAX`.
     pub(crate) async fn compact(&self, queue: &OpenQueue) -> Result<()> {
         let ranges = {
             let mut state = queue.state.lock();
@@ -231,7 +233,7 @@ impl Queues {
     }
 }
 
-/// Runs work to completion, even if the caller is cancelled.
+/// Runs work to completion in a task, even if the caller is cancelled.
 pub(crate) async fn detached<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
@@ -252,7 +254,8 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
     Err(Error::Invalid { reason })
 }
 
-/// Returns the messages of each queue in memory, by queue id. Removes entries of deleted queues.
+/// Returns the messages of each queue as they are held in memory, by queue id. Removes entries of
+/// deleted queues.
 async fn read_states(
     store: &Arc<dyn Store>,
     infos: &BTreeMap<String, QueueInfo>,

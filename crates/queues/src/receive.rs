@@ -44,8 +44,9 @@ impl Queues {
         self.receive_limited(name, options, RECEIVE_BYTES_MAX).await
     }
 
-    /// Receives visible messages whose bodies and attributes have at most `bytes_max` bytes, but at
-    /// least one message. Waits if there are none. Further messages stay visible.
+    /// Receives visible messages whose bodies and attributes together have at most `bytes_max`
+    /// bytes, but at least one message. Waits if no message is visible. Messages above the limit
+    /// stay visible.
     pub async fn receive_limited(
         &self,
         name: &str,
@@ -131,7 +132,8 @@ impl Queues {
             let mut state = queue.state.lock();
             for sequence in received {
                 let Some(message) = bodies.remove(&sequence) else {
-                    // An earlier batch removed the message, although the store returned an error.
+                    // The message is not in the store: its deletion was stored although the store
+                    // returned an error.
                     state.remove(sequence);
                     continue;
                 };
@@ -148,8 +150,8 @@ impl Queues {
             }
         }
         if !entries.is_empty() {
-            // This write is not synced. After a power failure, the messages are visible earlier,
-            // which is allowed.
+            // This write is not synced to disk. If a power failure undoes it, the messages are
+            // visible again before their timeout, which "at least once" allows.
             self.store.apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
         }
         Ok(messages)
@@ -165,7 +167,8 @@ impl Queues {
         if let [first, .., last] = sequences {
             // Messages that are received together are usually adjacent, so read them in one scan.
             let limit = sequences.len() * 2;
-            // The range may also contain large messages that were not selected.
+            // The range may also contain large messages that were not selected, so limit the bytes
+            // to read.
             let bytes = queue.state.lock().bytes_between([*first, *last], limit);
             if bytes <= SCAN_BYTES_MAX {
                 let range = KeyRange::with_prefix(format!("{}/", queue.id))
@@ -206,7 +209,7 @@ impl Queues {
         let now = self.clock.now();
         let mut entries = Vec::new();
         let mut added = Vec::new();
-        // The order of `dead` is preserved, because a FIFO queue delivers in this order.
+        // Keep the order of `dead`: if the target is a FIFO queue, it delivers in this order.
         for &from in &dead {
             let Some(message) = bodies.remove(&from) else { continue };
             let message = StoredMessage { visible: now, ..message };

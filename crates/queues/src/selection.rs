@@ -16,7 +16,7 @@ pub(crate) struct ReceiveCriteria {
     pub receive_count_max: Option<u32>,
 }
 
-/// The selected messages.
+/// The messages that one call selects, to be received, moved or deleted.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct SelectedMessages {
     pub received: Vec<u64>,

@@ -33,8 +33,8 @@ struct SendBatch {
 }
 
 impl Queues {
-    /// Sends messages, which are durable on return. Returns the outcome of each message; an error
-    /// of the store applies to all messages.
+    /// Sends messages, which are durable on return. Returns the outcome of each message; if the
+    /// store fails, all messages have its error.
     pub async fn send(
         &self,
         name: &str,
@@ -136,7 +136,7 @@ struct SendContext<'a> {
 }
 
 impl SendContext<'_> {
-    /// Adds a message to the queue in memory, and to the entries to store.
+    /// Adds a message to the queue in memory, and to the batch of the store.
     fn add(
         &self,
         new: NewMessage,

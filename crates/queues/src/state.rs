@@ -1,8 +1,8 @@
 //! The messages of one queue in memory, without their bodies. This module does no I/O.
 //!
 //! The state in memory decides which message is received. A message is added to the state before it
-//! is stored, and removed after its deletion is stored. So no other operation removes the entries
-//! of the message.
+//! is stored, and removed after its deletion is stored. So at any time, only one operation changes
+//! the stored entries of a message.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -42,7 +42,7 @@ pub(crate) struct MessageState {
 
 impl MessageState {
     /// Creates the state of a message that is being stored. If `is_fifo` is true, the message
-    /// blocks later messages of its group.
+    /// blocks the other messages of its group while it is in flight or being deleted.
     pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
         let delivery = DeliveryState { visible: message.visible, ..DeliveryState::default() };
         let group = message.group.clone().filter(|_| is_fifo);
@@ -50,7 +50,8 @@ impl MessageState {
         MessageState { group, sent, bytes, delivery, phase: Phase::Storing }
     }
 
-    /// Returns the group that this message blocks: the other messages of the group must wait.
+    /// Returns the group of a message that is in flight or being deleted: no other message of the
+    /// group can be received.
     fn blocked_group(&self) -> Option<&String> {
         let is_in_flight = self.phase == Phase::Invisible && self.delivery.receipt.is_some();
         self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
@@ -105,7 +106,7 @@ impl QueueState {
     }
 
     /// Returns the time at which a new message of a FIFO queue becomes visible: `visible`, but not
-    /// before the messages that were sent earlier.
+    /// before any message that was sent earlier.
     pub(crate) fn after_delayed(&mut self, visible: Timestamp) -> Timestamp {
         let visible = self.delayed_until.map_or(visible, |until| until.max(visible));
         self.delayed_until = Some(visible);
@@ -142,14 +143,15 @@ impl QueueState {
         }
     }
 
-    /// Restores a message whose deletion may have failed.
+    /// Restores a message in the phase `Deleting` after an error: its deletion may not be stored.
     pub(crate) fn restore(&mut self, sequence: u64) {
         if self.slots.get(&sequence).is_some_and(|slot| slot.phase == Phase::Deleting) {
             self.change(sequence, |slot| slot.phase = Phase::Invisible);
         }
     }
 
-    /// Returns the bytes of the first `limit` messages of a range whose ends are inclusive.
+    /// Returns the total bytes of the first `limit` messages from `first` to `last`, both
+    /// inclusive.
     pub(crate) fn bytes_between(&self, [first, last]: [u64; 2], limit: usize) -> usize {
         self.slots.range(first..=last).take(limit).map(|(_, slot)| slot.bytes).sum()
     }
@@ -302,7 +304,7 @@ impl QueueState {
         self.deduplicated.insert(id, sent);
     }
 
-    /// Removes the deduplication ids of messages that were not stored.
+    /// Removes the deduplication ids of messages whose storing failed.
     pub(crate) fn forget(&mut self, sequences: &HashSet<u64>) {
         self.deduplicated.retain(|_, sent| !sequences.contains(&sent.sequence));
         self.deduplication_order.retain(|sequence, _| !sequences.contains(sequence));
@@ -436,7 +438,7 @@ mod tests {
         state.remove(0);
         assert!(!state.begin_deletion(0, &receipt));
         assert_eq!(pick(&mut state, 2, 9), [1, 3]);
-        // After the timeout, the messages have the same order.
+        // After the visibility timeout, the messages are received again, in the same order.
         assert_eq!(pick(&mut state, 20, 1), [1]);
     }
 

@@ -1,5 +1,5 @@
-//! Removal of messages from a queue in the batch of a caller. So a message is either in the queue
-//! or in the caller's data, never in both.
+//! Removal of messages from a queue in the same batch of the store that writes a caller's data. So
+//! a message is either in the queue or in the caller's data, never in both.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::{Queues, ReceivedMessage, Result};
 pub struct TakenMessages {
     /// The messages, in the order of the queue.
     pub messages: Vec<ReceivedMessage>,
-    /// The entries that delete the messages. The caller stores them in the same store.
+    /// The journal entries that delete the messages. The caller writes them with its own data.
     pub entries: Vec<Append>,
     queues: Queues,
     queue: Arc<OpenQueue>,
@@ -25,8 +25,8 @@ pub struct TakenMessages {
 }
 
 impl Queues {
-    /// Begins to take received messages out of a queue. Messages that are no longer in flight are
-    /// left out.
+    /// Begins to take received messages out of a queue. Leaves out messages that are no longer in
+    /// flight.
     pub fn take(&self, name: &str, messages: Vec<ReceivedMessage>) -> Result<TakenMessages> {
         let queue = self.queue(name)?;
         let mut taken = Vec::with_capacity(messages.len());
@@ -47,7 +47,7 @@ impl Queues {
 }
 
 impl TakenMessages {
-    /// Removes the messages from memory, after their entries are stored.
+    /// Removes the messages from memory, after the caller has stored `entries`.
     pub async fn end(mut self) -> Result<()> {
         let sequences = std::mem::take(&mut self.sequences);
         self.queues.end_deletion(&self.queue, &sequences).await

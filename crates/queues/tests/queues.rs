@@ -159,7 +159,7 @@ async fn a_deleted_message_does_not_return_after_its_timeout_has_passed() {
     lake.send("orders", &["a"]).await;
     let received = lake.receive("orders").await;
     lake.pass(5);
-    // The message is visible again, but was not received again.
+    // The message is visible again, but was not received again, so the receipt is still valid.
     lake.delete("orders", &received).await;
     let change = lake.queues.change_visibility("orders", &received[0].receipt, 0).await;
     assert!(matches!(change, Err(Error::NotInFlight { .. })), "{change:?}");

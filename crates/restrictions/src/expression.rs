@@ -1,8 +1,8 @@
 //! Expressions of row filters and column masks.
 //!
 //! An expression may use columns of its table, scalar functions, `current_user` and
-//! `is_member('role')`. Subqueries are not allowed, because a user could change, on a branch, the
-//! tables that they read.
+//! `is_member('role')`. Subqueries are not allowed: on a branch, a user could change the tables
+//! that a subquery reads, and so see more rows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -89,7 +89,7 @@ fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.replace('\'', "''")))
 }
 
-/// Collector of an expression's columns, which stops at the first unsupported element.
+/// Collects the columns of an expression, and stops at the first unsupported element.
 #[derive(Default)]
 struct ColumnCollector {
     columns: BTreeSet<String>,

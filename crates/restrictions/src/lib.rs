@@ -1,9 +1,9 @@
 //! Row filters and column masks on DataFusion: their expressions, and the table that applies them.
 //!
 //! [`RestrictionExpression`] is parsed and bound to a user. [`query`] returns the SQL of a
-//! restricted table, which the engine plans. [`RestrictedTable`] runs that plan behind a barrier.
-//! No expression of a statement is evaluated on hidden rows or values, and their statistics are not
-//! exposed.
+//! restricted table, which the engine plans. [`RestrictedTable`] runs that plan behind a barrier:
+//! no expression of a statement is evaluated on hidden rows or values, and statements cannot see
+//! their statistics.
 
 mod expression;
 mod query;

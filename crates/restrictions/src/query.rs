@@ -38,8 +38,9 @@ pub fn query(
             continue;
         };
         let Some(at) = found.position(column) else {
-            // If the column was dropped from the table, its mask is not needed. But in another
-            // table of the same name, the values to mask may be in a column with a different name.
+            // The column was dropped from this table, so nothing is left to mask. But if this is
+            // another table of the same name, a column with another name may contain the values to
+            // mask.
             if found.is_same {
                 continue;
             }
@@ -51,7 +52,7 @@ pub fn query(
         values[at] = format!("({})", found.bind(restrictions)?);
         masked[at] = true;
     }
-    // Aliases with a NUL character cannot be mistaken for columns.
+    // No column can have the name of these aliases, because they contain a NUL character.
     let values = values.iter().enumerate().map(|(at, value)| format!("{value} AS \"\0{at}\""));
     let mut sql = format!("SELECT {} FROM \"{SOURCE}\"", values.collect::<Vec<_>>().join(", "));
     if !conditions.is_empty() {
@@ -61,7 +62,8 @@ pub fn query(
     Ok(Query { sql, masked })
 }
 
-/// Returns the columns that a new restriction uses, with their field ids, to be stored with it.
+/// Returns the columns that a new restriction uses, with their field ids, which are stored with the
+/// restriction.
 ///
 /// Errors: the name of a column that the table does not have.
 pub fn columns_used(
@@ -80,15 +82,16 @@ pub fn columns_used(
 /// A restriction and the columns of the table it is applied to.
 struct AppliedRestriction<'a> {
     restriction: &'a Restriction,
-    /// True if the restriction was created for this table, not for another table of the same name.
+    /// True if the restriction was created for this table; false if it was created for another
+    /// table of the same name.
     is_same: bool,
     columns: &'a [(String, Option<i32>)],
 }
 
 impl AppliedRestriction<'_> {
-    /// Returns the position of a column that the restriction uses. In the same table, the column is
-    /// found by its field id. If no column has this id, for example because the column was dropped
-    /// and added again, the name is used.
+    /// Returns the position of a column that the restriction uses. If `is_same`, searches the
+    /// column by its stored field id. If no column has this id, for example because the column was
+    /// dropped and added again, searches it by its name.
     fn position(&self, name: &str) -> Option<usize> {
         let id = self.restriction.columns.get(name).filter(|_| self.is_same);
         let by_id = id.and_then(|id| self.columns.iter().position(|(_, it)| *it == Some(*id)));
@@ -167,7 +170,7 @@ mod tests {
         let all = r#"SELECT "id" AS "0", "region" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("region" = 'EU')"#;
         check(&both, "id", &table, all);
         check(&both, "other", &table, all);
-        // The columns were renamed, and other columns have their former names.
+        // The columns were renamed, and other columns now have the former names.
         let renamed = [("region", 1), ("land", 2), ("pay", 3)];
         let expected = r#"SELECT "region" AS "0", "land" AS "1", (NULL) AS "2" FROM "restricted table" WHERE ("land" = 'EU')"#;
         check(&both, "id", &renamed, expected);

@@ -22,7 +22,7 @@ use futures::StreamExt;
 /// Metric with the number of bytes that a scan has read.
 const BYTES_SCANNED: &str = "bytes_scanned";
 
-/// Name of the metric of bytes that were in the cache of scanned columns.
+/// Metric with the number of bytes that a scan found in the cache of scanned columns.
 const BYTES_CACHED: &str = "bytes_cached";
 
 /// A function that replaces an error from below the barrier with an error that reveals no hidden
@@ -43,7 +43,8 @@ pub(crate) struct RestrictedScanExec {
 }
 
 impl RestrictedScanExec {
-    /// Creates a scan of the first columns of a plan, renamed to the columns of a schema.
+    /// Creates a scan that returns the first columns of `scan`, with the names of the columns of
+    /// `schema`.
     pub(crate) fn new(
         scan: Arc<dyn ExecutionPlan>,
         schema: SchemaRef,
@@ -62,7 +63,7 @@ impl RestrictedScanExec {
     }
 }
 
-/// Returns the scan below the barrier if a plan is the scan of a restricted table.
+/// If a plan is the scan of a restricted table, returns the scan below the barrier.
 ///
 /// Use the scan only for the number of bytes that it reads, which is also in the metrics. All other
 /// properties of the scan can reveal hidden rows.
@@ -146,7 +147,7 @@ fn sum_of(name: &str, plan: &dyn ExecutionPlan) -> usize {
     own + plan.children().iter().map(|child| sum_of(name, child.as_ref())).sum::<usize>()
 }
 
-/// Returns the first columns of a batch, renamed to the columns of a schema.
+/// Returns the first columns of a batch, with the names of the columns of a schema.
 fn renamed(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = batch.columns().iter().take(schema.fields().len()).cloned().collect();
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

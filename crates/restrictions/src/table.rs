@@ -30,7 +30,7 @@ pub struct RestrictedTable {
 
 impl RestrictedTable {
     /// Creates a table from the plan of [`crate::query`] over a table with this schema. `conceal`
-    /// replaces each error of the plan, because errors may contain hidden values.
+    /// replaces each error from the execution of the plan, because it may contain hidden values.
     ///
     /// Errors: the plan contains operations other than filters and projections, or the type of a
     /// mask differs from the type of its column.
@@ -58,8 +58,8 @@ impl RestrictedTable {
         Ok(RestrictedTable { schema, plan, label: label.into(), conceal })
     }
 
-    /// Returns the plan reduced to some columns. A plan without columns returns the same number of
-    /// rows.
+    /// Returns the plan reduced to the columns at these positions. Without any column, returns a
+    /// plan with the same number of rows.
     fn projected(&self, columns: Option<&Vec<usize>>) -> Result<LogicalPlan> {
         let Some(columns) = columns else { return Ok(self.plan.clone()) };
         let all = self.plan.schema().columns();
@@ -72,7 +72,7 @@ impl RestrictedTable {
     }
 }
 
-/// Rejects a plan that reads other tables, or that could return rows which are not rows of the
+/// Returns an error if a plan reads other tables, or could return rows that are not rows of the
 /// table.
 fn check_nodes(plan: &LogicalPlan) -> Result<()> {
     let mut scans = 0;
@@ -88,7 +88,7 @@ fn check_nodes(plan: &LogicalPlan) -> Result<()> {
     if scans == 1 { Ok(()) } else { plan_err!("other tables cannot be used") }
 }
 
-/// Casts a column of the plan to the type of the table's column.
+/// Casts the column of a mask to the type of the table's column. Fails if the types do not match.
 fn typed(column: Column, field: &Field, plan: &LogicalPlan) -> Result<Expr> {
     let value = Expr::Column(column);
     let (from, to) = (value.get_type(plan.schema())?, field.data_type());
@@ -101,7 +101,7 @@ fn typed(column: Column, field: &Field, plan: &LogicalPlan) -> Result<Expr> {
     Ok(value.cast_to(to, plan.schema())?.alias(field.name()))
 }
 
-/// Returns true if values of one type can replace values of the other.
+/// Returns true if a mask with values of the type `from` can replace values of the type `to`.
 fn is_compatible(from: &DataType, to: &DataType) -> bool {
     let is_text =
         |it: &DataType| matches!(it, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View);

@@ -16,7 +16,7 @@ use crate::protocol::Peer;
 /// Maximum lifetime of a presigned URL, as in S3: 7 days.
 const PRESIGNED_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
-/// The lookup of the secrets of access keys.
+/// The lookup of the secret of an access key, which `s3s` needs to verify a signature.
 pub(crate) struct SecretLookup(pub(crate) S3Operations);
 
 #[async_trait]
@@ -33,8 +33,8 @@ impl S3Auth for SecretLookup {
     }
 }
 
-/// The check that each request is signed. Adds the principal of the signature to the request's
-/// extensions.
+/// The check that each request is signed. Adds the principal of the access key that signed a
+/// request to the request's extensions.
 pub(crate) struct RequestAuthorizer(pub(crate) S3Operations);
 
 #[async_trait]
@@ -63,7 +63,7 @@ fn check_lifetime(query: &str) -> S3Result<()> {
         let found = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
         found.and_then(|text| text.parse::<u64>().ok())
     };
-    // Signature version 4 states a duration, version 2 an expiry time.
+    // Signature version 4 states the duration of the validity, version 2 the time at which it ends.
     let now =
         || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |it| it.as_secs());
     let seconds = value("X-Amz-Expires").or_else(|| Some(value("Expires")?.saturating_sub(now())));
@@ -74,7 +74,7 @@ fn check_lifetime(query: &str) -> S3Result<()> {
     Ok(())
 }
 
-/// Returns the principal of a request. Without a valid signature, returns the anonymous principal.
+/// Returns the principal of a request; without a valid signature, the anonymous principal.
 pub(crate) fn principal<T>(request: &S3Request<T>) -> Principal {
     request.extensions.get::<Principal>().cloned().unwrap_or_else(Principal::anonymous)
 }

@@ -101,7 +101,7 @@ mod tests {
         let md5 = ("content-md5", "XUFAKrxLKna5cZ2REBfFkg==");
         assert!(check(&[crc, md5], "hello"));
         assert!(!check(&[crc], "hellO") && !check(&[md5], "hellO"));
-        // The header announces a checksum, but the request does not contain this checksum.
+        // The header announces a checksum after the content, but the request does not contain one.
         assert!(!check(&[("x-amz-trailer", "x-amz-checksum-sha256")], "hello"));
     }
 }

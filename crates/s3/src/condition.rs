@@ -1,15 +1,16 @@
-//! The condition that a write or read did not meet, in the response to the request.
+//! The name of the condition that an object did not meet, which is added to the error response.
 //!
 //! S3 names the condition in the element `Condition` of the error `PreconditionFailed`. Clients
-//! such as s3fs use this element to detect that an object exists. Errors of `s3s` have no such
-//! element, so it is added to the encoded response.
+//! such as s3fs read this element to detect that an object exists. `s3s` cannot encode the element
+//! in its errors, so this module adds it to the encoded response.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, IF_MATCH, IF_NONE_MATCH, IF_UNMODIFIED_SINCE};
 use http::{HeaderMap, HeaderName, StatusCode};
 use s3s::{Body, HttpResponse};
 
-/// The headers of conditions whose failure has the status 412, with the names of S3.
+/// The headers with conditions whose failure has the status 412, and the names that S3 gives to the
+/// conditions.
 const CONDITIONS: [(HeaderName, &str); 3] = [
     (IF_MATCH, "If-Match"),
     (IF_UNMODIFIED_SINCE, "If-Unmodified-Since"),
@@ -24,7 +25,7 @@ pub(crate) fn condition_of(headers: &HeaderMap) -> Option<&'static str> {
     conditions.find(|(header, _)| headers.contains_key(header)).map(|(_, name)| *name)
 }
 
-/// Adds the condition of the request to the response, if the condition was not met.
+/// Adds the name of the request's condition to the response, if the condition was not met.
 pub(crate) fn name_condition(response: &mut HttpResponse, condition: Option<&str>) {
     let Some(condition) = condition.filter(|_| is_failed(response)) else { return };
     let Some(document) = response.body().bytes() else { return };

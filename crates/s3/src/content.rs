@@ -10,7 +10,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::checksum::Checksums;
 
-/// Maximum number of chunks buffered for the client.
+/// Maximum number of chunks of a response that wait for the client.
 const PARTS_WAITING: usize = 2;
 
 /// Returns the content of a request as a stream, which ends with an error if a checksum does not

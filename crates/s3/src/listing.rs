@@ -1,4 +1,4 @@
-//! Listings of objects, by both versions of the operation.
+//! Listings of objects, by both versions of the S3 operation.
 
 use headwater_model::Timestamp;
 use headwater_service::S3Operations;

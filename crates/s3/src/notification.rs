@@ -39,7 +39,8 @@ pub(crate) async fn put(
     Ok(S3Response::new(PutBucketNotificationConfigurationOutput::default()))
 }
 
-/// Converts an error. As in S3, a target that does not exist is an invalid argument.
+/// Converts an error of the service. As in S3, a notification whose target does not exist is an
+/// invalid argument.
 fn rejected(problem: Problem) -> S3Error {
     match problem.code {
         ErrorCode::FunctionNotFound | ErrorCode::AlreadyExists => {

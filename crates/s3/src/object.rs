@@ -78,7 +78,7 @@ pub(crate) fn condition(
     }
 }
 
-/// The conditions of a read, or on the source of a copy.
+/// The conditions on the object of a read, or on the source object of a copy.
 pub(crate) struct ReadConditions<'a> {
     pub(crate) if_match: Option<&'a ETagCondition>,
     pub(crate) if_none_match: Option<&'a ETagCondition>,
@@ -93,7 +93,7 @@ impl ReadConditions<'_> {
             ETagCondition::Any => true,
             ETagCondition::ETag(tag) => tag.value() == info.etag,
         };
-        // Times in headers are whole seconds.
+        // Ignore fractions of a second, because times in headers are whole seconds.
         let modified = timestamp(chrono_seconds(info));
         let holds = match (self.if_match, self.if_unmodified_since) {
             (Some(condition), _) => is_tag(condition),
@@ -111,8 +111,8 @@ impl ReadConditions<'_> {
         if is_new { Ok(()) } else { Err(refusal("NotModified")) }
     }
 
-    /// Checks the conditions on the source of a copy. An unmodified source is an error like any
-    /// other failed condition, because a copy has no response 304.
+    /// Checks the conditions on the source of a copy. If the source is not modified, this is an
+    /// error like any other failed condition, because a copy cannot have the response 304.
     pub(crate) fn check_source(&self, info: &ObjectInfo) -> Result<(), Problem> {
         self.check(info).map_err(|_| refusal("PreconditionFailed"))
     }
@@ -287,7 +287,7 @@ pub(crate) async fn copy(
     } else {
         let info = service.objects().head(&principal, &from).await.map_err(s3_error_of)?;
         conditions.check_source(&info).map_err(s3_error_of)?;
-        // The copy fails if another request replaces the source after this check.
+        // Let the copy fail if another request replaces the source object after this check.
         Condition::Matches(info.etag)
     };
     let copied =

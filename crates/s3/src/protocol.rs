@@ -18,7 +18,8 @@ use crate::operations::Operations;
 /// Maximum length of an XML document that a client sends, in bytes.
 const XML_BYTES_MAX: usize = 4 << 20;
 
-/// Maximum length of a file in a form, in bytes: the file is held in memory.
+/// Maximum length of a file that is uploaded in a form, in bytes. It is low, because the file is
+/// held in memory.
 const FORM_BYTES_MAX: u64 = 4 << 20;
 
 /// The client of a request, which the listener adds to the request's extensions.
@@ -30,7 +31,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Creates the client of a request.
+    /// Creates the client of a request whose signature is not verified yet.
     pub fn new(address: Option<IpAddr>) -> Self {
         Peer { address, signed: Arc::default() }
     }
@@ -99,7 +100,7 @@ impl S3Protocol {
     }
 }
 
-/// Returns the id of the access key in a request, without checking the signature.
+/// Returns the id of the access key that a request names. Does not check the signature.
 fn claimed_key(request: &HttpRequest) -> Option<String> {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let in_header = header.and_then(|text| text.split_once("Credential="));

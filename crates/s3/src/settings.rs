@@ -1,4 +1,5 @@
-//! Settings of new objects that are not supported. Requests with such settings are rejected.
+//! Settings of new objects, such as encryption, that are not supported. Requests with such settings
+//! are rejected.
 
 use s3s::dto::{ObjectCannedACL, ServerSideEncryption, StorageClass};
 use s3s::{S3Result, s3_error};

@@ -46,8 +46,8 @@ impl Schedule {
         &self.definition
     }
 
-    /// Returns the expression and time zone as text. A stored position with a different text is
-    /// ignored.
+    /// Returns the expression and time zone as text. Callers store it with their position, to
+    /// ignore the position after a change of the schedule.
     pub fn identity(&self) -> String {
         format!("{} {}", self.definition.cron.trim(), self.zone.name())
     }
@@ -87,11 +87,12 @@ impl Schedule {
         }
     }
 
-    /// Returns the end of the gap in local time that contains a time.
+    /// Returns the end of the gap that contains a local time. A gap is skipped when clocks go
+    /// forward.
     fn end_of_gap(&self, local: NaiveDateTime) -> Option<Timestamp> {
         let before = local.checked_sub_signed(GAP_MAX)?;
         let (mut start, mut end) = (before.and_utc(), local.checked_add_signed(GAP_MAX)?.and_utc());
-        // The gap ends at the first second whose local time is after the skipped time.
+        // Search the first second whose local time is after the skipped time: the end of the gap.
         while end - start > TimeDelta::seconds(1) {
             let middle = start + TimeDelta::seconds((end - start).num_seconds() / 2);
             if middle.with_timezone(&self.zone).naive_local() > local {
@@ -220,7 +221,7 @@ mod tests {
             ("at(2026-12-01T08:00:00)", "Europe/Oslo", "2026-12-01T07:00:00Z"),
             ("at(2026-07-01T08:00)", "Europe/Oslo", "2026-07-01T06:00:00Z"),
             ("at(2026-12-01T08:00:00)", "UTC", "2026-12-01T08:00:00Z"),
-            // The clocks skip the first time; the second time occurs twice.
+            // Clocks go forward over the first of these times, and show the second one twice.
             ("at(2026-03-29T02:30:00)", "Europe/Berlin", "2026-03-29T01:00:00Z"),
             ("at(2026-10-25T02:30:00)", "Europe/Berlin", "2026-10-25T00:30:00Z"),
         ] {

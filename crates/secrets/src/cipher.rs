@@ -1,6 +1,6 @@
-//! Encryption of a value: AES-256-GCM with a random nonce. The secret's name and version are
-//! authenticated too, so a record cannot be moved to another secret or replaced with an older
-//! version.
+//! Encryption of a value: AES-256-GCM with a random nonce. The cipher also authenticates the
+//! secret's name and version, so that a record cannot be moved to another secret or replaced by an
+//! older version.
 
 use aes_gcm::aead::{Aead, OsRng, Payload};
 use aes_gcm::{AeadCore, Aes256Gcm, Key as CipherKey, KeyInit, Nonce};
@@ -23,7 +23,7 @@ pub(crate) struct EncryptedValue {
     data: String,
 }
 
-/// The secret and the version that a value belongs to.
+/// The secret and version to which a value belongs.
 #[derive(Clone, Copy)]
 pub(crate) struct SecretVersion<'a> {
     pub(crate) name: &'a str,

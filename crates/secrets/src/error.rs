@@ -38,7 +38,7 @@ pub enum Error {
         /// The secret.
         name: String,
     },
-    /// The key file does not exist, although there are secrets encrypted with its key.
+    /// The key file does not exist, although secrets are encrypted with its key.
     #[error("key file `{}` does not exist", path.display())]
     NoKey {
         /// The file.

@@ -1,5 +1,5 @@
 //! The keys that encrypt secrets. They are stored outside the lake: in a file with mode 0600, or
-//! supplied by a command. There are several keys only while a key is being replaced: the first key
+//! supplied by a command. A source has several keys only while a user replaces a key: the first key
 //! encrypts, the others only decrypt.
 
 use std::io::{ErrorKind, Write};
@@ -34,7 +34,7 @@ pub enum KeySource {
     Command(String),
 }
 
-/// A key with the id by which records refer to it.
+/// A key and its id. An encrypted record contains the id of its key.
 pub(crate) struct Key {
     pub(crate) bytes: Zeroizing<Vec<u8>>,
     pub(crate) id: String,
@@ -67,7 +67,8 @@ impl Key {
     fn parse(text: &str) -> Option<Self> {
         let bytes = STANDARD.decode(text).map(Zeroizing::new);
         let bytes = bytes.ok().filter(|bytes| bytes.len() == KEY_BYTES)?;
-        // The id does not reveal the key, because it is a hash of 256 random bits.
+        // The id of a key is a part of its hash. It does not reveal the key, which has 256 random
+        // bits.
         let mut id = hex::encode(Sha256::digest(&*bytes));
         id.truncate(ID_DIGITS);
         Some(Key { bytes, id })
@@ -121,7 +122,8 @@ fn read(path: &Path) -> Result<Option<Keys>> {
     Keys::parse(&text, || format!("key file `{}`", path.display())).map(Some)
 }
 
-/// Writes a new key. A file that another process created concurrently is kept.
+/// Writes a new key. If another process creates the file at the same time, keeps the file of that
+/// process.
 fn create(path: &Path) -> Result<()> {
     let failed = |source| Error::File { path: path.to_owned(), action: "written", source };
     let folder = path.parent().unwrap_or(Path::new("."));

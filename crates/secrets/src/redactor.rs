@@ -19,18 +19,19 @@ const REPLACEMENT: &str = "***";
 /// by chance.
 const BYTES_MIN: usize = 4;
 
-/// A replacer of known values in text. Without values it changes nothing.
+/// Replaces known values in texts. Without values, it changes nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Redactor(Option<Patterns>);
 
-/// The texts to replace, and the edges of each of them.
+/// The texts to replace, each with the neighbouring characters to replace, too.
 #[derive(Debug, Clone)]
 struct Patterns {
     search: AhoCorasick,
     edges: Arc<[Edges]>,
 }
 
-/// The characters next to a found text that also encode bits of the secret.
+/// The characters next to a found text that must also be replaced, because they encode bits of the
+/// secret, too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Edges {
     /// True for base64, which may end with padding.
@@ -42,7 +43,7 @@ struct Edges {
 }
 
 impl Edges {
-    /// Returns the range of a found text with its edges.
+    /// Returns the range of a found text, extended by its edges.
     fn extend(self, text: &str, found: Range<usize>) -> Range<usize> {
         let bytes = text.as_bytes();
         let is_digit = |at: usize| {
@@ -78,7 +79,7 @@ impl Redactor {
         }
         let (texts, edges): (Vec<String>, Vec<Edges>) = patterns.into_iter().unzip();
         let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
-        // Construction fails only for more patterns than can be addressed.
+        // Building the search fails only for more patterns than memory can hold.
         Redactor(builder.ok().map(|search| Patterns { search, edges: edges.into() }))
     }
 
@@ -87,7 +88,7 @@ impl Redactor {
         let Some(Patterns { search, edges }) = &self.0 else { return Cow::Borrowed(text) };
         let (mut redacted, mut copied) = (String::new(), 0);
         for found in search.find_iter(text) {
-            // Skip a match that was already replaced together with the previous match.
+            // Skip a match that lies completely in the previous match, which is already replaced.
             if found.end() <= copied {
                 continue;
             }
@@ -110,7 +111,7 @@ impl Redactor {
     }
 }
 
-/// Returns the forms of a value that are replaced, with their edges.
+/// Returns all forms of a value to replace (plain, base64 and others), each with its edges.
 fn forms(value: &str) -> Vec<(String, Edges)> {
     let escaped = serde_json::Value::from(value).to_string();
     let hexadecimal = hex::encode(value);
@@ -129,13 +130,13 @@ fn forms(value: &str) -> Vec<(String, Edges)> {
     forms
 }
 
-/// Returns the base64 digits that depend only on the value, if it starts `offset` bytes after a
-/// multiple of three. These digits occur in the base64 of every longer text that contains the value
-/// at such a position.
+/// Returns the base64 digits that encode only bits of the value, if the value begins `offset` bytes
+/// after a multiple of three bytes in a longer text. The base64 of each such text contains these
+/// digits.
 fn base64_at(value: &str, offset: usize) -> [(String, Edges); 2] {
     let bytes = [&vec![0; offset], value.as_bytes()].concat();
-    // The first digits also encode bits of the preceding text, and the last digit bits of the
-    // following text.
+    // Leave out the first digits, which also encode bits of the preceding text, and the last digit,
+    // which also encodes bits of the following text.
     let skipped = (offset * 8).div_ceil(6);
     let complete = bytes.len() * 8 / 6;
     let edges =
@@ -197,7 +198,7 @@ mod tests {
     fn all_digits_and_the_padding_of_base64_are_replaced() {
         for value in [KEY.to_owned(), format!("{KEY}x"), format!("{KEY}xy")] {
             let redactor = Redactor::new([&*value]);
-            // The digits in front of the value encode no bits of the value.
+            // `digits` is the number of digits that encode only `before`, and so are kept.
             for (before, digits) in [("", 0), ("a", 1), ("ab", 2), ("abc", 4)] {
                 let text = format!("<{}>", STANDARD.encode(format!("{before}{value}")));
                 let expected = format!("{}***>", &text[..=digits]);
@@ -213,7 +214,7 @@ mod tests {
     fn each_line_of_a_long_value_is_replaced() {
         let redactor = Redactor::new(["-----BEGIN KEY-----\nMIIEvQIBADAN\nabc\n"]);
         assert_eq!(redactor.redact("line: MIIEvQIBADAN"), "line: ***");
-        // A short line is not redacted, because it occurs by chance.
+        // A short line of a value is not replaced, because such a text also occurs by chance.
         assert_eq!(redactor.redact("abc"), "abc");
         assert!(Redactor::new(["abc"]).is_empty());
     }

@@ -19,8 +19,8 @@ pub const VALUE_BYTES_MAX: usize = 64 << 10;
 /// Prefix of the refs.
 const PREFIX: &str = "secrets/";
 
-/// The ref that contains the id of the key with which values stored elsewhere were encrypted.
-/// Absent without such values.
+/// The ref with the id of the key that encrypted values outside this store (see
+/// [`SecretStore::seal`]). It is missing if there are no such values.
 const SEALED: &str = "secret-key/sealed";
 
 /// Maximum number of secrets that are listed.
@@ -130,7 +130,7 @@ impl SecretStore {
         Ok(values)
     }
 
-    /// Encrypts a value that is stored elsewhere, under a label that identifies its record.
+    /// Encrypts a value that the caller stores itself. `label` identifies the caller's record.
     pub async fn seal(&self, label: &str, value: &str) -> Result<String> {
         let key = self.keys_to_encrypt().await?.current;
         let change = RefChange {
@@ -144,7 +144,7 @@ impl SecretStore {
         serde_json::to_string(&sealed).map_err(|_| corrupt(label))
     }
 
-    /// Decrypts a value that was encrypted under the same label.
+    /// Decrypts a value that was encrypted with the same label.
     ///
     /// Errors: errors of the key; `corrupt` if the text was modified or belongs to another label.
     pub async fn unseal(&self, label: &str, sealed: &str) -> Result<Zeroizing<String>> {
@@ -153,8 +153,8 @@ impl SecretStore {
         sealed.open_with(&keys, SecretVersion { name: label, version: 0 })
     }
 
-    /// Returns the keys for encrypting a new value. Creates no new key if stored values need a key
-    /// that is lost.
+    /// Returns the keys for encrypting a new value. If encrypted values exist but the key file is
+    /// missing, creates no new key, because it could not decrypt them.
     async fn keys_to_encrypt(&self) -> Result<Keys> {
         let is_used = self.store.reference(SEALED).await?.is_some();
         if is_used || !self.store.references(PREFIX, None, 1).await?.is_empty() {
@@ -163,16 +163,17 @@ impl SecretStore {
         self.key.get_or_create().await
     }
 
-    /// Encrypts all secrets that are encrypted with earlier keys with the current key, so that the
-    /// earlier keys can be removed. Skips a secret that is changed concurrently, because the next
-    /// use of secrets repeats this.
+    /// Encrypts with the current key all secrets that earlier keys encrypted, so that a user can
+    /// remove the earlier keys. Skips a secret that another request changes meanwhile, because the
+    /// next use of secrets repeats this.
     async fn replace_earlier_keys(&self, keys: &Keys) -> Result<()> {
         if keys.earlier.is_empty() {
             return Ok(());
         }
         for (reference, bytes) in self.store.references(PREFIX, None, LISTED_MAX).await? {
             let name = reference.strip_prefix(PREFIX).unwrap_or(&reference);
-            // A damaged secret, or one of an unknown key, must not prevent the use of the others.
+            // Skip a damaged secret, so that the others can be used. Below, also skip one with an
+            // unknown key.
             let Ok(record) = read(name, &bytes) else { continue };
             if record.sealed.key == keys.current.id {
                 continue;
@@ -331,7 +332,7 @@ mod tests {
         assert_eq!(opened.as_str(), "topsecret");
         let moved = secrets.unseal("access key B", &sealed).await;
         assert_eq!(code(moved.map(drop)), Some(ErrorCode::Corrupt));
-        // A new key could not decrypt the existing value, so no key is created.
+        // With the key file missing, no new key is created, because it could not decrypt the value.
         let without = open(&store, &folder.path().join("lost"));
         assert_eq!(code(without.set("A", "value", "").await), Some(ErrorCode::FileNotFound));
     }
@@ -370,7 +371,8 @@ mod tests {
         std::fs::copy(&new, &both).expect("a file of mode 0600");
         std::fs::write(&both, format!("{}{}", text(&new), text(&old))).expect("two keys");
 
-        // Reading one secret encrypts all secrets with the first key. They keep their versions.
+        // Reading one secret encrypts all secrets again, with the first key. They keep their
+        // versions.
         let secrets = open(&store, &both);
         let values = secrets.values(&["A".to_owned()]).await.expect("values");
         assert_eq!(values["A"].as_str(), "value-a");
@@ -382,7 +384,7 @@ mod tests {
         assert_eq!(code(open(&store, &old).values(&names).await), Some(ErrorCode::Corrupt));
         let listed = secrets.list().await.expect("a list");
         assert_eq!((listed[1].version, &*listed[1].author), (1, "ada"));
-        // A value that is stored elsewhere keeps its key.
+        // A value that `seal` encrypted is not encrypted again, so the new key cannot decrypt it.
         let error = open(&store, &new).unseal("access key C", &sealed).await.expect_err("a key");
         assert!(matches!(error, Error::OtherKey { .. }), "{error}");
     }

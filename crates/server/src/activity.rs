@@ -15,13 +15,14 @@ use headwater_telemetry::{SpanTimer, Telemetry, TraceContext, in_scope};
 use hyper::body::{Frame, SizeHint};
 use parking_lot::Mutex;
 
-/// Status in the metrics for a request whose client disconnected before the response, as in nginx.
+/// Status in the metrics of a request whose client disconnected before the response; nginx uses the
+/// same code.
 const DISCONNECTED: u16 = 499;
 
 /// Name of all unknown methods in traces, as in OpenTelemetry's conventions.
 const OTHER_METHOD: &str = "_OTHER";
 
-/// Routes without spans.
+/// Routes whose requests get no trace spans.
 const UNTRACED: [&str; 2] = ["/health", "/metrics"];
 
 /// A counter of requests in progress, and the metrics of requests. Clones share the counter and the
@@ -126,13 +127,13 @@ impl Drop for MeasuredRequest<'_> {
 #[derive(Default)]
 struct RequestTrace {
     span: Option<SpanTimer>,
-    /// Parent of the spans of the request's work: the request's own span, or the client's span if
-    /// the client does not sample its trace.
+    /// Parent of the spans of the work for this request: the request's own span, or the client's
+    /// span if the client requests that its trace is not recorded.
     context: Option<TraceContext>,
 }
 
-/// Begins the span of a request. Its parent is the span in the request's headers, if any. Requests
-/// for the server's health and metrics have no spans.
+/// Begins the trace span of a request. The parent is the span in the request's headers, if any.
+/// Requests for the server's health and metrics have no spans.
 fn begin_trace(activity: &Activity, request: &Request, route: &str) -> RequestTrace {
     if !activity.telemetry.is_on() || UNTRACED.contains(&route) {
         return RequestTrace::default();
@@ -150,8 +151,8 @@ fn begin_trace(activity: &Activity, request: &Request, route: &str) -> RequestTr
     RequestTrace { span, context }
 }
 
-/// A response body that counts as activity until it is dropped. It has the size hint of the
-/// original body, because a body of known size is written at once and needs no write timeout.
+/// A response body that counts as activity until it is dropped. It keeps the size hint of the
+/// original body: a body of known size is written at once, without a write timeout.
 struct ActiveBody {
     body: Body,
     _busy: ActiveRequest,
@@ -223,11 +224,11 @@ mod tests {
         let id = TraceContext::parse(recorded).expect("a context").trace;
         let RequestTrace { span, context } = trace(Some(recorded), "/a");
         assert!(span.is_some() && context.is_some_and(|context| context.trace == id));
-        // If the client does not sample its trace, the request starts no other trace.
+        // If the client requests that its trace is not recorded, the server starts no other trace.
         let RequestTrace { span, context } =
             trace(Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"), "/a");
         assert!(span.is_none() && context.is_some_and(|context| !context.is_sampled));
-        // An invalid header starts a new trace.
+        // Without a valid header, the request starts a new trace.
         for header in [None, Some("00-0-0-01"), Some("")] {
             let RequestTrace { span, context } = trace(header, "/a");
             assert!(span.is_some() && context.is_some_and(|context| context.trace != id));

@@ -22,7 +22,8 @@ use crate::state::App;
 use crate::token::Token;
 use crate::web_rules::only;
 
-/// Header with the addresses of the request's earlier hops, nearest hop last.
+/// Header with the addresses of the client and of the proxies through which the request came, the
+/// nearest one last.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// Prefix of access tokens.
@@ -106,7 +107,8 @@ pub fn client_address(app: &App, peer: SocketAddr, headers: &HeaderMap) -> IpAdd
 }
 
 /// Returns the error for a request without a valid token. An invalid token counts as a failed
-/// login. Failed logins over the Unix socket are not counted, because its requests have no address.
+/// login. Failed logins over the Unix socket are not counted, because requests over the socket have
+/// no address.
 fn refusal(app: &App, address: Option<IpAddr>, has_header: bool) -> Problem {
     if let Some(address) = address.filter(|_| has_header) {
         let attempt = LoginAttempt { address, user: None };
@@ -148,7 +150,8 @@ pub async fn check_password(
     })
 }
 
-/// Returns the principal of the console session, found by the secrets in a request.
+/// Returns the principal of the console session, which the cookie and the header of a request
+/// identify.
 fn of_session(app: &App, headers: &HeaderMap) -> Option<Principal> {
     app.session_principal(presented_session(headers)?)
 }

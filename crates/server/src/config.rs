@@ -13,7 +13,7 @@ use crate::{NetworkConfig, SpawnCommand};
 /// Configuration of a server.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Configuration of the components below the protocols.
+    /// Configuration of the service, which executes the operations for all protocols.
     pub service: ServiceConfig,
     /// Address of the HTTP listener; port 0 selects a free port. `None` for no TCP listener.
     pub http: Option<SocketAddr>,
@@ -27,17 +27,18 @@ pub struct ServerConfig {
     pub s3: Option<SocketAddr>,
     /// Limits of the clients of Arrow Flight SQL.
     pub flight: FlightLimits,
-    /// True to require a token for requests over TCP. The server's token is in a file of the lake's
+    /// True to require a token for requests over TCP. The server's token is in a file in the lake's
     /// folder.
     pub auth: bool,
-    /// Time after which a TCP client that stops reading its response is disconnected.
+    /// Time after which the server disconnects a TCP client that does not continue to read its
+    /// response.
     pub write_timeout: Duration,
     /// Time limit for receiving the head of a request.
     pub header_timeout: Duration,
     /// Path of the Unix socket; `None` for no socket.
     pub socket: Option<PathBuf>,
     /// The time without requests and jobs after which the server shuts down; `None` to run forever.
-    /// An active version with triggers keeps the server running.
+    /// A server with triggers is never idle.
     pub idle: Option<Duration>,
     /// Maximum time to wait until another server releases the lake.
     pub lock_wait: Duration,

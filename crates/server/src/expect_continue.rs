@@ -1,8 +1,8 @@
 //! Closes connections with an unread request body after `Expect: 100-continue`.
 //!
 //! With this header, a client sends the body only after it has received status 100. After a final
-//! response, the client may send the next request instead of the body. A server that still expects
-//! the body would read the next request as the body. So the server closes the connection after the
+//! response, the client may send the next request instead of the body. If the server still waited
+//! for the body, it would read the next request as the body. So it closes the connection after the
 //! response.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 use http_body_util::BodyExt;
 
-/// Calls the next handler. Closes the connection if the client waits for status 100 and no handler
-/// has read the body.
+/// Calls the next handler. Closes the connection after the response if the client waits for status
+/// 100 but no handler has read the body.
 pub async fn close_if_unread(request: Request, next: Next) -> Response {
     let expects = request.headers().contains_key(EXPECT) && request.version() < Version::HTTP_2;
     if !expects || request.body().is_end_stream() {

@@ -19,7 +19,7 @@ use crate::console::PresentedSession;
 use crate::state::App;
 use crate::web_rules::only;
 
-/// Prefix of the tokens of sessions, before their two secrets.
+/// Prefix of session tokens. The two secrets of the session follow.
 const SESSION_PREFIX: &str = "hws_";
 
 /// Returns the routes. An error is only logged, because the server can run without this protocol.
@@ -73,7 +73,7 @@ pub fn of_token(app: &App, token: &str) -> Option<(Principal, ClientSession)> {
     Some((principal, ClientSession::new(shown.id(), Arc::new(is_open), Arc::new(end))))
 }
 
-/// A session with the secrets of its token.
+/// The two secrets of a session, which the session's token contains.
 #[derive(Clone)]
 struct TokenSession {
     app: App,

@@ -81,8 +81,8 @@ impl ServerHandle {
         self.parts.state.service.access_control().registry(&Principal::owner())
     }
 
-    /// Answers a request that did not come from a listener, with the rights of a request on the
-    /// Unix socket.
+    /// Answers a request that did not come from a listener, with the rights that a request on the
+    /// Unix socket has.
     pub async fn call(&self, request: Request<Body>) -> Response<Body> {
         match self.parts.router.clone().oneshot(request).await {
             Ok(response) => response,

@@ -1,8 +1,8 @@
 //! The Iceberg REST catalog on the HTTP listener, and OAuth tokens for its clients.
 //!
 //! The client id is the name of a user, and the client secret is one of the user's tokens. The
-//! response returns this same token. With the server's token as the secret, the client acts as the
-//! owner. Clients send both values in the body or in an HTTP Basic header.
+//! response to a token request contains this same token. With the server's token as the secret, the
+//! client acts as the owner. Clients send both values in the body or in an HTTP Basic header.
 
 use std::net::IpAddr;
 
@@ -23,8 +23,8 @@ use serde_json::json;
 use crate::auth::{TcpPeer, client_address, is_user_token};
 use crate::state::App;
 
-/// Maximum length of a request for a token, in bytes. It is low, because these requests are not
-/// authenticated.
+/// Maximum length of a request for a token, in bytes. The limit is low, because any client may send
+/// a token request.
 const BODY_BYTES_MAX: usize = 64 << 10;
 
 /// The placeholder that is returned as the token if the server needs no token.
@@ -32,7 +32,7 @@ const NONE: &str = "none";
 
 const INVALID_SECRET: &str = "the client's secret is not a valid token of this client";
 
-/// Returns the routes under [`ROOT`].
+/// Returns the routes of the Iceberg REST catalog, whose paths begin with [`ROOT`].
 pub fn router(app: &App) -> Router<App> {
     let tokens: MethodRouter<App> = post(exchange).layer(DefaultBodyLimit::max(BODY_BYTES_MAX));
     let tokens = tokens.with_state(app.clone());
@@ -62,7 +62,7 @@ async fn exchange(
     headers: HeaderMap,
     body: String,
 ) -> Response {
-    // A form body has the syntax of a query string.
+    // Parse the form as the query of a URL, because both have the same syntax.
     let form = format!("/?{}", body.trim()).parse::<Uri>().ok();
     let request = form.and_then(|form| Query::<TokenRequest>::try_from_uri(&form).ok());
     let Some(Query(request)) = request else {
@@ -81,7 +81,7 @@ async fn exchange(
         }
     };
     let (id, secret) = client.unwrap_or_default();
-    // The Unix socket and listeners without authentication need no token.
+    // Requests over the Unix socket, and over listeners without authentication, need no token.
     let needs_token = peer
         .as_ref()
         .is_some_and(|Extension(peer)| peer.token.is_some() || app.service.has_users());
@@ -106,7 +106,7 @@ async fn exchange(
     .into_response()
 }
 
-/// Authenticates a client. Without an id, the token alone identifies the user.
+/// Authenticates a client. Without a client id, the token alone identifies the user.
 async fn authenticate(
     app: &App,
     id: &str,

@@ -34,7 +34,7 @@ async fn handle_function_url(State(app): State<App>, request: Request) -> Respon
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
-    // Find the URL first, so that a rejected request is answered before its body is read.
+    // Find the URL settings first, so that a rejected request is answered before its body is read.
     let is_foreign = parts.extensions.get::<WebOrigin>() == Some(&WebOrigin::Foreign);
     let target = match protocol.find_url(&parts, address, is_foreign).await {
         Ok(target) => target,
@@ -58,7 +58,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     let address = peer.map(|peer| client_address(&app, peer, request.headers()));
     let protocol = protocol(&app);
     let (parts, body) = request.into_parts();
-    // A request without a valid key is rejected before its body is read.
+    // Reject a request without a valid key before its body is read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }
@@ -78,7 +78,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     }
     let request = Request::from_parts(parts.clone(), body);
     let (bytes, _permit) = match app.bodies.read(request, kind).await {
-        // A body without `content-length` can still be longer than the limit of this API.
+        // Without `content-length`, the length is known only now. It can exceed this API's limit.
         Ok((bytes, _)) if bytes.len() > bytes_max => return too_long(),
         Ok(read) => read,
         Err(error) if is_too_long(&error) => return too_long(),

@@ -48,8 +48,8 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bound HTTP address with its certificate. The address is bound before the server starts, so
-/// that an address in use is reported before anything else happens. Connections wait until the
-/// server accepts them.
+/// that an address that is already in use is reported before anything else happens. Connections
+/// wait until the server accepts them.
 pub struct HttpListener {
     tcp: TcpListener,
     tls: Option<Tls>,
@@ -74,7 +74,7 @@ impl HttpListener {
 struct Timeouts {
     /// Timeout for receiving the head of a request.
     header: Duration,
-    /// Time within which a client must read some bytes of a response.
+    /// Time within which a client must read further bytes of a response.
     write: Option<Duration>,
 }
 
@@ -219,8 +219,8 @@ fn create_token(lake_dir: &Path) -> Result<TokenFile> {
 }
 
 /// Binds the socket at a temporary path, restricts access to the owner, and renames it to the
-/// configured path. An existing file at that path can be replaced: this server holds the lake's
-/// lock, so only a killed server can have left the file.
+/// configured path. Replaces an existing file at the configured path: only a killed server can have
+/// left it, because this server holds the lake's lock.
 fn bind_socket(path: &Path) -> Result<UnixListener> {
     let failed = |source| Error::Listen { address: path.display().to_string(), source };
     let mut new = path.as_os_str().to_owned();
@@ -277,7 +277,8 @@ async fn serve<L, F>(
     loop {
         tokio::select! {
             () = closing.cancelled() => break,
-            // `accept` waits and retries if no file descriptor is free.
+            // On an error, for example without a free file descriptor, `accept` waits and tries
+            // again.
             (stream, address) = listener.accept() => {
                 connections.spawn(start(stream, address, graceful.watcher()));
             }
@@ -317,7 +318,8 @@ async fn serve_tcp(
     protocol: TcpProtocol,
 ) {
     let TcpProtocol { router, tls, token, timeouts } = protocol;
-    // Without this option, small parts of a response would wait for TCP acknowledgements.
+    // Without this option, the kernel would delay small parts of a response until earlier parts are
+    // acknowledged.
     let _ = stream.set_nodelay(true);
     let peer = TcpPeer { address, token };
     let router = router.map_request(move |mut request: Request<Incoming>| {

@@ -4,7 +4,7 @@
 //! The lock is an exclusive `flock` on `server.lock`, which the kernel releases when the process
 //! ends. `server.json` contains the server's addresses. The file is replaced atomically by
 //! renaming, and is valid only while the lock is held. On shutdown the file is renamed instead of
-//! removed. The next server can then reuse its disk space even if the disk is full.
+//! removed, so that the next server can overwrite it even if the disk is full.
 
 use std::fs::{File, TryLockError};
 use std::io::Write;
@@ -66,8 +66,8 @@ fn info_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json")
 }
 
-/// Returns the path to which the description is renamed on shutdown. The next server reuses the
-/// file's disk space.
+/// Returns the path to which the description is renamed on shutdown. The next server overwrites
+/// this file.
 fn spare_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json.new")
 }
@@ -118,7 +118,8 @@ impl LakeLock {
         text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
         overwrite_in_place(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(
             |source| {
-                // Remove the incomplete description, because other files may need the disk space.
+                // The description could not be written. Remove the incomplete file to free its disk
+                // space.
                 let _ = std::fs::remove_file(&spare);
                 Error::Folder { path, source }
             },
@@ -155,7 +156,7 @@ mod tests {
     async fn a_failed_description_leaves_no_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let lock = LakeLock::take(folder.path(), Duration::ZERO).await.expect("the lock");
-        // Publishing fails, because a file cannot replace a folder.
+        // Let publishing fail: a file cannot replace a folder.
         std::fs::create_dir(info_path(folder.path())).expect("a folder");
         std::fs::write(info_path(folder.path()).join("file"), "").expect("a file");
         let info = ServerInfo {

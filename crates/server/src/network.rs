@@ -16,7 +16,8 @@ use crate::{Error, Result};
 pub struct NetworkConfig {
     /// Certificate of the HTTP listener; `None` for unencrypted HTTP.
     pub tls: Option<TlsConfig>,
-    /// True if a proxy terminates TLS and sends the client's address in `X-Forwarded-For`.
+    /// True if a proxy in front of the server provides TLS, and sends the client's address in
+    /// `X-Forwarded-For`.
     pub behind_proxy: bool,
     /// Accepted names and addresses of this server, in addition to loopback names.
     pub hosts: Vec<String>,
@@ -39,7 +40,7 @@ pub enum TlsConfig {
 }
 
 impl NetworkConfig {
-    /// Checks that a listener on this address is protected.
+    /// Checks that a listener on this address has the protection that the address needs.
     ///
     /// Errors: [`Error::NoTls`]; [`Error::NoAuth`].
     pub(crate) fn check_address(&self, address: SocketAddr, auth: bool) -> Result<()> {
@@ -52,7 +53,7 @@ impl NetworkConfig {
         if auth { Ok(()) } else { Err(Error::NoAuth { address }) }
     }
 
-    /// Returns true if clients reach this server by `https`.
+    /// Returns true if clients reach this server by `https`, directly or through a proxy.
     pub(crate) fn is_https(&self) -> bool {
         self.tls.is_some() || self.behind_proxy
     }

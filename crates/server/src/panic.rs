@@ -16,7 +16,8 @@ use crate::protocol::error_response;
 pub async fn catch(request: Request, next: Next) -> Response {
     let uri = request.uri().clone();
     let path = uri.path().to_owned();
-    // Unwinding is safe, because the state of the request is dropped with the panic.
+    // After a panic, the state of the request is dropped, so no code sees it in an inconsistent
+    // form.
     let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     answer.unwrap_or_else(|payload| {
         let mut problem = Problem::new(ErrorCode::Internal, format!("`{path}` panicked"))

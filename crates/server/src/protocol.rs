@@ -9,8 +9,8 @@ use headwater_model::Problem;
 use crate::http::ErrorResponse;
 use crate::{console, flight, iceberg};
 
-/// Paths of the HTTP API that need no token. Their responses contain no data of the lake, or the
-/// requests are logins.
+/// Paths of the HTTP API that need no token. Responses at these paths contain no data of the lake,
+/// and a login has no token yet.
 const PUBLIC_PATHS: [&str; 4] = ["/health", "/v1/login", "/v1/openapi.json", "/v1/session"];
 
 /// Returns true if a path needs no token.

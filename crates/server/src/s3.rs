@@ -1,5 +1,5 @@
-//! The S3 protocol. It has a separate listener, because the paths of buckets and keys could equal
-//! the paths of other protocols.
+//! The S3 protocol. It has a separate listener, because the path of an object can be any path, also
+//! one of another protocol.
 //!
 //! Requests are authenticated by their signatures only.
 

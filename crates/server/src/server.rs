@@ -11,7 +11,7 @@ use crate::state::AppState;
 use crate::tls::Tls;
 use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
 
-/// Maximum time for which a shutdown waits for the export of the last spans.
+/// Maximum time for which a shutdown waits for the export of the last trace spans.
 const TRACES_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Entry point of the crate, which starts a server.
@@ -101,7 +101,8 @@ async fn drain(state: &AppState) {
     }
 }
 
-/// A guard that marks the shutdown as complete when it is dropped, even after a panic.
+/// A guard that marks the shutdown as complete on drop, so that waiting callers return even after a
+/// panic.
 struct ShutdownGuard(Arc<AppState>);
 
 impl Drop for ShutdownGuard {

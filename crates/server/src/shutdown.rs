@@ -35,8 +35,8 @@ impl Shutdown {
         self.timeout.borrow().is_some()
     }
 
-    /// Waits for a shutdown request and returns its timeout. If `than` is given, waits for a
-    /// request with a timeout shorter than `than`.
+    /// Waits for a shutdown request and returns its timeout. If `than` is given, waits until a
+    /// request reduces the timeout below `than`.
     pub async fn requested(&self, than: Option<Duration>) -> Duration {
         let mut timeout = self.timeout.subscribe();
         let requested = timeout.wait_for(|timeout| match (timeout, than) {

@@ -1,7 +1,8 @@
 //! Unix sockets at paths of any length.
 //!
 //! The kernel limits socket paths to 107 bytes. For a longer path, the folder is opened first, and
-//! the socket is accessed as `/proc/self/fd/<n>/server.sock`, which is always short.
+//! the socket is accessed as `/proc/self/fd/<n>/server.sock`, where `<n>` is the number of the open
+//! folder. This path is always short.
 
 use std::fs::File;
 use std::io;

@@ -28,7 +28,7 @@ async fn answer(State(app): State<App>, request: Request) -> Response {
     let scheme = if app.config.network.is_https() { "https" } else { "http" };
     let protocol = SqsProtocol::new(&app.service, scheme);
     let (parts, body) = request.into_parts();
-    // A request without a valid key is rejected before its body is read.
+    // Reject a request without a valid key before its body is read.
     if let Some(rejected) = protocol.reject_unknown(&parts, address).await {
         return rejected.map(Body::from);
     }

@@ -55,7 +55,8 @@ impl AppState {
         })
     }
 
-    /// Returns the principal of a session. A session whose credential has changed ends.
+    /// Returns the principal of a session. Ends the session if the credential of its login is no
+    /// longer valid or has changed.
     pub fn session_principal(&self, shown: PresentedSession) -> Option<Principal> {
         let (principal, credential) = self.sessions.find(shown)?;
         let current = self.service.access_control().credential_state(&principal);

@@ -62,8 +62,8 @@ pub struct TokenFile {
 }
 
 impl TokenFile {
-    /// Creates a token in the lake's folder. An existing file is replaced: this server holds the
-    /// lake's lock, so only a killed server can have left the file.
+    /// Creates a token in the lake's folder. Replaces an existing file: only a killed server can
+    /// have left it, because this server holds the lake's lock.
     pub fn create(lake_dir: &Path) -> io::Result<Self> {
         let path = lake_dir.join(TOKEN_FILE);
         let new = lake_dir.join(format!("{TOKEN_FILE}.new"));

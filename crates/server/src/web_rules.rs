@@ -1,9 +1,9 @@
 //! Rules for the `Host` and `Origin` of requests over TCP.
 //!
 //! A web page can send requests to any address that its browser can reach and, by DNS rebinding,
-//! read the responses. So the `Host` must be a loopback name or a configured name. The `Origin`,
-//! which browsers send with requests of pages, must be the server's own origin or a configured
-//! origin. Pages of configured origins may read responses (CORS).
+//! read the responses. So the `Host` must be a loopback name or a configured name. The `Origin`
+//! header, with which a browser names the page that sends a request, must be the server's own
+//! origin or a configured origin. Pages of configured origins may read responses (CORS).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -71,8 +71,8 @@ impl WebRules {
         }
     }
 
-    /// Returns the origin of a request if that origin is configured. Pages of configured origins
-    /// may read responses.
+    /// Returns the origin of a request if it is a configured origin, whose pages may read
+    /// responses.
     fn configured_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         let origin = headers.get(ORIGIN)?;
         let text = origin.to_str().ok()?.to_ascii_lowercase();
@@ -114,15 +114,15 @@ impl WebRules {
             || name.parse().is_ok_and(is_own)
     }
 
-    /// Returns true if the origin is accepted. `host` is the accepted host with its port, `name`
-    /// the host without its port.
+    /// Returns true if the origin is accepted. `host` is the request's host with the port, which is
+    /// already accepted; `name` is the host without the port.
     fn accepts_origin(&self, origin: &str, host: &str, name: &str) -> bool {
         let origin = origin.to_ascii_lowercase();
         if self.origins.contains(&origin) {
             return true;
         }
-        // Even if there is a proxy, a browser on this machine may load the page directly from this
-        // server.
+        // Even if a proxy provides `https`, a browser on this machine may load the page directly
+        // from this server, by `http`.
         let is_plain = !self.is_tls && (!self.is_https || is_loopback_host(name));
         let own =
             |scheme| origin.strip_prefix(scheme).is_some_and(|it| it.eq_ignore_ascii_case(host));
@@ -162,7 +162,7 @@ pub async fn apply(
     let Some(origin) = configured.filter(|_| !is_function_url(request.uri())) else {
         return next.run(request).await;
     };
-    // Before a request with a token, browsers send a preflight request, which has no token.
+    // Browsers send a preflight request before a request with a token. It has no token itself.
     let is_preflight = request.method() == Method::OPTIONS
         && request.headers().contains_key(ACCESS_CONTROL_REQUEST_METHOD);
     let mut response = if is_preflight { preflight() } else { next.run(request).await };

@@ -1,6 +1,6 @@
-//! Write timeout of streamed responses over TCP. A client that stops reading its response must not
-//! keep a query and the query's memory. The Unix socket has no timeout, because the lake's owner
-//! may view a response in a pager for a long time.
+//! Write timeout of streamed responses over TCP. Without the timeout, a client that stops reading
+//! its response would keep the query running, with its memory. The Unix socket has no timeout,
+//! because the lake's owner may view a response in a pager for a long time.
 
 use std::io::{Error, ErrorKind};
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use tokio::sync::mpsc;
 /// Aborts a response if the client reads no part of it within the timeout.
 pub async fn apply(State(timeout): State<Duration>, request: Request, next: Next) -> Response {
     let response = next.run(request).await;
-    // A response of known length is already complete and holds no resources except its bytes.
+    // A response of known length is complete in memory. It holds no query, so it needs no timeout.
     if response.body().size_hint().exact().is_some() {
         return response;
     }
     response.map(|body| with_timeout(body, timeout))
 }
 
-/// Returns a body that reads one frame ahead. If the client does not read the frame in time, the
-/// inner body is dropped.
+/// Returns a body that reads one frame of the inner body ahead. If the client does not take this
+/// frame in time, the inner body is dropped.
 fn with_timeout(mut body: Body, timeout: Duration) -> Body {
     let (sender, mut receiver) = mpsc::channel::<Result<Frame<Bytes>, axum::Error>>(1);
     let timed_out = Arc::new(AtomicBool::new(false));
@@ -50,7 +50,7 @@ fn with_timeout(mut body: Body, timeout: Duration) -> Body {
             }
         }
     });
-    // An aborted response must end with an error, so that it does not look complete.
+    // End an aborted response with an error, so that the client does not take it for complete.
     Body::new(StreamBody::new(stream::poll_fn(move |context| match receiver.poll_recv(context) {
         Poll::Ready(None) if timed_out.swap(false, Ordering::AcqRel) => {
             let error =

@@ -30,8 +30,8 @@ impl Components {
         authorize(&self.access, principal, action, object)
     }
 
-    /// Checks that a principal may perform an action on an object, and records only a denial. Used
-    /// before work that checks and records the same right again.
+    /// Checks that a principal may perform an action on an object, and records only a denial. For
+    /// operations whose later work checks the right again and records the decision.
     pub(crate) fn check_allowed(
         &self,
         principal: &Principal,
@@ -75,8 +75,8 @@ impl Components {
         self.authorize(principal, Action::Administer, &Object::lake())
     }
 
-    /// Checks that a principal is the lake's owner or a valid user. Used where results are
-    /// filtered.
+    /// Checks that a principal is the lake's owner or a valid user. For operations that filter
+    /// their results by the principal's rights.
     ///
     /// Errors: `unauthenticated`.
     pub(crate) fn authenticated(&self, principal: &Principal) -> Result<(), Problem> {

@@ -21,7 +21,7 @@ use crate::token::{check_delegation, subject};
 const SECRETS_MAX: usize = 1_000;
 
 /// Cache of decrypted secrets of access keys, by their encrypted form. Decryption needs the lake's
-/// key, which may come from a command that is too slow to run for each request.
+/// key, and the command that returns this key may be slow.
 #[derive(Default)]
 pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
 
@@ -40,7 +40,7 @@ impl AccessKeys {
         Keys::of(&self.0.access).list(user).await.or_problem()
     }
 
-    /// Creates an access key for a user, by default for the principal. The secret is returned only
+    /// Creates an access key for a user, by default for the principal. Returns the secret only
     /// once.
     ///
     /// Errors: `forbidden` if the key would have more rights or a longer lifetime than the
@@ -63,7 +63,7 @@ impl AccessKeys {
     /// Revokes an access key.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        // The error must not reveal that another user has this key.
+        // With the user's name, a key of another user gives the same error as a missing key.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),

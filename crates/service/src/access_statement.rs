@@ -125,8 +125,7 @@ async fn apply(
                     access.roles().grant(principal, role, grantee).await?;
                 } else {
                     let revoked = access.roles().revoke(principal, role, grantee).await;
-                    // If a grantee does not have the role, the role is still revoked from the other
-                    // grantees.
+                    // A failed revocation, because a grantee lacks the role, does not end the loop.
                     all = all.and(revoked);
                 }
             }
@@ -154,12 +153,12 @@ async fn apply(
     all
 }
 
-/// Returns all combinations of the items of two lists.
+/// Returns all pairs of an item of the first list and an item of the second list.
 fn pairs<'a, A, B>(all: &'a [A], others: &'a [B]) -> impl Iterator<Item = (&'a A, &'a B)> {
     all.iter().flat_map(move |one| others.iter().map(move |other| (one, other)))
 }
 
-/// Rejects an unknown user or role before the first change.
+/// Returns an error if a user or role is unknown. Called before the first change.
 fn check_grantees(
     access: &AccessControl,
     principal: &Principal,

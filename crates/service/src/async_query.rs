@@ -48,17 +48,19 @@ pub(crate) async fn delete_expired(results: &QueryResults) {
 /// Waits until the results of all queries are stored. The jobs of the queries must have ended.
 pub(crate) async fn drain(results: &QueryResults) {
     if tokio::time::timeout(DRAIN_MAX, results.all_ended()).await.is_err() {
-        tracing::error!("the server exits while results of queries are not stored");
+        tracing::error!(
+            "the server exits before the results of all asynchronous queries are stored"
+        );
     }
 }
 
-/// Operations on asynchronous queries. Only the user that sent a query and administrators may see
-/// it.
+/// Operations on asynchronous queries. Only the sender of a query and administrators may see it.
 #[derive(Clone)]
 pub struct AsyncQueries(pub(crate) Arc<Components>);
 
 impl AsyncQueries {
-    /// Starts a query that executes the statements of a request. Their errors are in its state.
+    /// Starts a query that executes the statements of a request. Errors of the statements are in
+    /// the query's state.
     ///
     /// Errors: `unauthenticated`; `too_busy` if too many queries are running; `disk_full`.
     pub async fn create(
@@ -153,7 +155,8 @@ impl AsyncQueries {
 }
 
 /// Returns true if a principal may see the queries that `actor` sent. A token with scopes sees only
-/// queries sent with the same scopes, because other results can have rows that it may not read.
+/// queries sent with the same scopes, because results of other queries can have rows that it may
+/// not read.
 fn may_see_query(principal: &Principal, actor: &Actor) -> bool {
     match (principal.identity(), actor) {
         (Identity::User(user), Actor::User(own)) => {
@@ -185,8 +188,8 @@ async fn run(
     run_blocking(move || writer.lock().end(outcome)).await;
 }
 
-/// Returns the error that a query reports. If the server's shutdown stopped the query, returns the
-/// error of an interrupted query.
+/// Converts the error that ended a query to the error that it reports. If the shutdown of the
+/// server stopped the query, this is the error of an interrupted query.
 fn explain(components: &Components, problem: Problem) -> Problem {
     if !components.jobs.is_closed()
         || !matches!(problem.code, ErrorCode::Cancelled | ErrorCode::Unavailable)
@@ -225,7 +228,7 @@ async fn run_blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stat
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and will drop this future, too.
+            // The runtime shuts down. It has dropped the work, and will drop this future, too.
             Err(_) => std::future::pending().await,
         },
     }

@@ -40,8 +40,8 @@ impl AccessControl {
         Ok(AuditRetentions::of(&self.0.access).get())
     }
 
-    /// Sets the retention time of events in the audit log. A server that was started with its own
-    /// retention time ignores this value.
+    /// Sets the retention time of events in the audit log. A server that was started with another
+    /// retention time uses that one.
     pub async fn set_audit_retention(
         &self,
         principal: &Principal,

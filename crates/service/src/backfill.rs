@@ -46,8 +46,8 @@ impl Runs {
             checked.map_err(|error| Problem::new(ErrorCode::Internal, error.to_string()))??;
         request.run.reference = Some(RefSpec::Name(branch.clone()));
         request.run.author = Some(principal.author().to_owned());
-        // Changes of a trigger event are committed at most once. If the runs had the event, only
-        // the first value would be merged.
+        // The changes for a trigger's event are merged at most once. If all runs had the event of
+        // the request, only the run of the first value would be merged.
         request.run.event = None;
         let project = project_name(&request.run);
         let count = request.values.len();
@@ -55,8 +55,8 @@ impl Runs {
         let new = NewJob::of(JobKind::Backfill, summary, principal).named(&project);
         let actor = Actor::of(principal).without_token();
         let new = NewJob {
-            // The user's limit on concurrent jobs counts the runs, not the backfill. Otherwise a
-            // limit of one job would block the runs.
+            // The user's limit on concurrent jobs counts only the runs of the backfill. If the
+            // backfill counted, too, a limit of one job would block its runs.
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),

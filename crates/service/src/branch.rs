@@ -43,7 +43,7 @@ impl Branches {
         self.0.authorize(principal, Action::Create, &object)?;
         check_not_reserved(&request.name)?;
         self.0.check_from(principal, &request).await?;
-        // Detect a branch that already exists, because such a branch keeps its owner.
+        // Detect a branch that already exists, because an existing branch keeps its owner.
         let may_exist = request.if_not_exists;
         let request = CreateRef { if_not_exists: false, ..request };
         let created = self.0.lake.create_branch(request).await.or_problem();

@@ -40,11 +40,12 @@ impl Buckets {
         self.0.buckets.objects.check_bucket(name).await.or_problem()
     }
 
-    /// Checks that a bucket exists, if the principal has a right on it. Otherwise, always succeeds.
+    /// Checks that a bucket exists, if the principal has a right on it. Succeeds without a right,
+    /// to hide which buckets exist.
     pub async fn exists(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let exists = self.0.buckets.objects.check_bucket(name).await.or_problem();
-        // This error must not tell users without rights which buckets exist.
+        // Users without rights must not find out which buckets exist.
         if self.0.access.may_see(principal, &Object::bucket(name)) { exists } else { Ok(()) }
     }
 
@@ -102,7 +103,7 @@ impl Buckets {
         complete(change).await
     }
 
-    /// Returns true if a principal has a right on some objects of a bucket.
+    /// Returns true if a principal has a right on at least some objects of a bucket.
     fn has_right_within(&self, principal: &Principal, bucket: &Object) -> bool {
         let Identity::User(user) = principal.identity() else { return false };
         let is_within = |permission: &Permission| {

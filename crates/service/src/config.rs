@@ -24,7 +24,8 @@ pub struct ServiceConfig {
     pub warehouse: WarehouseOptions,
     /// The project's folder, whose `headwater.toml` contains the rate card and the triggers.
     pub project_dir: Option<PathBuf>,
-    /// The version that the server reports. A command with another version restarts the server.
+    /// The version that the server reports. A command line program of another version restarts the
+    /// server.
     pub version: String,
     /// True to fire triggers.
     pub triggers: bool,
@@ -47,8 +48,8 @@ pub struct ServiceConfig {
     pub functions_concurrency: usize,
     /// Maximum number of concurrent project runs; at least 1. Further runs are queued.
     pub runs_concurrency: usize,
-    /// True to return the server's own credentials to Iceberg REST clients that request credentials
-    /// for the warehouse.
+    /// True to give the server's own cloud credentials to Iceberg REST clients that request
+    /// credentials for the warehouse.
     pub vend_credentials: bool,
     /// The key that encrypts secrets; by default `NAME.secret-key` next to the lake folder.
     pub secret_key: KeySource,
@@ -58,7 +59,7 @@ pub struct ServiceConfig {
     pub audit_kept: Option<Duration>,
     /// The OpenID provider for logins; `None` to accept only tokens and passwords.
     pub oidc: Option<OidcConfig>,
-    /// An address of the server that other machines can reach, if there is one. It needs a user.
+    /// A server address that other machines can reach, if any. The lake must then have a user.
     pub public_address: Option<SocketAddr>,
     /// Isolation of functions from each other.
     pub isolation: Isolation,
@@ -67,8 +68,7 @@ pub struct ServiceConfig {
 }
 
 impl ServiceConfig {
-    /// Creates the default configuration of a lake: one concurrent function per processor, 4 GiB of
-    /// memory.
+    /// Creates the default configuration of a lake: one function per processor, 4 GiB of memory.
     pub fn new(lake_dir: &Path, spawner: SpawnCommand) -> Self {
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         ServiceConfig {

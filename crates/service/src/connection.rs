@@ -11,7 +11,7 @@ use headwater_model::{Principal, Problem};
 
 use crate::service::{Components, Service};
 
-/// A function that signals the connection with a number. Returns false if there is none.
+/// A function that signals a connection by its number. Returns false if there is none.
 type SendSignal = fn(&OwnConnections, i32) -> bool;
 
 /// The SQL functions that signal a connection, and the signal of each.
@@ -60,8 +60,8 @@ impl ClientConnections {
         Ok(self.0.connections_of(principal).end(process))
     }
 
-    /// Cancels the running statement of the connection with this key. Only the connection's client
-    /// knows the key.
+    /// Cancels the running statement of the connection with this key. Needs no right, because only
+    /// the client of the connection knows the key.
     pub fn cancel_by_key(&self, key: ConnectionKey) {
         self.0.connections.cancel_by_key(key);
     }

@@ -98,7 +98,7 @@ impl CopyTarget {
                 rest = left;
             }
         }
-        // The usage of the query is final only after its stream is dropped.
+        // Drop the stream before the usage is read: only then is the usage of the query final.
         drop(stream);
         let end = encoder.end().map_err(|e| encoding(&e))?;
         bytes += end.len();

@@ -32,7 +32,7 @@ pub(crate) const LATEST: &str = "$LATEST";
 /// Maximum size of an archive in a bucket that is read into memory, in bytes.
 const MEMORY_BYTES_MAX: u64 = 32 << 20;
 
-/// Maximum number of attempts of a deployment if other requests change the function.
+/// Maximum number of attempts to deploy while other requests change the same function.
 const DEPLOY_ATTEMPTS: u32 = 20;
 
 /// Operations on functions that are deployed without a project.
@@ -99,7 +99,7 @@ impl DeployedFunctions {
         qualifier: Option<&str>,
     ) -> Result<(StoredFunction, StoredVersion), Problem> {
         let function = self.get(principal, name).await?;
-        // An alias can split calls between two versions. Describe the alias by its main version.
+        // An alias can divide calls between two versions; 1.0 selects its main version.
         let number = function.resolve(qualifier.unwrap_or(LATEST), 1.0).or_problem()?;
         let version = self.0.catalog.store().version(&function, number).await.or_problem()?;
         Ok((function, version))
@@ -169,14 +169,14 @@ impl DeployedFunctions {
         let files = self.request_files(principal, files, archive, upload.as_deref()).await?;
         let function = self.apply(principal, name, &request, files).await?;
         if let Some(upload) = upload {
-            // Deleted last, so that a rejected request can be repeated with the same upload.
+            // Delete the upload last, so that a client can repeat a rejected request with it.
             let _ = self.0.import_rights.delete_upload(principal, &upload).await;
         }
         self.describe(principal, function).await
     }
 
-    /// Applies a deployment, which keeps all other settings, to the function's current state.
-    /// Repeats this if another request changed or created the function meanwhile.
+    /// Applies a deployment to the function's current state. Settings that it does not contain are
+    /// kept. Applies it again if another request changed or created the function meanwhile.
     async fn apply(
         &self,
         principal: &Principal,
@@ -354,7 +354,7 @@ impl DeployedFunctions {
         read_blocking(read).await
     }
 
-    /// Validates the state of a function before it is stored.
+    /// Checks the new state of a function before it is stored.
     async fn check(
         &self,
         principal: &Principal,
@@ -368,7 +368,7 @@ impl DeployedFunctions {
         self.0.secrets.check(&settings.secrets).await.or_problem()?;
         let function = check_function(name, settings, files).await?;
         self.0.runner.check_environments(&function.project).map_err(|error| match error {
-            // Omit the location of this error, which is in a generated file.
+            // Omit the location in the file: the file is generated, so the user does not know it.
             headwater_pipelines::Error::Environment { problem, .. } => {
                 Problem { code: ErrorCode::InvalidArgument, ..*problem }
             }

@@ -28,7 +28,7 @@ impl Deployments {
         Ok(versions)
     }
 
-    /// Returns a deployed version, by its id or a unique prefix of it.
+    /// Returns a deployed version, by its id or by a unique prefix of the id.
     pub async fn get(&self, principal: &Principal, version: &str) -> Result<Deployment, Problem> {
         let found = self.0.deployer.versions().get(version).await.or_problem();
         let project = found.as_ref().map_or(EVERY, |found| found.project.as_str());
@@ -36,8 +36,8 @@ impl Deployments {
         found
     }
 
-    /// Checks `headwater.toml` if the user may deploy only some projects. With an invalid file, the
-    /// project has no name, and the user would get an error about missing rights instead.
+    /// Checks `headwater.toml` if the user may deploy only some projects. Otherwise, an invalid
+    /// file would give the project no name, and this user an error about missing rights.
     fn check_settings(
         &self,
         principal: &Principal,
@@ -52,7 +52,7 @@ impl Deployments {
     }
 
     /// Checks that a principal may replace the active version with a version of `project`. The
-    /// principal needs the right to deploy this project and the active project.
+    /// principal needs the right to deploy both this project and the project of the active version.
     fn check_deploy(&self, principal: &Principal, project: &Object) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, project)?;
         match self.0.deployer.deployed().version() {

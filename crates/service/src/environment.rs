@@ -26,7 +26,7 @@ impl Environments {
         Ok(environments)
     }
 
-    /// Returns an environment's packages, its zygote and its calls. Accepts a prefix of the id.
+    /// Returns an environment's packages, zygote and calls. Accepts a prefix of its id.
     pub async fn explain(
         &self,
         principal: &Principal,
@@ -36,8 +36,7 @@ impl Environments {
         self.0.functions.explain(id).await.or_problem()
     }
 
-    /// Removes environments that were unused for at least the requested time. A dry run only lists
-    /// them.
+    /// Removes environments that were unused for the requested time. A dry run only lists them.
     pub async fn prune(
         &self,
         principal: &Principal,

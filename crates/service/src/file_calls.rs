@@ -34,7 +34,7 @@ enum InferredRows {
 
 /// Returns the types of the parameters and columns of a statement that may read files. The columns
 /// of the files are determined from their first rows. If the statement cannot be planned with these
-/// columns, all rows are read, because a column can first occur in a later row.
+/// columns, all rows are read, because a column can occur for the first time in a later row.
 ///
 /// Errors: the errors of [`register`] and of the plan; `quota_exceeded` if a daily limit of the
 /// principal is reached.
@@ -106,7 +106,7 @@ pub async fn register(
     Ok(statement)
 }
 
-/// Returns an importer that reads the files of a call, and the request that describes the files.
+/// Returns an importer and an import request that together read the files of a table function.
 async fn importer(
     components: &Components,
     principal: &Principal,

@@ -14,7 +14,7 @@ pub struct FunctionUrlChange {
     pub auth: Option<UrlAuth>,
     /// The other settings. Settings that are `None` are not changed.
     pub settings: UrlSettings,
-    /// True to require an existing URL, false to require that there is none; `None` for neither.
+    /// If true, the URL must exist; if false, it must not exist; `None` accepts both.
     pub exists: Option<bool>,
 }
 

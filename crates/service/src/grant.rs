@@ -91,8 +91,8 @@ impl Grants {
 }
 
 impl Components {
-    /// Returns the row filters and column masks of a table on `main` that apply to a user. A
-    /// restriction of a renamed table is found only if the user has a grant on the new name.
+    /// Returns the row filters and column masks of a table on `main` that apply to a user. If the
+    /// table was renamed, finds its restrictions only if the user has a grant on the new name.
     async fn restrictions_of(
         &self,
         user: &str,

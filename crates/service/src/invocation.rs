@@ -147,7 +147,7 @@ impl Invocations {
 
     /// Finds a function of the deployed version, or one that is deployed without a project. The
     /// name of a function without a project may end with a version or alias, as in `resize:3`.
-    /// Audits only a denial, because the call itself is audited if it is allowed.
+    /// Records only a denial in the audit log, because the later call records an allowed access.
     pub async fn find(
         &self,
         principal: &Principal,
@@ -236,7 +236,7 @@ impl Invocations {
         let needed = callable.limits(&project.defaults).memory_bytes;
         limits(&self.0.access, principal).check_memory(&callable.name, needed)?;
         let running = self.0.catalog.permit(&callable, concurrency)?;
-        // Only a deployed function has a budget, not a function of the caller's files.
+        // Only a deployed function has a budget; a function in files that the caller sent has none.
         let budget = deployed_by.as_ref().and_then(|_| call_budget(&callable, &project.defaults));
         let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
         let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
@@ -251,7 +251,7 @@ impl Invocations {
             caused_by,
         };
         let lake = Arc::new(FunctionLake::new(self.0.lake_parts(), scope));
-        // If the caller disconnects, the function is stopped, and its usage so far is recorded.
+        // Dropping this guard stops the function if the caller disconnects; its usage is recorded.
         let leaving = context.cancelled().drop_guard();
         let components = self.0.clone();
         let call = SpawnOnDrop::new(async move {

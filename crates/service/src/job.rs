@@ -44,7 +44,7 @@ impl Jobs {
         if self.0.is_unlimited(principal) {
             return self.0.jobs.get(id).await.or_problem();
         }
-        // The error for an ambiguous short id would contain the ids of hidden jobs.
+        // Drop the error: for an ambiguous short id, it contains the ids of hidden jobs.
         let found = self.0.jobs.get(id).await.ok().filter(|job| self.is_visible(principal, job));
         found.ok_or_else(|| Problem::new(ErrorCode::JobNotFound, format!("there is no job `{id}`")))
     }
@@ -109,8 +109,8 @@ impl Jobs {
     pub async fn rerun(&self, principal: &Principal, id: &str) -> Result<Job, Problem> {
         let job = self.find(principal, id).await?;
         let request = self.run_request(&job).await?;
-        // The changes of a trigger event are committed at most once, so the new run must not belong
-        // to the original run's event. The new run is also not a retry.
+        // The changes for a trigger's event are committed at most once. With the event of the
+        // original run, the new run could commit nothing. The new run is also not a retry.
         let request = RunRequest { event: None, retry: None, ..request };
         Runs(self.0.clone()).start(principal, request).await
     }
@@ -149,7 +149,7 @@ impl Jobs {
             retry: None,
             reference,
             no_reuse: true,
-            // After a conflict, a repeated run would read another commit.
+            // After a merge conflict, a repetition would read another commit than the original run.
             no_repeat: true,
             environments,
             ..request

@@ -14,8 +14,7 @@ use crate::service::Components;
 pub struct LimitList(pub(crate) Arc<Components>);
 
 impl LimitList {
-    /// Lists limits by name. An administrator gets all limits, any other user gets its own limits
-    /// and the limits of its roles.
+    /// Lists limits by name. A user without all rights gets only its own and those of its roles.
     pub fn list(&self, principal: &Principal) -> Result<Vec<Limit>, Problem> {
         self.0.authenticated(principal)?;
         if let Some(user) = principal.user_name().filter(|_| !self.0.is_unlimited(principal)) {

@@ -81,8 +81,8 @@ impl OidcLogins {
         Ok(principal)
     }
 
-    /// Returns the principal of a browser that returned from the provider. The principal expires
-    /// after the maximum lifetime of access tokens that are created after a login.
+    /// Returns the principal of a browser after its login at the provider. The principal expires
+    /// after the maximum lifetime of access tokens that such a user can create.
     async fn finish(
         &self,
         access: &Access,
@@ -104,7 +104,7 @@ impl OidcLogins {
         login.log_in(access, address).await.or_problem()
     }
 
-    /// Returns the login of an identity, with the roles of its groups.
+    /// Returns the login of a provider's identity, with the roles that its groups give.
     fn login(&self, identity: Identity) -> ExternalLogin {
         let Identity { subject, user, groups, expires } = identity;
         let config = self.config();

@@ -8,7 +8,7 @@ use headwater_triggers::Triggers;
 use crate::job::Jobs;
 
 impl Jobs {
-    /// Returns the metrics of all components as text. `requests` are the metrics of the protocols.
+    /// Returns the metrics of all components, and of the protocols (`requests`), as text.
     ///
     /// The labels contain names of functions and triggers, so the principal needs the right to read
     /// the usage of every user. Errors: `unauthenticated`; `forbidden`.
@@ -36,7 +36,7 @@ impl Jobs {
             spans: components.config.telemetry.metrics(),
         };
         let failed = || Problem::new(ErrorCode::Internal, "the metrics cannot be encoded");
-        // Use a blocking thread, because a scrape has thousands of lines and reads `/proc`.
+        // Use a blocking thread: the text has thousands of lines, and encoding reads `/proc`.
         let encoded = tokio::task::spawn_blocking(move || exposition.encode(format)).await;
         encoded.map_err(|_| failed())?.map_err(|_| failed())
     }

@@ -13,7 +13,7 @@ use headwater_telemetry::current;
 
 use crate::service::Components;
 
-/// Returns the origin of a change: its principal, and the span of the current request.
+/// Returns the origin of a change to an object: the principal, and the span of the current request.
 pub(crate) fn origin_of(principal: &Principal) -> ChangeOrigin {
     let trace = current().filter(|trace| trace.is_sampled).map(|trace| trace.to_string());
     ChangeOrigin { requester: Requester::of(principal), trace }
@@ -50,7 +50,7 @@ impl Objects {
         self.0.buckets.objects.head(path).await.or_problem()
     }
 
-    /// Opens the content of an object. `range` returns the byte range to read, or an error.
+    /// Opens the content of an object. `range` computes the byte range to read, or an error.
     pub async fn open(
         &self,
         by: &Principal,

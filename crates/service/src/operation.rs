@@ -20,8 +20,7 @@ pub struct EndedJob<T> {
 
 impl Components {
     /// Runs an operation as a job. The job's usage contains the processor time of `work`, its
-    /// duration and its outcome. The job's record is written after the result is returned, in a
-    /// batch with other records.
+    /// duration and its outcome. The job's record is written later, in a batch with other records.
     ///
     /// Dropping the future stops the work and records the job as cancelled.
     pub(crate) async fn run_as_job<T: Send + 'static>(
@@ -46,7 +45,7 @@ impl Components {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T, Problem> {
         let cancelled = context.cancelled();
-        // Boxed, so that the futures of all callers do not contain this future.
+        // Box the future of the work: it is large, and each caller's future would contain it.
         let work = in_scope(self.jobs.monitor().telemetry().of_job(context.id()), work).boxed();
         let outcome = tokio::select! {
             biased;

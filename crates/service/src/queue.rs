@@ -56,7 +56,7 @@ impl Queues {
     pub fn get(&self, principal: &Principal, name: &str) -> Result<QueueInfo, Problem> {
         self.0.authenticated(principal)?;
         if !self.0.access.may_see(principal, &Object::queue(name)) {
-            // The error does not tell users without rights which queues exist.
+            // Users without rights must not find out which queues exist.
             return Err(Error::QueueNotFound { name: name.to_owned() }).or_problem();
         }
         self.0.queues.get(name).or_problem()

@@ -25,13 +25,13 @@ const FILTERS_MAX: usize = 5;
 /// Maximum time to wait at shutdown until the messages of ended calls are deleted.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
-/// The mappings of a lake and their workers.
+/// The event source mappings of a lake, and their workers.
 pub(crate) struct MappingState {
     stored: Stored,
     workers: Mutex<BTreeMap<String, RunningMapping>>,
     /// Lock that is held while mappings are changed.
     changes: tokio::sync::Mutex<()>,
-    /// Lock that each batch holds until its messages are deleted.
+    /// Lock that each batch of messages holds until its processed messages are deleted.
     batches: Arc<RwLock<()>>,
 }
 
@@ -52,7 +52,7 @@ impl MappingState {
         !self.workers.lock().is_empty()
     }
 
-    /// Returns a guard to hold while a batch is processed.
+    /// Returns a guard that the caller holds while it processes a batch of messages.
     pub(crate) async fn begin_batch(&self) -> OwnedRwLockReadGuard<()> {
         self.batches.clone().read_owned().await
     }
@@ -125,7 +125,7 @@ impl QueueMappings {
         self.0.authenticated(principal)?;
         let found = self.0.mappings.stored.get(id).await.or_problem()?;
         if !self.allows(principal, &found) {
-            // The error does not tell users without rights which mappings exist.
+            // Users without rights must not find out which mappings exist.
             let id = id.to_owned();
             return Err(headwater_queues::Error::MappingNotFound { id }).or_problem();
         }
@@ -171,7 +171,7 @@ impl QueueMappings {
         self.0.allows(principal, Action::Deploy, &object)
     }
 
-    /// Checks the rights of the principal and the settings.
+    /// Checks the principal's rights on queue and function, and the settings of a mapping.
     async fn check(
         &self,
         principal: &Principal,

@@ -2,8 +2,8 @@
 //! and deletes the messages that the function has processed.
 //!
 //! - The messages of a call stay invisible while the function runs.
-//! - Messages of a failed call are received again after the visibility timeout of their queue,
-//!   until they move to its dead-letter queue.
+//! - Messages of a failed call are received again after the visibility timeout of the queue, until
+//!   they move to the dead-letter queue.
 //! - If the mapping bisects batches, a failed call is repeated with each half of its messages, so
 //!   that only the messages that fail alone are received again.
 //! - A call that was rejected because of a limit, a missing function or a missing right does not
@@ -38,7 +38,7 @@ const BATCH_BYTES_MAX: usize = 6 << 20;
 /// Maximum time to wait for a message before the rights are checked again.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Pause after a queue or function could not be used.
+/// Pause after an error: the queue or the function cannot be used.
 const FAULT_PAUSE: Duration = Duration::from_secs(5);
 
 /// Pause in seconds before the messages of a call are received again, if a limit rejected the call.
@@ -51,7 +51,7 @@ const RETRY_PAUSE_MIN: u32 = 1;
 /// function runs.
 const VISIBILITY_MIN: u32 = 10;
 
-/// The observable state of a worker.
+/// The state of a worker that clients can read.
 #[derive(Debug, Default)]
 pub(crate) struct WorkerState {
     last_result: Mutex<Option<String>>,
@@ -68,7 +68,7 @@ impl WorkerState {
     }
 }
 
-/// The worker of a mapping. Clones share its state.
+/// The worker of a mapping. Clones share the worker's state.
 #[derive(Clone)]
 pub(crate) struct QueueWorker {
     components: Weak<Components>,
@@ -126,14 +126,13 @@ impl QueueWorker {
         }
     }
 
-    /// Waits for a message; returns false after [`WAIT`]. Checks the rights, which may have
-    /// changed.
+    /// Checks the right to read the queue, then waits for a message. Returns false after [`WAIT`].
     async fn visible(&self) -> Result<bool, Problem> {
         {
             let components = self.components.upgrade().ok_or_else(stopped)?;
             let (principal, queue) = (self.principal(), Object::queue(&self.mapping.queue));
             if !components.allows(&principal, Action::Read, &queue) {
-                // Records the decision, and returns the error that names the missing grant.
+                // Records the denial, and returns the error that names the missing grant.
                 components.authorize(&principal, Action::Read, &queue)?;
             }
         }
@@ -165,7 +164,7 @@ impl QueueWorker {
         Ok(())
     }
 
-    /// Receives the messages of one call. Also returns the time at which they became invisible.
+    /// Receives the messages of one call, and returns when they last became invisible.
     async fn collect(
         &self,
         stop: &CancellationToken,
@@ -192,8 +191,8 @@ impl QueueWorker {
             {
                 break;
             }
-            // Extend after half of the visibility timeout, so that messages that were received
-            // first do not become visible.
+            // Wait at most until half of the timeout has passed. Then extend it, so that the
+            // messages received first stay invisible.
             let pause = left.min(half.saturating_sub(extended.elapsed()));
             let waited = tokio::select! {
                 () = stop.cancelled() => Ok(false),
@@ -209,8 +208,7 @@ impl QueueWorker {
         Ok((messages, extended))
     }
 
-    /// Releases the messages that exceed the size limit of a call, so that they can be received
-    /// again.
+    /// Releases messages above the size limit of a call, so that they are received again.
     async fn release_surplus(&self, messages: &mut Vec<ReceivedMessage>) {
         let mut kept = 0;
         let mut bytes = 0;
@@ -232,8 +230,7 @@ impl QueueWorker {
 
     async fn release(&self, messages: &[ReceivedMessage], seconds: u32) {
         for message in messages {
-            // The release fails if the message is no longer in flight. The message is then already
-            // visible.
+            // The release fails if the message is no longer in flight, and so visible again.
             let _ = self.queues.release(&self.mapping.queue, &message.receipt, seconds).await;
         }
     }
@@ -245,13 +242,13 @@ impl QueueWorker {
         }
     }
 
-    /// Returns the name by which the lineage of messages refers to the mapping.
+    /// Returns the name that the mapping has in the lineage (`caused_by`) of messages.
     fn lineage_name(&self) -> String {
         format!("/mappings/{}", self.mapping.id)
     }
 
-    /// Removes messages that calls of this mapping have caused, to prevent endless loops. The
-    /// removed messages stay in the queue, and each reception counts towards `maxReceiveCount`.
+    /// Returns the messages without those that calls of this mapping caused, to prevent endless
+    /// loops. Those stay in the queue; each reception counts towards `maxReceiveCount`.
     async fn without_loops(&self, messages: Vec<MessageRecord>) -> Vec<MessageRecord> {
         let own = self.lineage_name();
         let is_own = |(one, _): &MessageRecord| one.message.caused_by.contains(&own);
@@ -259,7 +256,10 @@ impl QueueWorker {
             messages.into_iter().partition(is_own);
         if let Some((first, _)) = looping.first() {
             let chain = first.message.caused_by.join("`, `");
-            self.state.set(format!("PROBLEM: a message closes a loop; its causes: `{chain}`"));
+            self.state.set(format!(
+                "PROBLEM: a call of this mapping caused the message itself, so the message is \
+                 postponed; causes of the message: `{chain}`"
+            ));
             self.postpone(&messages_of(&looping)).await;
         }
         others
@@ -301,7 +301,7 @@ impl QueueWorker {
         let mut parts = vec![all];
         let mut blocked = HashSet::new();
         while let Some(mut part) = parts.pop() {
-            // After a failed message of a group, the later messages of the group wait.
+            // If a message of a FIFO group failed, postpone the later messages of the group.
             let is_blocked = |(one, _): &MessageRecord| {
                 ordered_group(one).is_some_and(|it| blocked.contains(it))
             };
@@ -348,16 +348,16 @@ impl QueueWorker {
         }
     }
 
-    /// Makes failed messages visible after the timeout of the queue.
+    /// Postpones failed messages: they become visible after the visibility timeout of the queue.
     async fn postpone(&self, failed: &[ReceivedMessage]) {
         let queue = self.queues.get(&self.mapping.queue);
         let timeout = queue.map_or(0, |queue| queue.attributes.visibility_timeout);
         self.extend(failed, timeout.max(RETRY_PAUSE_MIN)).await;
     }
 
-    /// Calls the function with the records of messages. Returns the ids of messages that failed.
-    /// Meanwhile, extends the invisibility of all messages in `held`. `extended` is the time of the
-    /// last extension, possibly by an earlier call of the batch.
+    /// Calls the function with the records of messages. Returns the ids of the failed messages.
+    /// Extends the invisibility of all messages in `held` during the call. `extended` is the time
+    /// of the last extension, possibly in an earlier call.
     async fn call(
         &self,
         components: &Arc<Components>,
@@ -402,8 +402,8 @@ fn messages_of(part: &[MessageRecord]) -> Vec<ReceivedMessage> {
     part.iter().map(|(message, _)| message.clone()).collect()
 }
 
-/// Returns the pause in seconds before the messages of a call that did not start are received
-/// again; `None` if the call started and the function failed.
+/// Returns the pause in seconds before messages are received again whose call was rejected before
+/// its start; `None` if the function was called and failed.
 fn retry_pause(problem: &Problem) -> Option<u32> {
     use ErrorCode as Code;
     match problem.code {
@@ -415,8 +415,8 @@ fn retry_pause(problem: &Problem) -> Option<u32> {
     }
 }
 
-/// Parses the ids of failed messages in the response of a function. An id that is not of a message
-/// of the call is an error.
+/// Parses the ids of failed messages in the response of a function. An id that no message of the
+/// call has is an error.
 fn failures(
     returned: FunctionResult,
     reports: bool,

@@ -14,8 +14,8 @@ use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
 use crate::restriction::TableAtRef as Side;
 use crate::service::Components;
 
-/// Placeholder for the message of a commit, if the reader may not read all changed tables, views
-/// and functions.
+/// The text that replaces a commit's message if the principal may not read all tables, views and
+/// functions that the commit changed.
 const HIDDEN: &str = "(changes tables that you may not read)";
 
 /// Operations on refs.
@@ -35,8 +35,8 @@ impl Refs {
         Ok(ResolvedRef { commit: resolved.commit, branch: resolved.branch })
     }
 
-    /// Lists at most `limit` ancestor commits of a ref, newest first. With `after`, the list starts
-    /// after that commit.
+    /// Lists at most `limit` ancestor commits of a ref, newest first. With `after`, continues the
+    /// list after this commit.
     pub async fn log(
         &self,
         principal: &Principal,
@@ -122,8 +122,7 @@ impl Refs {
         compared.map_err(|problem| self.0.conceal(principal, problem))
     }
 
-    /// Checks that a principal may read one side of a comparison. Uses the stored spelling of the
-    /// table's name.
+    /// Checks that a principal may read one table of a comparison, by its stored spelling.
     async fn check_side(&self, principal: &Principal, side: &ComparedTable) -> Result<(), Problem> {
         self.0.check_readable(principal, &side.reference, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };

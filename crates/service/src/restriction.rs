@@ -118,7 +118,7 @@ impl Components {
         };
         let forbidden = self.check_unrestricted(principal, action, name, id);
         forbidden.map_err(|mut problem| {
-            // The error contains the requested spelling, so it does not reveal the stored spelling.
+            // Write the name as in the request: the error must not reveal the stored spelling.
             problem.message = problem.message.replace(&format!("`{name}`"), &format!("`{table}`"));
             problem
         })

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::access_statement::schema_of;
 use crate::restriction::RestrictionList;
 
-/// Executes a statement, and returns its rows. `request` contains its ref and default namespace.
+/// Executes a statement, and returns its rows. `request` has the ref and default namespace.
 pub async fn execute(
     restrictions: &RestrictionList,
     principal: &Principal,

@@ -43,8 +43,9 @@ impl Runs {
         self.submit(principal, request, None).await
     }
 
-    /// Starts a run on a branch that the caller created for it. If the run fails before a model has
-    /// written a table, the branch is deleted if it is still at the commit `created_at`.
+    /// Starts a run on a branch that the caller created for the run, at the commit `created_at`. If
+    /// the run fails before a model has written a table, deletes the branch, unless it has new
+    /// commits.
     pub(crate) async fn start_on_new_branch(
         &self,
         principal: &Principal,
@@ -143,7 +144,7 @@ fn summary(project: &str, request: &RunRequest) -> String {
     }
     match &request.merge {
         Some(merge) => format!("{project}, merging {}", merge.source),
-        // The selector `result:` recognises previews by this summary and skips them.
+        // Keep this text: the selector `result:` recognises and skips previews by it.
         None if request.preview.is_some() => format!("{project}, preview"),
         None => project.to_owned(),
     }

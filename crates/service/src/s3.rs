@@ -11,7 +11,7 @@ use crate::bucket::Buckets;
 use crate::object::Objects;
 use crate::{Error, Result, Service, ServiceConfig};
 
-/// Minimum time between two deletions of unreferenced files.
+/// Minimum time between two deletions of files that no object references.
 const GARBAGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The operations of S3 clients, grouped by noun. Cheap to clone.
@@ -46,7 +46,7 @@ pub(crate) struct BucketState {
     pub objects: Stored,
     /// Decrypted secrets of access keys.
     pub key_secrets: KeySecrets,
-    /// Time of the last deletion of unreferenced files; `None` before the first deletion.
+    /// Time of the last deletion of files that no object references; `None` before the first.
     collected: Mutex<Option<Instant>>,
 }
 

@@ -174,7 +174,7 @@ impl Service {
         async_query::delete_expired(&self.0.results).await;
     }
 
-    /// Sets a token that authenticates the owner from now on.
+    /// Sets the server's token, which authenticates the owner from now on.
     pub fn accept_owner_token(&self, token: &str) {
         *self.0.owner_token.write() = Some(ObjectId::of(token.as_bytes()));
     }
@@ -251,7 +251,7 @@ pub(crate) struct Components {
     pub catalog: FunctionCatalog,
     /// The triggers; `None` if the configuration disables them.
     pub triggers: Option<headwater_triggers::Triggers>,
-    /// Settings of `headwater.toml` that the server applies: rate card and project name.
+    /// Settings of `headwater.toml` that apply without a deployment: rate card and project name.
     pub settings: Settings,
     /// A token that stops automatic maintenance; `None` if the configuration disables it.
     pub auto_maintenance: Option<CancellationToken>,
@@ -285,7 +285,7 @@ pub(crate) struct Components {
 
 impl Components {
     /// Starts all components in the order of their dependencies. The spawner starts first, while
-    /// the process is small. Executors start last, because their registration starts queued jobs.
+    /// the process is small. Executors are registered last, because this starts queued jobs.
     pub async fn start(config: ServiceConfig) -> Result<Self> {
         let folder = &config.lake_dir;
         let functions = start_functions(&config).await?;

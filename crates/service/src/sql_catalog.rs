@@ -17,7 +17,7 @@ use crate::service::Components;
 const OPEN_AT_ONCE: usize = 16;
 
 /// The ref that a statement reads, and the database name that clients see for it. In a transaction,
-/// this is the name of the target branch.
+/// the database name is the name of the target branch.
 #[derive(Debug)]
 pub(crate) struct CatalogRef {
     pub reference: RefSpec,
@@ -93,8 +93,8 @@ impl Components {
         })
     }
 
-    /// Returns the branches that a user may see, and the ref of the connection. The catalog lists
-    /// branches and the ref as databases.
+    /// Returns the branches that a user may see, and the ref of the statement: the databases that
+    /// the catalog lists.
     async fn databases(
         &self,
         principal: &Principal,

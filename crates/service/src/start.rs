@@ -48,7 +48,7 @@ pub async fn start_functions(config: &ServiceConfig) -> Result<Functions> {
     Ok(functions)
 }
 
-/// Checks that a lake whose server other machines can reach has a user. Without a user, every
+/// Checks that the lake has a user if other machines can reach the server. Without a user, every
 /// client that has the server's token would be the owner.
 pub fn check_users(config: &ServiceConfig, access: &Access) -> Result<()> {
     let Some(address) = config.public_address.filter(|_| !access.has_users()) else {
@@ -75,7 +75,7 @@ pub async fn open_jobs(config: &ServiceConfig, lake: &Lake, access: &Access) -> 
     Ok(jobs)
 }
 
-/// Divisor: the cache of columns that runs read gets this fraction of the server's memory.
+/// Divisor of the server's memory: this part of it is the cache of columns that runs read.
 const COLUMN_CACHE_SHARE: u64 = 32;
 
 /// Starts the SQL engine.
@@ -94,15 +94,15 @@ pub fn start_engine(config: &ServiceConfig, lake: &Lake) -> Result<Engine> {
 }
 
 /// Creates the memory and disk quota for rows of runs that are not yet in a table. The memory is an
-/// eighth of the server's memory, minus the column cache. The limit on disk space is that of the
-/// spill files of queries.
+/// eighth of the server's memory, minus the column cache. The limit on disk space equals the limit
+/// for the spill files of queries.
 pub fn row_quota(config: &ServiceConfig) -> TableQuota {
     let folder = config.lake_dir.join("spill").join("rows");
     let memory_bytes = config.memory_bytes / 8 - config.memory_bytes / COLUMN_CACHE_SHARE;
     TableQuota::new(memory_bytes, folder, EngineOptions::default().spill_bytes_max)
 }
 
-/// The stores that the sources of triggers read.
+/// The stores and secrets that the sources of triggers read.
 pub struct TriggerInputs {
     pub objects: Objects,
     pub queues: Queues,

@@ -36,7 +36,7 @@ pub struct Statements {
     rows: Option<RecordBatches>,
 }
 
-/// The name of the table that contains the rows sent by the client.
+/// The name of the table with the rows that a client sent, for example for `COPY … FROM STDIN`.
 pub const COPIED_ROWS: &str = "rows of the client";
 
 /// A started statement.
@@ -76,7 +76,7 @@ impl Statements {
         Statements { rows, ..self.clone() }
     }
 
-    /// Replaces the name of the transaction's hidden branch in an error, if there is one.
+    /// In a transaction, replaces the name of its hidden branch in an error.
     fn described(&self, problem: Problem) -> Problem {
         match &self.transaction {
             Some(transaction) => transaction.described(problem),
@@ -93,7 +93,7 @@ impl Statements {
         })
     }
 
-    /// Returns the ref for the catalog tables.
+    /// Returns the ref and the database name that the catalog tables of a statement show.
     fn catalog_ref(&self, request: &QueryRequest) -> CatalogRef {
         let reference = request.reference.clone().unwrap_or_else(RefSpec::main);
         let database = match &self.transaction {
@@ -173,8 +173,8 @@ impl Statements {
         described.map_err(|problem| self.described(self.components.conceal(principal, problem)))
     }
 
-    /// Executes a prepared statement whose parameters are bound, as a job. `request` contains its
-    /// ref and default namespace.
+    /// Executes a prepared statement whose parameters are bound, as a job. `request` contains the
+    /// statement's ref and default namespace.
     pub async fn start_prepared(
         &self,
         principal: &Principal,
@@ -250,7 +250,7 @@ impl Statements {
             problem = running.stopped(Usage::default) => return Err(problem),
         };
         running.check_limits()?;
-        // A committed write succeeds, even if a stop request arrives at the same time.
+        // The order matters (`biased`): a committed write succeeds, even if it is stopped now.
         let answer = tokio::select! {
             biased;
             answer = Box::pin(run(&session, prepared, is_access)) => {
@@ -270,8 +270,8 @@ impl Statements {
         }
     }
 
-    /// Executes a statement on roles and grants, and returns a query that reads its result. Returns
-    /// any other statement unchanged.
+    /// Executes a statement on roles and grants, and returns a query that reads the result. Returns
+    /// any other kind of statement unchanged.
     async fn run_access_statement(
         &self,
         principal: &Principal,
@@ -293,8 +293,8 @@ impl Statements {
         PreparedStatement::parse(&sql).map_err(headwater_engine::Error::from).or_problem()
     }
 
-    /// Checks that a principal may read at the ref of a request. A transaction reads at hidden
-    /// refs, so the ref at its start is checked.
+    /// Checks that a principal may read at the ref of a request. In a transaction, checks the ref
+    /// at its start, because the other refs are hidden.
     async fn check_ref(
         &self,
         principal: &Principal,
@@ -335,7 +335,8 @@ impl Statements {
     }
 }
 
-/// Runs a statement. A statement on roles and the query of its result count as one.
+/// Runs a statement. With `is_access`, this is the query for the result of a statement on roles,
+/// which is already counted.
 async fn run(
     session: &Session,
     prepared: PreparedStatement,
@@ -351,7 +352,7 @@ async fn finish(rows: Result<StatementRows, Problem>) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Adds the number of the failed statement to an error, if the script has several statements.
+/// Adds the number of the failed statement to an error, if the request has several statements.
 fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     if count > 1 {
         problem.message = format!("statement {number} of {count}: {}", problem.message);
@@ -366,7 +367,7 @@ fn in_script(mut problem: Problem, number: usize, count: usize) -> Problem {
     problem
 }
 
-/// Rejects values for parameters that occur in no statement.
+/// Rejects parameter values in a request if no statement has a parameter of that name.
 fn check_parameters(request: &QueryRequest, script: &[PreparedStatement]) -> Result<(), Problem> {
     let used = script.iter().flat_map(PreparedStatement::parameters);
     let is_used = |name: &str| used.clone().any(|one| one.name == name);

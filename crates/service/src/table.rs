@@ -101,7 +101,7 @@ impl Tables {
     }
 
     /// Reads rows from an uncompressed Arrow IPC stream into memory, and charges the memory to the
-    /// row quota.
+    /// quota for rows of runs.
     pub async fn read_arrow(
         &self,
         principal: &Principal,

@@ -28,7 +28,7 @@ impl Tokens {
     /// Creates a token for a user, by default for the principal. The secret is returned only once.
     ///
     /// Errors: `forbidden` if the token would have more rights or a longer lifetime than the
-    /// principal's credential.
+    /// credential of the principal.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -53,7 +53,7 @@ impl Tokens {
     /// Revokes a token.
     pub async fn revoke(&self, principal: &Principal, id: &str) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
-        // The error must not reveal that another user has this token.
+        // With the user's name, a token of another user gives the same error as a missing token.
         let user = match self.0.administer(principal) {
             Ok(()) => None,
             Err(problem) => Some(principal.user_name().ok_or(problem)?),
@@ -80,8 +80,8 @@ pub(crate) fn subject<'a>(
     }
 }
 
-/// Checks the expiry of a credential created after a login at the OpenID provider. The lifetime is
-/// limited, because the provider must regularly confirm that the account still exists.
+/// Checks the expiry of a credential created after a login at the OpenID provider. Its lifetime is
+/// limited, because only a new login shows that the provider still has the account.
 fn check_lifetime(components: &Components, expires: Option<Timestamp>) -> Result<(), Problem> {
     let lifetime = components.oidc.as_ref().map(|oidc| oidc.config().lifetime());
     let lifetime = lifetime.transpose().or_problem()?.unwrap_or_default();

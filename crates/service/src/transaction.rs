@@ -1,9 +1,8 @@
-//! Transactions of several statements. Their reads see one commit, and their writes become one
-//! merge.
+//! Transactions of several statements: all reads see one commit, and all writes become one merge.
 //!
 //! The first write creates a hidden branch for all later reads and writes of the transaction. The
-//! commit merges the branch, so other clients see all changes or none. It fails if another commit
-//! has changed the same rows, even in the same way: the first committer wins. A read-only
+//! commit merges the branch, so other clients see all changes or none. The commit fails if another
+//! commit has changed the same rows, even in the same way: the first committer wins. A read-only
 //! transaction creates no branch. On the hidden branch, a user has the same rights as on the
 //! target.
 //!
@@ -39,8 +38,8 @@ pub struct OpenTransaction {
     base: RefSpec,
     /// The ref for the transaction's reads and writes.
     reference: RefSpec,
-    /// The branch to merge into; `None` if the transaction started at a tag or commit, which are
-    /// read-only.
+    /// The branch to merge into; `None` if the transaction started at a tag or commit, because
+    /// these cannot be written.
     target: Option<String>,
     /// The hidden branch; `None` until the first write.
     branch: Option<TemporaryBranch>,
@@ -215,7 +214,7 @@ impl Transactions {
         let index = transaction.savepoint(name)?;
         let reference = transaction.savepoints[index].reference.clone();
         transaction.savepoints.truncate(index + 1);
-        // The next write creates a branch from the savepoint's commit.
+        // The refs after the savepoint are discarded. The next write creates a new hidden branch.
         transaction.reference = reference;
         if let Some(branch) = transaction.branch.take() {
             branch.delete().await;
@@ -257,7 +256,7 @@ impl Transactions {
         Ok(())
     }
 
-    /// Checks that a principal may write to the target, as for a statement outside a transaction.
+    /// Checks that a principal may write to the transaction's target, as for a single statement.
     async fn check_target(&self, principal: &Principal, target: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(target))?;
         if self.0.lake.catalog().branch(target).await.or_problem()?.protected {

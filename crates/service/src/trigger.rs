@@ -38,7 +38,8 @@ impl Triggers {
     /// `replaces` is true. The trigger has the rights of the principal. A disconnect of the caller
     /// does not interrupt the change. Returns true if an existing trigger was replaced.
     ///
-    /// Errors: `invalid_argument`; `already_exists`; a missing function, secret or project.
+    /// Errors: `invalid_argument`; `already_exists`; the error for a missing function, secret or
+    /// project.
     pub async fn create(
         &self,
         principal: &Principal,
@@ -131,7 +132,7 @@ impl Triggers {
         if self.0.is_unlimited(principal) {
             return found;
         }
-        // The error for an ambiguous short id would contain the ids of hidden events.
+        // Drop the error: for an ambiguous short id, it contains the ids of hidden events.
         let visible = found.ok().filter(|found| self.is_event_visible(principal, found));
         visible.ok_or_else(|| {
             Problem::new(ErrorCode::EventNotFound, format!("there is no event `{event}`"))

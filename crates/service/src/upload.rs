@@ -39,8 +39,8 @@ impl Uploads {
         self.0.import_rights.delete_upload(principal, path).await
     }
 
-    /// Checks that a principal may add rows to at least one table, or deploy at least one function,
-    /// because uploads take disk space.
+    /// Checks that a principal may add rows to at least one table, or deploy at least one function.
+    /// Other users have no use for uploads, which take disk space.
     fn check_upload(&self, principal: &Principal) -> Result<(), Problem> {
         self.0.authenticated(principal)?;
         let Identity::User(user) = principal.identity() else { return Ok(()) };

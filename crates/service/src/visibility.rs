@@ -22,8 +22,8 @@ impl Components {
     }
 
     /// Checks that a principal may act on a table or view at a ref. The name matches exactly, or
-    /// else case-insensitively. The error contains the requested spelling, so it does not reveal if
-    /// the table exists.
+    /// else case-insensitively. The error has the spelling of the request, so that it does not
+    /// reveal if the table exists.
     pub(crate) async fn check_named(
         &self,
         principal: &Principal,
@@ -88,7 +88,7 @@ impl Components {
         }
     }
 
-    /// Returns the catalog state at a ref that the principal may read.
+    /// Returns the catalog state at a ref, after checking that the principal may read it.
     pub(crate) async fn view_for(
         &self,
         principal: &Principal,

@@ -1,10 +1,10 @@
-//! Asynchronous calls of functions, which are events that clients cause.
+//! Asynchronous calls of functions, which become events.
 //!
-//! The calls of a function wait in the queue `/functions/NAME`, as the events of a trigger wait in
-//! its queue. Records that are sent to the address of a destination have the queue
-//! `/destinations/ADDRESS`. The event is durable when [`Triggers::accept`] returns. The journal
-//! `trigger_call_keys` maps the idempotency keys of each queue to events. A unique key in the store
-//! ensures that only the first request with a key is recorded.
+//! The calls of a function wait in the queue `/functions/NAME`. Records for the address of a
+//! destination, such as `queue://orders`, wait in the queue `/destinations/ADDRESS`. The event is
+//! durable when [`Triggers::accept`] returns. The journal `trigger_call_keys` maps the idempotency
+//! keys of each queue to events. A unique key in the store ensures that only the first request with
+//! a key is recorded.
 
 use std::collections::BTreeMap;
 
@@ -36,7 +36,7 @@ pub(crate) fn is_address(target: &str) -> bool {
     target.contains("://")
 }
 
-/// Returns the name of the queue for a function or the address of a destination.
+/// Returns the name of a target's queue. The target is a function, or the address of a destination.
 pub(crate) fn queue_name(target: &str) -> String {
     format!("{}{target}", if is_address(target) { DESTINATIONS } else { CALLS })
 }
@@ -71,8 +71,8 @@ impl Triggers {
     /// Accepts an asynchronous call. The event is durable on return.
     ///
     /// If an earlier call of the same function and user had the same idempotency key, the call is
-    /// not executed. The response then contains the earlier event. Errors: `too_busy` if the
-    /// function's queue is full; `invalid_argument` for an invalid key.
+    /// not executed. The response then contains the event of the earlier call. Errors: `too_busy`
+    /// if the function's queue is full; `invalid_argument` for an invalid key.
     pub async fn accept(&self, call: NewCall) -> Result<AcceptedEvent> {
         for key in [&call.key, &call.order_key].into_iter().flatten() {
             check_key(key)?;
@@ -130,7 +130,8 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
             Ok(AcceptedEvent { event: first.unwrap_or_default(), duplicate: true })
         }
         (Err(error), _) => {
-            // The batch may have been applied despite the error.
+            // The store may have applied the batch despite the error, so let the queue read it
+            // again.
             context.queue.set_uncertain();
             context.queue.intake.set_uncertain();
             context.wake.notify_one();
@@ -142,7 +143,7 @@ async fn accept(context: &SourceContext, call: NewCall) -> Result<AcceptedEvent>
 /// The form in which an accepted call is stored.
 enum StoredCall {
     Delivery(Box<Delivery>),
-    /// The call is an entry of waiting events, so that it does not overtake earlier events.
+    /// The call is stored as a waiting event, because earlier events with its order key wait.
     Waiting(ListedEntry),
 }
 

@@ -1,9 +1,10 @@
-//! The event source of a queue of calls: it turns events that clients sent in batches into
-//! deliveries. Other calls are recorded by [`Triggers::accept`](crate::Triggers::accept).
+//! The event source of a function's call queue: it turns events that clients sent in batches, and
+//! that wait in a journal, into deliveries. A call outside a batch is recorded by
+//! [`Triggers::accept`](crate::Triggers::accept).
 //!
-//! One batch of the store removes an entry with events and adds their deliveries. So each event has
-//! exactly one delivery, even after a crash. The events of a user whose limit is reached stay in
-//! the journal. So these events take no capacity from the events of other users.
+//! One batch of the store removes a journal entry and adds the deliveries of the entry's events. So
+//! each event has exactly one delivery, even after a crash. The events of a user whose limit is
+//! reached stay in the journal. So these events take no capacity from the events of other users.
 
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ impl EventSource for BatchSource {
     async fn poll(&mut self, context: &SourceContext) -> Result<PollResult> {
         let (queue, intake) = (&context.queue, &context.queue.intake);
         if !self.is_caught_up || queue.take_uncertain() {
-            // Queue calls that were recorded although the store returned an error.
+            // Queue calls that the store recorded although it returned an error.
             context.catch_up().await?;
             self.is_caught_up = true;
         }

@@ -1,7 +1,7 @@
 //! Changes of objects in a bucket of the lake: objects that are created or removed.
 //!
-//! The batch that changes an object also records the change. Each change that a trigger selects is
-//! one event of its [source](crate::occurrence_source).
+//! The bucket records a change in the batch that changes the object. Each change that a trigger
+//! selects is one event of its [source](crate::occurrence_source).
 
 use headwater_model::{
     BucketEvent, BucketTrigger, ChangedObject, ErrorDetails, EventData, Problem, Trigger,
@@ -16,15 +16,14 @@ use crate::source::NewEvent;
 
 pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
 
-/// Maximum length of the prefix of keys, and of their suffix, in bytes.
+/// Maximum length of a prefix or suffix of keys, in bytes.
 const KEY_BYTES_MAX: usize = 1_024;
 
 /// The changes that a trigger selects.
 #[derive(Debug, Clone)]
 pub(crate) struct ObjectFilter {
     watch: ChangeFilter,
-    /// True to skip empty objects and objects that represent folders, because they contain nothing
-    /// to import.
+    /// True to skip empty objects, also those that represent folders: there is nothing to import.
     skips_empty: bool,
 }
 
@@ -77,20 +76,20 @@ impl ObjectFilter {
         &self.watch.bucket
     }
 
-    /// Returns the event of a recorded change; `None` if the filter does not select the change.
+    /// Returns the event of a recorded change; `None` if this filter does not select the change.
     pub(crate) fn event(&self, entry: &JournalEntry) -> Option<NewEvent> {
         let change = readable::<ObjectChange>("object_changes", entry)?;
         self.admits(&change).then(|| new_event(change, entry.position))
     }
 
-    /// Returns a problem if the bucket does not exist.
+    /// Returns a problem if the trigger's bucket does not exist.
     pub(crate) async fn fault(&self, objects: &Objects) -> Option<Problem> {
         let problem = objects.check_bucket(self.bucket()).await.err()?.to_problem();
         Some(problem.with_hint("Create the bucket; the trigger watches it as soon as it exists."))
     }
 }
 
-/// Checks the prefix and the suffix of keys.
+/// Checks the prefix and the suffix of keys in a trigger's definition.
 pub(crate) fn check_keys(trigger: &Trigger, bucket: &BucketTrigger) -> Result<()> {
     if bucket.prefix.len().max(bucket.suffix.len()) > KEY_BYTES_MAX {
         let reason = "`prefix` or `suffix` is longer than 1024 bytes, the maximum length of a key";

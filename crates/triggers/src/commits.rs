@@ -29,9 +29,8 @@ pub trait CommitSource: Send + Sync {
         limit: usize,
     ) -> Result<Option<Vec<CommitId>>, Problem>;
 
-    /// Returns the changes from the commit `from` to the commit `id`. If there are other commits
-    /// between the two, the properties are empty, because the causes of these other commits are
-    /// unknown.
+    /// Returns the changes from the commit `from` to the commit `id`. If other commits lie between
+    /// the two, the returned properties are empty, because not all causes are known.
     async fn change(&self, from: CommitId, id: CommitId) -> Result<TableCommit, Problem>;
 
     /// Returns a counter that changes when this process commits. Commits that do not change it,
@@ -60,8 +59,8 @@ pub(crate) async fn caused_by(
         None => None,
     };
     let delivery = match named {
-        // A client can set any event in a commit's properties. If the event is unknown, find the
-        // event that started the commit's job.
+        // A client can write any event id into a commit's properties. If this event is unknown,
+        // find the event that started the job of the commit.
         None => delivery_of_job(log, properties).await?,
         named => named,
     };
@@ -79,8 +78,8 @@ async fn delivery_of_job(
     let Some(job) = job else { return Ok(None) };
     let event = match log.jobs.job(job).await {
         Ok(job) => job.event,
-        // The jobs of events are kept as long as the events, so a missing job was not started by an
-        // event.
+        // Jobs are kept as long as their events. So if a job is missing, no event that is still
+        // kept has started it.
         Err(JobsError::JobNotFound { .. } | JobsError::Corrupt { .. }) => None,
         Err(error) => return Err(error.into()),
     };

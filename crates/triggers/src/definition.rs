@@ -40,7 +40,7 @@ pub(crate) struct Definition {
     pub concurrency: Concurrency,
     /// Path of the order key in the events.
     pub order_by: Option<EventPath>,
-    /// The filter for events; `None` records all events.
+    /// The filter for events; `None` records all events of the source.
     pub filter: Option<EventFilter>,
     /// The servers to which the source may connect.
     pub policy: ConnectionPolicy,
@@ -52,7 +52,7 @@ pub(crate) enum Source {
     Files(WatchedFolder),
     Schedule(Box<Schedule>),
     Tables(WatchedTables),
-    /// Changes of objects, merges, or ends of jobs.
+    /// Changes of objects in the lake's buckets, merges, or ends of jobs.
     Occurrences(Box<OccurrenceFilter>),
     /// Objects of another object store.
     Remote(Box<RemoteObjects>),
@@ -72,7 +72,7 @@ pub(crate) struct WatchedTables {
     patterns: Vec<GlobMatcher>,
     pub debounce: Duration,
     pub batch: usize,
-    /// Maximum number of events of unknown cause per minute.
+    /// Maximum number per minute of events whose cause is unknown.
     pub max_events_per_minute: u32,
 }
 
@@ -81,7 +81,8 @@ pub(crate) struct WatchedTables {
 pub(crate) struct WatchedFolder {
     pub path: PathBuf,
     pub recursive: bool,
-    /// True if the pattern is matched against the path within the folder, instead of the file name.
+    /// True if the file pattern is matched against the path within the folder; false if it is
+    /// matched against the file name.
     pub whole_path: bool,
     pub pattern: Option<GlobMatcher>,
     pub debounce: Duration,
@@ -239,9 +240,9 @@ impl Source {
         }
     }
 
-    /// Returns the journal with the positions of this kind of source. Positions in it are deleted
-    /// with their trigger, so a trigger that is deployed again starts at the current time or
-    /// commit. Returns `None` for a source that keeps positions after its trigger is removed.
+    /// Returns the journal with the positions of this kind of source. A position is deleted with
+    /// its trigger, so a trigger that is deployed again starts at the current time or commit.
+    /// Returns `None` for a source that keeps positions after its trigger is removed.
     pub(crate) fn position_journal(&self) -> Option<&'static str> {
         match self {
             Source::Files(_) | Source::Remote(_) | Source::Queue(_) | Source::Calls => None,
@@ -254,8 +255,8 @@ impl Source {
         }
     }
 
-    /// Returns true if a poll waits until no more notifications arrive. Objects and messages are
-    /// complete at the time of their notification, so their sources are polled immediately.
+    /// Returns true if a poll waits until notifications stop arriving. Objects and messages are
+    /// complete when their notification arrives, so their sources are polled immediately.
     pub(crate) fn waits_for_quiet(&self) -> bool {
         matches!(self, Source::Files(_) | Source::Schedule(_) | Source::Tables(_))
     }
@@ -370,7 +371,8 @@ fn concurrency(trigger: &Trigger) -> Result<Concurrency> {
     Ok(Concurrency::AtMost(count as usize))
 }
 
-/// Checks the option `bisect`: the target must be a function, and an event must have several items.
+/// Checks the option `bisect`, which divides failed events: the target must be a function, and an
+/// event must have several items.
 fn check_division(trigger: &Trigger, source: &Source) -> Result<()> {
     if !trigger.divides() {
         return Ok(());

@@ -1,9 +1,9 @@
 //! Delivery of events, with retries.
 //!
-//! One batch of the store records the start of an attempt and its job, and another batch the end of
-//! both. So delivery and job are consistent. An attempt does not count if it was throttled, or
-//! interrupted by the end of the process. Each event is attempted at least once. An event is not
-//! retried after its maximum age.
+//! One batch of the store records the start of an attempt and its job, and another batch records
+//! the end of both. So the states of delivery and job agree. An attempt does not count towards the
+//! maximum number of retries if it was throttled, or interrupted by the end of the process. Each
+//! event is attempted at least once. An event is not retried after its maximum age.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::target::CallPolicy;
 use crate::worker::Worker;
 use crate::{Error, Result, event_logging};
 
-/// Number of deliveries of a trigger after which its old deliveries are removed.
+/// Number of deliveries of a trigger after which the trigger's old deliveries are removed.
 const TRIM_EVERY: u64 = 1_000;
 
 /// Pauses of a delivery whose user has reached the limit of concurrent jobs, or a daily limit. The
@@ -37,7 +37,7 @@ const DAY_PAUSE: Duration = Duration::from_secs(60);
 /// day, because a running call may release its reservation, or a new version may raise the budget.
 const BUDGET_PAUSE: Duration = Duration::from_secs(10);
 
-/// An event to deliver, the policy of its call, and the memory permit if the event is large.
+/// An event to deliver, the policy of its function call, and the permit of a large event.
 type PreparedDelivery = (Event, CallPolicy, Option<OwnedSemaphorePermit>);
 
 impl Worker {
@@ -45,7 +45,7 @@ impl Worker {
     pub(crate) async fn deliver(&self, taken: TakenDelivery) -> Result<()> {
         let event = taken.delivery.event.clone();
         let outcome = match self.attempt(taken.delivery.clone()).await {
-            // Postpone only this delivery, because deliveries of other users can continue.
+            // Postpone only this delivery, because the limit of its user does not stop other users.
             Err(Error::Jobs(ref error @ JobsError::JobQuota { .. })) => {
                 self.block(taken.delivery.clone(), error.to_problem(), JOBS_PAUSE);
                 Ok(())
@@ -137,8 +137,8 @@ impl Worker {
             policy.apply(delivery, &outcome, queue.throttled())
         };
         let is_throttled = !matches!(outcome, Outcome::Failed(_) | Outcome::Done);
-        // If the parts replace the event and all of them failed, `queue_parts` counts the attempt:
-        // once for each part.
+        // If the parts replace the event and all of them failed, `queue_parts` counts the failed
+        // attempt in the metrics: once for each part.
         let is_failed = |part: &Delivery| part.status == TriggerEventStatus::Failed;
         if !is_replaced || !parts.iter().all(|(_, part)| is_failed(part)) {
             queue.counts.attempted(ended.status, is_throttled);
@@ -153,7 +153,8 @@ impl Worker {
         for (event, part) in &parts {
             entries.extend(part.new_entries(event)?);
         }
-        // A divided event sends no record to its destination; its parts send their own records.
+        // The call for a divided event sends no record to the function's destination; the calls for
+        // the parts do.
         let whole = parts.is_empty().then_some((&*event, &ended));
         let calls_ended = parts.iter().map(|(event, part)| (event, part)).chain(whole);
         let mut forwarded = Vec::new();
@@ -186,7 +187,7 @@ impl Worker {
             queue.counts.attempted(part.status, false);
         }
         if divided.status == TriggerEventStatus::Pending {
-            // The parts replace the event, so no later attempt ends its span.
+            // The parts replace the event, so no later attempt ends the event's trace span.
             let error = parts.first().and_then(|part| part.error.clone());
             let status = TriggerEventStatus::Failed;
             self.end_span(&Delivery { status, error, ..divided.clone() });
@@ -199,9 +200,9 @@ impl Worker {
         Ok(())
     }
 
-    /// Reads the event of a delivery, the policy of its call, and the permit of a large event. Ends
-    /// the delivery as failed if the event cannot be read, or if the causing identity no longer has
-    /// the right to cause the event.
+    /// Reads the event of a delivery and the policy of its call, and acquires the memory permit of
+    /// a large event. Ends the delivery as failed if the event cannot be read, or if the causing
+    /// identity no longer has the right to cause the event.
     async fn prepare(&self, delivery: &Delivery) -> Result<Option<PreparedDelivery>> {
         let Ok(calls) = self.call_policy().await else {
             self.context.queue.update(self.postponed(delivery.clone(), JOBS_PAUSE));
@@ -246,8 +247,8 @@ impl Worker {
         }
     }
 
-    /// Returns the policy of the calls that the worker delivers. For a trigger, the policy contains
-    /// only the destinations of the function; it is empty if the trigger also has other targets.
+    /// Returns the policy of the function calls that the worker delivers. For a trigger, only the
+    /// destinations of the function apply; none if the trigger also has other targets.
     async fn call_policy(&self) -> Result<CallPolicy, Problem> {
         let trigger = self.trigger();
         let targets = trigger.targets();
@@ -263,8 +264,9 @@ impl Worker {
         Ok(CallPolicy { retries: None, max_age: None, ..policy })
     }
 
-    /// Postpones a delivery whose user has reached a limit, and shows the limit as its error. All
-    /// events of a trigger have the limits of the same user, so all of them wait.
+    /// Postpones a delivery whose user has reached a limit, and stores the limit as the delivery's
+    /// error. A delivery of a trigger has no `user`: the deployer's limits apply to all events of
+    /// the trigger, so all of them wait.
     fn block(&self, delivery: Delivery, limit: Problem, pause: Duration) {
         if delivery.user.is_none() {
             let now = self.context.now();
@@ -290,7 +292,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Exports the span of an event, unless a further attempt follows.
+    /// Exports the trace span of an event, unless a further attempt follows.
     fn end_span(&self, ended: &Delivery) {
         if !matches!(ended.status, TriggerEventStatus::Done | TriggerEventStatus::Failed) {
             return;

@@ -9,9 +9,9 @@
 //! | `trigger_batch_results` | event id | the failed items of a call whose rows were committed |
 //!
 //! Each source has its own journal of positions. One batch records an event, its delivery, the
-//! position of its source, and unique keys of the occurrence. The store rejects a batch with an
-//! existing unique key, so an occurrence is never recorded twice. This also holds for two
-//! processes, and for a retry after an error of the store.
+//! position of its source, and unique keys of the occurrence (the file, message or time that caused
+//! the event). The store rejects a batch with an existing unique key, so an occurrence is never
+//! recorded twice. This also holds for two processes, and for a retry after an error of the store.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ const COUNTS: &str = "trigger_counts";
 /// several times this memory.
 const LARGE_BYTES: usize = 8 << 20;
 
-/// Maximum size of all large events that are in memory for their deliveries, in MiB.
+/// Maximum total size of the large events that are being delivered, in MiB.
 const LARGE_MIB_MAX: u32 = 128;
 
 /// The delivery of an event to the targets of its trigger.
@@ -57,13 +57,13 @@ pub(crate) struct Delivery {
     pub job: Option<JobId>,
     /// Error of the last attempt, if it failed.
     pub error: Option<Problem>,
-    /// Order key: deliveries with the same key are executed one after the other.
+    /// Order key: deliveries of a trigger with the same key are executed one after the other.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Principal that caused the event; `None` if a source detected it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub author: Option<String>,
-    /// User whose limits apply to the job; `None` if no limits apply.
+    /// User whose limits apply to the delivery's job; `None` if no limits apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
     /// The identity that caused the event; the targets run with its permissions. `None` for an
@@ -113,8 +113,7 @@ impl Delivery {
         Ok(vec![self.open_entry()?, Append::put(EVENTS, &event.id, encode(event)?)])
     }
 
-    /// Returns the journal entries that remove the delivery and its event. The delivery must not be
-    /// done.
+    /// Returns the journal entries that remove a delivery that is not done, and its event.
     pub(crate) fn removal(&self) -> Vec<Append> {
         removal(&self.event)
     }
@@ -135,7 +134,7 @@ impl Delivery {
 pub(crate) struct DeliveryLog {
     pub jobs: Jobs,
     pub store: Arc<dyn Store>,
-    /// Permits for deliveries of large events, one for each MiB.
+    /// Permits for deliveries of large events, one permit for each MiB of an event.
     large: Arc<Semaphore>,
 }
 
@@ -144,7 +143,8 @@ impl DeliveryLog {
         DeliveryLog { jobs, store, large: Arc::new(Semaphore::new(LARGE_MIB_MAX as usize)) }
     }
 
-    /// Records events and the position of their source. Returns their deliveries in the same order.
+    /// Records events, with the position of the event source. Returns the deliveries of the events,
+    /// in the same order.
     pub(crate) async fn record(
         &self,
         context: &SourceContext,
@@ -204,7 +204,7 @@ impl DeliveryLog {
     }
 
     /// Returns an event for its delivery. Waits while too many large events are being delivered; a
-    /// large event holds the permit until the end of its delivery.
+    /// large event needs a permit until the end of its delivery.
     ///
     /// Errors: `event_not_found`.
     pub(crate) async fn event_to_deliver(
@@ -281,7 +281,7 @@ impl DeliveryLog {
 
     /// Removes events that are done, except the newest `done_kept` events.
     pub(crate) async fn trim(&self, done_kept: usize) -> Result<()> {
-        // Keep events that are recorded during the removal. Their ids are greater than this id.
+        // Keep events that are recorded during the removal: their ids are greater than `fence`.
         let fence = self.jobs.new_id().to_string();
         let mut done = ReverseScan::new(DONE, None, None);
         let mut oldest = None;
@@ -293,7 +293,7 @@ impl DeliveryLog {
         }
         let Some(oldest) = oldest.filter(|oldest| *oldest < fence) else { return Ok(()) };
         // A waiting event has an id but no delivery yet. Read the waiting events before the
-        // deliveries: an event that moves between the two reads is then found by one of the reads.
+        // deliveries: one of the two reads then finds an event that moves meanwhile.
         let until = match self.oldest_waiting().await? {
             Some(waiting) => waiting.min(oldest),
             None => oldest,

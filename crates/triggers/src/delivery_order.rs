@@ -11,7 +11,7 @@ use headwater_model::Timestamp;
 /// The deliveries that are not running. At most one delivery of each order key is ready.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryOrder {
-    /// Deliveries that do not have to wait for another delivery, by due time.
+    /// Deliveries that need not wait for an earlier delivery of their order key, by due time.
     ready: BTreeSet<(Timestamp, String)>,
     lanes: BTreeMap<String, KeyQueue>,
 }
@@ -65,7 +65,7 @@ impl DeliveryOrder {
         }
     }
 
-    /// Adds a taken delivery again.
+    /// Puts back a delivery that [`DeliveryOrder::take`] returned, with a new due time.
     pub(crate) fn requeue(&mut self, event: &str, key: Option<&str>, due: Timestamp) {
         match key.and_then(|key| self.lanes.get(key)) {
             Some(lane) if lane.active.as_deref() != Some(event) => self.add(event, key, due),
@@ -87,8 +87,7 @@ impl DeliveryOrder {
         self.advance(key);
     }
 
-    /// Changes the time at which a delivery is due. `due` contains the previous time and the new
-    /// time.
+    /// Changes the time at which a delivery is due. `due` is `[previous time, new time]`.
     pub(crate) fn change_due(&mut self, event: &str, key: Option<&str>, due: [Timestamp; 2]) {
         let [before, after] = due;
         if self.ready.remove(&(before, event.to_owned())) {
@@ -100,7 +99,7 @@ impl DeliveryOrder {
         }
     }
 
-    /// Makes the next delivery of an order key ready.
+    /// Makes the next delivery of an order key ready to start.
     fn advance(&mut self, key: &str) {
         let Some(lane) = self.lanes.get_mut(key) else { return };
         if lane.active.is_some() {

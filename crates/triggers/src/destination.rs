@@ -29,8 +29,8 @@ pub(crate) struct EndedCall<'a> {
 pub(crate) enum Destination {
     /// The call has no destination.
     None,
-    /// A record for this destination caused the call, directly or indirectly. Another record would
-    /// create a loop.
+    /// An earlier record for this destination caused the call, directly or indirectly. No record is
+    /// sent, because it would cause the call again, in an endless loop.
     Loop(String),
     Target(CallDestination),
 }
@@ -74,13 +74,14 @@ impl EndedCall<'_> {
         };
         let Delivery { mut author, mut user, mut actor, .. } = self.delivery.clone();
         if sends {
-            // Use the identity that set the destination: the calling user may lack the right.
+            // Send with the rights of the identity that set the destination, because the calling
+            // user may lack the right to send to the address.
             let principal = by.principal();
             author = Some(principal.author().to_owned());
             user = principal.user_name().map(str::to_owned);
             actor = Some(by);
         } else if author.is_none() {
-            // A source detected the event, so the trigger's deployer provides the rights.
+            // A source detected the event, without a user, so name the trigger as the author.
             author = Some(format!("trigger {}", self.delivery.trigger));
         }
         let mut delivery = Delivery { author, user, actor, ..Delivery::new(id, &queue, now) };

@@ -24,7 +24,7 @@ pub enum Error {
     /// No trigger has this name.
     #[error("there is no trigger `{name}`")]
     TriggerNotFound {
-        /// The name as given.
+        /// The name that the caller gave.
         name: String,
         /// A trigger with a similar name, if there is one.
         near: Option<String>,
@@ -32,7 +32,7 @@ pub enum Error {
     /// The id matches no event, or several events.
     #[error("there is {} event `{id}`", if *.several { "more than one" } else { "no" })]
     EventNotFound {
-        /// The id as given.
+        /// The id that the caller gave: complete, or its beginning or end.
         id: String,
         /// True if the id matches several events.
         several: bool,

@@ -38,18 +38,19 @@ pub(crate) const IDS: &str = "trigger_batch_ids";
 /// Maximum number of events of one user that wait for one function.
 pub(crate) const EVENTS_MAX: usize = 1_000_000;
 
-/// Maximum number and size of the events in one entry.
+/// Maximum number of events in one entry of `trigger_batches`, and their total size in bytes.
 const ENTRY_EVENTS_MAX: usize = 500;
 const ENTRY_BYTES_MAX: usize = 1 << 20;
 
-/// Length in bytes of a time, and of an id's hash with its event, in `trigger_batch_ids`.
+/// Layout of a value in `trigger_batch_ids`: length in bytes of the time, and of each pair of id
+/// hash and event id.
 const TIME_BYTES: usize = 8;
 const ID_BYTES: usize = 32;
 
 /// Events for a function.
 #[derive(Debug, Clone)]
 pub struct NewEvents {
-    /// The common part of the events.
+    /// The call that each event causes.
     pub call: EventCall,
     /// The events, in order.
     pub events: Vec<CloudEvent>,
@@ -60,7 +61,7 @@ pub struct NewEvents {
 pub struct EventCall {
     /// Name of the function to call.
     pub function: String,
-    /// The argument that receives the event; `None` if the event is an object with all arguments.
+    /// The argument that receives the event; `None` if the event's data contains all arguments.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub argument: Option<String>,
     /// The user that sent the events, whose limits apply; `None` for the lake's owner. Different
@@ -168,19 +169,18 @@ impl WaitingEntry {
 }
 
 impl Triggers {
-    /// Accepts either all or none of the events for a function. Accepted events are durable on
-    /// return.
+    /// Accepts all or none of the events for a function. Accepted events are durable on return.
     ///
     /// An event is a duplicate if the user has sent the function an event with the same source and
-    /// id in the last 10 minutes. Duplicates are not added; the response contains the earlier
-    /// event. Errors: `too_busy` if too many events of the function wait; `invalid_argument` for an
-    /// invalid order key.
+    /// id in the last 10 minutes. A duplicate is not added; the response contains the earlier event
+    /// in its place. Errors: `too_busy` if too many events of the function wait; `invalid_argument`
+    /// for an invalid order key.
     pub async fn accept_events(&self, new: NewEvents) -> Result<Vec<AcceptedEvent>> {
         for event in &new.events {
             event.partition_key.as_deref().map_or(Ok(()), check_key)?;
         }
         let worker = self.call_worker(&new.call.function).await?;
-        // Run this as a task, so that the ids are released even if the client disconnects.
+        // Run this as a task, so that the reserved ids are released even if the client disconnects.
         let work = with_current(async move { accept(&worker.context, new).await });
         let accepted = tokio::spawn(work);
         accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))

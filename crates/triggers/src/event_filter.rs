@@ -40,8 +40,7 @@ impl EventFilter {
     }
 }
 
-/// Returns the source of the events of a trigger on a database, a stream or a topic; `None` for
-/// other sources.
+/// Returns the source of the events of a database, stream or topic; `None` for other triggers.
 fn server_uri(trigger: &Trigger) -> Option<String> {
     if let Some(postgres) = &trigger.postgres {
         return PostgresServer::new(trigger, postgres).ok().map(|server| server.uri());

@@ -1,7 +1,7 @@
 //! Log messages about events.
 //!
-//! The log target of these messages is this module, so that a background server can filter them
-//! out.
+//! All these messages have this module as their log target, so that a server that runs in the
+//! background can filter them out.
 
 use headwater_model::{Event, EventData};
 
@@ -51,14 +51,13 @@ pub(crate) fn summary(data: &EventData) -> String {
     }
 }
 
-/// Returns a number with a noun in the singular or plural.
+/// Returns a number with its noun, such as `1 file` or `2 files`.
 fn counted(count: usize, noun: &str) -> String {
     let plural = if count == 1 { "" } else { "s" };
     format!("{count} {noun}{plural}")
 }
 
-/// Replaces control characters, because they could move the cursor of a terminal. Truncates long
-/// texts.
+/// Replaces control characters, because they could move a terminal's cursor, and truncates.
 fn line(text: &str) -> String {
     let clean = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(CHARACTERS_MAX).collect()

@@ -1,8 +1,8 @@
 //! The queue of one trigger's events.
 //!
-//! Pending and running deliveries are in memory and in the store. The queue uses the state in
-//! memory, which may be newer. The queue continues to exist when the trigger's definition changes
-//! or the trigger is removed.
+//! Pending and running deliveries are in memory and in the store. Decisions use the state in
+//! memory, which may be newer than the stored state. The queue continues to exist when the
+//! trigger's definition changes or the trigger is removed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -23,14 +23,14 @@ use crate::waiting_events::CallQueue;
 /// the source stops recording events.
 pub(crate) const OPEN_MAX: usize = 1_000;
 
-/// Maximum number of recently ended deliveries that are remembered until their end is stored. A
-/// small number is sufficient, because no delivery can end while the store fails.
+/// Maximum number of remembered deliveries that ended recently, and whose end may not be stored
+/// yet. A small number is sufficient, because no delivery can end while the store fails.
 const ENDED_MAX: usize = 100;
 
 /// Pause after the result of an attempt could not be recorded.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// Minimum pause before a source is polled again for events of a user that has reached a limit.
+/// Minimum pause between polls while a user with waiting events has reached a limit.
 const BLOCKED_PAUSE_MIN: Duration = Duration::from_millis(20);
 
 /// The deliveries of one trigger.
@@ -38,15 +38,15 @@ const BLOCKED_PAUSE_MIN: Duration = Duration::from_millis(20);
 pub(crate) struct EventQueue {
     deliveries: Mutex<Deliveries>,
     done: AtomicU64,
-    /// True if the schedule has not been polled since the process started.
+    /// True if the source of a schedule has not been polled since the process started.
     fresh: AtomicBool,
     /// Notified when a delivery may have become due.
     pub due: Notify,
     /// Notified when there may be capacity for additional events.
     pub capacity: Notify,
-    /// Rate limit for events of unknown cause.
+    /// Rate limit for events whose cause is unknown.
     pub rate_limit: Mutex<RateLimit>,
-    /// Events that wait until the queue has capacity.
+    /// Events that clients sent for the function, and that wait until the queue has capacity.
     pub intake: CallQueue,
     /// True if the store may contain a delivery that is not in the queue.
     uncertain: AtomicBool,
@@ -79,13 +79,14 @@ struct Deliveries {
     /// Events whose trigger was removed while their deliveries were running.
     abandoned: BTreeSet<String>,
     failed: BTreeSet<String>,
-    /// The events whose deliveries ended most recently. Their ends may not be stored yet.
+    /// The events whose deliveries ended most recently. The store may still contain these
+    /// deliveries as open, so they must not be added again.
     ended: VecDeque<String>,
     /// Number of consecutive throttled attempts.
     throttled: u32,
     /// Time before which no delivery starts, if attempts were throttled.
     resume: Option<Timestamp>,
-    /// The exhausted budget or limit for which all deliveries wait.
+    /// The problem of an exhausted budget or limit, for which all deliveries wait.
     exhausted: Option<Problem>,
 }
 
@@ -208,7 +209,7 @@ impl EventQueue {
     }
 
     /// Replaces a delivery by the deliveries of its event's parts, before all later deliveries with
-    /// the same order key. Parts of an abandoned event are abandoned, too.
+    /// the same order key. If the event's trigger was removed, the parts are abandoned, too.
     pub(crate) fn divide(&self, divided: &Delivery, parts: Vec<Delivery>) {
         let mut deliveries = self.deliveries.lock();
         if deliveries.abandoned.remove(&divided.event) {
@@ -227,8 +228,8 @@ impl EventQueue {
         self.capacity.notify_one();
     }
 
-    /// Returns the delivery of an event if it is pending or running. The error and the due time of
-    /// a delivery that waits for the budget of its function are those of the budget.
+    /// Returns the delivery of an event if it is pending or running. If it waits for an exhausted
+    /// limit, returns it with the limit's error and end.
     pub(crate) fn open(&self, event: &str) -> Option<Delivery> {
         let deliveries = self.deliveries.lock();
         let mut delivery = deliveries.open.get(event).cloned()?;
@@ -241,8 +242,7 @@ impl EventQueue {
         Some(delivery)
     }
 
-    /// Makes a pending delivery due now. Returns `None` if the event has no pending or running
-    /// delivery.
+    /// Makes a pending delivery due now. Returns `None` if it is neither pending nor running.
     pub(crate) fn expedite(&self, event: &str, now: Timestamp) -> Option<Delivery> {
         let mut deliveries = self.deliveries.lock();
         let key = deliveries.key_of(event);
@@ -263,20 +263,19 @@ impl EventQueue {
         self.deliveries.lock().failed.remove(event)
     }
 
-    /// Records that the trigger of the running deliveries was removed.
+    /// Marks the running deliveries as abandoned, because their trigger was removed.
     pub(crate) fn abandon_running(&self) {
         let mut deliveries = self.deliveries.lock();
         let running = deliveries.running.clone();
         deliveries.abandoned = running;
     }
 
-    /// Returns true if the trigger of a delivery was removed during the attempt, and clears this
-    /// mark.
+    /// Returns true if the delivery's trigger was removed during the attempt. Clears this mark.
     pub(crate) fn take_abandoned(&self, event: &str) -> bool {
         self.deliveries.lock().abandoned.remove(event)
     }
 
-    /// Adds a removed delivery again.
+    /// Adds a delivery again that the caller has removed.
     pub(crate) fn restore(&self, delivery: Delivery) {
         self.deliveries.lock().ended.retain(|event| *event != delivery.event);
         self.push(delivery);
@@ -301,8 +300,8 @@ impl EventQueue {
         self.deliveries.lock().throttled
     }
 
-    /// Postpones a delivery whose user has reached a limit. Until then, the deliveries of the user
-    /// take no capacity from the deliveries of other users.
+    /// Postpones a delivery whose user has reached a limit. Until the delivery is due, deliveries
+    /// of this user take no capacity from the deliveries of other users.
     pub(crate) fn block(&self, delivery: Delivery) {
         let blocked = delivery.user.clone().map(|user| (user, delivery.due));
         self.deliveries.lock().blocked.extend(blocked);
@@ -315,18 +314,18 @@ impl EventQueue {
         user.is_some_and(|user| self.deliveries.lock().blocked.contains_key(user))
     }
 
-    /// Returns true if the queue has capacity for deliveries of users that have not reached a
-    /// limit.
+    /// Returns true if the queue has capacity for more deliveries. Deliveries of users that have
+    /// reached a limit do not count.
     pub(crate) fn has_capacity(&self, now: Timestamp) -> bool {
         let mut deliveries = self.deliveries.lock();
         deliveries.blocked.retain(|_, until| *until > now);
         deliveries.has_capacity()
     }
 
-    /// Returns the time until the first postponed deliveries are due.
+    /// Returns the time until the first blocked user is no longer blocked.
     pub(crate) fn next_unblocked(&self, now: Timestamp) -> Option<Duration> {
         let first = self.deliveries.lock().blocked.values().min().copied()?;
-        // Not 0: a source that returns a pause of 0 has more events, and is polled again at once.
+        // Never 0, because a source that returns a pause of 0 is polled again at once.
         Some((first - now).to_std().unwrap_or_default().max(BLOCKED_PAUSE_MIN))
     }
 
@@ -340,8 +339,8 @@ impl EventQueue {
         }
     }
 
-    /// Records that the function has no budget left, or that the deployer of the trigger has
-    /// reached a limit: no delivery starts before `resume`.
+    /// Records that the function's budget is used up, or that the trigger's deployer has reached a
+    /// limit. No delivery starts before `resume`.
     pub(crate) fn exhaust(&self, exhausted: Problem, resume: Timestamp, now: Timestamp) {
         self.deliveries.lock().exhausted = Some(exhausted);
         self.throttle(resume, now);
@@ -365,7 +364,7 @@ impl EventQueue {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Returns true if the schedule has not been polled since the process started.
+    /// Returns true if the source of a schedule has not been polled since the process started.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh.load(Ordering::Relaxed)
     }
@@ -393,7 +392,7 @@ impl Deliveries {
         }
     }
 
-    /// Returns true if there is capacity for deliveries of users that are not blocked.
+    /// Returns true if there is capacity for more deliveries; those of blocked users do not count.
     fn has_capacity(&self) -> bool {
         let of_user = |user: &String| self.open_of.get(user).copied().unwrap_or_default();
         let blocked: usize = self.blocked.keys().map(of_user).sum();

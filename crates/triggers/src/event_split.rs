@@ -3,9 +3,9 @@
 //!
 //! One batch stores the end of the attempt and the parts, so each item is in exactly one event,
 //! even after a crash. The id of a part consists of the id of the recorded event, the position of
-//! the part's first item, and the number of divisions. Parts are therefore ordered after the
-//! divided event, and before all later events. A part has its own id because the divided event may
-//! have committed rows. This module does no I/O.
+//! the part's first item, and the number of divisions. Ids of parts therefore sort after the
+//! divided event, and before all later events. A part has its own id, because the divided event may
+//! have committed rows, and an id commits at most once. This module does no I/O.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::delivery_log::Delivery;
 use crate::outcome::{Outcome, RetryPolicy};
 use crate::target::{CallPolicy, is_divisible};
 
-/// The journal with the failed items of calls, which is written together with the rows that a call
-/// commits. The key is the id of the event, and the value a list of positions.
+/// The journal with the failed items of calls, which a call writes in the same batch as its
+/// committed rows. The key is the id of the event, and the value a list of positions.
 pub const BATCH_RESULTS: &str = "trigger_batch_results";
 
 /// The field of a job's result that contains the positions of the event's failed items.
@@ -62,8 +62,8 @@ impl EndedAttempt<'_> {
         }
     }
 
-    /// Returns true if the parts contain all items and so replace the event. Otherwise, a batch in
-    /// which every item failed would remain as a done event, next to the event of its retry.
+    /// Returns true if the parts contain all items and so replace the event. If every item failed,
+    /// the event would otherwise stay as done, next to the part that retries the same items.
     pub(crate) fn is_replaced_by(&self, parts: &[(Event, Delivery)]) -> bool {
         let count = |event: &Event| item_ids(self.trigger, event).len();
         let divided: usize = parts.iter().map(|(part, _)| count(part)).sum();
@@ -84,8 +84,8 @@ impl EndedAttempt<'_> {
         }
         let rest: Vec<usize> = (first..ids.len()).collect();
         match rest.split_first() {
-            // Put the failed item into a separate part. Otherwise, the items after it would also
-            // fail when its last retry fails.
+            // Put the failed item into a part of its own. In one part, the last failed retry of
+            // this item would also end the items after it as failed.
             Some((_, after)) if self.trigger.bisect && !after.is_empty() => {
                 vec![
                     self.failed(&rest[..1], problem.clone()),
@@ -113,14 +113,14 @@ impl EndedAttempt<'_> {
         vec![self.part_without_attempt(first, problem), self.part_without_attempt(second, problem)]
     }
 
-    /// Returns a part with these items, for which the attempt counts.
+    /// Returns a part with the items at these positions. The attempt counts as one of the part.
     fn failed(&self, positions: &[usize], problem: Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let delivery = self.policy.apply(delivery, &Outcome::Failed(problem), 0);
         (event, delivery)
     }
 
-    /// Returns a part with these items, for which the attempt does not count, as in AWS.
+    /// Returns a part with the items at these positions. The attempt does not count, as in AWS.
     fn part_without_attempt(&self, positions: &[usize], problem: &Problem) -> (Event, Delivery) {
         let (event, delivery) = self.part(positions);
         let (status, due) = (TriggerEventStatus::Pending, self.policy.now);

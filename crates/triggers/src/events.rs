@@ -1,7 +1,7 @@
 //! Operations on events: list, show, replay, remove.
 //!
-//! An event waits in a batch, or has a delivery. In both states it is listed and shown as pending,
-//! and can be replayed and removed.
+//! An open event waits in a batch of its queue, or has a delivery. In both states it is listed and
+//! shown as pending, and can be replayed and removed.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::journal_records::decode;
 use crate::waiting_events::WaitingScan;
 use crate::{Error, Result, TriggerEventFilter, Triggers};
 
-/// Size of the listed events, in bytes, after which a list ends.
+/// Maximum total size of the events in one list, in bytes; the list ends at the next event.
 const LISTED_BYTES_MAX: usize = 64 << 20;
 
 /// Number of events of a removed trigger that are listed and deleted at a time.
@@ -55,7 +55,8 @@ impl Triggers {
                 newest = newest.max(scan.peek(store).await?.map(str::to_owned));
             }
             let Some(newest) = newest else { break };
-            // An event that is queued during the scan may be in several lists. Take it only once.
+            // An event may move to another journal meanwhile, and so be in several scans. Take it
+            // only once.
             let waits = waiting.iter_mut().filter_map(|scan| scan.pop_id(&newest)).last();
             let entry = scans.iter_mut().filter_map(|scan| scan.pop_key(&newest)).last();
             let listed = match (entry, waits) {
@@ -126,8 +127,7 @@ impl Triggers {
         self.inner.log.with_event(delivery).await
     }
 
-    /// Returns the queues that may contain a waiting event with this id, each with its name and the
-    /// parsed id.
+    /// Returns the queues that may contain a waiting event with this id: name, queue, parsed id.
     fn queues_with_waiting(&self, id: &str) -> Vec<(String, Arc<EventQueue>, JobId)> {
         let Ok(id) = id.parse::<JobId>() else { return Vec::new() };
         let queues = self.inner.queues.lock();
@@ -135,8 +135,7 @@ impl Triggers {
         waiting.map(|(name, queue)| (name.clone(), queue.clone(), id)).collect()
     }
 
-    /// Queues a waiting event. An event with an order key continues to wait, so that the order is
-    /// preserved.
+    /// Queues a waiting event. With an order key, it continues to wait, to preserve the order.
     async fn replay_waiting(&self, text: &str) -> Result<Option<TriggerEvent>> {
         let log = &self.inner.log;
         for (name, queue, id) in self.queues_with_waiting(text) {
@@ -151,7 +150,7 @@ impl Triggers {
         Ok(None)
     }
 
-    /// Takes a waiting event out of its entry, and queues it if `queues` is true.
+    /// Removes a waiting event from its journal entry. If `queues` is true, queues its delivery.
     async fn take_waiting(
         &self,
         name: String,
@@ -168,13 +167,12 @@ impl Triggers {
             match &taken {
                 Ok(Some((_, delivery))) if queues => queue.push(delivery.clone()),
                 Ok(_) => {}
-                // The delivery may be stored despite the error.
+                // The store may have applied the batch despite the error, so read the store again.
                 Err(_) => queue.set_uncertain(),
             }
             taken
         };
-        // Run this as a task, so that the state in memory is updated even if the caller drops this
-        // future.
+        // Run this as a task, so that the queue is updated even if the caller drops this future.
         tokio::spawn(take).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
     }
 
@@ -236,8 +234,8 @@ impl Triggers {
 
     /// Deletes the pending and failed events of a removed trigger, and its count of delivered
     /// events. A running event is not stopped; it is deleted after the attempt, unless the attempt
-    /// succeeds. The record of the files that fired the trigger is kept. So a new trigger with the
-    /// same name does not fire for these files.
+    /// succeeds. The record of the files for which the trigger fired is kept, so a new trigger with
+    /// the same name does not fire for them again.
     pub async fn forget(&self, trigger: &str) -> Result<()> {
         if let Some(queue) = self.inner.queues.lock().get(trigger) {
             queue.abandon_running();
@@ -247,7 +245,7 @@ impl Triggers {
             trigger: Some(trigger.to_owned()),
             limit: FORGOTTEN_MAX,
         };
-        // Keep events that are recorded during the deletion. Their ids are greater than this id.
+        // Keep events that are recorded during the deletion: their ids are greater than `fence`.
         let fence = self.inner.log.jobs.new_id().to_string();
         let mut skipped: BTreeSet<String> = BTreeSet::new();
         loop {
@@ -327,7 +325,7 @@ impl Triggers {
         Ok(self.current(delivery))
     }
 
-    /// Returns the state of the delivery in memory, which may be newer than the stored state.
+    /// Returns the state of a delivery in memory, which may be newer than `delivery`, as stored.
     fn current(&self, delivery: Delivery) -> Delivery {
         let queue = self.inner.queues.lock().get(&delivery.trigger).cloned();
         queue.and_then(|queue| queue.open(&delivery.event)).unwrap_or(delivery)

@@ -13,10 +13,10 @@ use walkdir::{DirEntry, WalkDir};
 
 use crate::definition::WatchedFolder;
 
-/// Suffixes that mark a file as incomplete. Such files are skipped.
+/// Suffixes of the names of incomplete files, which are skipped.
 const INCOMPLETE: [&str; 3] = [".tmp", ".part", ".crdownload"];
 
-/// The version of a file.
+/// The version of a file: its size and modification time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FileVersion {
     pub bytes: u64,
@@ -40,7 +40,8 @@ pub(crate) struct FolderListing {
     pub fault: Option<Problem>,
 }
 
-/// Lists the files that match a trigger. Fails if the folder does not exist or cannot be read.
+/// Lists the files of a watched folder that match its pattern. Fails if the folder does not exist
+/// or cannot be read.
 pub(crate) fn list(folder: &WatchedFolder) -> Result<FolderListing, Problem> {
     if let Err(error) = std::fs::read_dir(&folder.path) {
         return Err(no_folder(&folder.path, &error));

@@ -2,7 +2,7 @@
 //!
 //! The folder is listed periodically; kernel notifications only cause an earlier listing. A file is
 //! recorded when it has not changed for the debounce time. The journal `trigger_files` stores the
-//! last recorded version of each file, under trigger and path.
+//! last recorded version of each file, with the trigger and the path as the key.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -25,8 +25,8 @@ use crate::source::{
 
 const TAKEN: &str = "trigger_files";
 
-/// Listing a folder may take at most one twentieth of the time: the pause after a listing is at
-/// least this multiple of its duration.
+/// The pause after a listing of the folder is at least this multiple of the listing's duration, so
+/// that listings take at most about one twentieth of the time.
 const LISTING_SHARE: u32 = 20;
 
 /// The last recorded version of a file.
@@ -40,8 +40,7 @@ struct LastVersion {
 /// The event source for files in a folder.
 pub(crate) struct FileSource {
     folder: WatchedFolder,
-    /// The last recorded version of each file, by path; `None` until the versions have been read
-    /// from the store.
+    /// Last recorded version of each file, by path; `None` until read from the store.
     taken: Option<HashMap<String, LastVersion>>,
     debounce: Debounce,
     watcher: Option<FileWatcher>,
@@ -106,8 +105,8 @@ impl FileSource {
             });
             newly_taken.push((path.clone(), taken));
         }
-        // Apply the rights and the filter to an event of each single file. The result then does not
-        // depend on the files that arrive at the same time.
+        // Check rights and filter for an event of each single file, so that the result does not
+        // depend on the other files that arrive at the same time.
         let admits = |file: &&(String, FileVersion)| {
             let event = self.folder.event(std::slice::from_ref(*file), context);
             context.targets.visible(&context.trigger, event.data.clone()).is_some()

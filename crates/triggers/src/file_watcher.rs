@@ -9,14 +9,14 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Maximum number of renamed paths that are remembered. Further renamed files are debounced like
-/// other files.
+/// Maximum number of renamed paths that are remembered. Further renamed files wait for the debounce
+/// time, as changed files do.
 const RENAMED_MAX: usize = 100_000;
 
 /// Paths that were renamed into the folder since the last poll.
 pub(crate) type RenamedPaths = Arc<Mutex<HashSet<PathBuf>>>;
 
-/// Requests a poll after each change in a folder, until dropped.
+/// Requests a poll of the source after each change in a folder, until dropped.
 pub(crate) struct FileWatcher {
     _watcher: RecommendedWatcher,
 }
@@ -48,8 +48,7 @@ impl FileWatcher {
     }
 }
 
-/// Returns true for changes. Reads do not matter: every import reads files, and would cause another
-/// poll.
+/// Returns true for changes. Reads do not count: each import reads, and would cause a poll.
 fn is_change(kind: EventKind) -> bool {
     match kind {
         EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),

@@ -1,9 +1,9 @@
-//! Messages of a server. A task receives the messages, and the event source records them.
+//! Messages that a server sends. A task receives the messages, and the event source records them.
 //!
 //! The task connects, forwards messages to a bounded channel, and requests a poll. When the channel
 //! is full, the task stops reading, so that the server holds back further messages. After a
-//! failure, the task connects again, with back-off. Each batch of messages has a unique number, so
-//! that a batch which the store applied despite an error is not recorded twice.
+//! failure, the task connects again, with back-off. Each batch of messages has a unique number. So
+//! a batch that the store applied although it returned an error is not recorded twice.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub(crate) const MESSAGES_MAX: usize = 100;
 /// Maximum time that a first poll waits for the connection.
 const CONNECT_WAIT: Duration = Duration::from_secs(3);
 
-/// Prefix of the `scope` of unique keys. Each of these keys identifies a recorded batch.
+/// Prefix of the `scope` of unique keys, each of which identifies a recorded batch.
 const STEPS: &str = "trigger_inbox_steps";
 
 /// A connection to a server that sends messages.
@@ -35,7 +35,7 @@ pub(crate) trait Receiver: Send + 'static {
     type Message: Send;
 
     /// Connects, calls [`Sender::connected`] and forwards messages. Returns the problem that ended
-    /// the connection; `None` if the source has stopped.
+    /// the connection; `None` if the event source has stopped.
     async fn receive(&mut self, sender: &Sender<Self::Message>) -> Option<Problem>;
 }
 
@@ -44,7 +44,7 @@ pub(crate) struct MessageInbox<T> {
     messages: mpsc::Receiver<T>,
     /// Messages that were taken from the channel and are not recorded yet.
     held: Vec<T>,
-    /// True if the recording of these messages failed.
+    /// True if the last attempt to record the messages in `held` failed.
     has_failed: bool,
     state: Arc<State>,
     steps: BatchCounter,
@@ -67,7 +67,7 @@ struct State {
 }
 
 impl<T> Sender<T> {
-    /// Records that the server was reached.
+    /// Records that the server was reached: clears the problem and requests a poll.
     pub(crate) fn connected(&self) {
         *self.state.fault.lock() = None;
         self.state.attempted.send_replace(true);
@@ -117,7 +117,7 @@ impl<T: Send + 'static> MessageInbox<T> {
     /// Waits until the first attempt to connect has ended, for a limited time.
     pub(crate) async fn attempted(&self) {
         let mut attempted = self.state.attempted.subscribe();
-        // Waiting cannot fail, because the task keeps the sender alive.
+        // At the time limit, go on. The wait cannot fail, because `self.state` holds the sender.
         let _ = tokio::time::timeout(CONNECT_WAIT, attempted.wait_for(|done| *done)).await;
     }
 
@@ -128,7 +128,7 @@ impl<T: Send + 'static> MessageInbox<T> {
 
     /// Takes at most `limit` received messages. Later calls return the same messages and further
     /// messages, until [`MessageInbox::record`] removes them. After a failed recording, calls
-    /// return only the same messages, because the batch may have been stored nevertheless.
+    /// return exactly the same messages, because their batch may be stored despite the error.
     pub(crate) fn take(&mut self, limit: usize) -> &[T] {
         if !self.has_failed {
             while self.held.len() < limit.min(MESSAGES_MAX)
@@ -140,7 +140,7 @@ impl<T: Send + 'static> MessageInbox<T> {
         &self.held
     }
 
-    /// Removes the messages that were received.
+    /// Removes the messages that wait in the channel.
     pub(crate) fn discard(&mut self) {
         while self.messages.try_recv().is_ok() {}
     }
@@ -160,7 +160,7 @@ impl<T: Send + 'static> MessageInbox<T> {
     }
 }
 
-/// A counter of batches, so that each batch is recorded only once.
+/// A counter whose numbers identify batches, so that each batch is recorded only once.
 #[derive(Debug)]
 pub(crate) struct BatchCounter {
     /// Unique id of this counter. Counters of other processes have other ids.
@@ -173,8 +173,7 @@ impl BatchCounter {
         BatchCounter { id: context.log.jobs.new_id().to_string(), step: 0 }
     }
 
-    /// Records a batch. A batch that an earlier attempt recorded despite an error is not recorded
-    /// again.
+    /// Records a batch, unless an earlier attempt stored it although it returned an error.
     pub(crate) async fn record(
         &mut self,
         context: &SourceContext,

@@ -2,7 +2,8 @@
 //! and messages of queues, PostgreSQL, NATS and Kafka become events. A job delivers each event to
 //! the targets of its trigger.
 //!
-//! - An event is stored before it is delivered, in one batch with the position of its source.
+//! - An event is stored before it is delivered, in one batch of the store with the position of its
+//!   source.
 //! - Imports and runs process the events of a trigger one at a time, in order. Functions process
 //!   several events concurrently; the order is preserved only among events with the same order key.
 //! - A failed delivery is retried with back-off. After the last retry, the event is kept as failed.

@@ -36,10 +36,10 @@ const PORT: u16 = 4_222;
 /// The first line of a credentials file.
 const CREDENTIALS: &str = "-----BEGIN NATS USER JWT-----";
 
-/// A message, with its stream and the acknowledged position of the consumer.
+/// A message, with the identity of its stream and the acknowledged position of the consumer.
 pub(crate) struct ReceivedMessage {
     pub message: Message,
-    /// Identity of the stream. A stream that was deleted and created again has another identity.
+    /// Name and creation time of the stream; they differ for a stream that was created again.
     pub stream: String,
     /// Every message up to this sequence number is acknowledged, or is not for this consumer.
     pub floor: u64,
@@ -121,7 +121,8 @@ impl NatsReceiver {
             (None, None) => options,
         };
         let servers = self.servers().await?;
-        // A restricted user must ignore unchecked servers that the checked ones announce.
+        // Servers announce further servers, whose addresses are not checked. A restricted user must
+        // not connect to these.
         let options = if self.policy.is_unrestricted() {
             options
         } else {
@@ -134,8 +135,8 @@ impl NatsReceiver {
 
     fn connection_failed(&self, reason: &str) -> Problem {
         let problem = self.failed(reason);
-        // A `nats://` URL was replaced by a URL with the checked address, which no certificate
-        // contains.
+        // The policy replaced the host of a `nats://` URL by its checked address, which does not
+        // match the host name in a certificate.
         let is_replaced = !self.policy.is_unrestricted() && self.nats.url.contains("nats://");
         if is_replaced && reason.contains("certificate") {
             return problem.with_hint("If the server requires TLS, write `tls://HOST:PORT`.");
@@ -144,8 +145,8 @@ impl NatsReceiver {
     }
 
     /// Returns the URLs of the usable servers. For a restricted user, the URLs contain the checked
-    /// addresses. A URL with TLS keeps the name of the server, because the certificate contains it.
-    /// If the name now resolves to another address, the client sends nothing before the handshake.
+    /// addresses. A URL with TLS keeps the server's name, because the certificate contains it. If
+    /// the name later resolves to another address, TLS fails before the client sends data.
     async fn servers(&self) -> Result<Vec<String>, Problem> {
         let (mut servers, mut first) = (Vec::new(), None);
         for text in self.nats.url.split(',').map(str::trim) {

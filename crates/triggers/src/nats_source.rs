@@ -1,9 +1,9 @@
 //! Detection of messages of a NATS JetStream stream.
 //!
 //! A message is acknowledged after its event is durable. The server redelivers a message that was
-//! not acknowledged. Therefore, the batch of the events also stores the sequence numbers of the
-//! recorded messages, in the journal `trigger_nats_positions`. Each message becomes only one event,
-//! even if the process or the server ends before the acknowledgement arrives.
+//! not acknowledged. To detect it, the batch with the events also stores the sequence numbers of
+//! the recorded messages, in the journal `trigger_nats_positions`. Each message becomes only one
+//! event, even if the process or the server ends before the acknowledgement arrives.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,7 +29,7 @@ use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_nats_positions";
 
-/// Pause while the event queue is full, and after an error of the store.
+/// Pause before the next poll while the event queue is full, and after an error of the store.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -103,7 +103,8 @@ fn check_server(trigger: &Trigger, server: &str) -> Result<()> {
 /// The recorded messages of a stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// Identity of the stream. A position of another stream is ignored.
+    /// Name and creation time of the stream. If the trigger now reads another stream, the source
+    /// ignores this position.
     stream: String,
     /// Every message up to this sequence number was recorded, or is not for this consumer.
     floor: u64,
@@ -165,8 +166,8 @@ impl EventSource for NatsSource {
             }
         };
         *position = reached;
-        // If an acknowledgement is lost, the message is redelivered, and the stored number of the
-        // message prevents a second event.
+        // If an acknowledgement is lost, the server redelivers the message, and the source finds
+        // the message's stored number.
         join_all(recorded.iter().map(|received| received.message.ack())).await;
         Ok(PollResult { pause: Duration::ZERO, fault: inbox.fault() })
     }

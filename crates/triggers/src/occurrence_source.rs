@@ -1,10 +1,10 @@
 //! Detection of changes of objects, of merges and of ends of jobs.
 //!
-//! The component that makes a change records it in a journal, in the same batch. The source reads
-//! the entries in order. One batch stores the events and the position of the last entry. Positions
-//! are in a separate journal, under the name of the trigger. An entry is deleted after the
-//! positions of all triggers have passed it. The source skips occurrences that the trigger's own
-//! events caused, and occurrences that the trigger's deployer may not see.
+//! The component that makes a change records it in a journal, in the same batch of the store. The
+//! source reads the entries in order. One batch stores the events and the position of the last
+//! entry. Positions are in a separate journal, under the name of the trigger. An entry is deleted
+//! after the positions of all triggers have passed it. The source skips occurrences that the
+//! trigger's own events caused, and occurrences that the trigger's deployer may not see.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -38,13 +38,13 @@ pub(crate) const JOB_POSITIONS: &str = "trigger_job_positions";
 /// Maximum number of entries that are examined in one poll.
 const BATCH: usize = 500;
 
-/// Minimum free capacity of the event queue for reading entries. With a smaller minimum, a nearly
-/// full queue would cause a separate batch for each event.
+/// Minimum free capacity of the event queue before entries are read. With a smaller minimum, a
+/// nearly full queue would take each event in a batch of its own.
 const CAPACITY_MIN: usize = 100;
 /// Pause while the free capacity of the queue is below the minimum.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
-/// The occurrences that a trigger selects.
+/// The occurrences that a trigger selects: changes of objects, merges, or ends of jobs.
 #[derive(Debug, Clone)]
 pub(crate) enum OccurrenceFilter {
     /// Changes of objects in a bucket.
@@ -82,8 +82,8 @@ impl OccurrenceFilter {
         }
     }
 
-    /// Returns the journal of occurrences, and a counter that changes with each occurrence; `None`
-    /// if the component that records them is missing.
+    /// Returns the journal of this kind of occurrence, and a counter that changes with each
+    /// occurrence; `None` if the component that records them is missing.
     fn journal<'a>(
         &self,
         context: &'a SourceContext,
@@ -104,7 +104,7 @@ impl OccurrenceFilter {
         })
     }
 
-    /// Returns the event of an entry; `None` if the trigger does not fire for it.
+    /// Returns the event of a journal entry; `None` if the trigger does not fire for the entry.
     async fn event(
         &self,
         context: &SourceContext,
@@ -124,15 +124,15 @@ impl OccurrenceFilter {
     }
 }
 
-/// The position up to which occurrences were processed.
+/// The position in a journal up to which a trigger processed the occurrences.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// The bucket; empty for other sources.
+    /// The bucket of an object trigger; empty for merges and jobs.
     #[serde(default, alias = "bucket")]
     scope: String,
     /// All entries up to this position were recorded as events or skipped.
     position: u64,
-    /// Unique id of this trigger's steps. A trigger that is removed and redeployed has another id.
+    /// Unique id of the trigger's sequence of steps. A redeployed trigger gets another id.
     id: String,
     /// Number of steps (recorded batches). The store rejects a step that is already recorded.
     step: u64,
@@ -208,7 +208,7 @@ impl OccurrenceSource {
         Ok(first)
     }
 
-    /// Returns a problem if the bucket does not exist.
+    /// Returns a problem if the trigger's bucket does not exist.
     async fn fault(&self, context: &SourceContext) -> Option<Problem> {
         match (&self.occurrences, &context.options.objects) {
             (OccurrenceFilter::Objects(filter), Some(objects)) => filter.fault(objects).await,
@@ -217,8 +217,8 @@ impl OccurrenceSource {
     }
 
     /// Records events and the position. The batch is rejected if another process has recorded the
-    /// same step. The batch is not synced: if a power failure undoes it, the entries are read
-    /// again.
+    /// same step. The batch is not synced to disk: if a power failure undoes it, the source reads
+    /// the journal entries again.
     async fn record(
         &mut self,
         context: &SourceContext,
@@ -239,7 +239,7 @@ impl OccurrenceSource {
 }
 
 /// Enables recording for the occurrences that triggers select, and disables recording for other
-/// occurrences. Called before the triggers read their first positions.
+/// occurrences. Must be called before new triggers read their first positions.
 pub(crate) async fn watch(log: &DeliveryLog, triggers: &[Trigger]) -> Result<()> {
     let merges = triggers.iter().any(|trigger| trigger.merges.is_some());
     let watch = merges.then(|| Bytes::from_static(b"all"));
@@ -309,7 +309,7 @@ async fn ended(
     let event = job.event.clone().map(|event| (PROPERTY_EVENT.to_owned(), event));
     let properties: BTreeMap<String, String> = event.into_iter().collect();
     let mut caused_by = caused_by(&context.log, &properties).await?;
-    // Add the trigger from the job's record, because the job's event may have been removed.
+    // Also add the trigger from the job's record, because the job's event may be removed.
     caused_by.extend(job.trigger.clone());
     Ok(Some(NewEvent {
         source: format!("/jobs/{}", job.id),

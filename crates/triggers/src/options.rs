@@ -23,14 +23,14 @@ pub struct TriggersOptions {
     pub clock: Arc<dyn Clock>,
     /// Queue for the jobs that deliver events.
     pub jobs: Jobs,
-    /// Commits, for triggers on tables. With `None`, the default, these triggers never fire.
+    /// Commits, for triggers on tables. With `None`, the default, triggers on tables never fire.
     pub commits: Option<Arc<dyn CommitSource>>,
-    /// Buckets, for triggers on objects. With `None`, the default, these triggers never fire.
+    /// Buckets, for triggers on objects. With `None`, the default, triggers on objects never fire.
     pub objects: Option<Objects>,
-    /// Buckets of other object stores, for triggers on their objects. With `None`, the default,
-    /// these triggers never fire.
+    /// Buckets of other object stores, for triggers on objects in these buckets. With `None`, the
+    /// default, these triggers never fire.
     pub remote: Option<Arc<dyn RemoteBuckets>>,
-    /// Queues, for triggers on messages. With `None`, the default, these triggers never fire.
+    /// Queues, for triggers on messages. With `None`, the default, triggers on messages never fire.
     pub queues: Option<Queues>,
     /// Secrets with the credentials of servers. With `None`, the default, triggers that name a
     /// secret cannot connect.
@@ -48,10 +48,9 @@ pub struct TriggersOptions {
     pub reconnect_pause_max: Duration,
     /// Pause between two polls of a source without notifications. 5 s by default.
     pub poll_interval: Duration,
-    /// Number of delivered events that are kept. 10,000 by default.
+    /// Number of events that are kept after their delivery. 10,000 by default.
     pub done_kept: usize,
-    /// If true, events are detected and delivered only when [`crate::Triggers::tick`] is called.
-    /// For tests.
+    /// If true, only [`crate::Triggers::tick`] detects and delivers events. For tests.
     pub manual: bool,
 }
 

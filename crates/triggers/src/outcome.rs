@@ -1,5 +1,5 @@
-//! The outcome of an attempt to deliver an event, and the resulting state of the delivery: the time
-//! of the next attempt, if any. This module does no I/O.
+//! The outcome of an attempt to deliver an event, and the resulting state of the delivery, with the
+//! time of the next attempt, if any. This module does no I/O.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -16,8 +16,7 @@ use crate::target::is_retryable;
 pub(crate) const THROTTLE_PAUSE: Duration = Duration::from_secs(1);
 const THROTTLE_PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// Returns the job's result. A job that failed because the event was already delivered counts as a
-/// success.
+/// Returns the job's result. If the event was already delivered, the job counts as a success.
 pub(crate) fn job_result(
     result: Result<Value, Problem>,
     outcome: &Outcome,
@@ -32,9 +31,9 @@ pub(crate) fn job_result(
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Outcome {
     Done,
-    /// The server is shutting down; the attempt does not count.
+    /// The server is shutting down; the attempt does not count as one of the delivery's attempts.
     Interrupted,
-    /// A component is too busy, or the disk is full; the attempt does not count.
+    /// A component is too busy, or the disk is full; the attempt does not count, either.
     Throttled,
     /// The attempt is not retried: a client stopped the job, or a destination rejected the record.
     Final(Problem),
@@ -63,8 +62,8 @@ pub(crate) fn classify_outcome(
     }
 }
 
-/// Returns true if a statement reached its own limit on disk space, which another attempt would
-/// also reach.
+/// Returns true if a statement exceeded the limit on its own disk space, not the disk's free space.
+/// Another attempt would exceed this limit, too.
 fn is_limit(problem: &Problem) -> bool {
     problem.context.contains_key("limit_bytes")
 }
@@ -74,13 +73,15 @@ pub(crate) fn was_stopped() -> Problem {
         .with_hint("Deliver the event again with `headwater event replay`.")
 }
 
-/// Returns the id of the event or part that an earlier attempt committed, if the problem names it.
+/// Returns the id of the event, or of a part of it, that an earlier attempt committed. `None` if
+/// the problem does not report such a commit.
 fn committed(problem: &Problem) -> Option<&str> {
     let id = problem.context.get("event").and_then(Value::as_str);
     id.filter(|_| problem.code == ErrorCode::AlreadyExists)
 }
 
-/// Returns true if the commit for `committed`, an event or its part, completes the delivery.
+/// Returns true if nothing is left to deliver of `event`, because an earlier attempt committed the
+/// id `committed`. This is the id of the event, or of the part for the trigger's last target.
 pub(crate) fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bool {
     match trigger.targets().as_slice() {
         [Target::Import(_)] => committed == event || committed == event_part(event, "import"),
@@ -90,7 +91,7 @@ pub(crate) fn is_complete(trigger: &Trigger, event: &str, committed: &str) -> bo
     }
 }
 
-/// Determines if a failed attempt is retried, and the pause before the retry.
+/// The limits that determine if and when a failed attempt is retried.
 pub(crate) struct RetryPolicy {
     pub retries: u32,
     pub pause: Duration,
@@ -138,8 +139,7 @@ impl RetryPolicy {
     }
 }
 
-/// Returns the error of an event that has reached its maximum age; `last` is the error of its last
-/// attempt.
+/// Returns the error of an event that is too old; `last` is the error of its last attempt.
 fn expired(age_max: Duration, last: Option<&Problem>) -> Problem {
     let age = age_text(age_max);
     let message = match last {
@@ -157,8 +157,8 @@ fn age_text(age: Duration) -> String {
     }
 }
 
-/// Returns the pause before an attempt. The pause doubles with each attempt. A jitter of a quarter
-/// of the pause spreads the retries of events that failed together.
+/// Returns the pause after the attempt number `attempts`; it doubles with each attempt. A jitter of
+/// a quarter of the pause spreads the retries of events that failed together.
 fn pause(delivery: &Delivery, first: Duration, longest: Duration, attempts: u32) -> Duration {
     let doubled = first.saturating_mul(1_u32.checked_shl(attempts - 1).unwrap_or(u32::MAX));
     let mut hasher = DefaultHasher::new();

@@ -17,7 +17,7 @@ use crate::postgres_server::PostgresServer;
 
 /// Time without notifications after which the connection is checked.
 const IDLE: Duration = Duration::from_secs(20);
-/// Maximum time for the check.
+/// Maximum time for the check of the connection.
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A connection that listens on a channel.

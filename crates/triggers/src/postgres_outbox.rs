@@ -1,7 +1,7 @@
 //! Rows of an outbox table in PostgreSQL.
 //!
-//! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one transaction
-//! of the server. The batch of the events also stores the keys of the rows, in the journal
+//! Rows are locked (`FOR UPDATE SKIP LOCKED`), recorded as events, and deleted, in one PostgreSQL
+//! transaction. The batch of the events also stores the keys of the rows, in the journal
 //! `trigger_postgres_positions`. If the transaction does not commit, the rows with these keys are
 //! deleted before other rows are read. So each row is recorded exactly once.
 
@@ -28,11 +28,10 @@ const ROWS_MAX: usize = 100;
 /// Maximum time for a statement.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
-/// Keys of recorded rows that may still be in the table, because their deletion may not have
-/// committed.
+/// Keys of recorded rows that may still be in the table, if their deletion did not commit.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
-    /// URI and name of the table. Keys of another table are ignored.
+    /// URI and name of the table. If the trigger now reads another table, the keys are ignored.
     table: String,
     keys: Vec<String>,
 }
@@ -67,7 +66,7 @@ pub(crate) enum ReadOutcome {
     Failed(Problem, Duration),
 }
 
-/// An error of the server, or of the store.
+/// An error of the PostgreSQL server, or of Headwater's store.
 enum ReadError {
     Server(Problem),
     Store(Error),
@@ -121,8 +120,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Reads, records and deletes the rows of at most `events` events. Returns an error only if the
-    /// store fails.
+    /// Reads, records and deletes the rows of up to `events` events. Errors: only of the store.
     pub(crate) async fn read(
         &mut self,
         context: &SourceContext,
@@ -162,8 +160,7 @@ impl Outbox {
         let new = batches.map(|rows| self.event(rows.to_vec(), now)).collect();
         let position = Position { table: self.table.uri(), keys };
         let entry = Append::put(POSITIONS, &context.trigger, encode(&position)?);
-        // Read the keys again before the next use, because the batch may be stored despite an
-        // error.
+        // The store may have stored the batch despite an error, so read the keys again.
         self.position = None;
         let steps = self.steps.get_or_insert_with(|| BatchCounter::new(context));
         steps.record(context, new, vec![entry]).await?;
@@ -211,8 +208,8 @@ impl Outbox {
         self.forget(context).await
     }
 
-    /// Removes the stored keys. If a power failure undoes this, the rows with these keys are
-    /// deleted again, which has no effect.
+    /// Removes the stored keys. If a power failure undoes the removal, the outbox deletes these
+    /// rows again, which has no effect.
     async fn forget(&mut self, context: &SourceContext) -> Result<(), ReadError> {
         let position = Position { table: self.table.uri(), keys: Vec::new() };
         let encoded = encode(&position)?;
@@ -258,7 +255,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Awaits the server for a limited time.
+    /// Awaits a request to the server, for at most `STATEMENT_MAX`.
     async fn run<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,

@@ -33,7 +33,7 @@ pub(crate) struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Parses the URL of a trigger. Error: `invalid_project`.
+    /// Parses the URL of a trigger's database. Error: `invalid_project`.
     pub(crate) fn new(trigger: &Trigger, postgres: &PostgresTrigger) -> Result<Self> {
         let example = "Write a URL such as `postgres://reader@db.example.com:5432/shop`.";
         let wrong = |reason: String| invalid(trigger, reason, example);
@@ -76,7 +76,7 @@ impl PostgresServer {
         format!("postgres://{}:{}/{}", self.host, self.port, self.database)
     }
 
-    /// Opens a pool of one connection, as the driver's listener requires.
+    /// Opens a pool with one connection, because the driver's listener needs a pool.
     pub(crate) async fn connect(
         &self,
         secrets: Option<&SecretStore>,
@@ -92,8 +92,8 @@ impl PostgresServer {
             .database(&self.database)
             .ssl_mode(self.mode)
             .application_name("headwater");
-        // Connect once without a pool, because a pool retries until its timeout and then does not
-        // report why the server cannot be reached.
+        // Connect once without a pool, because a pool retries until its timeout, and its error does
+        // not contain the cause.
         let first = tokio::time::timeout(CONNECT_MAX, PgConnection::connect_with(&options)).await;
         let first = first.map_err(|_| self.timed_out())?;
         let first = first.map_err(|error| self.problem(&error))?;
@@ -106,10 +106,9 @@ impl PostgresServer {
         pool.connect_with(options).await.map_err(|error| self.problem(&error))
     }
 
-    /// Returns the host to connect to: for a restricted user, a checked address. If the certificate
-    /// must contain the host's name, returns the name. The name may resolve to another address
-    /// later. The client then sends only a request for TLS to that address, because the certificate
-    /// does not match.
+    /// Returns the host to connect to: for a restricted user, a checked address instead of the
+    /// name. If the certificate must contain the host's name, returns the name, which may resolve
+    /// to another address later. The connection to that address then fails at the certificate.
     async fn checked_host(&self, policy: &ConnectionPolicy) -> Result<String, Problem> {
         if policy.is_unrestricted() {
             return Ok(self.host.clone());

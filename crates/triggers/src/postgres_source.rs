@@ -15,7 +15,7 @@ use crate::postgres_outbox::{Outbox, OutboxTable, ReadOutcome};
 use crate::postgres_server::PostgresServer;
 use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
-/// Pause while the event queue is full, and after an error of the store.
+/// Pause before the next poll while the event queue is full, and after an error of the store.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -59,8 +59,8 @@ impl PostgresEvents {
     }
 }
 
-/// Checks the maximum number of messages in one event. If an event may have several messages, also
-/// checks that the parameters do not use `{payload}`. Checks that an import lists its files.
+/// Checks the maximum number of messages in one event. If it is greater than 1, also checks that
+/// the parameters do not use `{payload}`. Checks that an import lists its files.
 pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
     if !(1..=BATCH_MAX).contains(&batch) {
         let reason = format!("`batch` must be between 1 and {BATCH_MAX}, not {batch}");
@@ -97,7 +97,7 @@ impl EventSource for PostgresSource {
         match &mut self.outbox {
             Some(outbox) => {
                 outbox.open(context).await?;
-                // Notifications only request this poll, so discard them.
+                // In outbox mode, a notification only causes this poll, so discard its content.
                 if let Some(inbox) = &mut self.inbox {
                     inbox.discard();
                 }

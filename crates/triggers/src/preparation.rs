@@ -1,4 +1,5 @@
-//! Preparation of the targets of schedules, shortly before each scheduled time.
+//! Preparation of the targets of scheduled triggers shortly before each scheduled time, so that the
+//! delivery starts sooner.
 
 use std::sync::Arc;
 use std::time::Duration;

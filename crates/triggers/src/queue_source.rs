@@ -1,8 +1,7 @@
 //! Detection of messages in one of the lake's queues.
 //!
 //! One batch removes a message from the queue and records its event. So a message is in the queue
-//! or in an event, but never in both. The trigger retries the event; the queue does not deliver the
-//! message again.
+//! or in an event, but never in both. The trigger retries the event, not the queue.
 
 use std::time::Duration;
 
@@ -30,7 +29,7 @@ const MESSAGES_BYTES_MAX: usize = 6 << 20;
 /// queue long before this timeout.
 const VISIBILITY: u32 = 30;
 
-/// Pause while the event queue is full.
+/// Pause before the next poll while the event queue is full.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 
 /// Pause of the listener while the source receives the messages that it was notified of.
@@ -39,7 +38,7 @@ const LISTEN_PAUSE: Duration = Duration::from_millis(10);
 /// Maximum time that the listener waits for a message before it looks up the queue again.
 const WAIT: Duration = Duration::from_secs(20);
 
-/// Returns the URI of a queue, which is the source of its events.
+/// Returns the URI of a queue, which is the `source` of the queue's events.
 pub(crate) fn uri(queue: &str) -> String {
     format!("/queues/{queue}")
 }
@@ -129,8 +128,8 @@ impl EventSource for QueueSource {
         if taken.messages.is_empty() {
             return Ok(PollResult::after(context.options.poll_interval));
         }
-        // The messages of an event belong to one group, which determines the order of events. They
-        // also have the same cause, so that only the messages that close a loop fail.
+        // The messages of one event belong to one FIFO group, because the group is the order key.
+        // They also have the same causes, so that a loop fails only the messages in the loop.
         let groups = taken.messages.chunk_by(|one, other| {
             group(one) == group(other) && one.message.caused_by == other.message.caused_by
         });
@@ -138,7 +137,7 @@ impl EventSource for QueueSource {
         let events = parts.filter_map(|part| self.messages.event(part));
         let (events, entries) = (events.collect(), taken.entries.clone());
         let unique = Vec::new();
-        // The messages are durable. If a power failure undoes the batch, they are received again.
+        // The messages are durable: if a power failure undoes the batch, they are received again.
         context.record(DetectedEvents { events, entries, unique, is_durable: true }).await?;
         taken.end().await?;
         Ok(PollResult::after(Duration::ZERO))

@@ -1,5 +1,5 @@
-//! The rate limit for a trigger's events of unknown cause: a burst, then a number per minute. The
-//! changes that exceed the limit are collected and become one event.
+//! The rate limit for a trigger's events whose cause is unknown: after a burst, a number per
+//! minute. Table changes that exceed the limit are collected and become one event.
 //!
 //! Without the limit, a trigger would fire forever if its run changes the watched tables and the
 //! cause of the change is unknown.
@@ -18,7 +18,8 @@ pub(crate) struct RateLimit {
     recent: f64,
     /// Time at which `recent` was last updated.
     at: Option<Timestamp>,
-    /// True after an event was delayed, until at least half of the burst is available again.
+    /// True after an event was delayed, until at least half of the maximum number of events may
+    /// fire at once again.
     is_throttled: bool,
 }
 

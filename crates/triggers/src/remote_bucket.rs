@@ -1,9 +1,9 @@
 //! Objects of buckets in other object stores, such as S3, which are listed periodically.
 //!
-//! A pass lists all keys of the bucket in order. A poll continues the pass, and lists at most
-//! `PAGES_MAX` pages, so that the cost of a poll does not grow with the bucket. The journal
-//! `trigger_remote_objects` stores the last recorded version of each object. One batch stores this
-//! entry and the event, so that each version is one event, even after a crash.
+//! A pass lists all keys of the bucket in order, over several polls. A poll continues the pass, and
+//! lists at most `PAGES_MAX` pages, so that the cost of a poll does not grow with the bucket. The
+//! journal `trigger_remote_objects` stores the last recorded version of each object. One batch
+//! stores this entry and the event, so that each version is one event, even after a crash.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -41,9 +41,9 @@ const POLL_MIN: Duration = Duration::from_secs(1);
 /// The buckets of other object stores.
 #[async_trait]
 pub trait RemoteBuckets: Send + Sync {
-    /// Returns at most `limit` objects whose keys follow `after`, ordered by key, in the folder of
-    /// a prefix. The caller must skip objects whose keys do not begin with it. `bucket` is a URL
-    /// such as `s3://partner`.
+    /// Returns at most `page.limit` objects, ordered by key, from the folder of `page.prefix`,
+    /// whose keys follow `page.after`. Keys may lack the prefix; the caller must skip these
+    /// objects. `bucket` is a URL such as `s3://partner`.
     async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem>;
 }
 
@@ -77,7 +77,7 @@ pub(crate) struct RemoteObjects {
     /// The URL of the bucket, and its name without the scheme.
     bucket: String,
     name: String,
-    /// The location that the user of the trigger must be allowed to read.
+    /// The location that the trigger's deployer must have the right to read.
     location: String,
     prefix: String,
     suffix: String,
@@ -177,7 +177,7 @@ pub(crate) struct RemoteSource {
     /// The last key that the current pass has listed.
     after: Option<String>,
     is_caught_up: bool,
-    /// The time before which the bucket is not listed again, whatever causes a poll.
+    /// The earliest time of the next listing. Polls before this time list nothing.
     due: Option<Instant>,
     fault: Option<Problem>,
 }
@@ -193,8 +193,8 @@ impl RemoteSource {
         context: &SourceContext,
         page: &[RemoteObject],
     ) -> Result<HashMap<String, LastVersion>> {
-        // A page can list a folder under a key without the final `/`, so the page is not strictly
-        // in the order of its keys.
+        // Search the first and last key, because pages are not strictly ordered: a folder's key can
+        // lack the final `/`.
         let keys = || page.iter().map(|object| object.key.as_str());
         let (Some(first), Some(last)) = (keys().min(), keys().max()) else {
             return Ok(HashMap::new());

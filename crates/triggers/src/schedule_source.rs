@@ -1,7 +1,7 @@
 //! Detection of scheduled times.
 //!
-//! The journal `trigger_schedule_positions` stores, under the trigger, the time up to which all
-//! scheduled times were recorded.
+//! The journal `trigger_schedule_positions` stores, with the trigger's name as the key, the time up
+//! to which all scheduled times were recorded.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 const BATCH: usize = 100;
 
 /// Checks that the schedule of a trigger, if any, fires after `now`. Accepts a one-time schedule
-/// that has passed if a `replaced` trigger had the same time, because that trigger may have fired.
+/// that has passed if a trigger in `replaced` had the same time: the old trigger may have fired.
 ///
 /// Error: `invalid_project` for a one-time schedule that has passed.
 pub fn check_upcoming<'a>(
@@ -52,15 +52,15 @@ fn passed_time(trigger: &Trigger, now: Timestamp) -> Option<Timestamp> {
 struct Position {
     /// All scheduled times up to this time were recorded as events or skipped.
     at: Timestamp,
-    /// The identity of the schedule. A position of another schedule is ignored.
+    /// Expression and time zone of the schedule. If the trigger's schedule now differs, the source
+    /// ignores the position.
     schedule: String,
 }
 
 /// The event source for a schedule.
 pub(crate) struct ScheduleSource {
     schedule: Schedule,
-    /// Time up to which scheduled times were recorded; `None` until it has been read from the
-    /// store.
+    /// Time up to which scheduled times were recorded; `None` until read from the store.
     at: Option<Timestamp>,
 }
 

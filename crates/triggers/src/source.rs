@@ -21,8 +21,7 @@ pub(crate) const ABSENT_PAUSE: Duration = Duration::from_secs(1);
 /// Minimum pause between two polls.
 pub(crate) const POLL_PAUSE_MIN: Duration = Duration::from_millis(20);
 
-/// A source of events: a folder, a bucket, a schedule, tables, merges, jobs, a database, a stream
-/// or a topic.
+/// A source of events, such as a folder, a bucket, a schedule, a branch or a topic.
 #[async_trait]
 pub(crate) trait EventSource: Send {
     /// Detects and records the events since the last poll. After an error, the source is replaced
@@ -56,11 +55,11 @@ pub(crate) struct DetectedEvents {
     pub events: Vec<NewEvent>,
     /// Journal entries that store the new position.
     pub entries: Vec<Append>,
-    /// Unique keys. The store rejects the batch if an earlier batch has one of these keys, so no
-    /// occurrence is recorded twice.
+    /// Unique keys. The store rejects the batch if an earlier batch has one of these keys, so that
+    /// no occurrence is recorded twice.
     pub unique: Vec<UniqueKey>,
-    /// True if the occurrences are detected again after a power failure. The batch is then not
-    /// synced.
+    /// True if the source detects these occurrences again after a power failure. The store then
+    /// does not sync the batch to disk.
     pub is_durable: bool,
 }
 
@@ -91,7 +90,7 @@ pub(crate) struct SourceContext {
     /// The servers to which the source may connect.
     pub policy: ConnectionPolicy,
     pub log: DeliveryLog,
-    /// The targets, which decide which occurrences the deployer may see.
+    /// The targets, which also decide which occurrences the trigger's deployer may see.
     pub targets: Arc<dyn TargetExecutor>,
     /// Path of the order key in the events.
     pub order_by: Option<EventPath>,
@@ -149,8 +148,8 @@ impl SourceContext {
         Ok(())
     }
 
-    /// Queues deliveries that are stored but not in the queue. Such deliveries exist if the store
-    /// applied a batch but returned an error.
+    /// Queues deliveries that are stored but not in the queue: the store may have applied a batch
+    /// although it returned an error.
     pub(crate) async fn catch_up(&self) -> Result<()> {
         for delivery in self.log.unfinished().await? {
             if delivery.trigger == self.trigger {

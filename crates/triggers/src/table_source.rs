@@ -1,10 +1,10 @@
 //! Detection of table changes on a branch.
 //!
-//! The source follows the branch commit by commit. The last examined commit is stored in the
-//! journal `trigger_branch_positions`, under the trigger. One batch stores the event and the
+//! The source follows the branch commit by commit. The journal `trigger_branch_positions` stores
+//! the last examined commit, with the trigger as the key. One batch stores the event and the
 //! position, so that each commit belongs to exactly one event. Commits caused by the trigger's own
-//! events are skipped. While the event queue is full, no commits are examined. Changes of unknown
-//! cause are subject to the [rate limit](crate::rate_limit).
+//! events are skipped. While the event queue is full, no commits are examined. Changes whose cause
+//! is unknown are subject to the [rate limit](crate::rate_limit).
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -36,17 +36,16 @@ const AHEAD_MAX: usize = 100_000;
 /// the process ends before that, these commits are examined again.
 const SKIPPED_MAX: usize = 100;
 
-/// Maximum time for which an event is delayed because commits continue, as a multiple of the
-/// debounce time.
+/// Maximum delay of an event while further commits arrive, as a multiple of the debounce time.
 const DEBOUNCE_FACTOR_MAX: u32 = 10;
 
-/// The position on a branch.
+/// The position of a trigger on a branch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Position {
     branch: String,
     /// All commits up to this commit were recorded in events or skipped.
     commit: CommitId,
-    /// Unique id of this definition's steps. The definition's previous versions have other ids.
+    /// Unique id of the sequence of steps. A new first position gets a new id.
     id: String,
     /// Number of steps (recorded batches). The store rejects a step that is already recorded.
     step: u64,
@@ -91,7 +90,7 @@ struct PendingCommit {
     first: Timestamp,
 }
 
-/// The reason why commits could not be examined or recorded.
+/// The reason why an attempt to examine or record commits failed.
 enum StepError {
     /// The branch cannot be read.
     Fault(Box<Problem>),
@@ -308,8 +307,8 @@ impl TableSource {
         debounce.checked_sub(age(since)).filter(|left| !is_complete && !left.is_zero())
     }
 
-    /// Returns the pause that the rate limit requires; `None` without a pause, for example if the
-    /// cause of the change is known.
+    /// Returns the pause that the rate limit requires before the next event. `None` if no pause is
+    /// needed, or if the cause of the first change is known.
     fn throttle(&self, context: &SourceContext) -> Option<Duration> {
         let first = self.matches.front()?;
         if !first.caused_by.is_empty() {

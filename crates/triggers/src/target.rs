@@ -15,10 +15,10 @@ pub trait TargetExecutor: Send + Sync {
     /// the trigger.
     ///
     /// Each commit must contain the id of its part of the event ([`event_part`]), so that it is
-    /// created at most once. A problem with the code `already_exists` may have such an id as
-    /// `event` in its context. If this is the id of the last part, the event was delivered before.
-    /// An attempt that fails with `too_busy` or `unavailable` does not count. A function is called
-    /// again if an attempt was interrupted before its end.
+    /// created at most once. A problem with the code `already_exists` may contain an id of a part
+    /// as `event` in its context. If this is the id of the last part, an earlier attempt delivered
+    /// the event. An attempt that fails with `too_busy` or `unavailable` does not count as an
+    /// attempt. A function is called again if an attempt was interrupted before its end.
     async fn execute(
         &self,
         trigger: &Trigger,
@@ -81,14 +81,13 @@ pub trait TargetExecutor: Send + Sync {
     /// Dropping the future stops the preparation. The default implementation does nothing.
     async fn prepare(&self, _trigger: &Trigger, _scheduled: Timestamp) {}
 
-    /// Returns the queue for the trigger's jobs; see [`headwater_jobs::NewJob::queue`]. `None` by
-    /// default.
+    /// Returns the queue for the trigger's jobs ([`headwater_jobs::NewJob::queue`]), if any.
     fn queue(&self, _trigger: &Trigger) -> Option<String> {
         None
     }
 }
 
-/// The policy of asynchronous calls of a function. Calls by triggers use only its destinations.
+/// The policy of a function's asynchronous calls. Calls by triggers use only the destinations.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallPolicy {
     /// Retries of a failed call; `None` uses the default of triggers.
@@ -101,32 +100,32 @@ pub struct CallPolicy {
     pub on_failure: Option<CallDestination>,
 }
 
-/// A destination of ended calls.
+/// A destination for the records of ended calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallDestination {
     /// The name of a function, or an address such as `queue://orders`.
     pub target: String,
     /// The identity that set the destination. Records are sent to an address with the rights of
-    /// this identity, and a function is called with the rights of the call's identity.
+    /// this identity, but a function as a destination runs with the rights of the ended call.
     pub actor: Actor,
 }
 
 /// The key in a problem's context whose value states whether another attempt may succeed.
 const RETRYABLE: &str = "retryable";
 
-/// Records in a problem whether another attempt may succeed. If not, the event fails at once. Each
-/// attempt counts, even with the code `unavailable`.
+/// Records in a problem whether another attempt may succeed. If it cannot, the event fails at once.
+/// If it can, the failed attempt counts, even with the code `unavailable`.
 #[must_use]
 pub fn with_retryable(mut problem: Problem, is_retryable: bool) -> Problem {
     problem.context.insert(RETRYABLE.to_owned(), is_retryable.into());
     problem
 }
 
-/// The key in a problem's context of a call whose event may be divided.
+/// The key in a problem's context that marks a failed call whose event may be divided.
 const DIVISIBLE: &str = "divisible";
 
-/// Records in a problem that a part of the event's items may have caused it, and that the attempt
-/// changed nothing.
+/// Records in a problem that some of the event's items may have caused it, and that the failed
+/// attempt changed nothing. The event may then be divided.
 #[must_use]
 pub fn mark_divisible(mut problem: Problem) -> Problem {
     problem.context.insert(DIVISIBLE.to_owned(), true.into());
@@ -141,8 +140,7 @@ pub(crate) fn is_retryable(problem: &Problem) -> Option<bool> {
     problem.context.get(RETRYABLE).and_then(Value::as_bool)
 }
 
-/// Returns the id for one commit of an event that causes several commits: `<event>/import`,
-/// `<event>/run`.
+/// Returns the id for one of the commits that an event causes: `<event>/import`, `<event>/run`.
 pub fn event_part(event: &str, part: &str) -> String {
     format!("{event}/{part}")
 }

@@ -60,11 +60,11 @@ pub(crate) struct Inner {
 }
 
 impl Triggers {
-    /// Starts the component, and queues the unfinished events of the previous process. No source is
-    /// polled before [`Triggers::reload`] is called.
+    /// Starts event delivery, and queues the unfinished events of the previous process. No source
+    /// is polled before [`Triggers::reload`] is called.
     ///
     /// Events whose delivery was interrupted become pending again. The interrupted attempt does not
-    /// count.
+    /// count as an attempt.
     pub async fn start(
         options: TriggersOptions,
         targets: Arc<dyn TargetExecutor>,
@@ -102,10 +102,10 @@ impl Triggers {
             self.queue(&queue).await?.intake.list([(first, entry)]);
         }
         for queue in log.queues_with_ids().await? {
-            // Start the queue's worker, which removes the ids when they are old.
+            // Start the queue's worker, which deletes event ids after their retention time.
             self.queue(&queue).await?;
         }
-        // Only log the errors, because the lake must open even if the disk is full.
+        // Only log errors: the lake must open even if the disk is full.
         if let Err(error) = log.store_open(&interrupted).await {
             tracing::warn!(%error, "cannot record interrupted trigger events");
         }
@@ -141,7 +141,7 @@ impl Triggers {
         self.reload_for(triggers, &|_| ConnectionPolicy::default()).await
     }
 
-    /// Replaces the triggers. `policy` returns the policy that the connections of a trigger follow.
+    /// Replaces the triggers. `policy` returns the servers to which a trigger may connect.
     pub async fn reload_for(
         &self,
         triggers: Vec<Trigger>,
@@ -165,8 +165,7 @@ impl Triggers {
         let new = self.replace(definitions, &queues);
         self.start_call_workers().await?;
         if !self.inner.options.manual {
-            // A new trigger starts at the position of its source at the deployment, so read the
-            // positions now.
+            // A new trigger fires for occurrences after its deployment, so store the positions now.
             let positioned =
                 new.iter().filter(|one| one.definition.source.position_journal().is_some());
             join_all(positioned.map(|worker| worker.poll())).await;
@@ -206,8 +205,7 @@ impl Triggers {
         }
     }
 
-    /// Starts workers for new definitions, and stops the workers of replaced definitions. Returns
-    /// the new workers.
+    /// Starts workers for new definitions, and stops replaced ones. Returns the new workers.
     fn replace(
         &self,
         definitions: BTreeMap<String, Definition>,

@@ -1,8 +1,8 @@
 //! The events of one queue that wait in the journal `trigger_batches`, and the ids of recently
 //! accepted events.
 //!
-//! The entries of the journal are listed in memory with their users. So the events of a user whose
-//! limit is reached need not be read.
+//! The entries of the journal are listed in memory, each with its user. While a user's limit is
+//! reached, the entries of this user need not be read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub(crate) struct ListedEntry {
     pub user: Option<Arc<str>>,
 }
 
-/// The part of an entry that [`ListedEntry`] contains.
+/// The part of a stored entry that a [`ListedEntry`] is made from.
 #[derive(Deserialize)]
 struct EntryHead {
     call: CallHead,
@@ -62,7 +62,7 @@ struct EntriesOfUser {
     events: usize,
 }
 
-/// The waiting events of one queue, and the ids of its recent events.
+/// The waiting events of one queue, and the ids of the events that it recently accepted.
 #[derive(Debug, Default)]
 pub(crate) struct CallQueue {
     listed: Mutex<WaitingByUser>,
@@ -71,7 +71,7 @@ pub(crate) struct CallQueue {
     /// Lock that is held while an entry is removed or replaced.
     changes: tokio::sync::Mutex<()>,
     ids: Mutex<RecentIds>,
-    /// Notified when a batch was stored or rejected.
+    /// Notified when the ids of a batch are no longer reserved: it was stored or rejected.
     ended: Notify,
     /// True if the ids in memory include all stored ids.
     is_loaded: tokio::sync::Mutex<bool>,
@@ -128,8 +128,8 @@ impl CallQueue {
         self.is_uncertain.store(true, Ordering::Relaxed);
     }
 
-    /// Reads the entries that are stored but not listed. Such entries exist if the store applied a
-    /// batch but returned an error.
+    /// Reads the entries that are stored but not listed: the store may have applied a batch
+    /// although it returned an error.
     pub(crate) async fn catch_up(&self, context: &SourceContext) -> Result<()> {
         if !self.is_uncertain.swap(false, Ordering::Relaxed) {
             return Ok(());
@@ -141,8 +141,8 @@ impl CallQueue {
         Ok(())
     }
 
-    /// Queues the deliveries of the oldest entry whose user is selected. Returns false if there is
-    /// no such entry.
+    /// Queues the deliveries of all events in the oldest entry whose user is selected. Returns
+    /// false if there is no such entry.
     pub(crate) async fn queue_next(
         &self,
         context: &SourceContext,
@@ -153,8 +153,7 @@ impl CallQueue {
         let Some((first, listed)) = self.oldest(is_selected) else { return Ok(false) };
         let key = entry_key(queue, first, listed.events);
         let Some(entry) = context.store().latest(BATCHES, &key).await? else {
-            // The entry no longer exists: a batch that returned an error has removed or replaced
-            // it.
+            // A batch that the store applied despite an error has removed or replaced this entry.
             self.unlist(first, listed.user.as_ref());
             self.set_uncertain();
             return Ok(true);
@@ -165,7 +164,7 @@ impl CallQueue {
         for (event, delivery) in &deliveries {
             entries.extend(delivery.new_entries(event)?);
         }
-        // The entry is durable. If a power failure undoes this batch, the entry is read again.
+        // Not synced: after a power failure, the durable entry is read and queued again.
         context.store().apply(Batch { entries, relaxed: true, ..Batch::default() }).await?;
         for (_, delivery) in deliveries {
             if let Some(problem) = &delivery.error {
@@ -181,8 +180,8 @@ impl CallQueue {
         Ok(true)
     }
 
-    /// Takes a waiting event out of its entry. One batch of the store also applies the entries that
-    /// `also` returns. Returns `None` if the event does not wait.
+    /// Takes a waiting event out of its stored entry. The same batch of the store writes the
+    /// journal entries that `also` returns. Returns `None` if the event does not wait.
     pub(crate) async fn take(
         &self,
         log: &DeliveryLog,
@@ -200,7 +199,7 @@ impl CallQueue {
         entries.extend(rest.append(queue)?);
         entries.extend(also(&event, &delivery)?);
         let applied = log.store.apply(Batch { entries, ..Batch::default() }).await;
-        // The batch may have been applied despite an error.
+        // The store may have applied the batch despite the error, so let the queue read it again.
         applied.inspect_err(|_| self.set_uncertain())?;
         self.unlist(first, rest.listed().user.as_ref());
         self.list(rest.events.first().map(|event| (event.id, rest.listed())));
@@ -211,7 +210,7 @@ impl CallQueue {
         Ok(Some((event, delivery)))
     }
 
-    /// Reads the stored ids of recent events, once.
+    /// Reads the stored ids of recent events, unless they have been read.
     pub(crate) async fn load(&self, context: &SourceContext) -> Result<()> {
         let mut is_loaded = self.is_loaded.lock().await;
         if !*is_loaded {
@@ -229,7 +228,7 @@ impl CallQueue {
         Ok(())
     }
 
-    /// Reserves ids. Waits until all earlier batches with one of these ids are stored or rejected.
+    /// Reserves ids. Waits until earlier batches with the same ids are stored or rejected.
     pub(crate) async fn reserve(&self, hashes: &[IdHash], events: &[JobId]) -> Vec<Option<JobId>> {
         loop {
             let ended = self.ended.notified();
@@ -243,14 +242,15 @@ impl CallQueue {
         }
     }
 
-    /// Marks a batch as durable. `key` is the key of the journal entry with the ids of its events.
+    /// Records the ids of a batch as accepted, because the batch is stored. `key` is the key of the
+    /// journal entry with these ids.
     pub(crate) fn publish_ids(&self, key: String, time: Timestamp, hashes: Vec<IdHash>) {
         self.ids.lock().publish(key, time, hashes);
         self.ended.notify_waiters();
     }
 
-    /// Releases the ids of a batch that returned an error. The batch may have been applied
-    /// nevertheless, so the stored ids are loaded again.
+    /// Releases the ids of a batch for which the store returned an error. The store may have
+    /// applied the batch nevertheless, so the stored ids are loaded again.
     pub(crate) async fn release_ids(&self, hashes: &[IdHash]) {
         self.ids.lock().release(hashes);
         *self.is_loaded.lock().await = false;
@@ -258,7 +258,7 @@ impl CallQueue {
         self.ended.notify_waiters();
     }
 
-    /// Removes the ids of old events.
+    /// Removes the ids of events that are older than the retention time.
     pub(crate) async fn expire(&self, context: &SourceContext) -> Result<()> {
         let expired = self.ids.lock().expire(context.now());
         let Some(last) = expired else { return Ok(()) };
@@ -268,8 +268,7 @@ impl CallQueue {
 }
 
 impl DeliveryLog {
-    /// Returns the entries whose keys have a prefix: queue, id of the first event, and the entry as
-    /// it is listed.
+    /// Returns the entries whose keys have a prefix: queue, id of the first event, and entry.
     pub(crate) async fn waiting(&self, prefix: &str) -> Result<Vec<(String, JobId, ListedEntry)>> {
         let mut waiting = Vec::new();
         let mut from = None;
@@ -299,7 +298,8 @@ impl DeliveryLog {
         Ok(self.first_keys(IDS).await?.into_iter().map(|(queue, _)| queue).collect())
     }
 
-    /// Returns the first key of each queue in a journal: the queue, and the rest of the key.
+    /// Returns the first key of each queue in a journal, as a pair: the queue, and the rest of the
+    /// key.
     async fn first_keys(&self, journal: &str) -> Result<Vec<(String, String)>> {
         let mut found: Vec<(String, String)> = Vec::new();
         loop {
@@ -320,7 +320,7 @@ impl DeliveryLog {
         queue: &str,
         id: JobId,
     ) -> Result<Option<(String, WaitingEntry)>> {
-        // No other id lies between the ids of an entry. So only the last entry that begins at or
+        // The ranges of ids of the entries do not overlap. So only the last entry that begins at or
         // before the id can contain the event.
         let range = KeyRange::with_prefix(prefix(queue)).reverse().limit(1);
         let range = range.until(format!("{}{id}0", prefix(queue)));
@@ -339,7 +339,7 @@ impl DeliveryLog {
         Ok(entry.and_then(|(_, waiting)| waiting.find(queue, id)))
     }
 
-    /// Removes the tombstone of an entry.
+    /// Removes the tombstone that remains after an entry was deleted.
     async fn trim_waiting(&self, key: &str) -> Result<()> {
         let range = KeyRange::with_prefix(key).until(format!("{key}\0"));
         self.store.trim(BATCHES, &range).await?;
@@ -350,7 +350,7 @@ impl DeliveryLog {
 /// The waiting events of one queue, newest first.
 pub(crate) struct WaitingScan {
     queue: String,
-    /// Events with larger ids have been read.
+    /// Events from this key on have been read; `None` at the start.
     until: Option<String>,
     events: Vec<(Event, Delivery)>,
     is_done: bool,

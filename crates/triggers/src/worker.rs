@@ -21,11 +21,11 @@ use crate::triggers::WeakTriggers;
 pub(crate) const SLEEP_MAX: Duration = Duration::from_secs(30);
 /// Pause after an error of the store.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
-/// Time without notifications before a poll starts, and the maximum wait for such a time.
+/// A poll starts after this time without notifications, or at the latest after the maximum wait.
 const QUIET: Duration = Duration::from_millis(50);
 const QUIET_MAX: Duration = Duration::from_millis(500);
 
-/// The tasks of a defined trigger.
+/// The tasks of a trigger: one polls the source, one delivers the events.
 pub(crate) struct Worker {
     pub context: SourceContext,
     pub targets: Arc<dyn TargetExecutor>,
@@ -86,7 +86,7 @@ impl Worker {
     }
 
     /// Returns the name of the function that is called with an event, without a version or alias,
-    /// if any. For a record, returns the address of its destination.
+    /// if any. For a record of an ended call, returns the address of the destination.
     pub(crate) fn called_name(&self, data: &EventData) -> Option<String> {
         let called = match data {
             EventData::FunctionInvoked { function, .. } => function,
@@ -151,8 +151,7 @@ impl Worker {
         let mut source = self.source.lock().await;
         let mut before = self.before.lock().take();
         while let Some(worker) = before {
-            // Wait until the last poll of the earlier worker has stored its position, before this
-            // source reads the position.
+            // Wait for the last poll of the previous worker: it stores the position to read.
             drop(worker.source.lock().await);
             before = worker.before.lock().take();
         }
@@ -178,9 +177,9 @@ impl Worker {
         pause
     }
 
-    /// Returns true if the source is polled even if the identity may not read it. Changes of
-    /// objects are in a journal that must not grow, so the source reads them and skips invisible
-    /// changes.
+    /// Returns true if the source is polled although the trigger's identity may not read it. The
+    /// journal of occurrences must not grow, so the source reads it, and skips what the identity
+    /// may not see.
     fn skips_denied(&self, problem: &Problem) -> bool {
         matches!(self.definition.source, Source::Occurrences(_))
             && matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)
@@ -202,8 +201,7 @@ impl Worker {
                 () = tokio::time::sleep(pause) => {}
             }
         }
-        // Pass the notification on, because it may have been meant for the worker of the next
-        // definition.
+        // Pass the notification on: the worker of the trigger's new definition may wait for it.
         self.context.queue.due.notify_one();
     }
 
@@ -213,8 +211,9 @@ impl Worker {
         }
     }
 
-    /// Deletes an event after an attempt if its trigger was removed during the attempt. The event
-    /// would otherwise wait for a trigger with the same name. A delivered event is kept.
+    /// Deletes an event after an attempt if its trigger was removed during the attempt. Otherwise,
+    /// the event would be delivered to a later trigger with the same name. An event whose delivery
+    /// succeeded is kept.
     pub(crate) async fn delete_abandoned(&self, event: &str) -> crate::Result<()> {
         let queue = &self.context.queue;
         if queue.take_abandoned(event)

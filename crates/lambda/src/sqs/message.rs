@@ -72,7 +72,7 @@ impl TypedValue {
     /// Returns the size of the type and value, in bytes.
     fn bytes(&self) -> usize {
         let text = self.string_value.as_ref().map_or(0, String::len);
-        // A binary value is counted without its encoding as base64.
+        // Count a binary value by its bytes, not by its text in base64.
         let binary = self.binary_value.as_ref();
         let binary = binary.map_or(0, |value| value.trim_end_matches('=').len() * 3 / 4);
         self.data_type.len() + text + binary
@@ -279,8 +279,8 @@ pub(super) async fn change_visibility_batch(request: &SqsRequest) -> Result<Valu
     Ok(answer.into_json())
 }
 
-/// Changes the visibility timeout of one message. The inner result is the outcome for this message;
-/// an outer error applies to the whole request.
+/// Changes the visibility timeout of one message. The inner result is the outcome for this message.
+/// An outer error fails the whole request.
 async fn change_one(
     request: &SqsRequest,
     name: &str,

@@ -29,7 +29,7 @@ pub(super) const ACCOUNT: &str = "000000000000";
 #[derive(Clone)]
 pub struct SqsProtocol {
     service: Service,
-    /// The protocol that authenticates requests.
+    /// The Lambda protocol, whose methods authenticate requests.
     lambda: LambdaProtocol,
     /// The scheme of URLs: `http` or `https`.
     scheme: &'static str,
@@ -61,14 +61,14 @@ impl SqsRequest {
 }
 
 impl SqsProtocol {
-    /// Creates the protocol. URLs of queues begin with the scheme.
+    /// Creates the protocol. The URLs of queues begin with `scheme`.
     pub fn new(service: &Service, scheme: &'static str) -> Self {
         let lambda = LambdaProtocol::new(service, scheme);
         SqsProtocol { service: service.clone(), lambda, scheme }
     }
 
-    /// Returns an error response if the request's access key is unknown. The body then need not be
-    /// read.
+    /// Returns an error response if the request's access key is unknown. The server then need not
+    /// read the body.
     pub async fn reject_unknown(
         &self,
         parts: &Parts,

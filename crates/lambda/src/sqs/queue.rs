@@ -113,7 +113,7 @@ fn page(request: &SqsRequest, key: &str, listed: Vec<QueueInfo>, list: ListQueue
     let page: Vec<String> = names.by_ref().take(limit).collect();
     let urls: Vec<String> = page.iter().map(|name| request.url(name)).collect();
     let mut answer = json!({ key: urls });
-    // A page has a token only if its size was requested.
+    // As on AWS, a page has a token for the next one only if the request sets `MaxResults`.
     if list.max_results.is_some() && names.next().is_some() {
         answer["NextToken"] = json!(page.last());
     }

@@ -1,9 +1,9 @@
 //! Serves the built files of the console page, which are compressed at build time and embedded in
 //! the binary.
 //!
-//! `index.html` refers to the other files with a version. So a browser caches these files forever
-//! and requests only `index.html` again. The content security policy allows requests to this server
-//! only.
+//! The URLs of the other files in `index.html` contain a version. So a browser caches these files
+//! forever and requests only `index.html` again. The content security policy allows requests to
+//! this server only.
 
 use std::io::Read;
 use std::sync::LazyLock;
@@ -96,7 +96,7 @@ fn file(name: &str, request: &HeaderMap) -> Response {
         return ErrorResponse(problem.with_hint("Open the console at `/`.")).into_response();
     };
     let (asset, tag) = (&ASSETS[at], &TAGS[at]);
-    // The URL of the page has no version, so the page must be revalidated.
+    // The URL of the page contains no version, so browsers must check each time if it has changed.
     let caching =
         if asset.name == "index.html" { "no-cache" } else { "public, max-age=31536000, immutable" };
     let headers = [
@@ -126,7 +126,8 @@ fn has(headers: &HeaderMap, name: &HeaderName, part: &str) -> bool {
         .any(|text| text.split(',').any(|item| item.split(';').next().unwrap_or("").trim() == part))
 }
 
-/// Decompresses a file for a client that does not accept gzip. The files are trusted and small.
+/// Decompresses a file for a client that does not accept gzip. The files are trusted and small, so
+/// no limit is needed.
 fn decompressed(gzip: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     // Decompression fails only for a corrupt file; a test decompresses every file.
@@ -155,8 +156,8 @@ mod tests {
         assert!(!page.contains("://"), "the page loads files from another server");
     }
 
-    /// Computes the hash in the same way as `console/build.mjs`: from the names and contents of the
-    /// sources, in order.
+    /// Compares the hash of the sources with the hash that `console/build.mjs` stored, computed in
+    /// the same way: from the names and contents of the sources, in order.
     #[test]
     fn the_built_page_is_that_of_its_sources() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../console");

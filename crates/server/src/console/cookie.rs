@@ -1,8 +1,9 @@
-//! The cookie of a session, and the additional header that requests must contain.
+//! The cookie of a console session, and the additional header that requests must contain.
 //!
 //! A browser sends a host's cookies to every port, so another server on the same machine can
-//! receive the cookie. The header prevents misuse: the browser stores its value per origin, which
-//! includes the port. A page of another origin cannot send the value.
+//! receive the cookie. The header prevents misuse by such a server: the page stores the header's
+//! value in the browser per origin, which includes the port. So a page of another origin does not
+//! have the value.
 
 use axum::http::HeaderMap;
 use axum::http::header::{COOKIE, HOST};
@@ -41,8 +42,8 @@ pub fn presented_session(headers: &HeaderMap) -> Option<PresentedSession<'_>> {
     Some(PresentedSession { secret, key })
 }
 
-/// Returns the name of the session cookie. The name contains the port, because servers on different
-/// ports of a host share its cookies.
+/// Returns the name of the session cookie. The name contains the port, because browsers send a
+/// host's cookies to servers on all ports of the host.
 fn name(headers: &HeaderMap) -> String {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("");
     let port = host.rsplit_once(':').map_or("", |(_, port)| port);

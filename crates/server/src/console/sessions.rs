@@ -2,8 +2,8 @@
 //!
 //! A session ends when the account, token or password that its client used to log in becomes
 //! invalid. Sessions and codes are kept only in memory, so they become invalid when the server
-//! stops, like the server's token. The maps contain hashes of the secrets, so the time of a lookup
-//! does not depend on the secret.
+//! stops, like the server's token. The maps contain hashes of the secrets, so that the time of a
+//! lookup reveals nothing about a secret.
 
 use std::collections::HashMap;
 use std::io;
@@ -16,11 +16,12 @@ use sha2::{Digest, Sha256};
 
 use crate::token::generate_secret;
 
-/// Maximum number of sessions of a principal. Beyond the limit, a new session ends the principal's
-/// session with the longest idle time.
+/// Maximum number of sessions of a principal. Above this limit, a new session ends the principal's
+/// session that was idle for the longest time.
 const SESSIONS_MAX: usize = 500;
 
-/// Maximum number of codes of a principal. Beyond the limit, a new code replaces the oldest code.
+/// Maximum number of codes of a principal. Above this limit, a new code replaces the principal's
+/// oldest code.
 const CODES_MAX: usize = 100;
 
 /// Idle time after which a session ends.
@@ -49,7 +50,7 @@ struct State {
 #[derive(Debug)]
 struct Session {
     principal: Principal,
-    /// The state of the credential at the login.
+    /// The state of the principal's credential at the login.
     credential: CredentialState,
     key: Hash,
     created: Instant,
@@ -82,7 +83,7 @@ pub struct PresentedSession<'a> {
 }
 
 impl Sessions {
-    /// Creates a session for a principal with a credential in this state.
+    /// Creates a session for a principal. `credential` is the state of its credential at the login.
     pub fn create(
         &self,
         principal: Principal,
@@ -160,7 +161,7 @@ impl Sessions {
 }
 
 impl PresentedSession<'_> {
-    /// Returns the session's id, which is not secret.
+    /// Returns the session's public id.
     pub fn id(&self) -> String {
         hex::encode(hash(self.secret))
     }
@@ -178,7 +179,7 @@ impl LoginCode {
     }
 }
 
-/// Returns the account whose sessions and codes are limited; `None` for the owner.
+/// Returns the account for which sessions and codes are counted; `None` for the owner.
 fn account(principal: &Principal) -> Option<(String, Timestamp)> {
     match principal.identity() {
         Identity::User(user) => Some((user.name.clone(), user.created)),

@@ -3,8 +3,8 @@
 //!
 //! Tables and JSON values have separate quotas, so that a large table does not delay a call with a
 //! few numbers. A body acquires quota as its bytes arrive, so a stalled client holds no quota for
-//! bytes that it has not sent. One body of each kind may exceed its quota, so that at least one
-//! body makes progress when the quota is used up.
+//! bytes that it has not sent. One body of each kind may exceed the quota, so that at least one can
+//! be read to its end when the quota is used up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,8 +27,8 @@ const UNIT_BYTES: u64 = 64 << 10;
 /// Minimum size of a quota, in units.
 const UNITS_MIN: usize = 1 << 12;
 
-/// Minimum transfer rate of a body, in bytes per second. The rate is enforced only after the
-/// timeout of the body has elapsed.
+/// Minimum transfer rate of a body, in bytes per second. The rate is checked only after the timeout
+/// for a body.
 const RATE_MIN: u64 = 64 << 10;
 
 /// Maximum number of bytes to read and discard from a body that is too long.
@@ -40,13 +40,13 @@ const TOO_LONG: &str = "the request body is too long";
 /// Maximum time spent reading a body that is too long.
 const SKIP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Quota that a body acquires before the bytes arrive, in units.
+/// Additional quota that a body acquires for bytes that have not arrived yet, in units.
 const AHEAD_UNITS: usize = 16;
 
 /// The kind of content in a body.
 #[derive(Debug, Clone, Copy)]
 pub enum BodyKind {
-    /// A table, which needs memory for its bytes and one copy.
+    /// A table. It needs memory for its bytes and for one copy of them.
     Table,
     /// The arguments of a call, as JSON values. Parsed values need many times the memory of their
     /// bytes.
@@ -79,7 +79,8 @@ impl BodyKind {
 pub struct BodyQuotas {
     tables: BodyQuota,
     values: BodyQuota,
-    /// Maximum length of the body of a call in bytes. It is smaller on servers with little memory.
+    /// Maximum length of the body of a call in bytes. The length is smaller on servers with little
+    /// memory.
     call_bytes_max: usize,
     timeout: Duration,
 }
@@ -90,11 +91,11 @@ struct BodyQuota {
     kind: BodyKind,
     shared: Arc<Semaphore>,
     units: usize,
-    /// The permit for exceeding the quota, which one body can hold.
+    /// The permit to exceed the quota, which only one body can hold at a time.
     last: Arc<Semaphore>,
 }
 
-/// The quota held by a body. It is released on drop.
+/// The quota that a body holds until the value is dropped.
 #[derive(Debug)]
 pub struct BodyPermit {
     shared: Option<OwnedSemaphorePermit>,
@@ -102,13 +103,14 @@ pub struct BodyPermit {
 }
 
 impl BodyQuotas {
-    /// Creates quotas of `bytes` for each kind. A body is rejected if no bytes arrive for the
-    /// duration of the timeout.
+    /// Creates quotas of `bytes` for each kind. A body is rejected if no bytes arrive for the time
+    /// `timeout`.
     pub fn new(bytes: u64, timeout: Duration) -> Self {
         let units = usize::try_from(bytes / UNIT_BYTES).unwrap_or(usize::MAX);
         let units = units.clamp(UNITS_MIN, Semaphore::MAX_PERMITS);
-        // A call's body of the maximum length needs at most twice `bytes`. Two such bodies can be
-        // in memory at once: one holds the whole quota, the other the permit to exceed it.
+        // The body of a call with the maximum length then needs at most twice `bytes` of memory. At
+        // most two such bodies are in memory at once: one holds the whole quota, the other the
+        // permit to exceed the quota.
         let call_bytes_max = usize::try_from(bytes / 8).unwrap_or(usize::MAX);
         let call_bytes_max =
             call_bytes_max.clamp(BodyKind::Values.bytes_max(), BodyKind::Call.bytes_max());
@@ -152,7 +154,7 @@ impl BodyQuotas {
     }
 
     /// Reads and discards the rest of a body, up to limits of length and time. Many clients read
-    /// the response only after they have sent the whole body.
+    /// the response, here an error, only after they have sent the whole body.
     pub async fn skip(&self, mut rest: BodyDataStream) {
         let skip = async {
             let mut skipped = 0;
@@ -190,7 +192,7 @@ impl BodyQuotas {
                     read.extend(part);
                 }
                 Ok(Some(Ok(_))) => {
-                    // The body must not hold quota while its rest is skipped.
+                    // Release the quota of the body before its rest is read and discarded.
                     drop(read);
                     *permit = BodyPermit { shared: None, last: None };
                     self.skip(parts).await;
@@ -206,8 +208,8 @@ impl BodyQuotas {
 }
 
 impl BodyQuota {
-    /// Creates a quota of at most `units`. A part of `units`, at most half, is reserved for the one
-    /// body that may exceed the quota, which has at most `bytes_max` bytes.
+    /// Creates a quota of at most `units`. Reserves a part of `units`, at most half, for the one
+    /// body that may exceed the quota; this body has at most `bytes_max` bytes.
     fn new(kind: BodyKind, bytes_max: usize, units: usize) -> Self {
         let longest = units_of(kind, bytes_max);
         let units = units.saturating_sub(longest).max(units / 2);
@@ -215,7 +217,7 @@ impl BodyQuota {
         BodyQuota { kind, shared, units, last }
     }
 
-    /// Waits until a body holds quota for its first `bytes` bytes, or the permit to exceed the
+    /// Waits until `permit` covers the first `bytes` bytes of a body, or allows it to exceed the
     /// quota.
     async fn grow(
         &self,
@@ -366,7 +368,7 @@ mod tests {
         );
         let failure = bodies.read(in_parts(9 << 20), BodyKind::Values).await.expect_err("long");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("8 MiB")));
-        // The limit is lower on a server with little memory.
+        // The maximum length of a call is lower on a server with little memory.
         let bodies = BodyQuotas::new(128 << 20, Duration::from_secs(60));
         let failure = bodies.read(in_parts(17 << 20), BodyKind::Call).await.expect_err("long");
         assert!(failure.0.hint.is_some_and(|hint| hint.contains("16 MiB")));

@@ -20,7 +20,7 @@ use crate::state::App;
 const PREFIX: &str = "ce-";
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length instead.
+    // Disable the default limit: the body quota limits the length of the body.
     OpenApiRouter::new().routes(routes!(send)).layer(DefaultBodyLimit::disable())
 }
 
@@ -57,7 +57,8 @@ async fn send(
 
 fn events(headers: &HeaderMap, body: &[u8]) -> HandlerResult<Vec<CloudEvent>> {
     let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    // A web page cannot send these headers to another origin without the consent of that origin.
+    // This header proves that no foreign web page sent the request: browsers send it to another
+    // origin only with the consent of this server.
     if headers.contains_key("ce-specversion") {
         return Ok(vec![CloudEvent::binary(attributes(headers)?, media_type, body)?]);
     }

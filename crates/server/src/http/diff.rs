@@ -63,7 +63,7 @@ async fn diff(
     let mut diff =
         app.service.refs().diff(&principal, parse_ref(&from)?, parse_ref(&to)?, options).await?;
     for table in &mut diff.tables {
-        // Only the diff of a single table is paginated.
+        // Remove the token of the next page, because only the diff of a single table has pages.
         if let Some(rows) = &mut table.rows {
             rows.next_page_token = None;
         }
@@ -123,7 +123,7 @@ async fn diff_table(
         limit: parameters.limit.unwrap_or(PAGE_ROWS).min(PAGE_ROWS_MAX),
         ..DiffOptions::default()
     };
-    // All pages compare the same commits, even if the refs move.
+    // Compare the same commits for all pages, even if a ref has moved since the first page.
     let at = |written: &str, commit: Option<CommitId>| match commit {
         Some(commit) => Ok(RefSpec::Commit(commit.to_string())),
         None => parse_ref(written),

@@ -88,7 +88,8 @@ pub(super) fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Handl
         .caused_by(error.to_string())
     };
     let value: T = serde_json::from_slice(bytes).map_err(invalid)?;
-    // Only the names of the fields are read again, because a body may contain a whole project.
+    // Parse the body again only for the names of its fields, because it may contain a whole
+    // project.
     #[expect(clippy::zero_sized_map_values, reason = "a set has no skipped values to parse")]
     let sent = serde_json::from_slice::<BTreeMap<String, IgnoredAny>>(bytes);
     let Ok(sent) = sent else { return Ok(value) };
@@ -102,9 +103,9 @@ pub(super) fn parse_body<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Handl
     Ok(value)
 }
 
-/// Returns the fields that a type accepts. The implementation of `Deserialize` does not reveal the
-/// names of flattened fields. For types with such fields, the fields of the serialized value are
-/// returned.
+/// Returns the fields that a type accepts. If a type has flattened fields, its implementation of
+/// `Deserialize` does not reveal their names. In this case, returns the fields of the serialized
+/// `value`.
 fn known_fields<T: DeserializeOwned + Serialize>(value: &T) -> serde_json::Result<Vec<String>> {
     if let Some(names) = field_names::<T>() {
         return Ok(names.iter().map(|&name| name.to_owned()).collect());
@@ -118,13 +119,14 @@ pub fn parse_ref(text: &str) -> HandlerResult<RefSpec> {
     Ok(text.parse::<RefSpec>()?)
 }
 
-/// Parses an enum value, such as a job kind. Error messages call the value `noun`.
+/// Parses an enum value, such as a job kind. Error messages name the value by `noun`, such as
+/// `status`.
 pub fn parse_word<T: DeserializeOwned>(text: &str, noun: &str) -> HandlerResult<T> {
     let value = serde_json::Value::String(text.to_owned());
     serde_json::from_value(value).map_err(|error| {
         let message = format!("`{text}` is not a {noun}");
         let reason = error.to_string();
-        // The reason is `unknown variant ..., expected one of ...`.
+        // The error of serde ends with `unknown variant ..., expected one of ...`.
         let hint = match reason.rsplit_once(", expected ") {
             Some((_, accepted)) => format!("Write {accepted}."),
             None => "See the accepted values in `/v1/openapi.json`.".to_owned(),

@@ -32,11 +32,12 @@ use super::extract::{Caller, Parameters, Segments, parse_body};
 use super::query::JOB_HEADER;
 use crate::state::App;
 
-/// Maximum length of a JSON result that is validated on the request's thread, in bytes.
+/// Maximum length of a JSON result that is validated on the request's thread, in bytes. A longer
+/// result is validated on a thread of the blocking pool.
 const INLINE_BYTES_MAX: usize = 64 << 10;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length of these bodies.
+    // Disable the default limit: the body quota limits the length of these bodies.
     let calls = OpenApiRouter::new().routes(routes!(invoke)).routes(routes!(invoke_async));
     let calls = calls.layer(DefaultBodyLimit::disable());
     OpenApiRouter::new().routes(routes!(list)).merge(calls)
@@ -199,7 +200,7 @@ async fn prepare_table(
     let read = super::rows::read_table(app, principal, request).await?;
     let mut arguments = values(others);
     arguments.push(Argument { name: table, value: ArgumentValue::Table(read) });
-    // No permit is needed, because the memory of the table counts against the row quota.
+    // No body quota is needed, because the memory of the table counts towards the row quota.
     Ok(PreparedCall { function, arguments, author: None, permit: None })
 }
 

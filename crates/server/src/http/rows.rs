@@ -19,7 +19,7 @@ use super::query::JOB_HEADER;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The body quota limits the length of the body.
+    // Disable the default limit: the body quota limits the length of the body.
     OpenApiRouter::new().routes(routes!(write)).layer(DefaultBodyLimit::disable())
 }
 

@@ -100,7 +100,7 @@ async fn log_in(
     headers: &HeaderMap,
     request: &CreateSession,
 ) -> Result<Principal, ErrorResponse> {
-    // Requests on the Unix socket need no token.
+    // Requests on the Unix socket need no token, and have the identity of the owner.
     let Some(peer) = peer else { return Ok(Principal::owner()) };
     let address = client_address(app, peer.address, headers);
     let attempt = LoginAttempt { address, user: None };

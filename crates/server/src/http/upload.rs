@@ -16,7 +16,8 @@ use super::extract::{Caller, Parameters};
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    // The service limits the length of the body, which it streams to disk.
+    // Disable the default limit: the service limits the length of the body, which it writes to
+    // disk.
     OpenApiRouter::new().routes(routes!(create, remove)).layer(DefaultBodyLimit::disable())
 }
 

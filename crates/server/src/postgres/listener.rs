@@ -31,8 +31,8 @@ impl PostgresListener {
     /// Errors: [`Error::NoPostgresTls`] or [`Error::NoAuth`] if the configuration does not protect
     /// the address; [`Error::Listen`] if another program uses the address.
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
-        // A proxy for HTTP does not encrypt the PostgreSQL protocol, so the setting `behind_proxy`
-        // is ignored.
+        // Ignore `behind_proxy`: the proxy that provides TLS for HTTP does not encrypt this
+        // protocol.
         let network = NetworkConfig { behind_proxy: false, ..config.network.clone() };
         network.check_address(address, config.auth).map_err(|error| match error {
             Error::NoTls { address } => Error::NoPostgresTls { address },
@@ -84,7 +84,8 @@ pub async fn serve(listener: PostgresListener, shared: Shared, closing: Cancella
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, ended).await;
 }
 
-/// Serves a connection until it ends. The startup phase must finish within the header timeout.
+/// Serves a connection until it ends. The startup phase must end within the time limit for the head
+/// of a request.
 async fn serve_connection(
     wire: BufferedConnection,
     peer: Peer,
@@ -98,8 +99,8 @@ async fn serve_connection(
 
 /// Sets the socket options of a connection, and wraps its stream.
 fn accept(stream: TcpStream, write_timeout: Duration) -> BufferedConnection {
-    // Replies are sent without waiting for TCP acknowledgements of earlier replies. Keep-alive
-    // detects clients that no longer respond.
+    // Send each reply without waiting for acknowledgements of earlier ones. Keep-alive detects
+    // clients that no longer respond.
     let _ = stream.set_nodelay(true);
     let _ = rustix::net::sockopt::set_socket_keepalive(&stream, true);
     let mut stream = TimeoutStream::new(stream);

@@ -44,7 +44,7 @@ impl Shared {
     }
 }
 
-/// An unauthenticated client.
+/// A client that is not authenticated yet.
 pub struct Peer {
     /// The client's address.
     pub address: SocketAddr,
@@ -109,7 +109,7 @@ pub async fn start(wire: BufferedConnection, peer: &Peer) -> io::Result<Option<S
     Ok(Some(Session::new(wire, service, client, connection)))
 }
 
-/// Reads messages up to the startup message, and returns the startup message.
+/// Reads messages, such as requests for encryption, up to the startup message, and returns it.
 async fn read_startup(
     mut wire: BufferedConnection,
     shared: &Shared,
@@ -128,7 +128,7 @@ async fn read_startup(
                 is_encrypted = true;
             }
             (TLS | GSSAPI, _) => {
-                // `N` rejects encryption. The client may then continue without encryption.
+                // `N` rejects encryption; the client may then continue without it.
                 wire.output.extend_from_slice(b"N");
                 wire.send().await?;
             }
@@ -196,7 +196,8 @@ async fn open(
 }
 
 /// Requests the password, which is the user's password, one of the user's access tokens, or the
-/// server's token. With the server's token, the user name is recorded as the author of commits.
+/// server's token. With the server's token, the client is the owner, and the user name becomes the
+/// author of commits.
 ///
 /// The client sends the password in plain text over the connection. SCRAM would require that the
 /// server stores each password or its SCRAM verifier, but the server stores only hashes of tokens.
@@ -229,8 +230,7 @@ async fn authenticate(
     Ok(checked.map(named))
 }
 
-/// Reads the settings of the startup message. Unknown settings are ignored, because drivers send
-/// many.
+/// Reads the settings of the startup message. Ignores unknown settings, because drivers send many.
 fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Problem> {
     let mut settings = Settings::default();
     settings.set_by_server("session_authorization", startup.get("user"));
@@ -252,7 +252,7 @@ fn settings(startup: &Startup, principal: &Principal) -> Result<Settings, Proble
 /// Returns the settings in a string of options such as `-c name=value`. A backslash before a space
 /// makes the space part of the value, as in `read\ committed`.
 fn options(text: &str) -> Vec<(String, String)> {
-    // NUL stands for an escaped space, because the message cannot contain this character.
+    // In the meantime, NUL stands for an escaped space, because the message cannot contain NUL.
     let text = text.replace("\\ ", "\0");
     let words = text.split_whitespace().filter(|word| *word != "-c");
     let words = words.map(|word| word.trim_start_matches("--").trim_start_matches("-c"));
@@ -260,8 +260,8 @@ fn options(text: &str) -> Vec<(String, String)> {
     pairs.map(|(name, value)| (name.to_owned(), value.replace('\0', " "))).collect()
 }
 
-/// Resolves the database name, which is a ref. If the client sends no database name, the user name
-/// is used, as in PostgreSQL.
+/// Resolves the database name, which is a ref. Without a database name, the user name is the ref,
+/// as in PostgreSQL.
 async fn resolve(
     principal: &Principal,
     startup: &Startup,

@@ -29,7 +29,7 @@ const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
-    /// Acceptor for protocols other than HTTP. This acceptor does not offer HTTP in ALPN.
+    /// Acceptor for protocols other than HTTP. During the handshake (ALPN), it does not offer HTTP.
     requested: TlsAcceptor,
     certificate: Arc<Certificate>,
     /// Path of the self-signed certificate, which clients must trust explicitly; `None` for a
@@ -96,7 +96,7 @@ impl Tls {
     }
 
     /// Accepts a TLS handshake that begins with the byte `first`. A client without TLS gets an HTTP
-    /// error. Returns `None` without a successful handshake. The caller sets a timeout.
+    /// error. Returns `None` if the handshake fails. The caller sets a timeout.
     pub async fn accept<Io>(&self, first: u8, stream: Io) -> Option<TlsStream<Io>>
     where
         Io: AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -138,8 +138,8 @@ async fn refuse_plain<Io: AsyncRead + tokio::io::AsyncWrite + Unpin>(mut stream:
     let answer = async {
         stream.write_all(response.as_bytes()).await?;
         stream.shutdown().await?;
-        // Closing a connection with unread bytes would reset it before the client has read the
-        // response.
+        // Read the rest of the request: closing a connection with unread bytes would reset it, and
+        // the client could not read the response.
         let mut rest = stream.take(PLAIN_BYTES_MAX);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };

@@ -21,7 +21,7 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// The attributes of a file that change when the file is replaced or rewritten.
+/// Attributes of a file that differ after the file was replaced or rewritten.
 type FileVersion = [i64; 4];
 
 /// The certificate in use.
@@ -51,8 +51,8 @@ impl Certificate {
     }
 
     /// Reloads changed files, and returns true if the certificate was replaced. After an error, the
-    /// current certificate stays in use. Files that failed are read again only after they have
-    /// changed.
+    /// current certificate stays in use. Files that could not be loaded are read again only after
+    /// they have changed.
     pub fn reload(&self) -> Result<bool> {
         let versions = self.files.versions()?;
         if versions == self.current.read().versions {
@@ -99,7 +99,7 @@ impl CertificateFiles {
         }
         let key = PrivateKeyDer::from_pem_slice(&read(&self.key)?);
         let key = key.map_err(|error| invalid(&self.key, error))?;
-        // This call also checks that the key belongs to the certificate.
+        // `from_der` also checks that the key belongs to the certificate.
         CertifiedKey::from_der(chain, key, provider).map_err(|error| invalid(&self.key, error))
     }
 }

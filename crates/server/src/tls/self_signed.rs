@@ -67,7 +67,7 @@ fn create(files: &CertificateFiles, names: Vec<String>) -> Result<()> {
     params.not_after = (now + VALIDITY).into();
     let key = KeyPair::generate().map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
-    // The key is written first, because a certificate is unusable without its key.
+    // Write the key first: if the process ends now, no certificate without a key remains.
     write(&files.key, &key.serialize_pem())?;
     write(&files.certificate, &certificate.pem())
 }

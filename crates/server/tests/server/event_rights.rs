@@ -225,7 +225,7 @@ arn = 'arn:aws:sqs:us-east-1:000000000000:orders'
 made = aws.create_event_source_mapping(EventSourceArn=arn, FunctionName='echo')
 sqs.send_message(QueueUrl=url, MessageBody='one')
 until, state = time.time() + 60, ''
-while 'loop' not in state and time.time() < until:
+while 'caused' not in state and time.time() < until:
     time.sleep(0.1)
     state = aws.get_event_source_mapping(UUID=made['UUID'])['LastProcessingResult']
 print(state.replace(made['UUID'], 'UUID'))
@@ -243,7 +243,8 @@ async fn mapped_loops() {
     command.args(["-c", MAPPED]).arg(format!("http://{http}"));
     with_key(&mut command, &key);
     let state = run(command).await;
-    let expected = "PROBLEM: a message closes a loop; its causes: `/mappings/UUID`\n";
+    let expected = "PROBLEM: a call of this mapping caused the message itself, so the \
+                    message is postponed; causes of the message: `/mappings/UUID`\n";
     assert_eq!(state, expected);
     let calls = server.get("/v1/jobs?kind=function").await;
     assert_eq!(calls.as_array().map(Vec::len), Some(1), "{calls}");

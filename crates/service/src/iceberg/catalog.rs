@@ -34,7 +34,7 @@ impl Iceberg {
     }
 
     /// Returns the client properties for reading the warehouse's files. Includes credentials if the
-    /// client requests them and the server is configured to grant its own.
+    /// client requests them and the configuration allows it.
     pub fn storage_access(
         &self,
         principal: &Principal,
@@ -42,7 +42,7 @@ impl Iceberg {
     ) -> Result<StorageAccess, Problem> {
         self.0.authenticated(principal)?;
         let tables = self.0.lake.tables();
-        // Credentials give access to the whole warehouse, not to individual tables.
+        // Credentials give access to the whole warehouse, so only unlimited principals get them.
         let grants =
             wants_credentials && self.0.config.vend_credentials && self.0.is_unlimited(principal);
         let properties = RestTables::new(tables).client_properties(grants);

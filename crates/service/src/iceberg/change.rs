@@ -25,7 +25,7 @@ use crate::service::Components;
 pub struct ChangeRequest {
     /// The branch to change.
     pub reference: RefSpec,
-    /// A hash of all identifying fields of the request, including its idempotency key.
+    /// A hash of the request, including its idempotency key. A repeated request has the same hash.
     pub digest: String,
     /// True if the client sent an idempotency key. The request is then recorded with its commit.
     pub has_key: bool,
@@ -60,13 +60,13 @@ impl ChangeError {
     }
 }
 
-/// Changes in progress, by request digest.
+/// The digests of the requests in progress, each with the lock that its request holds.
 #[derive(Debug, Default)]
 pub(crate) struct ActiveChanges(Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>);
 
 impl ActiveChanges {
-    /// Waits until no other request with this digest is in progress. The returned guard marks this
-    /// request as in progress.
+    /// Waits until no other request with this digest is in progress. This request is in progress
+    /// while the caller holds the returned guard.
     async fn wait_for(&self, digest: String) -> tokio::sync::OwnedMutexGuard<()> {
         let lock = {
             let mut active = self.0.lock();
@@ -145,8 +145,8 @@ impl Iceberg {
         .await
     }
 
-    /// Runs a change as a job. Checks the right to write to the branch. Each operation checks the
-    /// rights on its table, view or namespace.
+    /// Runs a change as a job. Checks the right to write to the branch. The caller checks the
+    /// rights on the table, view or namespace.
     async fn run<T: Send + 'static>(
         &self,
         principal: &Principal,
@@ -204,8 +204,8 @@ impl Change {
         self.request.message(&self.description)
     }
 
-    /// Checks if a change was committed despite an error. Either another attempt of the same
-    /// request committed the change, or this attempt did and the response of the store was lost.
+    /// Checks if a change was committed despite an error. Another attempt of the request may have
+    /// committed it, or this attempt, if only the store's response was lost.
     async fn verify<R>(&self, made: Result<R, Problem>) -> ChangeResult<Option<R>> {
         let problem = match made {
             Ok(result) => return Ok(Some(result)),
@@ -224,8 +224,9 @@ impl Change {
         }
     }
 
-    /// Returns the result of a change whose job was stopped. A commit that has started may still
-    /// succeed, so its client must not delete the files of the commit.
+    /// Returns the result of a change whose job was stopped. If its commit has started, it may
+    /// still succeed, so the client must not delete the files of the commit: the result is then
+    /// `Unknown`.
     async fn stopped<R>(&self, problem: Problem) -> ChangeResult<Option<R>> {
         if self.commit.prevent() {
             return Err(ChangeError::Rejected(problem));
@@ -251,7 +252,7 @@ impl Components {
     }
 }
 
-/// Returns true if the commit may have succeeded despite an error.
+/// Returns true if a commit may have succeeded although it returned this error.
 pub(super) fn is_inconclusive(problem: &Problem) -> bool {
     matches!(problem.code, ErrorCode::TooBusy | ErrorCode::Unavailable)
         || problem.code.http_status() >= 500

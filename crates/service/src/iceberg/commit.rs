@@ -93,8 +93,8 @@ async fn apply(
 }
 
 impl Components {
-    /// Checks the rights on the tables, and limits the commits. Adding files of other tables needs
-    /// all rights; anything but an append needs the rights to update and delete.
+    /// Checks the rights on the tables, and limits the commits: without all rights, to files of the
+    /// same table; without the rights to update and delete, to appends.
     fn authorize_updates(
         &self,
         principal: &Principal,
@@ -114,8 +114,8 @@ impl Components {
         limited.collect()
     }
 
-    /// Filters the states of tables by the principal's right to read. The right to create a table
-    /// does not include the right to read it, and another user may have changed the table since.
+    /// Filters the states of tables by the principal's right to read. A user that may create a
+    /// table need not have the right to read it, for example after a change by another user.
     fn readable(&self, principal: &Principal, mut states: TableMap) -> TableMap {
         states.retain(|name, _| self.allows(principal, Action::Select, &Object::table(name)));
         states
@@ -141,9 +141,9 @@ impl Components {
     }
 }
 
-/// Returns true if the tables contain every update whose effect can be recognized in a table.
-/// Updates are applied atomically, so the other updates were then applied, too. Returns false if no
-/// effect can be recognized.
+/// Returns true if the tables show the effect of every update that has a recognizable effect.
+/// Updates are atomic, so the others were then applied, too. Returns false if no update has a
+/// recognizable effect.
 fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     let recognisable =
         updates.iter().filter(|update| update.commit.adds() || update.commit.creates());
@@ -153,7 +153,7 @@ fn contains(states: &TableMap, updates: &[TableUpdate]) -> bool {
     recognisable.map(is_applied).reduce(|all, one| all && one).unwrap_or(false)
 }
 
-/// Returns true if repeating a successful commit can fail with this error.
+/// Returns true if this error can be the result of repeating a commit that has succeeded.
 fn may_be_repeated(problem: &Problem) -> bool {
     let is_conclusive = matches!(
         problem.code,

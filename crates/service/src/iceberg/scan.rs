@@ -1,9 +1,8 @@
 //! Scans planned for Iceberg REST clients: data files, their delete files and the residual filters.
 //!
 //! Planning is synchronous: the response contains the first page, and a plan task for each further
-//! page. Only the request and the table's state are stored, and each page is planned on request.
-//! Plans expire after an hour, or earlier if many newer plans follow. The client then has to plan
-//! again.
+//! page. A stored plan is only the request and the table's state; each page is computed on request.
+//! Plans expire after an hour, or earlier if many newer plans follow. Clients then plan again.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -45,7 +44,7 @@ pub struct PlannedScan {
     pub tasks: Vec<String>,
 }
 
-/// The plans that clients may still request.
+/// The plans whose pages clients may still request.
 #[derive(Debug, Default)]
 pub(crate) struct ScanCache(Mutex<CachedPlans>);
 
@@ -58,12 +57,11 @@ struct CachedPlans {
     bytes: usize,
 }
 
-/// A request and the state of the table that it scans.
+/// A plan: a request, and the state of the table that it scans.
 #[derive(Debug)]
 struct CachedPlan {
     target: ScanTarget,
-    /// Id of the table. The name is not sufficient, because another table may get the same name
-    /// later.
+    /// Id of the table. The name is not sufficient: another table may get it later.
     table_id: String,
     metadata_location: String,
     /// The request as JSON, because a parsed request can use much more memory.
@@ -90,7 +88,7 @@ impl ScanCache {
         id
     }
 
-    /// Returns a plan if the plan exists and belongs to the table.
+    /// Returns a plan if it is for this target and table id, and has not expired.
     fn get(&self, id: &str, target: &ScanTarget, table_id: &str) -> Option<Arc<CachedPlan>> {
         let plan = self.0.lock().by_id.get(id).cloned()?;
         let is_same = plan.target == *target && plan.table_id == table_id;

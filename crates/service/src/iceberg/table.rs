@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{ChangeError, ChangeRequest, ChangeResult, Iceberg, NewTable};
 use crate::restriction::TableAtRef;
 
-/// A state of a table, as loaded by a client.
+/// The state of a table with its largest column id, as a client loads it.
 #[derive(Debug, Clone)]
 pub struct LoadedTable {
     table: Table,
@@ -37,8 +37,8 @@ impl LoadedTable {
         Ok(LoadedTable { table, last_column_id })
     }
 
-    /// Returns the loaded table after a commit. Read errors of the store are ignored, because the
-    /// commit has succeeded.
+    /// Returns the loaded table after a commit. Ignores an error while reading the largest column
+    /// id, because the commit has succeeded.
     pub(super) async fn after_commit(lake: &Lake, table: Table) -> Self {
         let known = lake.last_column_id(&table).await;
         let last_column_id = known.unwrap_or(table.last_column_id());
@@ -50,12 +50,12 @@ impl LoadedTable {
         self.table.metadata_location()
     }
 
-    /// Returns the largest column id of the table over all branches.
+    /// Returns the largest column id that the table has in any branch.
     pub fn last_column_id(&self) -> i32 {
         self.last_column_id
     }
 
-    /// Returns the table's metadata, with all snapshots or only snapshots with a ref.
+    /// Returns the table's metadata, with all snapshots, or only those with an Iceberg ref.
     pub fn metadata_json(&self, only_named: bool) -> Result<Value, Problem> {
         self.table.metadata_json(only_named, Some(self.last_column_id)).or_problem()
     }
@@ -161,7 +161,7 @@ impl Iceberg {
     }
 
     /// Creates a table from a metadata file in the warehouse. The metadata may refer to any file of
-    /// the warehouse.
+    /// the warehouse, so the principal needs all rights.
     pub async fn register_table(
         &self,
         principal: &Principal,
@@ -188,8 +188,7 @@ impl Iceberg {
         self.loaded(principal, request, states, name).await
     }
 
-    /// Drops a table from the branch. Its files are kept for the commits and branches that contain
-    /// it.
+    /// Drops a table from the branch. Other branches and commits that contain it keep its files.
     pub async fn drop_table(
         &self,
         principal: &Principal,
@@ -283,7 +282,7 @@ fn exists(name: &TableName) -> Problem {
     Problem::new(ErrorCode::AlreadyExists, format!("`{name}` already exists"))
 }
 
-/// Converts the error for a name that another request used in the meantime.
+/// Converts the error of a change if another request created a table with this name meanwhile.
 pub(super) fn already_exists(error: ChangeError, name: &TableName) -> ChangeError {
     match error {
         ChangeError::Rejected(problem) if problem.code == ErrorCode::CommitConflict => {

@@ -57,8 +57,8 @@ impl LeaderPartitions<'_> {
                 let next = self.round.receiver.position.lock().next(*partition)?;
                 Some((*partition, next))
             };
-            // The server fills the response in the order of the request. Begin each request with
-            // another partition, so that no partition has to wait for long.
+            // The server fills its response in the order of the request, up to the maximum size.
+            // Begin each request with another partition, so that each one is soon the first.
             let order = rotated(&readable, connection.request_count());
             let request = FetchRequest {
                 topic: &self.round.receiver.topic,
@@ -108,8 +108,8 @@ impl LeaderPartitions<'_> {
             KafkaStart::Time(time) => time.timestamp_millis(),
         };
         let topic = &self.round.receiver.topic;
-        // Request the end offsets before the offsets of the start time, so that no record between
-        // the two requests is missed.
+        // Request the end offsets first. An empty result for the start time then means that no
+        // record before these ends is new, and no record between the two requests is missed.
         let ends = match self.round.receiver.start {
             KafkaStart::Time(_) => connection.offsets(topic, initial.clone(), LATEST).await?,
             KafkaStart::All | KafkaStart::New => Vec::new(),
@@ -181,8 +181,8 @@ impl LeaderPartitions<'_> {
         Ok(())
     }
 
-    /// Continues at the first record that the partition still has. If the partition ends before the
-    /// position, continues at its end, because the earlier records were read before.
+    /// Continues at the first record that the partition still has. If the partition now ends before
+    /// the position, continues at the end, because the records before the end have been read.
     async fn resume_at_available_offset(
         &self,
         connection: &mut Connection,
@@ -202,8 +202,8 @@ impl LeaderPartitions<'_> {
         self.round.receiver.position.lock().next(partition).unwrap_or_default()
     }
 
-    /// Reserves the memory of a batch until its last record is dropped. Waits while the records
-    /// that are not stored yet take too much memory. A batch above the limit takes all of it.
+    /// Reserves memory for a batch until its last record is dropped. Waits while records that are
+    /// not stored yet take too much memory. A batch larger than the limit reserves the whole limit.
     async fn allocate(&self, bytes: usize) -> Result<Arc<OwnedSemaphorePermit>, BrokerFailure> {
         let size = (bytes / 1024 + 1).min(MEMORY_KIB);
         let size = u32::try_from(size).unwrap_or(u32::MAX);
@@ -240,7 +240,7 @@ impl LeaderPartitions<'_> {
     }
 }
 
-/// Returns the partitions in a rotated order. Consecutive numbers begin with different partitions.
+/// Returns the partitions, rotated: consecutive numbers begin with different partitions.
 fn rotated(partitions: &BTreeSet<i32>, number: usize) -> impl Iterator<Item = &i32> {
     let first = number % partitions.len().max(1);
     partitions.iter().skip(first).chain(partitions.iter().take(first))

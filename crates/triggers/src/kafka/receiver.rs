@@ -1,9 +1,10 @@
 //! Reads the partitions of a topic.
 //!
-//! The receiver works in rounds. Each round begins with a request for the servers and partitions,
-//! so that added partitions and moved leaders are found. Then one task for each server reads its
-//! partitions until the round ends. If a server or a partition fails, the others continue, and the
-//! round ends early, after a short pause. The next round then uses the metadata of another server.
+//! The receiver works in rounds. Each round begins with a request for the topic's metadata (servers
+//! and partitions), so that added partitions and moved leaders are found. Then one task for each
+//! server reads its partitions until the round ends. If a server or a partition fails, the others
+//! continue, and the round ends early, after a short pause. The next round then uses the metadata
+//! of another server.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ pub(super) struct KafkaReceiver {
     /// The position of the last record that was forwarded.
     pub position: Mutex<Position>,
     pub memory: Arc<Semaphore>,
-    /// The servers in the latest metadata of the cluster.
+    /// The cluster's servers, from the latest metadata.
     pub servers: Vec<ServerName>,
     pub back_off: Mutex<BackOff>,
 }
@@ -71,7 +72,7 @@ impl ReadRound<'_> {
         }
     }
 
-    /// Shows a problem of the trigger, and ends the round early: after the pause of the back-off.
+    /// Reports a problem of the trigger, and shortens the round: it ends after the back-off pause.
     pub(super) fn failed(&self, problem: Problem) {
         let mut failure = self.failure.lock();
         if failure.is_some() {
@@ -153,8 +154,8 @@ impl KafkaReceiver {
         self.cluster.client(password, ca, self.policy.clone())
     }
 
-    /// Returns a connection to another server after a failed round, because the metadata of a
-    /// server may be outdated. Prefers a connection of the failed round.
+    /// Returns a connection for the next metadata request after a failed round. Uses another
+    /// server, because one server's metadata may be outdated. Prefers an open connection.
     async fn connect_to_other_server(
         &self,
         client: &ClusterClient,
@@ -189,7 +190,7 @@ impl KafkaReceiver {
         }
     }
 
-    /// Discards the position if it belongs to another topic.
+    /// Discards the position if it belongs to another topic, or to a topic of another cluster.
     fn reset_on_topic_change(&self, metadata: &Metadata) {
         let cluster = metadata.cluster.clone().unwrap_or_else(|| self.cluster.uri());
         let partitions = i32::try_from(metadata.partitions.len()).unwrap_or(i32::MAX);
@@ -200,7 +201,7 @@ impl KafkaReceiver {
 }
 
 impl ReadRound<'_> {
-    /// Reads all partitions until the round ends. Reuses the connection to each server and keeps it
+    /// Reads all partitions until the round ends. `connections`, by server id, are reused and kept
     /// for the next round.
     async fn run(&self, metadata: &Metadata, connections: &mut BTreeMap<i32, Connection>) {
         let mut partitions: BTreeMap<i32, Vec<i32>> = BTreeMap::new();
@@ -225,9 +226,9 @@ impl ReadRound<'_> {
             }
         });
         let kept = join_all(tasks).await;
-        // This closes the connections to servers that no longer lead a partition.
+        // This drops, and so closes, connections to servers that no longer lead a partition.
         *connections = kept.into_iter().flatten().collect();
-        // After a failure, the next round begins after the back-off.
+        // After a failure, the round lasts until the end of the back-off pause.
         let has_failed = self.failure.lock().is_some();
         if has_failed || connections.is_empty() {
             tokio::time::sleep_until(self.end.time()).await;

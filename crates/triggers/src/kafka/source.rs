@@ -1,8 +1,8 @@
 //! Detection of records of a topic.
 //!
 //! The batch of the events also stores the position of each partition, in the journal
-//! `trigger_kafka_positions`. A restarted process continues there, so each record becomes only one
-//! event. No consumer group is used, and nothing is stored in the cluster.
+//! `trigger_kafka_positions`. A restarted process continues at these positions, so each record
+//! becomes only one event. No consumer group is used, and nothing is stored in the cluster.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_kafka_positions";
 
-/// Pause while the event queue is full, and after an error of the store.
+/// Pause before the next poll while the event queue is full, and after an error of the store.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -182,7 +182,8 @@ impl KafkaSource {
     }
 }
 
-/// Returns true if it is useless to wait for more: no record, a full batch, or a limit reached.
+/// Returns true if waiting for more records has no use: there is no record, a full batch, or a
+/// limit is reached.
 fn is_complete(received: &[ReceivedItem], batch: usize) -> bool {
     let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
     let mut bytes: usize = 0;

@@ -136,7 +136,7 @@ async fn an_event_is_accepted_once_within_a_batch_and_across_batches_and_process
     assert_eq!(again[0].event, first[1].event);
 
     let stage = stage.again().await;
-    // Ids of two processes are not ordered within a millisecond.
+    // Advance the clock: within a millisecond, the ids of two processes are not ordered.
     stage.clock.advance(Duration::from_millis(1));
     assert!(stage.triggers.has_calls(), "the events wait");
     assert_eq!(flags(&stage.accept(&["c", "a", "d"]).await), [true, true, false]);
@@ -397,7 +397,7 @@ async fn events_of_a_partition_are_delivered_in_order() {
 async fn an_event_that_cannot_be_parsed_fails_and_does_not_block_the_others() {
     let stage = Stage::new().await;
     let mut new = batch(&["a", "b", "c"]);
-    // An earlier version accepted such events.
+    // The second event cannot be parsed. An earlier version accepted such events.
     let text = r#"{"id": "b", "data": "\ud800"}"#;
     new.events[1].json = RawValue::from_string(text.to_owned()).expect("scanned");
     let accepted = stage.triggers.accept_events(new).await.expect("accepted");
@@ -426,8 +426,8 @@ async fn live(
     Ok(triggers)
 }
 
-/// Runs a process that crashes at its call number `calls`, and another to which the client sends
-/// all batches again. Returns true if the first crashed.
+/// Runs a process that crashes at its store call number `calls`, and another to which the client
+/// sends all batches again. Returns true if the first crashed.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
     let mortal = Mortal::new(&store, calls, dying);

@@ -105,7 +105,7 @@ async fn a_stored_call_is_delivered_although_its_client_left() {
     let stage = Stage::on(Arc::new(store), dir.path(), Vec::new()).await;
     for number in 0.. {
         let has_ended = is_ended(number, stage.triggers.accept(call(number as u64))).await;
-        // The store applies all earlier batches before this batch.
+        // The store applies batches in order, so it has applied the earlier batches after this one.
         let entries = vec![Append::put("other", "key", "value".into())];
         stage.store.apply(Batch { entries, ..Batch::default() }).await.expect("applied");
         until("all stored calls are delivered", async || {

@@ -234,8 +234,8 @@ async fn without_bisect_all_items_of_a_group_after_the_failed_one_fail_with_it()
     assert_eq!(process.failed().await, ["bad b"]);
 }
 
-/// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
-/// if the first crashed.
+/// Runs a process that crashes at its store call number `calls`, and another that continues.
+/// Returns true if the first crashed.
 async fn crash_at(calls: i64, dying: Dying, settings: &Value) -> bool {
     let (store, clock, function) = (memory(), clock(), Arc::new(Function::default()));
     let trigger = || definition("orders", settings);

@@ -220,8 +220,8 @@ async fn live(
     Ok(process)
 }
 
-/// Runs a process that crashes at its call number `calls`, and another that continues. Returns true
-/// if the first crashed.
+/// Runs a process that crashes at its store call number `calls`, and another that continues.
+/// Returns true if the first crashed.
 async fn crash_at(calls: i64, dying: Dying) -> bool {
     let (store, clock, tables) = (memory(), clock(), Arc::new(Tables::default()));
     let first = Process::open(&store, &clock, &tables, run()).await;
