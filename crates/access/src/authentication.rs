@@ -10,8 +10,8 @@ use headwater_model::{AuthMethod, AuthenticatedUser, Identity, Principal, Timest
 use headwater_store::{Append, Batch};
 use sha2::{Digest, Sha256};
 
+use crate::credential_secret::{PREFIX, Secret};
 use crate::record::USED_JOURNAL;
-use crate::secret::{PREFIX, Secret};
 use crate::{Access, Error, Result};
 
 /// Minimum interval between two recorded uses of a token, in seconds.

@@ -10,8 +10,8 @@ use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Princi
 use headwater_store::KeyRange;
 
 use crate::access::{RightsChange, Shared};
+use crate::credential_secret::{Secret, random};
 use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
-use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
 use crate::{Access, Error, Result};
 

@@ -4,8 +4,8 @@ use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal
 use headwater_store::KeyRange;
 
 use crate::access::RightsChange;
+use crate::credential_secret::Secret;
 use crate::record::{TokenRecord, USED_JOURNAL, put, token_key};
-use crate::secret::Secret;
 use crate::{Access, Error, Result};
 
 /// Maximum length of a credential's label, in bytes.

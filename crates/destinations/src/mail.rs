@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::address::{self, Options, invalid};
 use crate::failure::{rejected, unsuitable};
+use crate::invocation_record::Record;
 use crate::payload::{IdentifiedPayload, Payload};
-use crate::record::Record;
 use crate::smtp::{Encryption, Login, Mail, Session};
 
 const EXAMPLE: &str =

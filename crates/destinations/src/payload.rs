@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::destination::Destination;
 use crate::failure::unsuitable;
-use crate::record::Record;
+use crate::invocation_record::Record;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";

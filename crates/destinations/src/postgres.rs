@@ -19,8 +19,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::address::{self, Options, decoded, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
+use crate::invocation_record::Record;
 use crate::payload::{IdentifiedPayload, Payload};
-use crate::record::Record;
 
 const EXAMPLE: &str = "postgres://writer@db.example.com/shop?table=orders#secret=PASSWORD";
 

@@ -16,8 +16,8 @@ use headwater_model::{
 
 use crate::address::{Options, invalid};
 use crate::failure::rejected;
+use crate::invocation_record::Record;
 use crate::payload::{CallResult, IdentifiedPayload, Payload};
-use crate::record::Record;
 
 /// A table that receives rows.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use headwater_lake::{BatchStream, CommitView};
 use headwater_model::{Action, ErrorDetails, Object, TableName};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::InsertStatement;
-use headwater_sql::number::exact_columns;
+use headwater_sql::number_literal::exact_columns;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql::unsupported_clauses::spell;
@@ -27,7 +27,7 @@ use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 
 use crate::assignment_cast::mark_for_cast;
-use crate::defaults::{NewRowsTable, defaults_of, written};
+use crate::column_defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, TableSources};
 use crate::planning_error::PlanningLimits;

@@ -7,8 +7,8 @@ use headwater_sandbox::Spawner;
 use uuid::Uuid;
 
 use crate::environments::{BUILDING, Progress};
-use crate::ownership;
-use crate::python::{self, Interpreter};
+use crate::interpreter::{self, Interpreter};
+use crate::path_ownership;
 use crate::requirement::{VERSION_HINT, normalize};
 use crate::subprocess::{self, Output};
 use crate::{EnvironmentEvent, Error, Result};
@@ -39,7 +39,7 @@ impl Uv {
             return Ok(Uv { program, cache, newest: false });
         }
         on_progress(EnvironmentEvent::FetchingUv);
-        fetch(spawner, &python::all(search), tools).await?;
+        fetch(spawner, &interpreter::all(search), tools).await?;
         Ok(Uv { program: fetched, cache, newest: false })
     }
 
@@ -191,9 +191,9 @@ pub(crate) fn executable(path: &Path) -> bool {
 
 /// Returns true if no other user can replace a program.
 fn is_safe(program: &Path) -> bool {
-    let resolved = ownership::resolve(program);
+    let resolved = path_ownership::resolve(program);
     let warn =
-        |refused: &ownership::UntrustedReason| tracing::warn!("uv is not trusted: {refused}");
+        |refused: &path_ownership::UntrustedReason| tracing::warn!("uv is not trusted: {refused}");
     resolved.inspect_err(warn).is_ok()
 }
 

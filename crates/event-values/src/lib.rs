@@ -7,7 +7,7 @@ mod batch;
 mod call_record;
 mod event_path;
 mod event_schema;
-mod lineage;
+mod loop_detection;
 pub mod payload;
 mod recent_ids;
 
@@ -16,5 +16,5 @@ pub use batch::{failed_items, item_ids, part_of};
 pub use call_record::{CALL_EVENT, CallRecord};
 pub use event_path::EventPath;
 pub use event_schema::event_schema;
-pub use lineage::loop_problem;
+pub use loop_detection::loop_problem;
 pub use recent_ids::{IdHash, RecentIds};

@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::client_objects::{EntryGuard, Registry};
 use crate::limits::FlightLimits;
 use crate::parameters;
-use crate::registry::{EntryGuard, Registry};
 use crate::status::to_status;
 use crate::uploads::UploadQuota;
 

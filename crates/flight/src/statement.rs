@@ -15,9 +15,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::inference::type_inference_queries;
+use crate::client_objects::EntryGuard;
 use crate::limits::{FlightLimits, account};
-use crate::registry::EntryGuard;
+use crate::parameter_inference::type_inference_queries;
 use crate::status::to_status;
 use crate::ticket::running_id;
 use crate::transactions::{ClientTransaction, ClientTransactions, ended};

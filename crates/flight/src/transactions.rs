@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::client_objects::{EntryGuard, Registry};
 use crate::limits::FlightLimits;
-use crate::registry::{EntryGuard, Registry};
 use crate::status::to_status;
 use crate::ticket::SavepointId;
 

@@ -18,10 +18,10 @@ mod layer;
 mod manifest;
 mod package;
 mod paths;
-mod project;
 mod qualifier;
 mod request;
 mod requirements;
+mod single_function_project;
 
 pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
@@ -36,9 +36,9 @@ pub use layer::{
 };
 pub use package::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
-pub use project::project_files;
 pub use qualifier::{
     Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,
     QualifierSettings, UrlAuth, UrlSettings,
 };
 pub use request::{FunctionFiles, read_request};
+pub use single_function_project::project_files;

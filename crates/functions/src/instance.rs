@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::call_outcome::{CallEnd, conclude, usage};
 use crate::instance_spec::{PROJECT, files, plan};
-use crate::outcome::{CallEnd, conclude, usage};
 use crate::project_folders::ProjectFolder;
-use crate::start_clock::StartClock;
+use crate::runtime_start_clock::StartClock;
 use crate::streaming_input::{InputFeed, InputFeedUsage};
 use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;

@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
-use crate::start_clock::StartClock;
+use crate::runtime_start_clock::StartClock;
 use crate::worker::{FinalMessage, WorkerMessage, WorkerMessages};
 use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuota};
 

@@ -8,7 +8,7 @@ use headwater_service::iceberg::{TableCommit, TableUpdate};
 use serde::Deserialize;
 
 use crate::IcebergError;
-use crate::change::Change;
+use crate::change_request::Change;
 use crate::error::HandlerResult;
 use crate::table::{Identifier, table_response};
 

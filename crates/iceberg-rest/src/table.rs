@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::IcebergError;
-use crate::change::{Change, no_content};
-use crate::client::Client;
+use crate::change_request::{Change, no_content};
 use crate::error::HandlerResult;
-use crate::page::Page;
+use crate::pagination::Page;
+use crate::request_client::Client;
 use crate::request_path::levels_of;
 use crate::storage_access::{self, storage_credentials};
 

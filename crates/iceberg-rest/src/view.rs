@@ -8,10 +8,10 @@ use headwater_service::iceberg::{ChangeError, LoadedView, NewView, ViewCommit};
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change::{Change, no_content};
-use crate::client::Client;
+use crate::change_request::{Change, no_content};
 use crate::error::HandlerResult;
-use crate::page::Page;
+use crate::pagination::Page;
+use crate::request_client::Client;
 use crate::table::{Registration, Rename, identifiers};
 
 /// Lists the views of a namespace by name.

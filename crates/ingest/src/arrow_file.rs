@@ -18,7 +18,7 @@ use headwater_tables::normalise_schema;
 use super::compression::read_up_to;
 use super::parquet::Conversion;
 use super::progress::{CountingReader, StageCounter};
-use super::rows::RowSink;
+use super::row_builder::RowSink;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 

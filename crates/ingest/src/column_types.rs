@@ -10,13 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_model::{ImportRequest, PartitionField, nearest};
 use headwater_tables::{Table, type_name};
 
+use super::csv_header::{NameIndex, map_columns};
 use super::file_columns::{FileColumns, InferOptions, check_count};
-use super::header::{NameIndex, map_columns};
-use super::inference::ColumnStatistics;
 use super::parquet;
 use super::progress::ByteCounter;
 use super::request::ValidRequest;
 use super::source::SourceFile;
+use super::type_inference::ColumnStatistics;
 use crate::error::{Error, Result};
 
 /// The reason for a column's type, and hints about the column.

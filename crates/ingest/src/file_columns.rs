@@ -8,16 +8,16 @@ use headwater_tables::without_nanoseconds;
 
 use super::bad_row::RowError;
 use super::csv::{CsvFile, CsvOptions};
-use super::header::{COLUMNS_MAX, NameIndex, map_columns};
-use super::inference::{ColumnStatistics, Fields};
+use super::csv_header::{COLUMNS_MAX, NameIndex, map_columns};
+use super::csv_records::field;
 use super::json_array::json_lines;
 use super::json_statistics::{JsonPosition, record_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::ndjson::line_text;
 use super::progress::{ByteCounter, CountingReader, StageCounter};
-use super::records::field;
 use super::source::SourceFile;
-use super::text::open_text;
+use super::text_file::open_text;
+use super::type_inference::{ColumnStatistics, Fields};
 use super::{arrow_file, parquet};
 use crate::error::{Error, Result};
 

@@ -12,15 +12,15 @@ use headwater_tables::BatchStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::cloud_object::CloudStores;
 use super::column_types::Columns;
 use super::csv::CsvOptions;
 use super::file_columns::InferOptions;
+use super::import_plan::blocking;
 use super::importer::{BATCHES_WAITING, ReadTask};
-use super::object::CloudStores;
-use super::plan::blocking;
 use super::progress::{ByteCounter, ImportStage, Progress, StageCounter};
 use super::request::check;
-use super::rows::RowSink;
+use super::row_builder::RowSink;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::importer::Importer;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::inference::{ColumnStatistics, Fields};
 use super::json_value::Key;
+use super::type_inference::{ColumnStatistics, Fields};
 use super::value_class::{ValueClass, classify};
 
 /// Position of a value in its file.

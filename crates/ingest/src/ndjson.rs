@@ -5,14 +5,14 @@
 //! lists.
 
 use super::bad_row::RowError;
-use super::header::NameIndex;
+use super::csv_header::NameIndex;
 use super::json_array::json_lines;
 use super::json_value::{JsonValueError, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::progress::{CountingReader, StageCounter};
-use super::rows::{RowBuilder, RowSink};
+use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
-use super::text::{ErrorContext, open_text};
+use super::text_file::{ErrorContext, open_text};
 use crate::error::Result;
 
 /// Returns the trimmed text of a line, or a fault if it is not valid text.
@@ -210,7 +210,7 @@ mod tests {
             ),
         ) {
             let lines: Vec<String> = rows.iter().map(|row| serde_json::json!(row).to_string()).collect();
-            let mut fields = crate::inference::Fields::default();
+            let mut fields = crate::type_inference::Fields::default();
             let file: Arc<str> = Arc::from("f");
             for line in &lines {
                 let place = JsonPosition { line: 1, file: &file };

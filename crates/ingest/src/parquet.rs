@@ -20,10 +20,10 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::bad_row::{RowError, not_a};
-use super::header::{NameIndex, map_columns};
-use super::object::{ObjectParts, wait};
+use super::cloud_object::{ObjectParts, wait};
+use super::csv_header::{NameIndex, map_columns};
 use super::progress::{ByteCounter, StageCounter};
-use super::rows::RowSink;
+use super::row_builder::RowSink;
 use super::source::{SourceFile, SourceLocation};
 use super::type_widening::fits;
 use crate::error::{Error, Result};

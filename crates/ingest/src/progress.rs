@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::cloud_object::ObjectReader;
 use super::disk_file::DiskFile;
-use super::object::ObjectReader;
 use super::source::{SourceFile, SourceLocation};
 use crate::error::{Error, Result};
 

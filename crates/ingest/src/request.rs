@@ -8,8 +8,8 @@ use headwater_model::{ImportRequest, OnError, RefSpec, TableName, name};
 use headwater_tables::parse_type;
 
 use super::csv::CsvOptions;
-use super::encoding::encoding_of;
-use super::header::NameIndex;
+use super::csv_header::NameIndex;
+use super::text_encoding::encoding_of;
 use super::value_formats::{DateFormat, ValueFormats};
 use crate::error::{Error, Result};
 use crate::importer::Importer;

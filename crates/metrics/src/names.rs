@@ -1,7 +1,7 @@
 //! The names and descriptions of all metrics. Names of counters omit the suffix `_total`.
 //! docs/observability.md lists the metrics for users.
 
-use crate::families::Family;
+use crate::metric_families::Family;
 
 pub(crate) const CALLS: Family = Family {
     name: "headwater_function_calls",

@@ -6,7 +6,7 @@
 //! of the server's users: [`Identity`] contains the claims of a token. Only signatures with public
 //! keys are accepted, so no token can choose a weaker check.
 
-mod authorization;
+mod authorization_code;
 mod claims;
 mod config;
 mod device_flow;

@@ -20,7 +20,7 @@ use headwater_encoding::json_texts;
 use headwater_postgres_catalog::{PgType, Scalar};
 
 use crate::numeric;
-use crate::text;
+use crate::text_format;
 
 /// The number of days from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL's dates.
 pub const EPOCH_DAYS: i32 = 10_957;
@@ -131,18 +131,20 @@ impl Column {
             Values::Int2(array) => write!(out, "{}", array.value(row)),
             Values::Int4(array) => write!(out, "{}", array.value(row)),
             Values::Int8(array) => write!(out, "{}", array.value(row)),
-            Values::Float4(array) => text::put_float(array.value(row), out),
-            Values::Float8(array) => text::put_float(array.value(row), out),
+            Values::Float4(array) => text_format::put_float(array.value(row), out),
+            Values::Float8(array) => text_format::put_float(array.value(row), out),
             Values::Numeric(array) | Values::Text(array) => out.write_str(array.value(row)),
             Values::Bytea(array) => write!(out, "\\x{}", hex::encode(array.value(row))),
             Values::Uuid(array) => {
                 let uuid = uuid::Uuid::from_slice(array.value(row)).unwrap_or_default();
                 write!(out, "{uuid}")
             }
-            Values::Date(array) => text::put_date(i64::from(array.value(row)), out),
-            Values::Time(array) => text::put_time(array.value(row), out),
-            Values::Timestamp(array, zone) => text::put_timestamp(array.value(row), *zone, out),
-            Values::Interval(array) => text::put_interval(array.value(row), out),
+            Values::Date(array) => text_format::put_date(i64::from(array.value(row)), out),
+            Values::Time(array) => text_format::put_time(array.value(row), out),
+            Values::Timestamp(array, zone) => {
+                text_format::put_timestamp(array.value(row), *zone, out)
+            }
+            Values::Interval(array) => text_format::put_interval(array.value(row), out),
             Values::List(array, items, _) => items.write_array(range(array, row), out),
         };
     }
@@ -162,7 +164,7 @@ impl Column {
             }
             item_text.clear();
             self.write_text(item, &mut item_text);
-            text::put_item(&item_text, out);
+            text_format::put_item(&item_text, out);
         }
         out.write_char('}')
     }

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
-use crate::position::position;
+use crate::error_position::position;
 use crate::sqlstate;
 
 /// The SQLSTATE of a rejected password.

@@ -18,11 +18,11 @@ use headwater_service::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::command::SessionCommand;
 use crate::copy::CopyStatement;
 use crate::cursor::{Cursor, StatementKind};
 use crate::message::Format;
 use crate::reply::Status;
+use crate::session_command::SessionCommand;
 use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
 use crate::temporary_objects::TemporaryRelation;
 use crate::transaction_settings::TransactionSettings;

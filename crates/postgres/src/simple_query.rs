@@ -7,13 +7,13 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
-use crate::command::SessionCommand;
-use crate::function_call::SetConfig;
 use crate::message::Format;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
 };
+use crate::session_command::SessionCommand;
+use crate::session_function_call::SetConfig;
 use crate::settings::{READ_ONLY, Settings, known_name, parse_switch};
 use crate::transaction_modes::TransactionModes;
 

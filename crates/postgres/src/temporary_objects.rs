@@ -7,9 +7,9 @@
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_service::PreparedStatement;
 
-use crate::command::StatementWords;
 use crate::reply::Reply;
 use crate::session::{MessageResult, Session, StatementAction};
+use crate::session_command::StatementWords;
 
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{CommandSection, EntryPoint, below_project, check_program, inside};
-use crate::source::SourceText;
+use super::command_function::{CommandSection, EntryPoint, below_project, check_program, inside};
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result};
 
 /// The program of a function with the runtime `provided`, relative to the function's folder.

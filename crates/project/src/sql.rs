@@ -7,8 +7,8 @@ use headwater_sql::TableRef;
 use headwater_sql::time_travel::ConstantEvaluatorFn;
 
 use super::bauplan;
-use crate::contract::DeclaredColumns;
-use crate::source::SourceText;
+use crate::declared_columns::DeclaredColumns;
+use crate::source_location::SourceText;
 use crate::step::{
     Materialization, ParameterInput, Retries, Severity, Step, StepCode, StepInput, StepKind,
 };

@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use headwater_sql::time_travel::ConstantEvaluatorFn;
 use moka::sync::Cache;
 
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Result, Step, bauplan, sql};
 
 /// Total size in bytes of the files whose models are kept.

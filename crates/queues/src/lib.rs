@@ -17,11 +17,11 @@ mod journal;
 mod mapping;
 mod message;
 mod queue;
+mod queue_state;
 mod queues;
 mod receive;
 mod selection;
 mod send;
-mod state;
 mod taken_messages;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};

@@ -13,7 +13,7 @@ use crate::journal::{
 };
 use crate::message::{DeliveryState, StoredMessage};
 use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
-use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
+use crate::queue_state::{DeduplicationEntry, MessageState, Phase, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
 /// Number of deleted messages after which their entries are removed from the journals.

@@ -19,7 +19,7 @@ use crate::content::received;
 use crate::error::{s3_error_of, unsupported};
 use crate::listing::{Encoding, timestamp};
 use crate::object::{ReadConditions, condition, range_of, source};
-use crate::settings::Settings;
+use crate::unsupported_settings::Settings;
 
 /// The default and maximum number of parts per page.
 const PARTS_MAX: i32 = 1_000;

@@ -22,7 +22,7 @@ use crate::checksum::Checksums;
 use crate::content::{received, sent};
 use crate::error::{s3_error_of, unsupported};
 use crate::listing::timestamp;
-use crate::settings::Settings;
+use crate::unsupported_settings::Settings;
 
 /// Maximum number of keys in one delete request.
 const DELETES_MAX: usize = 1_000;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::cipher::{EncryptedValue, SecretVersion};
-use crate::key::Keys;
+use crate::encryption_key::Keys;
 use crate::{Error, KeySource, Result, check_name};
 
 /// Maximum size of a value, in bytes.

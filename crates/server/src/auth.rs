@@ -17,10 +17,10 @@ use headwater_service::{Credential, LoginAttempt, is_jwt};
 
 use crate::console::presented_session;
 use crate::flight;
-use crate::protocol::{error_response, is_public};
-use crate::state::App;
-use crate::token::Token;
-use crate::web_rules::only;
+use crate::host_and_origin::only;
+use crate::request_protocol::{error_response, is_public};
+use crate::server_state::App;
+use crate::server_token::Token;
 
 /// Header with the addresses of the request's earlier hops, nearest hop last.
 const FORWARDED_FOR: &str = "x-forwarded-for";

@@ -11,8 +11,8 @@ use hyper::{Request, Response};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::lock::ServerInfo;
-use crate::state::App;
+use crate::lake_lock::ServerInfo;
+use crate::server_state::App;
 use crate::tls::Tls;
 
 /// A running server. Dropping the handle stops the server immediately, without waiting for running

@@ -30,15 +30,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::auth::TcpPeer;
+use crate::host_and_origin::{self, WebRules};
 use crate::network::is_public;
 use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
 use crate::s3;
-use crate::socket::short_path;
-use crate::state::App;
+use crate::server_state::App;
+use crate::server_token::{Token, TokenFile};
 use crate::tls::{Tls, first_byte};
-use crate::token::{Token, TokenFile};
-use crate::web_rules::{self, WebRules};
+use crate::unix_socket::short_path;
 use crate::{Error, Result, ServerConfig, write_timeout};
 
 /// Keep-alive interval of HTTP/2 connections.
@@ -293,7 +293,7 @@ async fn serve<L, F>(
 fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Duration>) -> Router {
     let mut router = router.clone();
     if let Some(rules) = rules {
-        router = router.layer(from_fn_with_state(rules, web_rules::apply));
+        router = router.layer(from_fn_with_state(rules, host_and_origin::apply));
     }
     match write {
         Some(write) => router.layer(from_fn_with_state(write, write_timeout::apply)),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::handle::ServerParts;
+use crate::lake_lock::{LakeLock, ServerInfo};
 use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
-use crate::lock::{LakeLock, ServerInfo};
-use crate::state::AppState;
+use crate::server_state::AppState;
 use crate::tls::Tls;
 use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
 

@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::cloud_event::disabled;
 use crate::deployed_function::DeployedFunctions;
 use crate::layer::Layers;
-use crate::operation::EndedJob;
+use crate::operation_job::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
 

@@ -13,7 +13,7 @@ use headwater_model::{
 };
 use serde_json::json;
 
-use crate::operation::EndedJob;
+use crate::operation_job::EndedJob;
 use crate::service::Components;
 
 /// Operations on tables.

@@ -12,7 +12,7 @@ use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
 use crate::decode_limits::{self, DecodeBudget};
-use crate::table_types::TableTypes;
+use crate::message_validation::TableTypes;
 
 /// Total length in bytes of the last two fields of a file: the footer's length, and the magic
 /// number.

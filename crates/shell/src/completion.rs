@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use headwater_model::Table;
 
-use crate::backslash;
+use crate::backslash_command;
 
 /// The names for completion: those that exist at a ref. The shell refreshes them.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +62,7 @@ fn complete(names: &Names, before: &str) -> (usize, Vec<String>) {
     }
     if before.trim_start().starts_with('\\') {
         let word = before.trim_start();
-        let candidates = backslash::NAMES.iter().map(|name| (*name).to_owned());
+        let candidates = backslash_command::NAMES.iter().map(|name| (*name).to_owned());
         return (before.len() - word.len(), matching(candidates, word));
     }
     let word = last_word(before);

@@ -15,7 +15,7 @@ use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
 
 use crate::date_patterns::chrono_format;
-use crate::dialect_tables::{
+use crate::dialect_functions::{
     BY_KEY, CONCATENATIONS, JSON_LISTS, LIST_AGGREGATES, NAMES, TEMPLATES,
 };
 

@@ -7,7 +7,8 @@
 
 mod asof;
 mod from;
-mod output;
+mod named_windows;
+mod output_names;
 mod pivot;
 mod plan_name;
 mod projection;
@@ -18,9 +19,8 @@ mod select_aliases;
 mod tuple_in;
 mod using;
 mod wildcards;
-mod windows;
 
-pub use self::output::OutputNames;
+pub use self::output_names::OutputNames;
 pub use self::resolver::{FunctionProperties, ResolvedTable, resolve};
 use self::resolver::{Resolver, function_name};
 pub use self::select_aliases::SelectAlias;

@@ -15,7 +15,7 @@ use sqlparser::ast::{
 };
 
 use crate::SelectAlias;
-use crate::output::OutputNames;
+use crate::output_names::OutputNames;
 use crate::projection::{
     aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
 };

@@ -7,10 +7,10 @@
 
 mod columns;
 mod compare;
-mod encode;
 mod page;
-mod pairing;
-mod rows;
+mod row_comparison;
+mod row_encoding;
+mod row_pairing;
 mod statistics;
 
 pub use compare::{ComparedTable, DiffOptions, TableComparer};

@@ -8,8 +8,8 @@ use headwater_model::{ChangeKind, RowDiff};
 use serde_json::Value;
 
 use crate::columns::ComparedColumns;
-use crate::encode::{EncodedRowDecoder, to_json};
-use crate::pairing::{DifferingRow, RowChange};
+use crate::row_encoding::{EncodedRowDecoder, to_json};
+use crate::row_pairing::{DifferingRow, RowChange};
 
 /// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::columns::{ComparedColumns, SIDE};
 use crate::compare::{ComparedSides, DiffOptions, TableComparer};
-use crate::encode::to_json;
+use crate::row_encoding::to_json;
 
 /// Suffixes of the output columns in the statistics plan, which are named after the columns of the
 /// table.

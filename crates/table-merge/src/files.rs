@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
 use crate::conflict::{Cause, Conflict, MergeSide};
-use crate::history::SideHistory;
 use crate::inputs::EqualChanges;
+use crate::side_history::SideHistory;
 
 pub(crate) type File = Arc<DataFile>;
 

@@ -17,10 +17,10 @@ use headwater_tables::{Error, KEYS_PROPERTY, Result, Tables, read_with_schema};
 
 use crate::conflict::{Cause, Conflict};
 use crate::files::{File, Files};
-use crate::history::SideHistory;
 use crate::inputs::EqualChanges;
 use crate::merge::{TableMerge, TableMergeResult};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
+use crate::side_history::SideHistory;
 
 /// For each key, its changed rows by their values, with the number of added minus removed copies.
 type KeyChanges = HashMap<RowKey, HashMap<RowKey, i64>>;

@@ -14,13 +14,13 @@ use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMet
 use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
-use crate::history::{MergeAncestry, SideHistory};
 use crate::included_changes::IncludedChanges;
 use crate::inputs::{EqualChanges, MergeInputs};
 use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
 use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
+use crate::side_history::{MergeAncestry, SideHistory};
 use crate::summary::ReplayedChanges;
 
 /// The result of merging two states of a table.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use headwater_model::TableName;
-use headwater_table_format::{metadata, time_parts};
+use headwater_table_format::{metadata, time_transforms};
 use headwater_tables::{GC_ENABLED, Table, Totals, set_timestamp};
 use iceberg::TableUpdate;
 use iceberg::spec::{
@@ -69,7 +69,7 @@ impl RestTables<'_> {
         let mut properties = new.properties;
         properties.remove(GC_ENABLED);
         let version = take_format_version(&mut properties)?.unwrap_or(FormatVersion::V2);
-        let spec = time_parts::hidden(new.partition_spec.unwrap_or_default())?;
+        let spec = time_transforms::hidden(new.partition_spec.unwrap_or_default())?;
         let order = new.write_order.unwrap_or_else(SortOrder::unsorted_order);
         let built =
             TableMetadataBuilder::new(new.schema, spec, order, location, version, properties);
@@ -77,7 +77,7 @@ impl RestTables<'_> {
         let metadata = built.map_err(|error| rejected(&error))?.metadata;
         check_table(&metadata)?;
         set_timestamp(
-            &time_parts::restored(metadata)?,
+            &time_transforms::restored(metadata)?,
             self.tables.options().clock.now().timestamp_millis(),
         )
     }
@@ -109,7 +109,7 @@ pub(crate) async fn initial_metadata(
         let reason = format!("field id {} is too large", schema.highest_field_id());
         return Err(Error::Refused { reason });
     }
-    let spec = bind(time_parts::hidden(spec.cloned().unwrap_or_default())?, schema)?;
+    let spec = bind(time_transforms::hidden(spec.cloned().unwrap_or_default())?, schema)?;
     let location = match location {
         Some(location) => rest.unused_location(location).await?,
         None => rest.tables.states().new_location(name),
@@ -119,7 +119,7 @@ pub(crate) async fn initial_metadata(
     let (spec, location) = (&spec, location.as_str());
     let mut value =
         first_metadata(&FirstMetadata { version, uuid, schema, spec, location, now_ms });
-    time_parts::specs(&mut value).for_each(time_parts::restore);
+    time_transforms::specs(&mut value).for_each(time_transforms::restore);
     serde_json::from_value(value).map_err(|error| Error::Refused { reason: error.to_string() })
 }
 

@@ -12,7 +12,7 @@ use headwater_secrets::SecretStore;
 use sqlx::Executor;
 use sqlx::postgres::PgListener;
 
-use crate::inbox::{Receiver, Sender};
+use crate::message_inbox::{Receiver, Sender};
 use crate::postgres_server::PostgresServer;
 
 /// Time without notifications after which the connection is checked.

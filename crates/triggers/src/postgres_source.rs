@@ -9,11 +9,11 @@ use headwater_model::{ErrorDetails, EventData, PostgresTrigger, Trigger};
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::MessageInbox;
+use crate::event_source::{EventSource, NewEvent, PollResult, SourceContext};
+use crate::message_inbox::MessageInbox;
 use crate::postgres_listener::Listener;
 use crate::postgres_outbox::{Outbox, OutboxTable, ReadOutcome};
 use crate::postgres_server::PostgresServer;
-use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 /// Pause while the event queue is full, and after an error of the store.
 const FULL_PAUSE: Duration = Duration::from_millis(100);

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
 use crate::progress::ProgressDisplay;
-use crate::rows::{self, RowReader};
+use crate::query_rows::{self, RowReader};
 use crate::terminal::Tone;
 
 /// The default row limit of a table.
@@ -243,16 +243,16 @@ async fn print_table(
     let Some(schema) = reader.schema() else { return Ok(()) };
     let total = reader.rows;
     let limit = to.shown.unwrap_or(u64::MAX);
-    if let Some(plans) = rows::plans(&schema, &reader.batches) {
+    if let Some(plans) = query_rows::plans(&schema, &reader.batches) {
         plans.iter().for_each(output::line);
         return Ok(());
     }
-    if let Some(done) = to.done.filter(|_| rows::changed_nothing(&schema, &reader.batches)) {
+    if let Some(done) = to.done.filter(|_| query_rows::changed_nothing(&schema, &reader.batches)) {
         context.style.say(done);
         return Ok(());
     }
     if !schema.fields().is_empty() {
-        let grid = rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
+        let grid = query_rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
         output::line(grid.text());
     }
     if total > limit {

@@ -5,7 +5,7 @@ use headwater_model::{CreateRestriction, Restriction as Row};
 use crate::api::Api;
 use crate::api_output::{self, fetch};
 use crate::arguments::{Restriction, RestrictionCreate};
-use crate::commands::access_removal::{self, Removal};
+use crate::commands::remove_if_exists::{self, Removal};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::Grid;
@@ -18,7 +18,7 @@ pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -
         Restriction::Rm { name, if_exists } => {
             let (what, list) = ("restriction", "/v1/restrictions");
             let removal = Removal { what, name: &name, list, if_exists };
-            access_removal::remove(context, api, removal).await
+            remove_if_exists::remove(context, api, removal).await
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
 use headwater_sql::change::{MergeMatch, MergeStatement, WhenAction, WhenClause, add_columns};
-use headwater_sql::number::exact_columns;
+use headwater_sql::number_literal::exact_columns;
 
 /// Column with the index of the WHEN clause that applies to a row.
 const CLAUSE: &str = "\0a";

@@ -14,7 +14,7 @@ use headwater_tables::{FileFilter, ScanPlan, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::defaults::defaults_of;
+use crate::column_defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::PlanningLimits;

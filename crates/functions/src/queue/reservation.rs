@@ -12,7 +12,7 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Queue;
-use super::idle::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
+use super::idle_instances::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
 use super::state::{MEMORY_UNIT, State};
 
 /// An instance that is starting in advance of a call.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use headwater_model::Priority;
 use tokio::sync::oneshot;
 
-use super::idle::{IdleEntry, InstanceKey};
+use super::idle_instances::{IdleEntry, InstanceKey};
 use super::permits::Permit;
 use super::provisioned::ProvisionedKey;
 use super::reservation::EarlyStart;

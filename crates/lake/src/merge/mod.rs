@@ -6,19 +6,19 @@
 //! branch moves meanwhile, the merge is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
-mod choices;
 mod conflict_cause;
+mod conflict_choices;
 mod conflict_error;
 mod conflict_text;
 mod conflicts;
-mod content;
-mod imports;
+mod import_lists;
 mod merge_options;
 mod merge_rights;
 mod merge_span;
 mod reverted_by;
 mod serial_order;
-mod uncommitted;
+mod table_content;
+mod uncommitted_files;
 mod view_content;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +35,11 @@ use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 pub use self::conflict_text::{changed_text, conflict_causes, conflict_names};
-use self::content::TableContent;
 pub use self::merge_options::{MergeOptions, ReadPosition, ReadSet};
 pub use self::merge_rights::MergeRights;
 use self::merge_span::MergeSpan;
-use self::uncommitted::UncommittedMerge;
+use self::table_content::TableContent;
+use self::uncommitted_files::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
 use crate::lake::Lake;

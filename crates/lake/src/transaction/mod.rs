@@ -6,7 +6,7 @@
 //! table in a way that does not permit this, the commit fails with a conflict. Dropping the
 //! transaction removes uncommitted files.
 
-mod adopt;
+mod adopt_table_state;
 mod commit;
 mod discard_guard;
 mod group_commit;

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::input_query::InputQuery;
 use super::output::StepOutput;
 use super::{ExpectationResult, Run, StepProgress, millis};
-use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
+use crate::declared_columns::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
 use crate::{Error, Location, ParameterKind, Result, run_environments};

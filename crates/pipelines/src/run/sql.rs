@@ -15,7 +15,7 @@ use super::output::StepOutput;
 use super::step::{FirstStepError, capture_first_error, in_time};
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
-use crate::contract::{NullCounts, count_nulls, forbids_nulls, has_nulls};
+use crate::declared_columns::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::plan::sql_error;
 use crate::{Error, Result};
 

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::output::{self, StepOutput};
 use super::{Run, StepProgress};
-use crate::columns::check_declared;
+use crate::column_inference::check_declared;
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
 use crate::{Error, Location, Result};

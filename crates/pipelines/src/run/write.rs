@@ -15,7 +15,7 @@ use super::checked_rows::CheckedRows;
 use super::output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::Result;
-use crate::contract::with_docs;
+use crate::declared_columns::with_docs;
 use crate::environment_packages::{PACKAGES, Packages};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use headwater_engine::PreparedStatement;

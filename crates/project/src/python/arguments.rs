@@ -4,7 +4,7 @@ use ruff_python_ast::{Arguments, Expr};
 use ruff_text_size::{Ranged, TextRange};
 
 use super::literal::Literal;
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result, suggest};
 
 /// The literal arguments of one call.

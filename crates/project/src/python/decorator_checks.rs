@@ -5,9 +5,9 @@ use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
 use ruff_python_ast::{Decorator, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::function::Reader;
-use super::names::Names;
-use crate::source::SourceText;
+use super::decorated_function::Reader;
+use super::imported_names::Names;
+use crate::source_location::SourceText;
 use crate::{Error, Result};
 
 /// Returns the error of a decorator without parentheses.

@@ -6,14 +6,14 @@
 
 mod arguments;
 mod bauplan;
-mod code;
+mod code_check;
+mod decorated_function;
 mod decorator_checks;
-mod definition;
+mod fingerprinted_code;
 mod foreign_decorators;
-mod function;
+mod imported_names;
 mod lineage;
 mod literal;
-mod names;
 mod settings;
 mod triggers;
 
@@ -24,11 +24,11 @@ use ruff_text_size::Ranged;
 
 use self::bauplan::{BauplanReader, refuse_unsupported};
 pub(super) use self::bauplan::{Schema, Schemas};
+pub use self::code_check::check_definition;
+use self::decorated_function::{ParsedDefinition, Reader};
 use self::decorator_checks::{refuse_both, refuse_inner};
-pub use self::definition::check_definition;
-use self::function::{ParsedDefinition, Reader};
-use self::names::{BAUPLAN, Names, PACKAGE};
-use crate::source::SourceText;
+use self::imported_names::{BAUPLAN, Names, PACKAGE};
+use crate::source_location::SourceText;
 use crate::{Callable, Error, Result, Step};
 
 /// Definitions of one file, in source order.
@@ -77,7 +77,7 @@ pub(super) fn parse(
     for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
         refuse_inner(&reader, bauplan.names, &function.body)?;
     }
-    code::attach(source, &module, files, &mut steps, &mut callables);
+    fingerprinted_code::attach(source, &module, files, &mut steps, &mut callables);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
     let callables = callables.into_iter().map(|(callable, _)| callable).collect();
     Ok(FileDefinitions { steps, callables })

@@ -10,8 +10,8 @@ use ruff_text_size::Ranged;
 use super::arguments::LiteralArguments;
 use super::literal::Literal;
 use crate::callable::is_money;
-use crate::contract::DeclaredColumns;
-use crate::source::SourceText;
+use crate::declared_columns::DeclaredColumns;
+use crate::source_location::SourceText;
 use crate::{
     CallConcurrency, Error, Location, Materialization, ParameterInput, Result, Retries,
     RowExpectation, Severity, quantities, row_expectation,

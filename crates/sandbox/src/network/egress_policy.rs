@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headwater_model::{AddressScope, embedded_address};
 
 use super::ConnectionCap;
-use super::denials::{Denial, DeniedHosts};
+use super::denied_connections::{Denial, DeniedHosts};
 
 /// The nameserver's address inside a sandbox. The address is from a range reserved for
 /// documentation.

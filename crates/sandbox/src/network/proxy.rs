@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::denials::{Denial, REPORTED_MAX};
+use super::denied_connections::{Denial, REPORTED_MAX};
 use super::{EgressPolicy, Host, dns};
 use crate::{Error, Result};
 

@@ -28,10 +28,10 @@ use serde::Serialize;
 use super::memory_sampling::data_bytes_max;
 use super::process_setup::{self, ProcessSetup, ProcessUser};
 use super::root_filesystem::{self, StepResult, step};
-use super::system::CloneResult;
-use super::{landlock, seccomp, system};
+use super::system_calls::CloneResult;
+use super::{landlock, seccomp, system_calls};
 use crate::channel::Channel;
-use crate::protocol::CloneSpec;
+use crate::spawner_protocol::CloneSpec;
 
 /// The user id inside a clone's sandbox.
 pub(super) const USER_SHOWN: u32 = 1000;
@@ -106,13 +106,13 @@ pub(super) fn run(
     kept.push(spawner.as_fd());
     process_setup::close_spawner_descriptors(&setup, &kept);
     match fork_helpers(zygote, spawner) {
-        Ok(CloneRole::ForkHelper) => system::exit(0),
+        Ok(CloneRole::ForkHelper) => system_calls::exit(0),
         Ok(CloneRole::FirstProcess) => {
             process_setup::run_until_done(setup, |setup| run_first_process(setup, zygote, clone))
         }
         Err(failed) => {
             process_setup::report(&setup.status, &failed);
-            system::exit(127)
+            system_calls::exit(127)
         }
     }
 }
@@ -126,10 +126,16 @@ enum CloneRole {
 /// Enters the zygote's namespaces and clones the first process of a sandbox there.
 fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<CloneRole> {
     if let Some(user) = &zygote.user {
-        step("join the zygote's user namespace", system::enter_namespace(user.as_fd()))?;
+        step("join the zygote's user namespace", system_calls::enter_namespace(user.as_fd()))?;
     }
-    step("join the zygote's mount namespace", system::enter_namespace(zygote.mounts.as_fd()))?;
-    step("join the zygote's PID namespace", system::enter_namespace(zygote.processes.as_fd()))?;
+    step(
+        "join the zygote's mount namespace",
+        system_calls::enter_namespace(zygote.mounts.as_fd()),
+    )?;
+    step(
+        "join the zygote's PID namespace",
+        system_calls::enter_namespace(zygote.processes.as_fd()),
+    )?;
     if clone_and_report(0, spawner, FORK_HELPER)? {
         return Ok(CloneRole::ForkHelper);
     }
@@ -153,7 +159,7 @@ fn fork_helpers(zygote: &ZygoteNamespaces, spawner: &Channel) -> StepResult<Clon
 /// Clones a sibling, which is a child of the spawner, and sends the spawner the `report` with the
 /// sibling's pidfd. Returns false in the new process.
 fn clone_and_report(flags: i32, spawner: &Channel, report: &[u8]) -> StepResult<bool> {
-    match step("clone a process", system::clone_sibling(flags))? {
+    match step("clone a process", system_calls::clone_sibling(flags))? {
         CloneResult::Child => Ok(false),
         CloneResult::Parent { descriptor, .. } => {
             step("report to the spawner", spawner.send(report, &[descriptor.as_fd()]))?;
@@ -187,7 +193,7 @@ fn run_first_process(
     process_setup::drop_privileges(&setup)?;
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("disable core dumps of the process", hidden)?;
-    system::block_signals();
+    system_calls::block_signals();
     let (own, other) = step("create a socket", Channel::pair())?;
     send_order(&setup, zygote, &other, rules.as_ref(), &namespaces)?;
     drop(other);
@@ -261,11 +267,11 @@ fn send_order(
 
 fn reap_processes() -> ! {
     loop {
-        if system::wait_for_signal() == libc::SIGTERM {
+        if system_calls::wait_for_signal() == libc::SIGTERM {
             // The function is the second process of this pid namespace, after the first process. So
             // its id is 2.
-            system::kill(2, libc::SIGTERM);
+            system_calls::kill(2, libc::SIGTERM);
         }
-        while system::wait_child(-1).is_some() {}
+        while system_calls::wait_child(-1).is_some() {}
     }
 }

@@ -16,11 +16,11 @@ use super::mounts;
 use super::pending_clone::PendingClone;
 use super::process_setup::StatusMessage;
 use super::process_start::users_first;
-use super::system;
+use super::system_calls;
 use super::time_slice::set_short_time_slice;
 use crate::channel::Channel;
 use crate::process_identity::current_identity;
-use crate::protocol::{
+use crate::spawner_protocol::{
     ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, Reply, SandboxSpec,
 };
 
@@ -296,7 +296,7 @@ impl MainLoop {
     /// Reaps an ended process, and releases its resources.
     pub(super) fn collect(&mut self, mut process: ManagedProcess) -> ProcessEnd {
         process.kill_descendants();
-        let waited = system::wait_child(process.pid);
+        let waited = system_calls::wait_child(process.pid);
         let mut measured = process.group.measure();
         measured.out_of_memory |= process.sampler.exceeded;
         if process.sampler.peak_bytes > 0 {

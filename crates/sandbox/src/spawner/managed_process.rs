@@ -9,9 +9,9 @@ use super::cgroup::{Group, GroupUsage};
 use super::clone::{USER_SHOWN, ZygoteNamespaces};
 use super::memory_sampling::MemorySampler;
 use super::process_setup::{END_ALL, ProcessUser, StatusMessage};
-use super::system::{self, ReapedChild};
+use super::system_calls::{self, ReapedChild};
 use crate::channel::Channel;
-use crate::protocol::{ExitStatus, ProcessEnd};
+use crate::spawner_protocol::{ExitStatus, ProcessEnd};
 
 /// A process that the spawner has started.
 pub(super) struct ManagedProcess {
@@ -180,7 +180,7 @@ impl ManagedProcess {
     pub(super) fn kill_descendants(&self) {
         if !self.sandboxed {
             self.group.kill();
-            system::kill(-self.pid, libc::SIGKILL);
+            system_calls::kill(-self.pid, libc::SIGKILL);
         }
     }
 }

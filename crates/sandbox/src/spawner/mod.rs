@@ -24,7 +24,7 @@ mod requests;
 mod root_filesystem;
 mod sandbox_network;
 mod seccomp;
-mod system;
+mod system_calls;
 mod time_slice;
 
 pub use main_loop::spawner_main;

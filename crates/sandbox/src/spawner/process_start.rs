@@ -13,9 +13,9 @@ use super::managed_process::{ManagedProcess, not_started};
 use super::memory_sampling::MemorySampler;
 use super::pending_clone::{NewClone, PendingClone};
 use super::process_setup::{self, ProcessSetup, ProcessUser};
-use super::system::{self, CloneResult};
+use super::system_calls::{self, CloneResult};
 use crate::channel::Channel;
-use crate::protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
+use crate::spawner_protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
 
 /// First user id for sandboxes if the spawner is root. The host should have no users with these
 /// ids.
@@ -107,7 +107,7 @@ impl MainLoop {
             go: process_ends.go,
             status: process_ends.status,
         };
-        let (pid, descriptor) = match system::clone_process(flags) {
+        let (pid, descriptor) = match system_calls::clone_process(flags) {
             Ok(CloneResult::Child) => {
                 // The child has its own copies. Drop the spawner's, because they would keep the
                 // pipes open after the child has ended.
@@ -167,7 +167,7 @@ impl MainLoop {
             go: process_ends.go,
             status: process_ends.status,
         };
-        let helper = match system::clone_process(0) {
+        let helper = match system_calls::clone_process(0) {
             Ok(CloneResult::Child) => {
                 drop((ends, start_channel, socket));
                 clone::run(setup, namespaces, clone, &helper_end)

@@ -13,7 +13,7 @@ use headwater_postgres::{
 use headwater_service::{ConnectionHandle, NewConnection};
 
 use crate::auth::check_password;
-use crate::state::App;
+use crate::server_state::App;
 use crate::tls::Tls;
 
 /// The code of a cancel request, sent in place of the protocol version.

@@ -8,7 +8,7 @@ mod bounds;
 mod entries;
 mod list;
 mod partition;
-mod uuids;
+mod uuid_partitions;
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use iceberg::spec::{
     StructType, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
-use self::uuids::UuidFields;
+use self::uuid_partitions::UuidFields;
 use crate::manifest_entry::builder_of;
-use crate::promotion::promoted_file;
+use crate::type_promotion::promoted_file;
 use crate::{Error, Result};
 
 /// Name of the only file in the file system in memory.

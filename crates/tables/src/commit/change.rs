@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use iceberg::spec::{MAIN_BRANCH, ManifestContentType, TableMetadata, TableMetadataBuilder};
 
+use super::durable_write::{PendingFiles, store};
 use super::evolve::rejected;
 use super::manifests::{self, AddedFiles, FilesToRemove, PlannedManifest, Removals, spec_by_id};
 use super::metadata::build;
 use super::snapshot::NewSnapshot;
 use super::snapshots::{snapshots_listed, snapshots_to_expire};
-use super::store::{PendingFiles, store};
 use super::summary::{CommitKind, FileCounts};
 use crate::deletes::DeleteKey;
 use crate::{ChangeScope, REACH, Result, StagedFiles, Table, Tables};

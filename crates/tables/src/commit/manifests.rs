@@ -16,8 +16,8 @@ use super::summary::FileCounts;
 use crate::cached_manifest::CachedManifest;
 use crate::deletes::{named, place_of};
 use crate::manifest::{Change, NewManifest};
-use crate::promotion::comparable_partition;
 use crate::tables::Tables;
+use crate::type_promotion::comparable_partition;
 use crate::{DataFile, Error, Result};
 
 /// Number of manifests of one level that are merged into one. The level of a manifest grows with

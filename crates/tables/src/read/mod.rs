@@ -4,7 +4,7 @@
 //! required columns are fetched.
 
 mod align;
-mod source;
+mod parquet_source;
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use parquet::errors::ParquetError;
 
 pub use self::align::align;
 use self::align::find;
-use self::source::Source;
-use crate::defaults::missing_in_file;
+use self::parquet_source::Source;
+use crate::column_defaults::missing_in_file;
 use crate::row_ids::{RowIdOrigin, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};

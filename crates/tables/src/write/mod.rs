@@ -7,9 +7,9 @@
 
 mod batch_conversion;
 mod batch_slices;
-mod file;
+mod file_writer;
+mod partition_split;
 mod sort;
-mod split;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ use uuid::Uuid;
 
 use self::batch_conversion::BatchConversion;
 pub use self::batch_conversion::{check_types, check_values};
-use self::file::{FileFormat, FileWriter, RowGroupLimits};
+use self::file_writer::{FileFormat, FileWriter, RowGroupLimits};
+use self::partition_split::PartitionKey;
+pub(crate) use self::partition_split::PartitionSplitter;
 use self::sort::SortBuffer;
-use self::split::PartitionKey;
-pub(crate) use self::split::PartitionSplitter;
 use crate::maintenance::target_file_bytes;
 use crate::partition::folder;
 use crate::staged_files::FileSync;

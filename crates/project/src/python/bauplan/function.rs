@@ -10,10 +10,10 @@ use super::schema::{Schema, Schemas, TypedSchema, annotated};
 use crate::bauplan::materialization;
 use crate::python::arguments::LiteralArguments;
 use crate::python::decorator_checks::without_parentheses;
+use crate::python::imported_names::{BAUPLAN, Names};
 use crate::python::literal::Literal;
-use crate::python::names::{BAUPLAN, Names};
 use crate::python::settings::{self, quantity};
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{
     Error, Location, Materialization, PythonFunction, Result, Retries, Severity, Step, StepCode,
     StepKind, description, quantities, suggest,

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ruff_python_ast::{Arguments, Expr, ModModule, Operator, Stmt, StmtClassDef};
 use ruff_text_size::Ranged;
 
-use crate::python::code::candidates;
-use crate::python::names::{BAUPLAN, Names};
-use crate::source::SourceText;
+use crate::python::fingerprinted_code::candidates;
+use crate::python::imported_names::{BAUPLAN, Names};
+use crate::source_location::SourceText;
 use crate::{ColumnType, DeclaredColumn, Error, InputColumn, Location, Result, suggest};
 
 /// The columns of one schema, in source order.

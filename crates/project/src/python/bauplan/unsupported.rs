@@ -4,8 +4,8 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ModModule, Stmt};
 use ruff_text_size::{Ranged, TextRange};
 
-use crate::python::names::Names;
-use crate::source::SourceText;
+use crate::python::imported_names::Names;
+use crate::source_location::SourceText;
 use crate::{Error, Result};
 
 /// Names that functions cannot use, each with a hint.

@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use super::super::system;
+use super::super::system_calls;
 
 pub(super) fn write(folder: &Path, file: &str, limit: Option<u64>) -> io::Result<()> {
     match limit {
@@ -95,7 +95,7 @@ pub(super) fn kill_all(folder: &Path) {
         // The id of a process in another pid namespace reads as 0. A signal to 0 would kill the
         // spawner's own process group.
         if pid > 0 {
-            system::kill(pid, libc::SIGKILL);
+            system_calls::kill(pid, libc::SIGKILL);
         }
     }
 }

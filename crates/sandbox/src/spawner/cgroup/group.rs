@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use super::super::system;
+use super::super::system_calls;
 use super::super::time_slice::SHORT_SLICE;
 use super::files::{OpenFile, kill_all, set};
 use super::hierarchies::HierarchyKind;
-use crate::protocol::{ProcessSpec, ResourceUsage};
+use crate::spawner_protocol::{ProcessSpec, ResourceUsage};
 
 /// File with the peak memory in bytes, cgroup version 2.
 const MEMORY_PEAK: &str = "memory.peak";
@@ -153,7 +153,7 @@ impl Group {
             if matches!(kind, HierarchyKind::Unified { .. }) { "cgroup.threads" } else { "tasks" };
         let threads = fs::read_to_string(folder.join(list)).unwrap_or_default();
         for thread in threads.lines().filter_map(|line| line.parse().ok()) {
-            system::set_slice(thread, slice);
+            system_calls::set_slice(thread, slice);
         }
     }
 

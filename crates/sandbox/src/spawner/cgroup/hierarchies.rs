@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{keyed, number, remove_tree, set, write};
 use super::group::{CpuWeight, Group, set_cpu_limits};
 use crate::process_identity::{current_identity, is_stale};
-use crate::protocol::ProcessSpec;
+use crate::spawner_protocol::ProcessSpec;
 
 /// Purpose of a cgroup hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
