@@ -27,9 +27,9 @@ const CHECKSUM_DIGITS: usize = 8;
 
 /// The secret text of an access token.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Secret(String);
+pub(crate) struct CredentialSecret(String);
 
-impl Secret {
+impl CredentialSecret {
     /// Creates a random access token.
     pub(crate) fn generate() -> Result<Self> {
         Self::with_prefix(PREFIX)
@@ -43,7 +43,7 @@ impl Secret {
     fn with_prefix(prefix: &str) -> Result<Self> {
         let digits = hex::encode(random::<RANDOM_BYTES>()?);
         let checksum = checksum(&digits);
-        Ok(Secret(format!("{prefix}{digits}{checksum}")))
+        Ok(CredentialSecret(format!("{prefix}{digits}{checksum}")))
     }
 
     /// Parses a secret. Returns `None` if its format or checksum is wrong.
@@ -52,7 +52,7 @@ impl Secret {
         let (random, sum) = digits.split_at_checked(2 * RANDOM_BYTES)?;
         let is_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
         let is_valid = digits.bytes().all(is_hex) && sum == checksum(random);
-        is_valid.then(|| Secret(text.to_owned()))
+        is_valid.then(|| CredentialSecret(text.to_owned()))
     }
 
     /// Returns the SHA-256 of the text.
@@ -66,7 +66,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for CredentialSecret {
     /// Omits the secret, which must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret")
@@ -92,19 +92,19 @@ mod tests {
 
     #[test]
     fn only_texts_with_the_right_form_and_checksum_are_secrets() {
-        let secret = Secret::generate().expect("random bytes");
+        let secret = CredentialSecret::generate().expect("random bytes");
         assert_eq!(format!("{secret:?}"), "Secret");
         let text = secret.clone().into_text();
         assert_eq!(text.len(), PREFIX.len() + 2 * RANDOM_BYTES + CHECKSUM_DIGITS);
-        assert_eq!(Secret::parse(&text), Some(secret));
-        assert_ne!(Secret::generate().expect("random bytes").into_text(), text);
+        assert_eq!(CredentialSecret::parse(&text), Some(secret));
+        assert_ne!(CredentialSecret::generate().expect("random bytes").into_text(), text);
         let last = if text.ends_with('0') { "1" } else { "0" };
         let forged = format!("{}{last}", &text[..text.len() - 1]);
         let upper = format!("{PREFIX}{}", text[PREFIX.len()..].to_uppercase());
         let long = format!("{text}0");
         for wrong in ["", PREFIX, &text[1..], &text[..text.len() - 1], &forged, &long, "hwp_é"] {
-            assert_eq!(Secret::parse(wrong), None, "{wrong}");
+            assert_eq!(CredentialSecret::parse(wrong), None, "{wrong}");
         }
-        assert!(Secret::parse(&upper).is_none() || upper == text);
+        assert!(CredentialSecret::parse(&upper).is_none() || upper == text);
     }
 }

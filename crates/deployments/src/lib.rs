@@ -4,10 +4,10 @@
 //! [`CreatedTriggerStore`] stores triggers that belong to no project. This crate checks no rights,
 //! and starts no triggers.
 
+mod created_trigger;
 mod deployment;
 mod error;
-mod standalone_trigger;
 
+pub use created_trigger::{CreatedTrigger, CreatedTriggerStore};
 pub use deployment::{DeploymentStore, deploy_changes};
 pub use error::{Error, Result};
-pub use standalone_trigger::{CreatedTrigger, CreatedTriggerStore};

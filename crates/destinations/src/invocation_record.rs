@@ -4,11 +4,11 @@ use serde_json::Value;
 
 /// A record, in the format of AWS Lambda.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Record<'a> {
+pub(crate) struct InvocationRecord<'a> {
     pub json: &'a Value,
 }
 
-impl<'a> Record<'a> {
+impl<'a> InvocationRecord<'a> {
     fn context(self, key: &str) -> &'a str {
         self.json["requestContext"][key].as_str().unwrap_or_default()
     }

@@ -31,7 +31,7 @@ pub async fn encode_rows<R: RowSource>(
         Ok(encoder) => encoder,
         Err(error) => return Err(rows.fail(not_encoded(&error))),
     };
-    let mut chunks = Chunks { rows, encoder: Some(encoder) };
+    let mut chunks = ChunkEncoder { rows, encoder: Some(encoder) };
     let first = chunks.next().await?;
     let rest = stream::try_unfold(chunks, |mut chunks| async {
         Ok(chunks.next().await?.map(|bytes| (bytes, chunks)))
@@ -40,13 +40,13 @@ pub async fn encode_rows<R: RowSource>(
 }
 
 /// The chunks that are not encoded yet.
-struct Chunks<R> {
+struct ChunkEncoder<R> {
     rows: R,
     /// The encoder; `None` after the last chunk.
     encoder: Option<Encoder>,
 }
 
-impl<R: RowSource> Chunks<R> {
+impl<R: RowSource> ChunkEncoder<R> {
     /// Returns the next non-empty chunk; `None` after the last one.
     async fn next(&mut self) -> Result<Option<Bytes>, Problem> {
         while let Some(encoder) = &mut self.encoder {

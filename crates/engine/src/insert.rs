@@ -35,7 +35,7 @@ use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
-use crate::write::{FirstError, first, rows};
+use crate::write::{FirstStreamError, first, rows};
 
 impl Session {
     /// Runs INSERT.
@@ -127,7 +127,7 @@ impl Session {
 }
 
 /// Returns the rows unchanged, and also copies them to the buffer for RETURNING.
-fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
+fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstStreamError) -> BatchStream {
     let buffer = move |batch: RecordBatch| match returned.add(&batch) {
         Ok(()) => Ok(batch),
         Err(error) => {

@@ -56,7 +56,9 @@ pub use options::{EngineOptions, SessionOptions};
 pub use planner::version_constant;
 pub use python_function::{functions_below, python_functions};
 pub use referenced_tables::parents;
-pub use restricted_session::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
+pub use restricted_session::{
+    TableFileSubset, change_forbidden, rename_forbidden, restricted_tables,
+};
 pub use session::{ParameterType, Session, StatementDescription};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;

@@ -30,7 +30,7 @@ const CHANGES: [Action; 4] = [Action::Update, Action::Delete, Action::Alter, Act
 
 /// A subset of a table's data files.
 #[derive(Debug, Clone)]
-pub struct TableFiles {
+pub struct TableFileSubset {
     /// The name of the table.
     pub table: TableName,
     /// The table's id.
@@ -90,8 +90,8 @@ impl Session {
     }
 
     /// Registers some data files of a table under a name, instead of the whole table.
-    pub async fn register_files(&self, name: &str, files: TableFiles) -> Result<()> {
-        let TableFiles { table, id, files } = files;
+    pub async fn register_files(&self, name: &str, files: TableFileSubset) -> Result<()> {
+        let TableFileSubset { table, id, files } = files;
         let all = Arc::new(LakeTable::new(files, self.scans()));
         let provider = match self.restrictions(&table, &id) {
             Some(restrictions) => self.restricted(restrictions, &table, &id, all).await?,

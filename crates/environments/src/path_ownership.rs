@@ -45,7 +45,7 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, UntrustedReason> {
     let mut resolved = PathBuf::from("/");
     let look = |at: &Path| fs::symlink_metadata(at).map_err(|source| unreadable(at, source));
     let mut parent = look(&resolved)?;
-    let user = User::current(parent.uid());
+    let user = ProcessUser::current(parent.uid());
     let mut links = 0;
     while let Some(part) = left.pop_front() {
         if part == ".." {
@@ -106,7 +106,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 /// The user of this process.
-struct User {
+struct ProcessUser {
     id: u32,
     group: u32,
     /// The owner of the root folder, which can replace every path. In a user namespace, root can
@@ -114,10 +114,10 @@ struct User {
     root: u32,
 }
 
-impl User {
-    fn current(root: u32) -> User {
+impl ProcessUser {
+    fn current(root: u32) -> ProcessUser {
         let (id, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        User { id: id.as_raw(), group: group.as_raw(), root }
+        ProcessUser { id: id.as_raw(), group: group.as_raw(), root }
     }
 
     fn trusts(&self, owner: u32) -> bool {

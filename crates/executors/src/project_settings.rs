@@ -12,7 +12,7 @@ use headwater_pipelines::Project;
 use parking_lot::Mutex;
 
 /// The settings of a project's file.
-pub struct Settings {
+pub struct ProjectFileSettings {
     project: Option<PathBuf>,
     jobs: Jobs,
     /// The last applied contents of the project files, by name.
@@ -25,10 +25,10 @@ pub struct Settings {
 /// Contents of the project files by name; empty without a project.
 type Files = ProjectFiles;
 
-impl Settings {
+impl ProjectFileSettings {
     /// Creates the settings of a project, or the default settings without a project.
     pub fn new(project: Option<PathBuf>, jobs: Jobs) -> Self {
-        Settings {
+        ProjectFileSettings {
             project,
             jobs,
             applied: tokio::sync::Mutex::default(),

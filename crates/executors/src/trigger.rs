@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_destinations::{Destinations, is_address};
-use headwater_function_lake::{AppendResult, CallScope, FunctionLake};
+use headwater_function_lake::{AppendResult, CallIdentity, FunctionLake};
 use headwater_functions::{
     Argument, ArgumentValue, ClientCall, EnvironmentCache, FunctionResult, ResultKind,
 };
@@ -286,7 +286,7 @@ impl TriggerExecutor {
             .map_err(|problem| with_retryable(problem, false))?;
         record_secrets(&self.runs.access, &principal, &callable, context.id());
         let by = deployed_by.as_ref();
-        let scope = CallScope {
+        let scope = CallIdentity {
             access: call_access(&self.runs.access, &principal, by, context.id()),
             author: context.author().to_owned(),
             job: context.id(),

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::client_objects::{EntryGuard, Registry};
+use crate::client_objects::{ClientObjects, EntryGuard};
 use crate::limits::FlightLimits;
 use crate::parameters;
 use crate::status::to_status;
@@ -58,12 +58,12 @@ impl ClientStatement {
 }
 
 /// The prepared statements of all clients.
-pub type ClientPrepared = Registry<ClientStatement>;
+pub type ClientPrepared = ClientObjects<ClientStatement>;
 
 /// Creates an empty set of prepared statements.
 pub fn prepared(limits: &FlightLimits) -> ClientPrepared {
     let hint = "Close the statements that are no longer used.";
-    Registry::new("prepared statements", hint, limits.prepared_max, limits.prepared_idle)
+    ClientObjects::new("prepared statements", hint, limits.prepared_max, limits.prepared_idle)
 }
 
 impl ClientPrepared {

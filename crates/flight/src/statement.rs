@@ -70,12 +70,12 @@ pub struct ClientStatements {
 }
 
 /// Keeps a running statement registered for cancellation, until this value is dropped.
-pub struct Registration {
+pub struct StatementRegistration {
     running: RunningStatements,
     key: (String, String),
 }
 
-impl Drop for Registration {
+impl Drop for StatementRegistration {
     fn drop(&mut self) {
         self.running.lock().remove(&self.key);
     }
@@ -253,10 +253,14 @@ impl ClientStatements {
     }
 
     /// Registers a running statement, so that its client can cancel it by its id.
-    pub fn register(&self, principal: &Principal, id: &str) -> (CancellationToken, Registration) {
+    pub fn register(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> (CancellationToken, StatementRegistration) {
         let (token, key) = (CancellationToken::new(), running_key(principal, id));
         self.running.lock().insert(key.clone(), token.clone());
-        (token, Registration { running: self.running.clone(), key })
+        (token, StatementRegistration { running: self.running.clone(), key })
     }
 
     /// Cancels the running statement that a `FlightInfo` describes. Returns false if the client has

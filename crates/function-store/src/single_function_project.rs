@@ -41,14 +41,14 @@ struct FunctionSection<'a> {
     secrets: &'a [String],
     system: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<Network<'a>>,
+    network: Option<NetworkAccess<'a>>,
     env: &'a BTreeMap<String, String>,
     packages: BTreeMap<String, String>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Network<'a> {
+enum NetworkAccess<'a> {
     All(bool),
     Hosts(&'a [String]),
 }
@@ -74,8 +74,8 @@ pub fn project_files(
     };
     let network = match settings.network.as_slice() {
         [] => None,
-        hosts if hosts.iter().any(|host| host == EVERY_HOST) => Some(Network::All(true)),
-        hosts => Some(Network::Hosts(hosts)),
+        hosts if hosts.iter().any(|host| host == EVERY_HOST) => Some(NetworkAccess::All(true)),
+        hosts => Some(NetworkAccess::Hosts(hosts)),
     };
     let function = FunctionSection {
         runtime: &settings.runtime,

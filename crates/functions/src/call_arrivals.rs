@@ -28,7 +28,7 @@ const DEVIATION_MAX: f64 = 0.2;
 
 /// The last call and the intervals of each function, by the function's label.
 #[derive(Debug, Default)]
-pub(crate) struct Arrivals(Mutex<HashMap<String, FunctionArrivals>>);
+pub(crate) struct CallArrivals(Mutex<HashMap<String, FunctionArrivals>>);
 
 #[derive(Debug, Clone, Copy)]
 struct FunctionArrivals {
@@ -64,7 +64,7 @@ impl IntervalEstimate {
     }
 }
 
-impl Arrivals {
+impl CallArrivals {
     /// Records the arrival of a call.
     pub(crate) fn record(&self, label: &str, now: Instant) {
         let mut functions = self.0.lock();
@@ -133,7 +133,7 @@ mod tests {
 
     /// Records calls with these intervals between them, in seconds. Returns the time of the last
     /// call.
-    fn call(arrivals: &Arrivals, intervals: &[f64]) -> Instant {
+    fn call(arrivals: &CallArrivals, intervals: &[f64]) -> Instant {
         let mut now = Instant::now();
         arrivals.record("f", now);
         for interval in intervals {
@@ -147,7 +147,7 @@ mod tests {
     /// intervals. Each call takes a second.
     #[track_caller]
     fn check(intervals: &[f64], seconds: std::ops::RangeInclusive<f64>, reason: &str) {
-        let arrivals = Arrivals::default();
+        let arrivals = CallArrivals::default();
         let now = call(&arrivals, intervals) + SECOND;
         let kept = KeepAlive::after_call(now, arrivals.next_call("f"));
         let time = (kept.until - now).as_secs_f64();
@@ -203,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_call_that_takes_longer_than_the_interval_does_not_extend_the_time() {
-        let arrivals = Arrivals::default();
+        let arrivals = CallArrivals::default();
         let now = call(&arrivals, &[180.0; 5]) + 500 * SECOND;
         let kept = KeepAlive::after_call(now, arrivals.next_call("f"));
         assert_eq!(kept.until, now + 60 * SECOND);
@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn the_number_of_functions_is_limited() {
-        let (arrivals, start) = (Arrivals::default(), Instant::now());
+        let (arrivals, start) = (CallArrivals::default(), Instant::now());
         let count = FUNCTIONS_MAX as u32 + 10;
         for number in 0..count {
             arrivals.record(&number.to_string(), start + number * SECOND);

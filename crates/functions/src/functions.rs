@@ -11,7 +11,7 @@ use headwater_shared_memory::HugePageFs;
 use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::call_arrivals::Arrivals;
+use crate::call_arrivals::CallArrivals;
 use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) calls: CallRegistry,
     pub(crate) start_times: StartTimes,
     pub(crate) provisioning: Provisioning,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) arrivals: CallArrivals,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
@@ -86,7 +86,7 @@ impl Functions {
             calls: CallRegistry::default(),
             start_times: StartTimes::default(),
             provisioning: Provisioning::default(),
-            arrivals: Arrivals::default(),
+            arrivals: CallArrivals::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),

@@ -57,8 +57,8 @@ pub use headwater_environments::{
     Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
 };
 pub use headwater_sandbox::{
-    Host, LimitSettings, Limits, Network, SpawnCommand, Variables, set_default_time_slice,
-    set_short_time_slice, spawner_main,
+    AllowedHost, EnvironmentVariables, LimitSettings, Limits, Network, SpawnCommand,
+    set_default_time_slice, set_short_time_slice, spawner_main,
 };
 pub use headwater_shared_memory::{SharedTable, TableQuota};
 pub use headwater_telemetry::Telemetry;

@@ -25,15 +25,15 @@ enum RuntimeStart {
 
 /// The clock of one call, which measures the start of the call's runtime. Clones share the state.
 #[derive(Debug, Clone)]
-pub(crate) struct StartClock(watch::Sender<RuntimeStart>);
+pub(crate) struct RuntimeStartClock(watch::Sender<RuntimeStart>);
 
-impl StartClock {
-    /// Creates the clock of a call. If `starts_runtime` is false, [`StartClock::begin`] and
-    /// [`StartClock::end`] have no effect.
+impl RuntimeStartClock {
+    /// Creates the clock of a call. If `starts_runtime` is false, [`RuntimeStartClock::begin`] and
+    /// [`RuntimeStartClock::end`] have no effect.
     pub(crate) fn new(starts_runtime: bool) -> Self {
         let start =
             if starts_runtime { RuntimeStart::None } else { RuntimeStart::Ended(Duration::ZERO) };
-        StartClock(watch::Sender::new(start))
+        RuntimeStartClock(watch::Sender::new(start))
     }
 
     /// Records that the runtime begins to start.
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_start_extends_the_deadline_by_its_time() {
-        let clock = StartClock::new(true);
+        let clock = RuntimeStartClock::new(true);
         let began = Instant::now();
         clock.begin();
         let deadline = began + Duration::from_millis(50);
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_without_a_runtime_is_not_extended() {
-        let clock = StartClock::new(false);
+        let clock = RuntimeStartClock::new(false);
         clock.begin();
         let before = Instant::now();
         clock.sleep_until(before + Duration::from_millis(10)).await;

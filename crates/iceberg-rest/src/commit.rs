@@ -10,12 +10,12 @@ use serde::Deserialize;
 use crate::IcebergError;
 use crate::change_request::Change;
 use crate::error::HandlerResult;
-use crate::table::{Identifier, table_response};
+use crate::table::{TableIdentifier, table_response};
 
 /// Updates of one table in a commit of several tables.
 #[derive(Debug, Deserialize)]
 struct TableChange {
-    identifier: Identifier,
+    identifier: TableIdentifier,
     #[serde(flatten)]
     commit: TableCommit,
 }

@@ -155,7 +155,7 @@ pub(crate) fn read_rows(
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
     let schema = rows.schema().clone();
     let index =
-        csv_header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+        csv_header::ColumnIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = csv_header::map_columns(&file.names, &index);
     if places.contains(&None) {
         // The first pass determined the names of all columns of this file, so a new name means that

@@ -34,14 +34,14 @@ pub(crate) fn numbered(count: usize) -> Vec<String> {
 /// Index of columns by name. A name matches exactly, or else case-insensitively. If several columns
 /// match, the first one is used.
 #[derive(Debug, Default, Clone)]
-pub(crate) struct NameIndex {
+pub(crate) struct ColumnIndex {
     exact: HashMap<String, usize>,
     folded: HashMap<String, usize>,
 }
 
-impl NameIndex {
+impl ColumnIndex {
     pub fn new<'a>(names: impl Iterator<Item = &'a str>) -> Self {
-        let mut index = NameIndex::default();
+        let mut index = ColumnIndex::default();
         for (at, name) in names.enumerate() {
             index.insert(name, at);
         }
@@ -66,7 +66,7 @@ impl NameIndex {
 
 /// Maps each column of a file to an index in `names`. A column matches a name case-insensitively
 /// only if no other column of the file matches this name exactly.
-pub(crate) fn map_columns(columns: &[String], names: &NameIndex) -> Vec<Option<usize>> {
+pub(crate) fn map_columns(columns: &[String], names: &ColumnIndex) -> Vec<Option<usize>> {
     let exact: HashSet<usize> = columns.iter().filter_map(|name| names.get_exact(name)).collect();
     let mut taken = HashSet::new();
     let place = |name: &String| {
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn columns_are_matched_as_written_and_then_without_case() {
-        let index = NameIndex::new(["id", "Origin", "a", "A"].into_iter());
+        let index = ColumnIndex::new(["id", "Origin", "a", "A"].into_iter());
         let check = |columns: &[&str], expected: &[Option<usize>]| {
             assert_eq!(map_columns(&owned(columns), &index), expected, "{columns:?}");
         };

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::cloud_object::CloudStores;
-use super::column_types::Columns;
+use super::column_types::ImportColumns;
 use super::csv::CsvOptions;
 use super::file_columns::InferOptions;
 use super::import_plan::blocking;
@@ -77,7 +77,7 @@ impl Importer {
         }
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
-        let mut columns = Columns::new(None, &checked);
+        let mut columns = ImportColumns::new(None, &checked);
         let read = read.clone();
         let options =
             InferOptions { rows_max, read: read.clone(), ..columns.infer_options(&checked) };

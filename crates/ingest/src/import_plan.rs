@@ -13,7 +13,7 @@ use headwater_tables::{Table, type_name};
 use tokio_util::sync::CancellationToken;
 
 use super::cloud_object::CloudStores;
-use super::column_types::{Columns, TypeReason};
+use super::column_types::{ImportColumns, TypeReason};
 use super::file_columns::{InferOptions, infer_file};
 use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
 use super::request::ValidRequest;
@@ -116,7 +116,7 @@ impl Importer {
                     .await?;
             blocking(move || skip_imported(files, &imported)).await?
         };
-        let mut columns = Columns::new(existing.as_ref(), checked);
+        let mut columns = ImportColumns::new(existing.as_ref(), checked);
         if !files.is_empty() {
             let options = columns.infer_options(checked);
             self.gather(&files, options, progress, cancelled, &mut columns).await?;
@@ -147,7 +147,7 @@ impl Importer {
         options: InferOptions,
         progress: &Progress,
         cancelled: &CancellationToken,
-        columns: &mut Columns<'_>,
+        columns: &mut ImportColumns<'_>,
     ) -> Result<()> {
         let stage = ImportStage::InferSchema;
         let (progress, cancelled) = (progress.clone(), cancelled.clone());

@@ -41,7 +41,7 @@ pub(crate) fn decode<'a>(
     let reader: Box<dyn Read + Send + 'a> = if encoding == UTF_8 {
         Box::new(bytes)
     } else {
-        Box::new(Transcoder::new(bytes, encoding))
+        Box::new(Utf8Reader::new(bytes, encoding))
     };
     Ok(DecodedText { reader, encoding: encoding.name() })
 }
@@ -61,7 +61,7 @@ fn detect(first: &[u8], declared: Option<&'static Encoding>) -> (&'static Encodi
     }
 }
 
-struct Transcoder<R> {
+struct Utf8Reader<R> {
     reader: R,
     decoder: Decoder,
     input: Vec<u8>,
@@ -73,9 +73,9 @@ struct Transcoder<R> {
     ended: bool,
 }
 
-impl<R: Read> Transcoder<R> {
+impl<R: Read> Utf8Reader<R> {
     fn new(reader: R, encoding: &'static Encoding) -> Self {
-        Transcoder {
+        Utf8Reader {
             reader,
             decoder: encoding.new_decoder_without_bom_handling(),
             input: vec![0; BUFFER_BYTES],
@@ -121,7 +121,7 @@ impl<R: Read> Transcoder<R> {
     }
 }
 
-impl<R: Read> Read for Transcoder<R> {
+impl<R: Read> Read for Utf8Reader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize> {
         if self.output_at == self.output_end {
             self.refill()?;

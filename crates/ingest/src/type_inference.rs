@@ -22,7 +22,7 @@ const NESTED_FIELDS_MAX: usize = 1_000;
 
 /// The first value of a [`ValueClass`] in a column, shown in messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Example {
+pub(crate) struct ValueExample {
     pub value: String,
     pub line: u64,
     pub file: Arc<str>,
@@ -32,9 +32,9 @@ pub(crate) struct Example {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ColumnStatistics {
     classes: ValueClasses,
-    examples: Vec<(ValueClass, Example)>,
+    examples: Vec<(ValueClass, ValueExample)>,
     /// The fields of the values that are objects.
-    pub fields: Option<Box<Fields>>,
+    pub fields: Option<Box<FieldStatistics>>,
     /// The elements of the values that are lists.
     pub element: Option<Box<ColumnStatistics>>,
     /// The type of the column in files that declare types; `None` if no such file has the column.
@@ -140,7 +140,7 @@ impl ColumnStatistics {
         file: &Arc<str>,
     ) {
         if self.classes.insert(class) {
-            let example = Example { value: value(), line, file: file.clone() };
+            let example = ValueExample { value: value(), line, file: file.clone() };
             self.examples.push((class, example));
         }
     }
@@ -150,7 +150,7 @@ impl ColumnStatistics {
         self.settled = true;
         let found = self.examples.iter_mut().find(|(class, _)| *class == ValueClass::Text);
         if let Some((_, example)) = found {
-            *example = Example { value: text.to_owned(), line, file: file.clone() };
+            *example = ValueExample { value: text.to_owned(), line, file: file.clone() };
         }
     }
 
@@ -313,7 +313,7 @@ impl ColumnStatistics {
         let Some((class, example)) = DECISIVE.iter().find_map(find) else {
             return "inferred".to_owned();
         };
-        let Example { value, line, file } = example;
+        let ValueExample { value, line, file } = example;
         let shown = quoted(value);
         let mut reason = format!("`{shown}` in line {line} of `{file}` is {}", class.noun());
         if *class == ValueClass::Text && looks_null(value.trim()) {
@@ -332,13 +332,13 @@ pub(crate) fn zoned_timestamp() -> DataType {
 
 /// Column statistics by field name, in the order of first appearance.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fields {
+pub(crate) struct FieldStatistics {
     fields: Vec<(String, ColumnStatistics)>,
     places: HashMap<String, usize>,
     overflowed: bool,
 }
 
-impl Fields {
+impl FieldStatistics {
     /// Returns the statistics of a field, which is inserted if it is new; `None` if there are too
     /// many fields. `guess` is the expected index of the field: its index in the previous object.
     pub fn entry(&mut self, name: &str, guess: usize) -> Option<&mut ColumnStatistics> {
@@ -375,7 +375,7 @@ impl Fields {
         self.fields
     }
 
-    fn merge(&mut self, other: Fields) {
+    fn merge(&mut self, other: FieldStatistics) {
         self.overflowed |= other.overflowed;
         for (guess, (name, evidence)) in other.fields.into_iter().enumerate() {
             if let Some(mine) = self.entry(&name, guess) {

@@ -41,10 +41,10 @@ pub use merge::{
 pub use table_project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
 pub use transaction::{
-    RestChanges, RestRequests, SharedTransaction, Transaction, ViewChanges, add_entry,
+    CommittedRestRequests, RestChanges, SharedTransaction, Transaction, ViewChanges, add_entry,
 };
 pub use warehouse::WarehouseOptions;
-pub use write::{WriteRows, check_append, check_values, new_columns, nullable};
+pub use write::{RowsToWrite, check_append, check_values, new_columns, nullable};
 
 pub use headwater_catalog::TableChange;
 pub use headwater_table_merge::EqualChanges;

@@ -13,20 +13,20 @@ pub(crate) type Labels = Vec<(&'static str, String)>;
 
 /// The value of a sample.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Value {
+pub(crate) enum SampleValue {
     Integer(u64),
     Float(f64),
 }
 
-impl From<u64> for Value {
+impl From<u64> for SampleValue {
     fn from(value: u64) -> Self {
-        Value::Integer(value)
+        SampleValue::Integer(value)
     }
 }
 
-impl From<f64> for Value {
+impl From<f64> for SampleValue {
     fn from(value: f64) -> Self {
-        Value::Float(value)
+        SampleValue::Float(value)
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct FamilyWriter<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl FamilyWriter<'_> {
     /// Writes a family of counters.
-    pub(crate) fn counters<V: Into<Value>>(
+    pub(crate) fn counters<V: Into<SampleValue>>(
         &mut self,
         family: Family,
         samples: impl IntoIterator<Item = (Labels, V)>,
@@ -54,15 +54,15 @@ impl FamilyWriter<'_> {
         for (labels, value) in samples {
             let mut encoder = encoder.encode_family(&labels)?;
             match value.into() {
-                Value::Integer(value) => encoder.encode_counter(&value, none)?,
-                Value::Float(value) => encoder.encode_counter(&value, none)?,
+                SampleValue::Integer(value) => encoder.encode_counter(&value, none)?,
+                SampleValue::Float(value) => encoder.encode_counter(&value, none)?,
             }
         }
         Ok(())
     }
 
     /// Writes a family of gauges.
-    pub(crate) fn gauges<V: Into<Value>>(
+    pub(crate) fn gauges<V: Into<SampleValue>>(
         &mut self,
         family: Family,
         samples: impl IntoIterator<Item = (Labels, V)>,
@@ -72,8 +72,8 @@ impl FamilyWriter<'_> {
         for (labels, value) in samples {
             let mut encoder = encoder.encode_family(&labels)?;
             match value.into() {
-                Value::Integer(value) => encoder.encode_gauge(&value)?,
-                Value::Float(value) => encoder.encode_gauge(&value)?,
+                SampleValue::Integer(value) => encoder.encode_gauge(&value)?,
+                SampleValue::Float(value) => encoder.encode_gauge(&value)?,
             }
         }
         Ok(())

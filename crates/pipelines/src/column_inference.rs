@@ -67,7 +67,7 @@ type CheckedColumns = (usize, OutputColumns, Option<QueryColumns>);
 
 /// Inputs of a query with the columns known before the run.
 #[derive(Clone, Copy, Default)]
-struct KnownInputs<'a> {
+struct KnownInputColumns<'a> {
     inputs: &'a [StepInput],
     columns: &'a [OutputColumns],
 }
@@ -179,7 +179,7 @@ impl Plan {
         if !must_plan && let Some(checked) = runner.checked.find(&plan.fingerprint, &inputs) {
             return Ok(checked);
         }
-        let known = KnownInputs { inputs: &step.inputs, columns: &inputs };
+        let known = KnownInputColumns { inputs: &step.inputs, columns: &inputs };
         let (output, query) = self.plan_query(runner, step, sql, known).await?;
         let checked = Arc::new(CheckedQuery { inputs, output, query });
         if !must_plan {
@@ -259,7 +259,7 @@ impl Plan {
             return Ok(());
         }
         let (inputs, columns) = (std::slice::from_ref(input), std::slice::from_ref(columns));
-        let inputs = KnownInputs { inputs, columns };
+        let inputs = KnownInputColumns { inputs, columns };
         let checked = self.plan_query(runner, step, &input.query(), inputs).await;
         checked.map(|_| ()).map_err(|error| without_position(error, &input.at))
     }
@@ -271,7 +271,7 @@ impl Plan {
             return Ok(());
         };
         let query = format!("SELECT 1 FROM {} WHERE {filter}", quoted(&step.table.to_string()));
-        let checked = self.plan_query(runner, step, &query, KnownInputs::default()).await;
+        let checked = self.plan_query(runner, step, &query, KnownInputColumns::default()).await;
         checked.map(|_| ()).map_err(|error| without_position(error, &step.at))
     }
 
@@ -282,9 +282,9 @@ impl Plan {
         runner: &Runner,
         step: &Step,
         sql: &str,
-        given: KnownInputs<'_>,
+        given: KnownInputColumns<'_>,
     ) -> Result<(OutputColumns, Option<QueryColumns>)> {
-        let KnownInputs { inputs, columns } = given;
+        let KnownInputColumns { inputs, columns } = given;
         let session = self.planning_session(runner)?;
         let mut typed = true;
         for (input, columns) in inputs.iter().zip(columns) {

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes};
 use headwater_postgres_catalog::Scalar;
 
-use crate::message::Format;
+use crate::message::ValueFormat;
 use crate::session_command::StatementWords;
 
 /// The SQL type of an array of texts.
@@ -44,10 +44,10 @@ pub fn operands(sql: &str) -> Vec<&str> {
 
 /// Splits an array into its elements, with `None` for a null element. Returns `None` if the array
 /// is malformed or has more than one dimension.
-pub fn elements(format: Format, bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
+pub fn elements(format: ValueFormat, bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
     match format {
-        Format::Text => from_text(std::str::from_utf8(&bytes).ok()?),
-        Format::Binary => from_binary(bytes),
+        ValueFormat::Text => from_text(std::str::from_utf8(&bytes).ok()?),
+        ValueFormat::Binary => from_binary(bytes),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str, expected: Option<&[Option<&str>]>) {
-        let found = elements(Format::Text, Bytes::copy_from_slice(text.as_bytes()));
+        let found = elements(ValueFormat::Text, Bytes::copy_from_slice(text.as_bytes()));
         let found = found.map(|found| {
             let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
             found.into_iter().map(|one| one.map(text)).collect::<Vec<_>>()
@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn malformed_bytes_are_rejected() {
         let one = b"\0\0\0\x01\0\0\0\0\0\0\0\x17\0\0\0\x01\0\0\0\x01\0\0\0\x04\0\0\0\x07";
-        let found = elements(Format::Binary, Bytes::from_static(one));
+        let found = elements(ValueFormat::Binary, Bytes::from_static(one));
         assert_eq!(found, Some(vec![Some(Bytes::from_static(b"\0\0\0\x07"))]));
         for end in 0..one.len() {
-            assert_eq!(elements(Format::Binary, Bytes::from_static(&one[..end])), None);
+            assert_eq!(elements(ValueFormat::Binary, Bytes::from_static(&one[..end])), None);
         }
     }
 }

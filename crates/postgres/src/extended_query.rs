@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::array_parameter;
 use crate::cursor::{column_types, returns_rows};
-use crate::message::{Bind, Format, Parse, StatementOrPortal};
+use crate::message::{Bind, Parse, StatementOrPortal, ValueFormat};
 use crate::parameter;
 use crate::parameter_inference::{stated_types, typing_query};
 use crate::reply::{ColumnType, Reply};
@@ -173,7 +173,7 @@ impl Session {
         let action = bind_values(&statement, &message)?;
         let mut columns = self.columns(&statement);
         for (index, column) in columns.iter_mut().flatten().enumerate() {
-            column.is_binary = Format::at(&message.results, index) == Format::Binary
+            column.is_binary = ValueFormat::at(&message.results, index) == ValueFormat::Binary
                 && matches!(action, StatementAction::Sql(_));
         }
         if message.portal.is_empty() {
@@ -380,7 +380,7 @@ fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAc
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     let mut casts: BTreeMap<String, String> = BTreeMap::new();
     for (index, (name, pg_type)) in statement.parameters.iter().enumerate() {
-        let format = Format::at(&message.formats, index);
+        let format = ValueFormat::at(&message.formats, index);
         let bound = parameter::decode(name, *pg_type, format, message.values[index].clone())?;
         casts.extend(bound.cast.map(|cast| (name.clone(), cast)));
         values.insert(name.clone(), bound.value);

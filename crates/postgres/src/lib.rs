@@ -38,7 +38,7 @@ mod transaction_settings;
 mod wire;
 
 pub use message::{FieldReader, Message};
-pub use reply::{Reply, Severity, Status};
+pub use reply::{Reply, Severity, TransactionStatus};
 pub use session::{ClientSession, Session};
 pub use settings::{APPLICATION_NAME, Settings};
 pub use wire::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::array_parameter;
 use crate::column::{EPOCH_DAYS, EPOCH_MICROS};
-use crate::message::Format;
+use crate::message::ValueFormat;
 use crate::numeric;
 use crate::text_format;
 
@@ -85,7 +85,7 @@ fn sql_type(scalar: Scalar) -> Option<&'static str> {
 pub fn decode(
     name: &str,
     pg_type: PgType,
-    format: Format,
+    format: ValueFormat,
     bytes: Option<Bytes>,
 ) -> Result<BoundValue, Problem> {
     let Some(bytes) = bytes else { return Ok(BoundValue::plain(Value::Null)) };
@@ -93,10 +93,10 @@ pub fn decode(
         return decode_array(name, pg_type.scalar, format, bytes);
     }
     let decoded = match format {
-        Format::Text => {
+        ValueFormat::Text => {
             std::str::from_utf8(&bytes).ok().and_then(|text| from_text(pg_type.scalar, text))
         }
-        Format::Binary => from_binary(pg_type.scalar, bytes),
+        ValueFormat::Binary => from_binary(pg_type.scalar, bytes),
     };
     decoded.ok_or_else(|| {
         let type_name = format!("{:?}", pg_type.scalar).to_lowercase();
@@ -115,7 +115,7 @@ pub fn binary_text(
     if pg_type.is_array {
         return array_text(name, pg_type.scalar, bytes).map(Some);
     }
-    let bound = decode(name, pg_type, Format::Binary, Some(bytes))?;
+    let bound = decode(name, pg_type, ValueFormat::Binary, Some(bytes))?;
     Ok(match bound.value {
         Value::Null => None,
         Value::String(text) => Some(text),
@@ -124,8 +124,8 @@ pub fn binary_text(
 }
 
 fn array_text(name: &str, scalar: Scalar, bytes: Bytes) -> Result<String, Problem> {
-    let elements =
-        array_parameter::elements(Format::Binary, bytes).ok_or_else(|| not_one_dimension(name))?;
+    let elements = array_parameter::elements(ValueFormat::Binary, bytes)
+        .ok_or_else(|| not_one_dimension(name))?;
     let mut out = bytes::BytesMut::from(&b"{"[..]);
     for (index, element) in elements.into_iter().enumerate() {
         if index > 0 {
@@ -148,7 +148,7 @@ fn not_one_dimension(name: &str) -> Problem {
 fn decode_array(
     name: &str,
     scalar: Scalar,
-    format: Format,
+    format: ValueFormat,
     bytes: Bytes,
 ) -> Result<BoundValue, Problem> {
     let Some(sql_type) = array_parameter::sql_type(scalar) else {

@@ -18,13 +18,13 @@ const PORTAL: &str = "\0execute";
 
 /// `PREPARE name (type, …) AS query`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PrepareText {
+pub struct PrepareStatement {
     name: String,
     types: Vec<String>,
     sql: String,
 }
 
-impl PrepareText {
+impl PrepareStatement {
     /// Parses the words after PREPARE; `None` if the statement is not complete.
     pub fn parse(words: &mut StatementWords<'_>) -> Option<Self> {
         let name = words.name()?;
@@ -35,7 +35,7 @@ impl PrepareText {
             word = words.next()?;
         }
         let sql = words.rest().trim().to_owned();
-        (word.eq_ignore_ascii_case("as") && !sql.is_empty()).then_some(PrepareText {
+        (word.eq_ignore_ascii_case("as") && !sql.is_empty()).then_some(PrepareStatement {
             name,
             types,
             sql,
@@ -45,14 +45,14 @@ impl PrepareText {
 
 /// `EXECUTE name (value, …)`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecuteText {
+pub struct ExecuteStatement {
     /// The name of the statement.
     pub name: String,
     /// The values; `None` for null.
     values: Vec<Option<String>>,
 }
 
-impl ExecuteText {
+impl ExecuteStatement {
     /// Parses the words after EXECUTE; `None` if the statement is not complete.
     ///
     /// Errors: `unsupported_statement` for a value that is not a literal.
@@ -64,7 +64,7 @@ impl ExecuteText {
             Some(_) => return None,
         };
         let values = values.iter().map(|words| literal(words)).collect::<Result<Vec<_>, Problem>>();
-        Some(values.map(|values| ExecuteText { name, values }))
+        Some(values.map(|values| ExecuteStatement { name, values }))
     }
 }
 
@@ -127,8 +127,11 @@ fn oid(name: &str) -> u32 {
 
 impl Session {
     /// Executes PREPARE.
-    pub(crate) async fn prepare_text(&mut self, text: PrepareText) -> MessageResult<&'static str> {
-        let PrepareText { name, types, sql } = text;
+    pub(crate) async fn prepare_text(
+        &mut self,
+        text: PrepareStatement,
+    ) -> MessageResult<&'static str> {
+        let PrepareStatement { name, types, sql } = text;
         if SessionCommand::parse(&sql).is_some() {
             let message = "PREPARE takes a query, INSERT, UPDATE, DELETE or MERGE";
             return Err(Problem::new(ErrorCode::InvalidSql, message).into());
@@ -139,7 +142,7 @@ impl Session {
     }
 
     /// Executes EXECUTE, and sends the rows and the tag of the prepared statement.
-    pub(crate) async fn execute_text(&mut self, text: ExecuteText) -> MessageResult {
+    pub(crate) async fn execute_text(&mut self, text: ExecuteStatement) -> MessageResult {
         let values = text.values.into_iter().map(|value| value.map(Bytes::from)).collect();
         self.portals.remove(PORTAL);
         self.bind_portal(Bind {
@@ -184,7 +187,7 @@ mod tests {
     #[test]
     fn statements_are_prepared_with_types() {
         let expected = |types: &[&str]| {
-            Some(Ok(SessionCommand::Prepare(PrepareText {
+            Some(Ok(SessionCommand::Prepare(PrepareStatement {
                 name: "p".to_owned(),
                 types: types.iter().map(|name| (*name).to_owned()).collect(),
                 sql: "SELECT $1".to_owned(),
@@ -204,9 +207,9 @@ mod tests {
         let sql = "EXECUTE p (1, -2.5, 'it''s', NULL, true, DATE '2026-01-01', '7'::int);";
         let values = ["1", "-2.5", "it's", "", "true", "2026-01-01", "7"];
         let values = values.map(|text| Some(text.to_owned()).filter(|text| !text.is_empty()));
-        let expected = ExecuteText { name: "p".to_owned(), values: values.to_vec() };
+        let expected = ExecuteStatement { name: "p".to_owned(), values: values.to_vec() };
         assert_eq!(parsed(sql), Some(Ok(SessionCommand::Execute(expected))));
-        let expected = ExecuteText { name: "p".to_owned(), values: Vec::new() };
+        let expected = ExecuteStatement { name: "p".to_owned(), values: Vec::new() };
         assert_eq!(parsed("EXECUTE p"), Some(Ok(SessionCommand::Execute(expected))));
         for sql in ["EXECUTE p (1 + 1)", "EXECUTE p (now())", "EXECUTE p (id)"] {
             assert!(matches!(parsed(sql), Some(Err(_))), "{sql}");

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use headwater_model::{ErrorCode, Problem};
 
-use crate::prepare_statement::{ExecuteText, PrepareText};
+use crate::prepare_statement::{ExecuteStatement, PrepareStatement};
 use crate::session_function_call::{self, SetConfig};
 use crate::settings::{DEFAULT_READ_ONLY, switch_text};
-use crate::temporary_objects::CreateTemporary;
+use crate::temporary_objects::CreateTemporaryStatement;
 use crate::transaction_modes::TransactionModes;
 
 /// A statement that the session executes itself.
@@ -41,9 +41,9 @@ pub enum SessionCommand {
     /// `DISCARD ALL`
     DiscardAll,
     /// `PREPARE name AS query`
-    Prepare(PrepareText),
+    Prepare(PrepareStatement),
     /// `EXECUTE name (value, …)`
-    Execute(ExecuteText),
+    Execute(ExecuteStatement),
     /// `DEALLOCATE name`; `None` for all statements.
     Deallocate(Option<String>),
     /// `DECLARE name CURSOR FOR query`
@@ -53,7 +53,7 @@ pub enum SessionCommand {
     /// `CLOSE name`; `None` for all cursors.
     Close(Option<String>),
     /// `CREATE TEMPORARY TABLE` or `VIEW`
-    CreateTemporary(CreateTemporary),
+    CreateTemporary(CreateTemporaryStatement),
     /// `SELECT set_config(name, value, is_local)`
     SetConfig(SetConfig),
     /// `SELECT pg_sleep(seconds)`
@@ -102,8 +102,8 @@ impl SessionCommand {
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
             "SELECT" => return session_function_call::parse(words).map(Ok),
-            "PREPARE" => PrepareText::parse(&mut words).map(SessionCommand::Prepare),
-            "EXECUTE" => match ExecuteText::parse(&mut words) {
+            "PREPARE" => PrepareStatement::parse(&mut words).map(SessionCommand::Prepare),
+            "EXECUTE" => match ExecuteStatement::parse(&mut words) {
                 Some(text) => return Some(text.map(SessionCommand::Execute)),
                 None => None,
             },
@@ -112,7 +112,9 @@ impl SessionCommand {
                 words.name().map(|name| SessionCommand::Deallocate(unless_all(name)))
             }
             "CREATE" => {
-                return CreateTemporary::parse(sql).map(SessionCommand::CreateTemporary).map(Ok);
+                return CreateTemporaryStatement::parse(sql)
+                    .map(SessionCommand::CreateTemporary)
+                    .map(Ok);
             }
             "DECLARE" => declare(&mut words),
             "FETCH" => fetch(&mut words),

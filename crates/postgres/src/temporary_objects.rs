@@ -13,7 +13,7 @@ use crate::session_command::StatementWords;
 
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateTemporary {
+pub struct CreateTemporaryStatement {
     /// The statement, in which spaces replace the words that make the object temporary.
     sql: String,
     /// The table or view.
@@ -31,7 +31,7 @@ pub struct TemporaryRelation {
     kind: &'static str,
 }
 
-impl CreateTemporary {
+impl CreateTemporaryStatement {
     /// Parses a statement; `None` if it creates no temporary object.
     pub fn parse(sql: &str) -> Option<Self> {
         let mut words = StatementWords::new(sql);
@@ -64,7 +64,7 @@ impl CreateTemporary {
             .find(|three| is(three[0], "ON") && is(three[1], "COMMIT") && is(three[2], "DROP"));
         removed.extend(on_commit.into_iter().flatten());
         let object = TemporaryRelation { name: name.to_owned(), kind };
-        Some(CreateTemporary { sql: blank(sql, &removed), object, if_not_exists })
+        Some(CreateTemporaryStatement { sql: blank(sql, &removed), object, if_not_exists })
     }
 }
 
@@ -104,8 +104,8 @@ fn same(one: &str, other: &str) -> bool {
 
 impl Session {
     /// Creates a temporary table or view.
-    pub async fn create_temporary(&mut self, create: CreateTemporary) -> MessageResult {
-        let CreateTemporary { sql, object, if_not_exists } = create;
+    pub async fn create_temporary(&mut self, create: CreateTemporaryStatement) -> MessageResult {
+        let CreateTemporaryStatement { sql, object, if_not_exists } = create;
         let kind = object.kind.to_lowercase();
         if self.transaction.is_none() {
             let message = format!("a temporary {kind} needs a transaction");
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: &str, name: &str) {
-        let create = CreateTemporary::parse(sql).expect(sql);
+        let create = CreateTemporaryStatement::parse(sql).expect(sql);
         assert_eq!((create.sql.as_str(), create.object.name.as_str()), (expected, name), "{sql}");
     }
 
@@ -179,7 +179,7 @@ mod tests {
             "v",
         );
         for sql in ["CREATE TABLE temp (a INT)", "SELECT 1", "CREATE VIEW temporary AS SELECT 1"] {
-            assert_eq!(CreateTemporary::parse(sql), None);
+            assert_eq!(CreateTemporaryStatement::parse(sql), None);
         }
     }
 

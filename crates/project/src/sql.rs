@@ -76,8 +76,8 @@ pub(super) fn parse(
     let mut incremental = Vec::new();
     for (line, setting) in settings(source)? {
         match setting {
-            Setting::Headwater(text) => apply(&mut step, &mut incremental, text, &line)?,
-            Setting::Bauplan(text) => bauplan::sql::apply(&mut step, text, &line, files)?,
+            SqlSetting::Headwater(text) => apply(&mut step, &mut incremental, text, &line)?,
+            SqlSetting::Bauplan(text) => bauplan::sql::apply(&mut step, text, &line, files)?,
         }
     }
     step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {
@@ -201,14 +201,14 @@ fn mark_incremental(step: &mut Step, namespace: &str, name: &str, at: &Location)
 }
 
 /// A setting above the query, `key = value`.
-enum Setting<'a> {
+enum SqlSetting<'a> {
     Headwater(&'a str),
     Bauplan(&'a str),
 }
 
 /// Returns the settings above the query, with their locations; a setting after the query is an
 /// error.
-fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>> {
+fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, SqlSetting<'a>)>> {
     let mut found = Vec::new();
     let mut begun = false;
     for (index, line) in source.text.lines().enumerate() {
@@ -221,7 +221,7 @@ fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>>
             continue;
         };
         if begun {
-            let (Setting::Headwater(text) | Setting::Bauplan(text)) = setting;
+            let (SqlSetting::Headwater(text) | SqlSetting::Bauplan(text)) = setting;
             let message = format!("the setting `{text}` is below the first line of the query");
             return Err(Error::invalid(at, message, "Move the setting above the query."));
         }
@@ -230,14 +230,14 @@ fn settings<'a>(source: &SourceText<'a>) -> Result<Vec<(Location, Setting<'a>)>>
     Ok(found)
 }
 
-fn setting<'a>(comment: &'a str, at: &Location) -> Result<Option<Setting<'a>>> {
+fn setting<'a>(comment: &'a str, at: &Location) -> Result<Option<SqlSetting<'a>>> {
     let comment = comment.trim();
     if let Some(rest) = comment.strip_prefix("bauplan") {
-        return Ok(rest.strip_prefix(':').map(|text| Setting::Bauplan(text.trim())));
+        return Ok(rest.strip_prefix(':').map(|text| SqlSetting::Bauplan(text.trim())));
     }
     let Some(rest) = comment.strip_prefix("headwater") else { return Ok(None) };
     match rest.strip_prefix(':') {
-        Some(text) => Ok(Some(Setting::Headwater(text.trim()))),
+        Some(text) => Ok(Some(SqlSetting::Headwater(text.trim()))),
         None => refuse_without_colon(rest.trim(), at).map(|()| None),
     }
 }

@@ -14,7 +14,7 @@ const CAPACITY: u64 = 32 << 20;
 
 /// Everything on which a parsed model depends.
 #[derive(PartialEq, Eq, Hash)]
-struct CacheKey {
+struct ModelCacheKey {
     namespace: String,
     path: String,
     text: String,
@@ -25,8 +25,8 @@ struct CacheKey {
 /// Size in bytes of a parsed model without its text and path, as an estimate.
 const MODEL_BYTES: usize = 1024;
 
-static PARSED: LazyLock<Cache<CacheKey, Arc<Step>>> = LazyLock::new(|| {
-    let size = |key: &CacheKey, _: &Arc<Step>| {
+static PARSED: LazyLock<Cache<ModelCacheKey, Arc<Step>>> = LazyLock::new(|| {
+    let size = |key: &ModelCacheKey, _: &Arc<Step>| {
         let bytes = key.text.len() + key.path.len() + key.namespace.len() + MODEL_BYTES;
         u32::try_from(bytes).unwrap_or(u32::MAX)
     };
@@ -45,7 +45,7 @@ pub(super) fn parse(
     }
     let (path, text) = (source.path.to_string(), source.text.to_owned());
     let namespace = namespace.to_owned();
-    let key = CacheKey { namespace, path, text, constants: constants as usize };
+    let key = ModelCacheKey { namespace, path, text, constants: constants as usize };
     if let Some(step) = PARSED.get(&key) {
         return Ok(Step::clone(&step));
     }

@@ -17,7 +17,7 @@ const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
 
 /// The phase of a message, which determines the operations that are possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
+pub(crate) enum MessagePhase {
     /// The message is being stored.
     Storing,
     /// The message can be received.
@@ -37,7 +37,7 @@ pub(crate) struct MessageState {
     /// Size of the body and attributes, in bytes.
     pub bytes: usize,
     pub delivery: DeliveryState,
-    pub phase: Phase,
+    pub phase: MessagePhase,
 }
 
 impl MessageState {
@@ -47,13 +47,13 @@ impl MessageState {
         let delivery = DeliveryState { visible: message.visible, ..DeliveryState::default() };
         let group = message.group.clone().filter(|_| is_fifo);
         let (sent, bytes) = (message.sent, message.bytes());
-        MessageState { group, sent, bytes, delivery, phase: Phase::Storing }
+        MessageState { group, sent, bytes, delivery, phase: MessagePhase::Storing }
     }
 
     /// Returns the group that this message blocks: the other messages of the group must wait.
     fn blocked_group(&self) -> Option<&String> {
-        let is_in_flight = self.phase == Phase::Invisible && self.delivery.receipt.is_some();
-        self.group.as_ref().filter(|_| is_in_flight || self.phase == Phase::Deleting)
+        let is_in_flight = self.phase == MessagePhase::Invisible && self.delivery.receipt.is_some();
+        self.group.as_ref().filter(|_| is_in_flight || self.phase == MessagePhase::Deleting)
     }
 }
 
@@ -115,14 +115,14 @@ impl QueueState {
     /// Adds a message.
     pub(crate) fn add(&mut self, sequence: u64, slot: MessageState) {
         self.last = self.last.max(sequence);
-        self.slots.insert(sequence, MessageState { phase: Phase::Storing, ..slot.clone() });
+        self.slots.insert(sequence, MessageState { phase: MessagePhase::Storing, ..slot.clone() });
         self.change(sequence, |added| added.phase = slot.phase);
     }
 
     /// Makes stored messages visible after their delay.
     pub(crate) fn publish(&mut self, sequences: impl IntoIterator<Item = u64>) {
         for sequence in sequences {
-            self.change(sequence, |slot| slot.phase = Phase::Invisible);
+            self.change(sequence, |slot| slot.phase = MessagePhase::Invisible);
         }
     }
 
@@ -135,7 +135,7 @@ impl QueueState {
 
     /// Removes all messages. Keeps messages that are being stored.
     pub(crate) fn clear(&mut self) {
-        let stored = self.slots.iter().filter(|(_, slot)| slot.phase != Phase::Storing);
+        let stored = self.slots.iter().filter(|(_, slot)| slot.phase != MessagePhase::Storing);
         let stored: Vec<u64> = stored.map(|(sequence, _)| *sequence).collect();
         for sequence in stored {
             self.remove(sequence);
@@ -144,8 +144,8 @@ impl QueueState {
 
     /// Restores a message whose deletion may have failed.
     pub(crate) fn restore(&mut self, sequence: u64) {
-        if self.slots.get(&sequence).is_some_and(|slot| slot.phase == Phase::Deleting) {
-            self.change(sequence, |slot| slot.phase = Phase::Invisible);
+        if self.slots.get(&sequence).is_some_and(|slot| slot.phase == MessagePhase::Deleting) {
+            self.change(sequence, |slot| slot.phase = MessagePhase::Invisible);
         }
     }
 
@@ -193,11 +193,11 @@ impl QueueState {
                 let receipt = Some(uuid::Uuid::new_v4().to_string());
                 slot.delivery =
                     DeliveryState { received, first_received, visible: pick.until, receipt };
-                slot.phase = Phase::Invisible;
+                slot.phase = MessagePhase::Invisible;
             });
         }
         for &sequence in picked.dead.iter().chain(&picked.expired) {
-            self.change(sequence, |slot| slot.phase = Phase::Deleting);
+            self.change(sequence, |slot| slot.phase = MessagePhase::Deleting);
         }
         picked
     }
@@ -206,10 +206,11 @@ impl QueueState {
     /// delivered again with another receipt.
     pub(crate) fn begin_deletion(&mut self, sequence: u64, receipt: &str) -> bool {
         let slot = self.slots.get(&sequence);
-        let slot = slot.filter(|slot| matches!(slot.phase, Phase::Ready | Phase::Invisible));
+        let slot =
+            slot.filter(|slot| matches!(slot.phase, MessagePhase::Ready | MessagePhase::Invisible));
         let is_current = slot.is_some_and(|slot| slot.delivery.receipt.as_deref() == Some(receipt));
         if is_current {
-            self.change(sequence, |slot| slot.phase = Phase::Deleting);
+            self.change(sequence, |slot| slot.phase = MessagePhase::Deleting);
         }
         is_current
     }
@@ -225,7 +226,7 @@ impl QueueState {
     ) -> Option<DeliveryState> {
         let slot = self.slots.get(&sequence)?;
         let is_current = slot.delivery.receipt.as_deref() == Some(receipt);
-        let is_in_flight = slot.phase == Phase::Invisible && slot.delivery.visible > now;
+        let is_in_flight = slot.phase == MessagePhase::Invisible && slot.delivery.visible > now;
         if !is_current || !is_in_flight {
             return None;
         }
@@ -250,10 +251,12 @@ impl QueueState {
     /// Starts the deletion of messages that were sent before a time.
     pub(crate) fn expire(&mut self, before: Timestamp) -> Vec<u64> {
         let old = self.slots.iter().take_while(|(_, slot)| slot.sent < before);
-        let old = old.filter(|(_, slot)| matches!(slot.phase, Phase::Ready | Phase::Invisible));
+        let old = old.filter(|(_, slot)| {
+            matches!(slot.phase, MessagePhase::Ready | MessagePhase::Invisible)
+        });
         let old: Vec<u64> = old.map(|(sequence, _)| *sequence).collect();
         for &sequence in &old {
-            self.change(sequence, |slot| slot.phase = Phase::Deleting);
+            self.change(sequence, |slot| slot.phase = MessagePhase::Deleting);
         }
         old
     }
@@ -327,7 +330,7 @@ impl QueueState {
         while let Some(&(visible, sequence)) = self.invisible.first()
             && visible <= now
         {
-            self.change(sequence, |slot| slot.phase = Phase::Ready);
+            self.change(sequence, |slot| slot.phase = MessagePhase::Ready);
         }
     }
 
@@ -336,13 +339,13 @@ impl QueueState {
         let Some(slot) = self.slots.get_mut(&sequence) else { return };
         change(slot);
         match slot.phase {
-            Phase::Ready => {
+            MessagePhase::Ready => {
                 self.ready.insert(sequence);
             }
-            Phase::Invisible => {
+            MessagePhase::Invisible => {
                 self.invisible.insert((slot.delivery.visible, sequence));
             }
-            Phase::Storing | Phase::Deleting => {}
+            MessagePhase::Storing | MessagePhase::Deleting => {}
         }
         if let Some(group) = slot.blocked_group() {
             *self.blocked.entry(group.clone()).or_default() += 1;
@@ -378,7 +381,7 @@ mod tests {
         for (sequence, group) in groups.iter().enumerate() {
             let group = group.map(str::to_owned);
             let delivery = DeliveryState { visible: at(0), ..DeliveryState::default() };
-            let (sent, bytes, phase) = (at(0), 10, Phase::Ready);
+            let (sent, bytes, phase) = (at(0), 10, MessagePhase::Ready);
             let slot = MessageState { group, sent, bytes, delivery, phase };
             state.add(sequence as u64, slot);
         }

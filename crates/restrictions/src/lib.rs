@@ -11,6 +11,6 @@ mod restricted_scan;
 mod restricted_table;
 
 pub use expression::RestrictionExpression;
-pub use query::{Query, SOURCE, columns_used, query};
+pub use query::{RestrictedQuery, SOURCE, columns_used, query};
 pub use restricted_scan::hidden_scan;
 pub use restricted_table::RestrictedTable;

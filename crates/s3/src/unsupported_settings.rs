@@ -10,13 +10,13 @@ const PRIVATE: [&str; 2] = ["private", "bucket-owner-full-control"];
 
 /// Settings of a request that creates an object.
 #[derive(Default)]
-pub(crate) struct Settings<'a> {
+pub(crate) struct CreateObjectSettings<'a> {
     pub(crate) acl: Option<&'a ObjectCannedACL>,
     pub(crate) storage_class: Option<&'a StorageClass>,
     pub(crate) encryption: Option<&'a ServerSideEncryption>,
 }
 
-impl Settings<'_> {
+impl CreateObjectSettings<'_> {
     /// Rejects settings that are not supported.
     pub(crate) fn check(&self) -> S3Result<()> {
         if self.acl.is_some_and(|acl| !PRIVATE.contains(&acl.as_str())) {
@@ -43,8 +43,11 @@ mod tests {
     fn check(acl: &str, class: &str, is_accepted: bool) {
         let acl = ObjectCannedACL::from(acl.to_owned());
         let class = StorageClass::from(class.to_owned());
-        let settings =
-            Settings { acl: Some(&acl), storage_class: Some(&class), ..Settings::default() };
+        let settings = CreateObjectSettings {
+            acl: Some(&acl),
+            storage_class: Some(&class),
+            ..CreateObjectSettings::default()
+        };
         assert_eq!(settings.check().is_ok(), is_accepted, "{} {}", acl.as_str(), class.as_str());
     }
 
@@ -55,6 +58,8 @@ mod tests {
         check("public-read", "STANDARD", false);
         check("private", "GLACIER", false);
         let aes = ServerSideEncryption::from("AES256".to_owned());
-        Settings { encryption: Some(&aes), ..Settings::default() }.check().unwrap_err();
+        CreateObjectSettings { encryption: Some(&aes), ..CreateObjectSettings::default() }
+            .check()
+            .unwrap_err();
     }
 }

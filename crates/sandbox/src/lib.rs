@@ -22,9 +22,9 @@ mod spawner_protocol;
 pub use channel::{Channel, ChannelMessage};
 pub use connection_policy::{ConnectionPolicy, LocationCheck, ServerName};
 pub use error::{Error, Result};
-pub use limits::{LimitSettings, Limits, Variables};
+pub use limits::{EnvironmentVariables, LimitSettings, Limits};
 pub use network::{
-    ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets,
+    AllowedHost, ConnectionCap, DeniedHosts, EgressPolicy, MessageCallback, Network, ProxySockets,
     is_own_address, nameservers, serve_proxy,
 };
 pub use process_identity::{current_identity, is_stale};

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::channel::Channel;
-use crate::spawner::cgroup::{Cgroups, Group};
+use crate::spawner::cgroup::{Cgroups, ProcessCgroups};
 use crate::spawner::cgroup_registry::{CgroupRecord, remove_stale};
 use crate::spawner_protocol::{
     HostReport, ProcessEnd, ProcessSpec, Reply, Request, ResourceUsage, Signal,
@@ -61,7 +61,7 @@ pub struct RunningProcess {
     end: oneshot::Receiver<ProcessEnd>,
     ended: bool,
     /// Reads the usage without the spawner. Set after the spawner has first paused the process.
-    meter: Option<GroupMeter>,
+    meter: Option<CgroupMeter>,
     /// Receives the spawner's reply to [`RunningProcess::start_pause`].
     pausing: Option<oneshot::Receiver<Option<ResourceUsage>>>,
     /// True if a pause was requested since the last resume.
@@ -74,19 +74,19 @@ pub struct RunningProcess {
 /// the spawner. Pauses still go through the spawner, because writing to a control file may block
 /// the server.
 #[derive(Debug)]
-struct GroupMeter {
-    group: Group,
+struct CgroupMeter {
+    group: ProcessCgroups,
     /// CPU time that the zygote used to fork this process, in microseconds.
     fork_cpu_us: u64,
 }
 
-impl GroupMeter {
+impl CgroupMeter {
     /// Creates the meter of a paused process. Returns `None` if the server cannot read the files of
     /// the control groups.
-    fn new(group: Group, usage: &ResourceUsage) -> Option<Self> {
+    fn new(group: ProcessCgroups, usage: &ResourceUsage) -> Option<Self> {
         // Reading the usage also resets the peak memory, so that the next call starts at zero.
         group.usage()?;
-        Some(GroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
+        Some(CgroupMeter { group, fork_cpu_us: usage.fork_cpu_us })
     }
 
     fn read(&self) -> Option<ResourceUsage> {
@@ -209,7 +209,7 @@ impl RunningProcess {
             meter.fork_cpu_us = usage.fork_cpu_us;
         } else {
             let groups = self.connection.groups.get();
-            self.meter = groups.and_then(|groups| GroupMeter::new(groups.of(self.id), &usage));
+            self.meter = groups.and_then(|groups| CgroupMeter::new(groups.of(self.id), &usage));
         }
         Some(usage)
     }

@@ -20,7 +20,7 @@ use crate::flight;
 use crate::host_and_origin::only;
 use crate::request_protocol::{error_response, is_public};
 use crate::server_state::App;
-use crate::server_token::Token;
+use crate::server_token::ServerToken;
 
 /// Header with the addresses of the request's earlier hops, nearest hop last.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -40,7 +40,7 @@ pub struct TcpPeer {
     /// The address of the client, or of the proxy in front of it.
     pub address: SocketAddr,
     /// The server's token, which the request must contain; `None` if requests need no token.
-    pub token: Option<Token>,
+    pub token: Option<ServerToken>,
 }
 
 /// Request extension for requests to a public path without a valid token.

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use crate::lake_lock::ServerInfo;
 use crate::server_state::App;
-use crate::tls::Tls;
+use crate::tls::TlsSettings;
 
 /// A running server. Dropping the handle stops the server immediately, without waiting for running
 /// jobs; [`ServerHandle::shutdown`] waits for these jobs.
@@ -27,7 +27,7 @@ pub(crate) struct ServerParts {
     pub state: App,
     pub router: Router,
     pub info: ServerInfo,
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsSettings>,
 }
 
 impl ServerHandle {
@@ -62,7 +62,7 @@ impl ServerHandle {
 
     /// Returns the SHA-256 fingerprint of the certificate.
     pub fn fingerprint(&self) -> Option<String> {
-        self.parts.tls.as_ref().map(Tls::fingerprint)
+        self.parts.tls.as_ref().map(TlsSettings::fingerprint)
     }
 
     /// Returns the path of the self-signed certificate, if the server uses one.

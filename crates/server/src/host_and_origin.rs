@@ -38,7 +38,7 @@ const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The accepted hosts and origins of a listener.
 #[derive(Debug)]
-pub struct WebRules {
+pub struct HostAndOriginRules {
     hosts: Vec<String>,
     origins: Vec<String>,
     /// The address of the listener; `None` if the listener accepts connections on all addresses of
@@ -58,11 +58,11 @@ pub enum WebOrigin {
     Foreign,
 }
 
-impl WebRules {
+impl HostAndOriginRules {
     /// Creates the rules of a listener.
     pub fn new(config: &NetworkConfig, address: SocketAddr) -> Self {
         let lower = |host: &String| host.trim_matches(['[', ']']).to_ascii_lowercase();
-        WebRules {
+        HostAndOriginRules {
             hosts: config.hosts.iter().map(lower).collect(),
             origins: config.origins.iter().map(|origin| origin.as_str().to_owned()).collect(),
             address: Some(address.ip()).filter(|address| !address.is_unspecified()),
@@ -150,7 +150,7 @@ fn host_name(host: &str) -> Option<String> {
 /// Rejects a request whose host or origin the rules do not accept, and lets pages of configured
 /// origins read the response.
 pub async fn apply(
-    State(rules): State<Arc<WebRules>>,
+    State(rules): State<Arc<HostAndOriginRules>>,
     mut request: Request,
     next: Next,
 ) -> Response {
@@ -193,11 +193,11 @@ mod tests {
     use super::*;
     use crate::network::TlsConfig;
 
-    fn rules(config: &NetworkConfig, address: &str) -> WebRules {
-        WebRules::new(config, address.parse().expect("an address"))
+    fn rules(config: &NetworkConfig, address: &str) -> HostAndOriginRules {
+        HostAndOriginRules::new(config, address.parse().expect("an address"))
     }
 
-    fn check(rules: &WebRules, host: &str, origin: Option<&str>) -> bool {
+    fn check(rules: &HostAndOriginRules, host: &str, origin: Option<&str>) -> bool {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, host.parse().expect("a header"));
         if let Some(origin) = origin {

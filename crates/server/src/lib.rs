@@ -52,6 +52,6 @@ pub use headwater_telemetry::{Telemetry, TelemetryOptions};
 pub use http::openapi;
 pub use lake_lock::ServerInfo;
 pub use listeners::HttpListener;
-pub use network::{NetworkConfig, Origin, TlsConfig};
+pub use network::{NetworkConfig, TlsConfig, WebPageOrigin};
 pub use server::Server;
 pub use unix_socket::connect_socket;

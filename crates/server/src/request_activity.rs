@@ -27,7 +27,7 @@ const UNTRACED: [&str; 2] = ["/health", "/metrics"];
 /// A counter of requests in progress, and the metrics of requests. Clones share the counter and the
 /// metrics.
 #[derive(Debug, Clone)]
-pub struct Activity {
+pub struct RequestActivity {
     count: Arc<Mutex<RequestCount>>,
     pub metrics: RequestMetrics,
     telemetry: Telemetry,
@@ -41,16 +41,21 @@ struct RequestCount {
     last: Instant,
 }
 
-impl Activity {
+impl RequestActivity {
     /// Creates the counter of a server.
     pub fn new(telemetry: Telemetry) -> Self {
         let count = Arc::new(Mutex::new(RequestCount { in_progress: 0, last: Instant::now() }));
-        Activity { count, metrics: RequestMetrics::default(), telemetry, unmatched: "unmatched" }
+        RequestActivity {
+            count,
+            metrics: RequestMetrics::default(),
+            telemetry,
+            unmatched: "unmatched",
+        }
     }
 
     /// Returns a handle for a protocol without routes, whose requests are counted under its name.
     pub fn of_protocol(&self, name: &'static str) -> Self {
-        Activity { unmatched: name, ..self.clone() }
+        RequestActivity { unmatched: name, ..self.clone() }
     }
 
     /// Counts a request as in progress until the guard is dropped.
@@ -68,7 +73,7 @@ impl Activity {
 
 /// A guard that counts a request as in progress until it is dropped.
 #[derive(Debug)]
-pub struct ActiveRequest(Activity);
+pub struct ActiveRequest(RequestActivity);
 
 impl Drop for ActiveRequest {
     fn drop(&mut self) {
@@ -79,7 +84,11 @@ impl Drop for ActiveRequest {
 }
 
 /// Counts a request from the receipt of its head until the last byte of its response.
-pub async fn count(State(activity): State<Activity>, request: Request, next: Next) -> Response {
+pub async fn count(
+    State(activity): State<RequestActivity>,
+    request: Request,
+    next: Next,
+) -> Response {
     let busy = activity.begin();
     let matched = request.extensions().get::<MatchedPath>().cloned();
     let route = matched.as_ref().map_or(activity.unmatched, MatchedPath::as_str);
@@ -101,7 +110,7 @@ pub async fn count(State(activity): State<Activity>, request: Request, next: Nex
 
 /// The measurement of one request, which is added to the metrics when this value is dropped.
 struct MeasuredRequest<'a> {
-    activity: &'a Activity,
+    activity: &'a RequestActivity,
     route: &'a str,
     method: Method,
     began: Instant,
@@ -109,7 +118,7 @@ struct MeasuredRequest<'a> {
 }
 
 impl<'a> MeasuredRequest<'a> {
-    fn begin(activity: &'a Activity, request: &Request, route: &'a str) -> Self {
+    fn begin(activity: &'a RequestActivity, request: &Request, route: &'a str) -> Self {
         let (method, began) = (request.method().clone(), Instant::now());
         MeasuredRequest { activity, route, method, began, status: DISCONNECTED }
     }
@@ -133,7 +142,7 @@ struct RequestTrace {
 
 /// Begins the span of a request. Its parent is the span in the request's headers, if any. Requests
 /// for the server's health and metrics have no spans.
-fn begin_trace(activity: &Activity, request: &Request, route: &str) -> RequestTrace {
+fn begin_trace(activity: &RequestActivity, request: &Request, route: &str) -> RequestTrace {
     if !activity.telemetry.is_on() || UNTRACED.contains(&route) {
         return RequestTrace::default();
     }
@@ -187,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_request_in_progress_is_activity() {
-        let activity = Activity::new(Telemetry::default());
+        let activity = RequestActivity::new(Telemetry::default());
         let first = activity.begin();
         let second = activity.begin();
         drop(first);
@@ -198,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_request_without_a_response_is_counted_as_disconnected() {
-        let activity = Activity::new(Telemetry::default());
+        let activity = RequestActivity::new(Telemetry::default());
         let request = Request::new(Body::empty());
         drop(MeasuredRequest::begin(&activity, &request, "/a"));
         let exposition = Exposition { requests: activity.metrics.clone(), ..Exposition::default() };
@@ -211,7 +220,7 @@ mod tests {
     fn requests_continue_the_trace_of_their_client() {
         let endpoint = "http://127.0.0.1:9".to_owned();
         let options = TelemetryOptions { endpoint, ..TelemetryOptions::default() };
-        let activity = Activity::new(Telemetry::start(&options).expect("an export"));
+        let activity = RequestActivity::new(Telemetry::start(&options).expect("an export"));
         let trace = |header: Option<&'static str>, route: &str| {
             let mut request = Request::new(Body::empty());
             if let Some(header) = header {
@@ -238,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_complete_body_keeps_its_size_hint() {
-        let activity = Activity::new(Telemetry::default());
+        let activity = RequestActivity::new(Telemetry::default());
         let answer = ActiveBody { body: Body::from("{}"), _busy: activity.begin() };
         assert_eq!(answer.size_hint().exact(), Some(2));
         assert_eq!(activity.idle(), Duration::ZERO);

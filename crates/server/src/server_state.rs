@@ -8,7 +8,7 @@ use headwater_service::{LoginLimit, Service};
 
 use crate::console::{NewSession, PresentedSession, Sessions};
 use crate::http::body::BodyQuotas;
-use crate::request_activity::Activity;
+use crate::request_activity::RequestActivity;
 use crate::shutdown::Shutdown;
 use crate::{Result, ServerConfig};
 
@@ -24,7 +24,7 @@ pub struct AppState {
     pub service: Service,
     /// Memory quotas of request bodies.
     pub bodies: BodyQuotas,
-    pub activity: Activity,
+    pub activity: RequestActivity,
     pub logins: LoginLimit,
     /// Sessions of browsers and of Flight clients.
     pub sessions: Sessions,
@@ -37,7 +37,7 @@ impl AppState {
         Ok(AppState {
             service: Service::start(config.service.clone()).await?,
             bodies: BodyQuotas::new(config.service.memory_bytes / 8, config.write_timeout),
-            activity: Activity::new(config.service.telemetry.clone()),
+            activity: RequestActivity::new(config.service.telemetry.clone()),
             logins: LoginLimit::default(),
             sessions: Sessions::default(),
             shutdown: Shutdown::default(),

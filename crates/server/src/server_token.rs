@@ -20,7 +20,7 @@ const TOKEN_BYTES: usize = 32;
 
 /// A secret that authenticates requests.
 #[derive(Clone)]
-pub struct Token(Arc<str>);
+pub struct ServerToken(Arc<str>);
 
 /// Generates a secret of 64 hexadecimal digits.
 pub fn generate_secret() -> io::Result<String> {
@@ -34,9 +34,9 @@ pub fn generate_secret() -> io::Result<String> {
     Ok(text)
 }
 
-impl Token {
+impl ServerToken {
     fn generate() -> io::Result<Self> {
-        generate_secret().map(|text| Token(text.into()))
+        generate_secret().map(|text| ServerToken(text.into()))
     }
 
     /// Returns the token as text.
@@ -45,7 +45,7 @@ impl Token {
     }
 }
 
-impl std::fmt::Debug for Token {
+impl std::fmt::Debug for ServerToken {
     /// Omits the secret, so that it is never logged.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Token")
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Token {
 #[derive(Debug)]
 pub struct TokenFile {
     /// The token that authenticates requests.
-    pub token: Token,
+    pub token: ServerToken,
     /// Path of the file that contains the token.
     pub path: PathBuf,
 }
@@ -68,7 +68,7 @@ impl TokenFile {
         let path = lake_dir.join(TOKEN_FILE);
         let new = lake_dir.join(format!("{TOKEN_FILE}.new"));
         let _ = std::fs::remove_file(&new);
-        let token = Token::generate()?;
+        let token = ServerToken::generate()?;
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
         file.write_all(format!("{}\n", token.0).as_bytes())?;
         std::fs::rename(&new, &path)?;

@@ -77,7 +77,7 @@ pub use error::{Error, Result};
 pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
-    Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,
+    Error as QueueError, MappingSettings, MessageAttribute, NewMessage, QueueInfo, QueueMapping,
     ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
 };
 pub use iceberg::Iceberg;
@@ -140,8 +140,8 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, ContentStream, CopyRequest, Headers, ListEntry,
-        ListRequest, ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo,
+        Bucket, CompletedPart, Condition, ContentStream, CopyRequest, ListEntry, ListRequest,
+        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectHeaders, ObjectInfo,
         ObjectPath, OpenObject, UploadTarget,
     };
 }

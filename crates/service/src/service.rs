@@ -10,8 +10,8 @@ use headwater_destinations::Destinations;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
-    MaintenanceExecutor, MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings,
-    TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
+    MaintenanceExecutor, MeteredRuntime, ProjectFileSettings, Provisioner, ProvisionerParts,
+    RunExecutor, TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
     register_system_tables, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
@@ -252,7 +252,7 @@ pub(crate) struct Components {
     /// The triggers; `None` if the configuration disables them.
     pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that the server applies: rate card and project name.
-    pub settings: Settings,
+    pub settings: ProjectFileSettings,
     /// A token that stops automatic maintenance; `None` if the configuration disables it.
     pub auto_maintenance: Option<CancellationToken>,
     /// The deployer of projects, which holds the active version.

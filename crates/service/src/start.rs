@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_access::{Access, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
-use headwater_executors::{CloudBuckets, CommitHistory, Settings, TriggerExecutor};
+use headwater_executors::{CloudBuckets, CommitHistory, ProjectFileSettings, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, KindLimits};
 use headwater_lake::{CloudSettings, Lake};
@@ -125,8 +125,8 @@ impl TriggerInputs {
 }
 
 /// Loads the settings of the project. An error in the settings does not prevent the start.
-pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
-    let settings = Settings::new(config.project_dir.clone(), jobs.clone());
+pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> ProjectFileSettings {
+    let settings = ProjectFileSettings::new(config.project_dir.clone(), jobs.clone());
     settings.refresh().await;
     settings
 }

@@ -10,7 +10,7 @@ use arrow::ipc::root_as_message;
 use bytes::Bytes;
 
 use crate::decode_limits::DecodeBudget;
-use crate::message_validation::TableTypes;
+use crate::message_validation::ExpectedTypes;
 use crate::table::{finish, writer};
 use crate::{Result, SharedTable, TableQuota};
 
@@ -79,7 +79,7 @@ fn walk(bytes: &[u8]) -> Result<usize, ArrowError> {
         let body = usize::try_from(message.bodyLength()).map_err(|_| short())?;
         at = end.checked_add(body).filter(|end| *end <= bytes.len()).ok_or_else(short)?;
         if let Some(found) = message.header_as_schema() {
-            shape = Some(TableTypes::of(found)?);
+            shape = Some(ExpectedTypes::of(found)?);
         }
         let schema = shape.as_ref().map(|shape| &*shape.schema);
         budget.inspect_message(&message, &bytes[end..at], schema)?;

@@ -1,6 +1,6 @@
 //! Validates Arrow messages from another process before Arrow decodes them. Arrow's decoder panics
 //! if a schema has an unknown type, or if a buffer is shorter than its rows require.
-//! [`TableTypes::of`] validates a schema, and [`TableTypes::check`] validates the head of a message
+//! [`ExpectedTypes::of`] validates a schema, and [`ExpectedTypes::check`] the head of a message
 //! against this schema. Arrow's own code validates the buffers' contents: offsets, texts, keys.
 
 use std::collections::HashMap;
@@ -22,14 +22,14 @@ const DEPTH_MAX: usize = 64;
 
 /// The types of a table: the types of its columns, and the value types of its dictionaries by id.
 #[derive(Debug, Clone)]
-pub(crate) struct TableTypes {
+pub(crate) struct ExpectedTypes {
     pub(crate) schema: SchemaRef,
     dictionaries: HashMap<i64, DataType>,
 }
 
-impl TableTypes {
+impl ExpectedTypes {
     /// Decodes a schema. Fails if a type is not supported.
-    pub(crate) fn of(schema: arrow::ipc::Schema<'_>) -> Result<TableTypes, ArrowError> {
+    pub(crate) fn of(schema: arrow::ipc::Schema<'_>) -> Result<ExpectedTypes, ArrowError> {
         let fields = schema.fields().ok_or_else(|| malformed("the schema has no columns"))?;
         if schema.endianness() != Endianness::Little {
             return Err(malformed("numbers are big-endian"));
@@ -48,7 +48,7 @@ impl TableTypes {
                 return Err(malformed("two types share a dictionary"));
             }
         }
-        Ok(TableTypes { schema: schema.into(), dictionaries })
+        Ok(ExpectedTypes { schema: schema.into(), dictionaries })
     }
 
     /// Checks the head of a message with a record batch or a dictionary.

@@ -8,7 +8,7 @@ mod input;
 mod statements;
 
 pub use backslash_command::{BackslashCommand, HELP};
-pub use completion::{Names, Relation, SharedNames};
+pub use completion::{CompletionNames, Relation, SharedNames};
 pub use editor::Editor;
-pub use input::{Input, ShellEntry, next_entry};
+pub use input::{EntrySource, ShellEntry, next_entry};
 pub use statements::{Statements, statements};

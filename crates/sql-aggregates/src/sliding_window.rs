@@ -24,7 +24,7 @@ use datafusion::logical_expr::{
     ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
 };
 
-use crate::window_frame::{Arguments, Frame};
+use crate::window_frame::{AccumulatorArguments, FrameRows};
 
 /// Aggregates whose state has a fixed size, so that the states of parts of a frame are stored and
 /// merged.
@@ -110,7 +110,7 @@ impl AggregateUDFImpl for SlidingAggregate {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        let arguments = Arguments::of(&arguments);
+        let arguments = AccumulatorArguments::of(&arguments);
         if !arguments.have_floats() {
             let own = self.inner().create_sliding_accumulator(arguments.borrowed())?;
             if own.supports_retract_batch() {
@@ -118,7 +118,7 @@ impl AggregateUDFImpl for SlidingAggregate {
             }
         }
         let is_fixed = FIXED.contains(&self.name()) && !arguments.is_distinct();
-        Ok(Box::new(Frame::new(Arc::clone(self.inner()), arguments, is_fixed)))
+        Ok(Box::new(FrameRows::new(Arc::clone(self.inner()), arguments, is_fixed)))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

@@ -33,7 +33,7 @@ pub use function_hints::hint;
 pub use headwater_sql_library::{
     is_parsed, is_rewritten, parse_cast, parse_texts, parse_value, respelled,
 };
-pub use notify_client::{SignalCallback, signal_function, with_functions};
+pub use notify_client::{NotifyCallback, signal_function, with_functions};
 pub use panic::panic_error;
 pub use register::{limit_results, register, register_for_constants};
 pub use resident_memory::{LimitedStatement, ResidentMemoryLimit, RunningTask};

@@ -16,16 +16,16 @@ use datafusion::logical_expr::{
 };
 
 /// Sends a signal to the receiver with this number. Returns false if there is no such receiver.
-pub type SignalCallback = Arc<dyn Fn(i64) -> bool + Send + Sync>;
+pub type NotifyCallback = Arc<dyn Fn(i64) -> bool + Send + Sync>;
 
 /// Returns a function that sends a signal for each row and returns the results. The returned
 /// function takes the number of the receiver, and a second number that it ignores.
-pub fn signal_function(name: &str, signal: SignalCallback) -> Arc<ScalarUDF> {
+pub fn signal_function(name: &str, signal: NotifyCallback) -> Arc<ScalarUDF> {
     let one = TypeSignature::Exact(vec![DataType::Int64]);
     let two = TypeSignature::Exact(vec![DataType::Int64, DataType::Int64]);
     // Volatile functions are not evaluated while a query is planned.
     let signature = Signature::one_of(vec![one, two], Volatility::Volatile);
-    Arc::new(ScalarUDF::from(SignalFunction { name: name.to_owned(), signature, signal }))
+    Arc::new(ScalarUDF::from(NotifyFunction { name: name.to_owned(), signature, signal }))
 }
 
 /// Returns a session's state with additional functions. Without functions, returns the same state.
@@ -41,33 +41,33 @@ pub fn with_functions(state: Arc<SessionState>, functions: &[Arc<ScalarUDF>]) ->
     Arc::new(state)
 }
 
-struct SignalFunction {
+struct NotifyFunction {
     name: String,
     signature: Signature,
-    signal: SignalCallback,
+    signal: NotifyCallback,
 }
 
-impl fmt::Debug for SignalFunction {
+impl fmt::Debug for NotifyFunction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("SignalFunction").field(&self.name).finish()
+        f.debug_tuple("NotifyFunction").field(&self.name).finish()
     }
 }
 
-impl PartialEq for SignalFunction {
+impl PartialEq for NotifyFunction {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name && Arc::ptr_eq(&self.signal, &other.signal)
     }
 }
 
-impl Eq for SignalFunction {}
+impl Eq for NotifyFunction {}
 
-impl Hash for SignalFunction {
+impl Hash for NotifyFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.name.hash(state);
     }
 }
 
-impl ScalarUDFImpl for SignalFunction {
+impl ScalarUDFImpl for NotifyFunction {
     fn name(&self) -> &str {
         &self.name
     }

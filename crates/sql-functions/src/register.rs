@@ -7,7 +7,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
 
-use crate::size_bounds::BoundResults;
+use crate::size_bounds::ResultSizeRule;
 use crate::slice::IntegerDivision;
 use crate::{
     formats, json, json_values, printf, rules, signed_results, similar_to, size_bounds, slice,
@@ -42,7 +42,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
 /// Limits the results of all registered functions, operators and casts.
 pub fn limit_results(state: &mut SessionState) -> Result<()> {
     size_bounds::register(state)?;
-    state.add_analyzer_rule(Arc::new(BoundResults));
+    state.add_analyzer_rule(Arc::new(ResultSizeRule));
     Ok(())
 }
 

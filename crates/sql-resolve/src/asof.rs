@@ -18,7 +18,7 @@ use std::ops::ControlFlow;
 
 use crate::Resolver;
 use crate::scope::{Relation, UNNAMED};
-use crate::using::{self, Side};
+use crate::using::{self, ColumnSide};
 
 /// The conditions of an ASOF JOIN: the equalities, and the inequality. In each, the left side of
 /// the join is the first operand.
@@ -88,7 +88,7 @@ impl Resolver<'_> {
         let Some(scope) = self.scopes.innermost() else { return Ok(conditions) };
         scope.careful = true;
         for (place, name) in names.iter().enumerate() {
-            let merged = using::merge(scope, name, (start, before), Side::Left);
+            let merged = using::merge(scope, name, (start, before), ColumnSide::Left);
             let Some(Expr::BinaryOp { left, right, .. }) = merged else {
                 return Err(refused("with USING between relations without an alias"));
             };

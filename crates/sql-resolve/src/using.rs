@@ -21,7 +21,7 @@ use crate::scope::{JoinedColumn, Relation, Scope};
 
 /// The side that provides the value of a shared column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Side {
+pub(crate) enum ColumnSide {
     Left,
     Right,
     /// Both sides: the value of the left side, or of the right side if the left value is null.
@@ -30,14 +30,14 @@ pub(crate) enum Side {
 
 /// Returns the side that provides the values of a join's shared columns; `None` for joins that
 /// return only the rows of one side, such as SEMI.
-pub(crate) fn side(operator: &JoinOperator) -> Option<Side> {
+pub(crate) fn side(operator: &JoinOperator) -> Option<ColumnSide> {
     match operator {
         JoinOperator::Join(_)
         | JoinOperator::Inner(_)
         | JoinOperator::Left(_)
-        | JoinOperator::LeftOuter(_) => Some(Side::Left),
-        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => Some(Side::Right),
-        JoinOperator::FullOuter(_) => Some(Side::Both),
+        | JoinOperator::LeftOuter(_) => Some(ColumnSide::Left),
+        JoinOperator::Right(_) | JoinOperator::RightOuter(_) => Some(ColumnSide::Right),
+        JoinOperator::FullOuter(_) => Some(ColumnSide::Both),
         _ => None,
     }
 }
@@ -53,7 +53,7 @@ pub(crate) fn needs_care(from: &mut TableWithJoins) -> bool {
         return true;
     }
     from.joins.iter_mut().any(|join| {
-        let outer = matches!(side(&join.join_operator), Some(Side::Right | Side::Both));
+        let outer = matches!(side(&join.join_operator), Some(ColumnSide::Right | ColumnSide::Both));
         let shares = matches!(
             constraint(&mut join.join_operator),
             Some(JoinConstraint::Using(_) | JoinConstraint::Natural)
@@ -84,7 +84,7 @@ pub(crate) fn merge(
     scope: &mut Scope,
     name: &str,
     (start, before): (usize, usize),
-    side: Side,
+    side: ColumnSide,
 ) -> Option<Expr> {
     let left = scope.value(name, start..before)?;
     let right = scope.value(name, before..scope.relations.len())?;
@@ -94,9 +94,9 @@ pub(crate) fn merge(
         right: Box::new(right.expr.clone()),
     };
     let expr = match side {
-        Side::Left => left.expr,
-        Side::Right => right.expr,
-        Side::Both => call("coalesce", vec![left.expr, right.expr]),
+        ColumnSide::Left => left.expr,
+        ColumnSide::Right => right.expr,
+        ColumnSide::Both => call("coalesce", vec![left.expr, right.expr]),
     };
     let holders = left.holders.into_iter().chain(right.holders).collect();
     scope.merged.push(JoinedColumn { name: name.to_owned(), holders, expr });

@@ -121,9 +121,9 @@ impl Resolver<'_> {
         let mut selected = Vec::with_capacity(columns.len());
         for column in columns {
             let (mut value, mut shown) = (expr.clone(), expr.clone());
-            let _ = value.visit(&mut Replacement { call: &call, by: &column.expr });
+            let _ = value.visit(&mut ColumnsReplacement { call: &call, by: &column.expr });
             let name = Expr::Identifier(Ident::new(&column.name));
-            let _ = shown.visit(&mut Replacement { call: &call, by: &name });
+            let _ = shown.visit(&mut ColumnsReplacement { call: &call, by: &name });
             if let Some(other) = columns_call(&value) {
                 let what = format!("`{call}` and `{other}` in one expression");
                 return Err(Error::unsupported(what));
@@ -160,12 +160,12 @@ fn columns_call(expr: &Expr) -> Option<Function> {
 }
 
 /// Visitor that replaces each call of COLUMNS in an expression by one column.
-struct Replacement<'a> {
+struct ColumnsReplacement<'a> {
     call: &'a Function,
     by: &'a Expr,
 }
 
-impl VisitorMut for Replacement<'_> {
+impl VisitorMut for ColumnsReplacement<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {

@@ -14,7 +14,7 @@ use crate::dialect::HeadwaterDialect;
 use crate::expression::{JSON_EXISTS, call};
 
 /// An operator that this module parses.
-enum Operator {
+enum ForeignOperator {
     Power,
     Div,
     HasKey,
@@ -24,7 +24,7 @@ enum Operator {
 
 /// Returns the operator at the parser's position; `None` for operators that sqlparser parses
 /// itself.
-fn next(parser: &Parser) -> Option<Operator> {
+fn next(parser: &Parser) -> Option<ForeignOperator> {
     let token = |place: usize| parser.peek_nth_token_ref(place);
     let is = |place: usize, keyword: Keyword| match &token(place).token {
         Token::Word(word) => word.keyword == keyword && word.quote_style.is_none(),
@@ -33,13 +33,13 @@ fn next(parser: &Parser) -> Option<Operator> {
     let opens_list = |place: usize| token(place).token == Token::LBracket;
     match &token(0).token {
         Token::Mul if token(1).token == Token::Mul && is_adjacent(token(0), token(1)) => {
-            Some(Operator::Power)
+            Some(ForeignOperator::Power)
         }
-        Token::Placeholder(sign) if sign == "?" => Some(Operator::HasKey),
-        _ if is(0, Keyword::DIV) => Some(Operator::Div),
-        _ if is(0, Keyword::IN) && opens_list(1) => Some(Operator::InList(false)),
+        Token::Placeholder(sign) if sign == "?" => Some(ForeignOperator::HasKey),
+        _ if is(0, Keyword::DIV) => Some(ForeignOperator::Div),
+        _ if is(0, Keyword::IN) && opens_list(1) => Some(ForeignOperator::InList(false)),
         _ if is(0, Keyword::NOT) && is(1, Keyword::IN) && opens_list(2) => {
-            Some(Operator::InList(true))
+            Some(ForeignOperator::InList(true))
         }
         _ => None,
     }
@@ -53,10 +53,10 @@ fn is_adjacent(first: &TokenWithSpan, second: &TokenWithSpan) -> bool {
 pub(crate) fn precedence(parser: &Parser) -> Option<u8> {
     let value = |precedence| HeadwaterDialect.prec_value(precedence);
     match next(parser)? {
-        Operator::Power => Some(value(Precedence::AtTz) + 1),
-        Operator::Div => Some(value(Precedence::MulDivModOp)),
-        Operator::HasKey => Some(value(Precedence::PlusMinus) - 1),
-        Operator::InList(_) => Some(value(Precedence::Between)),
+        ForeignOperator::Power => Some(value(Precedence::AtTz) + 1),
+        ForeignOperator::Div => Some(value(Precedence::MulDivModOp)),
+        ForeignOperator::HasKey => Some(value(Precedence::PlusMinus) - 1),
+        ForeignOperator::InList(_) => Some(value(Precedence::Between)),
     }
 }
 
@@ -68,20 +68,20 @@ pub(crate) fn parse(
 ) -> Option<Result<Expr, ParserError>> {
     let operator = next(parser)?;
     let tokens = match operator {
-        Operator::Power | Operator::InList(true) => 2,
-        Operator::Div | Operator::HasKey | Operator::InList(false) => 1,
+        ForeignOperator::Power | ForeignOperator::InList(true) => 2,
+        ForeignOperator::Div | ForeignOperator::HasKey | ForeignOperator::InList(false) => 1,
     };
     (0..tokens).for_each(|_| parser.advance_token());
     let left = left.clone();
     Some(parser.parse_subexpr(precedence).map(|right| match operator {
-        Operator::Power => call("power", vec![left, right]),
-        Operator::HasKey => call(JSON_EXISTS, vec![left, right]),
-        Operator::Div => Expr::BinaryOp {
+        ForeignOperator::Power => call("power", vec![left, right]),
+        ForeignOperator::HasKey => call(JSON_EXISTS, vec![left, right]),
+        ForeignOperator::Div => Expr::BinaryOp {
             left: Box::new(left),
             op: BinaryOperator::DuckIntegerDivide,
             right: Box::new(right),
         },
-        Operator::InList(negated) => in_list(left, right, negated),
+        ForeignOperator::InList(negated) => in_list(left, right, negated),
     }))
 }
 

@@ -19,7 +19,7 @@ use crate::columns::{ComparedColumns, SIDE};
 use crate::compare::{DiffOptions, RowComparison, TableComparer, changed_columns};
 use crate::page::{PageCollector, PageRange};
 use crate::row_encoding::encoded;
-use crate::row_pairing::{DifferingRow, Pairing, RowChange};
+use crate::row_pairing::{DifferingRow, RowChange, RowPairing};
 
 /// Columns of the comparison plan: the encoded key, the encoded other columns, and the row's count
 /// on the second side minus its count on the first side.
@@ -113,11 +113,11 @@ impl TableComparer {
         (keyed, stops): (bool, bool),
         page: &mut PageCollector<'_>,
         options: &DiffOptions,
-    ) -> Result<Pairing> {
+    ) -> Result<RowPairing> {
         let memory_bytes = options.memory_bytes;
         let plan = plan.map_err(|error| self.engine.plan_error(memory_bytes, &error))?;
         let mut batches = self.engine.run_plan(plan, memory_bytes).await?;
-        let mut pairing = Pairing::new(keyed);
+        let mut pairing = RowPairing::new(keyed);
         let mut failed = None;
         let mut pass_on = |page: &mut PageCollector<'_>, change: RowChange| {
             if let Err(error) = page.take(change) {

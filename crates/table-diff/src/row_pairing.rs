@@ -36,7 +36,7 @@ impl RowChange {
 
 /// The pairing of rows that arrive in key order, and its counts.
 #[derive(Debug, Default)]
-pub(crate) struct Pairing {
+pub(crate) struct RowPairing {
     keyed: bool,
     held: Vec<DifferingRow>,
     /// The current key, if it has several rows on one side.
@@ -47,9 +47,9 @@ pub(crate) struct Pairing {
     pub null_keys: u64,
 }
 
-impl Pairing {
+impl RowPairing {
     pub(crate) fn new(keyed: bool) -> Self {
-        Pairing { keyed, ..Pairing::default() }
+        RowPairing { keyed, ..RowPairing::default() }
     }
 
     /// Adds the next row. Emits the changes that are complete now.
@@ -108,7 +108,7 @@ mod tests {
     }
 
     fn check(keyed: bool, entries: &[(&str, &str, i64)], expected: &[&str], told: (u64, u64)) {
-        let mut pairing = Pairing::new(keyed);
+        let mut pairing = RowPairing::new(keyed);
         let mut found = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut pass_on = |change: RowChange| {

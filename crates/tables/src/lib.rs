@@ -58,7 +58,7 @@ pub use headwater_table_format::{
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
-    Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateScan,
+    Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateReport,
     TableMaintenance, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
@@ -68,7 +68,7 @@ pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, RowRewrite
 pub use options::TablesOptions;
 pub use read::{align, read_with_schema};
 pub use row_ids::{
-    NAMES as LINEAGE, Rewrites, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids,
+    NAMES as LINEAGE, RewriteReader, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids,
     own_columns, with_row_ids, without_ids, without_ids_after_base, without_lineage,
 };
 pub use scan_plan::{DataFile, ScanPlan};

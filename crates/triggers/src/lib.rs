@@ -62,7 +62,7 @@ pub use event_split::{BATCH_RESULTS, FAILED_ITEMS};
 pub use headwater_event_values::function_argument;
 pub use headwater_sandbox::{ConnectionPolicy, LocationCheck, ServerName};
 pub use options::{TriggerEventFilter, TriggersOptions};
-pub use remote_bucket_source::{RemoteBuckets, RemoteObject, RemotePage};
+pub use remote_bucket_source::{PageRequest, RemoteBuckets, RemoteObject};
 pub use schedule_source::check_upcoming;
 pub use target::{
     CallDestination, CallPolicy, TargetExecutor, event_part, mark_divisible, with_retryable,

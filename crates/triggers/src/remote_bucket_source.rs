@@ -44,12 +44,12 @@ pub trait RemoteBuckets: Send + Sync {
     /// Returns at most `limit` objects whose keys follow `after`, ordered by key, in the folder of
     /// a prefix. The caller must skip objects whose keys do not begin with it. `bucket` is a URL
     /// such as `s3://partner`.
-    async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem>;
+    async fn list(&self, bucket: &str, page: &PageRequest) -> Result<Vec<RemoteObject>, Problem>;
 }
 
 /// A request for one page of the objects of a bucket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemotePage {
+pub struct PageRequest {
     /// The prefix of the wanted keys. Its folder is the part up to the last `/`.
     pub prefix: String,
     /// Only keys after this key are listed; `None` for the first page.
@@ -224,7 +224,7 @@ impl RemoteSource {
         let Some(buckets) = context.options.remote.clone() else { return Ok(true) };
         for _ in 0..PAGES_MAX {
             let (prefix, after) = (self.objects.prefix.clone(), self.after.clone());
-            let page = RemotePage { prefix, after, limit: PAGE };
+            let page = PageRequest { prefix, after, limit: PAGE };
             let listed = match buckets.list(&self.objects.bucket, &page).await {
                 Ok(listed) => listed,
                 Err(problem) => {

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::error::Result;
 
 /// An object to remove.
-pub struct Removal<'a> {
+pub struct RemovalTarget<'a> {
     /// The kind of the object, for messages.
     pub what: &'a str,
     /// The name of the object to remove.
@@ -21,8 +21,8 @@ pub struct Removal<'a> {
 }
 
 /// Removes an object.
-pub async fn remove(context: &Context, api: &Api, removal: Removal<'_>) -> Result<()> {
-    let Removal { what, name, list, if_exists } = removal;
+pub async fn remove(context: &Context, api: &Api, removal: RemovalTarget<'_>) -> Result<()> {
+    let RemovalTarget { what, name, list, if_exists } = removal;
     let deletion = api.delete(format!("{list}/{}", segment(name))).await;
     // The error code for a missing object is also used for other errors, so look for the object in
     // the list.

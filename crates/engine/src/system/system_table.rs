@@ -49,13 +49,13 @@ pub trait SystemTable: Send + Sync {
 /// Returns the engine's own system tables.
 pub(crate) fn own_tables() -> Vec<Arc<dyn SystemTable>> {
     vec![
-        Arc::new(super::branches::Branches),
-        Arc::new(super::commits::Commits),
-        Arc::new(super::tables::SystemTables),
-        Arc::new(super::views::SystemViews),
-        Arc::new(super::table_metadata::Snapshots),
-        Arc::new(super::table_metadata::Manifests),
-        Arc::new(super::table_metadata::Files),
+        Arc::new(super::branches::BranchesTable),
+        Arc::new(super::commits::CommitsTable),
+        Arc::new(super::tables::TablesTable),
+        Arc::new(super::views::ViewsTable),
+        Arc::new(super::table_metadata::SnapshotsTable),
+        Arc::new(super::table_metadata::ManifestsTable),
+        Arc::new(super::table_metadata::FilesTable),
     ]
 }
 

@@ -22,7 +22,7 @@ pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 const POSITION_MAX: usize = 1_000;
 
 /// The priority of each owner: the highest priority among its subqueues.
-pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
+pub(super) type OwnerPriorities = HashMap<Arc<str>, u64>;
 
 /// The calls that wait for memory and come before the call that is being examined.
 #[derive(Debug, Default)]
@@ -137,7 +137,12 @@ impl<W> State<W> {
     }
 
     /// Returns the sort key of a subqueue. The subqueue with the smallest key is next.
-    pub(super) fn rank(&self, at: usize, ranks: &OwnerRanks, now: Instant) -> impl Ord + use<W> {
+    pub(super) fn rank(
+        &self,
+        at: usize,
+        ranks: &OwnerPriorities,
+        now: Instant,
+    ) -> impl Ord + use<W> {
         let subqueue = &self.subqueues[at];
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
@@ -171,8 +176,8 @@ impl<W> State<W> {
     }
 
     /// Returns the highest priority of each owner.
-    pub(super) fn owner_ranks(&self, now: Instant) -> OwnerRanks {
-        let mut ranks = OwnerRanks::new();
+    pub(super) fn owner_ranks(&self, now: Instant) -> OwnerPriorities {
+        let mut ranks = OwnerPriorities::new();
         for at in 0..self.subqueues.len() {
             let rank = ranks.entry(self.subqueues[at].key.queue.owner.clone()).or_default();
             *rank = self.priority(at, now).max(*rank);

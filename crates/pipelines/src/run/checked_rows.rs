@@ -14,7 +14,7 @@ use headwater_lake::BatchStream;
 use headwater_model::{ErrorCode, Problem};
 use headwater_project::{QUARANTINE_COLUMNS, Severity, Step};
 
-use super::step::{FirstStepError, capture_first_error};
+use super::step::{FirstQueryError, capture_first_error};
 use super::{Run, StepProgress, output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
@@ -106,7 +106,7 @@ impl Run {
         for (number, field) in answer.schema.fields().iter().skip(own).enumerate() {
             check_type(step, number, field.data_type())?;
         }
-        let cause = FirstStepError::default();
+        let cause = FirstQueryError::default();
         let (all, stream) =
             (Arc::clone(&answer.schema), capture_first_error(answer.stream, &cause));
         let rows = SharedTable::write_stream(all, stream, self.row_quota()).await;

@@ -12,7 +12,7 @@ use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
 use super::output::StepOutput;
-use super::step::{FirstStepError, capture_first_error, in_time};
+use super::step::{FirstQueryError, capture_first_error, in_time};
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
 use crate::declared_columns::{NullCounts, count_nulls, forbids_nulls, has_nulls};
@@ -63,17 +63,18 @@ impl Run {
         done.queries.push(Arc::clone(&metrics));
         self.check_columns(step, &answer.schema)?;
         // Store the query's error, because it is more specific than the error of the write.
-        let cause = FirstStepError::default();
+        let cause = FirstQueryError::default();
         let (schema, stream) = (answer.schema, capture_first_error(answer.stream, &cause));
-        let nulls = ForbiddenNulls::default();
+        let nulls = ForbiddenNullCounts::default();
         let stream = without_nulls(step, stream, &nulls);
-        let failed =
-            |cause: &FirstStepError, error: Error| match (cause.lock().take(), nulls.lock().take())
-            {
-                (Some(error), _) => runtime_error(step, sql, &error),
-                (None, Some(counts)) => has_nulls(step, &counts),
-                (None, None) => error,
-            };
+        let failed = |cause: &FirstQueryError, error: Error| match (
+            cause.lock().take(),
+            nulls.lock().take(),
+        ) {
+            (Some(error), _) => runtime_error(step, sql, &error),
+            (None, Some(counts)) => has_nulls(step, &counts),
+            (None, None) => error,
+        };
         if self.writes_while_computing(index) && step.row_expectations.is_empty() {
             let stream = self.sampled(&schema, stream, done);
             let options = WriteOptions { read: &done.increments.read, quarantine: None };
@@ -102,11 +103,11 @@ impl Run {
 
 /// Number of forbidden nulls in each column, after the last row; `None` before, or if there are no
 /// such nulls.
-type ForbiddenNulls = Arc<Mutex<Option<NullCounts>>>;
+type ForbiddenNullCounts = Arc<Mutex<Option<NullCounts>>>;
 
 /// Counts the forbidden nulls of declared columns. Records such nulls in `found`. Then ends the
 /// stream with an error after the last row, so that the rows are not committed.
-fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNulls) -> BatchStream {
+fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNullCounts) -> BatchStream {
     if !forbids_nulls(&step.contract) {
         return rows;
     }

@@ -13,7 +13,7 @@ use arrow::json::reader::infer_json_schema_from_iterator;
 use futures::TryStreamExt;
 use headwater_engine::{RecordBatches, Session};
 use headwater_model::name::quoted;
-use headwater_project::unit_test::{GivenRows, Row};
+use headwater_project::unit_test::{GivenRows, TestRow};
 use serde_json::Value;
 
 /// Name under which a session registers the rows before they are cast.
@@ -46,7 +46,7 @@ pub(super) async fn batch(session: &Session, given: &GivenRows) -> Result<Record
 
 /// Returns rows with inferred types. Declared columns that no row contains are added.
 pub(super) fn untyped(
-    rows: &[Row],
+    rows: &[TestRow],
     types: &BTreeMap<String, String>,
 ) -> Result<RecordBatch, String> {
     let values: Vec<Value> = rows.iter().cloned().map(Value::Object).collect();
@@ -75,7 +75,7 @@ pub(super) fn untyped(
     Ok(batch.unwrap_or_else(|| RecordBatch::new_empty(schema)))
 }
 
-fn typed(name: &str, inferred: &DataType, rows: &[Row]) -> Field {
+fn typed(name: &str, inferred: &DataType, rows: &[TestRow]) -> Field {
     let texts = || rows.iter().filter_map(|row| row.get(name)?.as_str());
     let all = |is: fn(&str) -> bool| texts().next().is_some() && texts().all(is);
     let data_type = match inferred {

@@ -7,7 +7,7 @@ use ruff_text_size::Ranged;
 
 use super::arguments::LiteralArguments;
 use super::decorator_checks::without_parentheses;
-use super::imported_names::Names;
+use super::imported_names::ImportedNames;
 use super::lineage::lineage;
 use super::settings::{self, quantity};
 use super::triggers::triggers;
@@ -79,9 +79,9 @@ pub(super) enum ParsedDefinition {
 }
 
 /// Reader of the functions of one file.
-pub(super) struct Reader<'a> {
+pub(super) struct FunctionReader<'a> {
     pub source: &'a SourceText<'a>,
-    pub names: &'a Names,
+    pub names: &'a ImportedNames,
     pub namespace: &'a str,
 }
 
@@ -95,7 +95,7 @@ struct FunctionDecorators<'a> {
     python: Option<LiteralArguments<'a>>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> FunctionReader<'a> {
     /// Returns the definition created by a function, if it is decorated.
     pub fn read(&self, function: &StmtFunctionDef) -> Result<Option<ParsedDefinition>> {
         let at = self.at(&function.name);

@@ -16,17 +16,21 @@ pub(super) const PACKAGE: &str = "headwater";
 pub(super) const BAUPLAN: &str = "bauplan";
 
 /// The names that a file imports from a package.
-pub(super) struct Names {
+pub(super) struct ImportedNames {
     package: &'static str,
     modules: Vec<String>,
     members: HashMap<String, String>,
     star: Option<usize>,
 }
 
-impl Names {
-    pub fn of(module: &ModModule, source: &SourceText, package: &'static str) -> Result<Names> {
+impl ImportedNames {
+    pub fn of(
+        module: &ModModule,
+        source: &SourceText,
+        package: &'static str,
+    ) -> Result<ImportedNames> {
         let (modules, members) = (Vec::new(), HashMap::new());
-        let mut names = Names { package, modules, members, star: None };
+        let mut names = ImportedNames { package, modules, members, star: None };
         names.visit_body(&module.body);
         if let Some(offset) = names.star {
             let message = format!("`from {package} import *` is not supported");
@@ -76,7 +80,7 @@ impl Names {
     }
 }
 
-impl StatementVisitor<'_> for Names {
+impl StatementVisitor<'_> for ImportedNames {
     fn visit_stmt(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Import(import) => {

@@ -25,9 +25,9 @@ use ruff_text_size::Ranged;
 use self::bauplan::{BauplanReader, refuse_unsupported};
 pub(super) use self::bauplan::{Schema, Schemas};
 pub use self::code_check::check_definition;
-use self::decorated_function::{ParsedDefinition, Reader};
+use self::decorated_function::{FunctionReader, ParsedDefinition};
 use self::decorator_checks::{refuse_both, refuse_inner};
-use self::imported_names::{BAUPLAN, Names, PACKAGE};
+use self::imported_names::{BAUPLAN, ImportedNames, PACKAGE};
 use crate::source_location::SourceText;
 use crate::{Callable, Error, Result, Step};
 
@@ -46,14 +46,14 @@ pub(super) fn parse(
 ) -> Result<FileDefinitions> {
     let module = module(source)?;
     foreign_decorators::refuse(source, &module, files)?;
-    let names = Names::of(&module, source, PACKAGE)?;
-    let bauplan = Names::of(&module, source, BAUPLAN)?;
+    let names = ImportedNames::of(&module, source, PACKAGE)?;
+    let bauplan = ImportedNames::of(&module, source, BAUPLAN)?;
     refuse_unsupported(source, &module, &bauplan)?;
     if names.is_empty() && bauplan.is_empty() {
         return Ok(FileDefinitions::default());
     }
     let schemas = Schemas::of(source, &module, files)?;
-    let reader = Reader { source, names: &names, namespace };
+    let reader = FunctionReader { source, names: &names, namespace };
     let bauplan = BauplanReader { source, names: &bauplan, namespace, schemas: &schemas };
     let (mut steps, mut callables) = (Vec::new(), Vec::new());
     for statement in &module.body {

@@ -5,7 +5,7 @@ use std::fmt;
 
 use parking_lot::Mutex;
 
-use super::Host;
+use super::AllowedHost;
 use crate::LimitSettings;
 
 /// The maximum number of denials reported per call.
@@ -17,7 +17,7 @@ pub(crate) enum Denial {
     /// The destination is the host itself, or an address that only the host can reach.
     Own,
     /// The host is missing from the function's list of allowed hosts.
-    Unlisted(Host),
+    Unlisted(AllowedHost),
     /// The maximum number of connections is reached; contains the error text.
     Full(String),
 }
@@ -38,11 +38,11 @@ impl fmt::Display for Denial {
 /// The hosts to which connections of a call were denied because the function's list does not
 /// contain them. Only the first denied hosts are kept.
 #[derive(Debug, Default)]
-pub struct DeniedHosts(Mutex<Vec<Host>>);
+pub struct DeniedHosts(Mutex<Vec<AllowedHost>>);
 
 impl DeniedHosts {
     /// Adds a denied host.
-    pub(super) fn record(&self, host: &Host) {
+    pub(super) fn record(&self, host: &AllowedHost) {
         let mut hosts = self.0.lock();
         if hosts.len() < REPORTED_MAX && !hosts.contains(host) {
             hosts.push(host.clone());
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn a_hint_names_the_host_that_an_exception_is_about() {
         let denied_hosts = DeniedHosts::default();
-        let host = |text: &str| text.parse::<Host>().unwrap();
+        let host = |text: &str| text.parse::<AllowedHost>().unwrap();
         let settings = LimitSettings::Decorator;
         assert_eq!(denied_hosts.hint("no route to a.example.com", true, settings), None);
         for text in ["a.example.com", "b.example.com:443", "b.example.com:443"] {

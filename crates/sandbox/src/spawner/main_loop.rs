@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::cgroup::{Cgroups, Group};
+use super::cgroup::{Cgroups, ProcessCgroups};
 use super::managed_process::{ManagedProcess, end_of};
 use super::memory_sampling::SAMPLE_EVERY;
 use super::mounts;
@@ -86,7 +86,7 @@ pub(super) struct MainLoop {
     pub(super) unknown_children: bool,
     /// Groups of ended processes. They are removed during idle time, because the kernel may need a
     /// long time to remove a group.
-    pub(super) unremoved_groups: Vec<Group>,
+    pub(super) unremoved_groups: Vec<ProcessCgroups>,
     /// True if `unremoved_groups` contains groups that the main loop has not tried to remove yet.
     untried_groups: bool,
     /// The time when the memory of the functions was last sampled.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::pipe::PipeFlags;
 
-use super::cgroup::Group;
+use super::cgroup::ProcessCgroups;
 use super::clone::{self, USER_SHOWN, ZygoteNamespaces};
 use super::main_loop::{MainLoop, Privilege, null, wait_until};
 use super::managed_process::{ManagedProcess, not_started};
@@ -24,7 +24,7 @@ const USERS: u32 = 1 << 16;
 
 /// The spawner's ends of the pipes to a new process, and the control groups of the process.
 pub(super) struct SpawnerPipes {
-    pub(super) group: Group,
+    pub(super) group: ProcessCgroups,
     /// Pipe on which the spawner sends the byte that lets the process continue.
     pub(super) start: OwnedFd,
     /// Pipe on which the spawner receives status messages.

@@ -37,15 +37,17 @@ fn count(expr: Expr, schema: &DFSchema) -> Transformed<Expr> {
 
 /// The function that returns the number of days between two dates.
 static DAYS: LazyLock<ScalarUDF> = LazyLock::new(|| {
-    ScalarUDF::new_from_impl(DaysBetween { signature: Signature::any(2, Volatility::Immutable) })
+    ScalarUDF::new_from_impl(DateSubtraction {
+        signature: Signature::any(2, Volatility::Immutable),
+    })
 });
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct DaysBetween {
+struct DateSubtraction {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for DaysBetween {
+impl ScalarUDFImpl for DateSubtraction {
     fn name(&self) -> &'static str {
         "days"
     }

@@ -55,7 +55,7 @@ fn function(operator: Operator) -> Option<&'static ScalarUDF> {
         [CheckedOperator::Add, CheckedOperator::Subtract, CheckedOperator::Multiply].map(
             |checked| {
                 let signature = Signature::any(2, Volatility::Immutable);
-                ScalarUDF::new_from_impl(Arithmetic { checked, signature })
+                ScalarUDF::new_from_impl(CheckedArithmetic { checked, signature })
             },
         )
     });
@@ -86,12 +86,12 @@ impl CheckedOperator {
 
 /// Function for one checked operator.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Arithmetic {
+struct CheckedArithmetic {
     checked: CheckedOperator,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Arithmetic {
+impl ScalarUDFImpl for CheckedArithmetic {
     fn name(&self) -> &'static str {
         match self.checked {
             CheckedOperator::Add => "add",

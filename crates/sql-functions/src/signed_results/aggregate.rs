@@ -17,17 +17,17 @@ use super::{signed, signed_field};
 
 /// An aggregate function whose unsigned result is cast to signed integers.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SignedAggregateFunction {
+pub(super) struct AggregateFunctionWithSignedResult {
     pub of: Arc<AggregateUDF>,
 }
 
-impl SignedAggregateFunction {
+impl AggregateFunctionWithSignedResult {
     fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
         self.of.inner()
     }
 }
 
-impl AggregateUDFImpl for SignedAggregateFunction {
+impl AggregateUDFImpl for AggregateFunctionWithSignedResult {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -53,7 +53,7 @@ impl AggregateUDFImpl for SignedAggregateFunction {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(SignedState { of: self.inner().accumulator(arguments)? }))
+        Ok(Box::new(SignedAccumulator { of: self.inner().accumulator(arguments)? }))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -69,14 +69,14 @@ impl AggregateUDFImpl for SignedAggregateFunction {
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
         let of = self.inner().create_groups_accumulator(arguments)?;
-        Ok(Box::new(SignedGroups { of }))
+        Ok(Box::new(SignedGroupsAccumulator { of }))
     }
 
     fn create_sliding_accumulator(
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(SignedState { of: self.inner().create_sliding_accumulator(arguments)? }))
+        Ok(Box::new(SignedAccumulator { of: self.inner().create_sliding_accumulator(arguments)? }))
     }
 
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
@@ -103,11 +103,11 @@ fn signed_value(value: ScalarValue) -> Result<ScalarValue> {
 
 /// The accumulator of one group.
 #[derive(Debug)]
-struct SignedState {
+struct SignedAccumulator {
     of: Box<dyn Accumulator>,
 }
 
-impl Accumulator for SignedState {
+impl Accumulator for SignedAccumulator {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.of.update_batch(values)
     }
@@ -138,11 +138,11 @@ impl Accumulator for SignedState {
 }
 
 /// The accumulator of many groups.
-struct SignedGroups {
+struct SignedGroupsAccumulator {
     of: Box<dyn GroupsAccumulator>,
 }
 
-impl GroupsAccumulator for SignedGroups {
+impl GroupsAccumulator for SignedGroupsAccumulator {
     fn update_batch(
         &mut self,
         values: &[ArrayRef],

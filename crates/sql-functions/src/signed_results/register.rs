@@ -24,15 +24,15 @@ const WINDOW: [&str; 4] = ["row_number", "rank", "dense_rank", "ntile"];
 /// Replaces the functions that return unsigned integers by signed wrappers.
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     for name in SCALAR.into_iter().chain([CARDINALITY]) {
-        let signed = super::scalar::SignedScalarFunction { of: state.udf(name)? };
+        let signed = super::scalar::ScalarFunctionWithSignedResult { of: state.udf(name)? };
         state.register_udf(Arc::new(ScalarUDF::from(signed)))?;
     }
     for name in AGGREGATE {
-        let signed = super::aggregate::SignedAggregateFunction { of: state.udaf(name)? };
+        let signed = super::aggregate::AggregateFunctionWithSignedResult { of: state.udaf(name)? };
         state.register_udaf(Arc::new(AggregateUDF::from(signed)))?;
     }
     for name in WINDOW {
-        let signed = super::window::SignedWindowFunction { of: state.udwf(name)? };
+        let signed = super::window::WindowFunctionWithSignedResult { of: state.udwf(name)? };
         state.register_udwf(Arc::new(WindowUDF::from(signed)))?;
     }
     Ok(())

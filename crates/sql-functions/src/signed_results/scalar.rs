@@ -13,11 +13,11 @@ use super::{signed, signed_field};
 
 /// A scalar function whose unsigned result is cast to signed integers.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SignedScalarFunction {
+pub(super) struct ScalarFunctionWithSignedResult {
     pub of: Arc<ScalarUDF>,
 }
 
-impl ScalarUDFImpl for SignedScalarFunction {
+impl ScalarUDFImpl for ScalarFunctionWithSignedResult {
     fn name(&self) -> &str {
         self.of.name()
     }

@@ -21,11 +21,11 @@ use super::{signed, signed_field};
 
 /// A window function whose unsigned result is cast to signed integers.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct SignedWindowFunction {
+pub(super) struct WindowFunctionWithSignedResult {
     pub of: Arc<WindowUDF>,
 }
 
-impl WindowUDFImpl for SignedWindowFunction {
+impl WindowUDFImpl for WindowFunctionWithSignedResult {
     fn name(&self) -> &str {
         self.of.name()
     }
@@ -47,7 +47,7 @@ impl WindowUDFImpl for SignedWindowFunction {
         arguments: PartitionEvaluatorArgs<'_>,
     ) -> Result<Box<dyn PartitionEvaluator>> {
         let of = self.of.partition_evaluator_factory(arguments)?;
-        Ok(Box::new(SignedEvaluator { of }))
+        Ok(Box::new(SignedPartitionEvaluator { of }))
     }
 
     fn field(&self, arguments: WindowUDFFieldArgs<'_>) -> Result<FieldRef> {
@@ -65,7 +65,9 @@ impl WindowUDFImpl for SignedWindowFunction {
     fn reverse_expr(&self) -> ReversedUDWF {
         match self.of.reverse_expr() {
             ReversedUDWF::Reversed(of) => {
-                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(SignedWindowFunction { of })))
+                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(WindowFunctionWithSignedResult {
+                    of,
+                })))
             }
             other => other,
         }
@@ -81,7 +83,7 @@ impl WindowUDFImpl for SignedWindowFunction {
 }
 
 #[derive(Debug)]
-struct SignedEvaluator {
+struct SignedPartitionEvaluator {
     of: Box<dyn PartitionEvaluator>,
 }
 
@@ -89,7 +91,7 @@ fn signed_array(values: &ArrayRef) -> Result<ArrayRef> {
     Ok(cast(values, &signed(values.data_type()))?)
 }
 
-impl PartitionEvaluator for SignedEvaluator {
+impl PartitionEvaluator for SignedPartitionEvaluator {
     fn memoize(&mut self, state: &mut WindowAggState) -> Result<()> {
         self.of.memoize(state)
     }

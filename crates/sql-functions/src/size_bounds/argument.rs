@@ -101,7 +101,7 @@ impl<'a> Argument<'a> {
     }
 
     /// Returns the argument as integers, to read counts and lengths from it.
-    pub(super) fn integers(&self) -> Integers {
+    pub(super) fn integers(&self) -> IntegerValues {
         let options = CastOptions { safe: true, ..CastOptions::default() };
         let cast = |values: &dyn Array| {
             let cast = arrow::compute::cast_with_options(values, &DataType::Int64, &options);
@@ -111,27 +111,27 @@ impl<'a> Argument<'a> {
             Argument::Constant { value, .. } => {
                 let values = value.to_array().ok().and_then(|values| cast(&values));
                 let first = values.and_then(|values| values.iter().next().flatten());
-                Integers::Constant(first)
+                IntegerValues::Constant(first)
             }
             Argument::Rows(values) => match cast(values) {
-                Some(values) => Integers::Rows(values),
-                None => Integers::Constant(None),
+                Some(values) => IntegerValues::Rows(values),
+                None => IntegerValues::Constant(None),
             },
         }
     }
 }
 
 /// The integers of an argument.
-pub(super) enum Integers {
+pub(super) enum IntegerValues {
     Constant(Option<i64>),
     Rows(Int64Array),
 }
 
-impl Integers {
+impl IntegerValues {
     pub(super) fn get(&self, row: usize) -> Option<i64> {
         match self {
-            Integers::Constant(value) => *value,
-            Integers::Rows(values) => values.is_valid(row).then(|| values.value(row)),
+            IntegerValues::Constant(value) => *value,
+            IntegerValues::Rows(values) => values.is_valid(row).then(|| values.value(row)),
         }
     }
 

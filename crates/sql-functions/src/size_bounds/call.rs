@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::datatypes::DataType;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::argument::{Argument, Integers};
+use super::argument::{Argument, IntegerValues};
 
 /// The arguments of a function call, and the type of its result.
 pub(super) struct CallArguments<'a> {
@@ -46,8 +46,8 @@ impl<'a> CallArguments<'a> {
         self.arguments.get(index).and_then(|argument| argument.text(row))
     }
 
-    pub(super) fn integers(&self, index: usize) -> Integers {
-        self.arguments.get(index).map_or(Integers::Constant(None), Argument::integers)
+    pub(super) fn integers(&self, index: usize) -> IntegerValues {
+        self.arguments.get(index).map_or(IntegerValues::Constant(None), Argument::integers)
     }
 
     /// Returns the bytes of all arguments in a row.

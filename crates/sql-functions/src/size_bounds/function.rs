@@ -117,14 +117,14 @@ impl Hash for BoundedFunction {
 }
 
 /// A function call that can be evaluated.
-struct Invocation<'a> {
+struct BoundedCall<'a> {
     inner: &'a dyn ScalarUDFImpl,
     rule: SizeRule,
     memory: &'a Arc<FunctionMemory>,
     arguments: ScalarFunctionArgs,
 }
 
-impl Invocation<'_> {
+impl BoundedCall<'_> {
     fn run(self) -> Result<ColumnarValue> {
         self.memory.check_stopped()?;
         let to = self.arguments.return_type().clone();
@@ -390,7 +390,7 @@ impl ScalarUDFImpl for BoundedFunction {
             if inner.is::<PythonUdf>() {
                 return python_memory::invoke(inner, memory, &arguments);
             }
-            Invocation { inner, rule: self.rule, memory, arguments }.run()
+            BoundedCall { inner, rule: self.rule, memory, arguments }.run()
         };
         // Panics are caught, because some functions panic on extreme values, such as dates beyond
         // chrono's calendar.

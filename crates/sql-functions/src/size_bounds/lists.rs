@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 
-use super::argument::{Argument, Integers, fixed_width};
+use super::argument::{Argument, IntegerValues, fixed_width};
 use super::call::{CallArguments, RowSizeBound};
 
 /// Bytes that an element uses in a list in addition to its value.
@@ -21,7 +21,8 @@ pub(super) fn range<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
         DataType::Date32 => DAY_NANOSECONDS,
         _ => 0,
     };
-    let numbers: Vec<Integers> = (0..call.len().min(3)).map(|index| call.integers(index)).collect();
+    let numbers: Vec<IntegerValues> =
+        (0..call.len().min(3)).map(|index| call.integers(index)).collect();
     Box::new(move |row| {
         let number = |index: usize| numbers[index].get(row).map(i128::from);
         let count = match (numbers.len(), nanoseconds) {

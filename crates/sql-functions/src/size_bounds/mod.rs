@@ -27,4 +27,4 @@ mod text;
 
 pub use self::budget::{FunctionMemory, StatementBudget};
 pub(crate) use self::function::register;
-pub(crate) use self::rewrite::BoundResults;
+pub(crate) use self::rewrite::ResultSizeRule;

@@ -18,21 +18,22 @@ use super::{lists, text};
 
 /// The operator `||` of strings and binaries, as a function.
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), SizeRule::Within(1)));
+    LazyLock::new(|| with_rule(Arc::new(ConcatenationFunction(any())), SizeRule::Within(1)));
 
 /// Function that returns its argument, a large constant. The copies of the constant for each row
 /// then count towards the memory limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(Constant(any())), SizeRule::Within(1)));
+    LazyLock::new(|| with_rule(Arc::new(ConstantFunction(any())), SizeRule::Within(1)));
 
 /// Function that returns its first argument, the list for a lambda. The other arguments are the
 /// outer columns that the lambda reads, whose copies then count towards the memory limit.
-pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
-    LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), SizeRule::Each(lists::captures)));
+pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    with_rule(Arc::new(LambdaListFunction(any())), SizeRule::Each(lists::captures))
+});
 
 /// Returns a cast of nested values as a function.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
-    with_rule(Arc::new(Cast { to, tries, signature: any() }), SizeRule::Each(text::cast))
+    with_rule(Arc::new(CastFunction { to, tries, signature: any() }), SizeRule::Each(text::cast))
 }
 
 fn any() -> Signature {
@@ -46,9 +47,9 @@ fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> Fiel
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Concatenation(Signature);
+struct ConcatenationFunction(Signature);
 
-impl ScalarUDFImpl for Concatenation {
+impl ScalarUDFImpl for ConcatenationFunction {
     fn name(&self) -> &'static str {
         "||"
     }
@@ -109,9 +110,9 @@ impl BinaryOperandTypes<'_> {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Constant(Signature);
+struct ConstantFunction(Signature);
 
-impl ScalarUDFImpl for Constant {
+impl ScalarUDFImpl for ConstantFunction {
     fn name(&self) -> &'static str {
         "constant"
     }
@@ -144,9 +145,9 @@ impl ScalarUDFImpl for Constant {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ListWithLambda(Signature);
+struct LambdaListFunction(Signature);
 
-impl ScalarUDFImpl for ListWithLambda {
+impl ScalarUDFImpl for LambdaListFunction {
     fn name(&self) -> &'static str {
         "lambda"
     }
@@ -179,13 +180,13 @@ impl ScalarUDFImpl for ListWithLambda {
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Cast {
+struct CastFunction {
     to: FieldRef,
     tries: bool,
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Cast {
+impl ScalarUDFImpl for CastFunction {
     fn name(&self) -> &'static str {
         "cast"
     }

@@ -31,9 +31,9 @@ const WIDTH_MAX: u64 = 1 << 20;
 
 /// The analyzer rule. It runs last, when all types in the plan are known.
 #[derive(Debug)]
-pub(crate) struct BoundResults;
+pub(crate) struct ResultSizeRule;
 
-impl AnalyzerRule for BoundResults {
+impl AnalyzerRule for ResultSizeRule {
     fn name(&self) -> &'static str {
         "bound_results"
     }

@@ -22,14 +22,14 @@ pub const ROW: &str = "\0r";
 pub const TARGET: &str = "\0t";
 
 /// The changed table, and its relation in the query.
-pub(super) struct Target {
+pub(super) struct ChangeTarget {
     pub table: ObjectName,
     pub alias: Option<Ident>,
     pub relation: TableFactor,
 }
 
 /// Returns the changed table of a statement.
-pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
+pub(super) fn target(factor: TableFactor, statement: &str) -> Result<ChangeTarget> {
     plain_table(&factor)?;
     let TableFactor::Table { name, alias, args, version, .. } = factor else {
         return Err(Error::unsupported(format!("{statement} of anything but a table")));
@@ -39,7 +39,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<Target> {
     let columns = alias.as_ref().map_or(&[][..], |alias| &alias.columns[..]);
     empty(columns, &format!("a list of columns after the table of {statement}"))?;
     let relation = target_relation(alias.clone());
-    Ok(Target { table: name, alias: alias.map(|alias| alias.name), relation })
+    Ok(ChangeTarget { table: name, alias: alias.map(|alias| alias.name), relation })
 }
 
 /// Returns the relation of the changed table in a query.

@@ -25,7 +25,7 @@ pub(crate) use self::delete_file_index::{attach, named};
 pub(crate) use self::equality_deletes::DeletedKeys;
 pub(crate) use self::position_deletes::PositionsByFile;
 pub use self::row_deletes::RowDeletes;
-use self::shared_read::Shared;
+use self::shared_read::SharedRead;
 pub(crate) use self::write::write_deletes;
 use crate::read::FileLocation;
 use crate::types::schema::names_of;
@@ -125,7 +125,7 @@ struct DeleteGroup<T> {
     fingerprints: Vec<Fingerprint>,
     /// The columns whose values equality deletes compare; empty for position deletes.
     columns: Vec<arrow::datatypes::FieldRef>,
-    content: Shared<T>,
+    content: SharedRead<T>,
 }
 
 /// The files of a group from an index to the end.
@@ -150,7 +150,7 @@ impl<T> DeleteGroup<T> {
             fingerprints.push(last);
         }
         fingerprints.reverse();
-        DeleteGroup { files, fingerprints, columns, content: Shared::default() }
+        DeleteGroup { files, fingerprints, columns, content: SharedRead::default() }
     }
 
     fn fingerprint(&self) -> Fingerprint {

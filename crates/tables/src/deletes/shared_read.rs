@@ -12,15 +12,15 @@ use crate::Result;
 /// A value that is read once. This type has only a weak reference to the value. So the value is
 /// dropped when no cache and no task uses it.
 #[derive(Debug)]
-pub(super) struct Shared<T>(Mutex<Weak<T>>);
+pub(super) struct SharedRead<T>(Mutex<Weak<T>>);
 
-impl<T> Default for Shared<T> {
+impl<T> Default for SharedRead<T> {
     fn default() -> Self {
-        Shared(Mutex::new(Weak::new()))
+        SharedRead(Mutex::new(Weak::new()))
     }
 }
 
-impl<T: Send + Sync + 'static> Shared<T> {
+impl<T: Send + Sync + 'static> SharedRead<T> {
     /// Returns the value. The first caller reads it, and other callers wait for the result.
     pub(super) async fn get(
         &self,

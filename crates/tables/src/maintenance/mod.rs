@@ -14,7 +14,7 @@ mod sort_keys;
 
 pub(crate) use self::bin_pack::target_file_bytes;
 pub use self::bin_pack::{Bin, BinPackOptions, TableMaintenance};
-pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateScan, WarehouseFiles};
+pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateReport, WarehouseFiles};
 pub(crate) use self::sort::sorted_positions;
 pub use self::sort::{RowOrder, SortColumn};
 pub(crate) use self::sort_keys::SortKeyEncoder;

@@ -21,21 +21,21 @@ pub(super) fn set(path: impl AsRef<Path>, text: impl AsRef<str>) -> io::Result<(
 }
 
 pub(super) fn number(folder: &Path, file: &str) -> Option<u64> {
-    OpenFile::default().number(folder, file)
+    ControlFile::default().number(folder, file)
 }
 
 pub(super) fn keyed(folder: &Path, file: &str, key: &str) -> Option<u64> {
-    OpenFile::default().keyed(folder, file, key)
+    ControlFile::default().keyed(folder, file, key)
 }
 
 /// A control file that is opened on first use and kept open, to save system calls. A value of this
 /// type must always be used with the same path.
 #[derive(Debug, Default)]
-pub(super) struct OpenFile {
+pub(super) struct ControlFile {
     file: OnceLock<File>,
 }
 
-impl OpenFile {
+impl ControlFile {
     pub(super) fn number(&self, folder: &Path, file: &str) -> Option<u64> {
         self.text(folder, file)?.trim().parse().ok()
     }

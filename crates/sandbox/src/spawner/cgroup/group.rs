@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::system_calls;
 use super::super::time_slice::SHORT_SLICE;
-use super::files::{OpenFile, kill_all, set};
+use super::files::{ControlFile, kill_all, set};
 use super::hierarchies::HierarchyKind;
 use crate::spawner_protocol::{ProcessSpec, ResourceUsage};
 
@@ -18,7 +18,7 @@ const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 
 /// The control groups of one process, one in each cgroup hierarchy.
 #[derive(Debug, Default)]
-pub(crate) struct Group {
+pub(crate) struct ProcessCgroups {
     pub(super) folders: Vec<(HierarchyKind, PathBuf)>,
     files: MeasuredFiles,
     weight: CpuWeight,
@@ -29,11 +29,11 @@ pub(crate) struct Group {
 /// calls is measured after each call.
 #[derive(Debug, Default)]
 struct MeasuredFiles {
-    cpu: OpenFile,
+    cpu: ControlFile,
     /// The file of the peak memory. Writing to it resets the peak; in version 2, the reset affects
     /// only later reads of the same open file.
-    peak: OpenFile,
-    out_of_memory: OpenFile,
+    peak: ControlFile,
+    out_of_memory: ControlFile,
 }
 
 /// The two CPU weights that the groups of a process can have.
@@ -62,9 +62,9 @@ pub(crate) struct GroupUsage {
     pub(crate) out_of_memory: bool,
 }
 
-impl Group {
+impl ProcessCgroups {
     pub(super) fn new(folders: Vec<(HierarchyKind, PathBuf)>) -> Self {
-        Group { folders, ..Group::default() }
+        ProcessCgroups { folders, ..ProcessCgroups::default() }
     }
 
     /// Moves a process into the groups.

@@ -9,7 +9,7 @@ mod group;
 mod hierarchies;
 
 pub(super) use files::remove_tree;
-pub(crate) use group::Group;
+pub(crate) use group::ProcessCgroups;
 pub(super) use group::{CpuWeight, GroupUsage};
 pub(crate) use hierarchies::Cgroups;
 pub(super) use hierarchies::PREFIX;
