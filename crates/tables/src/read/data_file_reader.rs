@@ -18,7 +18,7 @@ const FOOTER_BYTES: usize = 64 << 10;
 
 /// One data file, from which the Parquet reader fetches byte ranges.
 #[derive(Debug)]
-pub(crate) struct ParquetSource {
+pub(crate) struct FileReader {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) path: Path,
     pub(crate) bytes: u64,
@@ -28,7 +28,7 @@ fn failed(error: object_store::Error) -> ParquetError {
     ParquetError::External(Box::new(error))
 }
 
-impl AsyncFileReader for ParquetSource {
+impl AsyncFileReader for FileReader {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, parquet::errors::Result<Bytes>> {
         self.store.get_range(&self.path, range).map_err(failed).boxed()
     }
