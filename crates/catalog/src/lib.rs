@@ -9,6 +9,7 @@
 
 mod branch;
 mod catalog;
+mod catalog_state;
 mod change;
 mod codec;
 mod commit;
@@ -23,7 +24,6 @@ mod objects;
 mod reachability;
 mod reference;
 mod required_checks;
-mod state;
 mod table_history;
 mod tag;
 mod three_way_diff;
@@ -31,6 +31,7 @@ mod trie;
 
 pub use branch::NewBranch;
 pub use catalog::Catalog;
+pub use catalog_state::CatalogState;
 pub use change::{CommitRequest, EntryKind, NamespaceChange, TableChange, TableEntry, operation};
 pub use deleted_refs::DeletedRefs;
 pub use error::{Error, Result};
@@ -39,7 +40,6 @@ pub use merge_base::{AmbiguousBase, BaseValue};
 pub use reachability::{ReachableState, ReachableStates};
 pub use reference::{RefResolution, is_commit_in};
 pub use required_checks::RequiredChecks;
-pub use state::CatalogState;
 pub use table_history::TableState;
 pub use tag::Tags;
 pub use three_way_diff::RenamedTable;

@@ -41,7 +41,7 @@ mod running_statement;
 mod scheduled_call_preparation;
 mod system_tables;
 mod template_params;
-mod trigger;
+mod trigger_delivery;
 mod trigger_rights;
 mod upload;
 
@@ -81,5 +81,5 @@ pub use run::{RunExecutor, run_queue};
 pub use run_request::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
 pub use system_tables::{register_system_tables, to_batches};
-pub use trigger::TriggerExecutor;
+pub use trigger_delivery::TriggerExecutor;
 pub use upload::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};

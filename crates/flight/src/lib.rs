@@ -10,6 +10,7 @@
 //! catalog. The server authenticates the requests and routes them here.
 
 mod caller;
+mod catalog_metadata;
 mod client_objects;
 mod custom_actions;
 mod driver_info;
@@ -17,10 +18,9 @@ mod flight_sql;
 mod ingest;
 mod limits;
 mod message_checks;
-mod metadata;
 mod parameter_inference;
 mod parameters;
-mod prepared;
+mod prepared_statements;
 mod primary_keys;
 mod row_stream;
 mod service;

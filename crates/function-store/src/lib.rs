@@ -12,6 +12,7 @@ mod deployment;
 mod error;
 mod folder;
 mod function;
+mod function_files;
 mod function_store;
 mod handler_check;
 mod layer;
@@ -19,7 +20,6 @@ mod manifest;
 mod package;
 mod paths;
 mod qualifier;
-mod request;
 mod requirements;
 mod single_function_project;
 
@@ -29,6 +29,7 @@ pub use deployment::deployment_changes;
 pub use error::{Error, Result};
 pub use folder::{FunctionSource, read_source, write_archive};
 pub use function::{StoredCode, StoredFunction, StoredVersion};
+pub use function_files::{FunctionFiles, read_request};
 pub use function_store::{Author, FunctionStore};
 pub use handler_check::check_handler;
 pub use layer::{
@@ -40,5 +41,4 @@ pub use qualifier::{
     Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,
     QualifierSettings, UrlAuth, UrlSettings,
 };
-pub use request::{FunctionFiles, read_request};
 pub use single_function_project::project_files;

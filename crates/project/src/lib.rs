@@ -28,8 +28,8 @@ mod row_expectation;
 mod runtime;
 pub mod selector;
 mod source_location;
-mod sql;
-mod sql_models;
+mod sql_model;
+mod sql_model_cache;
 mod step;
 pub mod suggest;
 mod trigger_checks;
@@ -47,8 +47,8 @@ pub use project::{Defaults, Project, ProjectSettings};
 pub use python::check_definition;
 pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation, quarantine_name};
 pub use source_location::{Location, SourceText};
-pub use sql::located;
-pub use sql_models::may_name_version;
+pub use sql_model::located;
+pub use sql_model_cache::may_name_version;
 pub use step::{
     InputColumn, Materialization, ParameterInput, PythonFunction, Retries, Severity, Step,
     StepCode, StepInput, StepKind,

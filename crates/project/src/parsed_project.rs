@@ -17,7 +17,7 @@ use crate::source_location::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{
     manifest, memory_check, parallel_map, parameter, partition_overwrite, python, row_expectation,
-    sql_models, trigger_checks,
+    sql_model_cache, trigger_checks,
 };
 
 /// A project with its parse errors.
@@ -206,7 +206,7 @@ fn read_file(
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("sql") => {
-            let steps = vec![sql_models::parse(&source, namespace, files, constants)?];
+            let steps = vec![sql_model_cache::parse(&source, namespace, files, constants)?];
             Ok(python::FileDefinitions { steps, ..python::FileDefinitions::default() })
         }
         Some("py") => deeply(|| python::parse(&source, namespace, files)),

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handle::ServerParts;
 use crate::lake_lock::{LakeLock, ServerInfo};
 use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
+use crate::server_handle::ServerParts;
 use crate::server_state::AppState;
 use crate::tls::TlsSettings;
 use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};

@@ -6,18 +6,18 @@
 //! this pass, all names match exactly. [`resolve`] is the entry point. This crate plans nothing.
 
 mod asof;
-mod from;
+mod from_clause;
+mod generated_names;
+pub mod name_scope;
 mod named_windows;
 mod output_names;
 mod pivot;
-mod plan_name;
 mod projection;
 mod repeated_names;
 mod resolver;
-pub mod scope;
 mod select_aliases;
 mod tuple_in;
-mod using;
+mod using_clause;
 mod wildcards;
 
 pub use self::output_names::OutputNames;

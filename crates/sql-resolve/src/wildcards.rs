@@ -19,8 +19,8 @@ use sqlparser::ast::{
 };
 
 use crate::Resolver;
+use crate::name_scope::Scope;
 use crate::projection::text;
-use crate::scope::Scope;
 
 /// A column that a pattern selects, with its output name and expression.
 #[derive(Clone)]
@@ -184,7 +184,7 @@ fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<SelectedColumn> {
             continue;
         }
         for name in &relation.columns.names {
-            let is_later = |merged: &crate::scope::JoinedColumn| {
+            let is_later = |merged: &crate::name_scope::JoinedColumn| {
                 merged.name == *name
                     && merged.holders.contains(&index)
                     && merged.holders.iter().min() != Some(&index)
@@ -253,7 +253,7 @@ fn chosen(
 /// Returns the index of the column with this name; fails if there is none.
 fn find(columns: &[SelectedColumn], name: &Ident) -> Result<usize> {
     let names = columns.iter().map(|column| column.name.as_str());
-    let spelling = crate::scope::column(
+    let spelling = crate::name_scope::column(
         &name.value,
         names.clone(),
         &[],

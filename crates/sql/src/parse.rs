@@ -7,7 +7,7 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 use crate::debug_text::{debug_position, lower_first, shows_debug};
 use crate::dialect::HeadwaterDialect;
 use crate::error::{Error, Position, Result};
-use crate::prepared::{ParsedStatement, PreparedStatement};
+use crate::prepared_statement::{ParsedStatement, PreparedStatement};
 use crate::statement::Command;
 use crate::{access_statement, alter_table, create_view, function_statement, integer_literal};
 use headwater_sql_tokens::{ComplexityError, check_complexity};

@@ -5,9 +5,9 @@
 //! limit of a statement, and spills if needed. Rows that were only rewritten do not count as
 //! differences.
 
-mod columns;
 mod compare;
-mod page;
+mod compared_columns;
+mod diff_page;
 mod row_comparison;
 mod row_encoding;
 mod row_pairing;

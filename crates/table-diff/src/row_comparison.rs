@@ -15,9 +15,9 @@ use headwater_table_scan::LakeTable;
 use headwater_tables::ScanPlan;
 use std::sync::Arc;
 
-use crate::columns::{ComparedColumns, SIDE};
 use crate::compare::{DiffOptions, RowComparison, TableComparer, changed_columns};
-use crate::page::{PageCollector, PageRange};
+use crate::compared_columns::{ComparedColumns, SIDE};
+use crate::diff_page::{PageCollector, PageRange};
 use crate::row_encoding::encoded;
 use crate::row_pairing::{DifferingRow, RowChange, RowPairing};
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
 use crate::conflict::{Cause, Conflict, MergeSide};
-use crate::inputs::EqualChanges;
+use crate::merge_inputs::EqualChanges;
 use crate::side_history::SideHistory;
 
 pub(crate) type File = Arc<DataFile>;

@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::files::SharedFiles;
-use crate::inputs::EqualChanges;
+use crate::merge_inputs::EqualChanges;
 use crate::rows::{RowCounts, RowKey};
 
 /// The result for a group, from the numbers of equal rows.

@@ -17,8 +17,8 @@ use headwater_tables::{Error, KEYS_PROPERTY, Result, Tables, read_with_schema};
 
 use crate::conflict::{Cause, Conflict};
 use crate::files::{File, MergeFiles};
-use crate::inputs::EqualChanges;
 use crate::merge::{TableMerge, TableMergeResult};
+use crate::merge_inputs::EqualChanges;
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 use crate::side_history::SideHistory;
 

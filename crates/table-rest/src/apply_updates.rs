@@ -16,7 +16,7 @@ use iceberg::spec::{
 use iceberg::{TableRequirement, TableUpdate};
 use serde_json::{Value, json};
 
-use crate::create;
+use crate::create_table;
 use crate::table_checks::{check_table, decapitalised, rejected, take_format_version};
 use crate::{Error, RestTables, Result, TableCommit};
 
@@ -71,7 +71,7 @@ impl RestTables<'_> {
     pub async fn create_from(self, name: &TableName, commit: &TableCommit) -> Result<Table> {
         commit.check(None)?;
         let _location_lock = self.lock_location(commit.sets_location(None)).await;
-        let initial = create::initial_metadata(self, name, commit).await?;
+        let initial = create_table::initial_metadata(self, name, commit).await?;
         let metadata = self.update(&initial, None, commit, &BTreeMap::new()).await?;
         let totals = self.tables.states().totals(&metadata).await?;
         let location = metadata::next_location(metadata.location(), None);

@@ -9,7 +9,7 @@
 
 mod apply_updates;
 mod commit_limits;
-mod create;
+mod create_table;
 mod file_checks;
 mod new_files;
 mod register;
@@ -21,7 +21,7 @@ mod table_commit;
 mod view;
 
 pub use commit_limits::CommitLimits;
-pub use create::NewTable;
+pub use create_table::NewTable;
 pub use headwater_tables::{Error, Result, ScanPlan};
 pub use rest_tables::RestTables;
 pub use scan::{Condition, Filter, Predicate, Scan, ScanPage, ScanRequest};

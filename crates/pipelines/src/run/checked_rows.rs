@@ -15,7 +15,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_project::{QUARANTINE_COLUMNS, Severity, Step};
 
 use super::step::{FirstQueryError, capture_first_error};
-use super::{Run, StepProgress, output};
+use super::{Run, StepProgress, step_output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
 
@@ -94,7 +94,7 @@ impl Run {
         let schema = rows.schema();
         check_reserved(step, schema.fields().iter().map(|field| field.name().as_str()))?;
         let session = self.engine_session(step, std::collections::BTreeMap::new())?;
-        output::register(&session, ROWS, rows)?;
+        step_output::register(&session, ROWS, rows)?;
         let count = step.row_expectations.len();
         let failed = |error: headwater_engine::Error| Error::of_condition(step, 0, &error);
         let statement = PreparedStatement::parse(&query(step, &["*"], 0..count))

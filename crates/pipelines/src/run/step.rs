@@ -15,7 +15,7 @@ use headwater_project::{Step, StepCode, StepKind};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::output::{self, StepOutput};
+use super::step_output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::column_inference::check_declared;
 use crate::incremental_reads::IncrementalReads;
@@ -59,7 +59,7 @@ impl Run {
             let Some(parent) = self.plan.graph.model(input) else { continue };
             let output = self.outputs.lock().get(parent);
             if let Some(StepOutput::Rows(rows)) = output {
-                output::register(&session, &name, &rows)?;
+                step_output::register(&session, &name, &rows)?;
             }
         }
         Ok(session)

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use headwater_project::unit_test::TestRow;
 
-use super::rows;
+use super::given_rows;
 
 /// Maximum number of differing rows to show for each side.
 const SHOWN_MAX: usize = 20;
@@ -24,7 +24,7 @@ pub(super) fn differences(
         let text = format!("expected no rows, got {got}");
         return Ok(if got == 0 { Vec::new() } else { vec![text] });
     }
-    let expected = rows::untyped(expected, &BTreeMap::new())?;
+    let expected = given_rows::untyped(expected, &BTreeMap::new())?;
     let Some(first) = actual.first() else {
         return Ok(vec![format!("expected {} rows, got none", expected.num_rows())]);
     };

@@ -8,7 +8,7 @@ use ruff_text_size::Ranged;
 use super::arguments::LiteralArguments;
 use super::decorator_checks::without_parentheses;
 use super::imported_names::ImportedNames;
-use super::lineage::lineage;
+use super::lineage_argument::lineage;
 use super::settings::{self, quantity};
 use super::triggers::triggers;
 use crate::callable::check_name;

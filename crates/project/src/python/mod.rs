@@ -12,7 +12,7 @@ mod decorator_checks;
 mod fingerprinted_code;
 mod foreign_decorators;
 mod imported_names;
-mod lineage;
+mod lineage_argument;
 mod literal;
 mod settings;
 mod triggers;

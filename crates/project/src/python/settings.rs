@@ -274,7 +274,7 @@ pub(super) fn columns(values: &LiteralArguments, at: &Location) -> Result<Option
 
 pub(super) fn tags(values: &LiteralArguments, at: &Location) -> Result<Vec<String>> {
     let tags = values.texts("tags")?.unwrap_or_default();
-    crate::sql::tags(tags, &values.location_of("tags", at))
+    crate::sql_model::tags(tags, &values.location_of("tags", at))
 }
 
 pub(super) fn partition_by(values: &LiteralArguments) -> Result<Vec<PartitionField>> {

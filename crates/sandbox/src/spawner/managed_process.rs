@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::cgroup::{GroupUsage, ProcessCgroups};
-use super::clone::{USER_SHOWN, ZygoteNamespaces};
+use super::clone_sandbox::{USER_SHOWN, ZygoteNamespaces};
 use super::memory_sampling::MemorySampler;
 use super::process_setup::{END_ALL, ProcessUser, StatusMessage};
 use super::system_calls::{self, ReapedChild};

@@ -11,7 +11,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod cgroup_registry;
-mod clone;
+mod clone_sandbox;
 mod landlock;
 mod main_loop;
 mod managed_process;

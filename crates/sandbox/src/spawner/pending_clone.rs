@@ -11,7 +11,7 @@ use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started, read_status};
 use super::process_setup::{ProcessUser, StatusMessage};
 use super::process_start::SpawnerPipes;
-use super::{clone, system_calls};
+use super::{clone_sandbox, system_calls};
 use crate::channel::Channel;
 use crate::spawner_protocol::Reply;
 
@@ -82,7 +82,9 @@ impl PendingClone {
             Some((pid, descriptor))
         });
         match process {
-            Some(process) if received.bytes == clone::FORK_HELPER => ForkReport::Helper(process),
+            Some(process) if received.bytes == clone_sandbox::FORK_HELPER => {
+                ForkReport::Helper(process)
+            }
             Some(process) => ForkReport::First(process),
             None => ForkReport::Failed,
         }
@@ -126,7 +128,7 @@ impl MainLoop {
         process.start_channel = Some(pending.start_channel);
         process.begun = pending.begun;
         process.sampler = sampler;
-        match self.finish_start(id, process, &start, clone::identity(pending.identity)) {
+        match self.finish_start(id, process, &start, clone_sandbox::identity(pending.identity)) {
             Ok(()) if pending.cancelled => self.processes[&id].kill(),
             Ok(()) => {}
             Err(end) => self.reply(&Reply::Ended { id, end }),

@@ -21,7 +21,7 @@ use rustix::thread::CapabilitySet;
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use super::clone::USER_SHOWN;
+use super::clone_sandbox::USER_SHOWN;
 use super::memory_sampling::data_bytes_max;
 use super::root_filesystem::{self, StepError, StepResult, step};
 use super::sandbox_network::SandboxNetwork;

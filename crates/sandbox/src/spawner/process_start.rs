@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::pipe::PipeFlags;
 
 use super::cgroup::ProcessCgroups;
-use super::clone::{self, USER_SHOWN, ZygoteNamespaces};
+use super::clone_sandbox::{self, USER_SHOWN, ZygoteNamespaces};
 use super::main_loop::{MainLoop, Privilege, null, wait_until};
 use super::managed_process::{ManagedProcess, not_started};
 use super::memory_sampling::MemorySampler;
@@ -170,7 +170,7 @@ impl MainLoop {
         let helper = match system_calls::clone_process(0) {
             Ok(CloneResult::Child) => {
                 drop((ends, start_channel, socket));
-                clone::run(setup, namespaces, clone, &helper_end)
+                clone_sandbox::run(setup, namespaces, clone, &helper_end)
             }
             Ok(CloneResult::Parent { pid, descriptor }) => (pid, descriptor),
             Err(error) => return Err(not_cloned(ends, "clone a process", &error)),

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{keyed, number, remove_tree, set, write};
-use super::group::{CpuWeight, ProcessCgroups, set_cpu_limits};
+use super::control_files::{keyed, number, remove_tree, set, write};
+use super::process_cgroups::{CpuWeight, ProcessCgroups, set_cpu_limits};
 use crate::process_identity::{current_identity, is_stale};
 use crate::spawner_protocol::ProcessSpec;
 

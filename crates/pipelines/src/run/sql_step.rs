@@ -11,8 +11,8 @@ use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{SourceText, Step, located};
 use parking_lot::Mutex;
 
-use super::output::StepOutput;
 use super::step::{FirstQueryError, capture_first_error, in_time};
+use super::step_output::StepOutput;
 use super::write::WriteOptions;
 use super::{Run, StepProgress};
 use crate::declared_columns::{NullCounts, count_nulls, forbids_nulls, has_nulls};

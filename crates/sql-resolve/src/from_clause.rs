@@ -8,9 +8,9 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use crate::{Resolver, using};
+use crate::{Resolver, using_clause};
 
-use crate::scope::{Relation, RelationColumns, UNNAMED};
+use crate::name_scope::{Relation, RelationColumns, UNNAMED};
 use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
 use headwater_sql::table_name::{ParsedTableName, position};
 use headwater_sql::unsupported_clauses::{constraint, spell};
@@ -18,7 +18,7 @@ use headwater_sql::{Error, Result};
 
 impl Resolver<'_> {
     pub(crate) fn from(&mut self, from: &mut TableWithJoins) -> Result<()> {
-        let careful = using::needs_care(from);
+        let careful = using_clause::needs_care(from);
         let start = self.scopes.innermost().map_or(0, |scope| {
             scope.careful |= careful;
             scope.relations.len()
@@ -33,28 +33,28 @@ impl Resolver<'_> {
         if let JoinOperator::AsOf { .. } = join.join_operator {
             return self.asof(join, start, before);
         }
-        let side = using::side(&join.join_operator);
+        let side = using_clause::side(&join.join_operator);
         let Some(by) = constraint(&mut join.join_operator) else { return Ok(()) };
         let names = match by {
             JoinConstraint::On(expr) => return self.expr(expr),
             JoinConstraint::Using(columns) => {
                 columns.iter_mut().try_for_each(|column| self.using(column, before))?;
-                let names = columns.iter().filter_map(using::name_of);
+                let names = columns.iter().filter_map(using_clause::name_of);
                 Some(names.map(str::to_owned).collect())
             }
             JoinConstraint::Natural => self.scopes.innermost().and_then(|scope| {
                 let (left, right) = scope.relations.split_at(before);
-                using::shared(&left[start..], right)
+                using_clause::shared(&left[start..], right)
             }),
             JoinConstraint::None => return Ok(()),
         };
         let (Some(scope), Some(side)) = (self.scopes.innermost(), side) else { return Ok(()) };
-        let merge = |name: &String| using::merge(scope, name, (start, before), side);
+        let merge = |name: &String| using_clause::merge(scope, name, (start, before), side);
         let conditions: Option<Vec<Expr>> =
             names.and_then(|names: Vec<String>| names.iter().map(merge).collect());
         match conditions {
             _ if !scope.careful => Ok(()),
-            None => Err(using::refused()),
+            None => Err(using_clause::refused()),
             Some(conditions) => {
                 let all = conditions.into_iter().reduce(|all, one| Expr::BinaryOp {
                     left: Box::new(all),
@@ -155,7 +155,7 @@ impl Resolver<'_> {
         self.from(from)?;
         if let (Some(scope), Some(alias)) = (self.scopes.innermost(), alias) {
             if scope.careful && scope.merged.iter().any(|merged| merged.holders.contains(&before)) {
-                return Err(using::refused());
+                return Err(using_clause::refused());
             }
             scope.merged.retain(|merged| merged.holders.iter().all(|holder| *holder < before));
             let mut columns = RelationColumns::default();

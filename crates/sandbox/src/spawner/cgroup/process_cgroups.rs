@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::system_calls;
 use super::super::time_slice::SHORT_SLICE;
-use super::files::{ControlFile, kill_all, set};
+use super::control_files::{ControlFile, kill_all, set};
 use super::hierarchies::HierarchyKind;
 use crate::spawner_protocol::{ProcessSpec, ResourceUsage};
 

@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use headwater_model::{ChangeKind, RowDiff};
 use serde_json::Value;
 
-use crate::columns::ComparedColumns;
+use crate::compared_columns::ComparedColumns;
 use crate::row_encoding::{EncodedRowDecoder, to_json};
 use crate::row_pairing::{DifferingRow, RowChange};
 

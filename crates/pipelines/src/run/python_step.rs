@@ -15,7 +15,7 @@ use headwater_project::{PythonFunction, Retries, Step};
 use tokio_util::sync::CancellationToken;
 
 use super::input_query::InputQuery;
-use super::output::StepOutput;
+use super::step_output::StepOutput;
 use super::{ExpectationResult, Run, StepProgress, millis};
 use crate::declared_columns::{NullCounts, count_nulls, forbids_nulls, has_nulls};
 use crate::function_secrets::FunctionSecrets;

@@ -17,7 +17,7 @@ use sqlparser::ast::{
 };
 
 use crate::Resolver;
-use crate::scope::{JoinedColumn, Relation, Scope};
+use crate::name_scope::{JoinedColumn, Relation, Scope};
 
 /// The side that provides the value of a shared column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use headwater_sql::time_travel::ConstantEvaluatorFn;
 use moka::sync::Cache;
 
 use crate::source_location::SourceText;
-use crate::{Result, Step, bauplan, sql};
+use crate::{Result, Step, bauplan, sql_model};
 
 /// Total size in bytes of the files whose models are kept.
 const CAPACITY: u64 = 32 << 20;
@@ -41,7 +41,7 @@ pub(super) fn parse(
     constants: ConstantEvaluatorFn,
 ) -> Result<Step> {
     if bauplan::sql::may_read_files(source.text) || may_name_version(source.text) {
-        return sql::parse(source, namespace, files, constants);
+        return sql_model::parse(source, namespace, files, constants);
     }
     let (path, text) = (source.path.to_string(), source.text.to_owned());
     let namespace = namespace.to_owned();
@@ -49,7 +49,7 @@ pub(super) fn parse(
     if let Some(step) = PARSED.get(&key) {
         return Ok(Step::clone(&step));
     }
-    let step = sql::parse(source, &key.namespace, files, constants)?;
+    let step = sql_model::parse(source, &key.namespace, files, constants)?;
     PARSED.insert(key, Arc::new(step.clone()));
     Ok(step)
 }
