@@ -192,7 +192,7 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             confine(&setup, &sandbox, &files)?;
             supervise(setup)
         }
-        // Clones are set up by `clone::run`.
+        // Clones are set up by `clone_sandbox::run`.
         ProcessIsolation::Clone(_) => Ok(127),
     }
 }
