@@ -56,8 +56,8 @@ impl Session {
     ) -> Result<Arc<dyn TableProvider>> {
         let (id, label, run) = (id.to_owned(), table.to_string(), self.run());
         let named = label.clone();
-        let planned =
-            self.compute(move || plan(&run, &restrictions, &id, NamedTable { label: &named, all }));
+        let planned = self
+            .compute(move || plan(&run, &restrictions, &id, NamedTableScan { label: &named, all }));
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
@@ -131,7 +131,7 @@ impl Engine {
         let (run, id) = (session.run(), checked.table_id.clone());
         let label = checked.table.to_string();
         session
-            .compute(move || plan(&run, &restrictions, &id, NamedTable { label: &label, all }))
+            .compute(move || plan(&run, &restrictions, &id, NamedTableScan { label: &label, all }))
             .await?;
         Ok(checked)
     }
@@ -158,7 +158,7 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
 }
 
 /// A table with its name and a plan that scans all its data files.
-struct NamedTable<'a> {
+struct NamedTableScan<'a> {
     label: &'a str,
     all: Arc<LakeTable>,
 }
@@ -168,9 +168,9 @@ fn plan(
     run: &StatementContext,
     restrictions: &Restrictions,
     id: &str,
-    table: NamedTable<'_>,
+    table: NamedTableScan<'_>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let NamedTable { label, all } = table;
+    let NamedTableScan { label, all } = table;
     let columns = columns_of(&all);
     let visible = query(restrictions, id, &columns).map_err(Error::invalid)?;
     let source = parse(&visible.sql)?.into_query()?;

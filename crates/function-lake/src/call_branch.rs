@@ -25,7 +25,7 @@ use crate::{AppendResult, FunctionLake};
 
 /// The state that a call reads and writes.
 #[derive(Debug, Default)]
-pub(crate) struct CallState {
+pub(crate) struct CallBranchState {
     /// The state of the target branch at the first read.
     view: Option<CommitView>,
     /// The branch with the call's writes.

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::append::not_appended;
-use crate::call_branch::CallState;
+use crate::call_branch::CallBranchState;
 use crate::json_rows;
 
 /// Maximum size of the rows that one call appends, in bytes.
@@ -78,7 +78,7 @@ pub struct FunctionLake {
     pub(crate) scope: CallIdentity,
     /// Appended rows that are not written yet.
     pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
-    pub(crate) state: Mutex<CallState>,
+    pub(crate) state: Mutex<CallBranchState>,
     /// A journal entry to store with the changes.
     pub(crate) entry: Mutex<Option<CommitJournalEntry>>,
 }
@@ -263,7 +263,7 @@ impl LakeAccess for FunctionLake {
     fn restart(&self) {
         self.appends.lock().clear();
         // Dropping the handle of the branch deletes the branch.
-        *self.state.lock() = CallState::default();
+        *self.state.lock() = CallBranchState::default();
     }
 }
 

@@ -43,7 +43,7 @@ use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::start::{
-    TriggerInputs, check_users, load_settings, open_jobs, row_quota, start_engine, start_functions,
+    TriggerStores, check_users, load_settings, open_jobs, row_quota, start_engine, start_functions,
     start_triggers,
 };
 use crate::statement::Statements;
@@ -321,7 +321,7 @@ impl Components {
             deployed: deployed.clone(),
         });
         let provisioned = ProvisionerParts::of(&runner, &given, &catalog, &deployed);
-        let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets, &config);
+        let inputs = TriggerStores::of(&buckets.objects, &queues, &secrets, &config);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
         let sources = TriggerDependencies::of(triggers.as_ref(), &buckets.objects, &access);
         let deployer = Deployer::new(lake.clone(), sources, secrets.clone(), &provisioned);

@@ -103,7 +103,7 @@ pub fn row_quota(config: &ServiceConfig) -> TableQuota {
 }
 
 /// The stores that the sources of triggers read.
-pub struct TriggerInputs {
+pub struct TriggerStores {
     pub objects: Objects,
     pub queues: Queues,
     pub secrets: SecretStore,
@@ -111,7 +111,7 @@ pub struct TriggerInputs {
     pub cloud: CloudSettings,
 }
 
-impl TriggerInputs {
+impl TriggerStores {
     pub fn of(
         objects: &Objects,
         queues: &Queues,
@@ -120,7 +120,7 @@ impl TriggerInputs {
     ) -> Self {
         let (objects, queues) = (objects.clone(), queues.clone());
         let cloud = config.warehouse.cloud.clone();
-        TriggerInputs { objects, queues, secrets: secrets.clone(), cloud }
+        TriggerStores { objects, queues, secrets: secrets.clone(), cloud }
     }
 }
 
@@ -135,7 +135,7 @@ pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> ProjectFileSe
 pub async fn start_triggers(
     lake: &Lake,
     jobs: &Jobs,
-    inputs: TriggerInputs,
+    inputs: TriggerStores,
     targets: Option<TriggerExecutor>,
 ) -> Result<Option<Triggers>> {
     let Some(targets) = targets else { return Ok(None) };

@@ -40,7 +40,7 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
             Literal::Primitive(PrimitiveLiteral::Float(value)),
             Type::Primitive(PrimitiveType::Double),
         ) => Some(Literal::double(value.0)),
-        // The target type of a UUID is `fixed[16]`, as which it is encoded; see `manifest::uuid_partitions`.
+        // The target type of a UUID is `fixed[16]`, as which it is encoded; see `uuid_partitions`.
         (
             Literal::Primitive(PrimitiveLiteral::UInt128(value)),
             Type::Primitive(PrimitiveType::Fixed(_)),

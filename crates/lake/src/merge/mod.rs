@@ -154,7 +154,7 @@ struct OngoingMerge<'a> {
 
 /// The changes that the merge commit makes, the reports of merged tables, and the objects to store.
 #[derive(Default)]
-struct FinalChanges {
+struct MergeCommitChanges {
     changes: Vec<TableChange>,
     merged: Vec<MergedTable>,
     objects: Vec<bytes::Bytes>,
@@ -376,7 +376,7 @@ impl<'a> OngoingMerge<'a> {
         self.lake.check_readable(taken.chain(contested)).await
     }
 
-    fn commit(&self, message: String, final_changes: &FinalChanges) -> MergeCommit {
+    fn commit(&self, message: String, final_changes: &MergeCommitChanges) -> MergeCommit {
         let mut with = self.options.with.clone();
         with.objects.extend(final_changes.objects.iter().cloned());
         MergeCommit {
@@ -462,11 +462,11 @@ impl<'a> OngoingMerge<'a> {
         &self,
         plan: &MergePlan,
         made: &mut UncommittedMerge,
-    ) -> Result<FinalChanges> {
-        let mut result = FinalChanges {
+    ) -> Result<MergeCommitChanges> {
+        let mut result = MergeCommitChanges {
             changes: plan.taken.clone(),
             merged: self.merged_tables(),
-            ..FinalChanges::default()
+            ..MergeCommitChanges::default()
         };
         for MergedContent { contested, verdict, .. } in self.verdicts.values() {
             let merged = match verdict {
