@@ -1,6 +1,6 @@
 """The values of a backfill: a list, or a range of days, months or numbers.
 
-The rules are the same as in the command, `crates/backfill/src/values.rs`.
+The rules are the same as in the command, `crates/backfill/src/parameter_values.rs`.
 """
 
 from __future__ import annotations

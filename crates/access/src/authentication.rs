@@ -10,8 +10,8 @@ use headwater_model::{AuthMethod, AuthenticatedUser, Identity, Principal, Timest
 use headwater_store::{Append, Batch};
 use sha2::{Digest, Sha256};
 
+use crate::credential_secret::{CredentialSecret, PREFIX};
 use crate::record::USED_JOURNAL;
-use crate::secret::{PREFIX, Secret};
 use crate::{Access, Error, Result};
 
 /// Minimum interval between two recorded uses of a token, in seconds.
@@ -97,7 +97,7 @@ impl Access {
     /// Returns the user of a valid token. If `user` is given, it must be the user to whom the token
     /// belongs.
     fn by_token(&self, text: &str, user: Option<&str>) -> Option<AuthenticatedUser> {
-        let hash = Secret::parse(text)?.hash();
+        let hash = CredentialSecret::parse(text)?.hash();
         let directory = self.directory();
         let token = &directory.token(&hash)?.token;
         let account = directory.users.get(&token.user)?;

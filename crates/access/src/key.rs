@@ -10,8 +10,8 @@ use headwater_model::{AccessKey, AuthMethod, AuthenticatedUser, NewToken, Princi
 use headwater_store::KeyRange;
 
 use crate::access::{RightsChange, Shared};
+use crate::credential_secret::{CredentialSecret, random};
 use crate::record::{KeyRecord, USED_JOURNAL, key_key, put};
-use crate::secret::{Secret, random};
 use crate::token::{check_new, checked};
 use crate::{Access, Error, Result};
 
@@ -37,7 +37,7 @@ impl KeyPair {
     pub fn generate() -> Result<Self> {
         let random = random::<ID_BYTES>()?.map(|byte| char::from(ALPHABET[usize::from(byte % 32)]));
         let id = random.iter().fold(PREFIX.to_owned(), |id, letter| format!("{id}{letter}"));
-        Ok(KeyPair { id, secret: Secret::of_key()?.into_text() })
+        Ok(KeyPair { id, secret: CredentialSecret::of_key()?.into_text() })
     }
 }
 

@@ -10,6 +10,7 @@ mod access;
 mod audit;
 mod audit_retention;
 mod authentication;
+mod credential_secret;
 mod decision;
 mod directory;
 mod error;
@@ -24,7 +25,6 @@ mod password;
 mod record;
 mod restriction;
 mod role;
-mod secret;
 mod token;
 mod user;
 

@@ -7,7 +7,7 @@ use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, Salt
 use argon2::{Argon2, Params};
 use tokio::sync::Semaphore;
 
-use crate::secret::random;
+use crate::credential_secret::random;
 use crate::{Error, Result};
 
 /// Minimum length of a password, in characters.

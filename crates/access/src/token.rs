@@ -4,8 +4,8 @@ use headwater_model::{AccessToken, CreatedToken, NewToken, Permission, Principal
 use headwater_store::KeyRange;
 
 use crate::access::RightsChange;
+use crate::credential_secret::CredentialSecret;
 use crate::record::{TokenRecord, USED_JOURNAL, put, token_key};
-use crate::secret::Secret;
 use crate::{Access, Error, Result};
 
 /// Maximum length of a credential's label, in bytes.
@@ -24,7 +24,7 @@ impl Access {
     ) -> Result<CreatedToken> {
         let created = self.0.clock.now();
         check_new(&new, created)?;
-        let secret = Secret::generate()?;
+        let secret = CredentialSecret::generate()?;
         let hash = secret.hash();
         let token = AccessToken {
             id: hash.short(),

@@ -2,11 +2,11 @@
 //!
 //! This crate runs nothing.
 
+mod parameter_values;
 mod partitions;
 mod report;
 mod retry;
-mod values;
 
+pub use parameter_values::{ParameterValues, check_values};
 pub use partitions::partition_values;
 pub use report::{BackfillReport, ValueReport, ValueStatus};
-pub use values::{ParameterValues, check_values};

@@ -72,7 +72,7 @@ pub(crate) type Namespaces = BTreeMap<String, Namespace>;
 /// An object of the catalog. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Object {
+pub(crate) enum CatalogObject {
     Commit(Arc<CommitObject>),
     Node(Arc<TrieNode>),
     Namespaces(Arc<Namespaces>),

@@ -11,7 +11,7 @@ use headwater_model::{CommitId, ObjectId};
 use headwater_store::Store;
 use moka::sync::Cache;
 
-use crate::codec::{self, CommitObject, Namespaces, Object, TrieNode};
+use crate::codec::{self, CatalogObject, CommitObject, Namespaces, TrieNode};
 use crate::{Error, Result};
 
 /// The approximate memory limit of the cache of decoded objects, in bytes.
@@ -21,32 +21,32 @@ const CACHE_BYTES: u64 = 64 << 20;
 #[derive(Clone)]
 pub(crate) struct Objects {
     store: Arc<dyn Store>,
-    cache: Cache<ObjectId, Object>,
+    cache: Cache<ObjectId, CatalogObject>,
 }
 
 /// New objects that are not yet stored.
 #[derive(Default)]
 pub(crate) struct PendingObjects {
-    objects: HashMap<ObjectId, (Bytes, Object)>,
+    objects: HashMap<ObjectId, (Bytes, CatalogObject)>,
 }
 
 impl PendingObjects {
     /// Adds a commit and returns its id.
     pub fn commit(&mut self, commit: Arc<CommitObject>) -> Result<CommitId> {
-        self.add("a commit", Object::Commit(commit))
+        self.add("a commit", CatalogObject::Commit(commit))
     }
 
     /// Adds a trie node and returns its id.
     pub fn node(&mut self, node: TrieNode) -> Result<ObjectId> {
-        self.add("a node", Object::Node(Arc::new(node)))
+        self.add("a node", CatalogObject::Node(Arc::new(node)))
     }
 
     /// Adds a namespaces object and returns its id.
     pub fn namespaces(&mut self, namespaces: Arc<Namespaces>) -> Result<ObjectId> {
-        self.add("namespaces", Object::Namespaces(namespaces))
+        self.add("namespaces", CatalogObject::Namespaces(namespaces))
     }
 
-    fn add(&mut self, what: &str, object: Object) -> Result<ObjectId> {
+    fn add(&mut self, what: &str, object: CatalogObject) -> Result<ObjectId> {
         let bytes = codec::encode(what, &object)?;
         let id = ObjectId::of(&bytes);
         self.objects.insert(id, (bytes, object));
@@ -63,7 +63,7 @@ impl Objects {
     pub fn new(store: Arc<dyn Store>) -> Self {
         let cache = Cache::builder()
             .max_capacity(CACHE_BYTES)
-            .weigher(|_, object: &Object| weight(object))
+            .weigher(|_, object: &CatalogObject| weight(object))
             .build();
         Objects { store, cache }
     }
@@ -75,7 +75,7 @@ impl Objects {
         }
     }
 
-    async fn find(&self, id: ObjectId) -> Result<Option<Object>> {
+    async fn find(&self, id: ObjectId) -> Result<Option<CatalogObject>> {
         if let Some(found) = self.cache.get(&id) {
             return Ok(Some(found));
         }
@@ -85,12 +85,12 @@ impl Objects {
         }
     }
 
-    fn read(&self, id: ObjectId, bytes: &Bytes) -> Result<Object> {
+    fn read(&self, id: ObjectId, bytes: &Bytes) -> Result<CatalogObject> {
         let what = format!("object `{}`", id.short());
         if ObjectId::of(bytes) != id {
             return Err(codec::corrupt(&what, "the content does not match the hash"));
         }
-        let object: Object = codec::decode(&what, bytes)?;
+        let object: CatalogObject = codec::decode(&what, bytes)?;
         self.cache.insert(id, object.clone());
         Ok(object)
     }
@@ -103,7 +103,7 @@ impl Objects {
     /// Returns the commit with this id, if there is one.
     pub async fn find_commit(&self, id: CommitId) -> Result<Option<Arc<CommitObject>>> {
         match self.find(id).await? {
-            Some(Object::Commit(commit)) => Ok(Some(commit)),
+            Some(CatalogObject::Commit(commit)) => Ok(Some(commit)),
             _ => Ok(None),
         }
     }
@@ -115,7 +115,7 @@ impl Objects {
             None => self.find(id).await?,
         };
         match object {
-            Some(Object::Node(node)) => Ok(node),
+            Some(CatalogObject::Node(node)) => Ok(node),
             _ => Err(missing_object(id)),
         }
     }
@@ -131,7 +131,7 @@ impl Objects {
             Some((_, object)) => Some(object.clone()),
             None => self.cache.get(id),
         };
-        let mut found: Vec<Option<Object>> = ids.iter().map(known).collect();
+        let mut found: Vec<Option<CatalogObject>> = ids.iter().map(known).collect();
         let missing: Vec<usize> = (0..ids.len()).filter(|at| found[*at].is_none()).collect();
         if !missing.is_empty() {
             let wanted: Vec<ObjectId> = missing.iter().map(|at| ids[*at]).collect();
@@ -140,7 +140,7 @@ impl Objects {
             }
         }
         let nodes = found.into_iter().zip(ids).map(|(object, id)| match object {
-            Some(Object::Node(node)) => Ok(node),
+            Some(CatalogObject::Node(node)) => Ok(node),
             _ => Err(missing_object(*id)),
         });
         nodes.collect()
@@ -149,7 +149,7 @@ impl Objects {
     /// Returns a namespaces object.
     pub async fn namespaces(&self, id: ObjectId) -> Result<Arc<Namespaces>> {
         match self.find(id).await? {
-            Some(Object::Namespaces(namespaces)) => Ok(namespaces),
+            Some(CatalogObject::Namespaces(namespaces)) => Ok(namespaces),
             _ => Err(missing_object(id)),
         }
     }
@@ -169,20 +169,20 @@ fn missing_object(id: ObjectId) -> Error {
 }
 
 /// Estimates the memory of an object in bytes.
-fn weight(object: &Object) -> u32 {
+fn weight(object: &CatalogObject) -> u32 {
     // The constants are estimates of the memory of a map entry without its texts.
     let texts = |texts: &BTreeMap<String, String>| -> usize {
         texts.iter().map(|(key, value)| 64 + key.len() + value.len()).sum()
     };
     let bytes = match object {
-        Object::Commit(commit) => {
+        CatalogObject::Commit(commit) => {
             512 + commit.author.len() + commit.message.len() + texts(&commit.properties)
         }
-        Object::Node(node) => match &**node {
+        CatalogObject::Node(node) => match &**node {
             TrieNode::Leaf(tables) => 64 + tables.len() * 400,
             TrieNode::Inner(children) => 64 + children.len() * 64,
         },
-        Object::Namespaces(namespaces) => {
+        CatalogObject::Namespaces(namespaces) => {
             let each =
                 namespaces.iter().map(|(name, one)| 160 + name.len() + texts(&one.properties));
             64 + each.sum::<usize>()
@@ -201,7 +201,7 @@ mod tests {
     fn cache_weights_include_long_texts() {
         let id: CommitId = "0".repeat(64).parse().unwrap();
         let commit = |message: &str, property: &str| {
-            Object::Commit(Arc::new(CommitObject {
+            CatalogObject::Commit(Arc::new(CommitObject {
                 parents: Vec::new(),
                 author: "eva".to_owned(),
                 message: message.to_owned(),
@@ -218,7 +218,7 @@ mod tests {
         assert!(weight(&commit("", &long)) > 1 << 20);
         let properties = [("key".to_owned(), long)].into();
         let one = Namespace { name: "n".to_owned(), properties };
-        let all = Object::Namespaces(Arc::new([("n".to_owned(), one)].into()));
+        let all = CatalogObject::Namespaces(Arc::new([("n".to_owned(), one)].into()));
         assert!(weight(&all) > 1 << 20);
     }
 }

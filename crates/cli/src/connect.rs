@@ -301,7 +301,7 @@ pub fn config(context: &Context, lake: &LakeFolder) -> Result<ServerConfig> {
 pub async fn start(config: ServerConfig, listener: Option<HttpListener>) -> Result<ServerHandle> {
     let server = Server::start_with_listener(config, listener).await.map_err(error::from_error)?;
     #[cfg(target_os = "linux")]
-    crate::code_pages::release_code_pages();
+    crate::release_code_memory::release_code_pages();
     Ok(server)
 }
 

@@ -32,7 +32,7 @@ const RECONNECTS_MAX: u32 = 20;
 /// Prints a job's events until it ends; returns the job or its problem. If the server stops,
 /// connects again: a queued job continues with the next server.
 pub async fn follow(context: &Context, api: &Api, job: &Job) -> Result<Job> {
-    follow_with(context, api, job, Printer::new(context.style)).await
+    follow_with(context, api, job, EventPrinter::new(context.style)).await
 }
 
 /// Like [`follow`], but prints with the given printer.
@@ -40,7 +40,7 @@ pub async fn follow_with(
     context: &Context,
     api: &Api,
     job: &Job,
-    mut printer: Printer,
+    mut printer: EventPrinter,
 ) -> Result<Job> {
     let id = job.id.to_string();
     let ended = tokio::select! {
@@ -62,7 +62,7 @@ async fn follow_to_end(
     context: &Context,
     api: &Api,
     id: &str,
-    printer: &mut Printer,
+    printer: &mut EventPrinter,
 ) -> Result<Job> {
     let mut newest: Option<Api> = None;
     let mut stops = 0;
@@ -89,7 +89,7 @@ async fn follow_to_end(
 }
 
 /// Prints the events of a job until their stream ends, and returns the job.
-async fn events_and_job(api: &Api, id: &str, printer: &mut Printer) -> Result<Job> {
+async fn events_and_job(api: &Api, id: &str, printer: &mut EventPrinter) -> Result<Job> {
     print_events(api, id, true, printer).await?;
     api.job(id).await
 }
@@ -123,7 +123,7 @@ fn into_result(job: Job) -> Result<Job> {
 async fn stop(api: &Api, id: &str) -> Result<()> {
     let path = format!("/v1/jobs/{}/stop", segment(id));
     let _: Job = api.post(path, &serde_json::json!({})).await?;
-    let mut silent = Printer::silent();
+    let mut silent = EventPrinter::silent();
     tokio::select! {
         outcome = print_events(api, id, true, &mut silent) => outcome,
         _ = tokio::signal::ctrl_c() => {
@@ -133,7 +133,12 @@ async fn stop(api: &Api, id: &str) -> Result<()> {
 }
 
 /// Prints a job's events so far. With `follow`, continues until the job ends.
-pub async fn print_events(api: &Api, id: &str, follow: bool, printer: &mut Printer) -> Result<()> {
+pub async fn print_events(
+    api: &Api,
+    id: &str,
+    follow: bool,
+    printer: &mut EventPrinter,
+) -> Result<()> {
     let mut lines = open(api, id, follow).await?;
     let mut ticks = tokio::time::interval(TICK);
     loop {
@@ -193,7 +198,7 @@ impl ResponseLines {
 }
 
 /// Prints events as text.
-pub struct Printer {
+pub struct EventPrinter {
     style: Style,
     silent: bool,
     line: ProgressLine,
@@ -213,13 +218,13 @@ pub struct Printer {
     printed: Option<Timestamp>,
 }
 
-impl Printer {
+impl EventPrinter {
     /// Creates a printer to standard error.
     pub fn new(style: Style) -> Self {
         let progress = Progress { text: "waiting".to_owned(), ..Progress::default() };
         let line = ProgressLine::new(style);
         let steps = Vec::new();
-        Printer {
+        EventPrinter {
             style,
             silent: false,
             line,
@@ -238,13 +243,16 @@ impl Printer {
     pub fn of(context: &Context) -> Self {
         let json_lines = context.output == OutputFormat::Ndjson;
         let style = if json_lines { Style::plain() } else { context.style };
-        Printer { json_lines, ..Printer::new(style) }
+        EventPrinter { json_lines, ..EventPrinter::new(style) }
     }
 
     /// Creates a printer of text on standard output, for commands whose result is the log. The
     /// progress line is on standard error.
     pub fn answer(context: &Context) -> Self {
-        Printer { answer_style: Some(context.answer_style), ..Printer::new(context.style) }
+        EventPrinter {
+            answer_style: Some(context.answer_style),
+            ..EventPrinter::new(context.style)
+        }
     }
 
     /// Reports that the server has stopped. The next server sends all events of the job again,
@@ -260,7 +268,7 @@ impl Printer {
     }
 
     fn silent() -> Self {
-        Printer { silent: true, ..Printer::new(Style::plain()) }
+        EventPrinter { silent: true, ..EventPrinter::new(Style::plain()) }
     }
 
     /// Removes the progress line. Leaves the tree of a run in its last state.

@@ -5,8 +5,6 @@
 
 mod api;
 mod api_output;
-#[cfg(target_os = "linux")]
-mod code_pages;
 mod commands;
 mod connect;
 mod context;
@@ -15,12 +13,14 @@ mod error;
 mod events;
 mod example;
 #[cfg(test)]
-mod generated;
+mod generated_documents;
 mod lake;
 mod lake_folder;
 mod profiles;
 mod project;
-mod rows;
+mod query_rows;
+#[cfg(target_os = "linux")]
+mod release_code_memory;
 mod secret_input;
 
 use std::process::ExitCode;

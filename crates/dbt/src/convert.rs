@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::incremental::Materialization;
+use crate::materialization::Materialization;
 use crate::properties::{AllProperties, DeclaredTest, Properties};
 use crate::settings::{ProjectFile, Settings, texts};
 use crate::template::{RenderedTemplate, TableNames, Templates};

@@ -5,12 +5,12 @@
 //! reason. This crate runs nothing.
 
 mod convert;
-mod folder;
-mod incremental;
+mod materialization;
+mod project_folder;
 mod properties;
 mod settings;
 mod template;
 mod test_conversion;
 
 pub use convert::{Conversion, ConversionNote, ConvertError, Seed, convert};
-pub use folder::read;
+pub use project_folder::read;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | object | its hash | one file of a project |
 //! | object | the version | a manifest: JSON of `{path: hash of the file}`, or `{"program": hash}` |
-//! | journal `deployments` | version | the [`Record`] of its last deployment |
+//! | journal `deployments` | version | the [`DeploymentRecord`] of its last deployment |
 //! | ref `deployments/active` | | the active version |
 //!
 //! A version is the hash of its manifest, so equal files have the same version. The objects, the
@@ -43,7 +43,7 @@ impl std::fmt::Debug for DeploymentStore {
 
 /// Journal record of a version.
 #[derive(Debug, Serialize, Deserialize)]
-struct Record {
+struct DeploymentRecord {
     project: String,
     deployed: Timestamp,
     author: String,
@@ -56,9 +56,11 @@ struct Record {
     files: Vec<String>,
 }
 
-impl Record {
+impl DeploymentRecord {
     fn deployment(self, version: ObjectId, active: Option<ObjectId>) -> Deployment {
-        let Record { project, deployed, author, functions, triggers, models, files, .. } = self;
+        let DeploymentRecord {
+            project, deployed, author, functions, triggers, models, files, ..
+        } = self;
         Deployment {
             version,
             project,
@@ -91,7 +93,8 @@ impl DeploymentStore {
     /// Returns the identity that last deployed a version. Error: `corrupt`.
     pub async fn actor(&self, version: ObjectId) -> Result<Actor> {
         let entry = self.store.latest(JOURNAL, &version.to_string()).await?;
-        let record = entry.and_then(|it| serde_json::from_slice::<Record>(&it.value).ok());
+        let record =
+            entry.and_then(|it| serde_json::from_slice::<DeploymentRecord>(&it.value).ok());
         Ok(record.ok_or_else(|| corrupt(version))?.actor)
     }
 
@@ -121,8 +124,8 @@ impl DeploymentStore {
         self.record(project, author, Actor::Owner).deployment(ObjectId::of(&manifest), None)
     }
 
-    fn record(&self, project: &Project, author: &str, actor: Actor) -> Record {
-        Record {
+    fn record(&self, project: &Project, author: &str, actor: Actor) -> DeploymentRecord {
+        DeploymentRecord {
             project: project.name.clone(),
             deployed: self.clock.now(),
             author: author.to_owned(),
@@ -179,7 +182,7 @@ impl DeploymentStore {
         let mut found = Vec::new();
         for entry in self.store.scan(JOURNAL, &KeyRange::default()).await? {
             let Some(version) = read_id(entry.key.as_bytes()) else { continue };
-            let record = serde_json::from_slice::<Record>(&entry.value);
+            let record = serde_json::from_slice::<DeploymentRecord>(&entry.value);
             found.push(record.map_err(|_| corrupt(version))?.deployment(version, active));
         }
         found.sort_by_key(|one| std::cmp::Reverse((one.deployed, one.active)));

@@ -19,9 +19,9 @@ pub(crate) fn invalid(reason: impl std::fmt::Display, hint: &str) -> Problem {
 
 /// The options of an address, by name.
 #[derive(Debug, Default)]
-pub(crate) struct Options(BTreeMap<String, Vec<String>>);
+pub(crate) struct AddressOptions(BTreeMap<String, Vec<String>>);
 
-impl Options {
+impl AddressOptions {
     /// Parses `name=value` pairs separated by `&`. Errors: an unknown or empty option.
     pub fn parse(text: Option<&str>, known: &[&str]) -> Result<Self, Problem> {
         let mut options: BTreeMap<String, Vec<String>> = BTreeMap::new();
@@ -38,7 +38,7 @@ impl Options {
             }
             options.entry(name.into_owned()).or_default().push(value.into_owned());
         }
-        Ok(Options(options))
+        Ok(AddressOptions(options))
     }
 
     /// Removes an option, and returns all its values.

@@ -1,6 +1,6 @@
 //! Sends records and results to destinations.
 
-use headwater_function_lake::{AppendResult, CallScope, LakeComponents};
+use headwater_function_lake::{AppendResult, CallIdentity, LakeComponents};
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_queues::Queues;
 use headwater_secrets::{Redactor, SecretStore};
@@ -35,7 +35,7 @@ pub struct SendAttempt<'a> {
     /// The servers to which the identity that set the destination may connect.
     pub policy: ConnectionPolicy,
     /// The access of this identity to the lake, and the event id that a commit of rows contains.
-    pub scope: CallScope,
+    pub scope: CallIdentity,
 }
 
 /// Content that was sent.

@@ -12,7 +12,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::address::{self, Options, invalid};
+use crate::address::{self, AddressOptions, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary};
 use crate::payload::IdentifiedPayload;
 
@@ -47,7 +47,7 @@ impl HttpEndpoint {
             return Err(invalid("it contains a user", hint));
         }
         let known = ["secret", "header", "timeout"];
-        let mut options = Options::parse(url.fragment(), &known)?;
+        let mut options = AddressOptions::parse(url.fragment(), &known)?;
         url.set_fragment(None);
         let secret = options.secret()?;
         let header = options.one("header")?.map(|name| header(&name)).transpose()?;

@@ -14,12 +14,12 @@ mod destination;
 mod destinations;
 mod failure;
 mod http;
+mod invocation_record;
 mod mail;
 mod object;
 mod payload;
 mod postgres;
 mod queue;
-mod record;
 mod smtp;
 mod table;
 

@@ -12,10 +12,10 @@ use mail_builder::headers::raw::Raw;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::address::{self, Options, invalid};
+use crate::address::{self, AddressOptions, invalid};
 use crate::failure::{rejected, unsuitable};
+use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
-use crate::record::Record;
 use crate::smtp::{Encryption, Login, Mail, Session};
 
 const EXAMPLE: &str =
@@ -64,7 +64,7 @@ impl MailRoute {
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err(invalid("it has a path or a fragment", &example));
         }
-        let mut options = Options::parse(url.query(), &["from", "to", "secret", "tls"])?;
+        let mut options = AddressOptions::parse(url.query(), &["from", "to", "secret", "tls"])?;
         let missing =
             |name: &str| invalid(format_args!("the option `{name}` is missing"), &example);
         let from = options.one("from")?.ok_or_else(|| missing("from"))?;
@@ -149,7 +149,7 @@ struct MailContent {
 async fn letter(content: &IdentifiedPayload<'_>) -> Result<MailContent, Problem> {
     let (subject, time, mut text) = match content.payload {
         Payload::Record(json) => {
-            let record = Record { json };
+            let record = InvocationRecord { json };
             let invalid = |error| rejected(format!("the record has no valid time: {error}"));
             let time: Timestamp = record.time().parse().map_err(invalid)?;
             (format!("{} of {}", record.status(), record.function()), time, text(record))
@@ -259,7 +259,7 @@ fn check_login(
 }
 
 /// Returns the text of a record's message.
-fn text(record: Record<'_>) -> String {
+fn text(record: InvocationRecord<'_>) -> String {
     let mut json = serde_json::to_string_pretty(record.json).unwrap_or_default();
     if json.len() > RECORD_BYTES_MAX {
         json.truncate(json.floor_char_boundary(RECORD_BYTES_MAX));

@@ -1,6 +1,6 @@
 //! Objects as destinations: each payload replaces the object with its key.
 
-use headwater_function_lake::{CallScope, FunctionLake, LakeComponents};
+use headwater_function_lake::{CallIdentity, FunctionLake, LakeComponents};
 use headwater_functions::{LakeAccess, LakeRequest};
 use headwater_model::{Action, Object, Problem};
 use headwater_objects::is_bucket_name;
@@ -59,7 +59,7 @@ impl ObjectTarget {
         &self,
         lake: &LakeComponents,
         content: &IdentifiedPayload<'_>,
-        scope: CallScope,
+        scope: CallIdentity,
     ) -> Result<Value, Problem> {
         let (bucket, key) = (self.bucket.clone(), self.key(content));
         let written = json!({"bucket": bucket, "key": key});

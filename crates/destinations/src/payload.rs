@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::destination::Destination;
 use crate::failure::unsuitable;
-use crate::record::Record;
+use crate::invocation_record::InvocationRecord;
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -55,7 +55,7 @@ impl<'a> IdentifiedPayload<'a> {
     /// Returns the name of the called function.
     pub fn function(&self) -> &'a str {
         match self.payload {
-            Payload::Record(json) => Record { json }.function(),
+            Payload::Record(json) => InvocationRecord { json }.function(),
             Payload::Result(call) => call.function,
         }
     }
@@ -63,7 +63,7 @@ impl<'a> IdentifiedPayload<'a> {
     /// Returns the id of the event that caused the call.
     pub fn event(&self) -> &'a str {
         match self.payload {
-            Payload::Record(json) => Record { json }.call(),
+            Payload::Record(json) => InvocationRecord { json }.call(),
             Payload::Result(call) => call.event,
         }
     }
@@ -71,7 +71,7 @@ impl<'a> IdentifiedPayload<'a> {
     /// Returns the day of the call in UTC, as in `2026-03-01`.
     pub fn date(&self) -> String {
         match self.payload {
-            Payload::Record(json) => Record { json }.time().chars().take(10).collect(),
+            Payload::Record(json) => InvocationRecord { json }.time().chars().take(10).collect(),
             Payload::Result(call) => call.time.format("%Y-%m-%d").to_string(),
         }
     }

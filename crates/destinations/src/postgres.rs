@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::address::{self, Options, decoded, invalid};
+use crate::address::{self, AddressOptions, decoded, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
+use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
-use crate::record::Record;
 
 const EXAMPLE: &str = "postgres://writer@db.example.com/shop?table=orders#secret=PASSWORD";
 
@@ -77,7 +77,7 @@ impl PostgresTable {
         if [&user, &database].into_iter().any(|text| text.contains(char::is_control)) {
             return Err(invalid("the user or the database has control characters", &hint));
         }
-        let mut of_table = Options::parse(url.query(), &["table", "key", "sslmode"])?;
+        let mut of_table = AddressOptions::parse(url.query(), &["table", "key", "sslmode"])?;
         let Some(table) = of_table.one("table")? else {
             return Err(invalid("the option `table` is missing", &hint));
         };
@@ -89,7 +89,7 @@ impl PostgresTable {
         let Some((mode, _)) = MODES.into_iter().find(|(name, _)| *name == mode) else {
             return Err(invalid(format_args!("the mode `{mode}` is unknown"), &hint));
         };
-        let mut options = Options::parse(url.fragment(), &["secret", "timeout"])?;
+        let mut options = AddressOptions::parse(url.fragment(), &["secret", "timeout"])?;
         Ok(PostgresTable {
             host: address::host(&url),
             port: url.port().unwrap_or(PORT),
@@ -306,7 +306,7 @@ struct Rows {
 impl Rows {
     async fn of(content: &IdentifiedPayload<'_>) -> Result<Self, Problem> {
         let json = match content.payload {
-            Payload::Record(json) => Bytes::from(row(Record { json }).to_string()),
+            Payload::Record(json) => Bytes::from(row(InvocationRecord { json }).to_string()),
             Payload::Result(call) => {
                 if let FunctionResult::Table(table) = call.value {
                     rows::check_exact(table).await?;
@@ -339,7 +339,7 @@ impl Rows {
 }
 
 /// Returns the row of a record, with the same columns as in a table of the lake.
-fn row(record: Record<'_>) -> Value {
+fn row(record: InvocationRecord<'_>) -> Value {
     json!({
         "id": record.call(),
         "time": record.time(),

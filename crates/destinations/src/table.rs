@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use headwater_function_lake::{
-    AppendResult, CallScope, FunctionLake, LakeComponents, json_rows as rows,
+    AppendResult, CallIdentity, FunctionLake, LakeComponents, json_rows as rows,
 };
 use headwater_functions::{FunctionResult, LakeAccess, LakeRequest, SharedTable};
 use headwater_model::{
@@ -14,10 +14,10 @@ use headwater_model::{
     Timestamp,
 };
 
-use crate::address::{Options, invalid};
+use crate::address::{AddressOptions, invalid};
 use crate::failure::rejected;
+use crate::invocation_record::InvocationRecord;
 use crate::payload::{CallResult, IdentifiedPayload, Payload};
-use crate::record::Record;
 
 /// A table that receives rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl TableTarget {
             invalid(error.to_string(), "Name a table, such as `table://audit.calls`.")
         };
         let table: TableName = name.parse().map_err(unusable)?;
-        let branch = Options::parse(options, &["branch"])?.one("branch")?;
+        let branch = AddressOptions::parse(options, &["branch"])?.one("branch")?;
         let branch = branch.unwrap_or_else(|| MAIN_BRANCH.to_owned());
         let Ok(RefSpec::Name(branch)) = branch.parse() else {
             let hint = "Name a branch, as in `table://calls?branch=dev`.";
@@ -57,9 +57,9 @@ impl TableTarget {
         &self,
         lake: &LakeComponents,
         content: &IdentifiedPayload<'_>,
-        scope: CallScope,
+        scope: CallIdentity,
     ) -> Result<AppendResult, Problem> {
-        let scope = CallScope { branch: self.branch.clone(), ..scope };
+        let scope = CallIdentity { branch: self.branch.clone(), ..scope };
         let lake = FunctionLake::new(lake.clone(), scope);
         let Some(rows) = self.rows(content, &lake).await? else {
             return Ok(AppendResult::default());
@@ -76,7 +76,7 @@ impl TableTarget {
     ) -> Result<Option<SharedTable>, Problem> {
         match content.payload {
             Payload::Record(json) => {
-                let row = row(Record { json })?;
+                let row = row(InvocationRecord { json })?;
                 SharedTable::write(row.schema(), [Ok(row)]).or_problem().map(Some)
             }
             Payload::Result(CallResult { value: FunctionResult::Table(table), .. }) => {
@@ -91,7 +91,7 @@ impl TableTarget {
 }
 
 /// Returns the row of a record.
-fn row(record: Record<'_>) -> Result<RecordBatch, Problem> {
+fn row(record: InvocationRecord<'_>) -> Result<RecordBatch, Problem> {
     let time: Timestamp = record
         .time()
         .parse()
@@ -139,7 +139,7 @@ mod tests {
             "responseContext": {"functionError": "Unhandled"},
             "responsePayload": {"errorType": "function_failed", "errorMessage": "no price"},
         });
-        let row = row(Record { json: &json }).expect("a row");
+        let row = row(InvocationRecord { json: &json }).expect("a row");
         let shown = pretty_format_batches(&[row]).expect("text").to_string();
         let line = shown.lines().nth(3).expect("a row").to_owned();
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();

@@ -25,12 +25,12 @@ const ARROW_PIECE_BYTES: usize = 4 << 20;
 
 /// Encodes rows batch by batch.
 pub struct Encoder {
-    writer: Writer,
+    writer: FormatWriter,
     /// Number of rows in the next piece.
     rows: usize,
 }
 
-enum Writer {
+enum FormatWriter {
     /// An Arrow IPC stream.
     Arrow(Box<StreamWriter<Vec<u8>>>),
     /// A JSON array.
@@ -47,15 +47,19 @@ impl Encoder {
     /// Creates an encoder of batches with a schema.
     pub fn new(format: Format, schema: &SchemaRef) -> Result<Self, ArrowError> {
         let writer = match format {
-            Format::Arrow => Writer::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?)),
+            Format::Arrow => {
+                FormatWriter::Arrow(Box::new(StreamWriter::try_new(Vec::new(), schema)?))
+            }
             Format::Json => {
-                Writer::Json(json_names::distinct(schema), Box::new(json::array_writer()))
+                FormatWriter::Json(json_names::distinct(schema), Box::new(json::array_writer()))
             }
             Format::Ndjson => {
-                Writer::Ndjson(json_names::distinct(schema), Box::new(json::ndjson_writer()))
+                FormatWriter::Ndjson(json_names::distinct(schema), Box::new(json::ndjson_writer()))
             }
-            Format::Csv => Writer::Csv(Box::new(csv::CsvWriter::new(schema))),
-            Format::Parquet => Writer::Parquet(Box::new(parquet::ParquetWriter::new(schema)?)),
+            Format::Csv => FormatWriter::Csv(Box::new(csv::CsvWriter::new(schema))),
+            Format::Parquet => {
+                FormatWriter::Parquet(Box::new(parquet::ParquetWriter::new(schema)?))
+            }
         };
         Ok(Encoder { writer, rows: PIECE_ROWS })
     }
@@ -68,7 +72,7 @@ impl Encoder {
         batch: RecordBatch,
     ) -> Result<(Bytes, Option<RecordBatch>), ArrowError> {
         let rows = batch.num_rows();
-        let first = if let Writer::Arrow(_) | Writer::Parquet(_) = self.writer {
+        let first = if let FormatWriter::Arrow(_) | FormatWriter::Parquet(_) = self.writer {
             rows_within(&batch, ARROW_PIECE_BYTES)
         } else {
             self.rows.min(rows_within(&batch, PIECE_BYTES))
@@ -92,20 +96,20 @@ impl Encoder {
     /// Encodes a batch. Before the first batch, also encodes the beginning of the response.
     pub fn batch(&mut self, batch: &RecordBatch) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
-            Writer::Arrow(writer) => {
+            FormatWriter::Arrow(writer) => {
                 writer.write(&compact_views(batch)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Writer::Json(schema, writer) => {
+            FormatWriter::Json(schema, writer) => {
                 writer.write(&with_names(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Writer::Ndjson(schema, writer) => {
+            FormatWriter::Ndjson(schema, writer) => {
                 writer.write(&with_names(batch, schema)?)?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Writer::Csv(writer) => writer.batch(batch),
-            Writer::Parquet(writer) => writer.batch(batch),
+            FormatWriter::Csv(writer) => writer.batch(batch),
+            FormatWriter::Parquet(writer) => writer.batch(batch),
         }
     }
 
@@ -113,20 +117,20 @@ impl Encoder {
     /// incomplete, except in CSV.
     pub fn end(&mut self) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
-            Writer::Arrow(writer) => {
+            FormatWriter::Arrow(writer) => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Writer::Json(_, writer) => {
+            FormatWriter::Json(_, writer) => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Writer::Ndjson(_, writer) => {
+            FormatWriter::Ndjson(_, writer) => {
                 writer.finish()?;
                 Ok(std::mem::take(writer.get_mut()).into())
             }
-            Writer::Csv(writer) => Ok(writer.end()),
-            Writer::Parquet(writer) => writer.end(),
+            FormatWriter::Csv(writer) => Ok(writer.end()),
+            FormatWriter::Parquet(writer) => writer.end(),
         }
     }
 }

@@ -20,7 +20,7 @@ use super::calendar;
 use super::map_encoder::{self, MapEncoder};
 
 /// A writer of a JSON array.
-pub type ArrayWriter = Writer<Vec<u8>, Rows>;
+pub type ArrayWriter = Writer<Vec<u8>, JsonArrayFormat>;
 
 /// A writer of JSON lines.
 pub type NdjsonWriter = Writer<Vec<u8>, LineDelimited>;
@@ -39,7 +39,9 @@ pub fn ndjson_writer() -> NdjsonWriter {
 }
 
 fn builder() -> WriterBuilder {
-    WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
+    WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(ValueEncoderFactory))
 }
 
 /// Returns the JSON text of each value of a column.
@@ -62,14 +64,16 @@ pub fn json_texts(field: &FieldRef, array: &ArrayRef) -> Result<StringArray, Arr
 
 /// Returns the options with the encoders that replace some of Arrow's encoders.
 fn options() -> EncoderOptions {
-    EncoderOptions::default().with_explicit_nulls(true).with_encoder_factory(Arc::new(Values))
+    EncoderOptions::default()
+        .with_explicit_nulls(true)
+        .with_encoder_factory(Arc::new(ValueEncoderFactory))
 }
 
 /// A JSON array with one row per line.
 #[derive(Debug, Default)]
-pub struct Rows;
+pub struct JsonArrayFormat;
 
-impl JsonFormat for Rows {
+impl JsonFormat for JsonArrayFormat {
     fn start_stream<W: Write>(&self, writer: &mut W) -> Result<(), ArrowError> {
         Ok(writer.write_all(b"[")?)
     }
@@ -84,9 +88,9 @@ impl JsonFormat for Rows {
 }
 
 #[derive(Debug)]
-struct Values;
+struct ValueEncoderFactory;
 
-impl EncoderFactory for Values {
+impl EncoderFactory for ValueEncoderFactory {
     fn make_default_encoder<'a>(
         &self,
         field: &'a FieldRef,

@@ -3,8 +3,8 @@
 //! An [`Encoder`] encodes batch by batch, so that memory never holds a whole response.
 
 mod calendar;
-mod chunks;
 mod csv;
+mod encoded_chunks;
 mod encoder;
 mod format;
 mod json;
@@ -13,7 +13,7 @@ mod map_encoder;
 mod parquet;
 mod shared_buffer;
 
-pub use chunks::{RowSource, encode_rows};
+pub use encoded_chunks::{RowSource, encode_rows};
 pub use encoder::{Encoder, compact_views};
 pub use format::Format;
 pub use json::json_texts;

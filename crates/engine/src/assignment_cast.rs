@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast;
 use headwater_tables::type_name;
 
 use crate::error::Error;
-use headwater_sql::{expression::call, number::decimal_literal_to_text};
+use headwater_sql::{expression::call, number_literal::decimal_literal_to_text};
 use headwater_sql_functions::{error_text::clean, is_parsed, parse_value, with_seconds};
 
 /// Name of the marker function [`MARK`]. It contains a NUL character, so that users cannot call it.

@@ -83,7 +83,7 @@ pub(crate) async fn start(
     let watched = resident.map(|resident| resident.watch(pool, running));
     let (begin, task) = (Some(begin), Some(task));
     let stop = reader_stop;
-    let mut reader = Reader { begin, receiver, task, watched, stop, _calls: calls };
+    let mut reader = BatchReader { begin, receiver, task, watched, stop, _calls: calls };
     if !lazy {
         reader.begin();
     }
@@ -202,7 +202,7 @@ fn joins_by_hash(plan: &Arc<dyn ExecutionPlan>) -> bool {
 }
 
 /// Reader of the batches. Dropping the reader cancels the plan.
-struct Reader {
+struct BatchReader {
     /// Signal that starts the plan; `None` once it is sent.
     begin: Option<oneshot::Sender<()>>,
     receiver: mpsc::Receiver<Result<RecordBatch>>,
@@ -213,7 +213,7 @@ struct Reader {
     _calls: RunningCalls,
 }
 
-impl Reader {
+impl BatchReader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
             // The send fails only if planning failed or panicked. `planned` or `failure` returns
@@ -266,7 +266,7 @@ impl Reader {
     }
 }
 
-impl Drop for Reader {
+impl Drop for BatchReader {
     fn drop(&mut self) {
         self.stop.set();
         if let Some(task) = &self.task {

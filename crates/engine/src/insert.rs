@@ -17,17 +17,17 @@ use headwater_lake::{BatchStream, CommitView};
 use headwater_model::{Action, ErrorDetails, Object, TableName};
 use headwater_sql::change::is_default;
 use headwater_sql::insert::InsertStatement;
-use headwater_sql::number::exact_columns;
+use headwater_sql::number_literal::exact_columns;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::table_references::ReferencedTable;
 use headwater_sql::unsupported_clauses::spell;
-use headwater_sql::values::parts;
-use headwater_sql_resolve::scope::column;
+use headwater_sql::values_clause::parts;
+use headwater_sql_resolve::name_scope::column;
 use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{bare_schema, plain_schema};
 
 use crate::assignment_cast::mark_for_cast;
-use crate::defaults::{NewRowsTable, defaults_of, written};
+use crate::column_defaults::{NewRowsTable, defaults_of, written};
 use crate::error::{Error, Result, SqlError};
 use crate::planner::{self, TableSources};
 use crate::planning_error::PlanningLimits;
@@ -35,7 +35,7 @@ use crate::returning::{BufferedRows, ChangedTable, result_of};
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
-use crate::write::{FirstError, first, rows};
+use crate::write::{FirstStreamError, first, rows};
 
 impl Session {
     /// Runs INSERT.
@@ -127,7 +127,7 @@ impl Session {
 }
 
 /// Returns the rows unchanged, and also copies them to the buffer for RETURNING.
-fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstError) -> BatchStream {
+fn buffered(rows: BatchStream, returned: BufferedRows, kept: FirstStreamError) -> BatchStream {
     let buffer = move |batch: RecordBatch| match returned.add(&batch) {
         Ok(()) => Ok(batch),
         Err(error) => {

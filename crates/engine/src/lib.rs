@@ -11,21 +11,21 @@ mod alter_table;
 mod assignment_cast;
 mod change;
 mod clause_position;
+mod column_defaults;
 mod constant_position;
 mod create_table;
-mod defaults;
 mod drop_table;
 mod engine;
 mod error;
 mod executor;
 mod explain_cost;
-mod function;
 mod insert;
 mod namespace;
 mod options;
 mod output;
 mod planner;
 mod planning_error;
+mod python_function;
 mod referenced_tables;
 mod rest_scan;
 mod restricted_session;
@@ -44,7 +44,6 @@ mod write;
 
 pub use engine::Engine;
 pub use error::{Error, Position, Result, SqlError};
-pub use function::{functions_below, python_functions};
 pub use headwater_sql::{
     AccessStatement, CopyToStatement, FileCall, IntoStatement, Parameter, Parameters,
     PreparedStatement, RestrictionStatement, check_condition, placeholders, split_script,
@@ -55,8 +54,11 @@ pub use headwater_sql_python::{
 pub use headwater_table_scan::{ColumnSource, PlanEstimate, QueryColumns, RowSource, ScanCost};
 pub use options::{EngineOptions, SessionOptions};
 pub use planner::version_constant;
+pub use python_function::{functions_below, python_functions};
 pub use referenced_tables::parents;
-pub use restricted_session::{TableFiles, change_forbidden, rename_forbidden, restricted_tables};
+pub use restricted_session::{
+    TableFileSubset, change_forbidden, rename_forbidden, restricted_tables,
+};
 pub use session::{ParameterType, Session, StatementDescription};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;

@@ -31,7 +31,7 @@ use datafusion::sql::sqlparser::ast::{self, ColumnDef, Statement, TimezoneInfo};
 use headwater_model::Timestamp;
 use headwater_sql::data_type::normalize_types;
 use headwater_sql::expression_rewrite::rewrite_for_planner;
-use headwater_sql::time_travel::Constant;
+use headwater_sql::time_travel::ConstantValue;
 use headwater_sql_functions::{parse_cast, register_for_constants, round_cast};
 use headwater_sql_resolve::FunctionProperties;
 
@@ -271,23 +271,23 @@ pub(crate) fn cast_rows(
 }
 
 /// Evaluates the version in a table reference; `None` if the expression is not constant.
-pub fn version_constant(expr: ast::Expr) -> Option<Constant> {
+pub fn version_constant(expr: ast::Expr) -> Option<ConstantValue> {
     let micros = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Some(match constant(expr, Some(chrono::Utc::now())).ok()? {
         ScalarValue::Utf8(Some(text))
         | ScalarValue::Utf8View(Some(text))
-        | ScalarValue::LargeUtf8(Some(text)) => Constant::Text(text),
-        value if value.is_null() => Constant::Null,
+        | ScalarValue::LargeUtf8(Some(text)) => ConstantValue::Text(text),
+        value if value.is_null() => ConstantValue::Null,
         value if value.data_type().is_integer() => match value.cast_to(&DataType::Int64) {
-            Ok(ScalarValue::Int64(Some(number))) => Constant::Integer(number),
-            _ => Constant::Other,
+            Ok(ScalarValue::Int64(Some(number))) => ConstantValue::Integer(number),
+            _ => ConstantValue::Other,
         },
         value => match value.cast_to(&micros) {
             Ok(ScalarValue::TimestampMicrosecond(Some(micros), _)) => {
                 Timestamp::from_timestamp_micros(micros)
-                    .map_or(Constant::Other, Constant::Timestamp)
+                    .map_or(ConstantValue::Other, ConstantValue::Timestamp)
             }
-            _ => Constant::Other,
+            _ => ConstantValue::Other,
         },
     })
 }

@@ -30,7 +30,7 @@ const CHANGES: [Action; 4] = [Action::Update, Action::Delete, Action::Alter, Act
 
 /// A subset of a table's data files.
 #[derive(Debug, Clone)]
-pub struct TableFiles {
+pub struct TableFileSubset {
     /// The name of the table.
     pub table: TableName,
     /// The table's id.
@@ -56,8 +56,8 @@ impl Session {
     ) -> Result<Arc<dyn TableProvider>> {
         let (id, label, run) = (id.to_owned(), table.to_string(), self.run());
         let named = label.clone();
-        let planned =
-            self.compute(move || plan(&run, &restrictions, &id, NamedTable { label: &named, all }));
+        let planned = self
+            .compute(move || plan(&run, &restrictions, &id, NamedTableScan { label: &named, all }));
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
@@ -90,8 +90,8 @@ impl Session {
     }
 
     /// Registers some data files of a table under a name, instead of the whole table.
-    pub async fn register_files(&self, name: &str, files: TableFiles) -> Result<()> {
-        let TableFiles { table, id, files } = files;
+    pub async fn register_files(&self, name: &str, files: TableFileSubset) -> Result<()> {
+        let TableFileSubset { table, id, files } = files;
         let all = Arc::new(LakeTable::new(files, self.scans()));
         let provider = match self.restrictions(&table, &id) {
             Some(restrictions) => self.restricted(restrictions, &table, &id, all).await?,
@@ -131,7 +131,7 @@ impl Engine {
         let (run, id) = (session.run(), checked.table_id.clone());
         let label = checked.table.to_string();
         session
-            .compute(move || plan(&run, &restrictions, &id, NamedTable { label: &label, all }))
+            .compute(move || plan(&run, &restrictions, &id, NamedTableScan { label: &label, all }))
             .await?;
         Ok(checked)
     }
@@ -159,7 +159,7 @@ pub fn rename_forbidden(table: &TableName, restriction: &Restriction) -> Problem
 }
 
 /// A table with its name and a plan that scans all its data files.
-struct NamedTable<'a> {
+struct NamedTableScan<'a> {
     label: &'a str,
     all: Arc<LakeTable>,
 }
@@ -169,9 +169,9 @@ fn plan(
     run: &StatementContext,
     restrictions: &Restrictions,
     id: &str,
-    table: NamedTable<'_>,
+    table: NamedTableScan<'_>,
 ) -> Result<Arc<dyn TableProvider>> {
-    let NamedTable { label, all } = table;
+    let NamedTableScan { label, all } = table;
     let columns = columns_of(&all);
     let visible = query(restrictions, id, &columns).map_err(Error::invalid)?;
     let source = parse(&visible.sql)?.into_query()?;

@@ -17,7 +17,7 @@ use headwater_lake::{CommitView, SharedTransaction};
 use headwater_model::{JobId, PROPERTY_JOB};
 use headwater_sql::statement::{Command, SourceQuery};
 use headwater_sql::{IntoStatement, Parameter, PreparedStatement};
-use headwater_sql_functions::{SignalCallback, signal_function, with_functions};
+use headwater_sql_functions::{NotifyCallback, signal_function, with_functions};
 use headwater_sql_python::{StatementCalls, StatementOwner, without_calls};
 use headwater_sql_resolve::{OutputNames, resolve};
 use headwater_table_scan::{
@@ -118,7 +118,7 @@ impl Session {
 
     /// Adds an SQL function that sends a signal to a component outside the engine. Only this
     /// session can call the function.
-    pub fn register_signal(&self, name: &str, signal: SignalCallback) {
+    pub fn register_signal(&self, name: &str, signal: NotifyCallback) {
         self.functions.write().push(signal_function(name, signal));
     }
 

@@ -6,7 +6,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::DataFusionError;
 use futures::TryStreamExt;
 use headwater_sql::statement::SourceQuery;
-use headwater_sql_functions::summary;
+use headwater_sql_functions::summarize;
 use headwater_table_scan::plain_schema;
 use headwater_tables::field_type_name;
 
@@ -22,7 +22,8 @@ impl Session {
         let limits = run.limits;
         let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         let metrics = Arc::clone(&run.metrics);
-        let plan = summary::aggregate(&run.state, plan).map_err(|error| limits.explain(&error))?;
+        let plan =
+            summarize::aggregate(&run.state, plan).map_err(|error| limits.explain(&error))?;
         let running = self.start(run, plan).await?;
         let batches: Vec<RecordBatch> = running
             .stream
@@ -31,7 +32,8 @@ impl Session {
             .map_err(|error: DataFusionError| limits.explain(&error))?;
         let values = batches.iter().find(|batch| batch.num_rows() > 0);
         let types = columns.fields().iter().map(|field| field_type_name(field)).collect();
-        let batch = summary::rows(&columns, types, values).map_err(headwater_lake::Error::from)?;
+        let batch =
+            summarize::rows(&columns, types, values).map_err(headwater_lake::Error::from)?;
         Ok(output::of_batch(batch, metrics))
     }
 }

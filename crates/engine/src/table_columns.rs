@@ -19,7 +19,7 @@ use headwater_sql::data_type::{
 };
 use headwater_sql::table_name::span_start;
 use headwater_sql_functions::{is_parsed, parse_texts};
-use headwater_sql_resolve::scope;
+use headwater_sql_resolve::name_scope;
 use headwater_table_scan::plain_schema;
 use headwater_tables::{
     COMMENT, SortColumn, has_nanoseconds, normalise_schema, parse_type, with_default,
@@ -180,7 +180,7 @@ pub(crate) fn partition(
             // The table resolves the names of struct fields.
             return Ok(field);
         }
-        let column = scope::column(&field.column, names, &["the new table"], None)?;
+        let column = name_scope::column(&field.column, names, &["the new table"], None)?;
         Ok(PartitionField { column: column.to_owned(), transform: field.transform })
     };
     fields.into_iter().map(spelled).collect()

@@ -29,9 +29,9 @@ use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::create_table::{distinct_names, nullable};
 use crate::error::{Error, Result, SqlError};
-use crate::function::functions_below;
 use crate::output;
 use crate::planner;
+use crate::python_function::functions_below;
 use crate::session::{Session, plan_statement};
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;

@@ -27,7 +27,7 @@ use crate::table_access::name_as_written;
 
 /// First error of a stream of rows. Stored separately, because the code that writes the rows
 /// returns only an Arrow error.
-pub(crate) type FirstError = Arc<Mutex<Option<Error>>>;
+pub(crate) type FirstStreamError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
     /// Begins a transaction on the session's branch. Fails for other refs and protected branches.
@@ -207,8 +207,8 @@ pub(crate) fn rows(
     running: RunningPlan,
     schema: SchemaRef,
     limits: PlanningLimits,
-) -> (headwater_lake::BatchStream, FirstError) {
-    let kept = FirstError::default();
+) -> (headwater_lake::BatchStream, FirstStreamError) {
+    let kept = FirstStreamError::default();
     let keep = Arc::clone(&kept);
     let rows = running.stream.map(move |batch| {
         let batch = batch.and_then(|batch| Ok(plain_batch(&batch, &schema)?));
@@ -223,6 +223,6 @@ pub(crate) fn rows(
 }
 
 /// Returns the stored error of the stream of rows or, without one, the error of the write.
-pub(crate) fn first(kept: &FirstError, error: headwater_lake::Error) -> Error {
+pub(crate) fn first(kept: &FirstStreamError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

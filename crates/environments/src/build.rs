@@ -12,7 +12,7 @@ use crate::environments::{
     BUILDING, BuildDescription, DESCRIPTION, Environments, Progress, UNCOMPILED, name, read,
     unique_name,
 };
-use crate::python::Interpreter;
+use crate::interpreter::Interpreter;
 use crate::requirement::name_of;
 use crate::uv::{self, Uv};
 use crate::{Environment, EnvironmentEvent, Error, Result, shebang_rewrite};

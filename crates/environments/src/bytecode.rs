@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use headwater_sandbox::Spawner;
 use sha2::{Digest, Sha256};
 
-use crate::python::Interpreter;
+use crate::interpreter::Interpreter;
 use crate::subprocess;
 
 /// Script that compiles packages into their environment and into the store.

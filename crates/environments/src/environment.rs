@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::folder_lock::SharedLock;
-use crate::python::prefix_of;
+use crate::interpreter::prefix_of;
 use crate::{Error, Result};
 
 /// Specification of an environment.

@@ -16,8 +16,8 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::folder_lock::SharedLock;
-use crate::ownership::{self, make_folder};
-use crate::python::{self, Interpreter};
+use crate::interpreter::{self, Interpreter};
+use crate::path_ownership::{self, make_folder};
 use crate::requirement::{name_of, requested_names, requirements};
 use crate::uv::Uv;
 use crate::{Environment, EnvironmentEvent, EnvironmentSpec, Error, Result, system_programs};
@@ -89,7 +89,7 @@ pub(crate) struct BuildDescription {
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
     // Check the owner, because in the past, other users may have been able to write to the folder
     // of environments.
-    ownership::resolve(folder).ok()?;
+    path_ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
     let BuildDescription { python: version, requirements, packages, requested } = description;
@@ -148,7 +148,7 @@ impl Environments {
     pub fn check(&self, spec: &EnvironmentSpec) -> Result<()> {
         requirements(spec)?;
         system_programs::check(&spec.system)?;
-        python::find(&self.search, spec.python.as_deref()).map(drop)
+        interpreter::find(&self.search, spec.python.as_deref()).map(drop)
     }
 
     /// Returns true if the environment of a specification is built and all its system programs
@@ -168,7 +168,7 @@ impl Environments {
     fn find_built(&self, spec: &EnvironmentSpec) -> Option<Arc<Environment>> {
         let requirements = requirements(spec).ok()?;
         system_programs::check(&spec.system).ok()?;
-        let interpreter = python::find(&self.search, spec.python.as_deref()).ok()?;
+        let interpreter = interpreter::find(&self.search, spec.python.as_deref()).ok()?;
         self.find(&hash(&interpreter, &requirements), &interpreter)
     }
 
@@ -181,7 +181,7 @@ impl Environments {
     ) -> Result<Arc<Environment>> {
         let requirements = requirements(spec)?;
         system_programs::check(&spec.system)?;
-        let interpreter = python::find(&self.search, spec.python.as_deref())?;
+        let interpreter = interpreter::find(&self.search, spec.python.as_deref())?;
         let id = hash(&interpreter, &requirements);
         if let Some(found) = self.find(&id, &interpreter) {
             self.touch(&id);

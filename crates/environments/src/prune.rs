@@ -19,7 +19,7 @@ use crate::environments::{
     unique_name,
 };
 use crate::folder_lock::ExclusiveLock;
-use crate::{Environment, Error, Result, package_cache, python};
+use crate::{Environment, Error, Result, interpreter, package_cache};
 
 /// Result of [`Environments::remove`].
 #[derive(Debug)]
@@ -213,7 +213,7 @@ impl Environments {
         let _lock = lock(&self.folder.join(format!("{id}.lock"))).await?;
         let gone = || Error::NotFound { id: id.to_owned() };
         let before = self.read_summary(id).await.ok_or_else(gone)?;
-        let interpreter = python::find(&self.search, Some(&before.python))?;
+        let interpreter = interpreter::find(&self.search, Some(&before.python))?;
         let requirements = before.requirements.clone();
         let build = self.build(&interpreter, requirements, true, on_progress).await?;
         let environment = self.publish(id, &interpreter, build)?;

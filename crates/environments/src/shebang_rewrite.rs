@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::environments::unique_name;
-use crate::python::Interpreter;
+use crate::interpreter::Interpreter;
 
 /// A relocatable script header, which is a command in the shell and a string literal in Python.
 const RELOCATABLE: &str = r#"#!/bin/sh

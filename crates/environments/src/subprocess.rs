@@ -13,7 +13,7 @@ const OUTPUT_BYTES_MAX: usize = 1 << 20;
 
 /// Result of a subprocess.
 #[derive(Debug)]
-pub(crate) struct Output {
+pub(crate) struct SubprocessOutput {
     /// True if the exit code is 0.
     pub(crate) success: bool,
     /// The exit status.
@@ -29,7 +29,7 @@ pub(crate) async fn run(
     command: Vec<String>,
     variables: Vec<(String, String)>,
     background: bool,
-) -> Result<Output> {
+) -> Result<SubprocessOutput> {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| Error::io("make a pipe")(errno.into()))?;
     let plan =
@@ -38,7 +38,7 @@ pub(crate) async fn run(
     drop(writer);
     let output = read(reader).await?;
     let exit = running.ended().await?.exit;
-    Ok(Output { success: exit == ExitStatus::Code(0), exit, text: output })
+    Ok(SubprocessOutput { success: exit == ExitStatus::Code(0), exit, text: output })
 }
 
 async fn read(reader: std::os::fd::OwnedFd) -> Result<String> {

@@ -7,10 +7,10 @@ use headwater_sandbox::Spawner;
 use uuid::Uuid;
 
 use crate::environments::{BUILDING, Progress};
-use crate::ownership;
-use crate::python::{self, Interpreter};
+use crate::interpreter::{self, Interpreter};
+use crate::path_ownership;
 use crate::requirement::{VERSION_HINT, normalize};
-use crate::subprocess::{self, Output};
+use crate::subprocess::{self, SubprocessOutput};
 use crate::{EnvironmentEvent, Error, Result};
 
 /// The `uv` program.
@@ -39,7 +39,7 @@ impl Uv {
             return Ok(Uv { program, cache, newest: false });
         }
         on_progress(EnvironmentEvent::FetchingUv);
-        fetch(spawner, &python::all(search), tools).await?;
+        fetch(spawner, &interpreter::all(search), tools).await?;
         Ok(Uv { program: fetched, cache, newest: false })
     }
 
@@ -142,7 +142,12 @@ impl Uv {
         if output.success { Ok(()) } else { Err(failed(&output)) }
     }
 
-    async fn run(&self, spawner: &Spawner, arguments: &[&str], offline: bool) -> Result<Output> {
+    async fn run(
+        &self,
+        spawner: &Spawner,
+        arguments: &[&str],
+        offline: bool,
+    ) -> Result<SubprocessOutput> {
         let mut command = vec![self.program.to_string_lossy().into_owned()];
         command.extend(arguments.iter().map(|argument| (*argument).to_owned()));
         command.extend(["--no-progress", "--color", "never"].map(str::to_owned));
@@ -191,9 +196,9 @@ pub(crate) fn executable(path: &Path) -> bool {
 
 /// Returns true if no other user can replace a program.
 fn is_safe(program: &Path) -> bool {
-    let resolved = ownership::resolve(program);
+    let resolved = path_ownership::resolve(program);
     let warn =
-        |refused: &ownership::UntrustedReason| tracing::warn!("uv is not trusted: {refused}");
+        |refused: &path_ownership::UntrustedReason| tracing::warn!("uv is not trusted: {refused}");
     resolved.inspect_err(warn).is_ok()
 }
 
@@ -241,7 +246,7 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
 }
 
 /// Returns the error for a failed run of `uv`.
-fn failed(output: &Output) -> Error {
+fn failed(output: &SubprocessOutput) -> Error {
     let message = without_paths(&trim(&output.text));
     let message =
         if message.is_empty() { format!("uv: {}", output.exit.describe()) } else { message };

@@ -23,10 +23,10 @@ fn is_specifier(text: &str) -> bool {
     let version = text[operator.len()..].trim_start().to_ascii_lowercase();
     let is_equality = matches!(operator, "==" | "!=");
     if let Some(prefix) = version.strip_suffix(".*") {
-        let parts = Parts::of(prefix);
+        let parts = VersionParts::of(prefix);
         return is_equality && parts.is_some_and(|parts| parts.suffix.is_empty());
     }
-    let Some(parts) = Parts::of(&version) else { return false };
+    let Some(parts) = VersionParts::of(&version) else { return false };
     let (public, local) = match parts.suffix.split_once('+') {
         Some((public, local)) => (public, Some(local)),
         None => (parts.suffix, None),
@@ -38,14 +38,14 @@ fn is_specifier(text: &str) -> bool {
 }
 
 /// The parts of a version in lower case.
-struct Parts<'v> {
+struct VersionParts<'v> {
     /// The count of numbers in the release.
     release_count: usize,
     /// The text after the release.
     suffix: &'v str,
 }
 
-impl<'v> Parts<'v> {
+impl<'v> VersionParts<'v> {
     /// Splits a version such as `1!2.0rc1+local`; `None` unless it begins with a release.
     fn of(version: &'v str) -> Option<Self> {
         let version = version.strip_prefix('v').unwrap_or(version);
@@ -59,7 +59,7 @@ impl<'v> Parts<'v> {
             release_count += 1;
             match rest.strip_prefix('.') {
                 Some(next) if next.starts_with(|c: char| c.is_ascii_digit()) => rest = next,
-                _ => return Some(Parts { release_count, suffix: rest }),
+                _ => return Some(VersionParts { release_count, suffix: rest }),
             }
         }
     }

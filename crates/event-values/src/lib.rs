@@ -3,18 +3,18 @@
 //! schemas. This crate does no I/O.
 
 mod aws_event;
-mod batch;
 mod call_record;
+mod event_items;
 mod event_path;
 mod event_schema;
-mod lineage;
+mod loop_detection;
 pub mod payload;
 mod recent_ids;
 
 pub use aws_event::{function_argument, function_arn};
-pub use batch::{failed_items, item_ids, part_of};
 pub use call_record::{CALL_EVENT, CallRecord};
+pub use event_items::{failed_items, item_ids, part_of};
 pub use event_path::EventPath;
 pub use event_schema::event_schema;
-pub use lineage::loop_problem;
+pub use loop_detection::loop_problem;
 pub use recent_ids::{IdHash, RecentIds};

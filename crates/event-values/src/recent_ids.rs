@@ -27,7 +27,7 @@ pub struct RecentIds {
     /// Ids of events that are being stored.
     reserved: HashSet<IdHash>,
     /// The stored batches, by the keys of their journal entries. Newer batches have greater keys.
-    batches: BTreeMap<String, Batch>,
+    batches: BTreeMap<String, IdBatch>,
     /// The batches that are removed from memory, but not yet from the store.
     removed: Option<RemovedBatches>,
 }
@@ -41,7 +41,7 @@ struct RemovedBatches {
 }
 
 #[derive(Debug)]
-struct Batch {
+struct IdBatch {
     time: Timestamp,
     ids: Vec<(IdHash, JobId)>,
 }
@@ -82,7 +82,7 @@ impl RecentIds {
             self.reserved.remove(&hash);
             ids.extend(self.events.get(&hash).map(|event| (hash, *event)));
         }
-        self.batches.insert(key, Batch { time, ids });
+        self.batches.insert(key, IdBatch { time, ids });
     }
 
     /// Adds the ids of a stored batch. If several batches contain an id, the event in the newest
@@ -94,7 +94,7 @@ impl RecentIds {
                 let newest = self.events.entry(*hash).or_insert(*event);
                 *newest = (*newest).max(*event);
             }
-            self.batches.insert(key, Batch { time, ids });
+            self.batches.insert(key, IdBatch { time, ids });
         }
     }
 
@@ -103,7 +103,7 @@ impl RecentIds {
         while let Some(batch) = self.batches.first_entry()
             && batch.get().time + WINDOW <= now
         {
-            let (last, Batch { time, ids }) = batch.remove_entry();
+            let (last, IdBatch { time, ids }) = batch.remove_entry();
             for (hash, event) in ids {
                 // Keep the id if a later batch contains it, too: it then belongs to another event.
                 if self.events.get(&hash) == Some(&event) {

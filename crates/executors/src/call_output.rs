@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::destination::{OutgoingPayload, authorize_destination, send};
 use crate::function_catalog::ParsedFunction;
-use crate::trigger::commit_appended;
+use crate::trigger_delivery::commit_appended;
 
 /// The outputs of one call.
 #[derive(Debug)]

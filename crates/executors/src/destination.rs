@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_destinations::{Destination, Destinations, Payload, SendAttempt, is_address};
 use headwater_event_values::CALL_EVENT;
-use headwater_function_lake::CallScope;
+use headwater_function_lake::CallIdentity;
 use headwater_jobs::JobContext;
 use headwater_model::{
     Action, Actor, ErrorCode, Event, EventData, MAIN_BRANCH, Object, Principal, Problem, ResultExt,
@@ -248,7 +248,7 @@ pub(crate) async fn send(
         let by = SecretUse { reason: format!("destination {address}"), job: context.id() };
         record_secret(access, &principal, secret, &by);
     }
-    let scope = CallScope {
+    let scope = CallIdentity {
         access: table_access(access, &principal, Some(context.id())),
         author: context.author().to_owned(),
         job: context.id(),

@@ -21,7 +21,7 @@ const THREAD_KEEP: Duration = Duration::from_secs(2);
 /// A pool of idle runtimes; cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct MeteredRuntime {
-    workers: Arc<Mutex<Vec<Worker>>>,
+    workers: Arc<Mutex<Vec<IdleRuntime>>>,
     background: bool,
 }
 
@@ -40,7 +40,7 @@ impl MeteredRuntime {
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<(T, u64), Problem> {
         let free = self.workers.lock().pop();
-        let worker = free.map_or_else(|| Worker::new(self.background), Ok)?;
+        let worker = free.map_or_else(|| IdleRuntime::new(self.background), Ok)?;
         let before = worker.clock.nanoseconds();
         let mut task = AbortOnDrop(worker.runtime()?.spawn(work));
         let result = (&mut task.0).await.map_err(|error| {
@@ -68,12 +68,12 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// A runtime, and the CPU time of its threads.
 #[derive(Debug)]
-struct Worker {
+struct IdleRuntime {
     runtime: Option<Runtime>,
     clock: Arc<CpuClock>,
 }
 
-impl Worker {
+impl IdleRuntime {
     fn new(background: bool) -> Result<Self, Problem> {
         let clock = Arc::new(CpuClock::default());
         let (starts, stops) = (clock.clone(), clock.clone());
@@ -94,7 +94,7 @@ impl Worker {
         let runtime = runtime.map_err(|error| {
             Problem::new(ErrorCode::Internal, format!("no thread can be started: {error}"))
         })?;
-        Ok(Worker { runtime: Some(runtime), clock })
+        Ok(IdleRuntime { runtime: Some(runtime), clock })
     }
 
     fn runtime(&self) -> Result<&Runtime, Problem> {
@@ -103,7 +103,7 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+impl Drop for IdleRuntime {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             // Do not wait for the threads to end, because the caller is async code, which must not
@@ -124,10 +124,10 @@ fn lower_priority() {
 
 /// The CPU time of a set of threads, as measured by the kernel.
 #[derive(Debug, Default)]
-struct CpuClock(Mutex<Threads>);
+struct CpuClock(Mutex<RuntimeThreads>);
 
 #[derive(Debug, Default)]
-struct Threads {
+struct RuntimeThreads {
     ended_nanoseconds: u64,
     /// The `schedstat` file of each living thread.
     living: Vec<PathBuf>,

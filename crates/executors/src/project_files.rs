@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headwater_model::{ErrorCode, PROJECT_FILE, PROJECT_FILES, Problem, ProjectFile, ProjectFiles};
-use headwater_pipelines::{CommandPaths, parallel};
+use headwater_pipelines::{CommandPaths, parallel_map};
 
 /// Maximum size of a project's files, in bytes.
 const PROJECT_BYTES_MAX: u64 = 32 << 20;
@@ -101,7 +101,7 @@ impl FileReader<'_> {
     /// Reads files on all processors. Files that have been read before are skipped.
     fn read(&mut self, paths: &[PathBuf]) -> Result<(), Problem> {
         let this = &*self;
-        let read = parallel::map(paths, |path| {
+        let read = parallel_map::map(paths, |path| {
             let name = relative(this.root, path);
             if this.contents.contains_key(&name) {
                 return Ok(None);

@@ -8,7 +8,7 @@ use futures::{StreamExt, TryStreamExt};
 use headwater_lake::CloudSettings;
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_tables::CloudUrl;
-use headwater_triggers::{RemoteBuckets, RemoteObject, RemotePage};
+use headwater_triggers::{PageRequest, RemoteBuckets, RemoteObject};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore};
 use parking_lot::Mutex;
@@ -39,7 +39,7 @@ impl CloudBuckets {
 
 #[async_trait]
 impl RemoteBuckets for CloudBuckets {
-    async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem> {
+    async fn list(&self, bucket: &str, page: &PageRequest) -> Result<Vec<RemoteObject>, Problem> {
         let store = self.store(bucket)?;
         let folder = page.prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
         let folder = path(folder)?;

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::acting_request::{ActingRequest, read};
 use crate::rights::table_access;
-use crate::run_output::{OutputRun, is_merged};
+use crate::run_output::{RunWithOutputs, is_merged};
 
 /// Executes runs.
 #[derive(Clone)]
@@ -93,7 +93,7 @@ impl RunExecutor {
             let tested = runner.test(request, context.clone()).await;
             return tested.map_err(|error| error.to_problem());
         }
-        let mut outputs = OutputRun::of(&request, actor, caused_by);
+        let mut outputs = RunWithOutputs::of(&request, actor, caused_by);
         if let Some(outputs) = &mut outputs {
             outputs.declared = Box::pin(self.check_outputs(&request.files, &principal)).await?;
         }

@@ -37,7 +37,7 @@ use crate::run::RunExecutor;
 const KEPT_DAYS: i64 = 7;
 
 /// A run whose outputs are to be written.
-pub(crate) struct OutputRun<'a> {
+pub(crate) struct RunWithOutputs<'a> {
     project: String,
     branch: String,
     actor: &'a Actor,
@@ -47,7 +47,7 @@ pub(crate) struct OutputRun<'a> {
     pub declared: BTreeSet<String>,
 }
 
-impl<'a> OutputRun<'a> {
+impl<'a> RunWithOutputs<'a> {
     /// Returns the run that a request describes; `None` if the run is not merged, or if the
     /// project's name cannot be read.
     pub fn of(request: &RunRequest, actor: &'a Actor, caused_by: &'a [String]) -> Option<Self> {
@@ -60,7 +60,7 @@ impl<'a> OutputRun<'a> {
             Some(_) => return None,
             None => MAIN_BRANCH.to_owned(),
         };
-        Some(OutputRun { project, branch, actor, caused_by, declared: BTreeSet::new() })
+        Some(RunWithOutputs { project, branch, actor, caused_by, declared: BTreeSet::new() })
     }
 }
 
@@ -110,7 +110,7 @@ impl RunExecutor {
     /// Errors: `forbidden`, and the errors of the outputs. The next run then writes the output.
     pub(crate) async fn write_outputs(
         &self,
-        run: &OutputRun<'_>,
+        run: &RunWithOutputs<'_>,
         context: &JobContext,
     ) -> Result<(), Problem> {
         let found = self.runner.pending_outputs(&run.project, &run.branch).await.or_problem()?;
@@ -156,7 +156,7 @@ impl RunExecutor {
         &self,
         pending: &PendingOutputs,
         output: &ModelOutput,
-        run: &OutputRun<'_>,
+        run: &RunWithOutputs<'_>,
         context: &JobContext,
     ) -> Result<(), Problem> {
         let ModelOutput { namespace, name, address } = output;

@@ -17,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::limits::FlightLimits;
-use crate::prepared::{self, ClientPrepared, ParameterRows};
+use crate::prepared_statements::{self, ClientPrepared, ParameterRows};
 use crate::row_stream::{self, RowStream, flight_info, no_columns};
 use crate::statement::{ClientStatements, PendingExecutions};
 use crate::status::to_status;
@@ -62,7 +62,7 @@ impl FlightSql {
         let text = |status: Status| status.message().to_owned();
         let server = FlightSql {
             statements: Arc::new(ClientStatements::new(service, limits)),
-            prepared: Arc::new(prepared::prepared(limits)),
+            prepared: Arc::new(prepared_statements::prepared(limits)),
             sql_info: sql_info::sql_info().map_err(text)?,
             type_info: type_info::type_info().map_err(text)?,
         };

@@ -39,13 +39,13 @@ enum IngestMode {
 }
 
 /// The target of an ingestion.
-struct Target {
+struct IngestTarget {
     mode: IngestMode,
     /// The table's quoted name.
     table: String,
 }
 
-impl Target {
+impl IngestTarget {
     fn new(command: &CommandStatementIngest) -> Result<Self, Problem> {
         if command.temporary {
             let message = "the ingestion into a temporary table is not supported";
@@ -74,13 +74,13 @@ impl Target {
             }
             None => name,
         };
-        Ok(Target { mode, table })
+        Ok(IngestTarget { mode, table })
     }
 
     /// Returns the statements that insert a chunk of rows. `is_first` is true for the first chunk,
     /// whose statements also create the table.
     fn statements(&self, schema: &SchemaRef, is_first: bool) -> Vec<String> {
-        let Target { mode, table } = self;
+        let IngestTarget { mode, table } = self;
         let from = format!("FROM \"{COPIED_ROWS}\"");
         let names: Vec<String> = schema.fields().iter().map(|it| quoted(it.name())).collect();
         let insert = format!("INSERT INTO {table} ({0}) SELECT {0} {from}", names.join(", "));
@@ -113,7 +113,7 @@ impl ClientStatements {
         command: &CommandStatementIngest,
         rows: IngestedRows,
     ) -> Result<i64, Status> {
-        let target = Target::new(command).map_err(to_status)?;
+        let target = IngestTarget::new(command).map_err(to_status)?;
         let given = command.transaction_id.as_deref().filter(|id| !id.is_empty());
         if let Some(id) = given {
             let id = String::from_utf8_lossy(id).into_owned();
@@ -138,13 +138,13 @@ impl ClientStatements {
         &self,
         caller: &Caller,
         transaction: &str,
-        target: &Target,
+        target: &IngestTarget,
         sent: IngestedRows,
     ) -> Result<i64, Status> {
         let IngestedRows { batches, mut quota } = sent;
         // The transaction does not expire while the client sends rows.
         let _in_use = self.transactions.get(&caller.principal, transaction)?;
-        let mut chunk = Chunk::default();
+        let mut chunk = IngestChunk::default();
         let mut count = 0;
         if let Some(mut rows) = batches {
             while let Some(batch) = self.uploads.next(&mut rows).await? {
@@ -153,7 +153,7 @@ impl ClientStatements {
                 if !quota.is_full() {
                     continue;
                 }
-                let full = std::mem::replace(&mut chunk, Chunk::after_the_first());
+                let full = std::mem::replace(&mut chunk, IngestChunk::after_the_first());
                 count += self.add_chunk(caller, transaction, target, full).await?;
                 quota.release();
             }
@@ -171,8 +171,8 @@ impl ClientStatements {
         &self,
         caller: &Caller,
         transaction: &str,
-        target: &Target,
-        chunk: Chunk,
+        target: &IngestTarget,
+        chunk: IngestChunk,
     ) -> Result<i64, Status> {
         let schema = chunk.schema.unwrap_or_else(no_columns);
         let count: usize = chunk.batches.iter().map(RecordBatch::num_rows).sum();
@@ -186,22 +186,22 @@ impl ClientStatements {
 }
 
 /// Rows of an ingestion that one statement inserts.
-struct Chunk {
+struct IngestChunk {
     /// True for the first rows, whose statements create the table if needed.
     is_first: bool,
     schema: Option<SchemaRef>,
     batches: Vec<RecordBatch>,
 }
 
-impl Default for Chunk {
+impl Default for IngestChunk {
     fn default() -> Self {
-        Chunk { is_first: true, ..Chunk::after_the_first() }
+        IngestChunk { is_first: true, ..IngestChunk::after_the_first() }
     }
 }
 
-impl Chunk {
+impl IngestChunk {
     fn after_the_first() -> Self {
-        Chunk { is_first: false, schema: None, batches: Vec::new() }
+        IngestChunk { is_first: false, schema: None, batches: Vec::new() }
     }
 
     fn add(&mut self, batch: RecordBatch) {
@@ -233,7 +233,7 @@ mod tests {
                 schema: Some("sales".to_owned()),
                 ..CommandStatementIngest::default()
             };
-            let target = Target::new(&command).expect("a target");
+            let target = IngestTarget::new(&command).expect("a target");
             assert_eq!(target.statements(&schema, true), expected);
         };
         let table = "\"sales\".\"my \"\"t\"\"\"";

@@ -10,18 +10,18 @@
 //! catalog. The server authenticates the requests and routes them here.
 
 mod caller;
+mod catalog_metadata;
+mod client_objects;
 mod custom_actions;
 mod driver_info;
 mod flight_sql;
-mod inference;
 mod ingest;
 mod limits;
 mod message_checks;
-mod metadata;
+mod parameter_inference;
 mod parameters;
-mod prepared;
+mod prepared_statements;
 mod primary_keys;
-mod registry;
 mod row_stream;
 mod running;
 mod service;

@@ -45,7 +45,7 @@ pub fn bind(
     let mut casts = BTreeMap::new();
     for (index, name) in names.into_iter().enumerate() {
         let index = if is_named { schema.index_of(&name).map_err(internal)? } else { index };
-        let column = Column::new(&name, batch.column(index))?;
+        let column = ParameterColumn::new(&name, batch.column(index))?;
         casts.extend(column.sql_type.clone().map(|sql_type| (name.clone(), sql_type)));
         columns.push((name, column));
     }
@@ -61,14 +61,14 @@ pub fn bind(
 }
 
 /// The values of one parameter.
-struct Column {
+struct ParameterColumn {
     array: ArrayRef,
     /// The SQL type to which the text of a value is cast; `None` if the value is bound without a
     /// cast.
     sql_type: Option<String>,
 }
 
-impl Column {
+impl ParameterColumn {
     fn new(name: &str, array: &ArrayRef) -> Result<Self, Status> {
         let array = match array.data_type() {
             DataType::Dictionary(_, values) => cast(array, values).map_err(internal)?,
@@ -96,7 +96,7 @@ impl Column {
             let message = format!("the type `{data_type}` of parameter `${name}` is not supported");
             to_status(Problem::new(ErrorCode::InvalidArgument, message))
         })?;
-        Ok(Column { array, sql_type })
+        Ok(ParameterColumn { array, sql_type })
     }
 
     fn value(&self, row: usize) -> Result<Value, Status> {
@@ -120,7 +120,8 @@ impl Column {
                 format!("\\x{}", hex::encode(array.as_binary::<i32>().value(row))).into()
             }
             DataType::List(_) => {
-                let column = Column { array: array.as_list::<i32>().value(row), sql_type: None };
+                let column =
+                    ParameterColumn { array: array.as_list::<i32>().value(row), sql_type: None };
                 let elements: Result<Vec<Value>, Status> =
                     (0..column.array.len()).map(|index| column.value(index)).collect();
                 Value::Array(elements?)

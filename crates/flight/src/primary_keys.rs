@@ -9,7 +9,7 @@ use headwater_model::{DEFAULT_NAMESPACE, TableName};
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::metadata::at_catalog;
+use crate::catalog_metadata::at_catalog;
 use crate::statement::ClientStatements;
 use crate::status::internal;
 

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
 use crate::message_checks::MessageChecks;
-use crate::prepared::ParameterRows;
+use crate::prepared_statements::ParameterRows;
 use crate::statement::{ClientRows, PendingExecutions};
 use crate::status::{internal, to_status};
 use crate::uploads::{UploadQuota, Uploads};

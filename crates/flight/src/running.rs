@@ -38,13 +38,13 @@ impl StatementKey {
 }
 
 /// Registration of a running statement, which ends when this value is dropped.
-pub struct Registration {
+pub struct StatementRegistration {
     running: RunningStatements,
     key: StatementKey,
     number: u64,
 }
 
-impl Drop for Registration {
+impl Drop for StatementRegistration {
     fn drop(&mut self) {
         let mut runs = self.running.0.lock();
         let is_last = runs.tokens.get_mut(&self.key).is_some_and(|tokens| {
@@ -59,14 +59,18 @@ impl Drop for Registration {
 
 impl RunningStatements {
     /// Registers a run of a statement. Returns the token that a cancel request cancels.
-    pub fn register(&self, principal: &Principal, id: &str) -> (CancellationToken, Registration) {
+    pub fn register(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> (CancellationToken, StatementRegistration) {
         let (token, key) = (CancellationToken::new(), StatementKey::new(principal, id));
         let mut runs = self.0.lock();
         runs.registered += 1;
         let number = runs.registered;
         runs.tokens.entry(key.clone()).or_default().insert(number, token.clone());
         drop(runs);
-        (token, Registration { running: self.clone(), key, number })
+        (token, StatementRegistration { running: self.clone(), key, number })
     }
 
     /// Cancels all runs of a statement. Returns false if the statement of this client does not run.

@@ -29,12 +29,12 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::caller::{Caller, SessionToken};
 use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupported_plan};
 use crate::ingest::IngestedRows;
-use crate::prepared::parameter_schema;
+use crate::prepared_statements::parameter_schema;
 use crate::row_stream::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
 use crate::statement::StatementSource;
 use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
-use crate::{custom_actions, metadata, primary_keys};
+use crate::{catalog_metadata, custom_actions, primary_keys};
 
 /// The value of `ActionEndSavepoint` that releases a savepoint. The other value rolls back to it.
 const SAVEPOINT_RELEASE: i32 = 1;
@@ -187,7 +187,7 @@ impl FlightSqlService for FlightSql {
         query: CommandGetTableTypes,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
-        let schema = metadata::table_types(query)?.schema();
+        let schema = catalog_metadata::table_types(query)?.schema();
         metadata_info(query, &schema, request)
     }
 
@@ -197,7 +197,7 @@ impl FlightSqlService for FlightSql {
         request: Request<Ticket>,
     ) -> Result<Response<RowStream>, Status> {
         Caller::of(&request)?;
-        Ok(of_batch(metadata::table_types(query)?))
+        Ok(of_batch(catalog_metadata::table_types(query)?))
     }
 
     async fn get_flight_info_sql_info(

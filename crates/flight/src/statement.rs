@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::inference::type_inference_queries;
+use crate::client_objects::EntryGuard;
 use crate::limits::FlightLimits;
-use crate::registry::EntryGuard;
-use crate::running::{Registration, RunningStatements};
+use crate::parameter_inference::type_inference_queries;
+use crate::running::{RunningStatements, StatementRegistration};
 use crate::status::to_status;
 use crate::ticket::running_id;
 use crate::transactions::{ClientTransaction, ClientTransactions, ended};
@@ -65,7 +65,8 @@ pub struct ClientStatements {
     running: RunningStatements,
 }
 
-/// The result rows of a running statement, whose transaction does not expire while this value exists.
+/// The result rows of a running statement, whose transaction does not expire while this value
+/// exists.
 pub struct ClientRows {
     rows: StatementRows,
     _transaction: Option<EntryGuard<ClientTransaction>>,
@@ -238,7 +239,11 @@ impl ClientStatements {
     }
 
     /// Registers a running statement, so that its client can cancel it by its id.
-    pub fn register(&self, principal: &Principal, id: &str) -> (CancellationToken, Registration) {
+    pub fn register(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> (CancellationToken, StatementRegistration) {
         self.running.register(principal, id)
     }
 

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::client_objects::{ClientObjects, EntryGuard};
 use crate::limits::FlightLimits;
-use crate::registry::{EntryGuard, Registry};
 use crate::status::to_status;
 use crate::ticket::SavepointId;
 
@@ -23,7 +23,7 @@ pub type ClientTransaction = Mutex<Option<OpenTransaction>>;
 /// The open transactions.
 pub struct ClientTransactions {
     service: Service,
-    open: Registry<ClientTransaction>,
+    open: ClientObjects<ClientTransaction>,
 }
 
 impl ClientTransactions {
@@ -31,7 +31,10 @@ impl ClientTransactions {
     pub fn new(service: Service, limits: &FlightLimits) -> Self {
         let hint = "Commit a transaction, or roll it back.";
         let (max, idle) = (limits.transactions_max, limits.transaction_idle);
-        ClientTransactions { service, open: Registry::new("open transactions", hint, max, idle) }
+        ClientTransactions {
+            service,
+            open: ClientObjects::new("open transactions", hint, max, idle),
+        }
     }
 
     /// Begins a transaction. Returns its id.

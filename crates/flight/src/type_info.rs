@@ -7,10 +7,10 @@ use tonic::Status;
 use crate::status::internal;
 
 /// A type: its name, its number, its size in digits or characters, and the quote of its literals.
-type Row = (&'static str, XdbcDataType, Option<i32>, Option<&'static str>);
+type TypeInfoRow = (&'static str, XdbcDataType, Option<i32>, Option<&'static str>);
 
 /// The types that a column can have.
-const TYPES: [Row; 15] = [
+const TYPES: [TypeInfoRow; 15] = [
     ("BOOLEAN", XdbcDataType::XdbcBit, Some(1), None),
     ("TINYINT", XdbcDataType::XdbcTinyint, Some(3), None),
     ("SMALLINT", XdbcDataType::XdbcSmallint, Some(5), None),

@@ -16,7 +16,7 @@ use headwater_model::{
 };
 
 use crate::FunctionLake;
-use crate::function_lake::CommitEntry;
+use crate::function_lake::CommitJournalEntry;
 use crate::json_rows::{blocking, mismatch};
 
 /// Maximum number of attempts if the tables change concurrently.
@@ -194,7 +194,7 @@ impl FunctionLake {
         }
         let entry = self.entry.lock().clone();
         // A commit without an event is on the branch of the call: the later merge stores the entry.
-        if let Some(CommitEntry { journal, key, value }) = entry
+        if let Some(CommitJournalEntry { journal, key, value }) = entry
             && target.event.is_some()
         {
             add_entry(&mut transaction, &journal, &key, value);

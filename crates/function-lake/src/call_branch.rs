@@ -20,12 +20,12 @@ use headwater_model::{
 use headwater_pipelines::BranchAccess;
 use serde_json::json;
 
-use crate::function_lake::CommitEntry;
+use crate::function_lake::CommitJournalEntry;
 use crate::{AppendResult, FunctionLake};
 
 /// The state that a call reads and writes.
 #[derive(Debug, Default)]
-pub(crate) struct CallState {
+pub(crate) struct CallBranchState {
     /// The state of the target branch at the first read.
     view: Option<CommitView>,
     /// The branch with the call's writes.
@@ -135,7 +135,7 @@ impl FunctionLake {
         if let Some(event) = &scope.event {
             options = options.with_event(event);
         }
-        if let Some(CommitEntry { journal, key, value }) = self.entry.lock().clone() {
+        if let Some(CommitJournalEntry { journal, key, value }) = self.entry.lock().clone() {
             options = options.with_entry(&journal, &key, value);
         }
         let request = MergeRequest { message: Some(message), ..MergeRequest::new(source) };

@@ -19,12 +19,12 @@ use headwater_model::{
     Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
     TableName,
 };
-use headwater_objects::{Condition, ContentStream, Headers, NewObject, ObjectPath, Objects};
+use headwater_objects::{Condition, ContentStream, NewObject, ObjectHeaders, ObjectPath, Objects};
 use parking_lot::Mutex;
 use serde_json::json;
 
 use crate::append::not_appended;
-use crate::call_branch::CallState;
+use crate::call_branch::CallBranchState;
 use crate::json_rows;
 
 /// Maximum size of the rows that one call appends, in bytes.
@@ -55,7 +55,7 @@ pub struct LakeComponents {
 
 /// The identity, job and cause of a call.
 #[derive(Debug)]
-pub struct CallScope {
+pub struct CallIdentity {
     /// The permission checks for the call; `None` allows everything.
     pub access: Option<Arc<dyn TableAccess>>,
     /// The author of the call's commits.
@@ -75,17 +75,17 @@ pub struct CallScope {
 #[derive(Debug)]
 pub struct FunctionLake {
     pub(crate) parts: LakeComponents,
-    pub(crate) scope: CallScope,
+    pub(crate) scope: CallIdentity,
     /// Appended rows that are not written yet.
     pub(crate) appends: Mutex<Vec<(TableName, SharedTable)>>,
-    pub(crate) state: Mutex<CallState>,
+    pub(crate) state: Mutex<CallBranchState>,
     /// A journal entry to store with the changes.
-    pub(crate) entry: Mutex<Option<CommitEntry>>,
+    pub(crate) entry: Mutex<Option<CommitJournalEntry>>,
 }
 
 /// A journal entry that is stored with a commit.
 #[derive(Debug, Clone)]
-pub(crate) struct CommitEntry {
+pub(crate) struct CommitJournalEntry {
     pub journal: String,
     pub key: String,
     pub value: Bytes,
@@ -93,7 +93,7 @@ pub(crate) struct CommitEntry {
 
 impl FunctionLake {
     /// Creates the access of a call.
-    pub fn new(parts: LakeComponents, scope: CallScope) -> Self {
+    pub fn new(parts: LakeComponents, scope: CallIdentity) -> Self {
         let (appends, state, entry) = (Mutex::default(), Mutex::default(), Mutex::default());
         FunctionLake { parts, scope, appends, state, entry }
     }
@@ -121,7 +121,7 @@ impl FunctionLake {
     /// have an event.
     pub fn commit_with(&self, journal: &str, key: &str, value: Bytes) {
         let (journal, key) = (journal.to_owned(), key.to_owned());
-        *self.entry.lock() = Some(CommitEntry { journal, key, value });
+        *self.entry.lock() = Some(CommitJournalEntry { journal, key, value });
     }
 
     pub(crate) fn check(&self, action: Action, object: &Object) -> Result<(), Problem> {
@@ -143,7 +143,7 @@ impl FunctionLake {
         self.check(Action::Write, &Object::object_in(&path.bucket, &path.key))?;
         let content: ContentStream = stream::iter([Ok(content)]).boxed();
         let content_type = content_type(&path.key).map(str::to_owned);
-        let headers = Headers { content_type, ..Headers::default() };
+        let headers = ObjectHeaders { content_type, ..ObjectHeaders::default() };
         let condition = Condition::Always;
         let new = NewObject { path, headers, condition, content };
         let put = self.parts.objects.put_caused(new, &self.scope.caused_by).await;
@@ -263,7 +263,7 @@ impl LakeAccess for FunctionLake {
     fn restart(&self) {
         self.appends.lock().clear();
         // Dropping the handle of the branch deletes the branch.
-        *self.state.lock() = CallState::default();
+        *self.state.lock() = CallBranchState::default();
     }
 }
 

@@ -11,4 +11,4 @@ mod function_lake;
 pub mod json_rows;
 
 pub use append::AppendResult;
-pub use function_lake::{CallScope, FunctionLake, LakeComponents};
+pub use function_lake::{CallIdentity, FunctionLake, LakeComponents};

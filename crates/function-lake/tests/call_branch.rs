@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, Str
 use arrow::datatypes::Int64Type;
 use futures::TryStreamExt;
 use headwater_engine::{Engine, EngineOptions, SessionOptions};
-use headwater_function_lake::{CallScope, FunctionLake, LakeComponents};
+use headwater_function_lake::{CallIdentity, FunctionLake, LakeComponents};
 use headwater_functions::{LakeAccess, LakeRequest, SharedTable};
 use headwater_lake::Lake;
 use headwater_model::{ErrorCode, JobId, MAIN_BRANCH, Problem};
@@ -32,7 +32,7 @@ impl Fixture {
 
     /// Begins a call; `event` is the id of the event that caused it.
     fn call(&self, event: Option<&str>) -> FunctionLake {
-        let scope = CallScope {
+        let scope = CallIdentity {
             access: None,
             author: "ana".to_owned(),
             job: JobId::generate(),

@@ -50,7 +50,8 @@ const DAMAGED: &str = "Create the archive again, for example with `zip -r functi
 /// Errors: `invalid_argument`.
 pub fn read_archive(bytes: &[u8]) -> Result<ProjectFiles> {
     let archive = open(bytes)?;
-    Reader { archive: &archive, left: MEMORY_BYTES_MAX, ranges: Vec::new(), package: None }.files()
+    ArchiveReader { archive: &archive, left: MEMORY_BYTES_MAX, ranges: Vec::new(), package: None }
+        .files()
 }
 
 /// Returns true if the files in a ZIP archive are too large for memory, by their declared sizes.
@@ -71,7 +72,7 @@ pub(crate) fn unpack(archive: File, package: PackageWriter) -> Result<ProjectFil
         return Err(too_large());
     }
     let (left, package) = (FILES_BYTES_MAX, Some(package));
-    Reader { archive: &archive, left, ranges: Vec::new(), package }.files()
+    ArchiveReader { archive: &archive, left, ranges: Vec::new(), package }.files()
 }
 
 fn open(bytes: &[u8]) -> Result<ZipArchive<&[u8]>> {
@@ -137,7 +138,7 @@ fn is_requirements(path: &str) -> bool {
 }
 
 /// Reads the entries of an archive, up to a limit on the total size of all files.
-struct Reader<'a, R> {
+struct ArchiveReader<'a, R> {
     archive: &'a ZipArchive<R>,
     /// Number of bytes that may still be decompressed.
     left: u64,
@@ -147,7 +148,7 @@ struct Reader<'a, R> {
     package: Option<PackageWriter>,
 }
 
-impl<R: ReaderAt> Reader<'_, R> {
+impl<R: ReaderAt> ArchiveReader<'_, R> {
     fn files(mut self) -> Result<ProjectFiles> {
         let mut buffer = vec![0_u8; BUFFER_BYTES];
         let mut files = ProjectFiles::new();
@@ -356,7 +357,7 @@ mod tests {
             (vec![(0, 10), (5, 5), (6, 8)], true),
         ] {
             let shown = format!("{ranges:?}");
-            let mut reader = Reader { archive: &archive, left: 0, ranges, package: None };
+            let mut reader = ArchiveReader { archive: &archive, left: 0, ranges, package: None };
             assert_eq!(reader.check_ranges().is_err(), is_rejected, "{shown}");
         }
     }

@@ -12,16 +12,16 @@ mod deployment;
 mod error;
 mod folder;
 mod function;
+mod function_files;
 mod function_store;
 mod handler_check;
 mod layer;
 mod manifest;
 mod package;
 mod paths;
-mod project;
 mod qualifier;
-mod request;
 mod requirements;
+mod single_function_project;
 
 pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
@@ -29,6 +29,7 @@ pub use deployment::deployment_changes;
 pub use error::{Error, Result};
 pub use folder::{FunctionSource, read_source, write_archive};
 pub use function::{StoredCode, StoredFunction, StoredVersion};
+pub use function_files::{FunctionFiles, read_request};
 pub use function_store::{Author, FunctionStore};
 pub use handler_check::check_handler;
 pub use layer::{
@@ -36,9 +37,8 @@ pub use layer::{
 };
 pub use package::{ArchiveDigest, temporary_file};
 pub use paths::{FILES_BYTES_MAX, check_files};
-pub use project::project_files;
 pub use qualifier::{
     Cors, FunctionUrl, InvokeConfig, InvokeMode, ProvisionedConfig, QualifierChange,
     QualifierSettings, UrlAuth, UrlSettings,
 };
-pub use request::{FunctionFiles, read_request};
+pub use single_function_project::project_files;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ResultKind;
-use crate::start_clock::START_MAX;
+use crate::runtime_start_clock::START_MAX;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

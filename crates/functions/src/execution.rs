@@ -10,11 +10,11 @@ use headwater_sandbox::{EgressPolicy, Network, nameservers};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::call_outcome::explain_refusal;
 use crate::error::size;
 use crate::functions::{Functions, unavailable};
 use crate::instance::{CallDeadline, Instance, InstanceOrigin, NewInstance};
 use crate::invoke::{log_system_line, millis};
-use crate::outcome::explain_refusal;
 use crate::queue::Permit;
 use crate::warm_instance::{IdleInstance, WarmInstance};
 use crate::zygote::ZygoteLookup;

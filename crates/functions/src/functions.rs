@@ -11,21 +11,21 @@ use headwater_shared_memory::HugePageFs;
 use headwater_telemetry::Telemetry;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::arrivals::Arrivals;
+use crate::call_arrivals::CallArrivals;
 use crate::call_registry::CallRegistry;
 use crate::cpu_boost::CpuBoost;
 use crate::idle_pause::IdlePause;
 use crate::instance_keys::InstanceKeys;
+use crate::instance_start_times::StartTimes;
 use crate::preload_library::PreloadLibrary;
 use crate::project_folders::{ProjectFolders, is_shareable};
 use crate::provisioning::Provisioning;
 use crate::queue::Queue;
-use crate::start_times::StartTimes;
 use crate::warm_instance::IdleInstance;
 use crate::zygote::Zygotes;
 use crate::{
     Environment, EnvironmentEvent, EnvironmentSpec, Error, FunctionsOptions, Isolation, Result,
-    ZygoteReport, housekeeping,
+    ZygoteReport, periodic_tasks,
 };
 
 /// A handle of the function runtime, which builds environments and runs functions. Clones share the
@@ -43,7 +43,7 @@ pub(crate) struct Inner {
     pub(crate) calls: CallRegistry,
     pub(crate) start_times: StartTimes,
     pub(crate) provisioning: Provisioning,
-    pub(crate) arrivals: Arrivals,
+    pub(crate) arrivals: CallArrivals,
     pub(crate) metrics: CallMetrics,
     pub(crate) telemetry: Telemetry,
     pub(crate) cpu_boost: CpuBoost,
@@ -86,7 +86,7 @@ impl Functions {
             calls: CallRegistry::default(),
             start_times: StartTimes::default(),
             provisioning: Provisioning::default(),
-            arrivals: Arrivals::default(),
+            arrivals: CallArrivals::default(),
             metrics: CallMetrics::default(),
             telemetry: options.telemetry.clone(),
             cpu_boost: CpuBoost::default(),
@@ -98,7 +98,7 @@ impl Functions {
             connections: Arc::new(connections),
             queue: Queue::new(concurrency, memory, options.waiting_max),
         });
-        housekeeping::start(&inner);
+        periodic_tasks::start(&inner);
         Ok(Functions(inner))
     }
 

@@ -14,15 +14,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::call_outcome::{CallEnd, conclude, usage};
 use crate::instance_spec::{PROJECT, files, plan};
-use crate::outcome::{CallEnd, conclude, usage};
 use crate::project_folders::ProjectFolder;
-use crate::start_clock::StartClock;
+use crate::runtime_start_clock::RuntimeStartClock;
 use crate::streaming_input::{InputFeed, InputFeedUsage};
 use crate::unreleased_files::UnreleasedFiles;
 use crate::warm_instance::WarmInstance;
 use crate::worker::{self, FinalMessage, TaskFiles, WorkerMessages};
-use crate::worker_io::{CallContext, LineSink, Readers, listen, listen_to_pipe, receiver};
+use crate::worker_io::{CallContext, LineSink, WorkerReaders, listen, listen_to_pipe, receiver};
 use crate::zygote::Zygote;
 use crate::{
     Argument, ArgumentValue, Error, FunctionEvent, FunctionResult, Invocation, InvocationOutcome,
@@ -92,8 +92,8 @@ pub(crate) struct Instance {
     cloned: bool,
     started: Instant,
     /// Extends the deadline by the time that the start of the call's runtime, such as Node, takes.
-    start_clock: StartClock,
-    readers: Readers,
+    start_clock: RuntimeStartClock,
+    readers: WorkerReaders,
     /// Stops the readers of the output pipes when the call has ended and its process is kept.
     pause: CancellationToken,
     /// The usage of the call's streamed inputs, and their error.
@@ -120,7 +120,7 @@ pub(crate) enum InstanceStopReason {
 }
 
 impl InstanceStopReason {
-    fn at_limit(clock: &StartClock) -> Self {
+    fn at_limit(clock: &RuntimeStartClock) -> Self {
         if clock.is_starting() { Self::StartLimit } else { Self::TimeLimit }
     }
 }
@@ -220,11 +220,11 @@ impl Instance {
         let network = policy.clone().map(|policy| (policy, sink));
         let (quota, lake) = (invocation.quota.clone(), invocation.lake.clone());
         let answer = invocation.client.answer.clone();
-        let start_clock = StartClock::new(invocation.starts_runtime && !is_warm);
+        let start_clock = RuntimeStartClock::new(invocation.starts_runtime && !is_warm);
         let start = start_clock.clone();
         let supplies = CallContext { quota, pages, lake, answer, start, is_warm };
         let worker = listen(channel, lines, network, supplies, over.clone());
-        let readers = Readers::new(worker, pipes);
+        let readers = WorkerReaders::new(worker, pipes);
         let TaskFiles { files, feeds } = sent;
         let ends = over.clone().drop_guard();
         let fed = Arc::new(InputFeedUsage::default());

@@ -13,11 +13,11 @@ use crate::{Invocation, Limits, ReuseScope};
 /// The keys of the functions that have queued or running calls or idle instances, each with the
 /// identity that it stands for.
 #[derive(Debug, Default)]
-pub(crate) struct InstanceKeys(Mutex<Vec<(Identity, InstanceKey)>>);
+pub(crate) struct InstanceKeys(Mutex<Vec<(KeyProperties, InstanceKey)>>);
 
 /// The properties that two calls must share to have the same key.
 #[derive(Debug)]
-struct Identity {
+struct KeyProperties {
     code: SharedCode,
     files: Arc<ProjectFiles>,
     /// The id of the environment, and the build of its packages.
@@ -72,13 +72,13 @@ impl InstanceKeys {
         }
         let code = SharedCode::of(invocation);
         let mut known = self.0.lock();
-        let same = |identity: &Identity| identity.code == code && identity.is_of(invocation);
+        let same = |identity: &KeyProperties| identity.code == code && identity.is_of(invocation);
         if let Some((_, key)) = known.iter().find(|(identity, _)| same(identity)) {
             return Some(key.clone());
         }
         known.retain(|(_, key)| key.is_used());
         let key = InstanceKey::default();
-        known.push((Identity::of(code, invocation), key.clone()));
+        known.push((KeyProperties::of(code, invocation), key.clone()));
         Some(key)
     }
 
@@ -98,9 +98,9 @@ impl InstanceKeys {
     }
 }
 
-impl Identity {
+impl KeyProperties {
     fn of(code: SharedCode, invocation: &Invocation) -> Self {
-        Identity {
+        KeyProperties {
             code,
             files: invocation.files.clone(),
             environment: invocation.environment.id.clone(),

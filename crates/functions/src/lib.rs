@@ -10,7 +10,8 @@
 //! environment variables or the home folder. The server process, which uses [`Functions`], never
 //! forks.
 
-mod arrivals;
+mod call_arrivals;
+mod call_outcome;
 mod call_registry;
 mod client_call;
 mod cpu_boost;
@@ -20,27 +21,26 @@ mod environments;
 mod error;
 mod execution;
 mod functions;
-mod housekeeping;
 mod idle_pause;
 mod idle_shrink;
 mod instance;
 mod instance_keys;
 mod instance_spec;
+mod instance_start_times;
 mod invocation;
 mod invoke;
 mod keep_alive;
 mod lake_access;
 mod options;
-mod outcome;
 mod pending_rows;
+mod periodic_tasks;
 mod preload_library;
 mod preparation;
 mod prepared_clones;
 mod project_folders;
 mod provisioning;
 mod queue;
-mod start_clock;
-mod start_times;
+mod runtime_start_clock;
 mod streaming_input;
 mod unreleased_files;
 mod warm_instance;
@@ -57,8 +57,8 @@ pub use headwater_environments::{
     Environment, EnvironmentEvent, EnvironmentSpec, make_folder, package_changes,
 };
 pub use headwater_sandbox::{
-    Host, LimitSettings, Limits, Network, SpawnCommand, Variables, set_default_time_slice,
-    set_short_time_slice, spawner_main,
+    AllowedHost, EnvironmentVariables, LimitSettings, Limits, Network, SpawnCommand,
+    set_default_time_slice, set_short_time_slice, spawner_main,
 };
 pub use headwater_shared_memory::{SharedTable, TableQuota};
 pub use headwater_telemetry::Telemetry;

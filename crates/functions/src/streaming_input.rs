@@ -194,7 +194,7 @@ struct InputFeedTask {
     streamed: StreamedInput,
     files: Arc<InputFeedFiles>,
     fed: Arc<InputFeedUsage>,
-    scan: Option<Iteration>,
+    scan: Option<InputIteration>,
 }
 
 impl InputFeedTask {
@@ -238,7 +238,7 @@ impl InputFeedTask {
     async fn answer(&mut self, number: u64) -> bool {
         if self.scan.as_ref().is_none_or(|scan| scan.number != number) {
             self.scan = None;
-            self.scan = Some(Iteration::begin(number, &self.streamed, &self.files));
+            self.scan = Some(InputIteration::begin(number, &self.streamed, &self.files));
         }
         let Some(scan) = &mut self.scan else { return false };
         let mut answer = BatchReply { scan: number, ..BatchReply::default() };
@@ -297,15 +297,15 @@ fn too_many() -> Error {
 }
 
 /// One iteration of the function over all rows.
-struct Iteration {
+struct InputIteration {
     number: u64,
-    ready: mpsc::Receiver<Result<Option<(File, usize)>>>,
+    ready: mpsc::Receiver<Result<Option<(BatchFile, usize)>>>,
     making: AbortHandle,
     over: bool,
 }
 
-impl Iteration {
-    fn begin(number: u64, streamed: &StreamedInput, files: &Arc<InputFeedFiles>) -> Iteration {
+impl InputIteration {
+    fn begin(number: u64, streamed: &StreamedInput, files: &Arc<InputFeedFiles>) -> InputIteration {
         let (sender, ready) = mpsc::channel(AHEAD);
         let (streamed, files) = (streamed.clone(), files.clone());
         let making = tokio::spawn(async move {
@@ -313,11 +313,11 @@ impl Iteration {
             // Ignore an error: the iteration has been dropped.
             let _ = sender.send(made.map(|()| None)).await;
         });
-        Iteration { number, ready, making: making.abort_handle(), over: false }
+        InputIteration { number, ready, making: making.abort_handle(), over: false }
     }
 
     /// Returns the next batch; `None` after the last one.
-    async fn next(&mut self) -> Result<Option<(File, usize)>> {
+    async fn next(&mut self) -> Result<Option<(BatchFile, usize)>> {
         if self.over {
             return Ok(None);
         }
@@ -328,7 +328,7 @@ impl Iteration {
     }
 }
 
-impl Drop for Iteration {
+impl Drop for InputIteration {
     fn drop(&mut self) {
         self.making.abort();
     }
@@ -338,7 +338,7 @@ impl Drop for Iteration {
 async fn make(
     rows: RowStream,
     files: &Arc<InputFeedFiles>,
-    sender: &mpsc::Sender<Result<Option<(File, usize)>>>,
+    sender: &mpsc::Sender<Result<Option<(BatchFile, usize)>>>,
 ) -> Result<()> {
     let mut coming = PendingRows::new(rows);
     let mut next = coming.next().await?;
@@ -382,7 +382,7 @@ struct KnownFiles {
 /// A file with a batch that has not been sent yet. If this value is dropped, the file can be
 /// reused.
 #[derive(Debug)]
-struct File {
+struct BatchFile {
     files: Arc<InputFeedFiles>,
     /// The file's number, if the function has received the file before.
     number: Option<u64>,
@@ -393,9 +393,9 @@ struct File {
 impl InputFeedFiles {
     /// Writes a batch to a file that the function has released, or to a new file. Returns the file,
     /// and the size of the batch in bytes.
-    fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(File, usize)> {
+    fn write(self: &Arc<Self>, gathered: &IpcMessage) -> Result<(BatchFile, usize)> {
         let file = |number, chunk| {
-            (File { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
+            (BatchFile { files: self.clone(), number, chunk: Some(chunk) }, gathered.bytes())
         };
         let free = {
             let mut known = self.known.lock();
@@ -414,7 +414,7 @@ impl InputFeedFiles {
     /// the function has not received the file before. Returns false if sending failed.
     fn send_file(
         &self,
-        mut file: File,
+        mut file: BatchFile,
         say: impl FnOnce(u64, &ReusableFile, bool) -> bool,
     ) -> bool {
         let Some(chunk) = file.chunk.take() else { return false };
@@ -473,7 +473,7 @@ impl KnownFiles {
     }
 }
 
-impl Drop for File {
+impl Drop for BatchFile {
     fn drop(&mut self) {
         if let Some(chunk) = self.chunk.take() {
             self.files.known.lock().reuse_or_discard(self.number, chunk);

@@ -94,7 +94,7 @@ const PART_BYTES_MAX: u64 = 64 << 20;
 
 /// A task: the description of a call, as it is sent to a worker.
 #[derive(Serialize)]
-struct Task<'a> {
+struct WorkerTask<'a> {
     project: &'a Path,
     module: &'a str,
     function: &'a str,
@@ -210,7 +210,7 @@ pub(crate) fn send_task(
             }
         });
     }
-    let task = Task {
+    let task = WorkerTask {
         project,
         module: &invocation.module,
         function: &invocation.function,

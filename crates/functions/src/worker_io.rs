@@ -22,7 +22,7 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, MaybeDone, maybe_done};
 use headwater_model::LogStream;
 use headwater_sandbox::{
-    Channel, ChannelMessage, EgressPolicy, Messages, ProxySockets, serve_proxy,
+    Channel, ChannelMessage, EgressPolicy, MessageCallback, ProxySockets, serve_proxy,
 };
 use headwater_shared_memory::{ChunkedTable, HugePageFs, ResultFile};
 use tokio::io::AsyncReadExt;
@@ -32,7 +32,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::lake_access::{self, LakeAccess};
-use crate::start_clock::StartClock;
+use crate::runtime_start_clock::RuntimeStartClock;
 use crate::worker::{FinalMessage, WorkerMessage, WorkerMessages};
 use crate::{Error, FunctionEvent, ResponsePart, ResponseSender, Result, TableQuota};
 
@@ -83,18 +83,18 @@ type Reader<T> = Pin<Box<MaybeDone<BoxFuture<'static, T>>>>;
 /// The readers of a worker's socket and of the two output pipes. The readers are not separate
 /// tasks, so that a short call wakes few threads: they read only while the task of the call awaits
 /// a method of this type.
-pub(crate) struct Readers {
+pub(crate) struct WorkerReaders {
     worker: Reader<WorkerMessages>,
     pipes: [Reader<Option<Receiver>>; 2],
 }
 
-impl Readers {
+impl WorkerReaders {
     pub(crate) fn new(
         worker: impl Future<Output = WorkerMessages> + Send + 'static,
         pipes: [impl Future<Output = Option<Receiver>> + Send + 'static; 2],
     ) -> Self {
         let pipes = pipes.map(|pipe| Box::pin(maybe_done(pipe.boxed())));
-        Readers { worker: Box::pin(maybe_done(worker.boxed())), pipes }
+        WorkerReaders { worker: Box::pin(maybe_done(worker.boxed())), pipes }
     }
 
     /// Reads more output from the pipes. Returns true when both pipes are finished.
@@ -144,7 +144,7 @@ pub(crate) struct CallContext {
     /// The sender of a streamed response, if the client wants one.
     pub(crate) answer: Option<ResponseSender>,
     /// Measures the start of the call's runtime.
-    pub(crate) start: StartClock,
+    pub(crate) start: RuntimeStartClock,
     /// True if the process has executed other calls before.
     pub(crate) is_warm: bool,
 }
@@ -302,7 +302,7 @@ async fn send_part(answer: Option<&ResponseSender>, message: WorkerMessage) {
 }
 
 /// Returns a callback that adds messages of Headwater to the function's output, as system lines.
-fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> Messages {
+fn system_lines(sink: mpsc::Sender<FunctionEvent>) -> MessageCallback {
     Box::new(move |text| {
         let sink = sink.clone();
         Box::pin(async move {

@@ -67,7 +67,7 @@ pub(crate) struct Zygotes {
 #[derive(Debug, Default)]
 struct ZygoteSlot {
     /// The state of the zygote. The lock is held while the zygote starts.
-    state: tokio::sync::Mutex<State>,
+    state: tokio::sync::Mutex<ZygoteState>,
     /// CPU time of starts that must still be charged to a call, in microseconds.
     uncharged_us: AtomicU64,
 }
@@ -90,7 +90,7 @@ impl ZygoteSlot {
 }
 
 #[derive(Debug, Default)]
-enum State {
+enum ZygoteState {
     #[default]
     Absent,
     Alive(Arc<Zygote>),
@@ -122,19 +122,19 @@ impl FailedStart {
     }
 }
 
-impl State {
+impl ZygoteState {
     /// Returns the lookup result for a call; `None` if the caller must start a zygote first.
     fn lookup(&mut self) -> Option<ZygoteLookup> {
         match self {
-            State::Alive(zygote) if zygote.is_alive() => {
+            ZygoteState::Alive(zygote) if zygote.is_alive() => {
                 zygote.touch();
                 Some(ZygoteLookup { zygote: Some(zygote.clone()), ..ZygoteLookup::default() })
             }
-            State::Failed(failure) => Some(ZygoteLookup {
+            ZygoteState::Failed(failure) => Some(ZygoteLookup {
                 again: failure.is_due(Instant::now()),
                 ..ZygoteLookup::default()
             }),
-            State::Alive(_) | State::Absent => None,
+            ZygoteState::Alive(_) | ZygoteState::Absent => None,
         }
     }
 }
@@ -225,7 +225,8 @@ impl Zygotes {
         }
         let mut cpu_us = 0;
         *state = self.start_or_not(environment, None, &mut cpu_us).await;
-        let zygote = if let State::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
+        let zygote =
+            if let ZygoteState::Alive(zygote) = &*state { Some(zygote.clone()) } else { None };
         drop(state);
         self.end_idle_over_limit();
         slot.charge_starts(ZygoteLookup { started: zygote.is_some(), zygote, cpu_us, again: false })
@@ -245,7 +246,9 @@ impl Zygotes {
     pub(crate) async fn retry_failed_start(&self, environment: &Environment) {
         let slot = self.slots.lock().get(&ZygoteKey::of(environment)).cloned();
         let Some(slot) = slot else { return };
-        let State::Failed(FailedStart { pause, .. }) = *slot.state.lock().await else { return };
+        let ZygoteState::Failed(FailedStart { pause, .. }) = *slot.state.lock().await else {
+            return;
+        };
         let mut cpu_us = 0;
         let state = self.start_or_not(environment, Some(pause), &mut cpu_us).await;
         *slot.state.lock().await = state;
@@ -260,12 +263,12 @@ impl Zygotes {
         environment: &Environment,
         before: Option<Duration>,
         cpu_us: &mut u64,
-    ) -> State {
+    ) -> ZygoteState {
         match self.start(environment, cpu_us).await {
-            Ok(zygote) => State::Alive(Arc::new(zygote)),
+            Ok(zygote) => ZygoteState::Alive(Arc::new(zygote)),
             Err(error) => {
                 tracing::warn!(environment = environment.id, %error, "a zygote cannot be started");
-                State::Failed(FailedStart::new(error.to_string(), before))
+                ZygoteState::Failed(FailedStart::new(error.to_string(), before))
             }
         }
     }
@@ -306,8 +309,9 @@ impl Zygotes {
     pub(crate) fn forget(&self, zygote: &Arc<Zygote>) {
         let held = |slot: &Arc<ZygoteSlot>| {
             let state = slot.state.try_lock();
-            state
-                .is_ok_and(|state| matches!(&*state, State::Alive(one) if Arc::ptr_eq(one, zygote)))
+            state.is_ok_and(
+                |state| matches!(&*state, ZygoteState::Alive(one) if Arc::ptr_eq(one, zygote)),
+            )
         };
         self.slots.lock().retain(|_, slot| !held(slot));
     }
@@ -318,7 +322,7 @@ impl Zygotes {
         self.slots.lock().retain(|_, slot| {
             let state = slot.state.try_lock();
             let held = state.is_ok_and(
-                |state| matches!(&*state, State::Alive(zygote) if gone(&zygote.environment)),
+                |state| matches!(&*state, ZygoteState::Alive(zygote) if gone(&zygote.environment)),
             );
             !held
         });
@@ -370,21 +374,21 @@ impl Zygotes {
             // A locked slot is in use: keep it.
             let Ok(mut state) = slot.state.try_lock() else { return true };
             match &*state {
-                State::Alive(zygote) if zygote.is_alive() => {
+                ZygoteState::Alive(zygote) if zygote.is_alive() => {
                     let unused = Arc::strong_count(zygote) == 1;
                     if holds(zygote) && unused {
-                        *state = State::Absent;
+                        *state = ZygoteState::Absent;
                         return slot.has_uncharged_cpu();
                     }
                     true
                 }
-                State::Failed(failure) => {
+                ZygoteState::Failed(failure) => {
                     failure.since.elapsed() < REMEMBERED || slot.has_uncharged_cpu()
                 }
-                State::Alive(_) | State::Absent => {
+                ZygoteState::Alive(_) | ZygoteState::Absent => {
                     // The zygote has exited, or there is none. Drop the exited zygote, because it
                     // holds a lock on its environment.
-                    *state = State::Absent;
+                    *state = ZygoteState::Absent;
                     Arc::strong_count(slot) > 1 || slot.has_uncharged_cpu()
                 }
             }
@@ -397,9 +401,11 @@ impl Zygotes {
         let report = |(key, slot): (&ZygoteKey, &Arc<ZygoteSlot>)| {
             let state = slot.state.try_lock().ok()?;
             let (ready, failure) = match &*state {
-                State::Alive(zygote) => (zygote.ready.clone(), None),
-                State::Failed(failure) => (ReadyMessage::default(), Some(failure.reason.clone())),
-                State::Absent => return None,
+                ZygoteState::Alive(zygote) => (zygote.ready.clone(), None),
+                ZygoteState::Failed(failure) => {
+                    (ReadyMessage::default(), Some(failure.reason.clone()))
+                }
+                ZygoteState::Absent => return None,
             };
             Some(ZygoteReport {
                 environment: key.environment.clone(),

@@ -8,14 +8,14 @@ use headwater_service::iceberg::{TableCommit, TableUpdate};
 use serde::Deserialize;
 
 use crate::IcebergError;
-use crate::change::Change;
+use crate::change_request::Change;
 use crate::error::HandlerResult;
-use crate::table::{Identifier, table_response};
+use crate::table::{TableIdentifier, table_response};
 
 /// Updates of one table in a commit of several tables.
 #[derive(Debug, Deserialize)]
 struct TableChange {
-    identifier: Identifier,
+    identifier: TableIdentifier,
     #[serde(flatten)]
     commit: TableCommit,
 }

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::client::Client;
 use crate::error::HandlerResult;
+use crate::request_client::Client;
 
 /// The supported endpoints, in the specification's notation.
 const ENDPOINTS: [&str; 31] = [

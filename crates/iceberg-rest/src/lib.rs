@@ -9,13 +9,13 @@
 //! credentials. The server adds the principal to each request.
 
 mod body;
-mod change;
-mod client;
+mod change_request;
 mod commit;
 mod config;
 mod error;
 mod namespace;
-mod page;
+mod pagination;
+mod request_client;
 mod request_path;
 mod router;
 mod scan;

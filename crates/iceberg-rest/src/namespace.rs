@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change::{Change, no_content};
-use crate::client::Client;
+use crate::change_request::{Change, no_content};
 use crate::error::HandlerResult;
-use crate::page::Page;
+use crate::pagination::Page;
+use crate::request_client::Client;
 use crate::request_path::{levels_of, no_namespace, parse_namespace};
 
 /// Lists namespaces by name: the top-level namespaces, or the direct children of a namespace.

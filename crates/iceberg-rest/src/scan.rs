@@ -11,9 +11,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change::Change;
-use crate::client::Client;
+use crate::change_request::Change;
 use crate::error::HandlerResult;
+use crate::request_client::Client;
 use crate::request_path::RequestPath;
 use crate::storage_access::{self, storage_credentials};
 

@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::IcebergError;
-use crate::change::{Change, no_content};
-use crate::client::Client;
+use crate::change_request::{Change, no_content};
 use crate::error::HandlerResult;
-use crate::page::Page;
+use crate::pagination::Page;
+use crate::request_client::Client;
 use crate::request_path::levels_of;
 use crate::storage_access::{self, storage_credentials};
 
@@ -158,12 +158,12 @@ pub async fn remove(State(service): State<Service>, change: Change) -> HandlerRe
 
 /// The name of a table or view in a request body.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Identifier {
+pub struct TableIdentifier {
     namespace: Vec<String>,
     name: String,
 }
 
-impl Identifier {
+impl TableIdentifier {
     /// Returns the name of an existing table or view. An invalid name is reported as a missing
     /// object.
     pub fn existing(&self) -> HandlerResult<TableName> {
@@ -181,16 +181,16 @@ impl Identifier {
 
 /// A request to rename a table or view.
 #[derive(Debug, Deserialize)]
-pub struct Rename {
+pub struct RenameRequest {
     /// The old name.
-    pub source: Identifier,
+    pub source: TableIdentifier,
     /// The new name.
-    pub destination: Identifier,
+    pub destination: TableIdentifier,
 }
 
 /// Renames a table.
 pub async fn rename(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
-    let rename: Rename = change.parse()?;
+    let rename: RenameRequest = change.parse()?;
     let from = rename.source.existing()?;
     let to = rename.destination.new_name()?;
     let iceberg = service.iceberg();
@@ -200,7 +200,7 @@ pub async fn rename(State(service): State<Service>, change: Change) -> HandlerRe
 /// A request to register a table or view.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct Registration {
+pub struct RegisterRequest {
     /// The name of the table or view.
     pub name: String,
     /// The location of the metadata file to register.
@@ -212,7 +212,7 @@ pub struct Registration {
 
 /// Registers a table from a metadata file in the warehouse.
 pub async fn register(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
-    let new: Registration = change.parse()?;
+    let new: RegisterRequest = change.parse()?;
     let name = change.new_name(&new.name)?;
     let source = RegisteredMetadata { location: new.metadata_location, overwrite: new.overwrite };
     let iceberg = service.iceberg();

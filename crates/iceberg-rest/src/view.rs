@@ -8,11 +8,11 @@ use headwater_service::iceberg::{ChangeError, LoadedView, NewView, ViewCommit};
 use serde_json::{Value, json};
 
 use crate::IcebergError;
-use crate::change::{Change, no_content};
-use crate::client::Client;
+use crate::change_request::{Change, no_content};
 use crate::error::HandlerResult;
-use crate::page::Page;
-use crate::table::{Registration, Rename, identifiers};
+use crate::pagination::Page;
+use crate::request_client::Client;
+use crate::table::{RegisterRequest, RenameRequest, identifiers};
 
 /// Lists the views of a namespace by name.
 pub async fn list(
@@ -83,7 +83,7 @@ pub async fn remove(State(service): State<Service>, change: Change) -> HandlerRe
 
 /// Renames a view.
 pub async fn rename(State(service): State<Service>, change: Change) -> HandlerResult<StatusCode> {
-    let rename: Rename = change.parse()?;
+    let rename: RenameRequest = change.parse()?;
     let from = rename.source.existing().map_err(IcebergError::for_view)?;
     let to = rename.destination.new_name()?;
     let iceberg = service.iceberg();
@@ -96,7 +96,7 @@ pub async fn register(
     State(service): State<Service>,
     change: Change,
 ) -> HandlerResult<Json<Value>> {
-    let new: Registration = change.parse()?;
+    let new: RegisterRequest = change.parse()?;
     let name = change.new_name(&new.name)?;
     let location = new.metadata_location;
     let iceberg = service.iceberg();

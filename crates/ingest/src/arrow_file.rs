@@ -16,9 +16,9 @@ use arrow::ipc::{Message, MessageHeader, RecordBatch as BatchHeader, root_as_mes
 use headwater_tables::normalise_schema;
 
 use super::compression::read_up_to;
-use super::parquet::Conversion;
+use super::parquet::RowConversion;
 use super::progress::{CountingReader, StageCounter};
-use super::rows::RowSink;
+use super::row_builder::RowSink;
 use super::source::SourceFile;
 use crate::error::{Error, Result};
 
@@ -60,7 +60,7 @@ fn broken(source: &SourceFile, reason: &dyn std::fmt::Display) -> Error {
 
 /// Returns the columns of a file, with types that a table can store.
 pub(crate) fn schema_of(source: &SourceFile, tap: &mut CountingReader) -> Result<Schema> {
-    let messages = Messages::open(tap).map_err(|error| broken(source, &error))?;
+    let messages = MessageReader::open(tap).map_err(|error| broken(source, &error))?;
     let schema = messages.schema().map_err(|error| broken(source, &error))?;
     Ok(normalise_schema(&schema)?)
 }
@@ -74,10 +74,10 @@ pub(crate) fn read_rows(
     meter: &StageCounter,
 ) -> Result<()> {
     let failed = |error: ArrowError| broken(source, &error);
-    let mut messages = Messages::open(tap).map_err(failed)?;
+    let mut messages = MessageReader::open(tap).map_err(failed)?;
     let found = messages.schema().map_err(failed)?;
     let names: Vec<String> = found.fields().iter().map(|field| field.name().clone()).collect();
-    let mut conversion = Conversion::new(source, &names, schema)?;
+    let mut conversion = RowConversion::new(source, &names, schema)?;
     while let Some(batch) = messages.next_batch().map_err(failed)? {
         let mut at = 0;
         while at < batch.num_rows() {
@@ -91,7 +91,7 @@ pub(crate) fn read_rows(
 }
 
 /// Reader of the messages of a stream.
-struct Messages<'a> {
+struct MessageReader<'a> {
     reader: &'a mut CountingReader,
     decoder: StreamDecoder,
     pending: Buffer,
@@ -100,7 +100,7 @@ struct Messages<'a> {
     ended: bool,
 }
 
-impl<'a> Messages<'a> {
+impl<'a> MessageReader<'a> {
     fn open(reader: &'a mut CountingReader) -> Result<Self, ArrowError> {
         let mut first = [0; 8];
         let count = read_up_to(reader, &mut first)?;
@@ -110,7 +110,7 @@ impl<'a> Messages<'a> {
         }
         let decoder = StreamDecoder::new();
         let pending = Buffer::from_vec(Vec::<u8>::new());
-        let mut messages = Messages { reader, decoder, pending, schema: None, ended: false };
+        let mut messages = MessageReader { reader, decoder, pending, schema: None, ended: false };
         let message = if &first[..count] == MAGIC {
             let start = messages.after_padding()?;
             messages.read_message(start)?

@@ -10,13 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use headwater_model::{ImportRequest, PartitionField, nearest};
 use headwater_tables::{Table, type_name};
 
+use super::csv_header::{ColumnIndex, map_columns};
 use super::file_columns::{FileColumns, InferOptions, check_count};
-use super::header::{NameIndex, map_columns};
-use super::inference::ColumnStatistics;
 use super::parquet;
 use super::progress::ByteCounter;
 use super::request::ValidRequest;
 use super::source::SourceFile;
+use super::type_inference::ColumnStatistics;
 use crate::error::{Error, Result};
 
 /// The reason for a column's type, and hints about the column.
@@ -37,7 +37,7 @@ impl TypeReason {
 }
 
 /// The columns of the table, and new columns of the files read so far.
-pub(crate) struct Columns<'a> {
+pub(crate) struct ImportColumns<'a> {
     request: &'a ValidRequest,
     fields: Vec<Arc<Field>>,
     existing: usize,
@@ -45,18 +45,18 @@ pub(crate) struct Columns<'a> {
     present: HashSet<usize>,
     names: Vec<String>,
     evidence: Vec<ColumnStatistics>,
-    index: NameIndex,
+    index: ColumnIndex,
 }
 
-impl<'a> Columns<'a> {
+impl<'a> ImportColumns<'a> {
     pub fn new(table: Option<&Table>, request: &'a ValidRequest) -> Self {
         let fields: Vec<Arc<Field>> =
             table.map_or_else(Vec::new, |table| table.schema().fields().to_vec());
         let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-        let index = NameIndex::new(names.iter().map(String::as_str));
+        let index = ColumnIndex::new(names.iter().map(String::as_str));
         let evidence = fields.iter().map(|_| ColumnStatistics::known()).collect();
         let (existing, present) = (fields.len(), HashSet::new());
-        Columns { request, fields, existing, present, names, evidence, index }
+        ImportColumns { request, fields, existing, present, names, evidence, index }
     }
 
     /// Returns the number of columns that the table already has.

@@ -6,15 +6,15 @@ use std::io::Read;
 use encoding_rs::Encoding;
 
 use super::bad_row::{RowError, not_a};
+use super::csv_header;
+use super::csv_records::{NextRecord, Record, Records, field};
 use super::delimiter;
-use super::header;
 use super::json_value::append_json;
 use super::progress::{CountingReader, StageCounter};
 use super::read_buffer::ReadBuffer;
-use super::records::{NextRecord, Record, Records, field};
-use super::rows::{RowBuilder, RowSink};
+use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
-use super::text::{ErrorContext, open_text};
+use super::text_file::{ErrorContext, open_text};
 use super::value_formats::ValueFormats;
 use crate::error::{Error, Result};
 
@@ -110,7 +110,7 @@ impl<'a> CsvFile<'a> {
 
 fn read_names(record: Record<'_>, header: bool, trouble: &ErrorContext<'_>) -> Result<Vec<String>> {
     if !header {
-        return Ok(header::numbered(record.len()));
+        return Ok(csv_header::numbered(record.len()));
     }
     let text = record.text().map_err(|error| {
         let fault = invalid_text(record, &[], error.valid_up_to(), trouble);
@@ -121,7 +121,7 @@ fn read_names(record: Record<'_>, header: bool, trouble: &ErrorContext<'_>) -> R
         .filter_map(|index| record.span(index))
         .map(|span| field(text, span, &mut scratch).to_owned())
         .collect();
-    Ok(header::names(names.iter().map(String::as_str)))
+    Ok(csv_header::names(names.iter().map(String::as_str)))
 }
 
 /// Creates the fault for a record whose text is invalid from byte `at`.
@@ -155,8 +155,9 @@ pub(crate) fn read_rows(
 ) -> Result<()> {
     let Some(mut file) = CsvFile::open(source, tap, options)? else { return Ok(()) };
     let schema = rows.schema().clone();
-    let index = header::NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
-    let places = header::map_columns(&file.names, &index);
+    let index =
+        csv_header::ColumnIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    let places = csv_header::map_columns(&file.names, &index);
     if places.contains(&None) {
         // The first pass determined the names of all columns of this file, so a new name means that
         // the file has changed since then.

@@ -1,6 +1,6 @@
 //! Detection of a CSV file's delimiter from its first rows.
 
-use super::record_scan::{FieldSpan, ScanResult, scan};
+use super::csv_record_scan::{FieldSpan, ScanResult, scan};
 
 /// Candidate delimiters. If several fit equally well, the first of these delimiters is used.
 const CANDIDATES: [u8; 4] = [b',', b'\t', b';', b'|'];

@@ -8,16 +8,16 @@ use headwater_tables::without_nanoseconds;
 
 use super::bad_row::RowError;
 use super::csv::{CsvFile, CsvOptions};
-use super::header::{COLUMNS_MAX, NameIndex, map_columns};
-use super::inference::{ColumnStatistics, Fields};
+use super::csv_header::{COLUMNS_MAX, ColumnIndex, map_columns};
+use super::csv_records::field;
 use super::json_array::json_lines;
 use super::json_statistics::{JsonPosition, record_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::ndjson::line_text;
 use super::progress::{ByteCounter, CountingReader, StageCounter};
-use super::records::field;
 use super::source::SourceFile;
-use super::text::open_text;
+use super::text_file::open_text;
+use super::type_inference::{ColumnStatistics, FieldStatistics};
 use super::{arrow_file, parquet};
 use crate::error::{Error, Result};
 
@@ -26,9 +26,9 @@ use crate::error::{Error, Result};
 pub(crate) struct InferOptions {
     pub csv: CsvOptions,
     /// The columns of the table.
-    pub table: NameIndex,
+    pub table: ColumnIndex,
     /// The columns with declared types.
-    pub declared: NameIndex,
+    pub declared: ColumnIndex,
     /// True if bad rows are skipped; otherwise the first bad row is an error.
     pub reject: bool,
     /// Maximum number of rows to read of a file; `None` for all.
@@ -163,7 +163,7 @@ fn infer_ndjson(
     let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
     let mut lines = Lines::new(reader);
     let file: Arc<str> = Arc::from(source.name.as_str());
-    let mut fields = Fields::default();
+    let mut fields = FieldStatistics::default();
     while !options.is_enough(lines.number) {
         let fault = match lines.advance().map_err(|error| trouble.read(error))? {
             NextLine::End => break,

@@ -12,15 +12,15 @@ use headwater_tables::BatchStream;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::column_types::Columns;
+use super::cloud_object::CloudStores;
+use super::column_types::ImportColumns;
 use super::csv::CsvOptions;
 use super::file_columns::InferOptions;
+use super::import_plan::blocking;
 use super::importer::{BATCHES_WAITING, ReadTask};
-use super::object::CloudStores;
-use super::plan::blocking;
 use super::progress::{ByteCounter, ImportStage, Progress, StageCounter};
 use super::request::check;
-use super::rows::RowSink;
+use super::row_builder::RowSink;
 use super::source::{SourceFile, discover};
 use crate::error::{Error, Result};
 use crate::importer::Importer;
@@ -77,7 +77,7 @@ impl Importer {
         }
         let cancelled = CancellationToken::new();
         let _guard = cancelled.clone().drop_guard();
-        let mut columns = Columns::new(None, &checked);
+        let mut columns = ImportColumns::new(None, &checked);
         let read = read.clone();
         let options =
             InferOptions { rows_max, read: read.clone(), ..columns.infer_options(&checked) };

@@ -15,15 +15,15 @@ use headwater_tables::{BatchStream, StagedFiles};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::CancellationToken;
 
-use super::object::BucketStores;
-use super::plan::{PreparedImport, blocking};
+use super::cloud_object::BucketStores;
+use super::import_plan::{PreparedImport, blocking};
 use super::private_files::PrivateFiles;
 use super::progress::{CountingReader, ImportStage, Progress, StageCounter};
 use super::rejected_rows::{RejectedRows, rejected_name, rejected_schema};
 use super::request::{ValidRequest, check};
-use super::rows::{RowBuilder, RowSink};
+use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
-use super::table_check::{TableAuthorizer, TableCheck};
+use super::table_authorizer::{TableAuthorizer, TableCheck};
 use super::{arrow_file, csv, ndjson, parquet};
 use crate::error::Result;
 

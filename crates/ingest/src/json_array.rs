@@ -49,7 +49,7 @@ pub(crate) fn json_lines<'a>(
 
 /// Parser state at the next byte.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ArrayState {
     /// Before the first element.
     Start,
     /// After a comma.
@@ -67,53 +67,57 @@ struct ArrayLines<R> {
     reader: R,
     input: Vec<u8>,
     at: usize,
-    state: State,
+    state: ArrayState,
     depth: usize,
 }
 
 impl<R: Read> ArrayLines<R> {
     fn new(reader: R) -> Self {
-        ArrayLines { reader, input: Vec::new(), at: 0, state: State::Start, depth: 0 }
+        ArrayLines { reader, input: Vec::new(), at: 0, state: ArrayState::Start, depth: 0 }
     }
 
     /// Returns the byte to output; `None` if the byte is dropped.
     fn step(&mut self, byte: u8) -> Result<Option<u8>> {
         let blank = byte.is_ascii_whitespace();
         match (self.state, byte) {
-            (State::Text { escaped: true }, _) => self.state = State::Text { escaped: false },
-            (State::Text { .. }, b'"') => self.state = State::Element,
-            (State::Text { .. }, b'\\') => self.state = State::Text { escaped: true },
-            (State::Text { .. }, b'\n' | b'\r') => {
+            (ArrayState::Text { escaped: true }, _) => {
+                self.state = ArrayState::Text { escaped: false }
+            }
+            (ArrayState::Text { .. }, b'"') => self.state = ArrayState::Element,
+            (ArrayState::Text { .. }, b'\\') => self.state = ArrayState::Text { escaped: true },
+            (ArrayState::Text { .. }, b'\n' | b'\r') => {
                 return Err(broken("a string has a line break in it"));
             }
-            (State::Text { .. }, _) => {}
-            (State::Done | State::Start | State::Next, _) if blank => return Ok(None),
-            (State::Done, _) => return Err(broken("text follows the end of the array")),
-            (State::Start, b']') => {
-                self.state = State::Done;
+            (ArrayState::Text { .. }, _) => {}
+            (ArrayState::Done | ArrayState::Start | ArrayState::Next, _) if blank => {
                 return Ok(None);
             }
-            (State::Start | State::Next, b',' | b']') => {
+            (ArrayState::Done, _) => return Err(broken("text follows the end of the array")),
+            (ArrayState::Start, b']') => {
+                self.state = ArrayState::Done;
+                return Ok(None);
+            }
+            (ArrayState::Start | ArrayState::Next, b',' | b']') => {
                 return Err(broken("an element is missing before or after a comma"));
             }
-            (State::Element, b',') if self.depth == 0 => {
-                self.state = State::Next;
+            (ArrayState::Element, b',') if self.depth == 0 => {
+                self.state = ArrayState::Next;
                 return Ok(Some(b'\n'));
             }
-            (State::Element, b']') if self.depth == 0 => {
-                self.state = State::Done;
+            (ArrayState::Element, b']') if self.depth == 0 => {
+                self.state = ArrayState::Done;
                 return Ok(Some(b'\n'));
             }
-            (State::Element, _) if blank => return Ok(Some(b' ')),
-            (State::Start | State::Next | State::Element, _) => self.enter(byte),
+            (ArrayState::Element, _) if blank => return Ok(Some(b' ')),
+            (ArrayState::Start | ArrayState::Next | ArrayState::Element, _) => self.enter(byte),
         }
         Ok(Some(byte))
     }
 
     fn enter(&mut self, byte: u8) {
-        self.state = State::Element;
+        self.state = ArrayState::Element;
         match byte {
-            b'"' => self.state = State::Text { escaped: false },
+            b'"' => self.state = ArrayState::Text { escaped: false },
             b'{' | b'[' => self.depth += 1,
             b'}' | b']' => self.depth = self.depth.saturating_sub(1),
             _ => {}
@@ -135,7 +139,7 @@ impl<R: Read> Read for ArrayLines<R> {
                 self.at = 0;
                 if count == 0 {
                     return match self.state {
-                        State::Done => Ok(0),
+                        ArrayState::Done => Ok(0),
                         _ => Err(broken("the array is not closed")),
                     };
                 }

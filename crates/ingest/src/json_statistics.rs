@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::inference::{ColumnStatistics, Fields};
 use super::json_value::Key;
+use super::type_inference::{ColumnStatistics, FieldStatistics};
 use super::value_class::{ValueClass, classify};
 
 /// Position of a value in its file.
@@ -20,7 +20,7 @@ pub(crate) struct JsonPosition<'a> {
 /// not inspected if `known` returns true for them.
 pub(crate) fn record_object(
     text: &str,
-    fields: &mut Fields,
+    fields: &mut FieldStatistics,
     known: &dyn Fn(&str) -> bool,
     place: JsonPosition<'_>,
 ) -> Result<(), serde_json::Error> {
@@ -30,7 +30,7 @@ pub(crate) fn record_object(
 }
 
 struct Object<'e> {
-    fields: &'e mut Fields,
+    fields: &'e mut FieldStatistics,
     known: &'e dyn Fn(&str) -> bool,
     place: JsonPosition<'e>,
 }
@@ -152,7 +152,7 @@ mod tests {
     use super::*;
 
     fn types(lines: &[&str]) -> String {
-        let mut fields = Fields::default();
+        let mut fields = FieldStatistics::default();
         let file: Arc<str> = Arc::from("f");
         for (index, line) in lines.iter().enumerate() {
             let place = JsonPosition { line: index as u64 + 1, file: &file };

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::value::RawValue;
 
 use super::bad_row::not_a;
-use super::column::{Column, ListColumn, StructColumn};
+use super::column_builder::{Column, ListColumn, StructColumn};
 
 /// The reason why a JSON value does not fit its column.
 #[derive(Debug, Clone, PartialEq, Eq)]

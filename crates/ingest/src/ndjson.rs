@@ -5,14 +5,14 @@
 //! lists.
 
 use super::bad_row::RowError;
-use super::header::NameIndex;
+use super::csv_header::ColumnIndex;
 use super::json_array::json_lines;
 use super::json_value::{JsonValueError, put, read_object};
 use super::lines::{Lines, NextLine, too_long};
 use super::progress::{CountingReader, StageCounter};
-use super::rows::{RowBuilder, RowSink};
+use super::row_builder::{RowBuilder, RowSink};
 use super::source::SourceFile;
-use super::text::{ErrorContext, open_text};
+use super::text_file::{ErrorContext, open_text};
 use crate::error::Result;
 
 /// Returns the trimmed text of a line, or a fault if it is not valid text.
@@ -42,7 +42,7 @@ pub(crate) fn read_rows(
     let reader = json_lines(text.reader).map_err(|error| trouble.read(error))?;
     let mut lines = Lines::new(reader);
     let schema = rows.schema().clone();
-    let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    let index = ColumnIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     loop {
         let fault = match lines.advance().map_err(|error| trouble.read(error))? {
             NextLine::End => return Ok(()),
@@ -66,7 +66,11 @@ pub(crate) fn read_rows(
     }
 }
 
-fn append_row(text: &str, rows: &mut RowBuilder, index: &NameIndex) -> Result<(), JsonValueError> {
+fn append_row(
+    text: &str,
+    rows: &mut RowBuilder,
+    index: &ColumnIndex,
+) -> Result<(), JsonValueError> {
     if !text.starts_with('{') {
         let reason = "the line is not a JSON object".to_owned();
         return Err(JsonValueError { path: String::new(), value: None, reason });
@@ -124,7 +128,7 @@ mod tests {
             Field::new("in", inner, true),
         ]));
         let mut rows = RowBuilder::new(&schema, "f").unwrap();
-        let index = NameIndex::new(["id", "text", "in"].into_iter());
+        let index = ColumnIndex::new(["id", "text", "in"].into_iter());
         let mut faults = Vec::new();
         for line in lines {
             if let Err(fault) = append_row(line, &mut rows, &index) {
@@ -210,7 +214,7 @@ mod tests {
             ),
         ) {
             let lines: Vec<String> = rows.iter().map(|row| serde_json::json!(row).to_string()).collect();
-            let mut fields = crate::inference::Fields::default();
+            let mut fields = crate::type_inference::FieldStatistics::default();
             let file: Arc<str> = Arc::from("f");
             for line in &lines {
                 let place = JsonPosition { line: 1, file: &file };
@@ -221,7 +225,7 @@ mod tests {
                 .into_iter()
                 .map(|(name, evidence)| Field::new(name, evidence.resolve().unwrap().data_type, true))
                 .collect();
-            let index = NameIndex::new(fields.iter().map(|field| field.name().as_str()));
+            let index = ColumnIndex::new(fields.iter().map(|field| field.name().as_str()));
             let mut table = RowBuilder::new(&Arc::new(Schema::new(fields.clone())), "f").unwrap();
             for line in &lines {
                 if let Err(fault) = append_row(line, &mut table, &index) {

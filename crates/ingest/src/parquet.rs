@@ -20,10 +20,10 @@ use parquet::arrow::{ParquetRecordBatchStreamBuilder, ProjectionMask};
 use parquet::file::reader::{ChunkReader, Length};
 
 use super::bad_row::{RowError, not_a};
-use super::header::{NameIndex, map_columns};
-use super::object::{ObjectParts, wait};
+use super::cloud_object::{ObjectParts, wait};
+use super::csv_header::{ColumnIndex, map_columns};
 use super::progress::{ByteCounter, StageCounter};
-use super::rows::RowSink;
+use super::row_builder::RowSink;
 use super::source::{SourceFile, SourceLocation};
 use super::type_widening::fits;
 use crate::error::{Error, Result};
@@ -104,7 +104,7 @@ impl OpenFile {
         }
     }
 
-    fn rows(self) -> parquet::errors::Result<Batches> {
+    fn rows(self) -> parquet::errors::Result<FileBatches> {
         Ok(match self {
             OpenFile::Disk(builder) => Box::new(builder.with_batch_size(BATCH_ROWS).build()?),
             OpenFile::Object(builder) => {
@@ -117,7 +117,7 @@ impl OpenFile {
 }
 
 /// Iterator over the rows of a file.
-type Batches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
+type FileBatches = Box<dyn Iterator<Item = Result<RecordBatch, ArrowError>>>;
 
 fn open(source: &SourceFile, meter: &StageCounter) -> Result<OpenFile> {
     let read = meter.read.clone();
@@ -181,7 +181,7 @@ pub(crate) fn read_rows(
         opened = opened.with_columns(&wanted);
         schema = Arc::new(schema.project(columns)?);
     }
-    let mut conversion = Conversion::new(source, &names, &schema)?;
+    let mut conversion = RowConversion::new(source, &names, &schema)?;
     for batch in opened.rows().map_err(|error| broken(source, &error))? {
         meter.check()?;
         conversion.take(&batch.map_err(|error| broken(source, &error))?, output)?;
@@ -191,14 +191,14 @@ pub(crate) fn read_rows(
 
 /// Returns the indexes of the file's columns that fill these columns of the table.
 fn wanted(names: &[String], schema: &SchemaRef, columns: &[usize]) -> Vec<usize> {
-    let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+    let index = ColumnIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
     let places = map_columns(names, &index).into_iter().enumerate();
     let is_wanted = |place: Option<usize>| place.is_some_and(|place| columns.contains(&place));
     places.filter(|(_, place)| is_wanted(*place)).map(|(at, _)| at).collect()
 }
 
 /// Conversion of rows to the table's columns, from a file that declares its types.
-pub(super) struct Conversion<'a> {
+pub(super) struct RowConversion<'a> {
     source: &'a SourceFile,
     schema: &'a SchemaRef,
     /// The index of the file's column for each column of the table; `None` if the file lacks the
@@ -208,18 +208,18 @@ pub(super) struct Conversion<'a> {
     rows: u64,
 }
 
-impl<'a> Conversion<'a> {
+impl<'a> RowConversion<'a> {
     /// Creates a conversion for a file with columns `names`. Returns `FileChanged` for a column
     /// that `schema` lacks: `schema` has all columns that the file had when its types were
     /// determined.
     pub fn new(source: &'a SourceFile, names: &[String], schema: &'a SchemaRef) -> Result<Self> {
-        let index = NameIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
+        let index = ColumnIndex::new(schema.fields().iter().map(|field| field.name().as_str()));
         let mut columns = vec![None; schema.fields().len()];
         for (at, place) in map_columns(names, &index).into_iter().enumerate() {
             let changed = || Error::FileChanged { file: source.name.clone() };
             columns[place.ok_or_else(changed)?] = Some(at);
         }
-        Ok(Conversion { source, schema, columns, rows: 0 })
+        Ok(RowConversion { source, schema, columns, rows: 0 })
     }
 
     /// Sends the rows of a batch, and rejects rows with values that the table's types cannot hold.

@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
+use super::cloud_object::ObjectReader;
 use super::disk_file::DiskFile;
-use super::object::ObjectReader;
 use super::source::{SourceFile, SourceLocation};
 use crate::error::{Error, Result};
 
@@ -164,23 +164,23 @@ impl StageCounter {
 }
 
 /// The source from which a file's bytes are read.
-enum Input {
+enum FileInput {
     Disk(File, DiskFile),
     Object(ObjectReader),
 }
 
-impl Input {
+impl FileInput {
     fn open(source: &SourceFile) -> Result<Self> {
         Ok(match &source.place {
-            SourceLocation::Disk(disk) => Input::Disk(source.open_disk(disk)?, disk.clone()),
-            SourceLocation::Object(object) => Input::Object(ObjectReader::new(object)),
+            SourceLocation::Disk(disk) => FileInput::Disk(source.open_disk(disk)?, disk.clone()),
+            SourceLocation::Object(object) => FileInput::Object(ObjectReader::new(object)),
         })
     }
 
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         match self {
-            Input::Disk(file, _) => file.read(buffer),
-            Input::Object(object) => object.read(buffer),
+            FileInput::Disk(file, _) => file.read(buffer),
+            FileInput::Object(object) => object.read(buffer),
         }
     }
 
@@ -188,15 +188,15 @@ impl Input {
     /// object, because each range request checks the object's `ETag`.
     fn is_unchanged(&self) -> std::io::Result<bool> {
         match self {
-            Input::Disk(file, listed) => listed.is_unchanged(file),
-            Input::Object(_) => Ok(true),
+            FileInput::Disk(file, listed) => listed.is_unchanged(file),
+            FileInput::Object(_) => Ok(true),
         }
     }
 }
 
 /// Reader of an open file that counts and hashes its bytes.
 pub(crate) struct CountingReader {
-    file: Input,
+    file: FileInput,
     hash: Option<Sha256>,
     meter: Arc<StageCounter>,
 }
@@ -206,7 +206,7 @@ impl CountingReader {
     ///
     /// Errors: `FileChanged` if the file has changed since it was listed.
     pub fn open(source: &SourceFile, meter: &Arc<StageCounter>) -> Result<Self> {
-        let file = Input::open(source)?;
+        let file = FileInput::open(source)?;
         Ok(CountingReader { file, hash: None, meter: meter.clone() })
     }
 

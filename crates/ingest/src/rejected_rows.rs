@@ -8,8 +8,8 @@ use headwater_model::{TableName, Timestamp};
 use tokio::sync::mpsc::Sender;
 
 use super::bad_row::BadRow;
-use super::inference::zoned_timestamp;
-use super::rows::writer_ended;
+use super::row_builder::writer_ended;
+use super::type_inference::zoned_timestamp;
 use crate::error::Result;
 
 /// Maximum number of rows in a batch.

@@ -8,8 +8,8 @@ use headwater_model::{ImportRequest, OnError, RefSpec, TableName, name};
 use headwater_tables::parse_type;
 
 use super::csv::CsvOptions;
-use super::encoding::encoding_of;
-use super::header::NameIndex;
+use super::csv_header::ColumnIndex;
+use super::text_encoding::encoding_of;
 use super::value_formats::{DateFormat, ValueFormats};
 use crate::error::{Error, Result};
 use crate::importer::Importer;
@@ -25,7 +25,7 @@ pub(crate) struct ValidRequest {
     pub csv: CsvOptions,
     /// The declared types, and their index by name.
     pub types: Vec<(String, DataType)>,
-    pub type_index: NameIndex,
+    pub type_index: ColumnIndex,
     pub reject: bool,
     pub author: String,
 }
@@ -43,7 +43,7 @@ pub(crate) fn check(request: &ImportRequest) -> Result<ValidRequest> {
         });
     }
     let types = check_types(&request.types)?;
-    let type_index = NameIndex::new(types.iter().map(|(name, _)| name.as_str()));
+    let type_index = ColumnIndex::new(types.iter().map(|(name, _)| name.as_str()));
     let csv = CsvOptions {
         delimiter: request.delimiter.map(check_delimiter).transpose()?,
         header: request.header.unwrap_or(true),

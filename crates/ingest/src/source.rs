@@ -16,10 +16,10 @@ use headwater_model::FileFormat;
 use headwater_tables::CloudUrl;
 use walkdir::WalkDir;
 
+use super::cloud_object::{CloudStores, ListedObject, ObjectReader};
 use super::compression::strip_suffix;
 use super::disk_file::DiskFile;
 use super::natural_sort;
-use super::object::{CloudStores, ListedObject, ObjectReader};
 use super::private_files::ResolvedPrivateFiles;
 use crate::error::{Error, Result};
 
@@ -386,7 +386,7 @@ mod tests {
     use headwater_tables::CloudSettings;
 
     use super::*;
-    use crate::object::BucketStores;
+    use crate::cloud_object::BucketStores;
 
     fn clouds() -> CloudStores {
         CloudStores::new(CloudSettings::default(), BucketStores::new())

@@ -49,12 +49,12 @@ pub(crate) struct ActiveJob {
     pub created: Timestamp,
     pub cancel: CancellationToken,
     state: Mutex<State>,
-    seen: watch::Sender<VisibleEvents>,
+    seen: watch::Sender<VisibleEventsEnd>,
 }
 
 /// The end of the visible part of the event stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct VisibleEvents {
+pub(crate) struct VisibleEventsEnd {
     /// The sequence number of the last visible event.
     pub sequence: u64,
     /// True if the last visible event is the end of the job.
@@ -136,7 +136,7 @@ impl ActiveJob {
     }
 
     fn of(record: JobRecord, log: EventLog) -> Self {
-        let seen = VisibleEvents { sequence: log.last(), ended: false };
+        let seen = VisibleEventsEnd { sequence: log.last(), ended: false };
         let state = State {
             record,
             log,
@@ -337,7 +337,7 @@ impl ActiveJob {
     fn show(&self, state: &State) {
         let ended = state.ended && state.end.is_none();
         let hidden = u64::from(state.ended && !ended);
-        let seen = VisibleEvents { sequence: state.log.last() - hidden, ended };
+        let seen = VisibleEventsEnd { sequence: state.log.last() - hidden, ended };
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
@@ -469,7 +469,7 @@ impl ActiveJob {
         self.state.lock().record.clone()
     }
 
-    pub(crate) fn watch(&self) -> watch::Receiver<VisibleEvents> {
+    pub(crate) fn watch(&self) -> watch::Receiver<VisibleEventsEnd> {
         self.seen.subscribe()
     }
 
@@ -480,7 +480,7 @@ impl ActiveJob {
     }
 
     /// Returns the visible events after a sequence number.
-    pub(crate) fn events_after(&self, after: u64) -> (EventsAfter, VisibleEvents) {
+    pub(crate) fn events_after(&self, after: u64) -> (EventsAfter, VisibleEventsEnd) {
         let state = self.state.lock();
         let seen = *self.seen.borrow();
         (state.log.after(after, seen.sequence), seen)

@@ -13,7 +13,7 @@ use headwater_model::{JobEvent, JobId, JobKind};
 use headwater_store::KeyRange;
 use tokio::sync::watch;
 
-use crate::active_job::{ActiveJob, VisibleEvents};
+use crate::active_job::{ActiveJob, VisibleEventsEnd};
 use crate::event_log::EventsAfter;
 use crate::outcome::plain_events;
 use crate::record::{decode_events, event_key, events_journal};
@@ -50,7 +50,7 @@ impl Jobs {
         Ok(stream.boxed())
     }
 
-    async fn follower(&self, id: JobId, after: u64) -> Result<Follower> {
+    async fn follower(&self, id: JobId, after: u64) -> Result<EventFollower> {
         let shared = self.inner.shared.clone();
         let source = if let Some(live) = self.live(id) {
             JobSource::Live { seen: live.watch(), live }
@@ -60,16 +60,16 @@ impl Jobs {
             let job = record.ok_or_else(missing)?.job;
             JobSource::Stored { kind: job.kind, plain: plain_events(&job) }
         };
-        Ok(Follower { shared, id, source, after, ready: VecDeque::new() })
+        Ok(EventFollower { shared, id, source, after, ready: VecDeque::new() })
     }
 }
 
 enum JobSource {
-    Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEvents> },
+    Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEventsEnd> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
 
-struct Follower {
+struct EventFollower {
     shared: Arc<Shared>,
     id: JobId,
     source: JobSource,
@@ -78,7 +78,7 @@ struct Follower {
     ready: VecDeque<JobEvent>,
 }
 
-impl Follower {
+impl EventFollower {
     async fn next(&mut self) -> Result<Option<JobEvent>> {
         loop {
             if let Some(event) = self.ready.pop_front() {

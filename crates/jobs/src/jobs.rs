@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::active_job::{ActiveJob, StopReason};
 use crate::admission::{KindAdmission, QueuePermit};
 use crate::budget::BudgetPermit;
-use crate::guard::JobPermits;
+use crate::job_guard::JobPermits;
 use crate::queue::{QueuePosition, Queues};
 use crate::quota::JobPermit;
 use crate::record::{self, PAYLOADS};

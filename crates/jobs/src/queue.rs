@@ -12,9 +12,9 @@ use tokio::sync::Notify;
 
 /// The non-empty queues, by name.
 #[derive(Default)]
-pub(crate) struct Queues(Arc<Mutex<HashMap<String, VecDeque<Waiter>>>>);
+pub(crate) struct Queues(Arc<Mutex<HashMap<String, VecDeque<WaitingJob>>>>);
 
-struct Waiter {
+struct WaitingJob {
     job: JobId,
     turn: Arc<Notify>,
 }
@@ -31,7 +31,7 @@ impl Queues {
     /// Appends a job to a queue.
     pub(crate) fn enter(&self, name: &str, job: JobId) -> QueuePosition {
         let ready = Arc::new(Notify::new());
-        let waiter = Waiter { job, turn: ready.clone() };
+        let waiter = WaitingJob { job, turn: ready.clone() };
         self.0.lock().entry(name.to_owned()).or_default().push_back(waiter);
         QueuePosition { queues: Queues(self.0.clone()), name: name.to_owned(), job, ready }
     }

@@ -19,11 +19,11 @@ pub struct QueueMeter(Arc<Inner>);
 
 struct Inner {
     jobs: Jobs,
-    open: Mutex<OpenJobs>,
+    open: Mutex<UnrecordedRequests>,
 }
 
 /// The requests that are not recorded yet, by queue and user.
-type OpenJobs = HashMap<(String, String), (NewJob, Usage)>;
+type UnrecordedRequests = HashMap<(String, String), (NewJob, Usage)>;
 
 impl QueueMeter {
     /// Creates a meter and starts its timer, which ends with the meter.

@@ -99,9 +99,9 @@ type DayKey = (NaiveDate, String);
 
 /// Daily sums to store, with the time of their first change.
 #[derive(Default)]
-pub(crate) struct DirtyDays(Vec<(DayKey, Instant)>);
+pub(crate) struct UnsavedDays(Vec<(DayKey, Instant)>);
 
-impl DirtyDays {
+impl UnsavedDays {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -262,16 +262,16 @@ impl Quotas {
 
     /// Removes and returns the changed sums to store: sums that changed at least `for_at_least`
     /// ago, and all sums of functions.
-    pub(crate) fn take_dirty(&self, for_at_least: Duration) -> DirtyDays {
+    pub(crate) fn take_dirty(&self, for_at_least: Duration) -> UnsavedDays {
         let mut dirty = self.dirty.lock();
         let is_due = |key: &DayKey, since: &Instant| {
             is_budget_key(&key.1) || since.elapsed() >= for_at_least
         };
-        DirtyDays(dirty.extract_if(.., |key, since| is_due(key, since)).collect())
+        UnsavedDays(dirty.extract_if(.., |key, since| is_due(key, since)).collect())
     }
 
     /// Marks sums that could not be stored as changed again, for the next attempt.
-    pub(crate) fn restore_dirty(&self, days: DirtyDays) {
+    pub(crate) fn restore_dirty(&self, days: UnsavedDays) {
         let mut dirty = self.dirty.lock();
         for (key, since) in days.0 {
             let first = dirty.entry(key).or_insert(since);
@@ -280,7 +280,7 @@ impl Quotas {
     }
 
     /// Returns the entries that store these sums.
-    pub(crate) fn entries(&self, dirty: &DirtyDays) -> Result<Vec<Append>> {
+    pub(crate) fn entries(&self, dirty: &UnsavedDays) -> Result<Vec<Append>> {
         let days = self.days.lock();
         let sums = dirty.0.iter().filter_map(|(key, _)| Some((key, days.get(key)?)));
         let put = |((day, user), sum): (&DayKey, &DailyUsage)| {

@@ -28,7 +28,7 @@ use crate::active_job::{ActiveJob, PendingWrite};
 use crate::budget::budget_key;
 use crate::job_id_generator::JobIdGenerator;
 use crate::outcome::JobEnd;
-use crate::quota::{DailyUsage, DirtyDays, Quotas};
+use crate::quota::{DailyUsage, Quotas, UnsavedDays};
 use crate::{Error, JobsOptions, Result};
 
 /// Delay before starts, lines and progress are written.
@@ -287,7 +287,7 @@ impl Shared {
         }
         let mut in_a_row = 0;
         for (place, live) in lives.iter().enumerate() {
-            match self.write(std::slice::from_ref(live), DirtyDays::default()).await {
+            match self.write(std::slice::from_ref(live), UnsavedDays::default()).await {
                 Ok(()) => in_a_row = 0,
                 Err(again) => {
                     error = again;
@@ -303,7 +303,7 @@ impl Shared {
         Err(error)
     }
 
-    async fn write(&self, lives: &[Arc<ActiveJob>], days: DirtyDays) -> Result<()> {
+    async fn write(&self, lives: &[Arc<ActiveJob>], days: UnsavedDays) -> Result<()> {
         let now = self.clock.now();
         let mut batch = Batch { relaxed: true, ..Batch::default() };
         let mut collected = Vec::with_capacity(lives.len());

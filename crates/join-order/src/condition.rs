@@ -6,13 +6,13 @@ use datafusion::common::Column;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
 /// A set of relations, one bit each.
-pub type Relations = u64;
+pub type RelationSet = u64;
 
 /// A condition, and the relations whose columns it reads.
 #[derive(Debug, Clone)]
 pub struct Condition {
     pub expr: Expr,
-    pub relations: Relations,
+    pub relations: RelationSet,
     /// The two sides if the condition is an equality of expressions over different relations.
     pub sides: Option<[EqualitySide; 2]>,
 }
@@ -21,7 +21,7 @@ pub struct Condition {
 #[derive(Debug, Clone)]
 pub struct EqualitySide {
     pub expr: Expr,
-    pub relations: Relations,
+    pub relations: RelationSet,
 }
 
 impl Condition {
@@ -43,9 +43,9 @@ impl Condition {
 
     /// Returns the two sides in the order of a join's inputs; `None` if the condition is not an
     /// equality between these inputs.
-    pub fn keys(&self, left: Relations, right: Relations) -> Option<(Expr, Expr)> {
+    pub fn keys(&self, left: RelationSet, right: RelationSet) -> Option<(Expr, Expr)> {
         let [a, b] = self.sides.as_ref()?;
-        let within = |side: &EqualitySide, input: Relations| side.relations & !input == 0;
+        let within = |side: &EqualitySide, input: RelationSet| side.relations & !input == 0;
         if within(a, left) && within(b, right) {
             Some((a.expr.clone(), b.expr.clone()))
         } else if within(b, left) && within(a, right) {
@@ -77,7 +77,7 @@ fn sides(left: &Expr, right: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<[E
 
 /// Returns the relations whose columns an expression reads; `None` if a column belongs to no
 /// relation or to several.
-fn relations_of(expr: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<Relations> {
+fn relations_of(expr: &Expr, relations: &[Arc<LogicalPlan>]) -> Option<RelationSet> {
     let mut read = 0;
     for column in expr.column_refs() {
         let mut owners =

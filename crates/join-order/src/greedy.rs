@@ -4,7 +4,7 @@
 //! The method is from Fegaras (1998). The method considers bushy trees, and its time is cubic in
 //! the number of relations.
 
-use crate::condition::Relations;
+use crate::condition::RelationSet;
 use crate::estimate::Estimate;
 
 /// An order of joins, as a binary tree.
@@ -18,7 +18,7 @@ pub enum JoinTree {
 
 impl JoinTree {
     /// Returns all relations of the tree.
-    pub fn relations(&self) -> Relations {
+    pub fn relations(&self) -> RelationSet {
         match self {
             JoinTree::Relation(at) => 1 << at,
             JoinTree::Join(inputs) => inputs.0.relations() | inputs.1.relations(),
@@ -28,12 +28,12 @@ impl JoinTree {
 
 /// For each set of relations with conditions between them, the estimated share of row combinations
 /// that satisfy these conditions.
-type Selectivities = [(Relations, f64)];
+type Selectivities = [(RelationSet, f64)];
 
 /// Relations that are already joined, with the estimated rows of the join.
 struct JoinedRelations {
     tree: JoinTree,
-    relations: Relations,
+    relations: RelationSet,
     rows: f64,
 }
 
@@ -80,8 +80,8 @@ fn next_join(parts: &[JoinedRelations], conditions: &Selectivities) -> (usize, u
 /// Returns the share of row combinations that a join of two parts keeps; `None` without a
 /// condition.
 fn selectivity_between(
-    left: Relations,
-    right: Relations,
+    left: RelationSet,
+    right: RelationSet,
     conditions: &Selectivities,
 ) -> Option<f64> {
     let mut share = None;

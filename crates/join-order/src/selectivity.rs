@@ -5,7 +5,7 @@
 use datafusion::common::{Column, ScalarValue};
 use datafusion::logical_expr::{Between, BinaryExpr, Expr, Operator};
 
-use crate::condition::{Condition, Relations};
+use crate::condition::{Condition, RelationSet};
 use crate::estimate::{ColumnEstimate, Estimate, number};
 
 /// Assumed share of rows that satisfy a condition of unknown kind.
@@ -26,7 +26,7 @@ const PATTERN: f64 = 0.1;
 /// occur on the other side. A compound key has at most as many distinct values as its relation has
 /// rows.
 pub fn joined_share(
-    relations: Relations,
+    relations: RelationSet,
     conditions: &[&Condition],
     estimates: &[Estimate],
 ) -> f64 {

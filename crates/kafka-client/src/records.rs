@@ -90,11 +90,11 @@ pub struct Records {
 }
 
 /// The memory that the structures of records and headers may still take while a batch is decoded.
-struct Budget {
+struct DecodeBudget {
     bytes: usize,
 }
 
-impl Budget {
+impl DecodeBudget {
     fn take(&mut self, bytes: usize) -> Result<(), MalformedMessage> {
         let rest = self.bytes.checked_sub(bytes);
         self.bytes = rest.ok_or(MalformedMessage("a batch has too many records or headers"))?;
@@ -183,7 +183,7 @@ impl RecordBatch {
             .map_err(|cause| RecordError::Decompress { offset, cause })?;
         let body_bytes = body.len();
         let mut reader = Reader(body);
-        let mut budget = Budget { bytes: structures_max };
+        let mut budget = DecodeBudget { bytes: structures_max };
         let mut records = Vec::new();
         for _ in 0..self.count {
             budget.take(RECORD_BYTES)?;
@@ -196,7 +196,11 @@ impl RecordBatch {
         Ok(Records { records, memory_bytes })
     }
 
-    fn record(&self, reader: &mut Reader, budget: &mut Budget) -> Result<Record, MalformedMessage> {
+    fn record(
+        &self,
+        reader: &mut Reader,
+        budget: &mut DecodeBudget,
+    ) -> Result<Record, MalformedMessage> {
         let length = reader.varint()?;
         let length =
             usize::try_from(length).map_err(|_| MalformedMessage("a length is negative"))?;

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::maintenance::{ChangedTables, Maintenance, PinnedCommits};
-use crate::transaction::{AppendQueues, RestRequests};
+use crate::transaction::{AppendQueues, CommittedRestRequests};
 use crate::warehouse::{self, WarehouseOptions};
 use crate::{CommitView, LakeTelemetry, Transaction};
 
@@ -40,7 +40,7 @@ struct Inner {
     tables: Tables,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
-    commits: Mutex<HashMap<CommitKey, Weak<tokio::sync::Mutex<()>>>>,
+    commits: Mutex<HashMap<CommitLockKey, Weak<tokio::sync::Mutex<()>>>>,
     pins: PinnedCommits,
     merging: Arc<tokio::sync::RwLock<()>>,
     changed: ChangedTables,
@@ -51,7 +51,7 @@ struct Inner {
 }
 
 /// The key of a commit lock: the branch and the table.
-type CommitKey = (String, TableName);
+type CommitLockKey = (String, TableName);
 
 impl std::fmt::Debug for Lake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -124,8 +124,8 @@ impl Lake {
 
     /// Returns the records of commits by Iceberg REST clients, which show whether a repeated
     /// request is already committed.
-    pub fn iceberg_rest_requests(&self) -> RestRequests<'_> {
-        RestRequests { lake: self }
+    pub fn iceberg_rest_requests(&self) -> CommittedRestRequests<'_> {
+        CommittedRestRequests { lake: self }
     }
 
     /// Returns the metrics and the traces of the lake.

@@ -17,8 +17,8 @@ mod lake;
 mod lake_telemetry;
 mod maintenance;
 mod merge;
-mod project;
 mod required_checks;
+mod table_project;
 mod temporary_branch;
 mod transaction;
 mod warehouse;
@@ -38,13 +38,13 @@ pub use merge::{
     MergeOptions, MergeRights, ReadPosition, ReadSet, changed_text, conflict_causes,
     conflict_names, conflict_problem, with_rerun_hint,
 };
-pub use project::PROPERTY_PROJECT;
+pub use table_project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
 pub use transaction::{
-    RestChanges, RestRequests, SharedTransaction, Transaction, ViewChanges, add_entry,
+    CommittedRestRequests, RestChanges, SharedTransaction, Transaction, ViewChanges, add_entry,
 };
 pub use warehouse::WarehouseOptions;
-pub use write::{WriteRows, check_append, check_values, new_columns, nullable};
+pub use write::{RowsToWrite, check_append, check_values, new_columns, nullable};
 
 pub use headwater_catalog::TableChange;
 pub use headwater_table_merge::EqualChanges;

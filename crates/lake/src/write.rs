@@ -22,7 +22,7 @@ const ATTEMPTS_MAX: usize = 10;
 
 /// Rows to write.
 #[derive(Debug, Clone)]
-pub struct WriteRows {
+pub struct RowsToWrite {
     /// The target branch.
     pub branch: String,
     /// The target table.
@@ -42,7 +42,7 @@ impl Lake {
     /// failed write changes nothing.
     pub async fn write(
         &self,
-        request: &WriteRows,
+        request: &RowsToWrite,
         rows: impl Fn() -> BatchStream + Send + Sync,
     ) -> Result<WriteReport> {
         let mut attempt = 1;
@@ -56,7 +56,7 @@ impl Lake {
         }
     }
 
-    async fn write_once(&self, request: &WriteRows, rows: BatchStream) -> Result<WriteReport> {
+    async fn write_once(&self, request: &RowsToWrite, rows: BatchStream) -> Result<WriteReport> {
         let mut transaction = self.transaction(&request.branch, &request.author).await?;
         transaction.property(PROPERTY_JOB, request.job.clone());
         let wanted = &request.table;

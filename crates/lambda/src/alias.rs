@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
-use crate::name::{FunctionName, arn};
-use crate::page::page;
+use crate::function_name::{FunctionName, arn};
+use crate::pagination::page;
 use crate::request::LambdaRequest;
 
 /// The body of `CreateAlias` and `UpdateAlias`.

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
+use crate::function_name::arn;
 use crate::layer;
-use crate::name::arn;
 
 /// Limits and defaults: memory in MiB, timeouts in seconds.
 const MEMORY_DEFAULT: u64 = 128;

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
-use crate::name::{FunctionName, arn};
-use crate::page::page;
+use crate::function_name::{FunctionName, arn};
+use crate::pagination::page;
 use crate::qualifier;
 use crate::request::LambdaRequest;
 use crate::sqs::arn as queue_arn;

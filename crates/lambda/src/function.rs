@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::code::CodeRequest;
 use crate::configuration::{ConfigurationRequest, configuration, defaults};
 use crate::error::{LambdaError, Result};
+use crate::function_name::{FunctionName, arn};
 use crate::layer::attach;
-use crate::name::{FunctionName, arn};
-use crate::page::page;
+use crate::pagination::page;
 use crate::request::LambdaRequest;
 
 /// Maximum number of attempts to apply an update while other requests change the same function.

@@ -18,7 +18,7 @@ use http::{HeaderValue, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
-use crate::name::FunctionName;
+use crate::function_name::FunctionName;
 use crate::protocol::REQUEST_ID;
 use crate::request::LambdaRequest;
 

@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use crate::body::LambdaBody;
 use crate::error::{LambdaError, Result};
 use crate::event_stream::{self, MEDIA_TYPE, payload_chunks};
+use crate::function_name::FunctionName;
 use crate::invoke::{
     CalledVersion, EXECUTED_VERSION, client_context, encoded_log, error_body, event,
     is_of_function, set,
 };
-use crate::name::FunctionName;
 use crate::request::LambdaRequest;
 use crate::streamed_call::{CallEnd, CallEvent, ClientInput, StreamedCall};
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::error::{LambdaError, Result};
-use crate::name::{FunctionName, arn};
+use crate::function_name::{FunctionName, arn};
 use crate::queue_mapping::REPORTS_FAILURES;
 use crate::request::LambdaRequest;
 

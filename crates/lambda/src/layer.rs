@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use crate::code::CodeRequest;
 use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
-use crate::name::{ACCOUNT, REGION};
-use crate::page::page;
+use crate::function_name::{ACCOUNT, REGION};
+use crate::pagination::page;
 use crate::request::LambdaRequest;
 
 /// Maximum number of layers of a function.

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::error::{LambdaError, Result};
-use crate::name::{FunctionName, arn};
+use crate::function_name::{FunctionName, arn};
 use crate::qualifier;
 use crate::request::LambdaRequest;
 

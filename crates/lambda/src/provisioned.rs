@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::configuration::lambda_time;
 use crate::error::{LambdaError, Result};
-use crate::name::{FunctionName, arn};
-use crate::page::page;
+use crate::function_name::{FunctionName, arn};
+use crate::pagination::page;
 use crate::qualifier;
 use crate::request::LambdaRequest;
 

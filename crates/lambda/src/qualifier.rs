@@ -3,7 +3,7 @@
 use headwater_service::{FunctionChange, QualifierChange, Service, StoredFunction};
 
 use crate::error::Result;
-use crate::name::FunctionName;
+use crate::function_name::FunctionName;
 use crate::request::LambdaRequest;
 
 /// Returns a function, and its name with the qualifier from the request.

@@ -7,9 +7,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::{LambdaError, Result};
+use crate::function_name::{FunctionName, arn};
 use crate::kafka_mapping;
-use crate::name::{FunctionName, arn};
-use crate::page::page;
+use crate::pagination::page;
 use crate::request::LambdaRequest;
 
 /// Default maximum number of messages in a call.

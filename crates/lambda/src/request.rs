@@ -6,7 +6,7 @@ use http::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use crate::error::{LambdaError, Result};
-use crate::name::FunctionName;
+use crate::function_name::FunctionName;
 
 /// A request to Lambda's API whose signature is valid.
 pub(crate) struct LambdaRequest {

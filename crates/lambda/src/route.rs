@@ -3,8 +3,8 @@
 use http::Method;
 
 use crate::error::{LambdaError, Result};
+use crate::function_name::FunctionName;
 use crate::layer::LayerOperation;
-use crate::name::FunctionName;
 use crate::queue_mapping::MappingOperation;
 use crate::request::decode;
 

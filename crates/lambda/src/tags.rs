@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::Result;
-use crate::name::FunctionName;
+use crate::function_name::FunctionName;
 use crate::request::LambdaRequest;
 
 #[derive(Deserialize)]

@@ -15,8 +15,8 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
 use crate::body::LambdaBody;
+use crate::function_name::FunctionName;
 use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
-use crate::name::FunctionName;
 use crate::protocol::{LambdaProtocol, REQUEST_ID};
 use crate::request::decode;
 use crate::signature::{LAMBDA, Signature};

@@ -11,7 +11,7 @@ use http::request::Parts;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::name::ACCOUNT;
+use crate::function_name::ACCOUNT;
 use crate::request::parse_query;
 
 /// The route and the stage, which are the same in all events.

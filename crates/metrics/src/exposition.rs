@@ -12,9 +12,9 @@ use prometheus_client::registry::Registry;
 use crate::calls::{CallOutcome, CallStart, FunctionCounts};
 use crate::durations::Durations;
 use crate::events::EventCounts;
-use crate::families::{FamilyWriter, Labels, labels};
 use crate::jobs::{KindCounts, STATUSES};
-use crate::names::{
+use crate::metric_families::{FamilyWriter, Labels, labels};
+use crate::metric_names::{
     BUILD, BYTES_READ, BYTES_WRITTEN, CALLS, CALLS_RUNNING, CALLS_WAITING, COMMIT_CONFLICTS,
     COMMIT_RETRIES, COMMITS, EVENTS_ACCEPTED, EVENTS_DELIVERED, EVENTS_FAILED, EVENTS_PENDING,
     EVENTS_RETRIED, EVENTS_THROTTLED, FUNCTIONS_CPU, INSTANCES, JOB_CPU, JOB_TIME, JOBS,

@@ -120,7 +120,7 @@ impl ErrorDetails for CloudEventError {
 
 /// The attributes of an event that Headwater reads.
 #[derive(Deserialize)]
-struct Attributes<'a> {
+struct EventAttributes<'a> {
     #[serde(borrow)]
     specversion: Option<Cow<'a, str>>,
     #[serde(borrow)]
@@ -218,7 +218,7 @@ impl CloudEvent {
         if !text.starts_with('{') {
             return Err(invalid("it is not an object".to_owned()));
         }
-        let read: Attributes<'_> =
+        let read: EventAttributes<'_> =
             serde_json::from_str(text).map_err(|error| invalid(error.to_string()))?;
         let given = |name: &str, value: Option<Cow<'_, str>>| match value {
             Some(value) if !value.is_empty() => Ok(value.into_owned()),

@@ -9,14 +9,14 @@ use serde::forward_to_deserialize_any;
 pub fn field_names<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
     let mut names = None;
     // The deserializer fails after it has recorded the names, so this result is always an error.
-    let _ = T::deserialize(Recorder(&mut names));
+    let _ = T::deserialize(FieldNameRecorder(&mut names));
     names
 }
 
 /// A deserializer that records the fields of the first struct, and then fails.
-struct Recorder<'a>(&'a mut Option<&'static [&'static str]>);
+struct FieldNameRecorder<'a>(&'a mut Option<&'static [&'static str]>);
 
-impl<'de> Deserializer<'de> for Recorder<'_> {
+impl<'de> Deserializer<'de> for FieldNameRecorder<'_> {
     type Error = Error;
 
     fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {

@@ -25,7 +25,6 @@ mod duration_text;
 mod environment;
 mod error;
 mod event;
-mod excerpt;
 mod field_names;
 mod function;
 mod health;
@@ -39,8 +38,8 @@ mod merge;
 mod message_trigger;
 pub mod name;
 mod network_address;
-mod object;
-mod occurrence;
+mod object_id;
+mod occurrence_trigger;
 mod permission;
 mod principal;
 mod project_file;
@@ -53,6 +52,7 @@ mod schedule_text;
 mod secret;
 mod session;
 mod table;
+mod text_excerpt;
 mod trigger;
 mod upload;
 mod usage;
@@ -119,8 +119,8 @@ pub use merge::{
 pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger};
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use network_address::{AddressScope, embedded_address};
-pub use object::{CommitId, ObjectId};
-pub use occurrence::{
+pub use object_id::{CommitId, ObjectId};
+pub use occurrence_trigger::{
     BranchMerge, EndedJob, JOB_END_JOURNAL, JobsTrigger, MERGE_JOURNAL, MergesTrigger,
 };
 pub use permission::{Action, Permission, PermissionError};

@@ -21,7 +21,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Condition, ContentStream, CopyRequest, Error, Headers, ListEntry, ListRequest, NewObject,
+    Condition, ContentStream, CopyRequest, Error, ListEntry, ListRequest, NewObject, ObjectHeaders,
     ObjectInfo, ObjectPath, Objects,
 };
 
@@ -67,7 +67,7 @@ impl BucketStore {
     }
 
     fn new_object(&self, location: &Path, content: ContentStream) -> NewObject {
-        let (headers, condition) = (Headers::default(), Condition::Always);
+        let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
         NewObject { path: self.path(location), headers, condition, content }
     }
 

@@ -11,8 +11,8 @@ use crate::change::OperationWithCause;
 use crate::content::ContentStream;
 use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
-    ContentFile, Headers, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref, decode,
-    part_ref, parts_ref, put, remove_unchanged, unchanged, upload_ref,
+    ContentFile, ObjectHeaders, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref,
+    decode, part_ref, parts_ref, put, remove_unchanged, unchanged, upload_ref,
 };
 use crate::{Condition, Error, ObjectPath, Objects, Result};
 
@@ -34,7 +34,7 @@ pub struct NewUpload {
     /// The bucket and the key.
     pub path: ObjectPath,
     /// The headers of the object.
-    pub headers: Headers,
+    pub headers: ObjectHeaders,
 }
 
 /// A multipart upload of an object.

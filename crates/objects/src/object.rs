@@ -10,7 +10,7 @@ use crate::change::OperationWithCause;
 use crate::content::ContentStream;
 use crate::record::bucket_ref;
 use crate::record::{
-    Headers, ObjectInfo, contents_ref, decode, object_ref, put, remove, unchanged,
+    ObjectHeaders, ObjectInfo, contents_ref, decode, object_ref, put, remove, unchanged,
 };
 use crate::{Condition, Error, Objects, Result};
 
@@ -37,7 +37,7 @@ pub struct NewObject {
     /// The bucket and the key.
     pub path: ObjectPath,
     /// The headers.
-    pub headers: Headers,
+    pub headers: ObjectHeaders,
     /// The condition on the current object.
     pub condition: Condition,
     /// The content.
@@ -52,7 +52,7 @@ pub struct CopyRequest {
     /// The bucket and the key of the copy.
     pub to: ObjectPath,
     /// The headers of the copy; `None` to keep the headers of the source object.
-    pub headers: Option<Headers>,
+    pub headers: Option<ObjectHeaders>,
     /// The condition on the object to copy.
     pub condition: Condition,
 }
@@ -272,7 +272,7 @@ pub(crate) fn check_key(key: &str) -> Result<()> {
     }
 }
 
-pub(crate) fn check_headers(headers: &Headers) -> Result<()> {
+pub(crate) fn check_headers(headers: &ObjectHeaders) -> Result<()> {
     let bytes: usize = headers.metadata.iter().map(|(name, value)| name.len() + value.len()).sum();
     if bytes > METADATA_BYTES_MAX {
         return Err(Error::MetadataTooLarge { max: METADATA_BYTES_MAX });

@@ -43,7 +43,7 @@ pub(crate) struct ContentFile {
 /// The headers that a client stores with an object.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Headers {
+pub struct ObjectHeaders {
     /// `Content-Type`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
@@ -76,7 +76,7 @@ pub struct ObjectInfo {
     pub modified: Timestamp,
     /// The headers.
     #[serde(flatten)]
-    pub headers: Headers,
+    pub headers: ObjectHeaders,
     /// The file with the content; `None` if the content is empty or in several files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) blob: Option<ContentFile>,
@@ -92,7 +92,7 @@ pub(crate) struct UploadRecord {
     pub(crate) bucket: String,
     pub(crate) key: String,
     pub(crate) created: Timestamp,
-    pub(crate) headers: Headers,
+    pub(crate) headers: ObjectHeaders,
 }
 
 /// A stored part of a multipart upload.

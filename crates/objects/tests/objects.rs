@@ -9,8 +9,8 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ErrorCode, Problem, SystemClock};
 use headwater_objects::{
-    CompletedPart, Condition, ContentStream, Error, Headers, ListRequest, NewObject, NewUpload,
-    ObjectPath, Objects, UploadTarget,
+    CompletedPart, Condition, ContentStream, Error, ListRequest, NewObject, NewUpload,
+    ObjectHeaders, ObjectPath, Objects, UploadTarget,
 };
 use headwater_store::SqliteStore;
 
@@ -32,7 +32,7 @@ fn content(bytes: impl Into<Bytes>) -> ContentStream {
 }
 
 fn new(key: &str, content: ContentStream) -> NewObject {
-    let (headers, condition) = (Headers::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
     NewObject { path: path(key), headers, condition, content }
 }
 
@@ -131,7 +131,7 @@ async fn an_upload_is_an_object_only_when_it_is_complete() {
     let folder = tempfile::tempdir().expect("a folder");
     let objects = open(folder.path()).await;
     objects.create_bucket("landing").await.expect("a bucket");
-    let started = NewUpload { path: path("a"), headers: Headers::default() };
+    let started = NewUpload { path: path("a"), headers: ObjectHeaders::default() };
     let id = objects.create_upload(started.clone()).await.expect("an upload");
     let target = UploadTarget { path: path("a"), id };
     let mut parts = Vec::new();

@@ -12,8 +12,8 @@ use futures::channel::oneshot;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_model::{ObjectId, SystemClock};
 use headwater_objects::{
-    CompletedPart, Condition, ContentStream, Error, Headers, NewObject, NewUpload, ObjectPath,
-    Objects, UploadTarget,
+    CompletedPart, Condition, ContentStream, Error, NewObject, NewUpload, ObjectHeaders,
+    ObjectPath, Objects, UploadTarget,
 };
 use headwater_store::{Batch, BatchResult, JournalEntry, KeyRange, MemoryStore, Result, Store};
 use parking_lot::Mutex;
@@ -138,7 +138,7 @@ impl Lake {
             Ok(Bytes::from_static(b"end"))
         });
         let content = stream::iter([Ok(Bytes::from_static(b"start "))]).chain(end).boxed();
-        let (headers, condition) = (Headers::default(), Condition::Always);
+        let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
         let new = NewObject { path: path(), headers, condition, content };
         let objects = self.objects.clone();
         let write = tokio::spawn(async move { objects.put(new).await.err() });
@@ -152,7 +152,7 @@ impl Lake {
 
     /// Starts an upload of the object `a` whose first part is `part`.
     async fn start_upload(&self) -> (UploadTarget, Vec<CompletedPart>) {
-        let started = NewUpload { path: path(), headers: Headers::default() };
+        let started = NewUpload { path: path(), headers: ObjectHeaders::default() };
         let id = self.objects.create_upload(started).await.expect("an upload");
         let target = UploadTarget { path: path(), id };
         let part = self.objects.put_part(&target, 1, content("part")).await.expect("a part");

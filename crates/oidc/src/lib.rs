@@ -6,7 +6,7 @@
 //! independent of the server's users: [`Identity`] contains the claims of a token. Only signatures
 //! with public keys are accepted, so that a token cannot select a weaker algorithm.
 
-mod authorization;
+mod authorization_code;
 mod claims;
 mod config;
 mod device_flow;

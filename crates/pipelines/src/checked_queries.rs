@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater_engine::QueryColumns;
 use moka::sync::Cache;
 
-use crate::columns::OutputColumns;
+use crate::column_inference::OutputColumns;
 
 /// Number of models whose columns are kept.
 const CAPACITY: u64 = 20_000;

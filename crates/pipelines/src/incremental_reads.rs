@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_engine::TableFiles;
+use headwater_engine::TableFileSubset;
 use headwater_lake::CommitView;
 use headwater_model::TableName;
 use headwater_project::{Materialization, Step, StepInput};
@@ -26,13 +26,13 @@ const START: &str = "start";
 #[derive(Debug, Default)]
 pub(crate) struct IncrementalReads {
     /// New files by input index. Inputs without an entry are read completely.
-    pub new: BTreeMap<usize, TableFiles>,
+    pub new: BTreeMap<usize, TableFileSubset>,
     /// Snapshot properties that record the new read positions.
     pub read: BTreeMap<String, String>,
 }
 
 /// The part of an input that is new to a model.
-enum NewRows {
+enum NewInputRows {
     All,
     Files(ScanPlan),
 }
@@ -76,11 +76,11 @@ impl Plan {
             increments.read.insert(position_key(input), format!("{} {now}", table.id()));
             let new = match &own {
                 Some((_, own)) => self.new_of(view, step, input, own, &table).await?,
-                None => NewRows::All,
+                None => NewInputRows::All,
             };
-            if let NewRows::Files(files) = new {
+            if let NewInputRows::Files(files) = new {
                 let (table, id) = (name, table.id());
-                increments.new.insert(number, TableFiles { table, id, files });
+                increments.new.insert(number, TableFileSubset { table, id, files });
             }
         }
         Ok(increments)
@@ -95,12 +95,12 @@ impl Plan {
         input: &StepInput,
         own: &Table,
         table: &Table,
-    ) -> Result<NewRows> {
+    ) -> Result<NewInputRows> {
         let tables = view.lake().tables();
         let read = tables.history().find_since_merged(own, &position_key(input)).await;
         let since = read.as_deref().map(|read| read.split_once(' ').unwrap_or_default());
         let files = match since {
-            Some((id, EMPTY | START)) if id == table.id() => return Ok(NewRows::All),
+            Some((id, EMPTY | START)) if id == table.id() => return Ok(NewInputRows::All),
             Some((id, snapshot)) if id == table.id() => match snapshot.parse() {
                 Ok(snapshot) => tables.history().appended(table, snapshot).await,
                 Err(_) => Ok(None),
@@ -108,8 +108,8 @@ impl Plan {
             _ => Ok(None),
         };
         match (files.map_err(|error| Error::other(&error))?, step.materialization) {
-            (Some(files), _) => Ok(NewRows::Files(files)),
-            (None, Materialization::Merge) => Ok(NewRows::All),
+            (Some(files), _) => Ok(NewInputRows::Files(files)),
+            (None, Materialization::Merge) => Ok(NewInputRows::All),
             (None, _) => Err(Error::NotIncremental {
                 step: step.name.clone(),
                 table: input.table.to_string(),

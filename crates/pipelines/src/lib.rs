@@ -12,53 +12,53 @@ mod branch_access;
 mod build_changes;
 mod call;
 mod checked_queries;
-mod checks;
-mod columns;
-mod contract;
+mod column_inference;
+mod declared_columns;
 mod environment_packages;
 mod environment_spec;
 mod error;
 mod exact_rerun;
-mod forecast;
+mod function_preparation;
 mod function_secrets;
 mod incremental_reads;
 mod invocation;
 mod merge_rights;
 mod model_record;
 mod parse;
+mod passed_checks;
 mod plan;
-mod preparation;
+mod plan_forecast;
 mod read_tables;
 mod rerun_merge;
 mod retry;
-mod reuse;
-mod rights;
 mod row_expectations;
 mod run;
 mod run_context;
 mod run_environments;
 mod run_outputs;
+mod run_rights;
 mod runner;
 mod selected_steps;
 mod steps_to_run;
 mod table_owner;
+mod table_reuse;
 mod unit_test;
 mod view_model;
 
 pub use branch_access::BranchAccess;
 pub use call::CallInput;
 pub use error::{Error, Result};
+pub use function_preparation::ProvisionedCall;
 pub use headwater_build_records::register_system_tables;
 pub use headwater_project::{
     CallDestinations, Callable, ColumnType, CommandPaths, DeclaredColumn, Defaults,
     Error as ProjectError, Location, Materialization, Parameter, ParameterInput, ParameterKind,
     ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
-    StepInput, StepKind, parallel,
+    StepInput, StepKind, parallel_map,
 };
 pub use merge_rights::{merge_rights, reading};
 pub use parse::parse_project;
-pub use preparation::ProvisionedCall;
-pub use reuse::conflict_branch;
 pub use run_environments::rerun_environments;
 pub use run_outputs::{ModelOutput, PendingOutputs};
 pub use runner::Runner;
+pub use table_reuse::conflict_branch;

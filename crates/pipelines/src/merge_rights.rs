@@ -16,7 +16,7 @@ use headwater_model::{Action, ErrorCode, Object, Problem, TableName};
 /// `access`. If rows or values of a table are hidden from the user, the user may not change the
 /// table.
 pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
-    Arc::new(UserRights(access))
+    Arc::new(UserMergeRights(access))
 }
 
 /// Returns the permission (an action on an object) that reading an entry of the catalog requires.
@@ -33,9 +33,9 @@ pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
 
 /// The checks of one user, with the same permissions as in the user's sessions.
 #[derive(Debug)]
-struct UserRights(Arc<dyn TableAccess>);
+struct UserMergeRights(Arc<dyn TableAccess>);
 
-impl MergeRights for UserRights {
+impl MergeRights for UserMergeRights {
     fn check(&self, action: Action, table: &TableName, id: &str) -> Result<(), Problem> {
         let checked = self.0.check(action, &Object::table(table));
         let checked = checked.and_then(|()| self.check_restrictions(action, table, id));
@@ -58,7 +58,7 @@ impl MergeRights for UserRights {
     }
 }
 
-impl UserRights {
+impl UserMergeRights {
     fn check_restrictions(
         &self,
         action: Action,

@@ -16,10 +16,10 @@ use headwater_project::{Graph, SourceText, Step, StepCode, StepInput, fingerprin
 use headwater_tables::{SqlView, Table};
 use serde_json::Value;
 
-use crate::columns::OutputColumns;
+use crate::column_inference::OutputColumns;
 use crate::environment_packages::Packages;
-use crate::reuse::ReusedTable;
 use crate::run_environments::{PinnedEnvironments, RecordedEnvironments};
+use crate::table_reuse::ReusedTable;
 use crate::{Error, Project, Result, Runner};
 
 /// Snapshot property with the full fingerprint of the model that wrote the snapshot.

@@ -5,7 +5,7 @@ use headwater_engine::PreparedStatement;
 use headwater_model::{ErrorCode, ErrorDetails};
 use headwater_project::{Error as ProjectError, QUARANTINE_COLUMNS, Step};
 
-use crate::columns::{OutputColumns, without_position};
+use crate::column_inference::{OutputColumns, without_position};
 use crate::plan::{Plan, sql_error};
 use crate::{Error, Result, Runner};
 

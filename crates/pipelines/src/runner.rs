@@ -21,7 +21,7 @@ use crate::parse::parse_project;
 use crate::plan::{self, Plan, PlanOptions};
 use crate::run::{Run, RunResult};
 use crate::run_context::RunContext;
-use crate::{Error, Project, Result, checks, rerun_merge};
+use crate::{Error, Project, Result, passed_checks, rerun_merge};
 
 /// Plans and runs projects. Cheap to clone.
 #[derive(Clone)]
@@ -313,7 +313,7 @@ impl Runner {
         let closes = closing.name.clone();
         let mut properties =
             BTreeMap::from([(PROPERTY_JOB.to_owned(), work.context.id().to_string())]);
-        let mut with = checks::remember(finished.passed.iter().cloned());
+        let mut with = passed_checks::remember(finished.passed.iter().cloned());
         with.refs.push(closing);
         if let Some(event) = &work.request.event {
             properties.insert(PROPERTY_EVENT.to_owned(), event.clone());

@@ -9,7 +9,7 @@ use headwater_project::selector::{Selection, SelectionContext, Selectors, StepSt
 use headwater_project::{Step, StepInput, fingerprint};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, branch_of};
-use crate::{Error, Result, Runner, checks};
+use crate::{Error, Result, Runner, passed_checks};
 
 /// Number of recent runs that are searched for the last run of the project.
 const RUNS_CONSIDERED: usize = 200;
@@ -97,7 +97,8 @@ impl Plan {
         }
         let readers = self.readers(index);
         if readers.is_empty() {
-            let passed = checks::passed(self.view.lake().store().as_ref(), &plan.code).await?;
+            let passed =
+                passed_checks::passed(self.view.lake().store().as_ref(), &plan.code).await?;
             return Ok(if passed { StepState::Same } else { StepState::New });
         }
         let mut found = StepState::New;

@@ -5,7 +5,7 @@ use headwater_build_records::snapshot_property;
 use headwater_project::{Materialization, Step};
 
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
-use crate::{Result, checks};
+use crate::{Result, passed_checks};
 
 /// Reason of a step that runs only because a child needs its output.
 const NEEDED: &str = "its child runs";
@@ -49,7 +49,8 @@ impl Plan {
         if !self.remembers(index) {
             return Ok(None); // `keep_parents` adds the step if a child runs.
         }
-        let passed = checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
+        let passed =
+            passed_checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
         let reason = if step.is_expectation() { "not checked yet" } else { "first run" };
         Ok((!passed).then_some(reason))
     }

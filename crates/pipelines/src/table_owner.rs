@@ -35,20 +35,20 @@ impl Plan {
     /// Returns the owner of a table: the project whose model last wrote the table, or else the
     /// project that created the table; `None` if no model wrote the table. Tables written by old
     /// versions have a fingerprint but no project name.
-    async fn owner(&self, table: &Table) -> Option<Owner> {
+    async fn owner(&self, table: &Table) -> Option<TableOwner> {
         let tables = self.view.lake().tables();
         if let Some(project) = self.view.lake().project_of(table).await {
-            return Some(Owner(Some(project)));
+            return Some(TableOwner(Some(project)));
         }
         let written = tables.history().find(table, FINGERPRINT, |_| true).await;
-        written.map(|_| Owner(None))
+        written.map(|_| TableOwner(None))
     }
 }
 
 /// The project that owns a table; `None` if the project's name was not recorded.
-struct Owner(Option<String>);
+struct TableOwner(Option<String>);
 
-impl Owner {
+impl TableOwner {
     fn is(&self, project: &str) -> bool {
         self.0.as_ref().is_none_or(|owner| owner == project)
     }

@@ -15,7 +15,7 @@ use headwater_project::Step;
 use headwater_tables::SqlView;
 
 use crate::plan::{FINGERPRINT_CODE, Plan};
-use crate::{Error, Result, Runner, checks};
+use crate::{Error, Result, Runner, passed_checks};
 
 /// View property with the version number that a model created. If the current version has another
 /// number, another client has changed the view.
@@ -87,7 +87,8 @@ impl Plan {
         if properties.get(VIEW_VERSION) != Some(&view.version().to_string()) {
             return Ok(Some("its view was changed"));
         }
-        let passed = checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
+        let passed =
+            passed_checks::passed(self.view.lake().store().as_ref(), &plan.fingerprint).await?;
         Ok((!passed).then_some("changed input"))
     }
 

@@ -3,7 +3,7 @@
 use sqlparser::ast::{Expr, Value};
 
 use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
-use crate::translate::{Identity, parse, quote};
+use crate::translate::{ConnectionIdentity, parse, quote};
 use crate::types::PgType;
 
 /// Functions that check whether the user has a privilege.
@@ -43,11 +43,15 @@ const WITHOUT_TEXT: [&str; 18] = [
 ];
 
 /// Returns the expression that replaces a call; `None` if the function needs no replacement.
-pub(crate) fn replacement(name: &str, arguments: &[String], at: &Identity) -> Option<Expr> {
+pub(crate) fn replacement(
+    name: &str,
+    arguments: &[String],
+    at: &ConnectionIdentity,
+) -> Option<Expr> {
     parse(&text(name, arguments, at)?)
 }
 
-fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
+fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<String> {
     let first = arguments.first().map_or("NULL", String::as_str);
     let text = match name {
         "version" if arguments.is_empty() => quote(&at.version),
@@ -108,7 +112,7 @@ fn text(name: &str, arguments: &[String], at: &Identity) -> Option<String> {
 
 /// Returns the result of a privilege check. The catalogs contain only objects that the user may
 /// read.
-fn privilege(arguments: &[String], at: &Identity) -> String {
+fn privilege(arguments: &[String], at: &ConnectionIdentity) -> String {
     let privilege = arguments.last().map_or("", |last| last.as_str()).to_ascii_lowercase();
     let reads = ["select", "usage", "connect"];
     let is_owner = at.user == OWNER;
@@ -116,7 +120,7 @@ fn privilege(arguments: &[String], at: &Identity) -> String {
 }
 
 /// Returns the value of a setting as an expression; null for an unknown setting.
-fn setting(name: &str, at: &Identity) -> String {
+fn setting(name: &str, at: &ConnectionIdentity) -> String {
     let name = name.trim_matches('\'');
     let found = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
     found.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |(_, value)| quote(value))
@@ -150,7 +154,7 @@ fn catalog(kind: &str) -> Option<(&'static str, &'static str)> {
 
 /// Returns the translation of a cast to an object type, such as `'sales'::regclass`. Such a cast
 /// converts a name to the object's OID, or an OID to the name.
-pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
+pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option<Expr> {
     let Some((table, name)) = catalog(kind) else {
         return parse(&format!("CAST({expr} AS VARCHAR)"));
     };
@@ -167,7 +171,7 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &Identity) -> Option<Expr> {
 
 /// Returns an expression for the OID of an object, given its name; null if the object does not
 /// exist. A parameter can also be the OID.
-fn number(kind: &str, expr: &Expr, at: &Identity) -> Option<String> {
+fn number(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option<String> {
     let (table, name) = catalog(kind)?;
     let (wanted, is_oid) = if let Some(text) = literal(expr) {
         (quote(&text.replace('"', "")), String::new())

@@ -19,6 +19,6 @@ mod types;
 mod visible_objects;
 
 pub use database_names::without_database;
-pub use translate::{Identity, Translation, translate};
+pub use translate::{ConnectionIdentity, Translation, translate};
 pub use types::{PgType, Scalar};
 pub use visible_objects::{Relation, VisibleObjects, mentioned};

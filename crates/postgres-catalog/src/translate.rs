@@ -35,7 +35,7 @@ const MARKS: [&str; 11] = [
 
 /// The properties of a connection that its catalog queries can read.
 #[derive(Debug, Clone, Default)]
-pub struct Identity {
+pub struct ConnectionIdentity {
     /// The ref of the connection, reported as its database.
     pub database: String,
     /// The number of the connection.
@@ -61,16 +61,16 @@ pub struct Translation {
 }
 
 /// Rewrites a query of PostgreSQL's catalogs. Returns `None` for any other query.
-pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
+pub fn translate(sql: &str, identity: &ConnectionIdentity) -> Option<Translation> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {
         return None;
     }
     let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
     let [Statement::Query(query)] = statements.as_mut_slice() else { return None };
-    let mut placeholders = Placeholders::default();
+    let mut placeholders = ParameterNames::default();
     let _ = Visit::visit(&**query, &mut placeholders);
-    let mut rewriter = Rewriter { identity, changed: false };
+    let mut rewriter = QueryRewriter { identity, changed: false };
     let _ = VisitMut::visit(query, &mut rewriter);
     let parameters = placeholders.0.into_iter().collect();
     rewriter.changed.then(|| Translation { sql: query.to_string(), parameters })
@@ -78,9 +78,9 @@ pub fn translate(sql: &str, identity: &Identity) -> Option<Translation> {
 
 /// Collects the names of parameters.
 #[derive(Default)]
-struct Placeholders(BTreeSet<String>);
+struct ParameterNames(BTreeSet<String>);
 
-impl Visitor for Placeholders {
+impl Visitor for ParameterNames {
     type Break = ();
 
     fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
@@ -91,12 +91,12 @@ impl Visitor for Placeholders {
     }
 }
 
-struct Rewriter<'a> {
-    identity: &'a Identity,
+struct QueryRewriter<'a> {
+    identity: &'a ConnectionIdentity,
     changed: bool,
 }
 
-impl VisitorMut for Rewriter<'_> {
+impl VisitorMut for QueryRewriter<'_> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
@@ -154,7 +154,7 @@ impl VisitorMut for Rewriter<'_> {
     }
 }
 
-impl Rewriter<'_> {
+impl QueryRewriter<'_> {
     /// Returns the replacement for an expression whose operands are already rewritten.
     fn replacement(&self, expr: &mut Expr) -> Option<Expr> {
         match expr {
@@ -370,7 +370,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: &str) {
-        let identity = Identity {
+        let identity = ConnectionIdentity {
             database: "main".into(),
             process: 7,
             user: "ann".into(),

@@ -20,7 +20,7 @@ use headwater_encoding::json_texts;
 use headwater_postgres_catalog::{PgType, Scalar};
 
 use crate::numeric;
-use crate::text;
+use crate::text_format;
 
 /// The number of days from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL's dates.
 pub const EPOCH_DAYS: i32 = 10_957;
@@ -31,10 +31,10 @@ pub const EPOCH_MICROS: i64 = EPOCH_DAYS as i64 * 86_400_000_000;
 /// The values of a column, as an Arrow array with exactly one PostgreSQL encoding.
 pub struct Column {
     array: ArrayRef,
-    values: Values,
+    values: ColumnValues,
 }
 
-enum Values {
+enum ColumnValues {
     Bool(BooleanArray),
     Int2(Int16Array),
     Int4(Int32Array),
@@ -89,27 +89,29 @@ impl Column {
 
     fn write_binary(&self, row: usize, out: &mut BytesMut) {
         match &self.values {
-            Values::Bool(array) => out.put_u8(u8::from(array.value(row))),
-            Values::Int2(array) => out.put_i16(array.value(row)),
-            Values::Int4(array) => out.put_i32(array.value(row)),
-            Values::Int8(array) => out.put_i64(array.value(row)),
-            Values::Float4(array) => out.put_f32(array.value(row)),
-            Values::Float8(array) => out.put_f64(array.value(row)),
-            Values::Numeric(array) => numeric::put_binary(array.value(row), out),
-            Values::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
-            Values::Bytea(array) | Values::Uuid(array) => out.extend_from_slice(array.value(row)),
-            Values::Date(array) => out.put_i32(array.value(row).saturating_sub(EPOCH_DAYS)),
-            Values::Time(array) => out.put_i64(array.value(row)),
-            Values::Timestamp(array, _) => {
+            ColumnValues::Bool(array) => out.put_u8(u8::from(array.value(row))),
+            ColumnValues::Int2(array) => out.put_i16(array.value(row)),
+            ColumnValues::Int4(array) => out.put_i32(array.value(row)),
+            ColumnValues::Int8(array) => out.put_i64(array.value(row)),
+            ColumnValues::Float4(array) => out.put_f32(array.value(row)),
+            ColumnValues::Float8(array) => out.put_f64(array.value(row)),
+            ColumnValues::Numeric(array) => numeric::put_binary(array.value(row), out),
+            ColumnValues::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
+            ColumnValues::Bytea(array) | ColumnValues::Uuid(array) => {
+                out.extend_from_slice(array.value(row))
+            }
+            ColumnValues::Date(array) => out.put_i32(array.value(row).saturating_sub(EPOCH_DAYS)),
+            ColumnValues::Time(array) => out.put_i64(array.value(row)),
+            ColumnValues::Timestamp(array, _) => {
                 out.put_i64(array.value(row).saturating_sub(EPOCH_MICROS));
             }
-            Values::Interval(array) => {
+            ColumnValues::Interval(array) => {
                 let interval = array.value(row);
                 out.put_i64(interval.nanoseconds / 1_000);
                 out.put_i32(interval.days);
                 out.put_i32(interval.months);
             }
-            Values::List(array, items, pg_type) => {
+            ColumnValues::List(array, items, pg_type) => {
                 let range = range(array, row);
                 let has_null = range.clone().any(|item| items.is_null(item));
                 out.put_i32(i32::from(!range.is_empty()));
@@ -127,23 +129,27 @@ impl Column {
     fn write_text(&self, row: usize, out: &mut BytesMut) {
         // A write to memory cannot fail.
         let _ = match &self.values {
-            Values::Bool(array) => out.write_char(if array.value(row) { 't' } else { 'f' }),
-            Values::Int2(array) => write!(out, "{}", array.value(row)),
-            Values::Int4(array) => write!(out, "{}", array.value(row)),
-            Values::Int8(array) => write!(out, "{}", array.value(row)),
-            Values::Float4(array) => text::put_float(array.value(row), out),
-            Values::Float8(array) => text::put_float(array.value(row), out),
-            Values::Numeric(array) | Values::Text(array) => out.write_str(array.value(row)),
-            Values::Bytea(array) => write!(out, "\\x{}", hex::encode(array.value(row))),
-            Values::Uuid(array) => {
+            ColumnValues::Bool(array) => out.write_char(if array.value(row) { 't' } else { 'f' }),
+            ColumnValues::Int2(array) => write!(out, "{}", array.value(row)),
+            ColumnValues::Int4(array) => write!(out, "{}", array.value(row)),
+            ColumnValues::Int8(array) => write!(out, "{}", array.value(row)),
+            ColumnValues::Float4(array) => text_format::put_float(array.value(row), out),
+            ColumnValues::Float8(array) => text_format::put_float(array.value(row), out),
+            ColumnValues::Numeric(array) | ColumnValues::Text(array) => {
+                out.write_str(array.value(row))
+            }
+            ColumnValues::Bytea(array) => write!(out, "\\x{}", hex::encode(array.value(row))),
+            ColumnValues::Uuid(array) => {
                 let uuid = uuid::Uuid::from_slice(array.value(row)).unwrap_or_default();
                 write!(out, "{uuid}")
             }
-            Values::Date(array) => text::put_date(i64::from(array.value(row)), out),
-            Values::Time(array) => text::put_time(array.value(row), out),
-            Values::Timestamp(array, zone) => text::put_timestamp(array.value(row), *zone, out),
-            Values::Interval(array) => text::put_interval(array.value(row), out),
-            Values::List(array, items, _) => items.write_array(range(array, row), out),
+            ColumnValues::Date(array) => text_format::put_date(i64::from(array.value(row)), out),
+            ColumnValues::Time(array) => text_format::put_time(array.value(row), out),
+            ColumnValues::Timestamp(array, zone) => {
+                text_format::put_timestamp(array.value(row), *zone, out)
+            }
+            ColumnValues::Interval(array) => text_format::put_interval(array.value(row), out),
+            ColumnValues::List(array, items, _) => items.write_array(range(array, row), out),
         };
     }
 
@@ -162,7 +168,7 @@ impl Column {
             }
             item_text.clear();
             self.write_text(item, &mut item_text);
-            text::put_item(&item_text, out);
+            text_format::put_item(&item_text, out);
         }
         out.write_char('}')
     }
@@ -173,49 +179,55 @@ fn range(array: &LargeListArray, row: usize) -> std::ops::Range<usize> {
     offsets[row] as usize..offsets[row + 1] as usize
 }
 
-fn list(field: &FieldRef, array: &ArrayRef, pg_type: PgType) -> Result<Values, ArrowError> {
+fn list(field: &FieldRef, array: &ArrayRef, pg_type: PgType) -> Result<ColumnValues, ArrowError> {
     let (DataType::List(item) | DataType::LargeList(item)) = field.data_type() else {
         return Err(ArrowError::CastError(format!("{} is not a list", field.data_type())));
     };
     let lists = cast(array, &DataType::LargeList(item.clone()))?;
     let lists = lists.as_list::<i64>().clone();
     let items = Column::new(item, lists.values())?;
-    Ok(Values::List(lists, Box::new(items), pg_type))
+    Ok(ColumnValues::List(lists, Box::new(items), pg_type))
 }
 
-fn scalar(scalar: Scalar, field: &FieldRef, array: &ArrayRef) -> Result<Values, ArrowError> {
+fn scalar(scalar: Scalar, field: &FieldRef, array: &ArrayRef) -> Result<ColumnValues, ArrowError> {
     let micros = TimeUnit::Microsecond;
     let to = |data_type: DataType| cast(array, &data_type);
     Ok(match scalar {
-        Scalar::Bool => Values::Bool(to(DataType::Boolean)?.as_boolean().clone()),
-        Scalar::Int2 => Values::Int2(to(DataType::Int16)?.as_primitive::<Int16Type>().clone()),
-        Scalar::Int4 => Values::Int4(to(DataType::Int32)?.as_primitive::<Int32Type>().clone()),
-        Scalar::Int8 => Values::Int8(to(DataType::Int64)?.as_primitive::<Int64Type>().clone()),
+        Scalar::Bool => ColumnValues::Bool(to(DataType::Boolean)?.as_boolean().clone()),
+        Scalar::Int2 => {
+            ColumnValues::Int2(to(DataType::Int16)?.as_primitive::<Int16Type>().clone())
+        }
+        Scalar::Int4 => {
+            ColumnValues::Int4(to(DataType::Int32)?.as_primitive::<Int32Type>().clone())
+        }
+        Scalar::Int8 => {
+            ColumnValues::Int8(to(DataType::Int64)?.as_primitive::<Int64Type>().clone())
+        }
         Scalar::Float4 => {
-            Values::Float4(to(DataType::Float32)?.as_primitive::<Float32Type>().clone())
+            ColumnValues::Float4(to(DataType::Float32)?.as_primitive::<Float32Type>().clone())
         }
         Scalar::Float8 => {
-            Values::Float8(to(DataType::Float64)?.as_primitive::<Float64Type>().clone())
+            ColumnValues::Float8(to(DataType::Float64)?.as_primitive::<Float64Type>().clone())
         }
-        Scalar::Numeric => Values::Numeric(to(DataType::Utf8View)?.as_string_view().clone()),
-        Scalar::Text => Values::Text(to(DataType::Utf8View)?.as_string_view().clone()),
+        Scalar::Numeric => ColumnValues::Numeric(to(DataType::Utf8View)?.as_string_view().clone()),
+        Scalar::Text => ColumnValues::Text(to(DataType::Utf8View)?.as_string_view().clone()),
         Scalar::Json => {
             let texts = json_texts(field, array)?;
-            Values::Text(texts.iter().collect())
+            ColumnValues::Text(texts.iter().collect())
         }
-        Scalar::Bytea => Values::Bytea(to(DataType::BinaryView)?.as_binary_view().clone()),
-        Scalar::Uuid => Values::Uuid(to(DataType::BinaryView)?.as_binary_view().clone()),
-        Scalar::Date => Values::Date(to(DataType::Date32)?.as_primitive().clone()),
-        Scalar::Time => Values::Time(to(DataType::Time64(micros))?.as_primitive().clone()),
+        Scalar::Bytea => ColumnValues::Bytea(to(DataType::BinaryView)?.as_binary_view().clone()),
+        Scalar::Uuid => ColumnValues::Uuid(to(DataType::BinaryView)?.as_binary_view().clone()),
+        Scalar::Date => ColumnValues::Date(to(DataType::Date32)?.as_primitive().clone()),
+        Scalar::Time => ColumnValues::Time(to(DataType::Time64(micros))?.as_primitive().clone()),
         Scalar::Timestamp | Scalar::Timestamptz => {
             let zone = zone(array.data_type());
             let is_zoned = zone.is_some();
             let array = to(DataType::Timestamp(micros, zone))?;
-            Values::Timestamp(primitive(&array), is_zoned)
+            ColumnValues::Timestamp(primitive(&array), is_zoned)
         }
         Scalar::Interval => {
             let array = to(DataType::Interval(IntervalUnit::MonthDayNano))?;
-            Values::Interval(primitive(&array))
+            ColumnValues::Interval(primitive(&array))
         }
     })
 }

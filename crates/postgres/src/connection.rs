@@ -7,7 +7,7 @@ use headwater_service::TransactionState;
 use tokio_util::sync::CancellationToken;
 
 use crate::message::Message;
-use crate::reply::{Reply, Severity, Status};
+use crate::reply::{Reply, Severity, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session};
 use crate::wire::MESSAGE_BYTES_MAX;
 
@@ -91,8 +91,8 @@ impl Session {
     /// Reports an error and marks the transaction as failed.
     fn fail(&mut self, problem: &Problem) {
         self.wire.output.error(Severity::Error, problem);
-        if self.status == Status::Transaction {
-            self.status = Status::Failed;
+        if self.status == TransactionStatus::Transaction {
+            self.status = TransactionStatus::Failed;
         }
     }
 
@@ -109,7 +109,7 @@ impl Session {
             }
             Message::Flush => Ok(self.wire.send().await?),
             Message::Sync => {
-                if self.status == Status::Idle {
+                if self.status == TransactionStatus::Idle {
                     // A portal exists only until the end of its transaction.
                     self.portals.clear();
                 }
@@ -130,10 +130,10 @@ impl Session {
     }
 }
 
-fn transaction_state(status: Status) -> TransactionState {
+fn transaction_state(status: TransactionStatus) -> TransactionState {
     match status {
-        Status::Idle => TransactionState::None,
-        Status::Transaction => TransactionState::Open,
-        Status::Failed => TransactionState::Failed,
+        TransactionStatus::Idle => TransactionState::None,
+        TransactionStatus::Transaction => TransactionState::Open,
+        TransactionStatus::Failed => TransactionState::Failed,
     }
 }

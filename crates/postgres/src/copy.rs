@@ -14,10 +14,10 @@ use serde_json::Value;
 use sqlparser::ast::{CopySource, CopyTarget, Ident, SetExpr, Statement};
 
 use crate::copy_binary::BinaryDecoder;
-use crate::copy_format::{CopyFormat, Row, RowDecoder};
+use crate::copy_format::{CopyFormat, CopyRow, RowDecoder};
 use crate::copy_options::{format_of, parse};
 use crate::message::Message;
-use crate::reply::{Reply, Status};
+use crate::reply::{Reply, TransactionStatus};
 use crate::session::{MessageError, MessageResult, Session, StatementAction, cancelled};
 use crate::wire::MESSAGE_BYTES_MAX;
 
@@ -45,14 +45,14 @@ enum Decoder {
 }
 
 impl Decoder {
-    fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
+    fn add(&mut self, bytes: &[u8]) -> Result<Vec<CopyRow>, Problem> {
         match self {
             Decoder::Lines(decoder) => decoder.add(bytes),
             Decoder::Binary(decoder) => decoder.add(bytes),
         }
     }
 
-    fn finish(&mut self) -> Result<Vec<Row>, Problem> {
+    fn finish(&mut self) -> Result<Vec<CopyRow>, Problem> {
         match self {
             Decoder::Lines(decoder) => decoder.finish(),
             Decoder::Binary(decoder) => decoder.finish().map(|()| Vec::new()),
@@ -165,7 +165,7 @@ impl Session {
             self.copy_out(copy).await.map_err(|failure| copy.relocated(failure, &copy.sql))?
         } else {
             self.check_writable("COPY FROM")?;
-            let is_alone = self.status == Status::Idle;
+            let is_alone = self.status == TransactionStatus::Idle;
             if is_alone {
                 let transactions = self.service.statements().transactions();
                 let begun = transactions.begin(&self.principal, &self.reference).await?;
@@ -279,7 +279,7 @@ impl Session {
     }
 
     /// Inserts rows. Returns their number.
-    async fn insert(&mut self, copy: &CopyStatement, rows: &[Row]) -> MessageResult<u64> {
+    async fn insert(&mut self, copy: &CopyStatement, rows: &[CopyRow]) -> MessageResult<u64> {
         let batch = batch(rows)?;
         let sql = format!("{} SELECT * FROM \"{COPIED_ROWS}\"", copy.sql);
         let prepared = PreparedStatement::parse(&sql).or_problem()?;
@@ -294,7 +294,12 @@ impl Session {
 
 /// If a column rejected a value, adds the number of the value's row to the error. `before` is the
 /// number of rows before `rows`.
-fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64) -> MessageError {
+fn with_row(
+    failure: MessageError,
+    columns: &[PgType],
+    rows: &[CopyRow],
+    before: u64,
+) -> MessageError {
     let MessageError::Problem(mut problem) = failure else { return failure };
     let (start, end) = (problem.message.find('\''), problem.message.rfind('\''));
     let quoted = start.zip(end).and_then(|(start, end)| problem.message.get(start + 1..end));
@@ -316,7 +321,7 @@ fn with_row(failure: MessageError, columns: &[PgType], rows: &[Row], before: u64
 }
 
 /// Returns rows as a batch of text columns.
-fn batch(rows: &[Row]) -> Result<RecordBatch, Problem> {
+fn batch(rows: &[CopyRow]) -> Result<RecordBatch, Problem> {
     let width = rows.first().map_or(0, Vec::len);
     if let Some(other) = rows.iter().find(|row| row.len() != width) {
         let message = format!("some rows have {width} values, and others {}", other.len());

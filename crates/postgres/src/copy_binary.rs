@@ -5,7 +5,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
 use crate::column::Column;
-use crate::copy_format::{ROW_BYTES_MAX, Row};
+use crate::copy_format::{CopyRow, ROW_BYTES_MAX};
 use crate::parameter;
 
 /// The first bytes of the header.
@@ -55,7 +55,7 @@ impl BinaryDecoder {
     }
 
     /// Adds bytes. Returns the rows that the bytes complete.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
+    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<CopyRow>, Problem> {
         self.input.extend_from_slice(bytes);
         let mut rows = Vec::new();
         if !self.has_header && !self.header()? {
@@ -131,13 +131,13 @@ impl BinaryDecoder {
     }
 
     /// Decodes a complete row; `None` for the trailer.
-    fn row(&mut self, mut bytes: Bytes) -> Result<Option<Row>, Problem> {
+    fn row(&mut self, mut bytes: Bytes) -> Result<Option<CopyRow>, Problem> {
         if bytes.get_i16() == END {
             self.is_ended = true;
             return Ok(None);
         }
         self.count += 1;
-        let mut row = Row::with_capacity(self.types.len());
+        let mut row = CopyRow::with_capacity(self.types.len());
         for (index, pg_type) in self.types.iter().enumerate() {
             let length = usize::try_from(bytes.get_i32()).ok();
             let value = length.map(|length| bytes.split_to(length));

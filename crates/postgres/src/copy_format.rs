@@ -6,7 +6,7 @@ use headwater_model::{ErrorCode, Problem};
 pub const ROW_BYTES_MAX: usize = 16 << 20;
 
 /// The values of a row; `None` for null.
-pub type Row = Vec<Option<String>>;
+pub type CopyRow = Vec<Option<String>>;
 
 /// The format of the rows of a COPY.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,13 +141,13 @@ impl RowDecoder {
     }
 
     /// Adds bytes. Returns the rows that the bytes complete.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<Row>, Problem> {
+    pub fn add(&mut self, bytes: &[u8]) -> Result<Vec<CopyRow>, Problem> {
         self.input.extend_from_slice(bytes);
         self.rows()
     }
 
     /// Returns the row of a last line that has no line end.
-    pub fn finish(&mut self) -> Result<Vec<Row>, Problem> {
+    pub fn finish(&mut self) -> Result<Vec<CopyRow>, Problem> {
         if !self.input.is_empty() {
             self.input.push(b'\n');
         }
@@ -158,7 +158,7 @@ impl RowDecoder {
         Err(self.wrong("a quote is not closed"))
     }
 
-    fn rows(&mut self) -> Result<Vec<Row>, Problem> {
+    fn rows(&mut self) -> Result<Vec<CopyRow>, Problem> {
         let mut rows = Vec::new();
         let mut input = std::mem::take(&mut self.input);
         let mut rest = input.as_slice();
@@ -203,7 +203,7 @@ impl RowDecoder {
         end.map(|end| length + end)
     }
 
-    fn row(&self, line: &[u8]) -> Result<Row, Problem> {
+    fn row(&self, line: &[u8]) -> Result<CopyRow, Problem> {
         let values = if self.format.is_csv { self.csv(line) } else { self.text(line) };
         let values = values.map_err(|column| {
             self.wrong(&format!("the value in column {column} is not valid UTF-8"))
@@ -222,7 +222,7 @@ impl RowDecoder {
     }
 
     /// Splits a line in text format. The error is the number of the column that is not UTF-8.
-    fn text(&self, line: &[u8]) -> Result<Row, usize> {
+    fn text(&self, line: &[u8]) -> Result<CopyRow, usize> {
         let mut values = Vec::new();
         let mut start = 0;
         let mut is_escaped = false;
@@ -260,7 +260,7 @@ impl RowDecoder {
     }
 
     /// Splits a line in CSV format. The error is the number of the column that is not UTF-8.
-    fn csv(&self, line: &[u8]) -> Result<Row, usize> {
+    fn csv(&self, line: &[u8]) -> Result<CopyRow, usize> {
         let mut values = Vec::new();
         let (mut value, mut has_quote, mut is_quoted) = (Vec::new(), false, false);
         let mut bytes = line.iter().peekable();

@@ -16,7 +16,7 @@ use crate::column::Column;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::explain;
-use crate::message::Format;
+use crate::message::ValueFormat;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, until_stopped};
 use crate::wire::BufferedConnection;
@@ -61,7 +61,7 @@ impl Cursor {
     pub fn new(
         rows: StatementRows,
         kind: StatementKind,
-        formats: &[Format],
+        formats: &[ValueFormat],
         token: CancellationToken,
         timeout: Option<Duration>,
     ) -> Self {
@@ -214,12 +214,12 @@ pub fn returns_rows(name: &str) -> bool {
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.
-pub fn column_types(schema: &Arc<Schema>, formats: &[Format]) -> Vec<ColumnType> {
+pub fn column_types(schema: &Arc<Schema>, formats: &[ValueFormat]) -> Vec<ColumnType> {
     let fields = schema.fields().iter().enumerate();
     let column = |(index, field): (usize, &Arc<arrow::datatypes::Field>)| ColumnType {
         name: field.name().clone(),
         pg_type: PgType::of_field(field),
-        is_binary: Format::at(formats, index) == Format::Binary,
+        is_binary: ValueFormat::at(formats, index) == ValueFormat::Binary,
     };
     fields.map(column).collect()
 }

@@ -10,14 +10,14 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::{ParameterType, PreparedStatement, split_script};
 use serde_json::Value;
 
-use crate::array;
-use crate::command::SessionCommand;
+use crate::array_parameter;
 use crate::cursor::{column_types, returns_rows};
-use crate::inference::{stated_types, typing_query};
-use crate::message::{Bind, Format, Parse, StatementOrPortal};
+use crate::message::{Bind, Parse, StatementOrPortal, ValueFormat};
 use crate::parameter;
+use crate::parameter_inference::{stated_types, typing_query};
 use crate::reply::{ColumnType, Reply};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, Statement, StatementAction};
+use crate::session_command::SessionCommand;
 use crate::simple_query::{columns_of, missing};
 
 impl Session {
@@ -174,7 +174,7 @@ impl Session {
         let action = bind_values(&statement, &message)?;
         let mut columns = self.columns(&statement);
         for (index, column) in columns.iter_mut().flatten().enumerate() {
-            column.is_binary = Format::at(&message.results, index) == Format::Binary
+            column.is_binary = ValueFormat::at(&message.results, index) == ValueFormat::Binary
                 && matches!(action, StatementAction::Sql(_));
         }
         if message.portal.is_empty() {
@@ -321,13 +321,13 @@ fn with_arrays(action: StatementAction, types: &[u32]) -> Result<StatementAction
     let StatementAction::Sql(prepared) = action else { return Ok(action) };
     let declared = types.iter().enumerate().filter_map(|(index, oid)| {
         let pg_type = PgType::from_oid(*oid).filter(|pg_type| pg_type.is_array)?;
-        Some(((index + 1).to_string(), array::sql_type(pg_type.scalar)?.to_owned()))
+        Some(((index + 1).to_string(), array_parameter::sql_type(pg_type.scalar)?.to_owned()))
     });
     let mut casts: BTreeMap<String, String> = declared.collect();
-    for name in array::operands(prepared.source()) {
+    for name in array_parameter::operands(prepared.source()) {
         let index = number(name).saturating_sub(1) as usize;
         if types.get(index).is_none_or(|declared| *declared == 0) {
-            casts.insert(name.to_owned(), array::TEXTS.to_owned());
+            casts.insert(name.to_owned(), array_parameter::TEXTS.to_owned());
         }
     }
     Ok(StatementAction::Sql(prepared.with_casts(&casts).or_problem()?))
@@ -361,7 +361,7 @@ fn declare_types(statement: &mut Statement, types: &[u32]) {
 /// Gives undeclared parameters in `ANY ($1)` the type of an array of texts.
 fn declare_arrays(statement: &mut Statement, types: &[u32]) {
     let StatementAction::Sql(prepared) = &statement.action else { return };
-    let operands = array::operands(prepared.source());
+    let operands = array_parameter::operands(prepared.source());
     for (index, (name, pg_type)) in statement.parameters.iter_mut().enumerate() {
         let is_declared = types.get(index).is_some_and(|declared| *declared != 0);
         if !is_declared && operands.contains(&name.as_str()) {
@@ -380,7 +380,7 @@ fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAc
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     let mut casts: BTreeMap<String, String> = BTreeMap::new();
     for (index, (name, pg_type)) in statement.parameters.iter().enumerate() {
-        let format = Format::at(&message.formats, index);
+        let format = ValueFormat::at(&message.formats, index);
         let bound = parameter::decode(name, *pg_type, format, message.values[index].clone())?;
         casts.extend(bound.cast.map(|cast| (name.clone(), cast)));
         values.insert(name.clone(), bound.value);

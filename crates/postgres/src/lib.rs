@@ -7,38 +7,38 @@
 //! This crate decodes messages without a library, because the lengths in messages cannot be
 //! trusted. Each read is checked, and no buffer is larger than the received bytes.
 
-mod array;
+mod array_parameter;
 mod column;
-mod command;
 mod connection;
 mod copy;
 mod copy_binary;
 mod copy_format;
 mod copy_options;
 mod cursor;
+mod error_position;
 mod explain;
 mod extended_query;
-mod function_call;
-mod inference;
 mod message;
 mod numeric;
 mod parameter;
-mod position;
-mod prepared_text;
+mod parameter_inference;
+mod prepare_statement;
 mod reply;
 mod session;
+mod session_command;
+mod session_function_call;
 mod settings;
 mod simple_query;
 mod sqlstate;
 mod temporary_objects;
-mod text;
+mod text_format;
 mod transaction;
 mod transaction_modes;
 mod transaction_settings;
 mod wire;
 
 pub use message::{FieldReader, Message};
-pub use reply::{Reply, Severity, Status};
+pub use reply::{Reply, Severity, TransactionStatus};
 pub use session::{ClientSession, Session};
 pub use settings::{APPLICATION_NAME, Settings};
 pub use wire::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};

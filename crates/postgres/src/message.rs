@@ -50,17 +50,17 @@ pub struct Bind {
     pub statement: String,
     /// Formats of the values: an empty list (all text), one format for all values, or one for each
     /// value.
-    pub formats: Vec<Format>,
+    pub formats: Vec<ValueFormat>,
     /// The values; `None` for null.
     pub values: Vec<Option<Bytes>>,
     /// Formats of the result's columns: an empty list (all text), one format for all columns, or
     /// one for each column.
-    pub results: Vec<Format>,
+    pub results: Vec<ValueFormat>,
 }
 
 /// The format of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Format {
+pub enum ValueFormat {
     /// Text.
     #[default]
     Text,
@@ -68,12 +68,12 @@ pub enum Format {
     Binary,
 }
 
-impl Format {
+impl ValueFormat {
     /// Returns the format of the value at an index: text if `formats` is empty. A single format
     /// applies to all values.
-    pub fn at(formats: &[Format], index: usize) -> Format {
+    pub fn at(formats: &[ValueFormat], index: usize) -> ValueFormat {
         match formats {
-            [] => Format::Text,
+            [] => ValueFormat::Text,
             [one] => *one,
             all => all.get(index).copied().unwrap_or_default(),
         }
@@ -162,10 +162,10 @@ impl FieldReader {
         Some(items)
     }
 
-    fn format(&mut self) -> Option<Format> {
+    fn format(&mut self) -> Option<ValueFormat> {
         match self.0.try_get_u16().ok()? {
-            0 => Some(Format::Text),
-            1 => Some(Format::Binary),
+            0 => Some(ValueFormat::Text),
+            1 => Some(ValueFormat::Binary),
             _ => None,
         }
     }
@@ -207,7 +207,7 @@ mod tests {
         let bind = Bind {
             portal: String::new(),
             statement: "s".into(),
-            formats: vec![Format::Binary],
+            formats: vec![ValueFormat::Binary],
             values: vec![None, Some(Bytes::from_static(b"ab"))],
             results: Vec::new(),
         };

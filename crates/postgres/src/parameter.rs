@@ -11,11 +11,11 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::{PgType, Scalar};
 use serde_json::Value;
 
-use crate::array;
+use crate::array_parameter;
 use crate::column::{EPOCH_DAYS, EPOCH_MICROS};
-use crate::message::Format;
+use crate::message::ValueFormat;
 use crate::numeric;
-use crate::text;
+use crate::text_format;
 
 /// A value to bind, and the SQL type to which it is cast.
 #[derive(Debug, PartialEq)]
@@ -86,7 +86,7 @@ fn sql_type(scalar: Scalar) -> Option<&'static str> {
 pub fn decode(
     name: &str,
     pg_type: PgType,
-    format: Format,
+    format: ValueFormat,
     bytes: Option<Bytes>,
 ) -> Result<BoundValue, Problem> {
     let Some(bytes) = bytes else { return Ok(BoundValue::plain(Value::Null)) };
@@ -94,10 +94,10 @@ pub fn decode(
         return decode_array(name, pg_type.scalar, format, bytes);
     }
     let decoded = match format {
-        Format::Text => {
+        ValueFormat::Text => {
             std::str::from_utf8(&bytes).ok().and_then(|text| from_text(pg_type.scalar, text))
         }
-        Format::Binary => from_binary(pg_type.scalar, bytes),
+        ValueFormat::Binary => from_binary(pg_type.scalar, bytes),
     };
     decoded.ok_or_else(|| {
         let type_name = format!("{:?}", pg_type.scalar).to_lowercase();
@@ -116,7 +116,7 @@ pub fn binary_text(
     if pg_type.is_array {
         return array_text(name, pg_type.scalar, bytes).map(Some);
     }
-    let bound = decode(name, pg_type, Format::Binary, Some(bytes))?;
+    let bound = decode(name, pg_type, ValueFormat::Binary, Some(bytes))?;
     Ok(match bound.value {
         Value::Null => None,
         Value::String(text) => Some(text),
@@ -125,14 +125,15 @@ pub fn binary_text(
 }
 
 fn array_text(name: &str, scalar: Scalar, bytes: Bytes) -> Result<String, Problem> {
-    let elements = array::elements(Format::Binary, bytes).ok_or_else(|| not_one_dimension(name))?;
+    let elements = array_parameter::elements(ValueFormat::Binary, bytes)
+        .ok_or_else(|| not_one_dimension(name))?;
     let mut out = bytes::BytesMut::from(&b"{"[..]);
     for (index, element) in elements.into_iter().enumerate() {
         if index > 0 {
             out.extend_from_slice(b",");
         }
         match binary_text(name, PgType::of(scalar), element)? {
-            Some(item) => text::put_item(item.as_bytes(), &mut out),
+            Some(item) => text_format::put_item(item.as_bytes(), &mut out),
             None => out.extend_from_slice(b"NULL"),
         }
     }
@@ -148,15 +149,16 @@ fn not_one_dimension(name: &str) -> Problem {
 fn decode_array(
     name: &str,
     scalar: Scalar,
-    format: Format,
+    format: ValueFormat,
     bytes: Bytes,
 ) -> Result<BoundValue, Problem> {
-    let Some(sql_type) = array::sql_type(scalar) else {
+    let Some(sql_type) = array_parameter::sql_type(scalar) else {
         let message = format!("parameter `${name}` is an array of a type that is not supported");
         return Err(Problem::new(ErrorCode::UnsupportedStatement, message)
             .with_hint("Bind the text of the array, and cast it: `$1::text::numeric(10, 2)[]`."));
     };
-    let elements = array::elements(format, bytes).ok_or_else(|| not_one_dimension(name))?;
+    let elements =
+        array_parameter::elements(format, bytes).ok_or_else(|| not_one_dimension(name))?;
     let decode = |one| decode(name, PgType::of(scalar), format, one).map(|bound| bound.value);
     let values = elements.into_iter().map(decode).collect::<Result<Vec<Value>, _>>()?;
     Ok(BoundValue { value: Value::Array(values), cast: Some(sql_type.to_owned()) })
@@ -207,17 +209,20 @@ fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<BoundValue> {
         Scalar::Bytea => bytea(&std::mem::take(&mut bytes)),
         Scalar::Date => {
             let days = i64::from(bytes.try_get_i32().ok()?) + i64::from(EPOCH_DAYS);
-            BoundValue::cast(written(|out| text::put_date(days, out)), "DATE")
+            BoundValue::cast(written(|out| text_format::put_date(days, out)), "DATE")
         }
         Scalar::Time => {
             let micros = bytes.try_get_i64().ok()?;
-            BoundValue::cast(written(|out| text::put_time(micros, out)), "TIME")
+            BoundValue::cast(written(|out| text_format::put_time(micros, out)), "TIME")
         }
         Scalar::Timestamp | Scalar::Timestamptz => {
             let micros = bytes.try_get_i64().ok()?.checked_add(EPOCH_MICROS)?;
             let is_zoned = scalar == Scalar::Timestamptz;
             let sql_type = if is_zoned { "TIMESTAMP WITH TIME ZONE" } else { "TIMESTAMP" };
-            BoundValue::cast(written(|out| text::put_timestamp(micros, is_zoned, out)), sql_type)
+            BoundValue::cast(
+                written(|out| text_format::put_timestamp(micros, is_zoned, out)),
+                sql_type,
+            )
         }
         Scalar::Interval => {
             let micros = bytes.try_get_i64().ok()?;

@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
-use crate::position::position;
+use crate::error_position::position;
 use crate::sqlstate;
 
 /// The SQLSTATE of a rejected password.
@@ -12,7 +12,7 @@ const INVALID_PASSWORD: &str = "28P01";
 
 /// The state of the session's transaction, which clients receive after each statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Status {
+pub enum TransactionStatus {
     /// Outside of a transaction.
     #[default]
     Idle,
@@ -92,11 +92,11 @@ pub trait Reply {
     }
 
     /// Reports that the server is ready for the next message.
-    fn ready(&mut self, status: Status) {
+    fn ready(&mut self, status: TransactionStatus) {
         let letter = match status {
-            Status::Idle => b'I',
-            Status::Transaction => b'T',
-            Status::Failed => b'E',
+            TransactionStatus::Idle => b'I',
+            TransactionStatus::Transaction => b'T',
+            TransactionStatus::Failed => b'E',
         };
         self.message(b'Z', |out| out.put_u8(letter));
     }

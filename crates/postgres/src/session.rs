@@ -12,17 +12,19 @@ use futures::FutureExt;
 use headwater_model::{
     DEFAULT_NAMESPACE, ErrorCode, Principal, Problem, QueryRequest, RefSpec, ResultExt,
 };
-use headwater_postgres_catalog::{Identity, PgType, Translation, translate, without_database};
+use headwater_postgres_catalog::{
+    ConnectionIdentity, PgType, Translation, translate, without_database,
+};
 use headwater_service::{
     ConnectionHandle, CopiedRows, OpenTransaction, PreparedStatement, Service,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::command::SessionCommand;
 use crate::copy::CopyStatement;
 use crate::cursor::{Cursor, StatementKind};
-use crate::message::Format;
-use crate::reply::Status;
+use crate::message::ValueFormat;
+use crate::reply::TransactionStatus;
+use crate::session_command::SessionCommand;
 use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
 use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_settings::TransactionSettings;
@@ -73,7 +75,7 @@ pub enum StatementAction {
 
 impl StatementAction {
     /// Parses the text of one statement.
-    pub fn parse(sql: &str, identity: &Identity) -> Result<Self, Problem> {
+    pub fn parse(sql: &str, identity: &ConnectionIdentity) -> Result<Self, Problem> {
         Ok(Self::parse_with_parameters(sql, identity)?.0)
     }
 
@@ -81,7 +83,7 @@ impl StatementAction {
     /// which can include parameters that the action does not use.
     pub fn parse_with_parameters(
         sql: &str,
-        identity: &Identity,
+        identity: &ConnectionIdentity,
     ) -> Result<(Self, Vec<String>), Problem> {
         let sql = &*without_database(sql, &identity.database);
         if let Some(command) = SessionCommand::parse(sql) {
@@ -132,7 +134,7 @@ pub struct Portal {
     pub columns: Option<Vec<crate::reply::ColumnType>>,
     /// Formats of the columns that the client requested: an empty list (all text), one format for
     /// all columns, or one for each column.
-    pub formats: Vec<Format>,
+    pub formats: Vec<ValueFormat>,
     /// True if the client has received a description of the columns. The rows must then have these
     /// columns.
     pub is_described: bool,
@@ -173,7 +175,7 @@ pub struct Session {
     /// Settings of the session, which the client can change with `SET`.
     pub settings: Settings,
     /// The state of the transaction, as reported to the client.
-    pub status: Status,
+    pub status: TransactionStatus,
     /// The transaction, if one is open.
     pub transaction: Option<OpenTransaction>,
     /// True if the open transaction is read-only.
@@ -210,7 +212,7 @@ impl Session {
             principal,
             reference,
             settings,
-            status: Status::default(),
+            status: TransactionStatus::default(),
             transaction: None,
             is_read_only: false,
             transaction_settings: None,
@@ -224,11 +226,11 @@ impl Session {
 
     /// Returns the properties of the connection that are used to translate PostgreSQL's catalog
     /// queries.
-    pub(crate) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> ConnectionIdentity {
         let setting = |(name, value, _): (&str, &str, bool)| (name.to_owned(), value.to_owned());
         let settings = self.current_settings();
         let custom = settings.custom().map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Identity {
+        ConnectionIdentity {
             database: self.reference.to_string(),
             process: self.connection.key.0,
             user: self.settings.get("session_authorization").unwrap_or_default().to_owned(),
@@ -265,7 +267,7 @@ impl Session {
                 SessionCommand::Commit | SessionCommand::Rollback | SessionCommand::RollbackTo(_)
             ) | StatementAction::Empty
         );
-        if self.status != Status::Failed || ends {
+        if self.status != TransactionStatus::Failed || ends {
             return Ok(());
         }
         let message = "an earlier statement of the transaction failed";
@@ -296,7 +298,7 @@ impl Session {
     pub async fn start(
         &mut self,
         statement: PreparedStatement,
-        formats: &[Format],
+        formats: &[ValueFormat],
     ) -> MessageResult<Cursor> {
         let name = statement.name().or_problem()?;
         // Clients expect the command tag of the statement that they sent: an upsert is executed

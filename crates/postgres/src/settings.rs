@@ -146,14 +146,14 @@ const TABLE: [Setting; 72] = [
 ];
 
 /// The values of all settings, in the order of the table.
-type Values = [String; TABLE.len()];
+type SettingValues = [String; TABLE.len()];
 
 /// The settings of a session. A clone shares the values until one of them changes.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    values: Arc<Values>,
+    values: Arc<SettingValues>,
     /// The values that `RESET` restores.
-    defaults: Arc<Values>,
+    defaults: Arc<SettingValues>,
     /// Settings that the client defined itself, such as `app.user`, by their names in lower case.
     custom: Arc<BTreeMap<String, String>>,
 }

@@ -7,13 +7,13 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
-use crate::command::SessionCommand;
-use crate::function_call::SetConfig;
-use crate::message::Format;
+use crate::message::ValueFormat;
 use crate::reply::{ColumnType, Reply};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
 };
+use crate::session_command::SessionCommand;
+use crate::session_function_call::SetConfig;
 use crate::settings::{READ_ONLY, Settings, known_name, parse_switch};
 use crate::transaction_modes::TransactionModes;
 
@@ -290,7 +290,7 @@ pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
     let column = |name: &str| ColumnType {
         name: name.to_owned(),
         pg_type: PgType::TEXT,
-        is_binary: Format::default() == Format::Binary,
+        is_binary: ValueFormat::default() == ValueFormat::Binary,
     };
     match command {
         SessionCommand::Show(name) => Some(vec![column(known_name(name))]),

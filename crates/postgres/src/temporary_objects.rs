@@ -8,13 +8,13 @@
 use headwater_model::{DEFAULT_NAMESPACE, ErrorCode, Problem, ResultExt, name};
 use headwater_service::PreparedStatement;
 
-use crate::command::StatementWords;
 use crate::reply::Reply;
 use crate::session::{MessageResult, Session, StatementAction};
+use crate::session_command::StatementWords;
 
 /// A statement that creates a temporary table or view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateTemporary {
+pub struct CreateTemporaryStatement {
     /// The statement, in which spaces replace the words that make the object temporary.
     sql: String,
     /// The table or view.
@@ -245,8 +245,8 @@ fn same(one: &str, other: &str) -> bool {
 
 impl Session {
     /// Creates a temporary table or view.
-    pub async fn create_temporary(&mut self, create: CreateTemporary) -> MessageResult {
-        let CreateTemporary { sql, object, if_not_exists } = create;
+    pub async fn create_temporary(&mut self, create: CreateTemporaryStatement) -> MessageResult {
+        let CreateTemporaryStatement { sql, object, if_not_exists } = create;
         let kind = object.kind.to_lowercase();
         if self.transaction.is_none() {
             let message = format!("a temporary {kind} needs a transaction");
@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     fn check(sql: &str, expected: &str, name: &str) {
-        let create = CreateTemporary::parse(sql).expect(sql);
+        let create = CreateTemporaryStatement::parse(sql).expect(sql);
         assert_eq!((create.sql.as_str(), create.object.name.as_str()), (expected, name), "{sql}");
     }
 
@@ -322,7 +322,7 @@ mod tests {
             "v",
         );
         for sql in ["CREATE TABLE temp (a INT)", "SELECT 1", "CREATE VIEW temporary AS SELECT 1"] {
-            assert_eq!(CreateTemporary::parse(sql), None);
+            assert_eq!(CreateTemporaryStatement::parse(sql), None);
         }
     }
 

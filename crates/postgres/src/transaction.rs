@@ -5,7 +5,7 @@ use headwater_model::{ErrorCode, Problem};
 use headwater_service::OpenTransaction;
 
 use crate::cursor::returns_rows;
-use crate::reply::Status;
+use crate::reply::TransactionStatus;
 use crate::session::{MessageResult, Session};
 use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_modes::{self, TransactionModes};
@@ -15,11 +15,11 @@ impl Session {
     /// Begins a transaction at the current commit of the session's ref. If a transaction is already
     /// open, only changes its modes.
     pub async fn begin(&mut self, modes: TransactionModes) -> Result<&'static str, Problem> {
-        if self.status == Status::Idle {
+        if self.status == TransactionStatus::Idle {
             let transactions = self.service.statements().transactions();
             let begun = transactions.begin(&self.principal, &self.reference).await?;
             self.transaction = Some(begun);
-            self.status = Status::Transaction;
+            self.status = TransactionStatus::Transaction;
             self.is_read_only = self.settings.default_read_only();
             self.transaction_settings = Some(TransactionSettings::new(&self.settings));
         }
@@ -33,7 +33,7 @@ impl Session {
         &mut self,
         modes: TransactionModes,
     ) -> Result<&'static str, Problem> {
-        if self.status != Status::Idle {
+        if self.status != TransactionStatus::Idle {
             self.is_read_only = modes.is_read_only.unwrap_or(self.is_read_only);
         } else if modes.is_read_only == Some(true) {
             let message = "`SET TRANSACTION READ ONLY` needs a transaction";
@@ -49,8 +49,8 @@ impl Session {
     /// the default of transactions is read-only.
     pub(crate) fn rejects_writes(&self) -> bool {
         match self.status {
-            Status::Idle => self.settings.default_read_only(),
-            Status::Transaction | Status::Failed => self.is_read_only,
+            TransactionStatus::Idle => self.settings.default_read_only(),
+            TransactionStatus::Transaction | TransactionStatus::Failed => self.is_read_only,
         }
     }
 
@@ -59,7 +59,7 @@ impl Session {
         if !self.rejects_writes() {
             return Ok(());
         }
-        Err(transaction_modes::read_only(name, self.status == Status::Idle))
+        Err(transaction_modes::read_only(name, self.status == TransactionStatus::Idle))
     }
 
     /// Prepares the transaction for a statement with this name. If the statement writes, the ref
@@ -76,7 +76,7 @@ impl Session {
 
     /// Commits the transaction, or rolls it back if the transaction has failed.
     pub async fn commit(&mut self) -> MessageResult<&'static str> {
-        if self.status == Status::Failed {
+        if self.status == TransactionStatus::Failed {
             return Ok(self.roll_back().await);
         }
         // Dropping the temporary objects is a write, which a read-only transaction would reject.
@@ -85,7 +85,7 @@ impl Session {
             self.roll_back().await;
             return Err(failure);
         }
-        self.status = Status::Idle;
+        self.status = TransactionStatus::Idle;
         self.portals.clear();
         let committed = match self.transaction.take() {
             Some(transaction) => {
@@ -125,7 +125,7 @@ impl Session {
     pub async fn roll_back_to(&mut self, name: &str) -> Result<&'static str, Problem> {
         let transactions = self.service.statements().transactions();
         transactions.roll_back_to(self.open_transaction()?, name).await?;
-        self.status = Status::Transaction;
+        self.status = TransactionStatus::Transaction;
         self.portals.clear();
         self.temporary.roll_back_to(name);
         let settings = self.transaction_settings.as_mut();
@@ -144,7 +144,7 @@ impl Session {
 
     /// Rolls back the transaction, if one is open.
     pub async fn roll_back(&mut self) -> &'static str {
-        self.status = Status::Idle;
+        self.status = TransactionStatus::Idle;
         self.is_read_only = false;
         self.portals.clear();
         self.temporary = TemporaryRelations::default();

@@ -1,7 +1,7 @@
 //! Settings in transactions. `ROLLBACK` undoes the `SET` statements of its transaction, and `SET
 //! LOCAL` applies until the end of the transaction.
 
-use crate::reply::{Reply, Status};
+use crate::reply::{Reply, TransactionStatus};
 use crate::session::Session;
 use crate::settings::{APPLICATION_NAME, Settings};
 
@@ -100,7 +100,7 @@ impl Session {
 
     /// Returns true if a transaction is open.
     pub(crate) fn is_in_transaction(&self) -> bool {
-        self.status != Status::Idle
+        self.status != TransactionStatus::Idle
     }
 }
 

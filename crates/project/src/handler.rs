@@ -10,10 +10,10 @@ use headwater_model::{ProjectFile, ProjectFiles};
 use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ExprContext, Pattern, Stmt};
 
-use crate::command::CommandFunction;
+use crate::command_function::CommandFunction;
 use crate::project::deeply;
 use crate::python::lower_first;
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result};
 
 /// Maximum size of a handler's file in bytes. Larger files are not checked.

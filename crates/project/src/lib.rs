@@ -7,8 +7,8 @@
 
 mod bauplan;
 mod callable;
-mod command;
-mod contract;
+mod command_function;
+mod declared_columns;
 mod description;
 mod error;
 pub mod fingerprint;
@@ -16,10 +16,10 @@ mod graph;
 mod handler;
 mod manifest;
 mod memory_check;
-mod overwrite;
-pub mod parallel;
+pub mod parallel_map;
 mod parameter;
 mod parsed_project;
+mod partition_overwrite;
 mod project;
 mod python;
 mod quantities;
@@ -27,17 +27,17 @@ mod rates;
 mod row_expectation;
 mod runtime;
 pub mod selector;
-mod source;
-mod sql;
-mod sql_models;
+mod source_location;
+mod sql_model;
+mod sql_model_cache;
 mod step;
 pub mod suggest;
-mod trigger;
+mod trigger_checks;
 pub mod unit_test;
 
 pub use callable::{CallConcurrency, CallDestinations, Callable};
-pub use command::CommandPaths;
-pub use contract::{ColumnType, DeclaredColumn, SqlType};
+pub use command_function::CommandPaths;
+pub use declared_columns::{ColumnType, DeclaredColumn, SqlType};
 pub use error::{Error, Result};
 pub use graph::Graph;
 pub use memory_check::check_memory;
@@ -46,9 +46,9 @@ pub use parsed_project::ParsedProject;
 pub use project::{Defaults, Project, ProjectSettings};
 pub use python::check_definition;
 pub use row_expectation::{QUARANTINE_COLUMNS, RowExpectation, quarantine_name};
-pub use source::{Location, SourceText};
-pub use sql::located;
-pub use sql_models::may_name_version;
+pub use source_location::{Location, SourceText};
+pub use sql_model::located;
+pub use sql_model_cache::may_name_version;
 pub use step::{
     InputColumn, Materialization, ParameterInput, PythonFunction, Retries, Severity, Step,
     StepCode, StepInput, StepKind,

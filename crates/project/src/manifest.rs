@@ -10,10 +10,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::bauplan::ModelFiles;
-use super::command::{self, CommandFunction, CommandSection};
+use super::command_function::{self, CommandFunction, CommandSection};
 use super::{Defaults, Parameter, ParameterKind, ProjectSettings, bauplan};
 use crate::rates::{self, RatesSection};
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result, quantities, suggest};
 
 /// The settings of a project.
@@ -182,7 +182,7 @@ fn parse_toml(source: &SourceText<'_>, files: &BTreeMap<String, String>) -> Resu
         triggers.push(located);
     }
     let defaults = defaults(source, file.defaults)?;
-    let command = |(name, table): (String, _)| command::read(source, &name, table, files);
+    let command = |(name, table): (String, _)| command_function::read(source, &name, table, files);
     let commands = file.functions.into_iter().map(command).collect::<Result<_>>()?;
     Ok(Manifest {
         name: file.project.name,

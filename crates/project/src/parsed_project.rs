@@ -10,14 +10,14 @@ use std::sync::Arc;
 use headwater_model::{ProjectFile, ProjectFiles};
 use headwater_sql::time_travel::ConstantEvaluatorFn;
 
-use crate::command::CommandFunction;
+use crate::command_function::CommandFunction;
 use crate::handler::Handler;
 use crate::project::{by_name, check_growing, check_names, check_view, deeply};
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Callable, Error, Project, Result, Step};
 use crate::{
-    manifest, memory_check, overwrite, parallel, parameter, python, row_expectation, sql_models,
-    trigger,
+    manifest, memory_check, parallel_map, parameter, partition_overwrite, python, row_expectation,
+    sql_model_cache, trigger_checks,
 };
 
 /// A project with its parse errors.
@@ -54,7 +54,7 @@ impl ParsedProject {
         let namespace = &manifest.defaults.namespace;
         let read =
             |(path, text): &(&String, &String)| read_file(path, text, namespace, texts, constants);
-        for found in parallel::map(&model_files, read) {
+        for found in parallel_map::map(&model_files, read) {
             match found {
                 Ok(found) => {
                     steps.extend(found.steps);
@@ -78,7 +78,7 @@ impl ParsedProject {
         errors.extend(callables.values().filter_map(|one| one.check_budget(defaults).err()));
         errors.extend(steps.iter().filter_map(|step| check_growing(step).err()));
         errors.extend(steps.iter().filter_map(|step| check_view(step).err()));
-        errors.extend(steps.iter().filter_map(|step| overwrite::check(step).err()));
+        errors.extend(steps.iter().filter_map(|step| partition_overwrite::check(step).err()));
         errors.extend(steps.iter().filter_map(|step| check_outputs(step).err()));
         let manifest::Manifest { name, defaults, parameters, rates, triggers: mut located, .. } =
             manifest;
@@ -98,7 +98,7 @@ impl ParsedProject {
         };
         errors.extend(parameter::check_uses(&project).err());
         errors.extend(parameter::use_secrets(&mut project).err());
-        let trigger_errors = trigger::check(&located, &project, &errors);
+        let trigger_errors = trigger_checks::check(&located, &project, &errors);
         Ok(ParsedProject { project, errors, trigger_errors, handlers })
     }
 
@@ -206,7 +206,7 @@ fn read_file(
     let source = SourceText::new(path, text);
     match path.rsplit_once('.').map(|(_, ending)| ending) {
         Some("sql") => {
-            let steps = vec![sql_models::parse(&source, namespace, files, constants)?];
+            let steps = vec![sql_model_cache::parse(&source, namespace, files, constants)?];
             Ok(python::FileDefinitions { steps, ..python::FileDefinitions::default() })
         }
         Some("py") => deeply(|| python::parse(&source, namespace, files)),

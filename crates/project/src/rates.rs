@@ -6,7 +6,7 @@ use headwater_model::RateCard;
 use toml::{Spanned, Value};
 
 use crate::callable::is_money;
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Error, Result, suggest};
 
 /// The values of the section by key.

@@ -7,15 +7,15 @@ use headwater_model::{ErrorDetails, TableName};
 use crate::{Error, Location, ParameterInput, Result, Severity, Step};
 
 /// Settings of row expectations in the order of the documentation, with their severities.
-pub(crate) const SETTINGS: [Setting; 3] = [
-    Setting { name: "expect", severity: Severity::Fail },
-    Setting { name: "expect_or_warn", severity: Severity::Warn },
-    Setting { name: "expect_or_quarantine", severity: Severity::Quarantine },
+pub(crate) const SETTINGS: [RowExpectationSetting; 3] = [
+    RowExpectationSetting { name: "expect", severity: Severity::Fail },
+    RowExpectationSetting { name: "expect_or_warn", severity: Severity::Warn },
+    RowExpectationSetting { name: "expect_or_quarantine", severity: Severity::Quarantine },
 ];
 
 /// A setting of a model for row expectations.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Setting {
+pub(crate) struct RowExpectationSetting {
     /// The setting's name.
     pub name: &'static str,
     /// Severity of the conditions in this setting.
@@ -43,7 +43,7 @@ pub struct RowExpectation {
 impl RowExpectation {
     /// Parses a condition, the value of a setting. Also returns the parameters that it uses.
     pub(crate) fn parse(
-        Setting { name, severity }: Setting,
+        RowExpectationSetting { name, severity }: RowExpectationSetting,
         condition: &str,
         at: &Location,
     ) -> Result<(Self, Vec<ParameterInput>)> {

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::command::{CommandSection, EntryPoint, below_project, check_program, inside};
-use crate::source::SourceText;
+use super::command_function::{CommandSection, EntryPoint, below_project, check_program, inside};
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result};
 
 /// The program of a function with the runtime `provided`, relative to the function's folder.
@@ -21,7 +21,7 @@ const NODE_ENDINGS: [&str; 3] = [".js", ".mjs", ".cjs"];
 
 /// A runtime of AWS Lambda.
 #[derive(Debug, PartialEq, Eq)]
-enum Runtime {
+enum LambdaRuntime {
     /// Python of this version. Handlers run in the worker process.
     Python(String),
     /// Node of this major version, from a PyPI package.
@@ -30,18 +30,19 @@ enum Runtime {
     Provided,
 }
 
-impl Runtime {
+impl LambdaRuntime {
     /// Parses a name such as `python3.11`, `nodejs20`, `nodejs20.x` or `provided.al2023`.
-    fn parse(text: &str) -> Option<Runtime> {
+    fn parse(text: &str) -> Option<LambdaRuntime> {
         if let Some(version) = text.strip_prefix("python") {
             let minor = version.strip_prefix("3.")?.parse::<u32>().ok()?;
-            return (minor >= 10).then(|| Runtime::Python(version.to_owned()));
+            return (minor >= 10).then(|| LambdaRuntime::Python(version.to_owned()));
         }
         if let Some(version) = text.strip_prefix("nodejs") {
             let major = version.strip_suffix(".x").unwrap_or(version);
-            return NODE_VERSIONS.contains(&major).then(|| Runtime::Node(major.to_owned()));
+            return NODE_VERSIONS.contains(&major).then(|| LambdaRuntime::Node(major.to_owned()));
         }
-        matches!(text, "provided" | "provided.al2" | "provided.al2023").then_some(Runtime::Provided)
+        matches!(text, "provided" | "provided.al2" | "provided.al2023")
+            .then_some(LambdaRuntime::Provided)
     }
 }
 
@@ -53,7 +54,7 @@ pub(super) fn read(
     at: &Location,
 ) -> Result<EntryPoint> {
     let text = table.runtime.as_ref().map_or("", |runtime| runtime.as_ref());
-    let runtime = Runtime::parse(text).ok_or_else(|| {
+    let runtime = LambdaRuntime::parse(text).ok_or_else(|| {
         let at = table.runtime.as_ref().map_or(at.clone(), |text| source.at(text.span().start));
         let hint = "Use `python3.10` or later, `nodejs20`, `nodejs22`, `nodejs24` or `provided`.";
         Error::invalid(at, format!("`{text}` is not a supported runtime"), hint)
@@ -62,20 +63,20 @@ pub(super) fn read(
     // Append `/`, because the checks use the folder as a prefix of paths.
     let prefix = folder.as_ref().map_or(String::new(), |folder| format!("{folder}/"));
     let packages = table.packages.clone();
-    if !table.command.is_empty() && runtime != Runtime::Provided {
+    if !table.command.is_empty() && runtime != LambdaRuntime::Provided {
         let message = format!("`command` cannot be used with the runtime `{text}`");
         return Err(Error::invalid(at.clone(), message, "Use the runtime `provided`."));
     }
     let handler = Handler { text: table.handler.as_deref(), prefix: &prefix, files, at };
     let within = literal(folder.as_deref().unwrap_or("."));
     let start = match runtime {
-        Runtime::Python(version) => {
+        LambdaRuntime::Python(version) => {
             let handler = handler.python(packages.as_ref().is_some_and(|all| !all.is_empty()))?;
             let module = module("lambda_handler", "Handler", &format!("{handler}, {within}"));
             let python = Some(version);
             EntryPoint { module, python, packages, folder, starts_runtime: false }
         }
-        Runtime::Node(version) => {
+        LambdaRuntime::Node(version) => {
             let handler = handler.node()?;
             let mut packages = packages.unwrap_or_default();
             packages.entry(NODE_PACKAGE.to_owned()).or_insert(version);
@@ -83,7 +84,7 @@ pub(super) fn read(
             let packages = Some(packages);
             EntryPoint { module, python: None, packages, folder, starts_runtime: true }
         }
-        Runtime::Provided => {
+        LambdaRuntime::Provided => {
             let usual = [format!("./{BOOTSTRAP}")];
             let command = if table.command.is_empty() { &usual[..] } else { &table.command };
             check_program(command, &prefix, files, at)?;
@@ -195,14 +196,14 @@ mod tests {
 
     #[test]
     fn runtimes_have_the_names_of_lambda() {
-        let python = Some(Runtime::Python("3.11".to_owned()));
-        let node = Some(Runtime::Node("20".to_owned()));
+        let python = Some(LambdaRuntime::Python("3.11".to_owned()));
+        let node = Some(LambdaRuntime::Node("20".to_owned()));
         for (text, expected) in [
             ("python3.11", python),
-            ("nodejs20", Some(Runtime::Node("20".to_owned()))),
+            ("nodejs20", Some(LambdaRuntime::Node("20".to_owned()))),
             ("nodejs20.x", node),
-            ("provided", Some(Runtime::Provided)),
-            ("provided.al2023", Some(Runtime::Provided)),
+            ("provided", Some(LambdaRuntime::Provided)),
+            ("provided.al2023", Some(LambdaRuntime::Provided)),
             ("python2.7", None),
             ("python3.9", None),
             ("python", None),
@@ -210,7 +211,7 @@ mod tests {
             ("java21", None),
             ("", None),
         ] {
-            assert_eq!(Runtime::parse(text), expected, "{text}");
+            assert_eq!(LambdaRuntime::parse(text), expected, "{text}");
         }
     }
 }

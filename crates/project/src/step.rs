@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headwater_model::{PartitionField, Priority, RefSpec, TableName};
-use headwater_sandbox::{Limits, Network, Variables};
+use headwater_sandbox::{EnvironmentVariables, Limits, Network};
 use headwater_sql::CalledFunction;
 
 use crate::{DeclaredColumn, Defaults, Location, RowExpectation};
@@ -348,7 +348,7 @@ pub struct PythonFunction {
     /// CPU limit in thousandths of a CPU, if specified.
     pub cpu_millis: Option<u32>,
     /// Environment variables.
-    pub variables: Variables,
+    pub variables: EnvironmentVariables,
     /// Names of secrets. The function receives their values as environment variables.
     pub secrets: Vec<String>,
     /// Priority of queued calls; `None` uses the project's default.

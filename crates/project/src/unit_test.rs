@@ -10,7 +10,7 @@ use serde_saphyr::Spanned;
 use crate::{Error, Location, Project, Result, SourceText, Step, StepInput, suggest};
 
 /// A row: value by column name.
-pub type Row = Map<String, Value>;
+pub type TestRow = Map<String, Value>;
 
 /// A unit test.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,19 +41,19 @@ pub struct UnitTest {
 #[serde(untagged)]
 pub enum GivenRows {
     /// Rows whose types are inferred.
-    Rows(Vec<Row>),
+    Rows(Vec<TestRow>),
     /// Rows with declared types.
     Typed {
         /// SQL types by column.
         types: BTreeMap<String, String>,
         /// The rows.
-        rows: Vec<Row>,
+        rows: Vec<TestRow>,
     },
 }
 
 impl GivenRows {
     /// Returns the rows.
-    pub fn rows(&self) -> &[Row] {
+    pub fn rows(&self) -> &[TestRow] {
         match self {
             GivenRows::Rows(rows) | GivenRows::Typed { rows, .. } => rows,
         }
@@ -75,7 +75,7 @@ pub enum ExpectedResult {
     /// The expected result of an expectation.
     Passes(bool),
     /// The expected rows of a model, in any order.
-    Rows(Vec<Row>),
+    Rows(Vec<TestRow>),
 }
 
 /// Returns the tests in the folder `tests` of a project.

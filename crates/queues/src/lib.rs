@@ -17,11 +17,11 @@ mod journal;
 mod mapping;
 mod message;
 mod queue;
+mod queue_state;
 mod queues;
 mod receive;
 mod selection;
 mod send;
-mod state;
 mod taken_messages;
 
 pub use attributes::{QueueAttributes, RedrivePolicy, is_queue_name};
@@ -29,7 +29,7 @@ pub use batch::{batch_bytes, failed_message_ids, ordered_group, split_processed}
 pub use error::{Error, Result};
 pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
 pub use message::{
-    Attribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
+    MessageAttribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
 };
 pub use queue::{QueueCounts, QueueInfo};
 pub use queues::Queues;

@@ -19,7 +19,7 @@ const ID_MAX: usize = 128;
 
 /// A typed attribute of a message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attribute {
+pub struct MessageAttribute {
     /// `String`, `Number` or `Binary`, with an optional label such as `Number.int`.
     pub kind: String,
     /// The text of strings and numbers; base64 of binary values.
@@ -32,7 +32,7 @@ pub struct NewMessage {
     /// The body.
     pub body: String,
     /// Typed attributes by name.
-    pub attributes: BTreeMap<String, Attribute>,
+    pub attributes: BTreeMap<String, MessageAttribute>,
     /// Time in seconds before the message becomes visible; by default the queue's delay.
     pub delay: Option<u32>,
     /// For FIFO queues: messages of a group are received in order, one batch at a time.
@@ -79,7 +79,7 @@ pub struct StoredMessage {
     pub body: String,
     /// Typed attributes by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub attributes: BTreeMap<String, Attribute>,
+    pub attributes: BTreeMap<String, MessageAttribute>,
     /// Time at which the message was sent.
     pub sent: Timestamp,
     /// Time at which the message becomes visible for its first delivery.
@@ -179,7 +179,7 @@ pub fn body_md5(body: &str) -> String {
     hex::encode(Md5::digest(body))
 }
 
-impl Attribute {
+impl MessageAttribute {
     /// Returns true if the value is base64.
     pub fn is_binary(&self) -> bool {
         self.kind.starts_with("Binary")
@@ -220,7 +220,7 @@ impl ReceivedMessage {
     }
 }
 
-fn size(body: &str, attributes: &BTreeMap<String, Attribute>) -> usize {
+fn size(body: &str, attributes: &BTreeMap<String, MessageAttribute>) -> usize {
     let attributes = attributes.iter();
     let attributes = attributes.map(|(name, one)| name.len() + one.kind.len() + one.value.len());
     body.len() + attributes.sum::<usize>()
@@ -242,7 +242,7 @@ fn is_text(text: &str) -> bool {
 }
 
 /// Returns the MD5 of typed attributes as SQS defines it, as hexadecimal digits.
-pub fn attributes_md5(attributes: &BTreeMap<String, Attribute>) -> String {
+pub fn attributes_md5(attributes: &BTreeMap<String, MessageAttribute>) -> String {
     let mut bytes = Vec::new();
     let add = |bytes: &mut Vec<u8>, part: &[u8]| {
         bytes.extend((part.len() as u32).to_be_bytes());
@@ -281,7 +281,7 @@ mod tests {
         of_group.check(&queue(false)).expect_err("a deduplication id");
         message.check(&queue(true)).expect_err("no group");
         let kind = "String".to_owned();
-        let attribute = |value: &str| Attribute { kind: kind.clone(), value: value.into() };
+        let attribute = |value: &str| MessageAttribute { kind: kind.clone(), value: value.into() };
         for wrong in [
             NewMessage::default(),
             NewMessage { body: "a\0".into(), ..NewMessage::default() },
@@ -301,7 +301,7 @@ mod tests {
     fn the_hash_of_attributes_is_that_of_sqs() {
         // The hash that SQS returns for this attribute.
         let attribute =
-            |kind: &str, value: &str| Attribute { kind: kind.into(), value: value.into() };
+            |kind: &str, value: &str| MessageAttribute { kind: kind.into(), value: value.into() };
         let attributes =
             BTreeMap::from([("timestamp".to_owned(), attribute("Number", "1493147359900"))]);
         assert_eq!(attributes_md5(&attributes), "235c5c510d26fb653d073faed50ae77c");

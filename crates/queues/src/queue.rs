@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::QueueAttributes;
-use crate::state::QueueState;
+use crate::queue_state::QueueState;
 
 /// A queue as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

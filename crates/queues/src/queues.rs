@@ -13,7 +13,7 @@ use crate::journal::{
 };
 use crate::message::{DeliveryState, StoredMessage};
 use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
-use crate::state::{DeduplicationEntry, MessageState, Phase, QueueState};
+use crate::queue_state::{DeduplicationEntry, MessagePhase, MessageState, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
 /// Number of deleted messages of a queue after which the journal entries of these messages are
@@ -274,7 +274,7 @@ async fn read_states(
         };
         let message: StoredMessage = decode(MESSAGES, &entry)?;
         let mut slot = MessageState::new(&message, info.attributes.is_fifo);
-        slot.phase = Phase::Invisible;
+        slot.phase = MessagePhase::Invisible;
         let state = states.entry(queue.to_owned()).or_default();
         match deliveries.remove(&entry.key) {
             Some(delivery) => slot.delivery = delivery,

@@ -11,9 +11,9 @@ use tokio::time::Instant;
 use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
 use crate::queue::OpenQueue;
+use crate::queue_state::MessageState;
 use crate::queues::detached;
 use crate::selection::{ReceiveCriteria, SelectedMessages};
-use crate::state::MessageState;
 use crate::{Error, Queues, Result};
 
 /// Default maximum size of the messages that one call receives, in bytes. It exceeds the size of

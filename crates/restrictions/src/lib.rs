@@ -7,10 +7,10 @@
 
 mod expression;
 mod query;
-mod scan;
-mod table;
+mod restricted_scan;
+mod restricted_table;
 
 pub use expression::RestrictionExpression;
-pub use query::{Query, SOURCE, columns_used, query};
-pub use scan::hidden_scan;
-pub use table::RestrictedTable;
+pub use query::{RestrictedQuery, SOURCE, columns_used, query};
+pub use restricted_scan::hidden_scan;
+pub use restricted_table::RestrictedTable;

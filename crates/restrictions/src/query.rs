@@ -11,7 +11,7 @@ pub const SOURCE: &str = "restricted table";
 
 /// A query of the visible rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Query {
+pub struct RestrictedQuery {
     /// The SQL. It has all columns of the table, in order.
     pub sql: String,
     /// For each column, true if it is masked.
@@ -26,7 +26,7 @@ pub fn query(
     restrictions: &Restrictions,
     id: &str,
     columns: &[(String, Option<i32>)],
-) -> Result<Query, String> {
+) -> Result<RestrictedQuery, String> {
     let mut values: Vec<String> = columns.iter().map(|(name, _)| quoted(name)).collect();
     let mut masked = vec![false; columns.len()];
     let mut conditions = Vec::new();
@@ -59,7 +59,7 @@ pub fn query(
         sql.push_str(" WHERE ");
         sql.push_str(&conditions.join(" AND "));
     }
-    Ok(Query { sql, masked })
+    Ok(RestrictedQuery { sql, masked })
 }
 
 /// Returns the columns that a new restriction uses, with their field ids, which are stored with the

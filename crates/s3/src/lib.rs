@@ -16,7 +16,7 @@ mod notification;
 mod object;
 mod operations;
 mod protocol;
-mod settings;
+mod unsupported_settings;
 
 pub use protocol::{Peer, S3Protocol};
 pub use s3s::{Body, HttpRequest, HttpResponse};

@@ -31,7 +31,7 @@ pub(crate) async fn list(
         limit: limit(max_keys)?,
     };
     let listing = service.objects().list(&principal, &list).await.map_err(s3_error_of)?;
-    let text = Encoding::new(encoding_type.as_ref());
+    let text = KeyEncoding::new(encoding_type.as_ref());
     let (contents, groups) = entries(&listing, text);
     Ok(S3Response::new(ListObjectsOutput {
         name: Some(list.bucket),
@@ -64,7 +64,7 @@ pub(crate) async fn list_v2(
         limit: limit(input.max_keys)?,
     };
     let listing = service.objects().list(&principal, &list).await.map_err(s3_error_of)?;
-    let text = Encoding::new(input.encoding_type.as_ref());
+    let text = KeyEncoding::new(input.encoding_type.as_ref());
     let (contents, groups) = entries(&listing, text);
     Ok(S3Response::new(ListObjectsV2Output {
         name: Some(list.bucket),
@@ -97,13 +97,13 @@ fn token_key(token: &str) -> S3Result<String> {
 
 /// The encoding of keys in a response.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Encoding {
+pub(crate) struct KeyEncoding {
     is_url: bool,
 }
 
-impl Encoding {
+impl KeyEncoding {
     pub(crate) fn new(sent: Option<&EncodingType>) -> Self {
-        Encoding { is_url: sent.is_some_and(|sent| sent.as_str() == EncodingType::URL) }
+        KeyEncoding { is_url: sent.is_some_and(|sent| sent.as_str() == EncodingType::URL) }
     }
 
     /// Returns a key in the encoding that the client requested.
@@ -123,7 +123,7 @@ impl Encoding {
     }
 }
 
-fn entries(listing: &Listing, text: Encoding) -> (Vec<Object>, Vec<CommonPrefix>) {
+fn entries(listing: &Listing, text: KeyEncoding) -> (Vec<Object>, Vec<CommonPrefix>) {
     let (mut objects, mut groups) = (Vec::new(), Vec::new());
     for entry in &listing.entries {
         match entry {

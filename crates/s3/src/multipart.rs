@@ -2,7 +2,7 @@
 
 use headwater_service::S3Operations;
 use headwater_service::objects::{
-    CompletedPart, Headers, ListedPart, NewUpload, ObjectInfo, ObjectPath, UploadTarget,
+    CompletedPart, ListedPart, NewUpload, ObjectHeaders, ObjectInfo, ObjectPath, UploadTarget,
 };
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -17,9 +17,9 @@ use crate::authentication::principal;
 use crate::checksum::Checksums;
 use crate::content::received;
 use crate::error::{s3_error_of, unsupported};
-use crate::listing::{Encoding, timestamp};
+use crate::listing::{KeyEncoding, timestamp};
 use crate::object::{ReadConditions, condition, range_of, source};
-use crate::settings::Settings;
+use crate::unsupported_settings::CreateObjectSettings;
 
 /// The default and maximum number of parts per page.
 const PARTS_MAX: i32 = 1_000;
@@ -35,10 +35,10 @@ pub(crate) async fn create(
     }
     let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
     let encryption = input.server_side_encryption.as_ref();
-    Settings { acl, storage_class, encryption }.check()?;
+    CreateObjectSettings { acl, storage_class, encryption }.check()?;
     let new = NewUpload {
         path: ObjectPath { bucket: input.bucket.clone(), key: input.key.clone() },
-        headers: Headers {
+        headers: ObjectHeaders {
             content_type: input.content_type,
             content_encoding: input.content_encoding,
             content_language: input.content_language,
@@ -204,7 +204,7 @@ pub(crate) async fn list(
     }
     let prefix = input.prefix.unwrap_or_default();
     let found = service.objects().uploads(&principal, &input.bucket, &prefix).await;
-    let text = Encoding::new(input.encoding_type.as_ref());
+    let text = KeyEncoding::new(input.encoding_type.as_ref());
     let upload = |upload: headwater_service::objects::ListedUpload| MultipartUpload {
         key: Some(text.encode(&upload.key)),
         upload_id: Some(upload.id),

@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::S3Operations;
 use headwater_service::objects::{
-    Condition, CopyRequest, Headers, NewObject, ObjectInfo, ObjectPath,
+    Condition, CopyRequest, NewObject, ObjectHeaders, ObjectInfo, ObjectPath,
 };
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, DeleteObjectInput,
@@ -22,7 +22,7 @@ use crate::checksum::Checksums;
 use crate::content::{received, sent};
 use crate::error::{s3_error_of, unsupported};
 use crate::listing::timestamp;
-use crate::settings::Settings;
+use crate::unsupported_settings::CreateObjectSettings;
 
 /// Maximum number of keys in one delete request.
 const DELETES_MAX: usize = 1_000;
@@ -45,10 +45,10 @@ pub(crate) async fn put(
     }
     let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
     let encryption = input.server_side_encryption.as_ref();
-    Settings { acl, storage_class, encryption }.check()?;
+    CreateObjectSettings { acl, storage_class, encryption }.check()?;
     let new = NewObject {
         path: ObjectPath { bucket: input.bucket, key: input.key },
-        headers: Headers {
+        headers: ObjectHeaders {
             content_type: input.content_type,
             content_encoding: input.content_encoding,
             content_language: input.content_language,
@@ -159,8 +159,9 @@ pub(crate) async fn get(
     let opened = service.objects().open(&principal, &path, range).await.map_err(s3_error_of)?;
     let (info, range) = (opened.info, opened.range);
     let content_range = input.range.map(|_| content_range(&range, info.size));
-    let Headers { content_type, content_encoding, content_language, content_disposition, .. } =
-        info.headers.clone();
+    let ObjectHeaders {
+        content_type, content_encoding, content_language, content_disposition, ..
+    } = info.headers.clone();
     Ok(S3Response::new(GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         content_length: i64::try_from(range.end - range.start).ok(),
@@ -259,7 +260,7 @@ pub(crate) async fn copy(
     let input = request.input;
     let directive = input.metadata_directive.as_ref().map(MetadataDirective::as_str);
     let replaces = directive == Some(MetadataDirective::REPLACE);
-    let headers = replaces.then(|| Headers {
+    let headers = replaces.then(|| ObjectHeaders {
         content_type: input.content_type,
         content_encoding: input.content_encoding,
         content_language: input.content_language,
@@ -269,7 +270,7 @@ pub(crate) async fn copy(
     });
     let (acl, storage_class) = (input.acl.as_ref(), input.storage_class.as_ref());
     let encryption = input.server_side_encryption.as_ref();
-    Settings { acl, storage_class, encryption }.check()?;
+    CreateObjectSettings { acl, storage_class, encryption }.check()?;
     let from = source(&input.copy_source)?;
     let to = ObjectPath { bucket: input.bucket, key: input.key };
     if from == to && headers.is_none() {

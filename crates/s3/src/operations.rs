@@ -8,10 +8,10 @@ use s3s::{S3, S3Request, S3Response, S3Result};
 use crate::{bucket, listing, multipart, notification, object};
 
 /// The implementation of the operations on the buckets of a lake.
-pub(crate) struct Operations(pub(crate) S3Operations);
+pub(crate) struct S3Backend(pub(crate) S3Operations);
 
 #[async_trait]
-impl S3 for Operations {
+impl S3 for S3Backend {
     async fn create_bucket(
         &self,
         request: S3Request<dto::CreateBucketInput>,

@@ -13,7 +13,7 @@ use s3s::{HttpRequest, HttpResponse};
 
 use crate::authentication::{RequestAuthorizer, SecretLookup};
 use crate::condition::{condition_of, name_condition};
-use crate::operations::Operations;
+use crate::operations::S3Backend;
 
 /// Maximum length of an XML document that a client sends, in bytes.
 const XML_BYTES_MAX: usize = 4 << 20;
@@ -63,7 +63,7 @@ impl std::fmt::Debug for S3Protocol {
 impl S3Protocol {
     /// Creates the protocol.
     pub fn new(operations: S3Operations) -> Self {
-        let mut builder = S3ServiceBuilder::new(Operations(operations.clone()));
+        let mut builder = S3ServiceBuilder::new(S3Backend(operations.clone()));
         builder.set_auth(SecretLookup(operations.clone()));
         builder.set_access(RequestAuthorizer(operations.clone()));
         let mut config = S3Config::default();

@@ -9,28 +9,28 @@
 //! This crate does not depend on Python, Arrow or tables.
 
 mod channel;
-mod client;
 mod connection_policy;
 mod error;
 mod limits;
 mod netlink;
 mod network;
 mod process_identity;
-mod protocol;
 mod spawner;
+mod spawner_client;
+mod spawner_protocol;
 
 pub use channel::{Channel, ChannelMessage};
-pub use client::{RunningProcess, SpawnCommand, Spawner};
 pub use connection_policy::{ConnectionPolicy, LocationCheck, ServerName};
 pub use error::{Error, Result};
-pub use limits::{LimitSettings, Limits, Variables};
+pub use limits::{EnvironmentVariables, LimitSettings, Limits};
 pub use network::{
-    ConnectionCap, DeniedHosts, EgressPolicy, Host, Messages, Network, ProxySockets,
+    AllowedHost, ConnectionCap, DeniedHosts, EgressPolicy, MessageCallback, Network, ProxySockets,
     is_own_address, nameservers, serve_proxy,
 };
 pub use process_identity::{current_identity, is_stale};
-pub use protocol::{
+pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};
+pub use spawner_client::{RunningProcess, SpawnCommand, Spawner};
+pub use spawner_protocol::{
     CloneSpec, ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, ResourceUsage,
     SandboxSpec, Signal,
 };
-pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};

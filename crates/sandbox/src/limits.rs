@@ -22,7 +22,7 @@ pub struct Limits {
     /// CPU limit in thousandths of a processor; `None` for no limit.
     pub cpu_millis: Option<u32>,
     /// Environment variables of the function.
-    pub variables: Variables,
+    pub variables: EnvironmentVariables,
     /// The place where a user can change these limits.
     pub settings: LimitSettings,
 }
@@ -81,9 +81,9 @@ impl LimitSettings {
 
 /// Environment variables by name. Values may be secrets, and are never logged.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Variables(BTreeMap<String, String>);
+pub struct EnvironmentVariables(BTreeMap<String, String>);
 
-impl Variables {
+impl EnvironmentVariables {
     /// Returns the names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -100,13 +100,13 @@ impl Variables {
     }
 }
 
-impl From<BTreeMap<String, String>> for Variables {
+impl From<BTreeMap<String, String>> for EnvironmentVariables {
     fn from(values: BTreeMap<String, String>) -> Self {
-        Variables(values)
+        EnvironmentVariables(values)
     }
 }
 
-impl std::fmt::Debug for Variables {
+impl std::fmt::Debug for EnvironmentVariables {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_set().entries(self.names()).finish()
     }
@@ -135,7 +135,7 @@ impl Default for Limits {
             network: Network::Off,
             temp_bytes: 1 << 30,
             cpu_millis: None,
-            variables: Variables::default(),
+            variables: EnvironmentVariables::default(),
             settings: LimitSettings::default(),
         }
     }

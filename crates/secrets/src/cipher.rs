@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::key::Key;
+use crate::encryption_key::Key;
 
 /// Size of a nonce in bytes.
 const NONCE_BYTES: usize = 12;

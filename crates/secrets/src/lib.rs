@@ -6,14 +6,14 @@
 //! of a function. No operation returns a value to a client, and no error contains a value.
 
 mod cipher;
+mod encryption_key;
 mod error;
-mod key;
 mod name;
 mod redactor;
 mod secret_store;
 
+pub use encryption_key::KeySource;
 pub use error::{Error, Result};
-pub use key::KeySource;
 pub use name::{NAME_BYTES_MAX, check_name};
 pub use redactor::Redactor;
 pub use secret_store::{SecretStore, VALUE_BYTES_MAX};

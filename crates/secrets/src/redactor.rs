@@ -21,19 +21,19 @@ const BYTES_MIN: usize = 4;
 
 /// Replaces known values in texts. Without values, it changes nothing.
 #[derive(Debug, Clone, Default)]
-pub struct Redactor(Option<Patterns>);
+pub struct Redactor(Option<SecretPatterns>);
 
 /// The texts to replace, each with the neighbouring characters to replace, too.
 #[derive(Debug, Clone)]
-struct Patterns {
+struct SecretPatterns {
     search: AhoCorasick,
-    edges: Arc<[Edges]>,
+    edges: Arc<[AdjacentCharacters]>,
 }
 
 /// The characters next to a found text that must also be replaced, because they encode bits of the
 /// secret, too.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-struct Edges {
+struct AdjacentCharacters {
     /// True for base64, which may end with padding.
     is_base64: bool,
     /// True if the previous digit also encodes bits of the value.
@@ -42,7 +42,7 @@ struct Edges {
     after: bool,
 }
 
-impl Edges {
+impl AdjacentCharacters {
     /// Returns the range of a found text, extended by its edges.
     fn extend(self, text: &str, found: Range<usize>) -> Range<usize> {
         let bytes = text.as_bytes();
@@ -68,7 +68,7 @@ impl Redactor {
     /// Creates a redactor for these values. For a value with several lines, each line is also
     /// replaced.
     pub fn new<'a>(values: impl IntoIterator<Item = &'a str>) -> Self {
-        let mut patterns: Vec<(String, Edges)> = Vec::new();
+        let mut patterns: Vec<(String, AdjacentCharacters)> = Vec::new();
         for value in values {
             let parts = std::iter::once(value).chain(value.lines().map(str::trim));
             let parts = parts.filter(|part| part.len() >= BYTES_MIN);
@@ -77,15 +77,15 @@ impl Redactor {
         if patterns.is_empty() {
             return Redactor::default();
         }
-        let (texts, edges): (Vec<String>, Vec<Edges>) = patterns.into_iter().unzip();
+        let (texts, edges): (Vec<String>, Vec<AdjacentCharacters>) = patterns.into_iter().unzip();
         let builder = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(texts);
         // Building the search fails only for more patterns than memory can hold.
-        Redactor(builder.ok().map(|search| Patterns { search, edges: edges.into() }))
+        Redactor(builder.ok().map(|search| SecretPatterns { search, edges: edges.into() }))
     }
 
     /// Returns the text with `***` in place of each value.
     pub fn redact<'t>(&self, text: &'t str) -> Cow<'t, str> {
-        let Some(Patterns { search, edges }) = &self.0 else { return Cow::Borrowed(text) };
+        let Some(SecretPatterns { search, edges }) = &self.0 else { return Cow::Borrowed(text) };
         let (mut redacted, mut copied) = (String::new(), 0);
         for found in search.find_iter(text) {
             // Skip a match that lies completely in the previous match, which is already replaced.
@@ -112,7 +112,7 @@ impl Redactor {
 }
 
 /// Returns all forms of a value to replace (plain, base64 and others), each with its edges.
-fn forms(value: &str) -> Vec<(String, Edges)> {
+fn forms(value: &str) -> Vec<(String, AdjacentCharacters)> {
     let escaped = serde_json::Value::from(value).to_string();
     let hexadecimal = hex::encode(value);
     let plain = [
@@ -122,7 +122,8 @@ fn forms(value: &str) -> Vec<(String, Edges)> {
         hexadecimal.to_uppercase(),
         hexadecimal,
     ];
-    let mut forms: Vec<_> = plain.into_iter().map(|form| (form, Edges::default())).collect();
+    let mut forms: Vec<_> =
+        plain.into_iter().map(|form| (form, AdjacentCharacters::default())).collect();
     forms.extend((0..3).flat_map(|offset| base64_at(value, offset)));
     forms.retain(|(form, _)| form.len() >= BYTES_MIN);
     forms.sort_unstable();
@@ -133,14 +134,17 @@ fn forms(value: &str) -> Vec<(String, Edges)> {
 /// Returns the base64 digits that encode only bits of the value, if the value begins `offset` bytes
 /// after a multiple of three bytes in a longer text. The base64 of each such text contains these
 /// digits.
-fn base64_at(value: &str, offset: usize) -> [(String, Edges); 2] {
+fn base64_at(value: &str, offset: usize) -> [(String, AdjacentCharacters); 2] {
     let bytes = [&vec![0; offset], value.as_bytes()].concat();
     // Leave out the first digits, which also encode bits of the preceding text, and the last digit,
     // which also encodes bits of the following text.
     let skipped = (offset * 8).div_ceil(6);
     let complete = bytes.len() * 8 / 6;
-    let edges =
-        Edges { is_base64: true, before: offset > 0, after: !(bytes.len() * 8).is_multiple_of(6) };
+    let edges = AdjacentCharacters {
+        is_base64: true,
+        before: offset > 0,
+        after: !(bytes.len() * 8).is_multiple_of(6),
+    };
     [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)]
         .map(|text| (text.get(skipped..complete).unwrap_or_default().to_owned(), edges))
 }

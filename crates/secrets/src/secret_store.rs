@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::cipher::{EncryptedValue, SecretVersion};
-use crate::key::Keys;
+use crate::encryption_key::Keys;
 use crate::{Error, KeySource, Result, check_name};
 
 /// Maximum size of a value, in bytes.
@@ -42,7 +42,7 @@ impl std::fmt::Debug for SecretStore {
 
 /// The stored form of a secret.
 #[derive(Serialize, Deserialize)]
-struct Record {
+struct SecretRecord {
     version: u64,
     created: Timestamp,
     updated: Timestamp,
@@ -70,7 +70,7 @@ impl SecretStore {
         let now = self.clock.now();
         let version = before.as_ref().map_or(1, |record| record.version + 1);
         let sealed = EncryptedValue::seal(&keys.current, SecretVersion { name, version }, value);
-        let record = Record {
+        let record = SecretRecord {
             version,
             created: before.map_or(now, |record| record.created),
             updated: now,
@@ -181,7 +181,7 @@ impl SecretStore {
             let Ok(value) = record.open(keys, name) else { continue };
             let id = SecretVersion { name, version: record.version };
             let sealed = EncryptedValue::seal(&keys.current, id, &value);
-            let record = Record { sealed: sealed.ok_or_else(|| corrupt(name))?, ..record };
+            let record = SecretRecord { sealed: sealed.ok_or_else(|| corrupt(name))?, ..record };
             let renewed = serde_json::to_vec(&record).map_err(|_| corrupt(name))?;
             match self.replace(name, Some(bytes), Some(renewed.into())).await {
                 Ok(()) | Err(Error::Conflict { .. }) => {}
@@ -191,7 +191,7 @@ impl SecretStore {
         Ok(())
     }
 
-    async fn record(&self, name: &str) -> Result<Record> {
+    async fn record(&self, name: &str) -> Result<SecretRecord> {
         let stored = self.store.reference(&reference(name)).await?;
         let stored = stored.ok_or_else(|| Error::NotFound { name: name.to_owned() })?;
         read(name, &stored)
@@ -220,7 +220,7 @@ impl EncryptedValue {
     }
 }
 
-impl Record {
+impl SecretRecord {
     fn open(&self, keys: &Keys, name: &str) -> Result<Zeroizing<String>> {
         self.sealed.open_with(keys, SecretVersion { name, version: self.version })
     }
@@ -250,7 +250,7 @@ fn reference(name: &str) -> String {
     format!("{PREFIX}{name}")
 }
 
-fn read(name: &str, bytes: &[u8]) -> Result<Record> {
+fn read(name: &str, bytes: &[u8]) -> Result<SecretRecord> {
     serde_json::from_slice(bytes).map_err(|_| corrupt(name))
 }
 

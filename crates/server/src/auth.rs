@@ -17,10 +17,10 @@ use headwater_service::{Credential, LoginAttempt, is_jwt};
 
 use crate::console::presented_session;
 use crate::flight;
-use crate::protocol::{error_response, is_public};
-use crate::state::App;
-use crate::token::Token;
-use crate::web_rules::only;
+use crate::host_and_origin::only;
+use crate::request_protocol::{error_response, is_public};
+use crate::server_state::App;
+use crate::server_token::ServerToken;
 
 /// Header with the addresses of the client and of the proxies through which the request came, the
 /// nearest one last.
@@ -41,7 +41,7 @@ pub struct TcpPeer {
     /// The address of the client, or of the proxy in front of it.
     pub address: SocketAddr,
     /// The server's token, which the request must contain; `None` if requests need no token.
-    pub token: Option<Token>,
+    pub token: Option<ServerToken>,
 }
 
 /// Request extension for requests to a public path without a valid token.

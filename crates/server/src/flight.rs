@@ -16,8 +16,8 @@ use headwater_model::{Principal, Problem};
 
 use crate::auth::{TcpPeer, check_password, client_address};
 use crate::console::PresentedSession;
-use crate::state::App;
-use crate::web_rules::only;
+use crate::host_and_origin::only;
+use crate::server_state::App;
 
 /// Prefix of session tokens. The two secrets of the session follow.
 const SESSION_PREFIX: &str = "hws_";

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::auth::{TcpPeer, client_address, is_user_token};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum length of a request for a token, in bytes. The limit is low, because any client may send
 /// a token request.

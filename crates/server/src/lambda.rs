@@ -11,9 +11,9 @@ use axum::routing::any;
 use headwater_lambda::{BODY_BYTES_MAX, LambdaBody, LambdaProtocol, ROOTS, URL_ROOT};
 
 use crate::auth::{TcpPeer, client_address};
+use crate::host_and_origin::WebOrigin;
 use crate::http::body::{BodyKind, is_too_long};
-use crate::state::App;
-use crate::web_rules::WebOrigin;
+use crate::server_state::App;
 
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {

@@ -8,40 +8,39 @@
 //! A handler parses a request, calls one method of the service, and encodes the result. This crate
 //! does not read environment variables or the home folder. Only the command line reads them.
 
-mod activity;
 mod auth;
 mod config;
 mod console;
 mod error;
 mod expect_continue;
 mod flight;
-mod handle;
+mod host_and_origin;
 mod http;
 mod iceberg;
+mod lake_lock;
 mod lambda;
 mod listeners;
-mod lock;
 mod network;
 mod panic;
 mod postgres;
 mod preface_timeout;
-mod protocol;
+mod request_activity;
+mod request_protocol;
 mod router;
 mod s3;
 mod server;
+mod server_handle;
+mod server_state;
+mod server_token;
 mod shutdown;
-mod socket;
 mod sqs;
-mod state;
 mod tls;
-mod token;
-mod web_rules;
+mod unix_socket;
 mod write_timeout;
 
 pub use axum::body::Body;
 pub use config::ServerConfig;
 pub use error::{Error, Result};
-pub use handle::ServerHandle;
 pub use headwater_flight::FlightLimits;
 pub use headwater_service::{
     Access, CloudSettings, Credential, FunctionSource, Isolation, KeySource, NewUser, OidcConfig,
@@ -50,8 +49,9 @@ pub use headwater_service::{
 };
 pub use headwater_telemetry::{Telemetry, TelemetryOptions};
 pub use http::openapi;
+pub use lake_lock::ServerInfo;
 pub use listeners::HttpListener;
-pub use lock::ServerInfo;
-pub use network::{NetworkConfig, Origin, TlsConfig};
+pub use network::{NetworkConfig, TlsConfig, WebPageOrigin};
 pub use server::Server;
-pub use socket::connect_socket;
+pub use server_handle::ServerHandle;
+pub use unix_socket::connect_socket;

@@ -30,15 +30,15 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::auth::TcpPeer;
+use crate::host_and_origin::{self, HostAndOriginRules};
 use crate::network::is_public;
 use crate::postgres::{self, PostgresListener};
 use crate::preface_timeout::PrefaceTimeout;
 use crate::s3;
-use crate::socket::short_path;
-use crate::state::App;
-use crate::tls::{Tls, first_byte};
-use crate::token::{Token, TokenFile};
-use crate::web_rules::{self, WebRules};
+use crate::server_state::App;
+use crate::server_token::{ServerToken, TokenFile};
+use crate::tls::{TlsSettings, first_byte};
+use crate::unix_socket::short_path;
 use crate::{Error, Result, ServerConfig, write_timeout};
 
 /// Keep-alive interval of HTTP/2 connections.
@@ -52,7 +52,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// wait until the server accepts them.
 pub struct HttpListener {
     tcp: TcpListener,
-    tls: Option<Tls>,
+    tls: Option<TlsSettings>,
 }
 
 impl HttpListener {
@@ -63,7 +63,7 @@ impl HttpListener {
     pub async fn bind(address: SocketAddr, config: &ServerConfig) -> Result<Self> {
         config.network.check_address(address, config.auth)?;
         let failed = |source| Error::Listen { address: address.to_string(), source };
-        let tls = Tls::load(&config.network, &config.service.lake_dir)?;
+        let tls = TlsSettings::load(&config.network, &config.service.lake_dir)?;
         let tcp = TcpListener::bind(address).await.map_err(failed)?;
         Ok(HttpListener { tcp, tls })
     }
@@ -81,8 +81,8 @@ struct Timeouts {
 /// Bound listeners. They accept connections only after [`BoundListeners::open`].
 pub struct BoundListeners {
     tcp: Option<TcpListener>,
-    tls: Option<Tls>,
-    rules: Option<Arc<WebRules>>,
+    tls: Option<TlsSettings>,
+    rules: Option<Arc<HostAndOriginRules>>,
     token: Option<TokenFile>,
     timeouts: Timeouts,
     socket: Option<(UnixListener, PathBuf)>,
@@ -100,12 +100,13 @@ impl BoundListeners {
         let (tcp, tls) = match http {
             Some(HttpListener { tcp, tls }) => (Some(tcp), tls),
             None if config.postgres.is_some() || config.s3.is_some() => {
-                (None, Tls::load(&config.network, &config.service.lake_dir)?)
+                (None, TlsSettings::load(&config.network, &config.service.lake_dir)?)
             }
             None => (None, None),
         };
         let address = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok());
-        let rules = address.map(|address| Arc::new(WebRules::new(&config.network, address)));
+        let rules =
+            address.map(|address| Arc::new(HostAndOriginRules::new(&config.network, address)));
         let postgres = match config.postgres {
             Some(address) => Some(PostgresListener::bind(address, config).await?),
             None => None,
@@ -131,7 +132,7 @@ impl BoundListeners {
     }
 
     /// Returns the TLS settings of the HTTP listener; `None` without TLS.
-    pub fn tls(&self) -> Option<&Tls> {
+    pub fn tls(&self) -> Option<&TlsSettings> {
         self.tls.as_ref()
     }
 
@@ -158,7 +159,7 @@ impl BoundListeners {
     }
 
     /// Returns the required token of requests over TCP; `None` if these requests need no token.
-    pub fn token(&self) -> Option<&Token> {
+    pub fn token(&self) -> Option<&ServerToken> {
         self.token.as_ref().map(|file| &file.token)
     }
 
@@ -291,10 +292,14 @@ async fn serve<L, F>(
 }
 
 /// Returns the router with the additional layers for requests over TCP.
-fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Duration>) -> Router {
+fn tcp_router(
+    router: &Router,
+    rules: Option<Arc<HostAndOriginRules>>,
+    write: Option<Duration>,
+) -> Router {
     let mut router = router.clone();
     if let Some(rules) = rules {
-        router = router.layer(from_fn_with_state(rules, web_rules::apply));
+        router = router.layer(from_fn_with_state(rules, host_and_origin::apply));
     }
     match write {
         Some(write) => router.layer(from_fn_with_state(write, write_timeout::apply)),
@@ -306,8 +311,8 @@ fn tcp_router(router: &Router, rules: Option<Arc<WebRules>>, write: Option<Durat
 #[derive(Clone)]
 struct TcpProtocol {
     router: Router,
-    tls: Option<Tls>,
-    token: Option<Token>,
+    tls: Option<TlsSettings>,
+    token: Option<ServerToken>,
     timeouts: Timeouts,
 }
 

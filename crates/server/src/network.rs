@@ -22,7 +22,7 @@ pub struct NetworkConfig {
     /// Accepted names and addresses of this server, in addition to loopback names.
     pub hosts: Vec<String>,
     /// Origins of web pages that may use this server, in addition to the server's own origin.
-    pub origins: Vec<Origin>,
+    pub origins: Vec<WebPageOrigin>,
 }
 
 /// The source of a certificate.
@@ -66,16 +66,16 @@ pub(crate) fn is_public(address: SocketAddr) -> bool {
 
 /// The origin of a web page: `https://app.example`, without a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin(String);
+pub struct WebPageOrigin(String);
 
-impl Origin {
+impl WebPageOrigin {
     /// Returns the origin in the form in which browsers send it.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl std::str::FromStr for Origin {
+impl std::str::FromStr for WebPageOrigin {
     type Err = Problem;
 
     /// Parses an origin.
@@ -103,7 +103,7 @@ impl std::str::FromStr for Origin {
             "http" if is_loopback_host(authority.host()) => {}
             _ => return Err(invalid("is not encrypted")),
         }
-        Ok(Origin(text.to_ascii_lowercase()))
+        Ok(WebPageOrigin(text.to_ascii_lowercase()))
     }
 }
 
@@ -140,7 +140,7 @@ mod tests {
     #[test]
     fn origins_are_encrypted_and_have_no_path() {
         for text in ["https://app.example", "https://app.example:8443", "http://localhost:5173"] {
-            assert_eq!(text.parse::<Origin>().expect("an origin").as_str(), text);
+            assert_eq!(text.parse::<WebPageOrigin>().expect("an origin").as_str(), text);
         }
         for text in [
             "*",
@@ -150,7 +150,7 @@ mod tests {
             "https://app.example/",
             "https://a/b",
         ] {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
+            assert!(text.parse::<WebPageOrigin>().is_err(), "{text}");
         }
     }
 }

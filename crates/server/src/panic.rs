@@ -10,7 +10,7 @@ use axum::response::Response;
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem};
 
-use crate::protocol::error_response;
+use crate::request_protocol::error_response;
 
 /// Converts a panic into a response.
 pub async fn catch(request: Request, next: Next) -> Response {

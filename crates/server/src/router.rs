@@ -7,8 +7,8 @@ use headwater_iceberg_rest::ROOT as ICEBERG_ROOT;
 use headwater_model::{ErrorCode, Problem};
 
 use crate::http::{self, ErrorResponse};
-use crate::state::App;
-use crate::{activity, auth, console, flight, iceberg, lambda, panic, sqs};
+use crate::server_state::App;
+use crate::{auth, console, flight, iceberg, lambda, panic, request_activity, sqs};
 
 /// Default maximum length of a request body, in bytes. A route can set another limit.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -25,7 +25,7 @@ pub fn router(app: &App) -> Router {
         .layer(from_fn(panic::catch))
         .layer(from_fn_with_state(app.clone(), auth::authenticate))
         .merge(lambda::router().merge(sqs::router()).layer(from_fn(panic::catch)))
-        .layer(from_fn_with_state(app.activity.clone(), activity::count))
+        .layer(from_fn_with_state(app.activity.clone(), request_activity::count))
         .with_state(app.clone())
 }
 

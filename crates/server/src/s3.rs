@@ -14,8 +14,8 @@ use headwater_s3::{HttpRequest, Peer, S3Protocol};
 use headwater_service::S3Operations;
 
 use crate::auth::{TcpPeer, client_address};
-use crate::state::App;
-use crate::{activity, expect_continue, panic};
+use crate::server_state::App;
+use crate::{expect_continue, panic, request_activity};
 
 /// Returns the router of the S3 listener.
 pub fn router(app: &App) -> Router {
@@ -24,7 +24,7 @@ pub fn router(app: &App) -> Router {
         .fallback(answer)
         .layer(from_fn(panic::catch))
         .layer(from_fn(expect_continue::close_if_unread))
-        .layer(from_fn_with_state(app.activity.of_protocol("s3"), activity::count))
+        .layer(from_fn_with_state(app.activity.of_protocol("s3"), request_activity::count))
         .with_state(Shared { app: app.clone(), protocol })
 }
 

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::handle::ServerParts;
+use crate::lake_lock::{LakeLock, ServerInfo};
 use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
-use crate::lock::{LakeLock, ServerInfo};
-use crate::state::AppState;
-use crate::tls::Tls;
+use crate::server_handle::ServerParts;
+use crate::server_state::AppState;
+use crate::tls::TlsSettings;
 use crate::{Error, Result, ServerConfig, ServerHandle, TlsConfig, router};
 
 /// Maximum time for which a shutdown waits for the export of the last trace spans.
@@ -45,7 +45,7 @@ impl Server {
             socket: config.socket.clone(),
             http: bound.http_addr(),
             tls: bound.tls().is_some(),
-            certificate_file: bound.tls().and_then(Tls::self_signed).map(Path::to_owned),
+            certificate_file: bound.tls().and_then(TlsSettings::self_signed).map(Path::to_owned),
             postgres: bound.postgres_addr(),
             s3: bound.s3_addr(),
             token_file: bound.token_file(),

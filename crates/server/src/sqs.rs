@@ -11,7 +11,7 @@ use headwater_lambda::{SqsProtocol, TARGET_PREFIX};
 use crate::auth::{TcpPeer, client_address};
 use crate::http::body::BodyKind;
 use crate::router::not_found;
-use crate::state::App;
+use crate::server_state::App;
 
 /// Returns the routes of the API.
 pub fn router() -> Router<App> {

@@ -10,7 +10,7 @@ use headwater_executors::{
     CallOutputs, OutputWriter, ParsedFunction, ParsedVersion, call_access, call_budget,
     function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
 };
-use headwater_function_lake::{CallScope, FunctionLake};
+use headwater_function_lake::{CallIdentity, FunctionLake};
 use headwater_functions::{Argument, ClientCall, FunctionResult, LakeAccess, ResultKind};
 use headwater_jobs::{JobContext, NewJob, SpawnOnDrop};
 use headwater_model::{
@@ -24,7 +24,7 @@ use serde_json::Value;
 use crate::cloud_event::disabled;
 use crate::deployed_function::DeployedFunctions;
 use crate::layer::Layers;
-use crate::operation::EndedJob;
+use crate::operation_job::EndedJob;
 use crate::run::project_object;
 use crate::service::Components;
 
@@ -242,7 +242,7 @@ impl Invocations {
         let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);
-        let scope = CallScope {
+        let scope = CallIdentity {
             access: call_access(&self.0.access, principal, deployed_by.as_ref(), job),
             author: principal.author().to_owned(),
             job,

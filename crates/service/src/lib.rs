@@ -37,7 +37,7 @@ mod maintenance;
 mod metrics;
 mod namespace;
 mod object;
-mod operation;
+mod operation_job;
 mod queue;
 mod queue_mapping;
 mod queue_worker;
@@ -77,7 +77,7 @@ pub use error::{Error, Result};
 pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
-    Attribute, Error as QueueError, MappingSettings, NewMessage, QueueInfo, QueueMapping,
+    Error as QueueError, MappingSettings, MessageAttribute, NewMessage, QueueInfo, QueueMapping,
     ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
 };
 pub use iceberg::Iceberg;
@@ -88,7 +88,7 @@ pub use layer::Layers;
 pub use maintenance::Maintenance;
 pub use namespace::Namespaces;
 pub use object::Objects;
-pub use operation::EndedJob;
+pub use operation_job::EndedJob;
 pub use reference::Refs;
 pub use role::Roles;
 pub use run::Runs;
@@ -140,8 +140,8 @@ pub use headwater_triggers::TriggerEventFilter;
 /// Types of the operations on buckets and objects.
 pub mod objects {
     pub use headwater_objects::{
-        Bucket, CompletedPart, Condition, ContentStream, CopyRequest, Headers, ListEntry,
-        ListRequest, ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo,
+        Bucket, CompletedPart, Condition, ContentStream, CopyRequest, ListEntry, ListRequest,
+        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectHeaders, ObjectInfo,
         ObjectPath, OpenObject, UploadTarget,
     };
 }

@@ -10,8 +10,8 @@ use headwater_destinations::Destinations;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
-    MaintenanceExecutor, MeteredRuntime, Provisioner, ProvisionerParts, RunExecutor, Settings,
-    TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
+    MaintenanceExecutor, MeteredRuntime, ProjectFileSettings, Provisioner, ProvisionerParts,
+    RunExecutor, TriggerDependencies, TriggerExecutor, UPLOADS_FOLDER, delete_interrupted_uploads,
     register_system_tables, start_maintenance,
 };
 use headwater_function_lake::LakeComponents;
@@ -43,7 +43,7 @@ use crate::run::Runs;
 use crate::s3::BucketState;
 use crate::secret::Secrets;
 use crate::start::{
-    TriggerInputs, check_users, load_settings, open_jobs, row_quota, start_engine, start_functions,
+    TriggerStores, check_users, load_settings, open_jobs, row_quota, start_engine, start_functions,
     start_triggers,
 };
 use crate::statement::Statements;
@@ -252,7 +252,7 @@ pub(crate) struct Components {
     /// The triggers; `None` if the configuration disables them.
     pub triggers: Option<headwater_triggers::Triggers>,
     /// Settings of `headwater.toml` that apply without a deployment: rate card and project name.
-    pub settings: Settings,
+    pub settings: ProjectFileSettings,
     /// A token that stops automatic maintenance; `None` if the configuration disables it.
     pub auto_maintenance: Option<CancellationToken>,
     /// The deployer of projects, which holds the active version.
@@ -321,7 +321,7 @@ impl Components {
             deployed: deployed.clone(),
         });
         let provisioned = ProvisionerParts::of(&runner, &given, &catalog, &deployed);
-        let inputs = TriggerInputs::of(&buckets.objects, &queues, &secrets, &config);
+        let inputs = TriggerStores::of(&buckets.objects, &queues, &secrets, &config);
         let triggers = start_triggers(&lake, &jobs, inputs, targets).await?;
         let sources = TriggerDependencies::of(triggers.as_ref(), &buckets.objects, &access);
         let deployer = Deployer::new(lake.clone(), sources, secrets.clone(), &provisioned);

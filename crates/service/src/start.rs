@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_access::{Access, UserLimits};
 use headwater_engine::{Engine, EngineOptions};
-use headwater_executors::{CloudBuckets, CommitHistory, Settings, TriggerExecutor};
+use headwater_executors::{CloudBuckets, CommitHistory, ProjectFileSettings, TriggerExecutor};
 use headwater_functions::{Functions, FunctionsOptions, TableQuota, ZygoteOptions};
 use headwater_jobs::{Jobs, JobsOptions, KindLimits};
 use headwater_lake::{CloudSettings, Lake};
@@ -103,7 +103,7 @@ pub fn row_quota(config: &ServiceConfig) -> TableQuota {
 }
 
 /// The stores and secrets that the sources of triggers read.
-pub struct TriggerInputs {
+pub struct TriggerStores {
     pub objects: Objects,
     pub queues: Queues,
     pub secrets: SecretStore,
@@ -111,7 +111,7 @@ pub struct TriggerInputs {
     pub cloud: CloudSettings,
 }
 
-impl TriggerInputs {
+impl TriggerStores {
     pub fn of(
         objects: &Objects,
         queues: &Queues,
@@ -120,13 +120,13 @@ impl TriggerInputs {
     ) -> Self {
         let (objects, queues) = (objects.clone(), queues.clone());
         let cloud = config.warehouse.cloud.clone();
-        TriggerInputs { objects, queues, secrets: secrets.clone(), cloud }
+        TriggerStores { objects, queues, secrets: secrets.clone(), cloud }
     }
 }
 
 /// Loads the settings of the project. An error in the settings does not prevent the start.
-pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
-    let settings = Settings::new(config.project_dir.clone(), jobs.clone());
+pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> ProjectFileSettings {
+    let settings = ProjectFileSettings::new(config.project_dir.clone(), jobs.clone());
     settings.refresh().await;
     settings
 }
@@ -135,7 +135,7 @@ pub async fn load_settings(config: &ServiceConfig, jobs: &Jobs) -> Settings {
 pub async fn start_triggers(
     lake: &Lake,
     jobs: &Jobs,
-    inputs: TriggerInputs,
+    inputs: TriggerStores,
     targets: Option<TriggerExecutor>,
 ) -> Result<Option<Triggers>> {
     let Some(targets) = targets else { return Ok(None) };

@@ -6,14 +6,14 @@ use bytes::Bytes;
 use futures::FutureExt;
 use headwater_functions::SharedTable;
 use headwater_jobs::NewJob;
-use headwater_lake::WriteRows;
+use headwater_lake::RowsToWrite;
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, JobKind, Object, Principal, Problem, RefSpec, ResultExt,
     Table, TableName, Usage, WriteMode, WriteReport,
 };
 use serde_json::json;
 
-use crate::operation::EndedJob;
+use crate::operation_job::EndedJob;
 use crate::service::Components;
 
 /// Operations on tables.
@@ -149,7 +149,7 @@ impl Tables {
         let new = NewJob { reference: Some(branch.clone()), ..new };
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let job = context.id();
-        let write = WriteRows {
+        let write = RowsToWrite {
             branch,
             table: target.table,
             mode: target.mode,

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
-use crate::blocking::run_blocking;
+use crate::blocking_io::run_blocking;
 use crate::table::{Writer, finish, writer};
 use crate::{Error, Result, SharedTable, TableQuota};
 

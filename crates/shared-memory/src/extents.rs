@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
 use crate::decode_limits::DecodeBudget;
-use crate::disk::DiskFile;
+use crate::disk_file::DiskFile;
 use crate::mapping::Mapping;
 use crate::{Error, MemoryFile, Result};
 

@@ -12,7 +12,7 @@ use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::{Block, MetadataVersion, root_as_footer};
 
 use crate::decode_limits::{self, DecodeBudget};
-use crate::table_types::TableTypes;
+use crate::message_validation::ExpectedTypes;
 
 /// Total length in bytes of the last two fields of a file: the footer's length, and the magic
 /// number.
@@ -40,7 +40,7 @@ impl ByteSource for Buffer {
 /// The footer of a file: the schema, and the positions of the messages.
 #[derive(Debug, Clone)]
 pub(crate) struct IpcFooter {
-    shape: TableTypes,
+    shape: ExpectedTypes,
     version: MetadataVersion,
     dictionaries: Vec<Block>,
     batches: Vec<Block>,
@@ -134,7 +134,7 @@ fn layout(source: &impl ByteSource) -> Result<IpcFooter, ArrowError> {
         .map_err(|error| ArrowError::IpcError(format!("the footer is malformed: {error}")))?;
     let schema = footer.schema().ok_or_else(|| malformed("schema"))?;
     let layout = IpcFooter {
-        shape: TableTypes::of(schema)?,
+        shape: ExpectedTypes::of(schema)?,
         version: footer.version(),
         dictionaries: footer.dictionaries().into_iter().flatten().copied().collect(),
         batches: footer.recordBatches().into_iter().flatten().copied().collect(),
@@ -149,7 +149,7 @@ fn layout(source: &impl ByteSource) -> Result<IpcFooter, ArrowError> {
 
 /// Checks the message of a block, and returns the bytes of its metadata and body.
 fn bytes_of(
-    (source, shape): (&impl ByteSource, &TableTypes),
+    (source, shape): (&impl ByteSource, &ExpectedTypes),
     block: &Block,
     budget: &mut DecodeBudget,
 ) -> Result<Buffer, ArrowError> {

@@ -12,33 +12,33 @@
 //! A [`TableQuota`] limits the memory of tables. Beyond the limit, tables are stored in unnamed
 //! files on disk, which functions map into memory and the server reads block by block.
 
-mod blocking;
+mod blocking_io;
 mod chunked_table;
 mod decode_limits;
-mod disk;
+mod disk_file;
 mod error;
 mod extents;
-mod file;
 mod huge_page_fs;
 mod ipc;
 mod ipc_encoder;
+mod ipc_stream;
 mod mapping;
+mod memory_file;
+mod message_validation;
 mod quota;
 mod reusable_file;
 mod spill_writer;
-mod stream;
 mod table;
-mod table_types;
 mod write_check;
 
-pub use blocking::run_blocking;
+pub use blocking_io::run_blocking;
 pub use chunked_table::ChunkedTable;
-pub use disk::DiskFile;
+pub use disk_file::DiskFile;
 pub use error::{Error, Result};
 pub use extents::{Extent, WorkerFile};
-pub use file::MemoryFile;
 pub use huge_page_fs::{HugePageFs, ResultFile};
 pub use ipc_encoder::{IpcMessage, bytes_of, is_encodable};
+pub use memory_file::MemoryFile;
 pub use quota::{QuotaReservation, TableQuota};
 pub use reusable_file::ReusableFile;
 pub use table::SharedTable;

@@ -15,7 +15,7 @@ use arrow::error::ArrowError;
 use rustix::fs::SealFlags;
 use rustix::mm::{MapFlags, ProtFlags};
 
-use crate::disk;
+use crate::disk_file;
 use crate::ipc_encoder::IpcMessage;
 use crate::quota::{QuotaReservation, TableQuota};
 use crate::{Error, MemoryFile, Result};
@@ -107,7 +107,7 @@ impl ReusableFile {
         let bytes = gathered.bytes();
         let mut taken = table_quota.on_disk();
         taken.grow_on_disk(bytes as u64).map_err(failed)?;
-        let (mut written, read) = disk::create(table_quota.folder()).map_err(failed)?;
+        let (mut written, read) = disk_file::create(table_quota.folder()).map_err(failed)?;
         let mut message = vec![0; bytes];
         gathered.write(&mut message);
         written.write_all(&message).map_err(failed)?;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 
-use crate::disk::{self, DiskFile};
+use crate::disk_file::{self, DiskFile};
 use crate::quota::{QuotaReservation, TableQuota};
 use crate::{MemoryFile, Result};
 
@@ -60,7 +60,7 @@ impl SpillWriter {
         }
         let mut on_disk = table_quota.on_disk();
         on_disk.grow_on_disk(self.bytes.saturating_add(more))?;
-        let (mut file, read) = disk::create(table_quota.folder())?;
+        let (mut file, read) = disk_file::create(table_quota.folder())?;
         io::Seek::rewind(&mut self.file)?;
         io::copy(&mut self.file, &mut file)?;
         (self.file, self.on_disk, self.taken) = (file, Some(read), Some(on_disk));

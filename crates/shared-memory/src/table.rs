@@ -16,9 +16,9 @@ use arrow::ipc::writer::FileWriter;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt};
 
-use crate::blocking::run_blocking;
+use crate::blocking_io::run_blocking;
 use crate::decode_limits::DecodeBudget;
-use crate::disk::DiskFile;
+use crate::disk_file::DiskFile;
 use crate::extents::{Extent, Extents, WorkerFile};
 use crate::huge_page_fs::ResultFile;
 use crate::ipc::IpcFooter;
@@ -174,7 +174,7 @@ impl SharedTable {
         let bytes = pieces.span();
         let mut taken = table_quota.on_disk();
         taken.grow_on_disk(bytes).map_err(failed)?;
-        let (mut written, read) = crate::disk::create(table_quota.folder()).map_err(failed)?;
+        let (mut written, read) = crate::disk_file::create(table_quota.folder()).map_err(failed)?;
         std::io::Write::write_all(&mut written, &pieces.map()?.buffer()).map_err(failed)?;
         let place = Location::Disk(Arc::new(DiskFile::new(read, bytes, taken)));
         let (layout, rows) = (self.0.layout.clone(), self.0.rows);
@@ -334,7 +334,7 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Int32Type};
 
     use super::*;
-    use crate::table_types::tests::{assert_none, note_panics};
+    use crate::message_validation::tests::{assert_none, note_panics};
 
     fn sample() -> RecordBatch {
         let words: DictionaryArray<Int32Type> = vec!["a", "b", "a"].into_iter().collect();
@@ -558,7 +558,7 @@ mod tests {
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 0x81;
-            let (mut written, read) = crate::disk::create(folder.path()).unwrap();
+            let (mut written, read) = crate::disk_file::create(folder.path()).unwrap();
             let taken = TableQuota::new(0, folder.path().into(), 1 << 20).on_disk();
             let file = DiskFile::new(read, whole.len() as u64, taken);
             written.write_all(&whole).unwrap();

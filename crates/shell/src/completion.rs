@@ -4,11 +4,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use headwater_model::Table;
 
-use crate::backslash;
+use crate::backslash_command;
 
 /// The names for completion: those that exist at a ref. The shell refreshes them.
 #[derive(Debug, Clone, Default)]
-pub struct Names {
+pub struct CompletionNames {
     /// Tables and views, with the columns of tables.
     pub relations: Vec<Relation>,
     /// Branches and tags.
@@ -34,11 +34,11 @@ impl From<Table> for Relation {
 /// Names for completion, shared by the editor, which reads them, and the shell, which refreshes
 /// them.
 #[derive(Debug, Clone, Default)]
-pub struct SharedNames(Arc<RwLock<Names>>);
+pub struct SharedNames(Arc<RwLock<CompletionNames>>);
 
 impl SharedNames {
     /// Replaces the names for completion.
-    pub fn set(&self, names: Names) {
+    pub fn set(&self, names: CompletionNames) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = names;
     }
 
@@ -50,7 +50,7 @@ impl SharedNames {
     }
 }
 
-fn complete(names: &Names, before: &str) -> (usize, Vec<String>) {
+fn complete(names: &CompletionNames, before: &str) -> (usize, Vec<String>) {
     if let Some((command, argument)) = backslash_argument(before) {
         let candidates: Vec<String> = match command {
             "\\c" => names.refs.clone(),
@@ -62,7 +62,7 @@ fn complete(names: &Names, before: &str) -> (usize, Vec<String>) {
     }
     if before.trim_start().starts_with('\\') {
         let word = before.trim_start();
-        let candidates = backslash::NAMES.iter().map(|name| (*name).to_owned());
+        let candidates = backslash_command::NAMES.iter().map(|name| (*name).to_owned());
         return (before.len() - word.len(), matching(candidates, word));
     }
     let word = last_word(before);
@@ -112,7 +112,7 @@ fn last_word(text: &str) -> &str {
 
 /// Returns the columns of the table to which a qualifier refers, by the table's name or by its
 /// alias in the text.
-fn columns_of(names: &Names, text: &str, qualifier: &str) -> Vec<String> {
+fn columns_of(names: &CompletionNames, text: &str, qualifier: &str) -> Vec<String> {
     let find = |name: &str| {
         names.relations.iter().find(|relation| relation.name.eq_ignore_ascii_case(name))
     };
@@ -227,12 +227,12 @@ const KEYWORDS: [&str; 76] = [
 mod tests {
     use super::*;
 
-    fn names() -> Names {
+    fn names() -> CompletionNames {
         let relation = |name: &str, columns: &[&str]| Relation {
             name: name.to_owned(),
             columns: columns.iter().map(|&column| column.to_owned()).collect(),
         };
-        Names {
+        CompletionNames {
             relations: vec![
                 relation("flights", &["carrier", "delay", "Tail Number"]),
                 relation("sales.orders", &["id"]),

@@ -21,36 +21,36 @@ pub enum ShellEntry {
 }
 
 /// The source of entries.
-pub enum Input {
+pub enum EntrySource {
     /// An interactive terminal.
     Terminal(Box<Editor>),
     /// Standard input is a file or pipe.
     Pipe,
 }
 
-impl Input {
+impl EntrySource {
     /// Opens the terminal, or standard input if it is not a terminal.
     pub fn open(names: SharedNames, history: Option<PathBuf>) -> Result<Self, Problem> {
         if !std::io::stdin().is_terminal() {
-            return Ok(Input::Pipe);
+            return Ok(EntrySource::Pipe);
         }
         let editor = Editor::open(names, history);
         let editor = editor.map_err(|error| failed("the terminal", &error))?;
-        Ok(Input::Terminal(Box::new(editor)))
+        Ok(EntrySource::Terminal(Box::new(editor)))
     }
 
     /// Returns true if the input is a terminal.
     pub fn is_terminal(&self) -> bool {
-        matches!(self, Input::Terminal(_))
+        matches!(self, EntrySource::Terminal(_))
     }
 
     /// Reads the next entry; blocks until it is complete.
     pub fn read(&mut self, prompt: &str) -> Result<ShellEntry, Problem> {
         let entry = match self {
-            Input::Terminal(editor) => {
+            EntrySource::Terminal(editor) => {
                 editor.read(prompt).map_err(|error| failed("the terminal", &error))?
             }
-            Input::Pipe => next_entry(&mut std::io::stdin().lock())?,
+            EntrySource::Pipe => next_entry(&mut std::io::stdin().lock())?,
         };
         match entry {
             ShellEntry::Text(text) if is_quit(&text) => Ok(ShellEntry::End),

@@ -1,14 +1,14 @@
 //! The parts of `headwater sql` that do not access a lake: a line editor with history and
 //! completion, statements in text, and backslash commands.
 
-mod backslash;
+mod backslash_command;
 mod completion;
 mod editor;
 mod input;
 mod statements;
 
-pub use backslash::{BackslashCommand, HELP};
-pub use completion::{Names, Relation, SharedNames};
+pub use backslash_command::{BackslashCommand, HELP};
+pub use completion::{CompletionNames, Relation, SharedNames};
 pub use editor::Editor;
-pub use input::{Input, ShellEntry, next_entry};
+pub use input::{EntrySource, ShellEntry, next_entry};
 pub use statements::{Statements, statements};

@@ -10,7 +10,7 @@ mod min_max;
 mod min_max_by;
 mod percentile;
 mod profile;
-mod sliding;
+mod sliding_window;
 mod sum;
 mod window_frame;
 
@@ -19,5 +19,5 @@ pub use self::min_max::functions as extremes;
 pub use self::min_max_by::functions as by_key;
 pub use self::percentile::function as percentile;
 pub use self::profile::{ColumnProfile, RowProfile, RowProfiler};
-pub use self::sliding::register as register_sliding;
+pub use self::sliding_window::register as register_sliding;
 pub use self::sum::checked_sum;

@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility,
 };
 
-use crate::window_frame::{Arguments, Frame};
+use crate::window_frame::{AccumulatorArguments, FrameRows};
 
 /// Returns the aggregate functions `max_by` and `min_by` for window frames.
 pub fn functions() -> [Arc<AggregateUDF>; 2] {
@@ -57,7 +57,11 @@ impl AggregateUDFImpl for MinMaxBy {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Frame::new(Arc::new(self.clone()), Arguments::of(&arguments), true)))
+        Ok(Box::new(FrameRows::new(
+            Arc::new(self.clone()),
+            AccumulatorArguments::of(&arguments),
+            true,
+        )))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {

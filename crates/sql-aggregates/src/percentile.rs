@@ -18,7 +18,7 @@ use datafusion::logical_expr::{
 };
 
 use crate::evaluated_groups::EvaluatedGroups;
-use crate::window_frame::{Arguments, Frame};
+use crate::window_frame::{AccumulatorArguments, FrameRows};
 
 /// Returns the function that replaces DataFusion's `percentile_cont`.
 pub fn function() -> Arc<AggregateUDF> {
@@ -48,12 +48,12 @@ impl AggregateUDFImpl for Percentile {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
-        let arguments = Arguments::of(&arguments);
+        let arguments = AccumulatorArguments::of(&arguments);
         let of = self.of.accumulator(arguments.borrowed())?;
         if arguments.borrowed().expr_fields[0].data_type().is_null() {
             return Ok(of);
         }
-        let target = Target::of(&arguments.borrowed())?;
+        let target = PercentileTarget::of(&arguments.borrowed())?;
         let is_distinct = arguments.is_distinct();
         Ok(Box::new(PercentileAccumulator { of, target, is_distinct }))
     }
@@ -62,7 +62,11 @@ impl AggregateUDFImpl for Percentile {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Frame::new(Arc::new(self.clone()), Arguments::of(&arguments), false)))
+        Ok(Box::new(FrameRows::new(
+            Arc::new(self.clone()),
+            AccumulatorArguments::of(&arguments),
+            false,
+        )))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
@@ -77,7 +81,7 @@ impl AggregateUDFImpl for Percentile {
         &self,
         arguments: AccumulatorArgs<'_>,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        let target = Target::of(&arguments)?;
+        let target = PercentileTarget::of(&arguments)?;
         let of = self.of.create_groups_accumulator(arguments)?;
         let evaluate = move |state: &[ArrayRef]| {
             let [lists] = state else {
@@ -99,12 +103,12 @@ impl AggregateUDFImpl for Percentile {
 
 /// The requested percentile, relative to values in ascending order, and the type of the result.
 #[derive(Debug)]
-struct Target {
+struct PercentileTarget {
     fraction: f64,
     result: DataType,
 }
 
-impl Target {
+impl PercentileTarget {
     /// Reads the arguments of the aggregate. The range of the percentile is not checked, because
     /// DataFusion does this when it creates its accumulator.
     fn of(arguments: &AccumulatorArgs<'_>) -> Result<Self> {
@@ -120,7 +124,7 @@ impl Target {
         };
         let descending = arguments.order_bys.first().is_some_and(|sort| sort.options.descending);
         let fraction = if descending { 1.0 - fraction } else { fraction };
-        Ok(Target { fraction, result: arguments.return_type().clone() })
+        Ok(PercentileTarget { fraction, result: arguments.return_type().clone() })
     }
 
     /// Returns the percentile of each list of values.
@@ -157,7 +161,7 @@ impl Target {
 struct PercentileAccumulator {
     /// DataFusion's accumulator, whose state is the list of the values.
     of: Box<dyn Accumulator>,
-    target: Target,
+    target: PercentileTarget,
     is_distinct: bool,
 }
 

@@ -23,7 +23,7 @@ const SMALL: usize = 128;
 
 /// The arguments from which accumulators are created, with ownership.
 #[derive(Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct AccumulatorArguments {
     return_field: FieldRef,
     schema: Schema,
     ignore_nulls: bool,
@@ -35,9 +35,9 @@ pub(crate) struct Arguments {
     expr_fields: Vec<FieldRef>,
 }
 
-impl Arguments {
+impl AccumulatorArguments {
     pub(crate) fn of(arguments: &AccumulatorArgs<'_>) -> Self {
-        Arguments {
+        AccumulatorArguments {
             return_field: Arc::clone(&arguments.return_field),
             schema: arguments.schema.clone(),
             ignore_nulls: arguments.ignore_nulls,
@@ -77,9 +77,9 @@ impl Arguments {
 
 /// The rows of a window frame, in parts.
 #[derive(Debug)]
-pub(crate) struct Frame {
+pub(crate) struct FrameRows {
     function: Arc<dyn AggregateUDFImpl>,
-    arguments: Arguments,
+    arguments: AccumulatorArguments,
     parts: VecDeque<RowChunk>,
     /// True if the state of the aggregate has a fixed size.
     is_fixed: bool,
@@ -113,13 +113,13 @@ impl RowChunk {
     }
 }
 
-impl Frame {
+impl FrameRows {
     pub(crate) fn new(
         function: Arc<dyn AggregateUDFImpl>,
-        arguments: Arguments,
+        arguments: AccumulatorArguments,
         is_fixed: bool,
     ) -> Self {
-        Frame { function, arguments, parts: VecDeque::new(), is_fixed }
+        FrameRows { function, arguments, parts: VecDeque::new(), is_fixed }
     }
 
     /// Adds what remains of a part after its first rows have left the frame. The rest is halved
@@ -156,7 +156,7 @@ impl Frame {
     }
 }
 
-impl Accumulator for Frame {
+impl Accumulator for FrameRows {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         let mut last = RowChunk::new(values.to_vec());
         if last.rows() == 0 {

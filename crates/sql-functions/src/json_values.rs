@@ -32,9 +32,9 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         (JSON_EXISTS, JsonOperation::Exists),
         ("json_contains", JsonOperation::Contains),
         ("parse_json", JsonOperation::Parse),
-        ("to_json", JsonOperation::Construct(Constructor::Value)),
-        ("json_object", JsonOperation::Construct(Constructor::Object)),
-        ("json_array", JsonOperation::Construct(Constructor::Array)),
+        ("to_json", JsonOperation::Construct(JsonConstructor::Value)),
+        ("json_object", JsonOperation::Construct(JsonConstructor::Object)),
+        ("json_array", JsonOperation::Construct(JsonConstructor::Array)),
     ];
     let function = |(name, kind)| {
         let signature = Signature::user_defined(Volatility::Immutable);
@@ -54,11 +54,11 @@ enum JsonOperation {
     Exists,
     Contains,
     Parse,
-    Construct(Constructor),
+    Construct(JsonConstructor),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Constructor {
+enum JsonConstructor {
     Value,
     Object,
     Array,
@@ -83,9 +83,9 @@ impl ScalarUDFImpl for JsonFunction {
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let (name, count) = (self.name, arguments.len());
         let fits = match self.kind {
-            JsonOperation::Construct(Constructor::Array) => true,
-            JsonOperation::Construct(Constructor::Object) => count.is_multiple_of(2),
-            JsonOperation::Construct(Constructor::Value)
+            JsonOperation::Construct(JsonConstructor::Array) => true,
+            JsonOperation::Construct(JsonConstructor::Object) => count.is_multiple_of(2),
+            JsonOperation::Construct(JsonConstructor::Value)
             | JsonOperation::Valid
             | JsonOperation::Parse
             | JsonOperation::PostgresType => count == 1,
@@ -98,7 +98,7 @@ impl ScalarUDFImpl for JsonFunction {
             return plan_err!("`{name}` does not take {count} arguments");
         }
         let is_text = |place: usize| match self.kind {
-            JsonOperation::Construct(Constructor::Object) => place.is_multiple_of(2),
+            JsonOperation::Construct(JsonConstructor::Object) => place.is_multiple_of(2),
             JsonOperation::Construct(_) => false,
             _ => true,
         };
@@ -258,22 +258,22 @@ fn has_parts(all: &Value, one: &Value) -> bool {
 }
 
 /// Builds JSON text from the arguments.
-fn built(constructor: Constructor, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
+fn built(constructor: JsonConstructor, arguments: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
     let values = match constructor {
-        Constructor::Object => arguments.iter().skip(1).step_by(2).collect::<Vec<_>>(),
-        Constructor::Value | Constructor::Array => arguments.iter().collect(),
+        JsonConstructor::Object => arguments.iter().skip(1).step_by(2).collect::<Vec<_>>(),
+        JsonConstructor::Value | JsonConstructor::Array => arguments.iter().collect(),
     };
     let texts = values.into_iter().map(texts_of).collect::<Result<Vec<_>>>()?;
     let mut found = StringBuilder::with_capacity(rows, 0);
     for row in 0..rows {
         let parts = texts.iter().map(|texts| texts[row].as_str());
         match constructor {
-            Constructor::Value if arguments[0].is_null(row) => found.append_null(),
-            Constructor::Value => found.append_value(parts.collect::<String>()),
-            Constructor::Array => {
+            JsonConstructor::Value if arguments[0].is_null(row) => found.append_null(),
+            JsonConstructor::Value => found.append_value(parts.collect::<String>()),
+            JsonConstructor::Array => {
                 found.append_value(format!("[{}]", parts.collect::<Vec<_>>().join(",")));
             }
-            Constructor::Object => {
+            JsonConstructor::Object => {
                 let mut fields = Vec::with_capacity(texts.len());
                 for (key, value) in arguments.iter().step_by(2).zip(parts) {
                     if key.is_null(row) {

@@ -7,11 +7,11 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::registry::FunctionRegistry;
 use headwater_sql_aggregates as aggregates;
 
-use crate::bounds::BoundResults;
+use crate::size_bounds::ResultSizeRule;
 use crate::slice::IntegerDivision;
 use crate::{
-    bounds, formats, json, json_values, printf, rules, signed, similar_to, slice, text_casts,
-    timestamps, unique_key_check,
+    formats, json, json_values, printf, rules, signed_results, similar_to, size_bounds, slice,
+    text_casts, timestamps, unique_key_check,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
@@ -30,7 +30,7 @@ pub fn register(state: &mut SessionState) -> Result<()> {
     state.register_udaf(aggregates::checked_sum())?;
     state.register_udaf(aggregates::percentile())?;
     state.register_udaf(aggregates::average())?;
-    signed::register(state)?;
+    signed_results::register(state)?;
     aggregates::register_sliding(state)?;
     scalar(state)?;
     for function in timestamps::functions(state.config_options()) {
@@ -41,8 +41,8 @@ pub fn register(state: &mut SessionState) -> Result<()> {
 
 /// Limits the results of all registered functions, operators and casts.
 pub fn limit_results(state: &mut SessionState) -> Result<()> {
-    bounds::register(state)?;
-    state.add_analyzer_rule(Arc::new(BoundResults));
+    size_bounds::register(state)?;
+    state.add_analyzer_rule(Arc::new(ResultSizeRule));
     Ok(())
 }
 
@@ -50,7 +50,7 @@ pub fn limit_results(state: &mut SessionState) -> Result<()> {
 /// Registers no rules.
 pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
     scalar(state)?;
-    bounds::register(state)
+    size_bounds::register(state)
 }
 
 /// Registers the scalar functions that may also be used in constant expressions.

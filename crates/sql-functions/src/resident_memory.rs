@@ -45,14 +45,14 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct State {
-    statements: BTreeMap<u64, Entry>,
+    statements: BTreeMap<u64, MonitoredStatement>,
     next: u64,
     asleep: bool,
     closed: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct MonitoredStatement {
     pool: Arc<StatementMemoryPool>,
     running: RunningTask,
     ended: Arc<AtomicBool>,
@@ -93,7 +93,9 @@ impl ResidentMemoryLimit {
         let mut state = self.0.state.lock();
         let id = state.next;
         state.next += 1;
-        state.statements.insert(id, Entry { pool, running, ended: Arc::clone(&ended) });
+        state
+            .statements
+            .insert(id, MonitoredStatement { pool, running, ended: Arc::clone(&ended) });
         if state.asleep {
             self.0.wake.notify_one();
         }
@@ -202,7 +204,7 @@ mod tests {
         let task = tokio::spawn(std::future::pending::<()>());
         let calls = CancellationToken::new();
         let running = RunningTask { task: task.abort_handle(), calls: calls.clone() };
-        let entry = Entry { pool, running, ended: Arc::default() };
+        let entry = MonitoredStatement { pool, running, ended: Arc::default() };
         let mut state = State { statements: [(0, entry)].into(), ..State::default() };
         state.end_one();
         assert!(calls.is_cancelled());

@@ -18,17 +18,17 @@ use headwater_sql::expression::SLICE;
 /// Returns the function that evaluates `list[1:2]` and `text[1:2]`.
 pub(crate) fn function() -> Arc<ScalarUDF> {
     let signature = Signature::user_defined(Volatility::Immutable);
-    Arc::new(ScalarUDF::from(Slice { signature }))
+    Arc::new(ScalarUDF::from(SliceFunction { signature }))
 }
 
 /// `slice_of(value, first, last)`: a part of a text or list. Positions count from 1; negative
 /// positions count from the end.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Slice {
+struct SliceFunction {
     signature: Signature,
 }
 
-impl ScalarUDFImpl for Slice {
+impl ScalarUDFImpl for SliceFunction {
     fn name(&self) -> &'static str {
         SLICE
     }

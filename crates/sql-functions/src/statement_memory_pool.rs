@@ -9,8 +9,8 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
-use crate::bounds::FunctionMemory;
-use crate::memory::TotalMemory;
+use crate::size_bounds::FunctionMemory;
+use crate::total_memory::TotalMemory;
 
 /// Error message if the engine's limit is reached, not the statement's. The engine recognizes the
 /// error by it.

@@ -12,7 +12,7 @@ const DEPTH_MAX: usize = 32;
 
 /// The special characters of one text form of arrays.
 #[derive(Clone, Copy)]
-struct Syntax {
+struct ArraySyntax {
     open: char,
     close: char,
     /// Characters that can quote an element.
@@ -21,34 +21,35 @@ struct Syntax {
     reserved: &'static str,
 }
 
-const BRACES: Syntax = Syntax { open: '{', close: '}', quotes: "\"", reserved: ",{}\"" };
-const BRACKETS: Syntax = Syntax { open: '[', close: ']', quotes: "\"'", reserved: ",[]{}" };
+const BRACES: ArraySyntax = ArraySyntax { open: '{', close: '}', quotes: "\"", reserved: ",{}\"" };
+const BRACKETS: ArraySyntax =
+    ArraySyntax { open: '[', close: ']', quotes: "\"'", reserved: ",[]{}" };
 
 /// An element of an array, before it is cast to its type.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Item {
+pub(crate) enum ArrayItem {
     /// Null.
     Null,
     /// Text of the element, without quotes and escapes.
     Text(String),
     /// A nested array.
-    Array(Vec<Item>),
+    Array(Vec<ArrayItem>),
     /// The text of a JSON value other than null, from a JSON array or object.
     Json(String),
 }
 
 /// Parses an array in PostgreSQL's form; `None` if it is malformed. Bounds before the array, as in
 /// `[0:1]={1,2}`, are ignored.
-pub(crate) fn parse(text: &str) -> Option<Vec<Item>> {
+pub(crate) fn parse(text: &str) -> Option<Vec<ArrayItem>> {
     parse_whole(without_bounds(text.trim()), BRACES)
 }
 
 /// Parses a list in DuckDB's form; `None` if it is malformed.
-pub(crate) fn parse_list(text: &str) -> Option<Vec<Item>> {
+pub(crate) fn parse_list(text: &str) -> Option<Vec<ArrayItem>> {
     parse_whole(text.trim(), BRACKETS)
 }
 
-fn parse_whole(text: &str, syntax: Syntax) -> Option<Vec<Item>> {
+fn parse_whole(text: &str, syntax: ArraySyntax) -> Option<Vec<ArrayItem>> {
     let mut letters = text.chars().peekable();
     let items = array(&mut letters, syntax, DEPTH_MAX)?;
     letters.next().is_none().then_some(items)
@@ -66,7 +67,11 @@ fn without_bounds(text: &str) -> &str {
     }
 }
 
-fn array(letters: &mut Peekable<Chars<'_>>, syntax: Syntax, depth: usize) -> Option<Vec<Item>> {
+fn array(
+    letters: &mut Peekable<Chars<'_>>,
+    syntax: ArraySyntax,
+    depth: usize,
+) -> Option<Vec<ArrayItem>> {
     letters.next_if_eq(&syntax.open)?;
     let depth = depth.checked_sub(1)?;
     let mut items = Vec::new();
@@ -77,8 +82,8 @@ fn array(letters: &mut Peekable<Chars<'_>>, syntax: Syntax, depth: usize) -> Opt
     loop {
         skip_spaces(letters);
         items.push(match letters.peek().copied()? {
-            first if first == syntax.open => Item::Array(array(letters, syntax, depth)?),
-            first if syntax.quotes.contains(first) => Item::Text(quoted(letters)?),
+            first if first == syntax.open => ArrayItem::Array(array(letters, syntax, depth)?),
+            first if syntax.quotes.contains(first) => ArrayItem::Text(quoted(letters)?),
             _ => unquoted(letters, syntax)?,
         });
         skip_spaces(letters);
@@ -108,7 +113,7 @@ fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
 }
 
 /// Reads an element without quotes: null, or a text, from which spaces at the end are removed.
-fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: Syntax) -> Option<Item> {
+fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: ArraySyntax) -> Option<ArrayItem> {
     let (mut text, mut end, mut has_escape) = (String::new(), 0, false);
     while let Some(letter) = letters.next_if(|letter| !syntax.reserved.contains(*letter)) {
         if letter == '\\' {
@@ -124,8 +129,8 @@ fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: Syntax) -> Option<Item> {
     text.truncate(end);
     match text.as_str() {
         "" => None,
-        null if !has_escape && null.eq_ignore_ascii_case("null") => Some(Item::Null),
-        _ => Some(Item::Text(text)),
+        null if !has_escape && null.eq_ignore_ascii_case("null") => Some(ArrayItem::Null),
+        _ => Some(ArrayItem::Text(text)),
     }
 }
 
@@ -133,11 +138,11 @@ fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: Syntax) -> Option<Item> {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Item {
-        Item::Text(text.to_owned())
+    fn text(text: &str) -> ArrayItem {
+        ArrayItem::Text(text.to_owned())
     }
 
-    fn check(written: &str, expected: Option<Vec<Item>>) {
+    fn check(written: &str, expected: Option<Vec<ArrayItem>>) {
         assert_eq!(parse(written), expected, "`{written}`");
     }
 
@@ -146,7 +151,7 @@ mod tests {
         check("{}", Some(vec![]));
         check(" { } ", Some(vec![]));
         check("{a,b}", Some(vec![text("a"), text("b")]));
-        check("{ a b , NULL,null }", Some(vec![text("a b"), Item::Null, Item::Null]));
+        check("{ a b , NULL,null }", Some(vec![text("a b"), ArrayItem::Null, ArrayItem::Null]));
         check(r#"{"", "NULL"," a"}"#, Some(vec![text(""), text("NULL"), text(" a")]));
         check(
             r#"{"a, \"b\"",c\,d,\NULL}"#,
@@ -158,21 +163,21 @@ mod tests {
 
     #[test]
     fn arrays_are_nested() {
-        let inner = Item::Array(vec![text("1"), Item::Null]);
-        check("{{1,NULL},{}}", Some(vec![inner, Item::Array(vec![])]));
+        let inner = ArrayItem::Array(vec![text("1"), ArrayItem::Null]);
+        check("{{1,NULL},{}}", Some(vec![inner, ArrayItem::Array(vec![])]));
         let deep = "{".repeat(100_000);
         check(&deep, None);
     }
 
     #[test]
     fn lists_in_brackets_have_the_same_elements() {
-        let check = |written: &str, expected: Option<Vec<Item>>| {
+        let check = |written: &str, expected: Option<Vec<ArrayItem>>| {
             assert_eq!(parse_list(written), expected, "`{written}`");
         };
         check("[]", Some(vec![]));
-        check("[a, b c ,NULL]", Some(vec![text("a"), text("b c"), Item::Null]));
+        check("[a, b c ,NULL]", Some(vec![text("a"), text("b c"), ArrayItem::Null]));
         check("['a, b', \"it's\", it's]", Some(vec![text("a, b"), text("it's"), text("it's")]));
-        check("[[1], []]", Some(vec![Item::Array(vec![text("1")]), Item::Array(vec![])]));
+        check("[[1], []]", Some(vec![ArrayItem::Array(vec![text("1")]), ArrayItem::Array(vec![])]));
         for written in ["", "a", "[", "[a", "[a,]", "[,a]", "[a]b", "['a", "[a[b]]", "[{'a': 1}]"] {
             check(written, None);
         }

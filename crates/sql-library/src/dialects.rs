@@ -15,7 +15,7 @@ use headwater_sql::expression::call;
 use headwater_sql::parse::{parser, tokens};
 
 use crate::date_patterns::chrono_format;
-use crate::dialect_tables::{
+use crate::dialect_functions::{
     BY_KEY, CONCATENATIONS, JSON_LISTS, LIST_AGGREGATES, NAMES, TEMPLATES,
 };
 
@@ -46,7 +46,7 @@ fn difference_in_parts(unit: &str, per_year: u32) -> String {
 }
 
 /// Functions of a time and a unit, such as `date_add(unit, count, time)`. The lists in
-/// `dialect_tables` do not contain all of their forms.
+/// `dialect_functions` do not contain all of their forms.
 const WITH_UNIT: [&str; 10] = [
     "date_add",
     "date_diff",

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::call;
+use crate::scalar_function;
 
 const INTERVAL: DataType = DataType::Interval(IntervalUnit::MonthDayNano);
 const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -65,7 +65,7 @@ impl ScalarUDFImpl for EpochMilliseconds {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        call::invoke(&arguments.args, epoch_ms)
+        scalar_function::invoke(&arguments.args, epoch_ms)
     }
 }
 

@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use crate::call::{self, function};
+use crate::scalar_function::{self, function};
 
 /// Nanoseconds of a day, hour, minute and second.
 const DAY: i128 = 24 * HOUR;
@@ -86,7 +86,7 @@ impl ScalarUDFImpl for MakeInterval {
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        call::invoke(&arguments.args, make_interval)
+        scalar_function::invoke(&arguments.args, make_interval)
     }
 }
 

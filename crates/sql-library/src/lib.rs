@@ -7,19 +7,19 @@
 
 mod array_literal;
 mod bytea;
-mod call;
 mod date_patterns;
-mod dialect_tables;
+mod dialect_functions;
 mod dialects;
 mod epoch;
 mod intervals;
+mod list_reduce;
 mod list_statistics;
 mod number_format;
-mod reduce;
 mod regular_expressions;
-mod similarity;
-mod sizes;
+mod scalar_function;
+mod size_text;
 mod text_casts;
+mod text_similarity;
 mod text_values;
 
 use std::sync::Arc;
@@ -35,11 +35,11 @@ pub use text_values::{is_parsed, parse as parse_texts, parse_value};
 pub fn functions() -> Vec<Arc<ScalarUDF>> {
     let functions =
         list_statistics::functions().into_iter().chain(regular_expressions::functions());
-    let functions = functions.chain(intervals::functions()).chain(similarity::functions());
-    functions.chain(sizes::functions()).chain([epoch::function()]).collect()
+    let functions = functions.chain(intervals::functions()).chain(text_similarity::functions());
+    functions.chain(size_text::functions()).chain([epoch::function()]).collect()
 }
 
 /// Returns the functions that take a lambda.
 pub fn lambda_functions() -> Vec<Arc<HigherOrderUDF>> {
-    vec![reduce::function()]
+    vec![list_reduce::function()]
 }

@@ -22,11 +22,11 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         let signature = Signature::user_defined(Volatility::Immutable);
         Arc::new(ScalarUDF::from(ListFunction { name, statistic, signature }))
     };
-    let numbers = NUMBERS.map(|(name, of)| (name, Statistic::Number(of)));
+    let numbers = NUMBERS.map(|(name, of)| (name, ListStatistic::Number(of)));
     let others = [
-        ("list_mode", Statistic::Mode),
-        ("list_quantile_disc", Statistic::Quantile),
-        ("list_histogram", Statistic::Histogram),
+        ("list_mode", ListStatistic::Mode),
+        ("list_quantile_disc", ListStatistic::Quantile),
+        ("list_histogram", ListStatistic::Histogram),
     ];
     numbers.into_iter().chain(others).map(function).collect()
 }
@@ -42,7 +42,7 @@ const NUMBERS: [(&str, NumberStatistic); 5] = [
 
 /// A statistic of the elements of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Statistic {
+enum ListStatistic {
     /// The most frequent value; the smallest value if several are equally frequent.
     Mode,
     /// The smallest element such that at least the given fraction of the elements are less than or
@@ -67,7 +67,7 @@ enum NumberStatistic {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ListFunction {
     name: &'static str,
-    statistic: Statistic,
+    statistic: ListStatistic,
     signature: Signature,
 }
 
@@ -83,12 +83,12 @@ impl ScalarUDFImpl for ListFunction {
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         let name = self.name;
         let (list, rest) = match (self.statistic, arguments) {
-            (Statistic::Quantile, [list, fraction])
+            (ListStatistic::Quantile, [list, fraction])
                 if fraction.is_numeric() || fraction.is_null() =>
             {
                 (list, Some(DataType::Float64))
             }
-            (Statistic::Quantile, _) => {
+            (ListStatistic::Quantile, _) => {
                 return plan_err!("`{name}` takes a list and a fraction from 0 to 1");
             }
             (_, [list]) => (list, None),
@@ -102,9 +102,11 @@ impl ScalarUDFImpl for ListFunction {
             other => return plan_err!("`{name}` takes a list, not {other}"),
         };
         let element = match self.statistic {
-            Statistic::Number(NumberStatistic::Entropy) => element,
-            Statistic::Number(_) if element.is_numeric() || element.is_null() => DataType::Float64,
-            Statistic::Number(_) => {
+            ListStatistic::Number(NumberStatistic::Entropy) => element,
+            ListStatistic::Number(_) if element.is_numeric() || element.is_null() => {
+                DataType::Float64
+            }
+            ListStatistic::Number(_) => {
                 return plan_err!("`{name}` takes numbers, not {element}");
             }
             _ => element,
@@ -117,9 +119,9 @@ impl ScalarUDFImpl for ListFunction {
             return plan_err!("`{}` takes a list", self.name);
         };
         Ok(match self.statistic {
-            Statistic::Mode | Statistic::Quantile => element.data_type().clone(),
-            Statistic::Histogram => histogram_type(element.data_type()),
-            Statistic::Number(_) => DataType::Float64,
+            ListStatistic::Mode | ListStatistic::Quantile => element.data_type().clone(),
+            ListStatistic::Histogram => histogram_type(element.data_type()),
+            ListStatistic::Number(_) => DataType::Float64,
         })
     }
 
@@ -129,8 +131,8 @@ impl ScalarUDFImpl for ListFunction {
         let arrays = ColumnarValue::values_to_arrays(args)?;
         let lists = arrays[0].as_list::<i32>();
         let result = match self.statistic {
-            Statistic::Mode => select_elements(lists, |sorted, _| Ok(sorted.mode()))?,
-            Statistic::Quantile => {
+            ListStatistic::Mode => select_elements(lists, |sorted, _| Ok(sorted.mode()))?,
+            ListStatistic::Quantile => {
                 let fractions = arrays[1].as_primitive::<Float64Type>();
                 select_elements(lists, |sorted, row| {
                     if fractions.is_null(row) {
@@ -139,9 +141,9 @@ impl ScalarUDFImpl for ListFunction {
                     sorted.quantile(fractions.value(row))
                 })?
             }
-            Statistic::Histogram => histograms(lists)?,
-            Statistic::Number(NumberStatistic::Entropy) => entropies(lists)?,
-            Statistic::Number(of) => numbers(lists, of),
+            ListStatistic::Histogram => histograms(lists)?,
+            ListStatistic::Number(NumberStatistic::Entropy) => entropies(lists)?,
+            ListStatistic::Number(of) => numbers(lists, of),
         };
         Ok(if is_single {
             ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)

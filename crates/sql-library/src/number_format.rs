@@ -26,7 +26,7 @@ enum PatternElement {
 
 /// The notation of the sign of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sign {
+enum SignNotation {
     /// A minus sign or a blank before the first digit.
     Default,
     /// `S` at the start: a plus or minus sign before the first digit.
@@ -43,7 +43,7 @@ enum Sign {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NumberFormat {
     places: Vec<PatternElement>,
-    sign: Sign,
+    sign: SignNotation,
     /// True with `FM`: no blanks, and no trailing zeros.
     is_filled: bool,
     /// Number of digits before the point.
@@ -57,7 +57,7 @@ impl NumberFormat {
     pub fn parse(pattern: &str) -> Result<Self, String> {
         let mut format = NumberFormat {
             places: Vec::new(),
-            sign: Sign::Default,
+            sign: SignNotation::Default,
             is_filled: false,
             whole: 0,
             fraction: 0,
@@ -87,7 +87,7 @@ impl NumberFormat {
     fn word(&mut self, upper: &str, rest: &str) -> Result<Option<usize>, String> {
         let placed = |this: &mut Self, place| {
             this.places.push(place);
-            this.sign = Sign::Placed;
+            this.sign = SignNotation::Placed;
         };
         match &upper[..upper.len().min(2)] {
             "FM" => self.is_filled = true,
@@ -96,7 +96,7 @@ impl NumberFormat {
             // digit.
             "PL" => self.places.push(PatternElement::Plus),
             "SG" => placed(self, PatternElement::Sign),
-            "PR" => self.sign = Sign::Brackets,
+            "PR" => self.sign = SignNotation::Brackets,
             "TH" => {
                 let is_upper = rest.starts_with('T');
                 self.places.push(PatternElement::Ordinal { is_upper });
@@ -120,8 +120,8 @@ impl NumberFormat {
             }
             '.' | 'D' | 'd' => self.places.push(PatternElement::Point),
             ',' | 'G' | 'g' => self.places.push(PatternElement::Group),
-            'S' | 's' if self.whole + self.fraction == 0 => self.sign = Sign::Leading,
-            'S' | 's' => self.sign = Sign::Trailing,
+            'S' | 's' if self.whole + self.fraction == 0 => self.sign = SignNotation::Leading,
+            'S' | 's' => self.sign = SignNotation::Trailing,
             'L' | 'l' => self.places.push(PatternElement::Text('$')),
             'V' | 'v' | 'E' | 'e' => return Err(format!("`{letter}` is not supported")),
             other => self.places.push(PatternElement::Text(other)),
@@ -249,19 +249,19 @@ impl NumberFormat {
     fn signed(&self, mut text: String, start: usize, is_negative: bool) -> String {
         let sign = if is_negative { '-' } else { '+' };
         match self.sign {
-            Sign::Default if is_negative => text.insert(start, '-'),
-            Sign::Default if !self.is_filled => text.insert(0, ' '),
-            Sign::Leading => text.insert(start, sign),
-            Sign::Trailing => text.push(sign),
-            Sign::Brackets if is_negative => {
+            SignNotation::Default if is_negative => text.insert(start, '-'),
+            SignNotation::Default if !self.is_filled => text.insert(0, ' '),
+            SignNotation::Leading => text.insert(start, sign),
+            SignNotation::Trailing => text.push(sign),
+            SignNotation::Brackets if is_negative => {
                 text.insert(start, '<');
                 text.push('>');
             }
-            Sign::Brackets if !self.is_filled => {
+            SignNotation::Brackets if !self.is_filled => {
                 text.insert(0, ' ');
                 text.push(' ');
             }
-            Sign::Default | Sign::Brackets | Sign::Placed => {}
+            SignNotation::Default | SignNotation::Brackets | SignNotation::Placed => {}
         }
         text
     }

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{
 };
 use regex::Regex;
 
-use crate::call;
+use crate::scalar_function;
 
 /// Returns the functions `regexp_extract_all` and `regexp_split_to_array`.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -64,8 +64,8 @@ impl ScalarUDFImpl for PatternFunction {
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
         match self.name {
-            "regexp_extract_all" => call::invoke(&arguments.args, extract_all),
-            _ => call::invoke(&arguments.args, split),
+            "regexp_extract_all" => scalar_function::invoke(&arguments.args, extract_all),
+            _ => scalar_function::invoke(&arguments.args, split),
         }
     }
 }

@@ -21,7 +21,7 @@ use datafusion::logical_expr::ColumnarValue;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use crate::array_literal::{self, Item};
+use crate::array_literal::{self, ArrayItem};
 use crate::bytea::{bytes_of, hexadecimal, uuid};
 
 /// Returns true for a cast that [`parse_value`] performs instead of Arrow: from text to bytes or a
@@ -69,7 +69,8 @@ pub fn parse(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         return Ok(Arc::new(ListArray::try_new(Arc::clone(element), offsets, elements, nulls)?));
     }
     let texts = cast(values, &DataType::Utf8)?;
-    let item = |text: Option<&str>| text.map_or(Item::Null, |text| Item::Text(text.to_owned()));
+    let item =
+        |text: Option<&str>| text.map_or(ArrayItem::Null, |text| ArrayItem::Text(text.to_owned()));
     build(texts.as_string::<i32>().iter().map(item).collect(), to)
 }
 
@@ -90,7 +91,7 @@ fn try_parse(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     Ok(concat(&rows)?)
 }
 
-fn build(items: Vec<Item>, to: &DataType) -> Result<ArrayRef> {
+fn build(items: Vec<ArrayItem>, to: &DataType) -> Result<ArrayRef> {
     match to {
         DataType::List(element) => lists(items, element),
         DataType::LargeList(element) | DataType::FixedSizeList(element, _) => {
@@ -107,9 +108,9 @@ fn build(items: Vec<Item>, to: &DataType) -> Result<ArrayRef> {
     }
 }
 
-fn lists(items: Vec<Item>, element: &FieldRef) -> Result<ArrayRef> {
+fn lists(items: Vec<ArrayItem>, element: &FieldRef) -> Result<ArrayRef> {
     let (mut lengths, mut is_valid) = (Vec::new(), Vec::new());
-    let mut elements: Vec<Item> = Vec::new();
+    let mut elements: Vec<ArrayItem> = Vec::new();
     for item in items {
         let found = elements_of(item)?;
         lengths.push(found.as_ref().map_or(0, Vec::len));
@@ -122,17 +123,17 @@ fn lists(items: Vec<Item>, element: &FieldRef) -> Result<ArrayRef> {
 }
 
 /// Returns the elements of a list; `None` for null.
-fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
+fn elements_of(item: ArrayItem) -> Result<Option<Vec<ArrayItem>>> {
     match item {
-        Item::Null => Ok(None),
-        Item::Array(items) => Ok(Some(items)),
-        Item::Json(json) => {
+        ArrayItem::Null => Ok(None),
+        ArrayItem::Array(items) => Ok(Some(items)),
+        ArrayItem::Json(json) => {
             if let Some(items) = json_array(&json) {
                 return Ok(Some(items));
             }
             exec_err!("`{}` is not a JSON array", start(&json))
         }
-        Item::Text(text) => {
+        ArrayItem::Text(text) => {
             let items = json_array(&text).or_else(|| array_literal::parse(&text));
             if let Some(items) = items.or_else(|| array_literal::parse_list(&text)) {
                 return Ok(Some(items));
@@ -147,7 +148,7 @@ fn elements_of(item: Item) -> Result<Option<Vec<Item>>> {
 }
 
 /// Parses a JSON array; `None` for any other text.
-fn json_array(text: &str) -> Option<Vec<Item>> {
+fn json_array(text: &str) -> Option<Vec<ArrayItem>> {
     if !text.trim_start().starts_with('[') {
         return None;
     }
@@ -157,13 +158,13 @@ fn json_array(text: &str) -> Option<Vec<Item>> {
 
 /// Parses a JSON object; `None` for any other text. If a key occurs several times, its last value
 /// applies.
-fn json_object(text: &str) -> Option<Vec<(String, Item)>> {
+fn json_object(text: &str) -> Option<Vec<(String, ArrayItem)>> {
     // Parse the text twice: the first result has the keys in order, and the second result has the
     // numbers with all digits.
     let keys: Map<String, Value> = serde_json::from_str(text).ok()?;
     let values: HashMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
     let entry = |(key, _): (String, Value)| {
-        let value = values.get(&key).map_or(Item::Null, |value| json_item(value));
+        let value = values.get(&key).map_or(ArrayItem::Null, |value| json_item(value));
         (key, value)
     };
     Some(keys.into_iter().map(entry).collect())
@@ -171,20 +172,20 @@ fn json_object(text: &str) -> Option<Vec<(String, Item)>> {
 
 /// Returns an item with the text of a JSON value, because a JSON number can have more digits than a
 /// double.
-fn json_item(value: &RawValue) -> Item {
+fn json_item(value: &RawValue) -> ArrayItem {
     match value.get() {
-        "null" => Item::Null,
-        json => Item::Json(json.to_owned()),
+        "null" => ArrayItem::Null,
+        json => ArrayItem::Json(json.to_owned()),
     }
 }
 
-fn structs(items: Vec<Item>, fields: &Fields) -> Result<ArrayRef> {
+fn structs(items: Vec<ArrayItem>, fields: &Fields) -> Result<ArrayRef> {
     let mut is_valid = Vec::with_capacity(items.len());
-    let mut columns: Vec<Vec<Item>> = fields.iter().map(|_| Vec::new()).collect();
+    let mut columns: Vec<Vec<ArrayItem>> = fields.iter().map(|_| Vec::new()).collect();
     for item in items {
         let object = object_of(item)?;
         is_valid.push(object.is_some());
-        let mut row: Vec<Item> = fields.iter().map(|_| Item::Null).collect();
+        let mut row: Vec<ArrayItem> = fields.iter().map(|_| ArrayItem::Null).collect();
         for (name, value) in object.into_iter().flatten() {
             let Some((index, _)) = fields.find(&name) else {
                 let name = start(&name);
@@ -203,7 +204,7 @@ fn structs(items: Vec<Item>, fields: &Fields) -> Result<ArrayRef> {
     Ok(Arc::new(StructArray::try_new(fields.clone(), arrays, Some(nulls))?))
 }
 
-fn maps(items: Vec<Item>, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRef> {
+fn maps(items: Vec<ArrayItem>, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRef> {
     let DataType::Struct(fields) = entries.data_type() else {
         return internal_err!("the entries of a map are not structs");
     };
@@ -217,7 +218,7 @@ fn maps(items: Vec<Item>, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRe
         lengths.push(object.as_ref().map_or(0, Vec::len));
         is_valid.push(object.is_some());
         for (key, value) in object.into_iter().flatten() {
-            keys.push(Item::Json(Value::from(key).to_string()));
+            keys.push(ArrayItem::Json(Value::from(key).to_string()));
             values.push(value);
         }
     }
@@ -229,11 +230,11 @@ fn maps(items: Vec<Item>, entries: &FieldRef, is_sorted: bool) -> Result<ArrayRe
 }
 
 /// Returns the fields of a JSON object; `None` for null.
-fn object_of(item: Item) -> Result<Option<Vec<(String, Item)>>> {
+fn object_of(item: ArrayItem) -> Result<Option<Vec<(String, ArrayItem)>>> {
     match item {
-        Item::Null => Ok(None),
-        Item::Array(_) => exec_err!("an array in braces is not a JSON object"),
-        Item::Json(text) | Item::Text(text) => {
+        ArrayItem::Null => Ok(None),
+        ArrayItem::Array(_) => exec_err!("an array in braces is not a JSON object"),
+        ArrayItem::Json(text) | ArrayItem::Text(text) => {
             if let Some(fields) = json_object(&text) {
                 return Ok(Some(fields));
             }
@@ -243,21 +244,21 @@ fn object_of(item: Item) -> Result<Option<Vec<(String, Item)>>> {
 }
 
 /// Returns the text of a value that is not nested; `None` for null.
-fn text_of(item: Item) -> Result<Option<String>> {
+fn text_of(item: ArrayItem) -> Result<Option<String>> {
     match item {
-        Item::Null => Ok(None),
-        Item::Text(text) => Ok(Some(text)),
-        Item::Json(json) if json.starts_with('"') => {
+        ArrayItem::Null => Ok(None),
+        ArrayItem::Text(text) => Ok(Some(text)),
+        ArrayItem::Json(json) if json.starts_with('"') => {
             if let Ok(text) = serde_json::from_str(&json) {
                 return Ok(Some(text));
             }
             exec_err!("`{}` is not a valid JSON string", start(&json))
         }
-        Item::Json(json) if json.starts_with(['[', '{']) => {
+        ArrayItem::Json(json) if json.starts_with(['[', '{']) => {
             exec_err!("`{}` is an array or an object, but its type is not", start(&json))
         }
-        Item::Json(json) => Ok(Some(json)),
-        Item::Array(_) => exec_err!(
+        ArrayItem::Json(json) => Ok(Some(json)),
+        ArrayItem::Array(_) => exec_err!(
             "the array has more dimensions than its type: write a quoted element, such as \
              `{{\"{{a}}\"}}`"
         ),
@@ -265,11 +266,11 @@ fn text_of(item: Item) -> Result<Option<String>> {
 }
 
 /// Reads bytes. In JSON, bytes are hexadecimal digits without a prefix.
-fn binaries(items: Vec<Item>, to: &DataType) -> Result<ArrayRef> {
+fn binaries(items: Vec<ArrayItem>, to: &DataType) -> Result<ArrayRef> {
     let is_uuid = *to == DataType::FixedSizeBinary(16);
     let mut values: Vec<Option<Vec<u8>>> = Vec::with_capacity(items.len());
     for item in items {
-        let is_json = matches!(item, Item::Json(_));
+        let is_json = matches!(item, ArrayItem::Json(_));
         let Some(text) = text_of(item)? else {
             values.push(None);
             continue;

@@ -17,8 +17,8 @@ use sqlparser::ast::{
 use std::ops::ControlFlow;
 
 use crate::Resolver;
-use crate::scope::{Relation, UNNAMED};
-use crate::using::{self, Side};
+use crate::name_scope::{Relation, UNNAMED};
+use crate::using_clause::{self, ColumnSide};
 
 /// The conditions of an ASOF JOIN: the equalities, and the inequality. In each, the left side of
 /// the join is the first operand.
@@ -56,7 +56,7 @@ impl Resolver<'_> {
             JoinConstraint::On(on) => split(on.clone(), &mut exprs),
             JoinConstraint::Using(columns) => {
                 let names: Vec<String> =
-                    columns.iter().filter_map(using::name_of).map(str::to_owned).collect();
+                    columns.iter().filter_map(using_clause::name_of).map(str::to_owned).collect();
                 conditions = self.shared_columns(&names, start, before, exprs.is_empty())?;
             }
             JoinConstraint::None => {}
@@ -88,7 +88,7 @@ impl Resolver<'_> {
         let Some(scope) = self.scopes.innermost() else { return Ok(conditions) };
         scope.careful = true;
         for (place, name) in names.iter().enumerate() {
-            let merged = using::merge(scope, name, (start, before), Side::Left);
+            let merged = using_clause::merge(scope, name, (start, before), ColumnSide::Left);
             let Some(Expr::BinaryOp { left, right, .. }) = merged else {
                 return Err(refused("with USING between relations without an alias"));
             };

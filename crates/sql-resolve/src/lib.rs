@@ -6,21 +6,21 @@
 //! this pass, all names match exactly. [`resolve`] is the entry point. This crate plans nothing.
 
 mod asof;
-mod from;
-mod output;
+mod from_clause;
+mod generated_names;
+pub mod name_scope;
+mod named_windows;
+mod output_names;
 mod pivot;
-mod plan_name;
 mod projection;
 mod repeated_names;
 mod resolver;
-pub mod scope;
 mod select_aliases;
 mod tuple_in;
-mod using;
+mod using_clause;
 mod wildcards;
-mod windows;
 
-pub use self::output::OutputNames;
+pub use self::output_names::OutputNames;
 pub use self::resolver::{FunctionProperties, ResolvedTable, resolve};
 use self::resolver::{Resolver, function_name};
 pub use self::select_aliases::SelectAlias;

@@ -20,8 +20,8 @@ use sqlparser::ast::{
 };
 
 use crate::Resolver;
+use crate::name_scope::Scope;
 use crate::projection::text;
-use crate::scope::Scope;
 
 impl Resolver<'_> {
     /// Rewrites a PIVOT or UNPIVOT as a subquery.

@@ -10,7 +10,7 @@ use sqlparser::ast::{
     ValueWithSpan, WildcardAdditionalOptions,
 };
 
-use crate::scope::{RelationColumns, column};
+use crate::name_scope::{RelationColumns, column};
 use crate::{Resolver, SelectAlias, function_name};
 
 impl Resolver<'_> {

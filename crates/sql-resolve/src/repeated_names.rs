@@ -11,9 +11,9 @@ use sqlparser::ast::{
 };
 
 use crate::Resolver;
-use crate::plan_name::GeneratedName;
+use crate::generated_names::GeneratedName;
+use crate::name_scope::Relation;
 use crate::projection::{column_under, excluded, output_name};
-use crate::scope::Relation;
 
 /// A column that a wildcard selects.
 struct WildcardColumn {

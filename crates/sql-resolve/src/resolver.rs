@@ -6,7 +6,7 @@ use headwater_sql::expression::{AT_TIME_ZONE, ExpressionNode, argument_parts, ca
 use headwater_sql::expression_rewrite::rewrite_for_planner;
 use headwater_sql::table_name::{ParsedTableName, position, span_start};
 use headwater_sql::unsupported_clauses::spell;
-use headwater_sql::values::rewrite_values;
+use headwater_sql::values_clause::rewrite_values;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{
     AccessExpr, Distinct, Expr, Function, FunctionArg, FunctionArguments, GroupByExpr, Ident,
@@ -15,11 +15,11 @@ use sqlparser::ast::{
 };
 
 use crate::SelectAlias;
-use crate::output::OutputNames;
+use crate::name_scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
+use crate::output_names::OutputNames;
 use crate::projection::{
     aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
 };
-use crate::scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
 
 /// Converts `t.list[1]` to a qualified name, because the parser treats every name after the first
 /// as a struct field.

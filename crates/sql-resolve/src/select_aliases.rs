@@ -11,7 +11,7 @@ use headwater_sql::table_name::span_start;
 use headwater_sql::{Error, Result};
 use sqlparser::ast::{Expr, Ident, SelectItem, visit_expressions};
 
-use crate::scope::Scope;
+use crate::name_scope::Scope;
 use crate::{Resolver, function_name};
 
 /// Maximum number of replacements in a statement. Aliases that use other aliases several times

@@ -19,8 +19,8 @@ use sqlparser::ast::{
 };
 
 use crate::Resolver;
+use crate::name_scope::Scope;
 use crate::projection::text;
-use crate::scope::Scope;
 
 /// A column that a pattern selects, with its output name and expression.
 #[derive(Clone)]
@@ -121,9 +121,9 @@ impl Resolver<'_> {
         let mut selected = Vec::with_capacity(columns.len());
         for column in columns {
             let (mut value, mut shown) = (expr.clone(), expr.clone());
-            let _ = value.visit(&mut Replacement { call: &call, by: &column.expr });
+            let _ = value.visit(&mut ColumnsReplacement { call: &call, by: &column.expr });
             let name = Expr::Identifier(Ident::new(&column.name));
-            let _ = shown.visit(&mut Replacement { call: &call, by: &name });
+            let _ = shown.visit(&mut ColumnsReplacement { call: &call, by: &name });
             if let Some(other) = columns_call(&value) {
                 let what = format!("`{call}` and `{other}` in one expression");
                 return Err(Error::unsupported(what));
@@ -160,12 +160,12 @@ fn columns_call(expr: &Expr) -> Option<Function> {
 }
 
 /// Visitor that replaces each call of COLUMNS in an expression by one column.
-struct Replacement<'a> {
+struct ColumnsReplacement<'a> {
     call: &'a Function,
     by: &'a Expr,
 }
 
-impl VisitorMut for Replacement<'_> {
+impl VisitorMut for ColumnsReplacement<'_> {
     type Break = ();
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
@@ -184,7 +184,7 @@ fn columns_of(scope: &Scope, label: Option<&str>) -> Vec<SelectedColumn> {
             continue;
         }
         for name in &relation.columns.names {
-            let is_later = |merged: &crate::scope::JoinedColumn| {
+            let is_later = |merged: &crate::name_scope::JoinedColumn| {
                 merged.name == *name
                     && merged.holders.contains(&index)
                     && merged.holders.iter().min() != Some(&index)
@@ -253,7 +253,7 @@ fn chosen(
 /// Returns the index of the column with this name; fails if there is none.
 fn find(columns: &[SelectedColumn], name: &Ident) -> Result<usize> {
     let names = columns.iter().map(|column| column.name.as_str());
-    let spelling = crate::scope::column(
+    let spelling = crate::name_scope::column(
         &name.value,
         names.clone(),
         &[],

@@ -16,7 +16,7 @@ use sqlparser::tokenizer::Token;
 use crate::create_table::{column_options, key_columns};
 use crate::error::{Error, Result};
 use crate::parse::{parser, tokens};
-use crate::partition::{self, field};
+use crate::partition_field::{self, field};
 use crate::statement::keywords;
 use crate::unsupported_clauses::{none, unset};
 use headwater_sql_tokens::is_keyword;
@@ -286,7 +286,7 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<ParsedAlteratio
             field(parser)?
         }
     };
-    let field = partition::parse(&added)?;
+    let field = partition_field::parse(&added)?;
     let name = if parser.parse_keyword(Keyword::AS) {
         Some(parser.parse_identifier()?.value)
     } else {
@@ -301,7 +301,7 @@ fn partition_field(parser: &mut Parser, verb: Keyword) -> Result<ParsedAlteratio
 /// Parses a reference to an existing partition field: its name, or its transform and column.
 fn part(text: String) -> Result<ParsedPartitionField> {
     if text.contains('(') {
-        partition::parse(&text).map(ParsedPartitionField::Field)
+        partition_field::parse(&text).map(ParsedPartitionField::Field)
     } else {
         Ok(ParsedPartitionField::Name(text))
     }

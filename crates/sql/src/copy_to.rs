@@ -7,7 +7,7 @@ use sqlparser::ast::{CopyOption, CopySource, CopyTarget, Ident, SetExpr, Stateme
 
 use crate::error::{Error, Result};
 use crate::parse::parse_one;
-use crate::prepared::ParsedStatement;
+use crate::prepared_statement::ParsedStatement;
 
 /// The file of a COPY … TO.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use sqlparser::ast::{
 
 use crate::alter_table::{ParsedSortKey, keys, property};
 use crate::error::{Error, Result};
-use crate::partition::{self, partitioned_by};
+use crate::partition_field::{self, partitioned_by};
 use crate::statement::{SourceQuery, keywords};
 use crate::unsupported_clauses::{none, unset};
 
@@ -163,7 +163,7 @@ pub fn new_table(create: CreateTable) -> Result<CreateTableStatement> {
     let mut options = TableOptions::of(table_options)?;
     let mut fields = partitioned_by(hive_distribution)?;
     if let Some(clause) = partition_by {
-        fields.append(&mut partition::partition_by(*clause)?);
+        fields.append(&mut partition_field::partition_by(*clause)?);
     }
     fields.append(&mut options.partition);
     if let Some(CommentDef::WithEq(text) | CommentDef::WithoutEq(text)) = comment {
@@ -292,7 +292,7 @@ impl TableOptions {
         match key.to_lowercase().as_str() {
             "partitioned_by" | "partition_by" => {
                 for field in PartitionField::split(&value) {
-                    self.partition.push(partition::parse(field)?);
+                    self.partition.push(partition_field::parse(field)?);
                 }
             }
             "sorted_by" => self.sort.extend(keys(&value)?),

@@ -4,7 +4,7 @@ use sqlparser::ast::{
     ArrayElemTypeDef, DataType, ExactNumberInfo, Expr, TimezoneInfo, TypedString,
 };
 
-use super::number::decimal_literal_to_text;
+use super::number_literal::decimal_literal_to_text;
 
 /// Default number of fractional digits of a timestamp.
 const MICROSECONDS: u64 = 6;

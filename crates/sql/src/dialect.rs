@@ -15,7 +15,7 @@ use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
 use crate::change::{QueryClauses, query_of};
-use crate::{integer, operators, partition};
+use crate::{foreign_operators, integer_literal, partition_field};
 
 /// Headwater's dialect.
 #[derive(Debug)]
@@ -77,15 +77,15 @@ impl Dialect for HeadwaterDialect {
         &self,
         parser: &mut Parser,
     ) -> Result<Option<Result<Option<ColumnOption>, ParserError>>, ParserError> {
-        Ok(partition::option(parser)?.map(|option| Ok(Some(option))))
+        Ok(partition_field::option(parser)?.map(|option| Ok(Some(option))))
     }
 
     /// Parses integers in hexadecimal, octal and binary notation, list comprehensions, and names
     /// before the operator `->`.
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
-        integer::parse(parser)
-            .or_else(|| operators::comprehension(parser))
-            .or_else(|| operators::name_before_arrow(parser).map(Ok))
+        integer_literal::parse(parser)
+            .or_else(|| foreign_operators::comprehension(parser))
+            .or_else(|| foreign_operators::name_before_arrow(parser).map(Ok))
     }
 
     /// Parses `IS [NOT] DISTINCT FROM` with the precedence of `=`, because sqlparser would parse
@@ -99,7 +99,7 @@ impl Dialect for HeadwaterDialect {
         const FROM: [Keyword; 3] = [Keyword::IS, Keyword::DISTINCT, Keyword::FROM];
         const NOT_FROM: [Keyword; 4] =
             [Keyword::IS, Keyword::NOT, Keyword::DISTINCT, Keyword::FROM];
-        if let Some(parsed) = operators::parse(parser, left, precedence) {
+        if let Some(parsed) = foreign_operators::parse(parser, left, precedence) {
             return Some(parsed);
         }
         let differs = parser.parse_keywords(&FROM);
@@ -116,7 +116,9 @@ impl Dialect for HeadwaterDialect {
         let token = &parser.peek_token_ref().token;
         let is_arrow = matches!(token, Token::Arrow | Token::LongArrow | Token::CaretAt);
         let precedence = || Some(self.prec_value(Precedence::PlusMinus) - 1);
-        operators::precedence(parser).or_else(|| is_arrow.then(precedence).flatten()).map(Ok)
+        foreign_operators::precedence(parser)
+            .or_else(|| is_arrow.then(precedence).flatten())
+            .map(Ok)
     }
 
     fn supports_trailing_commas(&self) -> bool {

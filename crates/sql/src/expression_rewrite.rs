@@ -7,8 +7,8 @@ use sqlparser::ast::{
 };
 
 use crate::expression::{SIMILAR_TO, SLICE, call};
+use crate::foreign_operators::in_list;
 use crate::interval_text::with_units;
-use crate::operators::in_list;
 use crate::syntax_nodes::{binary, name, number, text};
 
 /// Rewrites an expression for the planner. For example, `SIMILAR TO` becomes a function call, and

@@ -187,7 +187,7 @@ fn value(expr: &Expr) -> Option<&Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::prepared::PreparedStatement;
+    use crate::prepared_statement::PreparedStatement;
 
     fn taken(sql: &str) -> (String, Vec<FileCall>) {
         let mut statement = PreparedStatement::parse(sql).expect(sql);

@@ -155,7 +155,7 @@ fn create(parser: &mut Parser) -> Result<CreateFunctionStatement> {
     let span = parser.peek_token_ref().span;
     let result = sqlparser::ast::Ident::with_span(span, "result");
     let returns = column(result, parser.parse_data_type()?);
-    let mut clauses = Clauses::default();
+    let mut clauses = FunctionClauses::default();
     while !matches!(parser.peek_token_ref().token, Token::EOF | Token::SemiColon) {
         clauses.take(parser)?;
     }
@@ -174,7 +174,7 @@ fn create(parser: &mut Parser) -> Result<CreateFunctionStatement> {
         let hint = "Add a parameter: the number of its values is the number of rows.";
         return Err(missing("parameter", hint));
     }
-    let Clauses { handler, packages, python, memory_bytes, timeout, .. } = clauses;
+    let FunctionClauses { handler, packages, python, memory_bytes, timeout, .. } = clauses;
     Ok(CreateFunctionStatement {
         name,
         or_replace,
@@ -230,7 +230,7 @@ fn parameters(parser: &mut Parser, function: &ObjectName) -> Result<Vec<ColumnDe
 
 /// The clauses after the result type, in any order.
 #[derive(Default)]
-struct Clauses {
+struct FunctionClauses {
     is_python: bool,
     body: Option<String>,
     handler: Option<String>,
@@ -240,7 +240,7 @@ struct Clauses {
     timeout: Option<Duration>,
 }
 
-impl Clauses {
+impl FunctionClauses {
     fn take(&mut self, parser: &mut Parser) -> Result<()> {
         if takes(parser, "LANGUAGE") {
             self.is_python = language(parser)?;

@@ -321,7 +321,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::prepared::PreparedStatement;
+    use crate::prepared_statement::PreparedStatement;
 
     fn check(sql: &str, expected: &str) {
         let values = [

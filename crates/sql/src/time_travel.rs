@@ -28,7 +28,7 @@ enum TimeTravelTarget {
 /// The value of a constant expression. It distinguishes only the types that a time-travel clause
 /// accepts.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Constant {
+pub enum ConstantValue {
     /// NULL of any type.
     Null,
     /// Text.
@@ -42,10 +42,10 @@ pub enum Constant {
 }
 
 /// Function that evaluates a constant expression; `None` if the expression is not constant.
-pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<Constant> + 'a;
+pub type ConstantEvaluator<'a> = dyn Fn(Expr) -> Option<ConstantValue> + 'a;
 
 /// Type of a function pointer that can be used as [`ConstantEvaluator`].
-pub type ConstantEvaluatorFn = fn(Expr) -> Option<Constant>;
+pub type ConstantEvaluatorFn = fn(Expr) -> Option<ConstantValue>;
 
 /// Moves the time-travel clause after a table into the table's name, and returns the tables that
 /// had such a clause.
@@ -137,8 +137,8 @@ impl VersionRewriter<'_> {
             return Ok(TimeTravelTarget::Ref(ident.value.parse()?, None));
         }
         match self.value(expr, at)? {
-            Constant::Text(text) => Ok(TimeTravelTarget::Ref(text.parse()?, None)),
-            Constant::Integer(id) => Ok(TimeTravelTarget::Snapshot(id)),
+            ConstantValue::Text(text) => Ok(TimeTravelTarget::Ref(text.parse()?, None)),
+            ConstantValue::Integer(id) => Ok(TimeTravelTarget::Snapshot(id)),
             _ => Err(wrong("a version must be a snapshot's id or the name of a ref", at)),
         }
     }
@@ -187,7 +187,7 @@ impl VersionRewriter<'_> {
             return Ok(ident.value);
         }
         match self.value(expr, at)? {
-            Constant::Text(text) => Ok(text),
+            ConstantValue::Text(text) => Ok(text),
             _ => Err(wrong("the name of a ref must be text", at)),
         }
     }
@@ -200,15 +200,17 @@ impl VersionRewriter<'_> {
             wrong(message, at)
         };
         match self.value(expr, at)? {
-            Constant::Text(text) => parse_timestamp(&text).ok_or_else(wrong),
+            ConstantValue::Text(text) => parse_timestamp(&text).ok_or_else(wrong),
             // A number is milliseconds since 1970, as in Spark and Trino.
-            Constant::Integer(millis) => Timestamp::from_timestamp_millis(millis).ok_or_else(wrong),
-            Constant::Timestamp(moment) => Ok(moment),
-            Constant::Null | Constant::Other => Err(wrong()),
+            ConstantValue::Integer(millis) => {
+                Timestamp::from_timestamp_millis(millis).ok_or_else(wrong)
+            }
+            ConstantValue::Timestamp(moment) => Ok(moment),
+            ConstantValue::Null | ConstantValue::Other => Err(wrong()),
         }
     }
 
-    fn value(&self, expr: Expr, at: Option<Position>) -> Result<Constant> {
+    fn value(&self, expr: Expr, at: Option<Position>) -> Result<ConstantValue> {
         if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) = &expr {
             return Err(Error::Parameter {
                 name: name.trim_start_matches('$').to_owned(),

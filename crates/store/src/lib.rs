@@ -12,18 +12,18 @@
 
 mod batch;
 mod error;
-mod memory;
+mod key_range;
+mod memory_store;
 mod occurrence_journal;
-mod range;
 mod reverse_scan;
 mod sqlite;
 mod store;
 
 pub use batch::{Append, Batch, BatchResult, RefChange, RefPrecondition, UniqueKey};
 pub use error::{Error, Result};
-pub use memory::MemoryStore;
+pub use key_range::{JournalEntry, KeyRange};
+pub use memory_store::MemoryStore;
 pub use occurrence_journal::OccurrenceJournal;
-pub use range::{JournalEntry, KeyRange};
 pub use reverse_scan::ReverseScan;
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::Store;

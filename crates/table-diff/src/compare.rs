@@ -11,8 +11,8 @@ use headwater_model::{
 };
 use headwater_tables::ScanPlan;
 
-use crate::columns::ComparedColumns;
-use crate::page::{PAGE_BYTES_MAX, PageRange};
+use crate::compared_columns::ComparedColumns;
+use crate::diff_page::{PAGE_BYTES_MAX, PageRange};
 
 /// Number of tables whose metadata is read concurrently.
 pub(crate) const TABLES_AT_ONCE: usize = 8;

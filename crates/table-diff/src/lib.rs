@@ -5,12 +5,12 @@
 //! limit of a statement, and spills if needed. Rows that were only rewritten do not count as
 //! differences.
 
-mod columns;
 mod compare;
-mod encode;
-mod page;
-mod pairing;
-mod rows;
+mod compared_columns;
+mod diff_page;
+mod row_comparison;
+mod row_encoding;
+mod row_pairing;
 mod statistics;
 
 pub use compare::{ComparedTable, DiffOptions, TableComparer};

@@ -15,9 +15,9 @@ use headwater_table_scan::{LakeTable, of_scan, view_schema};
 use serde_json::Value;
 use std::sync::Arc;
 
-use crate::columns::{ComparedColumns, SIDE};
 use crate::compare::{ComparedSides, DiffOptions, TableComparer};
-use crate::encode::to_json;
+use crate::compared_columns::{ComparedColumns, SIDE};
+use crate::row_encoding::to_json;
 
 /// Suffixes of the output columns in the statistics plan, which are named after the columns of the
 /// table.

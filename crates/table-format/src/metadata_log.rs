@@ -9,7 +9,7 @@
 use iceberg::spec::{TableMetadata, TableProperties};
 use serde_json::{Value, json};
 
-use crate::{Error, Result, time_parts};
+use crate::{Error, Result, time_transforms};
 
 /// The logs that were removed from a table's metadata.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub fn detach_logs(metadata: &TableMetadata) -> Result<(TableMetadata, MetadataL
         log_length_max: log_length_max
             .unwrap_or(TableProperties::PROPERTY_METADATA_PREVIOUS_VERSIONS_MAX_DEFAULT),
     };
-    for spec in time_parts::specs(&mut value) {
-        time_parts::hide(spec)?;
+    for spec in time_transforms::specs(&mut value) {
+        time_transforms::hide(spec)?;
     }
     Ok((serde_json::from_value(value).map_err(failed)?, logs))
 }
@@ -72,7 +72,7 @@ pub fn attach_logs(
         value[SNAPSHOT_LOG] = snapshots;
     }
     value[LAST_UPDATED] = json!(now_ms.max(logs.last_updated_ms));
-    time_parts::specs(&mut value).for_each(time_parts::restore);
+    time_transforms::specs(&mut value).for_each(time_transforms::restore);
     serde_json::from_value(value).map_err(failed)
 }
 

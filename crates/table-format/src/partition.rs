@@ -10,9 +10,9 @@ use iceberg::spec::{
     StructType, TableMetadata, Transform as IcebergTransform, Type, UnboundPartitionSpec,
 };
 
-use crate::promotion::comparable;
-use crate::transform::transformed;
-use crate::{Error, Result, time_parts};
+use crate::partition_transform::transformed;
+use crate::type_promotion::comparable;
+use crate::{Error, Result, time_transforms};
 
 /// Maximum length of a partition value in a folder name, in bytes.
 const FOLDER_VALUE_BYTES_MAX: usize = 64;
@@ -51,7 +51,7 @@ pub fn spec_for(
 /// Creates the partition spec for partition fields, in the form that the metadata builder requires.
 pub fn spec_of(parts: &[NewPartitionField]) -> Result<UnboundPartitionSpec> {
     let parts = parts.iter().map(|part| (part.source_id, part.name.as_str(), part.transform));
-    time_parts::unbound(parts)
+    time_transforms::unbound(parts)
 }
 
 /// Resolves a partition field over a column, which may be nested in structs. The name of the

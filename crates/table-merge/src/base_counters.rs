@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use headwater_tables::{Lineage, Tables, has_row_ids, merged_by};
 use iceberg::spec::{Snapshot, TableMetadata};
 
-use crate::history::MergeAncestry;
+use crate::side_history::MergeAncestry;
 
 /// The next row id and the last sequence number of the last snapshot that both sides have in their
 /// own history. Rows of their side keep only ids and sequence numbers that were assigned up to this

@@ -14,7 +14,7 @@ use arrow::row::{RowConverter, SortField};
 use futures::TryStreamExt;
 use headwater_tables::{DataFile, Error, Result, read_with_schema};
 
-use crate::rows::{Counts, RowReader, keys};
+use crate::rows::{RowCounts, RowReader, keys};
 
 /// Maximum number of new rows of a side that are compared with rows of the base.
 const CANDIDATES_MAX: usize = 10_000;
@@ -36,7 +36,7 @@ impl RowReader<'_> {
         &self,
         base: &[RecordBatch],
         files: [&[Arc<DataFile>]; 2],
-        counts: &Counts,
+        counts: &RowCounts,
     ) -> Result<Vec<ChangedRow>> {
         let Some(first) = base.first() else { return Ok(Vec::new()) };
         let internal = |error: ArrowError| Error::internal("merged", error);
@@ -63,7 +63,7 @@ impl RowReader<'_> {
         &self,
         files: &[Arc<DataFile>],
         side: usize,
-        counts: &Counts,
+        counts: &RowCounts,
     ) -> Result<Option<RecordBatch>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let mut found: Vec<RecordBatch> = Vec::new();

@@ -10,7 +10,7 @@ use headwater_tables::{
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
 
 use crate::base_counters::BaseCounters;
-use crate::merge::{Rewrite, TableMerge};
+use crate::merge::{RowsToWrite, TableMerge};
 use crate::metadata;
 
 /// The result of committing a merge.
@@ -56,11 +56,11 @@ impl TableMerge {
         }
     }
 
-    async fn rewrite(&self, tables: &Tables, rewrite: &Rewrite) -> Result<StagedFiles> {
+    async fn rewrite(&self, tables: &Tables, rewrite: &RowsToWrite) -> Result<StagedFiles> {
         let reader = self.reader(tables);
         let rows = match rewrite {
-            Rewrite::Group(group) => reader.rows_of(group)?,
-            Rewrite::RewriteAll(files) => reader.read_their_files(files)?,
+            RowsToWrite::Group(group) => reader.rows_of(group)?,
+            RowsToWrite::RewriteAll(files) => reader.read_their_files(files)?,
         };
         tables.write(&self.merged_table, rows).await
     }

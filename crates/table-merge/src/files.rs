@@ -7,8 +7,8 @@ use std::sync::Arc;
 use headwater_tables::{ChangeScope, DataFile, Error, Fingerprint, Tables};
 
 use crate::conflict::{Cause, Conflict, MergeSide};
-use crate::history::SideHistory;
-use crate::inputs::EqualChanges;
+use crate::merge_inputs::EqualChanges;
+use crate::side_history::SideHistory;
 
 pub(crate) type File = Arc<DataFile>;
 
@@ -20,7 +20,7 @@ type FileState<'a> = (&'a str, Fingerprint);
 type PartitionKey = (i32, String);
 
 /// The data files of the base and of both sides of a merge.
-pub(crate) struct Files<'a> {
+pub(crate) struct MergeFiles<'a> {
     pub base: &'a [File],
     pub ours: &'a [File],
     pub theirs: &'a [File],
@@ -63,7 +63,7 @@ impl LiveRows {
     }
 }
 
-impl<'a> Files<'a> {
+impl<'a> MergeFiles<'a> {
     /// Returns the files of a side that the base does not have.
     pub fn added(&self, side: &'a [File]) -> Vec<&'a File> {
         let known = states(self.base);
@@ -123,7 +123,7 @@ pub(crate) struct SharedFiles {
 }
 
 /// The files that a side has changed since the base.
-struct Change<'a> {
+struct FileChanges<'a> {
     side: MergeSide,
     added: Vec<&'a File>,
     removed: Vec<&'a File>,
@@ -134,8 +134,8 @@ struct Change<'a> {
     live: &'a LiveRows,
 }
 
-impl<'a> Change<'a> {
-    fn new(side: MergeSide, all: &'a Files<'_>, history: SideHistory) -> Self {
+impl<'a> FileChanges<'a> {
+    fn new(side: MergeSide, all: &'a MergeFiles<'_>, history: SideHistory) -> Self {
         let (base, live) = (all.base, &all.live);
         let files = match side {
             MergeSide::Ours => all.ours,
@@ -146,7 +146,7 @@ impl<'a> Change<'a> {
         let added = files.iter().filter(|file| not_in(&known, file)).collect();
         let removed: Vec<&File> = base.iter().filter(|file| not_in(&here, file)).collect();
         let removed_locations = removed.iter().map(|file| file.location.as_str()).collect();
-        let mut change = Change { side, added, removed, removed_locations, history, live };
+        let mut change = FileChanges { side, added, removed, removed_locations, history, live };
         if !change.history.complete {
             let replaced = change.possibly_replaced(base);
             change.history.reach = std::mem::take(&mut change.history.reach).and(replaced);
@@ -232,7 +232,7 @@ impl<'a> Change<'a> {
 
     /// Returns a conflict if the scope of this side's changes includes rows that the other side
     /// changed.
-    fn reach_conflict(&self, other: &Change<'_>) -> Option<Conflict> {
+    fn reach_conflict(&self, other: &FileChanges<'_>) -> Option<Conflict> {
         let mut files: Vec<File> = other.changed().into_iter().cloned().collect();
         let replaced = self.partitions();
         let partitions = match self.history.reach {
@@ -271,11 +271,11 @@ fn of_one_kind(one: &str, other: &str) -> bool {
 impl FilePlan {
     /// Merges the files, or returns the conflict.
     pub fn merge(
-        files: &Files<'_>,
+        files: &MergeFiles<'_>,
         [ours, theirs]: [SideHistory; 2],
     ) -> Result<FilePlan, Box<Conflict>> {
-        let ours = Change::new(MergeSide::Ours, files, ours);
-        let theirs = Change::new(MergeSide::Theirs, files, theirs);
+        let ours = FileChanges::new(MergeSide::Ours, files, ours);
+        let theirs = FileChanges::new(MergeSide::Theirs, files, theirs);
         if let Some(conflict) =
             ours.reach_conflict(&theirs).or_else(|| theirs.reach_conflict(&ours))
         {
@@ -338,11 +338,11 @@ impl FilePlan {
 
 impl SharedFiles {
     /// Returns the side that only compacted the rows of the group, if there is one.
-    fn compacted_by(&self, ours: &Change<'_>, theirs: &Change<'_>) -> Option<MergeSide> {
+    fn compacted_by(&self, ours: &FileChanges<'_>, theirs: &FileChanges<'_>) -> Option<MergeSide> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
         // The numbers of rows must be equal: if they differ, rows were appended before the
         // compaction.
-        let only_compacts = |change: &Change<'_>, files: &[File]| {
+        let only_compacts = |change: &FileChanges<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
         if only_compacts(theirs, &self.theirs) {
@@ -355,8 +355,8 @@ impl SharedFiles {
 /// Groups the files that both sides changed, with the files that replace them, by partition.
 fn group(
     base: &[File],
-    ours: &Change<'_>,
-    theirs: &Change<'_>,
+    ours: &FileChanges<'_>,
+    theirs: &FileChanges<'_>,
 ) -> BTreeMap<PartitionKey, SharedFiles> {
     let removed: HashMap<FileState<'_>, &File> =
         ours.removed.iter().map(|file| (file.state(), *file)).collect();
@@ -366,7 +366,7 @@ fn group(
         return BTreeMap::new();
     }
     let on_both_sides = added_to_both(ours, theirs);
-    let replacing = |change: &Change<'_>| -> Vec<File> {
+    let replacing = |change: &FileChanges<'_>| -> Vec<File> {
         let is_new = |file: &File| !on_both_sides.contains(&file.state());
         owned(change.added.iter().filter(|file| !change.appended(file) && is_new(file)))
     };
@@ -421,8 +421,8 @@ fn group(
 
 /// Returns the files that merges, reverts or appends added to both sides. These files stay
 /// unchanged. If their rows were compared, it would seem that each side added them.
-fn added_to_both<'a>(ours: &Change<'a>, theirs: &Change<'a>) -> HashSet<FileState<'a>> {
-    let added = |change: &Change<'a>| -> HashSet<FileState<'a>> {
+fn added_to_both<'a>(ours: &FileChanges<'a>, theirs: &FileChanges<'a>) -> HashSet<FileState<'a>> {
+    let added = |change: &FileChanges<'a>| -> HashSet<FileState<'a>> {
         let whole = change.added.iter().copied().filter(|file| change.is_whole(file));
         whole.map(|file| file.state()).collect()
     };

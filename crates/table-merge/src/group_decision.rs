@@ -9,8 +9,8 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::files::SharedFiles;
-use crate::inputs::EqualChanges;
-use crate::rows::{Counts, RowKey};
+use crate::merge_inputs::EqualChanges;
+use crate::rows::{RowCounts, RowKey};
 
 /// The result for a group, from the numbers of equal rows.
 pub(crate) enum GroupDecision {
@@ -31,7 +31,7 @@ pub(crate) fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
 }
 
 /// Decides which rows a group has after the merge. `counts` has the number of equal rows by state.
-pub(crate) fn decide(counts: &Counts, group: &SharedFiles) -> GroupDecision {
+pub(crate) fn decide(counts: &RowCounts, group: &SharedFiles) -> GroupDecision {
     let SharedFiles { rows_may_move, unclear, .. } = *group;
     let all = || counts.values();
     let merges_equal = group.equal_changes == EqualChanges::Merge;
@@ -103,7 +103,7 @@ mod tests {
         theirs: &[u8],
         expected: Result<&[u8], &[u8]>,
     ) {
-        let mut counts = Counts::new();
+        let mut counts = RowCounts::new();
         for (state, rows) in [base, ours, theirs].into_iter().enumerate() {
             for row in rows {
                 counts.entry([*row; 16]).or_default()[state] += 1;

@@ -16,11 +16,11 @@ use futures::TryStreamExt;
 use headwater_tables::{Error, KEYS_PROPERTY, Result, Tables, read_with_schema};
 
 use crate::conflict::{Cause, Conflict};
-use crate::files::{File, Files};
-use crate::history::SideHistory;
-use crate::inputs::EqualChanges;
+use crate::files::{File, MergeFiles};
 use crate::merge::{TableMerge, TableMergeResult};
+use crate::merge_inputs::EqualChanges;
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
+use crate::side_history::SideHistory;
 
 /// For each key, its changed rows by their values, with the number of added minus removed copies.
 type KeyChanges = HashMap<RowKey, HashMap<RowKey, i64>>;
@@ -51,7 +51,7 @@ pub(crate) fn no_key_changed(histories: &[SideHistory; 2]) -> bool {
 pub(crate) async fn checked(
     tables: &Tables,
     merge: Box<TableMerge>,
-    files: &Files<'_>,
+    files: &MergeFiles<'_>,
     changes_keys: bool,
     budget: &mut RowBudget,
 ) -> Result<TableMergeResult> {
@@ -66,7 +66,7 @@ pub(crate) async fn checked(
 async fn check(
     tables: &Tables,
     merge: &TableMerge,
-    files: &Files<'_>,
+    files: &MergeFiles<'_>,
     budget: &mut RowBudget,
 ) -> Result<Option<Conflict>> {
     let [base, ours, theirs] = merge.reader(tables).schemas;

@@ -13,14 +13,14 @@ use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMet
 
 use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict, MergeSide};
-use crate::files::{FilePlan, Files, LiveRows, SharedFiles};
-use crate::history::{MergeAncestry, SideHistory};
+use crate::files::{FilePlan, LiveRows, MergeFiles, SharedFiles};
 use crate::included_changes::IncludedChanges;
-use crate::inputs::{EqualChanges, MergeInputs};
 use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
+use crate::merge_inputs::{EqualChanges, MergeInputs};
 use crate::metadata::{MergeStates, MergedMetadata};
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
+use crate::side_history::{MergeAncestry, SideHistory};
 use crate::summary::ReplayedChanges;
 
 /// The result of merging two states of a table.
@@ -45,7 +45,7 @@ pub struct TableMerge {
     pub(crate) shape: MergedMetadata,
     pub(crate) files_to_add: Vec<Arc<DataFile>>,
     pub(crate) files_to_remove: Vec<Arc<DataFile>>,
-    pub(crate) rewrites: Vec<Rewrite>,
+    pub(crate) rewrites: Vec<RowsToWrite>,
     pub(crate) reach: ChangeScope,
     pub(crate) kind: CommitKind,
     pub(crate) rows: MergedRows,
@@ -91,7 +91,7 @@ pub struct MergedRows {
 
 /// Rows that the merge has to write.
 #[derive(Debug)]
-pub(crate) enum Rewrite {
+pub(crate) enum RowsToWrite {
     /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
     /// All rows of files from the other side that have deleted rows, or whose column ids differ
@@ -153,7 +153,7 @@ pub async fn merge(
     }
     let base_files = common.base.as_slice();
     let [our_files, their_files] = [&our_plan, &their_plan].map(ScanPlan::files);
-    let files = Files {
+    let files = MergeFiles {
         base: base_files,
         ours: our_files,
         theirs: their_files,
@@ -359,7 +359,7 @@ fn merged_table(ours: &Table, shape: &MergedMetadata) -> std::result::Result<Tab
 }
 
 /// Returns the conflicts about nulls in columns that the other side made required.
-fn check_nulls(shape: &MergedMetadata, files: &Files<'_>) -> Vec<Conflict> {
+fn check_nulls(shape: &MergedMetadata, files: &MergeFiles<'_>) -> Vec<Conflict> {
     let conflicts = shape.required().iter().filter_map(|required| {
         let added = match required.side {
             MergeSide::Ours => files.added(files.theirs),
@@ -380,7 +380,7 @@ impl TableMerge {
     /// Adds the rewritten rows of a group and removes our files of the group.
     fn rewrite_group(&mut self, merged: MergedGroup, ours: &[Arc<DataFile>]) {
         self.files_to_remove.extend(ours.iter().cloned());
-        self.rewrites.push(Rewrite::Group(merged));
+        self.rewrites.push(RowsToWrite::Group(merged));
     }
 
     /// Counts the rows of added and removed files. For a file that only gets new deletes, only the
@@ -422,11 +422,11 @@ impl TableMerge {
         self.files_to_add.extend(files_to_add);
         self.files_to_remove.extend(plan.files_to_remove);
         if !to_rewrite.is_empty() {
-            self.rewrites.push(Rewrite::RewriteAll(to_rewrite));
+            self.rewrites.push(RowsToWrite::RewriteAll(to_rewrite));
         }
     }
 
-    fn side_of_rows(&self, files: &Files<'_>) -> Option<MergeSide> {
+    fn side_of_rows(&self, files: &MergeFiles<'_>) -> Option<MergeSide> {
         if !self.changes_files() {
             return Some(MergeSide::Ours);
         }

@@ -38,7 +38,7 @@ pub(crate) const ROWS_SHOWN: usize = 10;
 pub(crate) type RowKey = [u8; 16];
 
 /// For each row, the number of its copies in the base, on our side and on their side.
-pub(crate) type Counts = HashMap<RowKey, [u32; 3]>;
+pub(crate) type RowCounts = HashMap<RowKey, [u32; 3]>;
 
 /// The result of merging the rows of a group of files.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl RowReader<'_> {
             let cause = Cause::Incomparable { reason };
             return Ok(GroupResult::Conflict(Conflict::about(cause, group.base.clone())));
         }
-        let mut counts = Counts::new();
+        let mut counts = RowCounts::new();
         for (state, files) in [&group.base, &group.ours, &group.theirs].into_iter().enumerate() {
             counts = self.count(files, state, counts).await?;
         }
@@ -185,7 +185,7 @@ impl RowReader<'_> {
             if !budget.spend(all.map(|file| file.rows).sum()) {
                 return Ok(false);
             }
-            let mut counts = Counts::new();
+            let mut counts = RowCounts::new();
             for (state, files) in three.into_iter().enumerate() {
                 counts = self.count(files, state, counts).await?;
             }
@@ -200,8 +200,8 @@ impl RowReader<'_> {
         &self,
         files: &[Arc<DataFile>],
         state: usize,
-        mut counts: Counts,
-    ) -> Result<Counts> {
+        mut counts: RowCounts,
+    ) -> Result<RowCounts> {
         let mut batches = read_with_schema(self.tables, &self.schemas[state], files)?;
         while let Some(batch) = batches.try_next().await.map_err(Error::Input)? {
             let counting = tokio::task::spawn_blocking(move || {
@@ -221,7 +221,7 @@ impl RowReader<'_> {
         &self,
         group: &SharedFiles,
         rows: &HashSet<RowKey>,
-        counts: &Counts,
+        counts: &RowCounts,
         total: u64,
     ) -> Result<Conflict> {
         let mut conflict = Conflict::about(Cause::Rows, group.base.clone());
@@ -281,7 +281,7 @@ impl RowReader<'_> {
 /// Returns, for each row, how many copies on their side may be skipped. If our side has the row and
 /// their side has more copies than the base, this is the number of copies in the base; otherwise,
 /// it is 0.
-fn skippable(counts: &Counts) -> HashMap<RowKey, u32> {
+fn skippable(counts: &RowCounts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
     equal.map(|(key, [base, _, _])| (*key, *base)).collect()

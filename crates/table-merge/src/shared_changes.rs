@@ -20,8 +20,8 @@ use headwater_tables::{
 use iceberg::spec::{Operation, Snapshot};
 
 use crate::files::{File, owned_state};
-use crate::history::MergeAncestry;
 use crate::included_changes::IncludedChanges;
+use crate::side_history::MergeAncestry;
 
 /// The base of a merge, after the shared changes were applied to it.
 #[derive(Debug, Default)]

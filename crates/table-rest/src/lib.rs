@@ -7,10 +7,10 @@
 //! warehouse and readable, and is made durable before the commit is accepted. This crate does not
 //! update refs.
 
-mod apply;
-mod create;
-mod files;
-mod limits;
+mod apply_updates;
+mod commit_limits;
+mod create_table;
+mod file_checks;
 mod new_files;
 mod register;
 mod rest_tables;
@@ -20,9 +20,9 @@ mod table_checks;
 mod table_commit;
 mod view;
 
-pub use create::NewTable;
+pub use commit_limits::CommitLimits;
+pub use create_table::NewTable;
 pub use headwater_tables::{Error, Result, ScanPlan};
-pub use limits::CommitLimits;
 pub use rest_tables::RestTables;
 pub use scan::{Condition, Filter, Predicate, Scan, ScanPage, ScanRequest};
 pub use table_commit::TableCommit;

@@ -15,8 +15,8 @@ use iceberg::spec::{
 };
 use object_store::ObjectStoreExt;
 
-use crate::files::reject;
-use crate::limits::check_folder;
+use crate::commit_limits::check_folder;
+use crate::file_checks::reject;
 use crate::{Error, RestTables, Result, TableCommit};
 
 /// Maximum number of manifest lists, manifests or files that are read at the same time.

@@ -6,8 +6,8 @@ use headwater_tables::{Table, referenced_snapshots};
 use iceberg::spec::{MAIN_BRANCH, TableMetadata};
 use serde_json::Value;
 
-use crate::apply::FIELD_ID_END;
-use crate::files::{METADATA_BYTES_MAX, reject};
+use crate::apply_updates::FIELD_ID_END;
+use crate::file_checks::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use headwater_table_format::defaults::is_writable;
+use headwater_table_format::column_defaults::is_writable;
 use headwater_tables::{Error, Result, check_table as check_changeable};
 use iceberg::spec::{FormatVersion, TableMetadata};
 

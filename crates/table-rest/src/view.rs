@@ -11,7 +11,7 @@ use iceberg::spec::{
 use serde::Deserialize;
 use uuid::Uuid;
 
-use crate::apply::is_different_location;
+use crate::apply_updates::is_different_location;
 use crate::table_checks::rejected;
 use crate::{Error, RestTables, Result};
 

@@ -107,7 +107,7 @@ struct ReadClaim {
 }
 
 /// The result of looking up the ranges of a request.
-struct Lookup {
+struct CacheLookup {
     /// The ranges that the caller must read.
     claim: ReadClaim,
     /// Positions of these ranges in the request.
@@ -132,7 +132,7 @@ impl ColumnCache {
         let mut found: Vec<Option<Bytes>> = vec![None; ranges.len()];
         let mut bytes_read = 0;
         loop {
-            let Lookup { claim, claimed, others } = self.look_up(file, ranges, &mut found);
+            let CacheLookup { claim, claimed, others } = self.look_up(file, ranges, &mut found);
             if !claimed.is_empty() {
                 let wanted = claimed.iter().map(|index| ranges[*index].clone()).collect();
                 let reading = read(wanted);
@@ -171,7 +171,7 @@ impl ColumnCache {
         file: &Arc<FileKey>,
         ranges: &[Range<u64>],
         found: &mut [Option<Bytes>],
-    ) -> Lookup {
+    ) -> CacheLookup {
         let (sender, receiver) = watch::channel(());
         let (mut keys, mut claimed, mut others) = (Vec::new(), Vec::new(), Vec::new());
         let mut state = self.0.state.lock();
@@ -199,7 +199,11 @@ impl ColumnCache {
             claimed.push(index);
         }
         drop(state);
-        Lookup { claim: ReadClaim { cache: self.clone(), keys, _sender: sender }, claimed, others }
+        CacheLookup {
+            claim: ReadClaim { cache: self.clone(), keys, _sender: sender },
+            claimed,
+            others,
+        }
     }
 }
 

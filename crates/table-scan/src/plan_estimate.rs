@@ -36,36 +36,36 @@ impl PlanEstimate {
     /// Returns the estimate of a plan.
     pub fn of(plan: &dyn ExecutionPlan) -> Self {
         let context = StatisticsContext::new();
-        let Size { rows, bytes } = Size::of(&context, plan);
+        let OutputSize { rows, bytes } = OutputSize::of(&context, plan);
         PlanEstimate { cost: cost(&context, plan), rows, row_bytes: bytes / rows.max(1) }
     }
 }
 
 /// The size of an operator's output.
-struct Size {
+struct OutputSize {
     rows: u64,
     bytes: u64,
 }
 
-impl Size {
+impl OutputSize {
     fn of(context: &StatisticsContext, plan: &dyn ExecutionPlan) -> Self {
         let statistics = context.compute(plan, &StatisticsArgs::new()).ok();
         let rows = statistics.as_ref().and_then(|of| of.num_rows.get_value());
         let rows = rows.map_or(ROWS_UNKNOWN, |rows| *rows as u64);
         let bytes = statistics.as_ref().and_then(|of| of.total_byte_size.get_value());
         let unknown = rows.saturating_mul(VALUE_BYTES * plan.schema().fields().len() as u64);
-        Size { rows, bytes: bytes.map_or(unknown, |bytes| *bytes as u64) }
+        OutputSize { rows, bytes: bytes.map_or(unknown, |bytes| *bytes as u64) }
     }
 }
 
 fn cost(context: &StatisticsContext, plan: &dyn ExecutionPlan) -> f64 {
     let inputs = plan.children();
     if inputs.is_empty() {
-        let Size { rows, bytes } = Size::of(context, plan);
+        let OutputSize { rows, bytes } = OutputSize::of(context, plan);
         return bytes as f64 / PAGE_BYTES + rows as f64 * ROW_COST;
     }
     let of_input = |input: &dyn ExecutionPlan| {
-        cost(context, input) + Size::of(context, input).rows as f64 * OPERATOR_COST
+        cost(context, input) + OutputSize::of(context, input).rows as f64 * OPERATOR_COST
     };
     inputs.into_iter().map(|input| of_input(input.as_ref())).sum()
 }

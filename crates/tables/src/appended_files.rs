@@ -7,7 +7,7 @@ use iceberg::spec::{
     ManifestContentType, ManifestStatus, Operation, Snapshot, SnapshotRef, TableMetadata,
 };
 
-use crate::lineage::{Lineage, merged_by, picked_by, undone_by};
+use crate::snapshot_ancestry::{Lineage, merged_by, picked_by, undone_by};
 use crate::{DataFile, Result, ScanPlan, Table, TableHistory, Tables};
 
 impl TableHistory<'_> {

@@ -15,15 +15,15 @@ mod commit;
 mod deletes;
 mod earlier_partition_specs;
 mod file_stats;
-mod lineage;
 mod listing;
 mod maintenance;
 mod metadata_json;
 mod operation;
 mod options;
-mod plan;
 mod read;
 mod row_ids;
+mod scan_plan;
+mod snapshot_ancestry;
 mod snapshot_files;
 mod staged_files;
 mod table;
@@ -34,11 +34,16 @@ mod write;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use headwater_table_format::{
-    column_metrics, defaults, foreign_types, manifest, manifest_entry, metadata, metadata_log,
-    partition, promotion, storage, time_parts, transform, types, values,
+    column_defaults, column_metrics, foreign_types, manifest, manifest_entry, metadata,
+    metadata_log, partition, partition_transform, storage, time_transforms, type_promotion, types,
+    value_conversion,
 };
 
 pub use cached_manifest::CachedManifest;
+pub use column_defaults::{
+    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
+    with_default, without_defaults, without_keys, write_default,
+};
 pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
 pub use commit::manifests::{AddedFiles, FilesToRemove};
@@ -46,22 +51,14 @@ pub use commit::partition_and_sort_order::PartitionFieldRef;
 pub use commit::{
     CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
 };
-pub use defaults::{
-    INITIAL as INITIAL_DEFAULT, WRITE as WRITE_DEFAULT, default_text, initial_default, text_of,
-    with_default, without_defaults, without_keys, write_default,
-};
 pub use deletes::{DeleteFile, DeleteKey, Fingerprint, RowDeletes};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use headwater_table_format::{
     COMMENT, ChangeScope, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Result,
 };
-pub use lineage::{
-    KEYS_PROPERTY, Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, TableHistory,
-    UNDONE, merged_by, picked_by, undone_by,
-};
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
-    Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateScan,
+    Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateReport,
     TableMaintenance, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
@@ -69,12 +66,15 @@ pub use metadata_json::GC_ENABLED;
 pub use metadata_log::set_timestamp;
 pub use operation::{CreateTable, FileFilter, Operation, RetainedRows, RowRewrite};
 pub use options::TablesOptions;
-pub use plan::{DataFile, ScanPlan};
-pub use promotion::{promote_defaults, promoted_default};
 pub use read::{align, read_with_schema};
 pub use row_ids::{
-    NAMES as LINEAGE, Rewrites, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids,
+    NAMES as LINEAGE, RewriteReader, RowIdRuns, RowIds, fields as lineage_fields, has_row_ids,
     own_columns, with_row_ids, without_ids, without_ids_after_base, without_lineage,
+};
+pub use scan_plan::{DataFile, ScanPlan};
+pub use snapshot_ancestry::{
+    KEYS_PROPERTY, Lineage, MERGED, MERGED_METADATA, PICKED, PROFILE, READ_UP_TO, TableHistory,
+    UNDONE, merged_by, picked_by, undone_by,
 };
 pub use snapshot_files::TableStates;
 pub use staged_files::StagedFiles;
@@ -83,7 +83,8 @@ pub use storage::{
 };
 pub use table::{Table, Totals, name_mapping};
 pub use tables::Tables;
-pub use time_parts::unbound as unbound_spec;
+pub use time_transforms::unbound as unbound_spec;
+pub use type_promotion::{promote_defaults, promoted_default};
 pub use types::schema::{entry_fields, field_id, names_of};
 pub use types::{
     FIELD_METADATA_KEYS, field_type_name, has_nanoseconds, in_microseconds, map_within,

@@ -155,11 +155,11 @@ impl RowIdRuns {
 
 /// Reader of rows that are to be rewritten. [`Tables::rewrites`] returns this type.
 #[derive(Debug, Clone, Copy)]
-pub struct Rewrites<'a> {
+pub struct RewriteReader<'a> {
     pub(crate) tables: &'a Tables,
 }
 
-impl Rewrites<'_> {
+impl RewriteReader<'_> {
     /// Reads data files in order, to rewrite them: all columns of the current schema, except the
     /// rows at the given positions. Read errors are returned through the stream.
     pub fn read_live(self, table: &Table, files: Vec<(Arc<DataFile>, Positions)>) -> BatchStream {
@@ -173,7 +173,7 @@ impl Rewrites<'_> {
     }
 }
 
-impl Rewrites<'_> {
+impl RewriteReader<'_> {
     /// Returns the row ids of a data file.
     pub async fn row_ids(self, file: &DataFile) -> Result<RowIds> {
         let Some(first) = file.entry.data_file.first_row_id() else { return Ok(RowIds::None) };

@@ -13,7 +13,7 @@ use crate::commit::{PendingFiles, store_as};
 use crate::deletes::{DeleteFile, attach};
 use crate::file_stats::FileStats;
 use crate::manifest::{DecodedManifest, decode, decode_list, run_blocking};
-use crate::plan::written_schemas;
+use crate::scan_plan::written_schemas;
 use crate::table::{Totals, content_bytes};
 use crate::{DataFile, Error, Result, Table, Tables, partition};
 

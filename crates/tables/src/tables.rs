@@ -17,9 +17,9 @@ use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CreateTable, DataFile, Error, Operation, Result, Rewrites, RowDeletes, ScanPlan,
-    StagedFiles, Table, TableHistory, TableMaintenance, TableStates, TablesOptions, Views,
-    WarehouseFiles, metadata, read, write,
+    BatchStream, CreateTable, DataFile, Error, Operation, Result, RewriteReader, RowDeletes,
+    ScanPlan, StagedFiles, Table, TableHistory, TableMaintenance, TableStates, TablesOptions,
+    Views, WarehouseFiles, metadata, read, write,
 };
 
 /// The tables of one warehouse. Clones share the caches.
@@ -90,8 +90,8 @@ impl Tables {
     }
 
     /// Returns the operations that read rows to rewrite them.
-    pub fn rewrites(&self) -> Rewrites<'_> {
-        Rewrites { tables: self }
+    pub fn rewrites(&self) -> RewriteReader<'_> {
+        RewriteReader { tables: self }
     }
 
     /// Returns the queries on the history of tables.

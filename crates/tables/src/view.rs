@@ -189,18 +189,18 @@ impl SqlView {
 
 /// The properties that the other side of a merge changed, which must be applied to our side.
 #[derive(Default)]
-struct Properties {
+struct ChangedProperties {
     set: HashMap<String, String>,
     removed: Vec<String>,
     /// The properties that the sides set to different values.
     conflicts: Vec<String>,
 }
 
-impl Properties {
+impl ChangedProperties {
     fn merge(base: Option<&SqlView>, ours: &SqlView, theirs: &SqlView) -> Self {
         let of = |view: &SqlView| view.metadata().properties().clone();
         let (was, ours, theirs) = (base.map(of).unwrap_or_default(), of(ours), of(theirs));
-        let mut merged = Properties::default();
+        let mut merged = ChangedProperties::default();
         let keys = was.keys().chain(ours.keys()).chain(theirs.keys());
         for key in keys.collect::<std::collections::BTreeSet<_>>() {
             let (was, ours, theirs) = (was.get(key), ours.get(key), theirs.get(key));
@@ -328,7 +328,7 @@ impl Views<'_> {
         let changed = |side: &SqlView| !base.is_some_and(|base| base.has_same_query(side));
         let takes = changed(theirs) && !ours.has_same_query(theirs);
         let query = takes && changed(ours);
-        let properties = Properties::merge(base, ours, theirs);
+        let properties = ChangedProperties::merge(base, ours, theirs);
         if query || !properties.conflicts.is_empty() {
             return Ok(MergedView::Conflicts { query, properties: properties.conflicts });
         }

@@ -41,7 +41,7 @@ pub(crate) struct Collector {
 }
 
 /// A failed attempt.
-struct Failure {
+struct ExportFailure {
     reason: String,
     /// True if another attempt may succeed.
     is_temporary: bool,
@@ -85,15 +85,15 @@ impl Collector {
         tokio::time::timeout(EXPORT_TIMEOUT, attempts).await.unwrap_or_else(late)
     }
 
-    async fn send(&self, body: Bytes) -> std::result::Result<u64, Failure> {
+    async fn send(&self, body: Bytes) -> std::result::Result<u64, ExportFailure> {
         let request = self.client.post(self.url.clone()).body(body);
         let request = request.header(CONTENT_TYPE, "application/x-protobuf");
-        let failed = |error| Failure { reason: reason(error), is_temporary: true };
+        let failed = |error| ExportFailure { reason: reason(error), is_temporary: true };
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
             let reason = format!("the collector responded with status {}", status.as_u16());
-            return Err(Failure { reason, is_temporary: is_temporary(status) });
+            return Err(ExportFailure { reason, is_temporary: is_temporary(status) });
         }
         let mut answer = Vec::new();
         while let Ok(Some(part)) = response.chunk().await {

@@ -20,10 +20,10 @@ const GATHER: Duration = Duration::from_millis(200);
 
 /// The queue of spans to export.
 #[derive(Debug)]
-pub(crate) struct ExportQueue(mpsc::Sender<Message>);
+pub(crate) struct ExportQueue(mpsc::Sender<ExportMessage>);
 
 #[derive(Debug)]
-enum Message {
+enum ExportMessage {
     Span(Box<SpanData>),
     /// Exports all earlier spans, then replies.
     Flush(oneshot::Sender<()>),
@@ -32,7 +32,7 @@ enum Message {
 impl ExportQueue {
     /// Queues a span. If the queue is full, drops and counts the span.
     pub(crate) fn push(&self, span: SpanData, metrics: &SpanMetrics) {
-        if self.0.try_send(Message::Span(Box::new(span))).is_err() {
+        if self.0.try_send(ExportMessage::Span(Box::new(span))).is_err() {
             metrics.count(SpanResult::Dropped, 1);
         }
     }
@@ -41,7 +41,7 @@ impl ExportQueue {
     pub(crate) async fn flush(&self, timeout: Duration) {
         let (reply, done) = oneshot::channel();
         let flush = async {
-            if self.0.send(Message::Flush(reply)).await.is_ok() {
+            if self.0.send(ExportMessage::Flush(reply)).await.is_ok() {
                 // An error of the channel means that the thread has ended.
                 let _ = done.await;
             }
@@ -72,7 +72,7 @@ pub(crate) fn start(options: &TelemetryOptions, metrics: SpanMetrics) -> Result<
 /// Exports spans in batches until the queue is closed.
 async fn export_all(
     collector: Collector,
-    mut queue: mpsc::Receiver<Message>,
+    mut queue: mpsc::Receiver<ExportMessage>,
     metrics: SpanMetrics,
 ) {
     let mut is_failing = false;
@@ -113,9 +113,13 @@ async fn export_all(
     }
 }
 
-fn collect(message: Message, batch: &mut Vec<SpanData>, waiting: &mut Vec<oneshot::Sender<()>>) {
+fn collect(
+    message: ExportMessage,
+    batch: &mut Vec<SpanData>,
+    waiting: &mut Vec<oneshot::Sender<()>>,
+) {
     match message {
-        Message::Span(span) => batch.push(*span),
-        Message::Flush(reply) => waiting.push(reply),
+        ExportMessage::Span(span) => batch.push(*span),
+        ExportMessage::Flush(reply) => waiting.push(reply),
     }
 }

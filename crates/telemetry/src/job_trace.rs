@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use headwater_model::{Job, JobId, JobStatus, Timestamp};
 use uuid::Uuid;
 
-use crate::context::span_of;
+use crate::trace_context::span_of;
 use crate::{SpanKind, Telemetry, TraceContext, current};
 
 /// Minimum waiting time of a job that is exported as a span.

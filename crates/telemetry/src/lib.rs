@@ -7,22 +7,22 @@
 //! exports the spans. If its queue is full, spans are dropped and counted, so that work never waits
 //! for the export.
 
-mod call;
+mod call_trace;
 mod collector;
-mod context;
+mod current_trace;
 mod error;
 mod export;
 mod job_trace;
 mod options;
-mod scope;
 mod span;
 mod telemetry;
+mod trace_context;
 
-pub use call::CallTrace;
-pub use context::TraceContext;
+pub use call_trace::CallTrace;
+pub use current_trace::{current, in_scope, with_current};
 pub use error::{Error, Result};
 pub use opentelemetry::Value;
 pub use options::TelemetryOptions;
-pub use scope::{current, in_scope, with_current};
 pub use span::{SpanKind, SpanTimer};
 pub use telemetry::Telemetry;
+pub use trace_context::TraceContext;

@@ -15,8 +15,8 @@ use serde_json::Value;
 
 use crate::delivery_log::Delivery;
 use crate::event_batch::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
+use crate::event_source::SourceContext;
 use crate::journal_records::{encode, read};
-use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 

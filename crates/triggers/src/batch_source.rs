@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::Result;
-use crate::source::{EventSource, PollResult, SourceContext};
+use crate::event_source::{EventSource, PollResult, SourceContext};
 
 /// The source of a function's waiting events. It is replaced after an error of the store.
 #[derive(Default)]

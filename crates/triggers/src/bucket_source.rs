@@ -11,8 +11,8 @@ use headwater_store::JournalEntry;
 
 use crate::Result;
 use crate::definition::invalid;
+use crate::event_source::NewEvent;
 use crate::occurrence_source::readable;
-use crate::source::NewEvent;
 
 pub(crate) const POSITIONS: &str = "trigger_bucket_positions";
 

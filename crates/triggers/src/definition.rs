@@ -15,6 +15,7 @@ use crate::batch_source::BatchSource;
 use crate::bucket_source::{self, ObjectFilter};
 use crate::event_filter::EventFilter;
 use crate::event_queue::Concurrency;
+use crate::event_source::EventSource;
 use crate::file_source::FileSource;
 use crate::kafka::{self, KafkaEvents, KafkaSource};
 use crate::nats_source::{self, NatsEvents, NatsSource};
@@ -22,9 +23,8 @@ use crate::occurrence_source::{self, OccurrenceFilter, OccurrenceSource};
 use crate::postgres_outbox;
 use crate::postgres_source::{PostgresEvents, PostgresSource};
 use crate::queue_source::{QueueMessages, QueueSource};
-use crate::remote_bucket::{RemoteObjects, RemoteSource};
+use crate::remote_bucket_source::{RemoteObjects, RemoteSource};
 use crate::schedule_source::{self, ScheduleSource};
-use crate::source::EventSource;
 use crate::table_source::{self, TableSource};
 use crate::{ConnectionPolicy, Error, Result};
 

@@ -15,12 +15,12 @@ use headwater_model::{
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::delivery_log::Delivery;
+use crate::delivery_outcome::{
+    Outcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result, was_stopped,
+};
 use crate::destination::{Destination, EndedCall};
 use crate::event_queue::TakenDelivery;
 use crate::event_split::EndedAttempt;
-use crate::outcome::{
-    Outcome, RetryPolicy, THROTTLE_PAUSE, classify_outcome, is_complete, job_result, was_stopped,
-};
 use crate::target::CallPolicy;
 use crate::worker::Worker;
 use crate::{Error, Result, event_logging};

@@ -23,9 +23,9 @@ use headwater_telemetry::TraceContext;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::event_source::{DetectedEvents, NewEvent, SourceContext};
 use crate::event_split::BATCH_RESULTS;
 use crate::journal_records::{decode, encode, read, read_all};
-use crate::source::{DetectedEvents, NewEvent, SourceContext};
 use crate::{Error, Result, event_logging};
 
 const EVENTS: &str = "trigger_events";

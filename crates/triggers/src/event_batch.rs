@@ -27,8 +27,8 @@ use uuid::Uuid;
 
 use crate::async_calls::check_key;
 use crate::delivery_log::Delivery;
+use crate::event_source::SourceContext;
 use crate::journal_records::encode;
-use crate::source::SourceContext;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 

@@ -14,7 +14,7 @@ use headwater_model::{ErrorCode, Event, EventData, Problem, Trigger, TriggerEven
 use serde_json::Value;
 
 use crate::delivery_log::Delivery;
-use crate::outcome::{Outcome, RetryPolicy};
+use crate::delivery_outcome::{Outcome, RetryPolicy};
 use crate::target::{CallPolicy, is_divisible};
 
 /// The journal with the failed items of calls, which a call writes in the same batch as its

@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::definition::WatchedFolder;
 use crate::event_queue::OPEN_MAX;
+use crate::event_source::{
+    DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
+};
 use crate::file_listing::{Debounce, FileVersion, FolderListing, list};
 use crate::file_watcher::{FileWatcher, RenamedPaths};
 use crate::journal_records::{decode, encode, read_all};
-use crate::source::{
-    DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
-};
 
 const TAKEN: &str = "trigger_files";
 

@@ -14,7 +14,7 @@ use headwater_sandbox::{ConnectionPolicy, ServerName};
 use headwater_secrets::SecretStore;
 use url::Url;
 
-use crate::inbox::{Receiver, Sender};
+use crate::message_inbox::{Receiver, Sender};
 use crate::postgres_server::secret;
 
 /// Maximum time for a connection or a request.

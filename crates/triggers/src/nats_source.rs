@@ -21,11 +21,11 @@ use url::Url;
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::MessageInbox;
+use crate::event_source::{EventSource, NewEvent, PollResult, SourceContext};
 use crate::journal_records::{encode, read};
+use crate::message_inbox::MessageInbox;
 use crate::nats_receiver::{NatsReceiver, ReceivedMessage};
 use crate::postgres_source::check_batch;
-use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_nats_positions";
 

@@ -12,7 +12,7 @@ use headwater_secrets::SecretStore;
 use sqlx::Executor;
 use sqlx::postgres::PgListener;
 
-use crate::inbox::{Receiver, Sender};
+use crate::message_inbox::{Receiver, Sender};
 use crate::postgres_server::PostgresServer;
 
 /// Time without notifications after which the connection is checked.
@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(20);
 const CHECK_MAX: Duration = Duration::from_secs(5);
 
 /// A connection that listens on a channel.
-pub(crate) struct Listener {
+pub(crate) struct ChannelListener {
     pub server: PostgresServer,
     pub channel: String,
     pub secrets: Option<SecretStore>,
@@ -29,7 +29,7 @@ pub(crate) struct Listener {
 }
 
 #[async_trait]
-impl Receiver for Listener {
+impl Receiver for ChannelListener {
     type Message = String;
 
     async fn receive(&mut self, sender: &Sender<String>) -> Option<Problem> {
@@ -37,7 +37,7 @@ impl Receiver for Listener {
     }
 }
 
-impl Listener {
+impl ChannelListener {
     /// Forwards payloads until the source has stopped.
     async fn listen(&self, sender: &Sender<String>) -> Result<(), Problem> {
         let failed = |error: sqlx::Error| self.server.problem(&error);

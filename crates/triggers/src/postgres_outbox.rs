@@ -15,10 +15,10 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
 use crate::back_off::BackOff;
-use crate::inbox::BatchCounter;
+use crate::event_source::{NewEvent, SourceContext};
 use crate::journal_records::{encode, read};
+use crate::message_inbox::BatchCounter;
 use crate::postgres_server::PostgresServer;
-use crate::source::{NewEvent, SourceContext};
 use crate::{Error, Result};
 
 pub(crate) const POSITIONS: &str = "trigger_postgres_positions";

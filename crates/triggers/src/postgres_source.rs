@@ -9,11 +9,11 @@ use headwater_model::{ErrorDetails, EventData, PostgresTrigger, Trigger};
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::MessageInbox;
-use crate::postgres_listener::Listener;
+use crate::event_source::{EventSource, NewEvent, PollResult, SourceContext};
+use crate::message_inbox::MessageInbox;
+use crate::postgres_listener::ChannelListener;
 use crate::postgres_outbox::{Outbox, OutboxTable, ReadOutcome};
 use crate::postgres_server::PostgresServer;
-use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 /// Pause before the next poll while the event queue is full, and after an error of the store.
 const FULL_PAUSE: Duration = Duration::from_millis(100);
@@ -118,7 +118,7 @@ impl PostgresSource {
     async fn listen(&mut self, context: &SourceContext) -> Result<()> {
         let (Some(channel), None) = (&self.events.channel, &self.inbox) else { return Ok(()) };
         context.catch_up().await?;
-        let listener = Listener {
+        let listener = ChannelListener {
             server: self.events.server.clone(),
             channel: channel.clone(),
             secrets: context.options.secrets.clone(),

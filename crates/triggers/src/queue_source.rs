@@ -14,10 +14,10 @@ use tokio_util::sync::DropGuard;
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::postgres_source::check_batch;
-use crate::source::{
+use crate::event_source::{
     ABSENT_PAUSE, DetectedEvents, EventSource, NewEvent, PollResult, SourceContext,
 };
+use crate::postgres_source::check_batch;
 
 /// Maximum number of messages that are received in one poll.
 const MESSAGES_MAX: usize = 1_000;

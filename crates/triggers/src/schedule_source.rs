@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
+use crate::event_source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 use crate::journal_records::{encode, read};
-use crate::source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 

@@ -16,8 +16,8 @@ use crate::bucket_source::bucket_filters;
 use crate::definition::{Definition, Source};
 use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_queue::EventQueue;
+use crate::event_source::SourceContext;
 use crate::occurrence_source;
-use crate::source::SourceContext;
 use crate::worker::Worker;
 use crate::{ConnectionPolicy, Error, Result, TargetExecutor, TriggersOptions};
 

@@ -19,8 +19,8 @@ use crate::delivery_log::{Delivery, DeliveryLog};
 use crate::event_batch::{
     BATCHES, IDS, NewEntry, WaitingEntry, decode_ids, entry_key, parse_key, prefix,
 };
+use crate::event_source::SourceContext;
 use crate::journal_records::{decode, read_all};
-use crate::source::SourceContext;
 use crate::{Error, Result};
 
 /// Number of entries that are read at once.

@@ -13,7 +13,7 @@ use crate::TargetExecutor;
 use crate::definition::{Definition, Source};
 use crate::delivery_order::NextDelivery;
 use crate::event_queue::TakenDelivery;
-use crate::source::{ABSENT_PAUSE, EventSource, SourceContext};
+use crate::event_source::{ABSENT_PAUSE, EventSource, SourceContext};
 use crate::triggers::WeakTriggers;
 
 /// Maximum sleep between two checks. After the machine was suspended or its clock was set, a check

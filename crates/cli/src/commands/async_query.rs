@@ -4,7 +4,7 @@ use headwater_model::{AsyncQuery, JobStatus, Problem, QueryRequest};
 
 use crate::api::{Api, segment};
 use crate::api_output;
-use crate::commands::query::{self, Rows};
+use crate::commands::query::{self, RowRange};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output;
@@ -21,7 +21,7 @@ pub async fn start(context: &Context, api: &Api, request: QueryRequest) -> Resul
 }
 
 /// Waits for the end of a query and prints its rows.
-pub async fn result(context: &Context, api: &Api, id: &str, rows: Rows) -> Result<()> {
+pub async fn result(context: &Context, api: &Api, id: &str, rows: RowRange) -> Result<()> {
     let path = format!("/v1/queries/{}", segment(id));
     let watch = ProgressDisplay::new(context.style, "querying");
     let waiting = async {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::commands::diff::signed;
 use crate::output::{self, Cell, Grid};
-use crate::rows::cell;
+use crate::query_rows::cell;
 use crate::terminal::{Style, Tone};
 
 /// The text shown for a null value.

@@ -16,7 +16,7 @@ use crate::api::{Api, segment};
 use crate::commands::{function_logs, function_report};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, Printer, ResponseLines};
+use crate::events::{self, EventPrinter, ResponseLines};
 use crate::output;
 use crate::terminal::Tone;
 
@@ -38,7 +38,7 @@ const OVERLAP: TimeDelta = TimeDelta::seconds(5);
 pub(super) struct CallOutput<'a> {
     context: &'a Context,
     api: &'a Api,
-    printer: Printer,
+    printer: EventPrinter,
     /// The memory limit of the function, if it is known.
     memory: Option<u64>,
     /// The call whose heading was printed last.
@@ -48,7 +48,7 @@ pub(super) struct CallOutput<'a> {
 impl<'a> CallOutput<'a> {
     /// Creates a printer for a function with this memory limit.
     pub(super) fn new(context: &'a Context, api: &'a Api, memory: Option<u64>) -> Self {
-        CallOutput { context, api, printer: Printer::answer(context), memory, last: None }
+        CallOutput { context, api, printer: EventPrinter::answer(context), memory, last: None }
     }
 
     /// Prints a call and its output so far.

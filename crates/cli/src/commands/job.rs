@@ -13,7 +13,7 @@ use crate::arguments::{Job, JobLogs, JobLs, JobRerun, OutputFormat};
 use crate::commands::run;
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, Printer};
+use crate::events::{self, EventPrinter};
 use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
@@ -236,7 +236,7 @@ async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
     if context.output == OutputFormat::Json {
         return logs_json(api, arguments).await;
     }
-    let mut printer = Printer::answer(context);
+    let mut printer = EventPrinter::answer(context);
     let id = api.job(&arguments.id).await?.id.to_string();
     events::print_events(api, &id, arguments.follow, &mut printer).await?;
     printer.clear();

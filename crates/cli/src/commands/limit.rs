@@ -6,7 +6,7 @@ use hyper::Method;
 use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::Limit;
-use crate::commands::access_removal::{self, Removal};
+use crate::commands::remove_if_exists::{self, RemovalTarget};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -22,8 +22,9 @@ pub async fn limit(context: &Context, api: &Api, arguments: Limit) -> Result<()>
             Ok(())
         }
         Limit::Rm { name, if_exists } => {
-            let removal = Removal { what: "limit of", name: &name, list: "/v1/limits", if_exists };
-            access_removal::remove(context, api, removal).await
+            let removal =
+                RemovalTarget { what: "limit of", name: &name, list: "/v1/limits", if_exists };
+            remove_if_exists::remove(context, api, removal).await
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The commands, one file per noun: each calls the API and prints the result.
 
 mod access_key;
-mod access_removal;
 mod async_query;
 mod audit;
 mod backfill;
@@ -35,6 +34,7 @@ mod login;
 mod maintain;
 mod namespace;
 mod query;
+mod remove_if_exists;
 mod restriction;
 mod role;
 mod run;

@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output;
 use crate::progress::ProgressDisplay;
-use crate::rows::{self, RowReader};
+use crate::query_rows::{self, RowReader};
 use crate::terminal::Tone;
 
 /// Maximum number of rows that the format `table` shows, unless an option sets another limit.
@@ -26,7 +26,7 @@ const ROWS_SHOWN: u64 = 100;
 pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()> {
     let shown = row_limit(context.output, arguments.limit);
     if let Some(id) = &arguments.result {
-        return async_query::result(context, api, id, Rows { offset: arguments.offset, shown })
+        return async_query::result(context, api, id, RowRange { offset: arguments.offset, shown })
             .await;
     }
     if let Some(id) = &arguments.cancel {
@@ -49,7 +49,7 @@ pub async fn query(context: &Context, api: &Api, arguments: Query) -> Result<()>
 
 /// A range of rows to print.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows {
+pub struct RowRange {
     /// Number of rows to skip.
     pub offset: u64,
     /// Maximum number of rows; `None` for all.
@@ -57,13 +57,13 @@ pub struct Rows {
 }
 
 /// Prints a range of the rows that the API returns for a path.
-pub async fn print_range(context: &Context, api: &Api, path: &str, rows: Rows) -> Result<()> {
-    let Rows { offset, shown } = rows;
+pub async fn print_range(context: &Context, api: &Api, path: &str, rows: RowRange) -> Result<()> {
+    let RowRange { offset, shown } = rows;
     let limit = limit(context, shown).map(|limit| format!("&limit={limit}"));
     let call = ApiRequest::get(format!("{path}?offset={offset}{}", limit.unwrap_or_default()));
     let watch = ProgressDisplay::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
-    let work = answer(context, api, call, Output { shown, watch: &watch, done: None });
+    let work = answer(context, api, call, RowOutputOptions { shown, watch: &watch, done: None });
     watch.until_done(work).await
 }
 
@@ -89,7 +89,7 @@ pub async fn execute(
     let call = call.accept(media_type(context.output)).json(&request)?;
     let watch = ProgressDisplay::new(context.style, "querying");
     let done = done(&request.sql);
-    let work = answer(context, api, call, Output { shown, watch: &watch, done });
+    let work = answer(context, api, call, RowOutputOptions { shown, watch: &watch, done });
     tokio::select! {
         outcome = watch.until_done(work) => {
             outcome.map_err(|problem| problem.with_excerpt(&request.sql))
@@ -158,13 +158,14 @@ fn statement(arguments: &Query) -> Result<String> {
 pub async fn print(context: &Context, api: &Api, call: ApiRequest) -> Result<()> {
     let watch = ProgressDisplay::new(context.style, "reading");
     let call = call.accept(media_type(context.output));
-    let work = answer(context, api, call, Output { shown: None, watch: &watch, done: None });
+    let work =
+        answer(context, api, call, RowOutputOptions { shown: None, watch: &watch, done: None });
     watch.until_done(work).await
 }
 
 /// Options for printing rows.
 #[derive(Clone, Copy)]
-struct Output<'a> {
+struct RowOutputOptions<'a> {
     /// Maximum number of rows that the format `table` shows; `None` for all.
     shown: Option<u64>,
     watch: &'a ProgressDisplay,
@@ -187,7 +188,12 @@ fn done(sql: &str) -> Option<&'static str> {
     verbs.into_iter().find(|(name, _)| *name == verb).map(|(_, done)| done)
 }
 
-async fn answer(context: &Context, api: &Api, call: ApiRequest, to: Output<'_>) -> Result<()> {
+async fn answer(
+    context: &Context,
+    api: &Api,
+    call: ApiRequest,
+    to: RowOutputOptions<'_>,
+) -> Result<()> {
     let response = api.send(call).await?;
     let job = response.headers().get(JOB_HEADER).and_then(|id| id.to_str().ok());
     let job = job.unwrap_or_default().to_owned();
@@ -227,7 +233,7 @@ async fn copy(
 async fn print_table(
     context: &Context,
     response: Response<Incoming>,
-    to: Output<'_>,
+    to: RowOutputOptions<'_>,
 ) -> Result<()> {
     let mut reader = RowReader::default();
     let mut body = response.into_body();
@@ -243,16 +249,16 @@ async fn print_table(
     let Some(schema) = reader.schema() else { return Ok(()) };
     let total = reader.rows;
     let limit = to.shown.unwrap_or(u64::MAX);
-    if let Some(plans) = rows::plans(&schema, &reader.batches) {
+    if let Some(plans) = query_rows::plans(&schema, &reader.batches) {
         plans.iter().for_each(output::line);
         return Ok(());
     }
-    if let Some(done) = to.done.filter(|_| rows::changed_nothing(&schema, &reader.batches)) {
+    if let Some(done) = to.done.filter(|_| query_rows::changed_nothing(&schema, &reader.batches)) {
         context.style.say(done);
         return Ok(());
     }
     if !schema.fields().is_empty() {
-        let grid = rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
+        let grid = query_rows::grid(context.answer_style, &schema, &reader.batches, limit)?;
         output::line(grid.text());
     }
     if total > limit {

@@ -5,7 +5,7 @@ use headwater_model::{CreateRestriction, Restriction as Row};
 use crate::api::Api;
 use crate::api_output::{self, fetch};
 use crate::arguments::{Restriction, RestrictionCreate};
-use crate::commands::access_removal::{self, Removal};
+use crate::commands::remove_if_exists::{self, RemovalTarget};
 use crate::context::Context;
 use crate::error::{self, Result};
 use crate::output::Grid;
@@ -17,8 +17,8 @@ pub async fn restriction(context: &Context, api: &Api, arguments: Restriction) -
         Restriction::Create(new) => create(context, api, new).await,
         Restriction::Rm { name, if_exists } => {
             let (what, list) = ("restriction", "/v1/restrictions");
-            let removal = Removal { what, name: &name, list, if_exists };
-            access_removal::remove(context, api, removal).await
+            let removal = RemovalTarget { what, name: &name, list, if_exists };
+            remove_if_exists::remove(context, api, removal).await
         }
     }
 }

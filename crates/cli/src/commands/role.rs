@@ -6,7 +6,7 @@ use hyper::Method;
 use crate::api::{Api, ApiRequest, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{Role, RoleMember, RoleRm};
-use crate::commands::access_removal::{self, Removal};
+use crate::commands::remove_if_exists::{self, RemovalTarget};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -20,8 +20,8 @@ pub async fn role(context: &Context, api: &Api, arguments: Role) -> Result<()> {
             api_output::print(context, &created, format!("created role {}", created.name));
         }
         Role::Rm(RoleRm { name, if_exists }) => {
-            let removal = Removal { what: "role", name: &name, list: "/v1/roles", if_exists };
-            access_removal::remove(context, api, removal).await?;
+            let removal = RemovalTarget { what: "role", name: &name, list: "/v1/roles", if_exists };
+            remove_if_exists::remove(context, api, removal).await?;
         }
         Role::Grant(RoleMember { role, member }) => {
             api.send(ApiRequest::get(path(&role, &member)).method(Method::PUT)).await?;

@@ -12,7 +12,7 @@ use crate::arguments::{OutputFormat, Run, Test};
 use crate::commands::{branch, reference, run_openlineage, run_preview, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, Printer};
+use crate::events::{self, EventPrinter};
 use crate::output::{self, Grid};
 use crate::project;
 use crate::terminal::Tone;
@@ -80,7 +80,8 @@ pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Jo
     // The JSON lines of a preview are its rows, so the events of the run are printed as text to
     // standard error.
     let is_preview = request.preview.is_some();
-    let printer = if is_preview { Printer::new(context.style) } else { Printer::of(context) };
+    let printer =
+        if is_preview { EventPrinter::new(context.style) } else { EventPrinter::of(context) };
     let job = events::follow_with(context, api, job, printer).await?;
     if api_output::is_printed(context, &job.result) {
         return Ok(());

@@ -7,7 +7,8 @@ use headwater_model::{
     Branch as BranchRow, QueryRequest, SqlView, Table as TableRow, Tag as TagRow,
 };
 use headwater_shell::{
-    BackslashCommand, HELP, Input, Names, Relation, SharedNames, ShellEntry, next_entry, statements,
+    BackslashCommand, CompletionNames, EntrySource, HELP, Relation, SharedNames, ShellEntry,
+    next_entry, statements,
 };
 
 use crate::api::{Api, segment};
@@ -32,7 +33,7 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 /// the first error.
 pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     let names = SharedNames::default();
-    let mut input = Input::open(names.clone(), history_file(context))?;
+    let mut input = EntrySource::open(names.clone(), history_file(context))?;
     let mut shell = Shell::new(context, api, arguments)?;
     shell.is_interactive = input.is_terminal();
     shell.timing = shell.is_interactive;
@@ -223,7 +224,7 @@ impl<'a> Shell<'a> {
     }
 
     /// Reads the names for completion.
-    async fn names(&self) -> Result<Names> {
+    async fn names(&self) -> Result<CompletionNames> {
         let at = segment(&self.reference);
         let tables: Vec<TableRow> = self.api.get(format!("/v1/refs/{at}/tables")).await?;
         let views: Vec<SqlView> = self.api.get(format!("/v1/refs/{at}/views")).await?;
@@ -233,7 +234,7 @@ impl<'a> Shell<'a> {
             .into_iter()
             .map(|view| Relation { name: view.name.to_string(), columns: Vec::new() });
         let branches = branches.into_iter().map(|branch| branch.name);
-        Ok(Names {
+        Ok(CompletionNames {
             relations: tables.into_iter().map(Relation::from).chain(views).collect(),
             refs: branches.chain(tags.into_iter().map(|tag| tag.name)).collect(),
         })

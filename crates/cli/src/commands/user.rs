@@ -6,7 +6,7 @@ use hyper::Method;
 use crate::api::{Api, segment};
 use crate::api_output::{self, fetch};
 use crate::arguments::{User, UserCreate, UserRm};
-use crate::commands::access_removal::{self, Removal};
+use crate::commands::remove_if_exists::{self, RemovalTarget};
 use crate::context::Context;
 use crate::error::Result;
 use crate::output::{self, Grid};
@@ -36,8 +36,8 @@ pub async fn user(context: &Context, api: &Api, arguments: User) -> Result<()> {
             changed("enabled", update(api, &user.name, &change).await?);
         }
         User::Rm(UserRm { name, if_exists }) => {
-            let removal = Removal { what: "user", name: &name, list: "/v1/users", if_exists };
-            access_removal::remove(context, api, removal).await?;
+            let removal = RemovalTarget { what: "user", name: &name, list: "/v1/users", if_exists };
+            remove_if_exists::remove(context, api, removal).await?;
         }
     }
     Ok(())

@@ -19,7 +19,7 @@ use crate::terminal::Tone;
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A project's files, or the error of reading them.
-type Files = Result<ProjectFiles>;
+type ProjectFilesResult = Result<ProjectFiles>;
 
 /// Calls `act` with the project's files now and after each edit. Prints an error of the action, and
 /// waits for the next edit. `action` names the action in messages, as in `run`.
@@ -62,7 +62,7 @@ pub async fn repeat(
 }
 
 /// Waits until the files differ from `known` and have been unchanged for an interval.
-async fn edited(root: &Path, known: &Files) -> Files {
+async fn edited(root: &Path, known: &ProjectFilesResult) -> ProjectFilesResult {
     let mut last = text(known);
     let mut changed = false;
     loop {
@@ -78,6 +78,6 @@ async fn edited(root: &Path, known: &Files) -> Files {
 }
 
 /// Converts the result of a read for comparisons: an error becomes its text.
-fn text(files: &Files) -> std::result::Result<ProjectFiles, String> {
+fn text(files: &ProjectFilesResult) -> std::result::Result<ProjectFiles, String> {
     files.clone().map_err(|problem| problem.message)
 }

@@ -15,7 +15,7 @@ use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
 use headwater_sql::change::{MergeMatch, MergeStatement, WhenAction, WhenClause, add_columns};
-use headwater_sql::number::exact_columns;
+use headwater_sql::number_literal::exact_columns;
 
 /// Column with the index of the WHEN clause that applies to a row.
 const CLAUSE: &str = "\0a";
@@ -28,7 +28,7 @@ impl Session {
             [TableAction::Select, TableAction::Insert, TableAction::Update, TableAction::Delete];
         let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
-        let values = Values::of(&clauses, &columns)?;
+        let values = MergeClauses::of(&clauses, &columns)?;
         // The first columns of the query are the file, the row index and, if `marked`, a flag of
         // source rows. The conditions and values of the WHEN clauses follow.
         let first = 2 + usize::from(marked);
@@ -42,7 +42,7 @@ impl Session {
         let run = self.run();
         let found = self
             .plan_change(&run, &target, source, move |plan| {
-                Join::of(plan, &clauses, &columns, &values, marked)?
+                MergeJoin::of(plan, &clauses, &columns, &values, marked)?
                     .rows(&clauses, &columns, &values)
             })
             .await?;
@@ -67,7 +67,7 @@ enum ValueOrigin {
 
 /// The WHEN clauses of a MERGE: their conditions, and the sources of the values that they write.
 /// Both lists have one item for each clause.
-struct Values {
+struct MergeClauses {
     /// Index of each clause's condition among the expressions of all clauses.
     conditions: Vec<Option<usize>>,
     /// Source of each column of the clause's new row; `None` for DELETE.
@@ -78,10 +78,10 @@ struct Values {
     by_name: bool,
 }
 
-impl Values {
+impl MergeClauses {
     fn of(clauses: &[WhenClause], columns: &TargetColumns) -> Result<Self> {
         let mut values =
-            Values { conditions: Vec::new(), columns: Vec::new(), count: 0, by_name: false };
+            MergeClauses { conditions: Vec::new(), columns: Vec::new(), count: 0, by_name: false };
         for clause in clauses {
             values.conditions.push(clause.condition.then_some(values.count));
             values.count += usize::from(clause.condition);
@@ -140,7 +140,7 @@ impl Values {
 }
 
 /// The join of the target and the source, with the expressions of its select list.
-struct Join {
+struct MergeJoin {
     input: LogicalPlan,
     file: Expr,
     row: Expr,
@@ -151,14 +151,14 @@ struct Join {
     source: Vec<Expr>,
 }
 
-impl Join {
+impl MergeJoin {
     /// Splits the plan into the join and the expressions of its select list. The values of a WHEN
     /// clause can then be computed only for the rows to which the clause applies.
     fn of(
         plan: LogicalPlan,
         clauses: &[WhenClause],
         columns: &TargetColumns,
-        values: &Values,
+        values: &MergeClauses,
         marked: bool,
     ) -> PlanResult<Self> {
         let LogicalPlan::Projection(projection) = plan else {
@@ -195,7 +195,7 @@ impl Join {
         }
         let clause = cases(None, numbered)?;
         let input = std::sync::Arc::unwrap_or_clone(projection.input);
-        Ok(Join { input, file, row, clause, given, kept, source })
+        Ok(MergeJoin { input, file, row, clause, given, kept, source })
     }
 
     /// Plans the affected rows: each with its position, a flag that is true if it has a new
@@ -204,7 +204,7 @@ impl Join {
         self,
         clauses: &[WhenClause],
         columns: &TargetColumns,
-        values: &Values,
+        values: &MergeClauses,
     ) -> PlanResult<LogicalPlan> {
         let through = self.input.schema().columns().into_iter().map(Expr::Column);
         let numbered = through.chain([self.clause.clone().alias(CLAUSE)]);
@@ -231,7 +231,7 @@ impl Join {
         &self,
         index: usize,
         columns: &TargetColumns,
-        values: &Values,
+        values: &MergeClauses,
         clause: &Expr,
         schema: &DFSchemaRef,
     ) -> PlanResult<Expr> {

@@ -27,7 +27,7 @@ use crate::planning_error::PlanningLimits;
 use crate::returning::{BufferedRows, Returning, result_of};
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
-use crate::write::{FirstError, first};
+use crate::write::{FirstStreamError, first};
 
 /// Properties of a change, such as an UPDATE, in addition to its query.
 pub(super) struct ChangeProperties {
@@ -67,7 +67,7 @@ impl Session {
         let known = RowIdCache::new(&run.runtime);
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(RowPositions::default()));
-        let kept = FirstError::default();
+        let kept = FirstStreamError::default();
         let taking = RewriteReader {
             places: Arc::clone(&places),
             kept: Arc::clone(&kept),
@@ -154,7 +154,7 @@ impl Session {
 /// Reader of the query's result. Separates the row positions from the new rows.
 struct RewriteReader {
     places: Arc<Mutex<RowPositions>>,
-    kept: FirstError,
+    kept: FirstStreamError,
     limits: PlanningLimits,
     name: String,
     once: bool,

@@ -7,14 +7,14 @@ use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, span_start};
 use headwater_sql_functions::StatementBudget;
-use headwater_sql_resolve::scope::column;
+use headwater_sql_resolve::name_scope::column;
 use headwater_sql_resolve::{ResolvedTable, resolve};
 use headwater_table_scan::{LakeTable, bare_schema, can_match, whole_files};
 use headwater_tables::{FileFilter, ScanPlan, Table};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::defaults::defaults_of;
+use crate::column_defaults::defaults_of;
 use crate::error::{Error, Result, SqlError};
 use crate::planner;
 use crate::planning_error::PlanningLimits;

@@ -13,7 +13,7 @@ use crate::statement_result::StatementResult;
 use headwater_model::Action;
 use headwater_sql::change::{FILE, ROW};
 use headwater_sql::change::{UpdateStatement, add_columns};
-use headwater_sql::number::exact_columns;
+use headwater_sql::number_literal::exact_columns;
 
 impl Session {
     /// Runs UPDATE.

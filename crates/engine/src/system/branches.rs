@@ -10,10 +10,10 @@ use headwater_model::{Branch, ErrorDetails, Problem};
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
-pub(super) struct Branches;
+pub(super) struct BranchesTable;
 
 #[async_trait]
-impl SystemTable for Branches {
+impl SystemTable for BranchesTable {
     fn name(&self) -> &'static str {
         "branches"
     }

@@ -13,10 +13,10 @@ use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 /// Maximum number of commits returned.
 const COMMITS_MAX: usize = 100_000;
 
-pub(super) struct Commits;
+pub(super) struct CommitsTable;
 
 #[async_trait]
-impl SystemTable for Commits {
+impl SystemTable for CommitsTable {
     fn name(&self) -> &'static str {
         "commits"
     }

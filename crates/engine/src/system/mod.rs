@@ -6,10 +6,10 @@
 
 mod branches;
 mod commits;
-mod list;
+mod system_table;
 mod table_metadata;
 mod tables;
 mod views;
 
-pub(crate) use self::list::own_tables;
-pub use self::list::{SystemTable, batch, schema, timestamp_column, timestamp_type};
+pub(crate) use self::system_table::own_tables;
+pub use self::system_table::{SystemTable, batch, schema, timestamp_column, timestamp_type};

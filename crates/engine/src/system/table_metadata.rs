@@ -18,16 +18,16 @@ use super::{SystemTable, schema, timestamp_column, timestamp_type};
 const OPEN_AT_ONCE: usize = 16;
 
 /// The table `system.snapshots`: the snapshots in each table's metadata.
-pub(super) struct Snapshots;
+pub(super) struct SnapshotsTable;
 
 /// The table `system.manifests`: the manifests of each table's current snapshot.
-pub(super) struct Manifests;
+pub(super) struct ManifestsTable;
 
 /// The table `system.files`: the data files and delete files of each table's current snapshot.
-pub(super) struct Files;
+pub(super) struct FilesTable;
 
 #[async_trait]
-impl SystemTable for Snapshots {
+impl SystemTable for SnapshotsTable {
     fn name(&self) -> &'static str {
         "snapshots"
     }
@@ -69,7 +69,7 @@ impl SystemTable for Snapshots {
 }
 
 #[async_trait]
-impl SystemTable for Manifests {
+impl SystemTable for ManifestsTable {
     fn name(&self) -> &'static str {
         "manifests"
     }
@@ -109,7 +109,7 @@ impl SystemTable for Manifests {
 }
 
 #[async_trait]
-impl SystemTable for Files {
+impl SystemTable for FilesTable {
     fn name(&self) -> &'static str {
         "files"
     }

@@ -15,10 +15,10 @@ use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 /// Number of tables whose metadata is loaded concurrently.
 const OPEN_AT_ONCE: usize = 32;
 
-pub(super) struct SystemTables;
+pub(super) struct TablesTable;
 
 #[async_trait]
-impl SystemTable for SystemTables {
+impl SystemTable for TablesTable {
     fn name(&self) -> &'static str {
         "tables"
     }

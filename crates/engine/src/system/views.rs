@@ -10,10 +10,10 @@ use headwater_model::{ErrorDetails, Problem, SqlView, ViewQuery};
 
 use super::{SystemTable, batch, schema, timestamp_column, timestamp_type};
 
-pub(super) struct SystemViews;
+pub(super) struct ViewsTable;
 
 #[async_trait]
-impl SystemTable for SystemViews {
+impl SystemTable for ViewsTable {
     fn name(&self) -> &'static str {
         "views"
     }

@@ -8,7 +8,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::QueueStats;
-use super::idle::{IdleEntry, InstanceKey};
+use super::idle_instances::{IdleEntry, InstanceKey};
 use super::permits::Permit;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, State, SubqueueKey, WaitingCall};
 use crate::{CallOwner, Error, Result};

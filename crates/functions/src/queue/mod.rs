@@ -18,7 +18,7 @@
 //! start in the same way, but no call cancels their start.
 
 mod admission;
-mod idle;
+mod idle_instances;
 mod order;
 mod permits;
 mod provisioned;
@@ -29,7 +29,7 @@ mod stats;
 mod tests;
 
 pub(crate) use admission::{CallRequest, Queue};
-pub(crate) use idle::InstanceKey;
+pub(crate) use idle_instances::InstanceKey;
 pub(crate) use permits::Permit;
 pub(crate) use reservation::{Reservation, ReservationResult};
 pub(crate) use stats::QueueStats;

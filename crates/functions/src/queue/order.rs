@@ -22,11 +22,11 @@ pub(super) const PROMOTED_EVERY: Duration = Duration::from_secs(30);
 const POSITION_MAX: usize = 1_000;
 
 /// The priority of each owner: the highest priority among its subqueues.
-pub(super) type OwnerRanks = HashMap<Arc<str>, u64>;
+pub(super) type OwnerPriorities = HashMap<Arc<str>, u64>;
 
 /// The calls that wait for memory and come before the call that is being examined.
 #[derive(Debug, Default)]
-struct MemoryWaits {
+struct CallsWaitingForMemory {
     /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
     units: u64,
     /// The longest waiting time of these calls, and the longest waiting time of those whose owners
@@ -35,7 +35,7 @@ struct MemoryWaits {
     waited_first: Duration,
 }
 
-impl MemoryWaits {
+impl CallsWaitingForMemory {
     /// Returns true if another call may overtake these calls. `is_first_of_owner` is true if the
     /// owner of the other call has no running call.
     fn may_overtake(&self, is_first_of_owner: bool) -> bool {
@@ -80,7 +80,7 @@ impl<W> State<W> {
         // subqueues.
         let mut next: BinaryHeap<_> = ranked.into_iter().filter(may).map(Reverse).collect();
         self.is_memory_short = is_short;
-        let mut waits = MemoryWaits::default();
+        let mut waits = CallsWaitingForMemory::default();
         while let Some(Reverse((_, at))) = next.pop() {
             if self.has_memory(at, &mut waits, evicted) {
                 return Some(at);
@@ -91,7 +91,12 @@ impl<W> State<W> {
 
     /// Returns true if there is memory for the first call of a subqueue, and if the call may
     /// overtake the calls that wait for memory. Evicts idle instances if that frees enough memory.
-    fn has_memory(&mut self, at: usize, waits: &mut MemoryWaits, evicted: &mut Vec<W>) -> bool {
+    fn has_memory(
+        &mut self,
+        at: usize,
+        waits: &mut CallsWaitingForMemory,
+        evicted: &mut Vec<W>,
+    ) -> bool {
         let (units, now) = (self.units_needed(at), Instant::now());
         let is_first = self.is_first_of_owner(at);
         let passes = waits.may_overtake(is_first);
@@ -137,7 +142,12 @@ impl<W> State<W> {
     }
 
     /// Returns the sort key of a subqueue. The subqueue with the smallest key is next.
-    pub(super) fn rank(&self, at: usize, ranks: &OwnerRanks, now: Instant) -> impl Ord + use<W> {
+    pub(super) fn rank(
+        &self,
+        at: usize,
+        ranks: &OwnerPriorities,
+        now: Instant,
+    ) -> impl Ord + use<W> {
         let subqueue = &self.subqueues[at];
         let queue = &subqueue.key.queue;
         let owner = self.owners.get(&queue.owner).copied().unwrap_or_default();
@@ -171,8 +181,8 @@ impl<W> State<W> {
     }
 
     /// Returns the highest priority of each owner.
-    pub(super) fn owner_ranks(&self, now: Instant) -> OwnerRanks {
-        let mut ranks = OwnerRanks::new();
+    pub(super) fn owner_ranks(&self, now: Instant) -> OwnerPriorities {
+        let mut ranks = OwnerPriorities::new();
         for at in 0..self.subqueues.len() {
             let rank = ranks.entry(self.subqueues[at].key.queue.owner.clone()).or_default();
             *rank = self.priority(at, now).max(*rank);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::admission::Queue;
-use super::idle::IdleEntry;
+use super::idle_instances::IdleEntry;
 use super::state::{AdmittedCall, MEMORY_UNIT, QueueKey, SubqueueKey};
 
 /// Maximum time to wait until cancelled starts of instances have released their memory, and the

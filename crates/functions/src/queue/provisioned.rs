@@ -6,7 +6,7 @@
 //! memory of all other idle instances is not sufficient, and only after the call has waited.
 
 use super::admission::Queue;
-use super::idle::InstanceKey;
+use super::idle_instances::InstanceKey;
 use super::state::State;
 
 /// The number of instances to keep for calls with one key.

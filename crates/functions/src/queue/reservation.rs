@@ -12,12 +12,12 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Queue;
-use super::idle::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
+use super::idle_instances::{IDLE_COUNT_MAX, IdleEntry, InstanceKey};
 use super::state::{MEMORY_UNIT, State};
 
 /// An instance that is starting in advance of a call.
 #[derive(Debug)]
-pub(super) struct EarlyStart {
+pub(super) struct EarlyInstanceStart {
     number: u64,
     key: InstanceKey,
     cancelled: CancellationToken,
@@ -79,8 +79,12 @@ impl<W> Queue<W> {
             return ReservationResult::Busy;
         }
         let key = key.clone();
-        let start =
-            EarlyStart { number, key, cancelled: CancellationToken::new(), is_provisioned: false };
+        let start = EarlyInstanceStart {
+            number,
+            key,
+            cancelled: CancellationToken::new(),
+            is_provisioned: false,
+        };
         ReservationResult::Reserved(self.add_reservation(&mut state, start, units))
     }
 
@@ -105,8 +109,12 @@ impl<W> Queue<W> {
         }
         let Some(evicted) = state.evict_any(units) else { return ReservationResult::Busy };
         let key = key.clone();
-        let start =
-            EarlyStart { number, key, cancelled: CancellationToken::new(), is_provisioned: true };
+        let start = EarlyInstanceStart {
+            number,
+            key,
+            cancelled: CancellationToken::new(),
+            is_provisioned: true,
+        };
         let reservation = self.add_reservation(&mut state, start, units);
         drop(state);
         drop(evicted);
@@ -116,7 +124,7 @@ impl<W> Queue<W> {
     fn add_reservation(
         self: &Arc<Self>,
         state: &mut State<W>,
-        start: EarlyStart,
+        start: EarlyInstanceStart,
         units: u64,
     ) -> Reservation<W> {
         let (number, key) = (start.number, start.key.clone());
@@ -187,7 +195,7 @@ impl<W> State<W> {
     /// Cancels the early start of an instance with this key, because a call has started such an
     /// instance.
     pub(super) fn cancel_early_of(&self, key: &InstanceKey) {
-        let own = |early: &&EarlyStart| !early.is_provisioned && early.key == *key;
+        let own = |early: &&EarlyInstanceStart| !early.is_provisioned && early.key == *key;
         for early in self.early.iter().filter(own) {
             early.cancelled.cancel();
         }

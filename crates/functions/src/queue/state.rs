@@ -7,10 +7,10 @@ use std::time::Instant;
 use headwater_model::Priority;
 use tokio::sync::oneshot;
 
-use super::idle::{IdleEntry, InstanceKey};
+use super::idle_instances::{IdleEntry, InstanceKey};
 use super::permits::Permit;
 use super::provisioned::ProvisionedKey;
-use super::reservation::EarlyStart;
+use super::reservation::EarlyInstanceStart;
 
 /// Unit in which the queue counts memory, in bytes.
 pub(super) const MEMORY_UNIT: u64 = 1 << 20;
@@ -28,11 +28,11 @@ pub(super) struct State<W> {
     /// Idle instances; the longest idle time comes first.
     pub(super) idle: Vec<IdleEntry<W>>,
     /// Instances that are starting in advance of a call.
-    pub(super) early: Vec<EarlyStart>,
+    pub(super) early: Vec<EarlyInstanceStart>,
     /// The numbers of instances to keep, for functions with provisioned concurrency.
     pub(super) provisioned: Vec<ProvisionedKey>,
-    pub(super) owners: HashMap<Arc<str>, Load>,
-    pub(super) functions: HashMap<QueueKey, Load>,
+    pub(super) owners: HashMap<Arc<str>, OwnerLoad>,
+    pub(super) functions: HashMap<QueueKey, OwnerLoad>,
     /// Number of permits given since the queue was created.
     pub(super) assigned: u64,
     /// True if a call cannot start because there is not enough memory.
@@ -58,7 +58,7 @@ pub(super) struct SubqueueKey {
 
 /// The running calls and the last permit of an owner, or of one function of an owner.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Load {
+pub(super) struct OwnerLoad {
     pub(super) queued: usize,
     pub(super) running: usize,
     pub(super) units: u64,
@@ -68,7 +68,7 @@ pub(super) struct Load {
     pub(super) last_permit_at: Option<Instant>,
 }
 
-impl Load {
+impl OwnerLoad {
     fn is_zero(&self) -> bool {
         self.queued == 0 && self.running == 0 && self.units == 0
     }
@@ -197,10 +197,10 @@ impl<W> State<W> {
     }
 
     /// Changes the load of an owner and of its function. A load that becomes zero is removed.
-    pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut Load)) {
+    pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut OwnerLoad)) {
         // Treat a new owner or function as if it had just got a permit, so that it does not precede
         // all others.
-        let new = Load { last_permit: self.assigned, ..Load::default() };
+        let new = OwnerLoad { last_permit: self.assigned, ..OwnerLoad::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);
         if owner.is_zero() {

@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::{StreamExt, TryStreamExt, stream};
 use headwater_catalog::{ReachableState, ReachableStates};
 use headwater_model::{CommitId, ErrorDetails, RemovedFiles, SkippedTable, Timestamp};
-use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateScan, is_reserved};
+use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateReport, is_reserved};
 use tokio_util::sync::CancellationToken;
 
 use super::deleted_refs::UnreachableStates;
@@ -152,7 +152,7 @@ struct UnreadableTables {
 }
 
 impl UnreadableTables {
-    fn add(&mut self, state: &ReachableState, scan: StateScan) {
+    fn add(&mut self, state: &ReachableState, scan: StateReport) {
         let Some(error) = scan.unreadable.first() else { return };
         self.folders.extend(scan.folders);
         let name = &state.table;
@@ -324,7 +324,7 @@ impl Maintenance<'_> {
             }
         });
         // Await all reads before processing results, because a read can wait for another one.
-        let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
+        let scans: Vec<StateReport> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
         }
@@ -347,7 +347,7 @@ impl Maintenance<'_> {
             // An error is ignored, because an expiring state is no longer needed.
             async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
-        let scans: Vec<StateScan> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
+        let scans: Vec<StateReport> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for (state, scan) in expiring.into_iter().zip(scans) {
             let location = &state.entry.metadata_location;
             if scan.more {

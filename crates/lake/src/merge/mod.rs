@@ -6,19 +6,19 @@
 //! branch moves meanwhile, the merge is planned again and reuses the results of unchanged tables.
 
 mod cherry_pick;
-mod choices;
 mod conflict_cause;
+mod conflict_choices;
 mod conflict_error;
 mod conflict_text;
 mod conflicts;
-mod content;
-mod imports;
+mod import_lists;
 mod merge_options;
 mod merge_rights;
 mod merge_span;
 mod reverted_by;
 mod serial_order;
-mod uncommitted;
+mod table_content;
+mod uncommitted_files;
 mod view_content;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,11 +35,11 @@ use headwater_table_merge::RowBudget;
 
 pub use self::conflict_error::{conflict_problem, with_rerun_hint};
 pub use self::conflict_text::{changed_text, conflict_causes, conflict_names};
-use self::content::TableContent;
 pub use self::merge_options::{MergeOptions, ReadPosition, ReadSet};
 pub use self::merge_rights::MergeRights;
 use self::merge_span::MergeSpan;
-use self::uncommitted::UncommittedMerge;
+use self::table_content::TableContent;
+use self::uncommitted_files::UncommittedMerge;
 use self::view_content::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
@@ -154,7 +154,7 @@ struct OngoingMerge<'a> {
 
 /// The changes that the merge commit makes, the reports of merged tables, and the objects to store.
 #[derive(Default)]
-struct FinalChanges {
+struct MergeCommitChanges {
     changes: Vec<TableChange>,
     merged: Vec<MergedTable>,
     objects: Vec<bytes::Bytes>,
@@ -376,7 +376,7 @@ impl<'a> OngoingMerge<'a> {
         self.lake.check_readable(taken.chain(contested)).await
     }
 
-    fn commit(&self, message: String, final_changes: &FinalChanges) -> MergeCommit {
+    fn commit(&self, message: String, final_changes: &MergeCommitChanges) -> MergeCommit {
         let mut with = self.options.with.clone();
         with.objects.extend(final_changes.objects.iter().cloned());
         MergeCommit {
@@ -462,11 +462,11 @@ impl<'a> OngoingMerge<'a> {
         &self,
         plan: &MergePlan,
         made: &mut UncommittedMerge,
-    ) -> Result<FinalChanges> {
-        let mut result = FinalChanges {
+    ) -> Result<MergeCommitChanges> {
+        let mut result = MergeCommitChanges {
             changes: plan.taken.clone(),
             merged: self.merged_tables(),
-            ..FinalChanges::default()
+            ..MergeCommitChanges::default()
         };
         for MergedContent { contested, verdict, .. } in self.verdicts.values() {
             let merged = match verdict {

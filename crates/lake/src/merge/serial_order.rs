@@ -38,7 +38,7 @@ const LISTED_MAX: usize = 500;
 
 /// Returns the commit properties that record what a run read.
 pub(super) fn to_properties(run: &ReadSet) -> [(String, String); 2] {
-    let reads = match Reads::of(run).0 {
+    let reads = match ReadSetHashes::of(run).0 {
         Some(listed) if listed.len() <= LISTED_MAX => serde_json::json!(listed).to_string(),
         _ => ALL_TABLES.to_owned(),
     };
@@ -57,14 +57,14 @@ fn position_hash(table: &TableName, source: &str) -> String {
 }
 
 /// Hashes of the tables and read positions that a run read; `None` for all tables.
-struct Reads(Option<BTreeSet<String>>);
+struct ReadSetHashes(Option<BTreeSet<String>>);
 
-impl Reads {
-    fn of(run: &ReadSet) -> Reads {
+impl ReadSetHashes {
+    fn of(run: &ReadSet) -> ReadSetHashes {
         let tables = run.tables.iter().map(hash);
         let positions = run.positions.iter().map(|one| position_hash(&one.table, &one.source));
         let any = run.changes_any_position.then(|| ANY_POSITION.to_owned());
-        Reads(Some(tables.chain(positions).chain(any).collect()))
+        ReadSetHashes(Some(tables.chain(positions).chain(any).collect()))
     }
 
     fn contain(&self, hash: &str) -> bool {
@@ -74,7 +74,7 @@ impl Reads {
     /// Returns true if another run changed something that this run read, when the other run changed
     /// `table`: the rows, or a read position stored there. The other run changes the read positions
     /// that it lists. If it merges a branch or continues a failed run, it may change any position.
-    fn are_changed(&self, table: &TableName, other: &Reads) -> bool {
+    fn are_changed(&self, table: &TableName, other: &ReadSetHashes) -> bool {
         let Some(reads) = &self.0 else { return true };
         let all = position_hash(table, ReadPosition::ALL_SOURCES);
         let table = hash(table);
@@ -94,13 +94,14 @@ struct MergedRun {
     commit: Commit,
     /// The target's head when the run started.
     start: CommitId,
-    reads: Reads,
+    reads: ReadSetHashes,
 }
 
 impl MergedRun {
     /// Returns the run that made a commit; `None` for other commits.
     fn of(commit: Commit) -> Option<MergedRun> {
-        let reads = Reads(serde_json::from_str(commit.properties.get(PROPERTY_READS)?).ok());
+        let reads =
+            ReadSetHashes(serde_json::from_str(commit.properties.get(PROPERTY_READS)?).ok());
         let start = commit.properties.get(PROPERTY_START)?.parse().ok()?;
         Some(MergedRun { commit, start, reads })
     }
@@ -118,7 +119,7 @@ impl OngoingMerge<'_> {
             return Ok(Vec::new());
         };
         let runs = self.lake.runs_between(own.start, plan.head).await?;
-        let reads = Reads::of(own);
+        let reads = ReadSetHashes::of(own);
         // For each changed table, the first run that changed it.
         let mut stale: BTreeMap<TableName, (&MergedRun, TableChange)> = BTreeMap::new();
         for run in runs.iter().rev() {
@@ -169,7 +170,7 @@ impl OngoingMerge<'_> {
         runs: &[MergedRun],
     ) -> Result<Option<String>> {
         let writes = self.lake.catalog().diff(own.start, plan.source).await?;
-        let reads = Reads::of(own);
+        let reads = ReadSetHashes::of(own);
         for run in runs {
             let mut changes = writes.iter();
             if let Some(change) = changes.find(|one| run.reads.are_changed(&one.table, &reads)) {
@@ -244,9 +245,9 @@ mod tests {
         let reads = |tables: &[&str], sources: &[&str]| {
             let positions = sources.iter().map(|source| position_hash(&table, source));
             let tables = tables.iter().map(|name| hash(&name.parse().expect("a name")));
-            Reads(Some(tables.chain(positions).collect()))
+            ReadSetHashes(Some(tables.chain(positions).collect()))
         };
-        let changed = |one: &Reads, other: &Reads| one.are_changed(&table, other);
+        let changed = |one: &ReadSetHashes, other: &ReadSetHashes| one.are_changed(&table, other);
         let (first, second) = (reads(&["a"], &["a"]), reads(&["b"], &["b"]));
         assert!(!changed(&first, &second), "positions in different sources");
         assert!(changed(&first, &first), "the same position");
@@ -255,10 +256,10 @@ mod tests {
         assert!(changed(&first, &rebuild), "a rebuild changes all positions");
         let whole = reads(&["t"], &["b"]);
         assert!(!changed(&first, &whole), "a run that also reads the rows of the table");
-        let any = Reads(Some([ANY_POSITION.to_owned()].into()));
+        let any = ReadSetHashes(Some([ANY_POSITION.to_owned()].into()));
         assert!(changed(&first, &any), "a merge of a branch");
         assert!(changed(&whole, &reads(&[], &[])), "the rows of the table were read");
-        let all = Reads(None);
+        let all = ReadSetHashes(None);
         assert!(changed(&first, &all) && changed(&all, &second));
         assert!(!first.are_changed(&"u".parse().expect("a name"), &all), "another table");
     }

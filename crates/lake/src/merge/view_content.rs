@@ -5,7 +5,7 @@ use headwater_catalog::{BaseValue, DivergedTable, TableEntry, operation};
 use headwater_model::{ConflictCause, ConflictKind, MergeResolution, MergedTable, TableName};
 use headwater_tables::{MergedView, SqlView, ViewMerge};
 
-use super::uncommitted::UncommittedMerge;
+use super::uncommitted_files::UncommittedMerge;
 use super::{ContentMergeResult, conflict_cause};
 use crate::error::Result;
 use crate::lake::Lake;

@@ -231,17 +231,17 @@ fn committed(value: &[u8]) -> i64 {
     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).unwrap_or_default()
 }
 
-/// Number of recent commits that [`RestRequests::is_committed`] searches.
+/// Number of recent commits that [`CommittedRestRequests::is_committed`] searches.
 const RECENT_COMMITS: usize = 1_000;
 
 /// The records of commits by REST clients, which show whether a repeated request is already
 /// committed. [`Lake::iceberg_rest_requests`] returns this type.
 #[derive(Debug, Clone, Copy)]
-pub struct RestRequests<'a> {
+pub struct CommittedRestRequests<'a> {
     pub(crate) lake: &'a Lake,
 }
 
-impl RestRequests<'_> {
+impl CommittedRestRequests<'_> {
     /// Returns true if a recent commit of a branch has a property with this value. So a client can
     /// check if its change was committed although the response was lost.
     pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {

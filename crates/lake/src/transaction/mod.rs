@@ -6,7 +6,7 @@
 //! table in a way that does not permit this, the commit fails with a conflict. Dropping the
 //! transaction removes uncommitted files.
 
-mod adopt;
+mod adopt_table_state;
 mod commit;
 mod discard_guard;
 mod group_commit;
@@ -32,7 +32,7 @@ pub use self::commit::add_entry;
 use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
-pub use self::iceberg_rest::{RestChanges, RestRequests};
+pub use self::iceberg_rest::{CommittedRestRequests, RestChanges};
 use self::pending_changes::{PendingChange, PendingChanges};
 pub use self::shared_transaction::SharedTransaction;
 use self::views::PendingView;

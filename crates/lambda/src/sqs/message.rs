@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use headwater_service::{Attribute, NewMessage, ReceiveOptions, ReceivedMessage};
+use headwater_service::{MessageAttribute, NewMessage, ReceiveOptions, ReceivedMessage};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -97,7 +97,7 @@ impl SendMessageRequest {
             let text = text.filter(|text| !text.is_empty() && is_valid(text));
             match text.filter(|_| kinds.contains(&kind)) {
                 Some(value_text) => {
-                    let attribute = Attribute { kind: value.data_type, value: value_text };
+                    let attribute = MessageAttribute { kind: value.data_type, value: value_text };
                     Ok((name, attribute))
                 }
                 None => Err(SqsError::invalid(format!(
@@ -217,10 +217,10 @@ fn message_response(received: &ReceivedMessage, wanted: &ReceiveMessageRequest) 
         })
     };
     let selected = message.attributes.iter().filter(|(name, _)| is_selected(name));
-    let selected: BTreeMap<String, Attribute> =
+    let selected: BTreeMap<String, MessageAttribute> =
         selected.map(|(name, value)| (name.clone(), value.clone())).collect();
     if !selected.is_empty() {
-        let typed = |attribute: &Attribute| {
+        let typed = |attribute: &MessageAttribute| {
             let key = if attribute.is_binary() { "BinaryValue" } else { "StringValue" };
             json!({"DataType": attribute.kind, key: attribute.value})
         };
@@ -370,7 +370,7 @@ fn check_bytes(entries: &[SendMessageRequest]) -> Result<()> {
 
 /// Returns the MD5 of message attributes, as hexadecimal digits; `None` without
 /// attributes.
-fn attributes_md5(attributes: &BTreeMap<String, Attribute>) -> Option<String> {
+fn attributes_md5(attributes: &BTreeMap<String, MessageAttribute>) -> Option<String> {
     (!attributes.is_empty()).then(|| headwater_service::attributes_md5(attributes))
 }
 

@@ -14,8 +14,8 @@ use headwater_lake::BatchStream;
 use headwater_model::{ErrorCode, Problem};
 use headwater_project::{QUARANTINE_COLUMNS, Severity, Step};
 
-use super::step::{FirstStepError, capture_first_error};
-use super::{Run, StepProgress, output};
+use super::step::{FirstQueryError, capture_first_error};
+use super::{Run, StepProgress, step_output};
 use crate::row_expectations::{ROWS, check_reserved, check_type, query};
 use crate::{Error, Result};
 
@@ -94,7 +94,7 @@ impl Run {
         let schema = rows.schema();
         check_reserved(step, schema.fields().iter().map(|field| field.name().as_str()))?;
         let session = self.engine_session(step, std::collections::BTreeMap::new())?;
-        output::register(&session, ROWS, rows)?;
+        step_output::register(&session, ROWS, rows)?;
         let count = step.row_expectations.len();
         let failed = |error: headwater_engine::Error| Error::of_condition(step, 0, &error);
         let statement = PreparedStatement::parse(&query(step, &["*"], 0..count))
@@ -106,7 +106,7 @@ impl Run {
         for (number, field) in answer.schema.fields().iter().skip(own).enumerate() {
             check_type(step, number, field.data_type())?;
         }
-        let cause = FirstStepError::default();
+        let cause = FirstQueryError::default();
         let (all, stream) =
             (Arc::clone(&answer.schema), capture_first_error(answer.stream, &cause));
         let rows = SharedTable::write_stream(all, stream, self.row_quota()).await;

@@ -13,7 +13,7 @@ use headwater_functions::RowStream;
 use parking_lot::Mutex;
 
 use super::StepProgress;
-use super::step::{FirstStepError, capture_first_error};
+use super::step::{FirstQueryError, capture_first_error};
 use crate::{Location, Result};
 
 /// Query that returns the rows of an input.
@@ -27,7 +27,7 @@ pub(super) struct InputQuery {
     queries: Mutex<Vec<Arc<ExecutionMetrics>>>,
     rows: AtomicU64,
     /// Error of the query, which is more specific than the error of the stream.
-    cause: FirstStepError,
+    cause: FirstQueryError,
 }
 
 impl InputQuery {
@@ -42,7 +42,7 @@ impl InputQuery {
         let schema = answer.schema.clone();
         let queries = Mutex::new(vec![Arc::clone(&answer.metrics)]);
         let (at, first) = (at.clone(), Mutex::new(Some(answer)));
-        let (rows, cause) = (AtomicU64::new(0), FirstStepError::default());
+        let (rows, cause) = (AtomicU64::new(0), FirstQueryError::default());
         Ok((schema, Arc::new(InputQuery { session, query, at, first, queries, rows, cause })))
     }
 

@@ -14,7 +14,7 @@ use headwater_project::Step;
 use headwater_tables::PROFILE;
 
 use super::write::WriteOptions;
-use super::{Run, StepProgress, output};
+use super::{Run, StepProgress, step_output};
 use crate::plan::FINGERPRINT;
 use crate::{Error, Result};
 
@@ -37,7 +37,7 @@ impl Run {
         let step = &self.plan.project.steps[index];
         let properties = self.snapshot_properties(index, &done.increments.read);
         let session = self.engine_session(step, properties)?;
-        output::register(&session, ROWS, rows)?;
+        step_output::register(&session, ROWS, rows)?;
         let keys = keys(step, &rows.schema());
         self.check_keys(step, &session, &keys, done).await?;
         let mut transaction = self.transaction(index, &done.increments.read).await?;

@@ -5,13 +5,13 @@
 mod checked_rows;
 mod input_query;
 mod merge;
-mod output;
-mod python;
+mod python_step;
 mod quarantine;
 mod report_order;
 mod sample;
-mod sql;
+mod sql_step;
 mod step;
+mod step_output;
 mod step_permit;
 mod view;
 mod write;
@@ -39,9 +39,9 @@ use crate::plan::Plan;
 use crate::run_environments::RecordedEnvironments;
 use crate::runner::Runner;
 use crate::{Error, Result};
-use output::{StepOutput, StepOutputs};
 use report_order::ReportOrder;
 use sample::RowSampler;
+use step_output::{StepOutput, StepOutputs};
 use step_permit::StepPermit;
 
 /// Maximum number of concurrent steps; functions have their own limit.

@@ -15,9 +15,9 @@ use headwater_project::{Step, StepCode, StepKind};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::output::{self, StepOutput};
+use super::step_output::{self, StepOutput};
 use super::{Run, StepProgress};
-use crate::columns::check_declared;
+use crate::column_inference::check_declared;
 use crate::incremental_reads::IncrementalReads;
 use crate::plan::Plan;
 use crate::{Error, Location, Result};
@@ -59,7 +59,7 @@ impl Run {
             let Some(parent) = self.plan.graph.model(input) else { continue };
             let output = self.outputs.lock().get(parent);
             if let Some(StepOutput::Rows(rows)) = output {
-                output::register(&session, &name, &rows)?;
+                step_output::register(&session, &name, &rows)?;
             }
         }
         Ok(session)
@@ -131,20 +131,23 @@ impl Run {
 
 /// The first error of a query. Stored separately, because the crates that forward the rows return
 /// only an Arrow error.
-pub(super) type FirstStepError = Arc<Mutex<Option<headwater_engine::Error>>>;
+pub(super) type FirstQueryError = Arc<Mutex<Option<headwater_engine::Error>>>;
 
 /// Converts the errors in a query's rows to Arrow errors for another crate, and stores the first
 /// error.
 pub(super) fn capture_first_error(
     rows: headwater_engine::BatchStream,
-    cause: &FirstStepError,
+    cause: &FirstQueryError,
 ) -> headwater_lake::BatchStream {
     let cause = Arc::clone(cause);
     rows.map_err(move |error| to_arrow_error(error, &cause)).boxed()
 }
 
 /// Converts an error to an Arrow error, and stores the original error.
-pub(super) fn to_arrow_error(error: headwater_engine::Error, cause: &FirstStepError) -> ArrowError {
+pub(super) fn to_arrow_error(
+    error: headwater_engine::Error,
+    cause: &FirstQueryError,
+) -> ArrowError {
     let failed = ArrowError::ComputeError(error.to_string());
     cause.lock().get_or_insert(error);
     failed

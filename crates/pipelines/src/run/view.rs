@@ -8,7 +8,7 @@ use headwater_model::name::quoted;
 use headwater_model::{ErrorCode, Problem};
 use headwater_tables::SqlView;
 
-use super::output::StepOutput;
+use super::step_output::StepOutput;
 use super::{Run, StepProgress};
 use crate::Result;
 use crate::plan::{FINGERPRINT_CODE, sql_error};

@@ -12,10 +12,10 @@ use headwater_project::{Materialization, Step};
 use headwater_tables::{KEYS_PROPERTY, PROFILE};
 
 use super::checked_rows::CheckedRows;
-use super::output::{self, StepOutput};
+use super::step_output::{self, StepOutput};
 use super::{Run, StepProgress};
 use crate::Result;
-use crate::contract::with_docs;
+use crate::declared_columns::with_docs;
 use crate::environment_packages::{PACKAGES, Packages};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use headwater_engine::PreparedStatement;
@@ -67,7 +67,7 @@ impl Run {
             let options = WriteOptions { read, quarantine };
             let written = self.write(index, rows.schema(), rows.stream(), options).await?;
             done.usage.bytes_written = written.bytes_written;
-            output::written(step, rows)
+            step_output::written(step, rows)
         } else if step.is_materialized() {
             Box::pin(self.merge(index, &rows, quarantine.as_ref(), done)).await?;
             StepOutput::Table

@@ -6,22 +6,25 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use headwater_project::unit_test::Row;
+use headwater_project::unit_test::TestRow;
 
-use super::rows;
+use super::given_rows;
 
 /// Maximum number of differing rows to show for each side.
 const SHOWN_MAX: usize = 20;
 
 /// Returns the differences, one line each; empty if there are none. Only the columns of the
 /// expected rows are compared. Fails if an expected value does not fit its column.
-pub(super) fn differences(expected: &[Row], actual: &[RecordBatch]) -> Result<Vec<String>, String> {
+pub(super) fn differences(
+    expected: &[TestRow],
+    actual: &[RecordBatch],
+) -> Result<Vec<String>, String> {
     let got: usize = actual.iter().map(RecordBatch::num_rows).sum();
     if expected.is_empty() {
         let text = format!("expected no rows, got {got}");
         return Ok(if got == 0 { Vec::new() } else { vec![text] });
     }
-    let expected = rows::untyped(expected, &BTreeMap::new())?;
+    let expected = given_rows::untyped(expected, &BTreeMap::new())?;
     let Some(first) = actual.first() else {
         return Ok(vec![format!("expected {} rows, got none", expected.num_rows())]);
     };

@@ -1,5 +1,5 @@
 //! Unit tests of models and expectations: a test gives the input rows and the expected rows.
 
 mod compare;
-mod rows;
+mod given_rows;
 mod test_runner;

@@ -23,7 +23,7 @@ use headwater_project::{Graph, PythonFunction, Step, StepCode, StepInput};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{compare, rows};
+use super::{compare, given_rows};
 use crate::environment_spec::environment_spec;
 use crate::function_secrets::FunctionSecrets;
 use crate::invocation::FunctionCall;
@@ -115,7 +115,7 @@ impl Runner {
         };
         let session = self.engine.session(options).map_err(|error| Error::other(&error))?;
         for (input, given) in test.inputs(step)? {
-            let batch = rows::batch(&session, given).await.map_err(|error| {
+            let batch = given_rows::batch(&session, given).await.map_err(|error| {
                 test.invalid(format!("the given rows of `{}` cannot be read: {error}", input.table))
             })?;
             let rows = RecordBatches { schema: batch.schema(), batches: vec![batch] };

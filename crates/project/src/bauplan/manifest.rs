@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::model_files::{IncludePath, ModelFiles};
 use crate::manifest::{self, Manifest};
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Defaults, Parameter, ParameterKind};
 use crate::{Error, Location, Result, quantities, suggest};
 

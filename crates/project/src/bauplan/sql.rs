@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::materialization;
 use crate::python::{Schema, Schemas};
-use crate::sql::{partition, unquoted};
+use crate::sql_model::{partition, unquoted};
 use crate::{Error, Location, Result, Step, suggest};
 
 const SETTINGS: [&str; 6] = [

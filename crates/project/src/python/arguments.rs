@@ -4,18 +4,18 @@ use ruff_python_ast::{Arguments, Expr};
 use ruff_text_size::{Ranged, TextRange};
 
 use super::literal::Literal;
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result, suggest};
 
 /// The literal arguments of one call.
 pub(super) struct LiteralArguments<'a> {
     call: &'a str,
     source: &'a SourceText<'a>,
-    values: Vec<Value<'a>>,
+    values: Vec<ArgumentValue<'a>>,
 }
 
 /// One argument: name, value and location.
-struct Value<'a> {
+struct ArgumentValue<'a> {
     name: &'a str,
     literal: Literal,
     range: TextRange,
@@ -72,12 +72,12 @@ impl<'a> LiteralArguments<'a> {
                 _ => &[],
             };
             let items = elements.iter().map(Ranged::range).collect();
-            self.values.push(Value { name, literal, range: expression.range(), items });
+            self.values.push(ArgumentValue { name, literal, range: expression.range(), items });
         }
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Option<&Value<'a>> {
+    fn find(&self, name: &str) -> Option<&ArgumentValue<'a>> {
         self.values.iter().find(|value| value.name == name)
     }
 
@@ -133,7 +133,8 @@ impl<'a> LiteralArguments<'a> {
     /// is the expected form for the hint.
     pub fn items(&self, name: &str, form: &str) -> Result<Vec<(&Literal, TextRange)>> {
         self.get(name, |literal| matches!(literal, Literal::List(_)).then_some(()), form)?;
-        let Some(Value { literal: Literal::List(literals), items, .. }) = self.find(name) else {
+        let Some(ArgumentValue { literal: Literal::List(literals), items, .. }) = self.find(name)
+        else {
             return Ok(Vec::new());
         };
         Ok(literals.iter().zip(items.iter().copied()).collect())

@@ -5,9 +5,9 @@ use ruff_python_ast::statement_visitor::{StatementVisitor, walk_stmt};
 use ruff_python_ast::{Decorator, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::function::Reader;
-use super::names::Names;
-use crate::source::SourceText;
+use super::decorated_function::FunctionReader;
+use super::imported_names::ImportedNames;
+use crate::source_location::SourceText;
 use crate::{Error, Result};
 
 /// Returns the error of a decorator without parentheses.
@@ -24,8 +24,8 @@ pub(super) fn without_parentheses(
 
 /// Rejects a function with decorators of both packages.
 pub(super) fn refuse_both(
-    reader: &Reader,
-    bauplan: &Names,
+    reader: &FunctionReader,
+    bauplan: &ImportedNames,
     function: &StmtFunctionDef,
 ) -> Result<()> {
     if !(is_decorated(reader.names, function) && is_decorated(bauplan, function)) {
@@ -37,7 +37,11 @@ pub(super) fn refuse_both(
 }
 
 /// Rejects decorated functions that are not at the top level of the file.
-pub(super) fn refuse_inner(reader: &Reader, bauplan: &Names, body: &[Stmt]) -> Result<()> {
+pub(super) fn refuse_inner(
+    reader: &FunctionReader,
+    bauplan: &ImportedNames,
+    body: &[Stmt],
+) -> Result<()> {
     let mut inner = NestedDecoratorVisitor { names: [reader.names, bauplan], found: None };
     inner.visit_body(body);
     let Some((name, offset)) = inner.found else { return Ok(()) };
@@ -48,7 +52,7 @@ pub(super) fn refuse_inner(reader: &Reader, bauplan: &Names, body: &[Stmt]) -> R
 
 /// Finds the first decorated function that is not at the top level.
 struct NestedDecoratorVisitor<'a> {
-    names: [&'a Names; 2],
+    names: [&'a ImportedNames; 2],
     found: Option<(String, usize)>,
 }
 
@@ -65,6 +69,6 @@ impl StatementVisitor<'_> for NestedDecoratorVisitor<'_> {
     }
 }
 
-fn is_decorated(names: &Names, function: &StmtFunctionDef) -> bool {
+fn is_decorated(names: &ImportedNames, function: &StmtFunctionDef) -> bool {
     function.decorator_list.iter().any(|one| names.resolve_decorator(one).is_some())
 }

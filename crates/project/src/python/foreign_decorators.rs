@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 use ruff_python_ast::{Expr, ModModule, Stmt, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::names::{BAUPLAN, PACKAGE};
-use crate::source::SourceText;
+use super::imported_names::{BAUPLAN, PACKAGE};
+use crate::source_location::SourceText;
 use crate::{Error, Result};
 
 /// Decorator names that define pipeline nodes in other packages.

@@ -6,14 +6,14 @@
 
 mod arguments;
 mod bauplan;
-mod code;
+mod code_check;
+mod decorated_function;
 mod decorator_checks;
-mod definition;
+mod fingerprinted_code;
 mod foreign_decorators;
-mod function;
-mod lineage;
+mod imported_names;
+mod lineage_argument;
 mod literal;
-mod names;
 mod settings;
 mod triggers;
 
@@ -24,11 +24,11 @@ use ruff_text_size::Ranged;
 
 use self::bauplan::{BauplanReader, refuse_unsupported};
 pub(super) use self::bauplan::{Schema, Schemas};
+pub use self::code_check::check_definition;
+use self::decorated_function::{FunctionReader, ParsedDefinition};
 use self::decorator_checks::{refuse_both, refuse_inner};
-pub use self::definition::check_definition;
-use self::function::{ParsedDefinition, Reader};
-use self::names::{BAUPLAN, Names, PACKAGE};
-use crate::source::SourceText;
+use self::imported_names::{BAUPLAN, ImportedNames, PACKAGE};
+use crate::source_location::SourceText;
 use crate::{Callable, Error, Result, Step};
 
 /// Definitions of one file, in source order.
@@ -46,14 +46,14 @@ pub(super) fn parse(
 ) -> Result<FileDefinitions> {
     let module = module(source)?;
     foreign_decorators::refuse(source, &module, files)?;
-    let names = Names::of(&module, source, PACKAGE)?;
-    let bauplan = Names::of(&module, source, BAUPLAN)?;
+    let names = ImportedNames::of(&module, source, PACKAGE)?;
+    let bauplan = ImportedNames::of(&module, source, BAUPLAN)?;
     refuse_unsupported(source, &module, &bauplan)?;
     if names.is_empty() && bauplan.is_empty() {
         return Ok(FileDefinitions::default());
     }
     let schemas = Schemas::of(source, &module, files)?;
-    let reader = Reader { source, names: &names, namespace };
+    let reader = FunctionReader { source, names: &names, namespace };
     let bauplan = BauplanReader { source, names: &bauplan, namespace, schemas: &schemas };
     let (mut steps, mut callables) = (Vec::new(), Vec::new());
     for statement in &module.body {
@@ -77,7 +77,7 @@ pub(super) fn parse(
     for function in module.body.iter().filter_map(Stmt::as_function_def_stmt) {
         refuse_inner(&reader, bauplan.names, &function.body)?;
     }
-    code::attach(source, &module, files, &mut steps, &mut callables);
+    fingerprinted_code::attach(source, &module, files, &mut steps, &mut callables);
     let steps = steps.into_iter().map(|(step, _)| step).collect();
     let callables = callables.into_iter().map(|(callable, _)| callable).collect();
     Ok(FileDefinitions { steps, callables })

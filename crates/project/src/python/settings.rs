@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 
 use headwater_model::{DailyBudget, ErrorDetails, PartitionField, Priority};
-use headwater_sandbox::{Network, Variables};
+use headwater_sandbox::{EnvironmentVariables, Network};
 use ruff_python_ast::StmtFunctionDef;
 use ruff_text_size::Ranged;
 
 use super::arguments::LiteralArguments;
 use super::literal::Literal;
 use crate::callable::is_money;
-use crate::contract::DeclaredColumns;
-use crate::source::SourceText;
+use crate::declared_columns::DeclaredColumns;
+use crate::source_location::SourceText;
 use crate::{
     CallConcurrency, Error, Location, Materialization, ParameterInput, Result, Retries,
     RowExpectation, Severity, quantities, row_expectation,
@@ -147,7 +147,7 @@ pub(super) fn priority(values: &LiteralArguments) -> Result<Option<Priority>> {
 }
 
 /// Parses environment variables. Errors never show a value.
-pub(super) fn variables(values: &LiteralArguments) -> Result<Variables> {
+pub(super) fn variables(values: &LiteralArguments) -> Result<EnvironmentVariables> {
     let name = |name: &str| {
         let usable = |c: char| c.is_ascii_alphanumeric() || c == '_';
         name.starts_with(|c: char| !c.is_ascii_digit()) && name.chars().all(usable)
@@ -170,7 +170,7 @@ pub(super) fn variables(values: &LiteralArguments) -> Result<Variables> {
 /// `env` is an error.
 pub(super) fn secrets(
     values: &LiteralArguments,
-    variables: &Variables,
+    variables: &EnvironmentVariables,
     at: &Location,
 ) -> Result<Vec<String>> {
     let names = values.texts("secrets")?.unwrap_or_default();
@@ -274,7 +274,7 @@ pub(super) fn columns(values: &LiteralArguments, at: &Location) -> Result<Option
 
 pub(super) fn tags(values: &LiteralArguments, at: &Location) -> Result<Vec<String>> {
     let tags = values.texts("tags")?.unwrap_or_default();
-    crate::sql::tags(tags, &values.location_of("tags", at))
+    crate::sql_model::tags(tags, &values.location_of("tags", at))
 }
 
 pub(super) fn partition_by(values: &LiteralArguments) -> Result<Vec<PartitionField>> {

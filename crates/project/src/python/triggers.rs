@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::arguments::LiteralArguments;
 use super::literal::Literal;
 use crate::manifest::{self, LocatedTrigger};
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{Error, Location, Result};
 
 const FORM: &str = "`on=[{\"schedule\": \"0 6 * * *\"}]`";

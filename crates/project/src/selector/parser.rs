@@ -127,7 +127,7 @@ fn method(text: &str, rest: &str) -> Result<Method, Problem> {
         return Err(invalid(text, "has no value", hint));
     }
     let pattern = |attribute| Method::Pattern(attribute, value.to_owned());
-    let value = Value { text, value };
+    let value = SelectorValue { text, value };
     Ok(match method {
         "name" => pattern(Attribute::Name),
         "tag" | "config.tags" => pattern(Attribute::Tag),
@@ -171,13 +171,13 @@ fn path(path: &str) -> Method {
 
 /// The text of a selector and its value, for a method with a fixed set of values.
 #[derive(Clone, Copy)]
-struct Value<'a> {
+struct SelectorValue<'a> {
     /// The selector as written.
     text: &'a str,
     value: &'a str,
 }
 
-impl<'a> Value<'a> {
+impl<'a> SelectorValue<'a> {
     /// Returns the value if it is one of `values`; `what` describes `values` in the hint.
     fn one_of(self, what: &str, values: &[&str]) -> Result<&'a str, Problem> {
         if values.contains(&self.value) {

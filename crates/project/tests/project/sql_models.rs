@@ -2,7 +2,7 @@
 //! line.
 
 use headwater_project::{Materialization, Project, Step, StepKind};
-use headwater_sql::time_travel::Constant;
+use headwater_sql::time_travel::ConstantValue;
 
 use crate::support::{self, files, refusal};
 
@@ -140,7 +140,7 @@ fn mistakes_are_rejected_with_their_line() {
 #[test]
 fn constants_are_computed_by_the_caller() {
     let files = files("", &[("m.sql", "SELECT * FROM t AT (BRANCH => lower('DEV'))")]);
-    let dev = |_| Some(Constant::Text("dev".to_owned()));
+    let dev = |_| Some(ConstantValue::Text("dev".to_owned()));
     let project = Project::parse(&files, dev).unwrap();
     let reference = project.steps[0].inputs[0].reference.as_ref().unwrap();
     assert_eq!(reference.to_string(), "dev");

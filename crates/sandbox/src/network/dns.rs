@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use super::Host;
+use super::AllowedHost;
 use super::proxy::Proxy;
 
 /// Timeout for the response of a nameserver.
@@ -83,7 +83,7 @@ async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     // asked for a connection.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
         // Report only valid host names, because a query of user code can contain any text.
-        let host = name.parse::<Host>().ok().filter(|host| host.port.is_none());
+        let host = name.parse::<AllowedHost>().ok().filter(|host| host.port.is_none());
         if let Some(host) = host {
             proxy.deny_name(host).await;
         }

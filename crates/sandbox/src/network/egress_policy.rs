@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headwater_model::{AddressScope, embedded_address};
 
 use super::ConnectionCap;
-use super::denials::{Denial, DeniedHosts};
+use super::denied_connections::{Denial, DeniedHosts};
 
 /// The nameserver's address inside a sandbox. The address is from a range reserved for
 /// documentation.
@@ -25,7 +25,7 @@ pub enum Network {
     /// Every address except those of the host and of its link-local network.
     On,
     /// These hosts only.
-    Hosts(Vec<Host>),
+    Hosts(Vec<AllowedHost>),
 }
 
 impl Network {
@@ -37,22 +37,22 @@ impl Network {
 
 /// A host that a function may reach: `api.example.com`, `10.0.0.7:5432`, `[2001:db8::7]:443`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Host {
+pub struct AllowedHost {
     /// Host name or IP address.
     pub name: String,
     /// The allowed port; `None` allows all ports.
     pub port: Option<u16>,
 }
 
-impl FromStr for Host {
+impl FromStr for AllowedHost {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Host { name: address.ip().to_string(), port: Some(address.port()) });
+            return Ok(AllowedHost { name: address.ip().to_string(), port: Some(address.port()) });
         }
         if let Ok(address) = text.parse::<IpAddr>() {
-            return Ok(Host { name: address.to_string(), port: None });
+            return Ok(AllowedHost { name: address.to_string(), port: None });
         }
         let (name, port) = match text.split_once(':') {
             Some((name, port)) => (name, Some(port.parse().map_err(|_| unusable(text))?)),
@@ -61,11 +61,11 @@ impl FromStr for Host {
         let letters = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         let usable = name.len() < 254
             && name.split('.').all(|part| !part.is_empty() && part.chars().all(letters));
-        if usable { Ok(Host { name: name.to_owned(), port }) } else { Err(unusable(text)) }
+        if usable { Ok(AllowedHost { name: name.to_owned(), port }) } else { Err(unusable(text)) }
     }
 }
 
-impl std::fmt::Display for Host {
+impl std::fmt::Display for AllowedHost {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.port {
             Some(port) if self.name.contains(':') => write!(formatter, "[{}]:{port}", self.name),
@@ -84,7 +84,7 @@ fn unusable(text: &str) -> String {
 pub struct EgressPolicy {
     listed: AllowedAddresses,
     /// The listed hosts, including those that cannot be resolved.
-    hosts: Vec<Host>,
+    hosts: Vec<AllowedHost>,
     connections: Arc<ConnectionCap>,
     denied_hosts: Arc<DeniedHosts>,
 }
@@ -95,7 +95,7 @@ enum AllowedAddresses {
     /// All addresses. Names are resolved by these nameservers.
     Public(Vec<SocketAddr>),
     /// These addresses, each with the host that resolves to it.
-    Only(Vec<(IpAddr, Host)>),
+    Only(Vec<(IpAddr, AllowedHost)>),
 }
 
 impl EgressPolicy {
@@ -129,7 +129,7 @@ impl EgressPolicy {
 
     fn new(
         listed: AllowedAddresses,
-        hosts: Vec<Host>,
+        hosts: Vec<AllowedHost>,
         connections: Arc<ConnectionCap>,
     ) -> EgressPolicy {
         EgressPolicy { listed, hosts, connections, denied_hosts: Arc::default() }
@@ -196,7 +196,7 @@ impl AllowedAddresses {
             AllowedAddresses::Public(nameservers) if wanted == NAMESERVER => nameservers.clone(),
             AllowedAddresses::Public(_) => vec![wanted],
             AllowedAddresses::Only(listed) => {
-                let named = |(address, host): &(IpAddr, Host)| {
+                let named = |(address, host): &(IpAddr, AllowedHost)| {
                     *address == wanted.ip() && host.port.is_none_or(|port| port == wanted.port())
                 };
                 if listed.iter().any(named) { vec![wanted] } else { Vec::new() }
@@ -206,14 +206,14 @@ impl AllowedAddresses {
 
     /// Returns the entry that a user must add to the function's list to allow a destination. The
     /// entry contains the destination's name if it is known, otherwise its address.
-    fn as_listed(&self, wanted: SocketAddr) -> Host {
+    fn as_listed(&self, wanted: SocketAddr) -> AllowedHost {
         let (address, port) = (wanted.ip(), Some(wanted.port()));
         let AllowedAddresses::Only(listed) = self else {
-            return Host { name: address.to_string(), port };
+            return AllowedHost { name: address.to_string(), port };
         };
         let known = listed.iter().find(|(known, _)| *known == address);
         let name = known.map_or_else(|| address.to_string(), |(_, host)| host.name.clone());
-        Host { name, port }
+        AllowedHost { name, port }
     }
 
     fn files(&self) -> BTreeMap<String, String> {
@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn hosts_are_read_as_written() {
         let check = |text: &str, name: &str, port: Option<u16>| {
-            let host: Host = text.parse().unwrap();
+            let host: AllowedHost = text.parse().unwrap();
             assert_eq!((host.name.as_str(), host.port), (name, port), "{text}");
         };
         check("api.example.com", "api.example.com", None);
@@ -247,7 +247,7 @@ mod tests {
         for text in
             ["", "*.example.com", "http://x", "x:", "x:99999", "a b", "a..b", "x\n1.2.3.4 y"]
         {
-            assert!(text.parse::<Host>().is_err(), "{text}");
+            assert!(text.parse::<AllowedHost>().is_err(), "{text}");
         }
     }
 
@@ -328,7 +328,7 @@ mod tests {
             [("10.0.0.7:22", "db.example.com:22"), ("[2001:db8::7]:443", "[2001:db8::7]:443")]
         {
             assert_eq!(denial(text), Denial::Unlisted(host.parse().unwrap()), "{text}");
-            assert_eq!(host.parse::<Host>().unwrap().to_string(), host);
+            assert_eq!(host.parse::<AllowedHost>().unwrap().to_string(), host);
         }
     }
 }

@@ -7,7 +7,7 @@
 //! host's network. It can reach neither the host nor another sandbox.
 
 mod connection_cap;
-mod denials;
+mod denied_connections;
 mod dns;
 mod egress_policy;
 mod host_addresses;
@@ -15,9 +15,9 @@ mod proxy;
 
 pub use connection_cap::ConnectionCap;
 pub(crate) use connection_cap::raise_descriptor_limit;
-pub use denials::DeniedHosts;
+pub use denied_connections::DeniedHosts;
 pub use dns::nameservers;
 pub(crate) use egress_policy::NAMESERVER;
-pub use egress_policy::{EgressPolicy, Host, Network};
+pub use egress_policy::{AllowedHost, EgressPolicy, Network};
 pub use host_addresses::is_own_address;
-pub use proxy::{Messages, ProxySockets, serve_proxy};
+pub use proxy::{MessageCallback, ProxySockets, serve_proxy};

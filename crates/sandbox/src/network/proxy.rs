@@ -15,8 +15,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::denials::{Denial, REPORTED_MAX};
-use super::{EgressPolicy, Host, dns};
+use super::denied_connections::{Denial, REPORTED_MAX};
+use super::{AllowedHost, EgressPolicy, dns};
 use crate::{Error, Result};
 
 /// Timeout for connecting to a destination.
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// A callback that writes a message of the proxy to the function's output.
-pub type Messages = Box<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
+pub type MessageCallback = Box<dyn Fn(String) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// Sockets that were opened in a sandbox's network namespace, and that the server serves.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl ProxySockets {
 /// State shared by all connections of a call.
 pub(super) struct Proxy {
     policy: EgressPolicy,
-    messages: Messages,
+    messages: MessageCallback,
     reported: Mutex<BTreeSet<String>>,
     permits: Arc<Semaphore>,
 }
@@ -72,7 +72,7 @@ pub(super) struct Proxy {
 pub fn serve_proxy(
     sockets: ProxySockets,
     policy: EgressPolicy,
-    messages: Messages,
+    messages: MessageCallback,
     over: CancellationToken,
 ) {
     let permits = Arc::new(Semaphore::new(policy.connections().per_call()));
@@ -154,7 +154,7 @@ impl Proxy {
     }
 
     /// Records and reports a DNS query for a name that is not in the function's list.
-    pub(super) async fn deny_name(&self, name: Host) {
+    pub(super) async fn deny_name(&self, name: AllowedHost) {
         let text = format!("the name `{name}` was not resolved: ");
         self.policy.denied_hosts().record(&name);
         self.report(text + &Denial::Unlisted(name).to_string()).await;

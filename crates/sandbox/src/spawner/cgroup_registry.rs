@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use super::cgroup::{self, PREFIX};
 use crate::process_identity::is_stale;
-use crate::protocol::HostReport;
+use crate::spawner_protocol::HostReport;
 
 const NAME: &str = ".spawner-";
 

@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::cgroup::{Cgroups, Group};
+use super::cgroup::{Cgroups, ProcessCgroups};
 use super::managed_process::{ManagedProcess, end_of};
 use super::memory_sampling::SAMPLE_EVERY;
 use super::mounts;
 use super::pending_clone::PendingClone;
 use super::process_setup::StatusMessage;
 use super::process_start::users_first;
-use super::system;
+use super::system_calls;
 use super::time_slice::set_short_time_slice;
 use crate::channel::Channel;
 use crate::process_identity::current_identity;
-use crate::protocol::{
+use crate::spawner_protocol::{
     ExitStatus, HostReport, ProcessEnd, ProcessIsolation, ProcessSpec, Reply, SandboxSpec,
 };
 
@@ -86,7 +86,7 @@ pub(super) struct MainLoop {
     pub(super) unknown_children: bool,
     /// Groups of ended processes. They are removed during idle time, because the kernel may need a
     /// long time to remove a group.
-    pub(super) unremoved_groups: Vec<Group>,
+    pub(super) unremoved_groups: Vec<ProcessCgroups>,
     /// True if `unremoved_groups` contains groups that the main loop has not tried to remove yet.
     untried_groups: bool,
     /// The time when the memory of the functions was last sampled.
@@ -296,7 +296,7 @@ impl MainLoop {
     /// Reaps an ended process, and releases its resources.
     pub(super) fn collect(&mut self, mut process: ManagedProcess) -> ProcessEnd {
         process.kill_descendants();
-        let waited = system::wait_child(process.pid);
+        let waited = system_calls::wait_child(process.pid);
         let mut measured = process.group.measure();
         measured.out_of_memory |= process.sampler.exceeded;
         if process.sampler.peak_bytes > 0 {

@@ -5,20 +5,20 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
-use super::cgroup::{Group, GroupUsage};
-use super::clone::{USER_SHOWN, ZygoteNamespaces};
+use super::cgroup::{GroupUsage, ProcessCgroups};
+use super::clone_sandbox::{USER_SHOWN, ZygoteNamespaces};
 use super::memory_sampling::MemorySampler;
 use super::process_setup::{END_ALL, ProcessUser, StatusMessage};
-use super::system::{self, ReapedChild};
+use super::system_calls::{self, ReapedChild};
 use crate::channel::Channel;
-use crate::protocol::{ExitStatus, ProcessEnd};
+use crate::spawner_protocol::{ExitStatus, ProcessEnd};
 
 /// A process that the spawner has started.
 pub(super) struct ManagedProcess {
     pub(super) pid: i32,
     pub(super) descriptor: OwnedFd,
     pub(super) status: OwnedFd,
-    pub(super) group: Group,
+    pub(super) group: ProcessCgroups,
     pub(super) folder: Option<PathBuf>,
     pub(super) sandboxed: bool,
     /// The status messages received so far.
@@ -49,7 +49,12 @@ pub(super) struct ManagedProcess {
 
 impl ManagedProcess {
     /// Creates the state of a new process.
-    pub(super) fn new(pid: i32, descriptor: OwnedFd, status: OwnedFd, group: Group) -> Self {
+    pub(super) fn new(
+        pid: i32,
+        descriptor: OwnedFd,
+        status: OwnedFd,
+        group: ProcessCgroups,
+    ) -> Self {
         ManagedProcess {
             pid,
             descriptor,
@@ -181,7 +186,7 @@ impl ManagedProcess {
     pub(super) fn kill_descendants(&self) {
         if !self.sandboxed {
             self.group.kill();
-            system::kill(-self.pid, libc::SIGKILL);
+            system_calls::kill(-self.pid, libc::SIGKILL);
         }
     }
 }

@@ -11,7 +11,7 @@
 
 pub(crate) mod cgroup;
 pub(crate) mod cgroup_registry;
-mod clone;
+mod clone_sandbox;
 mod landlock;
 mod main_loop;
 mod managed_process;
@@ -24,7 +24,7 @@ mod requests;
 mod root_filesystem;
 mod sandbox_network;
 mod seccomp;
-mod system;
+mod system_calls;
 mod time_slice;
 
 pub use main_loop::spawner_main;

@@ -12,7 +12,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use super::system;
+use super::system_calls;
 
 /// Mount attributes: read-only, no set-user-id programs, no device files.
 pub(super) const READ_ONLY: u64 = 1 | NO_SETUID | 4;
@@ -48,7 +48,7 @@ pub(super) fn clone_of(path: &Path, attributes: u64) -> Result<OwnedFd> {
         | OpenTreeFlags::OPEN_TREE_CLOEXEC
         | OpenTreeFlags::AT_RECURSIVE;
     let mount = open_tree(CWD, path, flags)?;
-    system::set_mount_attributes(mount.as_fd(), attributes, true)?;
+    system_calls::set_mount_attributes(mount.as_fd(), attributes, true)?;
     Ok(mount)
 }
 

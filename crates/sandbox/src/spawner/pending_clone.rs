@@ -11,9 +11,9 @@ use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started, read_status};
 use super::process_setup::{ProcessUser, StatusMessage};
 use super::process_start::SpawnerPipes;
-use super::{clone, system};
+use super::{clone_sandbox, system_calls};
 use crate::channel::Channel;
-use crate::protocol::Reply;
+use crate::spawner_protocol::Reply;
 
 /// The maximum time that the fork helpers of one clone may run.
 const FORK_HELPER_MAX: Duration = Duration::from_secs(10);
@@ -82,7 +82,9 @@ impl PendingClone {
             Some((pid, descriptor))
         });
         match process {
-            Some(process) if received.bytes == clone::FORK_HELPER => ForkReport::Helper(process),
+            Some(process) if received.bytes == clone_sandbox::FORK_HELPER => {
+                ForkReport::Helper(process)
+            }
             Some(process) => ForkReport::First(process),
             None => ForkReport::Failed,
         }
@@ -126,7 +128,7 @@ impl MainLoop {
         process.start_channel = Some(pending.start_channel);
         process.begun = pending.begun;
         process.sampler = sampler;
-        match self.finish_start(id, process, &start, clone::identity(pending.identity)) {
+        match self.finish_start(id, process, &start, clone_sandbox::identity(pending.identity)) {
             Ok(()) if pending.cancelled => self.processes[&id].kill(),
             Ok(()) => {}
             Err(end) => self.reply(&Reply::Ended { id, end }),
@@ -163,7 +165,7 @@ impl MainLoop {
 
     /// Reaps a fork helper.
     pub(super) fn fork_helper_ended(&mut self, pid: i32) {
-        system::wait_child(pid);
+        system_calls::wait_child(pid);
         self.fork_helpers.retain(|(helper, _)| *helper != pid);
     }
 
@@ -177,10 +179,10 @@ impl MainLoop {
             self.processes.values().any(|process| process.pid == *pid)
                 || self.fork_helpers.iter().any(|(helper, _)| helper == pid)
         };
-        let unknown = system::child_processes().into_iter().filter(|pid| !known(pid));
+        let unknown = system_calls::child_processes().into_iter().filter(|pid| !known(pid));
         self.unknown_children = unknown.fold(false, |_, pid| {
-            system::kill(pid, libc::SIGKILL);
-            system::wait_child(pid);
+            system_calls::kill(pid, libc::SIGKILL);
+            system_calls::wait_child(pid);
             true
         });
     }

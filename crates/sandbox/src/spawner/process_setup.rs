@@ -21,16 +21,16 @@ use rustix::thread::CapabilitySet;
 use rustix::thread::{Gid, Uid};
 use serde::{Deserialize, Serialize};
 
-use super::clone::USER_SHOWN;
+use super::clone_sandbox::USER_SHOWN;
 use super::memory_sampling::data_bytes_max;
 use super::root_filesystem::{self, StepError, StepResult, step};
 use super::sandbox_network::SandboxNetwork;
 use super::seccomp::ProcessKind;
-use super::system::ReapedChild;
+use super::system_calls::ReapedChild;
 use super::time_slice::set_default_time_slice;
-use super::{landlock, seccomp, system};
+use super::{landlock, seccomp, system_calls};
 use crate::channel::Channel;
-use crate::protocol::{ProcessIsolation, ProcessSpec, SandboxSpec};
+use crate::spawner_protocol::{ProcessIsolation, ProcessSpec, SandboxSpec};
 
 /// Maximum number of open file descriptors of a process.
 const OPEN_FILES_MAX: u64 = 16_384;
@@ -107,17 +107,17 @@ pub(super) fn run_until_done(
 ) -> ! {
     let mut byte = [0];
     if rustix::io::read(&setup.go, &mut byte) != Ok(1) {
-        system::exit(1);
+        system_calls::exit(1);
     }
     let status = setup.status.as_fd().try_clone_to_owned();
     let failed = match run(setup) {
-        Ok(code) => system::exit(code),
+        Ok(code) => system_calls::exit(code),
         Err(failed) => failed,
     };
     if let Ok(status) = status {
         report(&status, &failed);
     }
-    system::exit(127)
+    system_calls::exit(127)
 }
 
 /// Closes all descriptors that the new process inherited from the spawner, except its own and
@@ -135,17 +135,17 @@ pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd
     let mut kept: Vec<i32> = kept.into_iter().map(AsRawFd::as_raw_fd).collect();
     kept.extend(setup.start_channel.iter().map(AsRawFd::as_raw_fd));
     kept.extend(more.iter().map(AsRawFd::as_raw_fd));
-    system::close_all_but(&kept);
+    system_calls::close_all_but(&kept);
     if let Ok(null) = fs::File::open("/dev/null") {
-        let _ = system::duplicate_onto(null.as_raw_fd(), 0);
+        let _ = system_calls::duplicate_onto(null.as_raw_fd(), 0);
     }
 }
 
 /// Redirects standard input, output and error to `/dev/null`, and closes all other descriptors.
 pub(super) fn close_everything() {
-    system::close_all_but(&[]);
+    system_calls::close_all_but(&[]);
     for descriptor in [1, 2] {
-        let _ = system::duplicate_onto(0, descriptor);
+        let _ = system_calls::duplicate_onto(0, descriptor);
     }
 }
 
@@ -164,9 +164,9 @@ fn send(status: &OwnedFd, note: &StatusMessage) -> io::Result<()> {
 }
 
 fn set_up(setup: ProcessSetup) -> StepResult<i32> {
-    system::be_expendable();
+    system_calls::be_expendable();
     if setup.spec.background {
-        system::run_in_background();
+        system_calls::run_in_background();
     }
     let files = read_files(setup.files.as_ref())?;
     match setup.spec.confinement.clone() {
@@ -182,17 +182,17 @@ fn set_up(setup: ProcessSetup) -> StepResult<i32> {
             step("change to the project's folder", std::env::set_current_dir(&project))?;
             adopt_orphans()?;
             // Block signals before another process can send a signal.
-            system::block_signals();
+            system_calls::block_signals();
             drop_privileges(&setup)?;
             let ended = supervise(setup);
-            system::kill_descendants();
+            system_calls::kill_descendants();
             ended
         }
         ProcessIsolation::Sandbox(sandbox) => {
             confine(&setup, &sandbox, &files)?;
             supervise(setup)
         }
-        // Clones are set up by `clone::run`.
+        // Clones are set up by `clone_sandbox::run`.
         ProcessIsolation::Clone(_) => Ok(127),
     }
 }
@@ -235,7 +235,7 @@ pub(super) fn set_up_network(network: bool) -> StepResult<Option<SandboxNetwork>
     let socket =
         rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::DGRAM, None);
     let socket = step("open a socket", socket)?;
-    step("bring up the loopback interface", system::bring_up_loopback(socket.as_fd()))?;
+    step("bring up the loopback interface", system_calls::bring_up_loopback(socket.as_fd()))?;
     network.then(SandboxNetwork::create).transpose()
 }
 
@@ -272,7 +272,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
     if !matches!(setup.spec.confinement, ProcessIsolation::Tool) {
         // Leave the session keyring, because keys are inherited across namespaces and users.
-        step("join a new session keyring", system::join_new_keyring())?;
+        step("join a new session keyring", system_calls::join_new_keyring())?;
         limit_resources();
     }
     let signal = match setup.spec.confinement {
@@ -284,7 +284,7 @@ pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     let tied = rustix::process::set_parent_process_death_signal(Some(signal));
     step("set the parent-death signal", tied)?;
     if orphaned(&setup.status) {
-        system::exit(1);
+        system_calls::exit(1);
     }
     if let (true, Some(bytes)) = (setup.limit_process, setup.spec.memory_bytes) {
         let most = Some(data_bytes_max(bytes));
@@ -327,16 +327,16 @@ fn supervise(setup: ProcessSetup) -> StepResult<i32> {
     // Prevent the program, which runs as the same user, from tracing this process.
     let hidden = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     step("disable core dumps of the process", hidden)?;
-    system::block_signals();
-    let program = step("fork", system::fork())?;
+    system_calls::block_signals();
+    let program = step("fork", system_calls::fork())?;
     if program == 0 {
-        system::unblock_signals();
+        system_calls::unblock_signals();
         let failed = match restrict(&setup).and_then(|()| execute(&setup)) {
-            Ok(code) => system::exit(code),
+            Ok(code) => system_calls::exit(code),
             Err(failed) => failed,
         };
         report(&setup.status, &failed);
-        system::exit(127);
+        system_calls::exit(127);
     }
     let ProcessSetup { status, stdout, stderr, control, files, orders, spec, .. } = setup;
     // Close this process's copies, so that the server reads the end of file when the program ends.
@@ -369,15 +369,15 @@ fn restrict(setup: &ProcessSetup) -> StepResult {
 /// Forwards SIGTERM to the program and reaps processes until the program ends.
 fn wait_for(program: i32, reaped: impl Fn(&ReapedChild)) -> i32 {
     loop {
-        match system::wait_for_signal() {
-            libc::SIGTERM => system::kill(program, libc::SIGTERM),
+        match system_calls::wait_for_signal() {
+            libc::SIGTERM => system_calls::kill(program, libc::SIGTERM),
             libc::SIGUSR1 => {
-                system::kill_descendants();
+                system_calls::kill_descendants();
                 return libc::SIGKILL;
             }
             _ => {}
         }
-        while let Some(waited) = system::wait_child(-1) {
+        while let Some(waited) = system_calls::wait_child(-1) {
             if waited.pid == program {
                 return waited.status;
             }
@@ -400,17 +400,17 @@ fn execute(setup: &ProcessSetup) -> StepResult<i32> {
         let descriptor = step("copy a descriptor", descriptor)?;
         step(
             "duplicate a descriptor to its target number",
-            system::duplicate_onto(descriptor.as_raw_fd(), target as i32),
+            system_calls::duplicate_onto(descriptor.as_raw_fd(), target as i32),
         )?;
         std::mem::forget(descriptor);
     }
     let first = 3 + [&setup.control, &setup.orders].into_iter().flatten().count() as u32;
-    step("close descriptors", system::close_on_exec_from(first))?;
+    step("close descriptors", system_calls::close_on_exec_from(first))?;
     let command =
         step("read the command", strings(setup.spec.command.iter().map(String::as_bytes)))?;
     let variables = step("read the variables", variables(&setup.spec))?;
     let program = setup.spec.command.first().cloned().unwrap_or_default();
-    match system::execute(&command, &variables) {
+    match system_calls::execute(&command, &variables) {
         Ok(never) => match never {},
         Err(error) => Err(StepError { step: format!("start `{program}`"), error }),
     }

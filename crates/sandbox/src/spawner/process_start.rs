@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use rustix::pipe::PipeFlags;
 
-use super::cgroup::Group;
-use super::clone::{self, USER_SHOWN, ZygoteNamespaces};
+use super::cgroup::ProcessCgroups;
+use super::clone_sandbox::{self, USER_SHOWN, ZygoteNamespaces};
 use super::main_loop::{MainLoop, Privilege, null, wait_until};
 use super::managed_process::{ManagedProcess, not_started};
 use super::memory_sampling::MemorySampler;
 use super::pending_clone::{NewClone, PendingClone};
 use super::process_setup::{self, ProcessSetup, ProcessUser};
-use super::system::{self, CloneResult};
+use super::system_calls::{self, CloneResult};
 use crate::channel::Channel;
-use crate::protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
+use crate::spawner_protocol::{CloneSpec, ProcessEnd, ProcessIsolation, ProcessSpec};
 
 /// First user id for sandboxes if the spawner is root. The host should have no users with these
 /// ids.
@@ -24,7 +24,7 @@ const USERS: u32 = 1 << 16;
 
 /// The spawner's ends of the pipes to a new process, and the control groups of the process.
 pub(super) struct SpawnerPipes {
-    pub(super) group: Group,
+    pub(super) group: ProcessCgroups,
     /// Pipe on which the spawner sends the byte that lets the process continue.
     pub(super) start: OwnedFd,
     /// Pipe on which the spawner receives status messages.
@@ -107,7 +107,7 @@ impl MainLoop {
             go: process_ends.go,
             status: process_ends.status,
         };
-        let (pid, descriptor) = match system::clone_process(flags) {
+        let (pid, descriptor) = match system_calls::clone_process(flags) {
             Ok(CloneResult::Child) => {
                 // The child has its own copies. Drop the spawner's, because they would keep the
                 // pipes open after the child has ended.
@@ -167,10 +167,10 @@ impl MainLoop {
             go: process_ends.go,
             status: process_ends.status,
         };
-        let helper = match system::clone_process(0) {
+        let helper = match system_calls::clone_process(0) {
             Ok(CloneResult::Child) => {
                 drop((ends, start_channel, socket));
-                clone::run(setup, namespaces, clone, &helper_end)
+                clone_sandbox::run(setup, namespaces, clone, &helper_end)
             }
             Ok(CloneResult::Parent { pid, descriptor }) => (pid, descriptor),
             Err(error) => return Err(not_cloned(ends, "clone a process", &error)),

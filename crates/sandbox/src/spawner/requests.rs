@@ -8,7 +8,7 @@ use super::main_loop::MainLoop;
 use super::managed_process::{ManagedProcess, not_started};
 use super::mounts;
 use crate::channel::ChannelMessage;
-use crate::protocol::{Reply, Request, ResourceUsage, Signal};
+use crate::spawner_protocol::{Reply, Request, ResourceUsage, Signal};
 
 impl MainLoop {
     pub(super) fn handle(&mut self, received: ChannelMessage) {

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use headwater_model::{ProjectFile, ProjectFiles};
 use rustix::mount::{MountPropagationFlags, UnmountFlags, mount_change, unmount};
 
-use super::{mounts, system};
-use crate::protocol::SandboxSpec;
+use super::{mounts, system_calls};
+use crate::spawner_protocol::SandboxSpec;
 
 /// Error of a failed step of the setup: the name of the step, and the system's error.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ fn show_folder(name: &str, files: &ProjectFiles) -> StepResult {
     let folder = step(format!("mount /{name}"), mounts::tmpfs(&options))?;
     step(format!("attach /{name}"), mounts::attach(&folder, &Path::new("/").join(name)))?;
     step("write the files", write_files(Path::new("/"), files))?;
-    let sealed = system::set_mount_attributes(folder.as_fd(), mounts::READ_ONLY, false);
+    let sealed = system_calls::set_mount_attributes(folder.as_fd(), mounts::READ_ONLY, false);
     step(format!("make /{name} read-only"), sealed)
 }
 
@@ -143,7 +143,7 @@ fn pivot(root: &OwnedFd) -> StepResult {
     step("change the root", rustix::process::pivot_root(".", "."))?;
     step("leave the old root", unmount(".", UnmountFlags::DETACH))?;
     step("enter the root", std::env::set_current_dir("/"))?;
-    let sealed = system::set_mount_attributes(root.as_fd(), mounts::READ_ONLY, false);
+    let sealed = system_calls::set_mount_attributes(root.as_fd(), mounts::READ_ONLY, false);
     step("make the root read-only", sealed)
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::system;
+use super::system_calls;
 
 /// The time slice of threads that forward requests and responses.
 pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
@@ -10,10 +10,10 @@ pub(super) const SHORT_SLICE: Duration = Duration::from_micros(100);
 /// Sets a short time slice for this thread and threads that it starts. Used for threads that
 /// forward requests and responses.
 pub fn set_short_time_slice() {
-    system::set_time_slice(Some(SHORT_SLICE));
+    system_calls::set_time_slice(Some(SHORT_SLICE));
 }
 
 /// Sets the default time slice for this thread. Used for threads that compute.
 pub fn set_default_time_slice() {
-    system::set_time_slice(None);
+    system_calls::set_time_slice(None);
 }

@@ -22,7 +22,7 @@ use headwater_model::{ErrorCode, Problem};
 use sha2::{Digest, Sha256};
 
 use crate::http::ErrorResponse;
-use crate::state::App;
+use crate::server_state::App;
 
 /// Path of the console page.
 const PAGE: &str = "/";

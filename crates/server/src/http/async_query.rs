@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
 use super::query::encoded;
-use crate::state::App;
+use crate::server_state::App;
 
 /// Header with the offset of the next page.
 const NEXT_HEADER: HeaderName = HeaderName::from_static("x-headwater-next-offset");

@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller, Parameters, parse_time, parse_word};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(export)).routes(routes!(retention, set_retention))

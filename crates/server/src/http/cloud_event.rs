@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Segments};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Prefix of the headers with attributes, in the binary format.
 const PREFIX: &str = "ce-";

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Segments};
 use super::run::BODY_BYTES_MAX;
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

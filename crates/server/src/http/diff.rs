@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments, parse_ref};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum number of rows of a table in a diff of refs.
 const ROWS_MAX: usize = 100;

@@ -30,7 +30,7 @@ use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments, parse_body};
 use super::query::JOB_HEADER;
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum length of a JSON result that is validated on the request's thread, in bytes. A longer
 /// result is validated on a thread of the blocking pool.

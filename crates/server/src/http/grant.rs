@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, grant, revoke)).routes(routes!(explain))

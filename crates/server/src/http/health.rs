@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use super::error::HandlerResult;
 use super::extract::{Caller, Parameters};
 use crate::auth::Unauthenticated;
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(health)).routes(routes!(shutdown))

@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 
 use super::error::HandlerResult;
 use super::extract::{Caller, Parameters, Segments, parse_time, parse_words};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum number of jobs in a response.
 const JOBS_MAX: usize = 10_000;

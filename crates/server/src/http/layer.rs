@@ -12,7 +12,7 @@ use super::branch::DeleteOptions;
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
 use super::run::BODY_BYTES_MAX;
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -56,7 +56,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use error::ErrorResponse;
 
-use crate::state::App;
+use crate::server_state::App;
 
 /// Returns the description of the HTTP API.
 pub fn openapi() -> OpenApi {

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Header with the id of a request's job.
 pub(super) const JOB_HEADER: &str = "x-headwater-job";

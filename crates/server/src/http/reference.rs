@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments, parse_ref};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum number of commits in a response.
 const COMMITS_MAX: usize = 1_000;

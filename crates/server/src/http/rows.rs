@@ -16,7 +16,7 @@ use super::body::BodyKind;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, Segments};
 use super::query::JOB_HEADER;
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     // Disable the default limit: the body quota limits the length of the body.

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::error::HandlerResult;
 use super::extract::{Body, Caller};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum length of a project as JSON, in bytes.
 pub(super) const BODY_BYTES_MAX: usize = 64 << 20;

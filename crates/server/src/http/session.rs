@@ -18,7 +18,7 @@ use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller};
 use crate::auth::{TcpPeer, Unauthenticated, client_address};
 use crate::console::{expired_cookie, presented_session, session_cookie};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use super::branch::{DeleteOptions, Filter};
 use super::error::HandlerResult;
 use super::extract::{Body, Caller, Parameters, Segments};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(show, update, remove))

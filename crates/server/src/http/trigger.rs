@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::branch::DeleteOptions;
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Body, Caller, Parameters, Segments, parse_words};
-use crate::state::App;
+use crate::server_state::App;
 
 /// Maximum number of events in a response.
 const EVENTS_MAX: usize = 10_000;

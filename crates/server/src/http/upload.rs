@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::error::HandlerResult;
 use super::extract::{Caller, Parameters};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     // Disable the default limit: the service limits the length of the body, which it writes to

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::error::{ErrorResponse, HandlerResult};
 use super::extract::{Caller, Parameters, parse_time, parse_words};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(usage))

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::branch::DeleteOptions;
 use super::error::HandlerResult;
 use super::extract::{Caller, Parameters, Segments, parse_ref};
-use crate::state::App;
+use crate::server_state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(show)).routes(routes!(remove))

@@ -8,13 +8,13 @@ use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
     APPLICATION_NAME, BufferedConnection, ClientSession, FieldReader, Message, Reply,
-    STARTUP_BYTES_MAX, Session, Settings, Severity, Status,
+    STARTUP_BYTES_MAX, Session, Settings, Severity, TransactionStatus,
 };
 use headwater_service::{ConnectionHandle, NewConnection};
 
 use crate::auth::check_password;
-use crate::state::App;
-use crate::tls::Tls;
+use crate::server_state::App;
+use crate::tls::TlsSettings;
 
 /// The code of a cancel request, sent in place of the protocol version.
 const CANCEL: u32 = 80_877_102;
@@ -33,13 +33,13 @@ const REQUESTS_MAX: usize = 2;
 pub struct Shared {
     /// The server.
     pub app: App,
-    tls: Option<Tls>,
+    tls: Option<TlsSettings>,
     needs_token: bool,
 }
 
 impl Shared {
     /// Creates the state of a listener. If TLS is configured, connections without TLS are rejected.
-    pub fn new(app: App, tls: Option<Tls>, needs_token: bool) -> Self {
+    pub fn new(app: App, tls: Option<TlsSettings>, needs_token: bool) -> Self {
         Shared { app, tls, needs_token }
     }
 }
@@ -297,7 +297,7 @@ fn complete_startup(
     }
     let (process, secret) = connection.key;
     wire.output.cancel_key(process, secret);
-    wire.output.ready(Status::Idle);
+    wire.output.ready(TransactionStatus::Idle);
 }
 
 #[cfg(test)]

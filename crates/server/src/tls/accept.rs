@@ -27,7 +27,7 @@ const PLAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The TLS settings of a listener. Clones share the settings.
 #[derive(Clone)]
-pub struct Tls {
+pub struct TlsSettings {
     acceptor: TlsAcceptor,
     /// Acceptor for protocols other than HTTP. During the handshake (ALPN), it does not offer HTTP.
     requested: TlsAcceptor,
@@ -37,7 +37,7 @@ pub struct Tls {
     self_signed: Option<PathBuf>,
 }
 
-impl Tls {
+impl TlsSettings {
     /// Loads the configured certificate; `None` if TLS is not configured.
     pub fn load(config: &NetworkConfig, lake_dir: &Path) -> Result<Option<Self>> {
         let (files, is_self_signed) = match &config.tls {
@@ -59,7 +59,7 @@ impl Tls {
         let requested = TlsAcceptor::from(Arc::new(config.clone()));
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Ok(Some(Tls { acceptor, requested, certificate, self_signed }))
+        Ok(Some(TlsSettings { acceptor, requested, certificate, self_signed }))
     }
 
     /// Returns the fingerprint of the certificate.

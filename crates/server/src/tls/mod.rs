@@ -6,4 +6,4 @@ mod accept;
 mod certificate;
 mod self_signed;
 
-pub use accept::{Tls, first_byte};
+pub use accept::{TlsSettings, first_byte};

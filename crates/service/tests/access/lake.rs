@@ -13,7 +13,7 @@ use headwater_model::{
     Action, AuthMethod, AuthenticatedUser, CreateRef, Identity, JobStatus, NewToken, Permission,
     Principal, Problem, QueryRequest,
 };
-use headwater_service::objects::{Condition, Headers, NewObject, NewUpload, ObjectPath};
+use headwater_service::objects::{Condition, NewObject, NewUpload, ObjectHeaders, ObjectPath};
 use headwater_service::{
     Access, Credential, FunctionChange, LayerChange, NewUser, S3Operations, Service, ServiceConfig,
     SharedTable, SpawnCommand,
@@ -326,10 +326,10 @@ async fn create_functions(service: &Service) {
 async fn create_bucket(service: &Service) -> String {
     let (owner, s3) = (&Principal::owner(), S3Operations::of(service));
     s3.buckets().create(owner, "shared").await.expect("a bucket");
-    let (headers, condition) = (Headers::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
     let new = NewObject { path: shared("a.txt"), headers, condition, content: content("a") };
     s3.objects().put(owner, new).await.expect("an object");
-    let new = NewUpload { path: shared("big"), headers: Headers::default() };
+    let new = NewUpload { path: shared("big"), headers: ObjectHeaders::default() };
     s3.objects().create_upload(owner, new).await.expect("an upload")
 }
 

@@ -8,7 +8,7 @@ use super::{DateTimeValue, cased};
 
 /// The letter case of a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
+pub(super) enum LetterCase {
     Upper,
     Lower,
     Title,
@@ -67,18 +67,18 @@ pub(super) enum Kind {
 
 /// A field with the options for its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Field {
+pub(super) struct FormatField {
     pub kind: Kind,
     /// Minimum width: numbers are padded with zeros on the left, names with spaces on the right.
     pub width: usize,
-    pub case: Case,
+    pub case: LetterCase,
     /// The letter case of the ordinal suffix after a number, such as `th`; `None` without a suffix.
-    pub ordinal: Option<Case>,
+    pub ordinal: Option<LetterCase>,
 }
 
-impl Field {
+impl FormatField {
     pub(super) fn new(kind: Kind, width: usize) -> Self {
-        Field { kind, width, case: Case::Title, ordinal: None }
+        FormatField { kind, width, case: LetterCase::Title, ordinal: None }
     }
 
     /// Appends this field of a date and time. Fails with the field's name if the value does not

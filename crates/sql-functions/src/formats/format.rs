@@ -6,20 +6,20 @@ use chrono::format::{Item, StrftimeItems};
 use chrono::{FixedOffset, NaiveDate, NaiveTime, TimeZone};
 use datafusion::logical_expr::ScalarUDF;
 
-use super::field::{Case, Field};
+use super::field::{FormatField, LetterCase};
 
 /// Returns the functions `to_char` and `date_format`.
 pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     [
-        super::function::FormatTime::new(Style::Postgres),
-        super::function::FormatTime::new(Style::Spark),
+        super::function::FormatTime::new(FormatStyle::Postgres),
+        super::function::FormatTime::new(FormatStyle::Spark),
     ]
     .map(|function| Arc::new(ScalarUDF::from(function)))
 }
 
 /// The syntax of formats without `%`, which differs between the functions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Style {
+pub(super) enum FormatStyle {
     Postgres,
     Spark,
 }
@@ -35,21 +35,21 @@ pub(super) struct DateTimeValue {
 
 /// One part of a format.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Part {
+pub(super) enum FormatPart {
     Text(String),
-    Field(Field),
+    Field(FormatField),
 }
 
 /// A compiled format.
 #[derive(Debug)]
 pub(super) enum Format {
     Chrono(Vec<Item<'static>>),
-    Parts(Vec<Part>),
+    Parts(Vec<FormatPart>),
 }
 
 impl Format {
     /// Compiles a format; the error is the reason why it is invalid.
-    pub(super) fn parse(text: &str, style: Style) -> Result<Format, String> {
+    pub(super) fn parse(text: &str, style: FormatStyle) -> Result<Format, String> {
         if text.contains('%') {
             let items = StrftimeItems::new(text).parse_to_owned();
             return items
@@ -57,8 +57,8 @@ impl Format {
                 .map_err(|_| "the letter after `%` is not a `strftime` specifier".to_owned());
         }
         match style {
-            Style::Postgres => super::postgres::parse(text),
-            Style::Spark => super::spark::parse(text),
+            FormatStyle::Postgres => super::postgres::parse(text),
+            FormatStyle::Spark => super::spark::parse(text),
         }
         .map(Format::Parts)
     }
@@ -69,11 +69,11 @@ impl Format {
         match self {
             Format::Chrono(items) => write_chrono(items, moment, to),
             Format::Parts(parts) => parts.iter().try_for_each(|part| match part {
-                Part::Text(text) => {
+                FormatPart::Text(text) => {
                     to.push_str(text);
                     Ok(())
                 }
-                Part::Field(field) => field.write(moment, to),
+                FormatPart::Field(field) => field.write(moment, to),
             }),
         }
     }
@@ -103,11 +103,11 @@ fn write_chrono(
 }
 
 /// Applies the case of the pattern to the letters of a name.
-pub(super) fn cased(text: &str, case: Case) -> String {
+pub(super) fn cased(text: &str, case: LetterCase) -> String {
     match case {
-        Case::Upper => text.to_uppercase(),
-        Case::Lower => text.to_lowercase(),
-        Case::Title => text.to_owned(),
+        LetterCase::Upper => text.to_uppercase(),
+        LetterCase::Lower => text.to_lowercase(),
+        LetterCase::Title => text.to_owned(),
     }
 }
 
@@ -123,7 +123,7 @@ mod tests {
         }
     }
 
-    fn check(style: Style, format: &str, expected: &str) {
+    fn check(style: FormatStyle, format: &str, expected: &str) {
         let mut text = String::new();
         let written = Format::parse(format, style).and_then(|f| f.write(&moment(), &mut text));
         let shown = written.map_or_else(|error| format!("error: {error}"), |()| text);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn to_char_takes_the_template_patterns_of_postgresql() {
-        let check = |format, expected| check(Style::Postgres, format, expected);
+        let check = |format, expected| check(FormatStyle::Postgres, format, expected);
         check("YYYY-MM-DD HH24:MI:SS.US", "2026-03-07 15:04:05.060700");
         check("yyyy-mm-dd", "2026-03-07");
         check("YYY YY Y IYYY IW", "026 26 6 2026 10");
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn date_format_takes_the_pattern_letters_of_spark() {
-        let check = |format, expected| check(Style::Spark, format, expected);
+        let check = |format, expected| check(FormatStyle::Spark, format, expected);
         check("yyyy-MM-dd'T'HH:mm:ss.SSSSSS", "2026-03-07T15:04:05.060700");
         check("y yy M MMM MMMM d D DDD", "2026 26 3 Mar March 7 66 066");
         check("E EEEE h:mm a", "Sat Saturday 3:04 PM");
@@ -172,10 +172,10 @@ mod tests {
     fn a_part_that_a_value_does_not_have_is_an_error() {
         let time = DateTimeValue { date: None, offset: None, ..moment() };
         for (format, style) in [
-            ("YYYY", Style::Postgres),
-            ("TZ", Style::Postgres),
-            ("M", Style::Spark),
-            ("%Y", Style::Spark),
+            ("YYYY", FormatStyle::Postgres),
+            ("TZ", FormatStyle::Postgres),
+            ("M", FormatStyle::Spark),
+            ("%Y", FormatStyle::Spark),
         ] {
             let format = Format::parse(format, style).unwrap();
             assert!(format.write(&time, &mut String::new()).is_err(), "{format:?}");

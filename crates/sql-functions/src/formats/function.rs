@@ -18,20 +18,20 @@ use datafusion::logical_expr::{
 };
 use headwater_sql_library::NumberFormat;
 
-use super::{DateTimeValue, Format, Style};
+use super::{DateTimeValue, Format, FormatStyle};
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
 /// `to_char(time, format)` or `date_format(time, format)`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct FormatTime {
-    style: Style,
+    style: FormatStyle,
     of: ToCharFunc,
     signature: Signature,
 }
 
 impl FormatTime {
-    pub(super) fn new(style: Style) -> Self {
+    pub(super) fn new(style: FormatStyle) -> Self {
         let signature = Signature::user_defined(Volatility::Immutable);
         FormatTime { style, of: ToCharFunc::new(), signature }
     }
@@ -39,11 +39,11 @@ impl FormatTime {
     fn invalid(&self, format: &str, reason: &str) -> DataFusionError {
         let name = self.name();
         let hint = match self.style {
-            Style::Postgres => {
+            FormatStyle::Postgres => {
                 "Write a pattern such as `YYYY-MM-DD HH24:MI:SS`, other letters in double quotes, \
                  or `%Y-%m-%d`."
             }
-            Style::Spark => {
+            FormatStyle::Spark => {
                 "Write a pattern such as `yyyy-MM-dd HH:mm:ss`, other letters in single quotes, \
                  or `%Y-%m-%d`."
             }
@@ -133,8 +133,8 @@ fn invalid_number(format: &str, reason: &str) -> DataFusionError {
 impl ScalarUDFImpl for FormatTime {
     fn name(&self) -> &'static str {
         match self.style {
-            Style::Postgres => "to_char",
-            Style::Spark => "date_format",
+            FormatStyle::Postgres => "to_char",
+            FormatStyle::Spark => "date_format",
         }
     }
 
@@ -145,7 +145,7 @@ impl ScalarUDFImpl for FormatTime {
     fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
         match arguments {
             [number, format]
-                if self.style == Style::Postgres
+                if self.style == FormatStyle::Postgres
                     && number.is_numeric()
                     && (format.is_string() || format.is_null()) =>
             {

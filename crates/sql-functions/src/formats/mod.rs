@@ -16,4 +16,4 @@ mod postgres;
 mod spark;
 
 pub(crate) use self::format::functions;
-use self::format::{DateTimeValue, Format, Part, Style, cased};
+use self::format::{DateTimeValue, Format, FormatPart, FormatStyle, cased};

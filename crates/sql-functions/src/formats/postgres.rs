@@ -1,7 +1,7 @@
 //! The template patterns of PostgreSQL's `to_char`.
 
-use super::Part;
-use super::field::{Case, Field, Kind};
+use super::FormatPart;
+use super::field::{FormatField, Kind, LetterCase};
 
 /// Case-insensitive patterns. A longer pattern is listed before its prefixes.
 const PATTERNS: [(&str, Kind, usize); 41] = [
@@ -63,12 +63,12 @@ const NAMES: [(&str, Kind, usize); 10] = [
 ];
 
 /// Returns the parts of a template; fails with an unknown letter.
-pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
+pub(super) fn parse(template: &str) -> Result<Vec<FormatPart>, String> {
     let mut parts = Vec::new();
     let mut rest = template;
     while let Some(letter) = rest.chars().next() {
         if let Some((field, after)) = field(rest) {
-            parts.push(Part::Field(field));
+            parts.push(FormatPart::Field(field));
             rest = after;
             continue;
         }
@@ -81,7 +81,7 @@ pub(super) fn parse(template: &str) -> Result<Vec<Part>, String> {
             }
             letter => (letter.to_string(), after),
         };
-        parts.push(Part::Text(text));
+        parts.push(FormatPart::Text(text));
         rest = after;
     }
     Ok(parts)
@@ -102,7 +102,7 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
 }
 
 /// Returns the field of the pattern at the start of a text, and the rest of the text.
-fn field(text: &str) -> Option<(Field, &str)> {
+fn field(text: &str) -> Option<(FormatField, &str)> {
     let (padded, text) = match strip(text, "FM") {
         Some(rest) => (false, rest),
         None => (true, text),
@@ -111,18 +111,19 @@ fn field(text: &str) -> Option<(Field, &str)> {
     let (pattern, kind, width) =
         all.into_iter().find(|(pattern, ..)| strip(text, pattern).is_some())?;
     let (written, mut rest) = text.split_at(pattern.len());
-    let mut field = Field::new(*kind, if padded || is_fraction(*kind) { *width } else { 0 });
+    let mut field = FormatField::new(*kind, if padded || is_fraction(*kind) { *width } else { 0 });
     field.case = case_of(written);
     if !field.shows_name()
         && let Some(after) = strip(rest, "TH")
     {
-        field.ordinal = Some(if rest.starts_with("TH") { Case::Upper } else { Case::Lower });
+        field.ordinal =
+            Some(if rest.starts_with("TH") { LetterCase::Upper } else { LetterCase::Lower });
         rest = after;
     }
     Some((field, rest))
 }
 
-impl Field {
+impl FormatField {
     fn shows_name(&self) -> bool {
         NAMES.iter().any(|(_, kind, _)| *kind == self.kind)
     }
@@ -137,11 +138,11 @@ fn strip<'a>(text: &'a str, pattern: &str) -> Option<&'a str> {
     begin.eq_ignore_ascii_case(pattern).then(|| &text[pattern.len()..])
 }
 
-fn case_of(written: &str) -> Case {
+fn case_of(written: &str) -> LetterCase {
     let mut letters = written.chars().filter(char::is_ascii_alphabetic);
     match (letters.next().is_some_and(char::is_uppercase), letters.next()) {
-        (false, _) => Case::Lower,
-        (true, Some(second)) if second.is_lowercase() => Case::Title,
-        _ => Case::Upper,
+        (false, _) => LetterCase::Lower,
+        (true, Some(second)) if second.is_lowercase() => LetterCase::Title,
+        _ => LetterCase::Upper,
     }
 }

@@ -1,19 +1,19 @@
 //! The pattern letters of Spark's `date_format`.
 
-use super::Part;
-use super::field::{Field, Kind};
+use super::FormatPart;
+use super::field::{FormatField, Kind};
 
 /// The pattern letters that are accepted.
 const LETTERS: &str = "yuMLdDEFqQGaHhkKmsSVzXxZ";
 
 /// Returns the parts of a pattern; fails with an unknown letter.
-pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
+pub(super) fn parse(pattern: &str) -> Result<Vec<FormatPart>, String> {
     let mut parts = Vec::new();
     let mut rest = pattern;
     while let Some(letter) = rest.chars().next() {
         if letter == '\'' {
             let (text, after) = quoted(&rest[1..])?;
-            parts.push(Part::Text(text));
+            parts.push(FormatPart::Text(text));
             rest = after;
             continue;
         }
@@ -22,7 +22,7 @@ pub(super) fn parse(pattern: &str) -> Result<Vec<Part>, String> {
         if letter.is_ascii_alphabetic() {
             letters(letter, count, &mut parts)?;
         } else {
-            parts.push(Part::Text(run.to_owned()));
+            parts.push(FormatPart::Text(run.to_owned()));
         }
         rest = after;
     }
@@ -52,26 +52,26 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
 }
 
 /// Appends the field that a letter with this number of repetitions stands for.
-fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), String> {
-    let number = |kind| Ok::<_, String>(Field::new(kind, count));
+fn letters(letter: char, count: usize, parts: &mut Vec<FormatPart>) -> Result<(), String> {
+    let number = |kind| Ok::<_, String>(FormatField::new(kind, count));
     let field = match (letter, count) {
-        ('y' | 'u', 2) => Field::new(Kind::Year(Some(2)), 2),
+        ('y' | 'u', 2) => FormatField::new(Kind::Year(Some(2)), 2),
         ('y' | 'u', 1..=6) => number(Kind::Year(None))?,
         ('M' | 'L', 1 | 2) => number(Kind::Month)?,
-        ('M' | 'L', 3) => Field::new(Kind::MonthShort, 0),
-        ('M' | 'L', 4) => Field::new(Kind::MonthName, 0),
+        ('M' | 'L', 3) => FormatField::new(Kind::MonthShort, 0),
+        ('M' | 'L', 4) => FormatField::new(Kind::MonthName, 0),
         ('d', 1 | 2) => number(Kind::Day)?,
         ('D', 1..=3) => number(Kind::DayOfYear)?,
-        ('E', 1..=3) => Field::new(Kind::DayShort, 0),
-        ('E', 4) => Field::new(Kind::DayName, 0),
+        ('E', 1..=3) => FormatField::new(Kind::DayShort, 0),
+        ('E', 4) => FormatField::new(Kind::DayName, 0),
         ('F', 1) => number(Kind::WeekOfMonth)?,
         ('q' | 'Q', 1 | 2) => number(Kind::Quarter)?,
         ('q' | 'Q', 3) => {
-            parts.push(Part::Text("Q".to_owned()));
-            Field::new(Kind::Quarter, 1)
+            parts.push(FormatPart::Text("Q".to_owned()));
+            FormatField::new(Kind::Quarter, 1)
         }
-        ('G', 1..=3) => Field::new(Kind::Era, 0),
-        ('a', 1) => Field::new(Kind::Half { dots: false }, 0),
+        ('G', 1..=3) => FormatField::new(Kind::Era, 0),
+        ('a', 1) => FormatField::new(Kind::Half { dots: false }, 0),
         ('H', 1 | 2) => number(Kind::Hour24)?,
         ('h', 1 | 2) => number(Kind::Hour12)?,
         ('k', 1 | 2) => number(Kind::HourFrom1)?,
@@ -79,11 +79,13 @@ fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), Stri
         ('m', 1 | 2) => number(Kind::Minute)?,
         ('s', 1 | 2) => number(Kind::Second)?,
         ('S', 1..=9) => number(Kind::Fraction(count as u32))?,
-        ('V', 2) | ('z', 1..=4) => Field::new(Kind::Zone, 0),
-        ('X', 3) => Field::new(Kind::Offset { colon: true, zulu: true }, 0),
-        ('X', 1 | 2) => Field::new(Kind::Offset { colon: false, zulu: true }, 0),
-        ('x', 3) => Field::new(Kind::Offset { colon: true, zulu: false }, 0),
-        ('x', 1 | 2) | ('Z', 1..=3) => Field::new(Kind::Offset { colon: false, zulu: false }, 0),
+        ('V', 2) | ('z', 1..=4) => FormatField::new(Kind::Zone, 0),
+        ('X', 3) => FormatField::new(Kind::Offset { colon: true, zulu: true }, 0),
+        ('X', 1 | 2) => FormatField::new(Kind::Offset { colon: false, zulu: true }, 0),
+        ('x', 3) => FormatField::new(Kind::Offset { colon: true, zulu: false }, 0),
+        ('x', 1 | 2) | ('Z', 1..=3) => {
+            FormatField::new(Kind::Offset { colon: false, zulu: false }, 0)
+        }
         ('Y', _) => {
             return Err("`Y` is not a pattern letter of `date_format`; write `yyyy` for the year"
                 .to_owned());
@@ -93,6 +95,6 @@ fn letters(letter: char, count: usize, parts: &mut Vec<Part>) -> Result<(), Stri
         }
         _ => return Err(format!("`{letter}` is not a pattern letter of `date_format`")),
     };
-    parts.push(Part::Field(field));
+    parts.push(FormatPart::Field(field));
     Ok(())
 }

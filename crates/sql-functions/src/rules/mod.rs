@@ -4,23 +4,23 @@
 //! DataFusion's own. Some of these rules are wrapped, so that they are skipped for plans that they
 //! would make incorrect.
 
-mod date_diff;
+mod date_subtraction;
+mod decimal_division;
 mod decorrelation;
-mod division;
-mod interval;
+mod in_and_exists;
+mod integer_overflow;
+mod interval_comparison;
 mod map_value;
-mod membership;
 mod normalize_comparison;
 mod not_in_list;
-mod overflow;
 mod overridden_rules;
-mod quantified;
-mod rewrite;
+mod quantified_comparison;
 mod round;
 mod round_casts;
+mod rule_lists;
 mod scalar_subquery;
 
 pub use self::overridden_rules::rules as optimizer;
-pub(crate) use self::rewrite::{analyzer, functions};
-use self::rewrite::{rewrite_parts, rewrite_values};
 pub use self::round_casts::round_cast;
+pub(crate) use self::rule_lists::{analyzer, functions};
+use self::rule_lists::{rewrite_parts, rewrite_values};

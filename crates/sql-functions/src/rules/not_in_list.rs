@@ -126,15 +126,16 @@ fn wrap_opaque(value: Expr) -> Expr {
     if may_be_list || is_list(&value) { VEIL.call(vec![value]) } else { value }
 }
 
-static VEIL: LazyLock<ScalarUDF> =
-    LazyLock::new(|| ScalarUDF::from(OpaqueUdf(Signature::any(1, Volatility::Immutable))));
+static VEIL: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    ScalarUDF::from(OpaqueIdentityFunction(Signature::any(1, Volatility::Immutable)))
+});
 
 /// Function that returns its argument. The optimizer does not combine its argument with other
 /// expressions.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct OpaqueUdf(Signature);
+struct OpaqueIdentityFunction(Signature);
 
-impl ScalarUDFImpl for OpaqueUdf {
+impl ScalarUDFImpl for OpaqueIdentityFunction {
     fn name(&self) -> &'static str {
         "value"
     }

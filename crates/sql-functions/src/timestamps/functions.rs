@@ -18,8 +18,8 @@ use datafusion::logical_expr::{
     ScalarUDFImpl, Signature, TypeSignature, TypeSignatureClass, Volatility, lit,
 };
 
-use super::texts::with_seconds;
-use super::zones::AtTimeZone;
+use super::texts_without_seconds::with_seconds;
+use super::time_zones::AtTimeZone;
 
 /// Number of microseconds in 400 years, after which the calendar repeats, including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;

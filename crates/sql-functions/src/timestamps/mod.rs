@@ -7,11 +7,11 @@
 
 mod comparison;
 mod functions;
-mod texts;
-mod zones;
+mod texts_without_seconds;
+mod time_zones;
 
 pub(crate) use self::comparison::MicrosecondComparison;
 pub(crate) use self::functions::functions;
-pub(crate) use self::texts::add_seconds;
-pub use self::texts::with_seconds;
-pub use self::zones::check_zones;
+pub(crate) use self::texts_without_seconds::add_seconds;
+pub use self::texts_without_seconds::with_seconds;
+pub use self::time_zones::check_zones;

@@ -2,7 +2,9 @@
 
 use sqlparser::ast::{Delete, FromTable, Ident, ObjectName, TableWithJoins, With};
 
-use super::query::{QueryClauses, location_columns, returning, single, source, target};
+use super::affected_rows_query::{
+    QueryClauses, location_columns, returning, single, source, target,
+};
 use crate::error::{Error, Result};
 use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none};

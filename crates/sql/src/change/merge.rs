@@ -12,8 +12,10 @@ use sqlparser::ast::{
     WildcardAdditionalOptions, With,
 };
 
+use super::affected_rows_query::{
+    QueryClauses, column, location_columns, query_of, source, target, value,
+};
 use super::assignment::{AssignedColumn, assigned, assignments, given};
-use super::query::{QueryClauses, column, location_columns, query_of, source, target, value};
 use crate::error::{Error, Result};
 use crate::statement::SourceQuery;
 use crate::table_name::{ParsedTableName, span_start};

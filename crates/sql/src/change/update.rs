@@ -2,8 +2,10 @@
 
 use sqlparser::ast::{Ident, ObjectName, TableWithJoins, Update, UpdateTableFromKind, With};
 
+use super::affected_rows_query::{
+    QueryClauses, location_columns, returning, source, target, value,
+};
 use super::assignment::{AssignedColumn, assignments};
-use super::query::{QueryClauses, location_columns, returning, source, target, value};
 use crate::error::Result;
 use crate::statement::SourceQuery;
 use crate::unsupported_clauses::{empty, none};

@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::connect::{ConnectionRole, Connector};
 use super::error_class::store_error;
-use crate::range::successor;
+use crate::key_range::successor;
 use crate::{Error, JournalEntry, KeyRange, Result};
 
 /// The maximum number of connections; additional reads wait. Each connection has its own thread.

@@ -26,7 +26,7 @@ const GROUP_MAX: usize = 64;
 
 type Reply<T> = oneshot::Sender<Result<T>>;
 
-enum Request {
+enum WriteRequest {
     Apply(Batch, Reply<BatchResult>),
     Trim(String, KeyRange, Reply<u64>),
 }
@@ -36,7 +36,7 @@ pub(super) struct Writer(Arc<Shared>);
 
 struct Shared {
     /// Requests that are not executed yet, one for each waiting caller.
-    queue: parking_lot::Mutex<VecDeque<Request>>,
+    queue: parking_lot::Mutex<VecDeque<WriteRequest>>,
     connections: tokio::sync::Mutex<WriteConnections>,
 }
 
@@ -59,15 +59,15 @@ impl Writer {
 
     pub(super) async fn apply(&self, batch: Batch) -> Result<BatchResult> {
         batch.check()?;
-        self.submit(|reply| Request::Apply(batch, reply)).await
+        self.submit(|reply| WriteRequest::Apply(batch, reply)).await
     }
 
     pub(super) async fn trim(&self, journal: &str, range: &KeyRange) -> Result<u64> {
         let (journal, range) = (journal.to_owned(), range.clone());
-        self.submit(|reply| Request::Trim(journal, range, reply)).await
+        self.submit(|reply| WriteRequest::Trim(journal, range, reply)).await
     }
 
-    async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
+    async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> WriteRequest) -> Result<T> {
         let (reply, response) = oneshot::channel();
         self.0.queue.lock().push_back(request(reply));
         // Every caller executes queued requests once after it has added its own, so no request
@@ -81,7 +81,7 @@ impl Writer {
 impl Shared {
     async fn execute_queued(&self) {
         let mut connections = self.connections.lock().await;
-        let requests: Vec<Request> = {
+        let requests: Vec<WriteRequest> = {
             let mut queue = self.queue.lock();
             let count = queue.len().min(GROUP_MAX);
             queue.drain(..count).collect()
@@ -125,12 +125,12 @@ struct WriteConnections {
 }
 
 impl WriteConnections {
-    async fn execute(&mut self, requests: Vec<Request>) {
+    async fn execute(&mut self, requests: Vec<WriteRequest>) {
         let mut group = Vec::new();
         for request in requests {
             match request {
-                Request::Apply(batch, reply) => group.push((batch, reply)),
-                Request::Trim(journal, range, reply) => {
+                WriteRequest::Apply(batch, reply) => group.push((batch, reply)),
+                WriteRequest::Trim(journal, range, reply) => {
                     self.write(std::mem::take(&mut group)).await;
                     let _ = reply.send(self.trim(&journal, &range).await);
                 }

@@ -8,7 +8,7 @@ mod bounds;
 mod entries;
 mod list;
 mod partition;
-mod uuids;
+mod uuid_partitions;
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use iceberg::spec::{
     StructType, UNASSIGNED_SEQUENCE_NUMBER,
 };
 
-use self::uuids::UuidFields;
+use self::uuid_partitions::UuidFields;
 use crate::manifest_entry::builder_of;
-use crate::promotion::promoted_file;
+use crate::type_promotion::promoted_file;
 use crate::{Error, Result};
 
 /// Name of the only file in the file system in memory.
@@ -133,7 +133,7 @@ pub fn decode_list(location: &str, content: &[u8]) -> Result<Vec<ManifestFile>> 
 
 /// The status of a file in a new manifest.
 #[derive(Debug, Clone)]
-pub enum Change {
+pub enum FileStatus {
     /// The file is new.
     Added(Box<iceberg::spec::DataFile>),
     /// The file exists and is kept.
@@ -142,7 +142,7 @@ pub enum Change {
     Removed(ManifestEntryRef),
 }
 
-impl Change {
+impl FileStatus {
     /// Promotes the partition values to the types of the manifest that is being written.
     fn promoted(self, types: &StructType) -> Result<Self, iceberg::Error> {
         let entry = |entry: ManifestEntryRef| {
@@ -153,12 +153,12 @@ impl Change {
             }))
         };
         Ok(match self {
-            Change::Added(file) => match promoted_file(&file, types)? {
-                Some(promoted) => Change::Added(Box::new(promoted)),
-                None => Change::Added(file),
+            FileStatus::Added(file) => match promoted_file(&file, types)? {
+                Some(promoted) => FileStatus::Added(Box::new(promoted)),
+                None => FileStatus::Added(file),
             },
-            Change::Kept(kept) => Change::Kept(entry(kept)?),
-            Change::Removed(removed) => Change::Removed(entry(removed)?),
+            FileStatus::Kept(kept) => FileStatus::Kept(entry(kept)?),
+            FileStatus::Removed(removed) => FileStatus::Removed(entry(removed)?),
         })
     }
 }
@@ -173,7 +173,7 @@ pub struct NewManifest {
     /// The partition spec of the files in the manifest.
     pub spec: PartitionSpecRef,
     /// The entries of the manifest, each with its status.
-    pub changes: Vec<Change>,
+    pub changes: Vec<FileStatus>,
 }
 
 /// A manifest that is encoded but not written yet.
@@ -224,11 +224,11 @@ pub async fn encode(
     let mut live = Vec::with_capacity(manifest.changes.len());
     for change in manifest.changes {
         match change.promoted(&written_types)? {
-            Change::Added(file) => {
+            FileStatus::Added(file) => {
                 live.push(added((*file).clone(), snapshot));
                 writer.add_file(*file, UNASSIGNED_SEQUENCE_NUMBER)?;
             }
-            Change::Kept(entry) => {
+            FileStatus::Kept(entry) => {
                 writer.add_existing_file(
                     entry.data_file.clone(),
                     entry.snapshot_id.unwrap_or_default(),
@@ -237,7 +237,7 @@ pub async fn encode(
                 )?;
                 live.push(entry);
             }
-            Change::Removed(entry) => writer.add_delete_file(
+            FileStatus::Removed(entry) => writer.add_delete_file(
                 entry.data_file.clone(),
                 entry.sequence_number.unwrap_or_default(),
                 entry.file_sequence_number.or(entry.sequence_number),

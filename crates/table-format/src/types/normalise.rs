@@ -12,7 +12,7 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, TimeUnit};
 
 use super::name::{map_of, timestamptz, timestamptz_ns};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
-use crate::defaults::{INITIAL, WRITE};
+use crate::column_defaults::{INITIAL, WRITE};
 use crate::{COMMENT, Error, Result};
 
 /// The keys in a field's metadata that describe the column and are kept.

@@ -15,7 +15,7 @@ use iceberg::spec::{
 
 use super::name::{map_of, timestamptz, timestamptz_ns};
 use super::{EXTENSION_NAME, UUID_EXTENSION, is_uuid};
-use crate::defaults::{INITIAL, WRITE, literal_of_text, text_of};
+use crate::column_defaults::{INITIAL, WRITE, literal_of_text, text_of};
 use crate::{COMMENT, Error, FIELD_ID, NAMES, Result, foreign_types};
 
 /// Assigns field ids to Arrow columns level by level, so that top-level columns have the lowest

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use arrow::array::ArrayRef;
 use headwater_table_format::types::schema::arrow_type;
-use headwater_table_format::values::to_array;
+use headwater_table_format::value_conversion::to_array;
 use iceberg::spec::{PrimitiveLiteral, PrimitiveType, Schema, Transform, Type};
 use serde_json::{Value, json};
 

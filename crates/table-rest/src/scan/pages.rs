@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::Filter;
-use super::content::{FilesSerializer, weight};
+use super::content_files::{FilesSerializer, weight};
 use super::filter::{FilterParser, invalid};
 use super::residual::{ResidualFilter, RowMatch};
 use crate::{Error, RestTables, Result};

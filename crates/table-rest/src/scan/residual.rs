@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use headwater_table_format::transform::transformed;
-use headwater_table_format::values::literal_at;
+use headwater_table_format::partition_transform::transformed;
+use headwater_table_format::value_conversion::literal_at;
 use headwater_tables::DataFile;
 use iceberg::spec::{PrimitiveLiteral, Transform};
 

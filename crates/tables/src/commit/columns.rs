@@ -12,8 +12,8 @@ use iceberg::spec::{
 use super::alter::{Alteration, ColumnPosition};
 use super::evolve::check_names;
 use super::partition_and_sort_order::{AlteredColumns, PartitionAndSortOrder};
-use crate::defaults::{default, has_write_default};
-use crate::promotion::promote_defaults;
+use crate::column_defaults::{default, has_write_default};
+use crate::type_promotion::promote_defaults;
 use crate::types::join;
 use crate::types::schema::FieldIds;
 use crate::{Error, Result, normalise_schema};

@@ -2,13 +2,13 @@
 
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
 
+use super::durable_write::{PendingFiles, store};
 use super::evolve::{self, rejected};
-use super::store::{PendingFiles, store};
-use crate::{Result, Table, Tables, metadata_log, time_parts};
+use crate::{Result, Table, Tables, metadata_log, time_transforms};
 
 /// Returns a builder of the table's next metadata.
 pub fn metadata_builder(table: &Table) -> Result<TableMetadataBuilder> {
-    let metadata = time_parts::hidden_metadata(table.metadata())?.into_owned();
+    let metadata = time_transforms::hidden_metadata(table.metadata())?.into_owned();
     Ok(metadata.into_builder(Some(table.metadata_location().to_owned())))
 }
 
@@ -36,7 +36,7 @@ pub async fn commit_metadata(
 
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     let built = builder.build().map_err(|error| rejected("committed", &error))?.metadata;
-    let built = time_parts::restored(built)?;
+    let built = time_transforms::restored(built)?;
     evolve::check_table(&built)?;
     Ok(built)
 }

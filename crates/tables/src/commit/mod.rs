@@ -5,24 +5,24 @@
 //! caller must delete the data files.
 
 pub(crate) mod alter;
-mod change;
 mod checks;
 mod columns;
+mod durable_write;
 pub(crate) mod evolve;
 pub(crate) mod manifests;
 mod metadata;
 mod null_checks;
 mod operation;
 pub(crate) mod partition_and_sort_order;
+mod row_change;
 mod snapshot;
 mod snapshots;
-mod store;
 mod summary;
 
-pub use self::change::RowChange;
+pub(crate) use self::durable_write::{PendingFiles, store_as};
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
 pub(crate) use self::operation::commit;
+pub use self::row_change::RowChange;
 pub use self::snapshots::referenced_snapshots;
 pub(crate) use self::snapshots::snapshots_listed;
-pub(crate) use self::store::{PendingFiles, store_as};
 pub use self::summary::CommitKind;

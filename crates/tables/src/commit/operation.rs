@@ -6,16 +6,16 @@ use std::sync::Arc;
 use iceberg::spec::{FormatVersion, TableMetadata};
 
 use super::alter::{Alteration, AlteredMetadata, FORMAT_VERSION};
-use super::change::{PlannedSnapshot, RowChange};
 use super::checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
+use super::durable_write::{PendingFiles, store};
 use super::evolve::{self, check_same_version, check_staged};
 use super::manifests::{self, FilesToRemove};
 use super::metadata::{commit_metadata, metadata_builder};
 use super::null_checks::check_values;
-use super::store::{PendingFiles, store};
+use super::row_change::{PlannedSnapshot, RowChange};
 use super::summary::{CommitKind, FileCounts};
 use crate::partition::describe;
-use crate::promotion::comparable_partition;
+use crate::type_promotion::comparable_partition;
 use crate::{
     ChangeScope, DataFile, Error, Operation, Result, RetainedRows, RowRewrite, StagedFiles, Table,
     Tables, metadata_log,

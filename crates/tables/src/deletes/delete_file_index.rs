@@ -11,13 +11,13 @@ use std::sync::Arc;
 use arrow::datatypes::{FieldRef, Fields, Schema};
 use iceberg::spec::{Datum, PrimitiveLiteral, Struct, TableMetadata};
 
-use super::position::LOCATION_ID;
+use super::position_deletes::LOCATION_ID;
 use super::{
     DeleteFile, DeleteFileRange, DeleteFilesByKey, DeleteGroup, DeletedKeys, Deletes,
     PositionsByFile,
 };
-use crate::promotion::comparable_partition;
 use crate::table::name_mapping;
+use crate::type_promotion::comparable_partition;
 use crate::types::schema::{arrow_field, with_names};
 use crate::{DataFile, Error, Result};
 

@@ -6,12 +6,12 @@
 //! cost is linear in the number of files.
 
 mod delete_file_index;
-mod equality;
-mod position;
+mod deletion_vector;
+mod equality_deletes;
+mod position_deletes;
 mod puffin;
 mod row_deletes;
-mod shared;
-mod vector;
+mod shared_read;
 mod write;
 
 use std::collections::HashMap;
@@ -22,10 +22,10 @@ use iceberg::spec::{DataContentType, DataFileFormat, ManifestEntryRef};
 use object_store::path::Path;
 
 pub(crate) use self::delete_file_index::{attach, named};
-pub(crate) use self::equality::DeletedKeys;
-pub(crate) use self::position::PositionsByFile;
+pub(crate) use self::equality_deletes::DeletedKeys;
+pub(crate) use self::position_deletes::PositionsByFile;
 pub use self::row_deletes::RowDeletes;
-use self::shared::Shared;
+use self::shared_read::SharedRead;
 pub(crate) use self::write::write_deletes;
 use crate::read::FileLocation;
 use crate::types::schema::names_of;
@@ -125,7 +125,7 @@ struct DeleteGroup<T> {
     fingerprints: Vec<Fingerprint>,
     /// The columns whose values equality deletes compare; empty for position deletes.
     columns: Vec<arrow::datatypes::FieldRef>,
-    content: Shared<T>,
+    content: SharedRead<T>,
 }
 
 /// The files of a group from an index to the end.
@@ -150,7 +150,7 @@ impl<T> DeleteGroup<T> {
             fingerprints.push(last);
         }
         fingerprints.reverse();
-        DeleteGroup { files, fingerprints, columns, content: Shared::default() }
+        DeleteGroup { files, fingerprints, columns, content: SharedRead::default() }
     }
 
     fn fingerprint(&self) -> Fingerprint {

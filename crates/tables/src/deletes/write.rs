@@ -11,7 +11,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
 use uuid::Uuid;
 
-use super::position::{LOCATION_ID, POSITION_ID, schema};
+use super::position_deletes::{LOCATION_ID, POSITION_ID, schema};
 use crate::manifest::run_blocking;
 use crate::staged_files::{FileSync, StagedDelete};
 use crate::storage::CleanupGuard;

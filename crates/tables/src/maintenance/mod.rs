@@ -9,12 +9,12 @@ mod bin_pack;
 mod dangling_deletes;
 mod manifest_count;
 mod reachability;
-mod sort;
 mod sort_keys;
+mod sorted_read;
 
 pub(crate) use self::bin_pack::target_file_bytes;
 pub use self::bin_pack::{Bin, BinPackOptions, TableMaintenance};
-pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateScan, WarehouseFiles};
-pub(crate) use self::sort::sorted_positions;
-pub use self::sort::{RowOrder, SortColumn};
+pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateReport, WarehouseFiles};
 pub(crate) use self::sort_keys::SortKeyEncoder;
+pub(crate) use self::sorted_read::sorted_positions;
+pub use self::sorted_read::{RowOrder, SortColumn};

@@ -67,7 +67,7 @@ impl ExaminedFile {
 
 /// The result of examining a state.
 #[derive(Debug, Default)]
-pub struct StateScan {
+pub struct StateReport {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
@@ -91,7 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. Files that are also in `needed` do not count for [`StateScan::more`].
+    /// Creates an empty set. Files also in `needed` do not count for [`StateReport::more`].
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -172,7 +172,7 @@ impl WarehouseFiles<'_> {
         metadata_location: &str,
         snapshots: &SnapshotSet,
         reached: &ReachableFiles,
-    ) -> Result<StateScan> {
+    ) -> Result<StateReport> {
         let table = match reached.read(self.tables.load(metadata_location)).await {
             Ok(table) => table,
             Err(error) => {
@@ -260,7 +260,7 @@ impl WarehouseFiles<'_> {
         found: ExaminedFile,
         metadata_location: &str,
         metadata: Option<&TableMetadata>,
-    ) -> StateScan {
+    ) -> StateReport {
         let ExaminedFile { unreadable, more } = found;
         let mut folders = HashSet::new();
         if !unreadable.is_empty() {
@@ -274,7 +274,7 @@ impl WarehouseFiles<'_> {
             let paths = paths.map(String::as_str).chain([metadata.location()]);
             folders.extend(paths.map(|path| format!("{}/", self.location_of(path))));
         }
-        StateScan { unreadable, folders: folders.into_iter().collect(), more }
+        StateReport { unreadable, folders: folders.into_iter().collect(), more }
     }
 
     /// Returns a location in the form that [`WarehouseFiles::list`] returns.

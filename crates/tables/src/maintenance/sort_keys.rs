@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::sort::RowOrder;
+use super::sorted_read::RowOrder;
 
 /// Number of bits of the rank of a column's value in a z-order.
 const RANK_BITS: usize = 16;

@@ -11,7 +11,7 @@ use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use arrow::error::ArrowError;
 
-use crate::defaults::missing_in_file;
+use crate::column_defaults::missing_in_file;
 use crate::types::schema::{entry_fields, field_id, names_of};
 
 /// Returns the index of a table's field in a file. If the file has no field ids, the field is found

@@ -4,7 +4,7 @@
 //! required columns are fetched.
 
 mod align;
-mod source;
+mod data_file_reader;
 
 use std::sync::Arc;
 
@@ -22,8 +22,8 @@ use parquet::errors::ParquetError;
 
 pub use self::align::align;
 use self::align::find;
-use self::source::Source;
-use crate::defaults::missing_in_file;
+use self::data_file_reader::FileReader;
+use crate::column_defaults::missing_in_file;
 use crate::row_ids::{RowIdOrigin, own_columns};
 use crate::types::schema::field_id;
 use crate::{BatchStream, DataFile, Error, Positions, Result, Tables, foreign_column};
@@ -203,7 +203,7 @@ pub(crate) async fn open(
         let file = file.clone();
         move |error: ParquetError| ArrowError::from(file_error(&file, error))
     };
-    let reader = Source { store: store.clone(), path: file.path.clone(), bytes: file.bytes };
+    let reader = FileReader { store: store.clone(), path: file.path.clone(), bytes: file.bytes };
     let mut options = ArrowReaderOptions::new();
     if origin.is_some() {
         options = options.with_virtual_columns(vec![position_field()]).map_err(&failed)?;

@@ -18,7 +18,7 @@ use headwater_model::nearest;
 use headwater_table_format::bad_value::{bad_value, failed_row};
 
 use super::batch_slices::BatchSlices;
-use crate::defaults::{has_write_default, missing_in_rows};
+use crate::column_defaults::{has_write_default, missing_in_rows};
 use crate::types::{field_type_name, join, type_name};
 use crate::{Error, Result};
 

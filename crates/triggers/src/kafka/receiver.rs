@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use super::leader::LeaderPartitions;
 use crate::back_off::BackOff;
-use crate::inbox::{Receiver, Sender};
+use crate::message_inbox::{Receiver, Sender};
 use crate::postgres_server::secret;
 
 /// Maximum memory of records that wait to be recorded, in KiB.

@@ -17,10 +17,10 @@ use super::receiver::KafkaReceiver;
 use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
-use crate::inbox::{MESSAGES_MAX, MessageInbox};
+use crate::event_source::{EventSource, NewEvent, PollResult, SourceContext};
 use crate::journal_records::{encode, read};
+use crate::message_inbox::{MESSAGES_MAX, MessageInbox};
 use crate::postgres_source::check_batch;
-use crate::source::{EventSource, NewEvent, PollResult, SourceContext};
 
 pub(crate) const POSITIONS: &str = "trigger_kafka_positions";
 

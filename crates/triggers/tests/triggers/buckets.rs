@@ -10,7 +10,7 @@ use futures::{StreamExt, stream};
 use headwater_jobs::{Jobs, JobsOptions};
 use headwater_model::{Clock, Event, FixedClock, Trigger, TriggerEventStatus};
 use headwater_objects::{
-    CompletedPart, Condition, ContentStream, CopyRequest, Headers, NewObject, NewUpload,
+    CompletedPart, Condition, ContentStream, CopyRequest, NewObject, NewUpload, ObjectHeaders,
     ObjectPath, Objects, UploadTarget,
 };
 use headwater_store::Store;
@@ -37,7 +37,7 @@ fn content(text: &str) -> ContentStream {
 }
 
 async fn put(objects: &Objects, key: &str, text: &str) -> headwater_objects::Result<()> {
-    let (headers, condition) = (Headers::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
     let new = NewObject { path: path(key), headers, condition, content: content(text) };
     objects.put(new).await.map(drop)
 }
@@ -122,7 +122,7 @@ async fn every_operation_is_one_event_and_reading_is_none() {
         condition: Condition::Always,
     };
     objects.copy(copy).await.expect("a copy");
-    let headers = Headers::default();
+    let headers = ObjectHeaders::default();
     let new = NewUpload { path: path("parts"), headers };
     let id = objects.create_upload(new).await.expect("an upload");
     let target = UploadTarget { path: path("parts"), id };
@@ -212,7 +212,7 @@ async fn a_trigger_does_not_fire_for_objects_that_it_caused() {
     let all = json!({"name": "landing"});
     let second = Trigger { name: "second".to_owned(), ..trigger(&all) };
     let process = Process::new(folder.path(), vec![trigger(&all), second]).await;
-    let (headers, condition) = (Headers::default(), Condition::Always);
+    let (headers, condition) = (ObjectHeaders::default(), Condition::Always);
     let new = NewObject { path: path("out/a.csv"), headers, condition, content: content("x") };
     let caused_by = ["landing".to_owned()];
     process.objects.put_caused(new, &caused_by).await.expect("a put");

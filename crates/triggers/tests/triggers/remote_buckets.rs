@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use headwater_model::{Actor, ErrorCode, Event, Problem, Timestamp, Trigger};
 use headwater_store::Store;
-use headwater_triggers::{ConnectionPolicy, RemoteBuckets, RemoteObject, RemotePage, Triggers};
+use headwater_triggers::{ConnectionPolicy, PageRequest, RemoteBuckets, RemoteObject, Triggers};
 use serde_json::{Value, json};
 
 use crate::external_servers::{Outside, until_fault};
@@ -37,7 +37,7 @@ impl Bucket {
 
 #[async_trait]
 impl RemoteBuckets for Bucket {
-    async fn list(&self, bucket: &str, page: &RemotePage) -> Result<Vec<RemoteObject>, Problem> {
+    async fn list(&self, bucket: &str, page: &PageRequest) -> Result<Vec<RemoteObject>, Problem> {
         assert_eq!(bucket, "s3://partner");
         *self.pages.lock().expect("pages") += 1;
         if let Some(problem) = self.problem.lock().expect("a problem").clone() {

@@ -1,19 +1,19 @@
 //! Decorated functions as steps: settings from decorators and the return type.
 
 use headwater_model::{ErrorDetails, PartitionField, TableName};
-use headwater_sandbox::{Network, Variables};
+use headwater_sandbox::{EnvironmentVariables, Network};
 use ruff_python_ast::{Decorator, Expr, StmtFunctionDef};
 use ruff_text_size::Ranged;
 
-use super::input::Inputs;
+use super::input::FunctionInputs;
 use super::schema::{Schema, Schemas, TypedSchema, annotated};
 use crate::bauplan::materialization;
 use crate::python::arguments::LiteralArguments;
 use crate::python::decorator_checks::without_parentheses;
+use crate::python::imported_names::{BAUPLAN, ImportedNames};
 use crate::python::literal::Literal;
-use crate::python::names::{BAUPLAN, Names};
 use crate::python::settings::{self, quantity};
-use crate::source::SourceText;
+use crate::source_location::SourceText;
 use crate::{
     Error, Location, Materialization, PythonFunction, Result, Retries, Severity, Step, StepCode,
     StepKind, description, quantities, suggest,
@@ -46,7 +46,7 @@ const RESOURCES: [&str; 4] = ["cpus", "memory", "memory_swap", "timeout"];
 /// Reader of the functions of one file.
 pub(in crate::python) struct BauplanReader<'a> {
     pub source: &'a SourceText<'a>,
-    pub names: &'a Names,
+    pub names: &'a ImportedNames,
     pub namespace: &'a str,
     pub schemas: &'a Schemas,
 }
@@ -77,7 +77,7 @@ impl<'a> BauplanReader<'a> {
         };
         settings::refuse_async(function, &at)?;
         let body = self.body(function, values, &decorated, &at)?;
-        let Inputs { inputs, mut parameters, schemas } = self.inputs(function)?;
+        let FunctionInputs { inputs, mut parameters, schemas } = self.inputs(function)?;
         let name = values.text("name")?.unwrap_or_else(|| function.name.to_string());
         let table = self.table(values, &name, &at)?;
         let materialization = strategy(values, &at)?;
@@ -147,7 +147,7 @@ impl<'a> BauplanReader<'a> {
             temp_bytes: None,
             cpu_millis: limit(decorated.resources.as_ref(), "cpus", settings::cpus, "2")?,
             secrets: Vec::new(),
-            variables: Variables::default(),
+            variables: EnvironmentVariables::default(),
             priority: None,
             reuse: false,
             starts_runtime: false,

@@ -24,7 +24,7 @@ const PROJECTION: &str = "projection_schema";
 
 /// The inputs of a function.
 #[derive(Default)]
-pub(super) struct Inputs {
+pub(super) struct FunctionInputs {
     pub inputs: Vec<StepInput>,
     pub parameters: Vec<ParameterInput>,
     /// The identity of each input's schema; `None` for an input without a schema.
@@ -33,9 +33,9 @@ pub(super) struct Inputs {
 
 impl BauplanReader<'_> {
     /// Reads the inputs of a function.
-    pub(super) fn inputs(&self, function: &StmtFunctionDef) -> Result<Inputs> {
+    pub(super) fn inputs(&self, function: &StmtFunctionDef) -> Result<FunctionInputs> {
         settings::refuse_unnamed(self.source, function)?;
-        let mut inputs = Inputs::default();
+        let mut inputs = FunctionInputs::default();
         let parameters = &function.parameters;
         for argument in parameters.args.iter().chain(&parameters.kwonlyargs) {
             self.argument(function, argument, &mut inputs)?;
@@ -47,7 +47,7 @@ impl BauplanReader<'_> {
         &self,
         function: &StmtFunctionDef,
         argument: &ParameterWithDefault,
-        inputs: &mut Inputs,
+        inputs: &mut FunctionInputs,
     ) -> Result<()> {
         let (name, at) = (argument.name().as_str(), self.at(argument));
         let metadata = argument.annotation().and_then(annotated).map_or(&[][..], |(_, rest)| rest);

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use ruff_python_ast::{Arguments, Expr, ModModule, Operator, Stmt, StmtClassDef};
 use ruff_text_size::Ranged;
 
-use crate::python::code::candidates;
-use crate::python::names::{BAUPLAN, Names};
-use crate::source::SourceText;
+use crate::python::fingerprinted_code::candidates;
+use crate::python::imported_names::{BAUPLAN, ImportedNames};
+use crate::source_location::SourceText;
 use crate::{ColumnType, DeclaredColumn, Error, InputColumn, Location, Result, suggest};
 
 /// The columns of one schema, in source order.
@@ -117,7 +117,7 @@ impl Schemas {
     }
 
     fn defined(source: &SourceText<'_>, module: &ModModule) -> Result<Schemas> {
-        let names = Names::of(module, source, BAUPLAN)?;
+        let names = ImportedNames::of(module, source, BAUPLAN)?;
         let reader = SchemaReader { source, names: &names };
         let mut schemas = Schemas::default();
         for class in module.body.iter().filter_map(Stmt::as_class_def_stmt) {
@@ -210,7 +210,7 @@ impl TypedSchema {
 /// Reader of the schemas of one file.
 struct SchemaReader<'a> {
     source: &'a SourceText<'a>,
-    names: &'a Names,
+    names: &'a ImportedNames,
 }
 
 impl SchemaReader<'_> {

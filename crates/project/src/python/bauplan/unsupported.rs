@@ -4,8 +4,8 @@ use ruff_python_ast::visitor::{self, Visitor};
 use ruff_python_ast::{Expr, ModModule, Stmt};
 use ruff_text_size::{Ranged, TextRange};
 
-use crate::python::names::Names;
-use crate::source::SourceText;
+use crate::python::imported_names::ImportedNames;
+use crate::source_location::SourceText;
 use crate::{Error, Result};
 
 /// Names that functions cannot use, each with a hint.
@@ -17,7 +17,7 @@ const UNSUPPORTED: [(&str, &str); 1] =
 pub(in crate::python) fn refuse_unsupported(
     source: &SourceText<'_>,
     module: &ModModule,
-    names: &Names,
+    names: &ImportedNames,
 ) -> Result<()> {
     let mut uses = FirstUseFinder { names, found: None };
     uses.visit_body(&module.body);
@@ -29,7 +29,7 @@ pub(in crate::python) fn refuse_unsupported(
 
 /// A visitor that finds the first use of an unsupported name.
 struct FirstUseFinder<'a> {
-    names: &'a Names,
+    names: &'a ImportedNames,
     found: Option<(TextRange, &'static str)>,
 }
 

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{keyed, number, remove_tree, set, write};
-use super::group::{CpuWeight, Group, set_cpu_limits};
+use super::control_files::{keyed, number, remove_tree, set, write};
+use super::process_cgroups::{CpuWeight, ProcessCgroups, set_cpu_limits};
 use crate::process_identity::{current_identity, is_stale};
-use crate::protocol::ProcessSpec;
+use crate::spawner_protocol::ProcessSpec;
 
 /// Purpose of a cgroup hierarchy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,9 +117,9 @@ impl Cgroups {
     }
 
     /// Returns the groups of a running process, for reading its usage.
-    pub(crate) fn of(&self, id: u64) -> Group {
+    pub(crate) fn of(&self, id: u64) -> ProcessCgroups {
         let folder = |(kind, base): &(HierarchyKind, PathBuf)| (*kind, base.join(id.to_string()));
-        Group::new(self.hierarchies.iter().map(folder).collect())
+        ProcessCgroups::new(self.hierarchies.iter().map(folder).collect())
     }
 
     /// Returns the groups in these folders. The result can be used only to kill the processes in
@@ -131,8 +131,8 @@ impl Cgroups {
     }
 
     /// Creates the groups of one process.
-    pub(crate) fn create(&self, id: u64, spec: &ProcessSpec) -> io::Result<Group> {
-        let mut group = Group::default();
+    pub(crate) fn create(&self, id: u64, spec: &ProcessSpec) -> io::Result<ProcessCgroups> {
+        let mut group = ProcessCgroups::default();
         match self.fill(&mut group, &id.to_string(), spec) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -142,7 +142,7 @@ impl Cgroups {
         }
     }
 
-    fn fill(&self, group: &mut Group, name: &str, spec: &ProcessSpec) -> io::Result<()> {
+    fn fill(&self, group: &mut ProcessCgroups, name: &str, spec: &ProcessSpec) -> io::Result<()> {
         let (memory_bytes, processes_max) = (spec.memory_bytes, spec.processes_max);
         for (kind, base) in &self.hierarchies {
             let folder = base.join(name);

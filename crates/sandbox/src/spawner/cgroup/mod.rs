@@ -4,12 +4,12 @@
 //! version 1 groups enforce the limits, and version 2 groups kill and measure processes. Without
 //! delegation, an ordinary user cannot create groups; then [`Cgroups::memory`] returns false.
 
-mod files;
-mod group;
+mod control_files;
 mod hierarchies;
+mod process_cgroups;
 
-pub(super) use files::remove_tree;
-pub(crate) use group::Group;
-pub(super) use group::{CpuWeight, GroupUsage};
+pub(super) use control_files::remove_tree;
 pub(crate) use hierarchies::Cgroups;
 pub(super) use hierarchies::PREFIX;
+pub(crate) use process_cgroups::ProcessCgroups;
+pub(super) use process_cgroups::{CpuWeight, GroupUsage};

@@ -1,7 +1,8 @@
 //! Operations on buckets and objects.
 
 use headwater_service::objects::{
-    CompletedPart, Condition, CopyRequest, Headers, ListRequest, NewObject, NewUpload, UploadTarget,
+    CompletedPart, Condition, CopyRequest, ListRequest, NewObject, NewUpload, ObjectHeaders,
+    UploadTarget,
 };
 
 use crate::lake::{content, shared};
@@ -34,7 +35,7 @@ pub const ROWS: &[Row] = &[
         done(async move { c.s3().buckets().exists(&c.by, "none").await })
     }),
     ("Objects::put", writes("ok"), |c| {
-        let (path, headers, content) = (shared("b.txt"), Headers::default(), content("b"));
+        let (path, headers, content) = (shared("b.txt"), ObjectHeaders::default(), content("b"));
         let new = NewObject { path, headers, condition: ALWAYS, content };
         done(async move { c.s3().objects().put(&c.by, new).await })
     }),
@@ -60,7 +61,7 @@ pub const ROWS: &[Row] = &[
         done(async move { c.s3().objects().list(&c.by, &list).await })
     }),
     ("Objects::create_upload", writes("ok"), |c| {
-        let new = NewUpload { path: shared("made"), headers: Headers::default() };
+        let new = NewUpload { path: shared("made"), headers: ObjectHeaders::default() };
         done(async move { c.s3().objects().create_upload(&c.by, new).await })
     }),
     ("Objects::put_part", writes("ok"), |c| {

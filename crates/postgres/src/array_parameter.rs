@@ -1,0 +1,162 @@
+//! One-dimensional arrays as parameter values: `{1,NULL,"a b"}` and the binary format.
+
+use bytes::{Buf, Bytes};
+use headwater_postgres_catalog::Scalar;
+
+use crate::message::ValueFormat;
+use crate::session_command::StatementWords;
+
+/// The SQL type of an array of texts.
+pub const TEXTS: &str = "VARCHAR[]";
+
+/// Returns the SQL type of an array parameter with elements of this type; `None` if such an array
+/// cannot be bound.
+pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
+    Some(match scalar {
+        Scalar::Bool => "BOOLEAN[]",
+        Scalar::Int2 => "SMALLINT[]",
+        Scalar::Int4 => "INTEGER[]",
+        Scalar::Int8 => "BIGINT[]",
+        Scalar::Float4 => "REAL[]",
+        Scalar::Float8 => "DOUBLE[]",
+        Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,
+        Scalar::Bytea => "BYTEA[]",
+        Scalar::Date => "DATE[]",
+        Scalar::Timestamp => "TIMESTAMP[]",
+        // The elements of a `numeric` array have no common precision. A column of Headwater cannot
+        // be an array of the other types.
+        Scalar::Numeric | Scalar::Time | Scalar::Timestamptz | Scalar::Interval => return None,
+    })
+}
+
+/// Returns the names of the parameters in `ANY ($1)` and `ALL ($1)`, without the dollar sign.
+pub fn operands(sql: &str) -> Vec<&str> {
+    let words: Vec<&str> = StatementWords::new(sql).collect();
+    let mut found = Vec::new();
+    for four in words.windows(4) {
+        let is_any = ["ANY", "ALL", "SOME"].iter().any(|word| four[0].eq_ignore_ascii_case(word));
+        if is_any && four[1] == "(" && four[3] == ")" {
+            found.extend(four[2].strip_prefix('$'));
+        }
+    }
+    found
+}
+
+/// Splits an array into its elements, with `None` for a null element. Returns `None` if the array
+/// is malformed or has more than one dimension.
+pub fn elements(format: ValueFormat, bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
+    match format {
+        ValueFormat::Text => from_text(std::str::from_utf8(&bytes).ok()?),
+        ValueFormat::Binary => from_binary(bytes),
+    }
+}
+
+fn from_text(text: &str) -> Option<Vec<Option<Bytes>>> {
+    let inner = text.trim().strip_prefix('{')?.strip_suffix('}')?;
+    let mut found = Vec::new();
+    if inner.trim_ascii().is_empty() {
+        return Some(found);
+    }
+    let mut letters = inner.chars().peekable();
+    loop {
+        let (mut element, mut is_quoted) = (String::new(), false);
+        while letters.next_if(char::is_ascii_whitespace).is_some() {}
+        if letters.next_if_eq(&'"').is_some() {
+            is_quoted = true;
+            loop {
+                match letters.next()? {
+                    '"' => break,
+                    '\\' => element.push(letters.next()?),
+                    letter => element.push(letter),
+                }
+            }
+            while letters.next_if(char::is_ascii_whitespace).is_some() {}
+        } else {
+            while let Some(letter) = letters.next_if(|letter| *letter != ',') {
+                match letter {
+                    '{' | '}' | '"' => return None,
+                    '\\' => element.push(letters.next()?),
+                    letter => element.push(letter),
+                }
+            }
+            element.truncate(element.trim_ascii_end().len());
+        }
+        let is_null = !is_quoted && element.eq_ignore_ascii_case("null");
+        found.push((!is_null).then(|| Bytes::from(element)));
+        match letters.next() {
+            None => return Some(found),
+            Some(',') => {}
+            Some(_) => return None,
+        }
+    }
+}
+
+fn from_binary(mut bytes: Bytes) -> Option<Vec<Option<Bytes>>> {
+    let dimensions = bytes.try_get_i32().ok()?;
+    let _has_null = bytes.try_get_i32().ok()?;
+    let _element_type = bytes.try_get_u32().ok()?;
+    let mut found = Vec::new();
+    if dimensions == 0 {
+        return bytes.is_empty().then_some(found);
+    }
+    let count = bytes.try_get_i32().ok()?;
+    let _lower_bound = bytes.try_get_i32().ok()?;
+    if dimensions != 1 {
+        return None;
+    }
+    for _ in 0..count {
+        let length = bytes.try_get_i32().ok()?;
+        let Ok(length) = usize::try_from(length) else {
+            found.push(None);
+            continue;
+        };
+        if length > bytes.len() {
+            return None;
+        }
+        found.push(Some(bytes.split_to(length)));
+    }
+    bytes.is_empty().then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str, expected: Option<&[Option<&str>]>) {
+        let found = elements(ValueFormat::Text, Bytes::copy_from_slice(text.as_bytes()));
+        let found = found.map(|found| {
+            let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
+            found.into_iter().map(|one| one.map(text)).collect::<Vec<_>>()
+        });
+        let expected =
+            expected.map(|all| all.iter().map(|one| one.map(str::to_owned)).collect::<Vec<_>>());
+        assert_eq!(found, expected, "{text}");
+    }
+
+    #[test]
+    fn texts_have_quotes_escapes_and_null() {
+        check("{}", Some(&[]));
+        check("{\u{a0}a\u{a0} }", Some(&[Some("\u{a0}a\u{a0}")]));
+        check("{1, 2,NULL}", Some(&[Some("1"), Some("2"), None]));
+        check(r#"{"a, \"b\"","NULL",}"#, Some(&[Some("a, \"b\""), Some("NULL"), Some("")]));
+        for text in ["", "1,2", "{{1},{2}}", "{\"a", "{\"a\"b}"] {
+            check(text, None);
+        }
+    }
+
+    #[test]
+    fn operands_of_any_are_found() {
+        assert_eq!(operands("SELECT a = ANY ($1) AND b <> all($2) AND c = ANY(x)"), ["1", "2"]);
+        assert_eq!(operands("SELECT 'ANY ($1)', max($1)"), [""; 0]);
+    }
+
+    #[test]
+    fn malformed_bytes_are_rejected() {
+        let one = b"\0\0\0\x01\0\0\0\0\0\0\0\x17\0\0\0\x01\0\0\0\x01\0\0\0\x04\0\0\0\x07";
+        let found = elements(ValueFormat::Binary, Bytes::from_static(one));
+        assert_eq!(found, Some(vec![Some(Bytes::from_static(b"\0\0\0\x07"))]));
+        for end in 0..one.len() {
+            assert_eq!(elements(ValueFormat::Binary, Bytes::from_static(&one[..end])), None);
+        }
+    }
+}
