@@ -99,7 +99,7 @@ impl ModelRecord {
 }
 
 impl InputName {
-    /// Returns the name of an input.
+    /// Returns the name and ref of an input.
     pub fn of(input: &StepInput) -> InputName {
         let TableName { namespace, name } = input.table.clone();
         let reference = input.reference.as_ref().map(ToString::to_string);

@@ -124,7 +124,8 @@ fn rows_of(name: TableName, table: &Table) -> Vec<ProfileRow> {
 fn profile(table: &Arc<TableName>, snapshot: &ListedSnapshot) -> Vec<ProfileRow> {
     let Some(text) = snapshot.summary.get(PROFILE) else { return Vec::new() };
     let Ok(found) = serde_json::from_str::<RowProfile>(text) else { return Vec::new() };
-    // The snapshot of a quarantine table has the properties of its model.
+    // Skip quarantine tables: their snapshots have the properties of the model, whose profile
+    // describes other rows.
     let record = snapshot.summary.get(BUILD).map(|record| serde_json::from_str(record));
     let model = record.and_then(|record: Result<BuildRecord, _>| record.ok()?.model);
     if model.is_some_and(|model| is_quarantine(&model, table)) {

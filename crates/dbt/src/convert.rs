@@ -243,7 +243,8 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    /// Renders the templates of the models. Also returns notes about those that cannot be rendered.
+    /// Renders the templates of the models. Also returns a note for each template that cannot be
+    /// rendered.
     fn render_models(&self) -> (Vec<ParsedModel<'f>>, Vec<ConversionNote>) {
         let (mut models, mut notes) = (Vec::new(), Vec::new());
         for (path, text) in self.files {
@@ -275,8 +276,8 @@ impl<'f> ProjectConversion<'f> {
         (models, notes)
     }
 
-    /// Adds the tables of `append` models to the tables that only grow. Each pass finds the models
-    /// that read the tables of the pass before.
+    /// Adds the tables of `append` models to `appended`. A model that reads such a table can become
+    /// an `append` model, too, so the search is repeated until a pass finds no further model.
     fn find_appended(&mut self, models: &[ParsedModel<'_>]) {
         loop {
             let appended = models.iter().filter(|model| self.materialization(model).is_append());
@@ -346,7 +347,7 @@ impl<'f> ProjectConversion<'f> {
         None
     }
 
-    /// Converts the tests of seeds and sources, and the tests that are queries which must return no
+    /// Converts the tests of seeds and sources, and the singular tests: queries that must return no
     /// rows.
     fn tests(&mut self) {
         let others = self.properties.models.clone();

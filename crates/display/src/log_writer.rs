@@ -55,7 +55,8 @@ impl LogWriter {
             message = unsent;
             std::thread::sleep(FULL_PAUSE);
         }
-        // Without the thread, the sender of `written` is dropped, and this call returns at once.
+        // If the thread does not run, the sender of `written` is dropped, and this call returns at
+        // once.
         let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }

@@ -38,7 +38,7 @@ pub struct Progress {
 }
 
 impl ProgressLine {
-    /// Creates a hidden line.
+    /// Creates a progress line that is not shown yet.
     pub fn new(style: Style) -> Self {
         ProgressLine { style, began: Instant::now(), bar: None }
     }
@@ -48,7 +48,7 @@ impl ProgressLine {
         self.style.is_animated()
     }
 
-    /// Draws the line after the delay.
+    /// Draws the line, unless the time since its creation is less than [`DELAY`].
     pub fn draw(&mut self, progress: &Progress) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;
@@ -67,7 +67,8 @@ impl ProgressLine {
         show(bar);
     }
 
-    /// Draws several lines after the delay, instead of one line.
+    /// Draws several lines instead of one, unless the time since the creation is less than
+    /// [`DELAY`].
     pub fn draw_lines(&mut self, lines: &[String]) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;
@@ -114,8 +115,8 @@ fn hidden_bar() -> ProgressBar {
     bar
 }
 
-/// Draws the bar. The bar becomes visible only here, because it must have its text when it is first
-/// drawn.
+/// Draws the bar. A new bar is hidden and becomes visible only here, so that it is never drawn
+/// without its text.
 fn show(bar: &ProgressBar) {
     if bar.is_hidden() {
         bar.set_draw_target(ProgressDrawTarget::stderr());

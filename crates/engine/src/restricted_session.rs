@@ -61,8 +61,8 @@ impl Session {
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
-    /// Checks that no row filter or column mask forbids these actions on an existing table.
-    /// Changing hidden rows would reveal their number or values.
+    /// Checks that no row filter or column mask forbids these actions on an existing table. A
+    /// session that could change hidden rows would learn their number or values.
     pub(crate) fn check_change(
         &self,
         actions: &[Action],
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// Registers some data files of a table under a name, instead of the whole table.
+    /// Registers a name under which statements read only some data files of a table.
     pub async fn register_files(&self, name: &str, files: TableFiles) -> Result<()> {
         let TableFiles { table, id, files } = files;
         let all = Arc::new(LakeTable::new(files, self.scans()));

@@ -282,8 +282,8 @@ mod tests {
         let (root, search) = machine();
         let mut candidates = candidates(&search);
         assert_eq!(candidates.next().unwrap().version(), "3.11.7");
-        // If the iterator had already read the other folders, it would still yield their
-        // interpreters.
+        // The deletion shows that the iterator has not read the other folders yet: otherwise, it
+        // would still yield their interpreters.
         fs::remove_dir_all(root.path().join("usr")).unwrap();
         fs::remove_dir_all(root.path().join("pyenv/versions/3.12.1")).unwrap();
         assert!(candidates.all(|one| one.minor < 12));

@@ -37,11 +37,11 @@ fn is_specifier(text: &str) -> bool {
         && (operator != "~=" || parts.release_count > 1)
 }
 
-/// The parts of a version in lower case.
+/// The parts of a version (in lower case) that the checks need.
 struct Parts<'v> {
-    /// The count of numbers in the release.
+    /// Number of parts of the release: 3 for `1.2.3`.
     release_count: usize,
-    /// The text after the release.
+    /// The text after the release, such as `rc1+local`.
     suffix: &'v str,
 }
 

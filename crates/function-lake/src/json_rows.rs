@@ -192,7 +192,7 @@ fn is_rounded(number: &Number, data_type: &DataType) -> bool {
     if data_type.is_integer() {
         return number.is_f64() && number.as_f64().is_some_and(|value| value.fract() != 0.0);
     }
-    // The inferred type of integers above 2^63 is a double.
+    // Integers from 2^63 on get the type double, which would round them.
     *data_type == DataType::Float64 && number.is_u64() && number.as_i64().is_none()
 }
 

@@ -104,11 +104,11 @@ pub enum Error {
     /// The store failed.
     #[error("{message}")]
     Store {
-        /// The store's code.
+        /// Error code that the store returned.
         code: ErrorCode,
-        /// The store's message.
+        /// Message of the store's error.
         message: String,
-        /// The store's hint.
+        /// Hint of the store's error.
         hint: Option<String>,
         /// True if another writer created the same unique key or ref first.
         taken: bool,

@@ -130,7 +130,7 @@ impl Jobs {
         self.inner.shared.ids.next()
     }
 
-    /// Returns ascending new ids. No other id lies between them.
+    /// Returns `count` ascending new ids. No other job has an id between them.
     pub fn new_ids(&self, count: usize) -> Vec<JobId> {
         self.inner.shared.ids.next_many(count)
     }
@@ -203,8 +203,8 @@ impl Jobs {
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The job stays queued for the next process. Until this process ends, the job can still
-            // be stopped.
+            // The server shuts down. The job stays queued for the next process, but can still be
+            // stopped until this process ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -225,7 +225,7 @@ impl Jobs {
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// Returns the job. If the job waits in a queue, adds the first job of the queue.
+    /// Returns `job`. If the job waits in a queue, adds the first job of the queue as the reason.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(live) = self.live(job.id)
@@ -362,7 +362,7 @@ impl Inner {
     }
 }
 
-/// Returns the reason that is shown while a job waits for another job of its queue.
+/// Returns the status text of a job that waits for the job `first` of its queue.
 pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }

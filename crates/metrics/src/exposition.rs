@@ -62,7 +62,7 @@ impl MetricsFormat {
 pub struct InstanceCounts {
     /// Instances that execute a call.
     pub running: u64,
-    /// Instances that wait for another call of their function.
+    /// Idle instances, which can execute another call of their function.
     pub idle: u64,
 }
 

@@ -88,7 +88,7 @@ pub enum Error {
         step: String,
         /// Location of the model's definition.
         at: Location,
-        /// Description of the rows with these keys, for the message.
+        /// Description of the rows with null or duplicate keys, for the message.
         what: String,
         /// Key column with the null; `None` for duplicate keys.
         null_column: Option<String>,
@@ -101,7 +101,7 @@ pub enum Error {
     Environment {
         /// Step name.
         step: String,
-        /// Location that requires the environment.
+        /// Location of the setting that requires the environment.
         at: Location,
         /// The error of the environment.
         #[source]
@@ -250,13 +250,13 @@ impl Error {
         }
     }
 
-    /// Returns true if the run failed only because other clients changed the target meanwhile. A
-    /// repetition of the run would read the changed target.
+    /// Returns true if the run failed only because other clients changed the target during the run.
+    /// A repetition of the run would start from the changed target.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Error::Overtaken { .. } | Error::Conflict { .. })
     }
 
-    /// Creates an error for a broken rule at a location.
+    /// Creates the error for a project that breaks a rule at a location in its files.
     pub(crate) fn invalid(
         at: Location,
         message: impl Into<String>,

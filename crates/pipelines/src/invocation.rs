@@ -31,13 +31,13 @@ pub(crate) struct FunctionCall<'a> {
     pub limits: Limits,
     /// The secrets passed as environment variables. Their values are removed from the output.
     pub secrets: FunctionSecrets,
-    /// The name in errors.
+    /// The function's name in error messages.
     pub label: &'a str,
     /// Name of the model for log events; `None` for a call by name.
     pub model: Option<&'a str>,
     /// The owner, job and priority, which determine the order of calls in the queue.
     pub share: CallOwner,
-    /// The later calls that may reuse the process of this call.
+    /// Determines which later calls may reuse the process of this call.
     pub reuse: ReuseScope,
     /// A token that is cancelled to reject a call that has not started.
     pub start_until: CancellationToken,

@@ -71,8 +71,8 @@ impl UserRights {
         }
     }
 
-    /// Returns `problem`, or a problem with `message` and without the table's name if the user may
-    /// not see this name.
+    /// Returns `problem` if the user may see the table's name. Otherwise returns a problem with
+    /// `message`, which does not contain the name.
     fn concealed(&self, problem: Problem, table: &TableName, message: &str) -> Problem {
         if self.shows(table, false) {
             return problem;

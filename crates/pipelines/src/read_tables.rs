@@ -90,7 +90,7 @@ impl Plan {
         read
     }
 
-    /// Returns true if the run uses the existing table of a step.
+    /// Returns true if the run uses the existing table of a step without running the step.
     fn is_unchanged(&self, index: usize) -> bool {
         let plan = &self.steps[index];
         plan.reason.is_none() && plan.reuses.is_none()

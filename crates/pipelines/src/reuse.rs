@@ -9,8 +9,8 @@
 //! until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
-//! run. Such a table is reused only on a branch where the model's table is in the state from before
-//! the recorded run. This state includes the read positions of incremental inputs.
+//! run. Such a table is reused only on a branch where the model's table is in the same state as
+//! before the recorded run. The state of a table includes the read positions of incremental inputs.
 //!
 //! A run reuses a table only if its user may read the other branch, and has no row filter or column
 //! mask on the table. The row filters and column masks of the user are part of the fingerprint. So
@@ -159,8 +159,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// Returns the computed table if the head of the branch or an earlier commit of the branch has
-    /// the table, and the run may reuse it.
+    /// Returns the table of `computed` if the head of the branch or an earlier commit of the branch
+    /// has this table, and the run may reuse it.
     async fn table_on(
         &self,
         branch: &str,
@@ -195,8 +195,8 @@ impl Plan {
         Ok(table.map(|table| (reused(past), table)))
     }
 
-    /// Returns the computed table if a state of the catalog contains the table and the run may
-    /// reuse the table.
+    /// Returns the table of `computed` if the catalog state `view` contains this table, and the run
+    /// may reuse it.
     async fn table_in(
         &self,
         view: &CommitView,

@@ -216,8 +216,8 @@ impl Runner {
         Ok(report)
     }
 
-    /// Returns the tables at the target or base of a merge in which some rows are hidden from the
-    /// runner.
+    /// Returns the tables of a merge that have rows hidden from the runner, at the target or at the
+    /// merge base.
     async fn restricted(
         &self,
         access: &dyn TableAccess,

@@ -359,8 +359,8 @@ impl Runner {
                 Err(Error::Conflict { target, branch, conflicts: report.conflicts })
             }
             MergeOutcome::UpToDate => {
-                // If no table changed, there is no merge commit, so store the checks without a
-                // commit.
+                // If no table changed, there is no merge commit, so store the record of passed
+                // checks without a commit.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))

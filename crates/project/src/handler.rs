@@ -106,7 +106,7 @@ enum FileCheck {
 }
 
 impl FileCheck {
-    /// Checks that a file may bind the name. A file that cannot be read is not checked.
+    /// Checks that a file may bind the name. A file that cannot be read may always bind it.
     fn of(file: &ProjectFile, name: &str) -> Self {
         let Ok(Some(bytes)) = file.read(FILE_BYTES_MAX) else { return FileCheck::MayDefine };
         if declares_encoding(&bytes) {

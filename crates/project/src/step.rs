@@ -293,7 +293,7 @@ impl Retries {
     /// Maximum wait before a retry.
     const WAIT_MAX: Duration = Duration::from_secs(300);
 
-    /// Returns the wait before a retry. Retries are numbered from 1.
+    /// Returns the wait before the retry with this number. Retries are numbered from 1.
     pub fn wait(&self, repetition: u32) -> Duration {
         let factor = 2u32.saturating_pow(repetition.saturating_sub(1));
         self.backoff.saturating_mul(factor).min(Self::WAIT_MAX.max(self.backoff))
@@ -361,7 +361,7 @@ pub struct PythonFunction {
     /// Retries after failures that may be transient.
     pub retries: Retries,
     /// Source code that the code fingerprint covers: the project modules that the function imports,
-    /// and its file without unused steps.
+    /// and the function's file without other steps that the function does not use.
     pub code: Arc<str>,
     /// The paths of the project modules included in `code`, sorted.
     pub modules: Vec<Arc<str>>,

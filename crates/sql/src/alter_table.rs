@@ -1,6 +1,7 @@
 //! ALTER TABLE. In this statement, sqlparser cannot parse nested columns, partition fields, sort
-//! orders, comments and moves of columns, so this module has its own parser. All other changes are
-//! rejected; sqlparser parses them only so that the error can name them.
+//! orders, comments and moves of columns, so this module has its own parser. All changes that this
+//! parser does not support are rejected. They are parsed by sqlparser, so that the error can name
+//! them.
 
 use std::ops::ControlFlow;
 

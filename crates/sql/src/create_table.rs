@@ -281,8 +281,8 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Adds one option. If `any` is true, every key is accepted as a property; otherwise only keys
-    /// that look like a property.
+    /// Adds one option. If `any` is true, an unknown key is accepted as a property; otherwise it
+    /// must look like a property.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

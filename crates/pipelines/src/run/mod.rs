@@ -213,8 +213,8 @@ impl Run {
     }
 
     /// Records the usage and the failure of a step when it ends, even if its report must wait for
-    /// the report of a parent. Otherwise, a parent whose process does not exit would delay the
-    /// check of daily limits.
+    /// the report of an upstream step. Otherwise, an upstream step whose Python process has not
+    /// exited yet would delay the check of daily limits.
     fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -239,8 +239,8 @@ impl Run {
                 StepStatus::Succeeded => {
                     finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
                 }
-                // Record only the code: the next run checks the expectation again, but the
-                // expectation does not count as new.
+                // Record only the code fingerprint: the next run checks the expectation again, but
+                // the expectation does not count as new.
                 StepStatus::Warned => finished.passed.push(plan.code.clone()),
                 _ => {}
             }

@@ -84,7 +84,8 @@ impl StepOutputs {
 pub(super) fn written(step: &Step, rows: SharedTable) -> StepOutput {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
-        // The rows may have nanoseconds although the table stores microseconds.
+        // The rows in memory may have nanoseconds, which the table truncates to microseconds. In
+        // this case the types differ, and the output is the table.
         let table = headwater_tables::without_nanoseconds(&table);
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())

@@ -47,7 +47,8 @@ impl Run {
             let mut call = self.function_call(step, function, environment.clone(), arguments);
             call.secrets = secrets.clone();
             if repetition > 0 {
-                // The failed call may have left global variables in a wrong state.
+                // Do not reuse the process, because the failed call may have left global variables
+                // in a wrong state.
                 call.reuse = ReuseScope::Never;
             }
             let (sender, result) = EarlyResult::new();

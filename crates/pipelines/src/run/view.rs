@@ -40,8 +40,9 @@ impl Run {
         let statement = format!("CREATE OR REPLACE VIEW {name} AS\n{sql}");
         let created = Box::pin(session.execute_in(transaction, statement.as_str())).await;
         let (mut transaction, _) = created.map_err(|error| Self::failed(step, None, &error))?;
-        // Set the properties in two further changes, because the view's version number is known
-        // only now: if an earlier version has the same query, that version becomes current again.
+        // Set the properties in two further changes. The second change records the version number
+        // of the view, which depends on the first one: if an earlier version has the same query,
+        // that version becomes current again.
         let properties = set_properties(self.plan.view_properties(index))?;
         let view = transaction.views().apply(&step.table, &properties).await.map_err(failed)?;
         let version = [(VIEW_VERSION.to_owned(), view.version().to_string())];

@@ -85,7 +85,8 @@ impl Selectors {
         chosen.retain(|step| !excluded.contains(step));
         let mut planned = candidates.with_intermediate(&chosen);
         if self.all {
-            // The expectation of an excluded model can run only if the model's table exists.
+            // Without selectors, an expectation of an excluded model runs only if the model's table
+            // exists.
             let steps = &candidates.project.steps;
             let runs = |step: &usize| {
                 !steps[*step].is_expectation() || candidates.is_checkable(*step, &planned)

@@ -38,7 +38,7 @@ pub struct MergeStatement {
     /// Query that returns the row position, the source marker if needed, and the conditions and
     /// values of each clause.
     pub source: SourceQuery,
-    /// True if the third column of the query marks rows that exist in the source.
+    /// True if the third column of the query is a marker: true for rows that exist in the source.
     pub marked: bool,
 }
 
@@ -130,12 +130,12 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
 }
 
-/// Qualifies unqualified columns with the source. Used in a NOT MATCHED clause, whose rows have
-/// only the source's columns.
+/// Adds the source's name to unqualified columns. Used for a NOT MATCHED clause, because a row to
+/// which this clause applies has only the source's columns.
 struct ColumnQualifier<'l> {
     label: &'l Ident,
-    /// Number of subqueries and lambdas around the visited expression. Names inside of them are not
-    /// qualified, because they may be defined there.
+    /// Number of subqueries and lambdas around the visited expression. A name in a subquery or
+    /// lambda is not qualified, because the subquery or lambda may define it.
     depth: usize,
 }
 
