@@ -227,8 +227,8 @@ impl Environments {
     }
 }
 
-/// Returns true if a call of this process uses the environment: it has references other than the
-/// one in the map of known environments.
+/// Returns true if this process uses an environment: something other than the map of known
+/// environments refers to it or to a copy of it.
 fn is_in_use(known: &Arc<Environment>) -> bool {
     Arc::strong_count(known) > 1 || Arc::strong_count(&known.lock) > 1
 }

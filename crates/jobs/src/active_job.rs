@@ -341,8 +341,8 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the job's unstored changes to the batch. If a trigger watches for the end of this job,
-    /// also adds the entry that records the end for triggers.
+    /// Adds the unstored changes to the batch, and a record of the job's end if triggers watch for
+    /// it.
     pub(crate) fn collect(
         &self,
         now: Timestamp,
@@ -361,9 +361,9 @@ impl ActiveJob {
             is_end_recorded: false,
             durable: false,
         };
-        // A client waits for the result of a brief job and can repeat the job, so the end of such a
-        // job need not be durable. No client waits for a call by a trigger, so the end of this call
-        // must be durable.
+        // A client waits for a brief job and can repeat it, so the end of a brief job need not be
+        // durable. No client waits for a call by a trigger, so the end of such a call must be
+        // durable.
         collected.durable = state.ended && !self.is_awaited();
         let plain = self.kind.is_short() && !state.log.is_noteworthy();
         if !plain {
@@ -378,8 +378,7 @@ impl ActiveJob {
         Ok(collected)
     }
 
-    /// Adds the job's record to the batch. Returns true if the batch then also records the job's
-    /// end for triggers.
+    /// Adds the record to the batch. Returns true if this also records the job's end for triggers.
     fn collect_record(
         &self,
         state: &mut State,
@@ -406,8 +405,7 @@ impl ActiveJob {
         Ok(is_end_recorded)
     }
 
-    /// Marks the changes in `collected` as stored. Returns true if the job can be removed from
-    /// memory.
+    /// Marks these changes as stored. Returns true if the job can be removed from memory.
     pub(crate) fn mark_stored(&self, collected: &PendingWrite) -> bool {
         let mut state = self.state.lock();
         if let Some(sequence) = collected.stored {
@@ -422,7 +420,7 @@ impl ActiveJob {
         collected.end && !state.changed
     }
 
-    /// Marks the changes in `collected` as unstored again, after a failed write.
+    /// Marks these changes as unstored again, after a failed write.
     pub(crate) fn mark_unstored(&self, collected: &PendingWrite) {
         let mut state = self.state.lock();
         state.changed |= collected.record;
@@ -461,8 +459,7 @@ impl ActiveJob {
         self.show(&state);
     }
 
-    /// Marks the job's record, and the ref that lists the job as open, as stored. The caller has
-    /// stored both.
+    /// Marks the record, and the ref that lists the job as open, as stored by the caller.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;

@@ -88,7 +88,8 @@ impl InnerJoinTree {
             let read = condition.relations;
             read & !(l | r) == 0 && read & !l != 0 && read & !r != 0
         };
-        // A condition that reads only one relation is applied in the first join of this relation.
+        // A condition that reads only one relation is applied by the join that has this relation as
+        // its direct input.
         let alone = |condition: &&Condition| {
             let read = condition.relations;
             read.is_power_of_two() && (read == l || read == r)

@@ -160,8 +160,9 @@ impl Rewriter<'_> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
             Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
-                // In Headwater, columns of functions contain names instead of OIDs. PostgreSQL
-                // shows the OID 0 of a function as `-`.
+                // In Headwater, the columns that refer to functions contain names instead of OIDs.
+                // So replace a comparison with the OID 0 by one with `-`, the text that PostgreSQL
+                // shows for this OID.
                 **right = parse("'-'")?;
                 Some(std::mem::replace(expr, null()))
             }

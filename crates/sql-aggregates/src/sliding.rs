@@ -26,7 +26,7 @@ use datafusion::logical_expr::{
 
 use crate::window_frame::{Arguments, Frame};
 
-/// Aggregates whose state has a fixed size, so that the states of parts of a frame are stored and
+/// Aggregates whose state has a fixed size. For them, the states of parts of a frame are stored and
 /// merged.
 const FIXED: [&str; 20] = [
     "sum",
@@ -55,7 +55,7 @@ const FIXED: [&str; 20] = [
 /// stored states.
 const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_median"];
 
-/// Replaces these aggregates in a session's state.
+/// Replaces the aggregates in [`FIXED`] and [`OTHER`] in a session's state.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for name in FIXED.into_iter().chain(OTHER) {
         let of = state.udaf(name)?;

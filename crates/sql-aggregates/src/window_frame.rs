@@ -122,8 +122,9 @@ impl Frame {
         Frame { function, arguments, parts: VecDeque::new(), is_fixed }
     }
 
-    /// Adds what remains of a part after its first rows have left the frame. The rest is halved
-    /// repeatedly, so that most states stay valid when further rows leave.
+    /// Adds the rows that remain of a part after its first rows have left the frame. Halves them
+    /// repeatedly into smaller parts, so that the states of most parts stay valid when further rows
+    /// leave.
     fn push_rest(&mut self, mut rest: RowChunk) {
         while self.is_fixed && rest.rows() > SMALL {
             let half = rest.rows() / 2;

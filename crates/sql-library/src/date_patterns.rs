@@ -43,7 +43,8 @@ const SPARK: [(&str, &str); 11] = [
     ("a", "%p"),
 ];
 
-/// Returns the chrono format of a pattern; `None` if the pattern is one, or is unknown.
+/// Returns the chrono format of a pattern; `None` if the pattern already is a chrono format, or is
+/// unknown.
 pub(crate) fn chrono_format(pattern: &str) -> Option<String> {
     if pattern.contains('%') {
         return None;
@@ -52,7 +53,7 @@ pub(crate) fn chrono_format(pattern: &str) -> Option<String> {
         return convert(pattern, &SPARK, |text, name| text == name);
     }
     let upper = pattern.to_ascii_uppercase();
-    // Without AM or PM, `HH` is an hour of the whole day.
+    // If the pattern has no AM or PM, `HH` is the hour from 0 to 23, not from 1 to 12.
     let has_half = upper.contains("AM") || upper.contains("PM");
     let hour = if has_half { "%I" } else { "%H" };
     let patterns = [&POSTGRES[..], &[("HH12", hour), ("HH", hour)][..]].concat();

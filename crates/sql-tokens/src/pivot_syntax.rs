@@ -83,7 +83,8 @@ fn pivot(words: &StatementTokens, place: usize) -> Option<(usize, Vec<Token>)> {
     Some((end, written))
 }
 
-/// Rewrites the GROUP BY in the parentheses of a PIVOT.
+/// Rewrites the GROUP BY in the parentheses of a PIVOT to the DEFAULT clause that [`grouped`]
+/// returns.
 fn grouped_clause(words: &mut StatementTokens, start: usize) {
     let group = words.find(start, |words, at| words.is(at, "GROUP"));
     if words.is(group, "GROUP") && words.is(group + 1, "BY") {

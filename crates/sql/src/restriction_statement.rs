@@ -96,7 +96,8 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStateme
     create(parser, sql, RestrictionKind { is_mask, or_replace })
 }
 
-/// The words of a CREATE statement before the name: ROW FILTER or COLUMN MASK, and OR REPLACE.
+/// The parsed words of a CREATE statement before the name: ROW FILTER or COLUMN MASK, and OR
+/// REPLACE.
 struct RestrictionKind {
     is_mask: bool,
     or_replace: bool,

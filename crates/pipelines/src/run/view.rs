@@ -40,9 +40,9 @@ impl Run {
         let statement = format!("CREATE OR REPLACE VIEW {name} AS\n{sql}");
         let created = Box::pin(session.execute_in(transaction, statement.as_str())).await;
         let (mut transaction, _) = created.map_err(|error| Self::failed(step, None, &error))?;
-        // Set the properties in two further changes. The second change records the version number
-        // of the view, which depends on the first one: if an earlier version has the same query,
-        // that version becomes current again.
+        // Set the properties in two further changes. The first change returns the view, whose
+        // version number the second change records. The number is not known before: if an earlier
+        // version has the same query, CREATE OR REPLACE VIEW makes that version current again.
         let properties = set_properties(self.plan.view_properties(index))?;
         let view = transaction.views().apply(&step.table, &properties).await.map_err(failed)?;
         let version = [(VIEW_VERSION.to_owned(), view.version().to_string())];

@@ -39,7 +39,7 @@ fn any() -> Signature {
     Signature::variadic_any(Volatility::Immutable)
 }
 
-/// Returns the output field of a call. It is nullable if an argument is nullable.
+/// Returns the output field of a call. The field is nullable if an argument is nullable.
 fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> FieldRef {
     let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
     Arc::new(Field::new(name, to, nullable))

@@ -95,13 +95,13 @@ pub(super) fn concat_ws<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     })
 }
 
-/// Estimates `to_char`: the text for each letter of the format is at most a full date and time.
+/// Estimates `to_char`: each letter of the format becomes at most the text of a full date and time.
 pub(super) fn to_char<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
-/// Estimates a cast to text or numbers. In a cast of a list of numbers, each byte can become a
-/// number of eight bytes, or the text of a number.
+/// Estimates a cast to text or numbers. If a list of numbers is cast, each byte of the list can
+/// become a number of eight bytes, or the text of a number.
 pub(super) fn cast<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
@@ -131,7 +131,7 @@ pub(super) fn array_to_string<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'
     })
 }
 
-/// Returns the maximum number of values in a list of this many bytes.
+/// Returns the maximum number of values that a list with this size in bytes can have.
 fn leaf_cells(bytes: u64, call: &CallArguments<'_>) -> u64 {
     bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
 }

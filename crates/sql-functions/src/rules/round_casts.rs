@@ -41,7 +41,7 @@ impl FunctionRewrite for RoundCasts {
     }
 }
 
-/// Adds rounding to a cast that would truncate.
+/// Rounds the operand of a cast that would otherwise truncate it.
 pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (inner, to) = match &mut expr {
         Expr::Cast(cast) => (&mut cast.expr, cast.field.data_type()),
