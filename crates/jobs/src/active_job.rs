@@ -341,8 +341,7 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the unstored changes to the batch, and a record of the job's end if triggers watch for
-    /// it.
+    /// Adds the unstored changes to the batch, and a record of the end if triggers watch the job.
     pub(crate) fn collect(
         &self,
         now: Timestamp,
@@ -362,8 +361,7 @@ impl ActiveJob {
             durable: false,
         };
         // A client waits for a brief job and can repeat it, so the end of a brief job need not be
-        // durable. No client waits for a call by a trigger, so the end of such a call must be
-        // durable.
+        // durable. No client waits for a trigger's call, so the end of such a call must be durable.
         collected.durable = state.ended && !self.is_awaited();
         let plain = self.kind.is_short() && !state.log.is_noteworthy();
         if !plain {

@@ -197,7 +197,7 @@ fn declared(name: &str, declaration: &str, at: &Location) -> Result<DeclaredColu
     let column_type = match text.as_str() {
         "" | "any" => None,
         text => Some(ColumnType::Sql(SqlType::parse(text).ok_or_else(|| {
-            let message = format!("`{text}` is not a type of the column `{name}`");
+            let message = format!("column `{name}` has the invalid type `{text}`");
             let known = SqlType::NAMES.into_iter();
             let known = known.filter(|(name, one)| one.to_string() == *name);
             let known = known.map(|(name, _)| name).chain(["decimal(10, 2)", "any"]);
@@ -245,10 +245,10 @@ mod tests {
 
     #[test]
     fn wrong_types_and_repeated_columns_are_errors() {
-        assert_eq!(shown("id bigit"), "`bigit` is not a type of the column `id` (m.sql:1)");
+        assert_eq!(shown("id bigit"), "column `id` has the invalid type `bigit` (m.sql:1)");
         assert_eq!(
             shown("id decimal(50, 2)"),
-            "`decimal(50, 2)` is not a type of the column `id` (m.sql:1)"
+            "column `id` has the invalid type `decimal(50, 2)` (m.sql:1)"
         );
         assert_eq!(shown("id, id text"), "`columns` declares the column `id` twice (m.sql:1)");
     }

@@ -291,7 +291,10 @@ fn stopped(function: &FunctionDefinition) -> Problem {
 /// Returns the error of a call that waited too long in the queue.
 fn not_admitted(function: &FunctionDefinition) -> Problem {
     let (name, seconds) = (&function.name, QUEUE_MAX.as_secs());
-    let message = format!("function `{name}` waited {seconds} s for an instance");
+    let message = format!(
+        "the call of the function `{name}` failed because no instance became free within \
+         {seconds} s"
+    );
     Problem::new(ErrorCode::TooBusy, message)
         .with_hint("Retry the statement later, or lower MEMORY of the function.")
 }
@@ -386,7 +389,10 @@ mod tests {
     fn a_call_that_waits_too_long_is_too_busy() {
         let problem = not_admitted(&definition());
         assert_eq!(problem.code, ErrorCode::TooBusy);
-        assert_eq!(problem.message, "function `f` waited 300 s for an instance");
+        assert_eq!(
+            problem.message,
+            "the call of the function `f` failed because no instance became free within 300 s"
+        );
     }
 
     #[test]

@@ -198,7 +198,7 @@ fn updated(update: MergeUpdateExpr, when: MergeMatch, exprs: &mut Vec<Expr>) -> 
     if columns.iter().any(|assigned| is_star(&assigned.column)) {
         if when == MergeMatch::NotMatchedBySource {
             return Err(Error::Invalid {
-                message: "UPDATE SET * needs a source row, and this clause has none".to_owned(),
+                message: "UPDATE SET * has no source row in WHEN NOT MATCHED BY SOURCE".to_owned(),
                 hint: Some("List the columns.".to_owned()),
                 position: span_start(update_token.0.span),
             });
