@@ -47,7 +47,7 @@ pub struct Seed {
 pub struct ConversionNote {
     /// Path in the dbt project, with the line if known.
     pub at: String,
-    /// The part and the reason.
+    /// The part of the project, and the reason why it is not converted or works differently.
     pub message: String,
 }
 
@@ -134,7 +134,7 @@ struct ParsedModel<'f> {
     path: &'f str,
     /// The name of the file, which is the name of the model in dbt.
     name: String,
-    /// The settings of all levels.
+    /// The model's settings, merged from all levels of the dbt project.
     config: Settings,
     template: RenderedTemplate,
 }

@@ -20,7 +20,7 @@ pub(crate) struct ProjectFile {
 }
 
 impl ProjectFile {
-    /// Reads the file's content.
+    /// Converts the parsed content of the file.
     pub fn of(file: &Value) -> Self {
         let name = file["name"].as_str().unwrap_or("project").to_owned();
         let paths = |key: &str, default: &str| match &file[key] {

@@ -144,7 +144,7 @@ fn python_literal(value: &Value) -> String {
     }
 }
 
-/// Returns a name for a Python function.
+/// Returns a text as a name for a Python function: other characters become underscores.
 pub(crate) fn identifier(text: &str) -> String {
     let part = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     text.chars().map(part).collect()

@@ -105,7 +105,7 @@ impl Grid {
         lines
     }
 
-    /// Returns the maximum width of a line.
+    /// Returns the maximum width of a line; unlimited if the output is not a terminal.
     fn fitting(&self) -> usize {
         self.width().unwrap_or(usize::MAX)
     }

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// Collects the written bytes.
+    /// A terminal that collects the written bytes.
     #[derive(Clone, Default)]
     struct Terminal(Arc<Mutex<Vec<u8>>>);
 

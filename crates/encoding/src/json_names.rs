@@ -28,7 +28,7 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
     renamed(schema, names)
 }
 
-/// Returns a schema with these column names.
+/// Returns a schema whose columns have these names.
 fn renamed(schema: &Schema, names: Vec<String>) -> SchemaRef {
     let fields = schema.fields().iter().zip(names);
     let fields: Vec<_> = fields

@@ -312,7 +312,7 @@ fn is_built_in(state: &SessionState, name: &str) -> bool {
         || state.table_functions().contains_key(name)
 }
 
-/// Finds a function that a query calls.
+/// Looks up a function that a query calls in the catalog.
 async fn find(
     called: &CalledFunction,
     view: &CommitView,

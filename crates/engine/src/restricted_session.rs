@@ -227,7 +227,8 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// Returns the tables to which restrictions apply in these catalog states, by name.
+/// Returns the tables to which row filters or column masks apply in the catalog states `views`, by
+/// name.
 pub async fn restricted_tables(
     access: &dyn TableAccess,
     views: &[CommitView],

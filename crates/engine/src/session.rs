@@ -160,7 +160,8 @@ impl Session {
         located(self.answer(run, plan, &names).await, &text)
     }
 
-    /// Returns the environment of the session's scans.
+    /// Returns the caches and readers for the session's scans, with the column cache if the session
+    /// uses it.
     pub(crate) fn scans(&self) -> ScanEnvironment {
         let scans = self.engine.scans();
         if self.options.caches_columns { scans.with_column_cache() } else { scans.clone() }

@@ -238,7 +238,7 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Plans a view as a table.
+    /// Plans the query of a view, and returns the view as a table.
     async fn sql_view(
         &mut self,
         written: &ParsedTableName,
@@ -422,7 +422,8 @@ impl RegisteredRows {
 }
 
 impl Session {
-    /// Returns the rows registered under a name, in this exact case or case-insensitively.
+    /// Returns the rows that the session has registered under a name. Unless `exact` is true, also
+    /// finds a name that differs only in case.
     fn registered(&self, written: &str, exact: bool) -> Option<RegisteredRows> {
         let registered = self.registered.read();
         let name = match find(written, registered.keys().map(String::as_str)) {

@@ -91,7 +91,8 @@ impl Session {
         output::of_write(rows, commit, Arc::clone(metrics))
     }
 
-    /// Resolves and checks the name of a table to write.
+    /// Returns the name of a table to write, with its namespace. Rejects a name with a ref or
+    /// version, and a name in the namespace `system`.
     pub(crate) fn written(&self, name: &ObjectName) -> Result<ParsedTableName> {
         let mut written = ParsedTableName::of(name)?;
         if !written.is_here() {

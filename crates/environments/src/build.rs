@@ -223,7 +223,8 @@ impl StagedEnvironment {
 struct BuildFolder(PathBuf);
 
 impl BuildFolder {
-    /// Returns the path of a file next to the folder.
+    /// Returns the path of a file next to the build's folder: the folder's path with this
+    /// extension.
     fn sibling(&self, extension: &str) -> PathBuf {
         self.0.with_extension(extension)
     }

@@ -22,7 +22,7 @@ use crate::requirement::{name_of, requested_names, requirements};
 use crate::uv::Uv;
 use crate::{Environment, EnvironmentEvent, EnvironmentSpec, Error, Result, system_programs};
 
-/// Version of the folder layout; part of the hash.
+/// Version of the folder layout. It is part of the hash that is an environment's id.
 const FORMAT: u32 = 1;
 
 /// The description of a build, written last; a folder without it is incomplete.

@@ -78,7 +78,7 @@ impl Environments {
         true
     }
 
-    /// Records a use of an environment.
+    /// Records that an environment is used now.
     pub(crate) fn touch(&self, id: &str) {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };

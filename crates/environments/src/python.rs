@@ -43,7 +43,7 @@ impl Interpreter {
         format!("python3.{}", self.minor)
     }
 
-    /// Returns the minor version: `3.11`.
+    /// Returns the version without the patch version: `3.11`.
     pub(crate) fn short(&self) -> String {
         format!("3.{}", self.minor)
     }

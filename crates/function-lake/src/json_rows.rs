@@ -55,7 +55,7 @@ fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
     }
 }
 
-/// Returns the text of each row of a JSON text.
+/// Returns the JSON text of each row; `json` is a list of objects, or one object.
 pub fn texts(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
     let rows: Vec<Box<RawValue>> = if json.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice(json).map_err(|error| not_json(&error))?

@@ -135,8 +135,8 @@ impl Jobs {
         self.inner.shared.ids.next_many(count)
     }
 
-    /// Starts a job like [`Jobs::record`], but first writes its record, in one batch with these
-    /// entries.
+    /// Starts a job like [`Jobs::record`], but first writes the job's record, in one batch with
+    /// `entries`.
     ///
     /// Error: `cancelled` if the job was stopped while it was queued.
     pub async fn begin(
@@ -344,7 +344,7 @@ impl Inner {
         Arc::new(ActiveJob::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
-    /// Adds a job to the unfinished jobs, and begins its span.
+    /// Adds a job to the unfinished jobs, and begins its span in the trace.
     fn add_live(&self, live: &Arc<ActiveJob>, new: &NewJob) {
         self.shared.options.telemetry.begin_job(live.id, new.event.as_deref());
         self.shared.live.lock().insert(live.id, live.clone());

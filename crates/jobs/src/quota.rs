@@ -281,7 +281,7 @@ impl Quotas {
         }
     }
 
-    /// Returns the entries that store these sums.
+    /// Returns the journal entries that store the sums of the days `dirty`.
     pub(crate) fn entries(&self, dirty: &DirtyDays) -> Result<Vec<Append>> {
         let days = self.days.lock();
         let sums = dirty.0.iter().filter_map(|(key, _)| Some((key, days.get(key)?)));

@@ -104,12 +104,12 @@ pub(crate) struct StepUsage {
     pub cost: f64,
 }
 
-/// Returns the journal of records of this kind.
+/// Returns the journal that contains the records of jobs of this kind.
 pub(crate) fn journal(kind: JobKind) -> &'static str {
     if kind.is_short() { QUERIES } else { JOBS }
 }
 
-/// Returns the journal of events of this kind.
+/// Returns the journal that contains the events of jobs of this kind.
 pub(crate) fn events_journal(kind: JobKind) -> &'static str {
     if kind.is_short() { QUERY_EVENTS } else { EVENTS }
 }
@@ -131,7 +131,7 @@ pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
     RefChange { name: format!("{OPEN}{id}"), expected: RefPrecondition::Anything, value }
 }
 
-/// Returns the journal entries that store these events, in order.
+/// Returns the journal entries that store `events`, in order.
 pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
     let mut entries = Vec::new();
     let mut text: Vec<u8> = Vec::new();

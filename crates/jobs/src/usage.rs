@@ -71,7 +71,7 @@ type GroupKey = (String, Option<String>);
 pub(crate) struct UsageSum {
     pub jobs: u64,
     pub usage: Usage,
-    /// Absent in sums that older versions stored.
+    /// Memory usage in GiB-seconds. Sums that older versions stored do not have this field.
     #[serde(default)]
     pub gib_seconds: f64,
     pub cost: f64,

@@ -12,7 +12,7 @@ use crate::metrics_by_name::MetricsByName;
 /// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// The function returned.
+    /// The function returned a result.
     Succeeded,
     /// The function raised an error, or its result or its process failed.
     Failed,

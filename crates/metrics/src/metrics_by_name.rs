@@ -49,7 +49,8 @@ impl<T: Default> MetricsByName<T> {
         self.other.clone()
     }
 
-    /// Returns the label of the metrics for a name.
+    /// Returns the label under which the metrics of a name are exported: the name itself or
+    /// `other`.
     pub(crate) fn label<'a>(&self, name: &'a str) -> &'a str {
         if self.named.read().contains_key(name) { name } else { OTHER }
     }

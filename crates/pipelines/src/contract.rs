@@ -116,7 +116,8 @@ pub(crate) fn forbids_nulls(declared: &[DeclaredColumn]) -> bool {
     declared.iter().any(|column| !column.nullable)
 }
 
-/// Adds the forbidden nulls in these rows to the counts.
+/// Counts the nulls in `rows` that the declarations of the columns forbid, and adds them to
+/// `counts`.
 pub(crate) fn count_nulls(
     declared: &[DeclaredColumn],
     rows: &RecordBatch,

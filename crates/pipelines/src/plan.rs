@@ -62,7 +62,7 @@ pub(crate) struct StepPlan {
     pub reason: Option<&'static str>,
     /// The table of an earlier run to use instead of running the step.
     pub reuses: Option<ReusedTable>,
-    /// Details of the reason.
+    /// Phrases that explain the reason, such as the inputs that have changed.
     pub why: Vec<String>,
     /// Packages in the environment of a Python step; `None` if the environment is not installed.
     pub packages: Option<Arc<Packages>>,

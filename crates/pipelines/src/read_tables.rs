@@ -72,7 +72,7 @@ impl Plan {
         Ok(changed)
     }
 
-    /// Returns the models whose tables these steps read.
+    /// Returns the models whose tables the steps with the indexes `steps` read.
     fn read_steps(&self, steps: &[usize]) -> BTreeSet<usize> {
         let mut read = BTreeSet::new();
         for index in steps.iter().copied() {

@@ -107,7 +107,7 @@ fn first_type(schema: &Schema) -> &DataType {
 
 impl Error {
     /// Converts an error of the query that evaluates the conditions. The new error has the location
-    /// of the condition with this number.
+    /// of the condition with the index `number`.
     pub(crate) fn of_condition(
         step: &Step,
         number: usize,

@@ -25,7 +25,8 @@ impl Plan {
         if options.no_cache {
             return Ok(Some("no cache"));
         }
-        // A model that was never built has this reason even if its parents also run.
+        // A model that was never built always has the reason `first run`, even if its parents also
+        // run.
         let is_table_missing = step.is_materialized() && plan.table.is_none();
         if is_table_missing || (step.is_view() && plan.lake_view.is_none()) {
             return Ok(Some("first run"));

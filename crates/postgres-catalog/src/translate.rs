@@ -38,7 +38,7 @@ const MARKS: [&str; 11] = [
 pub struct Identity {
     /// The ref of the connection, reported as its database.
     pub database: String,
-    /// The number of the connection.
+    /// The number of the connection, which clients see as the process id.
     pub process: i32,
     /// The user.
     pub user: String,
@@ -332,7 +332,7 @@ pub(crate) fn parts(name: &ObjectName) -> Vec<&str> {
     idents.map(|ident| ident.value.as_str()).collect()
 }
 
-/// Returns true for the namespaces of the catalogs.
+/// Returns true for the namespaces `pg_catalog` and `information_schema`, ignoring case.
 pub(crate) fn is_catalog(namespace: &str) -> bool {
     [pg_catalog::NAMESPACE, information_schema::NAMESPACE]
         .iter()

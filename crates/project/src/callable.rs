@@ -55,7 +55,7 @@ pub struct CallConcurrency {
 }
 
 impl CallConcurrency {
-    /// Maximum of either number.
+    /// Maximum of the reserved and of the provisioned concurrency.
     pub(super) const MAX: u32 = 10_000;
 
     /// Checks the numbers.
@@ -145,7 +145,7 @@ impl Callable {
         Err(Error::invalid(self.at.clone(), message, hint))
     }
 
-    /// Returns the priority of queued calls.
+    /// Returns the priority of the function's calls in the queue.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
         self.function.priority(defaults)
     }

@@ -109,7 +109,7 @@ impl Graph {
         Error::Cycle { path: names.collect() }
     }
 
-    /// Returns the location where a step reads one of the given steps.
+    /// Returns the location where a step reads one of the steps `others`.
     fn reads_at(&self, step: &Step, others: &[usize]) -> Location {
         let input = step
             .inputs

@@ -58,7 +58,7 @@ pub(super) fn read(source: &SourceText<'_>, section: RatesSection) -> Result<Rat
     Ok(card)
 }
 
-/// Returns the price of a key.
+/// Returns the price in a rate card that a key sets; `None` for an unknown key.
 fn price_of<'a>(card: &'a mut RateCard, key: &str) -> Option<&'a mut f64> {
     Some(match key {
         "cpu_second" => &mut card.cpu_second,

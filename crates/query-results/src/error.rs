@@ -29,13 +29,13 @@ pub enum Error {
         /// The limit of one result, in bytes.
         limit: u64,
     },
-    /// Too many queries are running.
+    /// The maximum number of queries is already running.
     #[error("the limit of {limit} running asynchronous queries is reached")]
     TooMany {
         /// The limit.
         limit: usize,
     },
-    /// Too many queries of one identity are running.
+    /// The identity already has the maximum number of running queries.
     #[error("the limit of {limit} running asynchronous queries per user is reached")]
     TooManyOwn {
         /// The limit.

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::PhysicalExpr;
 
-/// Maximum rows of a part without a stored state.
+/// Maximum number of rows of a part for which no state is stored.
 const SMALL: usize = 128;
 
 /// The arguments from which accumulators are created, with ownership.
@@ -89,7 +89,7 @@ pub(crate) struct Frame {
 #[derive(Debug)]
 struct RowChunk {
     columns: Vec<ArrayRef>,
-    /// The state of the aggregate for these rows; `None` until it is computed.
+    /// The state of the aggregate for the rows of this part; `None` until it is computed.
     state: Option<Vec<ArrayRef>>,
 }
 

@@ -300,6 +300,6 @@ fn texts_of(values: &ArrayRef) -> Result<Vec<String>> {
     writer.finish()?;
     drop(writer);
     let lines = String::from_utf8_lossy(&lines);
-    // Each line has the form `{"v":value}`.
+    // Each line has the form `{"v":value}`; keep only the value.
     Ok(lines.lines().map(|line| line[5..line.len() - 1].to_owned()).collect())
 }

@@ -3,7 +3,8 @@
 //!
 //! A format with `%` is chrono's already. A format with an unknown pattern remains as it is.
 
-/// Patterns of PostgreSQL, in any case. A longer pattern is listed before its prefixes.
+/// Patterns of PostgreSQL, which are case-insensitive. A longer pattern is listed before its
+/// prefixes.
 const POSTGRES: [(&str, &str); 21] = [
     ("FM", ""),
     ("YYYY", "%Y"),
@@ -28,7 +29,7 @@ const POSTGRES: [(&str, &str); 21] = [
     ("T", "T"),
 ];
 
-/// Patterns of Spark, in this case.
+/// Patterns of Spark, which are case-sensitive.
 const SPARK: [(&str, &str); 11] = [
     ("yyyy", "%Y"),
     ("yy", "%y"),

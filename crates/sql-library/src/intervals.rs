@@ -229,7 +229,8 @@ fn move_units(
     if days_to_months {
         months += days / 30;
         days %= 30;
-        // If hours are not converted, the sign of the rest is the sign of the days.
+        // The part that determines the sign of the rest: the days or, if there are none and hours
+        // are converted, the time.
         let rest = if days == 0 && hours { nanoseconds } else { days };
         if months > 0 && rest < 0 {
             (days, months) = (days + 30, months - 1);

@@ -55,7 +55,7 @@ enum Statistic {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum NumberStatistic {
-    /// The median of the differences from the median.
+    /// The median of the absolute differences from the median.
     Mad,
     Skewness,
     Kurtosis,

@@ -13,18 +13,19 @@ use crate::wildcards::is_pattern;
 /// Output name of one item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OutputItem {
-    /// One column with this name.
+    /// An expression without an alias, which is one column with this text as its name.
     Named(String),
     /// One column with this name, which another column also has. In the plan, it has a different,
     /// unique name.
     Repeated(String),
-    /// One column with this alias.
+    /// An item that is one column with this alias.
     Aliased(String),
     /// One column that keeps the name that the planner gives it.
     Kept,
-    /// One or several columns with this name.
+    /// An expression that may expand to several columns. If it is one column, its name is this
+    /// text.
     Expands(String),
-    /// Any number of columns, each of which keeps the planner's name.
+    /// An item that is any number of columns, each of which keeps the planner's name.
     Many,
 }
 

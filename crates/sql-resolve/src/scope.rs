@@ -91,7 +91,7 @@ pub struct JoinedColumn {
     pub name: String,
     /// Indexes of the relations that contain the column.
     pub holders: Vec<usize>,
-    /// Expression that the unqualified name stands for.
+    /// Expression by which the column's unqualified name is replaced.
     pub expr: Expr,
 }
 
@@ -298,7 +298,7 @@ impl Scopes {
         Err(self.missing_relation(path, at))
     }
 
-    /// Returns the named window.
+    /// Returns the definition of the window to which a name in the innermost SELECT refers.
     pub fn window(&self, written: &str, at: Option<Position>) -> Result<WindowSpec> {
         let windows = self.0.last().map(|scope| scope.windows.as_slice()).unwrap_or_default();
         let names = windows.iter().map(|(name, _)| name.as_str());

@@ -114,7 +114,7 @@ pub(crate) fn refused() -> Error {
     }
 }
 
-/// Returns the name of a USING column.
+/// Returns the name of a column in USING.
 pub(crate) fn name_of(column: &ObjectName) -> Option<&str> {
     match column.0.first() {
         Some(ObjectNamePart::Identifier(ident)) => Some(&ident.value),

@@ -51,7 +51,7 @@ struct Rewriter {
 }
 
 impl Rewriter {
-    /// Returns true if the last tokens are these keywords.
+    /// Returns true if the last rewritten tokens are these keywords.
     fn follows(&self, keywords: &[Keyword]) -> bool {
         let Some(start) = self.words.len().checked_sub(keywords.len()) else { return false };
         let last = self.words[start..].iter();
@@ -62,7 +62,7 @@ impl Rewriter {
         self.words.push(TokenWithSpan { token, span: at.span });
     }
 
-    /// Copies one token, or its replacement.
+    /// Appends one token, or the tokens that replace it, to the rewritten tokens.
     fn take(&mut self, at: &TokenWithSpan) {
         match &at.token {
             Token::Whitespace(_) => {}

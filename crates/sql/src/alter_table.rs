@@ -124,9 +124,9 @@ pub enum ParsedAlteration {
 /// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum ParsedPartitionField {
-    /// Reference by name.
+    /// Reference by the field's name.
     Name(String),
-    /// Reference by transform and column.
+    /// Reference by the field's transform and column.
     Field(PartitionField),
 }
 

@@ -85,7 +85,7 @@ pub(crate) fn parse(
     }))
 }
 
-/// Returns `value = ANY(list)`.
+/// Returns `value = ANY(list)` or, if `negated`, its negation.
 pub(crate) fn in_list(value: Expr, list: Expr, negated: bool) -> Expr {
     let found = Expr::AnyOp {
         left: Box::new(value),

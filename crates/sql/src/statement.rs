@@ -123,7 +123,7 @@ impl SourceQuery {
         Ok(SourceQuery { query, mentions })
     }
 
-    /// Removes a table from the references.
+    /// Removes a table from the list of tables to which the query refers.
     pub(crate) fn without(mut self, table: &str) -> Self {
         self.mentions.retain(|mention| mention.table.name != table);
         self

@@ -20,7 +20,7 @@ use crate::{Location, Result};
 pub(super) struct InputQuery {
     session: Session,
     query: PreparedStatement,
-    /// Location of the input.
+    /// Location of the input in the project's files, for errors.
     pub at: Location,
     /// Result of the query that `new` planned. Taken when the rows are first read.
     first: Mutex<Option<StatementResult>>,

@@ -63,7 +63,7 @@ pub(crate) struct Run {
     committing: Arc<Mutex<BTreeSet<String>>>,
     /// Packages of the functions that ran, by step.
     packages: Arc<Mutex<BTreeMap<String, Packages>>>,
-    /// Environments that the job's events contain.
+    /// Environments that are already recorded in the job's events.
     environments: Arc<Mutex<RecordedEnvironments>>,
     /// Token that is cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
@@ -94,7 +94,7 @@ struct StepProgress {
     output: Option<StepOutput>,
     /// Number of rows in quarantine.
     quarantined: Option<u64>,
-    /// Rows for a preview.
+    /// Collector of the rows for a preview; `None` if the run is no preview.
     sample: Option<Arc<Mutex<RowSampler>>>,
     /// Result of an expectation.
     check: Option<ExpectationResult>,

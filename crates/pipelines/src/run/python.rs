@@ -265,7 +265,8 @@ impl Run {
     /// Returns an input as shared memory or as a stream. The output of a function is passed on
     /// unchanged, unless columns or rows are filtered. Everything else is read through the engine,
     /// as a stream if the input declares batches. A query that calls functions is not streamed,
-    /// because the step would hold memory that these calls need, and both could wait forever.
+    /// because the step would hold memory for which these calls wait, while the step waits for the
+    /// calls.
     async fn input(
         &self,
         step: &Step,

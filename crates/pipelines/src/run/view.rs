@@ -51,7 +51,8 @@ impl Run {
         self.commit(step, transaction).await
     }
 
-    /// Returns true if a view was created by the same code and still has these columns.
+    /// Returns true if a view was created by the current code of the model and has the columns of
+    /// `schema`.
     fn is_current(&self, index: usize, view: &SqlView, schema: &Schema) -> bool {
         let properties = view.properties();
         let is_same = properties.get(FINGERPRINT_CODE) == Some(&self.plan.steps[index].code)

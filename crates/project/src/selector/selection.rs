@@ -243,7 +243,8 @@ impl SelectionContext<'_> {
     }
 }
 
-/// Adds the neighbours of steps, up to a number of generations.
+/// Returns the steps `from`, and the steps that are reachable from them within `levels` generations
+/// of `neighbours` (the parents or the children of each step).
 fn reachable_within(
     from: &BTreeSet<usize>,
     neighbours: &[BTreeSet<usize>],

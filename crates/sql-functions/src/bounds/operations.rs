@@ -30,7 +30,7 @@ pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), SizeRule::Each(lists::captures)));
 
-/// Returns a cast of nested values as a function.
+/// Returns the function that casts nested values to a type.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
     with_rule(Arc::new(Cast { to, tries, signature: any() }), SizeRule::Each(text::cast))
 }

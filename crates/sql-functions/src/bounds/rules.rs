@@ -14,7 +14,7 @@ pub(super) enum SizeRule {
     Fixed,
     /// At most this multiple of the size of the arguments.
     Within(u64),
-    /// Computed from the arguments of each row.
+    /// Computed by a function from the arguments of each row.
     Each(for<'a, 'b> fn(&'a CallArguments<'b>) -> RowSizeBound<'a>),
     /// For casts that parse text: computed from the text of each row if the result is nested,
     /// otherwise like [`OTHERS`].

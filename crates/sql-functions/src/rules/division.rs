@@ -102,8 +102,8 @@ impl ScalarUDFImpl for DecimalDivision {
         BinaryTypeCoercer::new(left, &Operator::Divide, right).get_result_type()
     }
 
-    /// Returns a field that is nullable if an argument is nullable. The operator behaves in the
-    /// same way, so the plan's schema does not change.
+    /// Returns a field that is nullable if an argument is nullable. The operator that this function
+    /// replaces behaves in the same way, so the plan's schema does not change.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let fields = arguments.arg_fields;
         let nullable = fields.iter().any(|field| field.is_nullable());

@@ -86,7 +86,7 @@ fn is_written(expr: &Expr) -> bool {
 static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::ToEven));
 static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::AwayFromZero));
 
-/// The direction in which halves are rounded.
+/// The rule by which a number halfway between two integers is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum HalfRounding {
     ToEven,

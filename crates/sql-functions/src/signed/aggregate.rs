@@ -101,7 +101,7 @@ fn signed_value(value: ScalarValue) -> Result<ScalarValue> {
     value.cast_to(&to)
 }
 
-/// The accumulator of one group.
+/// The accumulator of one group, which casts DataFusion's result.
 #[derive(Debug)]
 struct SignedState {
     of: Box<dyn Accumulator>,
@@ -137,7 +137,7 @@ impl Accumulator for SignedState {
     }
 }
 
-/// The accumulator of many groups.
+/// The accumulator of many groups, which casts DataFusion's results.
 struct SignedGroups {
     of: Box<dyn GroupsAccumulator>,
 }

@@ -49,7 +49,7 @@ pub struct WhenClause {
     pub when: MergeMatch,
     /// True if the clause has a condition.
     pub condition: bool,
-    /// Action on these rows.
+    /// Action on the rows to which the clause applies.
     pub action: WhenAction,
 }
 

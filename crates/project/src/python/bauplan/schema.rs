@@ -351,7 +351,7 @@ pub(super) fn annotated(annotation: &Expr) -> Option<(&Expr, &[Expr])> {
     subscript.slice.as_tuple_expr()?.elts.split_first()
 }
 
-/// Returns true if an expression is this name, alone or as an attribute of a module.
+/// Returns true if an expression is the name `name`, alone or as an attribute of a module.
 fn is_named(expression: &Expr, name: &str) -> bool {
     match expression {
         Expr::Name(written) => written.id.as_str() == name,
