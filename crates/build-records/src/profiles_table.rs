@@ -100,8 +100,8 @@ async fn rows(
 ) -> Result<Vec<ProfileRow>, Problem> {
     let mut listed = view.list(None).await.or_problem()?;
     listed.retain(|(name, entry)| {
-        // The statistics of a column could reveal hidden rows or values, also under an earlier name
-        // of a masked column.
+        // Leave out tables with row filters or column masks: statistics could reveal hidden rows
+        // and values, also under an earlier name of a masked column.
         may_read_table(access, name)
             && access.is_none_or(|access| access.restrictions(name, Some(&entry.id)).is_none())
     });

@@ -48,7 +48,7 @@ impl ProgressLine {
         self.style.is_animated()
     }
 
-    /// Draws the line, unless the time since its creation is less than [`DELAY`].
+    /// Draws the line, unless it was created less than one second ago.
     pub fn draw(&mut self, progress: &Progress) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;
@@ -67,8 +67,8 @@ impl ProgressLine {
         show(bar);
     }
 
-    /// Draws several lines instead of one, unless the time since the creation is less than
-    /// [`DELAY`].
+    /// Draws several lines instead of one, unless the progress line was created less than one
+    /// second ago.
     pub fn draw_lines(&mut self, lines: &[String]) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;

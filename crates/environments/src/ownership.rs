@@ -263,7 +263,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store");
         fs::create_dir(&store).unwrap();
-        // Only root can change the owner of a folder.
+        // Check this case only as root, because only root can change the owner of a folder.
         if rustix::process::geteuid().is_root() {
             chown(&store, Some(12_345), None).unwrap();
             assert!(matches!(resolve(&store), Err(UntrustedReason::Owner { owner: 12_345, .. })));

@@ -192,7 +192,7 @@ impl Quotas {
         let stored_key = day_key(day, user);
         let entry = store.latest(USER_DAYS, &stored_key).await?;
         let stored = entry.map(|entry| decode(USER_DAYS, &entry.key, &entry.value));
-        // An unreadable sum must not prevent the lake from opening.
+        // Count an unreadable sum as 0, because it must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
             let unreadable = |error: &_| {
                 tracing::warn!(%error, user, "cannot decode the user's daily usage; counting \

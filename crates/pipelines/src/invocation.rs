@@ -98,7 +98,8 @@ impl Runner {
     pub(crate) fn invocation_of(&self, call: FunctionCall<'_>) -> (Invocation, FunctionSecrets) {
         let (secrets, mut client) = (call.secrets, call.client);
         if secrets.redacts() {
-            // A secret may span two parts of a streamed response, so the response is not streamed.
+            // Do not stream the response of a function with secrets: a secret that spans two parts
+            // of the response would not be removed.
             client.answer = None;
         }
         let invocation = Invocation {

@@ -183,7 +183,8 @@ impl Plan {
             return Ok(Some((reused(head), table)));
         }
         let Some(commit) = computed.commit else { return Ok(None) };
-        // The branch may have been deleted and created again without this commit.
+        // Check that the branch contains the commit, because the branch may have been deleted and
+        // created again without it.
         let bases = lake.catalog().merge_bases(commit, head.commit()).await;
         if !bases.is_ok_and(|bases| bases == [commit]) {
             return Ok(None);
@@ -209,7 +210,8 @@ impl Plan {
         let Some((name, entry)) = found.map_err(|error| Error::other(&error))? else {
             return Ok(None);
         };
-        // A table with another id may have other row filters and column masks.
+        // Do not replace the step's table by a table with another id, because other row filters and
+        // column masks may apply to that table.
         let is_other = plan.table.as_ref().is_some_and(|table| table.id() != entry.id);
         if is_other
             || entry.metadata_location != computed.metadata_location
@@ -217,7 +219,7 @@ impl Plan {
         {
             return Ok(None);
         }
-        // Adopting a table must not undo later changes of the table's properties.
+        // Do not adopt a table if this would undo later changes of the table's properties.
         let table = view.load(&entry).await.ok().filter(|table| {
             plan.table.as_ref().is_none_or(|now| now.properties() == table.properties())
         });

@@ -345,7 +345,8 @@ impl Runner {
             passed,
             reads: Some(reads),
             merged,
-            // Runs of a `merge` model may write equal rows, so equal changes do not conflict.
+            // By default, equal changes do not conflict. This is needed, because runs of a `merge`
+            // model may write equal rows.
             ..MergeOptions::default()
         };
         let merged = self.lake().merge_with(&work.target, request, merge).await;

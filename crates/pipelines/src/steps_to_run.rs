@@ -91,13 +91,14 @@ impl Plan {
         let current = snapshot_property(table, FINGERPRINT);
         let tables = self.view.lake().tables();
         let known = match step.materialization {
-            // The rows that the model appended stay valid if other writers commit to its table.
+            // Ignore commits of other writers to the table, because the rows that the model
+            // appended stay valid.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.history().find(table, FINGERPRINT, same).await.is_some()
                     && !self.lost_rows(step, table).await
             }
-            // The model stays up to date if other writers change its table.
+            // Ignore changes of other writers to the table: the model stays up to date.
             Materialization::Merge | Materialization::OverwritePartitions => {
                 let last = tables.history().find(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)

@@ -55,7 +55,8 @@ const FIXED: [&str; 20] = [
 /// stored states.
 const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_median"];
 
-/// Replaces the aggregates in [`FIXED`] and [`OTHER`] in a session's state.
+/// Replaces the aggregates that are listed in this module (`FIXED` and `OTHER`) in a session's
+/// state.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for name in FIXED.into_iter().chain(OTHER) {
         let of = state.udaf(name)?;

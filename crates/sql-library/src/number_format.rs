@@ -142,7 +142,7 @@ impl NumberFormat {
             None => (false, number),
         };
         if !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            // Infinity and NaN have no digits.
+            // Infinity and NaN have no digits, so show `#` as for a number that does not fit.
             return self.overflowed();
         }
         let (whole, fraction) = rounded(digits, self.fraction);

@@ -154,7 +154,8 @@ impl SelectionContext<'_> {
                     tables.into_iter().any(|one| matcher.is_match(one.table.to_string()))
                 })
             }
-            // Other methods have a fixed set of values, and may match nothing.
+            // The following methods have a fixed set of values. They may match no step without an
+            // error.
             Method::Kind(kind) => return Ok(self.filter(|_, step| step.kind == *kind)),
             Method::Models => return Ok(self.filter(|_, step| !step.is_expectation())),
             Method::Materialized(all) => {

@@ -264,7 +264,8 @@ fn strategy(values: &LiteralArguments, at: &Location) -> Result<Materialization>
     let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
     match (strategy, values.flag("materialize")?) {
         (Some(strategy), _) => Ok(strategy),
-        // The first versions of Bauplan have a Boolean argument instead of a strategy.
+        // The first versions of Bauplan have the Boolean argument `materialize` instead of a
+        // strategy.
         (None, Some(true)) => Ok(Materialization::Replace),
         (None, Some(false) | None) => Ok(Materialization::None),
     }
