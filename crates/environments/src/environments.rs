@@ -86,8 +86,8 @@ pub(crate) struct BuildDescription {
     pub(crate) requested: Option<Vec<String>>,
 }
 
-/// Reads the description of a build and locks its folder; `None` if the folder is incomplete, being
-/// removed, or writable for other users.
+/// Reads the description of a build and locks its folder; `None` if the folder is incomplete or
+/// being removed, or if another user can replace it.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
     // Check the owner of the folder: earlier, other users may have had the right to write to the
     // folder of environments.

@@ -33,7 +33,7 @@ pub enum Error {
         /// The requested id or prefix.
         id: String,
     },
-    /// A subprocess could not be started or awaited.
+    /// A subprocess could not be run.
     #[error(transparent)]
     Sandbox(#[from] headwater_sandbox::Error),
     /// A system call failed.

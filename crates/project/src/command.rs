@@ -334,7 +334,8 @@ fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location
     }
 }
 
-/// Returns a path without `./` at its start and `/` at its end, as the project's files use it.
+/// Returns a path without `./` at its start and `/` at its end, as in the list of the project's
+/// files.
 pub(super) fn inside(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }

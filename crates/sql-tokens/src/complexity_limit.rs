@@ -18,8 +18,9 @@ const OPERATORS_MAX: usize = 300;
 /// Maximum number of joins and set operations at one level of parentheses.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas. The other limits count from the last keyword
-/// such as WHERE. A name can be mistaken for such a keyword, so this limit ignores keywords.
+/// Maximum number of operators between two commas. The counts of conditions and of other operators
+/// start again at keywords such as WHERE. A name can be mistaken for such a keyword, so the count
+/// for this limit does not start again.
 const TOTAL_MAX: usize = 10_000;
 
 /// The position of the next token in the statement. It determines the meaning of the token if it is

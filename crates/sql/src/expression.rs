@@ -149,8 +149,7 @@ pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     }
 }
 
-/// Visits the children of an expression that can have more than a few children. Called by
-/// [`children`].
+/// Visits the children of an expression that can have many children. Called by [`children`].
 fn compound_children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match expr {
         Expr::Case { operand, conditions, else_result, .. } => {

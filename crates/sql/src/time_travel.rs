@@ -143,8 +143,7 @@ impl VersionRewriter<'_> {
         }
     }
 
-    /// 'dev')` and similar clauses; rejects `BEFORE`. => Parses `AT (BRANCH => 'dev')` and similar
-    /// clauses. Rejects Snowflake's `BEFORE`. => 'dev')` and similar clauses; rejects `BEFORE`.
+    /// Parses `AT (BRANCH => 'dev')` and similar clauses. Rejects Snowflake's `BEFORE`.
     fn place_of(&self, function: Function, at: Option<Position>) -> Result<TimeTravelTarget> {
         let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
         if !function.name.to_string().eq_ignore_ascii_case("AT") {
