@@ -201,8 +201,8 @@ fn status(status: StepStatus) -> (&'static str, Tone, &'static str) {
     }
 }
 
-/// Returns the steps whose parent is `of`, or the steps without a parent. Each has two prefixes:
-/// one for its own line, and one for the lines of its children.
+/// Returns the steps whose parent is `of`; if `of` is `None`, the steps without a parent. Each step
+/// has two prefixes: one for the line of the step, and one for the lines of the step's children.
 fn roots(
     parents: &[Option<usize>],
     of: Option<usize>,

@@ -219,7 +219,8 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Checks that the session may read or write a table or view, or a name that does not exist.
+    /// Checks that the session may read or write a table or view. A name that does not exist is
+    /// checked as a table.
     fn authorize(
         &self,
         written: &ParsedTableName,

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::python::Interpreter;
 use crate::subprocess;
 
-/// Script that compiles packages into their environment and into the store.
+/// Script that compiles packages, and writes the bytecode to their environment and to the folder of
+/// shared bytecode.
 const SCRIPT: &str = include_str!("../../../python/worker/headwater_compile.py");
 
 /// A package whose bytecode is not in the folder of shared bytecode (the store).

@@ -250,7 +250,7 @@ impl Environments {
         Ok(uv)
     }
 
-    /// Compiles bytecode in a task that is aborted when this value is dropped.
+    /// Compiles bytecode in a task that is aborted when the [`Environments`] are dropped.
     pub(crate) fn compile_in_background(
         &self,
         compiling: impl Future<Output = ()> + Send + 'static,

@@ -77,8 +77,8 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, UntrustedReason> {
     Ok(resolved)
 }
 
-/// Creates a folder and its missing parents, accessible only to this user. An existing folder must
-/// be safe to use. Returns the path of the folder without symbolic links.
+/// Creates a folder and its missing parents, accessible only to the user of this process. An
+/// existing folder must be safe to use. Returns the path of the folder without symbolic links.
 pub fn make_folder(path: &Path) -> Result<PathBuf> {
     DirBuilder::new()
         .recursive(true)

@@ -56,8 +56,8 @@ impl Environments {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            // A new build holds this lock until it is the current one, so its folder is not removed
-            // before.
+            // A new build holds this lock until it is the current build, so that its folder is not
+            // removed in the meantime.
             let lock = try_lock(&self.folder.join(format!("{id}.lock")));
             let is_current = self.current_folder(id).is_some_and(|folder| folder == path);
             if !is_current && (lock.is_err() || !self.discard(&path)) {
@@ -251,7 +251,7 @@ struct FolderSize {
     bytes: u64,
     /// Bytes of files that no other environment has a hard link to.
     own: u64,
-    /// Bytes of files without further hard links, which a removal would free.
+    /// Bytes that a removal would free: the bytes of files without further hard links.
     unlinked: u64,
 }
 

@@ -48,7 +48,8 @@ impl Interpreter {
         format!("3.{}", self.minor)
     }
 
-    /// Returns the version that identifies an environment: `3.11`, or `3.11.7` if requested.
+    /// Returns the version that identifies an environment: `3.11`, or `3.11.7` if the patch version
+    /// was requested.
     pub(crate) fn wanted(&self) -> String {
         self.with(self.asked)
     }

@@ -116,8 +116,8 @@ impl FunctionLake {
 
     /// Merges the branch into the target. The commit contains the id of the call's event.
     pub(crate) async fn merge(&self, branch: &TemporaryBranch) -> Result<AppendResult, Problem> {
-        // The lake allows merges into a protected branch. A function may not write to one, so check
-        // the target here.
+        // The lake allows merges into a protected branch. A function may not write to a protected
+        // branch, so check the target here.
         self.check_target().await?;
         let (scope, source) = (&self.scope, RefSpec::Name(branch.name().to_owned()));
         let (message, written, whole) = {

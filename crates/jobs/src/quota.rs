@@ -155,7 +155,8 @@ impl Quotas {
         self.limits_of.read().clone().map(|of| of(user)).unwrap_or_default()
     }
 
-    /// Returns a permit for a job that was admitted before a restart, and loads the sum of its day.
+    /// Returns a permit for a job that was admitted before a restart, and loads the user's usage on
+    /// the day of the job.
     pub(crate) async fn restore_permit(
         &self,
         store: &dyn Store,
@@ -248,7 +249,7 @@ impl Quotas {
             let next = self.unread.lock().keys().next().cloned();
             let Some((day, user)) = next else { return Ok(()) };
             if oldest_kept_day(now.date_naive()).is_some_and(|oldest| day < oldest) {
-                // Limits no longer apply to the day, so drop its usage.
+                // Daily limits no longer apply to this day, so drop the usage of the day.
                 self.unread.lock().remove(&(day, user));
                 continue;
             }

@@ -35,11 +35,11 @@ const DAYS: [(JobKind, &str); 8] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Maximum number of functions, and of triggers, with an own total for a day. The usage of further
-/// ones is added to the total [`OTHERS`].
+/// Maximum number of functions, and of triggers, with a total of their own for a day. The usage of
+/// all other functions or triggers is added to the total [`OTHERS`].
 const NAMES_MAX: usize = 200;
-/// The name of the total that all further functions or all further triggers of a day share. No
-/// function or trigger can have this name.
+/// The name of the total for all functions, or all triggers, of a day that have no total of their
+/// own. No function or trigger can have this name.
 const OTHERS: &str = "(other)";
 
 /// The function or the trigger of calls: their usage is aggregated by day and by this property.

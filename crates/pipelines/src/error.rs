@@ -401,8 +401,8 @@ impl ErrorDetails for Error {
         context
     }
 
-    /// Converts to a problem. The causes of a failed run are its failures with their causes and
-    /// user frames.
+    /// Converts the error to a problem. The causes of a failed run are the errors of the failed
+    /// steps, each with its own causes and user frames.
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Project(error) => return error.to_problem(),

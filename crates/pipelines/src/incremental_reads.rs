@@ -62,8 +62,8 @@ impl Plan {
             increments.read = Lineage::of(table).read_up_to();
         }
         if self.is_rebuilt(index) {
-            // A rebuild removes the rows of other projects' models, so these models must read all
-            // rows again.
+            // A rebuild also removes the rows that models of other projects added to the table, so
+            // these models must read all rows again.
             increments.read.values_mut().for_each(set_to_start);
             for input in &step.inputs {
                 increments.read.remove(&position_key(input));

@@ -94,7 +94,8 @@ impl Runner {
         secrets.redact_outcome(outcome)
     }
 
-    /// Returns the invocation of a function, and the secrets to remove from its output.
+    /// Returns the invocation of a function, and the secrets that must be removed from the
+    /// function's output.
     pub(crate) fn invocation_of(&self, call: FunctionCall<'_>) -> (Invocation, FunctionSecrets) {
         let (secrets, mut client) = (call.secrets, call.client);
         if secrets.redacts() {

@@ -31,7 +31,7 @@ pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     }
 }
 
-/// The checks of one user, with the same permissions as in the user's sessions.
+/// The merge checks for one user, with the same permissions as in the user's sessions.
 #[derive(Debug)]
 struct UserRights(Arc<dyn TableAccess>);
 

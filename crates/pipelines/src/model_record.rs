@@ -56,8 +56,9 @@ impl Plan {
         record.columns = Some(columns);
     }
 
-    /// Adds the declared columns of a Python model to its record, with their declared sources. The
-    /// other columns may depend on all input columns that the model reads.
+    /// Adds the columns that a Python model declares to the model's record, with the declared
+    /// sources. A column without declared sources may depend on all input columns that the model
+    /// reads.
     fn record_declared_columns(&mut self, index: usize) {
         let step = &self.project.steps[index];
         let (Some(columns), StepCode::Python(_)) = (&step.columns, &step.body) else { return };

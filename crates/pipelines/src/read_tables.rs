@@ -101,7 +101,7 @@ impl Plan {
         self.project.steps[index].materialization.accumulates() || self.is_unchanged(index)
     }
 
-    /// Returns the name of a table with the upper and lower case of the catalog.
+    /// Returns the name of a table in the spelling of the catalog, which may differ in case.
     async fn stored_name(&self, table: &TableName) -> Result<TableName> {
         let found = self.view.state().find(&table.namespace, &table.name).await;
         let found = found.map_err(|error| Error::other(&error))?;

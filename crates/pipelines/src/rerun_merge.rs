@@ -169,7 +169,8 @@ impl Runner {
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();
         let request = MergeRequest {
-            // Merge the planned commit, even if the source has moved since.
+            // Merge the planned commit, even if the source ref has moved since the merge was
+            // planned.
             source: RefSpec::Commit(merge.plan.source.to_string()),
             message: Some(message(&merge.request, target)),
             dry_run: false,

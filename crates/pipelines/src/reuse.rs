@@ -147,7 +147,7 @@ impl Plan {
             let last = Some(last).filter(|_| self.view.branch() != Some(branch));
             let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
             for computed in same.collect::<Vec<_>>() {
-                // After a merge, the branch may have been deleted, but `main` has the table.
+                // A branch that was merged may have been deleted, but `main` has the table.
                 for branch in [branch, MAIN_BRANCH] {
                     let table = self.table_on(branch, index, computed, runner).await?;
                     if table.is_some() {

@@ -52,7 +52,8 @@ impl Runner {
         access.check(action, object).map_err(Error::from)
     }
 
-    /// Checks that a run may change its target, and merge the requested ref.
+    /// Checks that a run may change its target and, if the request names a ref to merge, that it
+    /// may merge this ref.
     pub(crate) async fn check_target(
         &self,
         reference: &RefSpec,

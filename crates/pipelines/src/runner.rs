@@ -173,7 +173,7 @@ impl Runner {
         }
     }
 
-    /// Records that all expectations passed on a commit, if the project has any.
+    /// If the project has expectations, records that all of them passed on a commit.
     async fn remember_checked(
         &self,
         plan: &Plan,

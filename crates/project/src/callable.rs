@@ -111,7 +111,8 @@ impl Callable {
     pub fn provisioning_obstacle(&self) -> Option<&'static str> {
         let function = &self.function;
         if !function.secrets.is_empty() {
-            // Only the job of a call reads secrets, and records their use.
+            // An instance cannot be started before a call, because only the job of a call reads the
+            // secrets and records their use.
             Some("the function has secrets, which are read at each call")
         } else if !function.network.denies_all() {
             Some("the function has network access, so each call needs a new instance")

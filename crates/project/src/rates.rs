@@ -23,7 +23,7 @@ const KEYS: [&str; 7] = [
     "million_calls",
 ];
 
-/// Parses the prices. A key that is missing has its default.
+/// Parses the prices. A missing price has its default value.
 ///
 /// Errors: `invalid_project` for an unknown key, a currency that is not text, or a price that is
 /// not a finite number of at least 0.

@@ -63,7 +63,7 @@ pub struct Step {
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
-    /// Retries of a SQL model. The retries of a Python step are in its function.
+    /// Retries of a SQL model. The retries of a Python step are settings of the step's function.
     pub retries: Retries,
     /// Input tables, in source order.
     pub inputs: Vec<StepInput>,
@@ -309,7 +309,7 @@ impl Default for Retries {
 /// Code of a step.
 #[derive(Debug, Clone)]
 pub enum StepCode {
-    /// One SELECT with its comments, so that line numbers match the file.
+    /// The text of one SELECT. The text includes comments, so that line numbers match the file.
     Sql(Arc<str>),
     /// A Python function.
     Python(Box<PythonFunction>),

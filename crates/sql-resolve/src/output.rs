@@ -22,8 +22,8 @@ enum OutputItem {
     Aliased(String),
     /// One column that keeps the name that the planner gives it.
     Kept,
-    /// An expression that may expand to several columns. If it is one column, its name is this
-    /// text.
+    /// An expression that may expand to several columns. If the expression is one column, this text
+    /// is the column's name.
     Expands(String),
     /// An item that is any number of columns, each of which keeps the planner's name.
     Many,

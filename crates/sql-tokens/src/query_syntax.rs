@@ -22,10 +22,10 @@ pub const BY_NAME: &str = "\0by name";
 /// case-sensitive.
 pub const EXACT: char = '\0';
 
-/// The match condition that is added to an inner ASOF JOIN with ON or USING, because such a join
-/// has none.
+/// The match condition that is added to an inner ASOF JOIN with ON or USING, because the join has
+/// no match condition in the source text.
 pub const ASOF_INNER: &str = "\0inner";
-/// The same for a left ASOF JOIN.
+/// The match condition that is added to a left ASOF JOIN with ON or USING.
 pub const ASOF_LEFT: &str = "\0left";
 
 /// Rewrites the tokens of one statement, and removes whitespace.

@@ -187,7 +187,7 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
     is_keyword(&first.token, Keyword::ALTER) && is_keyword(&second.token, Keyword::TABLE)
 }
 
-/// Parses a whole ALTER TABLE. Rejects unsupported parts by name.
+/// Parses a whole ALTER TABLE. An unsupported part is an error that names the part.
 pub(crate) fn parse(parser: &mut Parser) -> Result<AlterTableStatement> {
     parser.expect_keywords(&[Keyword::ALTER, Keyword::TABLE])?;
     let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);

@@ -37,7 +37,7 @@ pub struct CreateTableStatement {
     pub source: Option<SourceQuery>,
 }
 
-/// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
+/// Converts a CREATE TABLE statement. An unsupported part is an error that names the part.
 #[expect(clippy::too_many_lines, reason = "one line for each rejected clause")]
 pub fn new_table(create: CreateTable) -> Result<CreateTableStatement> {
     let CreateTable {

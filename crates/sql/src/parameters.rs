@@ -49,7 +49,8 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     Ok(found)
 }
 
-/// Numbers the `?` of a statement. Returns the distinct parameters, in the order of the text.
+/// Replaces each `?` in a statement by a numbered parameter. Returns the distinct parameters, in
+/// the order of the text.
 pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     let mut collector = PlaceholderCollector::default();
     let _ = statement.visit(&mut collector);

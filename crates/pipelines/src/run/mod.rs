@@ -44,7 +44,7 @@ use report_order::ReportOrder;
 use sample::RowSampler;
 use step_permit::StepPermit;
 
-/// Maximum number of concurrent steps; functions have their own limit.
+/// Maximum number of concurrent steps; function calls have a limit of their own.
 const STEPS_AT_ONCE: usize = 4;
 
 /// State shared by all steps of a run.

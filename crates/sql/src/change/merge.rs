@@ -20,8 +20,8 @@ use crate::table_name::{ParsedTableName, span_start};
 use crate::unsupported_clauses::{empty, none};
 use headwater_sql_tokens::EVERY_COLUMN;
 
-/// Column that is added to the source, and true in all its rows. In the join, it is null for rows
-/// without a match in the source.
+/// Column that is added to the source, with the value true in all rows. In the join, the column is
+/// null for rows without a match in the source.
 const FROM_SOURCE: &str = "\0s";
 
 /// A MERGE statement.
@@ -83,7 +83,7 @@ pub enum WhenAction {
     InsertAll,
 }
 
-/// Converts a MERGE statement, or rejects its unsupported parts by name.
+/// Converts a MERGE statement. An unsupported part is an error that names the part.
 pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     let Merge { merge_token, optimizer_hints, into: _, table, source: from, on, clauses, output } =
         merge;

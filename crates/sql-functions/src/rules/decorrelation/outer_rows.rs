@@ -23,7 +23,8 @@ pub(super) struct DecorrelatedPlan {
 pub(super) struct OuterRows {
     /// The outer columns that the subquery refers to.
     pub outer: Vec<Column>,
-    /// The plan that returns the outer rows. `keys` are its columns, in the order of `outer`.
+    /// The plan that returns the outer rows. `keys` are the columns of this plan, in the order of
+    /// `outer`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
     /// True to return a row with nulls for an outer row for which UNNEST returns no row.
