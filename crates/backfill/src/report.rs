@@ -85,7 +85,7 @@ impl ValueReport {
 /// Outcome of a backfill.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BackfillReport {
-    /// The parameter.
+    /// The name of the parameter.
     pub parameter: String,
     /// The branch into which the runs are merged.
     pub branch: String,

@@ -48,9 +48,9 @@ pub struct BuildRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputRecord {
-    /// A hash that identifies the state.
+    /// A hash that identifies the state of the input.
     pub state: String,
-    /// The snapshot, for a lake table.
+    /// The current snapshot of the input, if the input is a lake table.
     pub snapshot: Option<i64>,
 }
 

@@ -23,7 +23,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The log's writer; creates one line writer per line.
+/// The writer of the log. Creates one [`Line`] for each log line.
 #[derive(Clone)]
 pub struct LogWriter(SyncSender<Message>);
 
@@ -34,7 +34,7 @@ pub struct Line {
 }
 
 impl LogWriter {
-    /// Starts the thread.
+    /// Starts the thread that writes the queued lines to standard error.
     pub fn start() -> Self {
         let (sender, receiver) = sync_channel(QUEUE_LINES);
         std::thread::spawn(move || write_all(&receiver, std::io::stderr()));

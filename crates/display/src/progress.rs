@@ -87,7 +87,7 @@ impl ProgressLine {
         Cell::from(&progress.text).cut(left).then(seconds).paint(Style::plain(), usize::MAX).0
     }
 
-    /// Calls `print`, whose output appears above the line.
+    /// Calls `print`, whose output appears above the progress line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -95,7 +95,7 @@ impl ProgressLine {
         }
     }
 
-    /// Removes the line.
+    /// Removes the progress line from the terminal.
     pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -136,7 +136,7 @@ pub struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    /// Creates a line with this text.
+    /// Creates a progress line with this text.
     pub fn new(style: Style, text: &str) -> Self {
         let progress = Progress { text: text.to_owned(), ..Progress::default() };
         ProgressDisplay {
@@ -145,12 +145,12 @@ impl ProgressDisplay {
         }
     }
 
-    /// Changes the text.
+    /// Changes the text of the progress line.
     pub fn set(&self, text: String) {
         self.progress.borrow_mut().text = text;
     }
 
-    /// Removes the line permanently, before other output.
+    /// Removes the progress line permanently, before other output.
     pub fn end(&self) {
         self.line.replace(ProgressLine::new(Style::plain()));
     }

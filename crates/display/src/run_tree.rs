@@ -61,7 +61,7 @@ impl RunTree {
         RunTree { nodes }
     }
 
-    /// Returns the number of lines.
+    /// Returns the number of lines of the tree, one for each step.
     pub fn height(&self) -> usize {
         self.nodes.len()
     }

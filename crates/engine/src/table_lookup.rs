@@ -84,13 +84,13 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Creates a lookup of the tables that a statement writes. It ignores rows that are registered
-    /// in the session under a name.
+    /// Creates a lookup of the tables that a statement writes. The lookup ignores rows that are
+    /// registered in the session under a name.
     pub(crate) fn of_lake(session: &'s Session, view: &'s CommitView) -> Self {
         TableLookup { lake_only: true, writes: true, ..TableLookup::new(session, view) }
     }
 
-    /// Creates a lookup of the tables that a view's query reads. It ignores rows that are
+    /// Creates a lookup of the tables that a view's query reads. The lookup ignores rows that are
     /// registered in the session under a name.
     pub(crate) fn within(
         session: &'s Session,

@@ -223,8 +223,8 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// Returns the error `kept` of the stream of rows, because it is more specific. If there is none,
-/// returns the error of the write.
+/// Returns the error `kept` that the stream of rows caused, because it is more specific than the
+/// error of the write. Returns the error of the write if `kept` is empty.
 pub(crate) fn first(kept: &FirstError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

@@ -26,7 +26,7 @@ use crate::{Environment, Error, Result, package_cache, python};
 pub enum RemovalResult {
     /// The environment was removed.
     Removed {
-        /// The removed environment.
+        /// A summary of the removed environment.
         environment: Box<EnvironmentSummary>,
         /// The freed bytes, without files that have hard links outside the environment.
         bytes: u64,
@@ -172,8 +172,8 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // While this lock is held, a request for the environment cannot use the folder, and builds
-        // a new one.
+        // While this lock is held, a request for the environment cannot use the folder, so the
+        // request builds a new folder.
         let link = self.folder.join(id);
         let aside = self.folder.join(unique_name(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;

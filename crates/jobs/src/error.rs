@@ -69,7 +69,7 @@ pub enum Error {
         setting: &'static str,
         /// The usage on this day, with the reservations.
         used: String,
-        /// The value of the setting.
+        /// The value of the budget setting.
         limit: String,
         /// True if the setting permits a call on a day without other calls.
         permits_call: bool,

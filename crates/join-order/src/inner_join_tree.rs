@@ -72,7 +72,7 @@ impl InnerJoinTree {
         shares
     }
 
-    /// Joins the relations in an order.
+    /// Returns a plan that joins the relations in the order of `tree`.
     pub fn plan(&self, tree: &JoinTree) -> Result<LogicalPlan> {
         Ok(Arc::unwrap_or_clone(self.subplan(tree)?))
     }

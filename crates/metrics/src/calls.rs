@@ -88,7 +88,7 @@ impl CallStart {
 /// The end of a call that had a permit to run.
 #[derive(Debug, Clone, Copy)]
 pub struct CallEnd {
-    /// The outcome.
+    /// The outcome of the call.
     pub outcome: CallOutcome,
     /// The start of the instance; `None` if no instance started.
     pub start: Option<CallStart>,

@@ -69,7 +69,7 @@ pub struct InstanceCounts {
 /// The number of jobs of one kind that wait or run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnfinishedJobs {
-    /// The kind.
+    /// The kind of the jobs.
     pub kind: JobKind,
     /// `queued` or `running`.
     pub status: JobStatus,

@@ -41,9 +41,9 @@ pub struct RunIdentity {
     pub job: JobId,
     /// Namespace of jobs and datasets, which identifies the lake.
     pub namespace: String,
-    /// The project.
+    /// The name of the project.
     pub project: String,
-    /// The branch.
+    /// The branch on which the project was run.
     pub branch: String,
 }
 

@@ -36,8 +36,8 @@ impl Plan {
             (None, None) => return self.running_parents(index),
         };
         let mut why = before.map_or_else(Vec::new, |before| plan.record.changes_since(&before));
-        // A parent that runs changes its table during this run, so the parent is listed as a
-        // change, too.
+        // A model that this step reads changes its table if the model runs. So list such a model as
+        // a change, too.
         for parent in self.running_parents(index) {
             if !why.iter().any(|change| change.starts_with(&parent)) {
                 why.push(parent);

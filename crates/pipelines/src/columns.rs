@@ -73,8 +73,8 @@ struct KnownInputs<'a> {
 }
 
 impl Plan {
-    /// Checks every step that runs against its input columns, parents first. Steps of
-    /// the same level of the graph are checked in parallel.
+    /// Checks every step that runs against its input columns. A step is checked after the steps
+    /// that it reads. Steps of the same level of the graph are checked in parallel.
     pub(crate) async fn check(mut self, runner: &Runner) -> Result<Plan> {
         for level in self.graph.levels() {
             let (running, unchanged): (Vec<usize>, Vec<usize>) =

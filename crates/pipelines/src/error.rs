@@ -103,7 +103,7 @@ pub enum Error {
         step: String,
         /// Location of the setting that requires the environment.
         at: Location,
-        /// The error of the environment.
+        /// The error that made the environment unavailable.
         #[source]
         problem: Box<Problem>,
     },

@@ -223,7 +223,8 @@ impl Plan {
         Ok(found)
     }
 
-    /// Returns the record of a step. The records of its intermediate parents must be complete.
+    /// Returns the record of a step. The records of the intermediate models that it reads must be
+    /// complete.
     fn build_record(&self, index: usize) -> BuildRecord {
         let mut record = BuildRecord::of(&self.project, &self.values, &self.project.steps[index]);
         for InputState { name, state, parent, snapshot } in &self.steps[index].states {
@@ -237,8 +238,8 @@ impl Plan {
         record
     }
 
-    /// Adds a parent to a step's record. For an intermediate parent, also adds everything that it
-    /// depends on.
+    /// Adds a model that a step reads to the record of the step. For an intermediate model, also
+    /// adds everything that the model depends on.
     fn record_parent(&self, parent: usize, state: &str, record: &mut BuildRecord) {
         let (step, plan) = (&self.project.steps[parent], &self.steps[parent]);
         if step.is_materialized() {

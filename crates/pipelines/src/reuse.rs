@@ -74,7 +74,7 @@ struct ComputedTable {
     /// Metadata file of the table before the run; `None` if there was no table.
     #[serde(default)]
     before: Option<String>,
-    /// Metadata files of the tables of the model's parents, by name.
+    /// Metadata files of the tables of the models that this model reads (its parents), by name.
     #[serde(default)]
     parents: BTreeMap<String, String>,
     /// A commit that has the table; `None` in records that older versions of Headwater wrote.
@@ -106,7 +106,7 @@ impl ComputedTables {
 
 impl Plan {
     /// Uses the table of an earlier run instead of running a step, if a branch has the table. The
-    /// step and its parents must have been planned before.
+    /// step and the steps that it reads must have been planned before.
     pub(crate) async fn reuse(&mut self, index: usize, runner: &Runner) -> Result<()> {
         if let Some((reused, table)) = self.find_reusable(index, runner).await? {
             let plan = &mut self.steps[index];
@@ -135,8 +135,8 @@ impl Plan {
         let (before, parents) = (self.table_before(index), self.parent_tables(index));
         let is_same = |computed: &ComputedTable| {
             computed.fingerprint == *fingerprint
-                // Without this check, a parent that is not deterministic could have other rows on
-                // this branch than the rows from which the table was computed.
+                // Without this check, a model whose code is not deterministic could have other rows
+                // on this branch than the rows from which the table was computed.
                 && computed.parents == parents
                 && (!step.materialization.accumulates() || computed.before == before)
         };
@@ -235,8 +235,8 @@ impl Plan {
         }
     }
 
-    /// Returns the current metadata file of the table of each materialized parent, by name. The
-    /// files stay current only if the parents do not run.
+    /// Returns the current metadata file of the table of each materialized model that a step reads,
+    /// by name. The files stay current only if these models do not run.
     fn parent_tables(&self, index: usize) -> BTreeMap<String, String> {
         let tables = self.stored_parents(index).into_iter().filter_map(|parent| {
             let table = self.steps[parent].table.as_ref()?;

@@ -45,7 +45,7 @@ pub struct ModelOutput {
     pub namespace: String,
     /// The name of the model's table.
     pub name: String,
-    /// The address.
+    /// The address to which the rows are written.
     pub address: String,
 }
 

@@ -40,11 +40,11 @@ pub struct Identity {
     pub database: String,
     /// The number of the connection, which clients see as the process id.
     pub process: i32,
-    /// The user.
+    /// The name of the user.
     pub user: String,
     /// The namespace of unqualified names.
     pub namespace: String,
-    /// The text of `version()`.
+    /// The text that the function `version()` returns.
     pub version: String,
     /// The settings of the session.
     pub settings: Vec<(String, String)>,

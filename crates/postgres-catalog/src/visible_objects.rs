@@ -36,13 +36,13 @@ pub struct VisibleObjects {
     pub database: String,
     /// All databases: the branches.
     pub databases: Vec<String>,
-    /// The user.
+    /// The name of the user.
     pub user: String,
     /// The namespaces.
     pub namespaces: Vec<String>,
     /// The tables and views.
     pub relations: Vec<Relation>,
-    /// The connections.
+    /// The connections that the user may see.
     pub connections: Vec<ConnectionState>,
 }
 

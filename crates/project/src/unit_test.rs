@@ -68,7 +68,7 @@ impl GivenRows {
     }
 }
 
-/// Expected result.
+/// Expected result of a unit test.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum ExpectedResult {

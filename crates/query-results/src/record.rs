@@ -29,9 +29,9 @@ pub(crate) struct QueryRecord {
 /// A part of the file with the rows: one batch, as an Arrow IPC stream.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct StoredBatch {
-    /// Number of rows.
+    /// Number of rows in the batch.
     pub rows: u64,
-    /// Length in bytes.
+    /// Length of the part in bytes.
     pub bytes: u64,
 }
 

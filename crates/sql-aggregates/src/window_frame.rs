@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::PhysicalExpr;
 
-/// Maximum number of rows of a part for which no state is stored.
+/// A part with at most this number of rows is small: its state is not stored.
 const SMALL: usize = 128;
 
 /// The arguments from which accumulators are created, with ownership.

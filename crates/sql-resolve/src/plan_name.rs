@@ -9,9 +9,9 @@ use crate::function_name;
 /// The name that DataFusion generates for the column of an expression: the text of the expression
 /// without casts and parentheses.
 pub(crate) struct GeneratedName {
-    /// The text, with the qualifiers that columns have.
+    /// The name with the qualifiers of the columns.
     qualified: String,
-    /// The text without qualifiers.
+    /// The name without qualifiers.
     bare: String,
 }
 

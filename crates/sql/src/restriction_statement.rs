@@ -13,7 +13,7 @@ use crate::error::Result;
 pub enum RestrictionStatement {
     /// CREATE ROW FILTER and CREATE COLUMN MASK.
     Create {
-        /// The name.
+        /// The name of the row filter or column mask.
         name: String,
         /// The table, with its namespace if one was written.
         table: Vec<String>,

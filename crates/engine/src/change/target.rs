@@ -161,9 +161,9 @@ impl TargetTable {
         })
     }
 
-    /// Returns a function that checks the files that concurrent commits have added. It returns true
-    /// if the files can contain rows that the change would have affected. Under snapshot isolation,
-    /// concurrently added rows are ignored, and the result is `None`.
+    /// Returns a function that checks the files that concurrent commits have added. The returned
+    /// function returns true if the files can contain rows that the change would have affected.
+    /// Under snapshot isolation, concurrently added rows are ignored, and the result is `None`.
     pub(super) fn concurrent_row_check(
         &self,
         found: &AffectedRows,

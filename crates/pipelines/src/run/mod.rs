@@ -1,6 +1,7 @@
-//! Executes a run: starts each step when its parents have ended. Steps run in parallel until all
-//! steps have ended or a model fails. The children of a Python model start when its result is
-//! stored, while its process exits. The run ends after the last exit, so its usage is complete.
+//! Executes a run: starts each step when its parents, the steps that it reads, have ended. Steps
+//! run in parallel until all steps have ended or a model fails. The children of a Python model, the
+//! steps that read it, start when the result of the model is stored, while the model's process
+//! exits. The run ends after the last process has exited, so that the usage of the run is complete.
 
 mod checked_rows;
 mod input_query;
@@ -264,8 +265,8 @@ impl Run {
         }
     }
 
-    /// Allows the children of a step to start before the process of its function has exited. Does
-    /// nothing after a failed check.
+    /// Allows the children of a step to start before the process of the step's function has exited.
+    /// Does nothing after a failed check.
     fn release(&self, index: usize, done: &mut StepProgress) {
         if matches!(done.check, Some(ExpectationResult::Failed(_))) {
             return;

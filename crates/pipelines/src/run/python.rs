@@ -58,7 +58,8 @@ impl Run {
                 biased;
                 outcome = &mut invoked => outcome,
                 Ok(result) = result => {
-                    // The children can start while the process exits and before its usage is known.
+                    // The steps that read the result can start while the process exits, before the
+                    // usage of the process is known.
                     let stored = self.store_early(index, result, done);
                     let (stored, outcome) = tokio::join!(stored, invoked);
                     done.usage.add(&outcome.usage);
@@ -88,7 +89,8 @@ impl Run {
         Ok(())
     }
 
-    /// Stores a result whose process has not exited, and starts the children of the step.
+    /// Stores the result of a step whose process has not exited, and lets the steps that read the
+    /// result start.
     async fn store_early(
         &self,
         index: usize,

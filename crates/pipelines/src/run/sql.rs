@@ -1,4 +1,4 @@
-//! SQL steps: the engine's rows are written to the table, or stored for the children.
+//! SQL steps: the engine's rows are written to the table, or stored for the steps that read them.
 
 use std::sync::Arc;
 
