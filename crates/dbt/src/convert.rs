@@ -219,7 +219,7 @@ impl<'f> ProjectConversion<'f> {
     }
 
     /// Converts the models. The templates are rendered again if a model has an alias, because
-    /// `config()` of one template can set the table that `ref()` of another returns.
+    /// `config()` of one template can set the table that `ref()` in another template returns.
     fn models(&mut self) {
         let (mut models, mut notes) = self.render_models();
         let aliases: Vec<(String, String)> = models.iter().filter_map(ParsedModel::alias).collect();

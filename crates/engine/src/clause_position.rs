@@ -32,7 +32,7 @@ enum Clause<'m> {
     Comparison,
 }
 
-/// Adds the position and a hint to an error, if exactly one clause can have caused it.
+/// Adds the position and a hint to an error, if exactly one clause can have caused the error.
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Sql(SqlError::Invalid { message, hint, position: None }) => {

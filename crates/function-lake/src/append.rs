@@ -193,8 +193,8 @@ impl FunctionLake {
             transaction.event(event);
         }
         let entry = self.entry.lock().clone();
-        // Only the final commit has an event. A commit without one goes to the branch of the call,
-        // and the later merge of the branch stores the entry.
+        // Only the final commit has an event. Any other commit goes to the branch of the call, and
+        // the later merge of the branch stores the entry.
         if let Some(CommitEntry { journal, key, value }) = entry
             && target.event.is_some()
         {

@@ -294,7 +294,8 @@ impl Quotas {
 }
 
 impl Jobs {
-    /// Sets the function that returns the limits of users. Without one, users have no limits.
+    /// Sets the function that returns the limits of users. Without this function, users have no
+    /// limits.
     pub fn set_limits_of(&self, limits_of: LimitLookup) {
         *self.inner.shared.quotas.limits_of.write() = Some(limits_of);
     }

@@ -42,7 +42,8 @@ const NAMES_MAX: usize = 200;
 /// own. No function or trigger can have this name.
 const OTHERS: &str = "(other)";
 
-/// The function or the trigger of calls: their usage is aggregated by day and by this property.
+/// The property by which the usage of calls is aggregated, in addition to the day: the function or
+/// the trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum UsageDimension {
     Function,

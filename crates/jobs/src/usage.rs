@@ -24,10 +24,10 @@ pub enum UsageGroup {
     /// A model or expectation: the sum of all its runs.
     Model,
     /// A function: the sum of its calls by clients and triggers. Calls whose records were removed
-    /// count for their whole day.
+    /// have only totals by day, so they count for the whole day.
     Function,
     /// A trigger: the sum of the jobs that delivered its events. Calls whose records were removed
-    /// count for their whole day.
+    /// have only totals by day, so they count for the whole day.
     Trigger,
     /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref are
     /// left out.

@@ -381,8 +381,8 @@ impl Shared {
         self.ends.send_modify(|ends| *ends += 1);
     }
 
-    /// Removes old records of queries and calls, and payloads of ended jobs, if enough new ones
-    /// were added.
+    /// Removes old records of queries and calls, and payloads of ended jobs, if enough new records
+    /// or payloads were added.
     async fn remove_obsolete_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough

@@ -278,7 +278,7 @@ impl Plan {
         tables: &mut Vec<TableName>,
     ) -> Result<(String, Option<SchemaRef>, Option<i64>)> {
         if input.table.namespace == SYSTEM_NAMESPACE {
-            // System tables change constantly, so a step that reads one always runs.
+            // System tables change constantly, so a step that reads a system table always runs.
             return Ok((uuid::Uuid::new_v4().to_string(), None, None));
         }
         let other = match &input.reference {

@@ -193,7 +193,7 @@ impl Runner {
     }
 
     /// Creates a branch that is in quarantine from the start, so that a killed run leaves the same
-    /// state as a failed one.
+    /// state as a failed run.
     pub(crate) async fn branch_in_quarantine(
         &self,
         branch: &str,

@@ -1,5 +1,5 @@
 //! Reuse of tables that earlier runs have computed from the same code, packages, parameters and
-//! inputs, on the same branch or on another one.
+//! inputs, on the same branch or on another branch.
 //!
 //! When a run is merged, the store records the table that each model wrote. The records of the last
 //! runs on the branch are kept. A later run finds the table by the model's fingerprint, and commits

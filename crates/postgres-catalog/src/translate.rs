@@ -161,8 +161,8 @@ impl Rewriter<'_> {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
             Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
                 // In Headwater, the columns that refer to functions contain names instead of OIDs.
-                // So replace a comparison with the OID 0 by one with `-`, the text that PostgreSQL
-                // shows for this OID.
+                // So replace a comparison with the OID 0 by a comparison with `-`, the text that
+                // PostgreSQL shows for this OID.
                 **right = parse("'-'")?;
                 Some(std::mem::replace(expr, null()))
             }

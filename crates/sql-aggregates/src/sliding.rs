@@ -2,9 +2,9 @@
 //!
 //! DataFusion removes the rows that leave a frame by subtraction. With floating-point numbers the
 //! result then depends on rows outside the frame: `1e20 + 1 - 1e20` is 0, and infinity minus
-//! infinity is NaN. Other aggregates cannot remove rows, so DataFusion rejects them for such
-//! frames. [`SlidingAggregate`] computes both kinds of aggregates from the rows of the frame; see
-//! [`crate::window_frame`].
+//! infinity is NaN. Other aggregates cannot remove rows, so DataFusion rejects these aggregates for
+//! sliding frames. [`SlidingAggregate`] computes both kinds of aggregates from the rows of the
+//! frame; see [`crate::window_frame`].
 //!
 //! Upstream: no issue found (November 2026)
 

@@ -244,7 +244,8 @@ fn contains(all: &Value, one: &Value) -> bool {
     }
 }
 
-/// Returns true if `all` equals `one`, or has all fields and elements of `one` and further ones.
+/// Returns true if `all` equals `one`, or has all fields and elements of `one` and further fields
+/// or elements.
 fn has_parts(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {

@@ -179,8 +179,8 @@ fn split(expr: Expr, parts: &mut Vec<Expr>) {
 }
 
 impl AsofConditions {
-    /// Adds a condition whose names are resolved: an equality, or the inequality, which must be the
-    /// only one.
+    /// Adds a condition whose names are resolved: an equality, or an inequality. The ASOF JOIN must
+    /// have only one inequality.
     fn add(&mut self, expr: Expr, left: &[Relation], right: &[Relation]) -> Result<()> {
         let Expr::BinaryOp { left: one, op, right: other } = expr else {
             return Err(refused("with a condition that is not a comparison"));

@@ -23,8 +23,8 @@ const JOINED_MAX: usize = 300;
 /// for this limit does not start again.
 const TOTAL_MAX: usize = 10_000;
 
-/// The position of the next token in the statement. It determines the meaning of the token if it is
-/// a word or a star.
+/// The position of the next token in the statement. The position determines the meaning of a word
+/// or a star.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum ParseState {
     /// At the start of a list: a star means all columns.

@@ -281,8 +281,8 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Adds one option. If `any` is true, an unknown key is accepted as a property; otherwise it
-    /// must look like a property.
+    /// Adds one option. If `any` is true, any unknown key is accepted as a property. Otherwise, an
+    /// unknown key must have the form of a property.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

@@ -146,7 +146,7 @@ fn parameter(name: &str, at: Location, table: ParameterSection) -> Result<Parame
         ParameterType::Int => ParameterKind::Int,
         ParameterType::Float => ParameterKind::Float,
         ParameterType::Bool => ParameterKind::Bool,
-        // Ignore the default value, which is stored in another system or encrypted with its key.
+        // Ignore the default value: Bauplan has encrypted it, or stored it in another system.
         ParameterType::Secret | ParameterType::Vault => ParameterKind::Secret,
     };
     let default = match (kind, table.default) {
@@ -179,7 +179,7 @@ fn line(source: &SourceText<'_>, line: u64) -> Location {
 }
 
 /// Converts an error of the YAML parser to an error with a location. For an unknown key or value,
-/// the hint names the most similar one.
+/// the hint names the most similar valid key or value.
 fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let error = error.without_snippet();
     let at = line(source, error.location().map_or(1, |location| location.line()));

@@ -20,13 +20,14 @@ use super::{lists, text};
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Concatenation(any())), SizeRule::Within(1)));
 
-/// Function that returns its argument, a large constant. The copies of the constant for each row
-/// then count towards the memory limit.
+/// Function that returns its argument, a large constant. With this function around a constant, the
+/// copies of the constant for each row count towards the memory limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(Constant(any())), SizeRule::Within(1)));
 
 /// Function that returns its first argument, the list for a lambda. The other arguments are the
-/// outer columns that the lambda reads, whose copies then count towards the memory limit.
+/// outer columns that the lambda reads. They are passed so that their copies count towards the
+/// memory limit.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ListWithLambda(any())), SizeRule::Each(lists::captures)));
 
