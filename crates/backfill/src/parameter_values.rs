@@ -17,7 +17,7 @@ const FORMS: &str = "Write `day=2026-01-01..2026-01-31`, `month=2026-01..2026-06
 /// A parameter with its values, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ParameterValues {
-    /// The parameter.
+    /// The name of the parameter.
     pub name: String,
     /// The parameter's values, without duplicates.
     pub values: Vec<String>,

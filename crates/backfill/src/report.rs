@@ -43,7 +43,7 @@ impl ValueReport {
         ValueReport { value, status, attempts: 0, job: None, commit: None, error: None }
     }
 
-    /// Sets the outcome: merged with this commit, or unchanged for `None`.
+    /// Sets the outcome to merged with this commit, or to unchanged for `None`.
     pub fn merged(&mut self, commit: Option<CommitId>) {
         self.status = if commit.is_some() { ValueStatus::Merged } else { ValueStatus::Unchanged };
         self.commit = commit;
@@ -65,8 +65,8 @@ impl ValueReport {
         }
     }
 
-    /// Returns the last part of the name of the value's branch. Characters that are not allowed in
-    /// names are written as hexadecimal numbers.
+    /// Returns the last part of the name of the branch for this value. Characters that are not
+    /// allowed in names are written as hexadecimal numbers.
     pub fn branch_part(&self) -> String {
         let part = |byte: u8| match byte {
             b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'-' => char::from(byte).to_string(),
@@ -85,7 +85,7 @@ impl ValueReport {
 /// Outcome of a backfill.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BackfillReport {
-    /// The parameter.
+    /// The name of the parameter.
     pub parameter: String,
     /// The branch into which the runs are merged.
     pub branch: String,
@@ -96,7 +96,8 @@ pub struct BackfillReport {
 }
 
 impl BackfillReport {
-    /// Creates the report of all values, from the reports of the values that have ended.
+    /// Creates the report of all `values`. Those that are not among the reports `ended` count as
+    /// waiting.
     pub fn new(
         parameter: &str,
         branch: &str,

@@ -17,8 +17,8 @@ use crate::model_record::ModelRecord;
 /// Snapshot property that contains the record as JSON.
 pub const BUILD: &str = "headwater.fingerprint.build";
 
-/// Returns a property of a table's current snapshot: a fingerprint or record of the model that
-/// wrote the snapshot.
+/// Returns a property of a table's current snapshot. The properties include the fingerprints and
+/// the record of the model that wrote the snapshot.
 pub fn snapshot_property<'a>(table: &'a Table, property: &str) -> Option<&'a String> {
     table.metadata().current_snapshot()?.summary().additional_properties.get(property)
 }
@@ -48,14 +48,14 @@ pub struct BuildRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputRecord {
-    /// A hash that identifies the state.
+    /// A hash that identifies the state of the input.
     pub state: String,
-    /// The snapshot, for a lake table.
+    /// The current snapshot of the input, if the input is a lake table.
     pub snapshot: Option<i64>,
 }
 
 impl BuildRecord {
-    /// Returns the record of a step without its inputs.
+    /// Returns the record of a step, without the states of its inputs.
     pub fn of(project: &Project, values: &BTreeMap<String, Value>, step: &Step) -> BuildRecord {
         let model = Some(ModelRecord::of(step));
         let mut record = BuildRecord { model, ..BuildRecord::default() };

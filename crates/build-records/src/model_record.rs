@@ -20,7 +20,7 @@ pub struct ModelRecord {
     pub materialization: String,
     /// The file that defines the model.
     pub file: String,
-    /// The line in that file.
+    /// The line of the definition in the file.
     pub line: u32,
     /// Tags.
     pub tags: Vec<String>,
@@ -44,11 +44,11 @@ pub struct ModelRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct InputName {
-    /// The namespace.
+    /// The namespace of the table or model.
     pub namespace: String,
-    /// The name in the namespace.
+    /// The name of the table or model, without its namespace.
     pub name: String,
-    /// The ref, if the model names one.
+    /// The ref of the table; `None` if the reading model names no ref.
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
 }
@@ -99,7 +99,7 @@ impl ModelRecord {
 }
 
 impl InputName {
-    /// Returns the name of an input.
+    /// Returns the name and ref of an input.
     pub fn of(input: &StepInput) -> InputName {
         let TableName { namespace, name } = input.table.clone();
         let reference = input.reference.as_ref().map(ToString::to_string);

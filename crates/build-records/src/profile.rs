@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 /// properties of all its snapshots.
 const PROPERTY_BYTES_MAX: usize = 4 * 1024;
 
-/// Profile of rows that may not have been read completely.
+/// Profile of a stream of rows, which is complete after the last row.
 pub struct PendingProfile(Arc<Mutex<RowProfiler>>);
 
 impl PendingProfile {

@@ -100,8 +100,8 @@ async fn rows(
 ) -> Result<Vec<ProfileRow>, Problem> {
     let mut listed = view.list(None).await.or_problem()?;
     listed.retain(|(name, entry)| {
-        // The statistics of a column could reveal hidden rows or values, also under an earlier name
-        // of a masked column.
+        // Leave out tables with row filters or column masks: statistics could reveal hidden rows
+        // and values, also under an earlier name of a masked column.
         may_read_table(access, name)
             && access.is_none_or(|access| access.restrictions(name, Some(&entry.id)).is_none())
     });
@@ -124,7 +124,8 @@ fn rows_of(name: TableName, table: &Table) -> Vec<ProfileRow> {
 fn profile(table: &Arc<TableName>, snapshot: &ListedSnapshot) -> Vec<ProfileRow> {
     let Some(text) = snapshot.summary.get(PROFILE) else { return Vec::new() };
     let Ok(found) = serde_json::from_str::<RowProfile>(text) else { return Vec::new() };
-    // The snapshot of a quarantine table has the properties of its model.
+    // Skip quarantine tables: their snapshots have the properties of the model, whose profile
+    // describes other rows.
     let record = snapshot.summary.get(BUILD).map(|record| serde_json::from_str(record));
     let model = record.and_then(|record: Result<BuildRecord, _>| record.ok()?.model);
     if model.is_some_and(|model| is_quarantine(&model, table)) {

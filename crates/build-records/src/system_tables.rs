@@ -157,7 +157,7 @@ struct LineageRow {
     exact: Option<bool>,
 }
 
-/// A column of a model, and a column of an input from which it is, or may be, computed.
+/// A column of a model, and an input column from which it is, or may be, computed.
 struct ColumnPair<'a> {
     column: &'a str,
     source: &'a str,

@@ -47,7 +47,7 @@ pub struct Seed {
 pub struct ConversionNote {
     /// Path in the dbt project, with the line if known.
     pub at: String,
-    /// The part and the reason.
+    /// The part of the project, and the reason why it is not converted or works differently.
     pub message: String,
 }
 
@@ -134,7 +134,7 @@ struct ParsedModel<'f> {
     path: &'f str,
     /// The name of the file, which is the name of the model in dbt.
     name: String,
-    /// The settings of all levels.
+    /// The model's settings, merged from all levels of the dbt project.
     config: Settings,
     template: RenderedTemplate,
 }
@@ -219,7 +219,7 @@ impl<'f> ProjectConversion<'f> {
     }
 
     /// Converts the models. The templates are rendered again if a model has an alias, because
-    /// `config()` of one template can set the table that `ref()` of another returns.
+    /// `config()` of one template can set the table that `ref()` in another template returns.
     fn models(&mut self) {
         let (mut models, mut notes) = self.render_models();
         let aliases: Vec<(String, String)> = models.iter().filter_map(ParsedModel::alias).collect();
@@ -243,7 +243,8 @@ impl<'f> ProjectConversion<'f> {
         }
     }
 
-    /// Renders the templates of the models. Also returns notes about those that cannot be rendered.
+    /// Renders the templates of the models. Also returns a note for each template that cannot be
+    /// rendered.
     fn render_models(&self) -> (Vec<ParsedModel<'f>>, Vec<ConversionNote>) {
         let (mut models, mut notes) = (Vec::new(), Vec::new());
         for (path, text) in self.files {
@@ -275,8 +276,8 @@ impl<'f> ProjectConversion<'f> {
         (models, notes)
     }
 
-    /// Adds the tables of `append` models to the tables that only grow. Each pass finds the models
-    /// that read the tables of the pass before.
+    /// Adds the tables of `append` models to `appended`. A model that reads such a table can become
+    /// an `append` model, too, so the search is repeated until a pass finds no further model.
     fn find_appended(&mut self, models: &[ParsedModel<'_>]) {
         loop {
             let appended = models.iter().filter(|model| self.materialization(model).is_append());
@@ -346,7 +347,7 @@ impl<'f> ProjectConversion<'f> {
         None
     }
 
-    /// Converts the tests of seeds and sources, and the tests that are queries which must return no
+    /// Converts the tests of seeds and sources, and the singular tests: queries that must return no
     /// rows.
     fn tests(&mut self) {
         let others = self.properties.models.clone();

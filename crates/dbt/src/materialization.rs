@@ -11,7 +11,8 @@ const VIEW: &str = "view";
 /// Materialization of a table to which each run adds rows.
 const APPEND: &str = "append";
 
-/// Settings of a converted model, and notes about the differences from dbt.
+/// The settings that determine how a converted model is written, and notes about differences from
+/// dbt.
 #[derive(Debug, Default)]
 pub(crate) struct Materialization {
     /// Values of the settings, by name.
@@ -58,7 +59,7 @@ impl Materialization {
         self.is(APPEND)
     }
 
-    /// Compares the kind, which is the first setting.
+    /// Returns true if the materialization, which is the first setting, has this name.
     fn is(&self, kind: &str) -> bool {
         self.settings.first().is_some_and(|(_, value)| value == kind)
     }

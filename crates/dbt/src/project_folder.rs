@@ -30,7 +30,7 @@ fn add(root: &Path, folder: &Path, files: &mut BTreeMap<String, String>) -> io::
             add(root, &path, files)?;
         } else if kind.is_file() && entry.metadata()?.len() <= FILE_BYTES_MAX {
             let relative = path.strip_prefix(root).ok().and_then(Path::to_str);
-            // Models consist of text files only.
+            // Skip binary files, because models, seeds and tests are text files.
             if let (Some(relative), Ok(text)) = (relative, std::fs::read_to_string(&path)) {
                 files.insert(relative.to_owned(), text);
             }

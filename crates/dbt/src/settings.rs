@@ -20,7 +20,7 @@ pub(crate) struct ProjectFile {
 }
 
 impl ProjectFile {
-    /// Reads the file's content.
+    /// Converts the parsed content of the file.
     pub fn of(file: &Value) -> Self {
         let name = file["name"].as_str().unwrap_or("project").to_owned();
         let paths = |key: &str, default: &str| match &file[key] {
@@ -74,8 +74,8 @@ impl ProjectFile {
     }
 }
 
-/// Adds the settings of one level: keys with `+`, and keys whose value is not a mapping. A mapping
-/// under a key without `+` is a folder.
+/// Adds the settings of one folder level of `dbt_project.yml`: keys with `+`, and keys whose value
+/// is not a mapping. A key without `+` whose value is a mapping is a subfolder.
 fn take(level: &Value, settings: &mut Settings) {
     let Value::Object(level) = level else { return };
     for (key, value) in level {
@@ -87,7 +87,7 @@ fn take(level: &Value, settings: &mut Settings) {
     }
 }
 
-/// Returns a setting that is one text or a list of texts.
+/// Returns the texts in a setting whose value is one text or a list of texts.
 pub(crate) fn texts(value: Option<&Value>) -> Vec<String> {
     match value {
         Some(Value::String(text)) => vec![text.clone()],

@@ -17,7 +17,7 @@ const FUEL: u64 = 1_000_000;
 /// Tables of sources, by the two arguments of `source(…)`.
 pub(crate) type Sources = BTreeMap<(String, String), String>;
 
-/// The names of tables.
+/// The names of the tables to which `ref` and `source` refer.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct TableNames {
     pub sources: Sources,
@@ -26,7 +26,7 @@ pub(crate) struct TableNames {
 }
 
 impl TableNames {
-    /// Returns the table of a model or seed.
+    /// Returns the name of the table of a model or seed, by its name in dbt.
     pub fn table<'n>(&'n self, name: &'n str) -> &'n str {
         self.aliases.get(name).map_or(name, String::as_str)
     }
@@ -44,9 +44,9 @@ pub(crate) struct RenderedTemplate {
     pub sql: String,
     /// Settings in calls of `config(…)`.
     pub config: Settings,
-    /// Tables in calls of `ref(…)`.
+    /// Tables in calls of `ref(…)`: models and seeds.
     pub refs: BTreeSet<String>,
-    /// Tables that calls of `source(…)` select.
+    /// Tables in calls of `source(…)`.
     pub sources: BTreeSet<String>,
     /// True if the query reads its own table.
     pub reads_itself: bool,

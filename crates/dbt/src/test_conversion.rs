@@ -144,7 +144,8 @@ fn python_literal(value: &Value) -> String {
     }
 }
 
-/// Returns a name for a Python function.
+/// Converts a text to a name for a Python function: lower case, with underscores for all characters
+/// but letters and digits.
 pub(crate) fn identifier(text: &str) -> String {
     let part = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' };
     text.chars().map(part).collect()

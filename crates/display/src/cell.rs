@@ -23,7 +23,7 @@ impl<T: AsRef<str>> From<T> for Cell {
 }
 
 impl Cell {
-    /// Creates a cell in one tone.
+    /// Creates a cell whose whole text has one tone.
     pub fn toned(tone: Tone, text: impl AsRef<str>) -> Self {
         Cell { pieces: vec![(Some(tone), clean(text.as_ref()))] }
     }

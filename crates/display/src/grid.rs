@@ -41,7 +41,8 @@ impl Grid {
         Grid { style, columns: columns.collect(), rows: Vec::new(), indent: 0 }
     }
 
-    /// Hides these columns first, in this order, if the table is too wide.
+    /// If the table is too wide, hides the columns with these headings before all others, the first
+    /// one first.
     #[must_use]
     pub fn hide_first(mut self, headings: &[&str]) -> Self {
         for (index, heading) in headings.iter().enumerate() {
@@ -104,7 +105,7 @@ impl Grid {
         lines
     }
 
-    /// Returns the maximum width of a line.
+    /// Returns the maximum width of a line; unlimited if the output is not a terminal.
     fn fitting(&self) -> usize {
         self.width().unwrap_or(usize::MAX)
     }
@@ -167,7 +168,7 @@ impl Grid {
 struct ColumnWidths {
     /// The width of the column's widest cell.
     natural: usize,
-    /// The width below which the column is hidden.
+    /// The minimum width: the column is hidden if less is available.
     least: usize,
     rank: usize,
 }
@@ -176,8 +177,8 @@ struct ColumnWidths {
 struct VisibleColumns {
     /// The index and width of each visible column, in order.
     widths: Vec<(usize, usize)>,
-    /// The index at which the mark for hidden columns is shown; past the end if no columns are
-    /// hidden.
+    /// Position among the visible columns at which a mark stands for the hidden ones; past the end
+    /// if no mark is shown.
     marker: usize,
 }
 
@@ -193,7 +194,8 @@ impl VisibleColumns {
         let mut reserved = 0;
         let mut marker = usize::MAX;
         if needed(shown.iter().map(least)) > width {
-            // Columns of equal rank are hidden from the middle, and a mark is shown in their place.
+            // Without ranks, columns are hidden from the middle of the table, and a mark is shown
+            // in their place.
             let is_ranked = extents.iter().any(|extent| extent.rank > 0);
             reserved = if is_ranked { 0 } else { 1 + GAP };
             shown = kept(extents, width.saturating_sub(reserved));
@@ -220,8 +222,8 @@ fn needed(widths: impl Iterator<Item = usize>) -> usize {
     widths.map(|width| width + GAP).sum::<usize>().saturating_sub(GAP)
 }
 
-/// Returns the columns that fit at minimum width, but at least one. Columns of lower rank are
-/// preferred; within a rank, the outer columns.
+/// Returns the columns that fit with their minimum widths, but at least one. Prefers columns with a
+/// lower rank and, among columns of equal rank, those near the edges of the table.
 fn kept(extents: &[ColumnWidths], width: usize) -> Vec<usize> {
     let last = extents.len().saturating_sub(1);
     let from_end = |index: usize| (2 * index).min(2 * (last - index) + 1);
@@ -239,7 +241,7 @@ fn kept(extents: &[ColumnWidths], width: usize) -> Vec<usize> {
     shown
 }
 
-/// Returns the largest column width limit with which all columns fit.
+/// Returns the largest limit on the width of each column with which all columns fit.
 fn cap(extents: &[&ColumnWidths], budget: usize) -> usize {
     let widest = extents.iter().map(|extent| extent.natural).max().unwrap_or_default();
     let fits = |cap: usize| extents.iter().map(|extent| extent.fit(cap)).sum::<usize>() <= budget;

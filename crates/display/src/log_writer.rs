@@ -23,7 +23,7 @@ enum Message {
     Flush(SyncSender<()>),
 }
 
-/// The log's writer; creates one line writer per line.
+/// The writer of the log. Creates one [`Line`] for each log line.
 #[derive(Clone)]
 pub struct LogWriter(SyncSender<Message>);
 
@@ -34,7 +34,7 @@ pub struct Line {
 }
 
 impl LogWriter {
-    /// Starts the thread.
+    /// Starts the thread that writes the queued lines to standard error.
     pub fn start() -> Self {
         let (sender, receiver) = sync_channel(QUEUE_LINES);
         std::thread::spawn(move || write_all(&receiver, std::io::stderr()));
@@ -55,7 +55,8 @@ impl LogWriter {
             message = unsent;
             std::thread::sleep(FULL_PAUSE);
         }
-        // Without the thread, the sender of `written` is dropped, and this call returns at once.
+        // If the thread does not run, the sender of `written` is dropped, and this call returns at
+        // once.
         let _ = written.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
@@ -102,7 +103,7 @@ mod tests {
 
     use super::*;
 
-    /// Collects the written bytes.
+    /// A terminal that collects the written bytes.
     #[derive(Clone, Default)]
     struct Terminal(Arc<Mutex<Vec<u8>>>);
 

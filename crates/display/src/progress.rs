@@ -38,7 +38,7 @@ pub struct Progress {
 }
 
 impl ProgressLine {
-    /// Creates a hidden line.
+    /// Creates a progress line that is not shown yet.
     pub fn new(style: Style) -> Self {
         ProgressLine { style, began: Instant::now(), bar: None }
     }
@@ -48,7 +48,7 @@ impl ProgressLine {
         self.style.is_animated()
     }
 
-    /// Draws the line after the delay.
+    /// Draws the line, unless it was created less than one second ago.
     pub fn draw(&mut self, progress: &Progress) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;
@@ -67,7 +67,8 @@ impl ProgressLine {
         show(bar);
     }
 
-    /// Draws several lines after the delay, instead of one line.
+    /// Draws several lines instead of one, unless the progress line was created less than one
+    /// second ago.
     pub fn draw_lines(&mut self, lines: &[String]) {
         if !self.is_possible() || self.began.elapsed() < DELAY {
             return;
@@ -86,7 +87,7 @@ impl ProgressLine {
         Cell::from(&progress.text).cut(left).then(seconds).paint(Style::plain(), usize::MAX).0
     }
 
-    /// Calls `print`, whose output appears above the line.
+    /// Calls `print`, whose output appears above the progress line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {
             Some(bar) => bar.suspend(print),
@@ -94,7 +95,7 @@ impl ProgressLine {
         }
     }
 
-    /// Removes the line.
+    /// Removes the progress line from the terminal.
     pub fn clear(&mut self) {
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
@@ -114,8 +115,8 @@ fn hidden_bar() -> ProgressBar {
     bar
 }
 
-/// Draws the bar. The bar becomes visible only here, because it must have its text when it is first
-/// drawn.
+/// Draws the bar. A new bar is hidden and becomes visible only here, so that it is never drawn
+/// without its text.
 fn show(bar: &ProgressBar) {
     if bar.is_hidden() {
         bar.set_draw_target(ProgressDrawTarget::stderr());
@@ -135,7 +136,7 @@ pub struct ProgressDisplay {
 }
 
 impl ProgressDisplay {
-    /// Creates a line with this text.
+    /// Creates a progress line with this text.
     pub fn new(style: Style, text: &str) -> Self {
         let progress = Progress { text: text.to_owned(), ..Progress::default() };
         ProgressDisplay {
@@ -144,12 +145,12 @@ impl ProgressDisplay {
         }
     }
 
-    /// Changes the text.
+    /// Changes the text of the progress line.
     pub fn set(&self, text: String) {
         self.progress.borrow_mut().text = text;
     }
 
-    /// Removes the line permanently, before other output.
+    /// Removes the progress line permanently, before other output.
     pub fn end(&self) {
         self.line.replace(ProgressLine::new(Style::plain()));
     }

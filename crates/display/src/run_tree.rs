@@ -30,7 +30,7 @@ pub struct RunTree {
 struct Node {
     name: String,
     kind: String,
-    /// The lines of the tree on the left of the step.
+    /// The vertical and horizontal lines of the tree to the left of the step's name.
     prefix: String,
     state: StepState,
 }
@@ -61,7 +61,7 @@ impl RunTree {
         RunTree { nodes }
     }
 
-    /// Returns the number of lines.
+    /// Returns the number of lines of the tree, one for each step.
     pub fn height(&self) -> usize {
         self.nodes.len()
     }
@@ -115,7 +115,8 @@ impl RunTree {
     }
 }
 
-/// Returns the lines of the tree on the left of a step, and the mark of the step.
+/// Returns the vertical and horizontal lines to the left of a step's name, and the mark of the
+/// step.
 fn mark(node: &Node, tone: Tone, sign: &str) -> Cell {
     Cell::toned(Tone::Faint, &node.prefix).then(Cell::toned(tone, sign)).then(" ")
 }
@@ -200,8 +201,8 @@ fn status(status: StepStatus) -> (&'static str, Tone, &'static str) {
     }
 }
 
-/// Returns the children of a step, or the steps without parents. Each has two prefixes: one for its
-/// own line, and one for the lines of its children.
+/// Returns the steps whose parent is `of`; if `of` is `None`, the steps without a parent. Each step
+/// has two prefixes: one for the line of the step, and one for the lines of the step's children.
 fn roots(
     parents: &[Option<usize>],
     of: Option<usize>,
@@ -217,7 +218,7 @@ fn roots(
     all.into_iter().enumerate().map(line).collect()
 }
 
-/// Returns the last earlier step that a step reads.
+/// Returns the parent of a step in the tree: the last earlier step that it reads.
 fn parent(steps: &[PlannedStep], at: usize) -> Option<usize> {
     let reads = |name: &str| {
         steps[at].parents.iter().any(|table| {

@@ -11,7 +11,8 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 const DAY_SECONDS: i128 = 86_400;
 
-/// Maximum distance from 1970 that Arrow's encoders support, in days, minus a margin.
+/// Maximum distance from 1970, in days, at which this module relies on Arrow's encoders. Their
+/// limit is a little higher.
 const DAYS_MAX: i128 = 90_000_000;
 
 /// Days from March 1 of year 0 to January 1, 1970.
@@ -20,7 +21,7 @@ const DAYS_BEFORE_1970: i128 = 719_468;
 /// Days in 400 years, after which the calendar repeats.
 const CYCLE_DAYS: i128 = 146_097;
 
-/// Returns how many of a unit are in one second.
+/// Returns the number of these units in one second.
 fn parts(unit: TimeUnit) -> i128 {
     match unit {
         TimeUnit::Second => 1,

@@ -61,8 +61,8 @@ fn not_formatted() -> ArrowError {
     ArrowError::CsvError("a value cannot be written as text".to_owned())
 }
 
-/// Appends a line. The line of a row with only one column, which is null, is empty, as in
-/// PostgreSQL and DuckDB.
+/// Appends the line of a row. If the row has only one column and its value is null, the line is
+/// empty, as in PostgreSQL and DuckDB.
 fn line<'a>(output: &mut Vec<u8>, values: impl Iterator<Item = Option<&'a str>>) {
     let mut separator: &[u8] = b"";
     for value in values {

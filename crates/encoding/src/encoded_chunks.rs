@@ -17,7 +17,8 @@ pub trait RowSource: Send + 'static {
     /// Returns the next batch; `None` after the last one.
     fn next(&mut self) -> impl Future<Output = Result<Option<RecordBatch>, Problem>> + Send;
 
-    /// Records the error that the rows cannot be encoded. Returns the error to report.
+    /// Records that the rows cannot be encoded, with the error `problem`. Returns the error to
+    /// report to the client.
     fn fail(&mut self, problem: Problem) -> Problem;
 }
 
@@ -39,7 +40,7 @@ pub async fn encode_rows<R: RowSource>(
     Ok(stream::iter(first.map(Ok)).chain(rest))
 }
 
-/// The chunks that are not encoded yet.
+/// The rows that are not encoded yet, and their encoder.
 struct ChunkEncoder<R> {
     rows: R,
     /// The encoder; `None` after the last chunk.

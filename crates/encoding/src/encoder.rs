@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::format::Format;
 use super::{csv, json, json_names, parquet};
 
-/// Number of rows in the first piece of encoded text.
+/// Number of rows in the first piece of encoded text, before the encoded size of rows is known.
 const PIECE_ROWS: usize = 64;
 
 /// Maximum number of rows in a piece of encoded text.
@@ -113,8 +113,8 @@ impl Encoder {
         }
     }
 
-    /// Encodes the end of the response. If it is missing, clients recognize that the response is
-    /// incomplete, except in CSV.
+    /// Encodes the end of the response. Without it, clients recognize that the response is
+    /// incomplete, except in CSV and JSON lines.
     pub fn end(&mut self) -> Result<Bytes, ArrowError> {
         match &mut self.writer {
             FormatWriter::Arrow(writer) => {
@@ -146,7 +146,7 @@ fn rows_within(batch: &RecordBatch, bytes: usize) -> usize {
     (bytes / taken.div_ceil(looked_at.max(1)).max(1)).max(1)
 }
 
-/// Returns the bytes of an array's rows. The array's buffers may contain more.
+/// Returns the bytes that an array's rows use. The array's buffers may also contain other rows.
 fn bytes_of(array: &ArrayRef) -> usize {
     let views = match array.data_type() {
         DataType::Utf8View => array.as_string_view().views(),

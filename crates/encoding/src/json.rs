@@ -62,7 +62,7 @@ pub fn json_texts(field: &FieldRef, array: &ArrayRef) -> Result<StringArray, Arr
     Ok(texts.finish())
 }
 
-/// Returns the options with the encoders that replace some of Arrow's encoders.
+/// Returns encoder options in which encoders of this module replace some of Arrow's encoders.
 fn options() -> EncoderOptions {
     EncoderOptions::default()
         .with_explicit_nulls(true)
@@ -123,7 +123,7 @@ impl EncoderFactory for ValueEncoderFactory {
     }
 }
 
-/// The options of Arrow's own encoders.
+/// Encoder options without the encoders of this module.
 static PLAIN: LazyLock<EncoderOptions> = LazyLock::new(EncoderOptions::default);
 
 /// Encoder of times that Arrow's encoder does not support.

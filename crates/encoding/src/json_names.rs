@@ -17,7 +17,8 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
         while !used.insert(name.clone()) {
             count += 1;
             name = format!("{}_{count}", field.name());
-            // Another column has this name in the schema and keeps it, so try the next number.
+            // The schema has another column with this name, which keeps the name. So try the next
+            // number.
             if given.contains(name.as_str()) {
                 name.clone_from(field.name());
             }
@@ -27,7 +28,7 @@ pub fn distinct(schema: &Schema) -> SchemaRef {
     renamed(schema, names)
 }
 
-/// Returns a schema with these column names.
+/// Returns a schema whose columns have these names.
 fn renamed(schema: &Schema, names: Vec<String>) -> SchemaRef {
     let fields = schema.fields().iter().zip(names);
     let fields: Vec<_> = fields

@@ -18,7 +18,7 @@ const ROW_GROUP_BYTES: usize = 16 << 20;
 
 /// A writer of a Parquet file.
 pub struct ParquetWriter {
-    /// `None` after [`ParquetWriter::end`].
+    /// The writer of the file; `None` after [`ParquetWriter::end`].
     writer: Option<ArrowWriter<SharedBuffer>>,
     output: SharedBuffer,
 }

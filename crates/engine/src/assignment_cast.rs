@@ -29,9 +29,10 @@ use headwater_sql_functions::{error_text::clean, is_parsed, parse_value, with_se
 /// Name of the marker function [`MARK`]. It contains a NUL character, so that users cannot call it.
 const GIVEN: &str = "\0given";
 
-/// Marker function around an expression in VALUES. The user wrote the casts inside of the marker,
-/// and the planner added the casts around it. If the marker has a second argument, its type is
-/// null, which the planner accepts for every column. It is removed before execution.
+/// Marker function around an expression in VALUES. Casts inside of the marker are from the user;
+/// the planner adds its casts around the marker. With a second argument, the result type of the
+/// marker is null, which the planner accepts for every column. The marker is removed before
+/// execution.
 pub(crate) static MARK: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     Arc::new(ScalarUDF::from(IdentityFunction(Signature::variadic_any(Volatility::Immutable))))
 });
@@ -122,10 +123,10 @@ fn unmarked(value: Expr) -> Expr {
     }
 }
 
-/// Prepares a value of VALUES for planning. An expression for an integer column gets the marker
-/// [`MARK`], which separates the user's casts from the planner's. Text for a struct or a map gets
-/// the marker, because the planner would reject it. Number literals for a decimal column keep all
-/// digits.
+/// Prepares a value of VALUES for planning. Puts an expression for an integer column into the
+/// marker [`MARK`], which separates the user's casts from the planner's. Also marks text for a
+/// struct or a map, because the planner would reject it without the marker. Number literals for a
+/// decimal column keep all digits.
 pub(crate) fn mark_for_cast(mut value: ast::Expr, to: &DataType) -> ast::Expr {
     if to.is_decimal() {
         decimal_literal_to_text(&mut value);

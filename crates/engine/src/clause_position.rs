@@ -32,7 +32,7 @@ enum Clause<'m> {
     Comparison,
 }
 
-/// Adds the position and a hint to an error, if exactly one clause can have caused it.
+/// Adds the position and a hint to an error, if exactly one clause can have caused the error.
 pub(crate) fn locate(error: Error, sql: &str) -> Error {
     match error {
         Error::Sql(SqlError::Invalid { message, hint, position: None }) => {
@@ -157,7 +157,8 @@ impl Visitor for ClauseFinder<'_> {
             }
             (Clause::Comparison, Expr::InList { list, .. }) => list.iter().any(is_any_number),
             (Clause::Comparison, Expr::Between { low, .. }) => is_any_number(low),
-            // The cast may have caused the error instead, so the position is unknown.
+            // The cast may have caused the error instead of a comparison, so the position is
+            // unknown.
             (Clause::Comparison, Expr::Cast { .. }) => {
                 self.found.clear();
                 return ControlFlow::Break(());

@@ -28,7 +28,8 @@ pub(crate) fn defaults_of(schema: &Schema) -> Result<HashMap<String, Expr>> {
     Ok(defaults)
 }
 
-/// Converts a default to an SQL expression, which is then cast to the column's type.
+/// Converts a column default to a literal in SQL syntax. The planner later casts this literal to
+/// the column's type.
 pub(crate) fn written(default: &Expr) -> Result<ast::Expr> {
     let failed = |error: DataFusionError| Error::Internal { message: error.to_string() };
     let value = match default {

@@ -57,7 +57,8 @@ fn quoted_literal_position(tokens: &[TokenWithSpan], message: &str) -> Option<Po
     quoted.next().is_none().then(|| span_start(one.span)).flatten()
 }
 
-/// Returns the position of the constant if `expr` is its cast and fails with this message.
+/// Returns the position of a constant if `expr` casts the constant, and this cast fails with the
+/// given message.
 fn failed_cast(expr: &Expr, message: &str) -> Option<Position> {
     let constant = match expr {
         Expr::Cast { expr, .. } => matches!(&**expr, Expr::Value(_)),

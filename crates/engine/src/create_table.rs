@@ -56,8 +56,8 @@ impl Target {
         self.alter(sort).await
     }
 
-    /// Replaces the table. Properties are set first, because the format version determines the
-    /// allowed column types.
+    /// Replaces the schema, rows and settings of an existing table. Properties are set first,
+    /// because the format version determines the allowed column types.
     async fn replace(
         &mut self,
         schema: SchemaRef,
@@ -71,7 +71,7 @@ impl Target {
     }
 }
 
-/// The properties and the sort order that a replaced table gets.
+/// The new properties and the new sort order of a table that CREATE OR REPLACE replaces.
 struct ReplacedSettings<'a> {
     properties: &'a BTreeMap<String, String>,
     sort: Vec<Alteration>,
@@ -177,8 +177,8 @@ async fn create_empty(
     Ok(())
 }
 
-/// Makes all columns of CREATE TABLE AS nullable, because rows that are added later may contain
-/// nulls.
+/// Returns the schema with all columns nullable. CREATE TABLE AS uses it, because rows that are
+/// added later may contain nulls.
 pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
     let fields = schema.fields().iter();
     // Remove the field's metadata, because it describes the source column.

@@ -190,7 +190,8 @@ impl Engine {
     }
 
     /// Returns the session state, runtime and memory pool of one statement. The state is a clone of
-    /// the template, because a new state would have to register every function again.
+    /// the template, which has all functions: registering them again for each statement would be
+    /// slow.
     pub(crate) fn statement(
         &self,
         memory_bytes: Option<u64>,
@@ -216,7 +217,7 @@ impl Engine {
         (budget, Arc::new(runtime), pool)
     }
 
-    /// Returns the limits of a statement.
+    /// Returns the memory and spill limits of a statement, for error messages.
     pub(crate) fn limits(&self, memory_bytes: Option<u64>) -> PlanningLimits {
         let query_memory_bytes = self.memory_limit(memory_bytes);
         PlanningLimits { query_memory_bytes, ..limits(&self.0.options) }
@@ -338,8 +339,8 @@ fn config(options: &EngineOptions) -> SessionConfig {
     // Without this setting, DataFusion drops the zone of TIMESTAMP WITH TIME ZONE.
     settings.execution.time_zone = Some("UTC".to_owned());
     settings.execution.parquet.pushdown_filters = false;
-    // DataFusion loses field metadata, for example in a UNION, so the schemas that this check
-    // compares may differ.
+    // DataFusion drops field metadata in some operators, such as UNION. The schemas that this check
+    // compares can therefore differ in correct plans.
     settings.execution.skip_physical_aggregate_schema_check = true;
     // Read a struct field where the query uses it. DataFusion's pushdown would move the extraction
     // to the scans, under names that can collide between two tables.

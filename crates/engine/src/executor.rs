@@ -187,9 +187,9 @@ impl ExecutableStatement {
     }
 }
 
-/// The way in which a plan ended.
+/// The way in which a plan's execution ended.
 enum PlanOutcome {
-    /// All batches were sent, or the reader was dropped.
+    /// All batches were sent, or the reader was dropped before.
     Well,
     /// The plan failed before the first batch.
     Early(DataFusionError),
@@ -216,8 +216,8 @@ struct BatchReader {
 impl BatchReader {
     fn begin(&mut self) {
         if let Some(begin) = self.begin.take() {
-            // The send fails only if planning failed or panicked. `planned` or `failure` returns
-            // that error.
+            // The send fails only if planning failed or panicked, and another channel or the task
+            // itself returns this error.
             let _ = begin.send(());
         }
     }
@@ -225,8 +225,8 @@ impl BatchReader {
     async fn next(&mut self) -> Option<Result<RecordBatch>> {
         self.begin();
         if let Some(item) = self.receiver.recv().await {
-            // If the server's memory limit stopped the statement, a function that was stopped
-            // returns its own error, which would hide the cause.
+            // If the server's memory limit stopped the statement, a stopped SQL function returns
+            // its own error. Return the memory limit as the error instead, because it is the cause.
             return Some(item.map_err(|error| self.server_memory().unwrap_or(error)));
         }
         // A panic is returned as an error, not as the end of the stream.
@@ -236,7 +236,7 @@ impl BatchReader {
         }
     }
 
-    /// Returns the error of a task that ended before it sent a schema.
+    /// Returns the error of a planning task that ended before it sent the schema of its plan.
     async fn failure(&mut self) -> DataFusionError {
         let ended = match self.task.take() {
             Some(task) => task.await.err(),

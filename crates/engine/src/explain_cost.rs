@@ -33,7 +33,7 @@ const TOTAL: &str = "total";
 #[derive(Debug, Clone, Copy, Default)]
 struct TableCost {
     cost: ScanCost,
-    /// True if the table has a row filter. Then its numbers of files and rows are not shown,
+    /// True if a row filter applies to the table. The numbers of files and rows are then not shown,
     /// because they include hidden rows.
     restricted: bool,
 }

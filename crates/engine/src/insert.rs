@@ -151,7 +151,7 @@ struct InsertTarget {
     defaults: HashMap<String, Expr>,
 }
 
-/// Inputs for planning the new rows.
+/// Tables and session state that planning the new rows needs.
 struct RowPlanning<'a> {
     tables: &'a HashMap<ParsedTableName, ResolvedTable>,
     sources: &'a TableSources,
@@ -217,8 +217,8 @@ impl InsertTarget {
         ((namespace, label), provider_as_source(Arc::new(table)))
     }
 
-    /// Checks the number of values in each row of VALUES, and replaces DEFAULT in these rows.
-    /// Literals for decimal columns keep all their digits.
+    /// Checks the number of values in each row of VALUES, and replaces each DEFAULT by the column's
+    /// default. Converts literals for decimal columns to text, so that they keep all digits.
     fn shape(&self, query: &mut Query) -> Result<()> {
         let columns = self.columns();
         exact_columns(query, |index| {
@@ -242,7 +242,8 @@ impl InsertTarget {
         Ok(())
     }
 
-    /// Plans the new rows with all columns of the table, cast to the column types.
+    /// Plans the rows to insert, with a value for each column of the table, cast to the column's
+    /// type.
     fn plan(
         &self,
         mut query: Box<Query>,
@@ -252,9 +253,9 @@ impl InsertTarget {
         let RowPlanning { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(state))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
-            // DataFusion gives literals in VALUES the types of the target columns, even in a nested
-            // VALUES, where these types are wrong. So only an INSERT of a plain VALUES is planned
-            // as an INSERT.
+            // DataFusion assumes that all literals in VALUES have the types of the target columns.
+            // This is wrong for a VALUES that is only a part of the query. So only an INSERT whose
+            // whole query is a VALUES is planned as an INSERT.
             self.complete(&mut insert, query);
             let plan = plan_statement(state, sources, Statement::Insert(insert), limits)?;
             planner::rows_of(plan, &self.columns(), &self.table)
@@ -267,7 +268,7 @@ impl InsertTarget {
         plan.map_err(|error| limits.explain(&error))
     }
 
-    /// Completes an INSERT of VALUES for the planner.
+    /// Adds the table name, the columns and the query to an INSERT statement, for the planner.
     fn complete(&self, insert: &mut Insert, query: Box<Query>) {
         let quoted = |value: &String| Ident::with_quote('"', value);
         let name = ObjectName::from(self.name.iter().map(quoted).collect::<Vec<_>>());

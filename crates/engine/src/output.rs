@@ -36,7 +36,7 @@ pub(crate) fn answer(
     StatementResult { schema, stream: stream.boxed(), metrics, commit: None }
 }
 
-/// Renames the columns of a schema to the output names of a query.
+/// Returns a schema whose columns have the output names of a query instead of the planner's names.
 pub(crate) fn renamed(names: &OutputNames, schema: &Schema) -> SchemaRef {
     let names = names.of_columns(schema.fields().len());
     let field = |(field, name): (&FieldRef, Option<&str>)| match name {

@@ -105,8 +105,8 @@ impl TypePlanner for SqlTypePlanner {
     }
 }
 
-/// Returns a session state with all functions, independent of any session, for types, constants and
-/// hints.
+/// Returns a session state that has all functions and belongs to no session. It is used to plan
+/// types and constants, and for hints.
 pub(crate) fn template() -> &'static SessionState {
     &STATE
 }
@@ -227,7 +227,8 @@ pub(crate) fn functions(state: &SessionState) -> FunctionProperties<'_> {
     }
 }
 
-/// Returns the rows of a planned INSERT ... VALUES, cast to the table's columns.
+/// Returns the plan for the rows of an INSERT ... VALUES that DataFusion has planned, with each
+/// value cast to the type of its column.
 pub(crate) fn rows_of(plan: LogicalPlan, columns: &[Field], table: &str) -> Result<LogicalPlan> {
     match plan {
         LogicalPlan::Dml(insert) => {

@@ -26,7 +26,7 @@ pub(crate) struct PlanningLimits {
 }
 
 impl PlanningLimits {
-    /// Converts an error.
+    /// Converts an error of DataFusion to the error that the user sees.
     pub(crate) fn explain(&self, error: &DataFusionError) -> Error {
         match error {
             DataFusionError::Context(_, inner) => self.explain(inner),
@@ -249,7 +249,7 @@ fn span_position(span: Span) -> Position {
     Position { line: span.start.line, column: span.start.column }
 }
 
-/// Sets the position of an error that has none.
+/// Sets the position of an error, unless it already has one.
 fn placed(error: Error, span: Option<Span>) -> Error {
     let at = span.map(span_position).filter(|position| position.line > 0);
     match error {
@@ -335,7 +335,8 @@ fn operand_types(message: &str) -> Option<Error> {
     }))
 }
 
-/// Replaces a message that contains debug text of a syntax tree, and keeps only its position.
+/// Converts a message that contains debug text of a syntax tree to an error without this text.
+/// Keeps only the position from the debug text.
 fn debug_error(message: &str) -> Option<Error> {
     if !shows_debug(message) {
         return None;
@@ -414,7 +415,7 @@ fn not_implemented(message: &str) -> Error {
         };
         return Error::unsupported(format!("the operator `{sign}` between values of these types"));
     }
-    // The code below appends "is not supported", so remove a prefix with the same meaning.
+    // Remove a prefix that means the same as the text "is not supported", which is appended below.
     let text = text.strip_prefix("unsupported ").unwrap_or(&text);
     let endings = [" is not supported", " not supported", " not implemented", " are not"];
     let end = endings.iter().filter_map(|ending| text.find(ending)).min().unwrap_or(text.len());

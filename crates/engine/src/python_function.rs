@@ -121,8 +121,8 @@ impl Session {
             if !is_wanted || !self.lists(Action::Invoke, &object(&name)) {
                 continue;
             }
-            // If this version of Headwater cannot parse the function's statement, no types are
-            // shown.
+            // If this version of Headwater cannot parse the stored statement of the function, show
+            // the function without types.
             let function = parsed(&name, &stored_text(&view, &entry).await?).ok();
             let parameters = function.as_ref().map(|function| {
                 function.parameters.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
@@ -140,7 +140,7 @@ impl Session {
         Ok(output::of_batch(batch, self.run().metrics))
     }
 
-    /// Returns the catalog name of a function that CREATE or DROP names.
+    /// Returns the catalog name of the function that a CREATE or DROP statement names.
     async fn function_name(&self, written: &ObjectName, view: &CommitView) -> Result<TableName> {
         let ParsedTableName { namespace, name, .. } = self.written(written)?;
         let is_quoted = written.0.last().and_then(|part| part.as_ident());
@@ -312,7 +312,7 @@ fn is_built_in(state: &SessionState, name: &str) -> bool {
         || state.table_functions().contains_key(name)
 }
 
-/// Finds a function that a query calls.
+/// Looks up a function that a query calls in the catalog.
 async fn find(
     called: &CalledFunction,
     view: &CommitView,
@@ -336,7 +336,7 @@ pub async fn functions_below(
     python_functions(view, namespace, &called_functions(source.query())).await
 }
 
-/// Returns those of the called functions that are functions in Python, with their catalog entries.
+/// Returns, of the functions that a query calls, those in Python, with their catalog entries.
 pub async fn python_functions(
     view: &CommitView,
     namespace: &str,

@@ -46,7 +46,7 @@ fn expression(filter: &Filter) -> Result<Option<Expr>> {
 }
 
 /// Combines predicates with `together` as a balanced tree, because the planner recurses over
-/// expressions and cannot handle deep ones.
+/// expressions and cannot handle deep expressions.
 fn joined(mut parts: Vec<Expr>, together: fn(Expr, Expr) -> Expr) -> Option<Expr> {
     if parts.len() <= 1 {
         return parts.pop();

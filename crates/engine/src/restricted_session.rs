@@ -61,8 +61,8 @@ impl Session {
         planned.await.map_err(|error| denied(&label, &error.to_string()))
     }
 
-    /// Checks that no row filter or column mask forbids these actions on an existing table.
-    /// Changing hidden rows would reveal their number or values.
+    /// Checks that no row filter or column mask forbids these actions on an existing table. A
+    /// session that could change hidden rows would learn their number or values.
     pub(crate) fn check_change(
         &self,
         actions: &[Action],
@@ -89,7 +89,7 @@ impl Session {
         }
     }
 
-    /// Registers some data files of a table under a name, instead of the whole table.
+    /// Registers a name under which statements read only some data files of a table.
     pub async fn register_files(&self, name: &str, files: TableFileSubset) -> Result<()> {
         let TableFileSubset { table, id, files } = files;
         let all = Arc::new(LakeTable::new(files, self.scans()));
@@ -228,7 +228,8 @@ fn conceal(table: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// Returns the tables to which restrictions apply in these catalog states, by name.
+/// Returns the tables to which row filters or column masks apply in the catalog states `views`, by
+/// name.
 pub async fn restricted_tables(
     access: &dyn TableAccess,
     views: &[CommitView],

@@ -86,14 +86,14 @@ pub(crate) struct ReturnedRows {
     rows: BufferedRows,
 }
 
-/// Returns the result of a statement after its commit: the rows of its RETURNING clause or, without
-/// one, the result of the write.
+/// Returns the result of a statement after its commit: the rows of RETURNING or, without this
+/// clause, the result of the write.
 pub(crate) fn result_of(
     returned: Option<ReturnedRows>,
     written: StatementResult,
 ) -> StatementResult {
     let Some(ReturnedRows { schema, rows }) = returned else { return written };
-    // The stream holds the memory reservation.
+    // Move `rows` into the stream, because it holds the memory reservation of the batches.
     let batches = rows.batches().into_iter().map(move |batch| {
         let _reserved = &rows;
         Ok(batch)
@@ -102,7 +102,7 @@ pub(crate) fn result_of(
 }
 
 impl Session {
-    /// Plans the RETURNING clause of a statement; `None` without one.
+    /// Plans the RETURNING clause of a statement; `None` if the statement has no such clause.
     pub(crate) async fn returning(
         &self,
         query: Option<SourceQuery>,
@@ -136,7 +136,7 @@ impl Session {
         Ok(Some(ReturnedRows { schema, rows: result }))
     }
 
-    /// Plans a RETURNING clause over the changed rows that are buffered so far.
+    /// Plans a RETURNING clause over the rows that the statement has changed and buffered so far.
     async fn plan_returning(
         &self,
         run: &StatementContext,
@@ -177,7 +177,8 @@ impl Session {
         .await
     }
 
-    /// Returns the columns of the RETURNING clause of a statement; `None` without one.
+    /// Returns the columns of the RETURNING clause of a statement; `None` if the statement has no
+    /// such clause.
     pub(crate) async fn returning_columns(&self, command: Command) -> Result<Option<SchemaRef>> {
         let (query, table) = match command {
             Command::Insert(new) => (new.returning, new.table),

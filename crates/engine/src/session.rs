@@ -44,7 +44,7 @@ pub struct Session {
     pub(crate) options: SessionOptions,
     pub(crate) registered: RwLock<BTreeMap<String, Arc<dyn TableProvider>>>,
     pub(crate) shared: SharedTransaction,
-    /// Functions that only this session has.
+    /// Functions that only statements of this session can call.
     functions: RwLock<Vec<Arc<ScalarUDF>>>,
     /// The metrics of the statement that started last.
     running: Mutex<Weak<ExecutionMetrics>>,
@@ -160,7 +160,8 @@ impl Session {
         located(self.answer(run, plan, &names).await, &text)
     }
 
-    /// Returns the environment of the session's scans.
+    /// Returns the caches and readers for the session's scans, with the column cache if the session
+    /// uses it.
     pub(crate) fn scans(&self) -> ScanEnvironment {
         let scans = self.engine.scans();
         if self.options.caches_columns { scans.with_column_cache() } else { scans.clone() }
@@ -285,8 +286,8 @@ impl Session {
         *self.calls.lock() = calls_of(&self.options);
     }
 
-    /// Creates the context of a further query of a running statement. It shares the statement's
-    /// metrics.
+    /// Creates the context of a further query that a running statement executes. Both share the
+    /// statement's metrics.
     pub(crate) fn next_run(&self, metrics: &Arc<ExecutionMetrics>) -> StatementContext {
         let run = self.run();
         *self.running.lock() = Arc::downgrade(metrics);

@@ -57,8 +57,8 @@ pub struct ExecutionMetrics {
     /// The calls of functions in Python.
     calls: Arc<StatementCalls>,
     plans: Mutex<Vec<Arc<dyn ExecutionPlan>>>,
-    /// Commits that the statement reads. Garbage collection keeps the files of a commit while its
-    /// `CommitView` exists.
+    /// Catalog states that the statement reads. Garbage collection keeps the files of a commit
+    /// while a `CommitView` of the commit exists.
     reads: Mutex<Vec<CommitView>>,
     rows_answered: AtomicU64,
     rows_written: AtomicU64,

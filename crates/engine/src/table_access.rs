@@ -16,7 +16,7 @@ use headwater_sql::table_name::ParsedTableName;
 /// Decides which objects the statements of a session may access.
 ///
 /// A session checks every table and view that a statement reads or writes, including the tables
-/// behind views. The check is made after name resolution and before planning.
+/// behind views. The session makes this check after name resolution and before planning.
 pub trait TableAccess: Debug + Send + Sync {
     /// Checks that an action on an object is allowed, and records the decision.
     ///

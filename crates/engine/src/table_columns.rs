@@ -72,7 +72,7 @@ pub(crate) fn field(
     Ok(with_default(normal.field(0).clone(), &value)?)
 }
 
-/// Evaluates an expression that has no columns and does not depend on the time.
+/// Evaluates an expression that contains no columns and does not depend on the current time.
 pub(crate) fn constant(expr: Expr, limits: PlanningLimits) -> Result<ArrayRef> {
     let value = planner::constant(expr, None).and_then(|value| value.to_array());
     let value = value.map_err(|error| limits.explain(&error))?;
@@ -177,7 +177,7 @@ pub(crate) fn partition(
     let spelled = |field: PartitionField| {
         let names = schema.fields().iter().map(|column| column.name().as_str());
         if field.column.contains('.') {
-            // The table resolves the names of struct fields.
+            // Leave a struct field such as `a.b` as written: the table resolves its names.
             return Ok(field);
         }
         let column = name_scope::column(&field.column, names, &["the new table"], None)?;

@@ -31,7 +31,7 @@ use crate::view::{self, ViewStack};
 /// Minimum table format version with row lineage.
 const VERSION_OF_LINEAGE: u8 = 3;
 
-/// Table lookup of one statement, with the tables found so far.
+/// Lookup of the tables of one statement, with the tables found so far.
 pub(crate) struct TableLookup<'s> {
     session: &'s Session,
     view: &'s CommitView,
@@ -41,13 +41,13 @@ pub(crate) struct TableLookup<'s> {
     lake_only: bool,
     /// If true, tables show their row lineage columns.
     lineage: bool,
-    /// If true, the statement writes to the tables, so a view is an error.
+    /// If true, the statement writes to the tables it looks up, so a view is an error.
     writes: bool,
     /// Namespace of unqualified names.
     namespace: String,
     /// The views that are being expanded, outermost first.
     chain: ViewStack,
-    /// Catalog states that the queries of found views read.
+    /// Catalog states that the queries of the found views read.
     below: Vec<CommitView>,
 }
 
@@ -61,8 +61,8 @@ struct LocatedTable {
 }
 
 impl<'s> TableLookup<'s> {
-    /// Returns the catalog states whose files garbage collection must keep while the statement
-    /// runs.
+    /// Returns the catalog states that the statement reads. Garbage collection must keep their
+    /// files while the statement runs.
     pub(crate) fn pinned_views(&self) -> Vec<CommitView> {
         self.views.values().chain([self.view]).chain(&self.below).cloned().collect()
     }
@@ -84,13 +84,14 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Creates a lookup of tables to write. It ignores rows that are registered in the session.
+    /// Creates a lookup of the tables that a statement writes. The lookup ignores rows that are
+    /// registered in the session under a name.
     pub(crate) fn of_lake(session: &'s Session, view: &'s CommitView) -> Self {
         TableLookup { lake_only: true, writes: true, ..TableLookup::new(session, view) }
     }
 
-    /// Creates a lookup of the names in a view's query. It ignores rows that are registered in the
-    /// session.
+    /// Creates a lookup of the tables that a view's query reads. The lookup ignores rows that are
+    /// registered in the session under a name.
     pub(crate) fn within(
         session: &'s Session,
         view: &'s CommitView,
@@ -110,8 +111,8 @@ impl<'s> TableLookup<'s> {
         self
     }
 
-    /// Returns the found tables: their names and columns for name resolution, and their sources for
-    /// the planner.
+    /// Returns the found tables: names and columns for name resolution, and table sources for the
+    /// planner.
     pub(crate) fn finish(self) -> (HashMap<ParsedTableName, ResolvedTable>, TableSources) {
         (self.tables, self.sources)
     }
@@ -159,8 +160,8 @@ impl<'s> TableLookup<'s> {
             return self.system(written, at).await;
         }
         let (name, in_default) = (&written.name, namespace == default);
-        // A name in the session's default namespace is registered without the namespace, any other
-        // name with it.
+        // Rows are registered under the table name alone if they are in the session's default
+        // namespace, otherwise under the namespace and the table name.
         let key = if in_default { name.clone() } else { format!("{namespace}.{name}") };
         let local = |exact: bool| {
             let fits = written.is_here() && !self.lake_only;
@@ -218,7 +219,8 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Checks that the session may read or write a table or view, or a name that does not exist.
+    /// Checks that the session may read or write a table or view. A name that does not exist is
+    /// checked as a table.
     fn authorize(
         &self,
         written: &ParsedTableName,
@@ -237,7 +239,7 @@ impl<'s> TableLookup<'s> {
         }
     }
 
-    /// Plans a view as a table.
+    /// Plans the query of a view, and returns the view as a table.
     async fn sql_view(
         &mut self,
         written: &ParsedTableName,
@@ -295,8 +297,8 @@ impl<'s> TableLookup<'s> {
         }))
     }
 
-    /// For a name such as `t~1`, replaces the commit id in the catalog state or in the error by the
-    /// ref that the user wrote.
+    /// A name such as `t~1` is resolved to a commit id. Replaces this id, in the catalog state or
+    /// in the error, by the ref that the user wrote.
     fn as_written(
         &self,
         written: &ParsedTableName,
@@ -421,7 +423,8 @@ impl RegisteredRows {
 }
 
 impl Session {
-    /// Returns the rows registered under a name, in this exact case or case-insensitively.
+    /// Returns the rows that the session has registered under a name. Unless `exact` is true, also
+    /// finds a name that differs only in case.
     fn registered(&self, written: &str, exact: bool) -> Option<RegisteredRows> {
         let registered = self.registered.read();
         let name = match find(written, registered.keys().map(String::as_str)) {

@@ -134,7 +134,8 @@ impl Session {
 }
 
 impl ViewContext<'_> {
-    /// Plans a query. Also returns the schema of its result and the catalog states that it reads.
+    /// Plans the query of the view. Also returns the schema of its result and the catalog states
+    /// that it reads.
     async fn plan(&self, sql: &str) -> Result<(LogicalPlan, SchemaRef, Vec<CommitView>)> {
         let source = match parse(sql)? {
             Command::Query(source) => source,

@@ -25,8 +25,8 @@ use crate::shared_transaction::in_use;
 use crate::statement_result::{ExecutionMetrics, StatementResult};
 use crate::table_access::name_as_written;
 
-/// First error of a stream of rows. Stored separately, because the code that writes the rows
-/// returns only an Arrow error.
+/// First error of the stream of rows that a statement writes. Stored separately, because the code
+/// that writes the rows returns only an Arrow error.
 pub(crate) type FirstStreamError = Arc<Mutex<Option<Error>>>;
 
 impl Session {
@@ -57,8 +57,8 @@ impl Session {
         Ok(transaction)
     }
 
-    /// Returns the catalog state that the query reads: the pinned state, or else the state at the
-    /// start of the transaction.
+    /// Returns the catalog state that the query of a write reads: the session's pinned state, or
+    /// else the state at the start of the transaction.
     pub(crate) fn view_to_read(&self, transaction: &Transaction) -> CommitView {
         self.options.view.clone().unwrap_or_else(|| transaction.view().clone())
     }
@@ -91,7 +91,8 @@ impl Session {
         output::of_write(rows, commit, Arc::clone(metrics))
     }
 
-    /// Resolves and checks the name of a table to write.
+    /// Returns the name of a table to write, with its namespace. Rejects a name with a ref or
+    /// version, and a name in the namespace `system`.
     pub(crate) fn written(&self, name: &ObjectName) -> Result<ParsedTableName> {
         let mut written = ParsedTableName::of(name)?;
         if !written.is_here() {
@@ -164,8 +165,8 @@ impl Session {
         let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
         let found = if is_view { Object::view(&table) } else { Object::table(&table) };
         for action in actions {
-            // Check only actions that apply to this type of object. The others fail later, with an
-            // error that names the type.
+            // Check only actions that exist for this type of object. Any other action fails later,
+            // with an error that names the type.
             if found.kind().actions().contains(action) {
                 self.authorize_found(*action, &found, &as_written)?;
             } else {
@@ -222,7 +223,8 @@ pub(crate) fn rows(
     (rows.boxed(), kept)
 }
 
-/// Returns the stored error of the stream of rows or, without one, the error of the write.
+/// Returns the error `kept` that the stream of rows caused, because it is more specific than the
+/// error of the write. Returns the error of the write if `kept` is empty.
 pub(crate) fn first(kept: &FirstStreamError, error: headwater_lake::Error) -> Error {
     kept.lock().take().unwrap_or(Error::Lake(error))
 }

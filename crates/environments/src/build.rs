@@ -1,4 +1,5 @@
-//! Build of an environment: resolve, install into a temporary folder, and publish it as a whole.
+//! Build of an environment: resolves the packages, installs them into a temporary folder, and
+//! publishes the folder as a whole.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -54,8 +55,8 @@ impl Environments {
         Ok(StagedEnvironment { building, description, missing })
     }
 
-    /// Rewrites the scripts of a build, and links existing bytecode into it. Returns the packages
-    /// without bytecode.
+    /// Rewrites the scripts of a build for its own folder, and links existing bytecode into it.
+    /// Returns the packages without bytecode.
     async fn link_bytecode(
         &self,
         folder: &Path,
@@ -97,11 +98,11 @@ impl Environments {
         Ok(environment)
     }
 
-    /// Points an environment's link to another build.
+    /// Replaces the link with an environment's id by a link to another build.
     fn make_current(&self, id: &str, folder: &Path) -> Result<()> {
         let (link, new) = (self.folder.join(id), self.folder.join(unique_name(BUILDING)));
         if fs::symlink_metadata(&link).is_ok_and(|found| found.is_dir()) {
-            // In the older folder layout, there is a folder instead of the link.
+            // Earlier versions of Headwater had a folder instead of the link.
             let _ = fs::rename(&link, self.folder.join(format!("{id}.old")));
         }
         std::os::unix::fs::symlink(name(folder), &new)
@@ -161,7 +162,8 @@ impl Environments {
         }
     }
 
-    /// Compiles the bytecode that an earlier server left incomplete.
+    /// Resumes the compilation of an environment's bytecode that an earlier server did not
+    /// complete.
     pub(crate) fn resume_compiling(&self, interpreter: &Interpreter, folder: PathBuf) {
         let (spawner, interpreter) = (self.spawner.clone(), interpreter.clone());
         let store = self.folder.join(BYTECODE);
@@ -221,7 +223,8 @@ impl StagedEnvironment {
 struct BuildFolder(PathBuf);
 
 impl BuildFolder {
-    /// Returns the path of a file next to the folder.
+    /// Returns the path of a file next to the build's folder: the folder's path with this
+    /// extension.
     fn sibling(&self, extension: &str) -> PathBuf {
         self.0.with_extension(extension)
     }

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::interpreter::Interpreter;
 use crate::subprocess;
 
-/// Script that compiles packages into their environment and into the store.
+/// Script that compiles packages, and writes the bytecode to their environment and to the folder of
+/// shared bytecode.
 const SCRIPT: &str = include_str!("../../../python/worker/headwater_compile.py");
 
 /// A package whose bytecode is not in the folder of shared bytecode (the store).
@@ -85,7 +86,7 @@ pub(crate) fn relocate_packages(
     missing.into_iter().map(moved).collect()
 }
 
-/// Returns the folder of packages in an environment.
+/// Returns the folder in an environment into which packages are installed.
 pub(crate) fn packages_of(environment: &Path, interpreter: &Interpreter) -> PathBuf {
     environment.join("lib").join(format!("python{}", interpreter.short())).join("site-packages")
 }
@@ -97,7 +98,8 @@ fn link_tree(from: &Path, to: &Path) {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             link_tree(&entry.path(), &target);
         } else {
-            // Ignore an error, because a module without this link is compiled at each start.
+            // Ignore an error: a module without linked bytecode still works, but is compiled at
+            // each start.
             let _ = fs::hard_link(entry.path(), target);
         }
     }

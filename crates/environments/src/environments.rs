@@ -22,7 +22,7 @@ use crate::requirement::{name_of, requested_names, requirements};
 use crate::uv::Uv;
 use crate::{Environment, EnvironmentEvent, EnvironmentSpec, Error, Result, system_programs};
 
-/// Version of the folder layout; part of the hash.
+/// Version of the folder layout. It is part of the hash that is an environment's id.
 const FORMAT: u32 = 1;
 
 /// The description of a build, written last; a folder without it is incomplete.
@@ -33,7 +33,7 @@ pub(crate) const DESCRIPTION: &str = "headwater-environment.json";
 pub(crate) const UNCOMPILED: &str = "headwater-uncompiled";
 
 /// Prefixes of the folders of builds in progress, and of the work folders of processes without a
-/// sandbox. The identity of their server follows the prefix.
+/// sandbox. The identity of the server that created the folder follows the prefix.
 pub(crate) const BUILDING: &str = ".building-";
 const WORK: &str = ".work-";
 
@@ -80,15 +80,17 @@ pub(crate) struct BuildDescription {
     pub(crate) python: String,
     pub(crate) requirements: Vec<String>,
     pub(crate) packages: BTreeMap<String, String>,
-    /// The requested packages, if the requirements contain pins of further packages.
+    /// Names of the requested packages, if `requirements` also pins packages that were not
+    /// requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) requested: Option<Vec<String>>,
 }
 
-/// Reads and locks a build; `None` if the folder is incomplete, being removed or unsafe.
+/// Reads the description of a build and locks its folder; `None` if the folder is incomplete or
+/// being removed, or if another user can replace it.
 pub(crate) fn read(id: &str, folder: &Path) -> Option<Environment> {
-    // Check the owner, because in the past, other users may have been able to write to the folder
-    // of environments.
+    // Check the owner of the folder: earlier, other users may have had the right to write to the
+    // folder of environments.
     path_ownership::resolve(folder).ok()?;
     let lock = Arc::new(SharedLock::acquire(folder)?);
     let description: BuildDescription = serde_json::from_str(&lock.description().ok()?).ok()?;
@@ -151,7 +153,7 @@ impl Environments {
         interpreter::find(&self.search, spec.python.as_deref()).map(drop)
     }
 
-    /// Returns true if the environment of a specification is built and all its system programs
+    /// Returns true if the environment of a specification is built and all its programs of the host
     /// exist.
     pub fn has(&self, spec: &EnvironmentSpec) -> bool {
         self.find_built(spec).is_some()
@@ -208,7 +210,7 @@ impl Environments {
 
     fn find(&self, id: &str, interpreter: &Interpreter) -> Option<Arc<Environment>> {
         let build = fs::read_link(self.folder.join(id)).ok()?;
-        // `bin/python` is a link to the interpreter, which may have been removed.
+        // `bin/python` is a link to an interpreter of the host, which may have been removed since.
         if !self.folder.join(&build).join("bin").join("python").exists() {
             return None;
         }
@@ -248,7 +250,7 @@ impl Environments {
         Ok(uv)
     }
 
-    /// Compiles bytecode in a task that is aborted when this value is dropped.
+    /// Compiles bytecode in a task that is aborted when the [`Environments`] are dropped.
     pub(crate) fn compile_in_background(
         &self,
         compiling: impl Future<Output = ()> + Send + 'static,

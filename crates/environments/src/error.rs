@@ -33,7 +33,7 @@ pub enum Error {
         /// The requested id or prefix.
         id: String,
     },
-    /// A subprocess failed to run.
+    /// A subprocess could not be run.
     #[error(transparent)]
     Sandbox(#[from] headwater_sandbox::Error),
     /// A system call failed.

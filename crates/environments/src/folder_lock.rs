@@ -20,7 +20,7 @@ impl SharedLock {
         open(folder, FlockOperation::NonBlockingLockShared).ok().map(SharedLock)
     }
 
-    /// Reads the description in the folder.
+    /// Reads the description of the build, which is the locked file.
     pub(crate) fn description(&self) -> io::Result<String> {
         io::read_to_string(&self.0)
     }
@@ -41,7 +41,8 @@ fn open(folder: &Path, lock: FlockOperation) -> io::Result<File> {
     let path = folder.join(DESCRIPTION);
     let file = File::open(&path)?;
     flock(&file, lock)?;
-    // The folder may have been moved between the two calls.
+    // The folder may have been moved between opening and locking the file, so check that the path
+    // still leads to the locked file.
     if fs::metadata(&path)?.ino() == file.metadata()?.ino() {
         Ok(file)
     } else {

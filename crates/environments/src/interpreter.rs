@@ -43,12 +43,13 @@ impl Interpreter {
         format!("python3.{}", self.minor)
     }
 
-    /// Returns the minor version: `3.11`.
+    /// Returns the version without the patch version: `3.11`.
     pub(crate) fn short(&self) -> String {
         format!("3.{}", self.minor)
     }
 
-    /// Returns the version that identifies an environment: `3.11`, or `3.11.7` if requested.
+    /// Returns the version that identifies an environment: `3.11`, or `3.11.7` if the patch version
+    /// was requested.
     pub(crate) fn wanted(&self) -> String {
         self.with(self.asked)
     }
@@ -282,8 +283,8 @@ mod tests {
         let (root, search) = machine();
         let mut candidates = candidates(&search);
         assert_eq!(candidates.next().unwrap().version(), "3.11.7");
-        // If the iterator had already read the other folders, it would still yield their
-        // interpreters.
+        // The deletion shows that the iterator has not read the other folders yet: otherwise, it
+        // would still yield their interpreters.
         fs::remove_dir_all(root.path().join("usr")).unwrap();
         fs::remove_dir_all(root.path().join("pyenv/versions/3.12.1")).unwrap();
         assert!(candidates.all(|one| one.minor < 12));

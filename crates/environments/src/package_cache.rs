@@ -51,7 +51,8 @@ fn sweep_archives(cache: &Path, archives: &Path) -> io::Result<u64> {
     Ok(freed)
 }
 
-/// Returns the total size of a folder's files in bytes; `None` if a file has other hard links.
+/// Returns the total size of a folder's files in bytes; `None` if a file has further hard links,
+/// for example in an environment.
 fn unlinked(folder: &Path) -> io::Result<Option<u64>> {
     let mut bytes = 0;
     for entry in fs::read_dir(folder)? {

@@ -77,8 +77,8 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, UntrustedReason> {
     Ok(resolved)
 }
 
-/// Creates a folder and its missing parents, accessible only to this user. An existing folder must
-/// be safe to use. Returns its path without symbolic links.
+/// Creates a folder and its missing parents, accessible only to the user of this process. An
+/// existing folder must be safe to use. Returns the path of the folder without symbolic links.
 pub fn make_folder(path: &Path) -> Result<PathBuf> {
     DirBuilder::new()
         .recursive(true)
@@ -133,8 +133,9 @@ impl ProcessUser {
         }
     }
 
-    /// Checks the folder of an entry. With the sticky bit, only the owner of an entry can replace
-    /// the entry, but any user can add a program or a symbolic link.
+    /// Checks the folder that contains an entry of the path. If the folder has the sticky bit, only
+    /// the owner of an entry can replace the entry, but any user can add a program or a symbolic
+    /// link.
     fn check_entry(
         &self,
         at: &Path,
@@ -157,7 +158,7 @@ impl ProcessUser {
         Ok(())
     }
 
-    /// Returns true if a group has members other than root and this user.
+    /// Returns true if a group has members other than root and the user of this process.
     fn shares(&self, group: u32) -> bool {
         let read = |file| fs::read_to_string(file).unwrap_or_default();
         let (users, groups) = (read("/etc/passwd"), read("/etc/group"));
@@ -262,7 +263,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store");
         fs::create_dir(&store).unwrap();
-        // Only root can change the owner of a folder.
+        // Check this case only as root, because only root can change the owner of a folder.
         if rustix::process::geteuid().is_root() {
             chown(&store, Some(12_345), None).unwrap();
             assert!(matches!(resolve(&store), Err(UntrustedReason::Owner { owner: 12_345, .. })));

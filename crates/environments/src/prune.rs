@@ -26,7 +26,7 @@ use crate::{Environment, Error, Result, interpreter, package_cache};
 pub enum RemovalResult {
     /// The environment was removed.
     Removed {
-        /// The removed environment.
+        /// A summary of the removed environment.
         environment: Box<EnvironmentSummary>,
         /// The freed bytes, without files that have hard links outside the environment.
         bytes: u64,
@@ -43,7 +43,7 @@ impl Environments {
         self.leftovers.store(true, Ordering::Relaxed);
     }
 
-    /// Removes the folders of outdated builds that are not in use.
+    /// Removes the folders of builds that are neither current nor in use.
     pub fn sweep(&self) {
         if !self.leftovers.swap(false, Ordering::Relaxed) {
             return;
@@ -56,7 +56,8 @@ impl Environments {
             if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 continue;
             }
-            // A build holds this lock until it is published as the current one.
+            // A new build holds this lock until it is the current build, so that its folder is not
+            // removed in the meantime.
             let lock = try_lock(&self.folder.join(format!("{id}.lock")));
             let is_current = self.current_folder(id).is_some_and(|folder| folder == path);
             if !is_current && (lock.is_err() || !self.discard(&path)) {
@@ -65,7 +66,7 @@ impl Environments {
         }
     }
 
-    /// Removes a folder. Returns false if it is in use.
+    /// Removes the folder of a build. Returns false if a process uses it.
     fn discard(&self, folder: &Path) -> bool {
         let Some(_lock) = ExclusiveLock::acquire(folder) else {
             return !folder.join(DESCRIPTION).exists();
@@ -77,11 +78,12 @@ impl Environments {
         true
     }
 
-    /// Records a use of an environment.
+    /// Records that an environment is used now.
     pub(crate) fn touch(&self, id: &str) {
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let times = Timestamps { last_access: now, last_modification: now };
-        // If this fails, the only effect is that the environment appears unused.
+        // An error is ignored: the environment then only appears to be unused since its last
+        // recorded use.
         let file = self.folder.join(id).join(DESCRIPTION);
         let _ = rustix::fs::utimensat(CWD, &file, &times, AtFlags::empty());
     }
@@ -170,7 +172,8 @@ impl Environments {
         let Some(exclusive) = ExclusiveLock::acquire(&folder) else {
             return Ok(RemovalResult::InUse);
         };
-        // After this lock is acquired, a request for the environment builds a new one.
+        // While this lock is held, a request for the environment cannot use the folder, so the
+        // request builds a new folder.
         let link = self.folder.join(id);
         let aside = self.folder.join(unique_name(BUILDING));
         fs::rename(&folder, &aside).map_err(Error::io("rename an environment for its removal"))?;
@@ -224,8 +227,8 @@ impl Environments {
     }
 }
 
-/// Returns true if an environment, or a copy of it, is referenced outside the map of known
-/// environments.
+/// Returns true if this process uses an environment: something other than the map of known
+/// environments refers to it or to a copy of it.
 fn is_in_use(known: &Arc<Environment>) -> bool {
     Arc::strong_count(known) > 1 || Arc::strong_count(&known.lock) > 1
 }
@@ -246,9 +249,9 @@ fn changes(
 #[derive(Debug, Default)]
 struct FolderSize {
     bytes: u64,
-    /// Bytes of files that no other environment links to.
+    /// Bytes of files that no other environment has a hard link to.
     own: u64,
-    /// Bytes of files without further hard links, which a removal would free.
+    /// Bytes that a removal would free: the bytes of files without further hard links.
     unlinked: u64,
 }
 
@@ -267,8 +270,8 @@ impl FolderSize {
                 continue;
             }
             self.bytes += metadata.len();
-            // The second link may be in uv's cache. It does not count, because uv's cache drops a
-            // package that no environment links to.
+            // A second link is assumed to be in uv's cache and is not counted as a use, because
+            // uv's cache drops a package that no environment links to.
             if metadata.nlink() <= 2 {
                 self.own += metadata.len();
             }

@@ -15,13 +15,14 @@ const RELOCATABLE: &str = r#"#!/bin/sh
 ' '''
 "#;
 
-/// Text around an interpreter's path that is too long for a shebang line or contains a space.
+/// Script header that installers use if an interpreter's path is too long for a shebang line or
+/// contains a space: the text before the path, and the text after it.
 const INDIRECT: (&[u8], &[u8]) = (b"#!/bin/sh\n'''exec' '", b"' \"$0\" \"$@\"\n' '''\n");
 
 /// Maximum size of a script header, in bytes.
 const HEAD_BYTES_MAX: u64 = 8192;
 
-/// Rewrites the scripts of an unpublished environment that were installed for an interpreter.
+/// Rewrites the scripts of an unpublished environment whose headers name this interpreter.
 pub(crate) fn make_relocatable(environment: &Path, interpreter: &Interpreter) -> io::Result<()> {
     for entry in fs::read_dir(environment.join("bin"))? {
         let entry = entry?;
@@ -47,7 +48,7 @@ fn rewrite(script: &Path, interpreter: &Interpreter) -> io::Result<()> {
     fs::rename(aside, script)
 }
 
-/// Returns the length of the script header if it names this interpreter.
+/// Returns the length of the script's header if the header names the interpreter `python`.
 fn head(begin: &[u8], python: &Path) -> Option<usize> {
     let line = begin.get(..=memchr::memchr(b'\n', begin)?)?;
     let (path, length) = if let Some(led) = begin.strip_prefix(INDIRECT.0) {

@@ -161,8 +161,9 @@ impl Uv {
     }
 }
 
-/// Target of an installation: a folder, given as the prefix of the host's interpreter. If the
-/// target were the interpreter of the new environment, uv would have to run that interpreter first.
+/// Target of an installation: a folder, which uv treats as the prefix of the host's interpreter.
+/// With the interpreter of the new environment as target, uv would have to run this interpreter
+/// first.
 struct InstallTarget {
     python: String,
     folder: String,
@@ -227,7 +228,8 @@ async fn fetch(spawner: &Spawner, interpreters: &[Interpreter], tools: &Path) ->
         let command = command.map(str::to_owned).to_vec();
         let output = subprocess::run(spawner, command, Vec::new(), false).await?;
         let program = folder.join("bin").join("uv");
-        // Another server may have fetched `uv` concurrently.
+        // The rename fails if another server has fetched `uv` concurrently. In this case, use its
+        // `uv`.
         let placed = output.success
             && executable(&program)
             && (std::fs::rename(&folder, tools.join("uv")).is_ok()

@@ -37,11 +37,11 @@ fn is_specifier(text: &str) -> bool {
         && (operator != "~=" || parts.release_count > 1)
 }
 
-/// The parts of a version in lower case.
+/// The parts of a version (in lower case) that the checks need.
 struct VersionParts<'v> {
-    /// The count of numbers in the release.
+    /// Number of parts of the release: 3 for `1.2.3`.
     release_count: usize,
-    /// The text after the release.
+    /// The text after the release, such as `rc1+local`.
     suffix: &'v str,
 }
 
@@ -74,7 +74,7 @@ fn is_suffix(text: &str) -> bool {
     after_segment(text, &["dev"]).unwrap_or(text).is_empty()
 }
 
-/// Returns the text after a segment such as `.dev1`, `rc1` or `-post_2`.
+/// Returns the rest of a version that starts with a segment such as `.dev1`, `rc1` or `-post_2`.
 fn after_segment<'t>(text: &'t str, names: &[&str]) -> Option<&'t str> {
     let text = text.strip_prefix(['-', '_', '.']).unwrap_or(text);
     let rest = names.iter().find_map(|name| text.strip_prefix(name))?;

@@ -65,7 +65,7 @@ struct CommitTarget<'a> {
 impl FunctionLake {
     /// Checks the types and values of rows that the call appends, and the right to append to the
     /// existing table. This check is made at each append, because an error at the end of the call
-    /// would not name the line that appends.
+    /// could not show the line of the user's code that appends.
     ///
     /// Errors: `forbidden`; `bad_row`, with the table, the column and both types.
     pub(crate) async fn check_rows(
@@ -118,7 +118,7 @@ impl FunctionLake {
     }
 
     /// Writes the appended rows to the branch of the call. After an error, the rows are kept, so
-    /// that the commit at the end of the call fails too.
+    /// that the commit at the end of the call writes them again and fails, too.
     pub(crate) async fn flush(&self, branch: &TemporaryBranch) -> Result<(), Problem> {
         let appends = std::mem::take(&mut *self.appends.lock());
         if appends.is_empty() {
@@ -193,7 +193,8 @@ impl FunctionLake {
             transaction.event(event);
         }
         let entry = self.entry.lock().clone();
-        // A commit without an event is on the branch of the call: the later merge stores the entry.
+        // Only the final commit has an event. Any other commit goes to the branch of the call, and
+        // the later merge of the branch stores the entry.
         if let Some(CommitJournalEntry { journal, key, value }) = entry
             && target.event.is_some()
         {

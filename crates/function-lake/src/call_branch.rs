@@ -116,15 +116,16 @@ impl FunctionLake {
 
     /// Merges the branch into the target. The commit contains the id of the call's event.
     pub(crate) async fn merge(&self, branch: &TemporaryBranch) -> Result<AppendResult, Problem> {
-        // A merge is allowed on a protected branch, but the writes of a function are not.
+        // The lake allows merges into a protected branch. A function may not write to a protected
+        // branch, so check the target here.
         self.check_target().await?;
         let (scope, source) = (&self.scope, RefSpec::Name(branch.name().to_owned()));
         let (message, written, whole) = {
             let state = self.state.lock();
             (state.changes.join("; "), state.written, state.merged_into.clone())
         };
-        // Two calls that make the same change, such as adding one to a counter, must not be merged
-        // as one change.
+        // Treat equal changes as a conflict: two calls that each add one to a counter make the same
+        // change, but must not be merged as one change.
         let mut options = MergeOptions {
             author: scope.author.clone(),
             whole,

@@ -92,7 +92,7 @@ pub(crate) struct CommitJournalEntry {
 }
 
 impl FunctionLake {
-    /// Creates the access of a call.
+    /// Creates the access of one call to the lake.
     pub fn new(parts: LakeComponents, scope: CallIdentity) -> Self {
         let (appends, state, entry) = (Mutex::default(), Mutex::default(), Mutex::default());
         FunctionLake { parts, scope, appends, state, entry }

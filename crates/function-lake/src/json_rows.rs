@@ -55,7 +55,7 @@ fn objects(json: &[u8]) -> Result<Vec<Value>, Problem> {
     }
 }
 
-/// Returns the text of each row of a JSON text.
+/// Returns the JSON text of each row; `json` is a list of objects, or one object.
 pub fn texts(json: &[u8]) -> Result<Vec<Box<RawValue>>, Problem> {
     let rows: Vec<Box<RawValue>> = if json.trim_ascii_start().starts_with(b"[") {
         serde_json::from_slice(json).map_err(|error| not_json(&error))?
@@ -194,7 +194,7 @@ fn is_rounded(number: &Number, data_type: &DataType) -> bool {
     if data_type.is_integer() {
         return number.is_f64() && number.as_f64().is_some_and(|value| value.fract() != 0.0);
     }
-    // The inferred type of integers above 2^63 is a double.
+    // Integers from 2^63 on get the type double, which would round them.
     *data_type == DataType::Float64 && number.is_u64() && number.as_i64().is_none()
 }
 

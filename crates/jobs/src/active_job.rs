@@ -52,7 +52,7 @@ pub(crate) struct ActiveJob {
     seen: watch::Sender<VisibleEventsEnd>,
 }
 
-/// The end of the visible part of the event stream.
+/// The last visible event of a job. Followers receive the events up to this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct VisibleEventsEnd {
     /// The sequence number of the last visible event.
@@ -64,14 +64,14 @@ pub(crate) struct VisibleEventsEnd {
 struct State {
     record: JobRecord,
     log: EventLog,
-    /// The final state of the job, until it becomes visible.
+    /// The final state of the job, until other clients may see it.
     end: Option<Job>,
     ended: bool,
     /// True if the record has changed since the writer last collected it.
     changed: bool,
     /// True if the store may still contain the ref that marks the job as open.
     listed: bool,
-    /// Entries to write in the same batch as the end.
+    /// Entries of the caller, to store in the same batch as the end of the job.
     with: Vec<Append>,
     end_entry: JobEndEntry,
     stop: Option<StopReason>,
@@ -260,7 +260,7 @@ impl ActiveJob {
         self.cancel.cancel();
     }
 
-    /// Returns the error of the exceeded daily limit that stops the job, if any.
+    /// Returns the error that stops the job because its user has exceeded a daily limit, if any.
     pub(crate) fn exceeded(&self) -> Option<Problem> {
         self.state.lock().exceeded.clone()
     }
@@ -279,8 +279,8 @@ impl ActiveJob {
         self.state.lock().stop
     }
 
-    /// Ends the job, with entries to store in the same batch. Returns `None` if the job had already
-    /// ended.
+    /// Ends the job. `with` are entries to store in the same batch. Returns `None` if the job had
+    /// already ended.
     pub(crate) fn end(
         &self,
         now: Timestamp,
@@ -298,8 +298,8 @@ impl ActiveJob {
             None => result,
         };
         set_final_status(&mut job, result, state.stop);
-        // The function runtime measures the time of a call, which excludes queueing and
-        // installation. Do not set the time here.
+        // Do not set the time of a function call here. The function runtime measures it without
+        // queueing and installation.
         if self.kind != JobKind::Function {
             job.usage.wall_ms = elapsed_ms(job.started, now);
         }
@@ -341,7 +341,7 @@ impl ActiveJob {
         self.seen.send_if_modified(|last| std::mem::replace(last, seen) != seen);
     }
 
-    /// Adds the unstored changes to the batch, and the entry of the job's end if triggers watch it.
+    /// Adds the unstored changes to the batch, and a record of the end if triggers watch the job.
     pub(crate) fn collect(
         &self,
         now: Timestamp,
@@ -360,8 +360,8 @@ impl ActiveJob {
             is_end_recorded: false,
             durable: false,
         };
-        // A client waits for the result of a brief job and can repeat the job, so its end need not
-        // be durable. No client waits for a trigger's call, so its end must be durable.
+        // A client waits for a brief job and can repeat it, so the end of a brief job need not be
+        // durable. No client waits for a trigger's call, so the end of such a call must be durable.
         collected.durable = state.ended && !self.is_awaited();
         let plain = self.kind.is_short() && !state.log.is_noteworthy();
         if !plain {
@@ -376,7 +376,7 @@ impl ActiveJob {
         Ok(collected)
     }
 
-    /// Adds the record to the batch. Returns true if the batch records the job's end for triggers.
+    /// Adds the record to the batch. Returns true if this also records the job's end for triggers.
     fn collect_record(
         &self,
         state: &mut State,
@@ -403,7 +403,7 @@ impl ActiveJob {
         Ok(is_end_recorded)
     }
 
-    /// Marks the collected changes as stored. Returns true if the job can be removed from memory.
+    /// Marks these changes as stored. Returns true if the job can be removed from memory.
     pub(crate) fn mark_stored(&self, collected: &PendingWrite) -> bool {
         let mut state = self.state.lock();
         if let Some(sequence) = collected.stored {
@@ -418,7 +418,7 @@ impl ActiveJob {
         collected.end && !state.changed
     }
 
-    /// Marks the collected changes as unstored again, after a failed write.
+    /// Marks these changes as unstored again, after a failed write.
     pub(crate) fn mark_unstored(&self, collected: &PendingWrite) {
         let mut state = self.state.lock();
         state.changed |= collected.record;
@@ -457,7 +457,7 @@ impl ActiveJob {
         self.show(&state);
     }
 
-    /// Marks the job's record, and the ref of an open job, as stored by the caller.
+    /// Marks the record, and the ref that lists the job as open, as stored by the caller.
     pub(crate) fn set_stored(&self) {
         let mut state = self.state.lock();
         state.changed = false;
@@ -479,7 +479,7 @@ impl ActiveJob {
         let _gone = seen.wait_for(|seen| seen.ended).await;
     }
 
-    /// Returns the visible events after a sequence number.
+    /// Returns the visible events with sequence numbers above `after`.
     pub(crate) fn events_after(&self, after: u64) -> (EventsAfter, VisibleEventsEnd) {
         let state = self.state.lock();
         let seen = *self.seen.borrow();

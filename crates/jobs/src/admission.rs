@@ -82,8 +82,8 @@ impl KindAdmission {
     }
 
     /// Returns a permit for a function call; `None` for jobs of other kinds. A caller may hold at
-    /// most as many permits as are still free, so that one caller cannot use all of them. The calls
-    /// themselves wait in the queue of the function runtime.
+    /// most as many permits as are still free, so that no caller can use all permits. The admitted
+    /// calls wait in the queue of the function runtime.
     pub(crate) fn acquire_caller_permit(&self, author: &str) -> Result<Option<CallerPermit>> {
         if self.kind != JobKind::Function {
             return Ok(None);

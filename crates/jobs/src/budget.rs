@@ -81,8 +81,9 @@ impl Quotas {
         let key = budget_key(&call.function);
         self.of_day(store, &key, now.date_naive()).await?;
         let own = call.reservation(card);
-        // A call adds its usage before it releases its reservation. The usage must therefore be
-        // read while the reservations are locked; otherwise, a call that ends could be missed.
+        // A call adds its usage before it releases its reservation. So read the usage while the
+        // reservations are locked; otherwise, a call that ends in between would be counted neither
+        // as usage nor as a reservation.
         let mut reservations = self.reservations.lock();
         let used = self.known(&key, now.date_naive());
         let reserved = reservations.get(&key).copied().unwrap_or_default();
@@ -93,7 +94,7 @@ impl Quotas {
 }
 
 impl CallBudget {
-    /// Returns the budget of the function, and the part of it that is used today.
+    /// Returns the budget of the function, and the usage of the function today.
     pub async fn usage_today(&self, jobs: &Jobs) -> Result<BudgetUsage> {
         let shared = &jobs.inner.shared;
         let now = shared.clock.now();
@@ -102,8 +103,8 @@ impl CallBudget {
         let running = shared.quotas.reservations.lock().get(&key).copied().unwrap_or_default();
         let card = shared.rate_card.read().clone();
         let own = self.reservation(&card);
-        // Time and money that a running call reserves but does not use become available again. So
-        // of the reservations, count only the number of calls.
+        // A running call reserves its maximum time and cost, and usually uses less, so its
+        // reservation does not exhaust the budget. Count only the number of running calls.
         let counted = DailyUsage { calls: running.calls, ..DailyUsage::default() };
         Ok(BudgetUsage {
             budget: self.budget,

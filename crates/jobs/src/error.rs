@@ -69,7 +69,7 @@ pub enum Error {
         setting: &'static str,
         /// The usage on this day, with the reservations.
         used: String,
-        /// The value of the setting.
+        /// The value of the budget setting.
         limit: String,
         /// True if the setting permits a call on a day without other calls.
         permits_call: bool,
@@ -104,11 +104,11 @@ pub enum Error {
     /// The store failed.
     #[error("{message}")]
     Store {
-        /// The store's code.
+        /// Error code that the store returned.
         code: ErrorCode,
-        /// The store's message.
+        /// Message of the store's error.
         message: String,
-        /// The store's hint.
+        /// Hint of the store's error.
         hint: Option<String>,
         /// True if another writer created the same unique key or ref first.
         taken: bool,

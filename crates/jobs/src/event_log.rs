@@ -140,7 +140,8 @@ impl EventLog {
         self.next += 1;
     }
 
-    /// Releases throttled progress, so that the latest progress of a stalled stage is visible.
+    /// Adds the progress event that was held back by the limit, so that the latest progress of a
+    /// stalled stage is visible.
     pub(crate) fn release_throttled(&mut self, time: Timestamp) {
         if let Some(held) = self.held.take() {
             self.append_one(time, held);
@@ -177,7 +178,7 @@ impl EventLog {
         }
     }
 
-    /// Returns the events after `after`, up to and including `until`.
+    /// Returns the events with sequence numbers above `after`, up to and including `until`.
     pub(crate) fn after(&self, after: u64, until: u64) -> EventsAfter {
         let first = self.events.front().map_or(self.next, |event| event.sequence);
         if after + 1 < first && after < self.stored {

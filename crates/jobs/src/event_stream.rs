@@ -134,8 +134,8 @@ impl EventFollower {
 }
 
 impl Shared {
-    /// Returns stored events after a sequence number, up to and including `until`. Returns at least
-    /// one event if there are any.
+    /// Returns stored events with sequence numbers above `after`, up to and including `until`.
+    /// Returns at least one event if there are any.
     async fn stored_events(
         &self,
         id: JobId,
@@ -145,8 +145,8 @@ impl Shared {
     ) -> Result<Vec<JobEvent>> {
         let journal = events_journal(kind);
         let prefix = format!("{id}/");
-        // The entry with the next event may begin with an earlier event. So find the last entry
-        // that begins at or before the next event.
+        // The entry that contains the next event may begin with an earlier event. So read from the
+        // last entry that begins at or before the next event.
         let holds = KeyRange {
             prefix: prefix.clone(),
             until: Some(event_key(id, after + 2)),

@@ -45,7 +45,8 @@ pub struct NewJob {
     pub reference: Option<String>,
     /// The id of the event that causes the job.
     pub event: Option<String>,
-    /// The project, function or table of the work. Triggers select ended jobs by this name.
+    /// The project, function or table that the job works on. Triggers select ended jobs by this
+    /// name.
     pub name: Option<String>,
     /// The trigger whose event the job delivers.
     pub trigger: Option<String>,
@@ -66,7 +67,7 @@ impl NewJob {
         NewJob { user, ..NewJob::new(kind, summary, principal.author()) }
     }
 
-    /// Sets the project, function or table of the work.
+    /// Sets the project, function or table that the job works on.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
         self.name = Some(name.to_owned());
@@ -145,7 +146,8 @@ impl JobContext {
     }
 
     /// Stops the job if its usage so far, together with the usage of its user's other jobs, exceeds
-    /// a daily limit. Must not be called after a commit, when a stop would lose the result.
+    /// a daily limit. Must not be called after the job's commit, because a stop would then lose the
+    /// result.
     pub fn enforce_day_limits(&self) {
         self.shared.enforce_day_limits(&self.live);
     }
@@ -160,8 +162,8 @@ impl JobContext {
         self.live.cancel.clone()
     }
 
-    /// Returns the token that is cancelled when the server shuts down. The job may then skip parts
-    /// that it has not started.
+    /// Returns the token that is cancelled when the server shuts down. The job may then skip the
+    /// parts of its work that have not started.
     pub fn draining(&self) -> CancellationToken {
         self.shared.draining.clone()
     }

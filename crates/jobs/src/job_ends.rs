@@ -24,7 +24,7 @@ pub(crate) enum JobEndEntry {
     Stored,
 }
 
-/// The recorded ends of jobs. [`crate::JobMonitor::ends`] returns this type.
+/// A handle to the ends of jobs that are recorded for triggers, from [`crate::JobMonitor::ends`].
 #[derive(Clone, Copy)]
 pub struct JobEnds<'a>(pub(crate) &'a Shared);
 

@@ -80,8 +80,8 @@ impl JobGuard {
         (job.status != JobStatus::Succeeded).then(|| job.error.unwrap_or_else(unexplained))
     }
 
-    /// Ends the job, writes its record and these entries in one batch, and waits until the batch is
-    /// stored.
+    /// Ends the job, writes its record and the entries `with` in one batch, and waits until the
+    /// batch is stored.
     pub async fn finish_with(mut self, result: Result<Value, Problem>, with: Vec<Append>) {
         self.end(result, with);
         self.slot = None;

@@ -20,7 +20,7 @@ impl JobIdGenerator {
         self.generate(&self.context.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Returns ascending ids. No other id lies between them.
+    /// Returns `count` ascending ids. The generator creates no other id between them.
     pub(crate) fn next_many(&self, count: usize) -> Vec<JobId> {
         let context = self.context.lock().unwrap_or_else(PoisonError::into_inner);
         (0..count).map(|_| self.generate(&context)).collect()
@@ -34,7 +34,7 @@ impl JobIdGenerator {
     }
 }
 
-/// Returns the smallest key of an id created at this time.
+/// Returns a lower bound for the keys of ids created at this time.
 pub(crate) fn key_at(time: Timestamp) -> String {
     let millis = u64::try_from(time.timestamp_millis()).unwrap_or(0);
     uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid().to_string()

@@ -31,7 +31,7 @@ pub(crate) fn ended(job: &Job) {
     }
 }
 
-/// Returns a value's JSON form without quotes.
+/// Returns the name of a kind or status: its JSON form without quotes.
 fn name(value: &impl serde::Serialize) -> String {
     let value = serde_json::to_value(value).unwrap_or_default();
     value.as_str().unwrap_or_default().to_owned()

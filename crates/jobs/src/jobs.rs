@@ -130,13 +130,13 @@ impl Jobs {
         self.inner.shared.ids.next()
     }
 
-    /// Returns ascending new ids. No other id lies between them.
+    /// Returns `count` ascending new ids. No other job has an id between them.
     pub fn new_ids(&self, count: usize) -> Vec<JobId> {
         self.inner.shared.ids.next_many(count)
     }
 
-    /// Starts a job like [`Jobs::record`], but first writes its record, in one batch with these
-    /// entries.
+    /// Starts a job like [`Jobs::record`], but first writes the job's record, in one batch with
+    /// `entries`.
     ///
     /// Error: `cancelled` if the job was stopped while it was queued.
     pub async fn begin(
@@ -203,8 +203,8 @@ impl Jobs {
             if inner.drive(&live, place, turn).await {
                 return;
             }
-            // The job stays queued for the next process. Until this process ends, the job can still
-            // be stopped.
+            // The server shuts down. The job stays queued for the next process, but can still be
+            // stopped until this process ends.
             let left = Arc::downgrade(&inner);
             drop(inner);
             live.cancel.cancelled().await;
@@ -225,7 +225,7 @@ impl Jobs {
         stored.ok_or_else(|| Error::JobNotFound { id: id.to_string(), near: None })
     }
 
-    /// Returns the job. If the job waits in a queue, adds the first job of the queue.
+    /// Returns `job`. If the job waits in a queue, adds the first job of the queue as the reason.
     pub(crate) fn with_wait(&self, mut job: Job) -> Job {
         if job.status == JobStatus::Queued
             && let Some(live) = self.live(job.id)
@@ -344,7 +344,7 @@ impl Inner {
         Arc::new(ActiveJob::queued(id, new, now, self.shared.options.log_bytes_max))
     }
 
-    /// Adds a job to the unfinished jobs, and begins its span.
+    /// Adds a job to the unfinished jobs, and begins its span in the trace.
     fn add_live(&self, live: &Arc<ActiveJob>, new: &NewJob) {
         self.shared.options.telemetry.begin_job(live.id, new.event.as_deref());
         self.shared.live.lock().insert(live.id, live.clone());
@@ -362,7 +362,7 @@ impl Inner {
     }
 }
 
-/// Returns the reason that is shown while a job waits for another job of its queue.
+/// Returns the status text of a job that waits for the job `first` of its queue.
 pub(crate) fn waits_for(first: JobId) -> String {
     format!("waits for job {}", first.short())
 }

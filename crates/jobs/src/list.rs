@@ -83,8 +83,8 @@ impl Jobs {
 }
 
 impl JobFilter {
-    /// Lists the visible jobs, newest first. If there is none, waits for one that is added, up to
-    /// [`JobFilter::wait`]. Stops waiting when the server shuts down.
+    /// Lists the visible jobs, newest first. If no job is visible, waits at most for
+    /// [`JobFilter::wait`] until a visible job is added. Stops waiting when the server shuts down.
     pub async fn list_visible(
         &self,
         jobs: &Jobs,

@@ -10,7 +10,7 @@ use crate::{Error, Jobs, Result};
 
 /// Maximum number of candidates that an error lists.
 const NAMED: usize = 5;
-/// Number of newest jobs whose ids are compared to find a similar one.
+/// Number of newest jobs whose ids are compared with an unknown id, to suggest a similar id.
 const COMPARED: usize = 500;
 
 impl Jobs {

@@ -60,7 +60,7 @@ impl KindLimits {
             }
             // `headwater serve --runs` sets another limit for runs.
             JobKind::Import | JobKind::Run => KindLimits { concurrency: 2, queue: 1_000 },
-            // A backfill waits for its runs, which have their own limit.
+            // A backfill only waits for runs, to which the limit of runs applies.
             JobKind::Trigger | JobKind::Backfill => KindLimits { concurrency: 4, queue: 1_000 },
             JobKind::Maintenance => KindLimits { concurrency: 1, queue: 1_000 },
             // Calls do not wait in this queue, because the function runtime has its own fair queue.

@@ -15,7 +15,7 @@ pub(crate) struct JobEnd {
     pub status: JobStatus,
     pub usage: Usage,
     pub cost: f64,
-    /// False if the job ended before its work was executed.
+    /// False if the job ended before its execution started.
     pub has_started: bool,
 }
 

@@ -57,7 +57,8 @@ impl QueueMeter {
 
     /// Records all requests so far, and charges them to their users.
     pub fn flush(&self) {
-        // Keep the lock, so that another flush returns only after these requests are recorded.
+        // Keep the lock while recording, so that a concurrent flush returns only after these
+        // requests are recorded, too.
         let mut open = self.0.open.lock();
         for (_, (new, usage)) in open.drain() {
             self.0.jobs.record_ended(&new, &usage);

@@ -88,13 +88,15 @@ pub(crate) struct Quotas {
     /// The reservations of running calls. Locked before `days`.
     pub(crate) reservations: Reservations,
     days: Mutex<BTreeMap<DayKey, DailyUsage>>,
-    /// Usage of days whose stored sums are not in memory. Locked after `days` and before `dirty`.
+    /// Usage to add to stored sums that could not be read yet. Locked after `days` and before
+    /// `dirty`.
     unread: Mutex<BTreeMap<DayKey, DailyUsage>>,
     /// The sums that changed since they were last stored, with the time of the first change.
     dirty: Mutex<BTreeMap<DayKey, Instant>>,
 }
 
-/// A day, and a user or a function with the prefix of [`budget_key`](crate::budget::budget_key).
+/// A day, and the name of a user, or of a function as returned by
+/// [`budget_key`](crate::budget::budget_key).
 type DayKey = (NaiveDate, String);
 
 /// Daily sums to store, with the time of their first change.
@@ -153,7 +155,8 @@ impl Quotas {
         self.limits_of.read().clone().map(|of| of(user)).unwrap_or_default()
     }
 
-    /// Returns a permit for a job that was admitted before a restart, and loads the sum of its day.
+    /// Returns a permit for a job that was admitted before a restart, and loads the user's usage on
+    /// the day of the job.
     pub(crate) async fn restore_permit(
         &self,
         store: &dyn Store,
@@ -190,7 +193,7 @@ impl Quotas {
         let stored_key = day_key(day, user);
         let entry = store.latest(USER_DAYS, &stored_key).await?;
         let stored = entry.map(|entry| decode(USER_DAYS, &entry.key, &entry.value));
-        // An unreadable sum must not prevent the lake from opening.
+        // Count an unreadable sum as 0, because it must not prevent the lake from opening.
         let stored = stored.and_then(|stored| {
             let unreadable = |error: &_| {
                 tracing::warn!(%error, user, "cannot decode the user's daily usage; counting \
@@ -201,8 +204,8 @@ impl Quotas {
         let (sum, is_new_day) = {
             let mut days = self.days.lock();
             let is_new_day = !days.keys().any(|(known, _)| *known == day);
-            // In the meantime, another task may have loaded the sum, and jobs may have added their
-            // usage, so keep an existing sum.
+            // Keep an existing sum: while this task read the store, another task may have loaded
+            // the same sum, and jobs may have added their usage to it.
             let sum = days.entry(key.clone()).or_insert_with(|| stored.unwrap_or_default());
             let mut unread = self.unread.lock();
             if let Some(usage) = unread.remove(&key) {
@@ -240,13 +243,13 @@ impl Quotas {
         }
     }
 
-    /// Reads the stored sums that are not in memory and to which usage must be added.
+    /// Reads the stored sums to which usage must be added and that could not be read before.
     pub(crate) async fn read_unread(&self, store: &dyn Store, now: Timestamp) -> Result<()> {
         loop {
             let next = self.unread.lock().keys().next().cloned();
             let Some((day, user)) = next else { return Ok(()) };
             if oldest_kept_day(now.date_naive()).is_some_and(|oldest| day < oldest) {
-                // Limits no longer apply to the day, so drop its usage.
+                // Daily limits no longer apply to this day, so drop the usage of the day.
                 self.unread.lock().remove(&(day, user));
                 continue;
             }
@@ -279,7 +282,7 @@ impl Quotas {
         }
     }
 
-    /// Returns the entries that store these sums.
+    /// Returns the journal entries that store the sums of the days `dirty`.
     pub(crate) fn entries(&self, dirty: &UnsavedDays) -> Result<Vec<Append>> {
         let days = self.days.lock();
         let sums = dirty.0.iter().filter_map(|(key, _)| Some((key, days.get(key)?)));
@@ -291,7 +294,8 @@ impl Quotas {
 }
 
 impl Jobs {
-    /// Sets the function that returns the limits of users. Without one, users have no limits.
+    /// Sets the function that returns the limits of users. Without this function, users have no
+    /// limits.
     pub fn set_limits_of(&self, limits_of: LimitLookup) {
         *self.inner.shared.quotas.limits_of.write() = Some(limits_of);
     }
@@ -333,7 +337,7 @@ impl Shared {
         has_one.then_some(limits)
     }
 
-    /// Stops a job if the ended and the running jobs of its user exceed a daily limit.
+    /// Stops a job if its user's usage exceeds a daily limit, including the usage of running jobs.
     pub(crate) fn enforce_day_limits(&self, job: &ActiveJob) {
         let (Some(user), Some(limits)) = (job.user.as_deref(), self.day_limits(job)) else {
             return;
@@ -361,8 +365,8 @@ impl Shared {
     }
 }
 
-/// Returns an error if the usage of the day exceeds a daily limit. `over` returns true for the
-/// results of comparing the usage with the limit that count as an excess.
+/// Returns an error if the usage of the day exceeds a daily limit. `over` receives the result of
+/// comparing the usage with the limit, and returns true if the limit counts as exceeded.
 fn check_day(
     user: &str,
     limits: &Limits,

@@ -46,7 +46,7 @@ pub(crate) struct JobRecord {
     /// The user whose limits apply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// The project, function or table of the work.
+    /// The project, function or table that the job worked on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The trigger whose event the job delivers.
@@ -62,8 +62,8 @@ impl JobRecord {
     /// sent a record to a destination such as `queue://failed`.
     pub(crate) fn function(&self) -> Option<&str> {
         let job = &self.job;
-        // The summary of a client's call is the name of its function. The summary of a call by a
-        // trigger describes the event.
+        // If a client calls a function, the job's summary is the function's name. If a trigger
+        // calls it, the summary describes the event.
         let called =
             (job.kind == JobKind::Function && self.trigger.is_none()).then_some(&*job.summary);
         let name = self.name.as_deref().filter(|_| job.kind == JobKind::Function);
@@ -73,7 +73,7 @@ impl JobRecord {
     /// Returns the job as triggers receive it; `None` if it has not ended.
     pub(crate) fn ended_job(&self) -> Option<EndedJob> {
         let job = &self.job;
-        // The summary of a client's call is the name of its function.
+        // If a client calls a function, the job's summary is the function's name.
         let called =
             (job.kind == JobKind::Function && self.trigger.is_none()).then(|| job.summary.clone());
         Some(EndedJob {
@@ -104,12 +104,12 @@ pub(crate) struct StepUsage {
     pub cost: f64,
 }
 
-/// Returns the journal of records of this kind.
+/// Returns the journal that contains the records of jobs of this kind.
 pub(crate) fn journal(kind: JobKind) -> &'static str {
     if kind.is_short() { QUERIES } else { JOBS }
 }
 
-/// Returns the journal of events of this kind.
+/// Returns the journal that contains the events of jobs of this kind.
 pub(crate) fn events_journal(kind: JobKind) -> &'static str {
     if kind.is_short() { QUERY_EVENTS } else { EVENTS }
 }
@@ -124,13 +124,14 @@ pub(crate) fn record_entry(record: &JobRecord) -> Result<Append> {
     Ok(Append::put(journal(record.job.kind), record.job.id.to_string(), encode(record)?))
 }
 
-/// Returns the ref change that adds or removes the ref of an open job.
+/// Returns the ref change that adds the ref of a job if `open` is set, and removes the ref
+/// otherwise.
 pub(crate) fn open_ref(id: JobId, kind: JobKind, open: bool) -> RefChange {
     let value = open.then(|| Bytes::from_static(journal(kind).as_bytes()));
     RefChange { name: format!("{OPEN}{id}"), expected: RefPrecondition::Anything, value }
 }
 
-/// Returns the journal entries that store these events, in order.
+/// Returns the journal entries that store `events`, in order.
 pub(crate) fn event_entries(id: JobId, kind: JobKind, events: &[JobEvent]) -> Result<Vec<Append>> {
     let mut entries = Vec::new();
     let mut text: Vec<u8> = Vec::new();

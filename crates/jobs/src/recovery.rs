@@ -84,8 +84,8 @@ impl Shared {
         self.options.telemetry.begin_job(id, record.job.event.as_deref());
         let problem = interrupted(id, kind, record.job.event.is_some());
         let last = self.last_stored_event(id, kind).await?;
-        // The end of the job is set to the time of its last event, so that its duration excludes
-        // the server's downtime.
+        // Set the end of the job to the time of its last event, so that its duration excludes the
+        // time when no server ran.
         let alive = last.as_ref().map(|event| event.time).or(record.job.started);
         let alive = alive.unwrap_or(record.job.created);
         let sequence = last.map_or(0, |event| event.sequence);

@@ -2,8 +2,8 @@
 //! number is limited and no usage is lost.
 //!
 //! One batch writes the totals, and the key up to which the totals include all records. Then the
-//! records are deleted. Readers of the records ignore those below that key, so no record is counted
-//! twice, even after a crash between the two steps.
+//! records are deleted. Readers ignore records below this key, so no record is counted twice, even
+//! after a crash between the batch and the deletion.
 //!
 //! Calls are also aggregated by day and function, and by day and trigger. The number of names per
 //! day is limited, so that the totals do not grow with the number of functions.
@@ -35,13 +35,15 @@ const DAYS: [(JobKind, &str); 8] = [
 ];
 const PAGE: usize = 1_000;
 
-/// Maximum number of functions, and of triggers, that have their own total on one day. The others
-/// are added to the total [`OTHERS`].
+/// Maximum number of functions, and of triggers, with a total of their own for a day. The usage of
+/// all other functions or triggers is added to the total [`OTHERS`].
 const NAMES_MAX: usize = 200;
-/// The name of the total of all further functions or triggers. It is not a valid name of either.
+/// The name of the total for all functions, or all triggers, of a day that have no total of their
+/// own. No function or trigger can have this name.
 const OTHERS: &str = "(other)";
 
-/// A property of calls by which their usage is aggregated, in addition to the day.
+/// The property by which the usage of calls is aggregated, in addition to the day: the function or
+/// the trigger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum UsageDimension {
     Function,
@@ -51,7 +53,8 @@ pub(crate) enum UsageDimension {
 impl UsageDimension {
     const ALL: [UsageDimension; 2] = [UsageDimension::Function, UsageDimension::Trigger];
 
-    /// Returns the key prefix of the totals. A key continues with the day, `/` and the name.
+    /// Returns the key prefix of the totals. The day, `/` and the name of the function or trigger
+    /// follow the prefix.
     fn prefix(self) -> &'static str {
         match self {
             UsageDimension::Function => "by-function/",
@@ -114,7 +117,8 @@ impl Shared {
         Ok(days)
     }
 
-    /// Returns the totals of removed calls. Each has the name of a function or trigger, and a day.
+    /// Returns the totals of removed calls, each as the name of a function or trigger, the day and
+    /// the usage.
     pub(crate) async fn retired_groups(
         &self,
         group: UsageDimension,
@@ -127,7 +131,7 @@ impl Shared {
         Ok(found.into_iter().filter_map(parts).collect())
     }
 
-    /// Returns the totals whose keys have a prefix, by the rest of the key.
+    /// Returns the totals whose keys have this prefix, by the part of the key after the prefix.
     async fn named_sums(&self, prefix: &str) -> Result<BTreeMap<String, UsageSum>> {
         let range = KeyRange { prefix: prefix.into(), limit: usize::MAX, ..KeyRange::default() };
         let mut sums = BTreeMap::new();
@@ -141,8 +145,8 @@ impl Shared {
     /// Adds the usage of old records of queries and calls to the totals, and removes the records.
     /// `more` is the number of new records since this function was last called.
     pub(crate) async fn retire_queries(&self, more: usize) -> Result<()> {
-        // Forget the known number of records, so that the next call counts the records again if
-        // this call is interrupted.
+        // Forget the cached number of records. If this call is interrupted, the next call then
+        // counts the records again.
         let known = self.queries_stored.lock().take();
         let stored = match known {
             Some(known) => known + more,
@@ -248,7 +252,7 @@ fn add_limited(
     changed
 }
 
-/// Returns the smallest key after a record's key.
+/// Returns the smallest key that is greater than the key of a record.
 fn after(record: &JobRecord) -> String {
     format!("{}\0", record.job.id)
 }

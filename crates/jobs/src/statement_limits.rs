@@ -19,7 +19,7 @@ impl StatementLimits {
     /// user of the statement has a daily limit, which its job enforces.
     pub fn of(request: &QueryRequest, has_day_limit: bool) -> Self {
         let max_ms = request.max_ms.unwrap_or_default();
-        // A deadline out of range means no limit.
+        // A deadline too far in the future to be represented means no limit.
         let deadline = request
             .max_ms
             .and_then(|limit| Instant::now().checked_add(Duration::from_millis(limit)));

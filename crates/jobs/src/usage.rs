@@ -24,10 +24,10 @@ pub enum UsageGroup {
     /// A model or expectation: the sum of all its runs.
     Model,
     /// A function: the sum of its calls by clients and triggers. Calls whose records were removed
-    /// count for their whole day.
+    /// have only totals by day, so they count for the whole day.
     Function,
     /// A trigger: the sum of the jobs that delivered its events. Calls whose records were removed
-    /// count for their whole day.
+    /// have only totals by day, so they count for the whole day.
     Trigger,
     /// The ref that a job read or changed, for jobs whose records are kept. Jobs without a ref are
     /// left out.
@@ -71,7 +71,7 @@ type GroupKey = (String, Option<String>);
 pub(crate) struct UsageSum {
     pub jobs: u64,
     pub usage: Usage,
-    /// Absent in sums that older versions stored.
+    /// Memory usage in GiB-seconds. Sums that older versions stored do not have this field.
     #[serde(default)]
     pub gib_seconds: f64,
     pub cost: f64,
@@ -99,8 +99,8 @@ impl Jobs {
     /// group names. If the first property is the job, the newest job is first.
     ///
     /// For queries and calls whose records were removed, only totals by day exist: a day that
-    /// overlaps the range counts completely. They are included only if the grouping is by the day,
-    /// the kind, the function or the trigger, or by the day and one of these.
+    /// overlaps the range counts completely. These totals are included only in a grouping by the
+    /// day, the kind, the function or the trigger, or by the day and one of the others.
     pub async fn usage(
         &self,
         since: Option<Timestamp>,
@@ -178,8 +178,9 @@ impl Jobs {
         Ok(sums)
     }
 
-    /// Returns the sums of removed records, each with its kind, function or trigger, and its day.
-    /// Returns no sums for a grouping that needs other properties, because these are not kept.
+    /// Returns the totals of removed records, each as the name of the kind, function or trigger,
+    /// the day and the usage. Returns none for a grouping by other properties, which the totals do
+    /// not contain.
     async fn retired_sums(&self, by: UsageGrouping) -> Result<Vec<(String, String, UsageSum)>> {
         let shared = &self.inner.shared;
         match by.without_day().as_slice() {
@@ -206,7 +207,8 @@ fn add_record(sums: &mut BTreeMap<GroupKey, UsageSum>, record: &JobRecord, by: U
     }
 }
 
-/// Returns the names of the group of a record, or of one of its steps; `None` without a group.
+/// Returns the key of the group to which a record, or one step of the record, belongs; `None` if it
+/// belongs to no group.
 fn group_key(record: &JobRecord, by: UsageGrouping, step: Option<&str>) -> Option<GroupKey> {
     let first = group_name(record, by.first, step)?;
     match by.second {
@@ -215,7 +217,7 @@ fn group_key(record: &JobRecord, by: UsageGrouping, step: Option<&str>) -> Optio
     }
 }
 
-/// Returns the value of a property; `None` if the record or step does not have it.
+/// Returns the value of a property for a record or one of its steps; `None` if there is no value.
 fn group_name(record: &JobRecord, by: UsageGroup, step: Option<&str>) -> Option<String> {
     let job = &record.job;
     match by {

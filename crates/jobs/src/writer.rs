@@ -35,7 +35,8 @@ use crate::{Error, JobsOptions, Result};
 const GATHER: Duration = Duration::from_millis(100);
 /// Number of unstored events of one job that triggers an immediate write.
 const EVENTS_URGENT: usize = 1_000;
-/// Number of consecutive failed writes of jobs after which the writer stops this attempt.
+/// Number of consecutive failed writes after which the writer gives up this attempt to write all
+/// pending jobs.
 const HOPELESS: usize = 3;
 /// Maximum pause after the store has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -77,7 +78,7 @@ pub(crate) struct Shared {
     jobs_since: AtomicUsize,
     /// Number of stored records of queries and calls; `None` until they are counted.
     pub queries_stored: Mutex<Option<usize>>,
-    /// A lock that is held while old query records are aggregated.
+    /// A lock that is held while old records of queries and calls are aggregated.
     retiring: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -127,8 +128,8 @@ impl Shared {
             lazy: Notify::new(),
             turn: tokio::sync::Mutex::new(()),
             unstored: AtomicUsize::new(0),
-            // Start with this value, so that the first query triggers the retention: the process
-            // may be short-lived.
+            // Start with this value, so that the first query already removes old records: a
+            // short-lived process may record too few queries to trigger this.
             queries_since: AtomicUsize::new(options.queries_kept),
             jobs_since: AtomicUsize::new(0),
             queries_stored: Mutex::default(),
@@ -194,8 +195,8 @@ impl Shared {
         waiting.entry(live.id).or_insert_with(new).is_urgent |= is_urgent;
     }
 
-    /// Removes and returns the jobs of a group. If other jobs remain, schedules their write for
-    /// later.
+    /// Removes from the waiting jobs those that this write includes, and returns them. If other
+    /// jobs remain, schedules a later write.
     fn take_waiting(&self, group: WriteGroup) -> Vec<Arc<ActiveJob>> {
         let mut waiting = self.waiting.lock();
         let taken = waiting.extract_if(.., |_, one| group == WriteGroup::All || one.is_due());
@@ -267,7 +268,7 @@ impl Shared {
 
     async fn write_group(&self, group: WriteGroup) -> Result<()> {
         let _turn = self.turn.lock().await;
-        // A sum that cannot be read must not prevent the writes.
+        // A failure to read a user's stored usage must not prevent the writes.
         let read = self.quotas.read_unread(&*self.store, self.clock.now()).await;
         self.write_waiting(group).await.and(read)
     }
@@ -337,8 +338,8 @@ impl Shared {
         applied
     }
 
-    /// After a failed write, checks if the store contains the ends for triggers, so that no end is
-    /// recorded twice.
+    /// After a failed write, reads from the store which ends are already recorded for triggers, so
+    /// that no end is recorded twice.
     async fn resolve_uncertain_ends(&self, lives: &[Arc<ActiveJob>]) -> Result<()> {
         for live in lives.iter().filter(|live| live.is_end_in_doubt()) {
             let stored = self.stored(live.id).await?;
@@ -380,7 +381,8 @@ impl Shared {
         self.ends.send_modify(|ends| *ends += 1);
     }
 
-    /// Removes obsolete entries periodically.
+    /// Removes old records of queries and calls, and payloads of ended jobs, if enough new records
+    /// or payloads were added.
     async fn remove_obsolete_records(self: &Arc<Self>) {
         let enough = (self.options.queries_kept / 10).max(1);
         if self.queries_since.load(Ordering::Relaxed) > enough

@@ -13,7 +13,8 @@ pub type RelationSet = u64;
 pub struct Condition {
     pub expr: Expr,
     pub relations: RelationSet,
-    /// The two sides if the condition is an equality of expressions over different relations.
+    /// The two sides if the condition is an equality whose sides read different relations;
+    /// otherwise `None`.
     pub sides: Option<[EqualitySide; 2]>,
 }
 
@@ -25,8 +26,8 @@ pub struct EqualitySide {
 }
 
 impl Condition {
-    /// Creates a condition on columns of these relations; `None` if a column belongs to no
-    /// relation, or if the value of the condition differs between evaluations.
+    /// Creates a condition on columns of these relations. Returns `None` if a column belongs to
+    /// none of them, or if the condition is volatile: its value may change between evaluations.
     pub fn new(expr: Expr, relations: &[Arc<LogicalPlan>]) -> Option<Self> {
         if expr.is_volatile() {
             return None;
@@ -41,8 +42,8 @@ impl Condition {
         Some(Condition { expr, relations: read, sides })
     }
 
-    /// Returns the two sides in the order of a join's inputs; `None` if the condition is not an
-    /// equality between these inputs.
+    /// Returns the side that reads the left input of a join, and the side that reads the right
+    /// input; `None` if the condition is not an equality between these inputs.
     pub fn keys(&self, left: RelationSet, right: RelationSet) -> Option<(Expr, Expr)> {
         let [a, b] = self.sides.as_ref()?;
         let within = |side: &EqualitySide, input: RelationSet| side.relations & !input == 0;

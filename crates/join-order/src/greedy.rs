@@ -26,8 +26,8 @@ impl JoinTree {
     }
 }
 
-/// For each set of relations with conditions between them, the estimated share of row combinations
-/// that satisfy these conditions.
+/// Sets of relations with conditions between them, each with the estimated share of row
+/// combinations that satisfy these conditions.
 type Selectivities = [(RelationSet, f64)];
 
 /// Relations that are already joined, with the estimated rows of the join.

@@ -72,7 +72,7 @@ impl InnerJoinTree {
         shares
     }
 
-    /// Joins the relations in an order.
+    /// Returns a plan that joins the relations in the order of `tree`.
     pub fn plan(&self, tree: &JoinTree) -> Result<LogicalPlan> {
         Ok(Arc::unwrap_or_clone(self.subplan(tree)?))
     }
@@ -88,7 +88,8 @@ impl InnerJoinTree {
             let read = condition.relations;
             read & !(l | r) == 0 && read & !l != 0 && read & !r != 0
         };
-        // A condition that reads only one relation is applied in the first join of this relation.
+        // A condition that reads only one relation is applied by the join that has this relation as
+        // its direct input.
         let alone = |condition: &&Condition| {
             let read = condition.relations;
             read.is_power_of_two() && (read == l || read == r)

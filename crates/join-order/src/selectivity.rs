@@ -11,7 +11,8 @@ use crate::estimate::{ColumnEstimate, Estimate, number};
 /// Assumed share of rows that satisfy a condition of unknown kind.
 pub const UNKNOWN_CONDITION: f64 = 0.25;
 
-/// Assumed share of rows that satisfy an equality with a column of unknown distinct values.
+/// Assumed share of rows that satisfy an equality with a column whose number of distinct values is
+/// unknown.
 const UNKNOWN_EQUALITY: f64 = 0.1;
 
 /// Assumed share of rows that satisfy a comparison with a column of unknown range.
@@ -46,7 +47,7 @@ pub fn joined_share(
 }
 
 /// Returns the share of a relation's rows that satisfy a condition, and narrows the estimated
-/// ranges of its columns to the condition.
+/// ranges of the relation's columns to the values that the condition permits.
 pub fn apply(condition: &Expr, estimate: &mut Estimate) -> f64 {
     match condition {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
@@ -91,8 +92,8 @@ fn comparison(left: &Expr, op: Operator, right: &Expr, estimate: &mut Estimate) 
     }
 }
 
-/// Returns the share of rows in which a column equals one value. Narrows the column's estimated
-/// range to `value`, if given.
+/// Returns the share of rows in which a column equals one value. If `value` is given, narrows the
+/// column's estimated range to this value.
 fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate) -> f64 {
     let Some(known) = column_of(column).and_then(|column| estimate.columns.get_mut(&column)) else {
         return UNKNOWN_EQUALITY;
@@ -105,7 +106,8 @@ fn equality(column: &Expr, value: Option<&ScalarValue>, estimate: &mut Estimate)
     share
 }
 
-/// Returns the share of rows above or below a value, and narrows the column's range.
+/// Returns the share of rows in which a column is above or below a value, and narrows the column's
+/// estimated range.
 fn range(column: &Expr, value: &ScalarValue, estimate: &mut Estimate, above: bool) -> f64 {
     let known = column_of(column).and_then(|column| estimate.columns.get_mut(&column));
     let Some(known) = known else { return UNKNOWN_RANGE };

@@ -12,7 +12,7 @@ use crate::metrics_by_name::MetricsByName;
 /// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallOutcome {
-    /// The function returned.
+    /// The function returned a result.
     Succeeded,
     /// The function raised an error, or its result or its process failed.
     Failed,
@@ -88,7 +88,7 @@ impl CallStart {
 /// The end of a call that had a permit to run.
 #[derive(Debug, Clone, Copy)]
 pub struct CallEnd {
-    /// The outcome.
+    /// The outcome of the call.
     pub outcome: CallOutcome,
     /// The start of the instance; `None` if no instance started.
     pub start: Option<CallStart>,

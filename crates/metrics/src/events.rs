@@ -44,7 +44,7 @@ impl EventMetrics {
 }
 
 impl EventCounts {
-    /// Counts events that are stored.
+    /// Counts new events, which were accepted and stored.
     pub fn accepted(&self, events: usize) {
         self.accepted.fetch_add(events as u64, Ordering::Relaxed);
     }

@@ -62,14 +62,14 @@ impl MetricsFormat {
 pub struct InstanceCounts {
     /// Instances that execute a call.
     pub running: u64,
-    /// Instances that wait for another call of their function.
+    /// Idle instances, which can execute another call of their function.
     pub idle: u64,
 }
 
 /// The number of jobs of one kind that wait or run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnfinishedJobs {
-    /// The kind.
+    /// The kind of the jobs.
     pub kind: JobKind,
     /// `queued` or `running`.
     pub status: JobStatus,

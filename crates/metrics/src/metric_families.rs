@@ -8,7 +8,7 @@ use prometheus_client::metrics::exemplar::Exemplar;
 
 use crate::durations::DurationCounts;
 
-/// The labels of a sample.
+/// The names and values of the labels of a sample.
 pub(crate) type Labels = Vec<(&'static str, String)>;
 
 /// The value of a sample.

@@ -28,8 +28,8 @@ impl<T: Default> MetricsByName<T> {
         if let Some(found) = named.get(name) {
             return found.clone();
         }
-        // Above the limit, skip the write lock, because requests with further names would wait for
-        // the lock.
+        // If the number of names has reached the limit, return without the write lock. Otherwise,
+        // all requests with further names would wait for this lock.
         let is_full = name == OTHER || named.len() >= NAMES_MAX;
         drop(named);
         if is_full {
@@ -49,7 +49,8 @@ impl<T: Default> MetricsByName<T> {
         self.other.clone()
     }
 
-    /// Returns the label of the metrics for a name.
+    /// Returns the label under which the metrics of a name are exported: the name itself or
+    /// `other`.
     pub(crate) fn label<'a>(&self, name: &'a str) -> &'a str {
         if self.named.read().contains_key(name) { name } else { OTHER }
     }

@@ -43,7 +43,8 @@ impl ProcessState {
 
     /// Parses `/proc/self/stat`, `/proc/self/status` and `/proc/stat`.
     fn parse(stat: &str, status: &str, system: &str) -> Self {
-        // The name of the program may contain spaces and parentheses.
+        // Read the values after the last parenthesis, because the name of the program may contain
+        // spaces and parentheses.
         let values: Vec<&str> =
             stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
         let value = |index: usize| values.get(index)?.parse::<u64>().ok();

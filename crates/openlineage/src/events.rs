@@ -41,13 +41,13 @@ pub struct RunIdentity {
     pub job: JobId,
     /// Namespace of jobs and datasets, which identifies the lake.
     pub namespace: String,
-    /// The project.
+    /// The name of the project.
     pub project: String,
-    /// The branch.
+    /// The branch on which the project was run.
     pub branch: String,
 }
 
-/// A column of a model, and a column of an input from which it is, or may be, computed.
+/// A column of a model, and an input column from which it is, or may be, computed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ColumnSource {
     /// The model's table, with its namespace.
@@ -83,7 +83,7 @@ impl ColumnSource {
     }
 }
 
-/// The run to describe, and the sources of the columns of its models.
+/// The described run, and the source columns of its models' columns.
 #[derive(Clone, Copy)]
 struct RunContext<'a> {
     run: &'a RunIdentity,
@@ -97,8 +97,8 @@ struct NumberedStep<'a> {
 }
 
 /// Returns the events of a run: one at the start of each model, and one at its end. Models that did
-/// not run have no events. Expectations are jobs without outputs. `columns` are the sources of the
-/// columns of the models after the run.
+/// not run have no events. Expectations are jobs without outputs. `columns` contains the source
+/// columns of the models' columns, as known after the run.
 pub fn events(run: &RunIdentity, job_events: &[JobEvent], columns: &[ColumnSource]) -> Vec<Value> {
     let context = RunContext { run, columns };
     let mut planned: BTreeMap<&str, NumberedStep<'_>> = BTreeMap::new();
@@ -207,8 +207,9 @@ fn outputs(context: RunContext<'_>, step: &PlannedStep, report: Option<&StepRepo
     vec![output]
 }
 
-/// Returns the facet with the sources of a table's columns; `None` if no source is known. A source
-/// that is not exact gets no transformation.
+/// Returns the facet that lists the source columns of each column of a table; `None` if no source
+/// is known. A source column from which the column is only possibly computed gets no
+/// transformation.
 fn column_lineage(context: RunContext<'_>, table: &str) -> Option<Value> {
     let table = full_name(table);
     let mut fields: Map<String, Value> = Map::new();

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use headwater_engine::TableAccess;
 use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
 
-/// Access checks that treat one hidden branch specially. Runs and transactions write to hidden
-/// branches, on which principals have no grants. On this branch, the rights on its target branch
-/// apply, or everything is allowed.
+/// Access checks that treat one hidden branch specially. A run or a transaction writes to a hidden
+/// branch, on which users have no grants. On this branch, these checks allow what the user may do
+/// on the target branch, or they allow everything.
 #[derive(Debug)]
 pub struct BranchAccess {
     access: Arc<dyn TableAccess>,
     branch: Object,
-    /// Branch whose rights apply on the hidden branch; `None` allows everything there.
+    /// Branch whose grants apply on the hidden branch; `None` allows everything on the hidden
+    /// branch.
     target: Option<Object>,
 }
 
@@ -28,8 +29,8 @@ impl BranchAccess {
         BranchAccess { access, branch: Object::branch(branch), target }
     }
 
-    /// Returns the object whose rights are checked instead of `object`; `None` if everything is
-    /// allowed.
+    /// Returns the object on which to check the permission instead of `object`; `None` if
+    /// everything is allowed.
     fn checked<'a>(&'a self, object: &'a Object) -> Option<&'a Object> {
         if *object == self.branch { self.target.as_ref() } else { Some(object) }
     }

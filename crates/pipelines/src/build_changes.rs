@@ -17,8 +17,8 @@ impl Plan {
         serde_json::from_str(&text?).ok()
     }
 
-    /// Returns the changes since the last build of a step, as the details of the reason to run the
-    /// step.
+    /// Returns the changes since the last build of a step, one phrase each, such as "table `trips`
+    /// changed". A plan shows these phrases as the details of the reason to run the step.
     pub(crate) async fn changes_since_build(&self, index: usize) -> Vec<String> {
         let plan = &self.steps[index];
         if matches!(plan.reason, None | Some("first run" | "no cache")) {
@@ -36,8 +36,8 @@ impl Plan {
             (None, None) => return self.running_parents(index),
         };
         let mut why = before.map_or_else(Vec::new, |before| plan.record.changes_since(&before));
-        // Materialized parents change their tables when they run, so these parents are listed as
-        // well.
+        // A model that this step reads changes its table if the model runs. So list such a model as
+        // a change, too.
         for parent in self.running_parents(index) {
             if !why.iter().any(|change| change.starts_with(&parent)) {
                 why.push(parent);

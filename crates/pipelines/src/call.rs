@@ -92,7 +92,8 @@ impl Runner {
         let outcome = self.invoke(call, context, cancelled.clone()).await;
         context.add_usage(&outcome.usage);
         let settled = match outcome.returned {
-            // Charge the table to the shared quota for rows instead of the function's memory.
+            // Count the table against the quota for rows of all runs instead of the function's
+            // memory.
             Ok(FunctionResult::Table(table)) => {
                 let table = table.claim_or_spill(&self.table_quota).await;
                 table.map(FunctionResult::Table).map_err(headwater_functions::Error::from)

@@ -30,9 +30,9 @@ impl CheckedQueries {
         CheckedQueries(Cache::new(CAPACITY))
     }
 
-    /// Returns the columns of the model with this fingerprint, if it was checked with the same
-    /// columns of its inputs. The fingerprint covers the query, its parameters, and the tables and
-    /// views that it reads.
+    /// Returns the columns of the model with this fingerprint, if the model was checked with input
+    /// columns equal to `inputs`. The fingerprint covers the query, its parameters, and the tables
+    /// and views that it reads.
     pub fn find(&self, fingerprint: &str, inputs: &[OutputColumns]) -> Option<Arc<CheckedQuery>> {
         self.0.get(fingerprint).filter(|checked| checked.inputs == inputs)
     }

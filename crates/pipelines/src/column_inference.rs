@@ -73,8 +73,8 @@ struct KnownInputColumns<'a> {
 }
 
 impl Plan {
-    /// Checks every step that runs against its input columns, parents first. Steps of
-    /// the same level of the graph are checked in parallel.
+    /// Checks every step that runs against its input columns. A step is checked after the steps
+    /// that it reads. Steps of the same level of the graph are checked in parallel.
     pub(crate) async fn check(mut self, runner: &Runner) -> Result<Plan> {
         for level in self.graph.levels() {
             let (running, unchanged): (Vec<usize>, Vec<usize>) =
@@ -311,7 +311,8 @@ impl Plan {
                 let names = query.schema.fields().iter().map(|field| field.name().clone());
                 Ok((OutputColumns::Names(names.collect()), Some(query)))
             }
-            // While types are unknown, only a missing column is certainly an error.
+            // Some column types are placeholders, which can cause errors that the run does not
+            // have. Only a missing column is certainly an error.
             Err(error) if !typed && error.code() != ErrorCode::ColumnNotFound => {
                 Ok((OutputColumns::Unknown, None))
             }
@@ -457,7 +458,8 @@ fn check_names(step: &Step, input: &StepInput, columns: &OutputColumns) -> Resul
     Err(Error::invalid(input.at.clone(), message, "Correct the types in the schema."))
 }
 
-/// Checks that the inputs have the columns from which a Python model computes its columns.
+/// Checks that the inputs of a Python model have the columns that the model declares as the sources
+/// of its own columns.
 fn check_lineage(step: &Step, columns: &[OutputColumns]) -> Result<()> {
     for source in step.lineage.values().flatten() {
         let known = columns.get(source.input).and_then(OutputColumns::names);

@@ -43,7 +43,7 @@ fn matches(declared: ColumnType, data_type: &DataType) -> bool {
         | (ColumnType::String, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
         | (ColumnType::Binary, DataType::Binary | DataType::LargeBinary | DataType::BinaryView)
         | (ColumnType::Date32, DataType::Date32)
-        // Tables store dates as days, so a declared `Date64` column is returned as `Date32`.
+        // Tables store dates as days, so a table returns a declared `Date64` column as `Date32`.
         | (ColumnType::Date64, DataType::Date64 | DataType::Date32)
         | (ColumnType::TimestampMicro, DataType::Timestamp(TimeUnit::Microsecond, None))
         | (ColumnType::TimestampNano, DataType::Timestamp(TimeUnit::Nanosecond, None)) => true,
@@ -116,7 +116,8 @@ pub(crate) fn forbids_nulls(declared: &[DeclaredColumn]) -> bool {
     declared.iter().any(|column| !column.nullable)
 }
 
-/// Adds the forbidden nulls in these rows to the counts.
+/// Counts the nulls in `rows` that the declarations of the columns forbid, and adds them to
+/// `counts`.
 pub(crate) fn count_nulls(
     declared: &[DeclaredColumn],
     rows: &RecordBatch,

@@ -29,8 +29,8 @@ pub(crate) struct EnvironmentUser<'a> {
 impl EnvironmentUser<'_> {
     /// Checks that this host can create the environment. Installs nothing.
     ///
-    /// Error: `environment_failed`, with the location of the default Python version if the function
-    /// uses it and it is not available.
+    /// Error: `environment_failed`, at the location of the project's default Python version if the
+    /// function uses this version and it is not available.
     pub(crate) fn check(&self, functions: &Functions, spec: &EnvironmentSpec) -> Result<()> {
         functions.check_environment(spec).map_err(|error| {
             let python =

@@ -88,7 +88,7 @@ pub enum Error {
         step: String,
         /// Location of the model's definition.
         at: Location,
-        /// Description of the rows with these keys, for the message.
+        /// Description of the rows with null or duplicate keys, for the message.
         what: String,
         /// Key column with the null; `None` for duplicate keys.
         null_column: Option<String>,
@@ -101,9 +101,9 @@ pub enum Error {
     Environment {
         /// Step name.
         step: String,
-        /// Location that requires the environment.
+        /// Location of the setting that requires the environment.
         at: Location,
-        /// The error of the environment.
+        /// The error that made the environment unavailable.
         #[source]
         problem: Box<Problem>,
     },
@@ -250,13 +250,13 @@ impl Error {
         }
     }
 
-    /// Returns true if the run failed only because other clients changed the target meanwhile. A
-    /// repetition of the run would read the changed target.
+    /// Returns true if the run failed only because other clients changed the target during the run.
+    /// A repetition of the run would start from the changed target.
     pub fn is_conflict(&self) -> bool {
         matches!(self, Error::Overtaken { .. } | Error::Conflict { .. })
     }
 
-    /// Creates an error for a broken rule at a location.
+    /// Creates the error for a project that breaks a rule at a location in its files.
     pub(crate) fn invalid(
         at: Location,
         message: impl Into<String>,
@@ -401,8 +401,8 @@ impl ErrorDetails for Error {
         context
     }
 
-    /// Converts to a problem. The causes of a failed run are its failures with their causes and
-    /// user frames.
+    /// Converts the error to a problem. The causes of a failed run are the errors of the failed
+    /// steps, each with its own causes and user frames.
     fn to_problem(&self) -> Problem {
         let causes = match self {
             Error::Project(error) => return error.to_problem(),

@@ -10,8 +10,9 @@ use crate::{Error, Result};
 
 impl Runner {
     /// Returns the commit that a run started from. For a merged run, this is the merge base of the
-    /// run's merge commit. For a failed run, it is the merge base of the run branch and the target.
-    /// For a run that wrote nothing, it is the target's head at the time of the run's start.
+    /// parents of the run's merge commit. For a failed run, it is the merge base of the run branch
+    /// and the target. For a run that wrote nothing, it is the target's head at the time of the
+    /// run's start.
     ///
     /// If the target was deleted, this is the commit at which the run branch was created. If the
     /// run branch does not exist either, it is `created_at`: the commit at which the target was
@@ -46,8 +47,8 @@ impl Runner {
         let head = match catalog.branch(&target).await {
             Ok(found) => found.commit,
             Err(headwater_catalog::Error::RefNotFound { .. }) => {
-                // The branch of a retry was created where the failed run ended, so the branch does
-                // not show where that run started.
+                // The branch of a retry was created from the last commit of the retried run, so the
+                // start of the branch is not the start of the first attempt.
                 let start = if own.is_some() && request.retry.is_none() {
                     catalog.start_of(&branch).await.map_err(failed)?
                 } else {
@@ -76,7 +77,8 @@ impl Runner {
         if let [base] = bases[..] { Ok(base) } else { Err(unknown()) }
     }
 
-    /// Returns the commit, or else its nearest ancestor, that the job did not create.
+    /// Returns `commit` if the job did not create it, or else its nearest ancestor that the job did
+    /// not create.
     async fn before_run(&self, commit: CommitId, job: &Job) -> Result<CommitId> {
         let (id, mut at) = (job.id.to_string(), commit);
         loop {

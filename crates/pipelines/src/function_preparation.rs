@@ -23,7 +23,7 @@ pub struct ProvisionedCall<'a> {
     pub project: &'a Project,
     /// Cache of the installed environments.
     pub given: &'a EnvironmentCache,
-    /// The function.
+    /// The declaration of the function.
     pub callable: &'a Callable,
     /// Name of this provisioned-concurrency setting, unique for each function and version.
     pub name: &'a str,

@@ -44,19 +44,19 @@ impl FunctionSecrets {
         limits
     }
 
-    /// Removes the values from a printed line.
+    /// Removes the secrets' values from a line that the function printed.
     pub(crate) fn redact_line(&self, event: FunctionEvent) -> FunctionEvent {
         let FunctionEvent::Line { stream, file, line, text } = event;
         let text = self.redactor.redact(&text).into_owned();
         FunctionEvent::Line { stream, file, line, text }
     }
 
-    /// Returns true if there are values to remove from output.
+    /// Returns true if the function has secrets, whose values must be removed from its output.
     pub(crate) fn redacts(&self) -> bool {
         !self.redactor.is_empty()
     }
 
-    /// Removes the values from an error or a JSON result. Tables are not changed.
+    /// Removes the secrets' values from an error or a JSON result. Tables are not changed.
     pub(crate) fn redact_outcome(&self, mut outcome: InvocationOutcome) -> InvocationOutcome {
         if self.redactor.is_empty() {
             return outcome;

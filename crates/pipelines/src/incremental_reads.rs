@@ -1,8 +1,8 @@
 //! Incremental inputs: the rows that were appended since the last run of the model.
 //!
-//! When an incremental model writes its table, the new snapshot records the input snapshots that
-//! the model has read. Each branch therefore has its own read positions, and a run that fails or is
-//! not merged does not advance them.
+//! When an incremental model writes its table, the new snapshot records, for each input, the last
+//! snapshot that the model has read (the read position). Each branch therefore has its own read
+//! positions, and a run that fails or is not merged does not advance them.
 
 use std::collections::BTreeMap;
 
@@ -43,7 +43,7 @@ impl Plan {
         self.full && self.project.steps[index].is_incremental()
     }
 
-    /// Returns the incremental reads of a step at a catalog state.
+    /// Returns the new files that a step reads at a catalog state, and its new read positions.
     pub(crate) async fn increments(
         &self,
         index: usize,
@@ -62,8 +62,8 @@ impl Plan {
             increments.read = Lineage::of(table).read_up_to();
         }
         if self.is_rebuilt(index) {
-            // A rebuild removes the rows of other projects' models, so these models must read all
-            // rows again.
+            // A rebuild also removes the rows that models of other projects added to the table, so
+            // these models must read all rows again.
             increments.read.values_mut().for_each(set_to_start);
             for input in &step.inputs {
                 increments.read.remove(&position_key(input));

@@ -31,13 +31,13 @@ pub(crate) struct FunctionCall<'a> {
     pub limits: Limits,
     /// The secrets passed as environment variables. Their values are removed from the output.
     pub secrets: FunctionSecrets,
-    /// The name in errors.
+    /// The function's name in error messages.
     pub label: &'a str,
     /// Name of the model for log events; `None` for a call by name.
     pub model: Option<&'a str>,
     /// The owner, job and priority, which determine the order of calls in the queue.
     pub share: CallOwner,
-    /// The later calls that may reuse the process of this call.
+    /// Determines which later calls may reuse the process of this call.
     pub reuse: ReuseScope,
     /// A token that is cancelled to reject a call that has not started.
     pub start_until: CancellationToken,
@@ -94,11 +94,13 @@ impl Runner {
         secrets.redact_outcome(outcome)
     }
 
-    /// Returns the invocation of a function, and the secrets to remove from its output.
+    /// Returns the invocation of a function, and the secrets that must be removed from the
+    /// function's output.
     pub(crate) fn invocation_of(&self, call: FunctionCall<'_>) -> (Invocation, FunctionSecrets) {
         let (secrets, mut client) = (call.secrets, call.client);
         if secrets.redacts() {
-            // A secret may span two parts of a streamed response, so the response is not streamed.
+            // Do not stream the response of a function with secrets: a secret that spans two parts
+            // of the response would not be removed.
             client.answer = None;
         }
         let invocation = Invocation {

@@ -31,7 +31,7 @@ pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     }
 }
 
-/// The checks of one user, with the same permissions as in the user's sessions.
+/// The merge checks for one user, with the same permissions as in the user's sessions.
 #[derive(Debug)]
 struct UserMergeRights(Arc<dyn TableAccess>);
 
@@ -71,8 +71,8 @@ impl UserMergeRights {
         }
     }
 
-    /// Returns `problem`, or a problem with `message` and without the table's name if the user may
-    /// not see this name.
+    /// Returns `problem` if the user may see the table's name. Otherwise returns a problem with
+    /// `message`, which does not contain the name.
     fn concealed(&self, problem: Problem, table: &TableName, message: &str) -> Problem {
         if self.shows(table, false) {
             return problem;

@@ -1,5 +1,5 @@
-//! Adds the sources of a model's columns, and descriptions of its intermediate parents, to the
-//! record of a build.
+//! Adds the sources of a model's columns, and descriptions of the intermediate models that it
+//! reads, to the record of a build.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::plan::Plan;
 
 impl Plan {
     /// Adds to the record of a step that runs: the sources of its columns, and the descriptions of
-    /// its intermediate parents. The records of the parents must be complete.
+    /// the intermediate models that it reads. The records of these models must be complete.
     pub(crate) fn describe(&mut self, index: usize, query: Option<&QueryColumns>) {
         match query {
             Some(query) => self.record_columns(index, query),
@@ -56,8 +56,9 @@ impl Plan {
         record.columns = Some(columns);
     }
 
-    /// Adds the declared columns of a Python model to its record, with their declared sources. The
-    /// other columns may depend on all input columns that the model reads.
+    /// Adds the columns that a Python model declares to the model's record, with the declared
+    /// sources. A column without declared sources may depend on all input columns that the model
+    /// reads.
     fn record_declared_columns(&mut self, index: usize) {
         let step = &self.project.steps[index];
         let (Some(columns), StepCode::Python(_)) = (&step.columns, &step.body) else { return };

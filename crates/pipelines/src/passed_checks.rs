@@ -16,7 +16,7 @@ pub(crate) async fn passed(store: &dyn Store, fingerprint: &str) -> Result<bool>
     Ok(entry.is_some())
 }
 
-/// Returns the store operations that record these fingerprints.
+/// Returns the store operations that record `fingerprints` as passed.
 pub(crate) fn remember(fingerprints: impl IntoIterator<Item = String>) -> Batch {
     let entries = fingerprints.into_iter().map(|key| Append {
         journal: JOURNAL.to_owned(),

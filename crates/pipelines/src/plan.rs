@@ -62,7 +62,7 @@ pub(crate) struct StepPlan {
     pub reason: Option<&'static str>,
     /// The table of an earlier run to use instead of running the step.
     pub reuses: Option<ReusedTable>,
-    /// Details of the reason.
+    /// Phrases that explain the reason, such as the inputs that have changed.
     pub why: Vec<String>,
     /// Packages in the environment of a Python step; `None` if the environment is not installed.
     pub packages: Option<Arc<Packages>>,
@@ -87,7 +87,7 @@ pub(crate) struct StepPlan {
 #[derive(Debug, Clone)]
 pub(crate) struct InputState {
     pub name: String,
-    /// A string that differs between states, such as the fingerprint of a model.
+    /// String that changes if the input changes, such as the fingerprint of a model.
     pub state: String,
     /// The step that computes the input; `None` for a table of the lake.
     pub parent: Option<usize>,
@@ -180,7 +180,8 @@ impl Plan {
         checked.map_err(|error| Error::other(&error))
     }
 
-    /// Starts the plan of a step: the hash of its code, and its existing table or view.
+    /// Returns the first part of the plan of a step: the hash of its code, and its existing table
+    /// or view.
     async fn existing(&self, index: usize) -> Result<StepPlan> {
         let step = &self.project.steps[index];
         let code = fingerprint::code(&self.project, step, &self.values);
@@ -210,8 +211,8 @@ impl Plan {
         }
         let states = found.states.iter().map(|input| (input.name.clone(), input.state.clone()));
         let mut states: Vec<(String, String)> = states.collect();
-        // A row filter or column mask of the user changes the rows that a step reads, so its hash
-        // counts as a further input.
+        // A row filter or column mask of the user changes the rows that a step reads. So the hash
+        // of the user's filters and masks counts as a further input of the step.
         let digest = runner.access.as_ref().and_then(|access| access.restriction_digest());
         states.extend(digest.map(|digest| ("restrictions".to_owned(), digest)));
         states.extend(self.called_functions(step).await?);
@@ -222,7 +223,8 @@ impl Plan {
         Ok(found)
     }
 
-    /// Returns the record of a step. The records of its intermediate parents must be complete.
+    /// Returns the record of a step. The records of the intermediate models that it reads must be
+    /// complete.
     fn build_record(&self, index: usize) -> BuildRecord {
         let mut record = BuildRecord::of(&self.project, &self.values, &self.project.steps[index]);
         for InputState { name, state, parent, snapshot } in &self.steps[index].states {
@@ -236,8 +238,8 @@ impl Plan {
         record
     }
 
-    /// Adds a parent to a step's record. For an intermediate parent, also adds everything that it
-    /// depends on.
+    /// Adds a model that a step reads to the record of the step. For an intermediate model, also
+    /// adds everything that the model depends on.
     fn record_parent(&self, parent: usize, state: &str, record: &mut BuildRecord) {
         let (step, plan) = (&self.project.steps[parent], &self.steps[parent]);
         if step.is_materialized() {
@@ -276,7 +278,7 @@ impl Plan {
         tables: &mut Vec<TableName>,
     ) -> Result<(String, Option<SchemaRef>, Option<i64>)> {
         if input.table.namespace == SYSTEM_NAMESPACE {
-            // System tables change constantly, so a step that reads one always runs.
+            // System tables change constantly, so a step that reads a system table always runs.
             return Ok((uuid::Uuid::new_v4().to_string(), None, None));
         }
         let other = match &input.reference {
@@ -376,8 +378,8 @@ impl Plan {
     }
 
     /// Returns the tables that the expectations of the plan check, directly or through intermediate
-    /// models. The names are spelled as in `view`. The results of the expectations apply only to
-    /// the rows in that state.
+    /// models. The names are spelled as in the catalog state `view`, and the results of the
+    /// expectations are valid only for the rows in this state.
     pub async fn checked_tables(&self, view: &CommitView) -> Result<BTreeSet<TableName>> {
         let steps = &self.project.steps;
         let mut next: Vec<usize> =
@@ -447,7 +449,8 @@ impl Plan {
 /// call functions too.
 fn conditions(step: &Step) -> Vec<String> {
     let filtered = step.inputs.iter().filter(|input| input.filter.is_some()).map(StepInput::query);
-    // A condition may end with a comment, so add the parenthesis on the next line.
+    // A condition may end with an SQL line comment, so add the closing parenthesis on the next
+    // line.
     let conditions = step.row_expectations.iter();
     let conditions = conditions.map(|one| format!("SELECT ({}\n)", one.condition));
     filtered.chain(conditions).collect()
@@ -462,7 +465,8 @@ pub(crate) fn sql_error(step: &Step, sql: &str, error: &headwater_engine::Error)
     headwater_project::Error::Sql { step, at, problem: Box::new(problem) }.into()
 }
 
-/// Returns the branch of a catalog state; fails for other refs.
+/// Returns the branch that `view` shows. Fails if `reference`, the ref of the view, is not a
+/// branch.
 pub(crate) fn branch_of(view: &CommitView, reference: &RefSpec) -> Result<String> {
     view.branch()
         .map(str::to_owned)

@@ -112,7 +112,8 @@ impl Plan {
         Ok(())
     }
 
-    /// Returns the cost of each step's last successful run; nothing if no step runs.
+    /// Returns the cost of each step in the last run in which the step succeeded, by step name.
+    /// Empty if this run will run no step.
     async fn last_costs(&self, runner: &Runner) -> Result<BTreeMap<String, f64>> {
         if self.steps.iter().all(|step| step.reason.is_none()) {
             return Ok(BTreeMap::new());
@@ -220,7 +221,7 @@ impl Plan {
             if runner.access.as_ref().is_some_and(|it| !it.allows(Action::Select, &object)) {
                 continue;
             }
-            // A view that cannot be read does not prevent a plan.
+            // A view that cannot be read must not make the plan fail, so skip the view.
             let Ok(below) = below(&self.view, name).await else { continue };
             let sources = written.iter().filter(|(table, _)| below.contains_key(**table));
             let sources: BTreeSet<usize> = sources.map(|(_, index)| *index).collect();
@@ -278,7 +279,8 @@ async fn below(view: &CommitView, name: &TableName) -> Result<TableEntries> {
     Ok(below.map_err(|error| Error::other(&error))?.entries)
 }
 
-/// Compares column names. If `keeps` is set, the table keeps columns that are missing in `after`.
+/// Returns the columns that a table gains and loses if its columns `before` become `after`,
+/// compared by name. If `keeps` is set, the table keeps columns that are missing in `after`.
 fn differences(before: &Schema, after: &[&str], keeps: bool) -> PlannedColumns {
     let has = |name: &str| before.fields().iter().any(|field| field.name() == name);
     let added = after.iter().filter(|name| !has(name)).map(|name| (*name).to_owned());

@@ -72,7 +72,7 @@ impl Plan {
         Ok(changed)
     }
 
-    /// Returns the models whose tables these steps read.
+    /// Returns the models whose tables the steps with the indexes `steps` read.
     fn read_steps(&self, steps: &[usize]) -> BTreeSet<usize> {
         let mut read = BTreeSet::new();
         for index in steps.iter().copied() {
@@ -90,7 +90,7 @@ impl Plan {
         read
     }
 
-    /// Returns true if the run uses the existing table of a step.
+    /// Returns true if the run uses the existing table of a step without running the step.
     fn is_unchanged(&self, index: usize) -> bool {
         let plan = &self.steps[index];
         plan.reason.is_none() && plan.reuses.is_none()
@@ -101,7 +101,7 @@ impl Plan {
         self.project.steps[index].materialization.accumulates() || self.is_unchanged(index)
     }
 
-    /// Returns the name of a table with the upper and lower case of the catalog.
+    /// Returns the name of a table in the spelling of the catalog, which may differ in case.
     async fn stored_name(&self, table: &TableName) -> Result<TableName> {
         let found = self.view.state().find(&table.namespace, &table.name).await;
         let found = found.map_err(|error| Error::other(&error))?;

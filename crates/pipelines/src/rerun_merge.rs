@@ -169,7 +169,8 @@ impl Runner {
     ) -> Result<MergeReport> {
         let named = merge.request.source.to_string();
         let request = MergeRequest {
-            // Merge the planned commit, even if the source has moved since.
+            // Merge the planned commit, even if the source ref has moved since the merge was
+            // planned.
             source: RefSpec::Commit(merge.plan.source.to_string()),
             message: Some(message(&merge.request, target)),
             dry_run: false,
@@ -192,7 +193,7 @@ impl Runner {
     }
 
     /// Creates a branch that is in quarantine from the start, so that a killed run leaves the same
-    /// state as a failed one.
+    /// state as a failed run.
     pub(crate) async fn branch_in_quarantine(
         &self,
         branch: &str,

@@ -65,9 +65,9 @@ impl Runner {
         Ok(Some(FailedRunBranch { target, name, base, head, commits }))
     }
 
-    /// Returns true if a run created the commit. On the branch of a failed run, this is the failed
-    /// run, or an earlier run that the failed run itself had retried. These runs have the same
-    /// target. Another run that wrote to the branch had this branch as its target.
+    /// Returns true if a run with this target created the commit. On the branch of a failed run,
+    /// this is the failed run itself, or an earlier run that it retried. Any other run that wrote
+    /// to the branch had the branch as its target.
     async fn is_by_run(&self, commit: &Commit, target: &str) -> bool {
         let id = commit.properties.get(PROPERTY_JOB).and_then(|id| id.parse().ok());
         let Some(id) = id else { return false };

@@ -12,11 +12,12 @@ use crate::{Error, Result, Runner};
 /// Name under which a session registers the rows to check.
 pub(crate) const ROWS: &str = "headwater rows";
 
-/// Returns the query that selects `columns`, followed by the results of the conditions with these
-/// indexes. A condition may qualify columns with the model's name.
+/// Returns the query that selects `columns`, followed by the results of the conditions with the
+/// indexes `numbers`. A condition may qualify columns with the model's name.
 pub(crate) fn query(step: &Step, columns: &[&str], numbers: std::ops::Range<usize>) -> String {
     let conditions = numbers.map(|number| {
-        // A condition may end with a comment, so the parenthesis is on the next line.
+        // A condition may end with an SQL line comment, so the closing parenthesis is on the next
+        // line.
         let condition = &step.row_expectations[number].condition;
         format!("({condition}\n) AS {}", quoted(&column(number)))
     });
@@ -106,7 +107,7 @@ fn first_type(schema: &Schema) -> &DataType {
 
 impl Error {
     /// Converts an error of the query that evaluates the conditions. The new error has the location
-    /// of the condition with this number.
+    /// of the condition with the index `number`.
     pub(crate) fn of_condition(
         step: &Step,
         number: usize,

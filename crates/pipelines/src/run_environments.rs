@@ -86,8 +86,9 @@ pub(crate) fn recorded(environment: &RunEnvironment) -> JobEventKind {
     JobEventKind::Environment { environment: Box::new(environment.clone()) }
 }
 
-/// Returns the packages that an exact rerun of a run must use: the packages that the run recorded,
-/// and the run's own pins for environments that the run did not record because it failed before.
+/// Returns the packages that an exact rerun of a run must use: the packages that this run recorded.
+/// For environments that the run failed to record, returns the packages to which the run itself was
+/// pinned (`pins`).
 pub fn rerun_environments(
     recorded: Vec<RunEnvironment>,
     pins: &[RunEnvironment],

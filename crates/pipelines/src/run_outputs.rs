@@ -45,7 +45,7 @@ pub struct ModelOutput {
     pub namespace: String,
     /// The name of the model's table.
     pub name: String,
-    /// The address.
+    /// The address to which the rows are written.
     pub address: String,
 }
 
@@ -117,7 +117,7 @@ impl Runner {
         Ok(found)
     }
 
-    /// Removes the first of these outputs, which has been written.
+    /// Removes the first of the pending outputs, after it has been written.
     pub async fn remove_output(&self, pending: &mut PendingOutputs) -> Result<()> {
         pending.outputs.remove(0);
         self.store_outputs(pending).await

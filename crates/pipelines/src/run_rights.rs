@@ -52,7 +52,8 @@ impl Runner {
         access.check(action, object).map_err(Error::from)
     }
 
-    /// Checks that a run may change its target, and merge the requested ref.
+    /// Checks that a run may change its target and, if the request names a ref to merge, that it
+    /// may merge this ref.
     pub(crate) async fn check_target(
         &self,
         reference: &RefSpec,
@@ -190,7 +191,7 @@ impl Runner {
         restrictions.map_or(Ok(()), |found| Err(change_forbidden(action, &name, &found).into()))
     }
 
-    /// Removes the names of tables that the runner may not read from an error of a plan.
+    /// Removes, from an error of a plan, the names of tables that the runner may not read.
     pub(crate) fn conceal(&self, mut error: Error) -> Error {
         let is_limited = self.access.as_ref().is_some_and(|access| access.is_limited());
         if is_limited && let Error::TableMissing { nearest, .. } = &mut error {
@@ -216,8 +217,8 @@ impl Runner {
         Ok(report)
     }
 
-    /// Returns the tables at the target or base of a merge in which some rows are hidden from the
-    /// runner.
+    /// Returns the tables of a merge that have rows hidden from the runner, at the target or at the
+    /// merge base.
     async fn restricted(
         &self,
         access: &dyn TableAccess,

@@ -173,7 +173,7 @@ impl Runner {
         }
     }
 
-    /// Records that all expectations passed on a commit, if the project has any.
+    /// If the project has expectations, records that all of them passed on a commit.
     async fn remember_checked(
         &self,
         plan: &Plan,
@@ -345,7 +345,8 @@ impl Runner {
             passed,
             reads: Some(reads),
             merged,
-            // Runs of a `merge` model may write equal rows, so equal changes do not conflict.
+            // By default, equal changes do not conflict. This is needed, because runs of a `merge`
+            // model may write equal rows.
             ..MergeOptions::default()
         };
         let merged = self.lake().merge_with(&work.target, request, merge).await;
@@ -359,8 +360,8 @@ impl Runner {
                 Err(Error::Conflict { target, branch, conflicts: report.conflicts })
             }
             MergeOutcome::UpToDate => {
-                // If no table changed, there is no merge commit, so store the checks without a
-                // commit.
+                // If no table changed, there is no merge commit, so store the record of passed
+                // checks without a commit.
                 let stored = self.remember(with).await;
                 stored.map_err(|error| work.not_stored(error, &closes))?;
                 Ok((None, tables))

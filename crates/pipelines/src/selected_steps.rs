@@ -133,8 +133,8 @@ impl Plan {
         readers
     }
 
-    /// Returns the output state of a parent. For a model that is not selected, this is the state of
-    /// its existing table. Fails if the model has no table.
+    /// Returns the output state of a model that a step reads. For a model that is not selected,
+    /// this is the state of its existing table. Fails if the model has no table.
     pub(crate) async fn parent_state(
         &self,
         step: &Step,
@@ -195,7 +195,7 @@ impl Plan {
         self.selection.chosen[index] || self.steps[index].reason.is_some()
     }
 
-    /// Returns the listed steps, parents before children.
+    /// Returns the listed steps, each after the steps that it reads.
     pub fn listed_steps(&self) -> impl Iterator<Item = usize> {
         self.graph.order.iter().copied().filter(|index| self.is_listed(*index))
     }

@@ -7,15 +7,15 @@ use headwater_project::{Materialization, Step};
 use crate::plan::{FINGERPRINT, FINGERPRINT_CODE, Plan, PlanOptions, StepPlan};
 use crate::{Result, passed_checks};
 
-/// Reason of a step that runs only because a child needs its output.
+/// Reason of a step that runs only because another step reads its output.
 const NEEDED: &str = "its child runs";
 
 /// Reason of a preview step whose output is not stored.
 const PREVIEWED: &str = "preview";
 
 impl Plan {
-    /// Returns the reason to run a step, ignoring its children. The reasons of its parents must be
-    /// known.
+    /// Returns the reason to run a step, ignoring the steps that read its output. The reasons of
+    /// the steps whose output it reads must be known.
     pub(crate) async fn own_reason(
         &self,
         index: usize,
@@ -25,7 +25,8 @@ impl Plan {
         if options.no_cache {
             return Ok(Some("no cache"));
         }
-        // A model that was never built has this reason even if its parents also run.
+        // A model that was never built always has the reason `first run`, even if the models that
+        // it reads also run.
         let is_table_missing = step.is_materialized() && plan.table.is_none();
         if is_table_missing || (step.is_view() && plan.lake_view.is_none()) {
             return Ok(Some("first run"));
@@ -65,7 +66,7 @@ impl Plan {
         !step.is_materialized() && (step.is_view() || !is_read)
     }
 
-    /// Marks each model without a table to run if one of its children runs.
+    /// Marks each model without a table to run if a step that reads the model runs.
     pub(crate) fn keep_parents(&mut self) {
         for index in self.graph.order.clone().into_iter().rev() {
             let mut children = self.graph.children[index].iter();
@@ -78,7 +79,7 @@ impl Plan {
             if (needed || shown) && !step.is_materialized() && !exists && plan.reason.is_none() {
                 plan.reason = Some(if needed { NEEDED } else { PREVIEWED });
             }
-            // An intermediate model that is not selected runs only if a child needs it.
+            // An intermediate model that is not selected runs only if a step that reads it runs.
             if !needed && !self.selection.chosen[index] {
                 plan.reason = None;
             }
@@ -91,13 +92,14 @@ impl Plan {
         let current = snapshot_property(table, FINGERPRINT);
         let tables = self.view.lake().tables();
         let known = match step.materialization {
-            // The rows that the model appended stay valid if other writers commit to its table.
+            // Ignore commits of other writers to the table, because the rows that the model
+            // appended stay valid.
             Materialization::Append => {
                 let same = |written: &str| written == plan.fingerprint;
                 tables.history().find(table, FINGERPRINT, same).await.is_some()
                     && !self.lost_rows(step, table).await
             }
-            // The model stays up to date if other writers change its table.
+            // Ignore changes of other writers to the table: the model stays up to date.
             Materialization::Merge | Materialization::OverwritePartitions => {
                 let last = tables.history().find(table, FINGERPRINT, |_| true).await;
                 last.as_ref() == Some(&plan.fingerprint)

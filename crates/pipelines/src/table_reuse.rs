@@ -1,5 +1,5 @@
 //! Reuse of tables that earlier runs have computed from the same code, packages, parameters and
-//! inputs, on the same branch or on another one.
+//! inputs, on the same branch or on another branch.
 //!
 //! When a run is merged, the store records the table that each model wrote. The records of the last
 //! runs on the branch are kept. A later run finds the table by the model's fingerprint, and commits
@@ -9,8 +9,8 @@
 //! until the run has committed the table.
 //!
 //! The result of a model that keeps the rows of earlier runs also depends on its table before the
-//! run. Such a table is reused only on a branch where the model's table is in the state from before
-//! the recorded run. This state includes the read positions of incremental inputs.
+//! run. Such a table is reused only on a branch where the model's table is in the same state as
+//! before the recorded run. The state of a table includes the read positions of incremental inputs.
 //!
 //! A run reuses a table only if its user may read the other branch, and has no row filter or column
 //! mask on the table. The row filters and column masks of the user are part of the fingerprint. So
@@ -74,7 +74,7 @@ struct ComputedTable {
     /// Metadata file of the table before the run; `None` if there was no table.
     #[serde(default)]
     before: Option<String>,
-    /// Metadata files of the tables of the model's parents, by name.
+    /// Metadata files of the tables of the models that this model reads (its parents), by name.
     #[serde(default)]
     parents: BTreeMap<String, String>,
     /// A commit that has the table; `None` in records that older versions of Headwater wrote.
@@ -106,7 +106,7 @@ impl ComputedTables {
 
 impl Plan {
     /// Uses the table of an earlier run instead of running a step, if a branch has the table. The
-    /// step and its parents must have been planned before.
+    /// step and the steps that it reads must have been planned before.
     pub(crate) async fn reuse(&mut self, index: usize, runner: &Runner) -> Result<()> {
         if let Some((reused, table)) = self.find_reusable(index, runner).await? {
             let plan = &mut self.steps[index];
@@ -135,8 +135,8 @@ impl Plan {
         let (before, parents) = (self.table_before(index), self.parent_tables(index));
         let is_same = |computed: &ComputedTable| {
             computed.fingerprint == *fingerprint
-                // Without this check, a parent that is not deterministic could have other rows on
-                // this branch than the rows from which the table was computed.
+                // Without this check, a model whose code is not deterministic could have other rows
+                // on this branch than the rows from which the table was computed.
                 && computed.parents == parents
                 && (!step.materialization.accumulates() || computed.before == before)
         };
@@ -147,7 +147,7 @@ impl Plan {
             let last = Some(last).filter(|_| self.view.branch() != Some(branch));
             let same = last.into_iter().chain(earlier).filter(|computed| is_same(computed));
             for computed in same.collect::<Vec<_>>() {
-                // After a merge, the branch may have been deleted, but `main` has the table.
+                // A branch that was merged may have been deleted, but `main` has the table.
                 for branch in [branch, MAIN_BRANCH] {
                     let table = self.table_on(branch, index, computed, runner).await?;
                     if table.is_some() {
@@ -159,8 +159,8 @@ impl Plan {
         Ok(None)
     }
 
-    /// Returns the computed table if the head of the branch or an earlier commit of the branch has
-    /// the table, and the run may reuse it.
+    /// Returns the table of `computed` if the head of the branch or an earlier commit of the branch
+    /// has this table, and the run may reuse it.
     async fn table_on(
         &self,
         branch: &str,
@@ -183,7 +183,8 @@ impl Plan {
             return Ok(Some((reused(head), table)));
         }
         let Some(commit) = computed.commit else { return Ok(None) };
-        // The branch may have been deleted and created again without this commit.
+        // Check that the branch contains the commit, because the branch may have been deleted and
+        // created again without it.
         let bases = lake.catalog().merge_bases(commit, head.commit()).await;
         if !bases.is_ok_and(|bases| bases == [commit]) {
             return Ok(None);
@@ -195,8 +196,8 @@ impl Plan {
         Ok(table.map(|table| (reused(past), table)))
     }
 
-    /// Returns the computed table if a state of the catalog contains the table and the run may
-    /// reuse the table.
+    /// Returns the table of `computed` if the catalog state `view` contains this table, and the run
+    /// may reuse it.
     async fn table_in(
         &self,
         view: &CommitView,
@@ -209,7 +210,8 @@ impl Plan {
         let Some((name, entry)) = found.map_err(|error| Error::other(&error))? else {
             return Ok(None);
         };
-        // A table with another id may have other row filters and column masks.
+        // Do not replace the step's table by a table with another id, because other row filters and
+        // column masks may apply to that table.
         let is_other = plan.table.as_ref().is_some_and(|table| table.id() != entry.id);
         if is_other
             || entry.metadata_location != computed.metadata_location
@@ -217,7 +219,7 @@ impl Plan {
         {
             return Ok(None);
         }
-        // Adopting a table must not undo later changes of the table's properties.
+        // Do not adopt a table if this would undo later changes of the table's properties.
         let table = view.load(&entry).await.ok().filter(|table| {
             plan.table.as_ref().is_none_or(|now| now.properties() == table.properties())
         });
@@ -233,8 +235,8 @@ impl Plan {
         }
     }
 
-    /// Returns the current metadata file of the table of each materialized parent, by name. The
-    /// files stay current only if the parents do not run.
+    /// Returns the current metadata file of the table of each materialized model that a step reads,
+    /// by name. The files stay current only if these models do not run.
     fn parent_tables(&self, index: usize) -> BTreeMap<String, String> {
         let tables = self.stored_parents(index).into_iter().filter_map(|parent| {
             let table = self.steps[parent].table.as_ref()?;

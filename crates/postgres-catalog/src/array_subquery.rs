@@ -11,7 +11,8 @@ use sqlparser::ast::{
 use crate::empty_tables::{is_aggregate, is_empty, is_grouped};
 use crate::translate::parse;
 
-/// The name of the column with the elements of the array, in a subquery that is aggregated.
+/// The name of the column with the array's elements, if the aggregate reads the result of the
+/// subquery.
 const ELEMENT: &str = "element";
 
 /// Returns a replacement for `ARRAY(SELECT …)`; `None` if the form of the subquery is not known.
@@ -58,7 +59,8 @@ fn is_element(key: &Expr, alias: Option<&Ident>) -> bool {
     }
 }
 
-/// Returns true if the rows of the result are not the rows of the tables.
+/// Returns true if the result of a SELECT has other rows than its tables, because the SELECT
+/// groups, aggregates or removes duplicates.
 fn computes_rows(select: &Select) -> bool {
     is_grouped(select)
         || select.having.is_some()
@@ -66,8 +68,8 @@ fn computes_rows(select: &Select) -> bool {
         || select.projection.iter().any(is_aggregate)
 }
 
-/// Aggregates the result of a query. The sort keys become columns of the query, because an outer
-/// query does not have the order of its subquery.
+/// Returns an aggregate over the result of a query. The sort keys become columns of the query, so
+/// that the aggregate can sort by them: it does not keep the order of its input.
 fn of_result(mut query: Query, element: &Expr, keys: Vec<OrderByExpr>) -> Option<Expr> {
     let SetExpr::Select(select) = &mut *query.body else { return None };
     if matches!(select.distinct, Some(Distinct::On(_))) {
@@ -81,7 +83,7 @@ fn of_result(mut query: Query, element: &Expr, keys: Vec<OrderByExpr>) -> Option
         let name = if expr == *element {
             ELEMENT.to_owned()
         } else if select.distinct.is_some() {
-            // PostgreSQL rejects such a sort key, too.
+            // With DISTINCT, PostgreSQL also rejects a sort key that is not in the select list.
             return None;
         } else {
             let name = format!("key{index}");
@@ -102,7 +104,7 @@ fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
 }
 
-/// Returns the text of an aggregate that has the elements in this order.
+/// Returns the text of a call of `array_agg` that collects `element` in this order.
 fn array_agg(element: &Expr, order: &[OrderByExpr]) -> String {
     if order.is_empty() {
         return format!("array_agg({element})");

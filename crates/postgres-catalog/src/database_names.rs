@@ -54,8 +54,8 @@ struct ParenthesisLevel {
     is_query: bool,
 }
 
-/// Returns the range of the database, with the period after it, in each name that starts with the
-/// database. The ranges are in the order of the text.
+/// Finds the names that start with the database. Returns for each of them the range of the database
+/// and the period after it, in the order of the text.
 fn prefixes(tokens: &[TokenWithSpan], database: &str) -> Vec<(Location, Location)> {
     let mut levels = vec![ParenthesisLevel { has_tables: false, is_query: true }];
     let (mut found, mut index) = (Vec::new(), 0);

@@ -29,8 +29,8 @@ const AGGREGATES: [&str; 12] = [
     "any_value",
 ];
 
-/// Replaces each SELECT of a query that certainly returns no rows. Returns true if anything was
-/// replaced.
+/// Replaces each SELECT in a query if this SELECT certainly returns no rows. Returns true if a
+/// SELECT was replaced.
 pub(crate) fn fold_query(query: &mut Query) -> bool {
     let changed = fold(&mut query.body);
     if changed && is_empty(query) {
@@ -114,7 +114,7 @@ pub(crate) fn is_grouped(select: &Select) -> bool {
     }
 }
 
-/// Returns true for a column with an aggregate.
+/// Returns true if a select list item contains an aggregate, not counting subqueries.
 pub(crate) fn is_aggregate(item: &SelectItem) -> bool {
     item.visit(&mut AggregateFinder { depth: 0 }).is_break()
 }
@@ -244,8 +244,9 @@ pub(crate) fn column_name(expr: &Expr) -> String {
     }
 }
 
-/// Returns a replacement for a scalar subquery: null if the subquery returns no rows. A lookup in a
-/// catalog returns at most one row, so `max` of the value is the value itself.
+/// Returns a replacement for a scalar subquery: null if the subquery certainly returns no rows. For
+/// a lookup in a catalog, selects `max` of the value, so that the planner knows that there is one
+/// row; a lookup finds at most one row, so the value does not change.
 pub(crate) fn scalar(query: &mut Query) -> Option<Expr> {
     if is_empty(query) {
         return Some(null());

@@ -170,7 +170,7 @@ pub(crate) fn object(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option
 }
 
 /// Returns an expression for the OID of an object, given its name; null if the object does not
-/// exist. A parameter can also be the OID.
+/// exist. The value of a parameter can also be the OID instead of the name.
 fn number(kind: &str, expr: &Expr, at: &ConnectionIdentity) -> Option<String> {
     let (table, name) = catalog(kind)?;
     let (wanted, is_oid) = if let Some(text) = literal(expr) {

@@ -8,10 +8,10 @@ use crate::pg_catalog::OWNER;
 use crate::types::{PgType, Scalar};
 use crate::visible_objects::{Relation, VisibleObjects};
 
-/// The namespace of these tables.
+/// The name of the namespace whose tables this module describes.
 pub(crate) const NAMESPACE: &str = "information_schema";
 
-/// Returns the rows of a table.
+/// Returns the rows of the catalog table `table`.
 pub(crate) fn rows(contents: &VisibleObjects, table: &str) -> Vec<Value> {
     let relations = contents.relations.iter();
     match table {

@@ -8,7 +8,7 @@ use crate::routines;
 use crate::types::PgType;
 use crate::visible_objects::{Oids, Relation, VisibleObjects, oid_of};
 
-/// The namespace of these tables.
+/// The name of the namespace whose tables this module describes.
 pub(crate) const NAMESPACE: &str = "pg_catalog";
 
 /// The OID of the namespace `pg_catalog`.
@@ -34,7 +34,7 @@ const HEAP_OID: u32 = 2;
 const UNDERSCORED: [&str; 8] =
     ["numeric", "json", "date", "time", "timestamp", "timestamptz", "interval", "uuid"];
 
-/// Returns the rows of a table.
+/// Returns the rows of the catalog table `table`.
 pub(crate) fn rows(contents: &VisibleObjects, table: &str) -> Vec<Value> {
     match table {
         "pg_namespace" => namespaces(contents),

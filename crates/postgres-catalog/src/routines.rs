@@ -71,7 +71,7 @@ const FUNCTIONS: &[&str] = &[
     "gen_random_uuid uuid",
 ];
 
-/// Aggregate functions, in the same form.
+/// Aggregate functions: `name result argument …`, with the types' names in `pg_type`.
 const AGGREGATES: &[&str] = &[
     "count int8 int8",
     "count int8 text",

@@ -38,13 +38,13 @@ const MARKS: [&str; 11] = [
 pub struct ConnectionIdentity {
     /// The ref of the connection, reported as its database.
     pub database: String,
-    /// The number of the connection.
+    /// The number of the connection, which clients see as the process id.
     pub process: i32,
-    /// The user.
+    /// The name of the user.
     pub user: String,
     /// The namespace of unqualified names.
     pub namespace: String,
-    /// The text of `version()`.
+    /// The text that the function `version()` returns.
     pub version: String,
     /// The settings of the session.
     pub settings: Vec<(String, String)>,
@@ -160,8 +160,9 @@ impl QueryRewriter<'_> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
             Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
-                // In Headwater, columns of functions contain names instead of OIDs. PostgreSQL
-                // shows the OID 0 of a function as `-`.
+                // In Headwater, the columns that refer to functions contain names instead of OIDs.
+                // So replace a comparison with the OID 0 by a comparison with `-`, the text that
+                // PostgreSQL shows for this OID.
                 **right = parse("'-'")?;
                 Some(std::mem::replace(expr, null()))
             }
@@ -331,7 +332,7 @@ pub(crate) fn parts(name: &ObjectName) -> Vec<&str> {
     idents.map(|ident| ident.value.as_str()).collect()
 }
 
-/// Returns true for the namespaces of the catalogs.
+/// Returns true for the namespaces `pg_catalog` and `information_schema`, ignoring case.
 pub(crate) fn is_catalog(namespace: &str) -> bool {
     [pg_catalog::NAMESPACE, information_schema::NAMESPACE]
         .iter()

@@ -36,18 +36,18 @@ pub struct VisibleObjects {
     pub database: String,
     /// All databases: the branches.
     pub databases: Vec<String>,
-    /// The user.
+    /// The name of the user.
     pub user: String,
     /// The namespaces.
     pub namespaces: Vec<String>,
     /// The tables and views.
     pub relations: Vec<Relation>,
-    /// The connections.
+    /// The connections that the user may see.
     pub connections: Vec<ConnectionState>,
 }
 
 /// Returns the namespace and name of each catalog table whose name the text of a statement
-/// contains. The statement can read no other catalog tables.
+/// contains. A statement cannot read a catalog table whose name its text does not contain.
 pub fn mentioned(sql: &str) -> Vec<(&'static str, &'static str)> {
     let text = sql.to_ascii_lowercase();
     if !text.contains(pg_catalog::NAMESPACE) && !text.contains(information_schema::NAMESPACE) {
@@ -117,7 +117,8 @@ impl Oids {
     }
 }
 
-/// Returns the OID that the hash of a name gives. Two names can have the same hash.
+/// Returns the OID that the hash of a name determines. Two names can have the same hash; [`Oids`]
+/// then assigns another OID to one of them.
 pub(crate) fn oid_of(name: &str) -> u32 {
     FIRST_OID + hash(name) % (i32::MAX as u32 - FIRST_OID)
 }

@@ -55,7 +55,7 @@ pub struct CallConcurrency {
 }
 
 impl CallConcurrency {
-    /// Maximum of either number.
+    /// Maximum of the reserved and of the provisioned concurrency.
     pub(super) const MAX: u32 = 10_000;
 
     /// Checks the numbers.
@@ -111,7 +111,8 @@ impl Callable {
     pub fn provisioning_obstacle(&self) -> Option<&'static str> {
         let function = &self.function;
         if !function.secrets.is_empty() {
-            // Only the job of a call reads secrets, and records their use.
+            // An instance cannot be started before a call, because only the job of a call reads the
+            // secrets and records their use.
             Some("the function has secrets, which are read at each call")
         } else if !function.network.denies_all() {
             Some("the function has network access, so each call needs a new instance")
@@ -145,7 +146,7 @@ impl Callable {
         Err(Error::invalid(self.at.clone(), message, hint))
     }
 
-    /// Returns the priority of queued calls.
+    /// Returns the priority of the function's calls in the queue.
     pub fn priority(&self, defaults: &Defaults) -> Priority {
         self.function.priority(defaults)
     }

@@ -130,7 +130,7 @@ pub(super) fn read(
     let (module, folder) = (start.module.clone(), start.folder.clone());
     let handler_files = handler_files(&table, folder.as_deref());
     let files = code_files(&table, folder.as_deref(), &handler_files);
-    // Only a runtime for Python sets a Python version here.
+    // Keep only a handler in Python. Only a runtime for Python sets a Python version.
     let handler = table.handler.clone().filter(|_| start.python.is_some());
     let destinations = CallDestinations {
         on_success: table.on_success.clone(),
@@ -334,7 +334,8 @@ fn check_files(named: &[String], files: &BTreeMap<String, String>, at: &Location
     }
 }
 
-/// Returns a path in the form that the project's files use.
+/// Returns a path without `./` at its start and `/` at its end, as in the list of the project's
+/// files.
 pub(super) fn inside(path: &str) -> &str {
     path.trim_start_matches("./").trim_end_matches('/')
 }
@@ -385,7 +386,7 @@ impl CommandPaths {
     }
 }
 
-/// Returns a path in the form that the project's files use; `None` if the path is outside the
+/// Returns a path without `./` at its start and `/` at its end; `None` if the path is outside the
 /// project's folder.
 pub(super) fn below_project(path: &str) -> Option<String> {
     let path = inside(path);

@@ -1,7 +1,7 @@
 //! Declared columns of a model's output: names, types and nullability.
 //!
-//! Bauplan declares columns in classes. Other projects declare them in the setting `columns`, as
-//! `NAME TYPE` with an optional `not null`.
+//! Projects for Bauplan declare columns in Python classes. Other projects declare them in the
+//! setting `columns`, as `NAME TYPE` with an optional `not null`.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub enum ColumnType {
 }
 
 impl ColumnType {
-    /// The types of Bauplan with their names.
+    /// The column types of Bauplan, each with its name in Bauplan.
     pub const ALL: [(&'static str, ColumnType); 12] = [
         ("Bool", ColumnType::Bool),
         ("Int32", ColumnType::Int32),
@@ -60,7 +60,7 @@ impl ColumnType {
         ("TimestampNanoUTC", ColumnType::TimestampNanoUtc),
     ];
 
-    /// Returns the type with this name.
+    /// Returns the Bauplan type with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|(known, _)| *known == name).map(|(_, one)| one)
     }
@@ -166,7 +166,7 @@ impl DeclaredColumns {
         Self::new(columns.collect::<Result<_>>()?, at)
     }
 
-    /// Parses columns whose names are separate from their declarations.
+    /// Parses pairs of a column's name and its declaration, `[TYPE] [not null]`.
     pub fn parse_pairs(pairs: &[(String, String)], at: &Location) -> Result<Self> {
         let columns = pairs.iter().map(|(name, declaration)| declared(name, declaration, at));
         Self::new(columns.collect::<Result<_>>()?, at)

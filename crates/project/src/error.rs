@@ -81,7 +81,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Creates an error for a broken rule at a location.
+    /// Creates the error for a project file that breaks a rule at a location.
     pub fn invalid(at: Location, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Error::Invalid { at, message: message.into(), hint: Some(hint.into()) }
     }

@@ -83,8 +83,8 @@ pub fn short_hash(text: &str) -> String {
     digits_of(&Sha256::digest(text.as_bytes())[..8], &mut digits)
 }
 
-/// Returns the full fingerprint of a step, from its code fingerprint and the name and state of each
-/// input.
+/// Returns the full fingerprint of a step, from its code fingerprint and pairs of the name and the
+/// state of each input.
 pub fn whole(code: &str, inputs: &[(String, String)]) -> String {
     let mut text = format!("{code}\n");
     for (name, state) in inputs {

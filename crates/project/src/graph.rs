@@ -87,12 +87,12 @@ impl Graph {
         }
     }
 
-    /// Returns the error for a cycle. The steps that are missing in the topological order include
-    /// the steps of the cycle.
+    /// Returns the error for a cycle. The steps of the cycle, and all steps that read them, are
+    /// missing in the topological order.
     fn cycle(&self, steps: &[Step]) -> Error {
         let done: BTreeSet<usize> = self.order.iter().copied().collect();
         let mut path: Vec<usize> = Vec::new();
-        // Each missing step reads another missing step, so following their inputs leads into a
+        // Each missing step reads another missing step, so a path from input to input reaches a
         // cycle.
         let mut next = (0..steps.len()).find(|step| !done.contains(step));
         while let Some(step) = next {
@@ -109,7 +109,7 @@ impl Graph {
         Error::Cycle { path: names.collect() }
     }
 
-    /// Returns the location where a step reads one of the given steps.
+    /// Returns the location where a step reads one of the steps `others`.
     fn reads_at(&self, step: &Step, others: &[usize]) -> Location {
         let input = step
             .inputs

@@ -19,8 +19,8 @@ use crate::{Error, Location, Result};
 /// Maximum size of a handler's file in bytes. Larger files are not checked.
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
-/// Functions that can bind names in a module, and `modules` of `sys`, through which a module can be
-/// replaced.
+/// Functions that can bind names in a module, and the attribute `modules` of the module `sys`,
+/// through which a module can be replaced.
 const DYNAMIC: [&str; 6] = ["exec", "globals", "locals", "setattr", "vars", "modules"];
 
 /// The function of a module that Python calls to look up a name that the module does not bind.
@@ -106,7 +106,7 @@ enum FileCheck {
 }
 
 impl FileCheck {
-    /// Checks that a file may bind the name. A file that cannot be read is not checked.
+    /// Checks that a file may bind the name. A file that cannot be read may always bind it.
     fn of(file: &ProjectFile, name: &str) -> Self {
         let Ok(Some(bytes)) = file.read(FILE_BYTES_MAX) else { return FileCheck::MayDefine };
         if declares_encoding(&bytes) {

@@ -140,8 +140,8 @@ impl ParsedProject {
         needed.map_or(Ok(project), Err)
     }
 
-    /// Returns the project with the function of this name; `None` if no file defines the function.
-    /// Fails if the file that defines it cannot be parsed.
+    /// Returns the project with the function named `name`; `None` if no file defines this function.
+    /// Fails if the file that defines the function cannot be parsed.
     pub fn into_callable(self, name: &str) -> Result<(Project, Option<Callable>)> {
         let ParsedProject { project, errors, .. } = self;
         let found = project.callables.get(name).cloned();

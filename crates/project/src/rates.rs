@@ -23,7 +23,7 @@ const KEYS: [&str; 7] = [
     "million_calls",
 ];
 
-/// Parses the prices. A key that is missing has its default.
+/// Parses the prices. A missing price has its default value.
 ///
 /// Errors: `invalid_project` for an unknown key, a currency that is not text, or a price that is
 /// not a finite number of at least 0.
@@ -58,7 +58,7 @@ pub(super) fn read(source: &SourceText<'_>, section: RatesSection) -> Result<Rat
     Ok(card)
 }
 
-/// Returns the price of a key.
+/// Returns the price in a rate card that a key sets; `None` for an unknown key.
 fn price_of<'a>(card: &'a mut RateCard, key: &str) -> Option<&'a mut f64> {
     Some(match key {
         "cpu_second" => &mut card.cpu_second,

@@ -18,7 +18,7 @@ pub(crate) const SETTINGS: [RowExpectationSetting; 3] = [
 pub(crate) struct RowExpectationSetting {
     /// The setting's name.
     pub name: &'static str,
-    /// Severity of the conditions in this setting.
+    /// Severity of the conditions that the setting contains.
     pub severity: Severity,
 }
 

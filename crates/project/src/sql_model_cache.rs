@@ -12,7 +12,7 @@ use crate::{Result, Step, bauplan, sql_model};
 /// Total size in bytes of the files whose models are kept.
 const CAPACITY: u64 = 32 << 20;
 
-/// Everything on which a parsed model depends.
+/// Everything that determines the result of parsing a model.
 #[derive(PartialEq, Eq, Hash)]
 struct ModelCacheKey {
     namespace: String,
@@ -33,7 +33,7 @@ static PARSED: LazyLock<Cache<ModelCacheKey, Arc<Step>>> = LazyLock::new(|| {
     Cache::builder().max_capacity(CAPACITY).weigher(size).build()
 });
 
-/// Parses a SQL file as a model, or returns the cached model of the same text.
+/// Parses a SQL file as a model, or returns the cached model that was parsed from the same text.
 pub(super) fn parse(
     source: &SourceText<'_>,
     namespace: &str,

@@ -63,7 +63,7 @@ pub struct Step {
     pub memory_bytes: Option<u64>,
     /// Time limit; `None` uses the project's default.
     pub timeout: Option<Duration>,
-    /// Retries of a SQL model. The retries of a Python step are in its function.
+    /// Retries of a SQL model. The retries of a Python step are settings of the step's function.
     pub retries: Retries,
     /// Input tables, in source order.
     pub inputs: Vec<StepInput>,
@@ -293,7 +293,7 @@ impl Retries {
     /// Maximum wait before a retry.
     const WAIT_MAX: Duration = Duration::from_secs(300);
 
-    /// Returns the wait before a retry. Retries are numbered from 1.
+    /// Returns the wait before the retry with this number. Retries are numbered from 1.
     pub fn wait(&self, repetition: u32) -> Duration {
         let factor = 2u32.saturating_pow(repetition.saturating_sub(1));
         self.backoff.saturating_mul(factor).min(Self::WAIT_MAX.max(self.backoff))
@@ -309,7 +309,7 @@ impl Default for Retries {
 /// Code of a step.
 #[derive(Debug, Clone)]
 pub enum StepCode {
-    /// One SELECT with its comments, so that line numbers match the file.
+    /// The text of one SELECT. The text includes comments, so that line numbers match the file.
     Sql(Arc<str>),
     /// A Python function.
     Python(Box<PythonFunction>),
@@ -361,7 +361,7 @@ pub struct PythonFunction {
     /// Retries after failures that may be transient.
     pub retries: Retries,
     /// Source code that the code fingerprint covers: the project modules that the function imports,
-    /// and its file without unused steps.
+    /// and the function's file without other steps that the function does not use.
     pub code: Arc<str>,
     /// The paths of the project modules included in `code`, sorted.
     pub modules: Vec<Arc<str>>,

@@ -23,7 +23,7 @@ pub struct UnitTest {
     /// Parameter values.
     #[serde(default)]
     pub parameters: BTreeMap<String, Value>,
-    /// The given rows of each table that the model reads.
+    /// The rows given for each table that the model reads.
     #[serde(default)]
     pub given: BTreeMap<String, GivenRows>,
     /// The expected result.
@@ -68,7 +68,7 @@ impl GivenRows {
     }
 }
 
-/// Expected result.
+/// Expected result of a unit test.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 pub enum ExpectedResult {

@@ -14,13 +14,13 @@ pub enum Error {
     /// No query has the id.
     #[error("there is no query `{id}`")]
     QueryNotFound {
-        /// The id.
+        /// The requested id.
         id: String,
     },
     /// The query has not ended.
     #[error("the query `{id}` has not ended")]
     NotEnded {
-        /// The id.
+        /// The id of the query.
         id: String,
     },
     /// The result of a query exceeds the limit of one result.
@@ -29,16 +29,16 @@ pub enum Error {
         /// The limit of one result, in bytes.
         limit: u64,
     },
-    /// Too many queries are running.
+    /// The maximum number of queries is already running.
     #[error("the limit of {limit} running asynchronous queries is reached")]
     TooMany {
-        /// The limit.
+        /// The maximum number of running queries.
         limit: usize,
     },
-    /// Too many queries of one identity are running.
+    /// The identity already has the maximum number of running queries.
     #[error("the limit of {limit} running asynchronous queries per user is reached")]
     TooManyOwn {
-        /// The limit.
+        /// The maximum number of running queries of one identity.
         limit: usize,
     },
     /// A file of a result cannot be read or written.

@@ -13,13 +13,14 @@ const RECORD: &str = "query.json";
 /// Name of the file with the rows.
 const ROWS: &str = "rows.arrow";
 
-/// A query, with the positions of its rows in the file.
+/// The stored record of a query, with the sizes of the parts of the file that contains its rows.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct QueryRecord {
     pub query: AsyncQuery,
     /// The identity that sent the query.
     pub actor: Actor,
-    /// The parts of the file with the rows, in order.
+    /// The parts of the file that contains the rows, in order. Their lengths determine their
+    /// positions.
     pub parts: Vec<StoredBatch>,
     /// The schema as an Arrow IPC stream without batches; `None` until the columns are known.
     pub schema: Option<Vec<u8>>,
@@ -28,9 +29,9 @@ pub(crate) struct QueryRecord {
 /// A part of the file with the rows: one batch, as an Arrow IPC stream.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct StoredBatch {
-    /// Number of rows.
+    /// Number of rows in the batch.
     pub rows: u64,
-    /// Length in bytes.
+    /// Length of the part in bytes.
     pub bytes: u64,
 }
 

@@ -93,7 +93,7 @@ impl QueryResults {
         Ok(results)
     }
 
-    /// Ends the queries that were running when the server stopped.
+    /// Ends the queries that were running when the previous server process stopped.
     fn interrupt_running(&self) {
         let running: Vec<QueryRecord> = {
             let queries = self.0.queries.lock();

@@ -29,7 +29,8 @@ struct Average {
     of: Arc<Avg>,
 }
 
-/// Returns true if DataFusion's accumulator would truncate.
+/// Returns true if DataFusion's accumulator would truncate the average. It does so for decimals,
+/// except with DISTINCT.
 fn truncates(arguments: &AccumulatorArgs<'_>) -> bool {
     arguments.return_type().is_decimal() && !arguments.is_distinct
 }
@@ -94,7 +95,7 @@ impl AggregateUDFImpl for Average {
     }
 }
 
-/// Divides sums by counts, and rounds half away from zero. The result of no values is null.
+/// Divides sums by counts, and rounds half away from zero. The average of no values is null.
 fn divided(counts: &ArrayRef, sums: &ArrayRef, result: &DataType) -> Result<ArrayRef> {
     let (
         DataType::Decimal32(_, before)

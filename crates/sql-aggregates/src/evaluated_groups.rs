@@ -4,7 +4,8 @@ use arrow::array::{ArrayRef, BooleanArray};
 use datafusion::common::Result;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 
-/// An accumulator of DataFusion for groups, from whose states `evaluate` computes the results.
+/// An accumulator of DataFusion for groups, and the function `evaluate`, which computes the results
+/// from the accumulator's states.
 pub(crate) struct EvaluatedGroups<F> {
     /// DataFusion's accumulator.
     pub of: Box<dyn GroupsAccumulator>,

@@ -73,8 +73,8 @@ impl AggregateUDFImpl for MinMaxBy {
     }
 }
 
-/// The value and the key of the row with the largest or smallest key so far; the key is null if
-/// there is no such row.
+/// The value and the key of the row with the largest or smallest key so far; the key is null if no
+/// row with a key has been read.
 #[derive(Debug)]
 struct BestRow {
     is_max: bool,

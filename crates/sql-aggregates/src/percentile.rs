@@ -101,7 +101,8 @@ impl AggregateUDFImpl for Percentile {
     }
 }
 
-/// The requested percentile, relative to values in ascending order, and the type of the result.
+/// The requested percentile as a fraction, relative to values in ascending order, and the type of
+/// the result.
 #[derive(Debug)]
 struct PercentileTarget {
     fraction: f64,
@@ -184,8 +185,8 @@ impl Accumulator for PercentileAccumulator {
             return internal_err!("the state of `percentile_cont` is not a list");
         };
         let value = self.target.of_values(list.values())?;
-        // For aggregates without DISTINCT, `state` moves the values out of the accumulator. Put
-        // them back, because a growing window frame evaluates the same accumulator again.
+        // Without DISTINCT, `state` removes the values from DataFusion's accumulator. Put them
+        // back, because a growing window frame evaluates the same accumulator again.
         if !self.is_distinct {
             self.of.merge_batch(&[Arc::clone(list) as ArrayRef])?;
         }

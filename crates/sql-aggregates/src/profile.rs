@@ -170,7 +170,7 @@ fn text(value: &ArrayRef) -> Option<String> {
     value.is_valid(0).then(|| format.value(0).to_string().chars().take(TEXT_MAX).collect())
 }
 
-/// Returns the type of the values that `approx_distinct` counts. The function does
+/// Returns the type in which a column's values are passed to `approx_distinct`. This function does
 /// not accept floating-point numbers, so their bits are passed as integers.
 fn countable(data_type: &DataType) -> DataType {
     match data_type {

@@ -2,9 +2,9 @@
 //!
 //! DataFusion removes the rows that leave a frame by subtraction. With floating-point numbers the
 //! result then depends on rows outside the frame: `1e20 + 1 - 1e20` is 0, and infinity minus
-//! infinity is NaN. Other aggregates cannot remove rows, so DataFusion rejects them for such
-//! frames. [`SlidingAggregate`] computes both kinds of aggregates from the rows of the frame; see
-//! [`crate::window_frame`].
+//! infinity is NaN. Other aggregates cannot remove rows, so DataFusion rejects these aggregates for
+//! sliding frames. [`SlidingAggregate`] computes both kinds of aggregates from the rows of the
+//! frame; see [`crate::window_frame`].
 //!
 //! Upstream: no issue found (November 2026)
 
@@ -26,7 +26,7 @@ use datafusion::logical_expr::{
 
 use crate::window_frame::{AccumulatorArguments, FrameRows};
 
-/// Aggregates whose state has a fixed size, so that the states of parts of a frame are stored and
+/// Aggregates whose state has a fixed size. For them, the states of parts of a frame are stored and
 /// merged.
 const FIXED: [&str; 20] = [
     "sum",
@@ -55,7 +55,8 @@ const FIXED: [&str; 20] = [
 /// stored states.
 const OTHER: [&str; 4] = ["string_agg", "any_value", "approx_distinct", "approx_median"];
 
-/// Replaces these aggregates in a session's state.
+/// Replaces the aggregates that are listed in this module (`FIXED` and `OTHER`) in a session's
+/// state.
 pub fn register(state: &mut SessionState) -> Result<()> {
     for name in FIXED.into_iter().chain(OTHER) {
         let of = state.udaf(name)?;

@@ -134,9 +134,9 @@ impl AggregateUDFImpl for CheckedSum {
     }
 }
 
-/// Creates the accumulators for sums of one type.
+/// Creates the accumulators for sums whose result has one particular type.
 trait SumAccumulators: Sync {
-    /// Returns the type in which values are added up; `sum` is the type of the result.
+    /// Returns the wider type in which values are added up. `sum` is the type of the result.
     fn total(&self, sum: &DataType) -> DataType;
     fn of_all(&self, sum: &DataType) -> Box<dyn Accumulator>;
     fn of_distinct(&self, sum: &DataType) -> Box<dyn Accumulator>;

@@ -18,7 +18,7 @@ use datafusion::logical_expr::{Accumulator, AggregateUDFImpl};
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::PhysicalExpr;
 
-/// Maximum rows of a part without a stored state.
+/// A part with at most this number of rows is small: its state is not stored.
 const SMALL: usize = 128;
 
 /// The arguments from which accumulators are created, with ownership.
@@ -89,7 +89,7 @@ pub(crate) struct FrameRows {
 #[derive(Debug)]
 struct RowChunk {
     columns: Vec<ArrayRef>,
-    /// The state of the aggregate for these rows; `None` until it is computed.
+    /// The state of the aggregate for the rows of this part; `None` until it is computed.
     state: Option<Vec<ArrayRef>>,
 }
 
@@ -122,8 +122,9 @@ impl FrameRows {
         FrameRows { function, arguments, parts: VecDeque::new(), is_fixed }
     }
 
-    /// Adds what remains of a part after its first rows have left the frame. The rest is halved
-    /// repeatedly, so that most states stay valid when further rows leave.
+    /// Adds the rows that remain of a part after its first rows have left the frame. Halves them
+    /// repeatedly into smaller parts, so that the states of most parts stay valid when further rows
+    /// leave.
     fn push_rest(&mut self, mut rest: RowChunk) {
         while self.is_fixed && rest.rows() > SMALL {
             let half = rest.rows() / 2;

@@ -8,7 +8,7 @@ use headwater_sql::{Error as SqlError, Position};
 /// The cause of a failed function or operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The arguments are invalid for any row.
+    /// The arguments are invalid, whatever rows the query reads.
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// A function's result exceeds the limit of one value, or of all results of a statement.

@@ -36,8 +36,8 @@ fn short_types(text: &str) -> String {
     short
 }
 
-/// Returns the position after the closing parenthesis, of a text that starts after the opening
-/// parenthesis; `None` if it is not closed.
+/// Finds the closing parenthesis that belongs to the opening parenthesis directly before `text`.
+/// Returns the position after it; `None` if there is none.
 fn closing(text: &str) -> Option<usize> {
     let mut depth = 1;
     text.char_indices().find_map(|(at, letter)| {

@@ -28,7 +28,7 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonExtract {
     name: &'static str,
-    /// True to return strings without quotes, instead of as JSON.
+    /// True to return a JSON string as its text without quotes; false to return it as JSON.
     is_text: bool,
     signature: Signature,
 }

@@ -148,7 +148,7 @@ fn asked(kind: JsonOperation, arguments: &[ArrayRef], rows: usize) -> Result<Arr
     let other = arguments.get(1);
     let row_text = |row: usize| text.is_valid(row).then(|| text.value(row));
     let json = |row: usize| serde_json::from_str::<Value>(row_text(row)?).ok();
-    // The value at the path, or the whole value if there is no path argument.
+    // The value at the path argument, or the whole value if the call has no path argument.
     let part = |row: usize| -> Result<Option<Value>> {
         let Some(json) = json(row) else { return Ok(None) };
         let Some(paths) = other else { return Ok(Some(json)) };
@@ -231,8 +231,8 @@ fn type_of(json: &Value, is_postgres: bool) -> &'static str {
     }
 }
 
-/// Returns true if a JSON value, or a value at any depth in it, has the parts of another value.
-/// This is `json_contains` of DuckDB; in `PostgreSQL`, `@>` does not search nested values.
+/// Returns true if the JSON value `all`, or a value at any depth in it, contains all parts of
+/// `one`. This is `json_contains` of DuckDB; in `PostgreSQL`, `@>` does not search nested values.
 fn contains(all: &Value, one: &Value) -> bool {
     if has_parts(all, one) {
         return true;
@@ -244,7 +244,8 @@ fn contains(all: &Value, one: &Value) -> bool {
     }
 }
 
-/// Returns true if a JSON value is equal to another, or also has other fields and elements.
+/// Returns true if `all` equals `one`, or has all fields and elements of `one` and further fields
+/// or elements.
 fn has_parts(all: &Value, one: &Value) -> bool {
     match (all, one) {
         (Value::Object(all), Value::Object(one)) => {
@@ -300,6 +301,6 @@ fn texts_of(values: &ArrayRef) -> Result<Vec<String>> {
     writer.finish()?;
     drop(writer);
     let lines = String::from_utf8_lossy(&lines);
-    // Each line has the form `{"v":value}`.
+    // Each line has the form `{"v":value}`; keep only the value.
     Ok(lines.lines().map(|line| line[5..line.len() - 1].to_owned()).collect())
 }

@@ -161,7 +161,7 @@ fn translate(pattern: &str, escape: Option<char>) -> Result<String, &'static str
     Ok(regex)
 }
 
-/// Appends a bracket expression.
+/// Appends a bracket expression, such as `[a-z]`, to the regular expression.
 fn push_class(
     regex: &mut String,
     letters: &mut std::iter::Peekable<std::str::Chars<'_>>,

@@ -12,8 +12,8 @@ use datafusion::execution::memory_pool::{
 use crate::size_bounds::FunctionMemory;
 use crate::total_memory::TotalMemory;
 
-/// Error message if the engine's limit is reached, not the statement's. The engine recognizes the
-/// error by it.
+/// Error message if the limit of the engine is reached, not the limit of the statement. The engine
+/// recognizes the error by this message.
 pub const ENGINE_LIMIT_REACHED: &str = "the engine's memory limit is reached";
 
 /// Memory pool of one statement. Divides its limit evenly among the operators that can spill, and

@@ -63,8 +63,8 @@ impl FunctionRewrite for NestedToText {
                 let text = TO_TEXT.call(vec![*expr]);
                 Ok(Transformed::yes(text.cast_to(field.data_type(), schema)?))
             }
-            // Replace the function for lists, because DataFusion's function counts the characters
-            // of the list's text form.
+            // Replace `character_length` of a list, because DataFusion counts the characters of the
+            // list's text form.
             Expr::ScalarFunction(call)
                 if call.func.name() == "character_length"
                     && matches!(&call.args[..], [list] if is_nested(&list.get_type(schema)?)) =>

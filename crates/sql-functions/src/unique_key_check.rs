@@ -16,8 +16,8 @@ pub(crate) fn function() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::from(UniqueKeyCheck { signature }))
 }
 
-/// Function of the number of new rows that have a key: returns true if it is at most 1, and
-/// otherwise an error.
+/// SQL function whose argument is the number of new rows with the same key: returns true if it is
+/// at most 1, and otherwise an error.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct UniqueKeyCheck {
     signature: Signature,

@@ -10,7 +10,7 @@ use std::str::Chars;
 /// Maximum nesting of arrays. It bounds the recursion of the parser.
 const DEPTH_MAX: usize = 32;
 
-/// The special characters of one text form of arrays.
+/// The special characters of one of the text forms of arrays.
 #[derive(Clone, Copy)]
 struct ArraySyntax {
     open: char,
@@ -112,7 +112,7 @@ fn quoted(letters: &mut Peekable<Chars<'_>>) -> Option<String> {
     }
 }
 
-/// Reads an element without quotes: null, or a text, from which spaces at the end are removed.
+/// Reads an element without quotes: null, or a text, without the spaces at its end.
 fn unquoted(letters: &mut Peekable<Chars<'_>>, syntax: ArraySyntax) -> Option<ArrayItem> {
     let (mut text, mut end, mut has_escape) = (String::new(), 0, false);
     while let Some(letter) = letters.next_if(|letter| !syntax.reserved.contains(*letter)) {

@@ -3,7 +3,8 @@
 //!
 //! A format with `%` is chrono's already. A format with an unknown pattern remains as it is.
 
-/// Patterns of PostgreSQL, in any case. A longer pattern is listed before its prefixes.
+/// Patterns of PostgreSQL, which are case-insensitive. A longer pattern is listed before its
+/// prefixes.
 const POSTGRES: [(&str, &str); 21] = [
     ("FM", ""),
     ("YYYY", "%Y"),
@@ -28,7 +29,7 @@ const POSTGRES: [(&str, &str); 21] = [
     ("T", "T"),
 ];
 
-/// Patterns of Spark, in this case.
+/// Patterns of Spark, which are case-sensitive.
 const SPARK: [(&str, &str); 11] = [
     ("yyyy", "%Y"),
     ("yy", "%y"),
@@ -43,7 +44,8 @@ const SPARK: [(&str, &str); 11] = [
     ("a", "%p"),
 ];
 
-/// Returns the chrono format of a pattern; `None` if the pattern is one, or is unknown.
+/// Returns the chrono format of a pattern; `None` if the pattern already is a chrono format, or is
+/// unknown.
 pub(crate) fn chrono_format(pattern: &str) -> Option<String> {
     if pattern.contains('%') {
         return None;
@@ -52,7 +54,7 @@ pub(crate) fn chrono_format(pattern: &str) -> Option<String> {
         return convert(pattern, &SPARK, |text, name| text == name);
     }
     let upper = pattern.to_ascii_uppercase();
-    // Without AM or PM, `HH` is an hour of the whole day.
+    // If the pattern has no AM or PM, `HH` is the hour from 0 to 23, not from 1 to 12.
     let has_half = upper.contains("AM") || upper.contains("PM");
     let hour = if has_half { "%I" } else { "%H" };
     let patterns = [&POSTGRES[..], &[("HH12", hour), ("HH", hour)][..]].concat();

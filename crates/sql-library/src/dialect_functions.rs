@@ -1,7 +1,7 @@
 //! Lists of the functions of other SQL dialects, with their equivalents in this dialect.
 
-/// Functions of this dialect that have other names in other systems, with the same arguments: the
-/// other names, and the name here.
+/// Functions of this dialect that other systems call by other names, with the same arguments: the
+/// other names, and the name in this dialect.
 pub(crate) const NAMES: &[(&[&str], &str)] = &[
     (&["array", "array_construct", "list_value"], "make_array"),
     (&["transform"], "list_transform"),
@@ -62,8 +62,8 @@ const QUOTED_OR_NULL: &str =
 /// Aggregates that return a list as JSON.
 pub(crate) const JSON_LISTS: [&str; 3] = ["json_agg", "jsonb_agg", "json_group_array"];
 
-/// Aggregates of a value and a key, with their names here. Calls without a window are rewritten by
-/// a template, calls with a window only renamed.
+/// Aggregates of a value and a key: their names in other systems, and the name in this dialect. A
+/// call without a window is rewritten by a template, a call with a window is only renamed.
 pub(crate) const BY_KEY: [(&[&str], &str); 2] =
     [(&["arg_max", "argmax", "max_by"], "max_by"), (&["arg_min", "argmin", "min_by"], "min_by")];
 

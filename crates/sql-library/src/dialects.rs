@@ -22,7 +22,8 @@ use crate::dialect_functions::{
 /// Returns the template of `date_diff(unit, start, end)`: the number of unit boundaries between two
 /// times.
 fn difference_in(unit: &str) -> Option<String> {
-    // A week begins on a Monday, and 1970-01-01 was a Thursday.
+    // `$1` and `$2` are the start and the end. The offset moves 1970-01-01, a Thursday, so that a
+    // week begins on a Monday.
     let (seconds, offset) = match unit {
         "year" => return Some("date_part('year', $2) - date_part('year', $1)".to_owned()),
         "quarter" => return Some(difference_in_parts(unit, 4)),
@@ -38,15 +39,16 @@ fn difference_in(unit: &str) -> Option<String> {
     Some(format!("CAST({} - {} AS BIGINT)", of("$2"), of("$1")))
 }
 
-/// Like [`difference_in`], for units with a fixed number per year, such as months.
+/// Returns the same template as [`difference_in`], for units of which a year has a fixed number,
+/// such as months.
 fn difference_in_parts(unit: &str, per_year: u32) -> String {
     let of =
         |time| format!("(date_part('year', {time}) * {per_year} + date_part('{unit}', {time}))");
     format!("{} - {}", of("$2"), of("$1"))
 }
 
-/// Functions of a time and a unit, such as `date_add(unit, count, time)`. The lists in
-/// `dialect_functions` do not contain all of their forms.
+/// Functions of a time and a unit, such as `date_add(unit, count, time)`. They also have forms that
+/// the lists in `dialect_functions` do not contain.
 const WITH_UNIT: [&str; 10] = [
     "date_add",
     "date_diff",
@@ -118,8 +120,8 @@ pub fn respelled(function: &Function) -> Option<Expr> {
     Some(if is_json { call("to_json", vec![expr]) } else { expr })
 }
 
-/// Returns a call of `to_date` or `to_timestamp` whose format has the patterns of PostgreSQL or
-/// Spark, with a format of chrono.
+/// Returns a call of `to_date` or `to_timestamp` in which the format, written with the patterns of
+/// PostgreSQL or Spark, is replaced by chrono's format.
 fn with_chrono_format(name: &str, arguments: &[Expr]) -> Option<Expr> {
     let [text, Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(pattern), .. })] =
         arguments
@@ -131,7 +133,7 @@ fn with_chrono_format(name: &str, arguments: &[Expr]) -> Option<Expr> {
 }
 
 /// Returns a call that computes an aggregate from the list of all its values. The values are the
-/// first argument or, as in PostgreSQL, the column of WITHIN GROUP.
+/// first argument or, as in PostgreSQL, the column in WITHIN GROUP (ORDER BY …).
 fn list_aggregate(function: &Function, written: &str, arguments: &[Expr]) -> Option<Expr> {
     let mut aggregate = function.clone();
     let mut arguments = arguments.to_vec();
@@ -190,8 +192,8 @@ fn without_nulls(function: &Function) -> Option<Expr> {
     is_less.then_some(Expr::Function(function))
 }
 
-/// Returns the template of a function that adds units to a time or truncates it to a unit. Removes
-/// the unit from the arguments.
+/// Returns the template of a function that adds units to a time or truncates a time to a unit.
+/// Removes the unit from `arguments`, so `$1` is the first of the other arguments.
 fn in_unit(name: &str, arguments: &mut Vec<Expr>) -> Option<String> {
     const UNITS: [&str; 8] =
         ["year", "quarter", "month", "week", "day", "hour", "minute", "second"];

@@ -107,8 +107,8 @@ fn make_interval(values: &[ArrayRef]) -> Result<ArrayRef> {
         }
         let months = part(0) * 12 + part(1);
         let days = part(2) * 7 + part(3);
-        // For a number that is too large, the cast saturates. The product is then too large for an
-        // interval, which is an error.
+        // If the number is too large, the conversion to `i64` saturates. The nanoseconds are then
+        // too large for an interval, which is an error.
         let microseconds = i128::from((seconds * 1e6).round() as i64);
         let nanoseconds = part(4) * HOUR + part(5) * MINUTE + microseconds * 1_000;
         to_interval(months, days, nanoseconds).map(Some)
@@ -189,7 +189,8 @@ fn difference(later: NaiveDateTime, earlier: NaiveDateTime) -> Result<IntervalMo
         days -= 1;
     }
     if days < 0 {
-        // An incomplete month has as many days as the month of the earlier time.
+        // The difference has an incomplete month, which counts as many days as the month of the
+        // earlier time has.
         days += i128::from(days_of_month(earlier.date()));
         months -= 1;
     }
@@ -212,7 +213,7 @@ fn map_intervals(
 }
 
 /// Converts every 24 hours to a day if `hours` is true, and every 30 days to a month if
-/// `days_to_months` is true. The converted parts get the same sign.
+/// `days_to_months` is true. The converted parts of the result have the same sign.
 fn move_units(
     interval: IntervalMonthDayNano,
     hours: bool,
@@ -228,7 +229,8 @@ fn move_units(
     if days_to_months {
         months += days / 30;
         days %= 30;
-        // If hours are not converted, the sign of the rest is the sign of the days.
+        // The part that determines the sign of the rest: the days or, if there are none and hours
+        // are converted, the time.
         let rest = if days == 0 && hours { nanoseconds } else { days };
         if months > 0 && rest < 0 {
             (days, months) = (days + 30, months - 1);

@@ -135,9 +135,9 @@ impl HigherOrderUDFImpl for ListReduce {
     }
 }
 
-/// Combines the elements of each list. Step n evaluates the lambda for the n-th element of all
-/// lists that have one. The lists are sorted by length, longest first, so these are the first
-/// lists.
+/// Combines the elements of each list. Step n evaluates the lambda once, for the n-th elements of
+/// all lists that have at least n elements. The lists are sorted by length, longest first, so that
+/// these lists are the first ones.
 fn reduce(
     lists: &ListArray,
     initial: Option<ArrayRef>,

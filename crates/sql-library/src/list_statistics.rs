@@ -55,7 +55,7 @@ enum ListStatistic {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum NumberStatistic {
-    /// The median of the differences from the median.
+    /// The median of the absolute differences from the median.
     Mad,
     Skewness,
     Kurtosis,
@@ -201,7 +201,8 @@ fn rows_of(lists: &ListArray) -> Result<Rows> {
     Ok(RowConverter::new(vec![field])?.convert_columns(&[Arc::clone(lists.values())])?)
 }
 
-/// Returns the element of each list whose index `select` returns; null for `None`.
+/// Returns one element of each list: the element at the index that `select` returns, or null for
+/// `None`.
 fn select_elements(
     lists: &ListArray,
     select: impl Fn(&SortedElements<'_>, usize) -> Result<Option<usize>>,
@@ -261,7 +262,7 @@ fn entropies(lists: &ListArray) -> Result<ArrayRef> {
             let share = count as f64 / all;
             -share * share.log2()
         };
-        // The sum of no values is -0, so add 0.
+        // Add 0, because the sum of no values is -0.
         lists.is_valid(row).then(|| sorted.runs().map(part).sum::<f64>() + 0.0)
     };
     Ok(Arc::new((0..lists.len()).map(entropy).collect::<Float64Array>()))

@@ -83,7 +83,8 @@ impl NumberFormat {
         Ok(format)
     }
 
-    /// Parses a pattern of several letters. Returns its length; `None` if there is no such pattern.
+    /// Parses a pattern that consists of several letters. Returns its length; `None` if the text
+    /// begins with no such pattern.
     fn word(&mut self, upper: &str, rest: &str) -> Result<Option<usize>, String> {
         let placed = |this: &mut Self, place| {
             this.places.push(place);
@@ -141,7 +142,7 @@ impl NumberFormat {
             None => (false, number),
         };
         if !digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') {
-            // Infinity and NaN have no digits.
+            // Infinity and NaN have no digits, so show `#` as for a number that does not fit.
             return self.overflowed();
         }
         let (whole, fraction) = rounded(digits, self.fraction);
@@ -168,7 +169,8 @@ impl NumberFormat {
     fn assemble(&self, whole: &str, fraction: &str, is_negative: bool) -> String {
         let shown_fraction = self.shown_fraction(fraction);
         let has_point = self.places.contains(&PatternElement::Point);
-        // Zero is shown as a digit only if there is no fraction.
+        // A number below 1 gets a zero before the point only if no digits after the point are
+        // shown.
         let is_bare = self.is_filled && shown_fraction == 0;
         let whole = if whole.is_empty() && (!has_point || is_bare) { "0" } else { whole };
         let mut text = String::new();
@@ -312,7 +314,7 @@ mod tests {
 
     #[test]
     fn numbers_are_formatted_as_in_postgresql() {
-        // Each line was computed by PostgreSQL 15.
+        // The results in this list were computed by PostgreSQL 15.
         for (number, pattern, expected) in [
             ("1234.5", "9,999.99", " 1,234.50"),
             ("-0.5", "FM0.00", "-0.50"),

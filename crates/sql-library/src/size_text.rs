@@ -48,7 +48,7 @@ fn postgres(bytes: i64) -> String {
     if size < 10_240 {
         return format!("{sign}{size} {}", UNITS[0]);
     }
-    // Keep one more binary digit than needed, for rounding.
+    // Divide by 512 instead of 1024. The additional binary digit is used to round the result.
     size >>= 9;
     unit += 1;
     while size >= 2 * 10_240 - 1 && unit < UNITS.len() - 1 {

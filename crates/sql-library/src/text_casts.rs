@@ -72,8 +72,8 @@ fn is_comparison(operator: Operator) -> bool {
     matches!(operator, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
 }
 
-/// Converts the text literals to bytes if `other`, with which they are compared, is bytes. Returns
-/// true if a literal was changed.
+/// Converts text literals to bytes if `other`, the expression with which they are compared, has
+/// bytes as its type. Returns true if a literal was changed.
 fn parse_literals<'a>(
     literals: impl Iterator<Item = &'a mut Expr>,
     other: &Expr,

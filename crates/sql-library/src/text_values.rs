@@ -60,7 +60,8 @@ fn parse_with(
 pub fn parse(values: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
     if let (DataType::List(_), DataType::List(element)) = (values.data_type(), to) {
         let lists = values.as_list::<i32>();
-        // Skip elements of other rows: after slicing, the array of elements is still complete.
+        // Take only the elements of these rows: after slicing a list array, its array of elements
+        // still contains the elements of all rows.
         let (lengths, first) = (lists.offsets().lengths(), place_of(lists.value_offsets()[0]));
         let offsets = OffsetBuffer::from_lengths(lengths);
         let elements = lists.values().slice(first, place_of(offsets[lists.len()]));
@@ -159,8 +160,8 @@ fn json_array(text: &str) -> Option<Vec<ArrayItem>> {
 /// Parses a JSON object; `None` for any other text. If a key occurs several times, its last value
 /// applies.
 fn json_object(text: &str) -> Option<Vec<(String, ArrayItem)>> {
-    // Parse the text twice: the first result has the keys in order, and the second result has the
-    // numbers with all digits.
+    // Parse the text twice. The first result has the keys in the order of the text; the second
+    // result has the values as text, so that numbers keep all digits.
     let keys: Map<String, Value> = serde_json::from_str(text).ok()?;
     let values: HashMap<String, Box<RawValue>> = serde_json::from_str(text).ok()?;
     let entry = |(key, _): (String, Value)| {

@@ -32,14 +32,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// The module that calls the function.
+/// The file of the module that calls the user's function with the columns of a batch.
 const CALL_FILE: &str = "headwater_sql_call.py";
 const CALL_TEXT: &str = include_str!("../../../python/worker/headwater_sql_call.py");
 
-/// The function in that module.
+/// The function in [`CALL_FILE`] that the worker calls.
 const CALL_FUNCTION: &str = "call";
 
-/// The exception of that module for values that do not fit the definition.
+/// The exception that the module in [`CALL_FILE`] raises for values that do not fit the definition.
 const RESULT_ERROR: &str = "ResultError";
 
 /// The module with the settings of the call, and the module with the user's code.
@@ -160,7 +160,7 @@ impl SqlFunctions {
         let InvocationOutcome { returned, usage: used } = if let Some(outcome) = ended {
             outcome
         } else {
-            // The token has an effect only while the call is queued.
+            // Cancelling this token ends the call only if the call is still in the queue.
             in_time.cancel();
             invoked.await
         };
@@ -291,7 +291,10 @@ fn stopped(function: &FunctionDefinition) -> Problem {
 /// Returns the error of a call that waited too long in the queue.
 fn not_admitted(function: &FunctionDefinition) -> Problem {
     let (name, seconds) = (&function.name, QUEUE_MAX.as_secs());
-    let message = format!("function `{name}` waited {seconds} s for an instance");
+    let message = format!(
+        "the call of the function `{name}` failed because no instance became free within \
+         {seconds} s"
+    );
     Problem::new(ErrorCode::TooBusy, message)
         .with_hint("Retry the statement later, or lower MEMORY of the function.")
 }
@@ -301,8 +304,8 @@ fn no_values(function: &FunctionDefinition) -> Problem {
     Problem::new(ErrorCode::FunctionFailed, message)
 }
 
-/// Returns the error of a call for the statement: the function, the exception, and the last frames
-/// of the user's code.
+/// Converts the error of a call to the error of the statement: the function, the exception, and the
+/// last frames of the user's code.
 fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
     let name = &function.name;
     let Error::FunctionRaised { exception, message, frames, .. } = error else {
@@ -329,7 +332,8 @@ fn explained(function: &FunctionDefinition, error: &Error) -> Problem {
     let is_missing = exception == "ModuleNotFoundError";
     let hint = is_missing.then(|| "Add the package to PACKAGES of the function.".to_owned());
     let mut problem = Problem { hint, ..error.to_problem() };
-    // The context also contains frames of the module that calls the function.
+    // Remove the list of frames, because it also contains frames of the module that calls the
+    // user's function.
     problem.context.remove("frames");
     let causes = own.iter().skip(own.len().saturating_sub(FRAMES_MAX));
     let causes = causes
@@ -385,7 +389,10 @@ mod tests {
     fn a_call_that_waits_too_long_is_too_busy() {
         let problem = not_admitted(&definition());
         assert_eq!(problem.code, ErrorCode::TooBusy);
-        assert_eq!(problem.message, "function `f` waited 300 s for an instance");
+        assert_eq!(
+            problem.message,
+            "the call of the function `f` failed because no instance became free within 300 s"
+        );
     }
 
     #[test]

@@ -7,8 +7,9 @@ use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::ColumnarValue;
 use headwater_table_scan::plain_schema;
 
-/// Returns true if values of a type are converted implicitly to the type of a parameter. No number
-/// loses a fraction: [`convert`] checks each double that becomes a decimal.
+/// Returns true if values of a type are converted implicitly to the type of a parameter. No
+/// conversion drops a fraction: [`convert`] rejects a double that has more decimal places than the
+/// decimal type.
 pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
     use DataType::{Date32, Date64, Timestamp};
     let given = &without_view_types(given);
@@ -32,7 +33,8 @@ pub(crate) fn accepts(parameter: &DataType, given: &DataType) -> bool {
             let same_name = |(to, from): (&FieldRef, &FieldRef)| to.name() == from.name();
             accepts_parts(to, from) && to.iter().zip(from).all(same_name)
         }
-        // The names of the fields of a map's entries are not fixed.
+        // The entries of a map may have any field names, so compare only the types of keys and
+        // values.
         (DataType::Map(to, _), DataType::Map(from, _)) => {
             match (to.data_type(), from.data_type()) {
                 (DataType::Struct(to), DataType::Struct(from)) => accepts_parts(to, from),
@@ -49,8 +51,9 @@ fn accepts_parts(parameter: &Fields, given: &Fields) -> bool {
         && parameter.iter().zip(given).all(|(to, from)| accepts_part(to, from))
 }
 
-/// Returns true if the type of a part of a nested value is accepted. A double is not accepted for a
-/// decimal, because the values of parts are not checked for lost fractions.
+/// Returns true if the type of a part of a nested value is accepted, such as the items of a list. A
+/// double is not accepted for a decimal here, because [`convert`] checks only values that are not
+/// nested.
 fn accepts_part(parameter: &Field, given: &Field) -> bool {
     let (to, from) = (parameter.data_type(), given.data_type());
     accepts(to, from) && !(is_decimal(to) && from.is_floating())

@@ -15,7 +15,7 @@ pub struct FunctionDefinition {
     pub parameters: SchemaRef,
     /// The type of the result, which is no Arrow view type.
     pub returns: DataType,
-    /// The Python code.
+    /// The Python code, which defines the function to call.
     pub body: String,
     /// The name of the Python function to call in the code.
     pub handler: String,

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::PythonRuntime;
 
-/// Maximum time for cancelled calls to return their usage.
+/// Time to wait for cancelled calls to return their usage.
 const USAGE_WAIT: Duration = Duration::from_secs(2);
 
 /// The identity and limits of a statement that calls functions.
@@ -66,14 +66,14 @@ impl StatementCalls {
         self.runtime.get().is_some()
     }
 
-    /// Begins the execution of a plan of the statement.
+    /// Begins the execution of one plan of the statement. A statement may execute several plans.
     pub fn begin(self: &Arc<Self>) -> RunningCalls {
         let token = CancellationToken::new();
         *self.running.lock() = token.clone();
         RunningCalls { calls: Arc::clone(self), token }
     }
 
-    /// Returns the token that is cancelled at the end of the current plan.
+    /// Returns the token that is cancelled at the end of the plan that runs now.
     pub(crate) fn token(&self) -> CancellationToken {
         self.running.lock().clone()
     }
@@ -100,7 +100,7 @@ impl StatementCalls {
                 }
             }
         };
-        // The usage of a call that does not end in time is lost.
+        // If a cancelled call does not end in time, its usage is lost.
         let _ = tokio::time::timeout(USAGE_WAIT, ended).await;
     }
 

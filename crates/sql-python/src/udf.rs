@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 /// A Python function as a scalar function of DataFusion.
 #[derive(Debug, Clone)]
 pub struct PythonUdf {
-    /// The name in the statement.
+    /// The name by which the planner looks up the function.
     key: String,
     function: Arc<FunctionDefinition>,
     signature: Signature,
@@ -58,7 +58,7 @@ impl Hash for PythonUdf {
 }
 
 impl PythonUdf {
-    /// Creates a function for a statement. `key` is the name by which the planner looks it up.
+    /// Creates the function for one statement. `key` is the name by which the planner looks it up.
     pub fn create(
         key: &str,
         function: Arc<FunctionDefinition>,
@@ -179,8 +179,8 @@ impl ScalarUDFImpl for PythonUdf {
     }
 }
 
-/// Returns a plan for EXPLAIN, in which functions in Python cannot be evaluated. DataFusion
-/// evaluates the rows of VALUES while it creates the physical plan.
+/// Returns a plan for EXPLAIN in which functions in Python return an error instead of being called.
+/// DataFusion evaluates the rows of VALUES while it creates the physical plan.
 pub fn without_calls(plan: LogicalPlan) -> Result<LogicalPlan> {
     let inert = |expr: Expr| {
         if let Expr::ScalarFunction(ScalarFunction { func, args }) = &expr
@@ -314,7 +314,8 @@ mod tests {
         let error = waiting.await.expect("no panic").expect_err("the call was stopped");
         assert!(error.to_string().contains("the statement was stopped"), "{error}");
         assert_eq!(runtime.ended.load(Ordering::Relaxed), 1);
-        // The token of the plan stays cancelled, so no further call begins.
+        // The token that cancels calls stays cancelled until the next plan, so no further call
+        // begins.
         assert!(call(function, 1).await.is_err());
         assert_eq!(calls.usage().calls, 1, "the usage of a cancelled call is counted");
         drop(calls);

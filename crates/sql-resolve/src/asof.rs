@@ -20,8 +20,8 @@ use crate::Resolver;
 use crate::name_scope::{Relation, UNNAMED};
 use crate::using_clause::{self, ColumnSide};
 
-/// The conditions of an ASOF JOIN: the equalities, and the inequality. In each, the left side of
-/// the join is the first operand.
+/// The conditions of an ASOF JOIN: the equalities, and the inequality. The first operand of each
+/// has columns of the join's left side.
 #[derive(Default)]
 struct AsofConditions {
     equal: Vec<[Expr; 2]>,
@@ -37,7 +37,8 @@ fn refused(what: &str) -> Error {
 }
 
 impl Resolver<'_> {
-    /// Rewrites an ASOF JOIN of the relations `start..before` with the relation that follows them.
+    /// Rewrites an ASOF JOIN. Its left side has the relations with the indexes `start..before`, its
+    /// right side is the relation with the index `before`.
     pub(crate) fn asof(&mut self, join: &mut Join, start: usize, before: usize) -> Result<()> {
         let JoinOperator::AsOf { match_condition, constraint } = &mut join.join_operator else {
             return Ok(());
@@ -178,7 +179,8 @@ fn split(expr: Expr, parts: &mut Vec<Expr>) {
 }
 
 impl AsofConditions {
-    /// Adds a condition in which names are resolved: an equality, or the only inequality.
+    /// Adds a condition whose names are resolved: an equality, or an inequality. The ASOF JOIN must
+    /// have only one inequality.
     fn add(&mut self, expr: Expr, left: &[Relation], right: &[Relation]) -> Result<()> {
         let Expr::BinaryOp { left: one, op, right: other } = expr else {
             return Err(refused("with a condition that is not a comparison"));

@@ -6,12 +6,12 @@ use sqlparser::ast::{Expr, ObjectNamePart, Value, ValueWithSpan};
 
 use crate::function_name;
 
-/// The parts of an expression from which DataFusion generates the name of its column: the
-/// expression without casts and parentheses.
+/// The name that DataFusion generates for the column of an expression: the text of the expression
+/// without casts and parentheses.
 pub(crate) struct GeneratedName {
-    /// The text, with qualifiers of columns.
+    /// The name with the qualifiers of the columns.
     qualified: String,
-    /// The text without qualifiers.
+    /// The name without qualifiers.
     bare: String,
 }
 
@@ -25,8 +25,8 @@ impl GeneratedName {
         GeneratedName { qualified, bare: expr.to_string() }
     }
 
-    /// Returns true if the generated names may be equal. A column without a qualifier has the
-    /// qualifier of its table in the generated name.
+    /// Returns true if the generated names may be equal. A column that is written without a
+    /// qualifier gets the qualifier of its table in the name.
     pub(crate) fn is_same(&self, other: &GeneratedName) -> bool {
         let is_bare = |name: &GeneratedName| name.qualified == name.bare;
         self.qualified == other.qualified
@@ -44,7 +44,8 @@ fn simplify(expr: &mut Expr) {
         *expr = inner;
     }
     match &mut *expr {
-        // A literal such as `DATE '2026-01-01'` is a cast.
+        // DataFusion treats a literal such as `DATE '2026-01-01'` as a cast, and a cast is not part
+        // of the name.
         Expr::TypedString(literal) => {
             let value = literal.value.clone();
             *expr = Expr::Value(value);
@@ -78,7 +79,7 @@ fn remove_qualifiers(expr: &mut Expr) {
 }
 
 fn for_each_child(expr: &mut Expr, change: fn(&mut Expr)) {
-    // An unsupported part is an error of the statement, which the resolver reports.
+    // Ignore an unsupported part: the resolver visits the expression too, and reports the error.
     let _ = children(expr, &mut |node| {
         if let ExpressionNode::Expr(inner) = node {
             change(inner);

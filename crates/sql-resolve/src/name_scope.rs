@@ -10,7 +10,7 @@ use sqlparser::ast::{Expr, Ident, WindowSpec};
 
 use crate::SelectAlias;
 
-/// The columns of a relation, some of which may be unknown.
+/// The names of the columns of a relation. Some of them may be unknown.
 #[derive(Debug, Clone, Default)]
 pub struct RelationColumns {
     /// Known names, in order if the order is known.
@@ -91,7 +91,7 @@ pub struct JoinedColumn {
     pub name: String,
     /// Indexes of the relations that contain the column.
     pub holders: Vec<usize>,
-    /// Expression that the unqualified name stands for.
+    /// Expression by which the column's unqualified name is replaced.
     pub expr: Expr,
 }
 
@@ -103,7 +103,7 @@ pub struct Scope {
     /// Columns of USING and NATURAL joins, in the order of the joins.
     pub merged: Vec<JoinedColumn>,
     /// True if FROM has a RIGHT, FULL or ASOF join with USING or NATURAL. The unqualified names of
-    /// its join columns are then replaced by expressions.
+    /// join columns are then replaced by expressions.
     pub careful: bool,
     /// Join columns that are items of the select list, with their own name as alias.
     pub kept: Vec<String>,
@@ -118,8 +118,9 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Returns the column of some relations that an unqualified name refers to; `None` if the name
-    /// is ambiguous, or if its column cannot be written as an expression.
+    /// Returns the column to which an unqualified name refers, among the relations with the indexes
+    /// `among`. Returns `None` if the name is ambiguous, or if its column cannot be written as an
+    /// expression.
     pub fn value(&self, name: &str, among: Range<usize>) -> Option<JoinedColumn> {
         let has = |index: &usize| self.relations[*index].columns.all().any(|other| other == name);
         let holders: Vec<usize> = among.filter(has).collect();
@@ -266,8 +267,8 @@ impl Scopes {
         if open { Ok(QualifiedName::Unknown) } else { Err(self.missing_relation(parts, at)) }
     }
 
-    /// Returns the expression of a column of a USING or NATURAL join, if the column's name must be
-    /// replaced by it.
+    /// If a name refers to a column of a USING or NATURAL join, returns the expression by which the
+    /// name must be replaced.
     pub fn merged(&self, spelling: &str) -> Option<Expr> {
         for scope in self.outward() {
             let named = scope.parameters.iter().chain(&scope.aliases);
@@ -287,7 +288,7 @@ impl Scopes {
         None
     }
 
-    /// Returns the relation of a wildcard such as `t.*`.
+    /// Returns the relation to which a wildcard such as `t.*` refers.
     pub fn relation(&self, path: &[&str], at: Option<Position>) -> Result<&Relation> {
         for scope in self.outward() {
             if let Some(relation) = scope.relation(path, at)? {
@@ -297,7 +298,7 @@ impl Scopes {
         Err(self.missing_relation(path, at))
     }
 
-    /// Returns the named window.
+    /// Returns the definition of the window to which a name in the innermost SELECT refers.
     pub fn window(&self, written: &str, at: Option<Position>) -> Result<WindowSpec> {
         let windows = self.0.last().map(|scope| scope.windows.as_slice()).unwrap_or_default();
         let names = windows.iter().map(|(name, _)| name.as_str());
@@ -358,7 +359,8 @@ fn column_of(
     }
 }
 
-/// Returns the defined spelling of a column of some relations. Fails if the column does not exist.
+/// Returns the defined spelling of a column. `names` are the columns of `relations`. Fails if there
+/// is no such column.
 pub fn column<'a>(
     written: &str,
     names: impl Iterator<Item = &'a str> + Clone,

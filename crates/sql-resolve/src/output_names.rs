@@ -13,22 +13,25 @@ use crate::wildcards::is_pattern;
 /// Output name of one item of the select list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum OutputItem {
-    /// One column with this name.
+    /// An expression without an alias, which is one column with this text as its name.
     Named(String),
-    /// One column with this name, which another column also has. Its name in the plan is unique.
+    /// One column with this name, which another column also has. In the plan, it has a different,
+    /// unique name.
     Repeated(String),
-    /// One column with this alias.
+    /// An item that is one column with this alias.
     Aliased(String),
     /// One column that keeps the name that the planner gives it.
     Kept,
-    /// One or several columns with this name.
+    /// An expression that may expand to several columns. If the expression is one column, this text
+    /// is the column's name.
     Expands(String),
-    /// Any number of columns, each of which keeps the planner's name.
+    /// An item that is any number of columns, each of which keeps the planner's name.
     Many,
 }
 
 impl OutputItem {
-    /// Returns the item if its expression has this alias in the plan.
+    /// Returns the output name of this item if the resolver has given its expression the name
+    /// `alias` in the plan.
     fn renamed(&self, expr: &Expr, alias: &str) -> OutputItem {
         match self {
             // The resolver renames an alias only if another column has the same name.
@@ -68,7 +71,8 @@ impl OutputNames {
     /// Changes the names of columns, and of casts of columns, to the spelling of the schema.
     pub(crate) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
-        // If a `*` was expanded, the items after it have moved by the number of added items.
+        // If a `*` was expanded, the resolved list has more items, and the items after the `*` have
+        // moved by the number of added items.
         let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
         let more = resolved.len().saturating_sub(self.0.len());
         for (place, item) in self.0.iter_mut().enumerate() {
@@ -94,8 +98,9 @@ impl OutputNames {
         self
     }
 
-    /// Returns the names for the columns of a table or view. Columns without an alias then have
-    /// unique names: a repeated name keeps the number that it has in the plan.
+    /// Returns the names for a result that becomes a table or view. To make the names of columns
+    /// without an alias unique, a repeated name keeps the number that it has in the plan, as in
+    /// `id_2`.
     #[must_use]
     pub fn of_relation(mut self) -> Self {
         for item in &mut self.0 {

@@ -65,7 +65,8 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// Returns the columns of an item of FROM. The item itself is not resolved.
+    /// Returns the columns of an item of FROM. Resolves a copy of the item, so that the item itself
+    /// is unchanged.
     fn columns_of(&mut self, table: &TableFactor) -> Result<Vec<String>> {
         self.within_factor(table, |this| {
             let relations =
@@ -82,8 +83,8 @@ impl Resolver<'_> {
         })
     }
 
-    /// Runs a function in a scope that contains only one item of FROM. The item itself is not
-    /// resolved.
+    /// Runs a function in a scope that contains only one item of FROM. Resolves a copy of the item,
+    /// so that the item itself is unchanged.
     fn within_factor<T>(
         &mut self,
         table: &TableFactor,

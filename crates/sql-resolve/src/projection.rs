@@ -25,8 +25,8 @@ impl Resolver<'_> {
                     let bare = matches!(expr, Expr::Identifier(_));
                     self.expr(expr)?;
                     if bare && let Expr::Function(_) = expr {
-                        // The name was replaced by an expression, because it is a join column. Give
-                        // the item the column's name as an alias.
+                        // The name was a join column, so an expression has replaced it. Give the
+                        // item the column's name as an alias.
                         let mut name = self.own_name(expr, text);
                         if let Some(other) = names.add_alias(&name.value) {
                             name.value = other;
@@ -79,7 +79,8 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Returns the alias of a select list item that was a join column: the name of the column.
+    /// Returns the name of a join column that an expression has replaced in the select list, to use
+    /// it as the item's alias.
     fn own_name(&mut self, expr: &Expr, written: String) -> Ident {
         let Some(scope) = self.scopes.innermost() else { return Ident::with_quote('"', written) };
         let merged = scope.merged.iter().rev().find(|merged| merged.expr == *expr);
@@ -190,7 +191,8 @@ pub(crate) fn keys_as_positions(order_by: &mut OrderBy, items: &[SelectItem]) {
                         break;
                     }
                 }
-                // The positions of the following items are unknown.
+                // The item may expand to several columns, so the positions of the items after it
+                // are unknown.
                 _ => break,
             }
         }
@@ -266,7 +268,7 @@ fn spell_column(ident: &mut Ident, columns: &RelationColumns) -> Result<()> {
     Ok(())
 }
 
-/// Returns the column if an expression is a column or a cast of one, also in several casts.
+/// Returns the column if an expression is a column, with or without casts around it.
 pub(crate) fn column_under(expr: &Expr) -> Option<&Ident> {
     match expr {
         Expr::Identifier(ident) => Some(ident),

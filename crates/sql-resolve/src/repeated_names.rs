@@ -17,22 +17,23 @@ use crate::projection::{column_under, excluded, output_name};
 
 /// A column that a wildcard selects.
 struct WildcardColumn {
-    /// The label of its relation.
+    /// The label of the relation that has the column.
     label: String,
     name: String,
 }
 
-/// The names of a select list: those of all its wildcards, and those of the items so far.
+/// The names of a select list: of the columns that all its wildcards select, and of the items that
+/// have been added so far.
 #[derive(Default)]
 pub(crate) struct SelectedNames {
     wildcards: Vec<WildcardColumn>,
-    /// Labels of the relations.
+    /// Labels of the relations in FROM.
     labels: Vec<String>,
-    /// Names without a qualifier in the plan.
+    /// Aliases, which are names without a qualifier in the plan.
     aliases: Vec<String>,
-    /// Columns without an alias.
+    /// Names of the columns that have no alias.
     columns: Vec<String>,
-    /// Names of the expressions without an alias.
+    /// Generated names of the expressions that have no alias.
     generated: Vec<GeneratedName>,
 }
 
@@ -113,7 +114,7 @@ impl SelectedNames {
 }
 
 impl Resolver<'_> {
-    /// Returns the names that the wildcards of a select list select.
+    /// Returns the names of the columns that the wildcards of a select list select.
     pub(crate) fn wildcard_names(&mut self, items: &[SelectItem]) -> SelectedNames {
         let mut names = SelectedNames::default();
         let relations = self.scopes.innermost().map(|scope| scope.relations.as_slice());
@@ -130,7 +131,7 @@ impl Resolver<'_> {
                     SelectItemQualifiedWildcardKind::ObjectName(name),
                     options,
                 ) => {
-                    // The caller reports the error of an unknown relation.
+                    // Ignore an error here: the caller reports an unknown relation.
                     let path = idents(name).unwrap_or_default();
                     let path: Vec<&str> = path.iter().map(|ident| ident.value.as_str()).collect();
                     if let Ok(relation) = self.scopes.relation(&path, None) {
@@ -144,7 +145,8 @@ impl Resolver<'_> {
     }
 }
 
-/// Returns the path of the column inside casts; empty for other expressions.
+/// Returns the parts of a column's name, also if casts surround the column; empty for other
+/// expressions.
 fn path_under(expr: &Expr) -> &[Ident] {
     match expr {
         Expr::Identifier(ident) => std::slice::from_ref(ident),

@@ -43,7 +43,7 @@ impl SelectAlias {
     }
 }
 
-/// Returns the scope of the innermost query, without the scopes of lambdas; `None` if `name` is a
+/// Returns the scope of the innermost query, skipping the scopes of lambdas; `None` if `name` is a
 /// parameter of a lambda.
 fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope> {
     for scope in scopes.iter_mut().rev() {
@@ -58,7 +58,8 @@ fn query_scope<'s>(scopes: &'s mut [Scope], name: &str) -> Option<&'s mut Scope>
 }
 
 impl Resolver<'_> {
-    /// Returns the resolved expression of an alias; `None` if the name is not an alias.
+    /// Returns the resolved expression of the alias that a name refers to; `None` if it refers to
+    /// no alias.
     pub(crate) fn select_alias(&mut self, ident: &Ident) -> Result<Option<Expr>> {
         let name = &ident.value;
         let Some(scope) = query_scope(&mut self.scopes.0, name) else { return Ok(None) };

@@ -19,7 +19,8 @@ use sqlparser::ast::{
 use crate::Resolver;
 use crate::name_scope::{JoinedColumn, Relation, Scope};
 
-/// The side that provides the value of a shared column.
+/// The side of a join that provides the value of a shared column, which is a column of USING or
+/// NATURAL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ColumnSide {
     Left,
@@ -28,8 +29,8 @@ pub(crate) enum ColumnSide {
     Both,
 }
 
-/// Returns the side that provides the values of a join's shared columns; `None` for joins that
-/// return only the rows of one side, such as SEMI.
+/// Returns the side that provides the values of a join's shared columns; `None` for other joins,
+/// such as SEMI, which returns only the rows of one side.
 pub(crate) fn side(operator: &JoinOperator) -> Option<ColumnSide> {
     match operator {
         JoinOperator::Join(_)
@@ -42,8 +43,8 @@ pub(crate) fn side(operator: &JoinOperator) -> Option<ColumnSide> {
     }
 }
 
-/// Returns true if a FROM has a join for which DataFusion would use the wrong side's column for an
-/// unqualified name.
+/// Returns true if a FROM has a RIGHT or FULL join with USING or NATURAL. For the unqualified name
+/// of a shared column, DataFusion would use the column of the wrong side.
 pub(crate) fn needs_care(from: &mut TableWithJoins) -> bool {
     let nested = |factor: &mut TableFactor| match factor {
         TableFactor::NestedJoin { table_with_joins, alias: None } => needs_care(table_with_joins),
@@ -77,9 +78,9 @@ pub(crate) fn shared(left: &[Relation], right: &[Relation]) -> Option<Vec<String
     Some(shared)
 }
 
-/// Records the expression of a shared column after a join. The left side has the relations
-/// `start..before`, the right side the relations from `before` on. Returns the join condition;
-/// `None` if the condition cannot be expressed.
+/// Records the expression that the shared column `name` stands for after a join. The join's left
+/// side has the relations with the indexes `start..before`, its right side the relations from
+/// `before` on. Returns the join condition; `None` if the condition cannot be expressed.
 pub(crate) fn merge(
     scope: &mut Scope,
     name: &str,
@@ -113,7 +114,7 @@ pub(crate) fn refused() -> Error {
     }
 }
 
-/// Returns the name of a USING column.
+/// Returns the name of a column in USING.
 pub(crate) fn name_of(column: &ObjectName) -> Option<&str> {
     match column.0.first() {
         Some(ObjectNamePart::Identifier(ident)) => Some(&ident.value),

@@ -22,7 +22,7 @@ use crate::Resolver;
 use crate::name_scope::Scope;
 use crate::projection::text;
 
-/// A column that a pattern selects, with its output name and expression.
+/// A column that a pattern selects: its output name and its expression.
 #[derive(Clone)]
 struct SelectedColumn {
     name: String,

@@ -18,11 +18,13 @@ const OPERATORS_MAX: usize = 300;
 /// Maximum number of joins and set operations at one level of parentheses.
 const JOINED_MAX: usize = 300;
 
-/// Maximum number of operators between two commas. The other counts start again at some keywords.
-/// This limit also holds if a name was mistaken for such a keyword.
+/// Maximum number of operators between two commas. The counts of conditions and of other operators
+/// start again at keywords such as WHERE. A name can be mistaken for such a keyword, so the count
+/// for this limit does not start again.
 const TOTAL_MAX: usize = 10_000;
 
-/// The position of the next token, which determines the meaning of a word or a star there.
+/// The position of the next token in the statement. The position determines the meaning of a word
+/// or a star.
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
 enum ParseState {
     /// At the start of a list: a star means all columns.
@@ -49,13 +51,13 @@ struct BracketCounts {
 }
 
 impl BracketCounts {
-    /// Returns the counts for the inside of a CASE. The word CASE may also be a column name within
-    /// a chain of operators, so counting continues with the counts of this chain.
+    /// Returns the counts with which the inside of a CASE begins: the current counts, because the
+    /// word CASE may also be a column name within a chain of operators.
     fn of_case(&self) -> Self {
         Self { place: ParseState::Start, is_from: false, is_case: true, ..*self }
     }
 
-    /// Adopts the counts of a CASE that has ended, where they are larger.
+    /// Takes over the counts of a CASE that has ended, if they are larger.
     fn close(&mut self, case: &Self) {
         self.conditions = self.conditions.max(case.conditions);
         self.operators = self.operators.max(case.operators);
@@ -118,7 +120,8 @@ impl BracketCounts {
         }
     }
 
-    /// Reads a word where a name is expected. A word such as JOIN or UNION is counted even here.
+    /// Reads a word at a position where a name is expected. Counts JOIN, UNION and similar words
+    /// even at this position.
     fn take_name(&mut self, keyword: Keyword) {
         self.is_from |= keyword == Keyword::FROM;
         let puts_together = matches!(
@@ -157,7 +160,8 @@ impl BracketCounts {
             | Keyword::WHEN
             | Keyword::THEN
             | Keyword::ELSE => self.begin_clause(false),
-            // In FROM, ON begins the condition of a join.
+            // ON begins the condition of a join if it occurs in FROM; the FROM clause may continue
+            // after it.
             Keyword::ON => self.begin_clause(self.is_from),
             _ => {}
         }

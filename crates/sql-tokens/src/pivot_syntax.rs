@@ -1,7 +1,8 @@
 //! Rewrites DuckDB's PIVOT and UNPIVOT to the clauses after a table that sqlparser parses:
 //!
 //! - `PIVOT t ON a USING sum(b) GROUP BY c` becomes `SELECT * FROM t PIVOT (sum(b) FOR a IN (ANY)
-//!   DEFAULT ON NULL (…))`. The columns of GROUP BY are the arguments of [`GROUPED`] there.
+//! DEFAULT ON NULL (…))`. In the rewritten form, the columns of GROUP BY are the arguments of
+//! [`GROUPED`].
 //! - `UNPIVOT t ON a, b INTO NAME n VALUE v` becomes `SELECT * FROM t UNPIVOT (v FOR n IN (a, b))`.
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
@@ -83,7 +84,8 @@ fn pivot(words: &StatementTokens, place: usize) -> Option<(usize, Vec<Token>)> {
     Some((end, written))
 }
 
-/// Rewrites the GROUP BY in the parentheses of a PIVOT.
+/// Rewrites the GROUP BY in the parentheses of a PIVOT to the DEFAULT clause that [`grouped`]
+/// returns.
 fn grouped_clause(words: &mut StatementTokens, start: usize) {
     let group = words.find(start, |words, at| words.is(at, "GROUP"));
     if words.is(group, "GROUP") && words.is(group + 1, "BY") {

@@ -22,9 +22,10 @@ pub const BY_NAME: &str = "\0by name";
 /// case-sensitive.
 pub const EXACT: char = '\0';
 
-/// The match condition that is added to an inner ASOF JOIN with ON or USING, which has none itself.
+/// The match condition that is added to an inner ASOF JOIN with ON or USING, because the join has
+/// no match condition in the source text.
 pub const ASOF_INNER: &str = "\0inner";
-/// Like [`ASOF_INNER`], for a left ASOF JOIN.
+/// The match condition that is added to a left ASOF JOIN with ON or USING.
 pub const ASOF_LEFT: &str = "\0left";
 
 /// Rewrites the tokens of one statement, and removes whitespace.
@@ -58,8 +59,8 @@ impl StatementTokens {
         matches!(self.0.get(place), Some(TokenWithSpan { token: Token::Number(..), .. }))
     }
 
-    /// Replaces the tokens `from..to`. The new tokens get the position of the last replaced token,
-    /// or of the preceding token if no token is replaced.
+    /// Replaces the tokens `from..to`. The new tokens get the position of the last replaced token.
+    /// If no token is replaced, they get the position of the preceding token.
     pub(crate) fn replace(&mut self, from: usize, to: usize, tokens: Vec<Token>) {
         let at = to.max(from + 1).min(self.0.len()) - 1;
         let span = self.0[at].span;
@@ -126,7 +127,7 @@ impl StatementTokens {
         }
     }
 
-    /// Adds the SELECT to `FROM t WHERE …`.
+    /// Adds `SELECT *` before a FROM that begins a query, unless a SELECT follows the FROM clause.
     fn add_select(&mut self, place: usize) {
         let is_end = |words: &StatementTokens, at: usize| {
             ["UNION", "EXCEPT", "INTERSECT"].iter().any(|word| words.is(at, word))
@@ -154,8 +155,8 @@ impl StatementTokens {
         }
     }
 
-    /// Rewrites `USING SAMPLE` to `SAMPLE (10 PERCENT)` or `SAMPLE (5 ROWS)`. The size is
-    /// `10%`, `5 ROWS`, `reservoir(5 ROWS)` or `10% (bernoulli)`.
+    /// Rewrites `USING SAMPLE` to `SAMPLE (10 PERCENT)` or `SAMPLE (5 ROWS)`. The original size has
+    /// the form `10%`, `5 ROWS`, `reservoir(5 ROWS)` or `10% (bernoulli)`.
     fn using_sample(&mut self, place: usize) {
         let is_method = |words: &StatementTokens, at: usize| {
             ["RESERVOIR", "BERNOULLI", "SYSTEM"].iter().any(|name| words.is(at, name))
@@ -184,7 +185,7 @@ impl StatementTokens {
         self.replace(place, end, tokens);
     }
 
-    /// Rewrites `TABLESAMPLE reservoir(10%)`.
+    /// Rewrites `TABLESAMPLE reservoir(10%)` to `TABLESAMPLE (10 PERCENT)`.
     fn table_sample(&mut self, place: usize) {
         if self.is(place + 1, "RESERVOIR") {
             self.replace(place + 1, place + 2, Vec::new());
@@ -208,8 +209,8 @@ impl StatementTokens {
             });
             if is_end {
                 let Token::Number(digits, _) = self.0[number].token.clone() else { return };
-                // Write the number as a string, so that the rewrite of FETCH rounds the row count
-                // down.
+                // Write the number as a string, which marks DuckDB's LIMIT: the later rewrite of
+                // FETCH then rounds the row count down.
                 let quantity = Token::SingleQuotedString(digits);
                 let mut tokens: Vec<Token> =
                     ["FETCH", "FIRST", "PERCENT", "ROWS", "ONLY"].map(Token::make_keyword).into();

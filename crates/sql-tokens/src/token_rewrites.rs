@@ -45,13 +45,13 @@ pub fn is_keyword(token: &Token, keyword: Keyword) -> bool {
 struct Rewriter {
     /// The rewritten tokens, without whitespace.
     words: Vec<TokenWithSpan>,
-    /// Angle brackets that are open in a type of a CREATE or ALTER; true for a bracket of `MAP<`.
-    /// `None` in a query, where `map < a` is a comparison with a column.
+    /// The angle brackets that are open in a type, in a CREATE or ALTER statement: true for a
+    /// bracket of `MAP<`. `None` in a query, where `map < a` is a comparison with a column.
     maps: Option<Vec<bool>>,
 }
 
 impl Rewriter {
-    /// Returns true if the last tokens are these keywords.
+    /// Returns true if the last rewritten tokens are these keywords.
     fn follows(&self, keywords: &[Keyword]) -> bool {
         let Some(start) = self.words.len().checked_sub(keywords.len()) else { return false };
         let last = self.words[start..].iter();
@@ -62,7 +62,7 @@ impl Rewriter {
         self.words.push(TokenWithSpan { token, span: at.span });
     }
 
-    /// Copies one token, or its replacement.
+    /// Appends one token, or the tokens that replace it, to the rewritten tokens.
     fn take(&mut self, at: &TokenWithSpan) {
         match &at.token {
             Token::Whitespace(_) => {}
@@ -130,8 +130,8 @@ impl Rewriter {
         } else if is(0, "AT") && self.follows_table() {
             let what = VERSIONS.into_iter().find(|what| is(1, what))?;
             let value = *words.get(2)?;
-            // An alias may be called `at`, and `AT TIMESTAMP` may be a column with an alias. In
-            // both cases the next token is not a value.
+            // `at` may also be an alias, and `AT TIMESTAMP` may be a column with an alias. In these
+            // cases the next token is not a value, and this is not a time-travel clause.
             let is_value = matches!(
                 tokens[value].token,
                 Token::Word(_) | Token::Number(..) | Token::SingleQuotedString(_)
@@ -150,8 +150,8 @@ impl Rewriter {
         for token in before.into_iter().chain(written) {
             self.push(token, &tokens[0]);
         }
-        // Give the parenthesis the position of the clause's last token, because the text of a view
-        // may end here.
+        // The text of a view's query may end with this parenthesis. So give it the position of the
+        // clause's last token.
         self.push(Token::RParen, &tokens[end - 1]);
         Some(&tokens[end..])
     }

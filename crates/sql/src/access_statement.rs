@@ -243,7 +243,7 @@ fn kind(parser: &mut Parser) -> Option<ObjectKind> {
     None
 }
 
-/// Parses the name of an object: parts separated by dots, or a pattern in quotes.
+/// Parses the name of an object: either parts separated by dots, or a quoted pattern.
 fn object_name(parser: &mut Parser, kind: ObjectKind) -> Result<String> {
     if let Token::SingleQuotedString(text) = &parser.peek_token_ref().token {
         let text = text.clone();

@@ -1,6 +1,7 @@
 //! ALTER TABLE. In this statement, sqlparser cannot parse nested columns, partition fields, sort
-//! orders, comments and moves of columns, so this module has its own parser. All other changes are
-//! rejected; sqlparser parses them only so that the error can name them.
+//! orders, comments and moves of columns, so this module has its own parser. All changes that this
+//! parser does not support are rejected. They are parsed by sqlparser, so that the error can name
+//! them.
 
 use std::ops::ControlFlow;
 
@@ -123,9 +124,9 @@ pub enum ParsedAlteration {
 /// A reference to an existing partition field.
 #[derive(Debug, Clone)]
 pub enum ParsedPartitionField {
-    /// Reference by name.
+    /// Reference by the field's name.
     Name(String),
-    /// Reference by transform and column.
+    /// Reference by the field's transform and column.
     Field(PartitionField),
 }
 
@@ -186,7 +187,7 @@ pub(crate) fn is_next(parser: &Parser) -> bool {
     is_keyword(&first.token, Keyword::ALTER) && is_keyword(&second.token, Keyword::TABLE)
 }
 
-/// Parses a whole ALTER TABLE. Rejects unsupported parts by name.
+/// Parses a whole ALTER TABLE. An unsupported part is an error that names the part.
 pub(crate) fn parse(parser: &mut Parser) -> Result<AlterTableStatement> {
     parser.expect_keywords(&[Keyword::ALTER, Keyword::TABLE])?;
     let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);

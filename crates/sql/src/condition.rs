@@ -1,4 +1,5 @@
-//! Checks the text of a standalone condition, which could follow WHERE in a query of one table.
+//! Checks the text of a condition that is not part of a statement, such as a row filter. The text
+//! could follow WHERE in a query of one table.
 
 use sqlparser::ast::{Expr, Spanned};
 use sqlparser::tokenizer::Token;

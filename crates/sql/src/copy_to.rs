@@ -82,7 +82,7 @@ fn format_of(location: &str, options: &[CopyOption]) -> Result<FileFormat> {
     })
 }
 
-/// Returns the format with a name, which is also the suffix of its files.
+/// Returns the format with this name, which is also the suffix of the format's files.
 fn format_named(name: &str) -> Option<FileFormat> {
     match name.to_ascii_lowercase().as_str() {
         "parquet" => Some(FileFormat::Parquet),

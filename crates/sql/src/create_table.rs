@@ -37,7 +37,7 @@ pub struct CreateTableStatement {
     pub source: Option<SourceQuery>,
 }
 
-/// Converts a CREATE TABLE statement, or rejects its unsupported parts by name.
+/// Converts a CREATE TABLE statement. An unsupported part is an error that names the part.
 #[expect(clippy::too_many_lines, reason = "one line for each rejected clause")]
 pub fn new_table(create: CreateTable) -> Result<CreateTableStatement> {
     let CreateTable {
@@ -281,8 +281,8 @@ impl TableOptions {
         Ok(found)
     }
 
-    /// Adds one option. If `any` is true, every key is accepted as a property; otherwise only keys
-    /// that look like a property.
+    /// Adds one option. If `any` is true, any unknown key is accepted as a property. Otherwise, an
+    /// unknown key must have the form of a property.
     fn take(&mut self, option: SqlOption, any: bool) -> Result<()> {
         let written = option.to_string();
         let refused = || Error::unsupported(format!("the table option `{written}`"));

@@ -24,7 +24,7 @@ pub struct CreateViewStatement {
     pub sql: String,
 }
 
-/// Converts a CREATE VIEW, or rejects its unsupported parts by name.
+/// Converts a CREATE VIEW. An unsupported part is an error that names the part.
 pub fn new_view(create: CreateView, sql: Option<String>) -> Result<CreateViewStatement> {
     let CreateView {
         or_alter,

@@ -83,7 +83,7 @@ pub fn has_nanosecond_precision(data_type: &DataType) -> bool {
 }
 
 /// A type that tables cannot store, such as `TINYINT`. Iceberg has no type with the same range or
-/// maximum length, so other engines that write to the table would not enforce it.
+/// maximum length, so other engines that write to the table would not enforce the limit.
 pub struct UnsupportedType {
     /// The type as written.
     pub written: String,

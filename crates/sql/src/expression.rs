@@ -36,7 +36,7 @@ pub const UNIQUE_KEY: &str = "\0unique";
 /// Name of the function for `text[1:2]` and `list[1:2]`.
 pub const SLICE: &str = "slice_of";
 
-/// A part of an expression, as passed to a visitor.
+/// A direct part of an expression, which [`children`] passes to its visitor.
 pub enum ExpressionNode<'a> {
     /// A nested expression.
     Expr(&'a mut Expr),
@@ -48,7 +48,7 @@ pub enum ExpressionNode<'a> {
     Wildcard(&'a mut ObjectName),
 }
 
-/// Function that is called for each part.
+/// Function that [`children`] calls for each direct part of an expression.
 pub type NodeVisitor<'v> = dyn FnMut(ExpressionNode<'_>) -> Result<()> + 'v;
 
 /// Visits the direct children of an expression; rejects unsupported expressions.
@@ -149,7 +149,7 @@ pub fn children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     }
 }
 
-/// Visits the children of an expression that can have many children, for [`children`].
+/// Visits the children of an expression that can have many children. Called by [`children`].
 fn compound_children(expr: &mut Expr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match expr {
         Expr::Case { operand, conditions, else_result, .. } => {
@@ -287,7 +287,8 @@ fn operator(op: &BinaryOperator, left: &Expr) -> Result<()> {
 
 fn field_access(access: &mut AccessExpr, visit: &mut NodeVisitor<'_>) -> Result<()> {
     match access {
-        // The identifier is the name of a struct field, not of a column. The planner resolves it.
+        // Do not visit this identifier: it names a struct field, not a column, and the planner
+        // resolves it.
         AccessExpr::Dot(Expr::Identifier(_)) => Ok(()),
         AccessExpr::Dot(inner) => visit(ExpressionNode::Expr(inner)),
         AccessExpr::Subscript(Subscript::Index { index }) => visit(ExpressionNode::Expr(index)),
@@ -362,8 +363,8 @@ pub fn argument_parts(argument: &mut FunctionArg, visit: &mut NodeVisitor<'_>) -
     }
 }
 
-/// Visits the expressions of a window definition. The name of the window that it extends is no
-/// expression.
+/// Visits the expressions of a window definition. The definition may also name another window to
+/// extend; this name is not an expression, and is not visited.
 pub fn window(spec: &mut WindowSpec, visit: &mut NodeVisitor<'_>) -> Result<()> {
     let WindowSpec { window_name: _, partition_by, order_by, window_frame } = spec;
     all(partition_by, visit)?;

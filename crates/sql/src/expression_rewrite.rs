@@ -59,7 +59,7 @@ fn not(expr: Expr) -> Expr {
     Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(Expr::Nested(Box::new(expr))) }
 }
 
-/// Adds units to the time in the text of an interval: `2 days 03:04:05`.
+/// Adds units to the text of an interval, if it contains a time as in `2 days 03:04:05`.
 fn interval_units(value: &mut Expr) {
     if let Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) = value
         && let Some(units) = with_units(text)

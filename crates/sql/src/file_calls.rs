@@ -42,8 +42,8 @@ pub struct FileCall {
     pub delimiter: Option<char>,
 }
 
-/// Replaces each call in a statement by a relation, and returns the calls. The calls in a CREATE
-/// VIEW remain, because the view is stored as text.
+/// Replaces each call of a function that reads files, such as `read_csv`, by a relation. Returns
+/// the calls. The calls in a CREATE VIEW remain, because the view is stored as text.
 pub(crate) fn take(statement: &mut Statement) -> Result<Vec<FileCall>> {
     let mut taken = FileCallCollector::default();
     if !matches!(statement, Statement::CreateView(_))

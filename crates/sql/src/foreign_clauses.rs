@@ -44,8 +44,8 @@ pub(crate) fn query(query: &mut Query) -> Result<()> {
     }
 }
 
-/// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on a row's rank in the order of the
-/// query.
+/// Rewrites FETCH FIRST … PERCENT and WITH TIES as a condition on the rank that each row has in the
+/// order of the query.
 fn rewrite_fetch_by_rank(query: &mut Query) -> Result<()> {
     let Some(Fetch { with_ties, percent, quantity }) = query.fetch.take() else { return Ok(()) };
     if query.limit_clause.is_some() {
@@ -69,8 +69,9 @@ fn rewrite_fetch_by_rank(query: &mut Query) -> Result<()> {
     });
     let column = |text: &str| Expr::Identifier(name(text));
     let limit = if percent {
-        // If the percentage is not a whole number of rows: DuckDB's LIMIT rounds down, SQL Server's
-        // TOP and FETCH round up. A string marks DuckDB's LIMIT.
+        // The percentage may not give a whole number of rows. DuckDB's LIMIT rounds this number
+        // down, SQL Server's TOP and the standard's FETCH round it up. A string literal stands for
+        // DuckDB's LIMIT.
         let (round, quantity) = match quantity {
             Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(digits), .. }) => {
                 ("floor", number(digits))
@@ -211,15 +212,16 @@ fn lateral_view(view: LateralView) -> Result<Join> {
     Ok(Join { relation, global: false, join_operator })
 }
 
-/// Returns a list of the positions of a list's elements, counted from `first`.
+/// Returns an expression for the list of the positions of `list`'s elements. The first position is
+/// `first`.
 fn positions(list: &Expr, first: i64) -> Expr {
     let count = call("cardinality", vec![list.clone()]);
     let end = binary(count, BinaryOperator::Plus, number(first));
     call("range", vec![number(first), end])
 }
 
-/// Rewrites CROSS APPLY and OUTER APPLY as joins with LATERAL, and adds the missing condition to a
-/// join with UNNEST.
+/// Rewrites CROSS APPLY and OUTER APPLY as joins with LATERAL, and adds ON TRUE to a join with
+/// UNNEST that has no condition.
 pub(crate) fn join(join: &mut Join) {
     let always = || JoinConstraint::On(Expr::value(Value::Boolean(true)));
     let is_unnest = matches!(join.relation, TableFactor::UNNEST { .. });

@@ -18,7 +18,7 @@ enum ForeignOperator {
     Power,
     Div,
     HasKey,
-    /// `IN [1, 2]`, or NOT IN if true.
+    /// `IN [1, 2]`; with the value true, `NOT IN [1, 2]`.
     InList(bool),
 }
 
@@ -85,7 +85,7 @@ pub(crate) fn parse(
     }))
 }
 
-/// Returns `value = ANY(list)`.
+/// Returns `value = ANY(list)` or, if `negated`, its negation.
 pub(crate) fn in_list(value: Expr, list: Expr, negated: bool) -> Expr {
     let found = Expr::AnyOp {
         left: Box::new(value),
@@ -143,8 +143,8 @@ pub(crate) fn name_before_arrow(parser: &mut Parser) -> Option<Expr> {
     Some(Expr::Identifier(name))
 }
 
-/// Returns true if the parser is in COLUMNS, or after a comma in the arguments of a function that
-/// takes a lambda.
+/// Returns true if `->` at the parser's position introduces a lambda: in COLUMNS, or after a comma
+/// in the arguments of a function that takes a lambda.
 fn is_lambda(parser: &Parser) -> bool {
     let is_space = |token: &Token| matches!(token, Token::Whitespace(_));
     let before = (0..parser.index()).rev().map(|place| &parser.token_at(place).token);

@@ -141,7 +141,7 @@ fn dropped(parser: &mut Parser) -> Result<ObjectName> {
     Ok(name)
 }
 
-/// Parses CREATE FUNCTION. The field `sql` of the result is empty.
+/// Parses CREATE FUNCTION. Leaves the field `sql` of the result empty; the caller sets it.
 fn create(parser: &mut Parser) -> Result<CreateFunctionStatement> {
     parser.advance_token();
     let or_replace = takes_all(parser, &["OR", "REPLACE"]);
@@ -403,7 +403,8 @@ mod tests {
             panic!("no function: {script:?}");
         };
         assert_eq!(new.sql, "CREATE FUNCTION f(a INT) RETURNS INT LANGUAGE python AS $$é$$");
-        // The result has a column name, because a column without a name is rejected.
+        // The result type is represented by a column with a name, because the parser rejects a
+        // column without one.
         assert_eq!(new.returns.name.value, "result");
     }
 

@@ -29,7 +29,7 @@ pub struct InsertStatement {
     pub statement: Insert,
 }
 
-/// Converts an INSERT statement, or rejects its unsupported parts by name.
+/// Converts an INSERT statement. An unsupported part is an error that names the part.
 pub fn new_rows(mut insert: Insert, with: Option<With>) -> Result<InsertStatement> {
     let mut source = insert.source.take();
     if let (Some(source), Some(with)) = (&mut source, with) {

@@ -7,7 +7,7 @@ use sqlparser::ast::{Expr, Value};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-/// End of the error message for a word that begins with a digit.
+/// End of the error message for a word that follows a number directly, as in `1abc`.
 pub(crate) const NO_NUMBER: &str = "is not a valid number, and a name cannot begin with a digit";
 
 /// Parses a number that sqlparser would misread.
@@ -15,7 +15,8 @@ pub(crate) fn parse(parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
     let TokenWithSpan { token, span } = parser.peek_token_ref();
     let mut written = match token {
         Token::Number(digits, _) => digits.clone(),
-        // `X'10'` has the same token as `0x10`, but is one character longer because of its quotes.
+        // `X'10'` and `0x10` have the same token, but the text of the first is one character longer
+        // because of its quotes.
         Token::HexStringLiteral(digits)
             if span.end.column - span.start.column == digits.len() as u64 + 2 =>
         {

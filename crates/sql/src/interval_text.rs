@@ -1,8 +1,8 @@
 //! Texts of intervals with a time, as PostgreSQL writes them: `1 month 2 days 03:04:05`. The
 //! planner accepts only numbers with units.
 
-/// Returns the text with units: `1 month 2 days 03 hours 04 minutes 05 seconds`. Returns `None` for
-/// a text without a time.
+/// Rewrites the text of an interval with a unit after each number: `1 month 2 days 03 hours 04
+/// minutes 05 seconds`. Returns `None` for a text without a time.
 pub(crate) fn with_units(text: &str) -> Option<String> {
     let words: Vec<&str> = text.split([' ', ',']).filter(|word| !word.is_empty()).collect();
     let place = words.iter().position(|word| word.contains(':'))?;

@@ -49,7 +49,8 @@ pub fn placeholders(sql: &str) -> Result<Vec<(String, Position)>> {
     Ok(found)
 }
 
-/// Numbers the `?` of a statement. Returns the distinct parameters, in the order of the text.
+/// Replaces each `?` in a statement by a numbered parameter. Returns the distinct parameters, in
+/// the order of the text.
 pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     let mut collector = PlaceholderCollector::default();
     let _ = statement.visit(&mut collector);
@@ -87,16 +88,16 @@ pub fn collect(statement: &mut impl VisitMut) -> Result<Vec<Parameter>> {
     Ok(parameters)
 }
 
-/// Gives a column of a query that is only a parameter the parameter's name, such as `$1`. Otherwise
-/// the bound value would become its name.
+/// If a column of a query is only a parameter, makes the parameter's name, such as `$1`, the name
+/// of the column. Otherwise, the bound value would become the column's name.
 pub fn name_columns(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
         name_columns_of(&mut query.body, placeholder_of);
     }
 }
 
-/// Gives a column of a query that contains parameters its text as a name, so that casts of the
-/// parameters do not change the name.
+/// If a column of a query contains parameters, makes its text the name of the column, so that casts
+/// of the parameters do not change the name.
 pub fn keep_column_names(statement: &mut Statement) {
     if let Statement::Query(query) = statement {
         name_columns_of(&mut query.body, text_with_placeholder);
@@ -111,7 +112,8 @@ fn name_columns_of(body: &mut SetExpr, name_of: fn(&Expr) -> Option<String>) {
                 if let SelectItem::UnnamedExpr(expr) = item
                     && let Some(name) = name_of(expr)
                 {
-                    // DataFusion rejects duplicate column names in a query.
+                    // Make the names distinct, because DataFusion rejects a query with duplicate
+                    // column names.
                     let alias = match named.iter().filter(|known| **known == name).count() {
                         0 => Ident::with_quote('"', name.as_str()),
                         repeats => Ident::with_quote('"', format!("{name}_{}", repeats + 1)),
@@ -127,7 +129,7 @@ fn name_columns_of(body: &mut SetExpr, name_of: fn(&Expr) -> Option<String>) {
     }
 }
 
-/// Returns the placeholder if the expression is only a placeholder or a cast of one.
+/// Returns the name of the placeholder if the expression is only a placeholder, or a cast of one.
 fn placeholder_of(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => Some(name.clone()),
@@ -136,8 +138,8 @@ fn placeholder_of(expr: &Expr) -> Option<String> {
     }
 }
 
-/// Returns the text of an expression that contains placeholders; for a placeholder or a cast of
-/// one, only the placeholder.
+/// Returns the text of an expression that contains placeholders; `None` for other expressions. For
+/// a placeholder or a cast of one, returns only the placeholder's name.
 fn text_with_placeholder(expr: &Expr) -> Option<String> {
     let visited = visit_expressions(expr, |part| match part {
         Expr::Value(ValueWithSpan { value: Value::Placeholder(_), .. }) => ControlFlow::Break(()),
@@ -196,7 +198,8 @@ impl VisitorMut for PlaceholderCollector {
     }
 }
 
-/// Renames each `?` to `$n`. Contains the positions of all `?`, in the order of the text.
+/// Visitor that renames each `?` to `$n`. Contains the positions of all `?`, in the order of the
+/// text.
 struct PlaceholderNumbering(Vec<Span>);
 
 impl VisitorMut for PlaceholderNumbering {
@@ -214,14 +217,14 @@ impl VisitorMut for PlaceholderNumbering {
     }
 }
 
-/// Casts each placeholder whose name is in the map to the type there.
+/// Visitor that casts each placeholder whose name is in the map to the type in the map.
 struct PlaceholderCasts(BTreeMap<String, DataType>);
 
 impl VisitorMut for PlaceholderCasts {
     type Break = ();
 
-    // Runs after the visit of the children, so that the placeholder inside of the new cast is not
-    // visited and cast again.
+    // Runs after the visit of the children. In a visit before it, the placeholder in the new cast
+    // would be visited and cast again.
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) = expr
             && let Some(data_type) = self.0.get(name)

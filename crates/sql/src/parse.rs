@@ -168,8 +168,8 @@ pub fn syntax(error: ParserError) -> Error {
     }
 }
 
-/// Returns the message for an unexpected word, for a parser message that contains debug text of the
-/// syntax tree.
+/// Returns a message about an unexpected word. It replaces a parser message that contains debug
+/// text of the syntax tree.
 fn unexpected_word(text: &str) -> String {
     let word = text.split_once("value: \"").and_then(|(_, rest)| rest.split_once('"'));
     match word {

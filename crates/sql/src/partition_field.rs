@@ -42,8 +42,8 @@ pub(crate) fn field(parser: &mut Parser) -> Result<String, ParserError> {
 }
 
 /// Parses the rest of a partition field in `PARTITIONED BY (…)` after its first word. sqlparser
-/// reads the fields as columns with optional types, so the whole field is stored as an option of
-/// such a column.
+/// reads the fields as columns with optional types, so this parser stores the whole field as an
+/// option of the column that sqlparser reads.
 pub(crate) fn option(parser: &mut Parser) -> Result<Option<ColumnOption>, ParserError> {
     if !matches!(parser.peek_token_ref().token, Token::LParen | Token::Period) {
         return Ok(None);

@@ -188,12 +188,12 @@ impl PreparedStatement {
     }
 
     /// Casts the parameters of a query to the SQL types that a client declares, for the description
-    /// of the query. The columns have the same names as without casts.
+    /// of the query. The casts do not change the names of the query's columns.
     pub fn with_declared_types(mut self, types: &BTreeMap<String, String>) -> Result<Self> {
         if let ParsedStatement::Other { statement, .. } = &mut self.parsed {
             parameters::keep_column_names(statement);
             if let Statement::Query(query) = &mut **statement {
-                // LIMIT and OFFSET take no casts.
+                // Leave LIMIT and OFFSET unchanged, because they do not accept casts.
                 let limit = query.limit_clause.take();
                 parameters::cast(&mut **query, types)?;
                 query.limit_clause = limit;

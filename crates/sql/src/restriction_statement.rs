@@ -13,7 +13,7 @@ use crate::error::Result;
 pub enum RestrictionStatement {
     /// CREATE ROW FILTER and CREATE COLUMN MASK.
     Create {
-        /// The name.
+        /// The name of the row filter or column mask.
         name: String,
         /// The table, with its namespace if one was written.
         table: Vec<String>,
@@ -96,7 +96,8 @@ pub(crate) fn parse(parser: &mut Parser, sql: &str) -> Result<RestrictionStateme
     create(parser, sql, RestrictionKind { is_mask, or_replace })
 }
 
-/// The words of a CREATE statement before the name: ROW FILTER or COLUMN MASK, and OR REPLACE.
+/// The parsed words of a CREATE statement before the name: ROW FILTER or COLUMN MASK, and OR
+/// REPLACE.
 struct RestrictionKind {
     is_mask: bool,
     or_replace: bool,

@@ -123,7 +123,7 @@ impl SourceQuery {
         Ok(SourceQuery { query, mentions })
     }
 
-    /// Removes a table from the references.
+    /// Removes a table from the list of tables to which the query refers.
     pub(crate) fn without(mut self, table: &str) -> Self {
         self.mentions.retain(|mention| mention.table.name != table);
         self
@@ -139,7 +139,7 @@ impl SourceQuery {
         &mut self.query
     }
 
-    /// Returns the query and its tables. A version in the query, such as `AT BRANCH dev`, becomes a
+    /// Returns the query and its tables. A time-travel clause such as `AT BRANCH dev` becomes a
     /// part of the table's name.
     pub fn into_parts(
         self,
@@ -257,7 +257,7 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
     }
 }
 
-/// Returns true if a query consists of a WITH clause and a DML statement.
+/// Returns true if a query is a WITH clause followed by INSERT, UPDATE, DELETE or MERGE.
 fn writes(query: &Query) -> bool {
     matches!(
         *query.body,
@@ -265,7 +265,7 @@ fn writes(query: &Query) -> bool {
     )
 }
 
-/// Converts a DML statement with its WITH clause.
+/// Converts an INSERT, UPDATE, DELETE or MERGE that follows a WITH clause.
 fn written(query: Query) -> Result<Command> {
     let (with, body) = split_with_clause(query)?;
     match body {
@@ -408,8 +408,8 @@ fn dropped(statement: Statement) -> Result<Command> {
     else {
         return Err(refusal(&statement));
     };
-    // CASCADE has no effect on tables and views, because no object depends on a table or view: a
-    // view finds its tables by name.
+    // Accept CASCADE for tables and views, where it has no effect: no other object is deleted with
+    // them, because a view refers to tables only by name.
     unset(cascade && object_type == ObjectType::Schema, "DROP SCHEMA … CASCADE")?;
     unset(purge, "PURGE")?;
     unset(temporary, "DROP TEMPORARY")?;

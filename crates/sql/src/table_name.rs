@@ -88,7 +88,8 @@ impl ParsedTableName {
         self.labelled(&self.name)
     }
 
-    /// Returns the label with the name in its stored spelling.
+    /// Returns the label like [`Self::label`], but with `name`, the stored spelling of the table's
+    /// name.
     pub fn labelled(&self, name: &str) -> String {
         let reference = self.reference.as_ref().map(|reference| format!("@{reference}"));
         let back = self.back.as_ref().map(ToString::to_string);

@@ -1,7 +1,7 @@
 //! Time travel in the syntax of other systems: `FOR VERSION AS OF`, `FOR TIMESTAMP AS OF`, `FOR
-//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these, but
-//! then reads the current table. This module moves each version into the table's name, so later
-//! steps handle only names.
+//! SYSTEM_TIME AS OF`, `AT BRANCH`, `AT (TIMESTAMP => …)`. DataFusion parses some of these clauses,
+//! but ignores them and reads the current table. This module moves each version into the table's
+//! name, so later steps handle only names.
 
 use std::ops::ControlFlow;
 
@@ -143,7 +143,7 @@ impl VersionRewriter<'_> {
         }
     }
 
-    /// Parses `AT (BRANCH => 'dev')` and similar clauses; rejects `BEFORE`.
+    /// Parses `AT (BRANCH => 'dev')` and similar clauses. Rejects Snowflake's `BEFORE`.
     fn place_of(&self, function: Function, at: Option<Position>) -> Result<TimeTravelTarget> {
         let refused = || Error::unsupported("AT (…) or BEFORE (…) after a table");
         if !function.name.to_string().eq_ignore_ascii_case("AT") {

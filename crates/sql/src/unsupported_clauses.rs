@@ -110,7 +110,8 @@ pub fn cte(cte: &Cte, recursive: bool) -> Result<()> {
         return Err(Error::unsupported("AS MATERIALIZED"));
     }
     if recursive && matches!(*query.body, SetExpr::SetOperation { op: SetOperator::Union, .. }) {
-        // DataFusion plans both sides of the union and ignores the surrounding clauses.
+        // A nested WITH is rejected, because DataFusion plans both sides of the union and ignores
+        // the clauses around it.
         none(query.with.as_ref(), "WITH inside a recursive query")?;
         none(query.order_by.as_ref(), "ORDER BY in a recursive query")?;
         none(query.limit_clause.as_ref(), "LIMIT in a recursive query")?;

@@ -128,7 +128,7 @@ fn named(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
     }
 }
 
-/// Returns the new rows as a subquery that fails if a key occurs twice.
+/// Returns the new rows as a subquery, which fails when it runs if a key occurs twice.
 fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> TableFactor {
     let key = |key: &Ident| Expr::Identifier(key.clone());
     let spec = WindowSpec {

@@ -10,8 +10,8 @@ use crate::expression::{ExpressionNode, children};
 /// the depth of the plan grows with the number of queries.
 const SUBQUERIES_MAX: usize = 300;
 
-/// Splits VALUES into several queries if a row has a subquery. Does not split a query with a clause
-/// that applies to all rows, such as ORDER BY.
+/// Splits a VALUES query with subqueries into several queries, which together return its rows. Does
+/// not split a query with a clause that applies to all rows, such as ORDER BY.
 pub fn parts(mut query: Query) -> Result<Vec<Query>> {
     if query.order_by.is_some() || query.limit_clause.is_some() {
         return Ok(vec![query]);

@@ -21,7 +21,8 @@ pub struct CallTrace {
 }
 
 impl Telemetry {
-    /// Begins the spans of a call, as children of its job's span. Returns `None` if traces are off.
+    /// Begins the spans of a function call, as children of the span of the job that makes the call.
+    /// Returns `None` if traces are off.
     pub fn begin_call(&self, job: Option<JobId>, function: &str) -> Option<CallTrace> {
         let job = job.filter(|_| self.is_on())?;
         let mut call = self.begin(self.of_job(job), format!("call {function}"))?;

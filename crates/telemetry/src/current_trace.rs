@@ -6,7 +6,7 @@ tokio::task_local! {
     static CURRENT: Option<TraceContext>;
 }
 
-/// Runs a future in the scope of a span: jobs that it starts are children of the span.
+/// Runs a future in the scope of a span: jobs that the future starts are children of this span.
 pub async fn in_scope<T>(context: Option<TraceContext>, work: impl Future<Output = T>) -> T {
     CURRENT.scope(context, work).await
 }

@@ -12,7 +12,7 @@ pub enum Error {
     /// The endpoint is not a URL with the scheme `http` or `https`.
     #[error("`{url}` is not an HTTP URL of an OpenTelemetry collector")]
     InvalidEndpoint {
-        /// The endpoint.
+        /// The invalid endpoint.
         url: String,
     },
     /// The additional headers or attributes are invalid. The message omits them, because headers
@@ -25,7 +25,7 @@ pub enum Error {
     /// The exporter or its client cannot be created.
     #[error("the export of traces cannot start: {reason}")]
     Exporter {
-        /// The reason.
+        /// The message of the underlying error.
         reason: String,
     },
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::trace_context::span_of;
 use crate::{SpanKind, Telemetry, TraceContext, current};
 
-/// Minimum waiting time of a job that is exported as a span.
+/// Minimum time in the queue for which a span is exported.
 const QUEUE_MIN: Duration = Duration::from_millis(1);
 
 /// The trace of a running job.
@@ -79,7 +79,8 @@ impl Telemetry {
         self.link_event_to(event, current());
     }
 
-    /// Like [`Self::link_event`], for a request whose context was stored.
+    /// Records the cause of an event like [`Self::link_event`]. `cause` is the stored context of
+    /// the request.
     pub fn link_event_to(&self, event: JobId, cause: Option<TraceContext>) {
         if let Some(cause) = cause.filter(|cause| cause.is_sampled)
             && let Some(causes) = self.causes()
@@ -199,7 +200,8 @@ mod tests {
         let context = telemetry.of_job(job).expect("a context");
         assert_eq!((context.trace, context.is_sampled), (parent.trace, false));
         assert!(telemetry.begin(Some(context), "commit").is_none());
-        // The handler gets the context, so that the handler does not record its spans either.
+        // Although the trace is not recorded, the handler gets its context. From the flag in the
+        // context, the handler knows that it must not record its spans either.
         let mut call = telemetry.begin_call(Some(job), "f");
         assert!(call.is_none());
         assert_eq!(telemetry.run_call(call.as_mut(), Some(job)), Some(context));

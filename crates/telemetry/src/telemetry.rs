@@ -98,7 +98,7 @@ impl Telemetry {
         Some(SpanTimer::new(self.clone(), span))
     }
 
-    /// Calls a function with the traces of running jobs. Returns `None` if traces are off.
+    /// Calls `f` with the map of the traces of running jobs. Returns `None` if traces are off.
     pub(crate) fn with_jobs<T>(
         &self,
         work: impl FnOnce(&mut HashMap<JobId, JobTrace>) -> T,

@@ -17,7 +17,7 @@ use headwater_model::Action as TableAction;
 use headwater_sql::change::{MergeMatch, MergeStatement, WhenAction, WhenClause, add_columns};
 use headwater_sql::number_literal::exact_columns;
 
-/// Column with the index of the WHEN clause that applies to a row.
+/// Column that contains, for each joined row, the index of the WHEN clause that applies to the row.
 const CLAUSE: &str = "\0a";
 
 impl Session {
@@ -29,8 +29,8 @@ impl Session {
         let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
         let values = MergeClauses::of(&clauses, &columns)?;
-        // The first columns of the query are the file, the row index and, if `marked`, a flag of
-        // source rows. The conditions and values of the WHEN clauses follow.
+        // The first columns of the query are the file, the row index and, if `marked`, a flag that
+        // is true for rows of the source. The conditions and values of the WHEN clauses follow.
         let first = 2 + usize::from(marked);
         exact_columns(source.query_mut(), |index| {
             index.checked_sub(first).is_some_and(|place| values.is_decimal(place, &columns))
@@ -52,10 +52,10 @@ impl Session {
     }
 }
 
-/// Source of a column's value in a row that MERGE inserts or updates.
+/// Origin of the value of one column in a row that MERGE inserts or updates.
 #[derive(Debug, Clone, Copy)]
 enum ValueOrigin {
-    /// Expression in a WHEN clause, by its index among the expressions of all clauses.
+    /// An expression in a WHEN clause: its index among the expressions of all WHEN clauses.
     Value(usize),
     /// The value that the existing row has.
     Kept,
@@ -65,16 +65,17 @@ enum ValueOrigin {
     Default,
 }
 
-/// The WHEN clauses of a MERGE: their conditions, and the sources of the values that they write.
+/// The WHEN clauses of a MERGE: their conditions, and the origins of the values that they write.
 /// Both lists have one item for each clause.
 struct MergeClauses {
-    /// Index of each clause's condition among the expressions of all clauses.
+    /// Index of each clause's condition among the expressions of all clauses; `None` without a
+    /// condition.
     conditions: Vec<Option<usize>>,
-    /// Source of each column of the clause's new row; `None` for DELETE.
+    /// Origin of each column's value in the row that the clause writes; `None` for DELETE.
     columns: Vec<Option<Vec<ValueOrigin>>>,
     /// Total number of conditions and value expressions in all clauses.
     count: usize,
-    /// True if a clause copies the source's columns by name.
+    /// True if a clause copies the source's columns by name, as in `UPDATE SET *`.
     by_name: bool,
 }
 
@@ -198,8 +199,8 @@ impl MergeJoin {
         Ok(MergeJoin { input, file, row, clause, given, kept, source })
     }
 
-    /// Plans the affected rows: each with its position, a flag that is true if it has a new
-    /// version, and the new version.
+    /// Plans the affected rows: each with its position, a flag that is true if MERGE writes a new
+    /// version of the row, and the columns of the new version.
     fn rows(
         self,
         clauses: &[WhenClause],

@@ -12,8 +12,8 @@ use crate::statement_result::StatementResult;
 pub(super) const ATTEMPTS_MAX: usize = 4;
 
 impl Session {
-    /// Runs a change. Runs it again on the new state of the table if a concurrent commit changed
-    /// the same rows.
+    /// Runs a change. If a concurrent commit changed the same rows, runs the change again on the
+    /// new state of the table.
     pub(crate) async fn retry_on_conflict<F>(
         &self,
         change: impl Fn() -> F,

@@ -41,17 +41,18 @@ pub(super) struct ChangeProperties {
     pub returning: Option<Returning>,
 }
 
-/// Number of columns of the query before the columns of the new row: file, row index, and a flag
-/// for a new row.
+/// Number of columns before the columns of the new row in the query's result: file, row index, and
+/// a flag that is true if there is a new row.
 const COLUMNS_BEFORE: usize = 3;
 
 /// First table format version in which rows have ids.
 const VERSION_OF_IDS: u8 = 3;
 
 impl Session {
-    /// Runs a change. Its query `found` returns the position of each row to delete or replace and,
-    /// optionally, a flag and the new row. `whole` lists files, by index, whose rows are all
-    /// deleted; they are removed without being read.
+    /// Runs a change. Its query `found` returns the position of each row to delete or replace. For
+    /// a change that writes new rows, it also returns a flag that is true if there is a new row,
+    /// and the new row. `whole` has the indexes of files whose rows are all deleted; these files
+    /// are removed without being read.
     pub(super) async fn rewrite(
         &self,
         mut target: TargetTable,
@@ -106,14 +107,14 @@ impl Session {
         Ok(result_of(returned, written))
     }
 
-    /// Returns the number of live rows in the files with these indexes.
+    /// Returns the number of rows, without deleted rows, in the files with these indexes.
     async fn live_rows(&self, target: &TargetTable, files: &[usize]) -> Result<u64> {
         let files = files.iter().map(|file| Arc::clone(&target.plan.files()[*file])).collect();
         Ok(self.engine.lake().tables().deletes().live_rows(files).await?)
     }
 
-    /// Takes the files that keep some rows out of `places`. Returns them, each with the positions
-    /// of its deleted rows, for delete files.
+    /// Removes from `places` the files of which some rows remain. Returns these files, each with
+    /// the positions of its deleted rows, which are written to delete files.
     async fn split_off_deletes(
         &self,
         target: &TargetTable,

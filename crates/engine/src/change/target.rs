@@ -36,7 +36,7 @@ const SNAPSHOT_ISOLATION: &str = "snapshot";
 /// Value of the table property `write.<statement>.mode` that selects delete files.
 const MERGE_ON_READ: &str = "merge-on-read";
 
-/// Column that is true if the row is replaced by a new version.
+/// Column that is true if the change writes a new version of the row.
 pub(super) const COMES: &str = "\0n";
 
 /// Target table of a change.
@@ -47,14 +47,14 @@ pub(super) struct TargetTable {
     pub table: Table,
     /// Scan plan of the table's data files.
     pub plan: ScanPlan,
-    /// Table provider of the query.
+    /// Table provider through which the query reads the target.
     provider: Arc<LakeTable>,
 }
 
 impl Session {
     /// Begins a transaction that changes a table of the session's branch. The session must have the
-    /// rights to all `actions` on the table. They include `select`, because the number of matching
-    /// rows reveals values.
+    /// rights to all `actions` on the table. These actions include `select`, because the number of
+    /// changed rows reveals values.
     pub(super) async fn begin_change(
         &self,
         name: &ObjectName,
@@ -132,7 +132,8 @@ impl TargetTable {
     }
 
     /// Returns the indexes of files in which every row matches the filter of the plan, according to
-    /// the column bounds. The scan skips these files, because the change removes them whole.
+    /// the files' column bounds, and excludes these files from the scan. The change removes them as
+    /// a whole.
     pub(super) fn skip_fully_matched_files(
         &self,
         found: &AffectedRows,
@@ -148,7 +149,7 @@ impl TargetTable {
         Ok(numbers)
     }
 
-    /// Returns the columns, for statements that assign to them.
+    /// Returns the columns of the target, for statements that assign values to them.
     pub(super) fn columns(&self, alias: Option<Ident>) -> Result<TargetColumns> {
         let schema = bare_schema(&self.table.schema());
         Ok(TargetColumns {
@@ -160,9 +161,9 @@ impl TargetTable {
         })
     }
 
-    /// Returns a function that checks files of concurrent commits: true if they can contain rows
-    /// that the change would have affected. Returns `None` under snapshot isolation, which ignores
-    /// such rows.
+    /// Returns a function that checks the files that concurrent commits have added. The returned
+    /// function returns true if the files can contain rows that the change would have affected.
+    /// Under snapshot isolation, concurrently added rows are ignored, and the result is `None`.
     pub(super) fn concurrent_row_check(
         &self,
         found: &AffectedRows,
@@ -211,7 +212,7 @@ impl TargetTable {
         scan.table_name.schema().is_some_and(|schema| schema == self.source())
     }
 
-    /// Returns the internal namespace of the target in the plan.
+    /// Returns the internal namespace that the target has in the plan.
     fn source(&self) -> String {
         format!("change {}", self.name.namespace)
     }

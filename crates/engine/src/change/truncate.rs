@@ -9,7 +9,7 @@ use crate::statement_result::StatementResult;
 use headwater_sql::change::TruncateStatement;
 
 impl Session {
-    /// Runs TRUNCATE: deletes all rows of the tables without reading data files.
+    /// Runs TRUNCATE: deletes all rows of the tables without reading their data files.
     pub(crate) async fn truncate(&self, truncation: TruncateStatement) -> Result<StatementResult> {
         let TruncateStatement { tables, if_exists } = truncation;
         let mut transaction = self.transaction().await?;

@@ -47,7 +47,8 @@ impl Session {
 
 /// Plans the query that returns the positions and the updated rows, in the table's types.
 ///
-/// `assigned` holds the column index of each assignment, and whether the value is DEFAULT.
+/// `assigned` holds, for each assignment, the index of the column, and true if the value is
+/// DEFAULT.
 fn new_rows(
     plan: LogicalPlan,
     columns: &TargetColumns,

@@ -15,8 +15,8 @@ pub trait SystemTable: Send + Sync {
     /// Returns the name without the namespace.
     fn name(&self) -> &str;
 
-    /// Returns the action to which a reader needs the right: `Administer` by default, because the
-    /// rows may contain names of objects that are hidden from the reader.
+    /// Returns the action that a reader must be allowed to perform on the lake: by default
+    /// `Administer`, because the rows may contain names of objects that are hidden from the reader.
     fn action(&self) -> Action {
         Action::Administer
     }
@@ -30,8 +30,8 @@ pub trait SystemTable: Send + Sync {
     /// Returns the schema.
     fn schema(&self) -> SchemaRef;
 
-    /// Returns the rows that a reader may see; all rows if `_access` is `None`. Implemented by
-    /// tables for which [`SystemTable::filters_by_permission`] returns true.
+    /// Returns the rows that a reader may see; all rows if `_access` is `None`. A table must
+    /// implement this method if [`SystemTable::filters_by_permission`] returns true.
     async fn visible_batches(
         &self,
         view: &CommitView,
@@ -40,7 +40,8 @@ pub trait SystemTable: Send + Sync {
         self.batches(view).await
     }
 
-    /// Returns all rows at a catalog state. Implemented by all other tables.
+    /// Returns all rows at a catalog state. A table must implement this method if
+    /// [`SystemTable::filters_by_permission`] returns false.
     async fn batches(&self, view: &CommitView) -> Result<Vec<RecordBatch>, Problem> {
         self.visible_batches(view, None).await
     }

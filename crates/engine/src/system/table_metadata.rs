@@ -150,7 +150,7 @@ impl SystemTable for FilesTable {
     }
 }
 
-/// Returns a schema of these columns after two columns with the table's namespace and name.
+/// Returns a schema with two columns for the table's namespace and name, followed by `columns`.
 fn of_tables(columns: &[(&str, DataType, bool)]) -> SchemaRef {
     let names = [("namespace", DataType::Utf8, false), ("table", DataType::Utf8, false)];
     schema(&[&names, columns].concat())

@@ -20,9 +20,9 @@ use crate::{Location, Result};
 pub(super) struct InputQuery {
     session: Session,
     query: PreparedStatement,
-    /// Location of the input.
+    /// Location of the input in the project's files, for errors.
     pub at: Location,
-    /// Result of the query as `new` planned it, until its rows are read for the first time.
+    /// Result of the query that `new` planned. Taken when the rows are first read.
     first: Mutex<Option<StatementResult>>,
     queries: Mutex<Vec<Arc<ExecutionMetrics>>>,
     rows: AtomicU64,
@@ -81,7 +81,7 @@ impl InputQuery {
         self.cause.lock().take()
     }
 
-    /// Adds the rows and queries read so far to the step's progress.
+    /// Adds the rows read so far, and the metrics of the queries, to the step's progress.
     pub fn count(&self, done: &mut StepProgress) {
         done.queries.append(&mut self.queries.lock());
         done.usage.rows_read += self.rows.swap(0, Ordering::Relaxed);

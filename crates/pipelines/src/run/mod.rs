@@ -1,6 +1,7 @@
-//! Executes a run: starts each step when its parents have ended. Steps run in parallel until all
-//! steps have ended or a model fails. The children of a Python model start when its result is
-//! stored, while its process exits. The run ends after the last exit, so its usage is complete.
+//! Executes a run: starts each step when its parents, the steps that it reads, have ended. Steps
+//! run in parallel until all steps have ended or a model fails. The children of a Python model, the
+//! steps that read it, start when the result of the model is stored, while the model's process
+//! exits. The run ends after the last process has exited, so that the usage of the run is complete.
 
 mod checked_rows;
 mod input_query;
@@ -44,7 +45,7 @@ use sample::RowSampler;
 use step_output::{StepOutput, StepOutputs};
 use step_permit::StepPermit;
 
-/// Maximum number of concurrent steps; functions have their own limit.
+/// Maximum number of concurrent steps; function calls have a limit of their own.
 const STEPS_AT_ONCE: usize = 4;
 
 /// State shared by all steps of a run.
@@ -63,7 +64,7 @@ pub(crate) struct Run {
     committing: Arc<Mutex<BTreeSet<String>>>,
     /// Packages of the functions that ran, by step.
     packages: Arc<Mutex<BTreeMap<String, Packages>>>,
-    /// Environments that the job's events contain.
+    /// Environments that are already recorded in the job's events.
     environments: Arc<Mutex<RecordedEnvironments>>,
     /// Token that is cancelled when the job is cancelled or a model fails.
     stop: CancellationToken,
@@ -94,7 +95,7 @@ struct StepProgress {
     output: Option<StepOutput>,
     /// Number of rows in quarantine.
     quarantined: Option<u64>,
-    /// Rows for a preview.
+    /// Collector of the rows for a preview; `None` if the run is no preview.
     sample: Option<Arc<Mutex<RowSampler>>>,
     /// Result of an expectation.
     check: Option<ExpectationResult>,
@@ -213,8 +214,8 @@ impl Run {
     }
 
     /// Records the usage and the failure of a step when it ends, even if its report must wait for
-    /// the report of a parent. Otherwise, a parent whose process does not exit would delay the
-    /// check of daily limits.
+    /// the report of an upstream step. Otherwise, an upstream step whose Python process has not
+    /// exited yet would delay the check of daily limits.
     fn count(&self, step: usize, report: &StepReport, finished: &mut RunResult) {
         if !self.plan.is_listed(step) {
             return;
@@ -239,8 +240,8 @@ impl Run {
                 StepStatus::Succeeded => {
                     finished.passed.extend([plan.fingerprint.clone(), plan.code.clone()]);
                 }
-                // Record only the code: the next run checks the expectation again, but the
-                // expectation does not count as new.
+                // Record only the code fingerprint: the next run checks the expectation again, but
+                // the expectation does not count as new.
                 StepStatus::Warned => finished.passed.push(plan.code.clone()),
                 _ => {}
             }
@@ -264,8 +265,8 @@ impl Run {
         }
     }
 
-    /// Allows the children of a step to start before the process of its function has exited. Does
-    /// nothing after a failed check.
+    /// Allows the children of a step to start before the process of the step's function has exited.
+    /// Does nothing after a failed check.
     fn release(&self, index: usize, done: &mut StepProgress) {
         if matches!(done.check, Some(ExpectationResult::Failed(_))) {
             return;

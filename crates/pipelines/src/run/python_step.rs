@@ -47,7 +47,8 @@ impl Run {
             let mut call = self.function_call(step, function, environment.clone(), arguments);
             call.secrets = secrets.clone();
             if repetition > 0 {
-                // The failed call may have left global variables in a wrong state.
+                // Do not reuse the process, because the failed call may have left global variables
+                // in a wrong state.
                 call.reuse = ReuseScope::Never;
             }
             let (sender, result) = EarlyResult::new();
@@ -57,7 +58,8 @@ impl Run {
                 biased;
                 outcome = &mut invoked => outcome,
                 Ok(result) = result => {
-                    // The children can start while the process exits and before its usage is known.
+                    // The steps that read the result can start while the process exits, before the
+                    // usage of the process is known.
                     let stored = self.store_early(index, result, done);
                     let (stored, outcome) = tokio::join!(stored, invoked);
                     done.usage.add(&outcome.usage);
@@ -87,7 +89,8 @@ impl Run {
         Ok(())
     }
 
-    /// Stores a result whose process has not exited, and starts the children of the step.
+    /// Stores the result of a step whose process has not exited, and lets the steps that read the
+    /// result start.
     async fn store_early(
         &self,
         index: usize,
@@ -264,7 +267,8 @@ impl Run {
     /// Returns an input as shared memory or as a stream. The output of a function is passed on
     /// unchanged, unless columns or rows are filtered. Everything else is read through the engine,
     /// as a stream if the input declares batches. A query that calls functions is not streamed,
-    /// because the step would hold memory that these calls need, and both could wait forever.
+    /// because the step would hold memory for which these calls wait, while the step waits for the
+    /// calls.
     async fn input(
         &self,
         step: &Step,

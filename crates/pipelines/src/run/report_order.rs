@@ -1,5 +1,6 @@
-//! The order of step reports: a report follows the reports of the step's parents. A step may end
-//! before the report of a parent is complete, because the parent's process has not exited yet.
+//! The order of step reports: the report of a step follows the reports of its parents, which are
+//! the steps that it reads. A step may end before the report of a parent is complete, because the
+//! parent's process has not exited yet.
 
 use std::collections::BTreeMap;
 

@@ -64,7 +64,7 @@ impl RowSampler {
         !self.request.tail && self.rows >= self.request.rows as usize
     }
 
-    /// Returns the rows as JSON.
+    /// Returns the collected rows as JSON.
     pub fn finish(&self) -> Result<RowsPreview, ArrowError> {
         let column = |field: &Arc<Field>| PreviewColumn {
             name: field.name().clone(),

@@ -1,4 +1,4 @@
-//! SQL steps: the engine's rows are written to the table, or stored for the children.
+//! SQL steps: the engine's rows are written to the table, or stored for the steps that read them.
 
 use std::sync::Arc;
 
@@ -105,12 +105,13 @@ impl Run {
     }
 }
 
-/// Number of forbidden nulls in each column, after the last row; `None` before, or if there are no
-/// such nulls.
+/// Number of forbidden nulls in each column. Set after the last row; `None` before, or if there are
+/// no forbidden nulls.
 type ForbiddenNullCounts = Arc<Mutex<Option<NullCounts>>>;
 
-/// Counts the forbidden nulls of declared columns. Records such nulls in `found`. Then ends the
-/// stream with an error after the last row, so that the rows are not committed.
+/// Counts the nulls in columns that are declared `not null`. If there are any, records the counts
+/// in `found`, and ends the stream with an error after the last row, so that the rows are not
+/// committed.
 fn without_nulls(step: &Step, rows: BatchStream, found: &ForbiddenNullCounts) -> BatchStream {
     if !forbids_nulls(&step.contract) {
         return rows;

@@ -65,8 +65,8 @@ impl Run {
         Ok(session)
     }
 
-    /// Creates a session at the run branch. The snapshots that the session creates get these
-    /// properties.
+    /// Creates a session at the run branch. Each table snapshot that the session creates gets the
+    /// properties `snapshot_properties`.
     pub(super) fn engine_session(
         &self,
         step: &Step,

@@ -47,7 +47,7 @@ pub(super) fn register(session: &Session, name: &str, rows: &SharedTable) -> Res
     registered.map_err(|error| Error::other(&error))
 }
 
-/// Outputs of finished steps, each kept until its last child has ended.
+/// Outputs of finished steps, each kept until the last step that reads it has ended.
 #[derive(Default)]
 pub(super) struct StepOutputs {
     kept: BTreeMap<usize, StepOutput>,
@@ -79,12 +79,13 @@ impl StepOutputs {
 }
 
 /// Returns the output of a step whose rows were written to a table. The output is the rows if they
-/// are in memory and equal the stored rows, otherwise the table. A child therefore reads the same
-/// rows whether its parent ran or was unchanged.
+/// are in memory and equal the stored rows, otherwise the table. A step that reads the output
+/// therefore gets the same rows whether the model ran or was unchanged.
 pub(super) fn written(step: &Step, rows: SharedTable) -> StepOutput {
     let schema = rows.schema();
     let same = headwater_tables::normalise_schema(&schema).is_ok_and(|table| {
-        // The rows may have nanoseconds although the table stores microseconds.
+        // The rows in memory may have nanoseconds, which the table truncates to microseconds. In
+        // this case the types differ, and the output is the table.
         let table = headwater_tables::without_nanoseconds(&table);
         let fields = table.fields().iter().zip(schema.fields());
         fields.into_iter().all(|(table, given)| table.data_type() == given.data_type())

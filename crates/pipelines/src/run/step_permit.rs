@@ -10,8 +10,8 @@ pub(super) struct StepPermit {
 }
 
 impl StepPermit {
-    /// Creates the permit of a step. `released` receives the step's index if its children may start
-    /// before its report is complete.
+    /// Creates the permit of a step. `released` receives the step's index if the steps that read
+    /// its output (its children) may start before its report is complete.
     pub fn new(permit: OwnedSemaphorePermit, released: mpsc::UnboundedSender<usize>) -> Self {
         StepPermit { _permit: permit, released }
     }

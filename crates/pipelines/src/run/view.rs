@@ -40,8 +40,9 @@ impl Run {
         let statement = format!("CREATE OR REPLACE VIEW {name} AS\n{sql}");
         let created = Box::pin(session.execute_in(transaction, statement.as_str())).await;
         let (mut transaction, _) = created.map_err(|error| Self::failed(step, None, &error))?;
-        // Set the properties in two further changes, because the view's version number is known
-        // only now: if an earlier version has the same query, that version becomes current again.
+        // Set the properties in two further changes. The first change returns the view, whose
+        // version number the second change records. The number is not known before: if an earlier
+        // version has the same query, CREATE OR REPLACE VIEW makes that version current again.
         let properties = set_properties(self.plan.view_properties(index))?;
         let view = transaction.views().apply(&step.table, &properties).await.map_err(failed)?;
         let version = [(VIEW_VERSION.to_owned(), view.version().to_string())];
@@ -50,7 +51,8 @@ impl Run {
         self.commit(step, transaction).await
     }
 
-    /// Returns true if a view was created by the same code and still has these columns.
+    /// Returns true if a view was created by the current code of the model and has the columns of
+    /// `schema`.
     fn is_current(&self, index: usize, view: &SqlView, schema: &Schema) -> bool {
         let properties = view.properties();
         let is_same = properties.get(FINGERPRINT_CODE) == Some(&self.plan.steps[index].code)

@@ -50,7 +50,8 @@ impl Run {
         step.is_materialized() && step.materialization != Materialization::Merge
     }
 
-    /// Checks stored rows of a model, and writes them or keeps them for the children.
+    /// Checks stored rows of a model. Writes the rows to the table, or keeps them for the steps
+    /// that read them.
     pub(super) async fn store(
         &self,
         index: usize,

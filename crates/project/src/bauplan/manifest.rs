@@ -146,7 +146,7 @@ fn parameter(name: &str, at: Location, table: ParameterSection) -> Result<Parame
         ParameterType::Int => ParameterKind::Int,
         ParameterType::Float => ParameterKind::Float,
         ParameterType::Bool => ParameterKind::Bool,
-        // Ignore the default, because its value is stored in, or encrypted for, another system.
+        // Ignore the default value: Bauplan has encrypted it, or stored it in another system.
         ParameterType::Secret | ParameterType::Vault => ParameterKind::Secret,
     };
     let default = match (kind, table.default) {
@@ -178,7 +178,8 @@ fn line(source: &SourceText<'_>, line: u64) -> Location {
     source.line(u32::try_from(line).unwrap_or(u32::MAX).max(1))
 }
 
-/// Converts the parser's error to an error with a location and the most similar key.
+/// Converts an error of the YAML parser to an error with a location. For an unknown key or value,
+/// the hint names the most similar valid key or value.
 fn wrong(source: &SourceText<'_>, error: &YamlError) -> Error {
     let error = error.without_snippet();
     let at = line(source, error.location().map_or(1, |location| location.line()));

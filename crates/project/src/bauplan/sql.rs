@@ -18,7 +18,7 @@ const SETTINGS: [&str; 6] = [
 
 /// Returns true if a setting in the text may name a schema in another file of the project.
 pub(crate) fn may_read_files(text: &str) -> bool {
-    // Keys may be written with hyphens.
+    // Search only for parts of the key, which may be written `output_schema` or `output-schema`.
     text.contains("bauplan") && text.contains("schema")
 }
 

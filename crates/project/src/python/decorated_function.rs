@@ -195,7 +195,7 @@ impl<'a> FunctionReader<'a> {
         })
     }
 
-    /// Returns a function that is called by name.
+    /// Converts a function with the decorator `function`, which is called by name.
     fn callable(
         &self,
         function: &StmtFunctionDef,

@@ -50,7 +50,8 @@ pub(super) fn attach(
     }
 }
 
-/// Returns the ranges of other steps and functions that the remaining code does not use.
+/// Returns the source ranges of the steps and functions that the fingerprint of the function at
+/// `own` does not cover, because the other code of the file does not mention them.
 fn hidden(module: &ModModule, others: &[(String, TextRange)], own: TextRange) -> Vec<TextRange> {
     let mut hidden: Vec<&(String, TextRange)> =
         others.iter().filter(|(_, range)| *range != own).collect();

@@ -38,7 +38,7 @@ pub(super) fn lineage(
     Ok(lineage)
 }
 
-/// Finds the column of `INPUT.COLUMN`.
+/// Returns the input column to which a text of the form `INPUT.COLUMN` refers.
 fn input_column(source: &str, inputs: &[StepInput], at: &Location) -> Result<InputColumn> {
     let Some((name, column)) = source.rsplit_once('.') else {
         let message = format!("`{source}` in `lineage` names no input");

@@ -48,7 +48,7 @@ pub(super) fn refuse_async(function: &StmtFunctionDef, at: &Location) -> Result<
     Err(Error::invalid(at.clone(), message, "Write `def` without `async`."))
 }
 
-/// Returns the parameters used in a condition, which is the argument `name` of a call.
+/// Returns the parameters used in a condition. `name` is the argument that contains the condition.
 pub(super) fn condition_parameters(
     name: &str,
     condition: Option<&str>,

@@ -12,15 +12,15 @@ pub struct Selector {
     pub text: String,
     /// The condition that selects steps.
     pub method: Method,
-    /// Depth of ancestors to add.
+    /// Number of generations of ancestors to add to the selected steps.
     pub parents: GraphDepth,
-    /// Depth of descendants to add.
+    /// Number of generations of descendants to add to the selected steps.
     pub children: GraphDepth,
     /// True for `@`: adds the descendants, and all ancestors of the descendants.
     pub closure: bool,
 }
 
-/// Number of generations to add to a set.
+/// Number of generations of ancestors or descendants to add to the selected steps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GraphDepth {
     /// No generation.

@@ -192,7 +192,7 @@ impl<'a> SelectorValue<'a> {
     }
 
     fn state(self) -> Result<Method, Problem> {
-        // dbt compares parts of a model with `state:modified.body` and similar values.
+        // In dbt, `state:modified.body` and similar values compare only a part of a model.
         if self.value.starts_with("modified.") {
             let hint = "Write `state:modified`. It compares the code, settings, packages and \
                         parameters of a model together.";

@@ -85,7 +85,8 @@ impl Selectors {
         chosen.retain(|step| !excluded.contains(step));
         let mut planned = candidates.with_intermediate(&chosen);
         if self.all {
-            // The expectation of an excluded model can run only if the model's table exists.
+            // Without selectors, an expectation of an excluded model runs only if the model's table
+            // exists.
             let steps = &candidates.project.steps;
             let runs = |step: &usize| {
                 !steps[*step].is_expectation() || candidates.is_checkable(*step, &planned)
@@ -153,7 +154,8 @@ impl SelectionContext<'_> {
                     tables.into_iter().any(|one| matcher.is_match(one.table.to_string()))
                 })
             }
-            // Other methods have a fixed set of values, and may match nothing.
+            // The following methods have a fixed set of values. They may match no step without an
+            // error.
             Method::Kind(kind) => return Ok(self.filter(|_, step| step.kind == *kind)),
             Method::Models => return Ok(self.filter(|_, step| !step.is_expectation())),
             Method::Materialized(all) => {
@@ -242,7 +244,8 @@ impl SelectionContext<'_> {
     }
 }
 
-/// Adds the neighbours of steps, up to a number of generations.
+/// Returns the steps `from`, and the steps that are reachable from them within `levels` generations
+/// of `neighbours` (the parents or the children of each step).
 fn reachable_within(
     from: &BTreeSet<usize>,
     neighbours: &[BTreeSet<usize>],

@@ -14,7 +14,7 @@ pub(super) enum LetterCase {
     Title,
 }
 
-/// A field of a date or time. A number in a variant is a count of digits.
+/// A field of a date or time. The number in `Year` and `Fraction` is a count of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// The year: this many of its last digits, or the whole year if `None`.

@@ -17,7 +17,8 @@ pub(crate) fn functions() -> [Arc<ScalarUDF>; 2] {
     .map(|function| Arc::new(ScalarUDF::from(function)))
 }
 
-/// The syntax of formats without `%`, which differs between the functions.
+/// The pattern syntax of a format that contains no `%`: PostgreSQL's for `to_char`, Spark's for
+/// `date_format`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum FormatStyle {
     Postgres,

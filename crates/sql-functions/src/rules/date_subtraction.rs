@@ -18,7 +18,7 @@ use datafusion::physical_expr_common::datum::apply;
 
 use super::rewrite_parts;
 
-/// Returns the plan with the function instead of the operator.
+/// Returns the plan in which the function replaces the operator `-` on two dates.
 pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     rewrite_parts(plan, count)
 }

@@ -52,9 +52,9 @@ static DIVIDE: LazyLock<ScalarUDF> = LazyLock::new(|| {
     })
 });
 
-/// Returns the types in which to divide, so that no intermediate result overflows: the dividend
-/// with one more decimal place, and the divisor. Returns `None` if the quotient would have more
-/// digits than a decimal can have.
+/// Returns the types to which to cast the dividend and the divisor, so that no intermediate result
+/// overflows. The dividend gets one more decimal place. Returns `None` if the quotient would have
+/// more digits than a decimal can have.
 fn wide(dividend: &DataType, divisor: &DataType) -> Option<(DataType, DataType)> {
     let (digits, scale) = digits(dividend)?;
     let (of_divisor, places) = self::digits(divisor)?;
@@ -102,8 +102,8 @@ impl ScalarUDFImpl for DecimalDivision {
         BinaryTypeCoercer::new(left, &Operator::Divide, right).get_result_type()
     }
 
-    /// Returns a field that is nullable if an argument is nullable. The operator behaves in the
-    /// same way, so the plan's schema does not change.
+    /// Returns a field that is nullable if an argument is nullable. The operator that this function
+    /// replaces behaves in the same way, so the plan's schema does not change.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let fields = arguments.arg_fields;
         let nullable = fields.iter().any(|field| field.is_nullable());

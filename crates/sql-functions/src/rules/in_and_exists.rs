@@ -53,14 +53,15 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 /// The position of a condition within the surrounding expression.
 #[derive(Debug, Clone, Copy)]
 struct ConditionContext {
-    /// True if the condition is one operand of the outermost AND, or the whole condition.
+    /// True if the condition is the whole condition of the plan, or an operand of its outermost
+    /// AND.
     alone: bool,
     /// True if the condition is under an odd number of NOTs.
     negated: bool,
 }
 
-/// Rewrites a condition. The result is true for the same rows as before; for all other rows it may
-/// be false or null.
+/// Rewrites a condition. The new condition is true for the same rows as the old one. For other
+/// rows, it may be false where the old one is null, and null where it is false.
 fn condition(expr: Expr, place: ConditionContext, schema: &DFSchema) -> Result<Expr> {
     Ok(match expr {
         Expr::Not(inner) => {
@@ -180,7 +181,7 @@ impl<'a> SubqueryRows<'a> {
         self.column().is_null()
     }
 
-    /// Returns the subquery, filtered by all of these conditions.
+    /// Returns the subquery with only the rows that satisfy all of these conditions.
     fn filtered_by(&self, conditions: Vec<Expr>) -> Result<Subquery> {
         let Subquery { subquery, outer_ref_columns, spans } = self.subquery;
         let mut outer_ref_columns = outer_ref_columns.clone();
@@ -189,8 +190,8 @@ impl<'a> SubqueryRows<'a> {
             outer_ref_columns.extend(self.columns.iter().cloned());
         }
         let plan = LogicalPlanBuilder::from(subquery.as_ref().clone());
-        // Give a correlated subquery no alias, because DataFusion resolves its outer references by
-        // its relation names.
+        // Do not add an alias to a correlated subquery, because DataFusion finds its outer
+        // references by the names of its relations.
         let plan = if self.depends() { plan } else { plan.alias(rows())? };
         let plan = plan.filter(condition)?.build()?;
         Ok(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })

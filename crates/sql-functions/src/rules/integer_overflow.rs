@@ -84,7 +84,7 @@ impl CheckedOperator {
     }
 }
 
-/// Function for one checked operator.
+/// Function that computes one operator and fails on overflow.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CheckedArithmetic {
     checked: CheckedOperator,
@@ -108,8 +108,8 @@ impl ScalarUDFImpl for CheckedArithmetic {
         Ok(arguments.first().cloned().unwrap_or(DataType::Null))
     }
 
-    /// Returns a field that is nullable if an argument is nullable. The operator behaves in the
-    /// same way, so the plan's schema does not change.
+    /// Returns a field that is nullable if an argument is nullable. The operator that this function
+    /// replaces behaves in the same way, so the plan's schema does not change.
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let fields = arguments.arg_fields;
         let nullable = fields.iter().any(|field| field.is_nullable());

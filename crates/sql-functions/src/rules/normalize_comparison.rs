@@ -1,8 +1,9 @@
 //! Rewrites `9 = t.id` as `t.id = 9`.
 //!
 //! In every pass, the optimizer copies a condition on a join column to the other side of the join.
-//! DataFusion recognizes duplicate conditions only if they have the same form. It treats `9 = s.id`
-//! and `s.id = 9` as contradictory conditions, and then returns no rows.
+//! DataFusion recognizes a copy as a duplicate only if both conditions have the same form. It
+//! treats `9 = s.id` and `s.id = 9` as contradictory conditions, and the query then returns no
+//! rows.
 //!
 //! Upstream: <https://github.com/apache/datafusion/pull/24763>
 

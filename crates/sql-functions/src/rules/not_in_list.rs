@@ -40,8 +40,8 @@ pub(super) fn rewrite(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Returns a condition that is true for the same rows as `condition`, or as the negation of
-/// `condition` if `opposite` is true.
+/// Returns a condition that is true for the same rows as `condition`. If `opposite` is true,
+/// returns a condition that is true for the same rows as NOT `condition`.
 fn rewrite_condition(condition: Expr, opposite: bool) -> Result<Expr> {
     let held = match condition {
         Expr::Not(inner) => rewrite_condition(*inner, !opposite)?,
@@ -65,8 +65,8 @@ fn rewrite_condition(condition: Expr, opposite: bool) -> Result<Expr> {
     Ok(held)
 }
 
-/// Rewrites an expression that is not a condition: wraps the IN lists in it, and rewrites the
-/// conditions in it.
+/// Rewrites an expression that is not a condition: wraps its IN lists, and rewrites the conditions
+/// that it contains, such as those of CASE.
 fn rewrite_value(value: Expr) -> Result<Expr> {
     let kept = match value {
         Expr::IsTrue(condition) => Expr::IsTrue(Box::new(rewrite_condition(*condition, false)?)),
@@ -101,8 +101,8 @@ fn rewrite_value(value: Expr) -> Result<Expr> {
     Ok(kept)
 }
 
-/// Returns true for an IN list, an equality, and several of these joined by OR, because the
-/// optimizer may combine them to one list.
+/// Returns true for an IN list, for an equality, and for several of these joined by OR. The
+/// optimizer may combine such expressions to one list.
 fn is_list(value: &Expr) -> bool {
     match value {
         Expr::InList(list) => !list.negated,

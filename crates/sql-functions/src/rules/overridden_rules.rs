@@ -72,9 +72,9 @@ fn joins_nulls(plan: &LogicalPlan) -> bool {
     found || looked.is_err()
 }
 
-/// Returns true for a filter with a constant condition over an aggregation that always returns one
-/// row. DataFusion's rule would push the condition below the aggregation, which then returns its
-/// row even if the condition is false.
+/// Returns true for a filter whose condition has no columns, over an aggregation that always
+/// returns one row. DataFusion's rule would push the condition below the aggregation, which would
+/// then return its row even if the condition is false.
 fn filters_all_or_none(plan: &LogicalPlan) -> bool {
     let (mut plan, mut reads_none) = (plan, false);
     while let LogicalPlan::Filter(Filter { predicate, input, .. }) = plan {

@@ -48,7 +48,8 @@ fn compare(comparison: SetComparison) -> Result<Expr> {
         Operator::Lt | Operator::LtEq if is_any => with(largest),
         Operator::Gt | Operator::GtEq => with(largest),
         Operator::Lt | Operator::LtEq => with(smallest),
-        // A value equals all rows if it equals both the smallest and the largest value.
+        // `x <> ANY` is false only if all rows equal `x`, that is, if the smallest and the largest
+        // value do.
         Operator::NotEq if is_any => with(smallest).or(with(largest)),
         Operator::Eq if !is_any => with(smallest).and(with(largest)),
         _ => return Ok(Expr::SetComparison(SetComparison { expr, subquery, op, quantifier })),
@@ -63,7 +64,7 @@ fn compare(comparison: SetComparison) -> Result<Expr> {
         .otherwise(lit(!is_any))
 }
 
-/// Returns an aggregate of the subquery's rows as a scalar subquery.
+/// Returns a scalar subquery that aggregates the rows of the subquery `query`.
 fn aggregate(query: &Subquery, value: Expr) -> Result<Expr> {
     let Subquery { subquery, outer_ref_columns, spans } = query.clone();
     let plan = LogicalPlanBuilder::from(Arc::unwrap_or_clone(subquery));

@@ -41,7 +41,7 @@ impl FunctionRewrite for RoundCasts {
     }
 }
 
-/// Adds rounding to a cast that would truncate.
+/// Rounds the operand of a cast that would otherwise truncate it.
 pub fn round_cast(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let (inner, to) = match &mut expr {
         Expr::Cast(cast) => (&mut cast.expr, cast.field.data_type()),
@@ -86,7 +86,7 @@ fn is_written(expr: &Expr) -> bool {
 static EVEN: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::ToEven));
 static AWAY: LazyLock<ScalarUDF> = LazyLock::new(|| RoundFunction::udf(HalfRounding::AwayFromZero));
 
-/// The direction in which halves are rounded.
+/// The rule by which a number halfway between two integers is rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum HalfRounding {
     ToEven,

@@ -62,8 +62,8 @@ impl AnalyzerRule for PlanNodeRule {
     }
 }
 
-/// Rewrites every expression, including nested expressions, with a function that gets the schema of
-/// the available columns. Output names are kept.
+/// Rewrites every expression of a plan, including nested expressions. `rewrite` also receives the
+/// schema of the columns that the expression can use. Output names are kept.
 pub(super) fn rewrite_parts(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Transformed<Expr>,

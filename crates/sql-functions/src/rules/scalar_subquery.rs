@@ -1,8 +1,8 @@
 //! Subqueries that always return exactly one row, because they aggregate without groups.
 //!
 //! DataFusion plans EXISTS and IN as semi joins, which find no row if the input of the subquery is
-//! empty. This rule replaces EXISTS with such a subquery by a constant, and IN by a comparison with
-//! the subquery's row.
+//! empty. This rule replaces EXISTS with a single-row subquery by a constant, and IN by a
+//! comparison with the subquery's row.
 //!
 //! Upstream: <https://github.com/apache/datafusion/issues/24960>
 

@@ -101,7 +101,7 @@ fn signed_value(value: ScalarValue) -> Result<ScalarValue> {
     value.cast_to(&to)
 }
 
-/// The accumulator of one group.
+/// The accumulator of one group, which casts DataFusion's result.
 #[derive(Debug)]
 struct SignedAccumulator {
     of: Box<dyn Accumulator>,
@@ -137,7 +137,7 @@ impl Accumulator for SignedAccumulator {
     }
 }
 
-/// The accumulator of many groups.
+/// The accumulator of many groups, which casts DataFusion's results.
 struct SignedGroupsAccumulator {
     of: Box<dyn GroupsAccumulator>,
 }

@@ -12,7 +12,8 @@ use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 const SCALAR: [&str; 5] =
     ["array_length", "array_dims", "array_ndims", "array_position", "array_positions"];
 
-/// Name of a function that also accepts maps. The functions in [`SCALAR`] do not accept maps.
+/// The function `cardinality` returns unsigned integers, too. Unlike the functions in [`SCALAR`],
+/// it also accepts maps.
 const CARDINALITY: &str = "cardinality";
 
 /// Aggregate functions of DataFusion that return unsigned integers.
@@ -82,7 +83,7 @@ mod tests {
         ]
     }
 
-    /// Returns all combinations of up to three types, and the example types of the signature.
+    /// Returns all lists of up to three of these types, and the example types of the signature.
     fn arguments(signature: &Signature) -> Vec<Vec<DataType>> {
         let types = types();
         let mut lists = vec![Vec::new()];

@@ -100,7 +100,7 @@ impl<'a> Argument<'a> {
         }
     }
 
-    /// Returns the argument as integers, to read counts and lengths from it.
+    /// Returns the argument's values as integers, for functions that take counts or lengths.
     pub(super) fn integers(&self) -> IntegerValues {
         let options = CastOptions { safe: true, ..CastOptions::default() };
         let cast = |values: &dyn Array| {
@@ -121,7 +121,7 @@ impl<'a> Argument<'a> {
     }
 }
 
-/// The integers of an argument.
+/// The values of an argument as integers. A value that cannot be cast to an integer counts as null.
 pub(super) enum IntegerValues {
     Constant(Option<i64>),
     Rows(Int64Array),
@@ -245,13 +245,13 @@ fn text_span(offsets: &[i32], rows: &Range<usize>) -> u64 {
 }
 
 /// Returns the size of string or binary views in bytes: the size of each view plus the bytes that
-/// the view refers to. The low 32 bits of a view are the length.
+/// the view refers to. The low 32 bits of a view are the length of the value.
 fn views(views: &[u128]) -> u64 {
     views.iter().map(|view| size_of::<u128>() as u64 + u64::from(*view as u32)).sum()
 }
 
-/// Returns the bytes of a range of rows in an array of a less common type, such as a dictionary, in
-/// which several rows share one value.
+/// Returns the bytes of a range of rows in an array of a less common type. In some of these types,
+/// such as a dictionary, several rows share one value.
 fn other_bytes(array: &dyn Array, rows: Range<usize>) -> u64 {
     let count = rows.len() as u64;
     let one = |values: &dyn Array, row: usize| span_bytes(values, row..row + 1);

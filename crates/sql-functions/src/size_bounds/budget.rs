@@ -10,10 +10,11 @@ use datafusion::common::{DataFusionError, Result, config_err};
 use crate::error::Error;
 use crate::total_memory::TotalMemory;
 
-/// Assumed number of copies of a folded constant: one for each row of a batch.
+/// Number of copies of a constant that the optimizer has computed, as an assumption: one for each
+/// row of a batch.
 const BATCH_ROWS: u64 = 8192;
 
-/// Maximum size of a constant that is always folded, in bytes.
+/// Maximum size of a constant that the optimizer may always compute in advance, in bytes.
 const FOLDED_BYTES_MIN: u64 = 4 << 10;
 
 /// Limit for functions that are called outside of a statement, in bytes.
@@ -152,7 +153,8 @@ pub(super) fn too_large(
     scope: &'static str,
     limit: u64,
 ) -> DataFusionError {
-    // Internal functions are casts that the user wrote, or casts to the type of a column.
+    // The names of internal functions begin with NUL. These functions are casts that the user
+    // wrote, or casts to the type of a column.
     let function = if function.starts_with('\0') { "CAST" } else { function }.to_owned();
     DataFusionError::External(Box::new(Error::FunctionMemory { function, size, scope, limit }))
 }

@@ -31,7 +31,7 @@ impl<'a> CallArguments<'a> {
         self.arguments.get(index)
     }
 
-    /// Returns the bytes of an argument in a row; zero if the argument does not exist.
+    /// Returns the bytes of one argument's value in a row; zero if the argument does not exist.
     pub(super) fn bytes(&self, index: usize, row: usize) -> u64 {
         self.arguments.get(index).map_or(0, |argument| argument.bytes(row))
     }
@@ -50,16 +50,16 @@ impl<'a> CallArguments<'a> {
         self.arguments.get(index).map_or(IntegerValues::Constant(None), Argument::integers)
     }
 
-    /// Returns the bytes of all arguments in a row.
+    /// Returns the bytes of all arguments' values in a row.
     pub(super) fn all_bytes(&self, row: usize) -> u64 {
         self.arguments.iter().map(|one| one.bytes(row)).fold(0, u64::saturating_add)
     }
 
-    /// Returns the bytes of all arguments in a range of rows.
+    /// Returns the bytes of all arguments' values in a range of rows.
     pub(super) fn total(&self, rows: &Range<usize>) -> u64 {
         self.arguments.iter().map(|one| one.total(rows.clone())).fold(0, u64::saturating_add)
     }
 }
 
-/// Returns an upper bound of the bytes of the result in a row.
+/// Function that returns, for a row, an upper bound of the bytes of the call's result.
 pub(super) type RowSizeBound<'a> = Box<dyn Fn(usize) -> u64 + 'a>;

@@ -47,7 +47,7 @@ const SLICES_PER_LIMIT: u64 = 4;
 pub(crate) fn register(state: &mut SessionState) -> Result<()> {
     let functions: Vec<Arc<ScalarUDF>> = state.scalar_functions().values().cloned().collect();
     for function in functions {
-        // Skip aliases, because each function is also registered under its own name.
+        // Wrap each function once: skip the entries for its aliases.
         if let Some(bounded) = bounded(&function) {
             state.register_udf(bounded)?;
         }
@@ -56,12 +56,12 @@ pub(crate) fn register(state: &mut SessionState) -> Result<()> {
 }
 
 /// Functions that the optimizer and the rules of this crate recognize by their Rust type. They
-/// cannot be wrapped and need no limit, because their results have a fixed size or refer to the
-/// arguments without a copy.
+/// cannot be wrapped, because a wrapper has another type. They need no limit, because their results
+/// have a fixed size or refer to the arguments without a copy.
 const KNOWN_BY_TYPE: [&str; 6] = ["get_field", "log", "named_struct", "power", "round", "struct"];
 
-/// Returns a version of the function that limits its results; `None` if it limits them already, or
-/// if it is listed in [`KNOWN_BY_TYPE`].
+/// Returns a version of the function that limits its results; `None` if the function already limits
+/// its results, or if it is listed in [`KNOWN_BY_TYPE`].
 pub(super) fn bounded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
     let rule = rule(function.name());
     if KNOWN_BY_TYPE.contains(&function.name()) || function.inner().is::<BoundedFunction>() {
@@ -157,9 +157,9 @@ impl BoundedCall<'_> {
         too_large(self.inner.name(), size, scope, limit)
     }
 
-    /// Evaluates a call with constant arguments. A large result is returned as an array, which
-    /// counts towards the memory limit; a scalar would be copied for each row without being
-    /// counted.
+    /// Evaluates a call with constant arguments. If the result is large, returns it as an array,
+    /// whose memory counts towards the limit. DataFusion would later copy a scalar for each row,
+    /// and these copies would not be counted.
     fn constant(self, call: &CallArguments<'_>) -> Result<ColumnarValue> {
         let size = BatchSizeBounds::new(call, self.rule, 1).total;
         let limit = self.memory.value_limit();
@@ -188,8 +188,8 @@ impl BoundedCall<'_> {
         Ok(ColumnarValue::Array(attach_charge(repeated, charge)))
     }
 
-    /// Evaluates a batch in slices of rows, each with a result of at most `most` estimated bytes,
-    /// except a slice of one row.
+    /// Evaluates a batch in slices of rows, so that the estimated result of each slice has at most
+    /// `most` bytes. A slice of a single row may have more.
     fn in_slices(
         &self,
         estimates: &BatchSizeBounds<'_>,
@@ -265,7 +265,7 @@ fn of_arguments(function: &str, error: DataFusionError) -> DataFusionError {
     }
 }
 
-/// The estimated sizes of a call's results for a batch.
+/// The estimated sizes of a call's results for the rows of a batch.
 struct BatchSizeBounds<'a> {
     rows: Vec<u64>,
     call: &'a CallArguments<'a>,

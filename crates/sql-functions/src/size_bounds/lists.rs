@@ -10,7 +10,7 @@ const ELEMENT_BYTES: u64 = 8;
 
 const DAY_NANOSECONDS: i128 = 86_400_000_000_000;
 
-/// Estimates `range` and `generate_series`.
+/// Estimates the result size of `range` and `generate_series`.
 pub(super) fn range<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let unit = call.argument(0).map_or(DataType::Null, Argument::data_type);
     let nanoseconds = match unit {
@@ -79,8 +79,8 @@ pub(super) fn array_resize<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> 
     })
 }
 
-/// Estimates `array_replace_all` and similar functions, which may replace every element by the new
-/// element.
+/// Estimates the result size of `array_replace_all` and similar functions, which may replace every
+/// element by the new element.
 pub(super) fn array_replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let new = call.elements(0, row).saturating_mul(call.bytes(2, row));
@@ -88,12 +88,12 @@ pub(super) fn array_replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a>
     })
 }
 
-/// Estimates functions that return the positions of elements.
+/// Estimates the result size of functions that return the positions of elements.
 pub(super) fn positions<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.elements(0, row).saturating_mul(8).saturating_add(8))
 }
 
-/// Estimates `arrays_zip`, which pads shorter lists with nulls.
+/// Estimates the result size of `arrays_zip`, which pads shorter lists with nulls.
 pub(super) fn arrays_zip<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let element = element_width(call.to);
     Box::new(move |row| {

@@ -20,18 +20,19 @@ use super::{lists, text};
 pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ConcatenationFunction(any())), SizeRule::Within(1)));
 
-/// Function that returns its argument, a large constant. The copies of the constant for each row
-/// then count towards the memory limit.
+/// Function that returns its argument, a large constant. With this function around a constant, the
+/// copies of the constant for each row count towards the memory limit.
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ConstantFunction(any())), SizeRule::Within(1)));
 
 /// Function that returns its first argument, the list for a lambda. The other arguments are the
-/// outer columns that the lambda reads, whose copies then count towards the memory limit.
+/// outer columns that the lambda reads. They are passed so that their copies count towards the
+/// memory limit.
 pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     with_rule(Arc::new(LambdaListFunction(any())), SizeRule::Each(lists::captures))
 });
 
-/// Returns a cast of nested values as a function.
+/// Returns the function that casts nested values to a type.
 pub(super) fn cast(to: FieldRef, tries: bool) -> Arc<ScalarUDF> {
     with_rule(Arc::new(CastFunction { to, tries, signature: any() }), SizeRule::Each(text::cast))
 }
@@ -40,7 +41,7 @@ fn any() -> Signature {
     Signature::variadic_any(Volatility::Immutable)
 }
 
-/// Returns the output field of a call. It is nullable if an argument is nullable.
+/// Returns the output field of a call. The field is nullable if an argument is nullable.
 fn field_like(name: &str, arguments: &ReturnFieldArgs<'_>, to: DataType) -> FieldRef {
     let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
     Arc::new(Field::new(name, to, nullable))

@@ -45,7 +45,7 @@ impl AnalyzerRule for ResultSizeRule {
 
 fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     let schema = merge_schema(&plan.inputs());
-    // Do not limit constants in VALUES, because they are not copied for each row.
+    // Do not limit constants in VALUES, because each of them is used for only one row.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expr| bound_value(expr, &names, &Scope { schema: &schema, constants }))

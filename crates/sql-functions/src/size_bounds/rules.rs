@@ -14,7 +14,7 @@ pub(super) enum SizeRule {
     Fixed,
     /// At most this multiple of the size of the arguments.
     Within(u64),
-    /// Computed from the arguments of each row.
+    /// Computed by a function from the arguments of each row.
     Each(for<'a, 'b> fn(&'a CallArguments<'b>) -> RowSizeBound<'a>),
     /// For casts that parse text: computed from the text of each row if the result is nested,
     /// otherwise like [`OTHERS`].
@@ -29,9 +29,9 @@ pub(super) fn rule(name: &str) -> SizeRule {
     listed(name).unwrap_or(OTHERS)
 }
 
-/// Functions with results of fixed size. Casts with larger results are rewritten elsewhere.
-/// `get_field`, `struct` and `named_struct` are listed because they do not copy their arguments.
-/// They are never wrapped.
+/// Functions with results of fixed size. The module `rewrite` handles casts that can have larger
+/// results. `get_field`, `struct` and `named_struct` are listed because they do not copy their
+/// arguments. They are never wrapped.
 const FIXED: &[&str] = &[
     "abs",
     "acos",
@@ -235,7 +235,7 @@ fn growing(name: &str) -> Option<SizeRule> {
         }
         "array_positions" => SizeRule::Each(lists::positions),
         "arrays_zip" => SizeRule::Each(lists::arrays_zip),
-        // Internal functions: casts of text, and assignments to the columns of a table.
+        // Functions that users cannot call: casts of text, and casts to the type of a column.
         "\0parse_text" | "\0try_parse_text" => SizeRule::Parsed,
         assignment if assignment.starts_with("\0into ") => SizeRule::Parsed,
         _ => return None,

@@ -30,7 +30,7 @@ pub(super) fn repeat<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.bytes(0, row).saturating_mul(counts.count(row)))
 }
 
-/// Estimates `lpad` and `rpad`.
+/// Estimates the result size of `lpad` and `rpad`.
 pub(super) fn pad<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let lengths = call.integers(1);
     Box::new(move |row| {
@@ -62,8 +62,8 @@ pub(super) fn clamp_length(arguments: &mut [ColumnarValue]) {
     }
 }
 
-/// Estimates `printf` and `format`: each placeholder can repeat the largest value, with padding or
-/// digits.
+/// Estimates the result size of `printf` and `format`: each placeholder can repeat the largest
+/// value, with padding or digits.
 pub(super) fn printf<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let format = call.text(0, row).unwrap_or_default();
@@ -95,20 +95,22 @@ pub(super) fn concat_ws<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     })
 }
 
-/// Estimates `to_char`: the text for each letter of the format is at most a full date and time.
+/// Estimates the result size of `to_char`: each letter of the format becomes at most the text of a
+/// full date and time.
 pub(super) fn to_char<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.bytes(1, row).saturating_mul(40).saturating_add(64))
 }
 
-/// Estimates a cast to text or numbers. In a cast of a list of numbers, each byte can become a
-/// number of eight bytes, or the text of a number.
+/// Estimates the result size of a cast to text or numbers. If a list of numbers is cast, each byte
+/// of the list can become a number of eight bytes, or the text of a number.
 pub(super) fn cast<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     let factor = if leaf(call).is_some_and(|leaf| leaf.is_floating()) { 64 } else { 16 };
     Box::new(move |row| call.bytes(0, row).saturating_mul(factor))
 }
 
-/// Estimates a cast of text to lists, structs or maps. The parser keeps each element as a separate
-/// text until the batch is complete. Tiny elements therefore need far more memory than their text.
+/// Estimates the size of a cast of text to lists, structs or maps. The parser keeps each element as
+/// a separate text until the batch is complete. Tiny elements therefore need far more memory than
+/// their text.
 pub(super) fn parse_text<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let elements = call.text(0, row).map_or(0, |text| {
@@ -131,7 +133,7 @@ pub(super) fn array_to_string<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'
     })
 }
 
-/// Returns the maximum number of values in a list of this many bytes.
+/// Returns the maximum number of values that a list with this size in bytes can have.
 fn leaf_cells(bytes: u64, call: &CallArguments<'_>) -> u64 {
     bytes / leaf(call).map_or(1, |leaf| leaf.primitive_width().unwrap_or(1) as u64)
 }
@@ -170,7 +172,8 @@ pub(super) fn string_to_array<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'
     })
 }
 
-/// Estimates `regexp_match`: each group of the pattern returns a part of the text.
+/// Estimates the result size of `regexp_match`: each group of the pattern returns a part of the
+/// text.
 pub(super) fn regexp_match<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let groups = call.text(1, row).map_or(0, |pattern| pattern.matches('(').count() as u64);
@@ -179,7 +182,8 @@ pub(super) fn regexp_match<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> 
     })
 }
 
-/// Estimates `regexp_replace`: with the flag `g`, there are at most as many matches as bytes.
+/// Estimates the result size of `regexp_replace`: with the flag `g`, there are at most as many
+/// matches as bytes.
 pub(super) fn regexp_replace<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let own = call.bytes(0, row);
@@ -212,7 +216,7 @@ fn pattern_bytes(call: &CallArguments<'_>, row: usize) -> u64 {
     }
 }
 
-/// Estimates `damerau_levenshtein`, which keeps its whole matrix in memory.
+/// Estimates the memory of `damerau_levenshtein`, which keeps its whole matrix in memory.
 pub(super) fn damerau_levenshtein<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| {
         let [left, right] = [0, 1].map(|index| call.bytes(index, row).saturating_add(2));
@@ -220,7 +224,7 @@ pub(super) fn damerau_levenshtein<'a>(call: &'a CallArguments<'_>) -> RowSizeBou
     })
 }
 
-/// Estimates `levenshtein`, which keeps one row of its matrix in memory.
+/// Estimates the memory of `levenshtein`, which keeps one row of its matrix in memory.
 pub(super) fn levenshtein<'a>(call: &'a CallArguments<'_>) -> RowSizeBound<'a> {
     Box::new(move |row| call.all_bytes(row).saturating_mul(16))
 }

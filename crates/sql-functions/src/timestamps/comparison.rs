@@ -79,8 +79,8 @@ impl FunctionRewrite for MicrosecondComparison {
     }
 }
 
-/// Casts the other operands to microseconds if at least one operand is a microsecond timestamp and
-/// no operand has nanoseconds.
+/// If at least one operand is a timestamp with microseconds and none has nanoseconds, casts the
+/// other operands to microseconds.
 fn alike(
     parts: &mut [&mut Expr],
     schema: &DFSchema,

@@ -24,8 +24,8 @@ use super::time_zones::AtTimeZone;
 /// Number of microseconds in 400 years, after which the calendar repeats, including weekdays.
 const CYCLE: i64 = 146_097 * 86_400 * 1_000_000;
 
-/// DataFusion's function is called directly for timestamps at most this many microseconds from
-/// 1970. The range of nanoseconds is about a year longer.
+/// Maximum distance from 1970, in microseconds, at which DataFusion's function is called directly.
+/// Timestamps in nanoseconds cover about one year more.
 const NEAR: i64 = i64::MAX / 1_000 - 366 * 86_400 * 1_000_000;
 
 /// Returns `now`, `to_timestamp` and `date_trunc`, and the function for AT TIME ZONE.
@@ -224,7 +224,7 @@ fn cycles(value: &ColumnarValue) -> Result<Option<Vec<i64>>> {
     Ok(Some(values.iter().map(cycle).collect()))
 }
 
-/// Shifts each timestamp by its number of 400-year cycles; `way` adds or subtracts.
+/// Shifts each timestamp by its number of 400-year cycles. `way` is the addition or subtraction.
 fn shift_cycles(values: &ArrayRef, cycles: &[i64], way: fn(i64, i64) -> i64) -> ArrayRef {
     let values = values.as_primitive::<TimestampMicrosecondType>();
     let moved = std::iter::zip(values.values(), cycles);

@@ -24,7 +24,8 @@ use headwater_sql::expression::AT_TIME_ZONE;
 use crate::error::Error;
 use headwater_sql::Error as SqlError;
 
-/// A duration longer than any daylight saving shift, to find the offset before the change.
+/// A duration longer than any shift of clocks. The offset before a change is the offset at a time
+/// that is earlier by this duration.
 const BEFORE: TimeDelta = TimeDelta::hours(3);
 
 /// `AT TIME ZONE` as a function of a time and a zone name.

@@ -21,7 +21,7 @@ pub const ROW: &str = "\0r";
 /// The name of the changed table in the query. No other relation can have this name.
 pub const TARGET: &str = "\0t";
 
-/// The changed table, and its relation in the query.
+/// The table that a statement changes, and its representation in the FROM clause of the query.
 pub(super) struct ChangeTarget {
     pub table: ObjectName,
     pub alias: Option<Ident>,
@@ -42,7 +42,7 @@ pub(super) fn target(factor: TableFactor, statement: &str) -> Result<ChangeTarge
     Ok(ChangeTarget { table: name, alias: alias.map(|alias| alias.name), relation })
 }
 
-/// Returns the relation of the changed table in a query.
+/// Returns the FROM item of the changed table in the query.
 fn target_relation(alias: Option<TableAlias>) -> TableFactor {
     TableFactor::Table {
         name: ObjectName::from(vec![Ident::with_quote('"', TARGET)]),
@@ -58,8 +58,8 @@ fn target_relation(alias: Option<TableAlias>) -> TableFactor {
     }
 }
 
-/// Returns the query of a RETURNING clause. The engine runs it with only the changed rows in the
-/// table.
+/// Returns the query of a RETURNING clause. When the engine runs it, the table [`TARGET`] contains
+/// only the changed rows.
 pub(crate) fn returning(
     items: Option<Vec<SelectItem>>,
     alias: Option<&Ident>,
@@ -92,7 +92,7 @@ pub(super) fn location_columns() -> Vec<SelectItem> {
     [FILE, ROW].map(|name| SelectItem::UnnamedExpr(column(name))).into()
 }
 
-/// Returns a reference to a column that the statement or a scan adds.
+/// Returns a reference to a column that is not in the table but added by the statement or the scan.
 pub(super) fn column(name: &str) -> Expr {
     Expr::Identifier(Ident::with_quote('"', name))
 }
@@ -102,7 +102,8 @@ pub(super) fn value(index: usize, expr: Expr) -> SelectItem {
     SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', format!("\0v{index}")) }
 }
 
-/// Adds columns of a relation to the select list, each under an alias of `prefix` and its index.
+/// Adds columns of a relation to the select list. The alias of each column is a NUL character,
+/// `prefix` and the index.
 pub fn add_columns(query: &mut Query, relation: &Ident, columns: &[String], prefix: char) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     for (index, name) in columns.iter().enumerate() {
@@ -131,8 +132,7 @@ pub struct QueryClauses {
     pub limit: Option<Expr>,
 }
 
-/// Checks a query. Returns the query with its table references. The changed table is not among
-/// these.
+/// Checks a query, and returns it with the tables to which it refers, except the changed table.
 pub(super) fn source(parts: QueryClauses) -> Result<SourceQuery> {
     Ok(SourceQuery::new(Box::new(query_of(parts)))?.without(TARGET))
 }

@@ -24,7 +24,7 @@ pub struct DeleteStatement {
     pub everything: bool,
 }
 
-/// Converts a DELETE statement, or rejects its unsupported parts by name.
+/// Converts a DELETE statement. An unsupported part is an error that names the part.
 pub fn row_delete(delete: Delete, with: Option<With>) -> Result<DeleteStatement> {
     let Delete {
         delete_token: _,

@@ -22,8 +22,8 @@ use crate::table_name::{ParsedTableName, span_start};
 use crate::unsupported_clauses::{empty, none};
 use headwater_sql_tokens::EVERY_COLUMN;
 
-/// Column that is added to the source, and true in all its rows. In the join, it is null for rows
-/// without a match in the source.
+/// Column that is added to the source, with the value true in all rows. In the join, the column is
+/// null for rows without a match in the source.
 const FROM_SOURCE: &str = "\0s";
 
 /// A MERGE statement.
@@ -40,7 +40,7 @@ pub struct MergeStatement {
     /// Query that returns the row position, the source marker if needed, and the conditions and
     /// values of each clause.
     pub source: SourceQuery,
-    /// True if the third column of the query marks rows that exist in the source.
+    /// True if the third column of the query is a marker: true for rows that exist in the source.
     pub marked: bool,
 }
 
@@ -51,7 +51,7 @@ pub struct WhenClause {
     pub when: MergeMatch,
     /// True if the clause has a condition.
     pub condition: bool,
-    /// Action on these rows.
+    /// Action on the rows to which the clause applies.
     pub action: WhenAction,
 }
 
@@ -85,7 +85,7 @@ pub enum WhenAction {
     InsertAll,
 }
 
-/// Converts a MERGE statement, or rejects its unsupported parts by name.
+/// Converts a MERGE statement. An unsupported part is an error that names the part.
 pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     let Merge { merge_token, optimizer_hints, into: _, table, source: from, on, clauses, output } =
         merge;
@@ -132,12 +132,12 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
 }
 
-/// Qualifies unqualified columns with the source. Used in a NOT MATCHED clause, whose rows have
-/// only the source's columns.
+/// Adds the source's name to unqualified columns. Used for a NOT MATCHED clause, because a row to
+/// which this clause applies has only the source's columns.
 struct ColumnQualifier<'l> {
     label: &'l Ident,
-    /// Number of subqueries and lambdas around the visited expression. Names inside of them are not
-    /// qualified, because they may be defined there.
+    /// Number of subqueries and lambdas around the visited expression. A name in a subquery or
+    /// lambda is not qualified, because the subquery or lambda may define it.
     depth: usize,
 }
 
@@ -200,7 +200,7 @@ fn updated(update: MergeUpdateExpr, when: MergeMatch, exprs: &mut Vec<Expr>) -> 
     if columns.iter().any(|assigned| is_star(&assigned.column)) {
         if when == MergeMatch::NotMatchedBySource {
             return Err(Error::Invalid {
-                message: "UPDATE SET * needs a source row, and this clause has none".to_owned(),
+                message: "UPDATE SET * has no source row in WHEN NOT MATCHED BY SOURCE".to_owned(),
                 hint: Some("List the columns.".to_owned()),
                 position: span_start(update_token.0.span),
             });

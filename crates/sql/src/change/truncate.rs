@@ -14,7 +14,7 @@ pub struct TruncateStatement {
     pub if_exists: bool,
 }
 
-/// Converts a TRUNCATE statement, or rejects its unsupported parts by name.
+/// Converts a TRUNCATE statement. An unsupported part is an error that names the part.
 pub fn truncation(truncate: Truncate) -> Result<TruncateStatement> {
     let Truncate { table_names, partitions, table: _, if_exists, identity, cascade, on_cluster } =
         truncate;

@@ -26,7 +26,7 @@ pub struct UpdateStatement {
     pub source: SourceQuery,
 }
 
-/// Converts an UPDATE statement, or rejects its unsupported parts by name.
+/// Converts an UPDATE statement. An unsupported part is an error that names the part.
 pub fn row_update(update: Update, with: Option<With>) -> Result<UpdateStatement> {
     let Update {
         update_token: _,

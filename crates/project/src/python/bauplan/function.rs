@@ -264,7 +264,8 @@ fn strategy(values: &LiteralArguments, at: &Location) -> Result<Materialization>
     let strategy = strategy.map(|text| materialization::parse(&text, &strategy_at)).transpose()?;
     match (strategy, values.flag("materialize")?) {
         (Some(strategy), _) => Ok(strategy),
-        // The first versions of Bauplan have a Boolean argument instead of a strategy.
+        // The first versions of Bauplan have the Boolean argument `materialize` instead of a
+        // strategy.
         (None, Some(true)) => Ok(Materialization::Replace),
         (None, Some(false) | None) => Ok(Materialization::None),
     }
@@ -280,7 +281,7 @@ fn partition_by(values: &LiteralArguments) -> Result<Vec<PartitionField>> {
     Ok(values.get("partitioned_by", read, form)?.unwrap_or_default())
 }
 
-/// Returns true for the cache strategy `NONE`.
+/// Returns true if the decorator has the cache strategy `NONE`, with which the model always runs.
 fn runs_always(values: &LiteralArguments) -> Result<bool> {
     let read = |literal: &Literal| match literal {
         Literal::Text(text) => materialization::parse_cache(text),
@@ -289,7 +290,7 @@ fn runs_always(values: &LiteralArguments) -> Result<bool> {
     Ok(values.get("cache_strategy", read, "`\"NONE\"` or `\"DEFAULT\"`")?.unwrap_or_default())
 }
 
-/// Returns the value of an argument of `resources`.
+/// Returns a limit from the arguments of the decorator `resources`; `None` without this decorator.
 fn limit<T>(
     resources: Option<&LiteralArguments>,
     name: &str,

@@ -46,14 +46,15 @@ struct SchemaColumn {
 /// Arguments of `TableField`.
 const FIELD: [&str; 3] = ["name", "doc", "lineage"];
 
-/// The schemas that a file defines or imports from the project's modules.
+/// The schemas that a file defines or imports from other files of the project, by the name of the
+/// class in the file.
 #[derive(Default)]
 pub(crate) struct Schemas {
     by_name: BTreeMap<String, TypedSchema>,
 }
 
 impl Schemas {
-    /// Reads the schemas that a file defines, and the schemas that it imports.
+    /// Reads the schemas that a file defines or imports.
     pub fn of(
         source: &SourceText<'_>,
         module: &ModModule,
@@ -93,7 +94,8 @@ impl Schemas {
         match ruff_python_parser::parse_module(text) {
             Ok(parsed) => {
                 let mut schemas = Schemas::defined(&SourceText::new(path, text), parsed.syntax())?;
-                // Imported schemas are not available here, so sources in them are dropped.
+                // Imported schemas are not read here, so columns with sources in them lose their
+                // sources.
                 schemas.resolve_sources(&Schemas::default())?;
                 Ok(schemas)
             }
@@ -101,12 +103,12 @@ impl Schemas {
         }
     }
 
-    /// Returns the columns of the schema of this name.
+    /// Returns the columns of the schema named `name`.
     pub fn get(&self, name: &str) -> Option<&Schema> {
         self.by_name.get(name).map(|schema| &schema.columns)
     }
 
-    /// Returns the schema of this name.
+    /// Returns the schema named `name`, with the declared sources of its columns.
     pub fn typed(&self, name: &str) -> Option<&TypedSchema> {
         self.by_name.get(name)
     }
@@ -129,8 +131,9 @@ impl Schemas {
         Ok(schemas)
     }
 
-    /// Resolves the sources of all columns. A column with a source in an unknown schema loses all
-    /// its sources. Returns the first source in an unknown schema.
+    /// Replaces the class name in each column's sources by the identity of the class. A column with
+    /// a source in an unknown schema loses all its sources. Returns the first source in an unknown
+    /// schema.
     ///
     /// Fails if a known schema does not have the column of a source.
     fn resolve_sources(&mut self, imported: &Schemas) -> Result<Option<SchemaColumn>> {
@@ -163,8 +166,8 @@ impl Schemas {
 }
 
 impl TypedSchema {
-    /// Returns the resolved form of a source in this schema: the identity of the schema and the
-    /// name of the column.
+    /// Resolves a source that names this schema: returns the identity of the schema and the
+    /// column's name, which may differ from the name of the class attribute.
     fn source(&self, source: &SchemaColumn) -> Result<SchemaColumn> {
         let name = &source.column;
         let mut columns = self.columns.iter().zip(&self.fields);
@@ -180,9 +183,9 @@ impl TypedSchema {
         Ok(SchemaColumn { schema, column, at: source.at.clone() })
     }
 
-    /// Returns the input columns from which the columns of this schema are computed. `inputs` are
+    /// Returns the input columns from which each column of this schema is computed. `inputs` are
     /// the identities of the schemas of a model's inputs. Leaves out columns without declared
-    /// sources, and columns with a source in another schema.
+    /// sources, and columns with a source in a schema that no input has.
     pub fn lineage(&self, inputs: &[Option<String>]) -> BTreeMap<String, Vec<InputColumn>> {
         let of_source = |source: &SchemaColumn| {
             let mut columns: Vec<InputColumn> = Vec::new();
@@ -348,7 +351,7 @@ pub(super) fn annotated(annotation: &Expr) -> Option<(&Expr, &[Expr])> {
     subscript.slice.as_tuple_expr()?.elts.split_first()
 }
 
-/// Returns true if an expression is this name, alone or as an attribute of a module.
+/// Returns true if an expression is the name `name`, alone or as an attribute of a module.
 fn is_named(expression: &Expr, name: &str) -> bool {
     match expression {
         Expr::Name(written) => written.id.as_str() == name,

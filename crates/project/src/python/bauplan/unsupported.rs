@@ -12,8 +12,8 @@ use crate::{Error, Result};
 const UNSUPPORTED: [(&str, &str); 1] =
     [("store", "Return the object as a table, for example with one binary column.")];
 
-/// Rejects a file that uses an unsupported part of the package. `names` are the names that the file
-/// imports from the package.
+/// Rejects a file that uses an unsupported part of Bauplan's package. `names` are the names that
+/// the file imports from this package.
 pub(in crate::python) fn refuse_unsupported(
     source: &SourceText<'_>,
     module: &ModModule,

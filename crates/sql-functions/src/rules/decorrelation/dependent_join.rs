@@ -13,7 +13,7 @@ use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use super::outer_rows::{DecorrelatedPlan, OuterRows, is_row_wise, is_single_row};
 
-/// Optimizer rule that rewrites the correlated subqueries that DataFusion's rules left.
+/// Optimizer rule that rewrites the correlated subqueries that DataFusion's rules did not rewrite.
 #[derive(Debug)]
 pub(in crate::rules) struct DependentJoin;
 
@@ -44,7 +44,8 @@ impl OptimizerRule for DependentJoin {
     }
 }
 
-/// Rewrites a join whose right side is LATERAL, or an UNNEST of columns of the left side.
+/// Rewrites a join whose right side is a LATERAL subquery, or an UNNEST of columns of the left
+/// side.
 fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPlan>> {
     if !matches!(join.join_type, JoinType::Inner | JoinType::Left) || !join.on.is_empty() {
         return Ok(None);
@@ -82,8 +83,8 @@ fn lateral(join: &Join, config: &dyn OptimizerConfig) -> Result<Option<LogicalPl
     joined.project(columns)?.build().map(Some)
 }
 
-/// Replaces a join with a subquery that reads no table by a plan that computes the subquery
-/// directly from each row of the left side.
+/// Rewrites a join whose right side is a subquery that reads no table, such as UNNEST. The new plan
+/// computes the subquery directly from each row of the left side, without a join.
 fn unnested(
     join: &Join,
     subquery: &Subquery,
@@ -210,9 +211,9 @@ fn in_filter(filter: &Filter, config: &dyn OptimizerConfig) -> Result<Option<Log
     builder.project(columns)?.build().map(Some)
 }
 
-/// Joins a plan with the results of the subqueries in some expressions. Returns the join, and the
-/// expressions with columns in place of the subqueries; `None` if there are no subqueries, or if a
-/// subquery is not supported.
+/// Joins a plan with the results of the subqueries that some expressions contain. Returns the join,
+/// and the expressions, in which columns of the join replace the subqueries. Returns `None` if
+/// there are no subqueries, or if a subquery is not supported.
 fn joined(
     input: &LogicalPlan,
     exprs: &[Expr],

@@ -1,5 +1,5 @@
-//! Evaluates a subquery for all outer rows, by adding their key columns to every node
-//! of its plan.
+//! Evaluates a subquery once for all outer rows. To do this, adds the key columns of the outer rows
+//! to every node of the subquery's plan.
 
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, NullEquality, Result, ScalarValue};
@@ -11,8 +11,8 @@ use datafusion::logical_expr::{
     LogicalPlanBuilder, Projection, SkipType, Sort, Unnest, lit, when,
 };
 
-/// The plan of a subquery for all outer rows. Its rows contain the key columns of the outer row to
-/// which they belong.
+/// The plan of a subquery for all outer rows. Each of its rows contains the key columns of the
+/// outer row to which it belongs.
 pub(super) struct DecorrelatedPlan {
     pub plan: LogicalPlan,
     /// The key columns in the plan, in the order of [`OuterRows::outer`].
@@ -23,7 +23,8 @@ pub(super) struct DecorrelatedPlan {
 pub(super) struct OuterRows {
     /// The outer columns that the subquery refers to.
     pub outer: Vec<Column>,
-    /// The plan that returns these rows. `keys` are its columns, in the order of `outer`.
+    /// The plan that returns the outer rows. `keys` are the columns of this plan, in the order of
+    /// `outer`.
     pub plan: LogicalPlan,
     pub keys: Vec<Column>,
     /// True to return a row with nulls for an outer row for which UNNEST returns no row.
@@ -51,7 +52,8 @@ fn is_correlated(plan: &LogicalPlan) -> bool {
     !matches!(found, Ok(TreeNodeRecursion::Continue))
 }
 
-/// Returns true if every node processes each row independently, and the plan reads no table.
+/// Returns true if the plan computes its result from a single row: every node processes each row
+/// independently, and the plan reads no table.
 pub(super) fn is_row_wise(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::EmptyRelation(empty) => empty.produce_one_row,
@@ -95,8 +97,8 @@ impl OuterRows {
                     DecorrelatedPlan { plan: self.plan.clone(), keys: self.keys.clone() };
                 self.limited(dependent, Vec::new(), kept).map(Some)
             }
-            // An uncorrelated part: join each outer row with all its rows. Not below LIMIT, where
-            // its rows must keep their order.
+            // An uncorrelated part of the plan: join each outer row with all rows of this part. Not
+            // below LIMIT, because the join would not keep the order of the rows.
             plan if kept.is_none() && !is_correlated(plan) => {
                 let plan = LogicalPlanBuilder::from(self.plan.clone())
                     .cross_join(plan.clone())?
@@ -159,8 +161,9 @@ impl OuterRows {
         Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Adds the key columns to the GROUP BY. An aggregation without GROUP BY also returns a row for
-    /// an outer row without input rows.
+    /// Adds the key columns to the GROUP BY. An aggregation without GROUP BY must return one row
+    /// even for an outer row to which no input rows belong, so its result is joined with the outer
+    /// rows.
     fn aggregate(&self, aggregate: &Aggregate) -> Result<Option<DecorrelatedPlan>> {
         let Some(inner) = self.push(&aggregate.input, None)? else { return Ok(None) };
         if aggregate.group_expr.iter().any(|one| matches!(one, Expr::GroupingSet(_))) {
@@ -234,7 +237,7 @@ impl OuterRows {
         Ok(Some(DecorrelatedPlan { plan, keys: inner.keys }))
     }
 
-    /// Applies a LIMIT to the rows of each outer row.
+    /// Applies a LIMIT separately to the rows that belong to each outer row.
     fn limited(
         &self,
         inner: DecorrelatedPlan,
@@ -308,8 +311,8 @@ fn rows_of(limit: &Limit) -> Result<Option<LimitRange>> {
     }
 }
 
-/// Returns an expression for an aggregate's column in a left join: in rows without a match, the
-/// aggregate's result for an empty input, such as 0 for a count.
+/// Returns an expression for a column of an aggregate after a left join. In rows without a match,
+/// it is the aggregate's result for an empty input, such as 0 for a count.
 fn or_default(value: &Expr, column: Expr, aggregate: &Aggregate) -> Result<Expr> {
     let mut inner = value;
     while let Expr::Alias(alias) = inner {
