@@ -270,7 +270,7 @@ fn part<'v>(value: &'v Value, name: &str, of: &str) -> Result<&'v Value> {
 
 /// Parses a term, the left side of a condition: the name of a column, or a transform of a column.
 fn term(value: &Value) -> Result<(&str, Transform)> {
-    let unreadable = || invalid(format!("`{value}` is not a term"));
+    let unreadable = || invalid(format!("`{value}` is not a column or a transform of one"));
     let (column, transform) = match value {
         Value::String(column) => return Ok((column, Transform::Identity)),
         value => (&value["term"], value["transform"].as_str()),

@@ -77,7 +77,7 @@ impl Columns<'_> {
         let schema = self.metadata.current_schema();
         self.edit(column, |field| {
             if schema.identifier_field_ids().any(|id| id == field.id) {
-                let reason = "an identifier field must be required".to_owned();
+                let reason = "it identifies rows, so it must not contain nulls".to_owned();
                 return Err(Error::InvalidColumn { column: column.join("."), reason });
             }
             field.required = false;

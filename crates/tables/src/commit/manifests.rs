@@ -357,7 +357,8 @@ async fn merge(
 /// Returns a partition spec of the table.
 pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpecRef> {
     let spec = metadata.partition_spec_by_id(spec_id).cloned();
-    spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
+    let unknown = || format!("the table has no partition spec with id {spec_id}");
+    spec.ok_or_else(|| Error::internal("committed", unknown()))
 }
 
 /// Returns the later of two schemas. The later schema may lack columns that the earlier schema has,
