@@ -19,7 +19,7 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 /// Maximum size of a metadata file to register, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 
-/// The field of a metadata file that identifies its table.
+/// The part of a metadata file that identifies the table.
 #[derive(Debug, Deserialize)]
 struct TableUuid {
     #[serde(rename = "table-uuid")]
@@ -59,8 +59,9 @@ impl<'a> RestTables<'a> {
         Err(Error::Refused { reason })
     }
 
-    /// Acquires the lock on locations if the client sets the location of a table; otherwise,
-    /// Headwater chooses an unused one. The caller holds the lock until the table is stored.
+    /// Acquires the lock on locations if the client sets the location of a table; no lock is needed
+    /// for a location that Headwater chooses, because it is unique. The caller holds the lock until
+    /// the table is stored.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }

@@ -143,8 +143,8 @@ fn may_contain(
 }
 
 /// For each file with a true entry, sets the entry to false if the file's partition contains none
-/// of the values in the filter. Call it after pruning by bounds, which is cheaper: bounds are
-/// arrays over all files, whereas partition values are read for each file.
+/// of the values in the filter. The caller prunes by bounds first, because bounds are arrays over
+/// all files, whereas partition values are read file by file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,

@@ -261,8 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Some clients cannot read timestamps in nanoseconds. For tables, format version 3 tells
-        // them, but the metadata of a view has no such version.
+        // Some clients cannot read timestamps in nanoseconds. Such a client recognizes a table with
+        // them by its format version 3, but the metadata of a view has no such version.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }

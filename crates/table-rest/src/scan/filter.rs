@@ -1,8 +1,8 @@
 //! Parses the filters of other engines, which are expressions of Iceberg's REST specification.
 //!
 //! A filter is resolved against a schema. Columns are found by name, values are converted to the
-//! types of the columns, and each negation is replaced by conditions with the opposite predicate.
-//! So a [`Filter`] consists only of conditions, `and` and `or`.
+//! types of the columns, and a negated condition is replaced by a condition with the opposite
+//! predicate. So a [`Filter`] consists only of conditions, `and` and `or`.
 
 use std::str::FromStr;
 
@@ -71,7 +71,7 @@ pub enum Predicate {
     GtEq,
     /// The value is equal to the operand.
     Eq,
-    /// The value is not equal to the operand. In some engines, null also matches.
+    /// The value is not equal to the operand. Engines differ on whether null matches.
     NotEq,
     /// The value starts with the operand.
     StartsWith,
@@ -131,8 +131,8 @@ impl Predicate {
 }
 
 impl Condition {
-    /// Returns true if the condition is on a transform of the column, such as `day(time)`, instead
-    /// of its value.
+    /// Returns true if the condition compares a transform of the column, such as `day(time)`, not
+    /// the column itself.
     pub fn is_of_transform(&self) -> bool {
         self.transform != Transform::Identity
     }
@@ -275,7 +275,8 @@ fn term(value: &Value) -> Result<(&str, Transform)> {
         Value::String(column) => return Ok((column, Transform::Identity)),
         value => (&value["term"], value["transform"].as_str()),
     };
-    // In requests of Java clients, the column of a transform is itself a term.
+    // In requests of Java clients, the column of a transform is itself a JSON object with the key
+    // `term`.
     let column = column.as_str().or_else(|| column["term"].as_str()).ok_or_else(unreadable)?;
     match (value["type"].as_str(), transform) {
         (Some("reference"), _) => Ok((column, Transform::Identity)),

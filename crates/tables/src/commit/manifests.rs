@@ -27,7 +27,8 @@ const MERGE_COUNT: usize = 16;
 /// Manifests of this level or a higher level are not merged. They have 4,096 files or more.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Maximum number of entries of a consolidated manifest, whose size is then a few megabytes.
+/// Maximum number of entries of a consolidated manifest. A manifest with this many entries has a
+/// few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
@@ -76,8 +77,8 @@ impl FilesToRemove {
         }
     }
 
-    /// Returns true if a delete file must be removed. This is the case if the only data file to
-    /// which the delete file refers, or every data file of the partition, is removed.
+    /// Returns true if a delete file must be removed. This is the case if the removal includes the
+    /// only data file to which the delete file refers, or all data files of its partition.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             FilesToRemove::Nothing => false,
@@ -163,8 +164,8 @@ pub(crate) async fn plan(
     Ok((planned, changes))
 }
 
-/// Gives each new manifest a schema with all source columns of its partition spec. If a source
-/// column was dropped, the schema of the newest files does not contain it.
+/// Gives each new manifest a schema with all source columns of its partition spec. The schema of
+/// the newest files is not sufficient if it lacks a source column that was dropped earlier.
 fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
         let PlannedManifest::New(new) = one else { continue };
@@ -182,7 +183,7 @@ fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifes
     }
 }
 
-/// The data files to remove, and the delete files that new delete files replace.
+/// The files that a commit removes: data files, and delete files that new delete files replace.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: FilesToRemove,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
@@ -361,8 +362,9 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", unknown()))
 }
 
-/// Returns the later of two schemas. The later schema may lack columns that the earlier schema has,
-/// but only the columns of partition specs are needed.
+/// Returns the later of two schemas. The later schema may lack columns that were dropped. Only the
+/// source columns of the partition spec are needed, and `ensure_source_columns` ensures that they
+/// exist.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

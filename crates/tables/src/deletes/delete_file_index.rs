@@ -29,8 +29,8 @@ struct DeleteFileIndex {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: DeleteFilesByKey<String>,
     positions: HashMap<Partition, Arc<DeleteGroup<PositionsByFile>>>,
-    /// Equality deletes by partition. The key `None` is for delete files that apply to all
-    /// partitions.
+    /// Equality deletes by the partition to which they apply; `None` is the key of the delete files
+    /// that apply to all partitions.
     equality: HashMap<Option<Partition>, Vec<Arc<DeleteGroup<DeletedKeys>>>>,
 }
 
@@ -111,8 +111,8 @@ impl DeleteFileIndex {
     }
 }
 
-/// Returns the files of a group whose sequence number is at least `number`; `None` if the group has
-/// no such files.
+/// Returns the files of a group with the sequence number `number` or a later one; `None` if the
+/// group has no such files.
 fn files_from<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<DeleteFileRange<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| DeleteFileRange { group: group.clone(), from })

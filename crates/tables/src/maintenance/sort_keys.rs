@@ -56,7 +56,8 @@ impl SortKeyEncoder {
         }
     }
 
-    /// Adds the values of a sample of the rows, by which values are ranked.
+    /// Adds the values of a sample of the rows. The rank of a value is its position among these
+    /// values.
     pub fn add_sample(&mut self, sample: &[RecordBatch]) -> Result<(), ArrowError> {
         for (at, (converter, values)) in self.columns.iter().zip(&mut self.ranks) {
             for batch in sample {
@@ -89,7 +90,7 @@ impl SortKeyEncoder {
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // If there are no keys, the constructor cannot determine their width.
+            // Without keys, the constructor fails, because it cannot determine their width.
             Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };
