@@ -16,8 +16,7 @@ impl TableHistory<'_> {
     /// appended files were compacted later, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // Maintenance has removed a file of an expired snapshot after `since`, so the appended
-            // files are not known.
+            // Maintenance has removed a file of a snapshot after `since` that has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }
@@ -90,8 +89,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
         next = snapshot.parent_snapshot_id()?;
         match snapshot.summary().operation {
             Operation::Append if merged_by(&snapshot) == Some(since) => {
-                // The merge added the rows up to `since`, which the reader has already, to the rows
-                // of its parent.
+                // The merge added the rows up to `since`, already known, to its parent's rows.
                 lineage.find(tables, since).await?;
                 read = lineage.ancestors_of(Some(since));
             }

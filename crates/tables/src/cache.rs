@@ -26,14 +26,12 @@ pub(crate) struct Caches {
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// First row ids of manifests, by location. They are needed to evict a manifest, because the
-    /// keys of the manifest cache contain the first row id.
+    /// First row ids of manifests, by location: a part of the keys in the manifest cache.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows of a data file, by its location and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
-    /// Deleted positions by data file, for each list of position delete files that apply to one
-    /// partition.
+    /// Deleted positions by data file, for each list of a partition's position delete files.
     pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
     /// Keys of deleted rows, by the fingerprint of equality delete files.
     pub(crate) keys: Cache<Fingerprint, Arc<DeletedKeys>>,

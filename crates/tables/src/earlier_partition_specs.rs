@@ -1,8 +1,7 @@
 //! Supports overwriting partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! The partition of such a file does not determine to which current partitions its rows belong. So
-//! an overwrite of partitions reads these files, and rewrites those of their rows that belong to
-//! partitions which are not overwritten.
+//! The partition of such a file does not determine the current partitions of its rows. So an
+//! overwrite reads these files, and rewrites their rows that are not in an overwritten partition.
 
 use std::collections::HashSet;
 use std::sync::Arc;

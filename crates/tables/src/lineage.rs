@@ -1,9 +1,9 @@
 //! The ancestors of a table's state, loaded on demand.
 //!
 //! A metadata file lists only the newest snapshots of its table state. Older snapshots are listed
-//! in older metadata files, whose locations are in the metadata log. Snapshots that a merge took
-//! over are listed in the metadata file of the merged state, whose location is in the summary of
-//! the merge snapshot. All these metadata files are read only if needed.
+//! in older metadata files, whose locations are in the metadata log. Snapshots of a merged state
+//! are listed in its metadata file, whose location is in the summary of the merge snapshot. They
+//! are read if needed.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
@@ -104,8 +104,7 @@ impl Lineage {
         self.ancestors_since(id, &HashSet::new())
     }
 
-    /// Does the same as [`Lineage::ancestors_of`], but without the snapshots in `others` and their
-    /// ancestors.
+    /// Like [`Lineage::ancestors_of`], but without the snapshots in `others` and their ancestors.
     pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
         self.walk(id, others, |_, _| {})
     }
@@ -160,8 +159,7 @@ impl Lineage {
     }
 
     /// Returns the values of a property in the summaries of all known ancestors, newest first.
-    /// Excludes reverted snapshots. If a snapshot reverts unknown snapshots, all snapshots before
-    /// it are excluded.
+    /// Excludes reverted snapshots, and all snapshots before a revert of unknown snapshots.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -186,9 +184,8 @@ impl Lineage {
     }
 
     /// Returns the versions of the source tables from which this state's rows were computed, if the
-    /// metadata lists them. Several snapshots are searched, because models of several projects may
-    /// write the table from different sources. The search ends at a snapshot that merged or
-    /// reverted changes.
+    /// metadata lists them. Searches several snapshots, because several projects may write the
+    /// table. Ends at a snapshot that merged or reverted changes.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let (mut read, mut next) = (BTreeMap::new(), self.current);
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
@@ -255,8 +252,7 @@ impl Lineage {
             }
             next = snapshot.parent_snapshot_id()?;
         }
-        // If the merge resolved a conflict by taking the table of one side, the numbers of rows
-        // differ.
+        // If the merge resolved a conflict by taking one side's table, the row counts differ.
         let merged_snapshot = self.find(tables, merged).await?;
         let rows = value(merge, TOTAL_RECORDS)?;
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
@@ -332,9 +328,8 @@ impl TableHistory<'_> {
         }
     }
 
-    /// Returns the newest value of a summary property. Returns `None` if a snapshot after the one
-    /// with the value merged, replayed or reverted changes, because the value does not cover these
-    /// changes.
+    /// Returns the newest value of a summary property. Returns `None` if a snapshot after that
+    /// value merged, replayed or reverted changes, which the value does not include.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();

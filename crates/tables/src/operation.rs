@@ -37,9 +37,8 @@ pub enum Operation {
     OverwritePartitions {
         /// The new rows.
         staged: StagedFiles,
-        /// From [`crate::RowDeletes::retained_rows`]: the existing files of earlier partition specs
-        /// that have rows in the replaced partitions, and new files with the other rows of these
-        /// files.
+        /// The result of [`crate::RowDeletes::retained_rows`]: files of earlier partition specs
+        /// with rows in the replaced partitions, and new files with the other rows of these files.
         retained: Option<RetainedRows>,
     },
     /// Replaces data files with changed rows.

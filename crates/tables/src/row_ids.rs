@@ -221,8 +221,7 @@ impl Rewrites<'_> {
     }
 }
 
-/// Clears the ids and sequence numbers of the rows with these indexes, so that the commit assigns
-/// new values to them.
+/// Clears the ids and sequence numbers of these rows, so that the commit assigns new values.
 pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();

@@ -227,8 +227,7 @@ impl TableStates<'_> {
         self.tables.caches().manifests.insert(cache_key(manifest), decoded);
     }
 
-    /// Removes all cache entries of a manifest. There can be several, one for each first row id
-    /// that the manifest had.
+    /// Removes all cache entries of a manifest. Each first row id has its own entry.
     pub(crate) fn evict_manifest(self, location: &str) {
         let caches = self.tables.caches();
         caches.manifests.invalidate(location);

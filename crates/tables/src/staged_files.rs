@@ -37,8 +37,7 @@ pub(crate) struct StagedDelete {
 }
 
 /// Data files of up to this number of bytes are synced together with the metadata files of their
-/// commit, not earlier. A single sync is faster, because the file system then writes its journal
-/// only once.
+/// commit, not earlier. A single sync is faster: the file system writes its journal once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A running or finished sync of files; `None` if it was not started.

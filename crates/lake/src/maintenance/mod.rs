@@ -198,7 +198,7 @@ struct ValidatedOperations {
 enum FileRewrite {
     /// Files below the target size are compacted.
     Compact {
-        /// True to skip a large file if it would be rewritten with only few small files.
+        /// True to skip a file that is much larger than all files with which it would be rewritten.
         skip_large: bool,
     },
     /// All files are rewritten in a sort order.

@@ -33,7 +33,7 @@ impl RestChanges<'_> {
     }
 
     /// Applies a commit request to a table, or creates the table. If another commit changes the
-    /// table first, the request is applied again, if its requirements are still met.
+    /// table first, the request is applied to the new state, if its requirements still hold there.
     pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
         self.transaction.prevent_sweep().await;
         self.transaction.load(name).await?;
@@ -242,8 +242,8 @@ pub struct RestRequests<'a> {
 }
 
 impl RestRequests<'_> {
-    /// Returns true if a recent commit of a branch has a property with this value. So a client can
-    /// check if its change was committed although the response was lost.
+    /// Returns true if a recent commit of a branch has a property with this value. So a client that
+    /// has lost the response can check if its change was committed.
     pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {
         let head = RefSpec::Name(branch.to_owned());
         let commits = self.lake.catalog().log(&head, RECENT_COMMITS, None).await?;

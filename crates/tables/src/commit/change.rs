@@ -57,8 +57,7 @@ impl RowChange {
         RowChange { reach, ..self }
     }
 
-    /// Commits the change. `after` is the table's metadata with the new schema and partition spec,
-    /// to which the snapshot is added.
+    /// Commits the change on top of `after`: the metadata with the new schema and partition spec.
     pub async fn commit(
         mut self,
         tables: &Tables,

@@ -20,8 +20,7 @@ pub(super) async fn check_rows(
     Err(Error::internal("compacted", message))
 }
 
-/// Checks that the change does not affect rows that another commit added after the change was
-/// computed.
+/// Checks that a change does not affect rows that another commit added after its computation.
 pub(super) async fn check_added_rows(
     tables: &Tables,
     table: &Table,

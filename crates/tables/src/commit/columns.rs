@@ -265,8 +265,7 @@ fn edit(
     })
 }
 
-/// Follows the path `rest` from the level `fields`, and calls `change` for the columns at its end.
-/// `path` is the whole path, for messages.
+/// Follows `rest`, the end of `path`, from the level `fields`, and calls `change` for that level.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],

@@ -44,8 +44,7 @@ pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> 
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// Returns the metadata with other columns and partition fields, without a current snapshot and
-/// without the metadata log.
+/// Returns the metadata with other columns and partition fields, no snapshot and no metadata log.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,

@@ -27,8 +27,7 @@ const MERGE_COUNT: usize = 16;
 /// Manifests of this level or a higher level are not merged. They have 4,096 files or more.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Maximum number of entries of a consolidated manifest. A manifest with this many entries has a
-/// few megabytes.
+/// Maximum number of entries of a consolidated manifest, which then has a few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
@@ -362,9 +361,8 @@ pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<Parti
     spec.ok_or_else(|| Error::internal("committed", unknown()))
 }
 
-/// Returns the later of two schemas. The later schema may lack columns that were dropped. Only the
-/// source columns of the partition spec are needed, and `ensure_source_columns` ensures that they
-/// exist.
+/// Returns the later of two schemas. The later schema may lack dropped columns. If a partition spec
+/// needs one of these, `ensure_source_columns` replaces the schema.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

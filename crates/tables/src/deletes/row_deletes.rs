@@ -77,8 +77,7 @@ impl RowDeletes<'_> {
     }
 
     /// Adds all rows that are deleted by position to `rows`. Returns the delete files that apply
-    /// only to this data file. If a deletion vector applies, the index has attached no other
-    /// position deletes.
+    /// only to this data file. If there is a deletion vector, no other position deletes apply.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,

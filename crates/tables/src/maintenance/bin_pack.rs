@@ -19,8 +19,7 @@ pub struct BinPackOptions {
     pub delete_files: usize,
     /// True to rewrite every data file to which delete files apply, regardless of their number.
     pub folds_all: bool,
-    /// Files added after this time are skipped. A change that started before this time does not
-    /// know these files, and would conflict with their removal.
+    /// Files added after this time are skipped: changes that started earlier do not know them.
     pub before: Option<headwater_model::Timestamp>,
     /// True to skip a file that is much larger than all other files of its bin together. Each row
     /// is then rewritten only O(log n) times, where n is the size of its file.
@@ -55,8 +54,7 @@ impl Bin {
     }
 }
 
-/// A file that may be rewritten, and true if its deletes are a sufficient reason, even if the file
-/// is not small.
+/// A candidate, and true if its deletes are a sufficient reason to rewrite it.
 type RewriteCandidate = (Arc<DataFile>, bool);
 
 /// Selects the files that maintenance rewrites. See [`Tables::maintenance`].

@@ -34,8 +34,7 @@ pub struct ReachableFiles {
     /// examining manifests, by location.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
-    /// Files that are needed in any case. A state that needs only these files has
-    /// [`StateScan::more`] set to false.
+    /// Files that are needed in any case. They do not count for [`StateScan::more`].
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
@@ -92,8 +91,8 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set whose [`StateScan::more`] ignores the files in `needed`: `more` is true
-    /// only for a state that needs a file outside `needed`.
+    /// Creates an empty set. In a scan, the files in `needed` do not set [`StateScan::more`] to
+    /// true.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -103,8 +102,7 @@ impl ReachableFiles {
         self.files.lock().contains(location)
     }
 
-    /// Adds a file. Returns true if the file is not in the set that was passed to
-    /// [`ReachableFiles::excluding`].
+    /// Adds a file. Returns false if the set given to [`ReachableFiles::excluding`] has the file.
     pub fn add_file(&self, location: String) -> bool {
         let more = self.excluded.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
@@ -187,8 +185,7 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // Earlier metadata files are reachable because a merge reads them to find the snapshot that
-        // added a row.
+        // A merge reads earlier metadata files, to find the snapshot that added a row.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
@@ -258,8 +255,7 @@ impl WarehouseFiles<'_> {
         Ok(found)
     }
 
-    /// Builds the result for a state, with the folders in which it may need files that are not
-    /// known.
+    /// Builds the result for a state, with the folders in which unknown files may be needed.
     fn state_scan(
         self,
         found: ExaminedFile,

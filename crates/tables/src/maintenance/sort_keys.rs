@@ -56,8 +56,7 @@ impl SortKeyEncoder {
         }
     }
 
-    /// Adds the values of a sample of the rows. The rank of a value is its position among these
-    /// values.
+    /// Adds the values of a sample of the rows. A value's rank is its position among them.
     pub fn add_sample(&mut self, sample: &[RecordBatch]) -> Result<(), ArrowError> {
         for (at, (converter, values)) in self.columns.iter().zip(&mut self.ranks) {
             for batch in sample {

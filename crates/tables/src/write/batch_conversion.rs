@@ -121,8 +121,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // If no name is equal, fields match if their names differ only in case and no other field has
-    // such a name.
+    // Otherwise, a field matches the only field whose name differs just in case.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {
@@ -217,8 +216,7 @@ fn check_part(
 
 fn convert_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // A sliced array may have values before the first offset and after the last offset. These
-    // values belong to no list, so they are ignored.
+    // A sliced array may have values outside its offsets. They belong to no list, so ignore them.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);

@@ -54,8 +54,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Uploads are aborted first, because an upload that completes later would create its
-            // file again.
+            // Abort uploads first: an upload that completes later would create its file again.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -188,8 +187,7 @@ impl<'a> Writer<'a> {
         self.close_all().await
     }
 
-    /// Returns the schema of the files. It includes the lineage columns if the first rows that are
-    /// written have them.
+    /// Returns the schema of the files. It has lineage columns if the first written rows have them.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
         if let Some(format) = &self.format {
             return Ok(format.schema());
