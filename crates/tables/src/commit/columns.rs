@@ -265,7 +265,7 @@ fn edit(
     })
 }
 
-/// Follows `rest`, the end of `path`, from the level `fields`, and calls `change` for that level.
+/// Follows `rest`, the end of `path`, from the level `fields`, and calls `change` at its end.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],

@@ -91,7 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. In a scan, the files in `needed` do not set [`StateScan::more`] to
+    /// Creates an empty set. Files that are also in `needed` do not set [`StateScan::more`] to
     /// true.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
