@@ -16,8 +16,8 @@ pub struct ReachableState {
     pub table: TableName,
     /// The table's entry.
     pub entry: TableEntry,
-    /// The last time at which a newer state superseded this state; `None` if the table has this
-    /// state at a head.
+    /// The last time at which a newer state superseded this state, on any branch; `None` if the
+    /// table has this state at a head.
     pub until: Option<Timestamp>,
     /// True if the table has this state at a merge base of the heads.
     pub base: bool,
@@ -50,8 +50,8 @@ impl ReachableStates {
     }
 }
 
-/// The last commit on a path at which paths from several heads met; the head if no paths have met.
-/// If paths with different origins meet at a commit, the commit is a merge base.
+/// The origin of a path from a head: the last commit on it at which paths from several heads met,
+/// or the head itself. A commit at which paths with different origins meet is a merge base.
 type PathOrigin = CommitId;
 
 impl Catalog {
