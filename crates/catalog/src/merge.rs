@@ -146,8 +146,7 @@ impl DivergedTable {
         self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
     }
 
-    /// Returns the changes that replace the target's entry by `to`, under the name that the table
-    /// has after the merge.
+    /// Returns the changes that replace the target's entry by `to`, under the table's merged name.
     pub fn resolve_to(&self, to: Option<TableEntry>) -> Vec<TableChange> {
         let [ours, _] = self.names();
         let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {

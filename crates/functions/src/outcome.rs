@@ -142,8 +142,8 @@ pub(crate) fn explain_refusal(returned: &mut Result<FunctionResult>) {
 /// Maximum size in bytes of the files of a table that is opened on the current thread.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 
-/// Returns true if a table in these files is small. The table may refer to the inputs, so their
-/// size counts too.
+/// Returns true if a table in these files is small. The table may refer to the inputs, so the size
+/// of the inputs counts, too.
 fn are_small<const N: usize>(written: [BorrowedFd<'_>; N], inputs: &[WorkerFile]) -> bool {
     let size = |file: BorrowedFd<'_>| u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok();
     let sizes = written.into_iter().map(size).chain(inputs.iter().map(WorkerFile::memory_bytes));

@@ -37,7 +37,7 @@ const BYTES_MAX: u64 = 4 << 30;
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// After a write failed because the disk was full, no folder is written for this time. Each attempt
-/// would fill the disk again, and other writers need the free space.
+/// would fill the disk again, although other writers need the free space.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Name prefix of the folders that contain the project folders of one server.
@@ -56,7 +56,7 @@ pub(crate) struct ProjectFolders {
     /// False if clones of zygotes cannot mount a folder, so that only large projects have a folder.
     pub(crate) clones_mount: bool,
     /// The folder that contains all project folders of this server; `None` if sandboxes on this
-    /// host cannot mount them. Dropped after the versions.
+    /// host cannot mount them. Declared after `versions`, so that it is dropped after them.
     root: Option<ServerFolder>,
 }
 
@@ -110,8 +110,8 @@ impl ProjectFolders {
         }
     }
 
-    /// Returns true if an instance with these files must be a new sandbox, because the project is
-    /// large and clones of zygotes cannot mount its folder.
+    /// Returns true if an instance with these files must be a new sandbox instead of a clone,
+    /// because the project is large and clones cannot mount folders.
     pub(crate) fn needs_sandbox(&self, files: &ProjectFiles) -> bool {
         !self.clones_mount && is_large(files)
     }

@@ -97,7 +97,7 @@ impl IdleInstance {
         IdleInstance { uncharged: Some(uncharged), ..self }
     }
 
-    /// Pauses the process, unless it is already paused or is returning memory to the kernel.
+    /// Pauses the process, unless it is already paused or is just returning memory to the kernel.
     fn pause(&mut self) {
         if !self.shrink.is_in_progress() {
             self.warm.running.start_pause();

@@ -69,8 +69,8 @@ pub struct RunningProcess {
 }
 
 /// Reads the usage of a process directly from its control groups, which is faster than a request to
-/// the spawner. Pauses still go through the spawner, because writing to a control file may block
-/// the server.
+/// the spawner. The spawner still pauses processes, because writing to a control file may block the
+/// writer.
 #[derive(Debug)]
 struct GroupMeter {
     group: Group,

@@ -89,8 +89,8 @@ pub enum ProcessIsolation {
     Folder(PathBuf),
     /// A new sandbox.
     Sandbox(SandboxSpec),
-    /// A sandbox for a clone of a zygote. Of the [`ProcessSpec`], only the limits and the variables
-    /// apply.
+    /// A sandbox for a clone of a zygote. Only the limits and the variables of the [`ProcessSpec`]
+    /// apply to a clone.
     Clone(CloneSpec),
 }
 

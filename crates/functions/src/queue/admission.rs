@@ -115,8 +115,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases the permit of a call and keeps its instance as idle. If no other call takes the
-    /// instance immediately, calls `pause` with it.
+    /// Releases the permit of a call, and keeps its instance idle for later calls. If no queued
+    /// call takes the instance immediately, calls `pause` with it.
     pub(super) fn keep(
         self: &Arc<Self>,
         idle: IdleEntry<W>,

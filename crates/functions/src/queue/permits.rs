@@ -1,4 +1,5 @@
-//! Permits of running calls, and the additional memory of calls. Dropping either releases it.
+//! Permits of running calls, and the additional memory of calls. Dropping a permit or the memory
+//! releases it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,8 +43,8 @@ impl<W> Permit<W> {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call, and keeps its instance with its memory for other calls. If no other call
-    /// takes the instance immediately, calls `pause` with it.
+    /// Ends the call, and keeps its instance, with the memory of the instance, for other calls. If
+    /// no other call takes the instance immediately, calls `pause` with it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
         // Without a key, no other call can use the instance, so it ends with the call.
         let Some(key) = self.key.instance.clone() else { return };

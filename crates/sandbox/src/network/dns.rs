@@ -47,8 +47,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // An error here is about an earlier response whose client had already closed its
-            // socket.
+            // An error here is about an earlier response: its client had already closed the socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };

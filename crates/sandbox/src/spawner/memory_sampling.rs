@@ -51,8 +51,8 @@ impl MemorySampler {
         MemorySampler { limit, ..MemorySampler::default() }
     }
 
-    /// Starts to sample the process of a clone, which no call uses yet. Its memory at this time
-    /// does not count.
+    /// Starts to sample the process of a clone that no call uses yet. The memory that the process
+    /// shares with its zygote at this time does not count.
     fn begin(&mut self, function: i32) {
         self.function = Some(function);
         self.inherited_bytes = private_bytes(function);

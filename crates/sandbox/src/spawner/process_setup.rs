@@ -99,8 +99,8 @@ pub(super) fn run(setup: ProcessSetup) -> ! {
     run_until_done(setup, set_up)
 }
 
-/// Waits until the spawner has finished its part of the setup. Then calls `run`, reports an error
-/// of it to the spawner, and exits.
+/// Waits until the spawner has finished its part of the setup. Then calls `run` and exits. If `run`
+/// fails, first reports the error to the spawner.
 pub(super) fn run_until_done(
     setup: ProcessSetup,
     run: impl FnOnce(ProcessSetup) -> StepResult<i32>,
@@ -123,7 +123,8 @@ pub(super) fn run_until_done(
 /// Closes all descriptors that the new process inherited from the spawner, except its own and
 /// `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
-    // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
+    // Tools get the default time slice. Zygotes and clones keep the spawner's short slice until
+    // their CPU boost ends.
     if matches!(setup.spec.confinement, ProcessIsolation::Tool) {
         set_default_time_slice();
     }

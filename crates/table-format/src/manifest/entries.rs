@@ -16,7 +16,7 @@ const DATA_FILE: (i32, &str) = (2, "data_file");
 /// The field id and name of the partition record.
 const PARTITION: (i32, &str) = (102, "partition");
 
-/// A decoded manifest, in whose entries the values inherited from the manifest list are missing.
+/// A decoded manifest. Its entries lack the values that they inherit from the manifest list.
 #[derive(Debug)]
 pub(super) struct ParsedManifest {
     /// Entries of existing and added files, without the entries of deleted files.
@@ -173,7 +173,7 @@ pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Va
         let Value::Record(record) = entry else {
             return Err(AvroError::Invalid("a map entry is not a pair".to_owned()));
         };
-        // In each map, keys and values have other field ids, so they are found by their order.
+        // Each map has its own field ids for keys and values, so both are found by their order.
         match record.values() {
             [Value::Long(id), value, ..] => match i32::try_from(*id) {
                 Ok(id) => Ok((id, value)),
