@@ -183,7 +183,8 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // A protected branch cannot be renamed, because another branch could then get its name.
+            // A protected branch cannot be renamed, because an unprotected branch could then get
+            // the protected name.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {

@@ -120,7 +120,7 @@ pub enum NamespaceChange {
         removals: Vec<String>,
     },
     /// Drops the namespace. Fails if the namespace does not exist, or if it is not empty after the
-    /// commit's other changes.
+    /// other changes of the commit.
     Drop(String),
 }
 

@@ -1,7 +1,8 @@
 //! Reachability: all table states in the history of some commits, each with the time at which a
 //! newer state superseded it.
 //!
-//! States at merge bases of these commits are marked, because merging the branches needs them.
+//! States at merge bases of these commits are marked, because a merge of the branches needs these
+//! states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 

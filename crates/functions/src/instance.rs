@@ -82,7 +82,7 @@ struct SentCall {
 /// A process that is executing a call.
 pub(crate) struct Instance {
     invocation: Invocation,
-    /// The files with the call's arguments. The task refers to them by their indices.
+    /// The files with the call's arguments. The task refers to a file by its index in this list.
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,

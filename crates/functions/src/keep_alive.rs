@@ -12,8 +12,8 @@ use crate::functions::Functions;
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Maximum time for which an instance is kept after its last call to wait for the next regular
-/// call. Unused zygotes and project folders are removed after the same time, so keeping the
-/// instance barely delays their removal.
+/// call. Unused zygotes and project folders are removed after the same time, so an instance barely
+/// delays the removal of its zygote and project folder.
 const REGULAR_MAX: Duration = Duration::from_secs(600);
 
 /// Time for which an instance is still kept if an expected call does not arrive when expected.

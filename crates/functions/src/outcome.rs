@@ -14,7 +14,7 @@ use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, ResultKind, SharedTable};
 
 /// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted. Only
-/// the full names are compared, because other exceptions have the same class names.
+/// the full names are compared, because exceptions of other libraries have the same class names.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",

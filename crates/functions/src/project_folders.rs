@@ -152,7 +152,7 @@ impl ProjectFolders {
     }
 
     /// Returns the folder of the version that satisfies `condition`, and adds `files` to the
-    /// version's sources. Returns `None` if there is no such folder.
+    /// version's sources. Returns `None` if no version satisfies it.
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
@@ -252,9 +252,9 @@ impl Drop for ServerFolder {
     }
 }
 
-/// Returns true if other users can read files in a folder and execute programs in it, which a
-/// project may contain. By default, a FUSE file system rejects other users, regardless of the
-/// permissions of its files.
+/// Returns true if other users can read files in a folder and execute programs in it: functions run
+/// as other users, and a project may contain programs. By default, a FUSE file system rejects other
+/// users, regardless of the permissions of its files.
 pub(crate) fn is_shareable(folder: &Path) -> bool {
     let fuse = 0x6573_5546;
     let is_fuse = statfs(folder).is_ok_and(|found| found.f_type == fuse);

@@ -382,8 +382,8 @@ impl Zygotes {
                     failure.since.elapsed() < REMEMBERED || slot.has_uncharged_cpu()
                 }
                 State::Alive(_) | State::Absent => {
-                    // The zygote has exited, or there is none. Drop the exited zygote, because it
-                    // holds a lock on its environment.
+                    // The zygote has exited, or there is none. Drop an exited zygote, because it
+                    // keeps its environment locked.
                     *state = State::Absent;
                     Arc::strong_count(slot) > 1 || slot.has_uncharged_cpu()
                 }

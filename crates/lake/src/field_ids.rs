@@ -2,7 +2,7 @@
 //!
 //! Iceberg identifies a column by its field id, and a branch does not record the ids that were
 //! assigned on other branches. So the store contains one ref for each table, with the last id that
-//! any branch has assigned. If an allocated id remains unused, it is never assigned.
+//! any branch has assigned. An allocated id that is not used is lost: it is never allocated again.
 
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;

@@ -320,8 +320,8 @@ impl Connection {
         first
     }
 
-    /// Passes each reply to the receiver of its request until the spawner ends, and then drops all
-    /// pending requests. Returns the record of the spawner's control groups, so that the caller can
+    /// Passes each reply to the receiver of its request. When the spawner ends, drops all pending
+    /// requests, and returns the record of the spawner's control groups, so that the caller can
     /// remove these groups.
     fn receive_replies(
         &self,

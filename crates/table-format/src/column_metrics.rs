@@ -179,7 +179,7 @@ impl ColumnBound {
 }
 
 /// Converts a Parquet statistic to an Iceberg value. In Parquet, small decimals are integers with
-/// the lowest byte first. Values of other types have the same encoding as in Iceberg.
+/// the lowest byte first. For other types, Parquet and Iceberg have the same encoding.
 fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
     let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
     let big_endian = match statistics {

@@ -64,8 +64,7 @@ impl ColumnMerge<'_> {
     }
 
     /// Returns true if no schema of a side has the column with this id, so that the side cannot
-    /// have dropped it. This is possible in a criss-cross merge, because its base can contain ids
-    /// that a side does not have.
+    /// have dropped it. The base of a criss-cross merge can contain a column that a side never had.
     fn never_had(&self, side: MergeSide, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())

@@ -130,8 +130,8 @@ pub enum Cause {
         /// Reason why the rows cannot be compared.
         reason: String,
     },
-    /// Both sides contain the same cherry-picked commit, and its rows cannot be told from other
-    /// rows.
+    /// Both sides contain the same cherry-picked commit, and it is not known which rows this commit
+    /// changed.
     DuplicateCherryPick,
 }
 

@@ -112,7 +112,7 @@ impl MergeAncestry {
 /// this chain.
 struct OwnSnapshots<'a> {
     snapshots: Vec<&'a Snapshot>,
-    /// The parent of the oldest of these snapshots; `None` if the oldest is the table's first
+    /// The parent of the last item in `snapshots`; `None` if this item is the table's first
     /// snapshot.
     parent: Option<i64>,
     /// False if the chain stops early, because the next snapshot is not known.

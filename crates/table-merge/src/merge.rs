@@ -93,7 +93,7 @@ pub struct MergedRows {
 pub(crate) enum Rewrite {
     /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
-    /// All rows of files from the other side that have deleted rows, or whose column ids differ
+    /// All rows of files from the other side that have deleted rows, or in which column ids differ
     /// from those of the merged table.
     RewriteAll(Vec<Arc<DataFile>>),
 }
@@ -329,8 +329,8 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
             && within(LAST_UPDATED, i128::from(base.sequence_number)))
 }
 
-/// Returns a conflict if a side dropped the table and created it again. Such a change affects all
-/// columns and rows.
+/// Returns a conflict if a side dropped the table and created it again. This affects all columns
+/// and rows.
 fn recreated(three: MergeStates<'_>, histories: &[SideHistory; 2]) -> Option<Conflict> {
     let both = three.schema_changed(MergeSide::Ours) && three.schema_changed(MergeSide::Theirs);
     let mut sides = [MergeSide::Ours, MergeSide::Theirs].into_iter().zip(histories);

@@ -60,7 +60,7 @@ pub(crate) struct MergedGroup {
     /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
     /// For each row, the number of copies on their side that may be skipped, because our side has
-    /// these copies.
+    /// the same copies.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
@@ -216,7 +216,7 @@ impl RowReader<'_> {
         Ok(counts)
     }
 
-    /// Creates a conflict about these rows of a group's base, with a sample of the rows.
+    /// Creates a conflict about rows of a group's base, with a sample of these rows.
     async fn conflict(
         &self,
         group: &SharedFiles,

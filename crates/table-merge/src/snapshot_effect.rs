@@ -41,8 +41,8 @@ pub(crate) struct KnownChanges<'a> {
     /// True if all ancestors of the base are known, except those that the side had before the
     /// snapshots that are compared.
     pub is_complete: bool,
-    /// True if the side's own snapshots, without merged snapshots, lead back to the base. Then the
-    /// parent of each of them contains all changes of the base.
+    /// True if the side's chain of first parents leads back to the base. Then the parent of each
+    /// snapshot on this chain contains all changes of the base.
     pub is_parent: bool,
 }
 

@@ -117,8 +117,8 @@ impl ReplayedChanges {
         let mut picked = Some(BTreeSet::new());
         for id in only_in(side, base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
-            // If the snapshot itself replays earlier snapshots, their ids are recorded instead of
-            // its own id.
+            // If the snapshot itself replays earlier snapshots, the ids of these snapshots are
+            // recorded instead.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
@@ -156,7 +156,7 @@ impl ReplayedChanges {
     }
 }
 
-/// Returns at most `most` ancestors of one state that are not ancestors of the other state.
+/// Returns at most `most` of the ancestors of `one` that are not ancestors of `other`.
 fn only_in(one: &Lineage, other: &Lineage, most: usize) -> Vec<i64> {
     let others = other.ancestors();
     one.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()

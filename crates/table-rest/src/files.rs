@@ -78,7 +78,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// Checks the new location of an existing table. The location may contain files from an
-    /// earlier, failed attempt to move the same table there. `own` is the table's UUID.
+    /// earlier, failed attempt to move the same table there. `own` is the UUID of the moved table.
     pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
         if self.is_in_a_table(&path).await? || !self.contains_only_table(&path, own).await? {
@@ -87,8 +87,8 @@ impl<'a> RestTables<'a> {
         Ok(())
     }
 
-    /// Returns true if all metadata files below a folder are in its own `metadata` folder and
-    /// belong to the table. Then the folder contains no other table.
+    /// Returns true if all metadata files below a folder are directly in its `metadata` folder, and
+    /// the first of them belongs to the table. Then the folder contains no other table.
     async fn contains_only_table(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");

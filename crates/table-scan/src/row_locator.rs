@@ -1,5 +1,5 @@
-//! The position of a row: the number of its data file, and its index in that file. A scan adds both
-//! columns for statements that change rows.
+//! The position of a row: the number of its data file, and its index in that file. A scan for a
+//! statement that changes rows adds both as columns.
 
 use std::sync::Arc;
 

@@ -218,8 +218,8 @@ impl Properties {
 /// The view property that permits a new query to drop existing dialects.
 const DROP_DIALECT_ALLOWED: &str = "replace.drop-dialect.allowed";
 
-/// Returns a builder of our view with the query of the other side. Dialects that the other side
-/// does not have are dropped, because the other side removed them.
+/// Returns a builder of our view with the query of the other side. A dialect that the other side
+/// lacks is dropped, because that side removed it.
 fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
     let version = theirs.metadata().current_version();
     let version = ViewVersion::builder()

@@ -12,8 +12,8 @@ use crate::keep_alive::IDLE_MAX;
 /// Maximum number of idle instances, not counting provisioned instances.
 pub(super) const IDLE_COUNT_MAX: usize = 64;
 
-/// The key of an instance. An instance can execute all calls with its key. Two keys are equal only
-/// if one is a clone of the other.
+/// The key of an instance. An instance can execute all calls that have the same key. Two keys are
+/// equal only if one is a clone of the other.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceKey(Arc<()>);
 

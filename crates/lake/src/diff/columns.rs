@@ -17,8 +17,8 @@ use super::DiffSide;
 pub struct ColumnMatch {
     /// The index of the matching column on the first side; `None` if no column matches.
     pub before: Option<usize>,
-    /// True if both sides use the same field id. A shared data file then has the same values for
-    /// both sides.
+    /// True if the columns match by field id. Both sides then read the same values from a shared
+    /// data file.
     pub by_id: bool,
 }
 
@@ -124,7 +124,7 @@ impl DiffSides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // Differences of nested fields are reported for those fields, not for their parent.
+        // A difference in nested fields is reported for these fields, not for their parent.
         let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);

@@ -1,10 +1,10 @@
 //! Maintenance of tables: compaction, snapshot expiry and removal of unreferenced files.
 //! Maintenance never blocks writers.
 //!
-//! Data files are rewritten in separate commits that change no rows. If another commit has changed
-//! the same files, maintenance skips these files. Otherwise both commits are merged. A file is
-//! removed only if it is older than a grace period, no branch or tag references it, and no running
-//! read or write uses it.
+//! Data files are rewritten in separate commits that change no rows. If a concurrent commit has
+//! changed the same files, maintenance skips them. If it has changed other files, maintenance is
+//! committed on top of it. A file is removed only if it is older than a grace period, no branch or
+//! tag references it, and no running read or write uses it.
 
 mod compact;
 mod deleted_refs;

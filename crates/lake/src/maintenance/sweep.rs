@@ -69,7 +69,7 @@ pub(super) struct SweepPlan {
     pub automatic: bool,
     /// The snapshots that a dry run would expire, by metadata location.
     pub dry_run_expired: HashMap<String, Vec<i64>>,
-    /// The unreachable states of deleted refs. If set, only files of these states are removed.
+    /// The unreachable states of deleted refs. If set, only the files of these states are removed.
     pub unreachable: Option<UnreachableStates>,
 }
 

@@ -41,8 +41,8 @@ pub(super) struct MergedImports {
     pub value: Option<String>,
     /// The store objects that the commit must add.
     pub objects: Vec<Bytes>,
-    /// The files that both sides imported. A merge of both sides would contain the rows of these
-    /// files twice.
+    /// The files that both sides imported separately. A merge would contain the rows of these files
+    /// twice.
     pub duplicates: Vec<String>,
 }
 

@@ -274,7 +274,7 @@ impl<'a> OngoingMerge<'a> {
     }
 
     /// Fails if the merge adds a table that the target has under another name, for example because
-    /// both sides renamed it. The files of the table would then belong to two tables.
+    /// both sides renamed it. Otherwise the files of this table would belong to two tables.
     async fn check_duplicate_tables(&self, plan: &MergePlan) -> Result<()> {
         if plan.is_forward() {
             return Ok(());
@@ -366,8 +366,8 @@ impl<'a> OngoingMerge<'a> {
         Ok(catalog.merges().end_sequence(stack, &commit.with).await?.then_some(id))
     }
 
-    /// Checks that the source's files exist. The files of a branch or tag are never removed, but
-    /// files of other commits may have been.
+    /// Checks that the source's files exist. Maintenance never removes files of a branch or tag,
+    /// but may have removed files of other commits.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
         if matches!((&self.change, &self.request.source), (MergedChanges::Branch, RefSpec::Name(_)))
         {

@@ -394,8 +394,8 @@ fn to_entry(table: &Table, operation: &str) -> TableEntry {
     }
 }
 
-/// Returns true if a table changed concurrently. If only other tables of the branch changed, there
-/// is no retry here, because the catalog has already retried.
+/// Returns true if a table of this transaction changed concurrently. Changes of other tables need
+/// no retry here, because the catalog has already retried.
 fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })
 }

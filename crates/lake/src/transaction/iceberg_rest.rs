@@ -142,8 +142,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if the folder of the table equals, contains or is inside the folder of another table
-    /// of the branch. Otherwise maintenance of one table could remove files of the other table.
+    /// Fails if the folder of the table is also the folder of another table of the branch, contains
+    /// it, or is inside it. Otherwise maintenance of one table could remove files of the other
+    /// table.
     async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
         let location = table.location();
         let within = |one: &str, other: &str| {

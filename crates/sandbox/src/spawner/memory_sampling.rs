@@ -119,8 +119,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if the process must be sampled. Zygotes are excluded, because their descendants are
-/// their clones, which are sampled separately. Clones without a call are also excluded.
+/// Returns true if the process must be sampled. Zygotes are excluded, because the descendants of a
+/// zygote are its clones, which are sampled separately. Clones without a call are also excluded.
 fn is_sampled(process: &ManagedProcess) -> bool {
     let waits = process.zygote.is_some() && !process.begun;
     let is_zygote = process.namespaces.is_some();

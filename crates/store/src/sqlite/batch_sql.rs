@@ -229,8 +229,8 @@ impl BatchSql {
 const ENTRY_ROW: &str = "(?, (SELECT position FROM journals WHERE name = ?) - ?, ?, ?)";
 const NEWEST_ROW: &str = "(?, ?, (SELECT position FROM journals WHERE name = ?) - ?)";
 
-/// The journals of a batch in the order in which it first mentions them, each with its number of
-/// new entries.
+/// The journals of a batch, each with its number of new entries, in the order in which the batch
+/// first mentions them.
 #[derive(Debug, Default)]
 pub(super) struct Journals {
     counts: Vec<(String, usize)>,

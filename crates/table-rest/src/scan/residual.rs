@@ -248,7 +248,7 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
 }
 
 /// Evaluates a predicate for null. Engines do not agree on whether a negated predicate matches
-/// null, so it is left to them.
+/// null, so the engine that scans must evaluate it.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,

@@ -79,7 +79,7 @@ pub(super) async fn check_deletes(
     check_delete_files_unchanged(tables, table, seen).await
 }
 
-/// Checks that data files have the same deletes as when the change read them.
+/// Checks that the deletes of data files are the same as when the change read the files.
 pub(super) async fn check_rows_unchanged(
     tables: &Tables,
     table: &Table,

@@ -37,7 +37,7 @@ pub enum FilesToRemove {
     Nothing,
     /// All files.
     Everything,
-    /// All files of some partitions of one partition spec, and some files of other partition specs.
+    /// All files in some partitions of one partition spec, and some files of other specs.
     Partitions {
         /// The id of the partition spec.
         spec: i32,

@@ -1,9 +1,9 @@
 //! Assigns delete files to the data files to which they apply.
 //!
 //! A position delete applies to data files of the same partition with the same or a smaller
-//! sequence number. An equality delete applies to data files with a smaller sequence number, in the
-//! same partition or, if its spec is unpartitioned, in all partitions. Deletion vectors and some
-//! position delete files refer to one data file.
+//! sequence number. An equality delete applies to data files with a smaller sequence number: to
+//! those of the same partition or, if the delete file is unpartitioned, of all partitions. Deletion
+//! vectors and some position delete files refer to one data file.
 
 use std::collections::HashMap;
 use std::sync::Arc;

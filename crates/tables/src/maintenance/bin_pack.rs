@@ -22,7 +22,7 @@ pub struct BinPackOptions {
     /// Files added after this time are skipped: changes that started earlier do not know them.
     pub before: Option<headwater_model::Timestamp>,
     /// True to skip a file that is much larger than all other files of its bin together. Each row
-    /// is then rewritten only O(log n) times, where n is the size of its file.
+    /// is then rewritten only O(log n) times, n being the final size of its file.
     pub skip_large: bool,
 }
 

@@ -71,7 +71,7 @@ pub struct StateScan {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// Folders, with a trailing slash. All their files may be needed, because an unreadable file
+    /// Folders, with a trailing slash, of which all files may be needed, because an unreadable file
     /// can refer to them.
     pub folders: Vec<String>,
     /// True if the state needs a file that is not in the `excluded` set.
