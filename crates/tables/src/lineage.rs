@@ -2,8 +2,7 @@
 //!
 //! A metadata file lists only the newest snapshots of its table state. Older snapshots are listed
 //! in older metadata files, whose locations are in the metadata log. Snapshots of a merged state
-//! are listed in its metadata file, whose location the merge snapshot's summary contains. Both are
-//! read if needed.
+//! are listed in its metadata file, whose location is in the merge snapshot's summary.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 

@@ -357,8 +357,7 @@ async fn merge(
 /// Returns a partition spec of the table.
 pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpecRef> {
     let spec = metadata.partition_spec_by_id(spec_id).cloned();
-    let unknown = || format!("the table has no partition spec with id {spec_id}");
-    spec.ok_or_else(|| Error::internal("committed", unknown()))
+    spec.ok_or_else(|| Error::internal("committed", format!("no partition spec has id {spec_id}")))
 }
 
 /// Returns the later of two schemas. The later schema may lack dropped columns. If a partition spec

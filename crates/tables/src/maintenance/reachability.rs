@@ -91,8 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. Files that are also in `needed` do not set [`StateScan::more`] to
-    /// true.
+    /// Creates an empty set. [`StateScan::more`] is set only for files that are not in `needed`.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
