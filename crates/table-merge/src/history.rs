@@ -140,8 +140,9 @@ impl<'a> OwnSnapshots<'a> {
 fn is_complete(base: &Lineage, side: &Lineage) -> bool {
     let own = OwnSnapshots::since(&base.ancestors(), side);
     if side.descends_from(base) {
-        // If the base reached the side through a merge, the chain of the side can lead back to an
-        // empty table. It is also possible that some ancestors of the base are not known yet.
+        // If the base reached the side through a merge, the side's chain of first parents can lead
+        // back to an empty table without meeting the base. All ancestors of the base must then be
+        // known.
         let began = own.parent.is_none();
         return own.complete && !(began && base.lacks(&HashSet::new()));
     }

@@ -25,8 +25,8 @@ use tokio::sync::watch;
 /// Estimated memory of an entry in addition to its bytes.
 const ENTRY_BYTES: u64 = 256;
 
-/// Maximum part of the memory that a cached range uses. A larger range is not cached, because it
-/// could evict all other ranges.
+/// A range is cached only if it uses at most 1 / `RANGE_SHARE` of the memory. A larger range could
+/// evict all other ranges.
 const RANGE_SHARE: u64 = 4;
 
 /// Identity of a data file.

@@ -178,7 +178,7 @@ fn empty_report(table: &TableName) -> MaintainedTable {
     }
 }
 
-/// Checks the parts of a request that do not depend on tables.
+/// Checks the parts of a maintenance request that can be checked without the tables.
 pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
     ValidatedOperations::of(request).map(drop)
 }

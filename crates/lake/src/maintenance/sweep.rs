@@ -1,9 +1,9 @@
 //! The sweep, which removes unreferenced files.
 //!
 //! A file is referenced if a table state in the history of a branch, tag, recently deleted ref or
-//! commit in use refers to it. If a table has a retention, its states that were superseded earlier
-//! do not count, except the states at merge bases of branches. The sweep removes all other
-//! warehouse files that are older than a minimum age and than the start of every running write.
+//! commit in use refers to it. If a table has a retention, states superseded before that time do
+//! not count, except the states at merge bases of branches. The sweep removes all other warehouse
+//! files that are older than a minimum age and than the start of every running write.
 //!
 //! If a state cannot be read, the files to which it refers are not known. Then the sweep skips all
 //! files in the folders of the state's table, reports the reason, and processes the other tables.

@@ -107,7 +107,8 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // In a cherry-pick or revert, the base need not be in the history of both sides.
+        // In a cherry-pick or revert, the base need not be in the history of both sides, so there
+        // is no range of commits to search.
         if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }

@@ -311,8 +311,8 @@ fn limit_resources() {
     }
 }
 
-/// Returns true if the spawner ended before this process requested to be killed together with it.
-/// In that case, the spawner's end of the status pipe is closed.
+/// Returns true if the spawner had already ended when this process requested to be killed at the
+/// spawner's end. In that case, the spawner's end of the status pipe is closed.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -27,8 +27,8 @@ use crate::{Error, Result};
 /// Maximum number of concurrent deletes.
 const DELETES_MAX: usize = 16;
 
-/// Maximum number of attempts for a request whose response was lost, for requests that the store's
-/// client does not retry itself.
+/// Maximum number of attempts for a request whose response was lost and that the store's client
+/// does not retry itself.
 const ATTEMPTS_MAX: usize = 3;
 
 /// Pause between attempts.

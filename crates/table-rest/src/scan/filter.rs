@@ -39,8 +39,8 @@ pub struct Condition {
     pub column: Option<String>,
     /// The predicate that the column must satisfy.
     pub test: Predicate,
-    /// The operands, converted to the column's type: one, several for `in` and `not-in`, or none.
-    /// `None` if an operand cannot be represented in this type.
+    /// The operands, converted to the column's type: one, or several for `in` and `not-in`. `None`
+    /// if the predicate has no operands, or if the type cannot represent one of them.
     pub values: Option<ArrayRef>,
     /// Field id of the column on whose value the condition depends.
     pub(super) source: i32,
@@ -216,8 +216,8 @@ impl<'s> FilterParser<'s> {
         })))
     }
 
-    /// Parses the operands as values of the type `found`. Returns an empty list if the predicate
-    /// has no operands.
+    /// Parses the operands as values of the type `found`. Returns `None` if the predicate has no
+    /// operands, or if the type cannot represent one of them.
     fn operands(
         &mut self,
         value: &Value,
