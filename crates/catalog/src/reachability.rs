@@ -110,7 +110,8 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Returns the last `count` states of a table along first parents, newest first.
+    /// Returns the last `count` states of a table in the first-parent history of `head`, newest
+    /// first.
     pub async fn last_states(
         &self,
         head: CommitId,

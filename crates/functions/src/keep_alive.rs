@@ -50,7 +50,7 @@ pub(crate) enum KeepAliveReason {
     /// The instance has executed a call, and is kept for the usual time, [`IDLE_MAX`].
     LastCall,
     /// The instance has executed a call that ended at `ended`. It is kept for the next call,
-    /// because the function's calls arrive regularly, at this mean interval.
+    /// because the function's calls arrive regularly; `interval` is the mean interval.
     Regular { ended: Instant, interval: Duration },
     /// The instance was started in advance, for an expected call with this cause.
     Started { cause: Arc<str> },

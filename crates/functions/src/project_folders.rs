@@ -197,7 +197,7 @@ impl ProjectFolders {
             return Ok(None);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Dropping this value removes the folder if a file cannot be written.
+        // If a file cannot be written, dropping this value removes the folder.
         let folder = ProjectFolder { path: root.path.join(number.to_string()), bytes };
         write_files(&folder.path, files).inspect_err(|error| {
             if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {

@@ -27,7 +27,7 @@ impl UnreleasedFiles {
         UnreleasedFiles { files: Vec::new(), is_checked: true }
     }
 
-    /// Returns true if the check can wait, because the process can hold only few, small files.
+    /// Returns true if the next check of the process can wait: it can hold only few, small files.
     /// `current` are the files of the current call.
     pub(crate) fn may_skip_check(&self, current: &[WorkerFile]) -> bool {
         // The size of a file on disk is not known; with such a file, the check cannot wait.

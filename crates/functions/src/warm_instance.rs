@@ -92,7 +92,7 @@ impl IdleInstance {
         }
     }
 
-    /// Adds the uncharged CPU time of its start to an instance that has executed no call.
+    /// For an instance that has executed no call: sets the uncharged CPU time of its start.
     pub(crate) fn with_uncharged(self, uncharged: UnchargedCpu) -> Self {
         IdleInstance { uncharged: Some(uncharged), ..self }
     }

@@ -96,8 +96,8 @@ impl Operation {
 /// The replacement of data files with changed rows.
 #[derive(Clone)]
 pub struct RowRewrite {
-    /// The table's files when the change was computed. Other files at the commit are a sign of a
-    /// concurrent commit.
+    /// The table's files when the change was computed. If the table has other files at the commit,
+    /// another commit was made in the meantime.
     pub seen: ScanPlan,
     /// The files to remove, a subset of `seen`. A file that no longer exists is a conflict.
     pub removed: Vec<Arc<DataFile>>,

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::state::{MEMORY_UNIT, State, Subqueue, WaitingCall};
 
 /// Maximum time for which other calls may overtake a call that waits for memory. A call of an owner
-/// without a running call may overtake calls of owners with running calls without limit, and all
-/// others for [`OVERTAKEN_BY_FIRST_MAX`].
+/// without a running call has no such limit for overtaking calls of owners with running calls. Its
+/// limit for overtaking all other calls is [`OVERTAKEN_BY_FIRST_MAX`].
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 

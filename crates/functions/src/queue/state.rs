@@ -93,7 +93,7 @@ pub(super) struct WaitingCall<W> {
     pub(super) permit: oneshot::Sender<Permit<W>>,
 }
 
-/// A call that has got a permit, which must be sent to it.
+/// A call that has got a permit. The queue has not yet sent the permit to the waiting call.
 pub(super) struct AdmittedCall<W> {
     pub(super) call: WaitingCall<W>,
     pub(super) key: SubqueueKey,

@@ -131,8 +131,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Records the names of files before they are removed. Names that are already recorded, by an
-    /// interrupted removal, are kept.
+    /// Records the names of files before the files are removed. Keeps the names that an interrupted
+    /// removal has recorded.
     pub(super) async fn record_removals(self, files: &[String], now: Timestamp) -> Result<()> {
         let now = now.timestamp_micros();
         let entry = |(number, names): (usize, &[String])| {

@@ -66,12 +66,12 @@ impl PinnedCommits {
         commits.into_iter().collect()
     }
 
-    /// Returns, by the system clock, since when the longest-used commit is in use.
+    /// Returns, by the system clock, the time at which the oldest current use of a commit started.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
     }
 
-    /// Returns, by the lake's clock, since when the longest-used commit is in use.
+    /// Returns, by the lake's clock, the time at which the oldest current use of a commit started.
     pub fn oldest_in_lake(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }

@@ -92,7 +92,7 @@ pub(super) async fn merge(
 }
 
 /// Returns the files that changes imported. Each change is given by the summary values before and
-/// after it. Skips a change if the store no longer has its lists.
+/// after the change. Skips a change if the store no longer has its lists.
 async fn imported_by(
     store: &dyn Store,
     table: &TableName,

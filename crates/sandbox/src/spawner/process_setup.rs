@@ -267,7 +267,7 @@ fn adopt_orphans() -> StepResult {
     step("become the reaper of orphaned processes", rustix::process::set_child_subreaper(own))
 }
 
-/// Drops privileges that a process needs neither with nor without a sandbox. Makes the kernel kill
+/// Drops the privileges that no process needs, with or without a sandbox. Makes the kernel kill
 /// this process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;

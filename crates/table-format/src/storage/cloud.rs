@@ -344,8 +344,8 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // If the error names a cause such as a missing bucket, return it, because it is
-                    // more specific.
+                    // If the failure has a known cause, such as a missing bucket, return the error
+                    // with this cause.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }

@@ -101,7 +101,7 @@ impl<'f> ResidualFilter<'f> {
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 
-    /// Writes a list of filters that are combined by `and` or `or`, Both combine exactly two
+    /// Writes a list of filters that are combined by `and` or `or`. Both combine exactly two
     /// filters in JSON, so the list is halved recursively, which limits the nesting depth.
     fn write_all(&self, parts: &[&Filter], name: &str, file: &DataFile, text: &mut String) {
         let (left, right) = match parts {
