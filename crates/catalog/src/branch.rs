@@ -11,7 +11,8 @@ use crate::{Catalog, Error, Result};
 /// The number of refs read from the store per page.
 const PAGE: usize = 1_000;
 
-/// The first commit of a new branch, and the precondition that the source branch has not moved.
+/// The commit at which a new branch starts, and the precondition that the source branch still has
+/// this head.
 struct StartPoint {
     commit: CommitId,
     quarantine: Option<String>,
@@ -23,8 +24,8 @@ struct StartPoint {
 pub struct NewBranch {
     /// True if the branch rejects direct writes.
     pub protected: bool,
-    /// The failed run to which the branch belongs. Such a branch is in quarantine; `None` for
-    /// others.
+    /// The failed run to which the branch belongs. The branch is then in quarantine; `None` for
+    /// other branches.
     pub quarantine: Option<String>,
     /// True to return the existing branch if the name is already in use, instead of failing.
     pub if_not_exists: bool,
@@ -101,9 +102,9 @@ impl Catalog {
         branch.ok_or_else(|| Error::Contended { name: name.to_owned(), attempts: 1 })
     }
 
-    /// Returns the cached head of the branch `from` as the start point of a new branch; `None` if
-    /// the head is not cached. If the branch has moved since then, `insert_branch` returns `None`
-    /// for this start point.
+    /// Returns a start point for a new branch from the cached head of the branch `from`; `None` if
+    /// the head is not cached. The cached head may be stale; in that case, `insert_branch` returns
+    /// `None`.
     fn cached_start(&self, name: &str, from: &RefSpec) -> Result<Option<StartPoint>> {
         let RefSpec::Name(source) = from else { return Ok(None) };
         let Some(bytes) = self.heads.get(source).filter(|_| source != name) else {
@@ -158,14 +159,14 @@ impl Catalog {
         self.change_branch(name, "deleted", |_| None).await.map(drop)
     }
 
-    /// Deletes a branch whose head is `head`. Returns false if the branch has another head.
+    /// Deletes a branch if its head is `head`. Returns false if the branch has another head.
     pub async fn delete_branch_at(&self, name: &str, head: CommitId) -> Result<bool> {
         let moved = |record: BranchRecord| (record.commit != head).then_some(record);
         Ok(self.change_branch(name, "deleted", moved).await?.commit == head)
     }
 
-    /// Returns the ref change that deletes a branch as part of a larger batch. The batch fails if
-    /// the branch has moved. Returns `None` if the branch is not at `head`.
+    /// Returns the ref change that deletes a branch as part of a larger batch. Returns `None` if
+    /// the branch's head is not `head`. If the branch moves later, the batch fails.
     pub async fn branch_deletion(&self, name: &str, head: CommitId) -> Result<Option<RefChange>> {
         let (record, bytes) = self.branch_record(name).await?;
         let expected = RefPrecondition::Value(bytes);
@@ -182,7 +183,8 @@ impl Catalog {
         reference::check_ref_name(to, "branch")?;
         let (record, bytes) = self.branch_record(from).await?;
         if record.protected {
-            // A protected branch cannot be renamed, because another branch could then get its name.
+            // A protected branch cannot be renamed, because an unprotected branch could then get
+            // the protected name.
             return Err(Error::Protected { branch: from.to_owned() });
         }
         if from == to {
@@ -211,7 +213,7 @@ impl Catalog {
         }
     }
 
-    /// Protects a branch from direct writes, or removes the protection together with the required
+    /// Protects a branch from direct writes, or removes the protection, and with it the required
     /// checks.
     pub async fn protect_branch(&self, name: &str, protected: bool) -> Result<Branch> {
         let change = |record: BranchRecord| {
@@ -282,8 +284,8 @@ impl Catalog {
     }
 
     /// Returns the failed run that quarantined `from`, if any. If `from` is a branch, its record
-    /// contains the quarantine. Any other commit is in quarantine if it is reachable only from
-    /// quarantined branches, including deleted branches.
+    /// contains the quarantine. Otherwise, the commit of `from` is in quarantine if it is reachable
+    /// only from quarantined branches, including deleted ones.
     pub(crate) async fn quarantine_of(
         &self,
         from: &RefSpec,
@@ -322,7 +324,8 @@ impl Catalog {
         }
     }
 
-    /// Creates a ref if no branch or tag has its name, and if the precondition `unmoved` is met.
+    /// Creates a ref if no branch or tag has its name, and if `unmoved`, the precondition on
+    /// another ref, is met.
     pub(crate) async fn create_ref(
         &self,
         name: String,

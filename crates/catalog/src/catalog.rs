@@ -143,8 +143,8 @@ impl Catalog {
         branch: &str,
         value: Option<Bytes>,
     ) -> Result<Option<()>> {
-        // Remove the branch from the cache first: if the store fails, it is unknown whether the
-        // branch has the old or the new value.
+        // Remove the branch from the cache first: if the store returns an error, it is unknown
+        // whether the ref has the old or the new value.
         self.heads.set(branch, None);
         match self.store.apply(batch).await {
             Ok(_) => {

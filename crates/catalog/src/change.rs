@@ -6,7 +6,7 @@ use headwater_model::{ChangeKind, Namespace, TableName};
 use headwater_store::Batch;
 use serde::{Deserialize, Serialize};
 
-/// The kinds of a table's last change, as messages about conflicts show them.
+/// Words for a table's last change, which messages about conflicts show.
 pub mod operation {
     /// The table was created.
     pub const CREATED: &str = "created";
@@ -120,7 +120,7 @@ pub enum NamespaceChange {
         removals: Vec<String>,
     },
     /// Drops the namespace. Fails if the namespace does not exist, or if it is not empty after the
-    /// commit's other changes.
+    /// other changes of the commit.
     Drop(String),
 }
 
@@ -131,7 +131,8 @@ pub struct CommitRequest {
     pub branch: String,
     /// The tables to change. The `from` of each change must equal the branch's current entry.
     pub changes: Vec<TableChange>,
-    /// The namespace changes. Creations apply before the table changes, drops after them.
+    /// The namespace changes. Namespaces are created before the table changes and dropped after
+    /// them.
     pub namespaces: Vec<NamespaceChange>,
     /// The author of the commit.
     pub author: String,

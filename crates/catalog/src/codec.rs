@@ -24,8 +24,8 @@ pub(crate) struct CommitObject {
     pub time: Timestamp,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub properties: BTreeMap<String, String>,
-    /// The length of the longest path to the lake's first commit; greater than the generation of
-    /// each parent.
+    /// The length of the longest path from this commit to the lake's first commit. It is greater
+    /// than the generation of each parent.
     pub generation: u64,
     /// The root of the trie of tables; `None` without tables.
     pub tables: Option<ObjectId>,

@@ -38,8 +38,8 @@ impl Catalog {
     /// Retries if the branch moved without changing the request's tables.
     pub async fn commit(&self, request: CommitRequest) -> Result<Commit> {
         let _lock = self.heads.lock(&request.branch).await;
-        // The cached head may be stale, so retry with the current head after any error for which
-        // `is_final` returns false.
+        // The cached head may be stale. An error that may be caused by this (`is_final` is false)
+        // leads to a retry with the current head.
         if let Some(cached) = self.heads.get(&request.branch) {
             match self.try_commit(&request, Some(cached)).await {
                 Ok(Some(commit)) => return Ok(commit),

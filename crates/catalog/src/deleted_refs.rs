@@ -1,7 +1,7 @@
 //! Recently deleted branches and tags, with their commits.
 //!
-//! For a limited time, commits that are reachable only from deleted refs are retained. During this
-//! time, running reads can finish, and deleted refs can be restored.
+//! For a limited time, commits that are reachable only from deleted refs are retained. In this
+//! time, reads of these commits can finish, and a deleted ref can be restored.
 
 use headwater_model::{CommitId, Timestamp};
 use headwater_store::{Append, KeyRange};
@@ -12,8 +12,8 @@ use crate::{Catalog, Result};
 /// The journal of deleted refs. Its keys start with the time of deletion, so they sort by time.
 const DELETED_REFS: &str = "removed_refs";
 
-/// The journal of deleted branches in quarantine, by commit. The journal is never trimmed, because
-/// the unchecked commits can still be reached by tags and commit ids.
+/// The journal of deleted branches that were in quarantine, by their last commit. It is never
+/// trimmed: the unchecked commits remain reachable by tags and commit ids.
 const QUARANTINED: &str = "deleted_quarantine";
 
 /// The recently deleted refs. Returned by a [`Catalog`].

@@ -159,8 +159,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Returns true if the error does not depend on the branch's head. Such an error is correct
-    /// even if the attempt used a stale cached head.
+    /// Returns true if the error does not depend on the branch's head. A retry with a newer head
+    /// would then fail with the same error.
     pub(crate) fn is_final(&self) -> bool {
         matches!(self, Error::Store(_) | Error::EventAlreadyCommitted { .. })
     }

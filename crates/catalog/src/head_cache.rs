@@ -1,9 +1,9 @@
 //! A cache of branch heads, and locks per branch.
 //!
-//! Another process may have moved a branch, so a cached head is used only as the expected value of
-//! a compare-and-swap, which saves a read. A cached head is never returned to a caller. Writers of
-//! a branch in this process take a lock, because only one of several concurrent writers can
-//! succeed.
+//! Another process may have moved a branch, so a cached head may be stale. It is used only as the
+//! expected value of a compare-and-swap, so that a commit need not read the head first. A cached
+//! head is never returned to a caller. Writers of a branch in this process take a lock, because of
+//! several concurrent compare-and-swaps, only one can succeed.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;

@@ -146,7 +146,7 @@ impl DivergedTable {
         self.renamed.as_ref().is_some_and(|renamed| renamed.by_source)
     }
 
-    /// Returns the changes by which the target's entry becomes `to`, under the merged name.
+    /// Returns the changes that replace the target's entry by `to`, under the table's merged name.
     pub fn resolve_to(&self, to: Option<TableEntry>) -> Vec<TableChange> {
         let [ours, _] = self.names();
         let change = |table: &TableName, from: Option<&TableEntry>, to| TableChange {
@@ -176,8 +176,8 @@ impl<'a> Merges<'a> {
     /// Plans the merge of a ref into a branch.
     ///
     /// Fails with `branch_protected` if the source is in quarantine. With
-    /// [`RequiredChecks::Waived`], the target inherits the quarantine instead, unless the target is
-    /// `main` or protected.
+    /// [`RequiredChecks::Waived`], the target inherits the quarantine, unless it is `main` or
+    /// protected.
     pub async fn plan(
         self,
         target: &str,
@@ -245,7 +245,7 @@ impl<'a> Merges<'a> {
         })
     }
 
-    /// Checks the quarantine of a source for a commit sequence, like [`Merges::plan`].
+    /// Checks like [`Merges::plan`] that the source is not in quarantine, for a commit sequence.
     pub async fn check_sequence(
         self,
         sequence: &mut CommitSequence,
@@ -397,8 +397,8 @@ impl<'a> Merges<'a> {
         Ok(self.catalog.add_commit(pending, new, parents)?.0)
     }
 
-    /// Merges the namespaces of both sides. A namespace that one side dropped is kept if it is not
-    /// empty in the merged state.
+    /// Merges the namespaces of both sides. A namespace that one side dropped is kept if the merged
+    /// state has tables in it.
     async fn merge_namespaces(
         self,
         plan: &MergePlan,

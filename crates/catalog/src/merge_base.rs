@@ -1,9 +1,9 @@
 //! Merge bases: the best common ancestors of two commits, and the values at these ancestors.
 //!
 //! After criss-cross merges, two commits have several best common ancestors. If a value differs
-//! between these ancestors, the ancestors are merged first, as in git's recursive merge. If this
-//! merge does not determine the value, the result is [`BaseValue::Merged`], and the table contents
-//! must be merged.
+//! between these ancestors, the ancestors are merged first, as in git's recursive merge. If the
+//! values of the ancestors cannot be merged without the contents of the tables, the result is
+//! [`BaseValue::Merged`].
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ use crate::{Catalog, Result, TableEntry};
 /// than the parents' generations.
 pub(crate) type CommitOrder = (Timestamp, u64, CommitId);
 
-/// The sides of a merge from which a commit can be reached.
+/// The sides of a merge that have a commit in their history.
 #[derive(Debug, Clone, Copy, Default)]
 struct ReachableSides {
     one: bool,
@@ -28,8 +28,8 @@ struct ReachableSides {
     stale: bool,
 }
 
-/// The unvisited commits, and the number of unvisited commits from which a best common ancestor may
-/// still be found.
+/// The unvisited commits, and the number of those whose history may still contain a best common
+/// ancestor.
 #[derive(Default)]
 struct Frontier {
     waiting: BTreeMap<CommitOrder, ReachableSides>,
@@ -62,7 +62,7 @@ impl Frontier {
 pub enum BaseValue<T = Option<TableEntry>> {
     /// A known value.
     Known(T),
-    /// The merge of two differing values. Computing this merge requires the contents of the table.
+    /// Two differing values. Their merge requires the contents of the tables.
     Merged(Box<AmbiguousBase<T>>),
 }
 
@@ -88,7 +88,7 @@ impl<T: Clone + PartialEq> BaseValue<T> {
         }
     }
 
-    /// Returns the value, or the value at one of the ancestors if they differ.
+    /// Returns the value, or, if the ancestors have different values, the value at one of them.
     pub fn first(&self) -> &T {
         match self {
             BaseValue::Known(value) => value,
@@ -148,7 +148,7 @@ impl Catalog {
             if *head == ancestor {
                 return Ok(Some(index));
             }
-            // A commit older than the ancestor cannot be a descendant.
+            // A commit of a lower rank is older than `ancestor`, so it cannot be a descendant.
             if rank > goal {
                 waiting.entry(rank).or_insert(index);
             }

@@ -13,7 +13,7 @@ use crate::{Catalog, Result, TableChange};
 
 impl Catalog {
     /// Returns the entry that records a merge with the names of the changed tables. Returns `None`
-    /// if the merge must not be recorded, or if no trigger watches merges.
+    /// if the plan has no ref to record, or if no trigger watches merges.
     pub(crate) async fn merge_entry(
         &self,
         plan: &MergePlan,

@@ -1,7 +1,8 @@
 //! Reachability: all table states in the history of some commits, each with the time at which a
 //! newer state superseded it.
 //!
-//! States at merge bases of these commits are marked, because merging the branches needs them.
+//! States at merge bases of these commits are marked, because a merge of the branches needs these
+//! states.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -16,8 +17,8 @@ pub struct ReachableState {
     pub table: TableName,
     /// The table's entry.
     pub entry: TableEntry,
-    /// The last time at which a newer state superseded this state; `None` if the table has this
-    /// state at a head.
+    /// The last time at which a newer state superseded this state, on any branch; `None` if the
+    /// table has this state at a head.
     pub until: Option<Timestamp>,
     /// True if the table has this state at a merge base of the heads.
     pub base: bool,
@@ -50,8 +51,8 @@ impl ReachableStates {
     }
 }
 
-/// The last commit on a path at which paths from several heads met; the head if no paths have met.
-/// If paths with different origins meet at a commit, the commit is a merge base.
+/// The origin of a path from a head: the last commit on it at which paths from several heads met,
+/// or the head itself. A commit at which paths with different origins meet is a merge base.
 type PathOrigin = CommitId;
 
 impl Catalog {
@@ -109,7 +110,8 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Returns the last `count` states of a table along first parents, newest first.
+    /// Returns the last `count` states of a table in the first-parent history of `head`, newest
+    /// first.
     pub async fn last_states(
         &self,
         head: CommitId,

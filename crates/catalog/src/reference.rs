@@ -105,8 +105,9 @@ impl Catalog {
     }
 }
 
-/// Returns true if a ref is a commit without a name, or an ancestor of one, and the commit is in
-/// the history of a branch or tag that `includes` accepts. An unknown commit is in no history.
+/// Returns true if a ref consists of a commit id without a name, or is an ancestor of such a ref,
+/// and its commit is in the history of a branch or tag for which `includes` returns true. An
+/// unknown commit is in no history.
 pub async fn is_commit_in(
     catalog: &Catalog,
     mut spec: &RefSpec,

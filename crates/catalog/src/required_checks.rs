@@ -7,7 +7,7 @@ pub enum RequiredChecks {
     Required,
     /// The user skips the checks (`--unchecked`).
     Waived,
-    /// The checks have just passed, because a run merges its own branch.
+    /// A run merges its own branch, and the checks have just passed in this run.
     Passed,
 }
 

@@ -32,8 +32,8 @@ impl Catalog {
             next = self.unchanged_parent(&commit, &key).await?;
             if next.is_none() {
                 let entry = trie::get(&self.objects, commit.tables, &key).await?;
-                // If a parent is a base, stop: the base cannot be reached through the other
-                // parents.
+                // If a parent is a base, the walk ends: it need not search the other parents for
+                // the base.
                 let ends = commit.parents.iter().any(|parent| bases.contains(parent));
                 next = commit.parents.first().copied().filter(|_| !ends);
                 states.push(TableState { commit: commit.to_commit(id), entry });

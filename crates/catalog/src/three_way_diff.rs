@@ -1,7 +1,7 @@
 //! The three-way diff of tables: the changes of two sides since their merge base.
 //!
-//! A rename does not change the table id. So a rename on one side is matched by this id with a
-//! change on the other side.
+//! A rename does not change the table id. So the id matches a rename on one side with the other
+//! side's change of the same table.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -85,8 +85,8 @@ impl ThreeWayDiff {
         let changes = if by_source { &mut self.taken } else { &mut self.kept };
         let at = |name: &TableName| changes.iter().position(|one| one.table == *name);
         let Some(new) = at(&rename.to) else { return };
-        // If the drop of the old name is a change of one side only, the other side did not change
-        // the table.
+        // If the drop of the old name is a change of this side only, the other side left the table
+        // unchanged.
         let untouched = at(&rename.from).is_some();
         let renamed = Some(RenamedTable { from: rename.from.clone(), by_source });
         if let Some(contested) = self.contested.iter_mut().find(|one| one.table == rename.from) {

@@ -116,8 +116,8 @@ async fn leaves(
 }
 
 /// Applies changes, adds new nodes to `pending` and returns the new root. Nodes that the trie
-/// `reuse` already contains are not stored again, so `reuse` must be retained at least as long as
-/// the new trie.
+/// `reuse` already contains are not stored again, so the caller must keep `reuse` reachable as long
+/// as the new trie.
 pub(crate) async fn update(
     objects: &Objects,
     pending: &mut PendingObjects,
@@ -194,8 +194,8 @@ fn update_node<'a>(
                 _ => inner(pending, children, tables).map(Some),
             };
         }
-        // The remaining tables fit into one leaf, so merge the children: the shape of the trie must
-        // not depend on earlier changes.
+        // The remaining tables fit into one leaf, so they become one leaf: the shape of the trie
+        // must depend only on its tables, not on earlier changes.
         let ids = children.values().map(|child| child.id).collect();
         let mut found = Entries::new();
         for leaf in leaves(objects, pending, ids).await? {

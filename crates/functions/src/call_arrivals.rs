@@ -94,16 +94,17 @@ impl CallArrivals {
 }
 
 impl Functions {
-    /// Records the arrival of a call, if its instance may be kept for a regular call.
+    /// Records the arrival of a call, unless its instance must not be kept for the next regular
+    /// call.
     pub(crate) fn record_arrival(&self, invocation: &Invocation, now: Instant) {
         if may_keep_instance(invocation) {
             self.0.arrivals.record(&invocation.label, now);
         }
     }
 
-    /// Returns the time until which to keep the instance of a call that ended at `now`. The next
-    /// call uses the newest instance. So if this instance is kept for a regular call, the
-    /// function's older idle instances are no longer kept for it.
+    /// Returns until when to keep the instance of a call that ended at `now`. The function's next
+    /// call uses its newest instance, which is this one. So if this instance is kept for the next
+    /// regular call, the function's older idle instances are no longer kept for that call.
     pub(crate) fn keep_alive(&self, invocation: &Invocation, now: Instant) -> KeepAlive {
         let label = &invocation.label;
         let next =
@@ -117,7 +118,8 @@ impl Functions {
 }
 
 /// Returns true if the instance of a call may be kept for the next regular call, for longer than
-/// usual. Returns false for a call with environment variables, because these may contain secrets.
+/// usual. Returns false for a call with environment variables, because the variables may contain
+/// secrets.
 fn may_keep_instance(invocation: &Invocation) -> bool {
     invocation.reuse == ReuseScope::SameFunction
         && reusable(invocation)

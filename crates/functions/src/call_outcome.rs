@@ -14,7 +14,7 @@ use crate::worker::FinalMessage;
 use crate::{Error, FunctionResult, Invocation, Result, ResultKind, SharedTable};
 
 /// Full names of the exceptions that Python, numpy and pyarrow raise when memory is exhausted. Only
-/// the full names are compared, because other exceptions have the same class names.
+/// the full names are compared, because exceptions of other libraries have the same class names.
 const OUT_OF_MEMORY: [&str; 4] = [
     "MemoryError",
     "numpy._core._exceptions._ArrayMemoryError",
@@ -142,8 +142,8 @@ pub(crate) fn explain_refusal(returned: &mut Result<FunctionResult>) {
 /// Maximum size in bytes of the files of a table that is opened on the current thread.
 const SMALL_BYTES_MAX: u64 = 64 << 10;
 
-/// Returns true if a table in these files is small. The table may refer to the inputs, so their
-/// size counts too.
+/// Returns true if a table in these files is small. The table may refer to the inputs, so the size
+/// of the inputs counts, too.
 fn are_small<const N: usize>(written: [BorrowedFd<'_>; N], inputs: &[WorkerFile]) -> bool {
     let size = |file: BorrowedFd<'_>| u64::try_from(rustix::fs::fstat(file).ok()?.st_size).ok();
     let sizes = written.into_iter().map(size).chain(inputs.iter().map(WorkerFile::memory_bytes));

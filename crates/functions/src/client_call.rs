@@ -50,7 +50,7 @@ impl ResponseSender {
         (ResponseSender { sender, has_begun: Arc::default() }, parts)
     }
 
-    /// Returns true if a part was sent. The call can then not be repeated.
+    /// Returns true if a part was sent. After that, the call cannot be repeated.
     pub(crate) fn has_begun(&self) -> bool {
         self.has_begun.load(Ordering::Relaxed)
     }

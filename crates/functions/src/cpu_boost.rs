@@ -1,9 +1,9 @@
 //! The CPU boost: a higher CPU weight of calls that have just started, limited per owner.
 //!
-//! The boost lets short calls run before long calls. Without a limit, an owner that makes long
-//! calls one after the other would always have the boost. So the CPU time of long calls counts
-//! against their owner. An owner with [`USED_MAX`] of counted CPU time or more gets no boost until
-//! the counted time has decayed.
+//! The boost lets short calls run before long calls. Without a limit, an owner that makes one long
+//! call after the other would always have the boost. So the CPU time of an owner's long calls is
+//! counted. An owner with [`USED_MAX`] of counted CPU time or more gets no boost until the counted
+//! time has decayed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,10 +22,10 @@ const SHORT_CALL: Duration = Duration::from_millis(100);
 /// Counted CPU time at which an owner loses the boost.
 const USED_MAX: Duration = Duration::from_secs(2);
 
-/// Decay of the counted CPU time: in each second, it decreases by a second divided by this number.
+/// Decay of the counted CPU time: it decreases by 1 / `DECAY` seconds per second.
 const DECAY: u32 = 5;
 
-/// If the map has more owners than this, owners without counted CPU time are removed from it.
+/// Number of owners in the map above which owners without counted CPU time are removed.
 const OWNERS_MAX: usize = 64;
 
 /// The counted CPU time of each owner.

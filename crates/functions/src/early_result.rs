@@ -1,9 +1,9 @@
 //! Results that are sent before the process of the call has exited.
 //!
-//! A process needs milliseconds to exit after it has sent its result, and its usage is known only
-//! after the exit. Some callers need only the result to continue, such as a run that starts the
-//! next model. Such a caller passes an [`EarlyResult`]. The outcome of the call is sent later, and
-//! contains the same result.
+//! A process needs some milliseconds to exit after it has sent its result, and the usage of the
+//! call is known only after the exit. Some callers need only the result to continue, such as a run
+//! that starts the next model. Such a caller passes an [`EarlyResult`]. The outcome of the call is
+//! sent later, and contains the same result.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct EarlyResult(Arc<Mutex<Option<oneshot::Sender<FunctionResult>>>>);
 
 impl EarlyResult {
     /// Creates a sender, and the receiver of the result. Nothing is sent if the call fails, or if
-    /// its result is known only after the exit of the process.
+    /// the exit of the process can still change the result.
     pub fn new() -> (EarlyResult, oneshot::Receiver<FunctionResult>) {
         let (sender, result) = oneshot::channel();
         (EarlyResult(Arc::new(Mutex::new(Some(sender)))), result)

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use crate::Functions;
 
-/// Time after which a cached environment is looked up again. The lookup also records that the
-/// environment is used.
+/// Time after which a cached environment is looked up again. The lookup also records the use of the
+/// environment, so it must not be omitted for long.
 const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// The environments that calls have recently used. Repeated calls need no lookup of their

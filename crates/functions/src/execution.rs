@@ -30,10 +30,11 @@ pub(crate) struct Execution<'a> {
     pub(crate) cancelled: &'a CancellationToken,
     /// The deadline of the call.
     pub(crate) until: Instant,
-    /// The call's usage outside its own process: waiting times, and resources that were used for
-    /// example to start a zygote.
+    /// The part of the call's usage that does not come from its own process: waiting times, and the
+    /// resources used to start a zygote, for example.
     pub(crate) outside: Usage,
-    /// The time that the call waited until its zygote or other origin of the instance was ready.
+    /// The time that the call waited for the origin of its instance, for example until the zygote
+    /// was ready.
     pub(crate) start_time: Duration,
     /// The kind of start of the instance; `None` until the instance has started.
     pub(crate) start: Option<CallStart>,
@@ -44,8 +45,8 @@ type FinishedCall = (InvocationOutcome, Option<WarmInstance>);
 
 impl Execution<'_> {
     /// Runs a function. If it runs out of memory, runs it once more with twice the memory, if that
-    /// much memory is free. A function with network access is not run again, because the second run
-    /// would send its requests again.
+    /// much memory is free. A function with network access is not run again, because a second run
+    /// would send the function's requests again.
     pub(crate) async fn run(
         &mut self,
         invocation: &Invocation,
@@ -84,7 +85,8 @@ impl Execution<'_> {
             // Do not reuse the second process: its memory limit is higher than the limit for idle
             // instances.
             Ok((second, _)) => second,
-            // The usage of the first attempt is always charged.
+            // The second attempt has no outcome, so return its error with the usage of the first
+            // attempt, which is always charged.
             Err(error) => return Ok((InvocationOutcome { returned: Err(error), ..first }, None)),
         };
         if let Err(Error::MemoryLimit { limit, retried_with, .. }) = &mut second.returned {

@@ -205,8 +205,8 @@ fn environments_options(options: &FunctionsOptions) -> EnvironmentsOptions {
 }
 
 /// Creates the huge-page file system for results, or returns the reason why results must be in
-/// memory files. Functions that run as the server's user could change the permissions of files in
-/// this file system, so their results are in memory files.
+/// memory files. If functions run as the server's user, results must be in memory files, because
+/// functions could change the permissions of files in the file system.
 fn pages(isolation: Isolation, users_apart: bool) -> std::result::Result<Arc<HugePageFs>, String> {
     match (isolation, users_apart) {
         (Isolation::Process, _) => Err("functions run without isolation".to_owned()),

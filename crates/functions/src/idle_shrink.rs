@@ -1,6 +1,6 @@
 //! Shrinking of idle instances: an idle process returns unneeded memory to the kernel. For this,
-//! the runtime resumes the paused process briefly. A call can arrive while the process does this,
-//! because the process handles its requests in order.
+//! the runtime resumes the paused process briefly. A call that arrives while the process returns
+//! memory starts after that, because the process handles its requests in order.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use crate::worker::WorkerMessage;
 /// slower, because returning memory and allocating it again takes some milliseconds.
 const REST_AFTER: Duration = Duration::from_secs(5);
 
-/// Time limit of an attempt to shrink, and maximum number of attempts. Both are for user code that
-/// continues to run after it has reported the end of its call.
+/// Time limit of an attempt to shrink, and maximum number of attempts. Both are needed because user
+/// code can report the end of its call and then continue to run.
 const RUN_MAX: Duration = Duration::from_millis(100);
 const TRIES_MAX: u32 = 3;
 
@@ -28,8 +28,8 @@ pub(crate) enum ShrinkState {
     /// The process was resumed at this time, and is returning memory. The number counts the
     /// attempts, including this one.
     Running(Instant, u32),
-    /// The process is being paused, and the receiver gets the result. The boxed value is the state
-    /// to enter after that.
+    /// The process is being paused, and the receiver gets the result of the pause. The boxed value
+    /// is the state after the pause.
     Stopping(oneshot::Receiver<Option<ResourceUsage>>, Box<ShrinkState>),
     /// No further attempt: the instance has no unneeded memory, or all attempts have timed out.
     Done,
@@ -37,8 +37,8 @@ pub(crate) enum ShrinkState {
 
 impl ShrinkState {
     pub(crate) fn of(warm: &WarmInstance) -> ShrinkState {
-        // A process that was not cloned from a zygote shares no memory with a zygote, so it has
-        // nothing to return.
+        // A process that is not a clone of a zygote shares no memory with one, so it has nothing to
+        // return.
         if warm.zygote.is_some() {
             ShrinkState::Awake(Instant::now(), 0)
         } else {

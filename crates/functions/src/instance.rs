@@ -82,7 +82,7 @@ struct SentCall {
 /// A process that is executing a call.
 pub(crate) struct Instance {
     invocation: Invocation,
-    /// The files with the call's arguments. The task refers to them by their indices.
+    /// The files with the call's arguments. The task refers to a file by its index in this list.
     files: Vec<WorkerFile>,
     running: RunningProcess,
     zygote: Option<Arc<Zygote>>,
@@ -99,7 +99,7 @@ pub(crate) struct Instance {
     /// The usage of the call's streamed inputs, and their error.
     fed: Arc<InputFeedUsage>,
     feeding: Vec<JoinHandle<()>>,
-    /// The CPU time of earlier calls in this process, in microseconds.
+    /// The CPU time that earlier calls in this process used, in microseconds.
     cpu_us_before: u64,
     /// The allowed destinations, if the function has network access.
     policy: Option<EgressPolicy>,
@@ -252,9 +252,9 @@ impl Instance {
         })
     }
 
-    /// Waits for the end of the call. Returns its outcome with its usage, and its process if
-    /// another call can reuse it; this process may still be running. Ends a process that cannot be
-    /// reused. If the method fails, the usage is unknown.
+    /// Waits for the end of the call, and returns its outcome with the usage. If another call can
+    /// reuse the process, returns the process, too; it may still be running. Otherwise ends the
+    /// process. If the method fails, the usage is unknown.
     pub(crate) async fn finish(
         mut self,
         CallDeadline { until, boost, cancelled }: CallDeadline,

@@ -33,9 +33,9 @@ enum SharedCode {
         module: String,
         function: String,
     },
-    /// All functions in a folder, for the calls of one job. Excludes functions of other folders:
-    /// Python looks up modules in the folder of the first function, so they could import a wrong
-    /// module.
+    /// All functions in a folder, for the calls of one job. Functions of other folders need another
+    /// instance: Python looks up modules in the folder of the first function, so other functions
+    /// could import a wrong module.
     Folder {
         folder: PathBuf,
         job: Option<JobId>,

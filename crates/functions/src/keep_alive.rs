@@ -12,8 +12,8 @@ use crate::functions::Functions;
 pub(crate) const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// Maximum time for which an instance is kept after its last call to wait for the next regular
-/// call. Unused zygotes and project folders are removed after the same time, so keeping the
-/// instance barely delays their removal.
+/// call. Unused zygotes and project folders are removed after the same time, so an instance barely
+/// delays the removal of its zygote and project folder.
 const REGULAR_MAX: Duration = Duration::from_secs(600);
 
 /// Time for which an instance is still kept if an expected call does not arrive when expected.
@@ -50,7 +50,7 @@ pub(crate) enum KeepAliveReason {
     /// The instance has executed a call, and is kept for the usual time, [`IDLE_MAX`].
     LastCall,
     /// The instance has executed a call that ended at `ended`. It is kept for the next call,
-    /// because the function's calls arrive regularly, at this mean interval.
+    /// because the function's calls arrive regularly; `interval` is the mean interval.
     Regular { ended: Instant, interval: Duration },
     /// The instance was started in advance, for an expected call with this cause.
     Started { cause: Arc<str> },

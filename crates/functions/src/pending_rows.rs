@@ -43,8 +43,8 @@ impl PendingRows {
     }
 }
 
-/// Splits a batch into batches that are small enough for one file. Returns them with their
-/// approximate sizes in bytes.
+/// Splits a batch into batches that are small enough for one file. Returns each smaller batch with
+/// its approximate size in bytes.
 fn cut(batch: &RecordBatch) -> Result<Vec<(RecordBatch, usize)>> {
     let (rows, bytes) = (batch.num_rows(), headwater_shared_memory::bytes_of(batch)?);
     let pieces = rows.div_ceil(BATCH_ROWS_MAX).max(bytes.div_ceil(BATCH_BYTES_MAX)).max(1);

@@ -1,5 +1,5 @@
-//! The C library that zygotes preload. It makes a clone share all memory pages with its zygote that
-//! the clone has not changed.
+//! The C library that zygotes preload. Because of it, a clone still shares with its zygote all
+//! memory pages that the clone has not changed.
 
 use std::path::{Path, PathBuf};
 

@@ -98,7 +98,7 @@ impl Functions {
 
     /// Starts an instance in advance, which imports the function and then waits for a call.
     ///
-    /// Errors: the reason why there is no instance.
+    /// The error is the reason why the instance was not started, as text.
     pub(crate) async fn prepare_instance(
         &self,
         invocation: &Invocation,

@@ -72,7 +72,8 @@ impl PreparedClones {
         }
     }
 
-    /// Prepares at most one additional clone for later calls. These usually have the same limits.
+    /// Prepares at most one additional clone for later calls. Later calls usually have the same
+    /// limits.
     pub(crate) fn prepare(&self, zygote: u64, spawner: &Spawner, limits: &Limits) {
         let mut state = self.0.lock();
         state.clones.retain_mut(|clone| clone.running.is_alive());

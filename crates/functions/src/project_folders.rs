@@ -37,7 +37,7 @@ const BYTES_MAX: u64 = 4 << 30;
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// After a write failed because the disk was full, no folder is written for this time. Each attempt
-/// would fill the disk again, and other writers need the free space.
+/// would fill the disk again, although other writers need the free space.
 const FULL_DISK_PAUSE: Duration = Duration::from_secs(60);
 
 /// Name prefix of the folders that contain the project folders of one server.
@@ -56,7 +56,7 @@ pub(crate) struct ProjectFolders {
     /// False if clones of zygotes cannot mount a folder, so that only large projects have a folder.
     pub(crate) clones_mount: bool,
     /// The folder that contains all project folders of this server; `None` if sandboxes on this
-    /// host cannot mount them. Dropped after the versions.
+    /// host cannot mount them. Declared after `versions`, so that it is dropped after them.
     root: Option<ServerFolder>,
 }
 
@@ -110,8 +110,8 @@ impl ProjectFolders {
         }
     }
 
-    /// Returns true if an instance with these files must be a new sandbox, because the project is
-    /// large and clones of zygotes cannot mount its folder.
+    /// Returns true if an instance with these files must be a new sandbox instead of a clone,
+    /// because the project is large and clones cannot mount folders.
     pub(crate) fn needs_sandbox(&self, files: &ProjectFiles) -> bool {
         !self.clones_mount && is_large(files)
     }
@@ -152,7 +152,7 @@ impl ProjectFolders {
     }
 
     /// Returns the folder of the version that satisfies `condition`, and adds `files` to the
-    /// version's sources. Returns `None` if there is no such folder.
+    /// version's sources. Returns `None` if no version satisfies it.
     fn find(
         &self,
         files: &Arc<ProjectFiles>,
@@ -197,7 +197,7 @@ impl ProjectFolders {
             return Ok(None);
         }
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Dropping this value removes the folder if a file cannot be written.
+        // If a file cannot be written, dropping this value removes the folder.
         let folder = ProjectFolder { path: root.path.join(number.to_string()), bytes };
         write_files(&folder.path, files).inspect_err(|error| {
             if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) {
@@ -252,9 +252,9 @@ impl Drop for ServerFolder {
     }
 }
 
-/// Returns true if other users can read files in a folder and execute programs in it, which a
-/// project may contain. By default, a FUSE file system rejects other users, regardless of the
-/// permissions of its files.
+/// Returns true if other users can read files in a folder and execute programs in it: functions run
+/// as other users, and a project may contain programs. By default, a FUSE file system rejects other
+/// users, regardless of the permissions of its files.
 pub(crate) fn is_shareable(folder: &Path) -> bool {
     let fuse = 0x6573_5546;
     let is_fuse = statfs(folder).is_ok_and(|found| found.f_type == fuse);

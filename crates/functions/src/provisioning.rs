@@ -4,9 +4,9 @@
 //! Instances start in the same way as in advance of an expected call. An instance that ends is
 //! replaced. After a failed start, and after many starts within a minute, the next start is
 //! delayed. All provisioned instances together use at most half of the memory for functions, so
-//! that other calls always get memory. A function whose last start failed keeps only the memory of
-//! its started instances; the other functions may use the rest. Without provisioned concurrency, no
-//! instance starts here.
+//! that other calls always get memory. If the last start of a function's instances failed, the
+//! function keeps only the memory of its started instances; the other functions may use the rest.
+//! Without provisioned concurrency, no instance starts here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -94,9 +94,9 @@ impl ProvisionedFunction {
         count
     }
 
-    /// Returns the number of instances to keep. After a failed start, this is at most one more than
-    /// the started instances, unless more memory is assigned: the next attempt then uses any free
-    /// memory.
+    /// Returns the number of instances to keep. After a failed start, the next attempt may use any
+    /// free memory, so this number is one more than the started instances even if no memory is
+    /// assigned for it.
     fn wanted(&self, ready: usize) -> usize {
         if self.failures == 0 {
             return self.allotted;
@@ -135,9 +135,9 @@ impl ProvisionedFunction {
     }
 }
 
-/// Assigns memory to the functions in the order of their names. A function whose last start failed
-/// keeps the memory of its started instances, and gets more only if the other functions do not need
-/// it. `ready` contains each function's number of started instances.
+/// Assigns memory to the functions in the order of their names. A function whose last instance
+/// start failed keeps the memory of its started instances, and gets more only if the other
+/// functions do not need it. `ready` contains each function's number of started instances.
 fn allot(
     entries: &mut BTreeMap<String, ProvisionedFunction>,
     ready: &BTreeMap<String, usize>,
@@ -319,7 +319,7 @@ pub(crate) async fn fill_periodically(functions: Weak<Inner>) {
 }
 
 /// Waits until this is the only handle of the runtime. The caller then cancels the start of an
-/// instance, because the start would delay the end of the runtime.
+/// instance, which would otherwise delay the end of the runtime.
 async fn wait_for_other_handles(handle: &Functions) {
     while Arc::strong_count(&handle.0) > 1 {
         tokio::time::sleep(END_CHECK).await;

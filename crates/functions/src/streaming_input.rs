@@ -3,9 +3,9 @@
 //!
 //! The function requests each batch over a separate socket. A task of the server replies with a
 //! file that contains the batch, and prepares the next batches. A file is reused for another batch
-//! after the function has released its rows. Rows that the function keeps are charged to the memory
-//! quota of the call; rows beyond the quota are on disk. Each iteration over the rows computes them
-//! again. User code can send false messages, but they affect only its own process.
+//! after the function has released the rows in it. Rows that the function keeps are charged to the
+//! memory quota of the call; rows beyond the quota are on disk. Each iteration over the rows
+//! computes them again. User code can send false messages, but they affect only its own process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -37,7 +37,7 @@ use crate::{Error, Result, TableQuota};
 /// Number of batches that are computed in advance, before the function requests them.
 const AHEAD: usize = 1;
 
-/// Maximum number of files that are kept for reuse and that the function has never received.
+/// Maximum number of reusable files that are kept although the function has never received them.
 const FREE_MAX: usize = 4;
 
 /// Maximum number of files whose rows the function is using. Each file needs a descriptor.
@@ -373,8 +373,8 @@ struct KnownFiles {
     given: BTreeMap<u64, ReusableFile>,
     /// Numbers of files that the function has received and that the server will not use again.
     gone: Vec<u64>,
-    /// Quota charges for files that the function may still hold. They are released when the call
-    /// ends.
+    /// Quota charges for discarded files that a child process of the function may still hold. They
+    /// end with the call.
     lost: Vec<QuotaReservation>,
     last: u64,
 }
@@ -444,7 +444,7 @@ impl InputFeedFiles {
     }
 
     /// Drops the reusable files that the function has never received. The function may still hold
-    /// the other files, so they remain charged to its quota.
+    /// the other reusable files, so they remain charged to the call's quota.
     fn clear(&self) {
         self.known.lock().free.retain(|(number, _)| number.is_some());
     }

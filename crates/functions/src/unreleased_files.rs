@@ -1,9 +1,9 @@
 //! Small input files that a reused process may still hold after its call has ended.
 //!
-//! A process that still holds an input of an earlier call cannot be reused, because this memory
-//! would not be charged. Checking this freezes the process and reads its memory mappings, which
-//! takes longer than a small function. So one check covers several calls. Until the check, the
-//! server keeps the files here, and they stay charged.
+//! A process that still holds an input of an earlier call cannot be reused, because the memory of
+//! this input would not be charged. A check freezes the process and reads its memory mappings,
+//! which takes longer than a small function. So one check covers several calls. Until the check,
+//! the server keeps the files here, and their memory stays charged.
 
 use headwater_shared_memory::WorkerFile;
 
@@ -27,10 +27,10 @@ impl UnreleasedFiles {
         UnreleasedFiles { files: Vec::new(), is_checked: true }
     }
 
-    /// Returns true if the check can wait, because the process can hold only few, small files.
+    /// Returns true if the next check of the process can wait: it can hold only few, small files.
     /// `current` are the files of the current call.
     pub(crate) fn may_skip_check(&self, current: &[WorkerFile]) -> bool {
-        // A file on disk has no known size; then the check cannot wait.
+        // The size of a file on disk is not known; with such a file, the check cannot wait.
         let bytes = self.files.iter().chain(current).map(WorkerFile::memory_bytes);
         let is_small = bytes.sum::<Option<u64>>().is_some_and(|bytes| bytes <= BYTES_MAX);
         is_small && self.files.len() + current.len() <= FILES_MAX

@@ -92,12 +92,12 @@ impl IdleInstance {
         }
     }
 
-    /// Adds the uncharged CPU time of its start to an instance that has executed no call.
+    /// For an instance that has executed no call: sets the uncharged CPU time of its start.
     pub(crate) fn with_uncharged(self, uncharged: UnchargedCpu) -> Self {
         IdleInstance { uncharged: Some(uncharged), ..self }
     }
 
-    /// Pauses the process, unless it is already paused or is returning memory to the kernel.
+    /// Pauses the process, unless it is already paused or is just returning memory to the kernel.
     fn pause(&mut self) {
         if !self.shrink.is_in_progress() {
             self.warm.running.start_pause();

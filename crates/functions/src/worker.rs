@@ -261,8 +261,8 @@ pub(crate) enum WorkerMessage {
     Network,
     /// The worker is about to run the user's code.
     Begun,
-    /// A runtime of another language, such as Node, begins to start. It receives the event when it
-    /// is ready.
+    /// A runtime of another language, such as Node, begins to start. The runtime receives the event
+    /// of the call when it is ready.
     Starting,
     /// The runtime of the other language has started.
     Started,

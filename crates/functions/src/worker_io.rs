@@ -252,8 +252,9 @@ pub(crate) async fn listen(
     WorkerMessages { begun, said, given, kept: None, is_last: false }
 }
 
-/// Returns the message for a table. `layout` is the file with its layout. `bytes` is the file with
-/// its bytes; `None` if these bytes are in a file that the server provided.
+/// Returns the message for a result table. `layout` is the file that describes the layout of the
+/// table, and `bytes` the file with its bytes; `None` if the bytes are in a file that the server
+/// provided.
 fn table_result(layout: Option<OwnedFd>, bytes: Option<OwnedFd>) -> FinalMessage {
     layout.map_or(FinalMessage::Nothing, |layout| FinalMessage::Laid(layout, bytes))
 }

@@ -73,8 +73,8 @@ struct ZygoteSlot {
 }
 
 impl ZygoteSlot {
-    /// Charges the uncharged CPU time of starts to the call for which `found` was looked up, and
-    /// returns `found`.
+    /// Charges the CPU time of starts that was not charged yet to the call for which `found` was
+    /// looked up, and returns `found`.
     fn charge_starts(&self, found: ZygoteLookup) -> ZygoteLookup {
         ZygoteLookup {
             cpu_us: found.cpu_us + self.uncharged_us.swap(0, Ordering::Relaxed),
@@ -82,8 +82,8 @@ impl ZygoteSlot {
         }
     }
 
-    /// Returns true if CPU time must still be charged to a call. The slot is then kept, even
-    /// without a zygote.
+    /// Returns true if CPU time must still be charged to a call. As long as this is true, the slot
+    /// is kept, even without a zygote.
     fn has_uncharged_cpu(&self) -> bool {
         self.uncharged_us.load(Ordering::Relaxed) > 0
     }
@@ -233,7 +233,7 @@ impl Zygotes {
     }
 
     /// Charges CPU time of a start to the next call, because the call that caused the start was
-    /// cancelled, or because no call caused it.
+    /// cancelled, or because the start had no call as its cause.
     pub(crate) fn charge_next_call(&self, environment: &Environment, cpu_us: u64) {
         if cpu_us > 0 {
             let mut slots = self.slots.lock();
@@ -386,8 +386,8 @@ impl Zygotes {
                     failure.since.elapsed() < REMEMBERED || slot.has_uncharged_cpu()
                 }
                 ZygoteState::Alive(_) | ZygoteState::Absent => {
-                    // The zygote has exited, or there is none. Drop the exited zygote, because it
-                    // holds a lock on its environment.
+                    // The zygote has exited, or there is none. Drop an exited zygote, because it
+                    // keeps its environment locked.
                     *state = ZygoteState::Absent;
                     Arc::strong_count(slot) > 1 || slot.has_uncharged_cpu()
                 }

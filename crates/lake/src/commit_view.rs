@@ -55,7 +55,7 @@ impl CommitView {
         &self.reference
     }
 
-    /// Returns this view with another ref, which error messages show instead of the original ref.
+    /// Returns this view with another ref, which replaces the original ref in error messages.
     #[must_use]
     pub fn with_ref(self, reference: RefSpec) -> Self {
         CommitView { reference, ..self }
@@ -158,9 +158,10 @@ impl CommitView {
     }
 }
 
-/// Returns the most similar table name. A table of the same namespace is preferred, then a table
-/// with the same name in another namespace, then any table with a similar name. The name of a table
-/// in another namespace is returned with its namespace.
+/// Returns the most similar table name. A table in the same namespace with a similar name is
+/// preferred, then a table with the same name in another namespace, then a table with a similar
+/// name in another namespace. The name of a table in another namespace is returned with its
+/// namespace.
 fn similar_table<'a>(
     name: &TableName,
     tables: impl Iterator<Item = &'a TableName> + Clone,

@@ -73,7 +73,7 @@ pub enum Error {
         reference: String,
         /// The most similar view name.
         near: Option<String>,
-        /// True if a table has the name.
+        /// True if there is a table with the requested name.
         table: bool,
     },
     /// A concurrent commit changed the same table.
@@ -119,8 +119,8 @@ pub enum Error {
         reference: String,
         /// The project whose checks are required.
         project: String,
-        /// True if the checks passed on a state of the source that does not contain later commits
-        /// of the target.
+        /// True if the checks passed on the source, but the target has commits that this checked
+        /// state does not contain.
         moved: bool,
     },
     /// Maintenance would remove more than half of the files of the warehouse.
@@ -139,7 +139,7 @@ pub enum Error {
         /// The hint: how to correct the option or argument.
         hint: &'static str,
     },
-    /// The author of a merge may not take the source's version of a table in conflict.
+    /// The author of a merge may not resolve a conflict by taking the source's version of a table.
     #[error("{0}")]
     Denied(Box<Problem>),
     /// The maintenance was cancelled.

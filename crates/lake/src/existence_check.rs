@@ -15,7 +15,7 @@ const CHECK_CONCURRENCY: usize = 16;
 impl CommitView {
     /// Returns a view of an earlier commit; `None` if the commit does not have the table, or if
     /// maintenance removed files of the table's state. While the view exists, maintenance does not
-    /// remove these files.
+    /// remove files of the state.
     pub async fn of_history(
         lake: &Lake,
         commit: CommitId,
@@ -32,8 +32,8 @@ impl CommitView {
 }
 
 impl Lake {
-    /// Creates a branch. Fails if files of the commit are missing. Only a commit that is neither
-    /// tagged nor the head of a branch can have missing files.
+    /// Creates a branch. Fails if files of its first commit are missing. Maintenance removes files
+    /// only of commits that are neither tagged nor the head of a branch.
     pub async fn create_branch(&self, request: CreateRef) -> Result<Branch> {
         let _no_sweep = self.merging().read().await;
         self.check_start(request.from.as_ref()).await?;
@@ -56,8 +56,8 @@ impl Lake {
         self.check_readable(tables.iter().map(|(_, entry)| entry)).await
     }
 
-    /// Fails if the files of a table state are missing or scheduled for removal. While the caller
-    /// holds [`Lake::merging`], no file is removed after the check.
+    /// Fails if the files of a table state are missing or scheduled for removal. The caller must
+    /// hold the lock [`Lake::merging`], so that no file is removed after the check.
     pub(crate) async fn check_readable(
         &self,
         entries: impl Iterator<Item = &TableEntry>,
@@ -95,8 +95,7 @@ impl Lake {
         Ok(headwater_table_merge::only_compacted(self.tables(), &base, &now, false).await)
     }
 
-    /// Returns true if in the target of a merge, all changes since the merge base come from
-    /// maintenance.
+    /// Returns true if only maintenance has changed the target of a merge since the merge base.
     pub(crate) async fn target_changed_only_by_maintenance(
         &self,
         plan: &MergePlan,

@@ -2,7 +2,7 @@
 //!
 //! Iceberg identifies a column by its field id, and a branch does not record the ids that were
 //! assigned on other branches. So the store contains one ref for each table, with the last id that
-//! any branch has assigned. If an allocated id remains unused, it is never assigned.
+//! any branch has assigned. An allocated id that is not used is lost: it is never allocated again.
 
 use arrow::datatypes::{DataType, Field};
 use bytes::Bytes;
@@ -18,8 +18,8 @@ use crate::lake::Lake;
 const ATTEMPTS_MAX: usize = 100;
 
 impl Lake {
-    /// Allocates field ids for new columns of a table. Returns the id before the first allocated
-    /// id.
+    /// Allocates field ids for new columns of a table. Returns the id that precedes the first
+    /// allocated id.
     pub(crate) async fn allocate_field_ids(&self, table: &Table, columns: &[Field]) -> Result<i32> {
         let name = format!("columns/{}", table.id());
         let count: i32 = columns.iter().map(ids_in).sum();
@@ -98,7 +98,8 @@ fn ids_in(field: &Field) -> i32 {
         | DataType::ListView(item)
         | DataType::LargeListView(item)
         | DataType::FixedSizeList(item, _) => ids_in(item),
-        // The struct with the entries of a map needs no id, but is counted. So one id stays unused.
+        // The struct of a map's entries needs no id, but is counted like a field. So one allocated
+        // id stays unused.
         DataType::Map(entries, _) => ids_in(entries),
         DataType::Dictionary(_, values) => {
             ids_in(&Field::new("", values.as_ref().clone(), true)) - 1

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 /// The key of the snapshot summary that holds the object ids of the list.
 pub const IMPORTS_KEY: &str = "headwater.imports";
 
-/// The resolution of file timestamps. Two changes of a file within this time may get the same
+/// The resolution of file timestamps. Two changes of a file within this time may have the same
 /// timestamp.
 const CLOCK_TICK: Duration = Duration::from_millis(50);
 
@@ -45,9 +45,10 @@ pub struct ImportedFile {
     bytes: u64,
     /// The first half of the SHA-256 of the file's bytes on disk, in hexadecimal digits.
     hash: String,
-    /// The times of the last change of the content and of the directory entry, in nanoseconds.
-    /// `None` if the file changed shortly before the import. A later change could then have the
-    /// same times.
+    /// The time of the last change of the content (mtime) and of the directory entry (ctime), in
+    /// nanoseconds. `None` if the file changed less than [`CLOCK_TICK`] before the import: a change
+    /// after the import could then leave both times equal, so the file must be read again to detect
+    /// a change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<(i128, i128)>,
 }
@@ -79,7 +80,7 @@ pub struct ImportedFiles {
     pub files: Vec<ImportedFile>,
     /// True to import files again that are already in the list.
     pub again: bool,
-    /// The value of the list in the snapshot summary when the import selected its files.
+    /// The value of [`IMPORTS_KEY`] in the snapshot summary when the import selected its files.
     pub known: Option<String>,
 }
 
@@ -93,7 +94,7 @@ struct ImportListSegment {
 impl ImportedFiles {
     /// Adds these files to the list `current`, and returns the new value for the snapshot summary.
     /// The new segments are added to `objects`. Fails with `ImportedMeanwhile` if another commit
-    /// imported one of the files since the import selected them.
+    /// has imported one of these files after `known` was read.
     pub async fn add_to(
         &self,
         store: &dyn Store,

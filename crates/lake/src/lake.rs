@@ -186,7 +186,7 @@ impl Lake {
         Ok(Transaction::new(view, branch, author))
     }
 
-    /// Returns the pins: the commits in use by reads and writes of this process.
+    /// Returns the pinned commits: those that reads and writes of this process use.
     pub(crate) fn pins(&self) -> &PinnedCommits {
         &self.0.pins
     }
@@ -201,7 +201,7 @@ impl Lake {
         &self.0.groups
     }
 
-    /// Returns the tables that were written after their last check by automatic maintenance.
+    /// Returns the tables that were written since automatic maintenance last checked them.
     pub(crate) fn changed(&self) -> &ChangedTables {
         &self.0.changed
     }
@@ -211,14 +211,15 @@ impl Lake {
         self.changed().add(branch, std::iter::once(table));
     }
 
-    /// Returns the lock that prevents the removal of files. Merges of historical states, and
-    /// commits that refer to files of other engines, hold the lock for reading.
+    /// Returns the lock that prevents the removal of files. Operations that refer to existing files
+    /// hold the lock for reading: merges, new branches and tags, and commits with files that other
+    /// engines wrote. Before the sweep removes files, it waits until the lock is free.
     pub(crate) fn merging(&self) -> &Arc<tokio::sync::RwLock<()>> {
         &self.0.merging
     }
 
-    /// Returns this process's lock for commits to a table on a branch. The lock only avoids retries
-    /// within this process; the commit itself is protected by compare-and-swap.
+    /// Returns this process's lock for commits to a table on a branch. The lock is not needed for
+    /// correctness, because a commit is a compare-and-swap. It avoids retries within this process.
     pub(crate) fn commit_lock(
         &self,
         branch: &str,

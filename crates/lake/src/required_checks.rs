@@ -46,8 +46,9 @@ impl Lake {
     /// state that results from the merge.
     ///
     /// The required project's expectations must have passed on the source, or in the current run
-    /// (`passed`). `exact` is true if the target becomes identical to the source. No checks have
-    /// passed on the result of a revert, or of a merge in which both sides have changes.
+    /// (`passed`). `exact` is true if the target becomes identical to the source. The result of a
+    /// revert, or of a merge in which both sides have changes, is a new state on which no checks
+    /// have passed.
     pub(crate) async fn check_required(
         &self,
         plan: &MergePlan,

@@ -13,8 +13,8 @@ pub const PROPERTY_PROJECT: &str = "headwater.project";
 
 impl Lake {
     /// Returns the project whose model writes a table; `None` if no model writes the table. The
-    /// project is in the summary of the last snapshot that a model wrote, or else in the table
-    /// properties.
+    /// project is read from the summary of the last snapshot that a model wrote or, if there is
+    /// none, from the table properties.
     pub async fn project_of(&self, table: &Table) -> Option<String> {
         match self.tables().history().find(table, PROPERTY_PROJECT, |_| true).await {
             Some(project) => Some(project),

@@ -39,8 +39,8 @@ impl TemporaryBranch {
         let name = format!("{prefix}{}", Uuid::new_v4().simple());
         let request = CreateRef { name: name.clone(), from: Some(from), if_not_exists: false };
         let (lake, runtime, is_deleted) = (lake.clone(), Handle::current(), AtomicBool::new(false));
-        // The handle is created first: if the store creates the branch but returns an error,
-        // dropping the handle deletes the branch.
+        // The handle is created before the branch: if the store creates the branch but returns an
+        // error, dropping the handle deletes it.
         let branch = TemporaryBranch(Arc::new(OwnedBranch { lake, name, runtime, is_deleted }));
         // If this future is dropped, the task drops the handle after the branch is created.
         let creation = tokio::spawn(async move {
@@ -67,7 +67,8 @@ impl TemporaryBranch {
         }
     }
 
-    /// Deletes all branches with a prefix. No process may use these branches during the call.
+    /// Deletes all branches with a prefix. The caller must ensure that no process uses these
+    /// branches during the call.
     pub async fn delete_all(lake: &Lake, prefix: &str) {
         match lake.catalog().branches(Some(prefix)).await {
             Ok(branches) => {

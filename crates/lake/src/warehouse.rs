@@ -2,8 +2,8 @@
 //!
 //! The lake's database contains the location of the warehouse. The location can be changed only as
 //! long as no commit has a table, because commits contain absolute file locations. In a bucket, an
-//! object marks the prefix as the property of one lake. Without this object, another lake could use
-//! the same prefix, and remove the files of this lake as unreferenced.
+//! object at the root of the prefix states which lake owns the prefix. Without this object, another
+//! lake could use the same prefix, and remove the files of this lake as unreferenced.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ async fn lake_id(store: &Arc<dyn Store>) -> Result<String> {
     let value = Some(Bytes::from(id.clone()));
     let change = RefChange { name: ID_REF.to_owned(), expected: RefPrecondition::Absent, value };
     match store.apply(Batch { refs: vec![change], ..Batch::default() }).await {
-        // Another process has created the id at the same time.
+        // Another process created the id at the same time, so use its id.
         Err(headwater_store::Error::Conflict { .. }) => Ok(read().await?.unwrap_or(id)),
         other => Ok(other.map(|_| id)?),
     }

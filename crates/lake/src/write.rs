@@ -106,8 +106,8 @@ impl Lake {
     }
 }
 
-/// Returns the columns of the rows that the table does not have. In these columns, existing rows
-/// have nulls.
+/// Returns the columns of the rows that the table does not have. After the append, existing rows
+/// have nulls in these columns.
 pub fn new_columns(schema: &SchemaRef, table: &SchemaRef) -> Vec<Field> {
     let known = |name: &str| table.fields().iter().any(|field| field.name() == name);
     let new = schema.fields().iter().filter(|field| !known(field.name()));
@@ -156,7 +156,7 @@ pub fn check_values(rows: &RecordBatch, columns: &Schema) -> Result<()> {
 
 /// Returns the columns of the target table for rows with this schema. All columns are nullable,
 /// because later rows may have nulls; no column has a default. Timestamps get microseconds unless
-/// the existing column has nanoseconds. The type of the rows does not decide, because functions and
+/// the existing column has nanoseconds. The unit in the rows is ignored, because functions and
 /// Python packages return all timestamps in nanoseconds.
 pub fn nullable(schema: &SchemaRef, table: Option<&Schema>) -> SchemaRef {
     let uses_nanoseconds = |name: &str| {

@@ -165,8 +165,8 @@ impl Object {
         Self::new(ObjectKind::Branch, name)
     }
 
-    /// Creates the object for a ref, of the kind branch, with the name of the branch or tag. For a
-    /// commit, only a pattern for all branches selects the object.
+    /// Creates the object for a ref: the branch with the name of the branch or tag. A commit id
+    /// becomes a name that starts with `@`, which only the pattern for all branches selects.
     pub fn reference(reference: &RefSpec) -> Self {
         match reference {
             RefSpec::Name(name) | RefSpec::At { name, .. } => Self::branch(name),
@@ -334,7 +334,8 @@ impl ObjectPattern {
         &self.pattern
     }
 
-    /// Returns true if the pattern selects an object. No pattern selects a system table.
+    /// Returns true if the pattern selects an object. No pattern selects a table of the system
+    /// namespace.
     pub fn covers(&self, object: &Object) -> bool {
         use ObjectKind::{Namespace, Table, View};
         if matches!(object.kind, Table | View | Namespace) && is_system(&object.name) {

@@ -238,8 +238,8 @@ impl CloudEvent {
     }
 }
 
-/// Returns the nesting depth of a value. The recursion is limited, because the parser has limited
-/// the depth.
+/// Returns the nesting depth of a value. The recursion is bounded, because the parser has already
+/// bounded the depth.
 fn depth(value: &Value) -> usize {
     match value {
         Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or_default(),

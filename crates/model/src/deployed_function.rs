@@ -86,7 +86,7 @@ pub enum FunctionSetting {
 
 impl FunctionSettings {
     /// Resets a setting to its default. Does nothing for the layers and the reserved concurrency,
-    /// which are stored elsewhere.
+    /// which are not fields of the settings.
     pub fn reset(&mut self, setting: FunctionSetting) {
         match setting {
             FunctionSetting::Handler => self.handler = None,
@@ -138,8 +138,9 @@ pub struct DeployFunction {
     pub upload: Option<String>,
     /// The maximum number of concurrent calls. If null, the limit is unchanged.
     pub reserved_concurrency: Option<u32>,
-    /// The number of instances that are started before calls and kept. They are for calls without a
-    /// version. 0 removes the setting. If null, the number is unchanged.
+    /// The number of provisioned instances for calls that name no version. These instances are
+    /// started before calls arrive, and kept. 0 removes the setting. If null, the number is
+    /// unchanged.
     pub provisioned_concurrency: Option<u32>,
     /// Versions of layers whose files the function uses, such as `deps:3`, in order. If null, the
     /// layers are unchanged.
@@ -210,8 +211,8 @@ impl UpdateFunctionAlias {
     }
 }
 
-/// Deserializes a field that is present. A null becomes `Some(None)`, so that it differs from an
-/// absent field, which is `None`.
+/// Deserializes a field that is present. A field with the value null becomes `Some(None)`; an
+/// absent field becomes `None`.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<T>, D::Error> {
@@ -282,7 +283,8 @@ pub struct DeployedFunction {
     /// The maximum number of concurrent calls of the function. If null, the function has no limit
     /// of its own.
     pub concurrency: Option<u32>,
-    /// The number of instances that are started before calls and kept, by version or alias.
+    /// The number of provisioned instances, which are started before calls arrive and kept, by
+    /// version or alias.
     #[serde(default)]
     pub provisioned_concurrency: BTreeMap<String, u32>,
     /// The state of the provisioned instances, by version or alias.

@@ -5,8 +5,8 @@
 /// Minimum similarity of a suggestion.
 const SIMILARITY_MIN: f64 = 0.8;
 
-/// Similarity of names that differ by one typo. It exceeds the similarity of names that have
-/// similar letters and lengths, but differ in more places.
+/// Similarity of names that differ by one typo. It is higher than the similarity of names that have
+/// similar letters and lengths but differ in more places.
 const ONE_SLIP: f64 = 0.9;
 
 /// Minimum length of a name in which one wrong letter, or two swapped letters, counts as a

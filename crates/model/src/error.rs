@@ -230,14 +230,14 @@ pub trait ErrorDetails: std::error::Error {
         BTreeMap::new()
     }
 
-    /// Returns the problem that this error contains, if the error only passes on a problem of
+    /// Returns the problem that this error contains, if the error only forwards a problem of
     /// another component.
     fn forwarded(&self) -> Option<&Problem> {
         None
     }
 
-    /// Converts the error to a problem. The problem's causes are the sources of the error, or the
-    /// causes of the problem that the error passes on.
+    /// Converts the error to a problem. The problem's causes are the sources of the error or, if
+    /// the error forwards a problem, the causes of that problem.
     fn to_problem(&self) -> Problem {
         let forwarded = self.forwarded().map(|problem| problem.causes.clone());
         Problem {
@@ -278,7 +278,7 @@ fn causes(mut source: Option<&(dyn std::error::Error + 'static)>) -> Vec<String>
     let mut found: Vec<String> = Vec::new();
     while let Some(cause) = source {
         let text = cause.to_string();
-        // Some errors repeat the message of their source. Do not list it twice.
+        // Some errors repeat the message of their source. Do not list such a message twice.
         if !found.iter().any(|above| above.contains(&text)) {
             found.push(text);
         }

@@ -8,7 +8,7 @@ use serde::forward_to_deserialize_any;
 /// fields.
 pub fn field_names<'de, T: Deserialize<'de>>() -> Option<&'static [&'static str]> {
     let mut names = None;
-    // The deserializer fails after it has recorded the names, so this result is always an error.
+    // The deserializer records the names and then fails on purpose, so ignore the result.
     let _ = T::deserialize(FieldNameRecorder(&mut names));
     names
 }

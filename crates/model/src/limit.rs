@@ -54,8 +54,8 @@ impl Limits {
         }
     }
 
-    /// Returns the higher limit for each kind of limit. If only one of the two has a limit of some
-    /// kind, this limit applies.
+    /// Returns the higher limit for each kind of limit. If only one of them has a limit of a kind,
+    /// the result has this limit.
     #[must_use]
     pub fn max(self, other: Limits) -> Self {
         let highest = |one: Option<u64>, other: Option<u64>| one.max(other);
@@ -100,7 +100,7 @@ pub struct LimitUsage {
     pub money_today: f64,
     /// The currency of costs.
     pub currency: String,
-    /// The end of the current day (UTC). Then the daily usage starts again at zero.
+    /// The end of the current day (UTC), at which the daily usage is reset to zero.
     #[schema(value_type = String, format = DateTime)]
     pub day_ends: Timestamp,
 }

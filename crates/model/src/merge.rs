@@ -45,8 +45,8 @@ impl MergeRequest {
         }
     }
 
-    /// Returns the requested resolution for a table in conflict. `names` are its names, because the
-    /// table may have a different name on each side.
+    /// Returns the requested resolution for a table in conflict. `names` are its names, which
+    /// differ if one side renamed the table.
     pub fn choice<'a>(&self, names: impl IntoIterator<Item = &'a TableName>) -> MergeChoice {
         let chosen = names.into_iter().find_map(|name| self.choices.get(name));
         chosen.copied().unwrap_or(self.on_conflict)
@@ -179,7 +179,7 @@ pub enum MergeResolution {
     Theirs,
 }
 
-/// Value of `source_change` in a conflict about a table that the run has only read.
+/// Value of [`MergeConflict::source_change`] if the source is a run that only read the table.
 pub const CHANGE_READ: &str = "read";
 
 /// A table in conflict.

@@ -3,8 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Addresses of cloud providers' metadata services, which can return secrets. Only those outside
-/// the link-local range.
+/// Addresses of cloud providers' metadata services, which can return secrets. Only the addresses
+/// outside the link-local range are listed; all link-local addresses belong to the host.
 const SECRETS_V4: [Ipv4Addr; 2] =
     [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
 const SECRETS_V6: [Ipv6Addr; 2] = [
@@ -28,7 +28,7 @@ pub enum AddressScope {
 
 impl AddressScope {
     /// Returns the scope of an address. If an IPv6 address contains an IPv4 address, returns the
-    /// narrower of their scopes; `Host` is the narrowest.
+    /// narrower of the scopes of both addresses; `Host` is the narrowest scope.
     pub fn of(address: IpAddr) -> Self {
         let both = [address.to_canonical(), embedded_address(address)];
         if both.iter().any(|address| is_host(*address)) {

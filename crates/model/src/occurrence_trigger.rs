@@ -9,12 +9,12 @@ use utoipa::ToSchema;
 
 use crate::{CommitId, EventData, JobId, JobKind, JobStatus, Problem, Timestamp, Usage};
 
-/// Name of the journal to which the catalog adds a record of each merge, as long as a trigger
+/// Name of the journal of merges. The catalog adds a record of each merge, as long as a trigger
 /// watches merges.
 pub const MERGE_JOURNAL: &str = "branch_merges";
 
-/// Name of the journal to which a record of each job's end is added, as long as a trigger watches
-/// ends of jobs.
+/// Name of the journal of job ends. A record of each job's end is added, as long as a trigger
+/// watches ends of jobs.
 pub const JOB_END_JOURNAL: &str = "job_ends";
 
 /// Fires when a branch or tag is merged into a branch.
@@ -43,8 +43,8 @@ pub struct JobsTrigger {
 }
 
 impl JobsTrigger {
-    /// Returns true if the trigger has this kind of job and this status. The job's name must be
-    /// compared separately.
+    /// Returns true if the trigger watches jobs of this kind that end with this status. Does not
+    /// compare the job's name.
     pub fn selects(&self, kind: JobKind, status: JobStatus) -> bool {
         self.kinds.contains(&kind) && (self.statuses.is_empty() || self.statuses.contains(&status))
     }

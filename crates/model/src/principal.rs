@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::{Permission, Timestamp};
 
-/// Author of the work of a client without a credential.
+/// Author of work that a client without a credential requests.
 const ANONYMOUS: &str = "anonymous";
 
 /// Author of the owner's work if the request names no author. No user can have this name.
@@ -187,8 +187,9 @@ impl Principal {
         }
     }
 
-    /// Returns true if work with this author, recorded at `time`, is the work of this user. Work of
-    /// a deleted account with the same name is not: it is older than this user's account.
+    /// Returns true if work with this author, recorded at `time`, is the work of this user. Returns
+    /// false for work of a deleted account with the same name, which is older than this user's
+    /// account.
     pub fn is_author_of(&self, author: &str, time: Timestamp) -> bool {
         match &self.identity {
             Identity::User(user) => user.name == author && user.created <= time,

@@ -147,7 +147,8 @@ impl From<&str> for ProjectFile {
     }
 }
 
-/// Written by hand, because a derived implementation of an untagged enum would copy each text.
+/// Written by hand, because the derived implementation of an untagged enum would copy the text of
+/// each file.
 impl<'de> Deserialize<'de> for ProjectFile {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(FileVisitor)

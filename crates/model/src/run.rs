@@ -191,8 +191,8 @@ pub struct AffectedReader {
     pub kind: String,
     /// The models of the run that this reader reads, directly or indirectly.
     pub reads: Vec<String>,
-    /// True if one of these models removes a column or changes its type. Null if the new columns of
-    /// one of their tables are not known before the run.
+    /// True if one of the models in `reads` removes a column of its table or changes the type of a
+    /// column. Null if the new columns of one of these models are not known before the run.
     pub breaking: Option<bool>,
 }
 

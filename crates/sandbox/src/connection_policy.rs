@@ -58,14 +58,14 @@ impl fmt::Display for ServerName {
 }
 
 impl ConnectionPolicy {
-    /// Creates the policy for a user other than the lake's owner. `allows` checks the rights of
-    /// this user.
+    /// Creates the policy for a user other than the lake's owner. `allows` returns true for the
+    /// locations that this user may read.
     pub fn restricted(actor: Actor, allows: LocationCheck) -> Self {
         ConnectionPolicy { user: Some(RestrictedUser { actor, allows }) }
     }
 
     /// Returns true if both policies are for the same actor: the same account with the same scopes.
-    /// Connections that were opened under the other policy may then stay open.
+    /// If so, connections that were opened under the other policy may stay open.
     pub fn is_same(&self, other: &ConnectionPolicy) -> bool {
         self.actor() == other.actor()
     }

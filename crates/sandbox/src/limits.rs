@@ -114,8 +114,8 @@ impl std::fmt::Debug for EnvironmentVariables {
 
 impl Limits {
     /// Returns true if a sandbox that was created with the limits `others` can also be used with
-    /// these limits. The limits of memory, `/tmp` and CPU time must be equal, and both or neither
-    /// must have network access. The other fields apply to a call, not to the sandbox.
+    /// these limits. The limits of memory, `/tmp` and CPU time must be equal in both, and either
+    /// both or none must have network access. The other fields apply to a call, not to the sandbox.
     pub fn is_compatible_with(&self, others: &Limits) -> bool {
         let of = |limits: &Limits| {
             let network = limits.network.denies_all();

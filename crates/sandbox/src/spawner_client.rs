@@ -71,8 +71,8 @@ pub struct RunningProcess {
 }
 
 /// Reads the usage of a process directly from its control groups, which is faster than a request to
-/// the spawner. Pauses still go through the spawner, because writing to a control file may block
-/// the server.
+/// the spawner. The spawner still pauses processes, because writing to a control file may block the
+/// writer.
 #[derive(Debug)]
 struct CgroupMeter {
     group: ProcessCgroups,
@@ -322,8 +322,8 @@ impl Connection {
         first
     }
 
-    /// Passes each reply to the receiver of its request until the spawner ends, and then drops all
-    /// pending requests. Returns the record of the spawner's control groups, so that the caller can
+    /// Passes each reply to the receiver of its request. When the spawner ends, drops all pending
+    /// requests, and returns the record of the spawner's control groups, so that the caller can
     /// remove these groups.
     fn receive_replies(
         &self,

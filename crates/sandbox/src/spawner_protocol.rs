@@ -22,7 +22,8 @@ pub(crate) enum Request {
     Pause { id: u64, inputs: Vec<u64> },
     /// Thaw a paused process and start a new CPU boost.
     Resume { id: u64 },
-    /// End the CPU boost of a process. Its CPU weight is then derived from its memory limit.
+    /// End the CPU boost of a process. After that, the CPU weight of the process is derived from
+    /// its memory limit.
     EndBoost { id: u64 },
     /// For a zygote: measure and reset its CPU time that was not charged to a clone.
     Meter { id: u64 },
@@ -35,7 +36,7 @@ pub(crate) enum Request {
 /// Reply of the spawner.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
-    /// The spawner is ready. This is always its first message.
+    /// The spawner is ready. This is always the spawner's first message.
     Ready(HostReport),
     /// Usage of a process so far; `None` if unknown.
     Measured { id: u64, usage: Option<ResourceUsage> },
@@ -89,8 +90,8 @@ pub enum ProcessIsolation {
     Folder(PathBuf),
     /// A new sandbox.
     Sandbox(SandboxSpec),
-    /// A sandbox for a clone of a zygote. Of the [`ProcessSpec`], only the limits and the variables
-    /// apply.
+    /// A sandbox for a clone of a zygote. Only the limits and the variables of the [`ProcessSpec`]
+    /// apply to a clone.
     Clone(CloneSpec),
 }
 

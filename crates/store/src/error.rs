@@ -7,8 +7,8 @@ use headwater_model::{ErrorCode, ErrorDetails};
 /// A result with the error type of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error of the store. Cheap to clone, because all batches written in one transaction fail with
-/// the same error.
+/// An error of the store. Cheap to clone: if a transaction with several batches fails, each batch
+/// gets a clone of its error.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     /// The value of a ref differs from the value that the batch expects.

@@ -1,20 +1,20 @@
 //! A journal of occurrences, such as merges, that one component records and triggers read.
 //!
-//! While a watch is set, the component appends an entry in the same batch as the occurrence, so
-//! that both are stored or neither. A reader reads the entries after its position, and deletes them
-//! after it has stored their effects.
+//! While a watch is set, the component appends an entry in the same batch that makes the
+//! occurrence, so that both are stored or neither. Triggers read the entries after their last
+//! position, store the resulting events, and then delete the entries.
 
 use bytes::Bytes;
 
 use crate::{Append, Batch, JournalEntry, KeyRange, Result, Store};
 
-/// The key of entries that only reserve a position.
+/// The key of entries without content, which only reserve a position.
 const POSITION: &str = "position";
 
 /// The key of the watch: an entry of a separate journal that states which occurrences to record.
 const WATCH: &str = "watch";
 
-/// The number of entries that one read returns for deletion.
+/// Number of entries that [`OccurrenceJournal::forget`] reads at a time.
 const CHUNK: usize = 500;
 
 /// A journal of occurrences.

@@ -54,8 +54,8 @@ impl ReverseScan {
         self.page.pop_front()
     }
 
-    /// Removes and returns the next entry that [`ReverseScan::peek`] has already read, if it has
-    /// this key.
+    /// Removes and returns the next entry that [`ReverseScan::peek`] has already read, if its key
+    /// is `key`.
     pub fn pop_key(&mut self, key: &str) -> Option<JournalEntry> {
         self.page.pop_front_if(|entry| entry.key == key)
     }

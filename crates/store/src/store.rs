@@ -57,7 +57,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     ///
     /// Fails with `Conflict` if a ref has another value than expected, and with `NotUnique` if a
     /// unique key exists. After any other error, it is unknown whether the batch has been applied.
-    /// A caller that must not apply the batch twice has to read the state.
+    /// Before it applies the batch again, a caller must read the state, unless applying it twice is
+    /// harmless.
     async fn apply(&self, batch: Batch) -> Result<BatchResult>;
 
     /// Deletes all entries of the keys in a range and returns their number. The range's `reverse`

@@ -17,7 +17,8 @@ use crate::diff_page::{PAGE_BYTES_MAX, PageRange};
 /// Number of tables whose metadata is read concurrently.
 pub(crate) const TABLES_AT_ONCE: usize = 8;
 
-/// Maximum rows and bytes in differing files that are compared by default (`auto`).
+/// Maximum numbers of rows and bytes in differing files up to which `auto`, the default, compares
+/// rows.
 pub(crate) const READ_ROWS_MAX: u64 = 5_000_000;
 pub(crate) const READ_BYTES_MAX: u64 = 512 << 20;
 
@@ -87,8 +88,8 @@ impl TableComparer {
         let changes = self.engine.lake().catalog().diff(from.commit(), to.commit()).await?;
         let loaded = stream::iter(changes).map(|change| self.load_change((&from, &to), change));
         let mut loaded = std::pin::pin!(loaded.buffered(TABLES_AT_ONCE));
-        // Compare the tables one at a time, so that each table can use the bytes that previous
-        // tables have left of the response's limit.
+        // Compare the tables one at a time, so that each table can use the part of the response's
+        // byte limit that the previous tables have left.
         let (mut tables, mut bytes_left) = (Vec::new(), ANSWER_BYTES_MAX);
         while let Some(change) = loaded.try_next().await? {
             tables.push(match change {
@@ -222,8 +223,8 @@ impl TableComparer {
                     let page =
                         self.page_of_one(compared, (&plan, comes), window, (read, options)).await?;
                     (outcome.rows.rows, outcome.bytes) = (page.rows, page.bytes);
-                    // Without a comparison of rows, the order of the rows is undefined, so there is
-                    // no next page.
+                    // If rows were not compared, they have no defined order, so there is no next
+                    // page.
                     outcome.more = page.more && read;
                 }
                 Ok(outcome.numbered(window))
@@ -288,7 +289,7 @@ impl RowComparison {
     }
 
     /// Sets the next page token to the index of the next row, if more rows follow. The caller
-    /// encodes this index together with the request.
+    /// encodes the index and the request into the final token.
     pub(crate) fn numbered(mut self, window: PageRange) -> Self {
         let next = window.skip + self.rows.rows.len() as u64;
         self.rows.next_page_token = self.more.then(|| next.to_string());

@@ -10,7 +10,7 @@ use headwater_sql::name_match::equals_ignoring_case;
 use headwater_table_scan::view_schema;
 use headwater_tables::{KEYS_PROPERTY, ScanPlan, initial_default};
 
-/// Table alias in a query plan, the same for the plans of both sides.
+/// Alias of the table in a query plan. The plans of both sides use the same alias.
 pub(crate) const SIDE: &str = "side";
 
 /// Maximum number of columns listed in a hint.
@@ -25,8 +25,8 @@ pub(crate) struct ComparedColumns {
     pub columns: Vec<ComparedColumn>,
     /// Columns that are not compared.
     pub left_out: Vec<String>,
-    /// If true, files that both sides share are compared, too, because a shared file can have
-    /// different values on each side.
+    /// If true, files that both sides share are compared, too: some of their values may be read
+    /// differently on each side.
     all_files: bool,
 }
 
@@ -106,8 +106,8 @@ impl ComparedColumns {
         let gone = one.fields().iter().enumerate();
         let gone = gone.filter(|(at, _)| pairs.iter().all(|pair| pair.before != Some(*at)));
         compared.left_out.extend(gone.map(|(_, field)| field.name().clone()));
-        // If a column was dropped and created again in the same table, old files only have values
-        // of the old column.
+        // If a column was dropped and created again in the same table, the old files have values of
+        // the old column only.
         let is_recreated = pairs.iter().any(|pair| pair.before.is_some() && !pair.by_id);
         compared.all_files = is_recreated && before.table().id() == after.table().id();
         compared
@@ -218,8 +218,8 @@ fn column(name: &str) -> Expr {
     Expr::Column(Column::new(Some(SIDE), name))
 }
 
-/// Returns the comparison of a column of the second side with its match on the first side; `None`
-/// if the types of the two columns cannot be compared.
+/// Returns how a column of the second side is compared with the matching column of the first side;
+/// `None` if the types of the two columns cannot be compared.
 fn compared_column(before: &Schema, field: &FieldRef, pair: ColumnMatch) -> Option<ComparedColumn> {
     let after = column(field.name());
     let Some(other) = pair.before.map(|place| before.field(place)) else {

@@ -11,10 +11,11 @@ use crate::compared_columns::ComparedColumns;
 use crate::row_encoding::{EncodedRowDecoder, to_json};
 use crate::row_pairing::{DifferingRow, RowChange};
 
-/// Maximum encoded bytes of rows in one page; the JSON is a few times larger.
+/// Maximum encoded bytes of rows in one page; as JSON, the rows are a few times larger.
 pub(crate) const PAGE_BYTES_MAX: usize = 8 << 20;
 
-/// Maximum number and bytes of the changed rows whose columns are compared at once.
+/// Maximum number of the changed rows whose columns are compared at once, and their maximum size in
+/// bytes.
 const LOOKED_AT_ROWS: usize = 1024;
 const LOOKED_AT_BYTES: usize = 4 << 20;
 
@@ -181,8 +182,8 @@ impl<'a> PageCollector<'a> {
         Ok(rows.collect())
     }
 
-    /// Returns the rows of one side as JSON. `rest` has the encoded non-key columns of each row of
-    /// the page, or `None` if the side lacks the row.
+    /// Returns the rows of one side as JSON. For each row of the page, `rest` has the encoded
+    /// columns that are not in the key, or `None` if this side lacks the row.
     fn json<'b>(
         &self,
         rest: impl Iterator<Item = Option<&'b [u8]>>,

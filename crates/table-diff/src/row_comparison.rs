@@ -21,13 +21,14 @@ use crate::diff_page::{PageCollector, PageRange};
 use crate::row_encoding::encoded;
 use crate::row_pairing::{DifferingRow, RowChange, RowPairing};
 
-/// Columns of the comparison plan: the encoded key, the encoded other columns, and the row's count
-/// on the second side minus its count on the first side.
+/// Columns of the comparison plan: the encoded key, the encoded other columns, and the number of
+/// copies of the row on the second side minus the number on the first side.
 const KEY: &str = "key";
 const REST: &str = "rest";
 const MORE: &str = "more";
 
-/// Maximum number of rows for which a page is computed by a top-k in memory instead of a full sort.
+/// Maximum number of rows up to which a page is computed by a top-k, which holds the rows in
+/// memory. For more rows, a full sort is used.
 const HELD_ROWS_MAX: usize = 20_000;
 
 /// Page of rows that exist on one side only.

@@ -82,8 +82,8 @@ fn row_bytes(columns: &[ArrayRef], count: usize) -> Result<LargeBinaryArray, Arr
     LargeBinaryArray::try_new(ends, bytes.into(), None)
 }
 
-/// Replaces -0.0 by 0.0 at every nesting level, because the two are equal, and rewriting a file may
-/// replace one by the other.
+/// Replaces -0.0 by 0.0 at every nesting level, because both are equal, and an engine that rewrites
+/// a file may replace one by the other.
 fn one_zero(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     Ok(match column.data_type() {
         DataType::Float32 => {

@@ -12,14 +12,14 @@ pub(crate) struct DifferingRow {
     pub key: Vec<u8>,
     /// Encoded columns that are not part of the key.
     pub rest: Vec<u8>,
-    /// Count of the row on the second side minus its count on the first side.
+    /// Number of copies of the row on the second side, minus the number on the first side.
     pub more: i64,
 }
 
 /// Change of a row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum RowChange {
-    /// Removed or added rows.
+    /// One or several equal rows that were removed or added.
     Single(DifferingRow),
     /// Changed row.
     Pair { key: Vec<u8>, before: Vec<u8>, after: Vec<u8> },

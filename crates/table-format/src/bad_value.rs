@@ -1,6 +1,6 @@
 //! The error for a value that the type of a table's column cannot represent.
 //!
-//! Arrow's errors of casts do not contain the row, so the row is found by a second cast.
+//! Arrow's cast errors do not contain the row of the value, so a second cast finds the row.
 
 use arrow::array::{Array, ArrayRef};
 use arrow::compute::cast;

@@ -1,8 +1,8 @@
 //! The rows that a change was meant to cover, as recorded in the summary of its snapshot.
 //!
-//! The scope cannot be derived from the files that a snapshot added and removed. If a change
-//! replaced all rows, or all rows of some partitions, then a merge must not add other rows there.
-//! The summary contains the scope under the key [`REACH`].
+//! The scope cannot be derived from the files that a snapshot added and removed. For example, a
+//! change can be meant to replace all rows of a partition. A merge must then not add rows of the
+//! other side to this partition. The summary contains the scope under the key [`REACH`].
 
 use std::collections::BTreeSet;
 
@@ -45,7 +45,8 @@ impl ChangeScope {
             },
             None => {}
         }
-        // Other engines do not write [`REACH`], so their scope is derived from other properties.
+        // Other engines do not write [`REACH`], so the scope of their changes is derived from other
+        // properties.
         if summary.operation != Operation::Overwrite || value("engine-name") == Some("headwater") {
             return ChangeScope::Rows;
         }

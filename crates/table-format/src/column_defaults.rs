@@ -38,7 +38,8 @@ pub fn without_defaults(field: &Field) -> Field {
     without_keys(field, &[INITIAL, WRITE])
 }
 
-/// Returns a column without these metadata keys, which are also removed from its nested columns.
+/// Returns a column without the metadata keys `keys`. They are also removed from its nested
+/// columns.
 pub fn without_keys(field: &Field, keys: &[&str]) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.retain(|key, _| !keys.contains(&key.as_str()));
@@ -178,8 +179,8 @@ fn literal(column: &str, value: &ArrayRef, data_type: &Type) -> Result<Option<Li
     }))
 }
 
-/// Returns true for text with backslashes that is to become bytes: Arrow's cast would not decode
-/// the escapes.
+/// Returns true for text with backslashes that is to become bytes: Arrow's cast to bytes does not
+/// decode such escapes.
 fn has_escapes(value: &ArrayRef, data_type: &Type) -> bool {
     let is_bytes =
         matches!(data_type, Type::Primitive(PrimitiveType::Binary | PrimitiveType::Fixed(_)));

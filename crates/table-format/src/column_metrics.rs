@@ -1,8 +1,9 @@
 //! Computes the column metrics of a data file for its manifest entry, from the statistics of the
 //! Parquet writer.
 //!
-//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg. An upper
-//! bound must stay above the value, so the last character that can be incremented is incremented.
+//! Bounds of strings and binary are truncated to 16 characters or bytes, as in Iceberg. A truncated
+//! upper bound would be below the value, so its last character that can be incremented is
+//! incremented.
 
 use std::collections::HashMap;
 
@@ -52,7 +53,7 @@ fn count_column(field: &Field, column: &ArrayRef, counts: &mut NanCounts) {
     }
 }
 
-/// The metrics of a column, summed over row groups.
+/// The metrics of a column, combined over the row groups of the file.
 #[derive(Debug, Default)]
 struct Column {
     size: u64,
@@ -148,8 +149,8 @@ impl Column {
         if nulls == Some(values) {
             return;
         }
-        // If a row group has floating-point values but no bounds, all its values are NaN, which
-        // bounds do not include. Such a row group does not change the bounds of the file.
+        // If a row group has floating-point values but no bounds, all its values are NaN. Bounds do
+        // not include NaN, so such a row group does not change the bounds of the file.
         let floats = matches!(primitive, PrimitiveType::Float | PrimitiveType::Double);
         let lower = statistics.and_then(|s| datum(s, s.min_bytes_opt()?, primitive));
         let upper = statistics.and_then(|s| datum(s, s.max_bytes_opt()?, primitive));
@@ -178,7 +179,7 @@ impl ColumnBound {
 }
 
 /// Converts a Parquet statistic to an Iceberg value. In Parquet, small decimals are integers with
-/// the lowest byte first. Values of other types have the same encoding as in Iceberg.
+/// the lowest byte first. For other types, Parquet and Iceberg have the same encoding.
 fn datum(statistics: &Statistics, bytes: &[u8], primitive: &PrimitiveType) -> Option<Datum> {
     let decimal = matches!(primitive, PrimitiveType::Decimal { .. });
     let big_endian = match statistics {
@@ -226,7 +227,7 @@ fn increment_text(text: &str) -> Option<String> {
     let mut kept: Vec<char> = text.chars().collect();
     while let Some(last) = kept.pop() {
         let next = match last {
-            // The code points between these two are surrogates.
+            // Between these two code points are the surrogates, which are not characters.
             '\u{D7FF}' => Some('\u{E000}'),
             last => char::from_u32(last as u32 + 1),
         };

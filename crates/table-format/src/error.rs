@@ -420,7 +420,7 @@ fn input_code(error: &ArrowError) -> ErrorCode {
     }
 }
 
-/// Returns the problem that an error of the stream of rows wraps; `None` for other errors.
+/// Returns the problem that an error of the input rows wraps; `None` for other errors.
 fn input_problem(error: &Error) -> Option<Problem> {
     let Error::Input(ArrowError::ExternalError(inner)) = error else { return None };
     let own = || inner.downcast_ref::<Error>().map(ErrorDetails::to_problem);

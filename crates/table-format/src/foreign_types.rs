@@ -4,8 +4,9 @@
 //! Other engines create, write and read columns of these types. Headwater keeps them in the schema,
 //! but neither reads nor writes their values. In memory, a foreign type is represented by a
 //! placeholder: the type `fixed[N]` with a length that no real column has. Each foreign type has a
-//! different length. [`hide`] replaces the types before JSON is parsed as a schema; [`restore`]
-//! restores them after a schema is serialized. No file and no response contains a placeholder.
+//! different length. [`hide`] replaces foreign types by placeholders before JSON is parsed as a
+//! schema. [`restore`] replaces placeholders by foreign types after a schema is serialized. No file
+//! and no response contains a placeholder.
 //!
 //! Upstream: <https://github.com/apache/iceberg-rust/issues/2581>; this module can be removed when
 //! the crate parses all four types.
@@ -26,8 +27,8 @@ const FIRST_LENGTH: u64 = 1 << 62;
 /// Maximum length of a type's text, such as `geometry(srid:4326)`, in bytes.
 const TEXT_BYTES_MAX: usize = 256;
 
-/// Maximum number of foreign types in a process. Types that differ in their spatial reference
-/// system count separately.
+/// Maximum number of foreign types in a process. Two `geometry` or `geography` types with different
+/// parameters count as two.
 const TYPES_MAX: usize = 10_000;
 
 /// Foreign types of this process. The index is the placeholder's length minus [`FIRST_LENGTH`].
@@ -50,7 +51,7 @@ fn placeholder_length(text: &str) -> Option<u64> {
     let known = position(&TYPES.read());
     let index = known.or_else(|| {
         let mut types = TYPES.write();
-        // Another thread may have added the type before this thread acquired the lock.
+        // Another thread may have added the type before this thread acquired the write lock.
         position(&types).or_else(|| {
             (types.len() < TYPES_MAX).then(|| {
                 types.push(text.to_owned());
@@ -117,7 +118,7 @@ pub fn restore(value: &mut Value) {
         let length = text.strip_prefix("fixed[")?.strip_suffix(']')?.parse().ok()?;
         type_of_length(length)
     };
-    // The closure returns no error.
+    // This cannot fail, because the closure returns no error.
     let _ = change_types(value, &|text| Ok(known(text)));
 }
 
@@ -133,8 +134,7 @@ fn change_types(
             for (key, part) in parts.iter_mut() {
                 let text = match (key.as_str(), part.as_str()) {
                     ("type" | "element" | "key" | "value", Some(text)) => text,
-                    // These fields are skipped, because they contain free text and values, which
-                    // may look like types.
+                    // Skip these fields: their texts and values may look like types.
                     ("doc" | "initial-default" | "write-default" | "properties", _) => continue,
                     _ => {
                         change_types(part, change)?;

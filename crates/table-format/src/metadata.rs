@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::{Error, Result, foreign_types};
 
 /// Returns the location of a table's next metadata file. The name contains the next version number
-/// and a unique part, because two branches may use the same number.
+/// and a unique part, because two branches may write the same version number.
 pub fn next_location(table_location: &str, previous: Option<&str>) -> String {
     let version = previous.and_then(version_of).map_or(0, |version| version + 1);
     format!("{table_location}/metadata/{version:05}-{}.metadata.json", Uuid::new_v4())
@@ -69,8 +69,8 @@ fn has_defaults(content: &[u8]) -> bool {
 }
 
 /// Returns the name of a column whose default is in the JSON but was not parsed. The caller must
-/// return an error. Otherwise, the column would be read as null, and the next metadata file would
-/// lack the default.
+/// return an error. Otherwise, the default would be read as null, and be lost in the next metadata
+/// file.
 pub fn unread_default(written: &Value, read: &Schema) -> Option<String> {
     let not_parsed =
         |key: &str, found: bool| written.get(key).is_some_and(|one| !one.is_null()) && !found;

@@ -107,8 +107,8 @@ pub fn column_at<'a>(
     })
 }
 
-/// Returns the values of a column, which may be nested in structs; null where one of the structs is
-/// null.
+/// Returns the values of a column, which may be nested in structs; null in each row in which one of
+/// these structs is null.
 fn values_at(batch: &RecordBatch, columns: &[NestedFieldRef], id: i32) -> Option<ArrayRef> {
     let index = columns.iter().position(|column| contains_field(column, id))?;
     let mut values = Arc::clone(batch.column(index));
@@ -277,8 +277,8 @@ pub fn partition_columns(
 }
 
 /// Returns the partition values of a file with their transforms, by the id of the source column.
-/// The values are promoted to types in which they can be compared, even if a column's type was
-/// widened.
+/// The values are promoted to the widest types, so that values from before and after the widening
+/// of a column can be compared.
 pub fn values_of(
     spec: &PartitionSpec,
     values: &Struct,

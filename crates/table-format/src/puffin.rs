@@ -1,5 +1,5 @@
-//! Writes Puffin files: blobs, and a footer that describes them. Headwater writes only files of
-//! deletion vectors.
+//! Writes Puffin files: blobs, and a footer that describes them. Headwater writes only Puffin files
+//! that contain deletion vectors.
 
 use std::ops::Range;
 

@@ -2,9 +2,10 @@
 //!
 //! Iceberg allows such specs, and the `iceberg` crate reads and writes them, but its metadata
 //! builder rejects them. Before the builder is called, all time transforms of a column except the
-//! first are replaced by placeholders: bucket transforms with reserved numbers of buckets. In the
-//! metadata that the builder returns, the time transforms are restored. [`hidden_metadata`] and
-//! [`hidden`] insert placeholders, and [`restored`] replaces them by time transforms.
+//! first are replaced by placeholders: bucket transforms with numbers of buckets that no real table
+//! uses. In the metadata that the builder returns, the time transforms are restored.
+//! [`hidden_metadata`] and [`hidden`] insert placeholders, and [`restored`] replaces them by time
+//! transforms.
 
 use std::borrow::Cow;
 

@@ -1,8 +1,8 @@
 //! Promotes values that were written before a column's type was widened: partition values and
 //! defaults.
 //!
-//! Iceberg does not rewrite such values. They are compared in the widest type. When they are
-//! written to a file, they are converted to the type in that file.
+//! Iceberg does not rewrite such values. To compare values, they are promoted to the widest type. A
+//! value that is written to a file is promoted to the type in that file.
 
 use iceberg::spec::{
     DataFile, Literal, NestedField, PrimitiveLiteral, PrimitiveType, Struct, StructType, Type,
@@ -40,7 +40,8 @@ fn promoted(value: &Literal, data_type: &Type) -> Option<Literal> {
             Literal::Primitive(PrimitiveLiteral::Float(value)),
             Type::Primitive(PrimitiveType::Double),
         ) => Some(Literal::double(value.0)),
-        // The target type of a UUID is `fixed[16]`, as which it is encoded; see `uuid_partitions`.
+        // The target type of a UUID is `fixed[16]`, because it is encoded as bytes; see
+        // `uuid_partitions`.
         (
             Literal::Primitive(PrimitiveLiteral::UInt128(value)),
             Type::Primitive(PrimitiveType::Fixed(_)),

@@ -65,7 +65,7 @@ fn numbers<'a, T: ArrowPrimitiveType>(
     Arc::new(builder.finish())
 }
 
-/// Returns an int. A partition value of type int may be stored as a long.
+/// Returns an int. The stored value may be a long.
 fn as_int(value: &PrimitiveLiteral) -> Option<i32> {
     match value {
         PrimitiveLiteral::Int(value) => Some(*value),

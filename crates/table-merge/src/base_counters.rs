@@ -2,8 +2,8 @@
 //!
 //! Each branch assigns row ids on its own. So two branches may have assigned the same ids to
 //! different rows since their last common snapshot. A snapshot that one side got by a merge does
-//! not count as common: the other branch assigned its ids, and the merge assigned new ids to the
-//! rows.
+//! not count as common: the other branch assigned the row ids in it, and the merge assigned new
+//! ids.
 
 use std::collections::HashSet;
 
@@ -12,9 +12,9 @@ use iceberg::spec::{Snapshot, TableMetadata};
 
 use crate::side_history::MergeAncestry;
 
-/// The next row id and the last sequence number of the last snapshot that both sides have in their
-/// own history. Rows of their side keep only ids and sequence numbers that were assigned up to this
-/// snapshot.
+/// The next row id and the sequence number of the last common snapshot: the last snapshot that both
+/// sides have in their own history. Rows of their side keep only ids and sequence numbers that were
+/// assigned up to this snapshot.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct BaseCounters {
     pub(crate) next_row_id: u64,
@@ -31,7 +31,7 @@ impl BaseCounters {
         ours: &TableMetadata,
     ) -> BaseCounters {
         // If our side does not descend from the base, it may have the rows of the base in other
-        // files, with other ids.
+        // files, with other row ids.
         if !has_row_ids(ours) || !past.sides[0].descends_from(&past.base) {
             return BaseCounters::default();
         }
@@ -56,7 +56,8 @@ impl BaseCounters {
         let [ours, theirs] = &past.sides;
         let own: HashSet<i64> = own_ids(ours).collect();
         if let Some(common) = own_ids(theirs).find(|id| own.contains(id)) {
-            // The side itself may list the snapshot no longer, because it has expired there.
+            // The side in which the id was found may no longer list this snapshot, because it has
+            // expired there.
             let mut states = [&past.base, ours, theirs].into_iter();
             return states.find_map(|state| state.get(common)).map(BaseCounters::after);
         }

@@ -57,8 +57,8 @@ impl RowReader<'_> {
             .collect())
     }
 
-    /// Returns the rows that occur more often in the files of one side than in those of the base,
-    /// up to a limit; `None` if there are no such rows.
+    /// Returns the rows that occur more often in the files of one side than in the files of the
+    /// base, up to a limit; `None` if there are no such rows.
     async fn new_rows(
         &self,
         files: &[Arc<DataFile>],
@@ -86,9 +86,10 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row of the base, the most similar new row. Its first column or more than half
-/// of its columns must be equal. An equal first column is preferred; after that, more equal
-/// columns. A single row of the base and a single new row are always paired.
+/// Returns, for each row of the base, the most similar new row. Both rows must have equal values in
+/// the first column, or in more than half of the columns. Among several candidates, one with an
+/// equal first column is preferred, then the one with the most equal columns. A single row of the
+/// base and a single new row are always paired.
 fn closest(base: &RecordBatch, new: &RecordBatch) -> Result<Vec<Option<RecordBatch>>, ArrowError> {
     let columns = base.num_columns();
     let single = base.num_rows() == 1 && new.num_rows() == 1;

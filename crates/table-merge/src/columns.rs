@@ -1,5 +1,5 @@
-//! Three-way merge of columns by field id. Because of the ids, one side may rename or widen a
-//! column while the other side writes to it.
+//! Three-way merge of columns by field id. Because columns are matched by id, one side may rename
+//! or widen a column while the other side writes to it.
 //!
 //! Columns that both sides added with the same name and type become one column with our id. For
 //! such columns, [`Columns::theirs`] maps our id to the id in their files.
@@ -31,8 +31,8 @@ pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 pub(crate) struct Columns {
     /// The merged fields, in order.
     pub fields: Vec<NestedFieldRef>,
-    /// For each column whose id in their files differs from the merged id: the id in their files,
-    /// by the merged id. Includes nested columns.
+    /// The field id in their files of each column whose id there differs from the merged id. The
+    /// key is the merged id. Includes nested columns.
     pub theirs: HashMap<i32, i32>,
 }
 
@@ -64,16 +64,15 @@ impl ColumnMerge<'_> {
     }
 
     /// Returns true if no schema of a side has the column with this id, so that the side cannot
-    /// have dropped it. This is possible in a criss-cross merge, because its base can contain ids
-    /// that a side does not have.
+    /// have dropped it. The base of a criss-cross merge can contain a column that a side never had.
     fn never_had(&self, side: MergeSide, id: i32) -> bool {
         let mut schemas = self.three.of(side).schemas_iter();
         !schemas.any(|schema| schema.field_by_id(id).is_some())
     }
 
     /// Returns a column that one side added. Adds a conflict if the other side has a different
-    /// column with the same id, because values would be read from the wrong column. Other engines
-    /// can assign ids in this way.
+    /// column with the same id, because values of one column would then be read as values of the
+    /// other. Other engines can assign the same id twice.
     fn added(&mut self, one: &NestedFieldRef, other: MergeSide) -> NestedFieldRef {
         let schemas = self.three.of(other).schemas_iter();
         let existing: Vec<&NestedFieldRef> =
@@ -149,7 +148,8 @@ impl ColumnMerge<'_> {
             None => self.column(path, &base.name, "given a comment", "given another comment"),
         }
         promote_defaults(&mut field);
-        // If the other side promoted the column's type, a default may still have the earlier type.
+        // If the other side widened the column's type, the default on this side may still have the
+        // earlier type.
         let default =
             |one: &&NestedFieldRef| promoted_default(one.write_default.as_ref(), &field.field_type);
         match three_way([default(&base), default(&ours), default(&theirs)]) {
@@ -192,7 +192,7 @@ impl ColumnMerge<'_> {
     }
 
     /// Merges equal columns that both sides added into one column, which is required if a side
-    /// requires it. Adds a conflict if other columns have the same name.
+    /// requires it. Adds a conflict if two columns have the same name but are not equal.
     fn unify(
         &mut self,
         merged: Vec<NestedFieldRef>,
@@ -250,8 +250,9 @@ impl ColumnMerge<'_> {
     }
 }
 
-/// Returns the ids of all columns in merged order: the columns of one side, followed by the columns
-/// that the other side added. The first side is ours, unless only their side changed the order.
+/// Returns the ids of all columns in the merged order. First come the columns of one side: our
+/// side, unless only their side changed the order. Then follow the columns that only the other side
+/// has.
 fn order([base, ours, theirs]: [&[NestedFieldRef]; 3]) -> Vec<i32> {
     let ids = |fields: &[NestedFieldRef]| fields.iter().map(|field| field.id).collect::<Vec<_>>();
     let [base, ours, theirs] = [base, ours, theirs].map(ids);
@@ -276,8 +277,8 @@ fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-/// Returns true if two types are equal except for their ids. Adds the pairs of corresponding ids to
-/// `ids`.
+/// Returns true if two types are equal except for their ids. Adds each id in `one` to `ids`, with
+/// the corresponding id in `other`.
 fn pair(one: &Type, other: &Type, ids: &mut HashMap<i32, i32>) -> bool {
     let mut parts = |one: &NestedField, other: &NestedField| {
         ids.insert(one.id, other.id);

@@ -153,7 +153,7 @@ fn order_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Option<i3
 
 /// Returns the merged table's partition spec that equals their partition spec `id`.
 fn spec_in(after: &TableMetadata, theirs: &TableMetadata, id: i32) -> Result<PartitionSpecRef> {
-    let missing = || Error::internal("merged", "a partition spec is unknown");
+    let missing = || Error::internal("merged", format!("partition spec {id} is unknown"));
     let wanted = theirs.partition_spec_by_id(id).ok_or_else(missing)?;
     let mut specs = after.partition_specs_iter();
     specs.find(|spec| spec.is_compatible_with(wanted)).cloned().ok_or_else(missing)

@@ -65,8 +65,8 @@ pub enum Cause {
         /// The side that dropped the columns.
         side: MergeSide,
     },
-    /// Both sides assigned the same field id to different new columns, so it is ambiguous to which
-    /// column the values in their files belong.
+    /// Both sides assigned the same field id to different new columns, so the id does not determine
+    /// to which column a value in their files belongs.
     FieldId {
         /// The field id.
         id: i32,
@@ -130,8 +130,8 @@ pub enum Cause {
         /// Reason why the rows cannot be compared.
         reason: String,
     },
-    /// Both sides contain the same cherry-picked commit, and its rows cannot be told from other
-    /// rows.
+    /// Both sides contain the same cherry-picked commit, and it is not known which rows this commit
+    /// changed.
     DuplicateCherryPick,
 }
 

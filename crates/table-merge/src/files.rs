@@ -12,8 +12,8 @@ use crate::side_history::SideHistory;
 
 pub(crate) type File = Arc<DataFile>;
 
-/// The state of a file: its location and the fingerprint of its delete files. If a file gets new
-/// delete files, the file therefore counts as removed and added.
+/// The state of a file: its location and the fingerprint of its delete files. So a file that gets
+/// new delete files counts as removed and added.
 type FileState<'a> = (&'a str, Fingerprint);
 
 /// A partition: its partition spec id and its values.
@@ -26,7 +26,7 @@ pub(crate) struct MergeFiles<'a> {
     pub theirs: &'a [File],
     /// The numbers of live rows of these files.
     pub live: LiveRows,
-    /// Snapshots whose rows are on both sides, in files that are not known.
+    /// Snapshots whose rows both sides contain, although the files with these rows are not known.
     pub unclear: &'a HashSet<i64>,
     /// The treatment of equal changes of rows.
     pub equal_changes: EqualChanges,
@@ -37,8 +37,9 @@ pub(crate) struct MergeFiles<'a> {
 pub(crate) struct LiveRows(HashMap<(String, Fingerprint), u64>);
 
 impl LiveRows {
-    /// Counts the live rows of the files that are not in all three states. The merge needs only
-    /// these counts, to tell compaction from changes of rows.
+    /// Counts the live rows of each file that has deletes and is not in all three states. The
+    /// counts show whether files were only compacted or rows have changed; other files need no
+    /// count.
     pub async fn of(tables: &Tables, states: [&[File]; 3]) -> Result<LiveRows, Error> {
         let mut seen: HashMap<(&str, Fingerprint), (&File, usize)> = HashMap::new();
         for file in states.into_iter().flatten().filter(|file| file.has_deletes()) {
@@ -91,7 +92,8 @@ pub(crate) struct FilePlan {
     /// For each side, the replaced files in all partitions; empty if the side only appended and
     /// compacted rows.
     pub replaced: [ReplacedFiles; 2],
-    /// True if, in at least one group, the merge replaces our files by their files.
+    /// True if, in at least one group, the merge replaces the files of our side by those of their
+    /// side.
     pub settles: bool,
     /// The combined scope of the changes of both sides.
     pub reach: ChangeScope,
@@ -112,9 +114,9 @@ pub(crate) struct SharedFiles {
     pub base: Vec<File>,
     pub ours: Vec<File>,
     pub theirs: Vec<File>,
-    /// True if rows may have moved between the partition of the group and another partition.
+    /// True if rows may have moved between partitions, into the group's partition or out of it.
     pub rows_may_move: bool,
-    /// For our side and their side, true if it only appended and compacted rows.
+    /// For our side, and for their side: true if it only appended and compacted rows.
     pub only_appends_or_compacts: [bool; 2],
     /// True if both sides may have got the same row from a shared change whose files are not known.
     pub unclear: bool,
@@ -127,8 +129,8 @@ struct FileChanges<'a> {
     side: MergeSide,
     added: Vec<&'a File>,
     removed: Vec<&'a File>,
-    /// The locations of the removed files. If a location also has an added file, the side has only
-    /// deleted rows of that file.
+    /// The locations of the removed files. If an added file has the same location, the side has
+    /// only deleted rows of that file.
     removed_locations: HashSet<&'a str>,
     history: SideHistory,
     live: &'a LiveRows,
@@ -154,8 +156,9 @@ impl<'a> FileChanges<'a> {
         change
     }
 
-    /// Returns the partitions in which the side kept no file of the base. If not all snapshots are
-    /// known, the side may have replaced all rows there.
+    /// If not all snapshots of the side are known, it may have replaced all rows of a partition.
+    /// Returns the partitions in which this is possible: those of which the side kept no file of
+    /// the base.
     fn possibly_replaced(&self, base: &'a [File]) -> ChangeScope {
         let removed = states_of(&self.removed);
         let remaining = base.iter().filter(|file| !removed.contains(&file.state()));
@@ -180,7 +183,8 @@ impl<'a> FileChanges<'a> {
             && !self.removed_locations.contains(file.location.as_str())
     }
 
-    /// Returns true if a merge, a revert or an append added the file, and no row was deleted since.
+    /// Returns true if a merge, a revert or an append added the file, and none of its rows was
+    /// deleted since then.
     fn is_whole(&self, file: &File) -> bool {
         let history = &self.history;
         let is_added = |id| history.appends.contains(&id) || history.copies.contains(&id);
@@ -188,8 +192,8 @@ impl<'a> FileChanges<'a> {
             && !self.removed_locations.contains(file.location.as_str())
     }
 
-    /// Returns the files that the side removed, and the new files except appended ones; only files
-    /// for which `wanted` returns true.
+    /// Returns the files that the side removed, and the files that it added except appended ones.
+    /// Ignores files for which `wanted` returns false.
     fn replaced(&self, wanted: impl Fn(&&&File) -> bool) -> ReplacedFiles {
         let new = self.added.iter().filter(&wanted).filter(|file| !self.appended(file));
         ReplacedFiles { old: owned(self.removed.iter().filter(&wanted)), new: owned(new) }
@@ -206,7 +210,7 @@ impl<'a> FileChanges<'a> {
     }
 
     /// Returns the partitions in which the new files have a different number of rows than the files
-    /// that they replace. In these partitions, rows were appended before a compaction.
+    /// that they replace. In these partitions, rows were first appended and then compacted.
     fn with_appended_rows(&self) -> HashSet<PartitionKey> {
         let mut rows: HashMap<PartitionKey, i128> = HashMap::new();
         for file in self.added.iter().filter(|file| !self.appended(file)) {
@@ -239,8 +243,8 @@ impl<'a> FileChanges<'a> {
             ChangeScope::Rows => return None,
             ChangeScope::All => None,
             ChangeScope::Partitions(_) | ChangeScope::ChangedPartitions => {
-                // If a file has another partition spec, its partition does not show whether the
-                // file is affected. So the file is assumed to be affected.
+                // The partition of a file with another partition spec does not show whether the
+                // file is affected. So such a file is assumed to be affected.
                 let own = self.added.iter().chain(&self.removed).copied();
                 let specs: HashSet<i32> =
                     own.chain(files.iter()).map(|file| file.spec_id).collect();
@@ -259,7 +263,7 @@ impl<'a> FileChanges<'a> {
     }
 }
 
-/// Returns true if two partitions have the same partition fields.
+/// Returns true if two partitions, such as `day=1/kind=a`, have the same partition fields.
 fn of_one_kind(one: &str, other: &str) -> bool {
     let fields = |partition: &'_ str| -> Vec<String> {
         let parts = partition.split('/').filter_map(|part| part.split_once('='));
@@ -340,8 +344,7 @@ impl SharedFiles {
     /// Returns the side that only compacted the rows of the group, if there is one.
     fn compacted_by(&self, ours: &FileChanges<'_>, theirs: &FileChanges<'_>) -> Option<MergeSide> {
         let rows = |files: &[File]| files.iter().map(|file| ours.live.count(file)).sum::<u64>();
-        // The numbers of rows must be equal: if they differ, rows were appended before the
-        // compaction.
+        // The numbers of rows must be equal: if they differ, rows were also appended.
         let only_compacts = |change: &FileChanges<'_>, files: &[File]| {
             change.history.only_appends_or_compacts && rows(files) == rows(&self.base)
         };
@@ -371,8 +374,8 @@ fn group(
         owned(change.added.iter().filter(|file| !change.appended(file) && is_new(file)))
     };
     let (our_new, their_new) = (replacing(ours), replacing(theirs));
-    // If the files have different partition specs, all of them form one group, because a row can
-    // then be in different partitions.
+    // If the files have different partition specs, all of them form one group, because the same row
+    // can then be in different partitions.
     let files = base.iter().chain(&our_new).chain(&their_new);
     let specs: HashSet<i32> = files.map(|file| file.spec_id).collect();
     let key = |file: &File| match specs.len() {
@@ -419,8 +422,8 @@ fn group(
     groups
 }
 
-/// Returns the files that merges, reverts or appends added to both sides. These files stay
-/// unchanged. If their rows were compared, it would seem that each side added them.
+/// Returns the files that merges, reverts or appends added to both sides. The merge does not change
+/// these files. If their rows were compared, each side would seem to have added them.
 fn added_to_both<'a>(ours: &FileChanges<'a>, theirs: &FileChanges<'a>) -> HashSet<FileState<'a>> {
     let added = |change: &FileChanges<'a>| -> HashSet<FileState<'a>> {
         let whole = change.added.iter().copied().filter(|file| change.is_whole(file));

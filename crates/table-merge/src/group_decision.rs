@@ -3,8 +3,8 @@
 //!
 //! By default, equal changes of both sides are one change. With [`EqualChanges::Conflict`], a row
 //! of the base that both sides changed or deleted is always a conflict, and a row that both sides
-//! added is kept twice. If one side has fewer of some equal rows and the other side has more, both
-//! may have changed the same row. This is a conflict, too.
+//! added is kept twice. If one side has fewer copies of a row than the base and the other side has
+//! more, both may have changed the same row, so this is a conflict, too.
 
 use std::collections::{HashMap, HashSet};
 
@@ -30,13 +30,14 @@ pub(crate) fn is_new([base, ours, theirs]: &[u32; 3]) -> bool {
     ours > base && theirs > base
 }
 
-/// Decides which rows a group has after the merge. `counts` has the number of equal rows by state.
+/// Decides which rows a group has after the merge. `counts` has, for each row, the number of copies
+/// in the base and on both sides.
 pub(crate) fn decide(counts: &RowCounts, group: &SharedFiles) -> GroupDecision {
     let SharedFiles { rows_may_move, unclear, .. } = *group;
     let all = || counts.values();
     let merges_equal = group.equal_changes == EqualChanges::Merge;
-    // If both sides only added rows, a row that each side added is kept twice, so equal results are
-    // not sufficient.
+    // If both sides only added rows, equal results are not sufficient: a row that each side added
+    // must be kept twice.
     if merges_equal
         && !rows_may_move
         && group.only_appends_or_compacts != [true; 2]
@@ -46,7 +47,8 @@ pub(crate) fn decide(counts: &RowCounts, group: &SharedFiles) -> GroupDecision {
     }
     let only_deletes = |side: usize| all().all(|count| count[side] <= count[0]);
     let only_taken = merges_equal && !rows_may_move && only_deletes(1) && only_deletes(2);
-    // If both sides deleted some of several equal rows, these may not be the same rows.
+    // If both sides deleted copies of a row and copies remain, they may have deleted different
+    // copies.
     let conflicts = |count: &[u32; 3]| {
         let [base, ours, theirs] = count;
         ours < base && theirs < base && !(only_taken && *ours == 0 && *theirs == 0)
@@ -75,9 +77,9 @@ pub(crate) fn decide(counts: &RowCounts, group: &SharedFiles) -> GroupDecision {
     }
 }
 
-/// Returns true if one side has fewer of these equal rows than the base, and the other side has
-/// more. The other side may then have changed the removed row too, and turned a different row into
-/// an equal one. This is excluded if the other side only appended and compacted rows.
+/// Returns true if one side has fewer copies of a row than the base, and the other side has more.
+/// The other side may then have changed the removed row, too, and have turned a different row into
+/// a copy. This is impossible if the other side only appended and compacted rows.
 fn may_hide_change(count: &[u32; 3], group: &SharedFiles) -> bool {
     let may_hide = |side: usize, other: usize| {
         let changed_rows = !group.only_appends_or_compacts[side - 1];

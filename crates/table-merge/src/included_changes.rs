@@ -9,18 +9,18 @@ use headwater_tables::{Lineage, picked_by, undone_by};
 /// The changes that a state contains, including those first committed on another branch.
 #[derive(Debug, Default)]
 pub(crate) struct IncludedChanges {
-    /// The ids of the snapshots that first committed the changes. Snapshots that are known to be
-    /// reverted are excluded.
+    /// The ids of the snapshots that first committed the changes. Without the snapshots that are
+    /// known to be reverted.
     pub has: HashSet<i64>,
     /// For each snapshot that was replayed: the last snapshot that replayed it.
     pub again: HashMap<i64, i64>,
-    /// The snapshots that were reverted and have not been replayed after that.
+    /// The snapshots that were reverted and have not been replayed since.
     pub undone: HashSet<i64>,
     /// The snapshots that may have been reverted: the ancestors of a snapshot that reverts unknown
     /// snapshots.
     pub uncertain: HashSet<i64>,
-    /// True if a snapshot of the state replays or reverts changes whose original snapshot is not
-    /// recorded.
+    /// True if a snapshot of the state replays or reverts changes and does not record their
+    /// original snapshots.
     pub unclear: bool,
 }
 

@@ -22,7 +22,8 @@ use crate::merge_inputs::EqualChanges;
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 use crate::side_history::SideHistory;
 
-/// For each key, its changed rows by their values, with the number of added minus removed copies.
+/// The changed rows of each key. A row is identified by its values, and stored with the number of
+/// its added minus removed copies.
 type KeyChanges = HashMap<RowKey, HashMap<RowKey, i64>>;
 
 /// The positions of the key columns in the schema of the merged table.
@@ -47,7 +48,7 @@ pub(crate) fn no_key_changed(histories: &[SideHistory; 2]) -> bool {
 }
 
 /// Returns the merge, or a conflict if both sides changed rows with the same key. If `changes_keys`
-/// is false, reads no rows.
+/// is false, there is no such key, so no rows are read.
 pub(crate) async fn checked(
     tables: &Tables,
     merge: Box<TableMerge>,
@@ -161,7 +162,7 @@ impl KeyColumns {
                 changes = counted.map_err(internal)?;
             }
         }
-        // Rows that a rewrite kept are added and removed once, so their count is 0.
+        // A row that a rewrite kept was removed once and added once, so its count is 0.
         for rows in changes.values_mut() {
             rows.retain(|_, count| *count != 0);
         }
@@ -194,8 +195,8 @@ impl KeyColumns {
         Ok(found)
     }
 
-    /// Returns the key of the first row as text. Returns `None` without rows, which means that the
-    /// source deleted all rows with the keys.
+    /// Returns the key of the first row as text. Returns `None` for an empty list: the source has
+    /// then deleted all rows with the keys.
     fn text(&self, rows: &[RecordBatch]) -> Result<Option<String>> {
         let internal = |error: ArrowError| Error::internal("merged", error);
         let Some(first) = rows.first() else { return Ok(None) };

@@ -1,6 +1,7 @@
 //! Finds lost updates: values that one side changed in a column that the other side dropped. The
-//! merged table cannot contain these values, so this is a conflict. The values of added rows cause
-//! no conflict: they are dropped with the column, like the values of existing rows.
+//! merged table cannot contain the changed values, so a lost update is a conflict. The values of
+//! added rows cause no conflict: they are dropped with the column, like the values of existing
+//! rows.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{File, ReplacedFiles};
 use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
-/// The columns of a side that the base also has, and the subset of them that the merged table also
-/// has.
+/// The columns that a side shares with the base (`all`), and those of them that the merged table
+/// also has (`remaining`).
 struct ComparedColumns {
     all: SchemaRef,
     remaining: SchemaRef,
@@ -28,8 +29,8 @@ struct ComparedColumns {
     dropped: Vec<String>,
 }
 
-/// The number of added minus removed rows, by two hashes of the row: of the remaining columns, and
-/// of all columns.
+/// The number of added minus removed copies of a row. The key has two hashes of the row: over the
+/// remaining columns, and over all columns.
 type RowChanges = HashMap<(RowKey, RowKey), i64>;
 
 /// The files that one side replaced, and the metadata that the merge needs.
@@ -74,8 +75,8 @@ pub(crate) async fn check(
     Ok(Some(Conflict { rows, rows_total, ..Conflict::about(cause, replaced.old.clone()) }))
 }
 
-/// Returns the rows in which only dropped columns changed. The map contains the number of equal
-/// rows, by the hash of all columns.
+/// Returns the rows in which only dropped columns changed: the number of copies of each row, by the
+/// hash over all columns.
 fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     let came: HashSet<RowKey> = changes
         .iter()

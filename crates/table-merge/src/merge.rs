@@ -40,7 +40,7 @@ pub struct TableMerge {
     pub(crate) base: Table,
     pub(crate) ours: Table,
     pub(crate) theirs: Table,
-    /// The merged table without its rows. Rows are read and written with the schema of this table.
+    /// The merged table without rows. The merge reads and writes rows with this table's schema.
     pub(crate) merged_table: Table,
     pub(crate) shape: MergedMetadata,
     pub(crate) files_to_add: Vec<Arc<DataFile>>,
@@ -49,13 +49,12 @@ pub struct TableMerge {
     pub(crate) reach: ChangeScope,
     pub(crate) kind: CommitKind,
     pub(crate) rows: MergedRows,
-    /// True if the other side has snapshots that are not ancestors of our side. The merge is then
-    /// recorded even if it changes no row, so that later merges have it as their base.
+    /// True if their side has snapshots that are not ancestors of our side. The merge is then
+    /// recorded even if it changes no row, so that later merges use the merged state as their base.
     pub(crate) records: bool,
     /// The changes that are replayed or reverted, if the merge is a cherry-pick or revert.
     pub(crate) again: ReplayedChanges,
-    /// True if the known history is too short. Our side may then already have some of the added
-    /// rows.
+    /// True if too few snapshots are known. Our side may then already have some of the added rows.
     pub(crate) doubtful: bool,
     /// False for the change of one commit that is applied to a branch; true for a merge of
     /// branches.
@@ -63,13 +62,13 @@ pub struct TableMerge {
     /// True if the merge is committed as an ordinary change of our side, whose snapshot does not
     /// record the other side.
     pub(crate) goes_on: bool,
-    /// The side whose data files are exactly those of the merged table, if there is one.
+    /// The side whose data files are exactly the data files of the merged table, if there is one.
     pub(crate) rows_of: Option<MergeSide>,
-    /// The counters of the last common snapshot. Rows of their side keep only the ids and sequence
-    /// numbers that were assigned before.
+    /// The counters of the last common snapshot. Rows of their side keep only ids and sequence
+    /// numbers that were assigned up to that snapshot.
     pub(crate) base_counters: BaseCounters,
-    /// For each change that both sides contain and the base does not, such as a cherry-picked
-    /// change: the summary properties before and after it.
+    /// For each change, such as a cherry-picked one, that both sides contain and the base does not:
+    /// the summary properties of the snapshot before the change and of the snapshot that made it.
     pub(crate) shared: Vec<[HashMap<String, String>; 2]>,
 }
 
@@ -94,7 +93,7 @@ pub struct MergedRows {
 pub(crate) enum RowsToWrite {
     /// The merged rows of a group of files that both sides changed.
     Group(MergedGroup),
-    /// All rows of files from the other side that have deleted rows, or whose column ids differ
+    /// All rows of files from the other side that have deleted rows, or in which column ids differ
     /// from those of the merged table.
     RewriteAll(Vec<Arc<DataFile>>),
 }
@@ -272,7 +271,8 @@ impl TableMerge {
                         Some(reader.only_deletes(&groups, &plan.elsewhere, budget).await?);
                 }
                 if only_deletes == Some(true) {
-                    // No row moved to another partition, so each group can be merged on its own.
+                    // No row moved to another partition, so this group can be merged independently
+                    // of the other groups.
                     let whole = SharedFiles { rows_may_move: false, ..group.clone() };
                     result = reader.merge_group(&whole, budget).await?;
                 }
@@ -311,7 +311,7 @@ impl TableMerge {
 }
 
 /// Returns true if a file may have row ids or sequence numbers that were assigned after the last
-/// common snapshot. Our side may have assigned the same values to other rows.
+/// common snapshot. Our side may have assigned the same values to different rows.
 fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
     let entry = &file.entry.data_file;
     let within = |id: i32, last: i128| {
@@ -329,8 +329,8 @@ fn has_new_ids(file: &DataFile, base: BaseCounters) -> bool {
             && within(LAST_UPDATED, i128::from(base.sequence_number)))
 }
 
-/// Returns a conflict if a side dropped the table and created it again. Such a change affects all
-/// columns and rows.
+/// Returns a conflict if a side dropped the table and created it again. This affects all columns
+/// and rows.
 fn recreated(three: MergeStates<'_>, histories: &[SideHistory; 2]) -> Option<Conflict> {
     let both = three.schema_changed(MergeSide::Ours) && three.schema_changed(MergeSide::Theirs);
     let mut sides = [MergeSide::Ours, MergeSide::Theirs].into_iter().zip(histories);
@@ -450,8 +450,8 @@ impl TableMerge {
             && self.rewrites.is_empty())
     }
 
-    /// Returns the kind of the change. If the new files also contain rows that our side had in
-    /// other files, the change is not an append, even if it removes no file.
+    /// Returns the kind of the change. Added files can contain rows that our side already has in
+    /// other files. The change is then not an append, even if it removes no file.
     fn kind(&self, source_only_appends_or_compacts: bool, settles: bool) -> CommitKind {
         if !self.changes_files() {
             CommitKind::Compact

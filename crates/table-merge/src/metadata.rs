@@ -122,7 +122,8 @@ impl MergedMetadata {
     /// Returns three schemas with the columns of the merged table: with the field ids of the base,
     /// of our side, and of their side.
     pub fn schemas(&self, base: &TableMetadata, merged: &SchemaRef) -> [SchemaRef; 3] {
-        // In a criss-cross merge, a column in the base can have our id or their id.
+        // After a criss-cross merge, the base may already have the column, with our id. Otherwise
+        // the base is read with their id.
         let known = |id: &i32| base.current_schema().field_by_id(*id).is_some();
         let in_base = self.their_ids.iter().filter(|(id, _)| !known(id));
         let in_base: HashMap<i32, i32> = in_base.map(|(id, other)| (*id, *other)).collect();
@@ -130,14 +131,15 @@ impl MergedMetadata {
         [base, merged.clone(), columns::with_ids(merged, &self.their_ids)]
     }
 
-    /// Returns true if a file of their side has a column whose id differs in the merged table. The
-    /// file must then be rewritten.
+    /// Returns true if a file of their side has a column whose id in the file differs from the id
+    /// in the merged table. The file must then be rewritten.
     pub fn changes_ids_of(&self, file: &DataFile) -> bool {
         self.their_ids.values().any(|id| file.has_column(*id))
     }
 
     /// Returns true if the schema of the base cannot read all files of the adjusted base. This is
-    /// the case if it contains files of our side, in which column ids differ.
+    /// the case if the adjusted base contains files of our side: for columns that both sides added,
+    /// the schema of the base has the ids of their side.
     pub fn mixes_column_ids(&self, common: &AdjustedBase) -> bool {
         common.from_ours && !self.their_ids.is_empty()
     }
@@ -170,7 +172,8 @@ impl MergedMetadata {
 }
 
 /// Finds a column that one side dropped, or whose type it changed, while the other side partitioned
-/// files by it. Files that are partitioned by a column need the column with its type.
+/// files by it. A table with files that are partitioned by a column must keep the column with its
+/// type.
 fn changed_partition_column(
     three: MergeStates<'_>,
     merged: &Schema,
@@ -181,8 +184,8 @@ fn changed_partition_column(
         fields.map(|field| field.source_id).collect()
     };
     let (ours, theirs) = (sources(three.ours), sources(three.theirs));
-    // Such a column is not checked: its files are rewritten, which computes the partition values
-    // again.
+    // A column whose id changes in the merge is not checked: its files are rewritten, which
+    // computes the partition values again.
     let renumbered = |id: &i32| their_ids.values().any(|other| other == id);
     let by_us = ours.difference(&theirs).map(|id| (*id, three.ours));
     let by_them = theirs.difference(&ours).filter(|id| !renumbered(id));
@@ -215,7 +218,8 @@ fn identifiers_of(schema: &Schema) -> BTreeSet<i32> {
 }
 
 /// Returns the columns that only one side made required: top-level columns, and nested columns that
-/// both sides have. `their_ids` has their id of each column that both sides added, by our id.
+/// both sides have. For each column that both sides added, `their_ids` has our id as key and their
+/// id as value.
 fn required(
     merged: &Schema,
     [_, ours, theirs]: [&Schema; 3],

@@ -3,9 +3,9 @@
 //! Rows have no key and are identified by all their values. The changes of a side are the
 //! differences in the number of equal rows. So the layout of files and compaction do not matter.
 //! Deletes of different rows can always be merged. If both sides deleted the same row, they may
-//! also have updated it, possibly moving it to another partition. Such deletes can be merged in two
-//! cases: both sides have the same rows afterwards, or neither side added a row to any file.
-//! With [`EqualChanges::Conflict`], such deletes are never merged.
+//! also have updated it, possibly moving it to another partition. Deletes of the same row can be
+//! merged in two cases: if both sides have the same rows afterwards, or if neither side added a row
+//! to any file. With [`EqualChanges::Conflict`], they are never merged.
 //!
 //! [`EqualChanges::Conflict`]: crate::EqualChanges::Conflict
 
@@ -53,14 +53,14 @@ pub(crate) enum GroupResult {
 /// The rows of a group that have to be written.
 #[derive(Debug)]
 pub(crate) struct MergedGroup {
-    /// The files of our side, and the files of their side. Together, these files contain enough
+    /// The files of the group on our side, and on their side. Together, these files contain enough
     /// copies of each wanted row.
     ours: Vec<Arc<DataFile>>,
     theirs: Vec<Arc<DataFile>>,
     /// The number of times that each row is wanted in the merged table.
     wanted: Arc<HashMap<RowKey, u32>>,
     /// For each row, the number of copies on their side that may be skipped, because our side has
-    /// these copies.
+    /// the same copies.
     skippable: Arc<HashMap<RowKey, u32>>,
     /// Number of wanted rows that our table does not have.
     pub rows_added: u64,
@@ -76,8 +76,8 @@ pub(crate) struct RowReader<'a> {
     pub schemas: [SchemaRef; 3],
     /// True if rewritten rows keep their row ids.
     pub has_row_ids: bool,
-    /// Counters of the last common snapshot, which determine the ids that rows of their side may
-    /// keep.
+    /// Counters of the last common snapshot, which determine the row ids that rows of their side
+    /// may keep.
     pub base_counters: BaseCounters,
 }
 
@@ -167,8 +167,8 @@ impl RowReader<'_> {
         }
     }
 
-    /// Returns true if the files that replaced other files contain no new row, on either side. Then
-    /// no deleted row can have moved to another file. Returns false if the check would exceed the
+    /// Returns true if, on both sides, the files that replaced other files contain no new row. Then
+    /// no deleted row was moved to another file. Returns false if the check would exceed the
     /// budget.
     pub async fn only_deletes(
         &self,
@@ -216,7 +216,7 @@ impl RowReader<'_> {
         Ok(counts)
     }
 
-    /// Creates a conflict about these rows of a group's base, with a sample of the rows.
+    /// Creates a conflict about rows of a group's base, with a sample of these rows.
     async fn conflict(
         &self,
         group: &SharedFiles,
@@ -278,9 +278,9 @@ impl RowReader<'_> {
     }
 }
 
-/// Returns, for each row, how many copies on their side may be skipped. If our side has the row and
-/// their side has more copies than the base, this is the number of copies in the base; otherwise,
-/// it is 0.
+/// Returns, for each row, how many of its copies on their side may be skipped because our side has
+/// them, too. If our side has the row and their side has more copies than the base, this is the
+/// number of copies in the base; otherwise, it is 0.
 fn skippable(counts: &RowCounts) -> HashMap<RowKey, u32> {
     let equal =
         counts.iter().filter(|(_, [base, ours, theirs])| *base > 0 && *ours > 0 && theirs > base);
@@ -291,7 +291,7 @@ fn skippable(counts: &RowCounts) -> HashMap<RowKey, u32> {
 struct RowSelector {
     /// The number of times that each row must still be returned.
     remaining: HashMap<RowKey, u32>,
-    /// For each row, how many copies may still be skipped because their id was used before.
+    /// For each row, how many copies with a used row id may still be skipped.
     skippable: HashMap<RowKey, u32>,
     /// The row ids that were used before.
     used_ids: RoaringTreemap,
@@ -299,8 +299,8 @@ struct RowSelector {
 
 impl RowSelector {
     /// Returns the wanted rows of a batch. Rows with equal values can have different row ids, and
-    /// each id must be used only once. A row whose id was used is skipped as long as enough copies
-    /// follow; otherwise, it gets a new id.
+    /// each id must be used only once. A row whose id was already used is skipped, if enough other
+    /// copies of the row follow. Otherwise, the row gets a new id.
     fn pick(&mut self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         let state = own_columns(batch.schema_ref());
         let ids = (state < batch.num_columns())

@@ -3,13 +3,13 @@
 //! both sides reverted.
 //!
 //! Such changes do not count as changes of either side. So they are also applied to the base. Later
-//! changes of their files, such as compaction, are then handled like all other changes. A change is
-//! identified by the snapshot that first made it. The summary of a cherry-pick contains the id of
-//! this snapshot. The change is the difference between the files of that snapshot and of its
-//! parent. The change may have affected only files of its own branch, which are not in the base.
-//! Then the files of the cherry-pick's snapshot are used. If that is not possible either, both
-//! sides have the added rows, but it is not known which rows these are. In that case, the merge
-//! succeeds only if no other new row is equal to one of these rows.
+//! changes of the files of a shared change, such as compaction, are then handled like all other
+//! changes. A change is identified by the snapshot that first made it. The summary of a cherry-pick
+//! contains the id of this snapshot. A change is applied as the difference between the files of its
+//! snapshot and of the snapshot's parent. If it replaced files that only its own branch has, the
+//! difference of the cherry-pick's snapshot is applied instead. If that is not possible either,
+//! both sides have the added rows, but it is not known which rows these are. In that case, the
+//! merge succeeds only if no other new row is equal to one of these rows.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,13 +26,13 @@ use crate::side_history::MergeAncestry;
 /// The base of a merge, after the shared changes were applied to it.
 #[derive(Debug, Default)]
 pub(crate) struct AdjustedBase {
-    /// The files of the base after the changes that both sides contain.
+    /// The files of the base, to which the shared changes were applied.
     pub base: Vec<File>,
-    /// The snapshots whose changes are completely contained in both sides.
+    /// The snapshots whose changes both sides contain completely.
     pub same: HashSet<i64>,
     /// The snapshots whose changes both sides contain, but whose files are not known.
     pub unclear: HashSet<i64>,
-    /// True if some files of the adjusted base are files of our side that their side does not have.
+    /// True if the adjusted base contains files that our side has and their side does not.
     pub from_ours: bool,
 }
 
@@ -74,7 +74,8 @@ impl MergeAncestry {
     pub async fn common(&mut self, tables: &Tables, base: &[File]) -> Result<AdjustedBase, Error> {
         let mut shared = SharedChanges::of(self);
         if !shared.is_empty() || !shared.unproven.is_empty() || !shared.uncertain.is_empty() {
-            // Old snapshots of the base may already contain these changes, so all of them are read.
+            // The base may contain these changes in old snapshots that are not known yet, so all of
+            // its snapshots are read.
             while self.base.read_more(tables).await {}
             shared = SharedChanges::of(self);
         }
@@ -110,8 +111,8 @@ impl MergeAncestry {
         Ok(common)
     }
 
-    /// Returns the summary properties of the snapshots in `same` that are newer than the base,
-    /// each after the properties of its parent.
+    /// Returns the summary properties of the snapshots in `same` that are newer than the base, each
+    /// as a pair of the parent's properties and its own.
     pub fn shared_properties(&self, same: &HashSet<i64>) -> Vec<[HashMap<String, String>; 2]> {
         let old = self.base.ancestors();
         let properties = |one: &Snapshot| one.summary().additional_properties.clone();
@@ -127,8 +128,8 @@ impl MergeAncestry {
         new.filter_map(|id| self.sides.iter().find_map(|side| both(side, *id))).collect()
     }
 
-    /// Returns a snapshot of the base that removed rows which their side has again and our side may
-    /// have, too; `None` if there is no such snapshot.
+    /// Returns a snapshot of the base that removed rows, if their side has these rows again and our
+    /// side may have them, too. Returns `None` if there is no such snapshot.
     async fn restored(
         &self,
         tables: &Tables,
@@ -150,8 +151,9 @@ impl MergeAncestry {
     }
 
     /// Returns true if our side may have rows of files that the snapshot `id` of the base removed.
-    /// Our side cannot have the rows if they were added since the last snapshot that our side also
-    /// has. This is certain if all files of that snapshot still existed before the removal.
+    /// Let `last` be the last snapshot before the removal that our side has, too. Our side cannot
+    /// have rows that the base added after `last`. All removed rows were added after it if each
+    /// file of `last` existed until the removal and was not removed by it.
     async fn may_have_removed_rows(
         &self,
         tables: &Tables,
@@ -237,8 +239,8 @@ impl MergeAncestry {
         }
     }
 
-    /// Applies one of the remaining changes, with the files of a snapshot that replayed the change.
-    /// Returns the index of the applied change; `None` if none can be applied.
+    /// Applies one of the changes in `unapplied` by replaying a later snapshot that replayed the
+    /// same change. Returns the index of the applied change; `None` if no change could be applied.
     async fn replay_other(
         &self,
         tables: &Tables,
@@ -265,8 +267,9 @@ impl MergeAncestry {
         Ok(None)
     }
 
-    /// Applies the changes of consecutive snapshots to the files of the base. Returns false if the
-    /// files that these snapshots replaced are not in the base.
+    /// Applies the changes of consecutive snapshots to the files of the base. Returns false, and
+    /// changes nothing, if the changed files are not known, if the base lacks a file to remove, or
+    /// if it already has some of the files to add.
     async fn replay_run(
         &self,
         tables: &Tables,
@@ -329,17 +332,17 @@ struct SharedChanges {
     /// Changes that both sides contain but the base does not. Each change is given by the
     /// snapshot that first made it.
     all: HashSet<i64>,
-    /// Changes of which it is unknown whether they are in `all`, because a side may have reverted
+    /// Changes that may be in `all`, or not, because it is unknown whether a side has reverted
     /// them.
     uncertain: HashSet<i64>,
     /// The shared changes that are not part of another shared change.
     changes: BTreeSet<i64>,
     /// Changes that the base contains and both sides reverted.
     undone: HashSet<i64>,
-    /// Of `undone`, the changes that are not part of another one.
+    /// The changes in `undone` that are not part of another change in it.
     reverted: BTreeSet<i64>,
-    /// Changes that the base contains and both sides lack, but that our side may not have reverted.
-    /// Our side may never have had the rows that these changes removed.
+    /// Changes that the base contains and both sides lack, although our side may not have reverted
+    /// them: our side may never have had the rows that these changes removed.
     unproven: Vec<i64>,
 }
 
@@ -351,8 +354,9 @@ impl SharedChanges {
         let again = |had: &IncludedChanges, id: &i64| {
             had.again.get(id).is_some_and(|by| !before.contains(by))
         };
-        // If a change was reverted before the base, and both sides have replayed it since, the
-        // change is shared. The base does not contain it.
+        // A change can be shared although it is an old snapshot of the base: if it was reverted
+        // before the base, so that the base does not contain it, and both sides have replayed it
+        // since then.
         let is_new = |id: &i64| !before.contains(id) || (again(&ours, id) && again(&theirs, id));
         let all: HashSet<i64> = ours.has.intersection(&theirs.has).copied().collect();
         let is_uncertain = |id: &i64| ours.uncertain.contains(id) || theirs.uncertain.contains(id);
@@ -360,7 +364,8 @@ impl SharedChanges {
             .into_iter()
             .filter(|id| !base.has.contains(id) && is_new(id))
             .partition::<HashSet<i64>, _>(is_uncertain);
-        // If a side does not descend from the base, it does not have some of the base's ancestors.
+        // If a side does not descend from the base, it lacks some of the base's ancestors, and so
+        // their changes.
         let dropped = past.sides.each_ref().map(|side| {
             let own = side.ancestors();
             let lacks = !side.descends_from(&past.base);
@@ -372,7 +377,7 @@ impl SharedChanges {
             sides.all(|(had, dropped)| had.undone.contains(id) || dropped.contains(id))
         };
         let in_neither_side: HashSet<i64> = base.has.iter().filter(missing).copied().collect();
-        // Our side can have reverted a change only if it contained the change before.
+        // Our side can only have reverted a change that it contained before.
         let own = past.sides[0].ancestors();
         let parent = |id: i64| past.base.get(id).and_then(Snapshot::parent_snapshot_id);
         let was_reverted = |id: &&i64| {
@@ -405,9 +410,9 @@ impl SharedChanges {
         self.all.is_empty() && self.undone.is_empty()
     }
 
-    /// Returns the snapshots whose changes are part of the change of another snapshot, which is a
-    /// merge or a cherry-pick. Reverts are also returned, because the snapshots that they revert
-    /// stand for them.
+    /// Returns the snapshots whose changes are part of another snapshot's change, which is a merge
+    /// or a cherry-pick. Also returns reverts, because the snapshots that they revert are handled
+    /// instead.
     fn parts(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut parts = HashSet::new();
         for state in [LineageState::Base, LineageState::Ours, LineageState::Theirs] {
@@ -431,7 +436,7 @@ impl SharedChanges {
         parts
     }
 
-    /// Returns the snapshots of each side whose changes are completely contained in the other side.
+    /// Returns the snapshots, on both sides, whose changes the other side contains completely.
     fn same(&self, past: &MergeAncestry) -> HashSet<i64> {
         let mut same: HashSet<i64> = self.all.iter().chain(&self.undone).copied().collect();
         let known = |id: &i64| self.all.contains(id) || self.base.has.contains(id);

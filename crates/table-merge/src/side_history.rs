@@ -3,11 +3,11 @@
 //! The summary of a merge snapshot contains its second parent, the merged snapshot, under the key
 //! [`headwater_tables::MERGED`]. It also contains the [`ChangeScope`] of the merged changes.
 //!
-//! It is possible that a side does not descend from the base: after a conflict was resolved by one
-//! side's table, or in a revert or cherry-pick. The history of such a side then consists of two
-//! parts: the reverse of the base's changes since the common ancestor, and the side's changes. Some
-//! snapshots may not be known. If the side then kept no file of the table or of a partition, it is
-//! assumed that the side replaced all rows there.
+//! It is possible that a side does not descend from the base: after a conflict was resolved by
+//! taking one side's table, or in a revert or cherry-pick. The history of such a side then consists
+//! of two parts: the reverse of the base's changes since the common ancestor, and the side's
+//! changes. Some snapshots may not be known. If the side then kept no file of the table or of a
+//! partition, it is assumed that the side replaced all rows there.
 
 use std::collections::HashSet;
 
@@ -23,16 +23,16 @@ use crate::snapshot_effect::{KnownChanges, SnapshotEffect, touches_files};
 pub(crate) struct SideHistory {
     /// The combined scope of the side's changes.
     pub reach: ChangeScope,
-    /// The snapshots that only added rows which the base does not have.
+    /// The snapshots that only added rows, none of which the base has.
     pub appends: HashSet<i64>,
-    /// The snapshots that only added files, but whose rows the base may already have in other
+    /// The snapshots that only added files, but with rows that the base may already have in other
     /// files.
     pub copies: HashSet<i64>,
     /// True if all snapshots are known, and each of them only added or compacted rows.
     pub only_appends_or_compacts: bool,
-    /// True if at least one of the snapshots compacted rows.
+    /// True if at least one of the side's snapshots compacted rows.
     pub compacts: bool,
-    /// True if all snapshots are known.
+    /// True if all snapshots between the base and the side are known.
     pub complete: bool,
 }
 
@@ -97,8 +97,8 @@ impl MergeAncestry {
         }
     }
 
-    /// Returns the changes of both sides since the base. The snapshots in `common.same` are not
-    /// included, because the adjusted base contains their changes.
+    /// Returns the changes of both sides since the base. Omits the changes of the snapshots in
+    /// `common.same`, which the adjusted base already contains.
     pub fn histories(&self, common: &AdjustedBase) -> [SideHistory; 2] {
         self.sides.each_ref().map(|side| {
             let mut found = SideHistory::between(&self.base, side, common);
@@ -108,10 +108,11 @@ impl MergeAncestry {
     }
 }
 
-/// Snapshots on the chain of first parents of a state, newest first, without merged snapshots.
+/// The snapshots on a state's chain of first parents, newest first. Merged snapshots are not on
+/// this chain.
 struct OwnSnapshots<'a> {
     snapshots: Vec<&'a Snapshot>,
-    /// The parent of the oldest of these snapshots; `None` if the oldest is the table's first
+    /// The parent of the last item in `snapshots`; `None` if this item is the table's first
     /// snapshot.
     parent: Option<i64>,
     /// False if the chain stops early, because the next snapshot is not known.
@@ -139,8 +140,9 @@ impl<'a> OwnSnapshots<'a> {
 fn is_complete(base: &Lineage, side: &Lineage) -> bool {
     let own = OwnSnapshots::since(&base.ancestors(), side);
     if side.descends_from(base) {
-        // If the side merged the base, its own snapshots can lead back to an empty table. It is
-        // also possible that some ancestors of the base are not known yet.
+        // If the base reached the side through a merge, the side's chain of first parents can lead
+        // back to an empty table without meeting the base. All ancestors of the base must then be
+        // known.
         let began = own.parent.is_none();
         return own.complete && !(began && base.lacks(&HashSet::new()));
     }
@@ -157,8 +159,8 @@ impl SideHistory {
         found.complete = is_complete(base, side);
         if !side.descends_from(base) {
             let undone = SideHistory::since(side, base, common);
-            // If the side reverted a removal of files, it added these files again, without new
-            // rows.
+            // If the side reverted a removal of files, it added these files again, and their rows
+            // are not new.
             found.only_appends_or_compacts &= undone.only_compacts();
             found.reach = found.reach.and(undone.reach);
         }
@@ -180,7 +182,7 @@ impl SideHistory {
         known.is_complete = !base.lacks(&before);
         for snapshot in own.snapshots.into_iter().rev() {
             let parent = snapshot.parent_snapshot_id().and_then(|id| side.get(id));
-            // Merged changes that both sides contain do not count as changes of this side.
+            // A merge of changes that the base already contains is not a change of this side.
             let is_shared = merged_by(snapshot).is_some_and(|id| known.ancestors.contains(&id));
             let reach =
                 if is_shared { ChangeScope::Rows } else { ChangeScope::of(snapshot, parent) };

@@ -1,11 +1,12 @@
 //! The effect of a side's snapshots on the rows of the base.
 //!
 //! The operation in the summary of a snapshot describes the change from its own parent. If the side
-//! got the base by a merge, or not at all, this parent does not contain the base. A snapshot with
-//! the operation `append` can then contain rows of the base in other files. For example, the base
-//! reached the side together with a later delete: the merge only added files, but removed a row of
-//! the base. A revert or a cherry-pick can also add rows of the base again. Such snapshots only
-//! count as appends if the history proves that the base does not have the added rows.
+//! got the base by a merge, or does not contain it, this parent does not contain the base. A
+//! snapshot with the operation `append` can then add rows that the base has in other files. It can
+//! even remove rows of the base: if a merge brings the base and a later delete to the side, the
+//! merge only adds files, in which the deleted row is missing. A revert or a cherry-pick can also
+//! add rows of the base again. Such snapshots only count as appends if the history proves that the
+//! base does not have the added rows.
 
 use std::collections::HashSet;
 
@@ -20,7 +21,8 @@ use crate::shared_changes::AdjustedBase;
 pub(crate) enum SnapshotEffect {
     /// All rows in the added files are new.
     Appends,
-    /// No row of the base is removed or changed. The added files can contain rows of the base.
+    /// No row of the base is removed or changed. The added files may contain rows that the base
+    /// already has.
     Compacts,
     /// Rows may be changed or removed.
     Changes,
@@ -39,8 +41,8 @@ pub(crate) struct KnownChanges<'a> {
     /// True if all ancestors of the base are known, except those that the side had before the
     /// snapshots that are compared.
     pub is_complete: bool,
-    /// True if the side's own snapshots, without merged snapshots, lead back to the base. Then the
-    /// parent of each of them contains all changes of the base.
+    /// True if the side's chain of first parents leads back to the base. Then the parent of each
+    /// snapshot on this chain contains all changes of the base.
     pub is_parent: bool,
 }
 
@@ -63,8 +65,9 @@ impl<'a> KnownChanges<'a> {
         }
     }
 
-    /// Returns the effect of a snapshot that the base does not have. If it is a merge, `merged` are
-    /// its ancestors that its first parent does not have.
+    /// Returns the effect of a snapshot that the base does not have. If the snapshot is a merge,
+    /// `merged` contains the snapshots that it brought: its ancestors that its first parent does
+    /// not have.
     pub fn effect(
         &self,
         side: &Lineage,
@@ -81,11 +84,12 @@ impl<'a> KnownChanges<'a> {
     /// Returns the effect of a merge that only added files, or did not change any file.
     fn effect_of_merge(&self, side: &Lineage, merged: &HashSet<i64>) -> SnapshotEffect {
         let AdjustedBase { same, unclear, .. } = self.common;
-        // The other side may also have rows of the `unclear` changes, in other files.
+        // Their side may have rows of the `unclear` changes in other files.
         if !merged.is_disjoint(unclear) {
             return SnapshotEffect::Changes;
         }
-        // The merge's own parent has all rows of the base, except those of cherry-picked changes.
+        // The first parent of the merge has all rows of the base, except rows that cherry-picks
+        // added to the adjusted base.
         if self.is_parent && same.is_empty() {
             return SnapshotEffect::Appends;
         }
@@ -99,8 +103,8 @@ impl<'a> KnownChanges<'a> {
                 SnapshotEffect::Changes
             };
         }
-        // The added rows are new if no merged snapshot repeats a change of the base. It does not
-        // matter which rows the merged snapshots changed before.
+        // The added rows are new if no merged snapshot repeats a change of the base. The operations
+        // of the merged snapshots do not matter, because the merge itself only added files.
         let is_new = |id: &i64| side.get(*id).is_some_and(|one| !self.repeats(one));
         if self.is_complete && new.iter().all(is_new) {
             SnapshotEffect::Appends
@@ -140,7 +144,7 @@ impl<'a> KnownChanges<'a> {
         }
     }
 
-    /// Returns true if the adjusted base may contain a part of the snapshot's change.
+    /// Returns true if the adjusted base may already contain a part of the snapshot's change.
     fn repeats(&self, snapshot: &Snapshot) -> bool {
         let is_known = |id: &i64| self.contained.contains(id) || self.common.same.contains(id);
         is_known(&snapshot.snapshot_id())

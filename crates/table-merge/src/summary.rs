@@ -28,9 +28,9 @@ const KEY_PREFIX: &str = "headwater.";
 impl TableMerge {
     /// Returns the summary properties of the sides that also apply to the merged rows. These
     /// properties are the versions of the source tables from which the rows were computed. If the
-    /// merged table has exactly the files of one side, all properties of that side are added. Even
-    /// then, the versions of both sides are combined: the other side may have read newer versions
-    /// of its sources without getting new rows.
+    /// merged table has exactly the files of one side, all properties of that side are added. The
+    /// versions of both sides are combined even then, because the other side may have read newer
+    /// versions of its source tables without getting new rows.
     pub fn kept_summary(&self) -> BTreeMap<String, String> {
         let read = self.read_up_to();
         let side = match self.rows_of {
@@ -45,8 +45,8 @@ impl TableMerge {
         inherited
     }
 
-    /// For each change that both sides contain and the base does not, such as a cherry-picked
-    /// change: returns the values of a summary property before and after it.
+    /// For each change, such as a cherry-picked one, that both sides contain and the base does not:
+    /// returns the value of a summary property before the change and after it.
     pub fn shared_values(&self, property: &str) -> Vec<[Option<String>; 2]> {
         let value = |one: &HashMap<String, String>| one.get(property).cloned();
         self.shared.iter().map(|[before, after]| [value(before), value(after)]).collect()
@@ -80,8 +80,8 @@ impl TableMerge {
         (self.changes_files() || self.changes_metadata()).then_some(self)
     }
 
-    /// Converts the merge to an ordinary change that continues one side. The caller uses this if
-    /// the other side only compacted rows.
+    /// Converts the merge to an ordinary change of our side, which does not record the other side.
+    /// Used to rebase a change on concurrent maintenance.
     #[must_use]
     pub fn into_continuation(self: Box<Self>) -> Option<Box<Self>> {
         self.into_change().map(|merge| Box::new(Self { goes_on: true, ..*merge }))
@@ -117,8 +117,8 @@ impl ReplayedChanges {
         let mut picked = Some(BTreeSet::new());
         for id in only_in(side, base, LISTED_MAX + 1) {
             let snapshot = side.get(id);
-            // If the snapshot itself replays earlier snapshots, their ids are recorded instead of
-            // its own id.
+            // If the snapshot itself replays earlier snapshots, the ids of these snapshots are
+            // recorded instead.
             let again = snapshot.map_or_else(|| Some(Vec::new()), picked_by);
             let again = again.map(|ids| if ids.is_empty() { vec![id] } else { ids });
             picked = picked.zip(again).map(|(mut picked, ids): (BTreeSet<i64>, _)| {
@@ -138,9 +138,9 @@ impl ReplayedChanges {
     }
 
     fn to_summary(&self) -> Vec<(String, String)> {
-        // Record the list even if it is empty: it shows that summary properties of earlier
-        // snapshots may not apply to these rows. A list without some of the snapshots would show
-        // that these are not reverted.
+        // Record the list even if it is empty: its presence shows that summary properties of
+        // earlier snapshots may not apply to the rows of this snapshot. If there are too many
+        // snapshots, record no partial list: the omitted snapshots would count as not reverted.
         let undone = match &self.undone {
             Some(undone) => serde_json::to_string(undone).ok(),
             None => Some(MANY.to_owned()),
@@ -156,7 +156,7 @@ impl ReplayedChanges {
     }
 }
 
-/// Returns at most `most` ancestors of one state that are not ancestors of the other state.
+/// Returns at most `most` of the ancestors of `one` that are not ancestors of `other`.
 fn only_in(one: &Lineage, other: &Lineage, most: usize) -> Vec<i64> {
     let others = other.ancestors();
     one.ancestors().into_iter().filter(|id| !others.contains(id)).take(most).collect()
@@ -168,7 +168,7 @@ mod tests {
 
     use super::*;
 
-    /// Checks the recorded value, and the snapshots that are read from it.
+    /// Checks the recorded value, and the reverted snapshots that a reader gets from it.
     fn check(undone: Option<Vec<i64>>, expected: &str) {
         let changes = ReplayedChanges { picked: Some(BTreeSet::new()), undone };
         let summary = changes.to_summary();

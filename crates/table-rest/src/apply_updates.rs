@@ -1,9 +1,9 @@
 //! Applies the requirements and updates of a commit to a table.
 //!
 //! The metadata builder of the `iceberg` crate takes timestamps from the system clock and checks
-//! them against the snapshot log, whose timestamps come from Headwater's own clock. So before the
-//! builder is called, each timestamp in the log is replaced by its index; afterwards, the
-//! timestamps are restored.
+//! them against the snapshot log, whose timestamps come from Headwater's own clock. Both clocks may
+//! differ. So before the builder is called, each timestamp in the log is replaced by its index in
+//! the log; afterwards, the timestamps are restored.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +37,7 @@ const FIELD_STEP_MAX: i64 = 1_000_000;
 /// The first field id that Iceberg reserves; columns have smaller ids.
 pub(super) const FIELD_ID_END: i32 = 2_147_483_447;
 
-/// Prefix of the builder's error message for a failed requirement.
+/// Prefix of the error message of the `iceberg` crate for a failed requirement.
 const UNMET: &str = "Requirement failed: ";
 
 impl RestTables<'_> {
@@ -109,7 +109,7 @@ impl RestTables<'_> {
         with_next_row_id(metadata, next_row_id)
     }
 
-    /// Converts an update to one or two updates that the builder accepts.
+    /// Converts an update of a client to one or two updates that the metadata builder accepts.
     async fn prepare_update(
         self,
         before: &TableMetadata,
@@ -198,8 +198,8 @@ impl TableCommit {
     }
 }
 
-/// Returns the message for a failed requirement that an id is unchanged, in the wording that
-/// Iceberg's clients expect; `None` for other requirements.
+/// Returns the message for a failed requirement that an id (such as the current schema id) is
+/// unchanged, in the wording that Iceberg's clients expect; `None` for other requirements.
 fn changed_id_message(requirement: &TableRequirement, metadata: &TableMetadata) -> Option<String> {
     use TableRequirement as One;
     let (what, expected, found) = match requirement {
@@ -225,8 +225,9 @@ fn changed_id_message(requirement: &TableRequirement, metadata: &TableMetadata) 
     Some(format!("{what} id has changed: expected {expected}, found {found}"))
 }
 
-/// Rejects a sequence number that is too large, and a snapshot that was prepared before another
-/// snapshot was committed.
+/// Rejects a snapshot whose sequence number is far above the table's last sequence number. Also
+/// rejects a snapshot whose sequence number or row ids are already used, because another snapshot
+/// was committed after the client prepared this one.
 fn check_sequence(before: &TableMetadata, snapshot: &Snapshot) -> Result<()> {
     if before.format_version() == FormatVersion::V1 {
         return Ok(());
@@ -294,7 +295,7 @@ fn failed(error: impl std::fmt::Display) -> Error {
     Error::internal("committed", error)
 }
 
-/// Returns the metadata with this next row id, unless the current next row id is larger.
+/// Returns the metadata with `next_row_id` as next row id, or with its own if that is larger.
 fn with_next_row_id(metadata: TableMetadata, next_row_id: u64) -> Result<TableMetadata> {
     if next_row_id <= metadata.next_row_id() {
         return Ok(metadata);

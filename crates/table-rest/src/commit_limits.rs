@@ -18,7 +18,8 @@ use crate::{Error, RestTables, Result, TableCommit};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CommitLimits {
     /// True if new files must be inside the table's location, and the location must not change.
-    /// Without this limit, a client could add files of another table, and so read them.
+    /// Otherwise a client could add the files of another table to its own table, and so read rows
+    /// of the other table.
     pub own_files: bool,
     /// True if snapshots must keep all existing files and add no delete files, so that the commit
     /// only appends rows.
@@ -42,7 +43,7 @@ impl TableCommit {
         self
     }
 
-    /// Returns the actions that the client must be allowed on the table. They depend on the
+    /// Returns the actions on the table that the client needs permission for. They depend on the
     /// operations in the summaries of the commit's snapshots. If a summary states that the commit
     /// only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {

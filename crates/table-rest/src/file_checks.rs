@@ -19,7 +19,7 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 /// Maximum size of a metadata file to register, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
 
-/// The field of a metadata file that identifies its table.
+/// The part of a metadata file that identifies the table.
 #[derive(Debug, Deserialize)]
 struct TableUuid {
     #[serde(rename = "table-uuid")]
@@ -59,8 +59,9 @@ impl<'a> RestTables<'a> {
         Err(Error::Refused { reason })
     }
 
-    /// Acquires the lock on locations if the client sets the location of a table; otherwise,
-    /// Headwater chooses an unused one. The caller holds the lock until the table is stored.
+    /// Acquires the lock on locations if the client sets the location of a table; no lock is needed
+    /// for a location that Headwater chooses, because it is unique. The caller holds the lock until
+    /// the table is stored.
     pub(crate) async fn lock_location(self, is_given: bool) -> Option<MutexGuard<'a, ()>> {
         if is_given { Some(self.tables.states().lock_locations().await) } else { None }
     }
@@ -77,7 +78,7 @@ impl<'a> RestTables<'a> {
     }
 
     /// Checks the new location of an existing table. The location may contain files from an
-    /// earlier, failed attempt to move the same table there. `own` is the table's UUID.
+    /// earlier, failed attempt to move the same table there. `own` is the UUID of the moved table.
     pub(crate) async fn location_to_move_to(self, location: &str, own: Uuid) -> Result<()> {
         let path = self.check_location(location.trim_end_matches('/'))?;
         if self.is_in_a_table(&path).await? || !self.contains_only_table(&path, own).await? {
@@ -86,8 +87,8 @@ impl<'a> RestTables<'a> {
         Ok(())
     }
 
-    /// Returns true if all metadata files below a folder are in its own `metadata` folder and
-    /// belong to the table. Then the folder contains no other table.
+    /// Returns true if all metadata files below a folder are directly in its `metadata` folder, and
+    /// the first of them belongs to the table. Then the folder contains no other table.
     async fn contains_only_table(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");

@@ -35,17 +35,17 @@ pub(super) struct KnownContents {
     folder: Option<String>,
 }
 
-/// The row ids that were assigned so far.
+/// The row ids that the table and the checked manifests have assigned.
 #[derive(Debug, Default)]
 struct RowIds {
     /// The first row id of each manifest that has one, by location.
     first_row_ids: HashMap<String, u64>,
     /// The next row id of the table before the commit.
     first: u64,
-    /// Manifests from before the upgrade to format version 3, whose rows had no ids before the
+    /// Manifests from before the upgrade to format version 3. Their rows had no ids before this
     /// commit.
     without_row_ids: HashSet<String>,
-    /// The number of rows in `without_row_ids` that have ids now.
+    /// The number of rows in the manifests of `without_row_ids` that this commit assigns ids to.
     rows: u64,
     /// The first id after all ids that the checked manifests assign.
     end: u64,
@@ -220,10 +220,11 @@ impl KnownContents {
 
 impl RowIds {
     /// Records the row ids that a manifest assigns. Fails if other rows have these ids, or could
-    /// get them.
+    /// get them later.
     ///
     /// After an upgrade to format version 3, rows that existed before also get ids. Not every
-    /// engine counts these ids in the snapshot, but the manifest lists contain them.
+    /// engine counts these rows in the `added-rows` of the snapshot, but the manifest lists contain
+    /// the first row ids.
     fn count(&mut self, manifest: &ManifestFile) -> Result<()> {
         let Some(first) = manifest.first_row_id.filter(|_| is_data(manifest)) else {
             return Ok(());
@@ -249,8 +250,8 @@ impl RowIds {
         Ok(())
     }
 
-    /// Returns the next row id of a table. `counted` is the next row id in the metadata. Fails if
-    /// manifests assign more ids than the metadata permits.
+    /// Returns the next row id of a table. `counted` is the next row id in the new metadata. Fails
+    /// if the manifests assign more ids than the metadata permits.
     fn end(&self, counted: u64) -> Result<u64> {
         let end = self.end;
         let end_max = counted.saturating_add(self.rows);
@@ -269,8 +270,8 @@ fn is_data(manifest: &ManifestFile) -> bool {
     manifest.content == ManifestContentType::Data
 }
 
-/// Rejects a manifest whose entries have row ids of `given` or above, because the table may still
-/// assign these ids to other rows.
+/// Rejects a manifest with entries whose row ids are `given` or above. `given` is the next row id
+/// of the table, which the table can still assign to another row.
 fn check_entries(manifest: &ManifestFile, entries: &[ManifestEntryRef], given: u64) -> Result<()> {
     if !is_data(manifest) {
         return Ok(());

@@ -11,8 +11,8 @@ use crate::file_checks::{METADATA_BYTES_MAX, reject};
 use crate::table_checks::check_table;
 use crate::{Error, RestTables, Result};
 
-/// Maximum sequence number and row id, so that they can be increased. Real tables have far lower
-/// values.
+/// Maximum sequence number and row id, so that later commits can increase them. Real tables have
+/// far lower values.
 const NUMBER_MAX: i64 = 1 << 60;
 
 /// Maximum id of partition fields, specs and sort orders.

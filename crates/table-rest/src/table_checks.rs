@@ -23,8 +23,10 @@ fn check_defaults(metadata: &TableMetadata) -> Result<()> {
         for field in schema.field_id_to_fields().values() {
             let mut all = [&field.initial_default, &field.write_default].into_iter().flatten();
             if !all.all(|default| is_writable(default, &field.field_type)) {
-                let reason =
-                    format!("the default of column `{}` cannot be represented", field.name);
+                let reason = format!(
+                    "the default of column `{}` cannot be represented as `{}` in table metadata",
+                    field.name, field.field_type
+                );
                 return Err(Error::Refused { reason });
             }
         }

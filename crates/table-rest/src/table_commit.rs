@@ -51,8 +51,8 @@ impl TableCommit {
     }
 
     /// Adjusts the requirement that the last column id is unchanged. Clients receive `shown`, the
-    /// largest id on all branches, but the requirement is compared with the id in the table's own
-    /// metadata.
+    /// largest column id on all branches, as the last column id. The requirement is compared with
+    /// the last column id in the table's own metadata, so `shown` is replaced by that id.
     #[must_use]
     pub fn with_shown_column_id(mut self, shown: i32, table: &Table) -> Self {
         for requirement in &mut self.requirements {

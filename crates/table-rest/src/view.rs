@@ -18,8 +18,8 @@ use crate::{Error, RestTables, Result};
 /// Maximum size of a view's metadata file, in bytes.
 const METADATA_BYTES_MAX: usize = 16 << 20;
 
-/// Maximum time by which a client's clock may be ahead, in milliseconds. The `iceberg` crate
-/// permits the same between two versions of a view.
+/// Maximum time in milliseconds by which the clock of a client may be ahead of the server's. The
+/// `iceberg` crate tolerates the same difference between two versions of a view.
 const AHEAD_MS_MAX: i64 = 60_000;
 
 /// A request to create a view.

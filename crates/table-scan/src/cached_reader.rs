@@ -1,8 +1,8 @@
 //! Readers of Parquet files that use the cache of scanned columns.
 //!
-//! The inner reader reads the footers, and has a separate cache for them. The metric
-//! `bytes_scanned` counts only bytes that were read from the object store; `bytes_cached` counts
-//! the other bytes.
+//! The reader in `CachedReaderFactory::footers` reads the footers of the files, and has a separate
+//! cache for footers. The metric `bytes_scanned` counts only bytes that were read from the object
+//! store; `bytes_cached` counts the other bytes.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -25,8 +25,8 @@ use tokio::sync::watch;
 /// Estimated memory of an entry in addition to its bytes.
 const ENTRY_BYTES: u64 = 256;
 
-/// Maximum part of the memory that a cached range uses. Otherwise, one large column could evict all
-/// others.
+/// A range is cached only if it uses at most 1 / `RANGE_SHARE` of the memory. A larger range could
+/// evict all other ranges.
 const RANGE_SHARE: u64 = 4;
 
 /// Identity of a data file.
@@ -74,11 +74,11 @@ struct State {
     files: HashMap<Arc<FileKey>, BTreeMap<u64, CachedRange>>,
     /// The starts of all cached ranges, ordered by the time of their last use.
     order: BTreeMap<u64, RangeStart>,
-    /// The ranges that are being read. The channel closes when the read ends.
+    /// The ranges that a task is reading. The channel of a range closes when its read ends.
     reading: HashMap<RangeKey, watch::Receiver<()>>,
     /// Memory of all cached ranges.
     bytes: u64,
-    /// Number of uses so far, which is the time of the next use.
+    /// Number of uses so far. The cache uses this number as the time of a use.
     uses: u64,
 }
 
@@ -110,7 +110,7 @@ struct ReadClaim {
 struct CacheLookup {
     /// The ranges that the caller must read.
     claim: ReadClaim,
-    /// Positions of these ranges in the request.
+    /// Positions of the claimed ranges in the request.
     claimed: Vec<usize>,
     /// The ranges that other tasks are reading.
     others: Vec<watch::Receiver<()>>,
@@ -122,7 +122,8 @@ impl ColumnCache {
         ColumnCache(Arc::new(Inner { bytes_max, state: Mutex::default() }))
     }
 
-    /// Returns ranges of a file. A call of `read` gets all ranges that are not cached.
+    /// Returns ranges of a file. The ranges that are neither cached nor being read are read by one
+    /// call of `read`.
     pub async fn read(
         &self,
         file: &Arc<FileKey>,
@@ -136,8 +137,9 @@ impl ColumnCache {
             if !claimed.is_empty() {
                 let wanted = claimed.iter().map(|index| ranges[*index].clone()).collect();
                 let reading = read(wanted);
-                // Read in a separate task: other scans wait for these ranges, but the caller may
-                // not be polled for some time. Dropping the task cancels the read.
+                // Read in a separate task. Other scans wait for these ranges, and would wait too
+                // long if the caller of this method were not polled for some time. Dropping the
+                // task cancels the read.
                 let task = SpawnedTask::spawn(async move {
                     let new = reading.await?;
                     claim.insert(new)
@@ -297,8 +299,8 @@ impl State {
         }
     }
 
-    /// Returns the starts of the cached ranges that a range replaces: the ranges that it contains,
-    /// and a range with the same start.
+    /// Returns the starts of the cached ranges that the new range `range` replaces: the ranges
+    /// inside it, and a range with the same start.
     fn starts_within(&self, file: &Arc<FileKey>, range: &Range<u64>) -> Vec<u64> {
         let Some(ranges) = self.files.get(file) else { return Vec::new() };
         let replaced =

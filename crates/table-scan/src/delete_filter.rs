@@ -1,8 +1,8 @@
 //! Removes the rows that delete files mark as deleted from a scan.
 //!
-//! The scan below this operator adds the position of each row. The delete files of a data file are
-//! read when the first rows of the data file arrive. So a query that needs few rows reads few
-//! delete files.
+//! The scan below this operator adds two columns with the position of each row: its file and its
+//! index. The delete files of a data file are read when the first rows of the data file arrive. So
+//! a query that needs few rows reads few delete files.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,8 +41,8 @@ pub(crate) struct DeletedRows {
 }
 
 impl DeletedRows {
-    /// Creates the value for the data files of a scan, and loads nothing. The number of a file is
-    /// its index.
+    /// Creates the value for the data files of a scan, without reading delete files. The number of
+    /// a file is its index.
     pub(crate) fn new(tables: Tables, files: &[Arc<DataFile>]) -> Self {
         let files = files.iter().map(|file| (Arc::clone(file), OnceCell::new())).collect();
         DeletedRows { tables, files }
@@ -230,9 +230,9 @@ async fn live_rows(
     Ok(filter_record_batch(batch, &live)?)
 }
 
-/// Appends one bit for each row of one file: true if the row is not deleted. `gone` are the deleted
-/// rows. Rows are usually in ascending order; at a row index lower than the previous one, the
-/// search in `gone` restarts.
+/// Appends one bit for each row of one data file: true if the row is not deleted. `rows` are the
+/// indexes of the rows in the file, and `gone` the indexes of the deleted rows. `rows` is usually
+/// ascending; at an index lower than the previous one, the search in `gone` restarts.
 fn append(live: &mut BooleanBufferBuilder, gone: &Positions, rows: &[i64]) {
     let mut next = gone.from(rows.first().map_or(0, |row| *row as u64)).peekable();
     let mut last = i64::MIN;

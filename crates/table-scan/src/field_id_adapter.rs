@@ -41,7 +41,8 @@ impl PhysicalExprAdapterFactory for FieldIdAdapterFactory {
 struct FieldIdAdapter {
     inner: Arc<dyn PhysicalExprAdapter>,
     physical_file_schema: SchemaRef,
-    /// For each field of the file, the table's field with the same id; `None` for a dropped column.
+    /// For each field of the file, the field of the table with the same id; `None` if the table
+    /// dropped the column.
     current: Vec<Option<FieldRef>>,
     /// The initial defaults of the table's columns that the file does not contain, by name. Columns
     /// without a default are read as null.
@@ -104,8 +105,8 @@ fn defaults(table: &Schema, found: &[Option<FieldRef>]) -> Result<HashMap<String
     Ok(defaults)
 }
 
-/// Returns, for each field of a file, the table's field with the same id; `None` for a dropped
-/// column.
+/// Returns, for each field of a file, the field of the table with the same id; `None` if the table
+/// dropped the column.
 fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     let by_id = file.fields().iter().any(|field| id(field).is_some());
     let mut now: HashMap<String, &FieldRef> = HashMap::new();
@@ -124,16 +125,16 @@ fn current(table: &Schema, file: &Schema) -> Vec<Option<FieldRef>> {
     file.fields().iter().map(current).collect()
 }
 
-/// Returns the schema of a file in which columns have their current names in the table.
+/// Returns the schema of a file, in which each column has the name that it has in the table now.
 fn renamed(current: &[Option<FieldRef>], file: &Schema) -> SchemaRef {
     let rename = |(index, (field, current)): (usize, (&FieldRef, &Option<FieldRef>))| match current
     {
         // The row number has no field id and is not in the file: the Parquet reader computes it.
         _ if field.has_valid_extension_type::<RowNumber>() => Arc::clone(field),
-        // If the types are equal, the table's field is used, so that a difference in the metadata
-        // does not cause a cast.
+        // If the types are equal, the table's field is used. If only the metadata of both fields
+        // differ, this prevents a cast.
         Some(current) if current.data_type() == field.data_type() => Arc::clone(current),
-        // `NestedCastExpr` matches the nested fields after the column is read.
+        // `NestedCastExpr` converts the nested fields after the column is read.
         Some(current) if NestedCastExpr::needs(field.data_type(), current.data_type()) => {
             Arc::clone(current)
         }

@@ -52,8 +52,8 @@ fn partitioned_file(
     planned.object_meta.location = file.path.clone();
     planned.partition_values = number.into_iter().map(ScalarValue::from).collect();
     match statistics {
-        // DataFusion would append statistics for partition values, but these statistics already
-        // contain the file number.
+        // DataFusion would append the statistics of partition values, but `statistics` already
+        // contains those of the file number.
         Some(statistics) if number.is_some() => {
             planned.statistics = Some(Arc::new(statistics));
             planned

@@ -24,8 +24,8 @@ impl NestedCastExpr {
         NestedCastExpr { column, field }
     }
 
-    /// Returns true if a file's column must be converted, because its fields differ from those of
-    /// the table's column.
+    /// Returns true if a column of a file must be converted, because its nested fields differ from
+    /// those of the table's column.
     pub(crate) fn needs(file: &DataType, table: &DataType) -> bool {
         file.is_nested() && table.is_nested() && file != table
     }

@@ -41,7 +41,7 @@ pub fn can_match(
     prune(plan, schema, filters, session).map_or(true, |left| !left.files().is_empty())
 }
 
-/// Returns, for each file, true if it is known that all rows of the file match the filter.
+/// Returns, for each file, true if all rows of the file are known to match the filter.
 ///
 /// The filter is split at `AND`. A condition holds for all rows of a file if, by the bounds, no row
 /// can match its negation, and the condition is never null. A condition is never null if its
@@ -143,8 +143,8 @@ fn may_contain(
 }
 
 /// For each file with a true entry, sets the entry to false if the file's partition contains none
-/// of the values in the filter. Call it after pruning by bounds, which is cheaper: bounds are
-/// arrays over all files, whereas partition values are read for each file.
+/// of the values in the filter. The caller prunes by bounds first, because bounds are arrays over
+/// all files, whereas partition values are read file by file.
 fn prune_by_partition(
     plan: &ScanPlan,
     predicate: &PruningPredicate,

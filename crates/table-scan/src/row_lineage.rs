@@ -1,8 +1,9 @@
 //! The two row lineage columns of format version 3: the id of each row, and the sequence number of
 //! the last commit that changed the row.
 //!
-//! A file stores these values only for rows that were rewritten. For all other rows, the values are
-//! computed from the position of the row, which the scan below this operator adds.
+//! A file stores these values only for rows that were rewritten. For all other rows,
+//! [`RowLineageExec`] computes the values from the position of the row, which the scan below it
+//! adds as a column.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use futures::TryStreamExt;
 use headwater_sql::change::{FILE, ROW};
 use headwater_tables::{DataFile, LINEAGE, lineage_fields};
 
-/// The values from which the lineage of a file's rows is computed: its first row id, if it has one,
-/// and the sequence number of the commit that added the file.
+/// The values from which the lineage of a file's rows is computed: the first row id of the file, if
+/// it has one, and the sequence number of the commit that added the file.
 type RowOrigin = (Option<i64>, i64);
 
 /// Returns a schema with the two lineage columns at its end.
@@ -29,7 +30,8 @@ pub(crate) fn with_lineage(schema: &Schema) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields.collect::<Vec<_>>(), schema.metadata().clone()))
 }
 
-/// Returns true for a lineage column, false for a column of the table that only has its name.
+/// Returns true for a lineage column, false for a column of the table that has the same name by
+/// chance.
 pub(crate) fn is_lineage(field: &FieldRef) -> bool {
     lineage_fields()
         .iter()

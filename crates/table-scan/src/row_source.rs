@@ -72,7 +72,7 @@ pub fn stored_table(rows: Arc<dyn RowSource>) -> Arc<dyn TableProvider> {
     Arc::new(StoredTable { schema: view_schema(&rows.schema()), rows })
 }
 
-/// A table of stored rows. A scan reads only the columns of its query.
+/// A table of stored rows. A scan reads only the columns that its query needs.
 #[derive(Debug)]
 struct StoredTable {
     schema: SchemaRef,

@@ -1,8 +1,8 @@
 //! The cost of a scan before it runs: files, rows and bytes, from the footers of the files.
 //!
-//! Row groups are pruned in the same way as in the scan. Counts only the columns that the scan
-//! reads, and the page indexes of the columns in its conditions. The cost is an upper bound:
-//! pruning by pages, by a limit and by run-time filters of joins is ignored.
+//! The cost counts only the row groups that the scan does not prune. Of these, it counts the
+//! columns that the scan reads, and the page indexes of the columns in its conditions. The cost is
+//! an upper bound: pruning by pages, by a limit and by run-time filters of joins is ignored.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
@@ -24,7 +24,8 @@ use futures::{StreamExt, TryStreamExt, stream};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 
-/// Maximum number of footers that are read for a scan. All rows and bytes of further files count.
+/// Maximum number of footers that are read for a scan. All rows and bytes of the remaining files
+/// count.
 const FOOTERS_MAX: usize = 1_000;
 
 /// Number of footers that are read at the same time.
@@ -75,14 +76,14 @@ pub async fn scan_cost(config: &FileScanConfig, source: &ParquetSource) -> Resul
     costs.buffer_unordered(FOOTERS_AT_ONCE).try_fold(ScanCost::default(), add).await
 }
 
-/// Returns the cost of a scan of all columns of a file.
+/// Returns the cost of a scan that reads all columns of a file.
 fn whole(file: &PartitionedFile) -> ScanCost {
     let rows = file.statistics.as_ref().and_then(|known| known.num_rows.get_value().copied());
     ScanCost { files: 1, rows: rows.map(|rows| rows as u64), bytes: file.object_meta.size }
 }
 
-/// Returns the cost of one file by its footer; `None` if the scan has no factory for readers of
-/// footers.
+/// Returns the cost of scanning one file, computed from its footer; `None` if the scan has no
+/// reader factory for footers.
 async fn footer_cost(
     config: &FileScanConfig,
     source: &ParquetSource,
@@ -127,7 +128,7 @@ async fn footer_cost(
     Ok(Some(ScanCost { rows: Some(rows), ..cost }))
 }
 
-/// Returns the total size of all page indexes of a file, in bytes, which are read together.
+/// Returns the size in bytes of all page indexes of a file. The scan reads them together.
 fn page_index_bytes(groups: &[RowGroupMetaData]) -> u64 {
     let columns = groups.iter().flat_map(RowGroupMetaData::columns);
     let lengths = columns.map(|column| {

@@ -17,7 +17,7 @@ const FILES_MAX: usize = 256;
 /// Assumed size in bytes of a value of a type without a fixed width.
 const VARIABLE_BYTES: usize = 16;
 
-/// Assumed ratio of a file's decompressed to its compressed size.
+/// Assumed decompressed size of a file, divided by its compressed size.
 const COMPRESSION: usize = 2;
 
 /// Returns the statistics of the scanned columns, as totals and, up to [`FILES_MAX`] files, for
@@ -71,8 +71,8 @@ fn byte_size(data_type: &DataType, rows: usize) -> Precision<usize> {
 
 /// Estimates the number of decompressed, encoded bytes of the columns that a scan reads. DataFusion
 /// uses this estimate if a column has no fixed width. Manifests contain only the compressed size of
-/// whole files, so this size is scaled by the share of the columns. For small files the estimate is
-/// too large, because the footer dominates their size.
+/// whole files, so it is multiplied by the columns' share of all columns. The estimate is too large
+/// for small files, which consist mostly of their footer.
 fn encoded_bytes(file_bytes: u64, statistics: &Statistics, columns: &[usize]) -> Precision<usize> {
     let width = |column: &ColumnStatistics| column.byte_size.get_value().copied().unwrap_or(0);
     let all: usize = statistics.column_statistics.iter().map(width).sum();
@@ -99,8 +99,8 @@ impl ManifestStatistics {
         // NaN above every number.
         let exact = plan.is_exact(column) && !data_type.is_floating();
         let exact = plan.files().iter().map(|file| exact && file.has_exact_bounds()).collect();
-        // Ignore the bounds of nested types, because engines order such values in different ways,
-        // and maps have no order.
+        // Ignore the bounds of nested types: engines order nested values in different ways, and
+        // maps have no order.
         let bounded = !data_type.is_nested();
         ManifestStatistics {
             data_type: data_type.clone(),

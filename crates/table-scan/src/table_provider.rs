@@ -25,9 +25,9 @@ use crate::scan_environment::ScanEnvironment;
 use crate::statistics::of_scan;
 use crate::string_views::view_schema;
 
-/// For statements that change rows: minimum number of scanned columns at which the scan filters
-/// rows during decoding. Most columns are then decoded only for matching rows, which are usually
-/// few.
+/// Minimum number of scanned columns at which a scan for a statement that changes rows filters the
+/// rows while it decodes them. Most columns are then decoded only for the matching rows, which are
+/// usually few.
 const CHANGED_COLUMNS_MIN: usize = 6;
 
 /// A table at one snapshot.
@@ -62,15 +62,16 @@ impl LakeTable {
         LakeTable { schema, ..LakeTable::new(plan, environment) }
     }
 
-    /// Creates a provider with two additional columns, which contain the position of each row.
-    /// These are the number of the row's file in the plan, and the index of the row in that file.
+    /// Creates a provider with two additional columns, `FILE` and `ROW`: the number of each row's
+    /// file in the plan, and the index of the row in that file.
     pub fn with_positions(plan: ScanPlan, environment: ScanEnvironment) -> Self {
         let schema = with_positions(&view_schema(plan.schema()));
         LakeTable { schema, positions: true, ..LakeTable::new(plan, environment) }
     }
 
-    /// Makes later scans skip the files whose entry is true, because the statement changes all
-    /// their rows alike, without reading them.
+    /// Makes later scans skip the files whose entry in `files` is true. The caller needs no rows of
+    /// these files: its statement changes all rows of each file in the same way, without reading
+    /// them.
     pub fn skip_files(&self, files: Vec<bool>) {
         let _ = self.skipped.set(files);
     }
@@ -94,8 +95,8 @@ impl LakeTable {
         self.schema.fields().len() - if self.positions { 2 } else { 0 }
     }
 
-    /// Returns the numbers of the files that remain in a pruned plan: their indexes in the whole
-    /// plan.
+    /// Returns the number of each file in a pruned plan. The number of a file is its index in the
+    /// plan before pruning.
     fn numbers(&self, plan: &ScanPlan) -> Vec<i32> {
         let all = self.plan.files().iter().enumerate();
         let all = all.map(|(number, file)| (Arc::as_ptr(file), number as i32));
@@ -103,8 +104,8 @@ impl LakeTable {
         plan.files().iter().filter_map(|file| all.get(&Arc::as_ptr(file)).copied()).collect()
     }
 
-    /// Keeps the first files that have at least `limit` rows. A file with deletes counts as a file
-    /// without rows.
+    /// Returns a plan with the first files, as many as are needed for `limit` rows. A file with
+    /// deletes counts as a file without rows.
     fn first_files(plan: ScanPlan, limit: usize) -> ScanPlan {
         let mut rows = 0_u64;
         let keep: Vec<bool> = plan
@@ -196,7 +197,7 @@ impl TableProvider for LakeTable {
 }
 
 impl LakeTable {
-    /// Plans a scan of some columns, including the two position columns if `positions` is set.
+    /// Plans a scan of some columns, including the columns `FILE` and `ROW` if `positions` is set.
     fn scan_files(
         &self,
         session: &dyn Session,

@@ -16,7 +16,7 @@ impl TableHistory<'_> {
     /// appended files were compacted later, returns the original files.
     pub async fn appended(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         match self.appended_since(table, since).await {
-            // A file of a snapshot after `since` was removed, because that snapshot has expired.
+            // Maintenance has removed a file of a snapshot after `since` that has expired.
             Err(error) if error.is_not_found() => Ok(None),
             other => other,
         }
@@ -35,8 +35,8 @@ impl TableHistory<'_> {
     }
 
     /// Returns the data files that the table has now but did not have at the snapshot `since`;
-    /// `None` if a file of that snapshot was removed or changed. In contrast to
-    /// [`append_snapshots`], this also works after changes were reverted.
+    /// `None` if a file of the snapshot `since` was removed or got new deletes. In contrast to
+    /// [`append_snapshots`], this method also works after changes were reverted.
     async fn new_files(self, table: &Table, since: i64) -> Result<Option<ScanPlan>> {
         let Some(snapshot) = Lineage::of(table).find(self.tables, since).await else {
             return Ok(None);
@@ -89,7 +89,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
         next = snapshot.parent_snapshot_id()?;
         match snapshot.summary().operation {
             Operation::Append if merged_by(&snapshot) == Some(since) => {
-                // The merge added the rows up to `since`, already read, to its parent's rows.
+                // The merge added the rows up to `since`, already known, to its parent's rows.
                 lineage.find(tables, since).await?;
                 read = lineage.ancestors_of(Some(since));
             }
@@ -107,7 +107,7 @@ async fn append_snapshots(tables: &Tables, table: &Table, since: i64) -> Option<
     Some(found)
 }
 
-/// Returns true if a snapshot may have added the rows of snapshots in `read` again.
+/// Returns true if a snapshot may add rows again that the snapshots in `read` already have.
 async fn repeats(
     lineage: &mut Lineage,
     tables: &Tables,

@@ -19,19 +19,19 @@ pub(crate) type Manifests = Arc<[ManifestFile]>;
 /// The data files of a snapshot, oldest first.
 pub(crate) type Files = Arc<[Arc<DataFile>]>;
 
-/// The caches. The key of an entry for a snapshot is the location of its manifest list.
+/// The caches. Entries of a snapshot have the location of its manifest list as key.
 #[derive(Debug)]
 pub(crate) struct Caches {
     pub(crate) tables: Cache<String, Table>,
     pub(crate) views: Cache<String, SqlView>,
     pub(crate) lists: Cache<String, Manifests>,
     pub(crate) manifests: Cache<String, Arc<CachedManifest>>,
-    /// First row ids of manifests, by location. The keys of the manifest cache contain these ids.
+    /// First row ids of manifests, by location: a part of the keys in the manifest cache.
     pub(crate) first_row_ids: Cache<String, u64>,
     pub(crate) files: Cache<String, (Files, Arc<FileStats>)>,
     /// Deleted rows of a data file, by its location and the fingerprint of its delete files.
     pub(crate) deleted: Cache<(String, Fingerprint), Arc<Positions>>,
-    /// Deleted positions by data file, for each set of position delete files of a partition.
+    /// Deleted positions by data file, for each list of a partition's position delete files.
     pub(crate) named: Cache<Fingerprint, Arc<PositionsByFile>>,
     /// Keys of deleted rows, by the fingerprint of equality delete files.
     pub(crate) keys: Cache<Fingerprint, Arc<DeletedKeys>>,

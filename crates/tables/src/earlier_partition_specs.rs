@@ -1,7 +1,7 @@
 //! Supports overwriting partitions whose rows are partly in files of an earlier partition spec.
 //!
-//! The partition values of such files do not determine the current partitions of their rows. So an
-//! overwrite of partitions reads these files, and rewrites the rows of other partitions.
+//! The partition of such a file does not determine the current partitions of its rows. So an
+//! overwrite reads these files, and rewrites their rows that are not in an overwritten partition.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use crate::{BatchStream, DataFile, Error, Result, RowDeletes, StagedFiles, Table
 
 impl RowDeletes<'_> {
     /// Finds the files of earlier partition specs with rows in the partitions of the new rows.
-    /// Returns these files, and a stream of their rows that are in other partitions; `None` if
-    /// there are no such files.
+    /// Returns the found files, and a stream of their rows that are in other partitions; `None` if
+    /// no file is found.
     pub async fn retained_rows(
         self,
         table: &Table,

@@ -29,8 +29,8 @@ impl Table {
     ) -> Result<Value> {
         let mut value = metadata::to_value(self.metadata())
             .map_err(|error| Error::internal("encoded", error))?;
-        // A client knows only one state of the table, so it must not delete files: other states may
-        // need them.
+        // A client knows only one state of the table, so it must not delete files: other states of
+        // the table may need them.
         value["properties"][GC_ENABLED] = "false".into();
         if let Some(known) = last_column_id.filter(|known| *known > self.last_column_id()) {
             value["last-column-id"] = known.into();

@@ -8,7 +8,7 @@ use headwater_model::{PartitionField, TableName};
 
 use crate::{Alteration, DataFile, ScanPlan, StagedFiles};
 
-/// Data files to remove, and new files with the rows of the removed files that are kept.
+/// Data files to remove, and new files with those of their rows that must be kept.
 pub type RetainedRows = (Vec<Arc<DataFile>>, StagedFiles);
 
 /// A request to create a table.
@@ -37,8 +37,8 @@ pub enum Operation {
     OverwritePartitions {
         /// The new rows.
         staged: StagedFiles,
-        /// Existing files of earlier partition specs that have rows in these partitions, and new
-        /// files with their other rows, from [`crate::RowDeletes::retained_rows`].
+        /// The result of [`crate::RowDeletes::retained_rows`]: files of earlier partition specs
+        /// with rows in the replaced partitions, and new files with the other rows of these files.
         retained: Option<RetainedRows>,
     },
     /// Replaces data files with changed rows.
@@ -72,7 +72,7 @@ pub enum Operation {
         columns: Vec<Field>,
         /// The field ids of the new columns are greater than this id; by default the table's last
         /// column id. Concurrent changes of a table, on any branches, must assign different ids.
-        /// Otherwise their rows cannot be merged.
+        /// Otherwise the rows of the branches cannot be merged.
         after: Option<i32>,
     },
     /// Changes columns and properties, in order.
@@ -96,20 +96,20 @@ impl Operation {
 /// The replacement of data files with changed rows.
 #[derive(Clone)]
 pub struct RowRewrite {
-    /// The table's files when the change was computed. If the table has other files when the change
-    /// is committed, there was a concurrent commit.
+    /// The table's files when the change was computed. If the table has other files at the commit,
+    /// another commit was made in the meantime.
     pub seen: ScanPlan,
     /// The files to remove, a subset of `seen`. A file that no longer exists is a conflict.
     pub removed: Vec<Arc<DataFile>>,
     /// The files that replace the removed files.
     pub staged: StagedFiles,
     /// The check of concurrently added files, for serializable isolation. The commit fails with a
-    /// conflict if such a file may contain a row that the change affects. `None` for snapshot
-    /// isolation, for which added files are not checked.
+    /// conflict if a file that was added since `seen` may contain a row that the change affects.
+    /// `None` for snapshot isolation, in which added files are not checked.
     pub unseen: Option<FileFilter>,
 }
 
-/// Returns true if one of the plan's files may contain a row that a change affects.
+/// A function that returns true if a file of the plan may contain a row that the change affects.
 pub type FileFilter = Arc<dyn Fn(&ScanPlan) -> bool + Send + Sync>;
 
 impl std::fmt::Debug for RowRewrite {

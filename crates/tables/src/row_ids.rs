@@ -139,7 +139,7 @@ impl RowIdRuns {
         self.rows += 1;
     }
 
-    /// Returns the id that would follow the last id of the last run.
+    /// Returns the id that continues the last run: the id after its last row's id.
     fn next_in_run(&self) -> Option<i64> {
         let first = self.ids.last().filter(|id| **id >= 0)?;
         let within = i64::try_from(self.rows - self.starts.last()?).ok()?;
@@ -221,7 +221,7 @@ impl RewriteReader<'_> {
     }
 }
 
-/// Clears the rows' ids and sequence numbers, so that the commit assigns new values.
+/// Clears the ids and sequence numbers of these rows, so that the commit assigns new values.
 pub fn without_ids(batch: &RecordBatch, rows: &[usize]) -> Result<RecordBatch, ArrowError> {
     let own = own_columns(batch.schema_ref());
     let mut columns = batch.columns().to_vec();

@@ -41,12 +41,12 @@ pub struct DataFile {
     pub(crate) deletes: Option<Arc<Deletes>>,
     /// Partition values with their transforms, by the field id of the source column.
     pub parts: Vec<(i32, Transform, Option<PrimitiveLiteral>)>,
-    /// The field ids of every schema that the file's writer may have used.
+    /// The primitive field ids of each schema that the writer of the file may have used.
     pub(crate) written_schemas: WrittenSchemas,
 }
 
 /// The ids of the primitive fields in each schema of a table. Empty if the table disables the
-/// metrics of a column: a file without metrics of a column may then still contain it.
+/// metrics of any column: missing metrics then do not show that a file lacks the column.
 pub(crate) type WrittenSchemas = Arc<[Vec<i32>]>;
 
 /// Prefix of the table properties that select which metrics are kept for a column.

@@ -1,8 +1,8 @@
 //! The ancestors of a table's state, loaded on demand.
 //!
 //! A metadata file lists only the newest snapshots of its table state. Older snapshots are listed
-//! in older metadata files, which the metadata log lists. Snapshots of merged states are listed in
-//! metadata files that the summary of the merge snapshot lists. These files are read if needed.
+//! in older metadata files, whose locations are in the metadata log. Snapshots of a merged state
+//! are listed in its metadata file, whose location is in the merge snapshot's summary.
 
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 
@@ -11,10 +11,10 @@ use iceberg::spec::{Operation, Snapshot, SnapshotRef};
 use crate::cache::Files;
 use crate::{Error, Result, Table, Tables};
 
-/// Summary key of the snapshot whose changes a merge applied.
+/// Summary key of a merge snapshot: the id of the snapshot whose changes the merge applied.
 pub const MERGED: &str = "headwater.merged-snapshot";
 
-/// Summary key of the location of the merged state's metadata file.
+/// Summary key of a merge snapshot: the location of the metadata file of the merged state.
 pub const MERGED_METADATA: &str = "headwater.merged-metadata";
 
 /// Summary key of the profile, as JSON, of the rows that a model wrote.
@@ -103,7 +103,7 @@ impl Lineage {
         self.ancestors_since(id, &HashSet::new())
     }
 
-    /// Does the same as [`Lineage::ancestors_of`], but without `others` and their ancestors.
+    /// Like [`Lineage::ancestors_of`], but without the snapshots in `others` and their ancestors.
     pub fn ancestors_since(&self, id: Option<i64>, others: &HashSet<i64>) -> HashSet<i64> {
         self.walk(id, others, |_, _| {})
     }
@@ -157,8 +157,8 @@ impl Lineage {
         found
     }
 
-    /// Returns the values of a property in the summaries of all known ancestors, newest first. The
-    /// summaries of reverted snapshots, or of all that may be reverted, are excluded.
+    /// Returns the values of a property in the summaries of all known ancestors, newest first.
+    /// Excludes reverted snapshots, and all snapshots before a revert of unknown snapshots.
     fn values(&self, property: &str) -> Vec<&str> {
         let mut undone: HashSet<i64> = HashSet::new();
         let mut values = Vec::new();
@@ -183,8 +183,8 @@ impl Lineage {
     }
 
     /// Returns the versions of the source tables from which this state's rows were computed, if the
-    /// metadata lists them. Omits versions from before a snapshot that merged or reverted changes.
-    /// Models of several projects may write a table, so its snapshots may have different sources.
+    /// metadata lists them. Searches several snapshots, because several projects may write the
+    /// table. Ends at a snapshot that merged or reverted changes.
     pub fn read_up_to(&self) -> BTreeMap<String, String> {
         let (mut read, mut next) = (BTreeMap::new(), self.current);
         while let Some(snapshot) = next.and_then(|id| self.get(id)) {
@@ -200,9 +200,9 @@ impl Lineage {
         read
     }
 
-    /// Returns true if the state descends from the other state. If the current snapshot of the
-    /// other state is a merge, it is sufficient to descend from both parents of that merge. Any
-    /// merge of these parents has the same result.
+    /// Returns true if this state descends from the state `other`. If the current snapshot of
+    /// `other` is a merge, it is sufficient that this state descends from both parents of the
+    /// merge, because any merge of these parents has the same result.
     pub fn descends_from(&self, other: &Lineage) -> bool {
         let own = self.ancestors();
         let mut seen = HashSet::new();
@@ -233,8 +233,8 @@ impl Lineage {
     }
 
     /// Returns the snapshot that a merge merged, if the merge has exactly the rows of that
-    /// snapshot. This is the case if the other parent has only rewritten files since the common
-    /// ancestor. Otherwise returns `None`.
+    /// snapshot. This is the case if, on the side of the merge's first parent, files were only
+    /// rewritten since the common ancestor. Otherwise returns `None`.
     pub async fn equal_parent(&mut self, tables: &Tables, merge: &Snapshot) -> Option<i64> {
         let merged = merged_by(merge)?;
         let mut ancestors = HashSet::new();
@@ -251,13 +251,13 @@ impl Lineage {
             }
             next = snapshot.parent_snapshot_id()?;
         }
-        // If the merge resolved a conflict by taking one side's table, the number of rows differs.
+        // If the merge resolved a conflict by taking one side's table, the row counts differ.
         let merged_snapshot = self.find(tables, merged).await?;
         let rows = value(merge, TOTAL_RECORDS)?;
         (value(&merged_snapshot, TOTAL_RECORDS)? == rows).then_some(merged)
     }
 
-    /// Returns true if an ancestor of the state is unknown, and not in `others`.
+    /// Returns true if the lineage lacks an ancestor of the state that is not in `others`.
     pub fn lacks(&self, others: &HashSet<i64>) -> bool {
         let mut lacks = false;
         self.walk(self.current, others, |_, _| lacks = true);
@@ -327,8 +327,8 @@ impl TableHistory<'_> {
         }
     }
 
-    /// Returns the newest value of a summary property. Returns `None` if a later snapshot merged,
-    /// replayed or reverted changes, because the value does not include these changes.
+    /// Returns the newest value of a summary property. Returns `None` if a snapshot after that
+    /// value merged, replayed or reverted changes, which the value does not include.
     pub async fn find_since_merged(self, table: &Table, property: &str) -> Option<String> {
         let mut lineage = Lineage::of(table);
         let mut next = lineage.current();

@@ -38,8 +38,8 @@ impl<'a> TableStates<'a> {
         store_as(self.tables, location, metadata, totals, PendingFiles::default()).await
     }
 
-    /// Locks the choice of locations by clients. The caller must hold the lock from the check that
-    /// a location is unused until the table is created at that location.
+    /// Locks the choice of table locations by clients. A caller checks that a location is unused,
+    /// and then creates the table there. It must hold the lock during both steps.
     pub async fn lock_locations(self) -> tokio::sync::MutexGuard<'a, ()> {
         self.tables.location_lock().lock().await
     }
@@ -227,7 +227,7 @@ impl TableStates<'_> {
         self.tables.caches().manifests.insert(cache_key(manifest), decoded);
     }
 
-    /// Removes all cache entries of a manifest. There is one entry for each first row id.
+    /// Removes all cache entries of a manifest. Each first row id has its own entry.
     pub(crate) fn evict_manifest(self, location: &str) {
         let caches = self.tables.caches();
         caches.manifests.invalidate(location);

@@ -37,7 +37,7 @@ pub(crate) struct StagedDelete {
 }
 
 /// Data files of up to this number of bytes are synced together with the metadata files of their
-/// commit, not earlier. With a single sync, the file system writes its journal only once.
+/// commit, not earlier. A single sync is faster: the file system writes its journal once.
 const SYNC_WITH_COMMIT_BYTES_MAX: u64 = 1024 * 1024;
 
 /// A running or finished sync of files; `None` if it was not started.
@@ -57,7 +57,7 @@ impl FileSync {
         FileSync(Some(syncing.map(|done| done.unwrap_or(false)).boxed().shared()))
     }
 
-    /// Combines this sync with other syncs. The combined sync ends after all of these.
+    /// Combines this sync with other syncs. It ends when all combined syncs have ended.
     fn and(&self, others: Vec<FileSync>) -> Self {
         if self.0.is_none() && others.iter().all(|other| other.0.is_none()) {
             return FileSync(None);

@@ -103,8 +103,8 @@ impl Table {
         &self.0.metadata
     }
 
-    /// Returns this table with other metadata, which is not stored. The returned table is for
-    /// writing rows, and has the totals of this state.
+    /// Returns this table with other metadata, which is not stored. The returned table can be used
+    /// to write rows. It has the totals of this state.
     #[must_use]
     pub fn unstored(&self, metadata: TableMetadata) -> Self {
         Table::new(self.metadata_location().to_owned(), metadata, self.totals(), 0)

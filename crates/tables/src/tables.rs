@@ -33,8 +33,8 @@ struct Inner {
     caches: Caches,
     /// Locations of files that are scheduled for deletion.
     deleting_files: Mutex<HashSet<String>>,
-    /// Lock on the choice of locations by clients. The lock is held from the check that a location
-    /// is unused until the table is created at that location.
+    /// Lock on the choice of table locations by clients. The lock is held while a client's location
+    /// is checked to be unused, and until its table is created there.
     location_lock: tokio::sync::Mutex<()>,
 }
 
@@ -230,8 +230,8 @@ impl Tables {
     }
 
     /// Deletes the files that [`Tables::create`] or [`Tables::commit`] wrote for a state to which
-    /// no commit refers: its metadata file and the manifests of its snapshot. `before` is the
-    /// preceding state. Data files are not deleted; see [`Tables::discard`].
+    /// no commit refers: the metadata file and the snapshot's manifest list and manifests. `before`
+    /// is the preceding state. Data files are not deleted; see [`Tables::discard`].
     pub async fn discard_state(&self, state: &Table, before: Option<&Table>) -> Result<()> {
         if before.is_some_and(|before| before.metadata_location() == state.metadata_location()) {
             return Ok(());

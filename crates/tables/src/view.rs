@@ -218,8 +218,8 @@ impl ChangedProperties {
 /// The view property that permits a new query to drop existing dialects.
 const DROP_DIALECT_ALLOWED: &str = "replace.drop-dialect.allowed";
 
-/// Returns a builder of our view with the query of the other side. Dialects that the other side
-/// does not have are dropped, because the other side removed them.
+/// Returns a builder of our view with the query of the other side. A dialect that the other side
+/// lacks is dropped, because that side removed it.
 fn take_query(ours: &SqlView, theirs: &SqlView, now_ms: i64) -> Result<ViewMetadataBuilder> {
     let version = theirs.metadata().current_version();
     let version = ViewVersion::builder()
@@ -261,8 +261,8 @@ fn rejected(error: &iceberg::Error) -> Error {
 
 impl ViewDefinition {
     fn schema(&self) -> Result<Schema> {
-        // Some clients cannot read timestamps in nanoseconds. For tables, format version 3 tells
-        // them, but the metadata of a view has no such version.
+        // Some clients cannot read timestamps in nanoseconds. Such a client recognizes a table with
+        // them by its format version 3, but the metadata of a view has no such version.
         let normal = without_nanoseconds(&normalise_schema(&self.schema)?);
         iceberg_schema(FieldIds::after(0).assign(normal.fields(), None)?)
     }

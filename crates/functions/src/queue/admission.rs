@@ -69,7 +69,7 @@ impl<W> Queue<W> {
         let queued = state.queued;
         let own = state.owners.get(&owner).map_or(0, |load| load.queued);
         // The limit is twice as high for an owner without queued calls, so that other owners cannot
-        // keep it out of the queue.
+        // fill the queue and keep this owner out.
         let limit = if own == 0 { 2 * self.queued_max } else { self.queued_max };
         if own >= limit.saturating_sub(queued) {
             let (owner, limit) = (owner.to_string(), self.queued_max);
@@ -115,8 +115,8 @@ impl<W> Queue<W> {
         }
     }
 
-    /// Releases the permit of a call and keeps its instance as idle. If no other call takes the
-    /// instance immediately, calls `pause` with it.
+    /// Releases the permit of a call, and keeps its instance idle for later calls. If no queued
+    /// call takes the instance immediately, calls `pause` with it.
     pub(super) fn keep(
         self: &Arc<Self>,
         idle: IdleEntry<W>,

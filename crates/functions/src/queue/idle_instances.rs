@@ -12,8 +12,8 @@ use crate::keep_alive::IDLE_MAX;
 /// Maximum number of idle instances, not counting provisioned instances.
 pub(super) const IDLE_COUNT_MAX: usize = 64;
 
-/// The key of an instance. An instance can execute all calls with its key. Two keys are equal only
-/// if one is a clone of the other.
+/// The key of an instance. An instance can execute all calls that have the same key. Two keys are
+/// equal only if one is a clone of the other.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct InstanceKey(Arc<()>);
 
@@ -33,7 +33,7 @@ impl PartialEq for InstanceKey {
 /// An idle instance, and the memory that it occupies.
 #[derive(Debug)]
 pub(super) struct IdleEntry<W> {
-    /// The number of the permit of the instance's last call.
+    /// The number of the permit with which the instance last executed a call.
     pub(super) number: u64,
     pub(super) key: InstanceKey,
     pub(super) units: u64,
@@ -106,9 +106,10 @@ impl<W> State<W> {
     ///
     /// Until the call has waited for [`OVERTAKEN_MAX`], some instances are not evicted: provisioned
     /// instances, instances for which other calls are queued, and, if the call's function has a
-    /// running call, instances that were used within [`OVERTAKEN_MAX`]. So two functions that do
-    /// not fit into memory together alternate about once a second instead of at each call. An
-    /// instance that was started in advance and is unused does not count as recently used.
+    /// running call, instances that were used within [`OVERTAKEN_MAX`]. So if two functions do not
+    /// fit into memory together, they evict each other's instances about once a second instead of
+    /// at each call. An instance that was started in advance and is unused does not count as
+    /// recently used.
     pub(super) fn evict_for(&mut self, index: usize, units: u64, now: Instant) -> Option<Vec<W>> {
         let subqueue = &self.subqueues[index];
         let has_waited = subqueue.waiting_time(now) > OVERTAKEN_MAX;

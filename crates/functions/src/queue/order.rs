@@ -10,8 +10,9 @@ use tokio::sync::oneshot;
 
 use super::state::{MEMORY_UNIT, State, Subqueue, WaitingCall};
 
-/// Maximum time for which other calls may overtake a call that waits for memory. If the owner of
-/// the overtaking call has no running call, the maximum is [`OVERTAKEN_BY_FIRST_MAX`].
+/// Maximum time for which other calls may overtake a call that waits for memory. A call of an owner
+/// without a running call has no such limit for overtaking calls of owners with running calls. Its
+/// limit for overtaking all other calls is [`OVERTAKEN_BY_FIRST_MAX`].
 pub(super) const OVERTAKEN_MAX: Duration = Duration::from_secs(1);
 const OVERTAKEN_BY_FIRST_MAX: Duration = Duration::from_secs(30);
 
@@ -24,13 +25,14 @@ const POSITION_MAX: usize = 1_000;
 /// The priority of each owner: the highest priority among its subqueues.
 pub(super) type OwnerPriorities = HashMap<Arc<str>, u64>;
 
-/// The calls that wait for memory and come before the call that is being examined.
+/// The calls that wait for memory and precede, in the order of the queue, the call that is being
+/// examined.
 #[derive(Debug, Default)]
 struct CallsWaitingForMemory {
     /// The memory that the first of these calls needs, in units of [`MEMORY_UNIT`].
     units: u64,
-    /// The longest waiting time of these calls, and the longest waiting time of those whose owners
-    /// have no running call.
+    /// The longest waiting time of these calls. `waited_first` counts only calls whose owners have
+    /// no running call.
     waited: Duration,
     waited_first: Duration,
 }
@@ -39,8 +41,8 @@ impl CallsWaitingForMemory {
     /// Returns true if another call may overtake these calls. `is_first_of_owner` is true if the
     /// owner of the other call has no running call.
     fn may_overtake(&self, is_first_of_owner: bool) -> bool {
-        // A call of an owner without a running call may overtake the calls of owners with running
-        // calls for longer.
+        // For a call of an owner without a running call, the waiting calls of owners with running
+        // calls do not count.
         if is_first_of_owner {
             self.waited_first <= OVERTAKEN_BY_FIRST_MAX
         } else {
@@ -102,7 +104,8 @@ impl<W> State<W> {
         let passes = waits.may_overtake(is_first);
         if units == 0 {
             // This call uses an idle instance, so it needs no memory. It must wait only if the
-            // first call that waits for memory could get enough memory when reusable instances end.
+            // first call that waits for memory could get enough memory by ending idle and reusable
+            // instances, because this call would keep one of them in use.
             let obtainable = self.free_units + self.idle_units() + self.reusable_units;
             return passes || waits.units > obtainable;
         }
@@ -170,8 +173,8 @@ impl<W> State<W> {
         self.subqueues[at].promoted(self.waited_without_permit(at, now))
     }
 
-    /// Returns for how long the first call of a subqueue has waited without its owner getting a
-    /// permit.
+    /// Returns how long the first call of a subqueue has waited: since its arrival or, if later,
+    /// since its owner last got a permit.
     fn waited_without_permit(&self, at: usize, now: Instant) -> Duration {
         let subqueue = &self.subqueues[at];
         let owner = self.owners.get(&subqueue.key.queue.owner);

@@ -1,4 +1,5 @@
-//! Permits of running calls, and the additional memory of calls. Dropping either releases it.
+//! Permits of running calls, and the additional memory of calls. Dropping a permit or the memory
+//! releases it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,10 +43,10 @@ impl<W> Permit<W> {
         self.units * MEMORY_UNIT
     }
 
-    /// Ends the call, and keeps its instance with its memory for other calls. If no other call
-    /// takes the instance immediately, calls `pause` with it.
+    /// Ends the call, and keeps its instance, with the memory of the instance, for other calls. If
+    /// no other call takes the instance immediately, calls `pause` with it.
     pub(crate) fn keep(mut self, instance: W, pause: impl FnOnce(&mut W)) {
-        // Without a key, no other call can use the instance, so it ends with the call.
+        // Without a key, no other call can use the instance, so the instance ends with the call.
         let Some(key) = self.key.instance.clone() else { return };
         self.is_released = true;
         let (number, units) = (self.number, self.units);
@@ -54,8 +55,8 @@ impl<W> Permit<W> {
         self.queue.keep(idle, &self.key.queue, pause);
     }
 
-    /// Like [`Permit::grow`], but if the memory is used by instances that are starting in advance
-    /// of calls, cancels these starts and waits for their memory.
+    /// Like [`Permit::grow`], but if instances that start in advance of calls use the memory,
+    /// cancels their starts and waits until they have released it.
     pub(crate) async fn grow_or_wait(&self, bytes: u64) -> Option<ExtraMemory<W>> {
         let until = Instant::now() + EARLY_END_MAX;
         loop {

@@ -93,7 +93,7 @@ pub(super) struct WaitingCall<W> {
     pub(super) permit: oneshot::Sender<Permit<W>>,
 }
 
-/// A call that has got a permit, which must be sent to it.
+/// A call that has got a permit. The queue has not yet sent the permit to the waiting call.
 pub(super) struct AdmittedCall<W> {
     pub(super) call: WaitingCall<W>,
     pub(super) key: SubqueueKey,
@@ -181,7 +181,7 @@ impl<W> State<W> {
     }
 
     /// Counts a call as ended. The caller must then free the call's memory, or keep it for an idle
-    /// instance. `instance` is the key of the instances that the call could use.
+    /// instance. `instance` is the instance key of the call, if it has one.
     pub(super) fn release(&mut self, key: &QueueKey, units: u64, instance: Option<&InstanceKey>) {
         self.running -= 1;
         self.reusable_units -= if instance.is_some() { units } else { 0 };
@@ -199,7 +199,7 @@ impl<W> State<W> {
     /// Changes the load of an owner and of its function. A load that becomes zero is removed.
     pub(super) fn update(&mut self, key: &QueueKey, change: impl Fn(&mut OwnerLoad)) {
         // Treat a new owner or function as if it had just got a permit, so that it does not precede
-        // all others.
+        // all owners that have waited.
         let new = OwnerLoad { last_permit: self.assigned, ..OwnerLoad::default() };
         let owner = self.owners.entry(key.owner.clone()).or_insert(new);
         change(owner);

@@ -15,10 +15,10 @@ use super::DiffSide;
 /// For one column of the second side: the matching column of the first side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ColumnMatch {
-    /// The index of the column on the first side; `None` if no column matches.
+    /// The index of the matching column on the first side; `None` if no column matches.
     pub before: Option<usize>,
-    /// True if both sides use the same field id. A shared data file then has the same values for
-    /// both sides.
+    /// True if the columns match by field id. Both sides then read the same values from a shared
+    /// data file.
     pub by_id: bool,
 }
 
@@ -71,7 +71,8 @@ impl DiffSides<'_> {
     }
 
     /// Returns true if two fields are the same column, possibly renamed. This is the case if they
-    /// have the same id and name, or if one side once used the other side's name for this id.
+    /// have the same id and name, or if one side has, in any of its schemas, the other side's name
+    /// for this id.
     fn is_renamed_or_same(&self, before: &Field, after: &Field) -> bool {
         let (Some(one), Some(other)) = (self.before, self.after) else { return false };
         let id = |field: &Field| field.metadata().get(FIELD_ID)?.parse::<i32>().ok();
@@ -123,7 +124,7 @@ impl DiffSides<'_> {
             before: Some(types.0),
             after: Some(types.1),
         };
-        // Differences of nested fields are reported for those fields, not for their parent.
+        // A difference in nested fields is reported for these fields, not for their parent.
         let retyped = nested_fields.is_none() && diff.before != diff.after;
         if retyped || diff.renamed_from.is_some() || !diff.changes.is_empty() {
             found.push(diff);

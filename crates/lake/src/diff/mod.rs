@@ -68,8 +68,8 @@ impl DiffSide {
         self.rows
     }
 
-    /// Returns this side's files that the other side lacks, or has with other delete files. The
-    /// files are in the order of the plan.
+    /// Returns the files of this side that the other side lacks or to which other delete files
+    /// apply there. The files are in the order of the plan.
     pub fn files_not_in(&self, other: Option<&DiffSide>) -> ScanPlan {
         let files = other.iter().flat_map(|side| side.plan.files().iter());
         let known: HashSet<_> = files.map(|file| file.state()).collect();

@@ -11,8 +11,8 @@ use super::{FileRewrite, ValidatedOperations};
 use crate::error::{Error, Result};
 use crate::transaction::Transaction;
 
-/// Approximate number of bytes that one commit rewrites. This limits the lost work if the commit
-/// conflicts.
+/// Approximate number of bytes that one commit rewrites. This bounds the work that is lost if the
+/// commit conflicts.
 const COMMIT_BYTES_MAX: u64 = 4 << 30;
 
 /// Maximum number of files that one commit rewrites.

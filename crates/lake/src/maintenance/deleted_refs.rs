@@ -1,10 +1,10 @@
 //! Garbage collection of files that are referenced only by deleted branches and tags.
 //!
 //! The catalog records the commits of deleted refs. After a grace period, maintenance removes the
-//! files referenced only by these commits. Files are removed by name, so files that are not known
-//! are never removed. The names are kept in a journal until all files are removed, because metadata
-//! files are removed before the files to which they refer. After that, the record of the deleted
-//! ref is removed.
+//! files referenced only by these commits. Only files whose names were found in table metadata are
+//! removed. The names are kept in a journal until all files are removed: metadata files are removed
+//! first, and after an interruption, the names could no longer be found there. After that, the
+//! record of the deleted ref is removed.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ const PENDING_REMOVALS: &str = "pending_removals";
 /// The number of file names per journal entry.
 const NAMES_PER_ENTRY: usize = 1_000;
 
-/// Table states in the histories of refs that were deleted up to a given time, and of no other ref.
+/// Table states that are only in the histories of refs that were deleted up to a given time.
 #[derive(Debug)]
 pub(super) struct UnreachableStates {
     /// The time of the last deletion among these refs.
@@ -102,8 +102,8 @@ impl Maintenance<'_> {
             if state.entry.is_view() {
                 referenced.add_file(location_of_file);
             } else {
-                // Errors of unreadable files are ignored: the files that only these files name are
-                // unknown, and are therefore not removed.
+                // Errors of unreadable files are ignored: files to which only an unreadable file
+                // refers are unknown, and are therefore not removed.
                 self.files().reach(location, &SnapshotSet::All, &referenced).await?;
             }
         }
@@ -131,8 +131,8 @@ impl Maintenance<'_> {
         Ok(files)
     }
 
-    /// Records the names of files before they are removed. Names that an interrupted removal has
-    /// recorded are kept.
+    /// Records the names of files before the files are removed. Keeps the names that an interrupted
+    /// removal has recorded.
     pub(super) async fn record_removals(self, files: &[String], now: Timestamp) -> Result<()> {
         let now = now.timestamp_micros();
         let entry = |(number, names): (usize, &[String])| {

@@ -1,4 +1,5 @@
-//! Expires snapshots: removes them from the table metadata. The sweep removes their files later.
+//! Expires snapshots: removes them from the table metadata. The sweep later removes the files that
+//! only expired snapshots need.
 
 use headwater_model::MaintainedTable;
 

@@ -1,10 +1,10 @@
 //! Maintenance of tables: compaction, snapshot expiry and removal of unreferenced files.
 //! Maintenance never blocks writers.
 //!
-//! Data files are rewritten in separate commits that change no rows. If another commit has changed
-//! the same files, maintenance skips these files. Otherwise both commits are merged. A file is
-//! removed only if it is older than a grace period, no branch or tag references it, and no running
-//! read or write uses it.
+//! Data files are rewritten in separate commits that change no rows. If a concurrent commit has
+//! changed the same files, maintenance skips them. If it has changed other files, maintenance is
+//! committed on top of it. A file is removed only if it is older than a grace period, no branch or
+//! tag references it, and no running read or write uses it.
 
 mod compact;
 mod deleted_refs;
@@ -178,7 +178,7 @@ fn empty_report(table: &TableName) -> MaintainedTable {
     }
 }
 
-/// Checks the parts of a request that do not depend on tables.
+/// Checks the parts of a maintenance request that can be checked without the tables.
 pub fn check_maintain(request: &MaintainRequest) -> Result<()> {
     ValidatedOperations::of(request).map(drop)
 }
@@ -198,7 +198,7 @@ struct ValidatedOperations {
 enum FileRewrite {
     /// Files below the target size are compacted.
     Compact {
-        /// True to skip a large file if it would be rewritten with only few small files.
+        /// True to skip a file that is much larger than all files with which it would be rewritten.
         skip_large: bool,
     },
     /// All files are rewritten in a sort order.

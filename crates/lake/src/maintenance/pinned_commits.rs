@@ -20,8 +20,9 @@ struct PinState {
     scheduled: HashSet<String>,
 }
 
-/// A commit in use, and the time since which it is in use, by two clocks. The system clock's time
-/// is compared with file times, and the lake clock's time with snapshot times.
+/// A commit in use, and the time since which it is in use, by two clocks. `since`, by the system
+/// clock, is compared with file times. `since_lake`, by the lake's clock, is compared with snapshot
+/// times.
 #[derive(Debug)]
 struct PinnedCommit {
     commit: CommitId,
@@ -65,17 +66,18 @@ impl PinnedCommits {
         commits.into_iter().collect()
     }
 
-    /// Returns the time at which the oldest use started, by the system clock.
+    /// Returns, by the system clock, the time at which the oldest current use of a commit started.
     pub fn oldest(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| Timestamp::from(held.since)).min()
     }
 
-    /// Returns the time at which the oldest use started, by the lake's clock.
+    /// Returns, by the lake's clock, the time at which the oldest current use of a commit started.
     pub fn oldest_in_lake(&self) -> Option<Timestamp> {
         self.0.lock().pins.values().map(|held| held.since_lake).min()
     }
 
-    /// Sets the table states whose files will be removed. An empty set ends the removal.
+    /// Sets the table states whose files will be removed. With an empty set, no removal is
+    /// scheduled.
     pub fn schedule_removal(&self, states: HashSet<String>) {
         self.0.lock().scheduled = states;
     }

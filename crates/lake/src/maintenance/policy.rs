@@ -30,7 +30,7 @@ const RUNS: &str = "run/";
 /// Maximum number of written tables that are recorded.
 const CHANGED_MAX: usize = 10_000;
 
-/// The tables that were written after their last check by automatic maintenance.
+/// The tables that were written since automatic maintenance last checked them.
 #[derive(Debug, Default)]
 pub(crate) struct ChangedTables {
     tables: Mutex<BTreeSet<(String, TableName)>>,
@@ -90,7 +90,7 @@ pub(super) fn has_many_deletes(table: &Table) -> bool {
 }
 
 impl Maintenance<'_> {
-    /// Waits until a table was written after its last check by automatic maintenance.
+    /// Waits until there is a table that was written since automatic maintenance last checked it.
     pub async fn written_to(self) {
         loop {
             let some = self.lake.changed().some.notified();

@@ -1,12 +1,12 @@
 //! The sweep, which removes unreferenced files.
 //!
 //! A file is referenced if a table state in the history of a branch, tag, recently deleted ref or
-//! commit in use refers to it. If a table has a retention, its states that were superseded long ago
-//! do not count, except the states at merge bases of branches. The sweep removes all other
-//! warehouse files that are older than a minimum age and than the start of every running write.
+//! commit in use refers to it. If a table has a retention, states superseded before that time do
+//! not count, except the states at merge bases of branches. The sweep removes all other warehouse
+//! files that are older than a minimum age and than the start of every running write.
 //!
-//! If a state cannot be read, the files to which it refers are not known. Then the sweep skips the
-//! folders of this table, reports the reason, and processes the other tables.
+//! If a state cannot be read, the files to which it refers are not known. Then the sweep skips all
+//! files in the folders of the state's table, reports the reason, and processes the other tables.
 //!
 //! Manifest lists are removed first, then manifests, then data files. An interrupted sweep leaves
 //! only unreferenced files, which the next sweep removes.
@@ -32,15 +32,15 @@ const REMOVE_BATCH: usize = 500;
 /// Up to this number of unreferenced files, the sweep may remove more than half of all files.
 const MAJORITY_CHECK_MIN: u64 = 100;
 
-/// Maximum time to wait for running merges. The lock is polled instead of awaited, so that new
-/// merges never wait for the sweep.
+/// Maximum time to wait for running merges. The sweep polls the lock: if it waited for the write
+/// lock, new merges would queue behind it.
 const MERGE_TIMEOUT: Duration = Duration::from_mins(1);
 const MERGE_POLL: Duration = Duration::from_millis(20);
 
 /// The number of table states read concurrently.
 const STATE_CONCURRENCY: usize = 16;
 
-/// Difference between the clocks of the object store and of this machine that the sweep tolerates.
+/// Tolerated difference between the clocks of the object store and of this machine.
 const CLOCK_SKEW: Duration = Duration::from_mins(1);
 
 /// The retention of superseded table states. A state expires if both fields permit its expiry.
@@ -69,7 +69,7 @@ pub(super) struct SweepPlan {
     pub automatic: bool,
     /// The snapshots that a dry run would expire, by metadata location.
     pub dry_run_expired: HashMap<String, Vec<i64>>,
-    /// The unreachable states of deleted refs. If set, only files of these states are removed.
+    /// The unreachable states of deleted refs. If set, only the files of these states are removed.
     pub unreachable: Option<UnreachableStates>,
 }
 
@@ -98,8 +98,8 @@ struct SweepStates {
 }
 
 impl SweepStates {
-    /// Returns the states in the order of reading. Current states come first, so that their errors
-    /// are reported before errors of old states.
+    /// Returns the states in the order of reading. Current states come first: only the first error
+    /// of a table is reported, and it should be about a current state.
     fn in_order(&self) -> Vec<&ReachableState> {
         let mut states: Vec<&ReachableState> = self.reach.states.values().collect();
         states.sort_by_key(|state| (state.until.is_some(), &state.entry.metadata_location));
@@ -115,7 +115,7 @@ impl SweepStates {
 #[derive(Default)]
 pub(super) struct ReferencedFiles {
     pub(super) needed: Arc<ReachableFiles>,
-    /// The snapshots that were read from each state, by metadata location.
+    /// The snapshots that were read from each state. The key is the state's metadata location.
     reads: HashMap<String, SnapshotsToRead>,
     /// The metadata locations of the states that expire.
     expired: HashSet<String>,
@@ -126,7 +126,7 @@ pub(super) struct ReferencedFiles {
     folders: HashSet<String>,
 }
 
-/// The snapshots that are read from one state of a table.
+/// The snapshots of one table state that the sweep reads to find referenced files.
 #[derive(Clone)]
 struct SnapshotsToRead {
     snapshots: SnapshotSet,
@@ -147,7 +147,7 @@ impl SnapshotsToRead {
 struct UnreadableTables {
     /// The reason why each of these tables is skipped, by table id.
     tables: BTreeMap<String, SkippedTable>,
-    /// The folders that may contain files of these tables, with a trailing slash.
+    /// The folders, with a trailing slash, that may contain files of these tables.
     folders: HashSet<String>,
 }
 
@@ -198,7 +198,7 @@ impl Maintenance<'_> {
             return Err(Error::InvalidRequest { message, hint: "Try again when that job ends." });
         };
         let _end = ScheduleGuard(self.lake);
-        // The time is taken before the reads, so that files written after a read are newer.
+        // The time is taken before the reads, so that files written after a read count as too new.
         let begun = self.lake.clock().now();
         let oldest = self.lake.pins().oldest();
         let mut found = self.find(&sweep, begun).await?;
@@ -289,7 +289,7 @@ impl Maintenance<'_> {
         Ok(SweepStates { reach, expiring })
     }
 
-    /// Reads the states that must be kept and have not been read, and adds their files to `found`.
+    /// Reads the states that do not expire, unless they were read, and adds their files to `found`.
     async fn find_needed(
         self,
         sweep: &SweepPlan,
@@ -316,14 +316,14 @@ impl Maintenance<'_> {
             async move {
                 let mut scan = self.files().reach(&location, &read.snapshots, &needed).await?;
                 if !read.at_head {
-                    // If the metadata file is missing, an earlier expiry removed it. Then no files
-                    // of the state need to be kept.
+                    // If the metadata file is missing, an earlier expiry removed it. Then the state
+                    // needs no files.
                     scan.unreadable.retain(|error| !error.is_not_found());
                 }
                 Ok::<_, Error>(scan)
             }
         });
-        // Await all reads before processing results, because a read can wait for another one.
+        // Await all reads before processing results, because a read can wait for another read.
         let scans: Vec<StateReport> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
         for ((state, _), scan) in new.into_iter().zip(scans) {
             found.broken.add(state, scan);
@@ -344,7 +344,7 @@ impl Maintenance<'_> {
         let locations: Vec<String> = expiring.iter().map(|state| location_of(state)).collect();
         let scans = stream::iter(locations).map(|location| {
             let files = &files;
-            // An error is ignored, because an expiring state is no longer needed.
+            // Unreadable files are ignored here, because an expiring state is no longer needed.
             async move { self.files().reach(&location, &SnapshotSet::Current, files).await }
         });
         let scans: Vec<StateReport> = scans.buffered(STATE_CONCURRENCY).try_collect().await?;
@@ -361,8 +361,8 @@ impl Maintenance<'_> {
         Ok(())
     }
 
-    /// Excludes the folders of readable tables that also contain files of unreadable tables. Such
-    /// folders exist because a registered table can have files in the folder of another table.
+    /// Also excludes the folders of readable tables in which an unreadable table has files. This is
+    /// possible, because a registered table can have files in the folder of another table.
     async fn exclude_broken(
         self,
         reach: &ReachableStates,
@@ -440,7 +440,7 @@ impl Maintenance<'_> {
         }
         let mut folders = found.folders.clone();
         if sweep.tables.is_none() {
-            // Tables that existed only on deleted branches are included.
+            // Also list the folders of tables that existed only on deleted branches.
             let deleted = self.lake.catalog().deleted_refs().since(Timestamp::UNIX_EPOCH).await?;
             let states = self.lake.catalog().reach(&deleted, |_| true).await?.states;
             folders.extend(states.values().filter_map(|state| self.folder(state)));
@@ -473,8 +473,8 @@ impl Maintenance<'_> {
             tokio::time::sleep(MERGE_POLL).await;
             waited += MERGE_POLL;
         }
-        // Files that were referenced at the first check are kept. If they have become unreferenced
-        // since then, the next sweep removes them.
+        // Files that were referenced at the first check are kept, even if they have become
+        // unreferenced since then: the next sweep removes them.
         let states = self.states(sweep, begun).await?;
         self.find_needed(sweep, &states, found).await?;
         found.expired.retain(|location| states.expiring.contains(location));
@@ -530,7 +530,7 @@ fn location_of(state: &ReachableState) -> String {
 /// Returns the snapshots to read from a state that does not expire.
 fn read_mode(sweep: &SweepPlan, state: &ReachableState) -> SnapshotsToRead {
     let at_head = state.until.is_none();
-    // An old state is read only for its current snapshot; a later state lists earlier snapshots.
+    // Of an old state, only the current snapshot is read; a later state lists earlier snapshots.
     let whole = at_head || sweep.retention.is_none() || !sweep.expiring.contains(&state.entry.id);
     let snapshots = match sweep.dry_run_expired.get(&state.entry.metadata_location) {
         Some(ids) => SnapshotSet::Without(ids.clone()),
@@ -546,8 +546,8 @@ fn is_expired(sweep: &SweepPlan, state: &ReachableState, now: Timestamp) -> bool
     until && !state.base && !state.entry.is_view() && sweep.expiring.contains(&state.entry.id)
 }
 
-/// Returns true if an expired state keeps its metadata file. Merges need the metadata of the states
-/// after a merge base, to find the origin of rows.
+/// Returns true if an expired state keeps its metadata file. A merge reads the metadata of the
+/// states after the merge base, to find the snapshots that added rows.
 fn keeps_metadata(reach: &ReachableStates, state: &ReachableState) -> bool {
     let until = state.until.unwrap_or(Timestamp::MAX_UTC);
     reach.oldest_base.is_some_and(|base| until >= base)

@@ -1,5 +1,5 @@
-//! Cherry-pick and revert of one commit. A cherry-pick is a merge whose base is the commit's
-//! parent; a revert is a merge of the parent whose base is the commit.
+//! Cherry-pick and revert of one commit. A cherry-pick merges the commit, with the commit's parent
+//! as merge base. A revert merges the parent, with the commit as merge base.
 
 use std::collections::BTreeSet;
 
@@ -127,8 +127,8 @@ impl Lake {
 }
 
 impl OngoingMerge<'_> {
-    /// Returns true if, since the base, both sides got the changes of the same commit through a
-    /// cherry-pick.
+    /// Returns true if, since the merge base, the changes of one commit reached both sides through
+    /// a cherry-pick.
     pub(super) async fn has_common_cherry_pick(&self, plan: &MergePlan) -> Result<bool> {
         if matches!(&self.change, MergedChanges::From { is_revert: true, .. }) {
             return Ok(false);
@@ -190,7 +190,7 @@ fn reverted_tables(
     Err(invalid(message, "Revert the whole commit, or use `--partial`."))
 }
 
-/// Adds the picked or reverted commit to the properties of the new commit.
+/// Records the picked or reverted commit as a property of the new commit.
 fn with_commit(mut options: MergeOptions, property: &str, id: CommitId) -> MergeOptions {
     options.properties.insert(property.to_owned(), id.to_string());
     options

@@ -125,7 +125,8 @@ pub(super) fn duplicate_cherry_pick() -> ConflictCause {
     plain(ConflictKind::DuplicateCherryPick, Cause::DuplicateCherryPick.to_string())
 }
 
-/// Returns the cause: a merge by content would create rows that no expectation has checked.
+/// Returns the cause: a merge by content would combine rows that no expectation has checked
+/// together.
 pub(super) fn unchecked_merge() -> ConflictCause {
     let message = "both sides changed the table, but the expectations checked only the source's \
                    rows, not the merged rows";

@@ -14,7 +14,7 @@ use crate::lake::Lake;
 
 impl Lake {
     /// Returns the choices of the request, with resolved names. Fails if a name exists on neither
-    /// side, or has two different choices.
+    /// side, or if the request has two different choices for it.
     pub(super) async fn checked_choices(
         &self,
         target: &str,
@@ -54,7 +54,7 @@ async fn find(side: &CommitView, name: &TableName) -> Result<Option<TableName>> 
 }
 
 impl OngoingMerge<'_> {
-    /// Returns the report of a table in conflict for which the request chose a side.
+    /// Returns the report of a table that is in conflict and for which the request chose a side.
     pub(super) fn chosen(
         &self,
         contested: &DivergedTable,

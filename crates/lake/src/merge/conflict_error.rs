@@ -8,7 +8,8 @@ use serde_json::json;
 /// Maximum number of data files that a conflict message lists.
 const FILES_NAMED: usize = 3;
 
-/// Maximum number of rows in a conflict message, and of unchanged columns for each row.
+/// Maximum number of rows in a conflict message, and of unchanged columns that are shown for each
+/// row.
 const ROWS_SHOWN: usize = 3;
 const COLUMNS_SHOWN: usize = 4;
 
@@ -48,8 +49,7 @@ pub fn conflict_problem(target: &str, source: &str, report: &MergeReport) -> Pro
 }
 
 /// Adds the command with `--rerun` to the hint, if models of a project write tables in conflict.
-/// `unchecked` is true if the user merged with `--unchecked`, which the branch of a failed run
-/// requires.
+/// `unchecked` is true if the user merged with `--unchecked`. The hint then repeats this option.
 #[must_use]
 pub fn with_rerun_hint(
     problem: Problem,

@@ -25,13 +25,15 @@ const COMMITS_MAX: usize = 1_000;
 /// Maximum number of trial merges in one search.
 const TRIALS_MAX: usize = 24;
 
-/// Maximum number of merge commits through which the search continues in the merged branch.
+/// A branch may have got a conflicting change by a merge, so the search continues in the merged
+/// branch. Maximum number of such merges that it follows.
 const DEPTH_MAX: usize = 4;
 
 /// The commit that made a conflicting change.
 struct ConflictingCommit {
     state: TableState,
-    /// If the search reached a limit: the last commit before the range that is left to search.
+    /// If the search reached a limit: the commit after which the conflicting change was made, at
+    /// the latest by the commit in `state`.
     after: Option<Commit>,
 }
 
@@ -83,7 +85,8 @@ impl OngoingMerge<'_> {
         if conflicts.is_empty() { self.order_conflicts(plan).await } else { Ok(conflicts) }
     }
 
-    /// Returns the project whose model writes a table in conflict; `None` if no model writes it.
+    /// Returns the project whose model writes a table in conflict; `None` if no model writes the
+    /// table.
     async fn project(&self, contested: &DivergedTable) -> Result<Option<String>> {
         let entry = contested.ours.as_ref().or(contested.theirs.as_ref());
         let Some(entry) = entry.filter(|entry| !entry.is_view()) else { return Ok(None) };
@@ -104,7 +107,8 @@ impl OngoingMerge<'_> {
         else {
             return Ok(());
         };
-        // In a cherry-pick or revert, the base need not be in the history of both sides.
+        // In a cherry-pick or revert, the base need not be in the history of both sides, so there
+        // is no range of commits to search.
         if !matches!(self.change, MergedChanges::Branch) || entry.is_view() {
             return Ok(());
         }
@@ -152,8 +156,8 @@ impl OngoingMerge<'_> {
 }
 
 impl ConflictSearch<'_> {
-    /// Finds the first conflicting commit between the base and a head. Returns `None` if the table
-    /// at the head does not conflict.
+    /// Finds the first conflicting commit between the merge base and a head. Returns `None` if no
+    /// commit of this side changed the table.
     async fn find(mut self, head: CommitId) -> Result<Option<ConflictingCommit>> {
         let mut next = Some(head);
         let mut found = None;
@@ -196,8 +200,8 @@ impl ConflictSearch<'_> {
         Ok(ConflictingCommit { state: states[conflicts].clone(), after })
     }
 
-    /// Returns true if a state of the table has the same conflict with the other side as the state
-    /// at the head; `None` if the search has reached its limits.
+    /// Returns true if this earlier state of the table conflicts with the other side for the same
+    /// reason as the state at the head; `None` if the search has reached its limits.
     async fn conflicts(&mut self, state: &TableState) -> Result<Option<bool>> {
         let Some(entry) = &state.entry else { return Ok(Some(false)) };
         if self.trials == 0 {
@@ -226,7 +230,7 @@ impl ConflictSearch<'_> {
     }
 }
 
-/// Returns true if the search can find the commit of a conflict of this kind.
+/// Returns true if the search can find the commit that caused a conflict of this kind.
 fn can_blame(kind: ConflictKind) -> bool {
     matches!(
         kind,

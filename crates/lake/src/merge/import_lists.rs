@@ -37,18 +37,18 @@ impl ImportList {
 /// The result of merging two lists.
 #[derive(Debug, Default)]
 pub(super) struct MergedImports {
-    /// The value of the merged list for the snapshot summary.
+    /// The merged list, as the value for the snapshot summary.
     pub value: Option<String>,
     /// The store objects that the commit must add.
     pub objects: Vec<Bytes>,
-    /// The files that both sides imported. A merge of both sides would contain the rows of these
-    /// files twice.
+    /// The files that both sides imported separately. A merge would contain the rows of these files
+    /// twice.
     pub duplicates: Vec<String>,
 }
 
-/// Merges the base's list with the lists of both sides. The parameters are summary values. `shared`
-/// are the values before and after each change that both sides contain, such as a cherry-picked
-/// import.
+/// Merges the base's list with the lists of both sides. All lists are given by their summary
+/// values. Each item of `shared` stands for a change that both sides contain, such as a
+/// cherry-picked import: the summary value before and after this change.
 pub(super) async fn merge(
     store: &dyn Store,
     table: &TableName,
@@ -92,7 +92,7 @@ pub(super) async fn merge(
 }
 
 /// Returns the files that changes imported. Each change is given by the summary values before and
-/// after it. Changes whose lists are no longer stored are skipped.
+/// after the change. Skips a change if the store no longer has its lists.
 async fn imported_by(
     store: &dyn Store,
     table: &TableName,

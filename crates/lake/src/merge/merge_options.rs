@@ -23,17 +23,18 @@ pub struct MergeOptions {
     pub with: Batch,
     /// Tables that are never merged by content: changes on both sides are a conflict.
     pub whole: BTreeSet<TableName>,
-    /// The treatment of a row that both sides changed in the same way. In a transaction, this is a
-    /// conflict.
+    /// The treatment of a row that both sides changed in the same way. The commit of a transaction
+    /// treats it as a conflict.
     pub equal_changes: EqualChanges,
-    /// For a merge by a run: the project whose expectations have all passed; empty if there is no
-    /// such project. `None` for a merge by a user.
+    /// For a merge by a run: the project whose expectations have all passed; an empty text if there
+    /// is no such project. `None` for a merge that no run makes.
     pub passed: Option<String>,
     /// For a merge by a run: the tables that the run read. The merge fails with a conflict if this
     /// run and the other runs have no serial order.
     pub reads: Option<ReadSet>,
-    /// The ref to record as merged. The default is the source of the merge. A run that merges a ref
-    /// sets it, because the source of its merge is a commit without a name.
+    /// The ref to record as merged; by default the source of the merge. If a run merges a ref, it
+    /// sets this field to that ref, because the source of the run's own merge is a commit without a
+    /// name.
     pub merged: Option<RefSpec>,
     /// Checks that the author may take the source's version of tables in conflict, and may make the
     /// changes of a cherry-pick or revert; `None` to allow everything.
@@ -65,9 +66,9 @@ pub struct ReadSet {
 /// The position up to which the models of one table have read one source of rows.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ReadPosition {
-    /// The table of the models. Its snapshot summaries store the position.
+    /// The table of the models. The summaries of its snapshots store the position.
     pub table: TableName,
-    /// The key of the source in these summaries, or [`ReadPosition::ALL_SOURCES`].
+    /// The key of the source in the snapshot summaries, or [`ReadPosition::ALL_SOURCES`].
     pub source: String,
 }
 

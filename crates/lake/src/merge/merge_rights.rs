@@ -4,7 +4,7 @@
 //! allowed to make these changes have made them. [`MergeRights`] decides about the changes that
 //! only the merge itself makes. If a conflict is resolved by taking the source's version, the
 //! target's changes are lost. A cherry-pick repeats a change on another branch, and a revert makes
-//! the opposite change. Both are new changes, so they need the rights to make these changes.
+//! the opposite change. Both are new changes, so the author needs the right to make them.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
@@ -14,16 +14,17 @@ use headwater_model::{Action, Problem, TableName};
 
 use crate::error::{Error, Result};
 
-/// The changes of rows that a cherry-pick, a revert or the choice of a side can make.
+/// The row changes that a cherry-pick, a revert or the choice of a side can consist of.
 const ROW_ACTIONS: [Action; 3] = [Action::Delete, Action::Insert, Action::Update];
 
 /// Decides which changes of tables the author of a merge may make.
 pub trait MergeRights: Debug + Send + Sync {
-    /// Checks that an action on a table, with its id, is allowed, and that no row filter or column
-    /// mask of the table applies to the author.
+    /// Checks that the author may perform an action on a table, given by its name and id, and that
+    /// no row filter or column mask of the table applies to the author.
     fn check(&self, action: Action, table: &TableName, id: &str) -> Result<(), Problem>;
 
-    /// Checks that no row filter or column mask of a table, with its id, applies to the author.
+    /// Checks that no row filter or column mask of a table, given by its name and id, applies to
+    /// the author.
     fn check_unrestricted(&self, table: &TableName, id: &str) -> Result<(), Problem>;
 
     /// Returns true if the author may know the name of a table, view or function.
@@ -38,7 +39,7 @@ pub(super) fn check_choice(rights: &dyn MergeRights, contested: &DivergedTable) 
     let sides = [&contested.ours, &contested.theirs];
     for (name, side) in contested.names().into_iter().zip(sides) {
         let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
-        // The source may have dropped the table, or replaced it by a new table or a view.
+        // True if the source has dropped the table, or has another table or a view under its name.
         let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
         for action in ROW_ACTIONS.into_iter().chain(is_lost.then_some(Action::Drop)) {
             rights.check(action, name, entry.id.as_str()).map_err(denied)?;
@@ -47,8 +48,8 @@ pub(super) fn check_choice(rights: &dyn MergeRights, contested: &DivergedTable) 
     Ok(())
 }
 
-/// Checks that the author of a cherry-pick or revert may change the tables that it changes, and
-/// sees all their rows and values. Otherwise the author could remove, repeat or restore hidden
+/// Checks that the author of a cherry-pick or revert may change the affected tables, and sees all
+/// rows and values of these tables. Otherwise the author could remove, repeat or restore hidden
 /// rows.
 ///
 /// Errors: [`Error::Denied`].
@@ -71,8 +72,9 @@ pub(super) fn check_change(rights: &dyn MergeRights, plan: &MergePlan) -> Result
     check_taken(rights, &plan.taken)
 }
 
-/// Checks the rights to the changes of tables that have no conflict: changed rows, and tables that
-/// are created, dropped or renamed. Views and functions have no rows, so they need no right.
+/// Checks that the author may make the changes to tables without a conflict: changed rows, and
+/// tables that are created, dropped or renamed. Views and functions have no rows, so they need no
+/// right.
 fn check_taken(rights: &dyn MergeRights, taken: &[TableChange]) -> Result<()> {
     let before = taken.iter().filter_map(|change| table(change.from.as_ref()));
     let before: BTreeSet<&str> = before.map(|entry| entry.id.as_str()).collect();

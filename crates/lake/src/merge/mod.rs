@@ -51,7 +51,7 @@ const ATTEMPTS_MAX: usize = 50;
 /// commits of this process wait.
 const ATTEMPTS_UNLOCKED: usize = 2;
 
-/// The merged content of a table or view that both sides changed, or the conflict.
+/// The merged content of a table or view that both sides changed, or the causes of the conflict.
 #[derive(Debug)]
 enum ContentMergeResult {
     Content(Box<TableContent>),
@@ -233,7 +233,8 @@ impl<'a> OngoingMerge<'a> {
         let commit = self.commit(message, &final_changes);
         self.check_files_exist(&plan).await?;
         // From here on, a commit may refer to the files, even if the response is lost or this
-        // future is dropped. So the files are only removed if the catalog reports a failure.
+        // future is dropped. So the files are removed only if the catalog reports that the commit
+        // failed.
         let written = made.release();
         let applied = self.apply(&plan, stack, final_changes.changes.clone(), &commit).await;
         match applied {
@@ -261,7 +262,8 @@ impl<'a> OngoingMerge<'a> {
         if passed.is_none() && self.request.unchecked {
             return Ok(());
         }
-        // True if the target becomes identical to the source.
+        // True if the merge makes the target identical to the source, apart from the target's
+        // maintenance.
         let exact = match &self.change {
             MergedChanges::Branch => {
                 plan.is_forward() || self.lake.target_changed_only_by_maintenance(plan).await?
@@ -272,7 +274,7 @@ impl<'a> OngoingMerge<'a> {
     }
 
     /// Fails if the merge adds a table that the target has under another name, for example because
-    /// both sides renamed it. The files of the table would then belong to two tables.
+    /// both sides renamed it. Otherwise the files of this table would belong to two tables.
     async fn check_duplicate_tables(&self, plan: &MergePlan) -> Result<()> {
         if plan.is_forward() {
             return Ok(());
@@ -364,8 +366,8 @@ impl<'a> OngoingMerge<'a> {
         Ok(catalog.merges().end_sequence(stack, &commit.with).await?.then_some(id))
     }
 
-    /// Checks that the source's files exist. The files of a branch or tag are never removed, but
-    /// files of other commits may have been.
+    /// Checks that the source's files exist. Maintenance never removes files of a branch or tag,
+    /// but may have removed files of other commits.
     async fn check_files_exist(&self, plan: &MergePlan) -> Result<()> {
         if matches!((&self.change, &self.request.source), (MergedChanges::Branch, RefSpec::Name(_)))
         {
@@ -387,8 +389,8 @@ impl<'a> OngoingMerge<'a> {
         }
     }
 
-    /// Merges the contents of tables that both sides changed, except tables that have not changed
-    /// since the previous attempt.
+    /// Merges the contents of the tables that both sides changed. Reuses the results of the
+    /// previous attempt for tables that have not changed on either side since then.
     async fn merge_contents(&mut self, plan: &MergePlan) -> Result<()> {
         for contested in &plan.contested {
             let known = self.verdicts.get(&contested.table);

@@ -1,5 +1,5 @@
-//! For a merge that is up to date although the target does not have the source's changes: finds the
-//! commit that reverted these changes.
+//! Finds the commit that explains a merge without effect: the merge is up to date, but the target
+//! lacks the source's changes, because this commit reverted them.
 
 use std::collections::BTreeSet;
 
@@ -13,8 +13,8 @@ use crate::lake::Lake;
 const COMMITS_MAX: usize = 1_000;
 
 impl Lake {
-    /// Returns the newest commit of the target that reverted a commit of the source, or the commit
-    /// that merged the source. Ignores reverts that a later commit reverted.
+    /// Returns the newest commit of the target that reverted a commit of the source, or that
+    /// reverted the merge of the source. Ignores a revert that a later commit reverted.
     pub(super) async fn undone_by(&self, plan: &MergePlan) -> Result<Option<Commit>> {
         let mut undone: BTreeSet<CommitId> = BTreeSet::new();
         let mut next = Some(plan.head);

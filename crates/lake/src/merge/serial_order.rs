@@ -20,8 +20,8 @@ use crate::error::Result;
 use crate::lake::Lake;
 
 /// Commit property: hashes of the tables and read positions that the run read, as a JSON list, or
-/// [`ALL_TABLES`]. They are hashes because a user that may list commits may lack the right to see
-/// these tables.
+/// [`ALL_TABLES`]. Hashes hide the names, because a user that may list commits may lack the right
+/// to see these tables.
 const PROPERTY_READS: &str = "headwater.reads";
 
 /// Commit property: the target's head when the run started.
@@ -30,7 +30,7 @@ const PROPERTY_START: &str = "headwater.start";
 /// Value of [`PROPERTY_READS`] if the run read too many tables to list.
 const ALL_TABLES: &str = "*";
 
-/// Entry of [`PROPERTY_READS`] of a run that may change any read position.
+/// Entry in [`PROPERTY_READS`] that marks a run which may change any read position.
 const ANY_POSITION: &str = "any-position";
 
 /// Maximum number of tables and read positions that a commit lists.
@@ -45,13 +45,13 @@ pub(super) fn to_properties(run: &ReadSet) -> [(String, String); 2] {
     [(PROPERTY_READS.to_owned(), reads), (PROPERTY_START.to_owned(), run.start.to_string())]
 }
 
-/// Returns a hash of a table's name. If two names had the same hash, a merge could report a false
-/// conflict, but would not miss a conflict.
+/// Returns a hash of a table's name. Equal hashes of two names could only cause a false conflict,
+/// not a missed conflict.
 fn hash(table: &TableName) -> String {
     ObjectId::of(table.to_string().as_bytes()).short()
 }
 
-/// Returns the hash of a table's name and the hash of the source, separated by a colon.
+/// Returns the hash of a table's name and the hash of a source's key, separated by a colon.
 fn position_hash(table: &TableName, source: &str) -> String {
     format!("{}:{}", hash(table), ObjectId::of(source.as_bytes()).short())
 }
@@ -71,9 +71,10 @@ impl ReadSetHashes {
         self.0.as_ref().is_none_or(|reads| reads.contains(hash))
     }
 
-    /// Returns true if another run changed something that this run read, when the other run changed
-    /// `table`: the rows, or a read position stored there. The other run changes the read positions
-    /// that it lists. If it merges a branch or continues a failed run, it may change any position.
+    /// Returns true if the run `other`, which changed `table`, changed something that this run
+    /// read: the rows of the table, or a read position stored in it. A run changes the read
+    /// positions that it lists. A run that merges a branch or continues a failed run may change any
+    /// position.
     fn are_changed(&self, table: &TableName, other: &ReadSetHashes) -> bool {
         let Some(reads) = &self.0 else { return true };
         let all = position_hash(table, ReadPosition::ALL_SOURCES);
@@ -113,7 +114,7 @@ impl MergedRun {
 
 impl OngoingMerge<'_> {
     /// Returns a conflict for each table that another run changed after this run read it. Returns
-    /// conflicts only if the runs have no serial order, and none if the merge is not made by a run.
+    /// no conflicts if the runs have a serial order, or if the merge is not made by a run.
     pub(super) async fn order_conflicts(&self, plan: &MergePlan) -> Result<Vec<MergeConflict>> {
         let Some(own) = self.options.reads.as_ref().filter(|own| own.start != plan.head) else {
             return Ok(Vec::new());
@@ -161,8 +162,9 @@ impl OngoingMerge<'_> {
         Ok(conflicts.collect())
     }
 
-    /// Returns the reason why a run must come both before and after other runs; `None` if there is
-    /// a serial order. The run read tables before the other runs changed them.
+    /// Returns the reason why this run must come both before and after another run; `None` if there
+    /// is a serial order. The run must come before the other runs that changed tables after it read
+    /// them.
     async fn order_reason(
         &self,
         plan: &MergePlan,

@@ -61,8 +61,9 @@ impl TableContent {
 }
 
 impl Lake {
-    /// Merges the content of a table that both sides changed. If there are several merge bases,
-    /// they are merged first, and the resulting states are added to `scratch`.
+    /// Merges the content of a table that both sides changed. Several merge bases are merged into
+    /// one first. The table states that this writes are added to `scratch`, so that they are
+    /// removed later.
     pub(super) async fn content(
         &self,
         contested: &DivergedTable,

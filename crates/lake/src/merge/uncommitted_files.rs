@@ -11,7 +11,7 @@ pub(super) struct UncommittedMerge {
     made: NewStates,
 }
 
-/// New states of tables and views, each with the state from which it was derived.
+/// New states of tables and views, each with the older state from which it was derived.
 #[derive(Debug, Default)]
 pub(super) struct NewStates {
     tables: Vec<(CommittedMerge, Table)>,

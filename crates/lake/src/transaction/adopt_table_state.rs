@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 impl CommitView {
     /// Sets a table of a transaction to the state that it has at this commit, or creates the table
     /// with this state. Returns the state. The caller must keep this view until the transaction is
-    /// committed, so that the files of the state are not removed.
+    /// committed: it pins the commit, so that the files of the state are not removed.
     ///
     /// Errors: `TableNotFound` if this commit does not have the table; `IsView` if the name refers
     /// to a view; `TableExists` if the branch has another table of this name.

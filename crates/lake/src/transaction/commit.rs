@@ -37,8 +37,8 @@ pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value:
     transaction.with.entries.push(Append::put(journal, key, value));
 }
 
-/// The metrics and the span of a commit that a caller requested. Conflicts are counted once for
-/// each caller, not for the shared commits of a group.
+/// The metrics and the span of a commit that a caller requested. A conflict is counted once for
+/// each caller, not for the shared commit of a group of appends.
 struct CommitSpan {
     lake: Lake,
     span: Option<SpanTimer>,
@@ -99,7 +99,8 @@ impl Transaction {
             if self.is_groupable() {
                 return self.commit_small(small, message).await.map(Some);
             }
-            // The transaction has further changes, so the small append cannot use group commit.
+            // The transaction has further changes, so the small append cannot use group commit. It
+            // is applied like the other changes.
             self.append(&small.name().clone(), small.rows()).await?;
         }
         self.commit_whole(message).await.map(Some)
@@ -204,7 +205,7 @@ impl Transaction {
         }
     }
 
-    /// Returns the change of one table that turns the branch's head into the result of this
+    /// Returns the change of one table's entry from the branch's head to the result of this
     /// transaction.
     async fn change(
         &mut self,
@@ -393,14 +394,14 @@ fn to_entry(table: &Table, operation: &str) -> TableEntry {
     }
 }
 
-/// Returns true if a table changed concurrently. If only other tables of the branch changed, there
-/// is no retry here, because the catalog has already retried.
+/// Returns true if a table of this transaction changed concurrently. Changes of other tables need
+/// no retry here, because the catalog has already retried.
 fn is_table_conflict(error: &headwater_catalog::Error) -> bool {
     matches!(error, headwater_catalog::Error::TableChanged { .. })
 }
 
-/// Returns true if the rebase failed because another commit changed the schema or the partition
-/// spec.
+/// Returns true if a rebase failed with this error because another commit changed the schema or the
+/// partition spec.
 fn is_schema_change(error: &headwater_tables::Error) -> bool {
     matches!(
         error,

@@ -29,7 +29,8 @@ pub(super) struct NewState {
     pub state: Table,
     /// The state from which the new state was derived.
     pub before: Option<Table>,
-    /// True if a commit attempt created the state by a rebase on another commit.
+    /// True if a commit attempt created the state: it rebased the changes on a state of another
+    /// commit.
     pub rebased: bool,
     /// True if another engine wrote the manifests of the state.
     pub foreign: bool,
@@ -40,7 +41,7 @@ impl UncommittedFiles {
         self.staged.is_empty() && self.states.is_empty() && self.views.is_empty()
     }
 
-    /// Returns the states that the commit does not use, because rebased states replace them.
+    /// Returns the states that the commit does not use, because rebased states have replaced them.
     pub fn superseded(self) -> Vec<NewState> {
         let rebased = self.states.iter().filter(|made| made.rebased);
         let rebased: HashSet<TableName> = rebased.map(|made| made.name.clone()).collect();

@@ -2,9 +2,9 @@
 //!
 //! Each caller of a small append buffers its rows in memory and coerces them to the table's
 //! columns. So each caller gets its own errors. While one group is committed, the next group is
-//! collected; an append that is alone does not wait. Each caller gets a response when its rows are
-//! durable. If a group fails, its appends are committed one by one, so that an error of one append
-//! does not affect the others.
+//! collected; an append without concurrent appends does not wait. Each caller gets a response when
+//! its rows are durable. If a group fails, its appends are committed one by one, so that an error
+//! of one append does not affect the others.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -32,8 +32,8 @@ const MEMBERS_MAX: usize = 1_000;
 /// The approximate maximum size of a group, in bytes.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// The commit property with the ids of the jobs that made the appends, if a group has several
-/// appends.
+/// The commit property with the ids of the jobs that made the appends of a group. Written only for
+/// a group of several appends.
 const JOBS: &str = "headwater.jobs";
 
 /// A small append, with its rows buffered in memory.
@@ -186,7 +186,8 @@ async fn process_queue(lake: &Lake, key: &QueueKey) {
                     let _ = member.reply.send(Err(error));
                 }
             }
-            // The commit may have succeeded: a retry could write the rows twice.
+            // The commit may have succeeded, so the appends are not retried: a retry could write
+            // the rows twice.
             Err(error) if error.code().has_unknown_outcome() => {
                 let error = Arc::new(error);
                 for member in members {

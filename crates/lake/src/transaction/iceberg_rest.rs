@@ -33,7 +33,7 @@ impl RestChanges<'_> {
     }
 
     /// Applies a commit request to a table, or creates the table. If another commit changes the
-    /// table first, the request is applied again, if its requirements are still met.
+    /// table first, the request is applied to the new state, if its requirements still hold there.
     pub async fn apply(&mut self, name: &TableName, commit: TableCommit) -> Result<()> {
         self.transaction.prevent_sweep().await;
         self.transaction.load(name).await?;
@@ -142,8 +142,9 @@ impl Transaction {
         Ok(())
     }
 
-    /// Fails if the folder of the table equals, contains or is inside the folder of another table
-    /// of the branch. Otherwise maintenance of one table could remove files of the other table.
+    /// Fails if the folder of the table is also the folder of another table of the branch, contains
+    /// it, or is inside it. Otherwise maintenance of one table could remove files of the other
+    /// table.
     async fn check_folder_is_exclusive(&self, table: &Table) -> Result<()> {
         let location = table.location();
         let within = |one: &str, other: &str| {
@@ -242,8 +243,8 @@ pub struct CommittedRestRequests<'a> {
 }
 
 impl CommittedRestRequests<'_> {
-    /// Returns true if a recent commit of a branch has a property with this value. So a client can
-    /// check if its change was committed although the response was lost.
+    /// Returns true if a recent commit of a branch has a property with this value. So a client that
+    /// has lost the response can check if its change was committed.
     pub async fn is_committed(self, branch: &str, property: &str, value: &str) -> Result<bool> {
         let head = RefSpec::Name(branch.to_owned());
         let commits = self.lake.catalog().log(&head, RECENT_COMMITS, None).await?;

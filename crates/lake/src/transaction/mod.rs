@@ -3,7 +3,7 @@
 //! A [`Transaction`] writes data files immediately and changes no ref before
 //! [`Transaction::commit`]. If the branch has moved, appends and other independent changes are
 //! rebased on the new head, and their data files are used again. If another commit changed the same
-//! table in a way that does not permit this, the commit fails with a conflict. Dropping the
+//! table so that a rebase is not possible, the commit fails with a conflict. Dropping the
 //! transaction removes uncommitted files.
 
 mod adopt_table_state;
@@ -167,7 +167,8 @@ impl Transaction {
         let retained = match retained {
             Some((removed, rest)) => {
                 let rest = Box::pin(self.stage(&table, rest)).await?;
-                // The rows in `rest` existed before, so they do not count as written.
+                // The rows in `rest` are existing rows that were rewritten, so they do not count as
+                // written.
                 self.written.rows_written -= rest.rows();
                 Some((removed, rest))
             }

@@ -53,7 +53,7 @@ pub(super) enum PendingChange {
         after: Option<i32>,
     },
     SetProperties(BTreeMap<String, String>),
-    /// A commit request of another engine, with the requirements for applying the request.
+    /// A commit request of another engine: its updates, and the requirements on the table's state.
     Apply(Arc<TableCommit>),
     RewriteManifests,
     ExpireSnapshots(Vec<i64>),
@@ -89,7 +89,8 @@ impl PendingChange {
         })
     }
 
-    /// Returns true if the change creates a snapshot that keeps the rows of earlier imports.
+    /// Returns true if the change creates a snapshot of a table that still has the rows of earlier
+    /// imports, so that the list of imported files stays valid.
     fn keeps_rows(&self) -> bool {
         match self {
             PendingChange::Append { .. }
@@ -125,7 +126,8 @@ pub(super) struct PendingChanges {
     /// The entry of the table on the branch when the transaction first used the table.
     entry: Option<TableEntry>,
     changes: Vec<PendingChange>,
-    /// The table after the first `applied` of the changes.
+    /// The table after the first `applied` of the `changes`; `None` if the table does not exist
+    /// then.
     table: Option<Table>,
     applied: usize,
     /// The store objects that the applied changes add.
@@ -178,8 +180,8 @@ impl PendingChanges {
 
     /// Returns true if the changes can be applied to a newer state of the table.
     pub fn can_rebase(&self) -> bool {
-        // A rewrite counts as well, because it is checked against the newer state when it is
-        // applied.
+        // A rewrite counts as one that can be rebased: when it is applied to the newer state, it is
+        // checked against that state.
         let rebases = |change: &PendingChange| {
             use PendingChange::{
                 AddColumns, Alter, Append, Apply, Compact, ExpireSnapshots, Rewrite,
@@ -202,8 +204,7 @@ impl PendingChanges {
     }
 
     /// Returns true if the changes cannot be merged with concurrent maintenance. This is the case
-    /// for maintenance itself, and for commits of other engines: these engines retry after a
-    /// conflict.
+    /// for maintenance itself, and for commits of other engines, which retry after a conflict.
     pub fn yields_to_maintenance(&self) -> bool {
         use PendingChange::{Apply, Compact, ExpireSnapshots, RewriteManifests};
         let yields = |change: &PendingChange| {
@@ -279,7 +280,8 @@ pub(super) struct ApplyContext<'a> {
     pub lake: &'a Lake,
     pub name: &'a TableName,
     pub snapshot_properties: &'a BTreeMap<String, String>,
-    /// True if the changes are applied to a state that another commit created.
+    /// True if the changes are applied to a state that another commit created, not to the state
+    /// that the transaction first saw.
     pub is_rebase: bool,
 }
 
@@ -342,7 +344,7 @@ impl ApplyContext<'_> {
     }
 
     /// Returns the summary value of the list of imported files for the next snapshot: the current
-    /// list, with the files of this change.
+    /// list and the files that this change imports.
     async fn imports(
         &self,
         table: &Table,

@@ -36,7 +36,7 @@ impl SharedTransaction {
         *self.idle.lock() = Some(Box::new(transaction));
     }
 
-    /// Closes the container and returns the transaction; `None` if a statement still has it.
+    /// Closes the container and returns the transaction; `None` if a statement has taken it.
     pub fn close(&self) -> Option<Transaction> {
         self.is_open.store(false, Ordering::Release);
         self.take()

@@ -156,8 +156,8 @@ impl ViewChanges<'_> {
         self.transaction.check_free(name).await?;
         let view =
             RestTables::new(self.transaction.view.lake().tables()).register_view(location).await?;
-        // The file is not recorded as uncommitted, because this transaction did not write it and
-        // must not remove it.
+        // The view is not recorded as uncommitted: this transaction did not write its metadata
+        // file, and must not remove the file.
         self.transaction.pending_view(name).await?.view = Some(view.clone());
         self.transaction.pending_view(name).await?.changed = true;
         Ok(view)

@@ -47,8 +47,7 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
     let mut buffer = vec![0; 4096];
     loop {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
-            // An error here is about an earlier response whose client had already closed its
-            // socket.
+            // An error here is about an earlier response: its client had already closed the socket.
             tokio::time::sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -79,8 +78,8 @@ pub(super) async fn serve(socket: UdpSocket, proxy: Arc<Proxy>) {
 async fn deny(query: &[u8], proxy: &Proxy) -> Option<Vec<u8>> {
     let (name, end) = name_of(query)?;
     let listed = proxy.policy().lists(&name);
-    // Do not report queries below `.arpa`: libraries send them on their own, not because user code
-    // asked for a connection.
+    // Do not report queries below `.arpa`: libraries send such queries without a request of user
+    // code for a connection.
     if !listed && !name.to_ascii_lowercase().ends_with(".arpa") {
         // Report only valid host names, because a query of user code can contain any text.
         let host = name.parse::<AllowedHost>().ok().filter(|host| host.port.is_none());

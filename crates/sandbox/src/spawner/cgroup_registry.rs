@@ -33,7 +33,7 @@ impl CgroupRecord {
         Ok(CgroupRecord(file))
     }
 
-    /// Removes the groups that an ended spawner left, and its record.
+    /// Removes the groups that an ended spawner left, and then this record.
     pub(crate) fn remove(self) {
         remove(&self.0);
     }

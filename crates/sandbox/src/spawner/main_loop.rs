@@ -250,8 +250,8 @@ impl MainLoop {
     fn reaped(&mut self, zygote: u64, pid: i32, status: i32) {
         let clones = self.processes.iter().filter(|(_, process)| process.zygote == Some(zygote));
         for id in clones.map(|(id, _)| *id).collect::<Vec<_>>() {
-            // The function's process id was sent before the function ended, so its message can be
-            // read now.
+            // The message with the function's process id was sent before the function ended, so it
+            // can be read now.
             self.receive_status(id);
             if let Some(clone) = self.processes.get_mut(&id)
                 && clone.cloned() == Some(pid)
@@ -278,8 +278,8 @@ impl MainLoop {
     }
 
     /// Returns the CPU time that the zygote used to fork the clone that sent these messages, and
-    /// resets it in the zygote. Without the reset, the total CPU time of all processes would
-    /// contain it twice.
+    /// resets it in the zygote. Without the reset, this time would count twice in the total CPU
+    /// time of all processes.
     fn take_fork_cpu_us(&mut self, messages: &[StatusMessage], zygote: Option<u64>) -> u64 {
         let forked = messages.iter().any(|one| matches!(one, StatusMessage::Cloned { .. }));
         let zygote = zygote.filter(|_| forked).and_then(|zygote| self.processes.get_mut(&zygote));
@@ -309,8 +309,8 @@ impl MainLoop {
         if !process.begun
             && let Some(zygote) = process.zygote.and_then(|id| self.processes.get_mut(&id))
         {
-            // No call used this clone. The zygote keeps its CPU time, for the call that uses the
-            // zygote's next clone.
+            // No call used this clone. `unused_clones_cpu_us` keeps its CPU time, which is charged
+            // to the call that uses the next clone of this zygote.
             zygote.unused_clones_cpu_us += measured.cpu_us.unwrap_or_default();
         }
         let message = process.last_message();

@@ -51,8 +51,8 @@ impl MemorySampler {
         MemorySampler { limit, ..MemorySampler::default() }
     }
 
-    /// Starts to sample the process of a clone, which no call uses yet. Its memory at this time
-    /// does not count.
+    /// Starts to sample the process of a clone that no call uses yet. The memory that the process
+    /// shares with its zygote at this time does not count.
     fn begin(&mut self, function: i32) {
         self.function = Some(function);
         self.inherited_bytes = private_bytes(function);
@@ -119,8 +119,8 @@ impl MainLoop {
     }
 }
 
-/// Returns true if the process must be sampled. Zygotes are excluded, because their descendants are
-/// their clones, which are sampled separately. Clones without a call are also excluded.
+/// Returns true if the process must be sampled. Zygotes are excluded, because the descendants of a
+/// zygote are its clones, which are sampled separately. Clones without a call are also excluded.
 fn is_sampled(process: &ManagedProcess) -> bool {
     let waits = process.zygote.is_some() && !process.begun;
     let is_zygote = process.namespaces.is_some();

@@ -99,8 +99,8 @@ pub(super) fn run(setup: ProcessSetup) -> ! {
     run_until_done(setup, set_up)
 }
 
-/// Waits until the spawner has finished its part of the setup. Then calls `run`, reports an error
-/// of it to the spawner, and exits.
+/// Waits until the spawner has finished its part of the setup. Then calls `run` and exits. If `run`
+/// fails, first reports the error to the spawner.
 pub(super) fn run_until_done(
     setup: ProcessSetup,
     run: impl FnOnce(ProcessSetup) -> StepResult<i32>,
@@ -123,7 +123,8 @@ pub(super) fn run_until_done(
 /// Closes all descriptors that the new process inherited from the spawner, except its own and
 /// `more`.
 pub(super) fn close_spawner_descriptors(setup: &ProcessSetup, more: &[BorrowedFd<'_>]) {
-    // Zygotes and clones keep the spawner's short time slice until their CPU boost ends.
+    // Tools get the default time slice. Zygotes and clones keep the spawner's short slice until
+    // their CPU boost ends.
     if matches!(setup.spec.confinement, ProcessIsolation::Tool) {
         set_default_time_slice();
     }
@@ -266,7 +267,7 @@ fn adopt_orphans() -> StepResult {
     step("become the reaper of orphaned processes", rustix::process::set_child_subreaper(own))
 }
 
-/// Drops privileges that a process needs neither with nor without a sandbox. Makes the kernel kill
+/// Drops the privileges that no process needs, with or without a sandbox. Makes the kernel kill
 /// this process when the spawner ends.
 pub(super) fn drop_privileges(setup: &ProcessSetup) -> StepResult {
     step("set no_new_privs", rustix::thread::set_no_new_privs(true))?;
@@ -310,8 +311,8 @@ fn limit_resources() {
     }
 }
 
-/// Returns true if the spawner ended before this process requested to be killed together with it.
-/// In that case, the spawner's end of the status pipe is closed.
+/// Returns true if the spawner had already ended when this process requested to be killed at the
+/// spawner's end. In that case, the spawner's end of the status pipe is closed.
 fn orphaned(status: &OwnedFd) -> bool {
     let mut polled = [PollFd::new(status, PollFlags::empty())];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

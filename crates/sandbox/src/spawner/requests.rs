@@ -31,7 +31,8 @@ impl MainLoop {
             Ok(Request::Resume { id }) => {
                 if let Some(process) = self.processes.get_mut(&id) {
                     process.group.set_weight(CpuWeight::Boosted);
-                    // Ignore an error here: the client detects a process that is still frozen.
+                    // Ignore an error here: the process then stays frozen, which the client
+                    // detects.
                     let _ = process.group.freeze(false);
                 }
             }

@@ -50,9 +50,9 @@ const CONFIGURATION: [&str; 9] = [
     "/etc/pki",
 ];
 
-/// Target of the symbolic link `/opt` in the sandbox. A function that is deployed without a project
-/// has the files of its layers there. If the project has no such folder, `/opt` does not exist for
-/// the function.
+/// Target of the symbolic link `/opt` in the sandbox. If a function is deployed without a project,
+/// the files of its layers are in this folder. If the folder does not exist, `/opt` does not exist
+/// for the function.
 const LAYERS: &str = "/project/code/opt";
 
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];

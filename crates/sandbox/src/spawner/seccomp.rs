@@ -31,8 +31,8 @@ const OWN_ARCHITECTURE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 const OWN_ARCHITECTURE: u32 = 0xc000_00b7;
 
-/// First number of system calls of the x32 ABI on x86. They must be denied, because the deny list
-/// does not contain their numbers.
+/// First number of system calls of the x32 ABI on x86. All system calls from this number on are
+/// denied, because the deny list does not contain their numbers.
 const X32: u32 = 0x4000_0000;
 
 /// All `CLONE_NEW…` flags.

@@ -32,8 +32,8 @@ pub(super) struct BatchSql {
 
 impl BatchSql {
     /// Builds the script of a batch, without BEGIN and COMMIT. The script returns one row per
-    /// journal with new entries, in the order in which the batch first mentions them. The row
-    /// contains the journal's last position.
+    /// journal with new entries, in the order in which the batch first mentions the journals. The
+    /// row contains the new last position of the journal.
     pub(super) fn of(batch: Batch) -> Result<BatchSql> {
         let mut script = BatchSql::default();
         for change in &batch.refs {
@@ -164,7 +164,8 @@ impl BatchSql {
         self.insert_entries(entries, offset)
     }
 
-    /// Updates the table `newest`, which `latest` and `scan` read.
+    /// Updates the table `newest`, which [`Store::latest`](crate::Store::latest) and
+    /// [`Store::scan`](crate::Store::scan) read.
     fn mark_newest(
         &mut self,
         entries: &[Append],
@@ -222,22 +223,22 @@ impl BatchSql {
     }
 }
 
-/// A row to insert into `entries`. An earlier statement of the script has added the number of new
-/// entries to the journal's last position, so an entry's position is this last position minus an
-/// offset.
+/// A row to insert into `entries`. An earlier statement of the script has already increased the
+/// last position of the journal by the number of new entries. So the position of an entry is this
+/// last position minus an offset.
 const ENTRY_ROW: &str = "(?, (SELECT position FROM journals WHERE name = ?) - ?, ?, ?)";
 const NEWEST_ROW: &str = "(?, ?, (SELECT position FROM journals WHERE name = ?) - ?)";
 
-/// The journals of a batch in the order in which it first mentions them, each with its number of
-/// new entries.
+/// The journals of a batch, each with its number of new entries, in the order in which the batch
+/// first mentions them.
 #[derive(Debug, Default)]
 pub(super) struct Journals {
     counts: Vec<(String, usize)>,
 }
 
 impl Journals {
-    /// Counts an entry of a journal. Returns the index of the journal, and the index of the entry
-    /// within the journal.
+    /// Counts an entry of a journal. Returns the index of the journal in the batch, and the index
+    /// of the entry among the batch's entries of this journal.
     fn count(&mut self, journal: &str) -> (usize, usize) {
         let index = self.counts.iter().position(|(name, _)| name == journal);
         let index = index.unwrap_or_else(|| {
@@ -253,7 +254,8 @@ impl Journals {
 #[derive(Debug)]
 pub(super) struct EntrySlots {
     counts: Vec<usize>,
-    /// For each entry, the index of its journal and its index within the journal.
+    /// For each entry of the batch: the index of its journal, and its index among the new entries
+    /// of this journal.
     slots: Vec<(usize, usize)>,
 }
 
@@ -264,7 +266,7 @@ impl EntrySlots {
         EntrySlots { counts: journals.counts.into_iter().map(|(_, count)| count).collect(), slots }
     }
 
-    /// Returns the position of each entry, given the last position of each journal.
+    /// Returns the position of each entry. `last` contains the last position of each journal.
     pub(super) fn positions(&self, last: &[i64]) -> Option<Vec<u64>> {
         let position = |&(journal, slot): &(usize, usize)| {
             let last = u64::try_from(*last.get(journal)?).ok()?;

@@ -11,8 +11,8 @@ use super::connect::{ConnectionRole, Connector};
 /// The number of commits between checkpoints.
 const CHECKPOINT_COMMITS: usize = 128;
 
-/// The WAL size in pages at which SQLite checkpoints within a commit. This limits the WAL if
-/// background checkpoints cannot finish because commits never pause.
+/// The WAL size in pages at which SQLite checkpoints within a commit. This limits the size of the
+/// WAL if commits never pause, because background checkpoints then cannot finish.
 pub(super) const AUTOCHECKPOINT_PAGES: &str = "4000";
 
 /// A scheduler of background checkpoints.

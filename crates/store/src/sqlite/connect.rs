@@ -18,8 +18,8 @@ const FORMAT: i64 = 1;
 /// the lock for about one fsync, so only a blocked process holds it for that long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// SQLite's own busy timeout for writers. SQLite's back-off starves the longest waiter, so this
-/// timeout is short, and [`BusyRetry`] retries afterwards.
+/// SQLite's own busy timeout for writers. This timeout is short, because SQLite's back-off starves
+/// the connection that has waited longest. After the timeout, [`BusyRetry`] retries.
 const WAIT_WRITER: Duration = Duration::from_millis(8);
 
 /// SQLite's busy timeout for readers, which wait only during recovery after a crash.

@@ -19,7 +19,8 @@ const SHARED_MEMORY_SIZE: i32 = 4874;
 pub(super) enum ErrorClass {
     /// Another process holds the lock; the operation is retried.
     Busy,
-    /// A guard rejected the batch. No other constraint of the schema can fail.
+    /// A precondition of the batch does not hold: its row for the table `guard` broke the check
+    /// constraint. No other constraint of the schema can be violated.
     Guard,
     /// Any other error. It is returned to the caller.
     Other,

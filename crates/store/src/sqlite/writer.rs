@@ -3,8 +3,8 @@
 //! A caller queues its request, and waits for the lock of the connections. The caller then executes
 //! all queued requests, including the requests of other callers. So concurrent writers share one
 //! fsync, and a single writer does not wait for another task. Each batch stays atomic: a rejected
-//! batch has written nothing, and the other batches continue. If a caller is cancelled, its work
-//! finishes in the background.
+//! batch has written nothing, and the other batches continue. If a caller is cancelled while it
+//! executes requests, it finishes them in the background.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -70,8 +70,8 @@ impl Writer {
     async fn submit<T>(&self, request: impl FnOnce(Reply<T>) -> WriteRequest) -> Result<T> {
         let (reply, response) = oneshot::channel();
         self.0.queue.lock().push_back(request(reply));
-        // Every caller executes queued requests once after it has added its own, so no request
-        // stays in the queue.
+        // Each caller first adds its own request and then executes queued requests once, so no
+        // request stays in the queue.
         let shared = Arc::clone(&self.0);
         DetachedFuture(Some(Box::pin(async move { shared.execute_queued().await }))).await;
         response.await.map_err(|_| Error::Closed)?
@@ -90,8 +90,8 @@ impl Shared {
     }
 }
 
-/// A future that runs to completion in the background if it is dropped. It executes requests of
-/// other callers, too, and its transaction must not stay open.
+/// A future that runs to completion in the background if it is dropped. It must complete, because
+/// it also executes the requests of other callers, and must not leave its transaction open.
 struct DetachedFuture(Option<Pin<Box<dyn Future<Output = ()> + Send>>>);
 
 impl Future for DetachedFuture {
@@ -174,8 +174,8 @@ impl WriteConnections {
     }
 
     async fn trim(&mut self, journal: &str, range: &KeyRange) -> Result<u64> {
-        // A relaxed commit is sufficient: if the entries reappear after a power failure, they are
-        // trimmed again later.
+        // A relaxed commit is sufficient: a power failure can only restore trimmed entries, and
+        // these are trimmed again later.
         let mut connection = self.acquire(ConnectionRole::RelaxedWriter).await?;
         let trimmed = trim(&mut connection, journal, range).await;
         let trimmed = trimmed.map_err(|error| store_error("trim a journal", error))?;
@@ -246,7 +246,8 @@ async fn apply_group(
     Ok(results)
 }
 
-/// Runs the script of a batch. The inner result is an error if the script cannot be built.
+/// Runs the script of a batch. The outer result contains the database error; the inner result, the
+/// error of a batch for which no script can be built.
 async fn run(
     connection: &mut SqliteConnection,
     batch: &Batch,

@@ -60,8 +60,7 @@ fn snappy(block: &[u8], bytes_max: usize) -> Result<Vec<u8>> {
         return Err(AvroError::Ended);
     };
     let length = snap::raw::decompress_len(compressed).map_err(|error| broken(&error))?;
-    // Three compressed bytes of Snappy expand to at most 64, so a larger declared length is
-    // invalid.
+    // Snappy expands three compressed bytes to at most 64, so a larger declared length is invalid.
     if length > bytes_max || length / 64 > compressed.len() {
         return Err(AvroError::TooLong);
     }

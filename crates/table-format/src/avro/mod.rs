@@ -142,8 +142,8 @@ fn header<'a>(reader: &mut Reader<'a>) -> Result<HashMap<String, &'a [u8]>> {
     }
 }
 
-/// Returns a copy of the file. A value in the header is replaced if `change` returns a new value
-/// for it.
+/// Returns a copy of the file. `change` is called with each value in the header; if it returns a
+/// value, this value replaces the old one.
 pub fn with_header(
     content: &[u8],
     change: impl Fn(&str, &[u8]) -> Option<Vec<u8>>,

@@ -118,8 +118,8 @@ fn a_recursive_schema_is_rejected() {
         deep = format!(r#"{{"type": "array", "items": {deep}}}"#);
     }
     assert!(read(&file(&record(&deep), "null", 1, &[0])).is_err());
-    // Each of these record types uses the previous type twice, so that the number of values grows
-    // exponentially.
+    // Each of these record types uses the previous type twice, so the number of values in a record
+    // grows exponentially.
     let mut fields = r#"{"name": "v", "type": "long"}"#.to_owned();
     let mut last = "long".to_owned();
     for level in 0..40 {

@@ -224,7 +224,7 @@ fn decode_items<'a>(items: &'a Schema, reader: &mut Reader<'a>) -> Result<Vec<Va
             return Ok(decoded);
         }
         // An item without bytes, such as null, counts as one byte. Otherwise, a small file could
-        // declare an unlimited number of such items.
+        // declare an unlimited number of items without bytes.
         let bytes = items.bytes_min().max(1);
         if count.checked_mul(bytes).is_none_or(|all| all > reader.remaining().len()) {
             return Err(AvroError::Ended);

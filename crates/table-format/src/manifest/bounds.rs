@@ -1,7 +1,7 @@
 //! Decodes the bounds of columns.
 //!
 //! Bounds may be truncated, have an earlier type of the column, or be invalid. An invalid bound is
-//! ignored. A file without bounds is always read, but a wrong bound could prune a file that has
+//! ignored. Without the bound, a scan reads the file; a wrong bound could make it skip a file with
 //! matching rows.
 
 use iceberg::metadata_columns::get_metadata_field;
@@ -42,7 +42,7 @@ pub(super) fn decode_bounds(
     Ok(bounds)
 }
 
-/// Decodes a bound; `None` if the bytes are not a value of the type.
+/// Decodes a bound; `None` if the bytes are not a valid bound of the type.
 pub(super) fn decode_bound(
     bytes: &[u8],
     data_type: &PrimitiveType,

@@ -16,7 +16,7 @@ const DATA_FILE: (i32, &str) = (2, "data_file");
 /// The field id and name of the partition record.
 const PARTITION: (i32, &str) = (102, "partition");
 
-/// A decoded manifest, in whose entries the values inherited from the manifest list are missing.
+/// A decoded manifest. Its entries lack the values that they inherit from the manifest list.
 #[derive(Debug)]
 pub(super) struct ParsedManifest {
     /// Entries of existing and added files, without the entries of deleted files.
@@ -130,8 +130,8 @@ impl EntryDecoder<'_> {
             .record_count(file.required(103, "record_count")?)
             .file_size_in_bytes(file.required(104, "file_size_in_bytes")?)
             .key_metadata(file.bytes(131, "key_metadata")?.map(<[u8]>::to_vec))
-            .split_offsets(numbers(file.list(132, "split_offsets")?)?)
-            .equality_ids(numbers(file.list(135, "equality_ids")?)?)
+            .split_offsets(numbers("split_offsets", file.list(132, "split_offsets")?)?)
+            .equality_ids(numbers("equality_ids", file.list(135, "equality_ids")?)?)
             .first_row_id(file.long(142, "first_row_id")?)
             .referenced_data_file(file.text(143, "referenced_data_file")?.map(str::to_owned))
             .content_offset(file.long(144, "content_offset")?)
@@ -173,7 +173,7 @@ pub(super) fn pairs<'v, 'a>(entries: &'v [Value<'a>]) -> Result<Vec<(i32, &'v Va
         let Value::Record(record) = entry else {
             return Err(AvroError::Invalid("a map entry is not a pair".to_owned()));
         };
-        // In each map, keys and values have other field ids, so they are found by their order.
+        // Each map has its own field ids for keys and values, so both are found by their order.
         match record.values() {
             [Value::Long(id), value, ..] => match i32::try_from(*id) {
                 Ok(id) => Ok((id, value)),
@@ -194,12 +194,12 @@ fn counts(entries: &[Value<'_>]) -> Result<Vec<(i32, u64)>> {
     Ok(pairs(entries)?.into_iter().filter_map(count).collect())
 }
 
-/// Decodes a list of integers.
-fn numbers<T: TryFrom<i64>>(items: Option<&[Value<'_>]>) -> Result<Option<Vec<T>>> {
+/// Decodes the list of integers in the field `name`.
+fn numbers<T: TryFrom<i64>>(name: &str, items: Option<&[Value<'_>]>) -> Result<Option<Vec<T>>> {
     let number = |item: &Value<'_>| match item {
         Value::Long(number) => T::try_from(*number)
-            .map_err(|_| AvroError::Invalid(format!("the list item {number} is out of range"))),
-        _ => Err(AvroError::Invalid("a list item is not a number".to_owned())),
+            .map_err(|_| AvroError::Invalid(format!("`{name}` has {number}, out of range"))),
+        _ => Err(AvroError::Invalid(format!("`{name}` has an item that is not a number"))),
     };
     items.map(|items| items.iter().map(number).collect()).transpose()
 }

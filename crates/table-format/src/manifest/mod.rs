@@ -64,8 +64,8 @@ pub fn decode(file: &ManifestFile, content: &[u8]) -> Result<DecodedManifest> {
     Ok(DecodedManifest::new(live, parsed.schema, parsed.partition_type, content.len()))
 }
 
-/// Assigns first row ids to the data files that have none, consecutively from the first row id of
-/// the manifest. If the manifest has no first row id, the entries are not changed.
+/// Assigns a first row id to each data file that has none. The ids are consecutive, from the first
+/// row id of the manifest. If the manifest has none, the entries are not changed.
 fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<ManifestEntryRef>> {
     let Some(mut next) = file.first_row_id.filter(|_| file.content == ManifestContentType::Data)
     else {
@@ -87,8 +87,8 @@ fn with_row_ids(live: Vec<ManifestEntryRef>, file: &ManifestFile) -> Result<Vec<
     entries.collect()
 }
 
-/// Number of row ids reserved for a manifest without row counts. The number is large, because ids
-/// must be unique, and there are enough ids.
+/// Number of row ids reserved for a manifest without row counts. The number is large, because the
+/// ids of different manifests must not overlap.
 const UNKNOWN_ROWS_RESERVED: u64 = 1 << 40;
 
 /// Assigns first row ids, starting from `first`, to manifests that have none. Returns the next free
@@ -257,7 +257,7 @@ pub async fn encode(
     Ok(EncodedManifest { content, file, decoded })
 }
 
-/// Returns the decoded entry of an added file.
+/// Returns the manifest entry of an added file, in decoded form.
 fn added(data_file: iceberg::spec::DataFile, snapshot: SnapshotIds) -> ManifestEntryRef {
     Arc::new(ManifestEntry {
         status: ManifestStatus::Added,

@@ -1,7 +1,7 @@
 //! Decodes partition values in manifests, and derives their types.
 //!
-//! The types are derived from the manifest's schema and partition spec. If the schema does not
-//! contain a source column because it was dropped, the type of the Avro field is used.
+//! The types are derived from the manifest's schema and partition spec. If the schema lacks a
+//! source column, because the column was dropped, the type of the Avro field is used.
 
 use std::sync::Arc;
 
@@ -175,8 +175,8 @@ fn is_timestamp(data_type: &PrimitiveType) -> bool {
     matches!(data_type, Timestamp | Timestamptz | TimestampNs | TimestamptzNs)
 }
 
-/// Converts a number of days to a timestamp. Such values were written before the column was
-/// promoted from date to timestamp.
+/// Converts a partition value in days to a timestamp. The value was written when the column was
+/// still a date.
 fn timestamp_of_days(days: i64, data_type: &PrimitiveType) -> Option<i64> {
     use PrimitiveType::{Timestamp, TimestampNs, Timestamptz, TimestamptzNs};
     match data_type {

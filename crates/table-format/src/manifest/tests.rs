@@ -119,8 +119,8 @@ async fn two_time_transforms_of_one_column_are_decoded() {
     let changed = with_header(&encoded.content, |key, _| {
         (key == "partition-spec").then(|| spec.clone().into_bytes())
     });
-    // The encoded timestamp 0 is decoded as the year 0 after 1970. The manifest contains no value
-    // for the second field.
+    // The timestamp 0 was encoded. With the changed schema, it is decoded as 0 years after 1970.
+    // The manifest contains no value for the second field.
     let decoded = decode(&encoded.file, &changed.unwrap()).unwrap();
     assert_eq!(partition_of(&decoded), ("int".to_owned(), Some(Literal::int(0))));
     assert_eq!(decoded.live[0].data_file().partition().iter().nth(1), Some(None));

@@ -1,7 +1,8 @@
 //! Encodes UUID partition values in manifests, as `fixed(16)` with the logical type `uuid`.
 //!
 //! The `iceberg` crate encodes such values as strings, which no other engine can read. So the
-//! manifest is encoded with `fixed(16)` columns, and its header is corrected afterwards.
+//! manifest is encoded as if these columns had the type `fixed(16)`, and the schemas in its header
+//! are corrected afterwards.
 
 use std::collections::BTreeSet;
 

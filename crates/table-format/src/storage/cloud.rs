@@ -27,8 +27,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Name of the file, in the root of a warehouse, with the id of the lake that owns the warehouse.
 const CLAIM_FILE: &str = "headwater-lake.json";
 
-/// Name of the folder, in a warehouse, with the objects of Headwater's own buckets. No table uses
-/// this folder.
+/// Name of the folder, in a warehouse, that contains the objects of the buckets which the lake
+/// itself provides. No table uses this folder.
 pub const OBJECTS_FOLDER: &str = ".objects";
 
 /// Returns true for the path of a file that belongs to no table but is still in use.
@@ -344,7 +344,8 @@ impl CloudUrl {
             match found {
                 Ok(found) => return self.check_claim(&found, lake),
                 Err(error @ object_store::Error::NotFound { .. }) => {
-                    // If the bucket is missing, return that error, which is more specific.
+                    // If the failure has a known cause, such as a missing bucket, return the error
+                    // with this cause.
                     if let error @ Error::Cloud { .. } = failed(error) {
                         return Err(error);
                     }
@@ -358,8 +359,8 @@ impl CloudUrl {
                 Err(error) if !super::supports_conditional_puts(&error) => {
                     return store.put(&path, claim.into()).await.map(drop).map_err(failed);
                 }
-                // The claim file was created at the same time, so the code below checks to which
-                // lake it belongs.
+                // Another lake or process created the claim file at the same time. The code below
+                // checks to which lake it belongs.
                 Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(failed(error)),
             }

@@ -5,8 +5,8 @@ use std::error::Error as StdError;
 
 use object_store::client::{HttpError, HttpErrorKind};
 
-/// Parts of the error messages of failed requests for credentials. Such a message means that no key
-/// is set, and that the cloud's metadata service did not provide a key.
+/// Parts of the error messages of failed requests for credentials. A message with one of them means
+/// that no key is set and that the cloud's metadata service provided none.
 const CREDENTIAL_REQUESTS: [&str; 4] =
     ["token request", "http://169.254.169.254/", "http://169.254.170.2/", "//metadata.google."];
 
@@ -61,7 +61,7 @@ impl FailureCause {
         found
     }
 
-    /// Returns true if a retry may succeed later. Such a cause never depends on the file.
+    /// Returns true if a retry may succeed later. A transient cause never depends on the file.
     pub fn is_transient(self) -> bool {
         match self {
             FailureCause::Credentials

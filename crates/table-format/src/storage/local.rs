@@ -1,8 +1,8 @@
 //! A warehouse in a local folder, with durable writes.
 //!
 //! A file is durable only after fsync of the file, of its folder, and of the parent of every new
-//! folder. The local object store of the `object_store` crate does none of this. Folders that are
-//! known to be durable are not synced again.
+//! folder. The local object store of the `object_store` crate does none of this. Folders that this
+//! process has already made durable are not synced again.
 //!
 //! The few small files of a commit are written and synced on one thread. Several threads would
 //! block each other at the folder and at the file system's journal.
@@ -61,8 +61,8 @@ impl LocalFolder {
             folders.extend(file.parent().map(ToOwned::to_owned));
         }
         ancestors.retain(|folder| !self.durable.lock().contains(folder));
-        // A folder becomes durable when its parent is synced. The entry of the root folder was
-        // synced when the root was created.
+        // A folder becomes durable when its parent is synced. The root folder was synced when it
+        // was created.
         let above = ancestors.iter().filter(|folder| **folder != self.root);
         folders.extend(above.filter_map(|folder| folder.parent()).map(ToOwned::to_owned));
         let (first, rest) = written.split_at(written.len().min(FILES_PER_THREAD));
@@ -139,8 +139,8 @@ fn create(path: &std::path::Path, content: &[u8]) -> std::io::Result<File> {
     written.map(|()| file)
 }
 
-/// Starts the write-back of a small file. For large files nothing is done: the kernel has already
-/// started to write them, and the call would drop them from the page cache.
+/// Starts the write-back of a small file. Does nothing for a large file: the kernel has already
+/// started to write it, and the call would drop its pages from the page cache.
 fn start_write_back(file: &File) {
     #[cfg(target_os = "linux")]
     if file.metadata().as_ref().map(Metadata::len).is_ok_and(|bytes| bytes <= WRITE_BACK_BYTES_MAX)

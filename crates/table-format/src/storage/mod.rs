@@ -27,8 +27,8 @@ use crate::{Error, Result};
 /// Maximum number of concurrent deletes.
 const DELETES_MAX: usize = 16;
 
-/// Maximum number of attempts for a request whose response was lost, if the client of the store
-/// does not retry the request itself.
+/// Maximum number of attempts for a request whose response was lost and that the store's client
+/// does not retry itself.
 const ATTEMPTS_MAX: usize = 3;
 
 /// Pause between attempts.
@@ -106,8 +106,8 @@ impl Storage {
         folder.write(new.collect::<Result<_>>()?, self.paths_of(written)?).await
     }
 
-    /// Starts a multipart upload. If the response is lost, the store keeps an empty upload, because
-    /// its id is unknown.
+    /// Starts a multipart upload. The store keeps an empty upload if the response is lost, because
+    /// the id of this upload is then unknown.
     async fn start_multipart(&self, path: &Path) -> object_store::Result<Box<dyn MultipartUpload>> {
         self.retry_if_lost(|| self.store.put_multipart(path)).await
     }
@@ -137,8 +137,8 @@ impl Storage {
             let put = self.store.put_opts(&path, content.clone(), PutMode::Create.into()).await;
             let Err(error) = put else { return Ok(()) };
             if !supports_conditional_puts(&error) {
-                // If the store does not support conditional puts, an unconditional put is safe,
-                // because file names are unique.
+                // If the store does not support conditional puts, use an unconditional put. This is
+                // safe, because file names are unique.
                 let put = self.store.put(&path, content).await;
                 return put.map(drop).map_err(|error| Error::storage(location, error));
             }
@@ -155,7 +155,8 @@ impl Storage {
             match tokio::time::timeout(remaining, self.has_content(&path, &content)).await {
                 Ok(Some(true)) => return Ok(()),
                 Ok(None) if sent < ATTEMPTS_MAX => tokio::time::sleep(RETRY_PAUSE).await,
-                // Another file exists at the location, or the outcome of the request is unknown.
+                // Another file exists at the location, or it is unknown whether this request
+                // created the file.
                 _ => return Err(Error::storage(location, error)),
             }
         }

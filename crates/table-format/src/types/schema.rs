@@ -116,8 +116,9 @@ fn same_field<'a>(field: &Field, base: Option<&'a StructType>) -> Option<&'a Nes
     same_type(field, &known.field_type).then_some(known)
 }
 
-/// Returns true if a field has the type `known`. The field can then keep the id of a field with
-/// this type. Nested types need only be of the same kind, because their fields have their own ids.
+/// Returns true if a field has the type `known`. A field keeps the id of a field with the same
+/// type. Two structs, lists or maps count as the same type, because their nested fields have their
+/// own ids.
 fn same_type(field: &Field, known: &Type) -> bool {
     match (field.data_type(), known) {
         (DataType::Struct(_), Type::Struct(_))
@@ -172,8 +173,8 @@ pub fn arrow_schema(fields: &[NestedFieldRef]) -> SchemaRef {
     Arc::new(Schema::new(fields.iter().map(|field| arrow_field(field)).collect::<Vec<_>>()))
 }
 
-/// Adds the names of the table's name mapping to the fields. By these names, columns are found in
-/// files without field ids. A column that is not in the mapping is missing in all such files.
+/// Adds the names of the table's name mapping to the fields. In a file without field ids, columns
+/// are found by these names. Such a file lacks all columns that are not in the mapping.
 pub fn with_names(schema: &SchemaRef, mapping: Option<&str>) -> SchemaRef {
     let mapping = mapping.and_then(|text| serde_json::from_str::<NameMapping>(text).ok());
     let Some(mapping) = mapping else { return schema.clone() };

@@ -115,8 +115,8 @@ fn content_name(content: DataContentType) -> &'static str {
     }
 }
 
-/// Returns the type of a partition value. The type is derived from the newest schema with the
-/// source column, because the current schema may not have this column.
+/// Returns the type of a partition value. The type is derived from the newest schema that has the
+/// source column, because the current schema may not have it.
 fn value_type(metadata: &TableMetadata, source: i32, transform: Transform) -> PrimitiveType {
     let current = std::iter::once(metadata.current_schema());
     let mut others: Vec<_> = metadata.schemas_iter().collect();

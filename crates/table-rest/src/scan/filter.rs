@@ -1,8 +1,8 @@
 //! Parses the filters of other engines, which are expressions of Iceberg's REST specification.
 //!
 //! A filter is resolved against a schema. Columns are found by name, values are converted to the
-//! types of the columns, and each negation is replaced by conditions with the opposite predicate.
-//! So a [`Filter`] consists only of conditions, `and` and `or`.
+//! types of the columns, and a negated condition is replaced by a condition with the opposite
+//! predicate. So a [`Filter`] consists only of conditions, `and` and `or`.
 
 use std::str::FromStr;
 
@@ -39,8 +39,8 @@ pub struct Condition {
     pub column: Option<String>,
     /// The predicate that the column must satisfy.
     pub test: Predicate,
-    /// The operands, converted to the column's type: one, several for `in` and `not-in`, or none.
-    /// `None` if an operand cannot be represented in this type.
+    /// The operands, converted to the column's type: one, or several for `in` and `not-in`. `None`
+    /// if the predicate has no operands, or if the type cannot represent one of them.
     pub values: Option<ArrayRef>,
     /// Field id of the column on whose value the condition depends.
     pub(super) source: i32,
@@ -71,7 +71,7 @@ pub enum Predicate {
     GtEq,
     /// The value is equal to the operand.
     Eq,
-    /// The value is not equal to the operand. In some engines, null also matches.
+    /// The value is not equal to the operand. Engines differ on whether null matches.
     NotEq,
     /// The value starts with the operand.
     StartsWith,
@@ -131,8 +131,8 @@ impl Predicate {
 }
 
 impl Condition {
-    /// Returns true if the condition is on a transform of the column, such as `day(time)`, instead
-    /// of its value.
+    /// Returns true if the condition compares a transform of the column, such as `day(time)`, not
+    /// the column itself.
     pub fn is_of_transform(&self) -> bool {
         self.transform != Transform::Identity
     }
@@ -216,8 +216,8 @@ impl<'s> FilterParser<'s> {
         })))
     }
 
-    /// Parses the operands as values of the type `found`. Returns an empty list if the predicate
-    /// has no operands.
+    /// Parses the operands as values of the type `found`. Returns `None` if the predicate has no
+    /// operands, or if the type cannot represent one of them.
     fn operands(
         &mut self,
         value: &Value,
@@ -270,12 +270,13 @@ fn part<'v>(value: &'v Value, name: &str, of: &str) -> Result<&'v Value> {
 
 /// Parses a term, the left side of a condition: the name of a column, or a transform of a column.
 fn term(value: &Value) -> Result<(&str, Transform)> {
-    let unreadable = || invalid(format!("`{value}` is not a term"));
+    let unreadable = || invalid(format!("`{value}` is not a column or a transform of one"));
     let (column, transform) = match value {
         Value::String(column) => return Ok((column, Transform::Identity)),
         value => (&value["term"], value["transform"].as_str()),
     };
-    // In requests of Java clients, the column of a transform is itself a term.
+    // In requests of Java clients, the column of a transform is itself a JSON object with the key
+    // `term`.
     let column = column.as_str().or_else(|| column["term"].as_str()).ok_or_else(unreadable)?;
     match (value["type"].as_str(), transform) {
         (Some("reference"), _) => Ok((column, Transform::Identity)),

@@ -13,8 +13,8 @@ const NANOS_PER_MICRO: i64 = 1_000;
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const NANOS_PER_SECOND: u32 = 1_000_000_000;
 
-/// Number of decimal digits that a double always represents exactly. This limit is also used for
-/// whole numbers.
+/// Number of decimal digits that a double always represents exactly, and the smallest whole number
+/// that has more digits.
 const DIGITS_KEPT: usize = 15;
 const WHOLE_KEPT: f64 = 1e15;
 

@@ -1,9 +1,10 @@
 //! Returns the tasks of a scan in pages.
 //!
-//! [`RestTables::scan`] plans files in the same way as for Headwater's own reads. The caller prunes
-//! [`Scan::plan`] by the bounds in the manifests, and stores the pruned plan there. The tasks are
-//! returned in pages, so that no response exceeds a few megabytes. The pages of a scan depend only
-//! on the request and the state of the table.
+//! [`RestTables::scan`] plans files in the same way as for Headwater's own reads. The caller then
+//! replaces the field [`Scan::plan`] with a plan that is pruned by the bounds in the manifests. The
+//! crate `service` does this, because only the query engine can prune. The tasks are returned in
+//! pages, so that no response exceeds a few megabytes. The pages of a scan depend only on the
+//! request and the state of the table.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -61,8 +62,8 @@ pub struct Scan {
     table: Table,
     /// The files to scan.
     pub plan: ScanPlan,
-    /// The row filter. Each file is returned with the part of it that its partition values do not
-    /// decide.
+    /// The row filter. Each file is returned with its residual filter: the part of the row filter
+    /// that the partition values of the file do not decide.
     pub filter: Filter,
     stats: Vec<i32>,
     rows_wanted: Option<u64>,
@@ -228,20 +229,22 @@ impl Scan {
         Ok(ScanPage { tasks, delete_files: deletes.write(&writer) })
     }
 
-    /// Returns true if the number of rows that certainly match reaches the number that the client
-    /// requested.
+    /// Returns true if `matching` rows are enough, that is, if the client requested a number of
+    /// rows and it is reached.
     fn is_enough(&self, matching: u128) -> bool {
         matching > 0 && self.rows_wanted.is_some_and(|wanted| matching >= u128::from(wanted))
     }
 
-    /// Returns the approximate number of bytes that each file needs in a page, without its values.
+    /// Returns the approximate number of bytes of each file's task in a page, without the values in
+    /// it.
     fn fixed_bytes(&self) -> usize {
         let filter: usize = self.filter.conditions().iter().map(|one| one.text.len() + 40).sum();
         FILE_BYTES + filter + STATISTICS_BYTES * self.stats.len()
     }
 
     /// Returns the end of the page that starts at a file index, and the number of rows in the page
-    /// that certainly match. `fixed` are the bytes of a file without its values.
+    /// that certainly match. `fixed` is the size of a file's task in bytes without the values in
+    /// it.
     fn end(&self, start: usize, fixed: usize, truth: impl Fn(usize) -> RowMatch) -> (usize, u128) {
         let files = self.plan.files();
         let (mut bytes, mut tasks, mut known) = (0, 0, HashSet::new());
@@ -295,8 +298,8 @@ struct DeleteFiles {
 }
 
 impl DeleteFiles {
-    /// Returns the indexes of a data file's delete files in the list. Delete files that are not in
-    /// the list are added.
+    /// Returns the indexes of a data file's delete files in this list, and adds the delete files
+    /// that the list lacks.
     fn indexes_of(&mut self, file: &DataFile) -> Vec<usize> {
         let index = |delete: &Arc<DeleteFile>| {
             *self.indexes.entry(Arc::as_ptr(delete)).or_insert_with(|| {

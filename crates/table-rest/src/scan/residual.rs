@@ -18,7 +18,7 @@ use super::filter::{Condition, Filter, Predicate};
 pub(super) enum RowMatch {
     All,
     None,
-    /// Unknown from partition values: each row must be evaluated.
+    /// Unknown: the partition values do not decide, so each row must be evaluated.
     Rows,
 }
 
@@ -31,8 +31,8 @@ type TransformedValues = Option<Rc<[PrimitiveLiteral]>>;
 /// A filter whose residuals are computed for many files.
 pub(super) struct ResidualFilter<'f> {
     filter: &'f Filter,
-    /// The transformed operands of conditions. The key contains the address of the condition, which
-    /// does not change during the lifetime of the filter.
+    /// The transformed operands of conditions. The key contains the address of the condition. A
+    /// condition does not move while the filter exists.
     transformed_values: RefCell<HashMap<(*const Condition, Transform), TransformedValues>>,
 }
 
@@ -101,8 +101,8 @@ impl<'f> ResidualFilter<'f> {
         self.write_all(&open.collect::<Vec<_>>(), name, file, text);
     }
 
-    /// Writes a list of filters that are combined by `and` or `or`, which take two filters in JSON.
-    /// The list is halved recursively, to limit the nesting depth.
+    /// Writes a list of filters that are combined by `and` or `or`. Both combine exactly two
+    /// filters in JSON, so the list is halved recursively, which limits the nesting depth.
     fn write_all(&self, parts: &[&Filter], name: &str, file: &DataFile, text: &mut String) {
         let (left, right) = match parts {
             [part] => return self.write(part, file, text),
@@ -131,8 +131,8 @@ impl<'f> ResidualFilter<'f> {
         value: Option<&PrimitiveLiteral>,
     ) -> RowMatch {
         if condition.transform == transform && transform != Transform::Void {
-            // The partition has the same transform, so the partition value is the value of the
-            // term.
+            // The partition has the same transform, so the partition value is the condition's
+            // transformed column value.
             return self.evaluate_value(condition, value);
         }
         if condition.transform != Transform::Identity {
@@ -140,15 +140,15 @@ impl<'f> ResidualFilter<'f> {
         }
         match (transform, value) {
             (Transform::Bucket(_) | Transform::Truncate(_), None) => of_null(condition.test),
-            // A null can mean that the transform failed, as for a timestamp outside the calendar's
-            // range, which has no hour.
+            // A null does not prove that the column is null. The transform may have failed, for
+            // example for a timestamp outside the calendar's range, which has no hour.
             (Transform::Void | Transform::Unknown, _) | (_, None) => Rows,
             (_, Some(value)) => self.evaluate_transformed(condition, transform, value),
         }
     }
 
-    /// Evaluates a condition for a file, given that its term has this value in all rows; `None` is
-    /// null.
+    /// Evaluates a condition for a file, if the (possibly transformed) column has this value in all
+    /// rows; `None` is null.
     fn evaluate_value(&self, condition: &Condition, value: Option<&PrimitiveLiteral>) -> RowMatch {
         let Some(value) = value else { return of_null(condition.test) };
         let sure = |holds: bool| if holds { All } else { NoRow };
@@ -175,7 +175,7 @@ impl<'f> ResidualFilter<'f> {
         }
     }
 
-    /// Evaluates a condition on a column for a file, given that the transform of the column has
+    /// Evaluates a condition on a column for a file, if the partition transform of the column has
     /// this value in all rows.
     fn evaluate_transformed(
         &self,
@@ -248,7 +248,7 @@ fn transform_values(condition: &Condition, transform: Transform) -> TransformedV
 }
 
 /// Evaluates a predicate for null. Engines do not agree on whether a negated predicate matches
-/// null, so it is left to them.
+/// null, so the engine that scans must evaluate it.
 fn of_null(test: Predicate) -> RowMatch {
     match test {
         Predicate::IsNull => All,
@@ -365,8 +365,8 @@ mod tests {
         })
     }
 
-    /// Checks, for every value, predicate and pair of operands, that evaluating a transformed value
-    /// does not contradict evaluating the value itself.
+    /// Checks that evaluating a transformed value never contradicts evaluating the value itself,
+    /// for every value, predicate and pair of operands.
     fn check(values: &ArrayRef, transforms: &[Transform]) {
         let filter = Filter::Always(true);
         let mut decided = 0;

@@ -20,7 +20,7 @@ pub(super) async fn check_rows(
     Err(Error::internal("compacted", message))
 }
 
-/// Checks that the change does not affect rows that another commit has added meanwhile.
+/// Checks that a change does not affect rows that another commit added after its computation.
 pub(super) async fn check_added_rows(
     tables: &Tables,
     table: &Table,
@@ -36,7 +36,7 @@ pub(super) async fn check_added_rows(
 }
 
 /// Returns the files of the plan `now` with rows that the earlier plan `then` lacks. These are new
-/// files, and files whose deletes were partly undone, for example by a rollback.
+/// files, and files of which some deleted rows are live again, for example by a rollback.
 async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Result<ScanPlan> {
     let seen: HashMap<&str, &Arc<DataFile>> =
         then.files().iter().map(|file| (file.location.as_str(), file)).collect();
@@ -62,8 +62,8 @@ async fn with_new_rows(tables: &Tables, now: &ScanPlan, then: &ScanPlan) -> Resu
     Ok(now.retain(&new))
 }
 
-/// Checks the files that a change removes or from which it deletes rows. These files must still
-/// exist with the same live rows: no further delete file may apply to them.
+/// Checks the files that a change removes or from which it deletes rows. Each of these files must
+/// still exist, and the same delete files must apply to it as when the change read it.
 pub(super) async fn check_deletes(
     tables: &Tables,
     table: &Table,
@@ -74,12 +74,12 @@ pub(super) async fn check_deletes(
     if rewrite.staged.deletes.is_empty() {
         return check_rows_unchanged(tables, table, seen).await;
     }
-    // A data file that only gets new deletes is not in the list of removed files, so its existence
-    // is checked here.
+    // A data file that only gets new deletes is not in the list of removed files, so the commit
+    // itself does not check its existence. The following check does.
     check_delete_files_unchanged(tables, table, seen).await
 }
 
-/// Checks that data files have the same deletes as when the change read them.
+/// Checks that the deletes of data files are the same as when the change read the files.
 pub(super) async fn check_rows_unchanged(
     tables: &Tables,
     table: &Table,

@@ -77,7 +77,7 @@ impl Columns<'_> {
         let schema = self.metadata.current_schema();
         self.edit(column, |field| {
             if schema.identifier_field_ids().any(|id| id == field.id) {
-                let reason = "an identifier field must be required".to_owned();
+                let reason = "it identifies rows, so it must not contain nulls".to_owned();
                 return Err(Error::InvalidColumn { column: column.join("."), reason });
             }
             field.required = false;
@@ -265,7 +265,7 @@ fn edit(
     })
 }
 
-/// Follows the path `rest` from the current level, and calls `change` for the columns at its end.
+/// Follows `rest`, the end of `path`, from the level `fields`, and calls `change` at its end.
 fn descend(
     fields: &mut Vec<NestedFieldRef>,
     rest: &[String],
@@ -281,7 +281,7 @@ fn descend(
     Ok(())
 }
 
-/// Returns the type `of` after `change` was called for the columns at one of its levels.
+/// Returns the type `of`, changed by `change` at the level to which the path `rest` leads.
 fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Result<Type> {
     let part = |field: &NestedFieldRef, rest: &[String], change: Change<'_>| {
         let mut part = (**field).clone();
@@ -326,8 +326,8 @@ fn within(of: &Type, rest: &[String], path: &[String], change: Change<'_>) -> Re
     }
 }
 
-/// Changes the element of a list, or the key and value of a map. These parts have fixed names and a
-/// fixed order, and have no defaults.
+/// Changes the element of a list, or the key and value of a map. Rejects a change of their names or
+/// order, and a default.
 fn edit_parts<const N: usize>(
     of: &Type,
     path: &[String],

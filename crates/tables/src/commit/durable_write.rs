@@ -9,7 +9,7 @@ use crate::storage::{CleanupGuard, Storage};
 use crate::table::Totals;
 use crate::{Result, StagedFiles, Table, Tables, metadata};
 
-/// The files of a commit: files that are not written yet, or may not be durable yet.
+/// The files of a commit that are not written yet, or are written but may not be durable yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingFiles {
     /// Encoded files with their locations.
@@ -63,7 +63,7 @@ async fn write(
     files: &[(String, Bytes)],
     staged: Option<&StagedFiles>,
 ) -> Result<()> {
-    // If the sync in the background failed, it is repeated here, so that its error is reported.
+    // If the background sync failed, sync again, so that the commit fails with the error.
     let rest = match staged {
         Some(staged) if !staged.durable.wait().await => Some(staged),
         _ => None,

@@ -44,7 +44,7 @@ pub(crate) fn check_partition(schema: &Schema, partition: &[PartitionField]) -> 
     spec_for(&schema, partition, None).map(drop)
 }
 
-/// Returns the metadata with other columns and partition fields, without snapshot and metadata log.
+/// Returns the metadata with other columns and partition fields, no snapshot and no metadata log.
 pub(crate) fn replaced(
     metadata: &TableMetadata,
     schema: &SchemaRef,
@@ -92,8 +92,8 @@ pub(crate) fn replace(
 }
 
 /// Returns the source of ids for new columns. All ids are greater than `after`; the caller must
-/// have reserved them on all branches. If `after` is `None`, the ids are greater than the table's
-/// last column id, which is correct only without other branches.
+/// have reserved them on all branches. If `after` is `None`, the ids are greater than the last
+/// column id of this table state. That is correct only if the table is on no other branch.
 pub(crate) fn new_ids(metadata: &TableMetadata, after: Option<i32>) -> FieldIds {
     FieldIds::after(after.unwrap_or_else(|| metadata.last_column_id()))
 }

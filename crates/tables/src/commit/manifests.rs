@@ -27,7 +27,7 @@ const MERGE_COUNT: usize = 16;
 /// Manifests of this level or a higher level are not merged. They have 4,096 files or more.
 const MERGE_LEVEL_MAX: u32 = 3;
 
-/// Maximum number of entries of a consolidated manifest, whose size is then a few megabytes.
+/// Maximum number of entries of a consolidated manifest, which then has a few megabytes.
 pub(crate) const CONSOLIDATED_ENTRIES: usize = 8_192;
 
 /// The files that a commit removes.
@@ -37,7 +37,7 @@ pub enum FilesToRemove {
     Nothing,
     /// All files.
     Everything,
-    /// All files of some partitions of one partition spec, and some files of other partition specs.
+    /// All files in some partitions of one partition spec, and some files of other specs.
     Partitions {
         /// The id of the partition spec.
         spec: i32,
@@ -76,8 +76,8 @@ impl FilesToRemove {
         }
     }
 
-    /// Returns true if a delete file must be removed. This is the case if the only data file to
-    /// which the delete file refers, or every data file of the partition, is removed.
+    /// Returns true if a delete file must be removed. This is the case if the removal includes the
+    /// only data file to which the delete file refers, or all data files of its partition.
     fn includes_delete_file(&self, file: &iceberg::spec::DataFile, spec_id: i32) -> bool {
         match self {
             FilesToRemove::Nothing => false,
@@ -163,8 +163,8 @@ pub(crate) async fn plan(
     Ok((planned, changes))
 }
 
-/// Gives each new manifest a schema with all source columns of its partition spec. If a source
-/// column was dropped, the schema of the newest files does not contain it.
+/// Gives each new manifest a schema with all source columns of its partition spec. The schema of
+/// the newest files is not sufficient if it lacks a source column that was dropped earlier.
 fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifest]) {
     for one in planned {
         let PlannedManifest::New(new) = one else { continue };
@@ -182,7 +182,7 @@ fn ensure_source_columns(metadata: &TableMetadata, planned: &mut [PlannedManifes
     }
 }
 
-/// The data files to remove, and the delete files that new delete files replace.
+/// The files that a commit removes: data files, and delete files that new delete files replace.
 pub(crate) struct Removals<'a> {
     pub(crate) removal: FilesToRemove,
     pub(crate) replaced: HashSet<(&'a str, i64)>,
@@ -357,11 +357,11 @@ async fn merge(
 /// Returns a partition spec of the table.
 pub(crate) fn spec_by_id(metadata: &TableMetadata, spec_id: i32) -> Result<PartitionSpecRef> {
     let spec = metadata.partition_spec_by_id(spec_id).cloned();
-    spec.ok_or_else(|| Error::internal("committed", "a partition spec is unknown"))
+    spec.ok_or_else(|| Error::internal("committed", format!("no partition spec has id {spec_id}")))
 }
 
-/// Returns the later of two schemas. The later schema may lack columns that the earlier schema has,
-/// but only the columns of partition specs are needed.
+/// Returns the later of two schemas. The later schema may lack dropped columns. If a partition spec
+/// needs one of these, `ensure_source_columns` replaces the schema.
 fn newer(one: Option<SchemaRef>, other: SchemaRef) -> SchemaRef {
     match one {
         Some(one) if one.schema_id() >= other.schema_id() => one,

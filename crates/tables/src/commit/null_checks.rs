@@ -40,8 +40,8 @@ pub(super) async fn check_values(tables: &Tables, table: &Table, columns: &[i32]
         if nulls > 0 {
             return Err(Error::NullValue { column: column(), rows: nulls });
         }
-        // Deleted rows are checked, too, because other readers may read a file without applying its
-        // deletes.
+        // Deleted rows are checked, too: a null in a deleted row is a problem for readers that read
+        // a file without applying its deletes.
         let with_deletes = files.iter().filter(|file| file.has_deletes());
         let undeleted: Vec<Arc<DataFile>> =
             with_deletes.map(|file| Arc::new(file.without_deletes())).collect();

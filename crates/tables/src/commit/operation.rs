@@ -187,8 +187,8 @@ async fn merge_manifests(
     change.finish(tables, table, planned).await
 }
 
-/// Returns the removal of all files in the partitions to which the new rows belong, and the scope
-/// of this change.
+/// Returns the files to remove when the new rows replace their partitions: all files of these
+/// partitions. Also returns the scope of this change.
 fn partitions_of(metadata: &TableMetadata, staged: &StagedFiles) -> (FilesToRemove, ChangeScope) {
     let (spec, types) = (metadata.default_partition_spec(), metadata.default_partition_type());
     let partitions = staged.files.iter().map(iceberg::spec::DataFile::partition);

@@ -146,8 +146,8 @@ impl PartitionAndSortOrder {
         Ok(())
     }
 
-    /// Rejects a column that has the name of a partition field, unless that field is the identity
-    /// transform of this column.
+    /// Rejects a column that has the name of a partition field, unless that field has the identity
+    /// transform and this column as source.
     pub fn check_names(&self, columns: &[NestedFieldRef]) -> Result<()> {
         for part in &self.parts {
             let own = |column: &NestedFieldRef| {

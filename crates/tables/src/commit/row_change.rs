@@ -25,7 +25,7 @@ pub struct RowChange {
     pub additions: Vec<AddedFiles>,
     /// The kind of the change.
     pub kind: CommitKind,
-    /// The rows that the change was meant to cover, for conflict checks in merges.
+    /// The rows that the change was meant to cover. Merges use this scope to detect conflicts.
     pub reach: ChangeScope,
     /// Keys of the delete files to remove, because they apply to no remaining data file.
     pub dangling: Vec<DeleteKey>,
@@ -57,7 +57,7 @@ impl RowChange {
         RowChange { reach, ..self }
     }
 
-    /// Commits the change on top of `after`, the metadata with the new schema and partition spec.
+    /// Commits the change on top of `after`: the metadata with the new schema and partition spec.
     pub async fn commit(
         mut self,
         tables: &Tables,

@@ -16,7 +16,7 @@ const INLINE_ENTRIES_MAX: usize = 256;
 pub(super) struct NewSnapshot {
     ids: SnapshotIds,
     timestamp_ms: i64,
-    /// Location of the folder of the metadata files.
+    /// Location of the folder in which the table's metadata files are.
     folder: String,
     /// The unique part of the names of the files that the commit writes.
     name: Uuid,

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use iceberg::spec::TableMetadata;
 
-/// Returns the snapshots of refs that the metadata contains. Other engines create such refs.
+/// Returns the snapshots of the refs in the metadata. Only other engines create such refs.
 pub fn referenced_snapshots(metadata: &TableMetadata) -> HashSet<i64> {
     // `TableMetadata` has no accessor for its refs, but its JSON contains them.
     let value = serde_json::to_value(metadata).unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::table::{DeleteTotals, Totals, content_bytes};
 pub(crate) struct FileCounts {
     added: Totals,
     removed: Totals,
-    /// Number of added and of removed deletion vectors. They are also counted as delete files.
+    /// Number of added and of removed deletion vectors. The counts of delete files include them.
     vectors: [u64; 2],
     partitions: HashSet<Struct>,
 }

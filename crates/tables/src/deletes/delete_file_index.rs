@@ -1,9 +1,9 @@
 //! Assigns delete files to the data files to which they apply.
 //!
 //! A position delete applies to data files of the same partition with the same or a smaller
-//! sequence number. An equality delete applies to data files with a smaller sequence number, in the
-//! same partition or, if its spec is unpartitioned, in all partitions. Deletion vectors and some
-//! position delete files refer to one data file.
+//! sequence number. An equality delete applies to data files with a smaller sequence number: to
+//! those of the same partition or, if the delete file is unpartitioned, of all partitions. Deletion
+//! vectors and some position delete files refer to one data file.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,8 +29,8 @@ struct DeleteFileIndex {
     vectors: HashMap<String, Arc<DeleteFile>>,
     own: DeleteFilesByKey<String>,
     positions: HashMap<Partition, Arc<DeleteGroup<PositionsByFile>>>,
-    /// Equality deletes by partition. The key `None` is for delete files that apply to all
-    /// partitions.
+    /// Equality deletes by the partition to which they apply; `None` is the key of the delete files
+    /// that apply to all partitions.
     equality: HashMap<Option<Partition>, Vec<Arc<DeleteGroup<DeletedKeys>>>>,
 }
 
@@ -111,8 +111,8 @@ impl DeleteFileIndex {
     }
 }
 
-/// Returns the files of a group whose sequence number is at least `number`; `None` if the group has
-/// no such files.
+/// Returns the files of a group with the sequence number `number` or a later one; `None` if the
+/// group has no such files.
 fn files_from<T>(group: &Arc<DeleteGroup<T>>, number: i64) -> Option<DeleteFileRange<T>> {
     let from = group.files.partition_point(|file| file.sequence_number() < number);
     (from < group.files.len()).then(|| DeleteFileRange { group: group.clone(), from })

@@ -23,7 +23,7 @@ use crate::{DataFile, Error, Positions, Result};
 /// Memory of a key in addition to its bytes, in bytes.
 const KEY_BYTES: usize = 48;
 
-/// The keys of a group in Arrow's row format, each with its last file's sequence number.
+/// The keys of a group in Arrow's row format, each with the sequence number of its last file.
 #[derive(Debug, Default)]
 pub(crate) struct DeletedKeys(Arc<HashMap<Box<[u8]>, i64>>);
 

@@ -121,7 +121,7 @@ pub(crate) struct Deletes {
 #[derive(Debug)]
 struct DeleteGroup<T> {
     files: Vec<Arc<DeleteFile>>,
-    /// For each index, the fingerprint of the files from this index to the end.
+    /// For each index, the fingerprint of the list of files from this index to the end.
     fingerprints: Vec<Fingerprint>,
     /// The columns whose values equality deletes compare; empty for position deletes.
     columns: Vec<arrow::datatypes::FieldRef>,
@@ -138,8 +138,8 @@ struct DeleteFileRange<T> {
 impl<T> DeleteGroup<T> {
     fn new(files: Vec<Arc<DeleteFile>>, columns: Vec<arrow::datatypes::FieldRef>) -> Self {
         let mut fingerprints = Vec::with_capacity(files.len());
-        // The fingerprints include the types and column names, because schema evolution can change
-        // them, and cached keys depend on them.
+        // The fingerprints include the names and types of the compared columns. Cached keys depend
+        // on them, and schema evolution can change them.
         let found: Vec<_> = columns
             .iter()
             .map(|column| (column.data_type().to_string(), names_of(column)))

@@ -2,7 +2,7 @@
 //!
 //! A data file has at most one vector, which contains the positions of all its deleted rows. So a
 //! new vector includes the positions of the existing vector and of position delete files. The new
-//! vector replaces the delete files that apply only to this data file.
+//! vector replaces the existing vector and the delete files that apply only to this data file.
 
 use std::sync::Arc;
 

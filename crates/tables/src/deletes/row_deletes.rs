@@ -28,9 +28,9 @@ impl RowDeletes<'_> {
     }
 
     /// Writes uncommitted delete files, one for each data file. Each delete file contains the rows
-    /// to delete, and the rows that are already deleted by delete files for this data file alone.
-    /// To commit the files, combine them with data files by [`StagedFiles::and`]. The files are
-    /// already durable.
+    /// to delete. It also contains the rows that existing delete files for only this data file
+    /// delete, because it replaces these. To commit the files, combine them with data files by
+    /// [`StagedFiles::and`]. The files are already durable.
     pub async fn write(
         self,
         table: &Table,
@@ -63,8 +63,8 @@ impl RowDeletes<'_> {
         stream::iter(files).map(each).buffered(READS_MAX).try_collect().await
     }
 
-    /// Adds to `rows` the rows that are deleted by delete files for this data file alone, and
-    /// returns these delete files.
+    /// Adds to `rows` the rows that are deleted by delete files which apply to this data file only,
+    /// and returns these delete files.
     pub(super) async fn own_deletes(
         self,
         file: &DataFile,
@@ -77,7 +77,7 @@ impl RowDeletes<'_> {
     }
 
     /// Adds all rows that are deleted by position to `rows`. Returns the delete files that apply
-    /// only to this data file. If there is a deletion vector, other position deletes are ignored.
+    /// only to this data file. If there is a deletion vector, no other position deletes apply.
     pub(super) async fn all_positions(
         self,
         file: &DataFile,

@@ -9,8 +9,8 @@ use tokio::sync::Mutex;
 use super::Fingerprint;
 use crate::Result;
 
-/// A value that is read once. This type has only a weak reference to the value. So the value is
-/// dropped when no cache and no task uses it.
+/// A value that is read once. This type has only a weak reference to the value, so that the value
+/// is dropped when no cache and no task uses it.
 #[derive(Debug)]
 pub(super) struct SharedRead<T>(Mutex<Weak<T>>);
 

@@ -17,12 +17,12 @@ pub struct BinPackOptions {
     pub deleted_share: f64,
     /// A data file is rewritten if at least this many delete files apply to it.
     pub delete_files: usize,
-    /// True to rewrite every data file to which delete files apply.
+    /// True to rewrite every data file to which delete files apply, regardless of their number.
     pub folds_all: bool,
-    /// Files added after this time are skipped: changes running since then do not know them.
+    /// Files added after this time are skipped: changes that started earlier do not know them.
     pub before: Option<headwater_model::Timestamp>,
     /// True to skip a file that is much larger than all other files of its bin together. Each row
-    /// is then rewritten only O(log n) times, where n is the size of its file.
+    /// is then rewritten only O(log n) times, n being the final size of its file.
     pub skip_large: bool,
 }
 
@@ -54,7 +54,7 @@ impl Bin {
     }
 }
 
-/// A file, and true if its deletes alone are a reason to rewrite it, even if it is not small.
+/// A candidate, and true if its deletes are a sufficient reason to rewrite it.
 type RewriteCandidate = (Arc<DataFile>, bool);
 
 /// Selects the files that maintenance rewrites. See [`Tables::maintenance`].

@@ -30,11 +30,11 @@ const LOCATION_PROPERTIES: [&str; 3] =
 pub struct ReachableFiles {
     /// Metadata files, manifest lists, manifests, data files, delete files, statistics.
     files: Mutex<HashSet<String>>,
-    /// The results of examining manifest lists, each including its manifests, and of examining
-    /// manifests.
+    /// The results of examining manifest lists (each includes the manifests in the list), and of
+    /// examining manifests, by location.
     lists: ExaminedFiles,
     manifests: ExaminedFiles,
-    /// Files that are needed in any case. `more` stays false for a state that reaches only these.
+    /// Files that are needed in any case. They do not count for [`StateReport::more`].
     excluded: Option<Arc<ReachableFiles>>,
     reads: Semaphore,
 }
@@ -71,7 +71,7 @@ pub struct StateReport {
     /// Errors of files that are missing, invalid or outside the warehouse. The files reachable from
     /// these files are unknown.
     pub unreadable: Vec<Arc<Error>>,
-    /// Folders, with a trailing slash. All their files may be needed, because an unreadable file
+    /// Folders, with a trailing slash, of which all files may be needed, because an unreadable file
     /// can refer to them.
     pub folders: Vec<String>,
     /// True if the state needs a file that is not in the `excluded` set.
@@ -91,7 +91,7 @@ impl Default for ReachableFiles {
 }
 
 impl ReachableFiles {
-    /// Creates an empty set. Files also in `needed` do not count for [`StateReport::more`].
+    /// Creates an empty set. [`StateReport::more`] is set only for files that are not in `needed`.
     pub fn excluding(needed: Arc<ReachableFiles>) -> Self {
         ReachableFiles { excluded: Some(needed), ..ReachableFiles::default() }
     }
@@ -101,7 +101,7 @@ impl ReachableFiles {
         self.files.lock().contains(location)
     }
 
-    /// Adds a file. Returns true if the file is not in the excluded set.
+    /// Adds a file. Returns false if the set given to [`ReachableFiles::excluding`] has the file.
     pub fn add_file(&self, location: String) -> bool {
         let more = self.excluded.as_ref().is_none_or(|needed| !needed.contains(&location));
         self.files.lock().insert(location);
@@ -184,7 +184,7 @@ impl WarehouseFiles<'_> {
             }
         };
         let metadata = table.metadata();
-        // Earlier metadata files are reachable because merges read them to find the origin of rows.
+        // A merge reads earlier metadata files, to find the snapshot that added a row.
         let log = metadata.metadata_log().iter().map(|log| &log.metadata_file);
         let statistics = metadata.statistics_iter().map(|found| &found.statistics_path);
         let partitions = metadata.partition_statistics_iter().map(|found| &found.statistics_path);
@@ -205,8 +205,8 @@ impl WarehouseFiles<'_> {
             let examine = || self.examine_list(&snapshot, reached);
             cell.get_or_try_init(examine).await.cloned()
         });
-        // This loop must await only the list results, because other tasks may be waiting for the
-        // cells that this loop initializes.
+        // Only await the results of lists in this loop: other tasks may wait for cells that the
+        // polled futures are initializing.
         let mut lists = lists.buffer_unordered(LISTS_MAX);
         while let Some(list) = lists.try_next().await? {
             found.add(list);
@@ -254,7 +254,7 @@ impl WarehouseFiles<'_> {
         Ok(found)
     }
 
-    /// Builds the result for a state, with the folders in which needed files may be unknown.
+    /// Builds the result for a state, with the folders in which unknown files may be needed.
     fn state_scan(
         self,
         found: ExaminedFile,
@@ -294,8 +294,8 @@ impl WarehouseFiles<'_> {
     /// Fails if a state is unreadable or scheduled for deletion. Metadata and manifest list are
     /// deleted before the data files, so a check of these two is sufficient.
     pub async fn check_readable(self, metadata_location: &str) -> Result<()> {
-        // A metadata file in the cache may have been deleted from storage. If the file is not in
-        // the cache, loading it checks its existence.
+        // A metadata file in the cache may have been deleted from storage, so its existence must be
+        // checked. Loading a file that is not in the cache checks this already.
         if self.tables.caches().tables.contains_key(metadata_location) {
             self.check_present(metadata_location).await?;
         }
@@ -361,9 +361,9 @@ fn table_folder(file: &str) -> Option<String> {
     Some(format!("{}/", folder.strip_suffix("/metadata").unwrap_or(folder)))
 }
 
-/// Returns the time when a local file was created in its folder or moved to it. This time can be
-/// later than the modification time, for example after a restore. Returns the epoch if the time is
-/// unknown.
+/// Returns the time when a local file was created in its folder or moved there (its ctime). This
+/// time can be later than the modification time, for example after a restore. Returns the epoch if
+/// the time is unknown.
 fn changed(root: Option<&std::path::Path>, path: &Path) -> headwater_model::Timestamp {
     use std::os::unix::fs::MetadataExt;
     let found = root.and_then(|root| std::fs::metadata(root.join(path.as_ref())).ok());

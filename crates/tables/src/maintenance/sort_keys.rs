@@ -56,7 +56,7 @@ impl SortKeyEncoder {
         }
     }
 
-    /// Adds the values of a sample of the rows, by which values are ranked.
+    /// Adds the values of a sample of the rows. A value's rank is its position among them.
     pub fn add_sample(&mut self, sample: &[RecordBatch]) -> Result<(), ArrowError> {
         for (at, (converter, values)) in self.columns.iter().zip(&mut self.ranks) {
             for batch in sample {
@@ -89,7 +89,7 @@ impl SortKeyEncoder {
         let array = FixedSizeBinaryArray::try_from_iter(values);
         let array = match array {
             Ok(array) => array,
-            // If there are no keys, the constructor cannot determine their width.
+            // Without keys, the constructor fails, because it cannot determine their width.
             Err(_) if z_keys.is_empty() => FixedSizeBinaryArray::new_null(Z_KEY_BYTES as i32, 0),
             Err(error) => return Err(error),
         };

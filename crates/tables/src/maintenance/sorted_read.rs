@@ -1,9 +1,9 @@
 //! Reads the rows of files in a sort order, with a limited amount of memory.
 //!
-//! Key ranges are chosen by a sample of the rows, so that the rows of each range fit into memory.
-//! For each range, the files are read once, and the rows of the range are sorted and returned. So
-//! no rows are written to disk. A small partition, which is the usual case, is read twice: once for
-//! the sample and once for the rows.
+//! A sample of the rows determines ranges of sort keys, such that the rows of each range fit into
+//! memory. For each range, the files are read once, and the rows of the range are sorted and
+//! returned. So no rows are written to disk. A small partition, which is the usual case, is read
+//! twice: once for the sample and once for the rows.
 
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl TableMaintenance<'_> {
         };
         tokio::spawn(async move {
             if let Err(error) = ordered_read.run(&sender).await {
-                // Sending fails if the receiver was dropped, which then needs no result.
+                // Sending fails only if the receiver was dropped and needs no more rows.
                 let _ = sender.send(Err(error)).await;
             }
         });

@@ -280,7 +280,7 @@ fn file_error(file: &FileLocation, error: ParquetError) -> Error {
 }
 
 /// Converts an error while opening a file. If the size of the file differs from the size in the
-/// manifest, the returned error says so, because this is the likely cause.
+/// manifest, returns an error about the size instead, because this difference is the likely cause.
 async fn opening_error(
     store: &Arc<dyn ObjectStore>,
     file: &FileLocation,

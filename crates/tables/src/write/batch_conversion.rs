@@ -121,7 +121,7 @@ fn positions(found: &Fields, wanted: &Fields, parent: &str) -> Result<Vec<Option
 
 fn position_of(found: &Fields, wanted: &Fields, name: &str) -> Option<usize> {
     let exact = found.iter().position(|field| field.name() == name);
-    // Otherwise, fields match if their names differ only in case and are unambiguous.
+    // Otherwise, a field matches the only field whose name differs just in case.
     let folded = name.to_lowercase();
     let same = |field: &&FieldRef| field.name().to_lowercase() == folded;
     exact.or_else(|| {
@@ -216,7 +216,7 @@ fn check_part(
 
 fn convert_list(array: &ArrayRef, element: &FieldRef, column: &str) -> Result<ArrayRef> {
     let list = array.as_list::<i32>();
-    // A sliced array may contain values to which no offset refers. These values are ignored.
+    // A sliced array may have values outside its offsets. They belong to no list, so ignore them.
     let (first, last) =
         (list.value_offsets()[0] as usize, list.value_offsets()[list.len()] as usize);
     let values = list.values().slice(first, last - first);

@@ -2,7 +2,7 @@
 //!
 //! A small batch can represent a huge amount of data: two billion nulls, a long string with a
 //! million dictionary keys, or a long run. Materialization needs memory for every value, so a batch
-//! is first sliced by the estimated memory of its rows.
+//! is sliced by the estimated memory of its materialized rows.
 
 use std::ops::Range;
 
@@ -59,7 +59,7 @@ impl Iterator for BatchSlices<'_> {
             let piece = self.batch.slice(self.at, rows);
             if rows == 1 || self.bytes(&piece) <= BYTES_MAX {
                 self.at += rows;
-                // The next slice starts with more rows, because its rows may be smaller.
+                // Try more rows for the next slice, because the following rows may be smaller.
                 self.rows = (self.rows * 2).min(ROWS_MAX);
                 return Some(piece);
             }

@@ -54,7 +54,7 @@ pub(crate) async fn write(
     match writer.run(table, rows).await {
         Ok(()) => Ok(writer.finish()),
         Err(error) => {
-            // Uploads are aborted first, because they must end before their files are deleted.
+            // Abort uploads first: an upload that completes later would create its file again.
             for (_, open) in writer.open.drain() {
                 open.file.abort().await;
             }
@@ -187,7 +187,7 @@ impl<'a> Writer<'a> {
         self.close_all().await
     }
 
-    /// Returns the schema of the files. It has lineage columns if the first rows have them.
+    /// Returns the schema of the files. It has lineage columns if the first written rows have them.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
         if let Some(format) = &self.format {
             return Ok(format.schema());
@@ -305,10 +305,10 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Returns the files. From then on, dropping the writer does not delete them.
+    /// Returns the files. After this, dropping the writer no longer deletes the files.
     fn finish(mut self) -> StagedFiles {
-        // The files are sorted by the order in which they were opened, which keeps the order of the
-        // rows as far as possible.
+        // Sort the files by the order in which they were opened. This keeps the order of the rows
+        // as far as possible.
         self.closed.sort_by_key(|(number, _)| *number);
         self.undo.keep();
         let files: Arc<[DataFile]> = self.closed.into_iter().map(|(_, file)| file).collect();

@@ -275,7 +275,7 @@ async fn an_identifier_field_is_required_and_can_be_widened() {
     let alter = Operation::Alter { alterations, after: None };
     let refused = warehouse.tables.commit(&table, alter, BTreeMap::new()).await.unwrap_err();
     assert_eq!(refused.code(), ErrorCode::InvalidArgument);
-    assert!(refused.to_string().contains("an identifier field must be required"), "{refused}");
+    assert!(refused.to_string().contains("it identifies rows"), "{refused}");
     let wide = Field::new("id", DataType::Int64, false);
     let alterations =
         vec![Alteration::WidenColumn { column: vec!["id".to_owned()], data_type: wide }];

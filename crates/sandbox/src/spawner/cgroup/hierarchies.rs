@@ -22,8 +22,8 @@ pub(super) enum HierarchyKind {
     Processor,
     /// Version 1 hierarchy that distributes CPU time by weight.
     Shares,
-    /// Version 2 hierarchy, which kills and measures processes. If `limits` is set, it also limits
-    /// their resources.
+    /// Version 2 hierarchy, which kills and measures processes. With `limits`, it also limits the
+    /// resources of processes.
     Unified { limits: bool },
 }
 
@@ -53,8 +53,8 @@ impl Cgroups {
         ] {
             if let Some(base) = folder_of(&own, &mounts, Some(controller)) {
                 let folder = base.join(&name);
-                // Two controllers may share one hierarchy. Then `hierarchies` already contains the
-                // folder, under the other controller.
+                // Two controllers may share one hierarchy. If so, `hierarchies` already contains
+                // the folder under the other controller.
                 let shared = hierarchies.iter().any(|(_, other)| *other == folder);
                 if !shared {
                     remove_stale(&base);

@@ -99,8 +99,8 @@ impl ProcessCgroups {
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
         let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
-        // Start with version 2, the last folder, because its CPU time has a finer resolution than
-        // version 1.
+        // Start with the folder of version 2, which is the last one, because its CPU time has a
+        // finer resolution.
         for (kind, folder) in self.folders.iter().rev() {
             match kind {
                 HierarchyKind::Memory => {
@@ -173,7 +173,7 @@ impl ProcessCgroups {
             return None;
         }
         for (kind, folder) in &self.folders {
-            // Ignore an error of the reset: in version 2, old kernels do not support it.
+            // Ignore an error: old kernels cannot reset the peak memory in version 2.
             let _ = match kind {
                 HierarchyKind::Memory => self.files.peak.write(folder, MEMORY_PEAK_V1, "0"),
                 HierarchyKind::Unified { limits: true } => {
