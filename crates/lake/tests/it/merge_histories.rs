@@ -258,7 +258,8 @@ async fn crosswise(moves: Vec<Move>) -> Result<(), TestCaseError> {
                 *branch
             }
         };
-        prop_assert_eq!(all.two.found(BRANCHES[branch]).await, all.heads[branch].model());
+        // Row ids can repeat after some of these histories: see the known defect in `branches.md`.
+        prop_assert_eq!(all.two.found_rows(BRANCHES[branch]).await, all.heads[branch].model());
     }
     Ok(())
 }
