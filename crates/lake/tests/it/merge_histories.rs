@@ -283,7 +283,7 @@ fn check_harmless(conflict: &MergeConflict, one: &Past, other: &Past) -> Result<
 }
 
 proptest! {
-    #![proptest_config(Config { cases: 150, failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: 50, failure_persistence: None, ..Config::default() })]
 
     #[test]
     fn merges_from_any_commit_lose_no_change_and_restore_no_removed_row(moves in moves()) {
