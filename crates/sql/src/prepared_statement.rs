@@ -326,10 +326,6 @@ mod tests {
     fn an_insert_with_on_conflict_is_an_upsert() {
         for (sql, expected) in [
             ("INSERT INTO t (a) VALUES (1) ON CONFLICT (a) DO NOTHING", true),
-            (
-                "WITH w AS (SELECT 1 AS a) INSERT INTO t (a) SELECT 1 ON CONFLICT (a) DO NOTHING",
-                true,
-            ),
             ("INSERT INTO t (a) VALUES (1)", false),
             ("MERGE INTO t USING s ON t.a = s.a WHEN MATCHED THEN DELETE", false),
             ("SELECT 1", false),

@@ -41,7 +41,6 @@ class Operations(RealServer):
         output = [event["text"] for event in logs[0]["events"] if event["type"] == "log"]
         self.assertEqual(output, ["price of 5"])
         self.assertEqual(len(list(client.function_logs("price"))), 2)
-        self.assertEqual(len(list(client.function_logs("price:1"))), 1)
         client.delete_function("price")
         client.delete_function("price", if_exists=True)
         with self.assertRaises(errors.FunctionNotFoundError):
