@@ -276,7 +276,8 @@ impl Bench {
         Ok(())
     }
 
-    /// Measures `uv run` with the same cache; `None` if uv is not installed.
+    /// Measures `uv run` with the cache folder that the measured functions use; `None` if uv is not
+    /// installed or the command fails.
     fn uv_run(&self, version: &str) -> Outcome<Option<Duration>> {
         let Some(uv) = find_uv(&self.folder) else { return Ok(None) };
         let mut command = Command::new(uv);

@@ -140,8 +140,8 @@ fn soak_parallel_incremental_runs_of_two_projects_add_every_row_once() {
             scope.spawn(move || {
                 for n in 1..=rows {
                     workspace.ok(&["query", &format!("INSERT INTO {source} VALUES ({n})")]);
-                    // With `--no-repeat`, a run with a conflict fails. So these runs have no
-                    // conflict.
+                    // With `--no-repeat`, a run with a conflict fails. `ok` therefore also checks
+                    // that the run has no conflict.
                     workspace.ok(&["run", "--project", source, "--no-repeat"]);
                 }
             });

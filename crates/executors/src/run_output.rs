@@ -230,7 +230,7 @@ fn not_written(output: &ModelOutput, problem: Problem) -> Problem {
     Problem { message, ..problem }.with_hint(hint)
 }
 
-/// Returns true if an identity no longer exists, or has lost a right.
+/// Returns true if the problem is that the identity is no longer valid, or has lost a right.
 fn is_denied(problem: &Problem) -> bool {
     matches!(problem.code, ErrorCode::Forbidden | ErrorCode::Unauthenticated)
 }

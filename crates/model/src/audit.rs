@@ -49,8 +49,9 @@ pub struct AuditEvent {
     /// The time of the event.
     #[schema(value_type = String, format = DateTime)]
     pub time: Timestamp,
-    /// The user, `owner` or `anonymous`. For a failed login, the name that the client sent, if a
-    /// user with this name exists.
+    /// The name of the user; `owner` for the lake's owner, `anonymous` for a client without a
+    /// credential. For a failed login, the name that the client sent, if a user with this name
+    /// exists.
     pub principal: String,
     /// The kind of the credential.
     pub method: AuthMethod,

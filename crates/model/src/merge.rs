@@ -142,8 +142,8 @@ pub struct MergedTable {
     pub table: TableName,
     /// The resolution.
     pub how: MergeResolution,
-    /// Number of rows added to the target: the rows of files taken from the source and of rewritten
-    /// files.
+    /// Number of rows added to the target: the rows of files taken from the source, and the rows
+    /// added in rewritten files (all their rows if `whole_files` is true).
     #[serde(default)]
     pub rows_added: u64,
     /// Number of rows removed from the target.

@@ -159,7 +159,8 @@ fn list_aggregate(function: &Function, written: &str, arguments: &[Expr]) -> Opt
     Some(call(name, arguments))
 }
 
-/// Returns the call with the name of the equivalent function of this dialect.
+/// Returns the call with its function renamed to the equivalent function of Headwater's dialect;
+/// `None` if [`NAMES`] lists no equivalent.
 fn renamed(function: &Function, written: &str) -> Option<Expr> {
     let (_, name) = NAMES.iter().find(|(names, _)| names.contains(&written))?;
     Some(with_name(function, name))

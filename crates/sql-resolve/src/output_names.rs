@@ -25,7 +25,8 @@ enum OutputItem {
     /// An expression that may expand to several columns. If the expression is one column, this text
     /// is the column's name.
     Expands(String),
-    /// An item that is any number of columns, each of which keeps the planner's name.
+    /// An item, such as a wildcard, that expands to any number of columns. Each column keeps the
+    /// name that the planner gives it.
     Many,
 }
 

@@ -174,7 +174,7 @@ impl ComparedColumns {
     }
 }
 
-/// Returns the fields that have one of the ids. Nested fields without one of the ids are removed.
+/// Returns the fields whose field id satisfies `has`. Nested fields are filtered in the same way.
 fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
     fields
         .iter()
@@ -186,7 +186,7 @@ fn pruned(fields: &Fields, has: &dyn Fn(i32) -> bool) -> Fields {
         .collect()
 }
 
-/// Returns the type with only those nested fields that have one of the ids; `None` if no field
+/// Returns the type with only the nested fields whose field id satisfies `has`; `None` if no field
 /// remains.
 fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataType> {
     let within = |part: &Arc<Field>| {
@@ -208,7 +208,7 @@ fn pruned_type(data_type: &DataType, has: &dyn Fn(i32) -> bool) -> Option<DataTy
     })
 }
 
-/// Collects the paths of the columns, at every level, that do not have one of the ids.
+/// Collects the paths of the columns, at every level, whose field id does not satisfy `has`.
 fn name_dropped(fields: &Fields, has: &dyn Fn(i32) -> bool, path: &str, names: &mut Vec<String>) {
     for field in fields {
         let name =

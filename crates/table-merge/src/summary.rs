@@ -12,11 +12,12 @@ use crate::merge::TableMerge;
 /// Summary keys whose values apply only to the snapshot itself, and not to later snapshots.
 const SNAPSHOT_KEYS: [&str; 6] = [REACH, MERGED, MERGED_METADATA, UNDONE, PICKED, PROFILE];
 
-/// Maximum number of replayed snapshots that a summary lists.
+/// Maximum number of replayed snapshots that a summary lists. Beyond it, [`MANY`] is written
+/// instead of the list.
 const LISTED_MAX: usize = 1000;
 
-/// Maximum number of reverted snapshots that a summary lists. It is larger than [`LISTED_MAX`],
-/// because a table that is written every minute has over 1,000 snapshots a day.
+/// Maximum number of reverted snapshots that a summary lists: almost seven days of snapshots of a
+/// table that is written every minute. Beyond it, [`MANY`] is written instead of the list.
 const UNDONE_MAX: usize = 10_000;
 
 /// Value that is written if there are too many snapshots to list.

@@ -135,8 +135,8 @@ impl ManagedProcess {
         self.messages.iter().any(|one| matches!(one, StatusMessage::Failed { .. }))
     }
 
-    /// Returns the process id of a clone's function, as its zygote reported it: the id in the
-    /// zygote's pid namespace.
+    /// For a clone: returns the pid of the process that the zygote forked for the function. The pid
+    /// is valid in the zygote's pid namespace. `None` if no fork has been reported.
     pub(super) fn cloned(&self) -> Option<i32> {
         self.messages.iter().find_map(|one| match one {
             StatusMessage::Cloned { pid } => Some(*pid),

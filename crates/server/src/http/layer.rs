@@ -1,4 +1,4 @@
-//! Layers: files that several functions without a project share.
+//! Layers: files that are shared by several functions, each deployed without a project.
 
 use axum::Json;
 use axum::extract::{DefaultBodyLimit, State};

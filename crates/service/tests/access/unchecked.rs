@@ -7,8 +7,8 @@ const NOUN: &str = "operations of one noun";
 /// A part of a value that a checked operation returned.
 const RESULT: &str = "result of a checked operation";
 
-/// A change of a transaction that `Transactions::begin` returned to the same client. The statements
-/// and the commit are checked.
+/// The method sets or releases a savepoint, or rolls back, in a transaction that the same client
+/// got from `Transactions::begin`. `begin`, the statements and the commit check the principal.
 const TRANSACTION: &str = "own transaction";
 
 /// Methods that start, observe or stop the server. No request calls these methods.
