@@ -75,7 +75,7 @@ def to_dates(values):
         values = pyarrow.compute.local_timestamp(values)
     dates = values.cast(TYPE, safe=False)
     if not dates.cast(values.type).equals(values):
-        raise ResultError(f"returned times of day, not {TYPE}")
+        raise ResultError(f"returned timestamps with a time of day, not values of type {TYPE}")
     return dates
 
 

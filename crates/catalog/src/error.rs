@@ -132,7 +132,7 @@ pub enum Error {
         what: &'static str,
     },
     /// A commit for this event already exists.
-    #[error("event `{event}` was already committed")]
+    #[error("the changes of event `{event}` were already committed")]
     EventAlreadyCommitted {
         /// The event's id.
         event: String,

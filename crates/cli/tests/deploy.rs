@@ -48,7 +48,7 @@ fn output(workspace: &Workspace, arguments: &[&str]) -> String {
 fn deploy_prints_the_contents_and_the_changes() {
     let workspace = workspace();
     insta::assert_snapshot!(output(&workspace, &["deploy", "--dry-run"]), @r"
-    ✓ VERSION of shop can be deployed
+    ✓ version VERSION of shop can be deployed
       functions: seven
       triggers: nightly
       + trigger nightly
@@ -62,7 +62,7 @@ fn deploy_prints_the_contents_and_the_changes() {
     workspace.ok(&["deploy"]);
     workspace.write("functions/seven.py", function("eight", 8));
     insta::assert_snapshot!(output(&workspace, &["deploy"]), @r"
-    ✓ VERSION of shop is active
+    ✓ version VERSION of shop is active
       functions: eight
       triggers: nightly
       + function eight
@@ -70,12 +70,12 @@ fn deploy_prints_the_contents_and_the_changes() {
       ~ file functions/seven.py
     ");
     insta::assert_snapshot!(output(&workspace, &["deploy"]), @r"
-    ✓ VERSION of shop was already active
+    ✓ version VERSION of shop was already active
       functions: eight
       triggers: nightly
     ");
     insta::assert_snapshot!(output(&workspace, &["deployment", "rollback"]), @r"
-    ✓ VERSION of shop is active
+    ✓ version VERSION of shop is active
       functions: seven
       triggers: nightly
       - function eight

@@ -150,7 +150,8 @@ impl Environments {
         loop {
             write_lines(&input, requirements, pyarrow.as_deref())?;
             uv.resolve(&self.spawner, interpreter, &input, &output).await?;
-            let lock = fs::read_to_string(&output).map_err(Error::io("read the lock"))?;
+            let lock = fs::read_to_string(&output)
+                .map_err(Error::io("read the list of resolved packages"))?;
             let packages = uv::resolved(&lock);
             let limited = format!("pyarrow<{PYARROW_NEEDS_NUMPY_2}");
             if pyarrow.is_none() || pyarrow.as_ref() == Some(&limited) || !too_new(&packages) {

@@ -129,12 +129,16 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
         before => format!("behind {before} calls in the queue"),
     };
     if wanted > stats.free_bytes && stats.running < 2 * stats.permits_max {
+        let mut holders = holders(stats, |(_, bytes)| size(bytes));
+        if stats.idle_bytes > 0 {
+            holders.push(format!("memory of idle instances: {}", size(stats.idle_bytes)));
+        }
         return format!(
             "memory: the call needs {}, but only {} of {} are free ({}); {position}",
             size(call.memory_bytes),
             size(stats.free_bytes),
             size(stats.memory_bytes),
-            holders(stats, |(_, bytes)| size(bytes)),
+            holders.join(", "),
         );
     }
     if stats.running < stats.permits_max {
@@ -143,13 +147,13 @@ fn reason(call: &Call, number: u64, stats: &QueueStats) -> String {
     format!(
         "a free instance: the maximum of {} calls are running ({}); {position}",
         stats.permits_max,
-        holders(stats, |(running, _)| running.to_string()),
+        holders(stats, |(running, _)| running.to_string()).join(", "),
     )
 }
 
-/// Returns, as text, the owners whose running calls use most of a resource, and the memory of idle
-/// instances. `shown` formats an owner's number of calls or bytes.
-fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String {
+/// Returns, as texts, the owners whose running calls use most of a resource. `shown` formats an
+/// owner's number of calls or bytes.
+fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> Vec<String> {
     let mut owners: Vec<_> = stats.owners.iter().collect();
     owners.sort_by_key(|(_, (running, bytes))| std::cmp::Reverse((*bytes, *running)));
     let named = owners.iter().take(NAMED_MAX);
@@ -159,10 +163,7 @@ fn holders(stats: &QueueStats, shown: impl Fn((usize, u64)) -> String) -> String
     if others > 0 {
         named.push(format!("{others} other owners: the rest"));
     }
-    if stats.idle_bytes > 0 {
-        named.push(format!("idle instances: {}", size(stats.idle_bytes)));
-    }
-    named.join(", ")
+    named
 }
 
 #[cfg(test)]
@@ -190,10 +191,10 @@ mod tests {
         };
         assert_eq!(
             reason(&call, 7, &stats),
-            "memory: the call needs 2 GiB, but only 1 GiB of 4 GiB are free (run 1: 3 GiB, idle \
-             instances: 512 MiB); first in the queue"
+            "memory: the call needs 2 GiB, but only 1 GiB of 4 GiB are free (run 1: 3 GiB, memory \
+             of idle instances: 512 MiB); first in the queue"
         );
-        (stats.free_bytes, stats.idle_bytes) = (3 << 30, 0);
+        stats.free_bytes = 3 << 30;
         stats.order = [(7, (3, 2 << 30))].into();
         assert_eq!(
             reason(&call, 7, &stats),

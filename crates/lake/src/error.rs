@@ -276,9 +276,8 @@ impl Error {
             Error::NotABranch { .. } => {
                 Some("Write to a branch, or first create a branch at this ref.")
             }
-            Error::TableExists { .. } | Error::ViewExists { .. } => {
-                Some("Drop the view first, or choose another name.")
-            }
+            Error::TableExists { .. } => Some("Drop the table first, or choose another name."),
+            Error::ViewExists { .. } => Some("Drop the view first, or choose another name."),
             Error::ViewNotFound { table: true, .. } => {
                 Some("Use `headwater table`, or the SQL statement for tables.")
             }

@@ -90,7 +90,8 @@ impl ErrorDetails for Error {
             Error::Config { .. } => "Correct the file that `--oidc` names.",
             Error::Unreachable { .. } => "Check the network and the provider, and try again.",
             Error::Answer { .. } => {
-                "Check `issuer` in the configuration: its discovery document has this URL."
+                "Check that `issuer` in the configuration is the issuer that the provider's \
+                 discovery document (`ISSUER/.well-known/openid-configuration`) names."
             }
             Error::Token { .. } | Error::Refused { .. } | Error::Expired => "Log in again.",
             Error::NoDeviceFlow { .. } => "Log in with an access token: `headwater login --token`.",

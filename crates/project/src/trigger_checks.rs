@@ -41,8 +41,8 @@ fn duplicates(triggers: &[LocatedTrigger]) -> Vec<(String, Error)> {
     for LocatedTrigger { at, trigger } in triggers {
         let Some(first) = named.insert(&trigger.name, at) else { continue };
         let message = format!("trigger `{}` is also declared in {first}", trigger.name);
-        let hint =
-            "Rename one of the two triggers. A trigger in `on` is named by its key `\"name\"`.";
+        let hint = "Rename one of the two triggers. For a trigger in `on`, set the name with the \
+                    key `\"name\"`.";
         let function = trigger.function.clone().unwrap_or_default();
         errors.push((function, Error::invalid(at.clone(), message, hint)));
     }

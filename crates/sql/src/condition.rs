@@ -28,8 +28,10 @@ pub fn check_condition(sql: &str) -> Result<()> {
 fn row_only(expr: &mut Expr) -> Result<()> {
     let position = span_start(expr.span());
     let refuse = |what: &str| {
-        let hint = Some("Compare the columns of the table, or filter in the function.".to_owned());
-        Err(Error::Unsupported { what: format!("{what} in a filter"), hint, position })
+        let hint = "Write a condition over the columns of one row, without subqueries, window \
+                    functions and aggregates.";
+        let what = format!("{what} in a filter");
+        Err(Error::Unsupported { what, hint: Some(hint.to_owned()), position })
     };
     children(expr, &mut |node| match node {
         ExpressionNode::Expr(expr) => row_only(expr),

@@ -157,7 +157,7 @@ pub(crate) async fn secret(
 ) -> Result<Option<zeroize::Zeroizing<String>>, Problem> {
     let Some(name) = name else { return Ok(None) };
     let Some(secrets) = secrets else {
-        let message = format!("secret `{name}` is unavailable: this server has no secrets");
+        let message = format!("secret `{name}` is unavailable: this server has no secret store");
         return Err(Problem::new(ErrorCode::SecretNotFound, message));
     };
     let values = secrets.values(&[name.to_owned()]).await;

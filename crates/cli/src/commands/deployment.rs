@@ -129,13 +129,13 @@ pub fn print_report(context: &Context, report: &DeployReport) {
     let version = one.version.short();
     let outcome = match (report.dry_run, report.previous) {
         (true, Some(previous)) if previous == one.version => {
-            format!("{version} of {} is already active", one.project)
+            format!("version {version} of {} is already active", one.project)
         }
-        (true, _) => format!("{version} of {} can be deployed", one.project),
+        (true, _) => format!("version {version} of {} can be deployed", one.project),
         (false, Some(previous)) if previous == one.version => {
-            format!("{version} of {} was already active", one.project)
+            format!("version {version} of {} was already active", one.project)
         }
-        (false, _) => format!("{version} of {} is active", one.project),
+        (false, _) => format!("version {version} of {} is active", one.project),
     };
     style.say(format!("{} {outcome}", style.paint(Tone::Good, "✓")));
     style.say(format!("  functions: {}", names(&one.functions)));

@@ -44,7 +44,7 @@ fn a_filter_is_one_condition() {
     ");
     insta::assert_snapshot!(refused("id IN (SELECT id FROM u)"), @r"
     invalid_project: `filter` cannot be used: a subquery in a filter is not supported (line 1, column 1) (m.py:8)
-      hint: Compare the columns of the table, or filter in the function.
+      hint: Write a condition over the columns of one row, without subqueries, window functions and aggregates.
     ");
     insta::assert_snapshot!(refused("id = 1) OR (id = 2"), @r"
     invalid_project: `filter` cannot be used: unexpected `)` after the condition (line 1, column 7) (m.py:8)

@@ -142,7 +142,7 @@ async fn no_fraction_and_no_time_of_day_is_lost() {
         (decimal, same, "SELECT f(CAST(1 AS DECIMAL(12, 4)))", "the parameter `a` of `f` takes"),
         ("(a BIGINT[]) RETURNS BIGINT", same, "SELECT f(['1'])", "the parameter `a` of `f` takes"),
         ("(a BIGINT) RETURNS DATE", midnight, "SELECT f(1)", "2026-11-26"),
-        ("(a BIGINT) RETURNS DATE", noon, "SELECT f(1)", "returned times of day, not date32"),
+        ("(a BIGINT) RETURNS DATE", noon, "SELECT f(1)", "returned timestamps with a time of day"),
     ] {
         let shown = check(&world, signature, code, query).await;
         assert!(shown.contains(expected), "{query}: {shown}");

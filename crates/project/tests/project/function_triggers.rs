@@ -159,12 +159,12 @@ fn names_of_triggers_are_unique() {
                     schedule = \"rate(5 minutes)\"\n";
     insta::assert_snapshot!(refused_in(manifest, "on=[{'queue': 'orders'}]\n"), @r#"
     invalid_project: trigger `clean` is also declared in headwater.toml:4 (functions/clean.py:4)
-      hint: Rename one of the two triggers. A trigger in `on` is named by its key `"name"`.
+      hint: Rename one of the two triggers. For a trigger in `on`, set the name with the key `"name"`.
     "#);
     let twice = "on=[\n{'queue': 'a', 'name': 'clean-2'},\n{'queue': 'b'},\n]\n";
     insta::assert_snapshot!(refused_in("", twice), @r#"
     invalid_project: trigger `clean-2` is also declared in functions/clean.py:5 (functions/clean.py:6)
-      hint: Rename one of the two triggers. A trigger in `on` is named by its key `"name"`.
+      hint: Rename one of the two triggers. For a trigger in `on`, set the name with the key `"name"`.
     "#);
     let named = "on=[{'queue': 'orders', 'name': 'orders'}]\n";
     assert_eq!(names(&parse(manifest, named)), ["clean", "orders"]);

@@ -197,9 +197,11 @@ fn counts(entries: &[Value<'_>]) -> Result<Vec<(i32, u64)>> {
 /// Decodes the list of integers in the field `name`.
 fn numbers<T: TryFrom<i64>>(name: &str, items: Option<&[Value<'_>]>) -> Result<Option<Vec<T>>> {
     let number = |item: &Value<'_>| match item {
-        Value::Long(number) => T::try_from(*number)
-            .map_err(|_| AvroError::Invalid(format!("`{name}` has {number}, out of range"))),
-        _ => Err(AvroError::Invalid(format!("`{name}` has an item that is not a number"))),
+        Value::Long(number) => T::try_from(*number).map_err(|_| {
+            let message = format!("`{name}` contains the number {number}, which is out of range");
+            AvroError::Invalid(message)
+        }),
+        _ => Err(AvroError::Invalid(format!("`{name}` contains an item that is not a number"))),
     };
     items.map(|items| items.iter().map(number).collect()).transpose()
 }
