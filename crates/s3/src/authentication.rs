@@ -34,11 +34,11 @@ impl S3Auth for SecretLookup {
 }
 
 /// The check that each request is signed. Adds the principal of the access key that signed a
-/// request to the request's extensions.
-pub(crate) struct RequestAuthorizer(pub(crate) S3Operations);
+/// request to the request's extensions. The rights of the principal are checked later.
+pub(crate) struct RequestAuthenticator(pub(crate) S3Operations);
 
 #[async_trait]
-impl S3Access for RequestAuthorizer {
+impl S3Access for RequestAuthenticator {
     async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
         let Some(credentials) = context.credentials() else {
             return Err(s3_error!(AccessDenied, "the request has no signature"));

@@ -11,7 +11,7 @@ use s3s::config::{S3Config, StaticConfigProvider};
 use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpRequest, HttpResponse};
 
-use crate::authentication::{RequestAuthorizer, SecretLookup};
+use crate::authentication::{RequestAuthenticator, SecretLookup};
 use crate::condition::{condition_of, name_condition};
 use crate::operations::S3Backend;
 
@@ -65,7 +65,7 @@ impl S3Protocol {
     pub fn new(operations: S3Operations) -> Self {
         let mut builder = S3ServiceBuilder::new(S3Backend(operations.clone()));
         builder.set_auth(SecretLookup(operations.clone()));
-        builder.set_access(RequestAuthorizer(operations.clone()));
+        builder.set_access(RequestAuthenticator(operations.clone()));
         let mut config = S3Config::default();
         config.xml_max_body_size = XML_BYTES_MAX;
         config.post_object_max_file_size = FORM_BYTES_MAX;
