@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use tokio::io::AsyncWriteExt;
 
 /// The target of an export.
-pub enum ExportFile {
+pub enum ExportTarget {
     /// A file on disk.
     Local(PathBuf),
     /// An object in a bucket.
@@ -48,10 +48,10 @@ pub enum ExportOutput {
     },
 }
 
-impl ExportFile {
+impl ExportTarget {
     /// Returns a file on disk as the target; its folder must exist.
     pub fn local(path: PathBuf) -> Self {
-        ExportFile::Local(path)
+        ExportTarget::Local(path)
     }
 
     /// Returns an object in a bucket as the target, without writing it.
@@ -67,13 +67,13 @@ impl ExportFile {
         }
         let path = object_store::path::Path::parse(key)
             .map_err(|error| not_written(url, &error.to_string()))?;
-        Ok(ExportFile::Object { store, path, url: url.to_owned() })
+        Ok(ExportTarget::Object { store, path, url: url.to_owned() })
     }
 
     /// Starts writing the file.
     pub async fn create(&self) -> Result<ExportOutput, Problem> {
         match self {
-            ExportFile::Local(path) => {
+            ExportTarget::Local(path) => {
                 let path = path.clone();
                 blocking(move || {
                     let file = temporary(&path).map_err(|error| failed(&path, &error))?;
@@ -81,7 +81,7 @@ impl ExportFile {
                 })
                 .await
             }
-            ExportFile::Object { store, path, url } => {
+            ExportTarget::Object { store, path, url } => {
                 let upload = BufWriter::new(store.clone(), path.clone());
                 Ok(ExportOutput::Object { upload, url: url.clone() })
             }

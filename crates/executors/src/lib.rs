@@ -58,7 +58,7 @@ pub use deployer::{
     nothing_deployed, parse_folder,
 };
 pub use destination::check_destination;
-pub use export_file::{ExportFile, ExportOutput, not_written};
+pub use export_file::{ExportOutput, ExportTarget, not_written};
 pub use file_usage::FileUsage;
 pub use function_catalog::{
     CallPermit, CalledFunction, FunctionCatalog, ParsedFunction, check_function, split_name,

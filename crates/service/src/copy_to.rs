@@ -9,7 +9,7 @@ use arrow::error::ArrowError;
 use futures::StreamExt;
 use headwater_encoding::Encoder;
 use headwater_engine::{CopyToStatement, StatementResult};
-use headwater_executors::{EVERY, ExportFile, not_written, record_denial};
+use headwater_executors::{EVERY, ExportTarget, not_written, record_denial};
 use headwater_model::{
     Action, ErrorCode, FileFormat, JobId, Object, Principal, Problem, ResultExt,
 };
@@ -30,7 +30,7 @@ pub fn columns() -> SchemaRef {
 
 /// The target file of a `COPY … TO` statement.
 pub struct CopyTarget {
-    file: ExportFile,
+    file: ExportTarget,
     location: String,
     format: FileFormat,
 }
@@ -53,7 +53,7 @@ impl CopyTarget {
             components.authorize(principal, Action::Write, &object)?;
             let objects = objects.changed_by(origin_of(principal));
             let store = BucketStore::new(objects, &path.bucket);
-            let file = ExportFile::in_store(Arc::new(store), &path.key, &location)?;
+            let file = ExportTarget::in_store(Arc::new(store), &path.key, &location)?;
             return Ok(CopyTarget { file, location, format });
         }
         let location = absolute(components, &location)?;
@@ -74,7 +74,7 @@ impl CopyTarget {
             return Err(of_the_lake(&location));
         }
         let file = match path {
-            Some(path) => ExportFile::local(path),
+            Some(path) => ExportTarget::local(path),
             None => cloud_file(components, &location)?,
         };
         Ok(CopyTarget { file, location, format })
@@ -132,9 +132,9 @@ pub fn absolute_path(components: &Components, path: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn cloud_file(components: &Components, location: &str) -> Result<ExportFile, Problem> {
+fn cloud_file(components: &Components, location: &str) -> Result<ExportTarget, Problem> {
     let url = CloudUrl::parse(location).or_problem()?;
-    ExportFile::object(&url, &components.config.warehouse.cloud)
+    ExportTarget::object(&url, &components.config.warehouse.cloud)
 }
 
 /// Returns the path of a file to write, with resolved symbolic links in the path of its folder.
