@@ -1,7 +1,7 @@
 //! Destinations of records of ended calls, and outputs of functions: queues, HTTP servers, tables
 //! of the lake and of PostgreSQL, objects and e-mail.
 //!
-//! - [`Destination`] is a parsed address, such as `queue://orders`. [`Destinations`] sends a
+//! - [`Destination`] is a parsed address, such as `queue://orders`. [`DestinationSender`] sends a
 //!   [`Payload`]: a record or a result.
 //! - A message is added to a queue once, and a row to a table once, even if the payload is sent
 //!   again. An object is written again, with the same content. HTTP requests and e-mails contain
@@ -11,7 +11,7 @@
 
 mod address;
 mod destination;
-mod destinations;
+mod destination_sender;
 mod failure;
 mod http;
 mod invocation_record;
@@ -24,5 +24,5 @@ mod smtp;
 mod table;
 
 pub use destination::{ADDRESS_BYTES_MAX, Destination, is_address};
-pub use destinations::{Destinations, SendAttempt, SentContent};
+pub use destination_sender::{DestinationSender, SendAttempt, SentContent};
 pub use payload::{CallResult, Payload, check_table_format};

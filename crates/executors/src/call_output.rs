@@ -8,7 +8,7 @@
 //! first output is written.
 
 use headwater_access::Access;
-use headwater_destinations::{CallResult, Destination, Destinations, Payload};
+use headwater_destinations::{CallResult, Destination, DestinationSender, Payload};
 use headwater_function_lake::FunctionLake;
 use headwater_functions::FunctionResult;
 use headwater_jobs::JobContext;
@@ -34,7 +34,7 @@ pub struct CallOutputs {
 
 /// Writes the result and the appended rows of a call that has succeeded.
 pub struct OutputWriter<'a> {
-    destinations: &'a Destinations,
+    destinations: &'a DestinationSender,
     access: &'a Access,
     context: &'a JobContext,
 }
@@ -75,7 +75,7 @@ impl CallOutputs {
 impl<'a> OutputWriter<'a> {
     /// Creates the writer of a call with its job.
     pub fn new(
-        destinations: &'a Destinations,
+        destinations: &'a DestinationSender,
         access: &'a Access,
         context: &'a JobContext,
     ) -> Self {

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use headwater_access::Access;
-use headwater_destinations::{Destination, Destinations, Payload, SendAttempt, is_address};
+use headwater_destinations::{Destination, DestinationSender, Payload, SendAttempt, is_address};
 use headwater_event_values::CALL_EVENT;
 use headwater_function_lake::CallIdentity;
 use headwater_jobs::JobContext;
@@ -202,7 +202,7 @@ pub(crate) struct RecordDelivery<'a> {
 
 /// Sends the record of an event to its destination, within a job.
 pub(crate) async fn deliver(
-    destinations: &Destinations,
+    destinations: &DestinationSender,
     access: &Access,
     delivery: RecordDelivery<'_>,
     context: &JobContext,
@@ -236,7 +236,7 @@ pub(crate) struct OutgoingPayload<'a> {
 
 /// Sends a record or a result to its destination, within a job.
 pub(crate) async fn send(
-    destinations: &Destinations,
+    destinations: &DestinationSender,
     access: &Access,
     outgoing: OutgoingPayload<'_>,
     context: &JobContext,

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use headwater_access::Access;
-use headwater_destinations::Destinations;
+use headwater_destinations::DestinationSender;
 use headwater_jobs::{Executor, JobContext};
 use headwater_lake::Lake;
 use headwater_model::{
@@ -29,7 +29,7 @@ pub struct RunExecutor {
     /// The secrets of outputs.
     pub secrets: SecretStore,
     /// The destinations of outputs.
-    pub destinations: Destinations,
+    pub destinations: DestinationSender,
 }
 
 #[async_trait]
@@ -64,7 +64,7 @@ impl RunExecutor {
         lake: &Lake,
         access: &Access,
         secrets: &SecretStore,
-        destinations: &Destinations,
+        destinations: &DestinationSender,
     ) -> Self {
         RunExecutor {
             runner: runner.clone(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use headwater_destinations::{Destinations, is_address};
+use headwater_destinations::{DestinationSender, is_address};
 use headwater_function_lake::{AppendResult, CallIdentity, FunctionLake};
 use headwater_functions::{
     Argument, ArgumentValue, ClientCall, EnvironmentCache, FunctionResult, ResultKind,
@@ -55,7 +55,7 @@ pub struct TriggerExecutor {
     /// Cache of the environments of function calls.
     pub given: Arc<EnvironmentCache>,
     /// The parts of the lake that functions can access, and the destinations of records.
-    pub destinations: Destinations,
+    pub destinations: DestinationSender,
     /// The functions that are deployed without a project.
     pub catalog: FunctionCatalog,
     /// The active version of the project.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::TryFutureExt;
-use headwater_destinations::Destinations;
+use headwater_destinations::DestinationSender;
 use headwater_executors::{
     CallOutputs, OutputWriter, ParsedFunction, ParsedVersion, call_access, call_budget,
     function_summary, instance_state, limits, parse_folder, record_secrets, split_name,
@@ -262,7 +262,8 @@ impl Invocations {
             let returned = components.runner.call(with, &callable, input, &context).await;
             drop((permit, running));
             let parts = components.lake_parts();
-            let destinations = Destinations::new(parts, &components.queues, &components.secrets);
+            let destinations =
+                DestinationSender::new(parts, &components.queues, &components.secrets);
             let writer = OutputWriter::new(&destinations, &components.access, &context);
             let written = Box::pin(writer.finish(&outputs, returned.or_problem(), &lake));
             let result = written.and_then(|returned| encode(returned, context.clone())).await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use headwater_access::{Access, AuditRetentions};
 use headwater_connections::Connections;
-use headwater_destinations::Destinations;
+use headwater_destinations::DestinationSender;
 use headwater_engine::Engine;
 use headwater_executors::{
     ActiveVersion, BackfillExecutor, Deployer, FunctionCatalog, ImportExecutor, ImportRights,
@@ -305,7 +305,7 @@ impl Components {
         let import_rights = import_rights(&config, &access, uploads, objects);
         let imports = import_executor(&lake, &import_rights);
         let parts = lake_parts(&lake, &engine, &buckets);
-        let destinations = Destinations::new(parts, &queues, &secrets);
+        let destinations = DestinationSender::new(parts, &queues, &secrets);
         let runs = RunExecutor::new(&runner, &lake, &access, &secrets, &destinations);
         let catalog = FunctionCatalog::new(&lake, &buckets.objects, folder);
         let deployed = Arc::<ActiveVersion>::default();

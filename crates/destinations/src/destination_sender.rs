@@ -13,9 +13,9 @@ use crate::failure::redacted;
 use crate::payload::{IdentifiedPayload, Payload};
 use crate::queue::{self, MessageOrigin};
 
-/// The parts of a lake that destinations use. Cheap to clone.
+/// Sends content to destinations. Contains the parts of a lake that this needs. Cheap to clone.
 #[derive(Clone)]
-pub struct Destinations {
+pub struct DestinationSender {
     /// The lake with the tables and buckets to which content is written.
     pub lake: LakeComponents,
     /// The queues.
@@ -47,10 +47,10 @@ pub struct SentContent {
     pub appended: AppendResult,
 }
 
-impl Destinations {
-    /// Creates handles to the parts of a lake.
+impl DestinationSender {
+    /// Creates a sender that uses these parts of a lake.
     pub fn new(lake: LakeComponents, queues: &Queues, secrets: &SecretStore) -> Self {
-        Destinations { lake, queues: queues.clone(), secrets: secrets.clone() }
+        DestinationSender { lake, queues: queues.clone(), secrets: secrets.clone() }
     }
 
     /// Sends a record or a result.
