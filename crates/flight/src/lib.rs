@@ -11,7 +11,7 @@
 
 mod caller;
 mod catalog_metadata;
-mod client_objects;
+mod client_handles;
 mod custom_actions;
 mod driver_info;
 mod flight_sql;

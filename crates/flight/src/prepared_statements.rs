@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::client_objects::{ClientObjects, EntryGuard};
+use crate::client_handles::{ClientHandles, EntryGuard};
 use crate::limits::FlightLimits;
 use crate::parameters;
 use crate::status::to_status;
@@ -58,12 +58,12 @@ impl ClientStatement {
 }
 
 /// The prepared statements of all clients.
-pub type ClientPrepared = ClientObjects<ClientStatement>;
+pub type ClientPrepared = ClientHandles<ClientStatement>;
 
 /// Creates an empty set of prepared statements.
 pub fn prepared(limits: &FlightLimits) -> ClientPrepared {
     let hint = "Close the statements that are no longer used.";
-    ClientObjects::new("prepared statements", hint, limits.prepared_max, limits.prepared_idle)
+    ClientHandles::new("prepared statements", hint, limits.prepared_max, limits.prepared_idle)
 }
 
 impl ClientPrepared {

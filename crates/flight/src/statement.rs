@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::client_objects::EntryGuard;
+use crate::client_handles::EntryGuard;
 use crate::limits::FlightLimits;
 use crate::parameter_inference::type_inference_queries;
 use crate::running::{RunningStatements, StatementRegistration};

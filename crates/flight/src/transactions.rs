@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tonic::Status;
 
 use crate::caller::Caller;
-use crate::client_objects::{ClientObjects, EntryGuard};
+use crate::client_handles::{ClientHandles, EntryGuard};
 use crate::limits::FlightLimits;
 use crate::status::to_status;
 use crate::ticket::SavepointId;
@@ -23,7 +23,7 @@ pub type ClientTransaction = Mutex<Option<OpenTransaction>>;
 /// The open transactions.
 pub struct ClientTransactions {
     service: Service,
-    open: ClientObjects<ClientTransaction>,
+    open: ClientHandles<ClientTransaction>,
 }
 
 impl ClientTransactions {
@@ -33,7 +33,7 @@ impl ClientTransactions {
         let (max, idle) = (limits.transactions_max, limits.transaction_idle);
         ClientTransactions {
             service,
-            open: ClientObjects::new("open transactions", hint, max, idle),
+            open: ClientHandles::new("open transactions", hint, max, idle),
         }
     }
 

@@ -14,7 +14,7 @@ use crate::caller::{Caller, ClientSession};
 use crate::limits::{account, exceeded};
 
 /// All objects of one kind, such as the open transactions.
-pub struct ClientObjects<T> {
+pub struct ClientHandles<T> {
     /// The name of the kind in the plural, for messages.
     kind: &'static str,
     /// The hint for a client with too many objects.
@@ -28,16 +28,16 @@ pub struct ClientObjects<T> {
 }
 
 /// The objects of one principal by id.
-type PrincipalEntries<T> = HashMap<String, Arc<ClientObject<T>>>;
+type PrincipalEntries<T> = HashMap<String, Arc<HandleEntry<T>>>;
 
-struct ClientObject<T> {
+struct HandleEntry<T> {
     owner: Principal,
     session: Option<ClientSession>,
     value: T,
-    usage: Mutex<ObjectUsage>,
+    usage: Mutex<HandleUsage>,
 }
 
-struct ObjectUsage {
+struct HandleUsage {
     /// Number of requests that use the object now.
     users: usize,
     /// The time at which the last use ended.
@@ -45,10 +45,10 @@ struct ObjectUsage {
 }
 
 /// An object in use. The object does not expire while this handle exists.
-pub struct EntryGuard<T>(Arc<ClientObject<T>>);
+pub struct EntryGuard<T>(Arc<HandleEntry<T>>);
 
 impl<T> EntryGuard<T> {
-    fn new(entry: &Arc<ClientObject<T>>) -> Self {
+    fn new(entry: &Arc<HandleEntry<T>>) -> Self {
         entry.usage.lock().users += 1;
         EntryGuard(entry.clone())
     }
@@ -70,10 +70,10 @@ impl<T> Drop for EntryGuard<T> {
     }
 }
 
-impl<T> ClientObjects<T> {
+impl<T> ClientHandles<T> {
     /// Creates an empty set of objects of a kind.
     pub fn new(kind: &'static str, hint: &'static str, count_max: usize, idle: Duration) -> Self {
-        ClientObjects { kind, hint, count_max, idle, entries: Mutex::default() }
+        ClientHandles { kind, hint, count_max, idle, entries: Mutex::default() }
     }
 
     /// Adds an object that belongs to the client. Returns the new object's id. If the principal has
@@ -87,11 +87,11 @@ impl<T> ClientObjects<T> {
             return Err((value, exceeded(identity, &what, self.hint)));
         }
         let id = uuid::Uuid::new_v4().simple().to_string();
-        let entry = ClientObject {
+        let entry = HandleEntry {
             owner: caller.principal.clone(),
             session: caller.session.clone(),
             value,
-            usage: Mutex::new(ObjectUsage { users: 0, last: Instant::now() }),
+            usage: Mutex::new(HandleUsage { users: 0, last: Instant::now() }),
         };
         own.insert(id.clone(), Arc::new(entry));
         Ok(id)
@@ -137,7 +137,7 @@ impl<T> ClientObjects<T> {
         })
     }
 
-    fn remove_if(&self, is_removed: impl Fn(&ClientObject<T>) -> bool) -> Vec<EntryGuard<T>> {
+    fn remove_if(&self, is_removed: impl Fn(&HandleEntry<T>) -> bool) -> Vec<EntryGuard<T>> {
         let mut removed = Vec::new();
         self.entries.lock().retain(|_, own| {
             own.retain(|_, entry| {
@@ -179,11 +179,11 @@ mod tests {
         }
     }
 
-    fn registry() -> ClientObjects<u8> {
-        ClientObjects::new("open transactions", "End one of them.", 2, IDLE)
+    fn registry() -> ClientHandles<u8> {
+        ClientHandles::new("open transactions", "End one of them.", 2, IDLE)
     }
 
-    fn add(registry: &ClientObjects<u8>, caller: &Caller) -> Result<String, Status> {
+    fn add(registry: &ClientHandles<u8>, caller: &Caller) -> Result<String, Status> {
         registry.add(caller, 7).map_err(|(_, status)| status)
     }
 
