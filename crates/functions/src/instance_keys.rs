@@ -18,7 +18,7 @@ pub(crate) struct InstanceKeys(Mutex<Vec<(KeyProperties, InstanceKey)>>);
 /// The properties that two calls must share to have the same key.
 #[derive(Debug)]
 struct KeyProperties {
-    code: SharedCode,
+    code: InstanceCode,
     files: Arc<ProjectFiles>,
     /// The id of the environment, and the build of its packages.
     environment: String,
@@ -28,7 +28,7 @@ struct KeyProperties {
 
 /// The code that one instance can execute.
 #[derive(Debug, PartialEq, Eq)]
-enum SharedCode {
+enum InstanceCode {
     Function {
         module: String,
         function: String,
@@ -47,17 +47,17 @@ enum SharedCode {
     },
 }
 
-impl SharedCode {
+impl InstanceCode {
     fn of(invocation: &Invocation) -> Self {
         let Invocation { module, function, share, .. } = invocation;
         let folder = || Path::new(module).parent().unwrap_or(Path::new("")).to_owned();
         match invocation.reuse {
-            ReuseScope::SameJob => SharedCode::Folder { folder: folder(), job: share.job },
+            ReuseScope::SameJob => InstanceCode::Folder { folder: folder(), job: share.job },
             ReuseScope::SameStatement(statement) => {
-                SharedCode::Statement { folder: folder(), statement }
+                InstanceCode::Statement { folder: folder(), statement }
             }
             ReuseScope::Never | ReuseScope::SameFunction => {
-                SharedCode::Function { module: module.clone(), function: function.clone() }
+                InstanceCode::Function { module: module.clone(), function: function.clone() }
             }
         }
     }
@@ -70,7 +70,7 @@ impl InstanceKeys {
         if !reusable(invocation) {
             return None;
         }
-        let code = SharedCode::of(invocation);
+        let code = InstanceCode::of(invocation);
         let mut known = self.0.lock();
         let same = |identity: &KeyProperties| identity.code == code && identity.is_of(invocation);
         if let Some((_, key)) = known.iter().find(|(identity, _)| same(identity)) {
@@ -84,9 +84,9 @@ impl InstanceKeys {
 
     /// Removes and returns the keys for the calls of an SQL statement.
     pub(crate) fn take(&self, statement: JobId) -> Vec<InstanceKey> {
-        let is_own = |code: &SharedCode| match code {
-            SharedCode::Statement { statement: id, .. } => *id == statement,
-            SharedCode::Function { .. } | SharedCode::Folder { .. } => false,
+        let is_own = |code: &InstanceCode| match code {
+            InstanceCode::Statement { statement: id, .. } => *id == statement,
+            InstanceCode::Function { .. } | InstanceCode::Folder { .. } => false,
         };
         let mut known = self.0.lock();
         known.extract_if(.., |(identity, _)| is_own(&identity.code)).map(|(_, key)| key).collect()
@@ -99,7 +99,7 @@ impl InstanceKeys {
 }
 
 impl KeyProperties {
-    fn of(code: SharedCode, invocation: &Invocation) -> Self {
+    fn of(code: InstanceCode, invocation: &Invocation) -> Self {
         KeyProperties {
             code,
             files: invocation.files.clone(),
