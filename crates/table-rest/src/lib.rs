@@ -8,7 +8,7 @@
 //! update refs.
 
 mod apply_updates;
-mod commit_limits;
+mod commit_constraints;
 mod create_table;
 mod file_checks;
 mod new_files;
@@ -20,7 +20,7 @@ mod table_checks;
 mod table_commit;
 mod view;
 
-pub use commit_limits::CommitLimits;
+pub use commit_constraints::CommitConstraints;
 pub use create_table::NewTable;
 pub use headwater_tables::{Error, Result, ScanPlan};
 pub use rest_tables::RestTables;

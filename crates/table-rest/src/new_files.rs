@@ -15,7 +15,7 @@ use iceberg::spec::{
 };
 use object_store::ObjectStoreExt;
 
-use crate::commit_limits::check_folder;
+use crate::commit_constraints::check_folder;
 use crate::file_checks::reject;
 use crate::{Error, RestTables, Result, TableCommit};
 
@@ -67,9 +67,9 @@ impl RestTables<'_> {
             return Ok(after.next_row_id());
         }
         let mut known = self.known(before).await?;
-        known.folder = commit.limits.own_files.then(|| after.location().to_owned());
+        known.folder = commit.constraints.own_files.then(|| after.location().to_owned());
         let next_row_id = self.check_snapshots(after, &added, known).await?;
-        if commit.limits.only_appends {
+        if commit.constraints.only_appends {
             self.check_appends(before, &added).await?;
         }
         Ok(next_row_id)

@@ -5,7 +5,7 @@ use iceberg::spec::{Operation, Snapshot};
 use iceberg::{TableRequirement, TableUpdate};
 use serde::Deserialize;
 
-use crate::CommitLimits;
+use crate::CommitConstraints;
 use crate::schema_input::updates_without_loss;
 
 /// A request to change a table.
@@ -14,9 +14,9 @@ pub struct TableCommit {
     pub(crate) requirements: Vec<TableRequirement>,
     #[serde(deserialize_with = "updates_without_loss")]
     pub(crate) updates: Vec<TableUpdate>,
-    /// The limits for the commit, which the service sets. A client's request cannot set them.
+    /// The constraints on the commit, which the service sets. A client's request cannot set them.
     #[serde(skip)]
-    pub(crate) limits: CommitLimits,
+    pub(crate) constraints: CommitConstraints,
 }
 
 impl TableCommit {

@@ -10,7 +10,7 @@ use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
 };
-use headwater_table_rest::CommitLimits;
+use headwater_table_rest::CommitConstraints;
 
 use super::change::is_inconclusive;
 use super::table::view_is_no_table;
@@ -108,8 +108,8 @@ impl Components {
             }
             let may = |action| self.allows(principal, action, &object);
             let only_appends = !(may(Action::Update) && may(Action::Delete));
-            let limits = CommitLimits { own_files: !is_unlimited, only_appends };
-            Ok(TableUpdate { table, commit: commit.with_limits(limits) })
+            let constraints = CommitConstraints { own_files: !is_unlimited, only_appends };
+            Ok(TableUpdate { table, commit: commit.with_constraints(constraints) })
         });
         limited.collect()
     }

@@ -1,4 +1,4 @@
-//! The rights that a commit needs, and the limits for commits of clients that may not administer
+//! The rights that a commit needs, and the constraints on commits of clients that may not administer
 //! the table.
 
 use std::collections::{BTreeSet, HashSet};
@@ -14,9 +14,9 @@ use crate::apply_updates::is_different_location;
 use crate::file_checks::reject;
 use crate::{Error, RestTables, Result, TableCommit};
 
-/// Limits for a commit. Without limits, both fields are false.
+/// Constraints on a commit. Without constraints, both fields are false.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CommitLimits {
+pub struct CommitConstraints {
     /// True if new files must be inside the table's location, and the location must not change.
     /// Otherwise a client could add the files of another table to its own table, and so read rows
     /// of the other table.
@@ -36,16 +36,16 @@ struct LiveFile {
 }
 
 impl TableCommit {
-    /// Returns the commit restricted by limits.
+    /// Returns the commit with these constraints.
     #[must_use]
-    pub fn with_limits(mut self, limits: CommitLimits) -> Self {
-        self.limits = limits;
+    pub fn with_constraints(mut self, constraints: CommitConstraints) -> Self {
+        self.constraints = constraints;
         self
     }
 
     /// Returns the actions on the table that the client needs permission for. They depend on the
     /// operations in the summaries of the commit's snapshots. If a summary states that the commit
-    /// only appends rows, [`CommitLimits::only_appends`] ensures that this is true.
+    /// only appends rows, [`CommitConstraints::only_appends`] ensures that this is true.
     pub fn actions(&self) -> BTreeSet<Action> {
         if self.creates() {
             let insert = self.adds().then_some(Action::Insert);
@@ -79,10 +79,10 @@ impl TableCommit {
         actions
     }
 
-    /// Rejects an update that the limits forbid. The files of snapshots are checked later, when
+    /// Rejects an update that the constraints forbid. The files of snapshots are checked later, when
     /// their manifests are read.
     pub(crate) fn check_update(&self, before: &TableMetadata, update: &TableUpdate) -> Result<()> {
-        if !self.limits.own_files {
+        if !self.constraints.own_files {
             return Ok(());
         }
         match update {
