@@ -25,11 +25,11 @@ pub(super) static CONCATENATION: LazyLock<Arc<ScalarUDF>> =
 pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ConstantFunction(any())), SizeRule::Within(1)));
 
-/// Function that returns its first argument, the list for a lambda. The other arguments are the
-/// outer columns that the lambda reads. They are passed so that their copies count towards the
-/// memory limit.
-pub(super) static LAMBDA_LIST: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
-    with_rule(Arc::new(LambdaListFunction(any())), SizeRule::Each(lists::captures))
+/// Function that returns its first argument, the list to which a lambda is applied. The other
+/// arguments are the outer columns that the lambda reads. They are passed so that their copies count
+/// towards the memory limit.
+pub(super) static LAMBDA_INPUT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+    with_rule(Arc::new(LambdaInputFunction(any())), SizeRule::Each(lists::captures))
 });
 
 /// Returns the function that casts nested values to a type.
@@ -145,10 +145,12 @@ impl ScalarUDFImpl for ConstantFunction {
     }
 }
 
+/// Implementation of [`LAMBDA_INPUT`]: returns its first argument, the list to which a lambda is
+/// applied. The other arguments only count towards the memory limit.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct LambdaListFunction(Signature);
+struct LambdaInputFunction(Signature);
 
-impl ScalarUDFImpl for LambdaListFunction {
+impl ScalarUDFImpl for LambdaInputFunction {
     fn name(&self) -> &'static str {
         "lambda"
     }

@@ -18,7 +18,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::argument::fixed_width;
 use super::budget::too_large;
 use super::function::bounded;
-use super::operations::{CONCATENATION, CONSTANT, LAMBDA_LIST, cast};
+use super::operations::{CONCATENATION, CONSTANT, LAMBDA_INPUT, cast};
 
 /// Minimum size of a constant whose copies count towards the memory limit, in bytes.
 const CONSTANT_BYTES: usize = 4 << 10;
@@ -153,7 +153,7 @@ fn lambda(function: HigherOrderFunction) -> Result<Transformed<Expr>> {
         list => {
             let arguments = std::iter::once(list).chain(captured.iter().cloned());
             Expr::ScalarFunction(ScalarFunction {
-                func: Arc::clone(&LAMBDA_LIST),
+                func: Arc::clone(&LAMBDA_INPUT),
                 args: arguments.collect(),
             })
         }
