@@ -16,7 +16,7 @@ use crate::address::{self, AddressOptions, invalid};
 use crate::failure::{rejected, unsuitable};
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
-use crate::smtp::{Encryption, Login, Mail, Session};
+use crate::smtp::{Encryption, Login, Mail, SmtpServer};
 
 const EXAMPLE: &str =
     "smtp://user@mail.example.com?from=a@example.com&to=b@example.com&secret=MAIL";
@@ -112,9 +112,9 @@ impl MailRoute {
             (Some(user), Some(password)) => Some(Login { user, password }),
             _ => None,
         };
-        let session = Session { server: &self.server, encryption: self.encryption, login };
+        let server = SmtpServer { name: &self.server, encryption: self.encryption, login };
         let to = self.to.iter().map(|mailbox| mailbox.address.as_str()).collect();
-        session.deliver(&addresses, Mail { from: &self.from.address, to, message }).await?;
+        server.deliver(&addresses, Mail { from: &self.from.address, to, message }).await?;
         Ok(json!({"recipients": self.to.len()}))
     }
 

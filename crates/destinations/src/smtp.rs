@@ -69,14 +69,14 @@ pub(crate) struct Mail<'a> {
     pub message: Vec<u8>,
 }
 
-/// A server, with its encryption and login.
-pub(crate) struct Session<'a> {
-    pub server: &'a ServerName,
+/// A mail server, with its encryption and login.
+pub(crate) struct SmtpServer<'a> {
+    pub name: &'a ServerName,
     pub encryption: Encryption,
     pub login: Option<Login<'a>>,
 }
 
-impl Session<'_> {
+impl SmtpServer<'_> {
     /// Connects to the first address that accepts connections, and delivers a message to all
     /// recipients or to none.
     ///
@@ -127,7 +127,7 @@ impl Session<'_> {
 
     /// Starts TLS, and checks that the certificate belongs to the server's name.
     async fn encrypt(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, Error> {
-        let host = self.server.host.clone();
+        let host = self.name.host.clone();
         let name = TlsName::try_from(host).map_err(|_| Error::InvalidTLSName)?;
         let connector = connector().map_err(|error| Error::Tls(Box::new(error)))?;
         let connected = timeout(STEP_MAX, connector.connect(name, stream)).await;
@@ -135,7 +135,7 @@ impl Session<'_> {
     }
 
     fn problem(&self, error: &Error) -> Problem {
-        let server = self.server;
+        let server = self.name;
         match error {
             Error::UnexpectedReply(reply) | Error::AuthenticationFailed(reply) => {
                 self.rejection(reply)
@@ -156,7 +156,7 @@ impl Session<'_> {
 
     fn rejection(&self, reply: &Response<String>) -> Problem {
         let text = excerpt(&reply.message, self.login.map(|login| login.password));
-        let message = format!("{} responds with code {}: {text}", self.server, reply.code);
+        let message = format!("{} responds with code {}: {text}", self.name, reply.code);
         if (500..600).contains(&reply.code) { rejected(message) } else { temporary(message) }
     }
 }
@@ -273,10 +273,10 @@ mod tests {
     ) -> Result<(), Problem> {
         let (host, port) = ("localhost".to_owned(), address.port());
         let server = ServerName { scheme: "smtp", host, port };
-        let session = Session { server: &server, encryption, login };
+        let server = SmtpServer { name: &server, encryption, login };
         let message = b"Subject: x\r\n\r\n.\r\nMAIL FROM:<x@y.z>\r\n".to_vec();
         let mail = Mail { from: "a@b.c", to: vec!["d@e.f", "g@h.i"], message };
-        session.deliver(&[address], mail).await
+        server.deliver(&[address], mail).await
     }
 
     #[tokio::test]
