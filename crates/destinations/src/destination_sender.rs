@@ -13,7 +13,8 @@ use crate::failure::redacted;
 use crate::payload::{IdentifiedPayload, Payload};
 use crate::queue::{self, MessageOrigin};
 
-/// Sends content to destinations. Contains the parts of a lake that this needs. Cheap to clone.
+/// Sender of records and results to destinations, with the parts of the lake that it uses. Cheap to
+/// clone.
 #[derive(Clone)]
 pub struct DestinationSender {
     /// The lake with the tables and buckets to which content is written.

@@ -1,5 +1,5 @@
-//! The rights that a commit needs, and the constraints on commits of clients that may not administer
-//! the table.
+//! The rights that a commit needs, and the constraints on commits of clients that may not
+//! administer the table.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -79,8 +79,8 @@ impl TableCommit {
         actions
     }
 
-    /// Rejects an update that the constraints forbid. The files of snapshots are checked later, when
-    /// their manifests are read.
+    /// Rejects an update that the constraints forbid. The files of snapshots are checked later,
+    /// when their manifests are read.
     pub(crate) fn check_update(&self, before: &TableMetadata, update: &TableUpdate) -> Result<()> {
         if !self.constraints.own_files {
             return Ok(());

@@ -26,8 +26,8 @@ pub(super) static CONSTANT: LazyLock<Arc<ScalarUDF>> =
     LazyLock::new(|| with_rule(Arc::new(ConstantFunction(any())), SizeRule::Within(1)));
 
 /// Function that returns its first argument, the list to which a lambda is applied. The other
-/// arguments are the outer columns that the lambda reads. They are passed so that their copies count
-/// towards the memory limit.
+/// arguments are the outer columns that the lambda reads. They are passed so that their copies
+/// count towards the memory limit.
 pub(super) static LAMBDA_INPUT: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     with_rule(Arc::new(LambdaInputFunction(any())), SizeRule::Each(lists::captures))
 });
