@@ -1,4 +1,4 @@
-//! Errors of deployments and created triggers, with hints.
+//! Errors of deployments and standalone triggers, with hints.
 
 use headwater_model::{ErrorCode, ErrorDetails, ObjectId};
 

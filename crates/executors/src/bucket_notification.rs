@@ -1,12 +1,12 @@
-//! Notifications of buckets, which S3 clients configure. Each notification is stored as a created
-//! trigger.
+//! Notifications of buckets, which S3 clients configure. Each notification is stored as a
+//! standalone trigger.
 //!
 //! The trigger's record also contains the notification itself, so that a client reads the values
 //! that it wrote.
 
 use std::collections::BTreeMap;
 
-use headwater_deployments::CreatedTrigger;
+use headwater_deployments::StandaloneTrigger;
 use headwater_model::{
     BucketEvent, BucketNotification, BucketTrigger, ErrorCode, EventFormat, ObjectOperation,
     Problem, ResultExt, Trigger,
@@ -31,7 +31,7 @@ const OPERATIONS: [ObjectOperation; 4] = [
 impl Deployer {
     /// Returns the notifications of a bucket, by id.
     pub async fn notifications(&self, bucket: &str) -> Result<Vec<BucketNotification>, Problem> {
-        let stored = self.created.list().await.or_problem()?;
+        let stored = self.standalone.list().await.or_problem()?;
         let of_bucket = stored.into_iter().filter(|it| is_notification_of(it, bucket));
         Ok(of_bucket.filter_map(|it| it.notification).collect())
     }
@@ -50,7 +50,7 @@ impl Deployer {
     ) -> Result<(), Problem> {
         let new = self.new_notifications(bucket, notifications, by).await?;
         let _guard = self.activation.lock().await;
-        let stored = self.created.list().await.or_problem()?;
+        let stored = self.standalone.list().await.or_problem()?;
         for name in new.keys() {
             self.check_not_declared(name)?;
             match stored.iter().find(|it| it.trigger.name == *name && !it.removed) {
@@ -65,13 +65,13 @@ impl Deployer {
         }
         let of_bucket = stored.into_iter().filter(|it| is_notification_of(it, bucket));
         let gone = of_bucket.filter(|it| !new.contains_key(&it.trigger.name));
-        let mut changed: Vec<CreatedTrigger> =
-            gone.map(|it| CreatedTrigger { removed: true, ..it }).collect();
+        let mut changed: Vec<StandaloneTrigger> =
+            gone.map(|it| StandaloneTrigger { removed: true, ..it }).collect();
         changed.extend(new.into_values());
         if changed.is_empty() {
             return Ok(());
         }
-        self.store_created(&changed).await
+        self.store_standalone(&changed).await
     }
 
     /// Checks new notifications. Returns the trigger of each notification, by the trigger's name.
@@ -80,7 +80,7 @@ impl Deployer {
         bucket: &str,
         notifications: Vec<BucketNotification>,
         by: &DeployIdentity,
-    ) -> Result<BTreeMap<String, CreatedTrigger>, Problem> {
+    ) -> Result<BTreeMap<String, StandaloneTrigger>, Problem> {
         if notifications.len() > NOTIFICATIONS_MAX {
             let message = format!("a bucket can have at most {NOTIFICATIONS_MAX} notifications");
             return Err(Problem::new(ErrorCode::InvalidArgument, message));
@@ -88,9 +88,9 @@ impl Deployer {
         let mut new = BTreeMap::new();
         for notification in notifications {
             let trigger = trigger_of(bucket, &notification)?;
-            self.check_created(&trigger, by).await?;
+            self.check_standalone(&trigger, by).await?;
             let id = notification.id.clone();
-            let created = CreatedTrigger {
+            let created = StandaloneTrigger {
                 author: by.author.clone(),
                 actor: by.actor.clone(),
                 created: self.lake.clock().now(),
@@ -108,7 +108,7 @@ impl Deployer {
 }
 
 /// Returns true if a trigger is a notification of this bucket and is not removed.
-fn is_notification_of(created: &CreatedTrigger, bucket: &str) -> bool {
+fn is_notification_of(created: &StandaloneTrigger, bucket: &str) -> bool {
     let of_bucket = created.trigger.bucket.as_ref().is_some_and(|it| it.name == bucket);
     created.notification.is_some() && of_bucket && !created.removed
 }

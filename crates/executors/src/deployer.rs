@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use headwater_access::Access;
-use headwater_deployments::{CreatedTrigger, CreatedTriggerStore, DeploymentStore, deploy_changes};
+use headwater_deployments::{
+    DeploymentStore, StandaloneTrigger, StandaloneTriggerStore, deploy_changes,
+};
 use headwater_engine::TableAccess;
 use headwater_lake::Lake;
 use headwater_model::{
@@ -62,7 +64,7 @@ pub struct DeployIdentity {
 pub struct ActiveVersion {
     state: RwLock<DeployedState>,
     /// The triggers that are created without a project, by name.
-    created: RwLock<Arc<BTreeMap<String, CreatedTrigger>>>,
+    standalone: RwLock<Arc<BTreeMap<String, StandaloneTrigger>>>,
 }
 
 #[derive(Debug, Default)]
@@ -94,8 +96,8 @@ impl ActiveVersion {
     }
 
     /// Returns the triggers that are created without a project, by name.
-    pub fn created(&self) -> Arc<BTreeMap<String, CreatedTrigger>> {
-        self.created.read().clone()
+    pub fn standalone(&self) -> Arc<BTreeMap<String, StandaloneTrigger>> {
+        self.standalone.read().clone()
     }
 }
 
@@ -131,10 +133,10 @@ pub struct Deployer {
     /// The runner, which knows the Python versions of this host.
     runner: Runner,
     /// The triggers that are created without a project.
-    pub(crate) created: CreatedTriggerStore,
-    /// A lock that is held while the active version or a created trigger is being replaced.
+    pub(crate) standalone: StandaloneTriggerStore,
+    /// A lock that is held while the active version or a standalone trigger is being replaced.
     pub(crate) activation: tokio::sync::Mutex<()>,
-    /// True if the version or the created triggers changed, but the changes are not loaded yet.
+    /// True if the version or the standalone triggers changed, but the changes are not loaded yet.
     pub(crate) triggers_outdated: AtomicBool,
 }
 
@@ -149,7 +151,7 @@ impl Deployer {
         let ProvisionerParts { runner, catalog, deployed, .. } = functions.clone();
         let TriggerDependencies { triggers, objects, access } = sources;
         let versions = DeploymentStore::new(lake.store().clone(), lake.clock().clone());
-        let created = CreatedTriggerStore::new(lake.store().clone());
+        let standalone = StandaloneTriggerStore::new(lake.store().clone());
         let activation = tokio::sync::Mutex::default();
         let triggers_outdated = AtomicBool::new(false);
         Deployer {
@@ -162,7 +164,7 @@ impl Deployer {
             secrets,
             catalog,
             runner,
-            created,
+            standalone,
             activation,
             triggers_outdated,
         }
@@ -183,7 +185,7 @@ impl Deployer {
     pub fn has_triggers(&self) -> bool {
         let version = self.deployed.version().ok().flatten();
         let is_declared = version.is_some_and(|version| !version.project.triggers.is_empty());
-        self.triggers.is_some() && (is_declared || !self.deployed.created().is_empty())
+        self.triggers.is_some() && (is_declared || !self.deployed.standalone().is_empty())
     }
 
     /// Loads the version that the store records as active, at the start of the server.
@@ -218,7 +220,7 @@ impl Deployer {
         Ok(Some(ParsedVersion { id, project: Arc::new(project), actor }))
     }
 
-    /// Loads the triggers of the active version and the created triggers, if the loaded triggers
+    /// Loads the triggers of the active version and the standalone triggers, if the loaded triggers
     /// are outdated. Returns the problem if the load fails.
     pub(crate) async fn update_triggers(&self) -> Option<Problem> {
         if !self.triggers_outdated.load(Ordering::Relaxed) {
@@ -227,22 +229,22 @@ impl Deployer {
         // If the active version cannot be read, its triggers are unknown. So do not change the
         // triggers.
         let Ok(version) = self.deployed.version() else { return None };
-        let created = match self.read_created(version.as_ref()).await {
-            Ok(created) => created,
+        let standalone = match self.read_standalone(version.as_ref()).await {
+            Ok(standalone) => standalone,
             Err(problem) => {
-                tracing::warn!("the created triggers cannot be read: {problem}");
+                tracing::warn!("the standalone triggers cannot be read: {problem}");
                 return Some(problem);
             }
         };
-        *self.deployed.created.write() = created.clone();
-        let policy = |trigger: &Trigger| match (created.get(&trigger.name), &version) {
+        *self.deployed.standalone.write() = standalone.clone();
+        let policy = |trigger: &Trigger| match (standalone.get(&trigger.name), &version) {
             (Some(created), _) => connection_policy(&self.access, &created.actor),
             (None, Some(version)) => connection_policy(&self.access, &version.actor),
             (None, None) => ConnectionPolicy::default(),
         };
         let mut all: Vec<Trigger> =
             version.as_ref().map(|version| version.project.triggers.clone()).unwrap_or_default();
-        all.extend(created.values().map(|created| created.trigger.clone()));
+        all.extend(standalone.values().map(|created| created.trigger.clone()));
         match &self.triggers {
             // Triggers are disabled on this server. Let the buckets record changes nevertheless, so
             // that a later server delivers them.
@@ -252,7 +254,7 @@ impl Deployer {
             }
             Some(triggers) => {
                 if let Err(error) = triggers.reload_for(all, &policy).await {
-                    tracing::warn!(%error, "the deployed and created triggers are not active yet");
+                    tracing::warn!(%error, "the changed triggers are not active yet");
                     return Some(error.to_problem());
                 }
             }
@@ -261,21 +263,23 @@ impl Deployer {
         None
     }
 
-    /// Reads the created triggers. Skips triggers whose name the version declares, and triggers
+    /// Reads the standalone triggers. Skips triggers whose name the version declares, and triggers
     /// that are invalid in this release.
-    async fn read_created(
+    async fn read_standalone(
         &self,
         version: Option<&ParsedVersion>,
-    ) -> Result<Arc<BTreeMap<String, CreatedTrigger>>, Problem> {
+    ) -> Result<Arc<BTreeMap<String, StandaloneTrigger>>, Problem> {
         let mut usable = BTreeMap::new();
-        for created in self.created.list().await.or_problem()? {
+        for created in self.standalone.list().await.or_problem()? {
             let name = created.trigger.name.clone();
             if created.removed || version.is_some_and(|version| version.has_trigger(&name)) {
                 continue;
             }
             match check_trigger(&created.trigger) {
                 Ok(()) => drop(usable.insert(name, created)),
-                Err(error) => tracing::warn!(%error, "the created trigger `{name}` is not active"),
+                Err(error) => {
+                    tracing::warn!(%error, "the standalone trigger `{name}` is not active")
+                }
             }
         }
         Ok(Arc::new(usable))

@@ -9,7 +9,7 @@
 use headwater_access::Access;
 use headwater_model::{Action, BucketTrigger, EventData, Object, Principal, TableName, Trigger};
 
-use crate::created_trigger::TriggerIdentity;
+use crate::standalone_trigger::TriggerIdentity;
 
 /// Returns the part of an event that the identity of a trigger may see; `None` if the identity may
 /// not see the event. `identity` is called only for the events that this module checks.

@@ -223,7 +223,7 @@ impl TriggerExecutor {
     /// Checks that the identity that deployed or created a trigger still has all rights that the
     /// deployment or creation required.
     pub(crate) fn authorize_trigger(&self, trigger: &Trigger) -> Result<(), Problem> {
-        let created = self.deployed.created().get(&trigger.name).map(|it| it.actor.clone());
+        let created = self.deployed.standalone().get(&trigger.name).map(|it| it.actor.clone());
         let (actor, needed) = if let Some(actor) = created {
             let project = self.deployed.project_name();
             (actor, trigger_rights(trigger, TargetProject::Active(project.as_deref())))

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_created_trigger_also_needs_the_rights_to_its_target() {
+    fn a_standalone_trigger_also_needs_the_rights_to_its_target() {
         let trigger = trigger(json!({"schedule": "@daily", "run": true}));
         let active = |name| trigger_rights(&trigger, TargetProject::Active(name));
         assert_eq!(active(Some("shop")), [(Action::Run, Object::project("shop"))]);

@@ -18,7 +18,7 @@ use crate::service::Components;
 pub struct Triggers(pub(crate) Arc<Components>);
 
 impl Triggers {
-    /// Lists the deployed and created triggers that the principal may read, by name.
+    /// Lists the deployed and standalone triggers that the principal may read, by name.
     pub async fn list(&self, principal: &Principal) -> Result<Vec<TriggerStatus>, Problem> {
         self.0.authenticated(principal)?;
         self.0.deployer.deployed().version()?;

@@ -33,7 +33,7 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("deployments/src/deployment.rs", "Actor::Owner", "a validation that stores nothing"),
     ("executors/src/backfill.rs", ".principal()", "the user that started the backfill"),
     ("executors/src/call_access.rs", ".principal()", "the user that deployed the function"),
-    ("executors/src/created_trigger.rs", ".principal()", "the user whose rights a trigger has"),
+    ("executors/src/standalone_trigger.rs", ".principal()", "the user whose rights a trigger has"),
     ("executors/src/deployer.rs", ".principal()", "the user that deployed the version"),
     ("executors/src/destination.rs", "Actor::Owner", "a comparison with the user that deployed"),
     ("executors/src/destination.rs", ".principal()", "the user that set the destination"),

@@ -1,17 +1,17 @@
-//! Triggers that are created without a project: create, replace, remove.
+//! Standalone triggers, which are created without a project: create, replace, remove.
 //!
-//! A created trigger has the rights of the identity that created it. `trigger_rights` checks these
-//! rights.
+//! A standalone trigger has the rights of the identity that created it. `trigger_rights` checks
+//! these rights.
 //!
 //! If the active version cannot be read, no triggers are created or started. The version's triggers
-//! are then unknown. Starting only the created triggers would delete the stored positions of the
+//! are then unknown. Starting only the standalone triggers would delete the stored positions of the
 //! version's triggers.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use headwater_deployments::CreatedTrigger;
+use headwater_deployments::StandaloneTrigger;
 use headwater_model::{Actor, ErrorCode, Principal, Problem, ResultExt, Trigger, nearest};
 use headwater_pipelines::Project;
 use headwater_triggers::{check_trigger, check_upcoming};
@@ -20,7 +20,7 @@ use crate::deployer::{ActiveVersion, DeployIdentity, Deployer, ParsedVersion, no
 use crate::function_catalog::missing_function;
 use crate::trigger_rights::{TargetProject, check_trigger_rights};
 
-/// Maximum length of the name of a created trigger, in bytes.
+/// Maximum length of the name of a standalone trigger, in bytes.
 const NAME_BYTES_MAX: usize = 200;
 
 /// The identity whose rights a trigger has.
@@ -28,11 +28,11 @@ pub(crate) enum TriggerIdentity {
     /// The identity that deployed the active version, which declares the trigger.
     Deployed(ParsedVersion),
     /// The identity that created the trigger without a project.
-    Created {
+    Standalone {
         /// The trigger.
-        trigger: Box<CreatedTrigger>,
-        /// All created triggers, by name.
-        all: Arc<BTreeMap<String, CreatedTrigger>>,
+        trigger: Box<StandaloneTrigger>,
+        /// All standalone triggers, by name.
+        all: Arc<BTreeMap<String, StandaloneTrigger>>,
     },
 }
 
@@ -41,7 +41,7 @@ impl TriggerIdentity {
     pub(crate) fn actor(&self) -> &Actor {
         match self {
             TriggerIdentity::Deployed(version) => &version.actor,
-            TriggerIdentity::Created { trigger, .. } => &trigger.actor,
+            TriggerIdentity::Standalone { trigger, .. } => &trigger.actor,
         }
     }
 
@@ -54,7 +54,7 @@ impl TriggerIdentity {
     pub(crate) fn has_trigger(&self, name: &str) -> bool {
         match self {
             TriggerIdentity::Deployed(version) => version.has_trigger(name),
-            TriggerIdentity::Created { trigger, all } => {
+            TriggerIdentity::Standalone { trigger, all } => {
                 all.get(name).is_some_and(|other| other.actor == trigger.actor)
             }
         }
@@ -65,10 +65,10 @@ impl ActiveVersion {
     /// Returns the identity that created a trigger, or else the identity that deployed the active
     /// version. Returns `None` if neither exists.
     pub(crate) fn identity(&self, name: &str) -> Result<Option<TriggerIdentity>, Problem> {
-        let all = self.created();
+        let all = self.standalone();
         if let Some(created) = all.get(name) {
             let trigger = Box::new(created.clone());
-            return Ok(Some(TriggerIdentity::Created { trigger, all }));
+            return Ok(Some(TriggerIdentity::Standalone { trigger, all }));
         }
         Ok(self.version()?.map(TriggerIdentity::Deployed))
     }
@@ -80,7 +80,9 @@ impl ActiveVersion {
     pub(crate) fn actor_of(&self, trigger: &Trigger) -> Result<Actor, Problem> {
         match self.identity(&trigger.name)? {
             None => return Ok(Actor::Anonymous),
-            Some(TriggerIdentity::Created { trigger: created, .. }) if created.is_same(trigger) => {
+            Some(TriggerIdentity::Standalone { trigger: created, .. })
+                if created.is_same(trigger) =>
+            {
                 return Ok(created.actor.clone());
             }
             Some(TriggerIdentity::Deployed(version)) if version.has_trigger(&trigger.name) => {
@@ -100,10 +102,10 @@ impl ActiveVersion {
 }
 
 impl Deployer {
-    /// Creates a trigger, or replaces the created trigger with the same name if `replaces` is true.
-    /// A replaced trigger keeps its pending events, which are then delivered with the rights of the
-    /// new creator. A new trigger does not receive events that an earlier trigger with the same
-    /// name left.
+    /// Creates a trigger, or replaces the standalone trigger with the same name if `replaces` is
+    /// true. A replaced trigger keeps its pending events, which are then delivered with the rights
+    /// of the new creator. A new trigger does not receive events that an earlier trigger with the
+    /// same name left.
     ///
     /// Errors: `invalid_argument`; `already_exists` if a trigger has the name; the errors for a
     /// missing function, secret or right.
@@ -113,9 +115,9 @@ impl Deployer {
         by: DeployIdentity,
         replaces: bool,
     ) -> Result<bool, Problem> {
-        self.check_created(&trigger, &by).await?;
+        self.check_standalone(&trigger, &by).await?;
         let _guard = self.activation.lock().await;
-        let stored = self.created.list().await.or_problem()?;
+        let stored = self.standalone.list().await.or_problem()?;
         let name = &trigger.name;
         self.check_not_declared(name)?;
         let exists = stored.iter().any(|it| it.trigger.name == *name && !it.removed);
@@ -134,8 +136,8 @@ impl Deployer {
         }
         let DeployIdentity { author, actor, .. } = by;
         let (created, removed, notification) = (self.lake.clock().now(), false, None);
-        let changed = CreatedTrigger { trigger, author, actor, created, removed, notification };
-        self.store_created(&[changed]).await?;
+        let changed = StandaloneTrigger { trigger, author, actor, created, removed, notification };
+        self.store_standalone(&[changed]).await?;
         Ok(exists)
     }
 
@@ -162,7 +164,7 @@ impl Deployer {
     /// Errors: `trigger_not_found`; `invalid_argument` if the project declares the trigger.
     pub async fn remove_trigger(&self, name: &str) -> Result<(), Problem> {
         let _guard = self.activation.lock().await;
-        let stored = self.created.list().await.or_problem()?;
+        let stored = self.standalone.list().await.or_problem()?;
         let found = stored.iter().find(|it| it.trigger.name == name && !it.removed);
         let Some(found) = found else {
             if self.deployed().version()?.is_some_and(|version| version.has_trigger(name)) {
@@ -178,12 +180,15 @@ impl Deployer {
             let message = format!("there is no trigger `{name}`");
             return Err(Problem::new(ErrorCode::TriggerNotFound, message).with_hint(hint));
         };
-        self.store_created(&[CreatedTrigger { removed: true, ..found.clone() }]).await
+        self.store_standalone(&[StandaloneTrigger { removed: true, ..found.clone() }]).await
     }
 
     /// Stores new, replaced or removed triggers, and then applies the changes.
-    pub(crate) async fn store_created(&self, changed: &[CreatedTrigger]) -> Result<(), Problem> {
-        let stored = self.created.put(changed).await.or_problem();
+    pub(crate) async fn store_standalone(
+        &self,
+        changed: &[StandaloneTrigger],
+    ) -> Result<(), Problem> {
+        let stored = self.standalone.put(changed).await.or_problem();
         // Some changes may be stored even if `put` returned an error, so load the triggers again.
         self.triggers_outdated.store(true, Ordering::Relaxed);
         if let Some(problem) = self.update_triggers().await {
@@ -203,7 +208,7 @@ impl Deployer {
             // events.
             return;
         }
-        let Ok(stored) = self.created.list().await else { return };
+        let Ok(stored) = self.standalone.list().await else { return };
         let version = self.deployed().version().ok().flatten();
         for created in stored.iter().filter(|created| created.removed) {
             let name = &created.trigger.name;
@@ -214,15 +219,15 @@ impl Deployer {
                 tracing::warn!(%error, "the events of trigger `{name}` cannot be deleted");
                 continue;
             }
-            if let Err(error) = self.created.delete(name).await {
+            if let Err(error) = self.standalone.delete(name).await {
                 tracing::warn!(%error, "the record of trigger `{name}` cannot be deleted");
             }
         }
     }
 
-    /// Checks that no trigger of a project has the name of a created trigger.
+    /// Checks that no trigger of a project has the name of a standalone trigger.
     pub(crate) fn check_names(&self, project: &Project) -> Result<(), Problem> {
-        let created = self.deployed().created();
+        let created = self.deployed().standalone();
         let mut names = project.triggers.iter().map(|trigger| &trigger.name);
         let Some(name) = names.find(|name| created.contains_key(*name)) else { return Ok(()) };
         let message = format!(
@@ -235,7 +240,7 @@ impl Deployer {
     }
 
     /// Validates a new trigger, and checks the rights of its creator.
-    pub(crate) async fn check_created(
+    pub(crate) async fn check_standalone(
         &self,
         trigger: &Trigger,
         by: &DeployIdentity,

@@ -2,7 +2,7 @@
 //!
 //! | journal | key | value |
 //! |---|---|---|
-//! | `created_triggers` | name | the [`CreatedTrigger`] |
+//! | `created_triggers` | name | the [`StandaloneTrigger`] |
 //!
 //! The removal of a trigger first sets `removed` in the trigger's record, then deletes the events
 //! of the trigger, and then the record. The next start of the server completes an interrupted
@@ -20,7 +20,7 @@ const JOURNAL: &str = "created_triggers";
 
 /// A trigger that is created without a project.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CreatedTrigger {
+pub struct StandaloneTrigger {
     /// The trigger.
     pub trigger: Trigger,
     /// The author of the trigger.
@@ -37,7 +37,7 @@ pub struct CreatedTrigger {
     pub notification: Option<BucketNotification>,
 }
 
-impl CreatedTrigger {
+impl StandaloneTrigger {
     /// Returns true if a trigger has the same definition, regardless of the place of the
     /// definition.
     pub fn is_same(&self, trigger: &Trigger) -> bool {
@@ -48,34 +48,34 @@ impl CreatedTrigger {
 
 /// The triggers of a lake that are created without a project.
 #[derive(Clone)]
-pub struct CreatedTriggerStore {
+pub struct StandaloneTriggerStore {
     store: Arc<dyn Store>,
 }
 
-impl std::fmt::Debug for CreatedTriggerStore {
+impl std::fmt::Debug for StandaloneTriggerStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("CreatedTriggerStore").finish_non_exhaustive()
+        f.debug_struct("StandaloneTriggerStore").finish_non_exhaustive()
     }
 }
 
-impl CreatedTriggerStore {
+impl StandaloneTriggerStore {
     /// Opens the triggers in a store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        CreatedTriggerStore { store }
+        StandaloneTriggerStore { store }
     }
 
     /// Returns the triggers by name, including those that are being removed. A record that cannot
     /// be read is skipped with a warning.
-    pub async fn list(&self) -> Result<Vec<CreatedTrigger>> {
+    pub async fn list(&self) -> Result<Vec<StandaloneTrigger>> {
         let mut found = Vec::new();
         for entry in self.store.scan(JOURNAL, &KeyRange::default()).await? {
-            match serde_json::from_slice::<CreatedTrigger>(&entry.value) {
+            match serde_json::from_slice::<StandaloneTrigger>(&entry.value) {
                 Ok(mut created) => {
                     created.trigger.defined_at = format!("created by {}", created.author);
                     found.push(created);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the created trigger `{}` cannot be read", entry.key);
+                    tracing::warn!(%error, "the standalone trigger `{}` cannot be read", entry.key);
                 }
             }
         }
@@ -83,7 +83,7 @@ impl CreatedTriggerStore {
     }
 
     /// Stores the records of triggers in one batch, which is stored completely or not at all.
-    pub async fn put(&self, triggers: &[CreatedTrigger]) -> Result<()> {
+    pub async fn put(&self, triggers: &[StandaloneTrigger]) -> Result<()> {
         let mut entries = Vec::with_capacity(triggers.len());
         for created in triggers {
             let value = serde_json::to_vec(created)
@@ -116,9 +116,9 @@ mod tests {
 
     #[tokio::test]
     async fn created_triggers_are_read_back_with_their_author() {
-        let triggers = CreatedTriggerStore::new(Arc::new(MemoryStore::new()));
+        let triggers = StandaloneTriggerStore::new(Arc::new(MemoryStore::new()));
         let trigger = json!({"name": "a", "schedule": "rate(5 minutes)", "function": "f"});
-        let created = CreatedTrigger {
+        let created = StandaloneTrigger {
             trigger: serde_json::from_value(trigger).expect("a trigger"),
             author: "ada".to_owned(),
             actor: Actor::Owner,
