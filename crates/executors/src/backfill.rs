@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use crate::acting_request::{ActingRequest, read};
+use crate::recorded_request::{RecordedRequest, read};
 use crate::rights::{EVERY, authorize, limits};
 use crate::run::run_queue;
 
@@ -76,7 +76,7 @@ impl BackfillExecutor {
 #[async_trait]
 impl Executor for BackfillExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let ActingRequest::<BackfillRequest> { request, actor, .. } = read(payload)?;
+        let RecordedRequest::<BackfillRequest> { request, actor, .. } = read(payload)?;
         let settings = Project::read_settings(&request.run.files);
         let work = Arc::new(RunningBackfill {
             components: self.clone(),
@@ -319,7 +319,7 @@ impl RunningBackfill {
         let new = NewJob {
             queue: Some(run_queue(&self.project, branch)),
             reference: Some(branch.to_owned()),
-            payload: json!(ActingRequest::new(request, self.actor.clone())),
+            payload: json!(RecordedRequest::new(request, self.actor.clone())),
             ..new.named(&self.project)
         };
         self.components.jobs.submit(new).await.or_problem()

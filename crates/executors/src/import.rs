@@ -9,9 +9,9 @@ use headwater_lake::Lake;
 use headwater_model::{Actor, ImportReport, ImportRequest, JobEventKind, Problem, Usage};
 use serde_json::{Value, json};
 
-use crate::acting_request::{ActingRequest, read};
 use crate::import_rights::ImportRights;
 use crate::metered_runtime::MeteredRuntime;
+use crate::recorded_request::{RecordedRequest, read};
 
 /// Executes imports.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ pub struct ImportExecutor {
 #[async_trait]
 impl Executor for ImportExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let ActingRequest { request, actor, .. } = read(payload)?;
+        let RecordedRequest { request, actor, .. } = read(payload)?;
         Ok(json!(self.import(request, &actor, &context).await?))
     }
 }

@@ -5,7 +5,6 @@
 //! A job does not depend on a waiting client, and continues after a restart of the server. A
 //! statement ends when its rows are dropped.
 
-mod acting_request;
 mod audit_table;
 mod auto_maintenance;
 mod backfill;
@@ -30,6 +29,7 @@ mod occurrence_rights;
 mod project_files;
 mod project_settings;
 mod provisioner;
+mod recorded_request;
 mod remote_buckets;
 mod repeated_run;
 mod rights;
@@ -45,7 +45,6 @@ mod trigger_delivery;
 mod trigger_rights;
 mod upload;
 
-pub use acting_request::ActingRequest;
 pub use audit_table::audit_schema;
 pub use auto_maintenance::start_maintenance;
 pub use backfill::{BACKFILL_JOBS, BACKFILL_RETRIES, BackfillExecutor};
@@ -72,6 +71,7 @@ pub use metered_runtime::MeteredRuntime;
 pub use project_files::read_project;
 pub use project_settings::ProjectFileSettings;
 pub use provisioner::{Provisioner, ProvisionerParts, provisioned_status};
+pub use recorded_request::RecordedRequest;
 pub use remote_buckets::CloudBuckets;
 pub use rights::{
     EVERY, authorize, is_change, limits, record_denial, record_secrets, table_access,

@@ -11,12 +11,12 @@ use headwater_model::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::acting_request::read;
 use crate::metered_runtime::MeteredRuntime;
+use crate::recorded_request::read;
 
 /// The recorded request of a maintenance job.
 #[derive(Debug, Serialize, Deserialize)]
-struct RecordedRequest {
+struct RecordedMaintenance {
     branch: String,
     table: Option<TableName>,
     request: MaintainRequest,
@@ -30,7 +30,8 @@ pub fn maintenance_job(
 ) -> NewJob {
     let object = table.map_or_else(|| "all tables".to_owned(), TableName::to_string);
     let author = request.author.clone().unwrap_or_else(|| MAINTENANCE_AUTHOR.to_owned());
-    let recorded = RecordedRequest { branch: branch.to_owned(), table: table.cloned(), request };
+    let recorded =
+        RecordedMaintenance { branch: branch.to_owned(), table: table.cloned(), request };
     NewJob {
         reference: Some(branch.to_owned()),
         payload: json!(recorded),
@@ -50,7 +51,7 @@ pub struct MaintenanceExecutor {
 #[async_trait]
 impl Executor for MaintenanceExecutor {
     async fn execute(&self, context: JobContext, payload: Value) -> Result<Value, Problem> {
-        let RecordedRequest { branch, table, request } = read(payload)?;
+        let RecordedMaintenance { branch, table, request } = read(payload)?;
         let (lake, cancelled) = (self.lake.clone(), context.cancelled());
         let reporting = context.clone();
         let progress = Arc::new(move |done, total| {

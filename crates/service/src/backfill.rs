@@ -2,7 +2,7 @@
 //! [`BackfillExecutor`](headwater_executors::BackfillExecutor) does the work.
 
 use headwater_backfill::{BackfillReport, check_values, partition_values};
-use headwater_executors::{ActingRequest, BACKFILL_JOBS, BACKFILL_RETRIES, check_request};
+use headwater_executors::{BACKFILL_JOBS, BACKFILL_RETRIES, RecordedRequest, check_request};
 use headwater_jobs::NewJob;
 use headwater_model::{
     Action, Actor, BackfillRequest, ErrorCode, Job, JobEventKind, JobKind, Object, Principal,
@@ -60,7 +60,7 @@ impl Runs {
             user: None,
             queue: Some(format!("backfill of {project} on {branch}")),
             reference: Some(branch),
-            payload: json!(ActingRequest::new(request, actor)),
+            payload: json!(RecordedRequest::new(request, actor)),
             ..new
         };
         let id = self.0.jobs.submit(new).await.or_problem()?;

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A request, with the identity whose rights its job uses.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct ActingRequest<T> {
+pub struct RecordedRequest<T> {
     /// The request that the job executes.
     #[serde(flatten)]
     pub request: T,
@@ -20,10 +20,10 @@ pub struct ActingRequest<T> {
     pub new_branch: Option<CommitId>,
 }
 
-impl<T> ActingRequest<T> {
+impl<T> RecordedRequest<T> {
     /// Creates the request of a job for which no branch was created.
     pub fn new(request: T, actor: Actor) -> Self {
-        ActingRequest { request, actor, new_branch: None }
+        RecordedRequest { request, actor, new_branch: None }
     }
 }
 
