@@ -9,7 +9,7 @@ use headwater_model::Action;
 use headwater_sql::change::{DeleteStatement, FILE, ROW, add_columns};
 use headwater_sql::statement::SourceQuery;
 
-use super::rewrite::ChangeProperties;
+use super::apply_change::ChangeProperties;
 use super::target::{COMES, TargetColumns, TargetTable};
 use crate::error::Result;
 use crate::returning::{ChangedTable, Returning};

@@ -7,7 +7,7 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, case, lit, when,
 };
 
-use super::rewrite::ChangeProperties;
+use super::apply_change::ChangeProperties;
 use super::target::{COMES, TargetColumns};
 use crate::assignment_cast::to_column;
 use crate::error::{Error, Result};

@@ -5,10 +5,10 @@
 //! rows is then rewritten without these rows, or gets a delete file. Files whose rows are all
 //! deleted are removed without being read. Other files are unchanged.
 
+mod apply_change;
 mod delete;
 mod merge;
 mod retry;
-mod rewrite;
 mod row_locators;
 mod target;
 mod truncate;

@@ -3,7 +3,7 @@
 use datafusion::common::{Column, Result as PlanResult};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 
-use super::rewrite::ChangeProperties;
+use super::apply_change::ChangeProperties;
 use super::target::{COMES, TargetColumns};
 use crate::assignment_cast::to_column;
 use crate::error::Result;
