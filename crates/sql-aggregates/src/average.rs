@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-use crate::evaluated_groups::EvaluatedGroups;
+use crate::groups_accumulator_wrapper::GroupsAccumulatorWrapper;
 
 /// Returns the function that replaces DataFusion's `avg`.
 pub fn function() -> Arc<AggregateUDF> {
@@ -83,7 +83,7 @@ impl AggregateUDFImpl for Average {
             };
             divided(counts, sums, &result)
         };
-        Ok(Box::new(EvaluatedGroups { of, evaluate }))
+        Ok(Box::new(GroupsAccumulatorWrapper { of, evaluate }))
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {

@@ -5,7 +5,7 @@
 //! session. This crate parses no SQL and accesses no tables.
 
 mod average;
-mod evaluated_groups;
+mod groups_accumulator_wrapper;
 mod min_max;
 mod min_max_by;
 mod percentile;

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
     Signature,
 };
 
-use crate::evaluated_groups::EvaluatedGroups;
+use crate::groups_accumulator_wrapper::GroupsAccumulatorWrapper;
 use crate::window_frame::{AccumulatorArguments, FrameRows};
 
 /// Returns the function that replaces DataFusion's `percentile_cont`.
@@ -89,7 +89,7 @@ impl AggregateUDFImpl for Percentile {
             };
             target.of_lists(lists)
         };
-        Ok(Box::new(EvaluatedGroups { of, evaluate }))
+        Ok(Box::new(GroupsAccumulatorWrapper { of, evaluate }))
     }
 
     fn supports_within_group_clause(&self) -> bool {

@@ -6,14 +6,14 @@ use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 
 /// An accumulator of DataFusion for groups, and the function `evaluate`, which computes the results
 /// from the accumulator's states.
-pub(crate) struct EvaluatedGroups<F> {
+pub(crate) struct GroupsAccumulatorWrapper<F> {
     /// DataFusion's accumulator.
     pub of: Box<dyn GroupsAccumulator>,
     /// Returns the result of each group, from the columns of the state.
     pub evaluate: F,
 }
 
-impl<F> GroupsAccumulator for EvaluatedGroups<F>
+impl<F> GroupsAccumulator for GroupsAccumulatorWrapper<F>
 where
     F: Fn(&[ArrayRef]) -> Result<ArrayRef> + Send + 'static,
 {
