@@ -53,7 +53,7 @@ impl Session {
     /// a change that writes new rows, it also returns a flag that is true if there is a new row,
     /// and the new row. `whole` has the indexes of files whose rows are all deleted; these files
     /// are removed without being read.
-    pub(super) async fn rewrite(
+    pub(super) async fn apply_change(
         &self,
         mut target: TargetTable,
         run: StatementContext,

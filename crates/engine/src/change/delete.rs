@@ -45,7 +45,7 @@ impl Session {
         let found = self.plan_change(&run, &target, source, Ok).await?;
         let whole = target.skip_fully_matched_files(&found, &run.state, run.limits)?;
         let kind = ChangeProperties { message, word: "delete", once: false, returning: None };
-        Box::pin(self.rewrite(target, run, found, whole, kind)).await
+        Box::pin(self.apply_change(target, run, found, whole, kind)).await
     }
 
     /// Runs DELETE with RETURNING, which reads the deleted rows.
@@ -62,7 +62,7 @@ impl Session {
         let message = format!("delete from {}", target.name);
         let kind =
             ChangeProperties { message, word: "delete", once: false, returning: Some(returning) };
-        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+        Box::pin(self.apply_change(target, run, found, Vec::new(), kind)).await
     }
 }
 

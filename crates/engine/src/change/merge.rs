@@ -48,7 +48,7 @@ impl Session {
             .await?;
         let message = format!("merge into {}", target.name);
         let kind = ChangeProperties { message, word: "merge", once: true, returning: None };
-        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+        Box::pin(self.apply_change(target, run, found, Vec::new(), kind)).await
     }
 }
 

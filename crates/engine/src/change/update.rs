@@ -41,7 +41,7 @@ impl Session {
             .await?;
         let message = format!("update {}", target.name);
         let kind = ChangeProperties { message, word: "update", once: true, returning };
-        Box::pin(self.rewrite(target, run, found, Vec::new(), kind)).await
+        Box::pin(self.apply_change(target, run, found, Vec::new(), kind)).await
     }
 }
 
