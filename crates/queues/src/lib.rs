@@ -31,7 +31,7 @@ pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
 pub use message::{
     MessageAttribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
 };
-pub use queue::{QueueCounts, QueueInfo};
+pub use queue::{QueueCounts, QueueRecord};
 pub use queues::Queues;
 pub use receive::ReceiveOptions;
 pub use taken_messages::TakenMessages;

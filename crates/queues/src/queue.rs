@@ -12,7 +12,7 @@ use crate::queue_state::QueueState;
 
 /// A queue as stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QueueInfo {
+pub struct QueueRecord {
     /// The queue's id, which differs from the ids of deleted queues with the same name.
     pub id: String,
     /// The queue's name.
@@ -45,7 +45,7 @@ pub(crate) struct OpenQueue {
     /// The queue's name and id, which never change.
     pub name: String,
     pub id: String,
-    pub info: Mutex<QueueInfo>,
+    pub info: Mutex<QueueRecord>,
     pub state: Mutex<QueueState>,
     /// A notification for receivers: messages may have become visible.
     pub arrived: Notify,
@@ -55,7 +55,7 @@ pub(crate) struct OpenQueue {
 }
 
 impl OpenQueue {
-    pub(crate) fn new(info: QueueInfo, state: QueueState) -> Self {
+    pub(crate) fn new(info: QueueRecord, state: QueueState) -> Self {
         OpenQueue {
             name: info.name.clone(),
             id: info.id.clone(),

@@ -12,7 +12,7 @@ use crate::journal::{
     DEDUPLICATION, MESSAGES, QUEUES, RECEPTIONS, decode, encode, parse_key, scan, trim,
 };
 use crate::message::{DeliveryState, StoredMessage};
-use crate::queue::{OpenQueue, QueueCounts, QueueInfo};
+use crate::queue::{OpenQueue, QueueCounts, QueueRecord};
 use crate::queue_state::{DeduplicationEntry, MessagePhase, MessageState, QueueState};
 use crate::{Error, QueueAttributes, Result};
 
@@ -46,7 +46,7 @@ impl Queues {
     pub async fn open(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Result<Self> {
         let mut infos = BTreeMap::new();
         for entry in scan(&store, QUEUES).await? {
-            let info: QueueInfo = decode(QUEUES, &entry)?;
+            let info: QueueRecord = decode(QUEUES, &entry)?;
             infos.insert(info.id.clone(), info);
         }
         let states = read_states(&store, &infos).await?;
@@ -79,7 +79,7 @@ impl Queues {
         name: &str,
         given: &BTreeMap<String, String>,
         tags: BTreeMap<String, String>,
-    ) -> Result<(QueueInfo, bool)> {
+    ) -> Result<(QueueRecord, bool)> {
         let attributes = QueueAttributes::new(name, given)?;
         let _guard = self.changes.lock().await;
         if let Ok(existing) = self.queue(name) {
@@ -96,7 +96,7 @@ impl Queues {
         check_tags(&tags)?;
         let now = self.clock.now();
         let (id, name) = (uuid::Uuid::now_v7().to_string(), name.to_owned());
-        let info = QueueInfo { id, name, attributes, tags, created: now, modified: now };
+        let info = QueueRecord { id, name, attributes, tags, created: now, modified: now };
         self.put(&info).await?;
         let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
         self.open.write().insert(info.name.clone(), queue);
@@ -119,12 +119,12 @@ impl Queues {
     }
 
     /// Returns a queue.
-    pub fn get(&self, name: &str) -> Result<QueueInfo> {
+    pub fn get(&self, name: &str) -> Result<QueueRecord> {
         Ok(self.queue(name)?.info.lock().clone())
     }
 
     /// Returns the queues whose names have a prefix, by name.
-    pub fn list(&self, prefix: &str) -> Vec<QueueInfo> {
+    pub fn list(&self, prefix: &str) -> Vec<QueueRecord> {
         let open = self.open.read();
         let listed = open.iter().filter(|(name, _)| name.starts_with(prefix));
         listed.map(|(_, queue)| queue.info.lock().clone()).collect()
@@ -170,7 +170,7 @@ impl Queues {
     async fn change(
         &self,
         name: &str,
-        change: impl FnOnce(&mut QueueInfo) -> Result<()>,
+        change: impl FnOnce(&mut QueueRecord) -> Result<()>,
     ) -> Result<()> {
         let _guard = self.changes.lock().await;
         let queue = self.queue(name)?;
@@ -214,7 +214,7 @@ impl Queues {
         found.ok_or_else(|| Error::QueueNotFound { name: name.to_owned() })
     }
 
-    async fn put(&self, info: &QueueInfo) -> Result<()> {
+    async fn put(&self, info: &QueueRecord) -> Result<()> {
         let entries = vec![Append::put(QUEUES, &info.name, encode(info))];
         self.store.apply(Batch { entries, ..Batch::default() }).await?;
         Ok(())
@@ -258,7 +258,7 @@ fn check_tags(tags: &BTreeMap<String, String>) -> Result<()> {
 /// deleted queues.
 async fn read_states(
     store: &Arc<dyn Store>,
-    infos: &BTreeMap<String, QueueInfo>,
+    infos: &BTreeMap<String, QueueRecord>,
 ) -> Result<BTreeMap<String, QueueState>> {
     let mut states: BTreeMap<String, QueueState> = BTreeMap::new();
     let mut removed = Vec::new();

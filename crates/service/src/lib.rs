@@ -77,7 +77,7 @@ pub use error::{Error, Result};
 pub use function_url::FunctionUrlChange;
 pub use grant::Grants;
 pub use headwater_queues::{
-    Error as QueueError, MappingSettings, MessageAttribute, NewMessage, QueueInfo, QueueMapping,
+    Error as QueueError, MappingSettings, MessageAttribute, NewMessage, QueueMapping, QueueRecord,
     ReceiveOptions, ReceivedMessage, SentMessage, attributes_md5,
 };
 pub use iceberg::Iceberg;

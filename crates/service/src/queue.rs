@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use headwater_model::{Action, Object, Principal, Problem, ResultExt};
 use headwater_queues::{
-    Error, NewMessage, QueueAttributes, QueueCounts, QueueInfo, ReceiveOptions, ReceivedMessage,
+    Error, NewMessage, QueueAttributes, QueueCounts, QueueRecord, ReceiveOptions, ReceivedMessage,
     Result, SentMessage,
 };
 
@@ -30,7 +30,7 @@ impl Queues {
         name: &str,
         attributes: &BTreeMap<String, String>,
         tags: BTreeMap<String, String>,
-    ) -> Result<QueueInfo, Problem> {
+    ) -> Result<QueueRecord, Problem> {
         let object = Object::queue(name);
         self.0.authorize(principal, Action::Create, &object)?;
         let parsed = QueueAttributes::new(name, attributes).or_problem()?;
@@ -53,7 +53,7 @@ impl Queues {
     }
 
     /// Returns a queue on which the principal has a right.
-    pub fn get(&self, principal: &Principal, name: &str) -> Result<QueueInfo, Problem> {
+    pub fn get(&self, principal: &Principal, name: &str) -> Result<QueueRecord, Problem> {
         self.0.authenticated(principal)?;
         if !self.0.access.may_see(principal, &Object::queue(name)) {
             // Users without rights must not find out which queues exist.
@@ -67,13 +67,13 @@ impl Queues {
         &self,
         principal: &Principal,
         name: &str,
-    ) -> Result<(QueueInfo, QueueCounts), Problem> {
+    ) -> Result<(QueueRecord, QueueCounts), Problem> {
         let queue = self.get(principal, name)?;
         Ok((queue, self.0.queues.counts(name).await.or_problem()?))
     }
 
     /// Lists by name the queues with a prefix on which the principal has a right.
-    pub fn list(&self, principal: &Principal, prefix: &str) -> Result<Vec<QueueInfo>, Problem> {
+    pub fn list(&self, principal: &Principal, prefix: &str) -> Result<Vec<QueueRecord>, Problem> {
         self.0.authenticated(principal)?;
         let mut queues = self.0.queues.list(prefix);
         queues.retain(|queue| self.0.access.may_see(principal, &Object::queue(&queue.name)));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_service::QueueInfo;
+use headwater_service::QueueRecord;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -106,7 +106,12 @@ pub(super) fn dead_letter_sources(request: &SqsRequest) -> Result<Value> {
     Ok(page(request, "queueUrls", listed, list))
 }
 
-fn page(request: &SqsRequest, key: &str, listed: Vec<QueueInfo>, list: ListQueuesRequest) -> Value {
+fn page(
+    request: &SqsRequest,
+    key: &str,
+    listed: Vec<QueueRecord>,
+    list: ListQueuesRequest,
+) -> Value {
     let after = list.next_token.unwrap_or_default();
     let mut names = listed.into_iter().map(|queue| queue.name).filter(|name| *name > after);
     let limit = list.max_results.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
