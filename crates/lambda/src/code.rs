@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use headwater_model::{ErrorCode, Problem, ProjectFiles};
-use headwater_service::objects::{ObjectInfo, ObjectPath};
+use headwater_service::objects::{ObjectPath, ObjectRecord};
 use headwater_service::{FunctionFiles, S3Operations, STORED_ARCHIVE_BYTES_MAX, Service};
 use serde::Deserialize;
 
@@ -57,7 +57,7 @@ impl CodeRequest {
 /// Returns the byte range of an object's whole content.
 ///
 /// Errors: `invalid_argument` if the object is too large for an archive.
-fn whole(info: &ObjectInfo) -> std::result::Result<Range<u64>, Problem> {
+fn whole(info: &ObjectRecord) -> std::result::Result<Range<u64>, Problem> {
     if info.size > STORED_ARCHIVE_BYTES_MAX {
         let message = format!("the archive in the bucket has {} bytes (limit 1 GiB)", info.size);
         return Err(Problem::new(ErrorCode::InvalidArgument, message)

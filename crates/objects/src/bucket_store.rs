@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::{
     Condition, ContentStream, CopyRequest, Error, ListEntry, ListRequest, NewObject, ObjectHeaders,
-    ObjectInfo, ObjectPath, Objects,
+    ObjectPath, ObjectRecord, Objects,
 };
 
 const NAME: &str = "headwater";
@@ -132,14 +132,14 @@ impl ObjectStore for BucketStore {
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let path = self.path(location);
         let fail = |error| failed(location.as_ref(), error);
-        let meta = |info: &ObjectInfo| meta_of(location.clone(), info);
+        let meta = |info: &ObjectRecord| meta_of(location.clone(), info);
         if options.head {
             let info = self.objects.head(&path).await.map_err(fail)?;
             options.check_preconditions(&meta(&info))?;
             let payload = GetResultPayload::Stream(stream::empty().boxed());
             return Ok(get_result(payload, meta(&info), 0..0));
         }
-        let wanted = |info: &ObjectInfo| match &options.range {
+        let wanted = |info: &ObjectRecord| match &options.range {
             Some(range) => range.as_range(info.size).map_err(|_| Error::Range { size: info.size }),
             None => Ok(0..info.size),
         };
@@ -241,7 +241,7 @@ fn until_end(receiver: futures::channel::mpsc::Receiver<UploadChunk>) -> Content
 /// A multipart upload. The content of its parts is written in the order of the calls.
 struct Upload {
     sender: Arc<Mutex<futures::channel::mpsc::Sender<UploadChunk>>>,
-    write: Option<JoinHandle<crate::Result<ObjectInfo>>>,
+    write: Option<JoinHandle<crate::Result<ObjectRecord>>>,
     key: String,
 }
 
@@ -297,7 +297,7 @@ impl MultipartUpload for Upload {
     }
 }
 
-fn put_result(info: ObjectInfo) -> PutResult {
+fn put_result(info: ObjectRecord) -> PutResult {
     PutResult { e_tag: Some(info.etag), version: None }
 }
 
@@ -318,7 +318,7 @@ fn object_meta(listed: &ListEntry) -> Option<ObjectMeta> {
     }
 }
 
-fn meta_of(location: Path, info: &ObjectInfo) -> ObjectMeta {
+fn meta_of(location: Path, info: &ObjectRecord) -> ObjectMeta {
     ObjectMeta {
         location,
         last_modified: info.modified,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::record::{ObjectInfo, decode, encode};
+use crate::record::{ObjectRecord, decode, encode};
 use crate::{ObjectPath, Objects, Result};
 
 const CHANGES: &str = "object_changes";
@@ -130,7 +130,7 @@ impl Objects {
     pub(crate) fn change_entry(
         &self,
         path: &ObjectPath,
-        info: &ObjectInfo,
+        info: &ObjectRecord,
         operation: &OperationWithCause<'_>,
     ) -> Result<Option<Append>> {
         let ObjectPath { bucket, key } = path;

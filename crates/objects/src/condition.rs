@@ -1,6 +1,6 @@
 //! Preconditions of a write, checked against the existing object.
 
-use crate::record::ObjectInfo;
+use crate::record::ObjectRecord;
 use crate::{Error, Result};
 
 /// A condition on the current object.
@@ -21,7 +21,7 @@ impl Condition {
     /// Checks the condition.
     ///
     /// Errors: [`Error::Precondition`]; [`Error::NoObject`] if the object must exist.
-    pub(crate) fn check(&self, key: &str, current: Option<&ObjectInfo>) -> Result<()> {
+    pub(crate) fn check(&self, key: &str, current: Option<&ObjectRecord>) -> Result<()> {
         let failed = || Err(Error::Precondition { key: key.to_owned() });
         match (self, current) {
             (Condition::Always, _) | (Condition::Absent, None) | (Condition::Exists, Some(_)) => {

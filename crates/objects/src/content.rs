@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::objects::relative;
 use crate::record::{
-    ContentFile, ObjectInfo, UnreferencedFiles, contents_ref, decode, encode, garbage_ref,
+    ContentFile, ObjectRecord, UnreferencedFiles, contents_ref, decode, encode, garbage_ref,
     remove_unchanged,
 };
 use crate::{Error, Objects, Result};
@@ -145,7 +145,7 @@ impl Objects {
     }
 
     /// Returns the files of an object, in order.
-    pub(crate) async fn blobs(&self, info: &ObjectInfo) -> Result<Vec<ContentFile>> {
+    pub(crate) async fn blobs(&self, info: &ObjectRecord) -> Result<Vec<ContentFile>> {
         let Some(upload) = &info.upload else { return Ok(info.blob.iter().cloned().collect()) };
         let name = contents_ref(upload);
         let stored = self.0.store.reference(&name).await?;

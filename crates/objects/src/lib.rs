@@ -31,4 +31,4 @@ pub use listing::{ListEntry, ListRequest, Listing};
 pub use multipart::{CompletedPart, ListedPart, ListedUpload, NewUpload, UploadTarget};
 pub use object::{CopyRequest, NewObject, ObjectPath, OpenObject};
 pub use objects::Objects;
-pub use record::{ObjectHeaders, ObjectInfo};
+pub use record::{ObjectHeaders, ObjectRecord};

@@ -3,7 +3,7 @@
 //! A listing reads one range of refs. With a delimiter, it skips the remaining keys of a group
 //! after the first one, so that the cost of the listing does not depend on the size of the group.
 
-use crate::record::{ObjectInfo, decode, object_ref};
+use crate::record::{ObjectRecord, decode, object_ref};
 use crate::{Objects, Result};
 
 /// Number of refs per read in a listing with groups.
@@ -38,7 +38,7 @@ pub enum ListEntry {
         /// The key.
         key: String,
         /// The object.
-        info: Box<ObjectInfo>,
+        info: Box<ObjectRecord>,
     },
     /// A group: the keys with this common prefix, which ends with the delimiter.
     Group(String),

@@ -11,7 +11,7 @@ use crate::change::OperationWithCause;
 use crate::content::ContentStream;
 use crate::object::{ObjectWrite, check_headers, check_key};
 use crate::record::{
-    ContentFile, ObjectHeaders, ObjectInfo, PartRecord, UPLOADS, UploadRecord, contents_ref,
+    ContentFile, ObjectHeaders, ObjectRecord, PartRecord, UPLOADS, UploadRecord, contents_ref,
     decode, part_ref, parts_ref, put, remove_unchanged, unchanged, upload_ref,
 };
 use crate::{Condition, Error, ObjectPath, Objects, Result};
@@ -190,7 +190,7 @@ impl Objects {
         target: &UploadTarget,
         parts: &[CompletedPart],
         condition: &Condition,
-    ) -> Result<ObjectInfo> {
+    ) -> Result<ObjectRecord> {
         for _ in 0..ATTEMPTS {
             match self.complete_once(target, parts, condition).await {
                 // Another request has changed a part or the upload, so try again with the new
@@ -210,11 +210,11 @@ impl Objects {
         target: &UploadTarget,
         parts: &[CompletedPart],
         condition: &Condition,
-    ) -> Result<ObjectInfo> {
+    ) -> Result<ObjectRecord> {
         let (stored, upload) = match self.upload(target).await {
             Err(error @ Error::NoUpload { .. }) => {
                 let info = self.find(&target.path).await?;
-                let own = |info: &ObjectInfo| info.upload.as_ref() == Some(&target.id);
+                let own = |info: &ObjectRecord| info.upload.as_ref() == Some(&target.id);
                 return info.filter(own).ok_or(error);
             }
             other => other?,
@@ -223,7 +223,7 @@ impl Objects {
         let chosen = choose(&uploaded, parts)?;
         let blobs: Vec<&ContentFile> =
             chosen.iter().map(|part| &part.blob).filter(|blob| blob.size > 0).collect();
-        let info = ObjectInfo {
+        let info = ObjectRecord {
             size: blobs.iter().map(|blob| blob.size).sum(),
             etag: etag_of(&chosen),
             modified: self.now(),

@@ -10,7 +10,7 @@ use crate::change::OperationWithCause;
 use crate::content::ContentStream;
 use crate::record::bucket_ref;
 use crate::record::{
-    ObjectHeaders, ObjectInfo, contents_ref, decode, object_ref, put, remove, unchanged,
+    ObjectHeaders, ObjectRecord, contents_ref, decode, object_ref, put, remove, unchanged,
 };
 use crate::{Condition, Error, Objects, Result};
 
@@ -60,7 +60,7 @@ pub struct CopyRequest {
 /// An object with its content open for reading.
 pub struct OpenObject {
     /// The object.
-    pub info: ObjectInfo,
+    pub info: ObjectRecord,
     /// The byte range of the content.
     pub range: Range<u64>,
     /// The content.
@@ -71,7 +71,7 @@ pub struct OpenObject {
 /// record is not stored yet.
 pub(crate) struct ObjectWrite<'a> {
     pub(crate) path: &'a ObjectPath,
-    pub(crate) info: &'a ObjectInfo,
+    pub(crate) info: &'a ObjectRecord,
     pub(crate) condition: &'a Condition,
     pub(crate) operation: OperationWithCause<'a>,
 }
@@ -87,12 +87,12 @@ impl Objects {
     ///
     /// Errors: [`Error::NoBucket`], [`Error::Key`], [`Error::MetadataTooLarge`],
     /// [`Error::Precondition`], and errors of the content.
-    pub async fn put(&self, new: NewObject) -> Result<ObjectInfo> {
+    pub async fn put(&self, new: NewObject) -> Result<ObjectRecord> {
         self.write_object(new, OperationWithCause::new(ObjectOperation::Put)).await
     }
 
     /// Like [`Objects::put`], for a write caused by events of the given triggers.
-    pub async fn put_caused(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectInfo> {
+    pub async fn put_caused(&self, new: NewObject, caused_by: &[String]) -> Result<ObjectRecord> {
         self.write_object(new, OperationWithCause { kind: ObjectOperation::Put, caused_by }).await
     }
 
@@ -100,7 +100,7 @@ impl Objects {
         &self,
         new: NewObject,
         operation: OperationWithCause<'_>,
-    ) -> Result<ObjectInfo> {
+    ) -> Result<ObjectRecord> {
         let NewObject { path, headers, condition, content } = new;
         check_key(&path.key)?;
         check_headers(&headers)?;
@@ -111,7 +111,7 @@ impl Objects {
             condition.check(&path.key, self.find(&path).await?.as_ref())?;
         }
         let written = self.write(content).await?;
-        let info = ObjectInfo {
+        let info = ObjectRecord {
             size: written.size,
             etag: written.etag.clone(),
             modified: self.now(),
@@ -127,7 +127,7 @@ impl Objects {
     /// Returns an object without its content.
     ///
     /// Errors: [`Error::NoBucket`], [`Error::NoObject`].
-    pub async fn head(&self, path: &ObjectPath) -> Result<ObjectInfo> {
+    pub async fn head(&self, path: &ObjectPath) -> Result<ObjectRecord> {
         if let Some(info) = self.find(path).await? {
             return Ok(info);
         }
@@ -142,7 +142,7 @@ impl Objects {
     pub async fn open_object(
         &self,
         path: &ObjectPath,
-        range: impl Fn(&ObjectInfo) -> Result<Range<u64>>,
+        range: impl Fn(&ObjectRecord) -> Result<Range<u64>>,
     ) -> Result<OpenObject> {
         let info = self.head(path).await?;
         match self.open_info(&info, &range).await {
@@ -158,8 +158,8 @@ impl Objects {
 
     async fn open_info(
         &self,
-        info: &ObjectInfo,
-        range: impl Fn(&ObjectInfo) -> Result<Range<u64>>,
+        info: &ObjectRecord,
+        range: impl Fn(&ObjectRecord) -> Result<Range<u64>>,
     ) -> Result<OpenObject> {
         let range = range(info)?;
         let blobs = self.blobs(info).await?;
@@ -170,7 +170,7 @@ impl Objects {
     /// Copies an object.
     ///
     /// Errors: the errors of [`Objects::head`] and [`Objects::put`].
-    pub async fn copy(&self, copy: CopyRequest) -> Result<ObjectInfo> {
+    pub async fn copy(&self, copy: CopyRequest) -> Result<ObjectRecord> {
         let CopyRequest { from, to, headers, condition } = copy;
         let source = self.open_object(&from, |info| Ok(0..info.size)).await?;
         condition.check(&from.key, Some(&source.info))?;
@@ -238,7 +238,7 @@ impl Objects {
     }
 
     /// Returns the ref changes that mark the content of an object as garbage.
-    async fn removal(&self, info: &ObjectInfo) -> Result<Vec<RefChange>> {
+    async fn removal(&self, info: &ObjectRecord) -> Result<Vec<RefChange>> {
         let blobs = self.blobs(info).await?.into_iter().map(|blob| blob.name).collect();
         let mut changes: Vec<RefChange> = self.discard(blobs)?.into_iter().collect();
         changes.extend(info.upload.as_deref().map(|upload| remove(contents_ref(upload))));
@@ -246,7 +246,7 @@ impl Objects {
     }
 
     /// Returns an object if it exists.
-    pub(crate) async fn find(&self, path: &ObjectPath) -> Result<Option<ObjectInfo>> {
+    pub(crate) async fn find(&self, path: &ObjectPath) -> Result<Option<ObjectRecord>> {
         check_key(&path.key)?;
         let stored = self.stored(path).await?;
         decoded(path, stored.as_ref())
@@ -257,7 +257,7 @@ impl Objects {
     }
 }
 
-fn decoded(path: &ObjectPath, stored: Option<&Bytes>) -> Result<Option<ObjectInfo>> {
+fn decoded(path: &ObjectPath, stored: Option<&Bytes>) -> Result<Option<ObjectRecord>> {
     stored.map(|value| decode(&object_ref(&path.bucket, &path.key), value)).transpose()
 }
 

@@ -3,7 +3,7 @@
 //! | ref | value |
 //! |---|---|
 //! | `buckets/NAME` | [`BucketRecord`] |
-//! | `objects/BUCKET/KEY` | [`ObjectInfo`] |
+//! | `objects/BUCKET/KEY` | [`ObjectRecord`] |
 //! | `object-contents/ID` | the files of an object with several files, in order |
 //! | `object-uploads/ID` | [`UploadRecord`] |
 //! | `object-parts/ID/NUMBER` | [`PartRecord`]; the number has five digits |
@@ -66,7 +66,7 @@ pub struct ObjectHeaders {
 
 /// An object without its content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ObjectInfo {
+pub struct ObjectRecord {
     /// Size in bytes.
     pub size: u64,
     /// The entity tag, without quotes: the MD5 of the content. For a multipart upload, the MD5 of

@@ -2,7 +2,7 @@
 
 use headwater_service::S3Operations;
 use headwater_service::objects::{
-    CompletedPart, ListedPart, NewUpload, ObjectHeaders, ObjectInfo, ObjectPath, UploadTarget,
+    CompletedPart, ListedPart, NewUpload, ObjectHeaders, ObjectPath, ObjectRecord, UploadTarget,
 };
 use s3s::dto::{
     AbortMultipartUploadInput, AbortMultipartUploadOutput, CompleteMultipartUploadInput,
@@ -100,7 +100,7 @@ pub(crate) async fn copy_part(
         if_modified_since: input.copy_source_if_modified_since.as_ref(),
         if_unmodified_since: input.copy_source_if_unmodified_since.as_ref(),
     };
-    let wanted = |info: &ObjectInfo| {
+    let wanted = |info: &ObjectRecord| {
         conditions.check_source(info)?;
         range_of(range.as_ref(), info.size)
     };

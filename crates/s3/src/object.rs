@@ -7,7 +7,7 @@ use futures::{StreamExt, stream};
 use headwater_model::{ErrorCode, Principal, Problem};
 use headwater_service::S3Operations;
 use headwater_service::objects::{
-    Condition, CopyRequest, NewObject, ObjectHeaders, ObjectInfo, ObjectPath,
+    Condition, CopyRequest, NewObject, ObjectHeaders, ObjectPath, ObjectRecord,
 };
 use s3s::dto::{
     CopyObjectInput, CopyObjectOutput, CopyObjectResult, CopySource, DeleteObjectInput,
@@ -88,7 +88,7 @@ pub(crate) struct ReadConditions<'a> {
 
 impl ReadConditions<'_> {
     /// Checks the conditions in the order of RFC 9110, section 13.2.2.
-    fn check(&self, info: &ObjectInfo) -> Result<(), Problem> {
+    fn check(&self, info: &ObjectRecord) -> Result<(), Problem> {
         let is_tag = |condition: &ETagCondition| match condition {
             ETagCondition::Any => true,
             ETagCondition::ETag(tag) => tag.value() == info.etag,
@@ -113,7 +113,7 @@ impl ReadConditions<'_> {
 
     /// Checks the conditions on the source of a copy. If the source is not modified, this is an
     /// error like any other failed condition, because a copy cannot have the response 304.
-    pub(crate) fn check_source(&self, info: &ObjectInfo) -> Result<(), Problem> {
+    pub(crate) fn check_source(&self, info: &ObjectRecord) -> Result<(), Problem> {
         self.check(info).map_err(|_| refusal("PreconditionFailed"))
     }
 
@@ -125,7 +125,7 @@ impl ReadConditions<'_> {
     }
 }
 
-fn chrono_seconds(info: &ObjectInfo) -> headwater_model::Timestamp {
+fn chrono_seconds(info: &ObjectRecord) -> headwater_model::Timestamp {
     let seconds = SystemTime::UNIX_EPOCH
         + std::time::Duration::from_secs(u64::try_from(info.modified.timestamp()).unwrap_or(0));
     seconds.into()
@@ -152,7 +152,7 @@ pub(crate) async fn get(
         if_unmodified_since: input.if_unmodified_since.as_ref(),
     };
     let path = ObjectPath { bucket: input.bucket.clone(), key: input.key.clone() };
-    let range = |info: &ObjectInfo| {
+    let range = |info: &ObjectRecord| {
         conditions.check(info)?;
         range_of(input.range.as_ref(), info.size)
     };

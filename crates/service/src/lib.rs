@@ -141,8 +141,8 @@ pub use headwater_triggers::TriggerEventFilter;
 pub mod objects {
     pub use headwater_objects::{
         Bucket, CompletedPart, Condition, ContentStream, CopyRequest, ListEntry, ListRequest,
-        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectHeaders, ObjectInfo,
-        ObjectPath, OpenObject, UploadTarget,
+        ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectHeaders, ObjectPath,
+        ObjectRecord, OpenObject, UploadTarget,
     };
 }
 pub use queue::Queues;

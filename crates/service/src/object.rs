@@ -6,7 +6,7 @@ use std::sync::Arc;
 use headwater_model::{Action, Object, Principal, Problem, Requester, ResultExt};
 use headwater_objects::{
     ChangeOrigin, CompletedPart, Condition, ContentStream, CopyRequest, Error, ListRequest,
-    ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectInfo, ObjectPath, OpenObject,
+    ListedPart, ListedUpload, Listing, NewObject, NewUpload, ObjectPath, ObjectRecord, OpenObject,
     UploadTarget,
 };
 use headwater_telemetry::current;
@@ -39,13 +39,13 @@ impl Objects {
     }
 
     /// Writes or replaces an object. The object is durable on return.
-    pub async fn put(&self, by: &Principal, new: NewObject) -> Result<ObjectInfo, Problem> {
+    pub async fn put(&self, by: &Principal, new: NewObject) -> Result<ObjectRecord, Problem> {
         self.authorize(by, Action::Write, &new.path)?;
         self.changed_by(by).put(new).await.or_problem()
     }
 
     /// Returns an object without its content.
-    pub async fn head(&self, by: &Principal, path: &ObjectPath) -> Result<ObjectInfo, Problem> {
+    pub async fn head(&self, by: &Principal, path: &ObjectPath) -> Result<ObjectRecord, Problem> {
         self.authorize(by, Action::Read, path)?;
         self.0.buckets.objects.head(path).await.or_problem()
     }
@@ -55,15 +55,15 @@ impl Objects {
         &self,
         by: &Principal,
         path: &ObjectPath,
-        range: impl Fn(&ObjectInfo) -> Result<Range<u64>, Problem>,
+        range: impl Fn(&ObjectRecord) -> Result<Range<u64>, Problem>,
     ) -> Result<OpenObject, Problem> {
         self.authorize(by, Action::Read, path)?;
-        let range = |info: &ObjectInfo| range(info).map_err(|it| Error::Content(Box::new(it)));
+        let range = |info: &ObjectRecord| range(info).map_err(|it| Error::Content(Box::new(it)));
         self.0.buckets.objects.open_object(path, range).await.or_problem()
     }
 
     /// Copies an object.
-    pub async fn copy(&self, by: &Principal, copy: CopyRequest) -> Result<ObjectInfo, Problem> {
+    pub async fn copy(&self, by: &Principal, copy: CopyRequest) -> Result<ObjectRecord, Problem> {
         self.authorize(by, Action::Read, &copy.from)?;
         self.authorize(by, Action::Write, &copy.to)?;
         self.changed_by(by).copy(copy).await.or_problem()
@@ -111,7 +111,7 @@ impl Objects {
         target: &UploadTarget,
         parts: &[CompletedPart],
         condition: &Condition,
-    ) -> Result<ObjectInfo, Problem> {
+    ) -> Result<ObjectRecord, Problem> {
         self.authorize(by, Action::Write, &target.path)?;
         self.changed_by(by).complete(target, parts, condition).await.or_problem()
     }
