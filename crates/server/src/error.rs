@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use headwater_model::{ErrorCode, ErrorDetails, Problem};
 
-use crate::ServerInfo;
+use crate::ServerRecord;
 
 /// A result of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -23,7 +23,7 @@ pub enum Error {
         /// The lake's folder.
         lake: PathBuf,
         /// The description of the other server, if that server has published one.
-        info: Option<Box<ServerInfo>>,
+        info: Option<Box<ServerRecord>>,
     },
     /// The service failed to start.
     #[error(transparent)]
@@ -80,7 +80,7 @@ pub enum Error {
 }
 
 /// Describes the server, such as ` (process 4711, version 0.1.0, socket /lake/server.sock)`.
-fn describe(info: Option<&ServerInfo>) -> String {
+fn describe(info: Option<&ServerRecord>) -> String {
     let Some(info) = info else { return String::new() };
     let mut text = format!(" (process {}, version {}", info.pid, info.version);
     if let Some(socket) = &info.socket {

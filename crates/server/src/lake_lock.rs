@@ -21,11 +21,11 @@ use crate::{Error, Result};
 const RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The description is padded to a multiple of this size, in bytes.
-const INFO_BYTES: usize = 4096;
+const RECORD_BYTES: usize = 4096;
 
 /// The description of a running server in `server.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ServerInfo {
+pub struct ServerRecord {
     /// The server's process id.
     pub pid: u32,
     /// The server's version.
@@ -62,7 +62,7 @@ fn lock_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.lock")
 }
 
-fn info_path(lake_dir: &Path) -> PathBuf {
+fn record_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json")
 }
 
@@ -72,8 +72,8 @@ fn spare_path(lake_dir: &Path) -> PathBuf {
     lake_dir.join("server.json.new")
 }
 
-fn read_info(lake_dir: &Path) -> Option<ServerInfo> {
-    serde_json::from_slice(&std::fs::read(info_path(lake_dir)).ok()?).ok()
+fn read_record(lake_dir: &Path) -> Option<ServerRecord> {
+    serde_json::from_slice(&std::fs::read(record_path(lake_dir)).ok()?).ok()
 }
 
 /// The lock of a lake, held until dropped.
@@ -100,7 +100,7 @@ impl LakeLock {
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
                 Err(TryLockError::WouldBlock) => {
-                    let info = read_info(lake_dir).map(Box::new);
+                    let info = read_record(lake_dir).map(Box::new);
                     return Err(Error::LakeHeld { lake: lake_dir.to_owned(), info });
                 }
             }
@@ -111,11 +111,11 @@ impl LakeLock {
     }
 
     /// Publishes this server's description.
-    pub(crate) fn publish(&self, info: &ServerInfo) -> Result<()> {
-        let path = info_path(&self.lake_dir);
+    pub(crate) fn publish(&self, info: &ServerRecord) -> Result<()> {
+        let path = record_path(&self.lake_dir);
         let spare = spare_path(&self.lake_dir);
         let mut text = serde_json::to_vec_pretty(info).unwrap_or_default();
-        text.resize(text.len().next_multiple_of(INFO_BYTES), b' ');
+        text.resize(text.len().next_multiple_of(RECORD_BYTES), b' ');
         overwrite_in_place(&spare, &text).and_then(|()| std::fs::rename(&spare, &path)).map_err(
             |source| {
                 // The description could not be written. Remove the incomplete file to free its disk
@@ -128,7 +128,7 @@ impl LakeLock {
 
     /// Invalidates the description of this server, or a description that an earlier server left.
     fn invalidate_description(&self) {
-        let path = info_path(&self.lake_dir);
+        let path = record_path(&self.lake_dir);
         if std::fs::rename(&path, spare_path(&self.lake_dir)).is_err() {
             let _ = std::fs::remove_file(path);
         }
@@ -157,9 +157,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let lock = LakeLock::take(folder.path(), Duration::ZERO).await.expect("the lock");
         // Let publishing fail: a file cannot replace a folder.
-        std::fs::create_dir(info_path(folder.path())).expect("a folder");
-        std::fs::write(info_path(folder.path()).join("file"), "").expect("a file");
-        let info = ServerInfo {
+        std::fs::create_dir(record_path(folder.path())).expect("a folder");
+        std::fs::write(record_path(folder.path()).join("file"), "").expect("a file");
+        let info = ServerRecord {
             pid: 1,
             version: "1".to_owned(),
             socket: None,

@@ -49,7 +49,7 @@ pub use headwater_service::{
 };
 pub use headwater_telemetry::{Telemetry, TelemetryOptions};
 pub use http::openapi;
-pub use lake_lock::ServerInfo;
+pub use lake_lock::ServerRecord;
 pub use listeners::HttpListener;
 pub use network::{NetworkConfig, TlsConfig, WebPageOrigin};
 pub use server::Server;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lake_lock::{LakeLock, ServerInfo};
+use crate::lake_lock::{LakeLock, ServerRecord};
 use crate::listeners::{BoundListeners, HttpListener, OpenListeners};
 use crate::server_handle::ServerParts;
 use crate::server_state::AppState;
@@ -39,7 +39,7 @@ impl Server {
         }
         let lock = LakeLock::take(&config.service.lake_dir, config.lock_wait).await?;
         let bound = BoundListeners::bind(&config, listener).await?;
-        let info = ServerInfo {
+        let info = ServerRecord {
             pid: std::process::id(),
             version: config.service.version.clone(),
             socket: config.socket.clone(),

@@ -11,7 +11,7 @@ use hyper::{Request, Response};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::lake_lock::ServerInfo;
+use crate::lake_lock::ServerRecord;
 use crate::server_state::App;
 use crate::tls::TlsSettings;
 
@@ -26,7 +26,7 @@ pub struct ServerHandle {
 pub(crate) struct ServerParts {
     pub state: App,
     pub router: Router,
-    pub info: ServerInfo,
+    pub info: ServerRecord,
     pub tls: Option<TlsSettings>,
 }
 

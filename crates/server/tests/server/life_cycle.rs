@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use headwater_model::{ErrorCode, ErrorDetails};
-use headwater_server::{Server, ServerInfo, connect_socket};
+use headwater_server::{Server, ServerRecord, connect_socket};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -37,14 +37,14 @@ pub const ENDLESS: &str = "WITH d(x) AS (VALUES (0), (1), (2), (3), (4), (5), (6
      SELECT sum(a.x + p.x) AS n \
      FROM d a, d b, d c, d e, d f, d g, d h, d i, d j, d k, d l, d m, d o, d p";
 
-fn read_info(project: &Path) -> Option<ServerInfo> {
+fn read_record(project: &Path) -> Option<ServerRecord> {
     let text = std::fs::read(project.join(".headwater/server.json")).ok()?;
     serde_json::from_slice(&text).ok()
 }
 
 async fn one_per_lake() {
     let server = TestServer::start().await;
-    let info = read_info(server.folder.path()).expect("a note");
+    let info = read_record(server.folder.path()).expect("a note");
     assert_eq!(info.pid, std::process::id());
     assert_eq!(info.http, server.running.http_addr());
     let error = Server::start(support::config(server.folder.path())).await.expect_err("an error");
@@ -122,7 +122,7 @@ pub async fn serve_until_killed(project: &Path) {
 /// A server in a separate process, which can be killed.
 pub struct Killable {
     child: Child,
-    info: ServerInfo,
+    info: ServerRecord,
 }
 
 impl Killable {
@@ -185,10 +185,10 @@ impl Drop for Killable {
 }
 
 /// Waits until the server of another process responds.
-async fn ready(project: &Path) -> ServerInfo {
+async fn ready(project: &Path) -> ServerRecord {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(info) = read_info(project) {
+        if let Some(info) = read_record(project) {
             return info;
         }
         assert!(Instant::now() < deadline, "the server does not start");
