@@ -7,8 +7,8 @@ use headwater_model::{Principal, Problem};
 
 use crate::access_key::AccessKeys;
 use crate::grant::Grants;
-use crate::limit::LimitList;
-use crate::restriction::RestrictionList;
+use crate::limit::LimitOperations;
+use crate::restriction::RestrictionOperations;
 use crate::role::Roles;
 use crate::service::Components;
 use crate::token::Tokens;
@@ -45,13 +45,13 @@ impl AccessControl {
     }
 
     /// Returns the operations on row filters and column masks.
-    pub fn restrictions(&self) -> RestrictionList {
-        RestrictionList(self.0.clone())
+    pub fn restrictions(&self) -> RestrictionOperations {
+        RestrictionOperations(self.0.clone())
     }
 
     /// Returns the operations on limits.
-    pub fn limits(&self) -> LimitList {
-        LimitList(self.0.clone())
+    pub fn limits(&self) -> LimitOperations {
+        LimitOperations(self.0.clone())
     }
 
     /// Returns the users, roles, grants and tokens, and the audit log.

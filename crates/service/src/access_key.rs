@@ -23,7 +23,7 @@ const SECRETS_MAX: usize = 1_000;
 /// Cache of decrypted secrets of access keys, by their encrypted form. Decryption needs the lake's
 /// key, and the command that returns this key may be slow.
 #[derive(Default)]
-pub(crate) struct KeySecrets(Mutex<HashMap<String, Arc<str>>>);
+pub(crate) struct KeySecretCache(Mutex<HashMap<String, Arc<str>>>);
 
 /// Operations on access keys.
 #[derive(Clone)]

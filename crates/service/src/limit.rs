@@ -11,9 +11,9 @@ use crate::service::Components;
 
 /// Operations on limits.
 #[derive(Clone)]
-pub struct LimitList(pub(crate) Arc<Components>);
+pub struct LimitOperations(pub(crate) Arc<Components>);
 
-impl LimitList {
+impl LimitOperations {
     /// Lists limits by name. A user without all rights gets only its own and those of its roles.
     pub fn list(&self, principal: &Principal) -> Result<Vec<Limit>, Problem> {
         self.0.authenticated(principal)?;

@@ -18,9 +18,9 @@ use crate::service::Components;
 
 /// Operations on row filters and column masks.
 #[derive(Clone)]
-pub struct RestrictionList(pub(crate) Arc<Components>);
+pub struct RestrictionOperations(pub(crate) Arc<Components>);
 
-impl RestrictionList {
+impl RestrictionOperations {
     /// Lists row filters and column masks by name.
     pub fn list(&self, principal: &Principal) -> Result<Vec<Restriction>, Problem> {
         self.0.administer(principal)?;

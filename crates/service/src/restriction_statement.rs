@@ -11,11 +11,11 @@ use headwater_model::{
 use serde_json::{Value, json};
 
 use crate::access_statement::schema_of;
-use crate::restriction::RestrictionList;
+use crate::restriction::RestrictionOperations;
 
 /// Executes a statement, and returns its rows. `request` has the ref and default namespace.
 pub async fn execute(
-    restrictions: &RestrictionList,
+    restrictions: &RestrictionOperations,
     principal: &Principal,
     statement: &RestrictionStatement,
     request: &QueryRequest,

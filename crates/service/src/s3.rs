@@ -6,7 +6,7 @@ use headwater_lake::Lake;
 use headwater_objects::Objects as Stored;
 use parking_lot::Mutex;
 
-use crate::access_key::{KeySecrets, Signatures};
+use crate::access_key::{KeySecretCache, Signatures};
 use crate::bucket::Buckets;
 use crate::object::Objects;
 use crate::{Error, Result, Service, ServiceConfig};
@@ -41,16 +41,16 @@ impl S3Operations {
 }
 
 /// The buckets of a running lake, and the access keys of their clients.
-pub(crate) struct BucketState {
+pub(crate) struct BucketComponents {
     /// The stored buckets and their objects.
     pub objects: Stored,
     /// Decrypted secrets of access keys.
-    pub key_secrets: KeySecrets,
+    pub key_secrets: KeySecretCache,
     /// Time of the last deletion of files that no object references; `None` before the first.
     collected: Mutex<Option<Instant>>,
 }
 
-impl BucketState {
+impl BucketComponents {
     /// Opens the buckets: in the lake's folder, or in the warehouse if it is in a cloud.
     pub fn open(config: &ServiceConfig, lake: &Lake) -> Result<Self> {
         let (store, clock, tables) = (lake.store().clone(), lake.clock().clone(), lake.tables());
@@ -61,7 +61,11 @@ impl BucketState {
         } else {
             Stored::in_warehouse(store, clock, tables.storage().clone(), tables.root_url())
         };
-        Ok(BucketState { objects, key_secrets: KeySecrets::default(), collected: Mutex::default() })
+        Ok(BucketComponents {
+            objects,
+            key_secrets: KeySecretCache::default(),
+            collected: Mutex::default(),
+        })
     }
 
     /// Deletes files that no object references, at most once per `GARBAGE_INTERVAL`.

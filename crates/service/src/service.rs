@@ -40,7 +40,7 @@ use crate::namespace::Namespaces;
 use crate::queue_mapping::{MappingState, QueueMappings};
 use crate::reference::Refs;
 use crate::run::Runs;
-use crate::s3::BucketState;
+use crate::s3::BucketComponents;
 use crate::secret::Secrets;
 use crate::start::{
     TriggerStores, check_users, load_settings, open_jobs, row_quota, start_engine, start_functions,
@@ -262,7 +262,7 @@ pub(crate) struct Components {
     /// The secrets of functions.
     pub secrets: SecretStore,
     /// The buckets, and the access keys of their clients.
-    pub buckets: BucketState,
+    pub buckets: BucketComponents,
     /// The message queues.
     pub queues: headwater_queues::Queues,
     /// Counts the requests of users to queues.
@@ -293,7 +293,7 @@ impl Components {
         let lake = open_lake(&config).await?;
         transaction::delete_interrupted(&lake).await;
         let access = open_access(&config, &lake).await?;
-        let (oidc, buckets) = (OidcLogins::of(&config)?, BucketState::open(&config, &lake)?);
+        let (oidc, buckets) = (OidcLogins::of(&config)?, BucketComponents::open(&config, &lake)?);
         let (queues, mappings) = (open_queues(&lake).await?, MappingState::open(&lake));
         let (engine, secrets) = (start_engine(&config, &lake)?, secret_store(&lake, &config));
         let jobs = open_jobs(&config, &lake, &access).await?;
@@ -398,7 +398,7 @@ impl Components {
     }
 }
 
-fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketState) -> LakeComponents {
+fn lake_parts(lake: &Lake, engine: &Engine, buckets: &BucketComponents) -> LakeComponents {
     let objects = buckets.objects.clone();
     LakeComponents { lake: lake.clone(), engine: engine.clone(), objects }
 }

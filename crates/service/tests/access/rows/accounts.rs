@@ -125,29 +125,29 @@ pub const ROWS: &[Row] = &[
     ("Grants::revoke", administers(OK), |c| {
         done(async move { c.accounts().grants().revoke(&c.by, request(grant())).await })
     }),
-    ("RestrictionList::list", administers(ITEMS), |c| {
+    ("RestrictionOperations::list", administers(ITEMS), |c| {
         listed(async move { c.accounts().restrictions().list(&c.by) })
     }),
-    ("RestrictionList::create", administers(OK), |c| {
+    ("RestrictionOperations::create", administers(OK), |c| {
         let new =
             json!({"name": "made", "table": "shop.items", "using": "id > 1", "to": ["masked"]});
         done(async move { c.accounts().restrictions().create(&c.by, request(new)).await })
     }),
-    ("RestrictionList::delete", administers(OK), |c| {
+    ("RestrictionOperations::delete", administers(OK), |c| {
         done(async move { c.accounts().restrictions().delete(&c.by, "made").await })
     }),
-    ("LimitList::list", OWN, |c| listed(async move { c.accounts().limits().list(&c.by) })),
-    ("LimitList::get", administers(OK), |c| {
+    ("LimitOperations::list", OWN, |c| listed(async move { c.accounts().limits().list(&c.by) })),
+    ("LimitOperations::get", administers(OK), |c| {
         done(async move { c.accounts().limits().get(&c.by, "masked") })
     }),
-    ("LimitList::get (own)", every(MISSING), |c| {
+    ("LimitOperations::get (own)", every(MISSING), |c| {
         done(async move { c.accounts().limits().get(&c.by, c.own()) })
     }),
-    ("LimitList::set", administers(OK), |c| {
+    ("LimitOperations::set", administers(OK), |c| {
         let limits = request(json!({"jobs": 9}));
         done(async move { c.accounts().limits().set(&c.by, "masked", limits).await })
     }),
-    ("LimitList::delete", administers(MISSING), |c| {
+    ("LimitOperations::delete", administers(MISSING), |c| {
         done(async move { c.accounts().limits().delete(&c.by, "none").await })
     }),
 ];
