@@ -13,7 +13,7 @@ use headwater_model::{Action, TableName};
 use headwater_project::Step;
 use headwater_tables::PROFILE;
 
-use super::write::WriteOptions;
+use super::write::WriteAdditions;
 use super::{Run, StepProgress, step_output};
 use crate::plan::FINGERPRINT;
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ impl Run {
         let Some((name, table)) = found.filter(|_| !self.plan.is_rebuilt(index)) else {
             drop(transaction);
             let read = &done.increments.read;
-            let options = WriteOptions { read, quarantine };
+            let options = WriteAdditions { read, quarantine };
             let written = self.write(index, rows.schema(), rows.stream(), options).await?;
             done.usage.bytes_written += written.bytes_written;
             return Ok(());

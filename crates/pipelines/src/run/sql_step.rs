@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use super::step::{FirstQueryError, capture_first_error, in_time};
 use super::step_output::StepOutput;
-use super::write::WriteOptions;
+use super::write::WriteAdditions;
 use super::{Run, StepProgress};
 use crate::declared_columns::{
     NullCounts, check_distinct_names, count_nulls, forbids_nulls, has_nulls,
@@ -81,7 +81,7 @@ impl Run {
         };
         if self.writes_while_computing(index) && step.row_expectations.is_empty() {
             let stream = self.sampled(&schema, stream, done);
-            let options = WriteOptions { read: &done.increments.read, quarantine: None };
+            let options = WriteAdditions { read: &done.increments.read, quarantine: None };
             let written = self.write(index, schema, stream, options).await;
             let written = written.map_err(|error| failed(&cause, error))?;
             done.usage.bytes_written = written.bytes_written;

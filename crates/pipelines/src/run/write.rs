@@ -21,7 +21,7 @@ use crate::plan::{FINGERPRINT, FINGERPRINT_CODE};
 use headwater_engine::PreparedStatement;
 
 /// Read positions and quarantined rows that a model writes together with its rows.
-pub(super) struct WriteOptions<'a> {
+pub(super) struct WriteAdditions<'a> {
     /// Snapshot properties with the read positions of incremental inputs.
     pub read: &'a BTreeMap<String, String>,
     /// Rows for the quarantine table.
@@ -65,7 +65,7 @@ impl Run {
         done.usage.rows_written = rows.rows();
         done.output = Some(if self.writes_while_computing(index) {
             let (read, quarantine) = (&done.increments.read, quarantine.as_ref());
-            let options = WriteOptions { read, quarantine };
+            let options = WriteAdditions { read, quarantine };
             let written = self.write(index, rows.schema(), rows.stream(), options).await?;
             done.usage.bytes_written = written.bytes_written;
             step_output::written(step, rows)
@@ -84,9 +84,9 @@ impl Run {
         index: usize,
         schema: SchemaRef,
         rows: BatchStream,
-        options: WriteOptions<'_>,
+        options: WriteAdditions<'_>,
     ) -> Result<Usage> {
-        let WriteOptions { read, quarantine } = options;
+        let WriteAdditions { read, quarantine } = options;
         let step = &self.plan.project.steps[index];
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
         let transaction = self.transaction(index, read).await?;
