@@ -23,13 +23,13 @@ use crate::table_columns;
 use crate::write::{first, rows};
 
 /// The table that a statement creates or replaces.
-struct Target {
+struct CreateTarget {
     transaction: Transaction,
     table: TableName,
     exists: bool,
 }
 
-impl Target {
+impl CreateTarget {
     /// Returns true if the table has, or will have, format version 3, which supports timestamps
     /// with nanoseconds.
     async fn is_version_3(&mut self, properties: &BTreeMap<String, String>) -> Result<bool> {
@@ -101,20 +101,20 @@ impl Session {
         if exists && !new.or_replace {
             return Err(Error::AlreadyExists { what: "table", name: table.to_string() });
         }
-        let mut target = Target { transaction, table, exists };
+        let mut target = CreateTarget { transaction, table, exists };
         if new.source.is_some() {
             self.create_from_query(&mut target, new, run, &view).await?;
         } else {
             create_empty(&mut target, new, &run).await?;
         }
-        let Target { transaction, table, exists } = target;
+        let CreateTarget { transaction, table, exists } = target;
         let verb = if exists { "replace" } else { "create" };
         self.finish(transaction, &format!("{verb} table {table}"), &metrics).await
     }
 
     async fn create_from_query(
         &self,
-        target: &mut Target,
+        target: &mut CreateTarget,
         new: CreateTableStatement,
         run: StatementContext,
         view: &CommitView,
@@ -156,7 +156,7 @@ impl Session {
 }
 
 async fn create_empty(
-    target: &mut Target,
+    target: &mut CreateTarget,
     new: CreateTableStatement,
     run: &StatementContext,
 ) -> Result<()> {

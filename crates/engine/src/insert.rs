@@ -76,8 +76,12 @@ impl Session {
                 let (key, source) = into.source();
                 sources.insert(key, source);
                 let plan = |query: Query| {
-                    let planning =
-                        RowPlanning { tables: &tables, sources: &sources, state: &state, limits };
+                    let planning = RowPlanningContext {
+                        tables: &tables,
+                        sources: &sources,
+                        state: &state,
+                        limits,
+                    };
                     into.plan(query.into(), statement.clone(), &planning)
                 };
                 let plans = parts(*query)?.into_iter().map(plan).collect::<Result<Vec<_>>>()?;
@@ -152,7 +156,7 @@ struct InsertTarget {
 }
 
 /// Tables and session state that planning the new rows needs.
-struct RowPlanning<'a> {
+struct RowPlanningContext<'a> {
     tables: &'a HashMap<ParsedTableName, ResolvedTable>,
     sources: &'a TableSources,
     state: &'a SessionState,
@@ -248,9 +252,9 @@ impl InsertTarget {
         &self,
         mut query: Box<Query>,
         mut insert: Insert,
-        planning: &RowPlanning<'_>,
+        planning: &RowPlanningContext<'_>,
     ) -> Result<LogicalPlan> {
-        let RowPlanning { tables, sources, state, limits } = *planning;
+        let RowPlanningContext { tables, sources, state, limits } = *planning;
         resolve(&mut query, tables, &planner::functions(state))?;
         let plan = if matches!(*query.body, SetExpr::Values(_)) {
             // DataFusion assumes that all literals in VALUES have the types of the target columns.

@@ -69,7 +69,7 @@ impl Session {
         let running = self.start(run, found.plan).await?;
         let places = Arc::new(Mutex::new(RowPositions::default()));
         let kept = FirstStreamError::default();
-        let taking = RewriteReader {
+        let taking = ChangeResultReader {
             places: Arc::clone(&places),
             kept: Arc::clone(&kept),
             limits,
@@ -153,7 +153,7 @@ impl Session {
 }
 
 /// Reader of the query's result. Separates the row positions from the new rows.
-struct RewriteReader {
+struct ChangeResultReader {
     places: Arc<Mutex<RowPositions>>,
     kept: FirstStreamError,
     limits: PlanningLimits,
@@ -193,7 +193,7 @@ impl RowIdCache {
     }
 }
 
-impl RewriteReader {
+impl ChangeResultReader {
     /// Returns the new rows of the query's result, and adds the row positions to `places`.
     fn new_rows(self, running: RunningPlan) -> BatchStream {
         let fields = running.schema.fields().iter().skip(COLUMNS_BEFORE).cloned();
