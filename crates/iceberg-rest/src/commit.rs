@@ -23,7 +23,7 @@ struct TableChange {
 /// Updates of several tables.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-struct Transaction {
+struct TransactionRequest {
     table_changes: Vec<TableChange>,
 }
 
@@ -48,7 +48,7 @@ pub async fn one(State(service): State<Service>, change: Change) -> HandlerResul
 
 /// Updates several tables in one commit.
 pub async fn many(State(service): State<Service>, change: Change) -> HandlerResult<Response> {
-    let transaction: Transaction = change.parse()?;
+    let transaction: TransactionRequest = change.parse()?;
     let mut updates: Vec<TableUpdate> = Vec::new();
     for TableChange { identifier, commit } in transaction.table_changes {
         let table =

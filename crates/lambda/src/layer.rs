@@ -193,14 +193,14 @@ async fn list(service: &Service, request: &LambdaRequest) -> Result<Value> {
 /// The body of `PublishLayerVersion`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct PublishRequest {
+struct PublishLayerRequest {
     content: CodeRequest,
     #[serde(flatten)]
     others: BTreeMap<String, Value>,
 }
 
 async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Result<Value> {
-    let PublishRequest { content, mut others } = request.parse()?;
+    let PublishLayerRequest { content, mut others } = request.parse()?;
     others.retain(|key, value| KEPT.contains(&key.as_str()) && !value.is_null());
     if json!(others).to_string().len() > KEPT_BYTES_MAX {
         return Err(LambdaError::invalid(format!(
@@ -224,7 +224,7 @@ async fn publish(service: &Service, request: &LambdaRequest, name: &str) -> Resu
 /// The body of `AddLayerVersionPermission`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct PermissionRequest {
+struct LayerPermissionRequest {
     statement_id: String,
     action: String,
     principal: String,
@@ -237,8 +237,8 @@ async fn add_permission(
     name: &str,
     number: u64,
 ) -> Result<Value> {
-    let permission: PermissionRequest = request.parse()?;
-    let PermissionRequest { statement_id, action, principal, organization_id } = permission;
+    let permission: LayerPermissionRequest = request.parse()?;
+    let LayerPermissionRequest { statement_id, action, principal, organization_id } = permission;
     let is_usable = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     let is_id = !statement_id.is_empty()
         && statement_id.len() <= 100

@@ -24,15 +24,15 @@ const CORS_AGE_MAX: u32 = 86_400;
 /// The body of `CreateFunctionUrlConfig` and `UpdateFunctionUrlConfig`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct UrlRequest {
+struct UrlConfigRequest {
     auth_type: Option<String>,
     cors: Option<Cors>,
     invoke_mode: Option<String>,
 }
 
-impl UrlRequest {
+impl UrlConfigRequest {
     fn read(request: &LambdaRequest) -> Result<(Option<UrlAuth>, UrlSettings)> {
-        let UrlRequest { auth_type, cors, invoke_mode } = request.parse()?;
+        let UrlConfigRequest { auth_type, cors, invoke_mode } = request.parse()?;
         let mode = match invoke_mode.as_deref() {
             None => None,
             Some("BUFFERED") => Some(InvokeMode::Buffered),
@@ -82,7 +82,7 @@ pub(crate) async fn create(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (auth, settings) = UrlRequest::read(request)?;
+    let (auth, settings) = UrlConfigRequest::read(request)?;
     let auth = auth.ok_or_else(|| LambdaError::invalid("AuthType must be NONE or AWS_IAM."))?;
     change(service, request, name, QualifierChange::CreateUrl(auth, settings)).await
 }
@@ -92,7 +92,7 @@ pub(crate) async fn update(
     request: &LambdaRequest,
     name: FunctionName,
 ) -> Result<Value> {
-    let (auth, settings) = UrlRequest::read(request)?;
+    let (auth, settings) = UrlConfigRequest::read(request)?;
     change(service, request, name, QualifierChange::UpdateUrl(auth, settings)).await
 }
 
