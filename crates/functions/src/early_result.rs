@@ -2,7 +2,7 @@
 //!
 //! A process needs some milliseconds to exit after it has sent its result, and the usage of the
 //! call is known only after the exit. Some callers need only the result to continue, such as a run
-//! that starts the next model. Such a caller passes an [`EarlyResult`]. The outcome of the call is
+//! that starts the next model. Such a caller passes an [`EarlyResultSender`]. The outcome of the call is
 //! sent later, and contains the same result.
 
 use std::sync::Arc;
@@ -14,14 +14,14 @@ use crate::FunctionResult;
 
 /// The sender of a call's early result. Clones share the channel.
 #[derive(Debug, Clone)]
-pub struct EarlyResult(Arc<Mutex<Option<oneshot::Sender<FunctionResult>>>>);
+pub struct EarlyResultSender(Arc<Mutex<Option<oneshot::Sender<FunctionResult>>>>);
 
-impl EarlyResult {
+impl EarlyResultSender {
     /// Creates a sender, and the receiver of the result. Nothing is sent if the call fails, or if
     /// the exit of the process can still change the result.
-    pub fn new() -> (EarlyResult, oneshot::Receiver<FunctionResult>) {
+    pub fn new() -> (EarlyResultSender, oneshot::Receiver<FunctionResult>) {
         let (sender, result) = oneshot::channel();
-        (EarlyResult(Arc::new(Mutex::new(Some(sender)))), result)
+        (EarlyResultSender(Arc::new(Mutex::new(Some(sender)))), result)
     }
 
     pub(crate) fn send(&self, result: &FunctionResult) {

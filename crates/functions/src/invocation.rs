@@ -8,8 +8,8 @@ use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    ClientCall, EarlyResult, Environment, LakeAccess, Limits, Result, SharedTable, StreamedInput,
-    TableQuota,
+    ClientCall, EarlyResultSender, Environment, LakeAccess, Limits, Result, SharedTable,
+    StreamedInput, TableQuota,
 };
 
 /// A call of a function: the function, its arguments, and the settings of the call.
@@ -48,7 +48,7 @@ pub struct Invocation {
     /// The client context, and the sender of a streamed response.
     pub client: ClientCall,
     /// A sender that also gets the result, before the process has exited.
-    pub early_result: Option<EarlyResult>,
+    pub early_result: Option<EarlyResultSender>,
 }
 
 /// The later calls that may reuse the process of a call. Reuse requires the same files, packages

@@ -49,7 +49,7 @@ mod worker_io;
 mod zygote;
 
 pub use client_call::{ClientCall, ResponsePart, ResponseSender};
-pub use early_result::EarlyResult;
+pub use early_result::EarlyResultSender;
 pub use environment_cache::EnvironmentCache;
 pub use error::{Error, Frame, Result};
 pub use functions::Functions;

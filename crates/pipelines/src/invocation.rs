@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    Argument, CallOwner, ClientCall, EarlyResult, Environment, EnvironmentEvent, EnvironmentSpec,
-    FunctionEvent, Invocation, InvocationOutcome, LakeAccess, Limits, ResultKind, ReuseScope,
+    Argument, CallOwner, ClientCall, EarlyResultSender, Environment, EnvironmentEvent,
+    EnvironmentSpec, FunctionEvent, Invocation, InvocationOutcome, LakeAccess, Limits, ResultKind,
+    ReuseScope,
 };
 use headwater_jobs::JobContext;
 use headwater_model::{JobEventKind, LogStream};
@@ -47,7 +48,7 @@ pub(crate) struct FunctionCall<'a> {
     pub client: ClientCall,
     /// The receiver of a result that is sent before the process exits. Secrets are not removed from
     /// the result, which is a table or a Boolean value.
-    pub early_result: Option<EarlyResult>,
+    pub early_result: Option<EarlyResultSender>,
 }
 
 impl Runner {

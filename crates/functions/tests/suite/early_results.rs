@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use headwater_functions::{
-    EarlyResult, Environment, Error, FunctionResult, Functions, Invocation, InvocationOutcome,
-    ResultKind,
+    EarlyResultSender, Environment, Error, FunctionResult, Functions, Invocation,
+    InvocationOutcome, ResultKind,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -39,7 +39,7 @@ async fn run_early(
     source: &str,
     kind: ResultKind,
 ) -> (Option<FunctionResult>, InvocationOutcome) {
-    let (sender, result) = EarlyResult::new();
+    let (sender, result) = EarlyResultSender::new();
     let early_result = Some(sender);
     let invocation = Invocation { kind, early_result, ..call(environment, source) };
     let (sink, _lines) = mpsc::channel(16);
@@ -104,7 +104,7 @@ def f():
     while True:
         pass
 ";
-    let (sender, result) = EarlyResult::new();
+    let (sender, result) = EarlyResultSender::new();
     let mut invocation = Invocation {
         kind: ResultKind::Bool,
         early_result: Some(sender),

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use headwater_engine::PreparedStatement;
 use headwater_functions::Error as FunctionError;
 use headwater_functions::{
-    Argument, ArgumentValue, CallOwner, ClientCall, EarlyResult, Environment, FunctionResult,
+    Argument, ArgumentValue, CallOwner, ClientCall, EarlyResultSender, Environment, FunctionResult,
     ResultKind, ReuseScope, SharedTable, StreamedInput,
 };
 use headwater_project::{PythonFunction, Retries, Step};
@@ -51,7 +51,7 @@ impl Run {
                 // in a wrong state.
                 call.reuse = ReuseScope::Never;
             }
-            let (sender, result) = EarlyResult::new();
+            let (sender, result) = EarlyResultSender::new();
             call.early_result = Some(sender);
             let mut invoked = Box::pin(self.runner.invoke(call, &self.context, self.stop.clone()));
             let outcome = tokio::select! {
