@@ -41,18 +41,18 @@ impl std::fmt::Debug for Credential<'_> {
 /// A digest of the credential with which a principal logged in. A session stores this digest at
 /// login, and ends when the digest changes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CredentialState(Option<[u8; 32]>);
+pub struct CredentialDigest(Option<[u8; 32]>);
 
-impl CredentialState {
-    /// Returns the current state of the credential of a valid principal. If the principal logged in
-    /// with a password, the state changes when the password changes.
+impl CredentialDigest {
+    /// Returns the current digest of the credential of a valid principal. If the principal logged
+    /// in with a password, the digest changes when the password changes.
     pub fn of(access: &Access, principal: &Principal) -> Self {
-        let Identity::User(user) = principal.identity() else { return CredentialState(None) };
+        let Identity::User(user) = principal.identity() else { return CredentialDigest(None) };
         let directory = access.directory();
         let account = directory.users.get(&user.name);
         let account = account.filter(|_| user.method == AuthMethod::Password);
         let password = account.map(|account| account.password.as_deref().unwrap_or_default());
-        CredentialState(password.map(|hash| Sha256::digest(hash).into()))
+        CredentialDigest(password.map(|hash| Sha256::digest(hash).into()))
     }
 }
 

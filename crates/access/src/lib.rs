@@ -31,7 +31,7 @@ mod user;
 pub use access::Access;
 pub use audit::{AuditFilter, AuditLog, AuditPage};
 pub use audit_retention::AuditRetentions;
-pub use authentication::{Credential, CredentialState};
+pub use authentication::{Credential, CredentialDigest};
 pub use decision::{Decision, DecisionReason, DenialReason};
 pub use error::{Error, Result};
 pub use external_login::ExternalLogin;

@@ -29,14 +29,14 @@ const EXPLAIN: &str = "EXPLAIN";
 
 /// The properties of a statement that determine its reply.
 #[derive(Debug, Clone, Copy)]
-pub struct StatementKind {
+pub struct StatementProperties {
     /// Name of the statement, such as `SELECT`.
     pub name: &'static str,
     /// True if the statement changes rows and has a RETURNING clause.
     pub has_returning: bool,
 }
 
-impl StatementKind {
+impl StatementProperties {
     /// Returns true if the client receives the rows of the result.
     fn returns_rows(self) -> bool {
         self.has_returning || returns_rows(self.name)
@@ -46,7 +46,7 @@ impl StatementKind {
 /// A running statement, whose rows are sent in parts.
 pub struct Cursor {
     rows: StatementRows,
-    kind: StatementKind,
+    kind: StatementProperties,
     columns: Vec<ColumnType>,
     /// Rows that have been computed but not sent yet.
     batch: Option<RecordBatch>,
@@ -60,7 +60,7 @@ impl Cursor {
     /// Creates a cursor before the first row.
     pub fn new(
         rows: StatementRows,
-        kind: StatementKind,
+        kind: StatementProperties,
         formats: &[ValueFormat],
         token: CancellationToken,
         timeout: Option<Duration>,

@@ -21,7 +21,7 @@ use headwater_service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::CopyStatement;
-use crate::cursor::{Cursor, StatementKind};
+use crate::cursor::{Cursor, StatementProperties};
 use crate::message::ValueFormat;
 use crate::reply::TransactionStatus;
 use crate::session_command::SessionCommand;
@@ -304,7 +304,7 @@ impl Session {
         // Clients expect the command tag of the statement that they sent: an upsert is executed
         // under another name.
         let name = if statement.is_upsert() { "INSERT" } else { name };
-        let kind = StatementKind { name, has_returning: statement.has_returning() };
+        let kind = StatementProperties { name, has_returning: statement.has_returning() };
         self.update_temporary(statement.source());
         self.prepare_write(name).await?;
         let token = self.connection.begin();

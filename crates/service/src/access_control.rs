@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_access::{Access, CredentialState};
+use headwater_access::{Access, CredentialDigest};
 use headwater_model::{Principal, Problem};
 
 use crate::access_key::AccessKeys;
@@ -66,8 +66,8 @@ impl AccessControl {
     /// Returns the state of the credential with which a principal began its session.
     ///
     /// Errors: `unauthenticated` if the account or its token is no longer valid.
-    pub fn credential_state(&self, principal: &Principal) -> Result<CredentialState, Problem> {
+    pub fn credential_state(&self, principal: &Principal) -> Result<CredentialDigest, Problem> {
         self.0.authenticated(principal)?;
-        Ok(CredentialState::of(&self.0.access, principal))
+        Ok(CredentialDigest::of(&self.0.access, principal))
     }
 }

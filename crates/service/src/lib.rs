@@ -106,7 +106,7 @@ pub use user::Users;
 pub use view::Views;
 
 pub use headwater_access::{
-    Access, AuditFilter, AuditLog, Credential, CredentialState, Decision, DecisionReason,
+    Access, AuditFilter, AuditLog, Credential, CredentialDigest, Decision, DecisionReason,
     DenialReason, LOGIN_RETRY_AFTER, LoginAttempt, LoginLimit, NewUser,
 };
 pub use headwater_connections::{

@@ -34,7 +34,7 @@ const INCLUDE_DEPTH_MAX: usize = 16;
 pub async fn sql(context: &Context, api: &Api, arguments: Sql) -> Result<()> {
     let names = SharedNames::default();
     let mut input = EntrySource::open(names.clone(), history_file(context))?;
-    let mut shell = Shell::new(context, api, arguments)?;
+    let mut shell = ShellSession::new(context, api, arguments)?;
     shell.is_interactive = input.is_terminal();
     shell.timing = shell.is_interactive;
     if shell.is_interactive {
@@ -85,8 +85,8 @@ enum ShellAction {
     Quit,
 }
 
-/// The settings of a session, which backslash commands change.
-struct Shell<'a> {
+/// A session of the shell. Backslash commands change its settings.
+struct ShellSession<'a> {
     context: Context,
     api: &'a Api,
     reference: String,
@@ -100,9 +100,9 @@ struct Shell<'a> {
     names_changed: bool,
 }
 
-impl<'a> Shell<'a> {
+impl<'a> ShellSession<'a> {
     fn new(context: &Context, api: &'a Api, arguments: Sql) -> Result<Self> {
-        Ok(Shell {
+        Ok(ShellSession {
             reference: reference(context, arguments.at.reference)?,
             context: context.clone(),
             api,

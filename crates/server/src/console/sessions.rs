@@ -10,7 +10,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use headwater_model::{Identity, Principal, Timestamp};
-use headwater_service::CredentialState;
+use headwater_service::CredentialDigest;
 use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
@@ -51,7 +51,7 @@ struct State {
 struct Session {
     principal: Principal,
     /// The state of the principal's credential at the login.
-    credential: CredentialState,
+    credential: CredentialDigest,
     key: Hash,
     created: Instant,
     used: Instant,
@@ -87,7 +87,7 @@ impl Sessions {
     pub fn create(
         &self,
         principal: Principal,
-        credential: CredentialState,
+        credential: CredentialDigest,
     ) -> io::Result<NewSession> {
         let (secret, key) = (generate_secret()?, generate_secret()?);
         let now = Instant::now();
@@ -108,7 +108,7 @@ impl Sessions {
 
     /// Returns the principal of a session and the state of its credential at the login. Resets the
     /// session's idle time.
-    pub fn find(&self, shown: PresentedSession) -> Option<(Principal, CredentialState)> {
+    pub fn find(&self, shown: PresentedSession) -> Option<(Principal, CredentialDigest)> {
         let now = Instant::now();
         let mut state = self.state.lock();
         let session = state.sessions.get_mut(&hash(shown.secret))?;
@@ -120,7 +120,7 @@ impl Sessions {
     }
 
     /// Returns the same as [`Sessions::find`], without resetting the session's idle time.
-    pub fn peek(&self, shown: PresentedSession) -> Option<(Principal, CredentialState)> {
+    pub fn peek(&self, shown: PresentedSession) -> Option<(Principal, CredentialDigest)> {
         let state = self.state.lock();
         let session = state.sessions.get(&hash(shown.secret))?;
         let is_valid = session.key == hash(shown.key) && session.is_valid(Instant::now());
@@ -198,7 +198,7 @@ mod tests {
     use super::*;
 
     fn create(sessions: &Sessions, principal: Principal) -> NewSession {
-        sessions.create(principal, CredentialState::default()).expect("a session")
+        sessions.create(principal, CredentialDigest::default()).expect("a session")
     }
 
     fn user(name: &str) -> Principal {
@@ -249,7 +249,7 @@ mod tests {
         let hour_before = |end: Duration| now + Duration::from_secs(end.as_secs() - 3600);
         let session = Session {
             principal: Principal::owner(),
-            credential: CredentialState::default(),
+            credential: CredentialDigest::default(),
             key: [0; 32],
             created: now,
             used: now,
