@@ -55,7 +55,7 @@ fn count_column(field: &Field, column: &ArrayRef, counts: &mut NanCounts) {
 
 /// The metrics of a column, combined over the row groups of the file.
 #[derive(Debug, Default)]
-struct Column {
+struct ColumnMetrics {
     size: u64,
     values: u64,
     nulls: Option<u64>,
@@ -113,11 +113,11 @@ pub fn describe_columns(
 
 /// Returns, for each leaf column with a field id: the id, true if the column is nested in a list or
 /// map, and its metrics.
-fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, Column)> {
+fn collect(metadata: &ParquetMetaData, schema: &Schema) -> Vec<(i32, bool, ColumnMetrics)> {
     let mut found = Vec::new();
     for (position, leaf) in metadata.file_metadata().schema_descr().columns().iter().enumerate() {
         let Some((id, primitive)) = identify(leaf, schema) else { continue };
-        let mut column = Column { nulls: Some(0), ..Column::default() };
+        let mut column = ColumnMetrics { nulls: Some(0), ..ColumnMetrics::default() };
         for group in metadata.row_groups() {
             column.add(group.column(position), primitive);
         }
@@ -138,7 +138,7 @@ fn identify<'a>(leaf: &ColumnDescriptor, schema: &'a Schema) -> Option<(i32, &'a
     }
 }
 
-impl Column {
+impl ColumnMetrics {
     fn add(&mut self, chunk: &ColumnChunkMetaData, primitive: &PrimitiveType) {
         let values = chunk.num_values() as u64;
         let statistics = chunk.statistics();

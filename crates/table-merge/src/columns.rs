@@ -2,7 +2,7 @@
 //! or widen a column while the other side writes to it.
 //!
 //! Columns that both sides added with the same name and type become one column with our id. For
-//! such columns, [`Columns::theirs`] maps our id to the id in their files.
+//! such columns, [`MergedColumns::theirs`] maps our id to the id in their files.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -28,7 +28,7 @@ pub(crate) fn three_way<T: PartialEq>([base, ours, theirs]: [T; 3]) -> Option<T>
 
 /// The merged columns.
 #[derive(Debug)]
-pub(crate) struct Columns {
+pub(crate) struct MergedColumns {
     /// The merged fields, in order.
     pub fields: Vec<NestedFieldRef>,
     /// The field id in their files of each column whose id there differs from the merged id. The
@@ -37,12 +37,12 @@ pub(crate) struct Columns {
 }
 
 /// Merges the columns of three states; conflicts are added to `conflicts`.
-pub(crate) fn merge(three: MergeStates<'_>, conflicts: &mut Vec<Conflict>) -> Columns {
+pub(crate) fn merge(three: MergeStates<'_>, conflicts: &mut Vec<Conflict>) -> MergedColumns {
     let states = [three.base, three.ours, three.theirs];
     let fields = states.map(|state| state.current_schema().as_struct().fields());
     let mut column_merge = ColumnMerge { three, conflicts, theirs: HashMap::new() };
     let fields = column_merge.merge(fields, "");
-    Columns { fields, theirs: column_merge.theirs }
+    MergedColumns { fields, theirs: column_merge.theirs }
 }
 
 struct ColumnMerge<'a> {

@@ -9,7 +9,7 @@ use iceberg::spec::{
     TableProperties, Transform, UnboundPartitionSpec,
 };
 
-use crate::columns::{self, Columns, three_way};
+use crate::columns::{self, MergedColumns, three_way};
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::shared_changes::AdjustedBase;
 
@@ -74,7 +74,7 @@ impl MergedMetadata {
     ) -> Result<Option<MergedMetadata>> {
         let before = conflicts.len();
         let schemas = three.map(|metadata| &**metadata.current_schema());
-        let Columns { fields, theirs: their_ids } = columns::merge(three, conflicts);
+        let MergedColumns { fields, theirs: their_ids } = columns::merge(three, conflicts);
         let (set, removed) = merge_properties(three, conflicts);
         let spec = merge_spec(three, conflicts);
         let order = merge_order(three, conflicts);

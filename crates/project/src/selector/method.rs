@@ -11,7 +11,7 @@ pub struct Selector {
     /// Text as written, for errors.
     pub text: String,
     /// The condition that selects steps.
-    pub method: Method,
+    pub method: SelectorMethod,
     /// Number of generations of ancestors to add to the selected steps.
     pub parents: GraphDepth,
     /// Number of generations of descendants to add to the selected steps.
@@ -44,7 +44,7 @@ impl GraphDepth {
 
 /// A condition that selects steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Method {
+pub enum SelectorMethod {
     /// A pattern for an attribute of a step.
     Pattern(Attribute, String),
     /// Models and expectations of a kind.

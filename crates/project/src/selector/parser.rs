@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use super::{Attribute, GraphDepth, Method, ModelState, RunResult, Selector};
+use super::{Attribute, GraphDepth, ModelState, RunResult, Selector, SelectorMethod};
 use crate::{Materialization, StepKind, suggest};
 
 const METHODS: [&str; 15] = [
@@ -73,7 +73,7 @@ fn parse_one(text: &str) -> Result<Selector, Problem> {
         return Err(invalid(text, "combines `@` with `+`", hint));
     }
     let method = method(text, rest)?;
-    if matches!(method, Method::Source(_))
+    if matches!(method, SelectorMethod::Source(_))
         && (children.levels() == 0 || parents != GraphDepth::None)
     {
         let hint = format!("Write `{rest}+` for the models that read it.");
@@ -113,20 +113,20 @@ fn depth(number: &str) -> GraphDepth {
     number.parse().map_or(GraphDepth::All, GraphDepth::Levels)
 }
 
-fn method(text: &str, rest: &str) -> Result<Method, Problem> {
+fn method(text: &str, rest: &str) -> Result<SelectorMethod, Problem> {
     let Some((method, value)) = rest.split_once(':') else {
         let is_file = [".sql", ".py"].iter().any(|ending| rest.ends_with(ending));
         return Ok(match (rest.contains('/'), is_file) {
             (true, _) => path(rest),
-            (false, true) => Method::Pattern(Attribute::File, rest.to_owned()),
-            (false, false) => Method::Pattern(Attribute::Name, rest.to_owned()),
+            (false, true) => SelectorMethod::Pattern(Attribute::File, rest.to_owned()),
+            (false, false) => SelectorMethod::Pattern(Attribute::Name, rest.to_owned()),
         });
     };
     if value.is_empty() {
         let hint = format!("Write a value after `{method}:`.");
         return Err(invalid(text, "has no value", hint));
     }
-    let pattern = |attribute| Method::Pattern(attribute, value.to_owned());
+    let pattern = |attribute| SelectorMethod::Pattern(attribute, value.to_owned());
     let value = SelectorValue { text, value };
     Ok(match method {
         "name" => pattern(Attribute::Name),
@@ -135,27 +135,27 @@ fn method(text: &str, rest: &str) -> Result<Method, Problem> {
         "file" => pattern(Attribute::File),
         "fqn" => pattern(Attribute::FullName),
         "package" => pattern(Attribute::Package),
-        "source" => Method::Source(value.value.to_owned()),
+        "source" => SelectorMethod::Source(value.value.to_owned()),
         "kind" | "type" => match value.one_of("kinds", &KINDS)? {
-            "sql" => Method::Kind(StepKind::Sql),
-            "python" => Method::Kind(StepKind::Python),
-            "expectation" => Method::Kind(StepKind::Expectation),
-            _ => Method::Models,
+            "sql" => SelectorMethod::Kind(StepKind::Sql),
+            "python" => SelectorMethod::Kind(StepKind::Python),
+            "expectation" => SelectorMethod::Kind(StepKind::Expectation),
+            _ => SelectorMethod::Models,
         },
         "resource_type" => match value.one_of("resource types", &RESOURCE_TYPES)? {
-            "model" => Method::Models,
-            _ => Method::Kind(StepKind::Expectation),
+            "model" => SelectorMethod::Models,
+            _ => SelectorMethod::Kind(StepKind::Expectation),
         },
         "test_type" => {
             value.one_of("types of tests", &TEST_TYPES)?;
-            Method::Kind(StepKind::Expectation)
+            SelectorMethod::Kind(StepKind::Expectation)
         }
         "config.materialized" => value.materialized()?,
         "state" => value.state()?,
         "result" => {
             let result = value.one_of("results", &RESULTS.map(|(name, _)| name))?;
             let found = RESULTS.iter().find(|(name, _)| *name == result);
-            Method::Result(found.map_or(RunResult::Error, |(_, result)| *result))
+            SelectorMethod::Result(found.map_or(RunResult::Error, |(_, result)| *result))
         }
         other => {
             let hint = suggest::hint(other, METHODS, "methods");
@@ -164,9 +164,9 @@ fn method(text: &str, rest: &str) -> Result<Method, Problem> {
     })
 }
 
-fn path(path: &str) -> Method {
+fn path(path: &str) -> SelectorMethod {
     let path = path.strip_prefix("./").unwrap_or(path).trim_end_matches('/');
-    Method::Pattern(Attribute::Path, path.to_owned())
+    SelectorMethod::Pattern(Attribute::Path, path.to_owned())
 }
 
 /// The text of a selector and its value, for a method with a fixed set of values.
@@ -191,7 +191,7 @@ impl<'a> SelectorValue<'a> {
         invalid(self.text, &format!("has the unknown value `{}`", self.value), hint)
     }
 
-    fn state(self) -> Result<Method, Problem> {
+    fn state(self) -> Result<SelectorMethod, Problem> {
         // In dbt, `state:modified.body` and similar values compare only a part of a model.
         if self.value.starts_with("modified.") {
             let hint = "Write `state:modified`. It compares the code, settings, packages and \
@@ -200,13 +200,13 @@ impl<'a> SelectorValue<'a> {
         }
         let state = self.one_of("states", &STATES.map(|(name, _)| name))?;
         let found = STATES.iter().find(|(name, _)| *name == state);
-        Ok(Method::State(found.map_or(ModelState::Modified, |(_, state)| *state)))
+        Ok(SelectorMethod::State(found.map_or(ModelState::Modified, |(_, state)| *state)))
     }
 
     /// Parses a materialization by its name in dbt or in Headwater.
-    fn materialized(self) -> Result<Method, Problem> {
+    fn materialized(self) -> Result<SelectorMethod, Problem> {
         let name = self.one_of("materializations", &MATERIALIZATIONS)?;
-        Ok(Method::Materialized(match name {
+        Ok(SelectorMethod::Materialized(match name {
             "table" => vec![Materialization::Replace],
             "ephemeral" => vec![Materialization::None],
             "incremental" => {
@@ -286,7 +286,7 @@ mod tests {
         }
         for name in MATERIALIZATIONS {
             let parsed = parse_one(&format!("config.materialized:{name}")).unwrap();
-            assert!(!matches!(parsed.method, Method::Materialized(all) if all.is_empty()));
+            assert!(!matches!(parsed.method, SelectorMethod::Materialized(all) if all.is_empty()));
         }
     }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use globset::{GlobBuilder, GlobMatcher};
 use headwater_model::{Problem, StepStatus};
 
-use super::{Attribute, Method, ModelState, Selector, invalid, parse};
+use super::{Attribute, ModelState, Selector, SelectorMethod, invalid, parse};
 use crate::{Graph, Project, Step, suggest};
 
 /// The steps of a run.
@@ -64,15 +64,15 @@ impl Selectors {
 
     /// Returns true if a selector compares steps with their last build.
     pub fn needs_states(&self) -> bool {
-        self.methods().any(|method| matches!(method, Method::State(_)))
+        self.methods().any(|method| matches!(method, SelectorMethod::State(_)))
     }
 
     /// Returns true if a selector refers to the results of the last run.
     pub fn needs_results(&self) -> bool {
-        self.methods().any(|method| matches!(method, Method::Result(_)))
+        self.methods().any(|method| matches!(method, SelectorMethod::Result(_)))
     }
 
-    fn methods(&self) -> impl Iterator<Item = &Method> {
+    fn methods(&self) -> impl Iterator<Item = &SelectorMethod> {
         self.select.iter().chain(&self.exclude).flatten().map(|one| &one.method)
     }
 
@@ -124,7 +124,7 @@ impl SelectionContext<'_> {
     fn set(&self, selector: &Selector) -> Result<BTreeSet<usize>, Problem> {
         let found = self.matches(selector)?;
         let mut children = selector.children.levels();
-        if matches!(selector.method, Method::Source(_)) {
+        if matches!(selector.method, SelectorMethod::Source(_)) {
             children -= 1; // The readers are the first generation.
         }
         let (parents_of, children_of) = (&self.graph.parents, &self.graph.children);
@@ -140,14 +140,14 @@ impl SelectionContext<'_> {
     fn matches(&self, selector: &Selector) -> Result<BTreeSet<usize>, Problem> {
         let text = &selector.text;
         let found = match &selector.method {
-            Method::Pattern(attribute, pattern) => {
+            SelectorMethod::Pattern(attribute, pattern) => {
                 let matcher = glob(text, pattern, *attribute == Attribute::Path)?;
                 let project = &self.project.name;
                 self.filter(|_, step| {
                     attribute.texts(project, step).iter().any(|text| matcher.is_match(text))
                 })
             }
-            Method::Source(table) => {
+            SelectorMethod::Source(table) => {
                 let matcher = glob(text, table, false)?;
                 self.filter(|_, step| {
                     let tables = step.inputs.iter().filter(|one| self.graph.model(one).is_none());
@@ -156,21 +156,21 @@ impl SelectionContext<'_> {
             }
             // The following methods have a fixed set of values. They may match no step without an
             // error.
-            Method::Kind(kind) => return Ok(self.filter(|_, step| step.kind == *kind)),
-            Method::Models => return Ok(self.filter(|_, step| !step.is_expectation())),
-            Method::Materialized(all) => {
+            SelectorMethod::Kind(kind) => return Ok(self.filter(|_, step| step.kind == *kind)),
+            SelectorMethod::Models => return Ok(self.filter(|_, step| !step.is_expectation())),
+            SelectorMethod::Materialized(all) => {
                 return Ok(self.filter(|_, step| {
                     !step.is_expectation() && all.contains(&step.materialization)
                 }));
             }
-            Method::State(state) => {
+            SelectorMethod::State(state) => {
                 return Ok(self.filter(|index, _| match self.states[index] {
                     StepState::Same => matches!(state, ModelState::Old | ModelState::Unmodified),
                     StepState::Modified => matches!(state, ModelState::Old | ModelState::Modified),
                     StepState::New => matches!(state, ModelState::New | ModelState::Modified),
                 }));
             }
-            Method::Result(result) => {
+            SelectorMethod::Result(result) => {
                 return Ok(self.filter(|_, step| {
                     let status = self.results.get(&step.name);
                     status.is_some_and(|status| result.admits(step, *status))
@@ -189,13 +189,13 @@ impl SelectionContext<'_> {
     fn unmatched(&self, selector: &Selector) -> Problem {
         let steps = self.steps();
         let hint = match &selector.method {
-            Method::Pattern(attribute, pattern) => {
+            SelectorMethod::Pattern(attribute, pattern) => {
                 let texts = steps.iter().flat_map(|one| attribute.texts(&self.project.name, one));
                 let texts: BTreeSet<String> = texts.collect();
                 let texts = texts.iter().map(String::as_str);
                 suggest::hint(pattern, texts, attribute.plural())
             }
-            Method::Source(table) => {
+            SelectorMethod::Source(table) => {
                 let inputs = steps.iter().flat_map(|step| &step.inputs);
                 let inputs = inputs.filter(|one| self.graph.model(one).is_none());
                 let tables: BTreeSet<String> = inputs.map(|one| one.table.to_string()).collect();

@@ -16,7 +16,7 @@ pub(super) enum LetterCase {
 
 /// A field of a date or time. The number in `Year` and `Fraction` is a count of digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     /// The year: this many of its last digits, or the whole year if `None`.
     Year(Option<u32>),
     IsoYear(Option<u32>),
@@ -68,7 +68,7 @@ pub(super) enum Kind {
 /// A field with the options for its text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FormatField {
-    pub kind: Kind,
+    pub kind: FieldKind,
     /// Minimum width: numbers are padded with zeros on the left, names with spaces on the right.
     pub width: usize,
     pub case: LetterCase,
@@ -77,7 +77,7 @@ pub(super) struct FormatField {
 }
 
 impl FormatField {
-    pub(super) fn new(kind: Kind, width: usize) -> Self {
+    pub(super) fn new(kind: FieldKind, width: usize) -> Self {
         FormatField { kind, width, case: LetterCase::Title, ordinal: None }
     }
 
@@ -102,14 +102,14 @@ impl FormatField {
     fn number(&self, moment: &DateTimeValue) -> Result<Option<i64>, String> {
         let time = moment.time;
         let number = match self.kind {
-            Kind::Hour24 => time.hour().into(),
-            Kind::Hour12 => time.hour12().1.into(),
-            Kind::HourFrom1 => i64::from((time.hour() + 23) % 24 + 1),
-            Kind::HourOfHalf => i64::from(time.hour() % 12),
-            Kind::Minute => time.minute().into(),
-            Kind::Second => time.second().into(),
-            Kind::SecondOfDay => time.num_seconds_from_midnight().into(),
-            Kind::Fraction(digits) => {
+            FieldKind::Hour24 => time.hour().into(),
+            FieldKind::Hour12 => time.hour12().1.into(),
+            FieldKind::HourFrom1 => i64::from((time.hour() + 23) % 24 + 1),
+            FieldKind::HourOfHalf => i64::from(time.hour() % 12),
+            FieldKind::Minute => time.minute().into(),
+            FieldKind::Second => time.second().into(),
+            FieldKind::SecondOfDay => time.num_seconds_from_midnight().into(),
+            FieldKind::Fraction(digits) => {
                 i64::from(time.nanosecond() % 1_000_000_000 / 10_u32.pow(9 - digits.min(9)))
             }
             _ => return self.number_of_date(moment),
@@ -127,24 +127,24 @@ impl FormatField {
             None => i64::from(year),
         };
         let number = match self.kind {
-            Kind::Year(digits) => year(date.year(), digits),
-            Kind::IsoYear(digits) => year(date.iso_week().year(), digits),
-            Kind::Century => i64::from((date.year() - 1).div_euclid(100) + 1),
-            Kind::Quarter => i64::from(date.month0() / 3 + 1),
-            Kind::Month => date.month().into(),
-            Kind::WeekOfMonth => i64::from(date.day0() / 7 + 1),
-            Kind::Week => i64::from(date.ordinal0() / 7 + 1),
-            Kind::IsoWeek => date.iso_week().week().into(),
-            Kind::Day => date.day().into(),
-            Kind::DayOfYear => date.ordinal().into(),
-            Kind::IsoDayOfYear => {
+            FieldKind::Year(digits) => year(date.year(), digits),
+            FieldKind::IsoYear(digits) => year(date.iso_week().year(), digits),
+            FieldKind::Century => i64::from((date.year() - 1).div_euclid(100) + 1),
+            FieldKind::Quarter => i64::from(date.month0() / 3 + 1),
+            FieldKind::Month => date.month().into(),
+            FieldKind::WeekOfMonth => i64::from(date.day0() / 7 + 1),
+            FieldKind::Week => i64::from(date.ordinal0() / 7 + 1),
+            FieldKind::IsoWeek => date.iso_week().week().into(),
+            FieldKind::Day => date.day().into(),
+            FieldKind::DayOfYear => date.ordinal().into(),
+            FieldKind::IsoDayOfYear => {
                 let week = i64::from(date.iso_week().week0());
                 week * 7 + i64::from(date.weekday().number_from_monday())
             }
-            Kind::DayOfWeek => date.weekday().number_from_sunday().into(),
-            Kind::IsoDayOfWeek => date.weekday().number_from_monday().into(),
+            FieldKind::DayOfWeek => date.weekday().number_from_sunday().into(),
+            FieldKind::IsoDayOfWeek => date.weekday().number_from_monday().into(),
             // Day 1 of the common era has the Julian day number 1721426.
-            Kind::JulianDay => i64::from(date.num_days_from_ce()) + 1_721_425,
+            FieldKind::JulianDay => i64::from(date.num_days_from_ce()) + 1_721_425,
             _ => return Ok(None),
         };
         Ok(Some(number))
@@ -153,11 +153,11 @@ impl FormatField {
     fn is_text(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Half { .. }
-                | Kind::Offset { .. }
-                | Kind::OffsetHours
-                | Kind::OffsetMinutes
-                | Kind::Zone
+            FieldKind::Half { .. }
+                | FieldKind::Offset { .. }
+                | FieldKind::OffsetHours
+                | FieldKind::OffsetMinutes
+                | FieldKind::Zone
         )
     }
 
@@ -166,32 +166,32 @@ impl FormatField {
         const ROMAN: [&str; 12] =
             ["I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX", "X", "XI", "XII"];
         Ok(match self.kind {
-            Kind::Half { dots } => match (moment.time.hour() < 12, dots) {
+            FieldKind::Half { dots } => match (moment.time.hour() < 12, dots) {
                 (true, false) => "AM".to_owned(),
                 (false, false) => "PM".to_owned(),
                 (true, true) => "A.M.".to_owned(),
                 (false, true) => "P.M.".to_owned(),
             },
-            Kind::Offset { colon, zulu } => match offset(moment)?.local_minus_utc() {
+            FieldKind::Offset { colon, zulu } => match offset(moment)?.local_minus_utc() {
                 0 if zulu => "Z".to_owned(),
                 seconds => signed_offset(seconds, colon),
             },
-            Kind::OffsetHours => {
+            FieldKind::OffsetHours => {
                 signed_offset(offset(moment)?.local_minus_utc(), false)[..3].to_owned()
             }
-            Kind::OffsetMinutes => {
+            FieldKind::OffsetMinutes => {
                 format!("{:02}", offset(moment)?.local_minus_utc().abs() / 60 % 60)
             }
-            Kind::Zone => match offset(moment)?.local_minus_utc() {
+            FieldKind::Zone => match offset(moment)?.local_minus_utc() {
                 0 => "UTC".to_owned(),
                 seconds => signed_offset(seconds, true),
             },
-            Kind::Era => if date(moment)?.year() > 0 { "AD" } else { "BC" }.to_owned(),
-            Kind::MonthName => date(moment)?.format("%B").to_string(),
-            Kind::MonthShort => date(moment)?.format("%b").to_string(),
-            Kind::DayName => date(moment)?.format("%A").to_string(),
-            Kind::DayShort => date(moment)?.format("%a").to_string(),
-            Kind::MonthRoman => {
+            FieldKind::Era => if date(moment)?.year() > 0 { "AD" } else { "BC" }.to_owned(),
+            FieldKind::MonthName => date(moment)?.format("%B").to_string(),
+            FieldKind::MonthShort => date(moment)?.format("%b").to_string(),
+            FieldKind::DayName => date(moment)?.format("%A").to_string(),
+            FieldKind::DayShort => date(moment)?.format("%a").to_string(),
+            FieldKind::MonthRoman => {
                 ROMAN.get(date(moment)?.month0() as usize).copied().unwrap_or_default().to_owned()
             }
             _ => String::new(),

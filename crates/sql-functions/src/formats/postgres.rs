@@ -1,65 +1,65 @@
 //! The template patterns of PostgreSQL's `to_char`.
 
 use super::FormatPart;
-use super::field::{FormatField, Kind, LetterCase};
+use super::field::{FieldKind, FormatField, LetterCase};
 
 /// Case-insensitive patterns. A longer pattern is listed before its prefixes.
-const PATTERNS: [(&str, Kind, usize); 41] = [
-    ("HH24", Kind::Hour24, 2),
-    ("HH12", Kind::Hour12, 2),
-    ("HH", Kind::Hour12, 2),
-    ("MI", Kind::Minute, 2),
-    ("SSSSS", Kind::SecondOfDay, 0),
-    ("SSSS", Kind::SecondOfDay, 0),
-    ("SS", Kind::Second, 2),
-    ("MS", Kind::Fraction(3), 3),
-    ("US", Kind::Fraction(6), 6),
-    ("FF1", Kind::Fraction(1), 1),
-    ("FF2", Kind::Fraction(2), 2),
-    ("FF3", Kind::Fraction(3), 3),
-    ("FF4", Kind::Fraction(4), 4),
-    ("FF5", Kind::Fraction(5), 5),
-    ("FF6", Kind::Fraction(6), 6),
-    ("IYYY", Kind::IsoYear(None), 4),
-    ("IYY", Kind::IsoYear(Some(3)), 3),
-    ("IY", Kind::IsoYear(Some(2)), 2),
-    ("IDDD", Kind::IsoDayOfYear, 3),
-    ("ID", Kind::IsoDayOfWeek, 1),
-    ("IW", Kind::IsoWeek, 2),
-    ("I", Kind::IsoYear(Some(1)), 1),
-    ("YYYY", Kind::Year(None), 4),
-    ("YYY", Kind::Year(Some(3)), 3),
-    ("YY", Kind::Year(Some(2)), 2),
-    ("Y", Kind::Year(Some(1)), 1),
-    ("DDD", Kind::DayOfYear, 3),
-    ("DD", Kind::Day, 2),
-    ("D", Kind::DayOfWeek, 1),
-    ("WW", Kind::Week, 2),
-    ("W", Kind::WeekOfMonth, 1),
-    ("CC", Kind::Century, 2),
-    ("J", Kind::JulianDay, 0),
-    ("Q", Kind::Quarter, 1),
-    ("MM", Kind::Month, 2),
-    ("TZH", Kind::OffsetHours, 0),
-    ("TZM", Kind::OffsetMinutes, 0),
-    ("TZ", Kind::Zone, 0),
-    ("OF", Kind::Offset { colon: true, zulu: false }, 0),
-    ("RM", Kind::MonthRoman, 4),
-    ("AD", Kind::Era, 0),
+const PATTERNS: [(&str, FieldKind, usize); 41] = [
+    ("HH24", FieldKind::Hour24, 2),
+    ("HH12", FieldKind::Hour12, 2),
+    ("HH", FieldKind::Hour12, 2),
+    ("MI", FieldKind::Minute, 2),
+    ("SSSSS", FieldKind::SecondOfDay, 0),
+    ("SSSS", FieldKind::SecondOfDay, 0),
+    ("SS", FieldKind::Second, 2),
+    ("MS", FieldKind::Fraction(3), 3),
+    ("US", FieldKind::Fraction(6), 6),
+    ("FF1", FieldKind::Fraction(1), 1),
+    ("FF2", FieldKind::Fraction(2), 2),
+    ("FF3", FieldKind::Fraction(3), 3),
+    ("FF4", FieldKind::Fraction(4), 4),
+    ("FF5", FieldKind::Fraction(5), 5),
+    ("FF6", FieldKind::Fraction(6), 6),
+    ("IYYY", FieldKind::IsoYear(None), 4),
+    ("IYY", FieldKind::IsoYear(Some(3)), 3),
+    ("IY", FieldKind::IsoYear(Some(2)), 2),
+    ("IDDD", FieldKind::IsoDayOfYear, 3),
+    ("ID", FieldKind::IsoDayOfWeek, 1),
+    ("IW", FieldKind::IsoWeek, 2),
+    ("I", FieldKind::IsoYear(Some(1)), 1),
+    ("YYYY", FieldKind::Year(None), 4),
+    ("YYY", FieldKind::Year(Some(3)), 3),
+    ("YY", FieldKind::Year(Some(2)), 2),
+    ("Y", FieldKind::Year(Some(1)), 1),
+    ("DDD", FieldKind::DayOfYear, 3),
+    ("DD", FieldKind::Day, 2),
+    ("D", FieldKind::DayOfWeek, 1),
+    ("WW", FieldKind::Week, 2),
+    ("W", FieldKind::WeekOfMonth, 1),
+    ("CC", FieldKind::Century, 2),
+    ("J", FieldKind::JulianDay, 0),
+    ("Q", FieldKind::Quarter, 1),
+    ("MM", FieldKind::Month, 2),
+    ("TZH", FieldKind::OffsetHours, 0),
+    ("TZM", FieldKind::OffsetMinutes, 0),
+    ("TZ", FieldKind::Zone, 0),
+    ("OF", FieldKind::Offset { colon: true, zulu: false }, 0),
+    ("RM", FieldKind::MonthRoman, 4),
+    ("AD", FieldKind::Era, 0),
 ];
 
 /// Patterns for names. The case of the pattern determines the case of the name.
-const NAMES: [(&str, Kind, usize); 10] = [
-    ("MONTH", Kind::MonthName, 9),
-    ("MON", Kind::MonthShort, 0),
-    ("DAY", Kind::DayName, 9),
-    ("DY", Kind::DayShort, 0),
-    ("A.M.", Kind::Half { dots: true }, 0),
-    ("P.M.", Kind::Half { dots: true }, 0),
-    ("AM", Kind::Half { dots: false }, 0),
-    ("PM", Kind::Half { dots: false }, 0),
-    ("BC", Kind::Era, 0),
-    ("AD", Kind::Era, 0),
+const NAMES: [(&str, FieldKind, usize); 10] = [
+    ("MONTH", FieldKind::MonthName, 9),
+    ("MON", FieldKind::MonthShort, 0),
+    ("DAY", FieldKind::DayName, 9),
+    ("DY", FieldKind::DayShort, 0),
+    ("A.M.", FieldKind::Half { dots: true }, 0),
+    ("P.M.", FieldKind::Half { dots: true }, 0),
+    ("AM", FieldKind::Half { dots: false }, 0),
+    ("PM", FieldKind::Half { dots: false }, 0),
+    ("BC", FieldKind::Era, 0),
+    ("AD", FieldKind::Era, 0),
 ];
 
 /// Returns the parts of a template; fails with an unknown letter.
@@ -129,8 +129,8 @@ impl FormatField {
     }
 }
 
-fn is_fraction(kind: Kind) -> bool {
-    matches!(kind, Kind::Fraction(_))
+fn is_fraction(kind: FieldKind) -> bool {
+    matches!(kind, FieldKind::Fraction(_))
 }
 
 fn strip<'a>(text: &'a str, pattern: &str) -> Option<&'a str> {

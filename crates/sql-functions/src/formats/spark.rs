@@ -1,7 +1,7 @@
 //! The pattern letters of Spark's `date_format`.
 
 use super::FormatPart;
-use super::field::{FormatField, Kind};
+use super::field::{FieldKind, FormatField};
 
 /// The pattern letters that are accepted.
 const LETTERS: &str = "yuMLdDEFqQGaHhkKmsSVzXxZ";
@@ -55,36 +55,36 @@ fn quoted(rest: &str) -> Result<(String, &str), String> {
 fn letters(letter: char, count: usize, parts: &mut Vec<FormatPart>) -> Result<(), String> {
     let number = |kind| Ok::<_, String>(FormatField::new(kind, count));
     let field = match (letter, count) {
-        ('y' | 'u', 2) => FormatField::new(Kind::Year(Some(2)), 2),
-        ('y' | 'u', 1..=6) => number(Kind::Year(None))?,
-        ('M' | 'L', 1 | 2) => number(Kind::Month)?,
-        ('M' | 'L', 3) => FormatField::new(Kind::MonthShort, 0),
-        ('M' | 'L', 4) => FormatField::new(Kind::MonthName, 0),
-        ('d', 1 | 2) => number(Kind::Day)?,
-        ('D', 1..=3) => number(Kind::DayOfYear)?,
-        ('E', 1..=3) => FormatField::new(Kind::DayShort, 0),
-        ('E', 4) => FormatField::new(Kind::DayName, 0),
-        ('F', 1) => number(Kind::WeekOfMonth)?,
-        ('q' | 'Q', 1 | 2) => number(Kind::Quarter)?,
+        ('y' | 'u', 2) => FormatField::new(FieldKind::Year(Some(2)), 2),
+        ('y' | 'u', 1..=6) => number(FieldKind::Year(None))?,
+        ('M' | 'L', 1 | 2) => number(FieldKind::Month)?,
+        ('M' | 'L', 3) => FormatField::new(FieldKind::MonthShort, 0),
+        ('M' | 'L', 4) => FormatField::new(FieldKind::MonthName, 0),
+        ('d', 1 | 2) => number(FieldKind::Day)?,
+        ('D', 1..=3) => number(FieldKind::DayOfYear)?,
+        ('E', 1..=3) => FormatField::new(FieldKind::DayShort, 0),
+        ('E', 4) => FormatField::new(FieldKind::DayName, 0),
+        ('F', 1) => number(FieldKind::WeekOfMonth)?,
+        ('q' | 'Q', 1 | 2) => number(FieldKind::Quarter)?,
         ('q' | 'Q', 3) => {
             parts.push(FormatPart::Text("Q".to_owned()));
-            FormatField::new(Kind::Quarter, 1)
+            FormatField::new(FieldKind::Quarter, 1)
         }
-        ('G', 1..=3) => FormatField::new(Kind::Era, 0),
-        ('a', 1) => FormatField::new(Kind::Half { dots: false }, 0),
-        ('H', 1 | 2) => number(Kind::Hour24)?,
-        ('h', 1 | 2) => number(Kind::Hour12)?,
-        ('k', 1 | 2) => number(Kind::HourFrom1)?,
-        ('K', 1 | 2) => number(Kind::HourOfHalf)?,
-        ('m', 1 | 2) => number(Kind::Minute)?,
-        ('s', 1 | 2) => number(Kind::Second)?,
-        ('S', 1..=9) => number(Kind::Fraction(count as u32))?,
-        ('V', 2) | ('z', 1..=4) => FormatField::new(Kind::Zone, 0),
-        ('X', 3) => FormatField::new(Kind::Offset { colon: true, zulu: true }, 0),
-        ('X', 1 | 2) => FormatField::new(Kind::Offset { colon: false, zulu: true }, 0),
-        ('x', 3) => FormatField::new(Kind::Offset { colon: true, zulu: false }, 0),
+        ('G', 1..=3) => FormatField::new(FieldKind::Era, 0),
+        ('a', 1) => FormatField::new(FieldKind::Half { dots: false }, 0),
+        ('H', 1 | 2) => number(FieldKind::Hour24)?,
+        ('h', 1 | 2) => number(FieldKind::Hour12)?,
+        ('k', 1 | 2) => number(FieldKind::HourFrom1)?,
+        ('K', 1 | 2) => number(FieldKind::HourOfHalf)?,
+        ('m', 1 | 2) => number(FieldKind::Minute)?,
+        ('s', 1 | 2) => number(FieldKind::Second)?,
+        ('S', 1..=9) => number(FieldKind::Fraction(count as u32))?,
+        ('V', 2) | ('z', 1..=4) => FormatField::new(FieldKind::Zone, 0),
+        ('X', 3) => FormatField::new(FieldKind::Offset { colon: true, zulu: true }, 0),
+        ('X', 1 | 2) => FormatField::new(FieldKind::Offset { colon: false, zulu: true }, 0),
+        ('x', 3) => FormatField::new(FieldKind::Offset { colon: true, zulu: false }, 0),
         ('x', 1 | 2) | ('Z', 1..=3) => {
-            FormatField::new(Kind::Offset { colon: false, zulu: false }, 0)
+            FormatField::new(FieldKind::Offset { colon: false, zulu: false }, 0)
         }
         ('Y', _) => {
             return Err("`Y` is not a pattern letter of `date_format`; write `yyyy` for the year"
