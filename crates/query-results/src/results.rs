@@ -61,11 +61,11 @@ struct Inner {
     folder: PathBuf,
     limits: ResultLimits,
     clock: Arc<dyn Clock>,
-    queries: Mutex<BTreeMap<String, KnownQuery>>,
+    queries: Mutex<BTreeMap<String, TrackedQuery>>,
 }
 
 /// A query, and the channels that signal its cancellation and its end.
-struct KnownQuery {
+struct TrackedQuery {
     record: QueryRecord,
     cancelled: CancellationToken,
     ended: watch::Sender<bool>,
@@ -85,7 +85,7 @@ impl QueryResults {
         DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
         let entries = fs::read_dir(&folder)?.flatten();
         let records = entries.filter_map(|entry| read_or_delete(&entry.path()));
-        let known = records.map(|record| (record.query.id.clone(), KnownQuery::new(record)));
+        let known = records.map(|record| (record.query.id.clone(), TrackedQuery::new(record)));
         let queries = Mutex::new(known.collect());
         let results = QueryResults(Arc::new(Inner { folder, limits, clock, queries }));
         results.delete_expired();
@@ -141,7 +141,7 @@ impl QueryResults {
         };
         let folder = self.folder_of(&query.id);
         let record = QueryRecord { query, actor, parts: Vec::new(), schema: None };
-        let known = KnownQuery::new(record.clone());
+        let known = TrackedQuery::new(record.clone());
         let cancelled = known.cancelled.clone();
         {
             let mut queries = self.0.queries.lock();
@@ -160,7 +160,7 @@ impl QueryResults {
     }
 
     /// Checks that an identity may start a query.
-    fn check_running(&self, queries: &BTreeMap<String, KnownQuery>, actor: &Actor) -> Result<()> {
+    fn check_running(&self, queries: &BTreeMap<String, TrackedQuery>, actor: &Actor) -> Result<()> {
         let (mut all, mut own) = (0, 0);
         for known in queries.values().filter(|known| known.is_running()) {
             all += 1;
@@ -326,10 +326,10 @@ impl QueryResults {
     }
 }
 
-impl KnownQuery {
+impl TrackedQuery {
     fn new(record: QueryRecord) -> Self {
         let ended = watch::Sender::new(record.query.status.is_final());
-        KnownQuery { record, cancelled: CancellationToken::new(), ended }
+        TrackedQuery { record, cancelled: CancellationToken::new(), ended }
     }
 
     fn is_running(&self) -> bool {

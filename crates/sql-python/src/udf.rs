@@ -212,7 +212,7 @@ mod tests {
 
     /// A runtime that returns fixed values, or waits for the cancellation if there are none.
     #[derive(Debug)]
-    struct Fixed {
+    struct FixedRuntime {
         values: Option<Vec<i64>>,
         /// Notified when a call begins.
         begun: Notify,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[async_trait]
-    impl PythonRuntime for Fixed {
+    impl PythonRuntime for FixedRuntime {
         async fn check(&self, _: &FunctionDefinition) -> Result<(), Problem> {
             Ok(())
         }
@@ -242,8 +242,8 @@ mod tests {
         }
     }
 
-    fn fixed(values: Option<Vec<i64>>) -> Arc<Fixed> {
-        Arc::new(Fixed { values, begun: Notify::new(), ended: AtomicUsize::new(0) })
+    fn fixed(values: Option<Vec<i64>>) -> Arc<FixedRuntime> {
+        Arc::new(FixedRuntime { values, begun: Notify::new(), ended: AtomicUsize::new(0) })
     }
 
     fn udf(values: Option<Vec<i64>>) -> (ScalarUDF, Arc<StatementCalls>) {

@@ -91,22 +91,22 @@ struct PendingCommit {
 }
 
 /// The reason why an attempt to examine or record commits failed.
-enum StepError {
+enum PollError {
     /// The branch cannot be read.
     Fault(Box<Problem>),
     /// The event cannot be recorded.
     Record(Error),
 }
 
-impl From<Error> for StepError {
+impl From<Error> for PollError {
     fn from(error: Error) -> Self {
-        StepError::Record(error)
+        PollError::Record(error)
     }
 }
 
-impl From<Problem> for StepError {
+impl From<Problem> for PollError {
     fn from(problem: Problem) -> Self {
-        StepError::Fault(Box::new(problem))
+        PollError::Fault(Box::new(problem))
     }
 }
 
@@ -120,8 +120,8 @@ impl EventSource for TableSource {
             self.listener = context.listen(commits.counter());
         }
         match self.step(context, &*commits).await {
-            Err(StepError::Fault(problem)) => Ok(PollResult::absent(*problem)),
-            Err(StepError::Record(error)) => Err(error),
+            Err(PollError::Fault(problem)) => Ok(PollResult::absent(*problem)),
+            Err(PollError::Record(error)) => Err(error),
             Ok(pause) => {
                 let per_minute = self.tables.max_events_per_minute;
                 let fault = context.queue.rate_limit.lock().fault(per_minute, context.now());
@@ -150,7 +150,7 @@ impl TableSource {
         &mut self,
         context: &SourceContext,
         commits: &dyn CommitSource,
-    ) -> Result<Duration, StepError> {
+    ) -> Result<Duration, PollError> {
         let position = self.position(context, commits).await?;
         let poll_interval = context.options.poll_interval;
         if context.queue.open_count() >= OPEN_MAX {
@@ -180,7 +180,7 @@ impl TableSource {
         &mut self,
         context: &SourceContext,
         commits: &dyn CommitSource,
-    ) -> Result<Position, StepError> {
+    ) -> Result<Position, PollError> {
         if let Some(position) = &self.position {
             return Ok(position.clone());
         }
@@ -198,7 +198,7 @@ impl TableSource {
         &mut self,
         context: &SourceContext,
         commits: &dyn CommitSource,
-    ) -> Result<Position, StepError> {
+    ) -> Result<Position, PollError> {
         let branch = &self.tables.branch;
         let start = if self.is_awaited { commits.start(branch).await? } else { None };
         let found = match start {
@@ -220,7 +220,7 @@ impl TableSource {
         context: &SourceContext,
         commits: &dyn CommitSource,
         mut after: CommitId,
-    ) -> Result<bool, StepError> {
+    ) -> Result<bool, PollError> {
         if self.matches.len() >= self.batch() {
             return Ok(true);
         }

@@ -20,7 +20,7 @@ const MEMORY_PEAK_V1: &str = "memory.max_usage_in_bytes";
 #[derive(Debug, Default)]
 pub(crate) struct ProcessCgroups {
     pub(super) folders: Vec<(HierarchyKind, PathBuf)>,
-    files: MeasuredFiles,
+    files: UsageFiles,
     weight: CpuWeight,
     pub(super) share: Option<CpuWeightFile>,
 }
@@ -28,7 +28,7 @@ pub(crate) struct ProcessCgroups {
 /// The files from which a process is measured. They stay open, because a process that serves many
 /// calls is measured after each call.
 #[derive(Debug, Default)]
-struct MeasuredFiles {
+struct UsageFiles {
     cpu: ControlFile,
     /// The file of the peak memory. Writing to it resets the peak; in version 2, the reset affects
     /// only later reads of the same open file.
@@ -98,7 +98,7 @@ impl ProcessCgroups {
     /// Reads the usage so far from the control files.
     pub(crate) fn measure(&self) -> GroupUsage {
         let mut measured = GroupUsage::default();
-        let MeasuredFiles { cpu, peak, out_of_memory } = &self.files;
+        let UsageFiles { cpu, peak, out_of_memory } = &self.files;
         // Start with the folder of version 2, which is the last one, because its CPU time has a
         // finer resolution.
         for (kind, folder) in self.folders.iter().rev() {
