@@ -60,7 +60,7 @@ async fn list(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Wait {
+struct WaitOptions {
     /// Maximum time in milliseconds to wait for the end of the query; 0 by default, at most 60,000.
     #[serde(default)]
     wait_ms: u64,
@@ -69,13 +69,13 @@ struct Wait {
 /// Returns the state of an asynchronous query.
 #[utoipa::path(get, path = "/v1/queries/{query}",
     operation_id = "get_async_query", tag = "query",
-    params(("query" = String, Path), Wait),
+    params(("query" = String, Path), WaitOptions),
     responses((status = 200, body = AsyncQuery), (status = "default", body = Problem)))]
 async fn show(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(id): Segments<String>,
-    Parameters(Wait { wait_ms }): Parameters<Wait>,
+    Parameters(WaitOptions { wait_ms }): Parameters<WaitOptions>,
 ) -> HandlerResult<Json<AsyncQuery>> {
     let queries = app.service.statements().async_queries();
     Ok(Json(queries.get(&principal, &id, Duration::from_millis(wait_ms)).await?))

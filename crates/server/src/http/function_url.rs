@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Target {
+struct AliasOption {
     /// The alias that the URL calls; the latest state by default.
     alias: Option<String>,
 }
@@ -31,13 +31,13 @@ struct Target {
 /// Returns the URL of a function without a project, or of one of its aliases.
 #[utoipa::path(get, path = "/v1/functions/{function}/url",
     operation_id = "get_function_url", tag = "function",
-    params(("function" = String, Path), Target),
+    params(("function" = String, Path), AliasOption),
     responses((status = 200, body = FunctionUrlConfig), (status = "default", body = Problem)))]
 async fn get(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(Target { alias }): Parameters<Target>,
+    Parameters(AliasOption { alias }): Parameters<AliasOption>,
 ) -> HandlerResult<Json<FunctionUrlConfig>> {
     let functions = app.service.invocations().deployed();
     let url = functions.get_url(&principal, &name, alias.as_deref()).await?;
@@ -47,13 +47,13 @@ async fn get(
 /// Creates the URL of a function without a project, or of one of its aliases, or changes it.
 #[utoipa::path(put, path = "/v1/functions/{function}/url",
     operation_id = "set_function_url", tag = "function",
-    params(("function" = String, Path), Target), request_body = SetFunctionUrl,
+    params(("function" = String, Path), AliasOption), request_body = SetFunctionUrl,
     responses((status = 200, body = FunctionUrlConfig), (status = "default", body = Problem)))]
 async fn set(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(Target { alias }): Parameters<Target>,
+    Parameters(AliasOption { alias }): Parameters<AliasOption>,
     Body(request): Body<SetFunctionUrl>,
 ) -> HandlerResult<Json<FunctionUrlConfig>> {
     let auth = request.auth.map(|auth| match auth {
@@ -72,13 +72,13 @@ async fn set(
 /// Deletes the URL of a function without a project, or of one of its aliases.
 #[utoipa::path(delete, path = "/v1/functions/{function}/url",
     operation_id = "delete_function_url", tag = "function",
-    params(("function" = String, Path), Target),
+    params(("function" = String, Path), AliasOption),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(name): Segments<String>,
-    Parameters(Target { alias }): Parameters<Target>,
+    Parameters(AliasOption { alias }): Parameters<AliasOption>,
 ) -> HandlerResult<StatusCode> {
     let functions = app.service.invocations().deployed();
     functions.delete_url(&principal, &name, alias.as_deref()).await?;

@@ -40,7 +40,7 @@ async fn health(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Options {
+struct ShutdownOptions {
     /// Time for running jobs to finish, in milliseconds. Jobs that run longer are interrupted.
     drain_ms: Option<u64>,
 }
@@ -49,12 +49,12 @@ struct Options {
 /// immediately. The shutdown is complete once `server.json` has been removed.
 #[utoipa::path(post, path = "/v1/shutdown",
     operation_id = "shut_down", tag = "server",
-    params(Options), responses(
+    params(ShutdownOptions), responses(
     (status = 202, body = Health), (status = "default", body = Problem)))]
 async fn shutdown(
     State(app): State<App>,
     Caller(principal): Caller,
-    Parameters(options): Parameters<Options>,
+    Parameters(options): Parameters<ShutdownOptions>,
 ) -> HandlerResult<(StatusCode, Json<Health>)> {
     app.service.authorize_shutdown(&principal)?;
     let drain = options.drain_ms.map_or(app.config.drain, Duration::from_millis);

@@ -93,7 +93,7 @@ async fn show(
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Range {
+struct JobEventFilter {
     /// Only events after this sequence number; all by default.
     #[serde(default)]
     after: u64,
@@ -105,14 +105,14 @@ struct Range {
 /// Returns a job's events, one JSON object per line.
 #[utoipa::path(get, path = "/v1/jobs/{job}/events",
     operation_id = "list_job_events", tag = "job",
-    params(("job" = String, Path), Range), responses(
+    params(("job" = String, Path), JobEventFilter), responses(
     (status = 200, body = JobEvent, content_type = "application/x-ndjson"),
     (status = "default", body = Problem)))]
 async fn events(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments(id): Segments<String>,
-    Parameters(range): Parameters<Range>,
+    Parameters(range): Parameters<JobEventFilter>,
 ) -> HandlerResult<Response> {
     let jobs = app.service.jobs();
     let body = if range.follow {

@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Options {
+struct WriteOptions {
     /// The effect on an existing table: `append`, the default, or `replace`.
     #[serde(default)]
     #[param(inline)]
@@ -41,14 +41,14 @@ struct Options {
 /// `x-headwater-job` contains the id of the job.
 #[utoipa::path(post, path = "/v1/branches/{branch}/tables/{table}/rows",
     operation_id = "write_rows", tag = "table",
-    params(("branch" = String, Path), ("table" = String, Path), Options),
+    params(("branch" = String, Path), ("table" = String, Path), WriteOptions),
     request_body(content((Vec<u8> = "application/vnd.apache.arrow.stream"))),
     responses((status = 200, body = WriteReport), (status = "default", body = Problem)))]
 async fn write(
     State(app): State<App>,
     Caller(principal): Caller,
     Segments((branch, table)): Segments<(String, String)>,
-    Parameters(options): Parameters<Options>,
+    Parameters(options): Parameters<WriteOptions>,
     request: Request,
 ) -> HandlerResult<([(HeaderName, HeaderValue); 1], Json<WriteReport>)> {
     let table: TableName = table.parse()?;

@@ -25,7 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Properties {
+struct UploadProperties {
     /// The file's name, whose extension determines its format.
     name: String,
 }
@@ -34,7 +34,7 @@ struct Properties {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct UploadPath {
     /// The path that `create_upload` returned.
     path: String,
 }
@@ -43,13 +43,13 @@ struct Stored {
 /// used as a source of an import, or as `upload` of `deploy_function`.
 #[utoipa::path(post, path = "/v1/uploads",
     operation_id = "create_upload", tag = "import",
-    params(Properties),
+    params(UploadProperties),
     request_body(content((Vec<u8> = "application/octet-stream"))),
     responses((status = 201, body = Upload), (status = "default", body = Problem)))]
 async fn create(
     State(app): State<App>,
     Caller(principal): Caller,
-    Parameters(properties): Parameters<Properties>,
+    Parameters(properties): Parameters<UploadProperties>,
     request: Request,
 ) -> HandlerResult<(StatusCode, Json<Upload>)> {
     let patience = app.config.write_timeout;
@@ -68,12 +68,12 @@ async fn create(
 /// Deletes an upload, for example after its deployment failed.
 #[utoipa::path(delete, path = "/v1/uploads",
     operation_id = "delete_upload", tag = "import",
-    params(Stored),
+    params(UploadPath),
     responses((status = 204), (status = "default", body = Problem)))]
 async fn remove(
     State(app): State<App>,
     Caller(principal): Caller,
-    Parameters(stored): Parameters<Stored>,
+    Parameters(stored): Parameters<UploadPath>,
 ) -> HandlerResult<StatusCode> {
     app.service.uploads().delete(&principal, &stored.path).await?;
     Ok(StatusCode::NO_CONTENT)
