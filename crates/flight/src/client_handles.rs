@@ -13,8 +13,8 @@ use tonic::Status;
 use crate::caller::{Caller, ClientSession};
 use crate::limits::{account, exceeded};
 
-/// All objects of one kind, such as the open transactions. Clients refer to an object by its id, the
-/// handle.
+/// All objects of one kind, such as the open transactions. Clients refer to an object by its id,
+/// the handle.
 pub struct ClientHandles<T> {
     /// The name of the kind in the plural, for messages.
     kind: &'static str,

@@ -2,8 +2,8 @@
 //!
 //! A process needs some milliseconds to exit after it has sent its result, and the usage of the
 //! call is known only after the exit. Some callers need only the result to continue, such as a run
-//! that starts the next model. Such a caller passes an [`EarlyResultSender`]. The outcome of the call is
-//! sent later, and contains the same result.
+//! that starts the next model. Such a caller passes an [`EarlyResultSender`]. The outcome of the
+//! call is sent later, and contains the same result.
 
 use std::sync::Arc;
 
