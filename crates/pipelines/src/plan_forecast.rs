@@ -22,12 +22,12 @@ const RUNS_CONSIDERED: usize = 50;
 
 /// Number of rows and bytes that a step reads from table files.
 #[derive(Debug, Clone, Copy, Default)]
-struct DataSize {
+struct ReadVolume {
     rows: u64,
     bytes: u64,
 }
 
-impl DataSize {
+impl ReadVolume {
     fn add(&mut self, rows: u64, bytes: u64) {
         self.rows += rows;
         self.bytes += bytes;
@@ -48,7 +48,7 @@ impl Plan {
                 continue;
             }
             let volume = match hidden {
-                Some(_) => DataSize::default(),
+                Some(_) => ReadVolume::default(),
                 None => self.volume(index).await?,
             };
             let reading = Usage { bytes_read: volume.bytes, ..Usage::default() };
@@ -70,10 +70,10 @@ impl Plan {
 
     /// Returns the rows and bytes that a step reads. For an input that is a model of the project,
     /// counts the model's current table, even if the run will change this table.
-    async fn volume(&self, index: usize) -> Result<DataSize> {
+    async fn volume(&self, index: usize) -> Result<ReadVolume> {
         let step = &self.project.steps[index];
         let increments = self.increments(index, &self.view).await?;
-        let mut volume = DataSize::default();
+        let mut volume = ReadVolume::default();
         for (number, input) in step.inputs.iter().enumerate() {
             if let Some(files) = increments.new.get(&number) {
                 volume.add(files.files.rows(), files.files.bytes());
@@ -92,7 +92,7 @@ impl Plan {
         Ok(volume)
     }
 
-    async fn add_lake_table(&self, input: &StepInput, volume: &mut DataSize) -> Result<()> {
+    async fn add_lake_table(&self, input: &StepInput, volume: &mut ReadVolume) -> Result<()> {
         let failed = |error: headwater_lake::Error| Error::other(&error);
         let other = match &input.reference {
             Some(reference) => Some(self.view.lake().view(reference).await.map_err(failed)?),

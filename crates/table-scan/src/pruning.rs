@@ -154,7 +154,7 @@ fn prune_by_partition(
     if left.files().is_empty() {
         return Ok(());
     }
-    let held = predicate.prune(&Partitions(&left))?;
+    let held = predicate.prune(&FilePartitions(&left))?;
     keep.iter_mut().filter(|keep| **keep).zip(held).for_each(|(keep, held)| *keep = held);
     Ok(())
 }
@@ -189,9 +189,9 @@ impl PruningStatistics for FileBounds<'_> {
 }
 
 /// The partition values of each file, from the manifests.
-struct Partitions<'p>(&'p ScanPlan);
+struct FilePartitions<'p>(&'p ScanPlan);
 
-impl PruningStatistics for Partitions<'_> {
+impl PruningStatistics for FilePartitions<'_> {
     fn min_values(&self, _: &Column) -> Option<ArrayRef> {
         None
     }

@@ -121,7 +121,7 @@ fn imported<'f>(
     module: &ModModule,
     files: &'f BTreeMap<String, String>,
 ) -> Vec<&'f str> {
-    let mut imports = ImportedModules::default();
+    let mut imports = ImportedModuleCollector::default();
     imports.visit_body(&module.body);
     let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
     imports
@@ -166,11 +166,11 @@ pub(super) fn candidates<'f>(
 
 /// Collector of the modules that a file imports, with the leading dots.
 #[derive(Default)]
-struct ImportedModules {
+struct ImportedModuleCollector {
     modules: Vec<(u32, String)>,
 }
 
-impl Visitor<'_> for ImportedModules {
+impl Visitor<'_> for ImportedModuleCollector {
     fn visit_stmt(&mut self, statement: &Stmt) {
         match statement {
             Stmt::Import(import) => {

@@ -42,7 +42,7 @@ pub(crate) struct RowGroupLimits {
 
 /// Properties shared by all files of one write.
 #[derive(Debug)]
-pub(crate) struct FileFormat {
+pub(crate) struct WriteConfig {
     schema: SchemaRef,
     properties: Arc<WriterProperties>,
     limits: RowGroupLimits,
@@ -51,7 +51,7 @@ pub(crate) struct FileFormat {
     order_id: Option<i32>,
 }
 
-impl FileFormat {
+impl WriteConfig {
     pub(crate) fn new(
         schema: SchemaRef,
         limits: RowGroupLimits,
@@ -64,11 +64,11 @@ impl FileFormat {
             .set_created_by(concat!("headwater ", env!("CARGO_PKG_VERSION")).to_owned())
             .build();
         let properties = Arc::new(properties);
-        Ok(FileFormat { schema, properties, limits, threads: *THREADS, order_id })
+        Ok(WriteConfig { schema, properties, limits, threads: *THREADS, order_id })
     }
 }
 
-impl FileFormat {
+impl WriteConfig {
     /// Returns the schema of the files.
     pub(crate) fn schema(&self) -> SchemaRef {
         self.schema.clone()
@@ -116,7 +116,7 @@ struct ColumnEncoding {
 
 /// A data file to which rows can be written.
 pub(crate) struct FileWriter {
-    format: Arc<FileFormat>,
+    config: Arc<WriteConfig>,
     partition: Struct,
     upload: Upload,
     encoded: EncodedBytes,
@@ -133,7 +133,7 @@ pub(crate) struct FileWriter {
 impl FileWriter {
     /// Starts a file. Nothing is uploaded before the first row group is full.
     pub(crate) fn new(
-        format: Arc<FileFormat>,
+        config: Arc<WriteConfig>,
         storage: Arc<Storage>,
         location: String,
         partition: Struct,
@@ -141,18 +141,18 @@ impl FileWriter {
         let upload = Upload::new(storage, location);
         let encoded = EncodedBytes::default();
         let parquet_schema =
-            ArrowSchemaConverter::new().convert(&format.schema).map_err(internal)?;
+            ArrowSchemaConverter::new().convert(&config.schema).map_err(internal)?;
         let root = parquet_schema.root_schema_ptr();
-        let file = SerializedFileWriter::new(encoded.clone(), root, format.properties.clone())
+        let file = SerializedFileWriter::new(encoded.clone(), root, config.properties.clone())
             .map_err(internal)?;
-        let factory = ArrowRowGroupWriterFactory::new(&file, format.schema.clone());
-        let mut leaves = vec![0; format.schema.fields().len()];
+        let factory = ArrowRowGroupWriterFactory::new(&file, config.schema.clone());
+        let mut leaves = vec![0; config.schema.fields().len()];
         for leaf in 0..parquet_schema.num_columns() {
             leaves[parquet_schema.get_column_root_idx(leaf)] += 1;
         }
         let nans = NanCounts::new();
         Ok(FileWriter {
-            format,
+            config,
             partition,
             upload,
             encoded,
@@ -186,11 +186,11 @@ impl FileWriter {
         let mut first = 0;
         while first < batch.num_rows() {
             let capacity =
-                self.format.limits.rows - self.group.as_ref().map_or(0, |group| group.rows);
+                self.config.limits.rows - self.group.as_ref().map_or(0, |group| group.rows);
             let rows = capacity.min(ENCODED_ROWS_MAX).min(batch.num_rows() - first);
             self.encode(&batch.slice(first, rows)).await?;
             first += rows;
-            if self.group.as_ref().is_some_and(|group| group.is_full(self.format.limits)) {
+            if self.group.as_ref().is_some_and(|group| group.is_full(self.config.limits)) {
                 self.flush().await?;
             }
         }
@@ -207,7 +207,7 @@ impl FileWriter {
         };
         group.rows += batch.num_rows();
         let mut writers = std::mem::take(&mut group.writers).into_iter();
-        let columns = self.format.schema.fields().iter().zip(batch.columns()).zip(&self.leaves);
+        let columns = self.config.schema.fields().iter().zip(batch.columns()).zip(&self.leaves);
         let jobs =
             columns.enumerate().map(|(position, ((field, column), leaves))| ColumnEncoding {
                 position,
@@ -219,7 +219,7 @@ impl FileWriter {
         let done = if batch.num_rows() * jobs.len() < PARALLEL_VALUES_MIN {
             run_jobs(jobs)?
         } else {
-            run_parallel(jobs, self.format.threads).await?
+            run_parallel(jobs, self.config.threads).await?
         };
         group.writers = done.into_iter().flat_map(|job| job.writers).collect();
         Ok(())
@@ -280,7 +280,7 @@ impl FileWriter {
             .record_count(self.rows)
             .file_size_in_bytes(bytes)
             .split_offsets(Some(offsets.collect()));
-        if let Some(order) = self.format.order_id {
+        if let Some(order) = self.config.order_id {
             builder.sort_order_id(order);
         }
         describe_columns(&mut builder, &metadata, schema, self.nans);

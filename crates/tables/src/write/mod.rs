@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use self::batch_conversion::BatchConversion;
 pub use self::batch_conversion::{check_types, check_values};
-use self::file_writer::{FileFormat, FileWriter, RowGroupLimits};
+use self::file_writer::{FileWriter, RowGroupLimits, WriteConfig};
 use self::partition_split::PartitionKey;
 pub(crate) use self::partition_split::PartitionSplitter;
 use self::sort_buffer::SortBuffer;
@@ -103,7 +103,7 @@ struct Writer<'a> {
     spec: PartitionSpecRef,
     partition_type: StructType,
     /// Format of the files; `None` until the first rows arrive.
-    format: Option<Arc<FileFormat>>,
+    config: Option<Arc<WriteConfig>>,
     limits: RowGroupLimits,
     order_id: Option<i32>,
     /// Unique prefix of the names of all files that this write creates.
@@ -145,7 +145,7 @@ impl<'a> Writer<'a> {
             schema: metadata.current_schema().clone(),
             spec: metadata.default_partition_spec().clone(),
             partition_type: metadata.default_partition_type().clone(),
-            format: None,
+            config: None,
             limits,
             order_id,
             name: Uuid::now_v7(),
@@ -189,15 +189,15 @@ impl<'a> Writer<'a> {
 
     /// Returns the schema of the files. It has lineage columns if the first written rows have them.
     fn columns(&mut self, table: &Table, rows: &Schema) -> Result<arrow::datatypes::SchemaRef> {
-        if let Some(format) = &self.format {
-            return Ok(format.schema());
+        if let Some(config) = &self.config {
+            return Ok(config.schema());
         }
         let has_ids = row_ids::own_columns(rows) < rows.fields().len();
         let has_ids = has_ids && row_ids::has_row_ids(table.metadata());
         let own = table.schema();
         let schema = if has_ids { row_ids::with_row_ids(&own) } else { own };
-        let format = FileFormat::new(schema.clone(), self.limits, self.order_id)?;
-        self.format = Some(Arc::new(format));
+        let config = WriteConfig::new(schema.clone(), self.limits, self.order_id)?;
+        self.config = Some(Arc::new(config));
         Ok(schema)
     }
 
@@ -272,8 +272,8 @@ impl<'a> Writer<'a> {
         self.undo.add(location.clone());
         let storage = self.storage.clone();
         let unknown = || Error::internal("written", "no rows were written");
-        let format = self.format.clone().ok_or_else(unknown)?;
-        let file = FileWriter::new(format, storage, location, partition)?;
+        let config = self.config.clone().ok_or_else(unknown)?;
+        let file = FileWriter::new(config, storage, location, partition)?;
         Ok(OpenFile { file, number, used: 0 })
     }
 
