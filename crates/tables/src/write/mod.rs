@@ -102,7 +102,7 @@ struct Writer<'a> {
     schema: SchemaRef,
     spec: PartitionSpecRef,
     partition_type: StructType,
-    /// Format of the files; `None` until the first rows arrive.
+    /// Properties of the files; `None` until the first rows arrive.
     config: Option<Arc<WriteConfig>>,
     limits: RowGroupLimits,
     order_id: Option<i32>,
