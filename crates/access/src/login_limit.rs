@@ -35,12 +35,14 @@ const SOURCES_MAX: u64 = 20_000;
 /// Maximum length of a recorded user name, in bytes.
 const USER_BYTES_MAX: usize = 200;
 
+/// The address or the user whose failed logins are counted.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum LoginSource {
     Address(IpAddr),
     User(String),
 }
 
+/// The number of failed logins, and the time until which further attempts are rejected.
 #[derive(Debug, Clone, Copy)]
 struct FailureCount {
     count: u32,

@@ -102,6 +102,7 @@ pub(crate) struct TagRecord {
     pub created: Timestamp,
 }
 
+/// An encoded object or ref value, with the version of the encoding.
 #[derive(Serialize, Deserialize)]
 struct VersionedRecord<T> {
     v: u8,

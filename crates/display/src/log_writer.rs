@@ -18,6 +18,7 @@ const FLUSH_PATIENCE: Duration = Duration::from_secs(1);
 /// Interval at which a flush checks if a full queue has space.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// A message to the thread that writes the log.
 enum Message {
     Line(Vec<u8>),
     Flush(SyncSender<()>),

@@ -126,6 +126,7 @@ fn lower_priority() {
 #[derive(Debug, Default)]
 struct CpuClock(Mutex<RuntimeThreads>);
 
+/// The CPU time of the ended threads, and the living threads.
 #[derive(Debug, Default)]
 struct RuntimeThreads {
     ended_nanoseconds: u64,

@@ -31,6 +31,7 @@ pub struct ClientHandles<T> {
 /// The objects of one principal by id.
 type PrincipalEntries<T> = HashMap<String, Arc<HandleEntry<T>>>;
 
+/// An object with the client that created it.
 struct HandleEntry<T> {
     owner: Principal,
     session: Option<ClientSession>,

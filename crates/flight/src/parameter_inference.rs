@@ -124,6 +124,7 @@ impl VisitorMut for PlaceholderPositions {
     }
 }
 
+/// Visitor that renames each `?` at one of the positions to `$n`.
 struct PlaceholderNumbering(Vec<Location>);
 
 impl VisitorMut for PlaceholderNumbering {

@@ -32,6 +32,7 @@ const OWNERS_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(crate) struct CpuBoost(Mutex<HashMap<Arc<str>, UsedCpuTime>>);
 
+/// The counted CPU time of an owner at the time of its last update.
 #[derive(Debug, Clone, Copy)]
 struct UsedCpuTime {
     time: Duration,

@@ -26,6 +26,7 @@ const AHEAD_UNKNOWN: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct StartTimes(Mutex<HashMap<String, StartTime>>);
 
+/// The time that the start of an instance takes, and when it was recorded.
 #[derive(Debug, Clone, Copy)]
 struct StartTime {
     recorded: Instant,

@@ -73,6 +73,7 @@ struct ProvisionedFunction {
     starts: usize,
 }
 
+/// The key of the instances to start, and a call with their settings.
 #[derive(Debug, Clone)]
 struct InstanceStart {
     key: InstanceKey,

@@ -364,6 +364,7 @@ struct InputFeedFiles {
     known: Mutex<KnownFiles>,
 }
 
+/// The files that were created for an input, by their state.
 #[derive(Debug, Default)]
 struct KnownFiles {
     /// Files that can be reused for a new batch. A file has a number if the function has received

@@ -115,6 +115,7 @@ pub(crate) fn discover(
     Ok(found.files)
 }
 
+/// A search for the files of the sources, with the files found so far.
 struct Discovery {
     private: Option<ResolvedPrivateFiles>,
     format: Option<FileFormat>,

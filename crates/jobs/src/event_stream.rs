@@ -64,11 +64,13 @@ impl Jobs {
     }
 }
 
+/// The place from which the events of a job are read: memory or the store.
 enum JobSource {
     Live { live: Arc<ActiveJob>, seen: watch::Receiver<VisibleEventsEnd> },
     Stored { kind: JobKind, plain: Vec<JobEvent> },
 }
 
+/// A reader of a job's events, which waits for new events.
 struct EventFollower {
     shared: Arc<Shared>,
     id: JobId,

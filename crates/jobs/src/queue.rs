@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 #[derive(Default)]
 pub(crate) struct Queues(Arc<Mutex<HashMap<String, VecDeque<WaitingJob>>>>);
 
+/// A job in a queue, and the notification that it may run.
 struct WaitingJob {
     job: JobId,
     turn: Arc<Notify>,

@@ -72,7 +72,7 @@ pub struct Provider(Arc<Shared>);
 struct Shared {
     config: OidcConfig,
     http: HttpClient,
-    keys: RwLock<CachedMetadata>,
+    keys: RwLock<CachedKeys>,
     /// The discovery document, and the time at which it was last read.
     discovery: RwLock<Option<(Instant, DiscoveryDocument)>>,
     /// A lock that is held while the keys are being fetched.
@@ -80,7 +80,7 @@ struct Shared {
 }
 
 #[derive(Debug, Clone, Default)]
-struct CachedMetadata {
+struct CachedKeys {
     keys: Arc<Keys>,
     /// The time at which the keys were fetched; `None` before the first time.
     read: Option<Instant>,
@@ -173,7 +173,7 @@ impl Provider {
         match self.read_keys().await {
             Ok(keys) => {
                 let (keys, now) = (Arc::new(keys), Some(Instant::now()));
-                *self.0.keys.write() = CachedMetadata { keys: keys.clone(), read: now, tried: now };
+                *self.0.keys.write() = CachedKeys { keys: keys.clone(), read: now, tried: now };
                 Ok(keys)
             }
             Err(error) if known.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME_MAX) => {
@@ -210,7 +210,7 @@ impl Provider {
 
 /// Returns true if the keys must be fetched before this token is verified: they are too old, or
 /// lack its key.
-fn is_due(cached: &CachedMetadata, token: &Jwt<'_>) -> bool {
+fn is_due(cached: &CachedKeys, token: &Jwt<'_>) -> bool {
     let is_current = cached.read.is_some_and(|read| read.elapsed() < KEYS_LIFETIME);
     let may_try = cached.tried.is_none_or(|tried| tried.elapsed() >= KEYS_INTERVAL);
     (may_try || cached.read.is_none()) && !(is_current && cached.keys.has_key_of(token))

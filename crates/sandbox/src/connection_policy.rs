@@ -28,6 +28,7 @@ pub struct ConnectionPolicy {
     user: Option<RestrictedUser>,
 }
 
+/// The user, and the check of its right to read a location.
 #[derive(Clone)]
 struct RestrictedUser {
     actor: Actor,

@@ -87,6 +87,7 @@ fn is_nested(data_type: &DataType) -> bool {
     )
 }
 
+/// The operation of a [`TextCastFunction`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum TextOperation {
     Type,

@@ -78,6 +78,7 @@ pub fn resolve(
     Ok(names.spelled(&query.body))
 }
 
+/// The state of the name resolution in one statement.
 pub(crate) struct Resolver<'t> {
     pub(crate) tables: &'t HashMap<ParsedTableName, ResolvedTable>,
     pub(crate) functions: &'t FunctionProperties<'t>,

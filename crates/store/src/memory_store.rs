@@ -24,6 +24,7 @@ struct State {
     unique: HashSet<UniqueKey>,
 }
 
+/// The entries of a journal by sequence number, and the number of the current entry of each key.
 #[derive(Debug, Default)]
 struct Journal {
     last: u64,

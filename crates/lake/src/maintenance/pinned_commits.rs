@@ -36,6 +36,7 @@ pub(crate) struct CommitPin {
     _release: Arc<PinRelease>,
 }
 
+/// The entry of a pinned commit, which is removed from the list when this value is dropped.
 #[derive(Debug)]
 struct PinRelease {
     pins: PinnedCommits,

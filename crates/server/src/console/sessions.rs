@@ -50,7 +50,7 @@ struct State {
 #[derive(Debug)]
 struct Session {
     principal: Principal,
-    /// The state of the principal's credential at the login.
+    /// The digest of the principal's credential at the login.
     credential: CredentialDigest,
     key: Hash,
     created: Instant,

@@ -48,27 +48,35 @@ fn bound_plan(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     // Do not limit constants in VALUES, because each of them is used for only one row.
     let constants = !matches!(plan, LogicalPlan::Values(_));
     let names = NamePreserver::new(&plan);
-    plan.map_expressions(|expr| bound_value(expr, &names, &Scope { schema: &schema, constants }))
+    plan.map_expressions(|expr| {
+        bound_value(expr, &names, &RewriteContext { schema: &schema, constants })
+    })
 }
 
-struct Scope<'a> {
+/// The schema of the inputs of a plan node, and true if its large constants count towards the
+/// memory limit.
+struct RewriteContext<'a> {
     schema: &'a DFSchema,
     constants: bool,
 }
 
 /// Rewrites an expression of a plan and keeps its output name. A grouping set has no name, so its
 /// expressions are rewritten individually.
-fn bound_value(expr: Expr, names: &NamePreserver, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
+fn bound_value(
+    expr: Expr,
+    names: &NamePreserver,
+    context: &RewriteContext<'_>,
+) -> Result<Transformed<Expr>> {
     if matches!(expr, Expr::GroupingSet(_)) {
-        return expr.map_children(|part| bound_value(part, names, scope));
+        return expr.map_children(|part| bound_value(part, names, context));
     }
     let name = names.save(&expr);
-    let changed = expr.transform_up(|part| bound_part(part, scope))?;
+    let changed = expr.transform_up(|part| bound_part(part, context))?;
     Ok(if changed.transformed { changed.update_data(|expr| name.restore(expr)) } else { changed })
 }
 
-fn bound_part(expr: Expr, scope: &Scope<'_>) -> Result<Transformed<Expr>> {
-    let Scope { schema, constants } = *scope;
+fn bound_part(expr: Expr, context: &RewriteContext<'_>) -> Result<Transformed<Expr>> {
+    let RewriteContext { schema, constants } = *context;
     if let Expr::ScalarFunction(function) = &expr
         && CASTS.contains(&function.func.name())
     {
