@@ -59,7 +59,7 @@ pub use referenced_tables::parents;
 pub use restricted_session::{
     TableFileSubset, change_forbidden, rename_forbidden, restricted_tables,
 };
-pub use session::{ParameterType, Session, StatementDescription};
+pub use session::{Session, StatementDescription, TypedParameter};
 pub use statement_result::{BatchStream, ExecutionMetrics, RecordBatches, StatementResult};
 pub use system::SystemTable;
 pub use table_access::{TableAccess, check_ref};

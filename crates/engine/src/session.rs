@@ -62,14 +62,14 @@ impl std::fmt::Debug for Session {
 #[derive(Debug, Clone)]
 pub struct StatementDescription {
     /// The parameters, in the order of the text.
-    pub parameters: Vec<ParameterType>,
+    pub parameters: Vec<TypedParameter>,
     /// The columns of the result; `None` if the statement is not a query.
     pub columns: Option<SchemaRef>,
 }
 
 /// A parameter and its type.
 #[derive(Debug, Clone)]
-pub struct ParameterType {
+pub struct TypedParameter {
     /// The parameter in the statement.
     pub parameter: Parameter,
     /// The parameter's type, if the statement determines it.
@@ -169,8 +169,10 @@ impl Session {
 
     /// Plans a statement and returns the types of its parameters and of its result. Runs nothing.
     pub async fn describe(&self, statement: &PreparedStatement) -> Result<StatementDescription> {
-        let parameter =
-            |parameter: &Parameter| ParameterType { parameter: parameter.clone(), data_type: None };
+        let parameter = |parameter: &Parameter| TypedParameter {
+            parameter: parameter.clone(),
+            data_type: None,
+        };
         let mut parameters: Vec<_> = statement.parameters().iter().map(parameter).collect();
         let source = match statement.clone().command()? {
             Command::Query(source) => source,

@@ -48,7 +48,7 @@ pub fn read_project(root: &Path) -> Result<ProjectFiles, Problem> {
     Ok(files.contents)
 }
 
-/// The files of a project that have been read so far.
+/// A reader of a project's files, with the files that have been read so far.
 struct FileReader<'a> {
     root: &'a Path,
     bytes: AtomicU64,

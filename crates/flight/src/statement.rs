@@ -193,7 +193,7 @@ impl ClientStatements {
         }
         if let Some(found) = self.types(caller, transaction, &queries.expressions).await {
             let typed =
-                |one: headwater_service::ParameterType| Some((one.parameter.name, one.data_type?));
+                |one: headwater_service::TypedParameter| Some((one.parameter.name, one.data_type?));
             known.extend(found.parameters.into_iter().filter_map(typed));
         }
         for parameter in &mut described.parameters {

@@ -25,17 +25,17 @@ pub(crate) fn record_object(
     place: JsonPosition<'_>,
 ) -> Result<(), serde_json::Error> {
     let mut json = serde_json::Deserializer::from_str(text);
-    (&mut json).deserialize_map(Object { fields, known, place })?;
+    (&mut json).deserialize_map(ObjectVisitor { fields, known, place })?;
     json.end()
 }
 
-struct Object<'e> {
+struct ObjectVisitor<'e> {
     fields: &'e mut FieldStatistics,
     known: &'e dyn Fn(&str) -> bool,
     place: JsonPosition<'e>,
 }
 
-impl<'de> Visitor<'de> for Object<'_> {
+impl<'de> Visitor<'de> for ObjectVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut Formatter<'_>) -> FmtResult {
@@ -143,7 +143,7 @@ impl<'de> Visitor<'de> for Value<'_> {
     fn visit_map<A: MapAccess<'de>>(mut self, map: A) -> Result<(), A::Error> {
         self.observe(ValueClass::Object, || "{…}".to_owned());
         let fields = self.statistics.fields.get_or_insert_default();
-        Object { fields, known: &|_| false, place: self.place }.visit_map(map)
+        ObjectVisitor { fields, known: &|_| false, place: self.place }.visit_map(map)
     }
 }
 

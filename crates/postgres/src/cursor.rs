@@ -17,7 +17,7 @@ use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::explain;
 use crate::message::ValueFormat;
-use crate::reply::{ColumnType, Reply};
+use crate::reply::{Reply, ResultColumn};
 use crate::session::{MessageResult, until_stopped};
 use crate::wire::BufferedConnection;
 
@@ -47,7 +47,7 @@ impl StatementProperties {
 pub struct Cursor {
     rows: StatementRows,
     kind: StatementProperties,
-    columns: Vec<ColumnType>,
+    columns: Vec<ResultColumn>,
     /// Rows that have been computed but not sent yet.
     batch: Option<RecordBatch>,
     /// Number of rows sent so far, or changed by a write.
@@ -73,7 +73,7 @@ impl Cursor {
     }
 
     /// Returns the columns of the result; `None` if the client receives no rows.
-    pub fn columns(&self) -> Option<&[ColumnType]> {
+    pub fn columns(&self) -> Option<&[ResultColumn]> {
         self.kind.returns_rows().then_some(self.columns.as_slice())
     }
 
@@ -214,9 +214,9 @@ pub fn returns_rows(name: &str) -> bool {
 }
 
 /// Returns the columns of a schema, in the formats that the client requested.
-pub fn column_types(schema: &Arc<Schema>, formats: &[ValueFormat]) -> Vec<ColumnType> {
+pub fn column_types(schema: &Arc<Schema>, formats: &[ValueFormat]) -> Vec<ResultColumn> {
     let fields = schema.fields().iter().enumerate();
-    let column = |(index, field): (usize, &Arc<arrow::datatypes::Field>)| ColumnType {
+    let column = |(index, field): (usize, &Arc<arrow::datatypes::Field>)| ResultColumn {
         name: field.name().clone(),
         pg_type: PgType::of_field(field),
         is_binary: ValueFormat::at(formats, index) == ValueFormat::Binary,

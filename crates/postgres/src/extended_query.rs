@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use futures::FutureExt;
 use headwater_model::{ErrorCode, Problem, ResultExt};
 use headwater_postgres_catalog::PgType;
-use headwater_service::{ParameterType, PreparedStatement, split_script};
+use headwater_service::{PreparedStatement, TypedParameter, split_script};
 use serde_json::Value;
 
 use crate::array_parameter;
@@ -15,7 +15,7 @@ use crate::cursor::{column_types, returns_rows};
 use crate::message::{Bind, Parse, StatementOrPortal, ValueFormat};
 use crate::parameter;
 use crate::parameter_inference::{stated_types, typing_query};
-use crate::reply::{ColumnType, Reply};
+use crate::reply::{Reply, ResultColumn};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, Statement, StatementAction};
 use crate::session_command::SessionCommand;
 use crate::simple_query::{columns_of, missing};
@@ -124,7 +124,7 @@ impl Session {
             .parameters
             .iter()
             .map(|one| {
-                let same = |it: &&ParameterType| it.parameter.name == one.parameter.name;
+                let same = |it: &&TypedParameter| it.parameter.name == one.parameter.name;
                 let written = written.iter().find(same).and_then(|it| it.data_type.as_ref());
                 let data_type = one.data_type.as_ref().or(written);
                 let stated = stated.get(&one.parameter.name).copied().unwrap_or(PgType::TEXT);
@@ -147,7 +147,7 @@ impl Session {
     }
 
     /// Returns the types of the parameters of an UPDATE or DELETE, as far as they can be inferred.
-    async fn inferred(&mut self, sql: &str) -> Vec<ParameterType> {
+    async fn inferred(&mut self, sql: &str) -> Vec<TypedParameter> {
         let query = typing_query(sql).and_then(|query| PreparedStatement::parse(&query).ok());
         let Some(query) = query.filter(|query| !query.parameters().is_empty()) else {
             return Vec::new();
@@ -193,7 +193,7 @@ impl Session {
 
     /// Returns the columns of a statement. A FETCH statement has the current columns of its cursor,
     /// and an EXECUTE statement those of its prepared statement.
-    fn columns(&self, statement: &Statement) -> Option<Vec<ColumnType>> {
+    fn columns(&self, statement: &Statement) -> Option<Vec<ResultColumn>> {
         match &statement.action {
             StatementAction::Session(SessionCommand::Fetch(cursor, _)) => {
                 self.portals.get(cursor)?.columns.clone()
@@ -302,11 +302,11 @@ impl Session {
 /// Fails if the columns of a result differ from those that were described to the client. They can
 /// differ for a query of files, because its description used only the first rows of each file.
 fn check_types(
-    described: Option<&[ColumnType]>,
-    found: Option<&[ColumnType]>,
+    described: Option<&[ResultColumn]>,
+    found: Option<&[ResultColumn]>,
 ) -> Result<(), Problem> {
     let (Some(described), Some(found)) = (described, found) else { return Ok(()) };
-    let types = |columns: &[ColumnType]| columns.iter().map(|it| it.pg_type).collect::<Vec<_>>();
+    let types = |columns: &[ResultColumn]| columns.iter().map(|it| it.pg_type).collect::<Vec<_>>();
     if types(described) == types(found) {
         return Ok(());
     }

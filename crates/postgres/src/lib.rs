@@ -39,6 +39,6 @@ mod wire;
 
 pub use message::{FieldReader, Message};
 pub use reply::{Reply, Severity, TransactionStatus};
-pub use session::{ClientSession, Session};
+pub use session::{AuthenticatedClient, Session};
 pub use settings::{APPLICATION_NAME, Settings};
 pub use wire::{BufferedConnection, ClientStream, STARTUP_BYTES_MAX};

@@ -8,7 +8,7 @@ use sqlparser::parser::Parser;
 
 use crate::message::{Bind, Parse};
 use crate::parameter_inference::pg_type;
-use crate::reply::{ColumnType, Reply};
+use crate::reply::{Reply, ResultColumn};
 use crate::session::{MessageResult, Portal, PortalProgress, Session, StatementAction};
 use crate::session_command::{SessionCommand, StatementWords, unquoted};
 use crate::simple_query::missing;
@@ -169,7 +169,10 @@ impl Session {
     }
 
     /// Returns the columns of a prepared statement; `None` if it returns no rows.
-    pub(crate) fn prepared_columns(&self, name: &str) -> Result<Option<Vec<ColumnType>>, Problem> {
+    pub(crate) fn prepared_columns(
+        &self,
+        name: &str,
+    ) -> Result<Option<Vec<ResultColumn>>, Problem> {
         let statement = self.statements.get(name);
         let statement = statement.ok_or_else(|| missing("prepared statement", name))?;
         Ok(statement.columns.clone())

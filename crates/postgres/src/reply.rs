@@ -33,7 +33,7 @@ pub enum Severity {
 
 /// A column of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ColumnType {
+pub struct ResultColumn {
     /// The name.
     pub name: String,
     /// The type.
@@ -107,7 +107,7 @@ pub trait Reply {
     }
 
     /// Describes the columns of the rows that follow.
-    fn row_description(&mut self, columns: &[ColumnType]) {
+    fn row_description(&mut self, columns: &[ResultColumn]) {
         self.message(b'T', |out| {
             out.put_u16(columns.len() as u16);
             for column in columns {

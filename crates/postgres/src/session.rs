@@ -113,14 +113,14 @@ pub struct Statement {
     /// Names and types of its parameters.
     pub parameters: Vec<(String, PgType)>,
     /// Columns of the result, in text format; `None` if the statement returns no rows.
-    pub columns: Option<Vec<crate::reply::ColumnType>>,
+    pub columns: Option<Vec<crate::reply::ResultColumn>>,
     /// True once the client has requested a description of the columns.
     pub is_described: AtomicBool,
 }
 
 impl Statement {
     /// Creates a statement without parameters.
-    pub fn new(action: StatementAction, columns: Option<Vec<crate::reply::ColumnType>>) -> Self {
+    pub fn new(action: StatementAction, columns: Option<Vec<crate::reply::ResultColumn>>) -> Self {
         Statement { action, parameters: Vec::new(), columns, is_described: AtomicBool::default() }
     }
 }
@@ -131,7 +131,7 @@ pub struct Portal {
     pub action: StatementAction,
     /// Columns of the result, in the formats requested by the client; `None` if the statement
     /// returns no rows.
-    pub columns: Option<Vec<crate::reply::ColumnType>>,
+    pub columns: Option<Vec<crate::reply::ResultColumn>>,
     /// Formats of the columns that the client requested: an empty list (all text), one format for
     /// all columns, or one for each column.
     pub formats: Vec<ValueFormat>,
@@ -153,7 +153,7 @@ pub enum PortalProgress {
 }
 
 /// An authenticated client, for which a session is created.
-pub struct ClientSession {
+pub struct AuthenticatedClient {
     /// The identity.
     pub principal: Principal,
     /// The ref that statements read and write.
@@ -201,10 +201,10 @@ impl Session {
     pub fn new(
         wire: BufferedConnection,
         service: Service,
-        client: ClientSession,
+        client: AuthenticatedClient,
         connection: ConnectionHandle,
     ) -> Self {
-        let ClientSession { principal, reference, mut settings } = client;
+        let AuthenticatedClient { principal, reference, mut settings } = client;
         settings.keep_as_defaults();
         Session {
             wire,

@@ -8,7 +8,7 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::split_script;
 
 use crate::message::ValueFormat;
-use crate::reply::{ColumnType, Reply};
+use crate::reply::{Reply, ResultColumn};
 use crate::session::{
     MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
 };
@@ -286,8 +286,8 @@ impl Session {
 
 /// Returns the columns of a statement that the session executes itself; `None` if the statement
 /// returns no rows.
-pub fn columns_of(command: &SessionCommand) -> Option<Vec<ColumnType>> {
-    let column = |name: &str| ColumnType {
+pub fn columns_of(command: &SessionCommand) -> Option<Vec<ResultColumn>> {
+    let column = |name: &str| ResultColumn {
         name: name.to_owned(),
         pg_type: PgType::TEXT,
         is_binary: ValueFormat::default() == ValueFormat::Binary,

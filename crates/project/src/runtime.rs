@@ -67,7 +67,7 @@ pub(super) fn read(
         let message = format!("`command` cannot be used with the runtime `{text}`");
         return Err(Error::invalid(at.clone(), message, "Use the runtime `provided`."));
     }
-    let handler = Handler { text: table.handler.as_deref(), prefix: &prefix, files, at };
+    let handler = HandlerLookup { text: table.handler.as_deref(), prefix: &prefix, files, at };
     let within = literal(folder.as_deref().unwrap_or("."));
     let start = match runtime {
         LambdaRuntime::Python(version) => {
@@ -129,14 +129,14 @@ fn folder(table: &CommandSection, at: &Location) -> Result<Option<String>> {
 }
 
 /// A handler of a function, and the files in which it may be defined.
-struct Handler<'a> {
+struct HandlerLookup<'a> {
     text: Option<&'a str>,
     prefix: &'a str,
     files: &'a BTreeMap<String, String>,
     at: &'a Location,
 }
 
-impl Handler<'_> {
+impl HandlerLookup<'_> {
     /// Returns a Python handler as a Python literal. If the function has packages, the handler's
     /// module may be in a package instead of the files.
     fn python(&self, has_packages: bool) -> Result<String> {

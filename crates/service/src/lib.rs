@@ -113,8 +113,8 @@ pub use headwater_connections::{
     ConnectionHandle, ConnectionState, NewConnection, TransactionState,
 };
 pub use headwater_engine::{
-    ParameterType, PlanEstimate, PreparedStatement, RecordBatches as CopiedRows,
-    StatementDescription, split_script,
+    PlanEstimate, PreparedStatement, RecordBatches as CopiedRows, StatementDescription,
+    TypedParameter, split_script,
 };
 pub use headwater_executors::{StatementRows, read_project};
 pub use headwater_function_store::{

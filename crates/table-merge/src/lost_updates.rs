@@ -22,7 +22,7 @@ use crate::rows::{ROWS_SHOWN, RowBudget, RowKey, converter, keys};
 
 /// The columns that a side shares with the base (`all`), and those of them that the merged table
 /// also has (`remaining`).
-struct ComparedColumns {
+struct SharedColumns {
     all: SchemaRef,
     remaining: SchemaRef,
     /// The names of the dropped columns.
@@ -52,7 +52,7 @@ pub(crate) async fn check(
     if replaced.old.is_empty() || replaced.new.is_empty() {
         return Ok(None);
     }
-    let Some(columns) = ComparedColumns::of(base, merged, &table.schema()) else { return Ok(None) };
+    let Some(columns) = SharedColumns::of(base, merged, &table.schema()) else { return Ok(None) };
     let about = |cause| Ok(Some(Conflict::about(cause, replaced.old.clone())));
     let files = replaced.old.iter().chain(&replaced.new);
     if !budget.spend(files.map(|file| file.rows).sum()) {
@@ -88,9 +88,9 @@ fn lost(changes: RowChanges) -> HashMap<RowKey, u64> {
     lost.map(|((_, all), count)| (all, count.unsigned_abs())).collect()
 }
 
-impl ComparedColumns {
+impl SharedColumns {
     /// Returns the columns to compare; `None` if no column was dropped.
-    fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<ComparedColumns> {
+    fn of(base: &TableMetadata, merged: &TableMetadata, side: &Schema) -> Option<SharedColumns> {
         let has = |of: &TableMetadata, id: i32| of.current_schema().field_by_id(id).is_some();
         let known = |id: i32| has(base, id);
         let all = pruned(side.fields(), &known);
@@ -98,7 +98,7 @@ impl ComparedColumns {
         let mut dropped = Vec::new();
         name_dropped(&all, &|id| has(merged, id), "", &mut dropped);
         let schema = |fields: Fields| Arc::new(Schema::new(fields));
-        (!dropped.is_empty()).then(|| ComparedColumns {
+        (!dropped.is_empty()).then(|| SharedColumns {
             all: schema(all),
             remaining: schema(remaining),
             dropped,

@@ -58,8 +58,8 @@ pub use headwater_table_format::{
 };
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
-    Bin, BinPackOptions, FoundFile, ReachableFiles, RowOrder, SnapshotSet, SortColumn, StateReport,
-    TableMaintenance, WarehouseFiles,
+    Bin, BinPackOptions, FoundFile, MaintenancePlanner, ReachableFiles, RowOrder, SnapshotSet,
+    SortColumn, StateReport, WarehouseFiles,
 };
 pub use manifest_entry::with_row_id;
 pub use metadata_json::GC_ENABLED;

@@ -17,9 +17,9 @@ use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
 use crate::{
-    BatchStream, CreateTable, DataFile, Error, Operation, Result, RewriteReader, RowDeletes,
-    ScanPlan, StagedFiles, Table, TableHistory, TableMaintenance, TableStates, TablesOptions,
-    Views, WarehouseFiles, metadata, read, write,
+    BatchStream, CreateTable, DataFile, Error, MaintenancePlanner, Operation, Result,
+    RewriteReader, RowDeletes, ScanPlan, StagedFiles, Table, TableHistory, TableStates,
+    TablesOptions, Views, WarehouseFiles, metadata, read, write,
 };
 
 /// The tables of one warehouse. Clones share the caches.
@@ -75,8 +75,8 @@ impl Tables {
     }
 
     /// Returns the queries for maintenance.
-    pub fn maintenance(&self) -> TableMaintenance<'_> {
-        TableMaintenance { tables: self }
+    pub fn maintenance(&self) -> MaintenancePlanner<'_> {
+        MaintenancePlanner { tables: self }
     }
 
     /// Returns the operations on individual files of the warehouse.

@@ -11,11 +11,11 @@ use crate::{Error, Location, Result, suggest};
 pub(super) struct LiteralArguments<'a> {
     call: &'a str,
     source: &'a SourceText<'a>,
-    values: Vec<ArgumentValue<'a>>,
+    values: Vec<NamedArgument<'a>>,
 }
 
 /// One argument: name, value and location.
-struct ArgumentValue<'a> {
+struct NamedArgument<'a> {
     name: &'a str,
     literal: Literal,
     range: TextRange,
@@ -72,12 +72,12 @@ impl<'a> LiteralArguments<'a> {
                 _ => &[],
             };
             let items = elements.iter().map(Ranged::range).collect();
-            self.values.push(ArgumentValue { name, literal, range: expression.range(), items });
+            self.values.push(NamedArgument { name, literal, range: expression.range(), items });
         }
         Ok(())
     }
 
-    fn find(&self, name: &str) -> Option<&ArgumentValue<'a>> {
+    fn find(&self, name: &str) -> Option<&NamedArgument<'a>> {
         self.values.iter().find(|value| value.name == name)
     }
 
@@ -133,7 +133,7 @@ impl<'a> LiteralArguments<'a> {
     /// is the expected form for the hint.
     pub fn items(&self, name: &str, form: &str) -> Result<Vec<(&Literal, TextRange)>> {
         self.get(name, |literal| matches!(literal, Literal::List(_)).then_some(()), form)?;
-        let Some(ArgumentValue { literal: Literal::List(literals), items, .. }) = self.find(name)
+        let Some(NamedArgument { literal: Literal::List(literals), items, .. }) = self.find(name)
         else {
             return Ok(Vec::new());
         };

@@ -58,7 +58,7 @@ pub enum SelectorMethod {
     /// Models by comparison with their last build.
     State(ModelState),
     /// Steps by their result in the last run.
-    Result(RunResult),
+    Result(LastStepResult),
 }
 
 /// The state of a model, compared with the last build on the target branch.
@@ -76,7 +76,7 @@ pub enum ModelState {
 
 /// The result of a step in the last run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunResult {
+pub enum LastStepResult {
     /// The model failed.
     Error,
     /// The expectation failed.
@@ -91,19 +91,19 @@ pub enum RunResult {
     Pass,
 }
 
-impl RunResult {
+impl LastStepResult {
     /// Returns true if a step with this status has the result.
     pub fn admits(self, step: &Step, status: StepStatus) -> bool {
         let result = match (status, step.is_expectation()) {
-            (StepStatus::Failed, true) => RunResult::Fail,
-            (StepStatus::Failed, false) => RunResult::Error,
-            (StepStatus::Warned, _) => RunResult::Warn,
-            (StepStatus::Skipped, _) => RunResult::Skipped,
+            (StepStatus::Failed, true) => LastStepResult::Fail,
+            (StepStatus::Failed, false) => LastStepResult::Error,
+            (StepStatus::Warned, _) => LastStepResult::Warn,
+            (StepStatus::Skipped, _) => LastStepResult::Skipped,
             (StepStatus::Succeeded | StepStatus::Unchanged | StepStatus::Reused, true) => {
-                RunResult::Pass
+                LastStepResult::Pass
             }
             (StepStatus::Succeeded | StepStatus::Unchanged | StepStatus::Reused, false) => {
-                RunResult::Success
+                LastStepResult::Success
             }
         };
         self == result

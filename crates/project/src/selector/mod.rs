@@ -9,6 +9,6 @@ mod parser;
 mod selection;
 
 pub use attribute::Attribute;
-pub use method::{GraphDepth, ModelState, RunResult, Selector, SelectorMethod};
+pub use method::{GraphDepth, LastStepResult, ModelState, Selector, SelectorMethod};
 pub use parser::{invalid, parse};
 pub use selection::{Selection, SelectionContext, Selectors, StepState};

@@ -2,7 +2,7 @@
 
 use headwater_model::{ErrorCode, Problem};
 
-use super::{Attribute, GraphDepth, ModelState, RunResult, Selector, SelectorMethod};
+use super::{Attribute, GraphDepth, LastStepResult, ModelState, Selector, SelectorMethod};
 use crate::{Materialization, StepKind, suggest};
 
 const METHODS: [&str; 15] = [
@@ -31,13 +31,13 @@ const STATES: [(&str, ModelState); 4] = [
     ("old", ModelState::Old),
     ("unmodified", ModelState::Unmodified),
 ];
-const RESULTS: [(&str, RunResult); 6] = [
-    ("error", RunResult::Error),
-    ("fail", RunResult::Fail),
-    ("warn", RunResult::Warn),
-    ("skipped", RunResult::Skipped),
-    ("success", RunResult::Success),
-    ("pass", RunResult::Pass),
+const RESULTS: [(&str, LastStepResult); 6] = [
+    ("error", LastStepResult::Error),
+    ("fail", LastStepResult::Fail),
+    ("warn", LastStepResult::Warn),
+    ("skipped", LastStepResult::Skipped),
+    ("success", LastStepResult::Success),
+    ("pass", LastStepResult::Pass),
 ];
 /// Names of materializations: first the names of dbt, then the names of Headwater.
 const MATERIALIZATIONS: [&str; 9] = [
@@ -155,7 +155,7 @@ fn method(text: &str, rest: &str) -> Result<SelectorMethod, Problem> {
         "result" => {
             let result = value.one_of("results", &RESULTS.map(|(name, _)| name))?;
             let found = RESULTS.iter().find(|(name, _)| *name == result);
-            SelectorMethod::Result(found.map_or(RunResult::Error, |(_, result)| *result))
+            SelectorMethod::Result(found.map_or(LastStepResult::Error, |(_, result)| *result))
         }
         other => {
             let hint = suggest::hint(other, METHODS, "methods");

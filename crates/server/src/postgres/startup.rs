@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use bytes::{Buf, Bytes};
 use headwater_model::{ErrorCode, Identity, Principal, Problem, RefSpec};
 use headwater_postgres::{
-    APPLICATION_NAME, BufferedConnection, ClientSession, FieldReader, Message, Reply,
+    APPLICATION_NAME, AuthenticatedClient, BufferedConnection, FieldReader, Message, Reply,
     STARTUP_BYTES_MAX, Session, Settings, Severity, TransactionStatus,
 };
 use headwater_service::{ConnectionHandle, NewConnection};
@@ -177,7 +177,7 @@ async fn open(
     wire: &mut BufferedConnection,
     startup: &Startup,
     peer: &Peer,
-) -> io::Result<Result<ClientSession, Problem>> {
+) -> io::Result<Result<AuthenticatedClient, Problem>> {
     let names = startup.parameters.keys().map(String::as_str);
     let unknown: Vec<&str> = names.filter(|name| name.starts_with("_pq_.")).collect();
     if startup.minor > 0 || !unknown.is_empty() {
@@ -192,7 +192,7 @@ async fn open(
         Err(problem) => return Ok(Err(problem)),
     };
     let reference = resolve(&principal, startup, &peer.shared).await;
-    Ok(reference.map(|reference| ClientSession { principal, reference, settings }))
+    Ok(reference.map(|reference| AuthenticatedClient { principal, reference, settings }))
 }
 
 /// Requests the password, which is the user's password, one of the user's access tokens, or the

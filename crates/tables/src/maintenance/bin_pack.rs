@@ -59,11 +59,11 @@ type RewriteCandidate = (Arc<DataFile>, bool);
 
 /// Selects the files that maintenance rewrites. See [`Tables::maintenance`].
 #[derive(Debug, Clone, Copy)]
-pub struct TableMaintenance<'a> {
+pub struct MaintenancePlanner<'a> {
     pub(crate) tables: &'a Tables,
 }
 
-impl TableMaintenance<'_> {
+impl MaintenancePlanner<'_> {
     /// Returns the target size of a table's data files, in bytes.
     pub fn target_file_bytes(self, table: &Table) -> u64 {
         target_file_bytes(table).unwrap_or(self.tables.options().target_file_bytes)

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use iceberg::spec::ManifestContentType;
 
 use crate::deletes::place_of;
-use crate::{DataFile, DeleteKey, Result, Table, TableMaintenance};
+use crate::{DataFile, DeleteKey, MaintenancePlanner, Result, Table};
 
-impl TableMaintenance<'_> {
+impl MaintenancePlanner<'_> {
     /// Returns the delete files and deletion vectors of a table's current snapshot that apply to no
     /// data file after the given data files are removed.
     pub async fn dangling_deletes(

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use iceberg::spec::{ManifestContentType, ManifestFile};
 
-use crate::{Result, Table, TableMaintenance};
+use crate::{MaintenancePlanner, Result, Table};
 
 /// Maximum number of manifests that are not worth merging.
 const MANIFESTS_KEPT_MAX: usize = 10;
 
-impl TableMaintenance<'_> {
+impl MaintenancePlanner<'_> {
     /// Returns the number of manifests of a table's current snapshot.
     pub async fn manifest_count(self, table: &Table) -> Result<usize> {
         match table.metadata().current_snapshot() {

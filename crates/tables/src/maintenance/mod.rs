@@ -13,7 +13,7 @@ mod sort_keys;
 mod sorted_read;
 
 pub(crate) use self::bin_pack::target_file_bytes;
-pub use self::bin_pack::{Bin, BinPackOptions, TableMaintenance};
+pub use self::bin_pack::{Bin, BinPackOptions, MaintenancePlanner};
 pub use self::reachability::{FoundFile, ReachableFiles, SnapshotSet, StateReport, WarehouseFiles};
 pub(crate) use self::sort_keys::SortKeyEncoder;
 pub(crate) use self::sorted_read::sorted_positions;

@@ -15,7 +15,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 
 use super::sort_keys::SortKeyEncoder;
-use crate::{BatchStream, DataFile, Error, Result, Table, TableMaintenance, Tables};
+use crate::{BatchStream, DataFile, Error, MaintenancePlanner, Result, Table, Tables};
 
 /// Approximate number of rows in a sample.
 const SAMPLE_ROWS: usize = 20_000;
@@ -54,7 +54,7 @@ impl RowOrder {
     }
 }
 
-impl TableMaintenance<'_> {
+impl MaintenancePlanner<'_> {
     /// Checks that a table has the columns of an order, and that their types can be sorted.
     pub fn check_order(self, table: &Table, order: &RowOrder) -> Result<()> {
         let schema = table.schema();
