@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
+use crate::message_state::MessageState;
 use crate::queue::OpenQueue;
-use crate::queue_state::MessageState;
 use crate::queues::detached;
 use crate::selection::{ReceiveCriteria, SelectedMessages};
 use crate::{Error, Queues, Result};
@@ -121,10 +121,13 @@ impl Queues {
                 .map(|redrive| redrive.receive_count_max),
         };
         let SelectedMessages { received, dead, expired } = queue.state.lock().pick(now, pick);
+        // Finish both deletions even if one fails: a message that stays in the phase `Deleting`
+        // blocks its group.
+        let forgotten = self.forget_messages(queue, expired).await;
         if let Some(target) = target {
             self.move_dead(queue, &target, dead).await?;
         }
-        self.forget_messages(queue, expired).await?;
+        forgotten?;
         let mut bodies = self.bodies(queue, &received).await?;
         let mut entries = Vec::with_capacity(received.len());
         let mut messages = Vec::with_capacity(received.len());
