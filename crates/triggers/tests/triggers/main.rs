@@ -25,3 +25,4 @@ mod support;
 mod table_rights;
 mod tables;
 mod targets;
+mod unreadable_budgets;
