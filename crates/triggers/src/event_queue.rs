@@ -442,7 +442,7 @@ impl Deliveries {
     }
 
     fn push(&mut self, delivery: Delivery) {
-        if self.knows(&delivery.event) {
+        if self.knows(&delivery.event) || delivery.status == TriggerEventStatus::Done {
             return;
         }
         if delivery.status == TriggerEventStatus::Failed {

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headwater_event_values::EventPath;
-use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp, TriggerEventStatus};
+use headwater_model::{Event, EventData, Problem, SpecVersion, Timestamp};
 use headwater_sandbox::ConnectionPolicy;
 use headwater_store::{Append, Store, UniqueKey};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::delivery_log::{Delivery, DeliveryLog};
+use crate::delivery_log::DeliveryLog;
 use crate::event_filter::EventFilter;
 use crate::event_queue::EventQueue;
 use crate::{Result, TargetExecutor, TriggersOptions};
@@ -156,9 +156,7 @@ impl SourceContext {
                 continue;
             }
             // The delivery may have ended since it was read. It must not start again.
-            let current = self.log.delivery(&read.event).await?;
-            let is_open = |delivery: &Delivery| delivery.status != TriggerEventStatus::Done;
-            if let Some(delivery) = current.filter(is_open) {
+            if let Some(delivery) = self.log.delivery(&read.event).await? {
                 self.queue.push(delivery);
             }
         }

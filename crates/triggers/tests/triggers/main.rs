@@ -3,6 +3,7 @@
 mod batches;
 mod buckets;
 mod calls;
+mod cancelled_requests;
 mod catch_up;
 mod crash;
 mod definitions;
