@@ -177,6 +177,21 @@ impl QueueState {
         picked
     }
 
+    /// Makes selected messages visible again, and does not count their reception.
+    pub(crate) fn undo_reception(&mut self, sequences: &[u64], now: Timestamp) {
+        for &sequence in sequences {
+            self.change(sequence, |slot| {
+                // A purge may be deleting the message.
+                if slot.phase == MessagePhase::Invisible {
+                    let received = slot.delivery.received.saturating_sub(1);
+                    let first_received = slot.delivery.first_received.filter(|_| received > 0);
+                    slot.delivery =
+                        DeliveryState { received, first_received, visible: now, receipt: None };
+                }
+            });
+        }
+    }
+
     /// Starts the deletion of a delivered message. Returns false if the message was deleted, or was
     /// delivered again with another receipt.
     pub(crate) fn begin_deletion(&mut self, sequence: u64, receipt: &str) -> bool {

@@ -254,3 +254,21 @@ async fn a_failed_move_of_dead_letters_does_not_block_the_group_of_an_expired_me
     assert_eq!(lake.bodies("steps.fifo").await, ["next"]);
     assert_eq!(lake.bodies("dead.fifo").await, ["dead"]);
 }
+
+#[tokio::test]
+async fn a_message_whose_delivery_fails_is_not_a_dead_letter() {
+    let lake = Lake::new().await;
+    let redrive = r#"{"deadLetterTargetArn": "arn:aws:sqs:r:0:dead", "maxReceiveCount": 1}"#;
+    lake.create("dead", &[]).await;
+    lake.create("orders", &[("RedrivePolicy", redrive)]).await;
+    lake.send("orders", None, "a").await;
+    lake.store.failures.store(1, Ordering::SeqCst);
+    let options = ReceiveOptions { limit: 10, wait: Some(0), visibility: Some(5) };
+    lake.queues.receive("orders", options).await.expect_err("the disk is full");
+    let received = lake.queues.receive("orders", options).await.expect("received");
+    let counts: Vec<u32> = received.iter().map(|one| one.received).collect();
+    assert_eq!(counts, [1], "the message is visible at once");
+    lake.clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(lake.bodies("orders").await, [""; 0]);
+    assert_eq!(lake.bodies("dead").await, ["a"]);
+}
