@@ -27,4 +27,5 @@ mod support;
 mod table_rights;
 mod tables;
 mod targets;
+mod trim_race;
 mod unreadable_budgets;
