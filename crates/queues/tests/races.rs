@@ -272,3 +272,21 @@ async fn a_message_whose_delivery_fails_is_not_a_dead_letter() {
     assert_eq!(lake.bodies("orders").await, [""; 0]);
     assert_eq!(lake.bodies("dead").await, ["a"]);
 }
+
+#[tokio::test]
+async fn messages_that_could_not_be_taken_were_not_received() {
+    let lake = Lake::new().await;
+    let redrive = r#"{"deadLetterTargetArn": "arn:aws:sqs:r:0:dead", "maxReceiveCount": 1}"#;
+    lake.create("dead", &[]).await;
+    lake.create("orders", &[("RedrivePolicy", redrive)]).await;
+    lake.send("orders", None, "a").await;
+    let options = ReceiveOptions { limit: 10, wait: Some(0), visibility: Some(5) };
+    for _ in 0..3 {
+        let received = lake.queues.receive("orders", options).await.expect("received");
+        assert_eq!(received.iter().map(|one| one.received).collect::<Vec<_>>(), [1]);
+        // The caller's batch fails, so it drops the messages.
+        drop(lake.queues.take("orders", received).expect("taken"));
+    }
+    lake.clock.advance(std::time::Duration::from_secs(6));
+    assert_eq!(lake.bodies("dead").await, [""; 0]);
+}
