@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_binary_attribute_counts_by_its_bytes() {
         let file = |bytes: usize| {
-            let (kind, value) = ("Binary".to_owned(), STANDARD.encode(vec![0; bytes]));
+            let (kind, value) = ("Binary".to_owned(), STANDARD.encode(vec![0_u8; bytes]));
             let attributes = BTreeMap::from([("f".to_owned(), MessageAttribute { kind, value })]);
             NewMessage { body: "x".to_owned(), attributes, ..NewMessage::default() }
         };
