@@ -29,3 +29,4 @@ mod tables;
 mod targets;
 mod trim_race;
 mod unreadable_budgets;
+mod unreadable_events;
