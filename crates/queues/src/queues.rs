@@ -83,7 +83,7 @@ impl Queues {
         tags: BTreeMap<String, String>,
     ) -> Result<(QueueInfo, bool)> {
         let attributes = QueueAttributes::new(name, given)?;
-        let _guard = self.changes.lock().await;
+        let guard = self.changes.clone().lock_owned().await;
         if let Ok(existing) = self.queue(name) {
             let info = existing.info.lock().clone();
             let mut wanted = info.attributes.clone();
@@ -99,10 +99,15 @@ impl Queues {
         let now = self.clock.now();
         let (id, name) = (uuid::Uuid::now_v7().to_string(), name.to_owned());
         let info = QueueInfo { id, name, attributes, tags, created: now, modified: now };
-        self.put(&info).await?;
-        let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
-        self.open.write().insert(info.name.clone(), queue);
-        Ok((info, true))
+        let queues = self.clone();
+        detached(async move {
+            let _guard = guard;
+            queues.put(&info).await?;
+            let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
+            queues.open.write().insert(info.name.clone(), queue);
+            Ok((info, true))
+        })
+        .await
     }
 
     fn check_redrive(&self, name: &str, attributes: &QueueAttributes) -> Result<()> {
@@ -174,14 +179,19 @@ impl Queues {
         name: &str,
         change: impl FnOnce(&mut QueueInfo) -> Result<()>,
     ) -> Result<()> {
-        let _guard = self.changes.lock().await;
+        let guard = self.changes.clone().lock_owned().await;
         let queue = self.queue(name)?;
         let mut info = queue.info.lock().clone();
         change(&mut info)?;
-        self.put(&info).await?;
-        *queue.info.lock() = info;
-        queue.arrived.notify_waiters();
-        Ok(())
+        let queues = self.clone();
+        detached(async move {
+            let _guard = guard;
+            queues.put(&info).await?;
+            *queue.info.lock() = info;
+            queue.arrived.notify_waiters();
+            Ok(())
+        })
+        .await
     }
 
     /// Deletes a queue with its messages.

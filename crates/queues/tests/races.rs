@@ -212,6 +212,22 @@ async fn the_messages_of_a_failed_purge_stay() {
 }
 
 #[tokio::test]
+async fn a_change_completes_although_its_caller_is_cancelled() {
+    let lake = Lake::new().await;
+    lake.create("orders", &[]).await;
+    *lake.store.paused.lock() = Some(Pause::AfterApply);
+    let given = BTreeMap::from([("DelaySeconds".to_owned(), "7".to_owned())]);
+    tokio::select! {
+        changed = lake.queues.set_attributes("orders", &given) => panic!("no pause: {changed:?}"),
+        () = lake.store.reached.notified() => {}
+    }
+    lake.store.resumed.notify_one();
+    // Waits for the change, because changes of queues run one after another.
+    lake.queues.tag("orders", BTreeMap::new()).await.expect("tagged");
+    assert_eq!(lake.queues.get("orders").expect("a queue").attributes.delay, 7);
+}
+
+#[tokio::test]
 async fn a_purge_completes_although_its_caller_is_cancelled() {
     let lake = Lake::new().await;
     lake.create("orders", &[]).await;
