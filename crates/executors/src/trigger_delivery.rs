@@ -143,7 +143,8 @@ impl TargetExecutor for TriggerExecutor {
         if is_address(function) {
             return Ok(CallPolicy::default());
         }
-        if let Ok(Some(version)) = self.deployed.version()
+        // Without the version, the destinations of its functions are unknown.
+        if let Some(version) = self.deployed.version()?
             && let Some(callable) = version.project.callables.get(function)
         {
             let destination = |target: &Option<String>| {

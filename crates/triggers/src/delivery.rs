@@ -75,7 +75,6 @@ impl Worker {
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
-        let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
         let function = self.trigger().function.as_deref();
         let budget = match function.map_or(Ok(None), |name| self.targets.budget(name)) {
             Ok(budget) => budget,
@@ -85,6 +84,7 @@ impl Worker {
                 return Ok(());
             }
         };
+        let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
         // Share the event with the task of the call instead of copying it, because it may be large.
         let event = Arc::new(event);
         let id = options.jobs.new_id();
