@@ -8,6 +8,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from .choices import FunctionSetting
@@ -25,8 +26,16 @@ if TYPE_CHECKING:
 # The number of recent function calls to search for the calls of one function.
 CALLS_MAX = 2_000
 
-# The time between two requests for new calls of a function, in seconds.
-CALLS_SECONDS = 1.0
+# The time for which the server waits for a new call in one request, in milliseconds.
+WAIT_MS = 30_000
+
+# Pause after a request that returned no call, because a server that shuts down responds without
+# waiting, in seconds.
+PAUSE_SECONDS = 0.1
+
+# Calls that start at about the same time may be recorded out of order. So each list of new calls
+# begins this long before the newest known call.
+OVERLAP = timedelta(seconds=5)
 
 
 class Functions(Responses):
@@ -329,7 +338,9 @@ class Functions(Responses):
         `JobNotFoundError` if no call is recorded.
         """
         client: Any = self
-        calls = self._calls(name)
+        recorded = self._recorded_calls()
+        newest = recorded[0]["created"] if follow and recorded else None
+        calls = self._calls_of(name, recorded)
         if not calls and not follow:
             message = f"no recorded call of function `{name}`"
             raise make("job_not_found", message, "List the functions with `functions()`.")
@@ -343,14 +354,30 @@ class Functions(Responses):
                 yield {"job": client.job(call["id"]), "events": events}
             if not follow:
                 return
-            time.sleep(CALLS_SECONDS)
-            calls = self._calls(name)
-            # Forget calls that the server no longer returns, so that the set does not grow forever.
+            found = self._wait_for_call(newest)
+            # Calls that were recorded while the caller handled others are listed, too.
+            recorded = self._recorded_calls(_before(newest or found))
+            newest, calls = found, self._calls_of(name, recorded)
+            # Forget calls that later lists do not contain, so that the set does not grow forever.
             seen &= {call["id"] for call in calls}
 
-    def _calls(self, name: str) -> list[dict[str, Any]]:
-        """Returns the recorded calls of a function, oldest first."""
-        calls = self._list("/v1/jobs", {"kind": "function", "limit": CALLS_MAX})
+    def _recorded_calls(self, since: str | None = None) -> list[dict[str, Any]]:
+        """Returns the recorded calls of all functions, newest first."""
+        return self._list("/v1/jobs", {"kind": "function", "limit": CALLS_MAX, "since": since})
+
+    def _wait_for_call(self, newest: str | None) -> str:
+        """Waits until a call of any function is recorded after the newest known call. Returns the
+        time of the newest call."""
+        since = _after(newest) if newest else None
+        filters = {"kind": "function", "limit": 1, "wait_ms": WAIT_MS, "since": since}
+        while True:
+            found = self._list("/v1/jobs", filters)
+            if found:
+                return str(found[0]["created"])
+            time.sleep(PAUSE_SECONDS)
+
+    def _calls_of(self, name: str, calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Returns the calls of one function, oldest first."""
         try:
             triggers = self._list("/v1/triggers")
         except HeadwaterError:
@@ -418,6 +445,21 @@ def _alias(
 ) -> dict[str, Any]:
     shares = {str(number): share for number, share in (weights or {}).items()}
     return {"version": version, "weights": shares, "description": description}
+
+
+def _after(moment: str) -> str:
+    """Returns the time one nanosecond after a time of the server."""
+    seconds, _, fraction = moment.removesuffix("Z").partition(".")
+    nanoseconds = int(fraction.ljust(9, "0")) + 1
+    if nanoseconds < 10**9:
+        return f"{seconds}.{nanoseconds:09}Z"
+    return f"{(datetime.fromisoformat(seconds) + timedelta(seconds=1)).isoformat()}Z"
+
+
+def _before(moment: str) -> str:
+    """Returns a time that is `OVERLAP` before a time of the server, without fractions."""
+    seconds = moment.removesuffix("Z").partition(".")[0]
+    return f"{(datetime.fromisoformat(seconds) - OVERLAP).isoformat()}Z"
 
 
 def _is_call_of(called: str, name: str) -> bool:

@@ -8,7 +8,7 @@ from unittest import mock
 
 from stand_in import Answer, WithServer
 
-from headwater import errors
+from headwater import errors, functions
 from headwater.connection import ARROW
 
 
@@ -47,6 +47,15 @@ class Functions(WithServer):
             self.assertEqual([one["job"]["id"] for one in logs], expected, name)
         with self.assertRaises(errors.JobNotFoundError):
             list(self.client.function_logs("table"))
+
+    def test_new_calls_are_listed_from_the_time_of_the_newest_known_call(self):
+        for time, after, before in (
+            ("2026-03-01T00:00:09Z", "2026-03-01T00:00:09.000000001Z", "2026-03-01T00:00:04Z"),
+            ("2026-03-01T00:00:03.25Z", "2026-03-01T00:00:03.250000001Z", "2026-02-28T23:59:58Z"),
+            ("2026-03-01T00:00:59.999999999Z", "2026-03-01T00:01:00Z", "2026-03-01T00:00:54Z"),
+        ):
+            self.assertEqual(functions._after(time), after)
+            self.assertEqual(functions._before(time), before)
 
     def test_a_folder_is_deployed_and_an_earlier_version_activated(self):
         root = self.folder()

@@ -173,6 +173,14 @@ async function opensSharedText(page) {
   await page.goto(`${address}/#/query?ref=main&sql=${encodeURIComponent(sql)}`);
   await page.getByTestId("editor").getByText("'shared'").waitFor();
   assert(!page.url().includes("sql="));
+  // The active tab is empty, so it opens the text, although it is not the last tab.
+  const queries = page.getByRole("tablist", { name: "Queries" }).getByRole("tab");
+  assert((await queries.count()) > 1);
+  await queries.first().click();
+  await write(page, "");
+  await page.goto(`${address}/#/query?sql=${encodeURIComponent("SELECT 'first' AS text")}`);
+  await page.getByTestId("editor").getByText("'first'").waitFor();
+  assert.equal(await queries.first().getAttribute("aria-selected"), "true");
 }
 
 async function browsesBranches(page) {

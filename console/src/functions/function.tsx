@@ -7,6 +7,7 @@ import { JobList, REFRESH_MS } from "../runs/screen";
 import type { Job } from "../types";
 import { Field } from "../ui/form";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
+import { calledFunction } from "./called";
 import type { FunctionSummary } from "./screen";
 
 /** Maximum number of calls of all functions that are searched. */
@@ -32,7 +33,7 @@ export function FunctionPage({ name }: { name: string }) {
     ]);
     return {
       one: functions.find((one) => one.name === name),
-      jobs: jobs.filter(({ summary }) => summary === name).slice(0, SHOWN_MAX),
+      jobs: jobs.filter(({ summary }) => calledFunction(summary) === name).slice(0, SHOWN_MAX),
     };
   }, REFRESH_MS);
   if (found.problem) return <ProblemBox problem={found.problem} retry={found.reload} />;

@@ -10,6 +10,7 @@ import { RunPage } from "../runs/run";
 import type { Job } from "../types";
 import { Empty, Loading, ProblemBox } from "../ui/parts";
 import { SubNav } from "../ui/sub_nav";
+import { calledFunction } from "./called";
 import { Environments } from "./environments";
 import { Events } from "./events";
 import { FunctionPage } from "./function";
@@ -68,7 +69,7 @@ interface Statistics {
 function statistics(jobs: Job[]): Map<string, Statistics> {
   const groups = new Map<string, Job[]>();
   for (const job of jobs) {
-    const name = job.summary.split(/[\s(]/)[0]!;
+    const name = calledFunction(job.summary);
     groups.set(name, [...(groups.get(name) ?? []), job]);
   }
   const sum = (jobs: Job[], of: (job: Job) => number) => jobs.reduce((total, job) => total + of(job), 0);

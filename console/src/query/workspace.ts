@@ -71,13 +71,13 @@ export function changeTab(id: string, change: Partial<Tab>) {
 export function openText(text: string, title?: string) {
   const { all, active } = tabs.get();
   const current = all.find((tab) => tab.id === active);
-  if (!current || current.text.trim()) addTab(text, title);
-  else changeTab(active, title ? { text, title, id: newId() } : { text, id: newId() });
-  // The id of the active tab changed, because the editor shows a new text only for a new id.
-  const changed = tabs.get();
-  if (!changed.all.some((tab) => tab.id === changed.active)) {
-    tabs.set({ all: changed.all, active: changed.all.at(-1)!.id });
+  if (!current || current.text.trim()) {
+    addTab(text, title);
+    return;
   }
+  // The tab gets a new id, because the editor shows a new text only for a new id.
+  const opened = { id: newId(), title: title ?? current.title, text };
+  tabs.set({ all: all.map((tab) => (tab.id === active ? opened : tab)), active: opened.id });
 }
 
 export function remember(entry: Entry) {

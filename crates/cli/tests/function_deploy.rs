@@ -326,6 +326,12 @@ fn the_output_of_the_last_calls_is_shown() {
     assert_eq!(calls.as_array().expect("calls").len(), 3);
     assert_eq!(calls[0]["job"]["summary"], "one");
     assert!(calls[0]["events"].to_string().contains("got 4"), "{calls}");
+    workspace.run(&["function", "invoke", "one:1", "--arg", "event=2"]);
+    let of_version = workspace.json(&["function", "logs", "one:1"]);
+    assert_eq!(of_version.as_array().expect("calls").len(), 1, "{of_version}");
+    assert!(of_version[0]["events"].to_string().contains("got 2"), "{of_version}");
+    let calls = workspace.json(&["function", "logs", "one"]);
+    assert_eq!(calls.as_array().expect("calls").len(), 4, "{calls}");
 }
 
 #[test]

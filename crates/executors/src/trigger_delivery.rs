@@ -30,7 +30,7 @@ use crate::batch_call::BatchCall;
 use crate::call_access::call_access;
 use crate::call_budget::call_budget;
 use crate::call_output::{CallOutputs, OutputWriter, kept};
-use crate::deployer::ActiveVersion;
+use crate::deployer::{ActiveVersion, ParsedVersion};
 use crate::destination::{self, RecordDelivery, authorize_destination};
 use crate::function_catalog::{FunctionCatalog, ParsedFunction, missing_function, split_name};
 use crate::import::ImportExecutor;
@@ -143,7 +143,8 @@ impl TargetExecutor for TriggerExecutor {
         if is_address(function) {
             return Ok(CallPolicy::default());
         }
-        if let Ok(Some(version)) = self.deployed.version()
+        // Without the version, the destinations of its functions are unknown.
+        if let Some(version) = self.deployed.version()?
             && let Some(callable) = version.project.callables.get(function)
         {
             let destination = |target: &Option<String>| {
@@ -182,9 +183,13 @@ impl TargetExecutor for TriggerExecutor {
         }
     }
 
-    fn budget(&self, function: &str) -> Option<CallBudget> {
-        let version = self.deployed.version().ok().flatten()?;
-        call_budget(version.project.callables.get(function)?, &version.project.defaults)
+    fn budget(&self, function: &str) -> Result<Option<CallBudget>, Problem> {
+        if is_address(function) {
+            return Ok(None);
+        }
+        let Some(ParsedVersion { project, .. }) = self.deployed.version()? else { return Ok(None) };
+        let callable = project.callables.get(function);
+        Ok(callable.and_then(|callable| call_budget(callable, &project.defaults)))
     }
 
     fn user(&self, trigger: &Trigger) -> Option<String> {

@@ -204,12 +204,11 @@ impl FunctionStore {
         author: &Author,
         objects: &mut Vec<Bytes>,
     ) -> Result<()> {
+        let given = objects.len();
         for change in changes {
             let last = match (change, function.versions.keys().next_back().copied()) {
-                // Read the last version from the store: a request publishes at most once, so it is
-                // stored.
                 (FunctionChange::Publish(_), Some(last)) => {
-                    Some(self.version(function, Some(last)).await?)
+                    Some(self.published_version(function, last, &objects[given..]).await?)
                 }
                 _ => None,
             };
@@ -222,6 +221,23 @@ impl FunctionStore {
             function.check_concurrency()?;
         }
         Ok(())
+    }
+
+    /// Returns a version of a function. An earlier change of the same request may have published
+    /// it: then it is not stored yet, but in `objects`.
+    async fn published_version(
+        &self,
+        function: &StoredFunction,
+        number: u64,
+        objects: &[Bytes],
+    ) -> Result<StoredVersion> {
+        let id = function.versions.get(&number);
+        match objects.iter().find(|object| id == Some(&ObjectId::of(object))) {
+            Some(object) => {
+                serde_json::from_slice(object).map_err(|_| Error::corrupt(&function.name))
+            }
+            None => self.version(function, Some(number)).await,
+        }
     }
 
     async fn store_function(
@@ -384,6 +400,21 @@ mod tests {
         assert_eq!(published.resolve("3", 0.0).expect("a version"), Some(3));
         assert_eq!(published.resolve("$LATEST", 0.0).expect("a version"), None);
         published.resolve("2", 0.0).expect_err("deleted");
+    }
+
+    #[tokio::test]
+    async fn a_request_can_publish_several_versions() {
+        let store = store();
+        let created = store.create("f", code("one"), &[publish(), publish()], &author()).await;
+        assert_eq!(created.expect("created").versions.len(), 1, "nothing has changed in between");
+        let second = FunctionChange::Code(code("one").code);
+        let changes = vec![publish(), second, publish()];
+        let update = FunctionUpdate { files: Some(files("two")), changes, revision: None };
+        let changed = store.change("f", &update, &author()).await.expect("changed");
+        let versions = store.versions(&changed).await.expect("versions");
+        let versions: Vec<_> = versions.into_iter().map(|one| (one.version, one.code)).collect();
+        let expected = [(1, "one"), (2, "two"), (3, "one")];
+        assert_eq!(versions, expected.map(|(number, text)| (Some(number), code(text).code)));
     }
 
     #[tokio::test]

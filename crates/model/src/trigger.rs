@@ -342,7 +342,7 @@ fn max_events_per_minute_default() -> u32 {
 pub struct TriggerImport {
     /// The table.
     pub table: String,
-    /// For schedules and tables: files, folders and globs relative to the project's root.
+    /// Files, folders and globs in the project's root. Triggers on files or buckets need none.
     #[serde(default)]
     pub sources: Vec<String>,
     /// Policy for rows that cannot be read.

@@ -36,7 +36,8 @@ pub(crate) struct UnreferencedContent {
     pub(crate) size: u64,
     /// MD5 as hexadecimal digits.
     pub(crate) etag: String,
-    name: String,
+    /// The name of the file.
+    pub(crate) name: String,
     /// The stored record that lists the file as garbage; `None` if no file was written.
     garbage: Option<Bytes>,
 }
@@ -48,6 +49,11 @@ impl UnreferencedContent {
     pub(crate) fn garbage(&self) -> Option<RefChange> {
         let value = self.garbage.clone()?;
         Some(remove_unchanged(garbage_ref(&self.name), value))
+    }
+
+    /// Returns the stored record that lists the file as garbage; `None` if no file was written.
+    pub(crate) fn garbage_record(&self) -> Option<&Bytes> {
+        self.garbage.as_ref()
     }
 }
 

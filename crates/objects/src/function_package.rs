@@ -59,6 +59,7 @@ impl Objects {
                 return Ok(());
             }
         }
+        self.delete_collected(&written).await?;
         Err(Error::Conflict { key: name.to_owned() })
     }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use headwater_store::{Batch, RefPrecondition};
 
+use crate::content::UnreferencedContent;
 use crate::objects::relative;
-use crate::record::{GARBAGE, UnreferencedFiles, decode, put, remove};
+use crate::record::{GARBAGE, UnreferencedFiles, decode, garbage_ref, put, remove};
 use crate::{Objects, Result};
 
 /// Time for which an unreferenced file is kept, because running requests may still read it.
@@ -75,6 +76,18 @@ impl Objects {
             Err(headwater_store::Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Deletes the file of a write whose commit failed with a conflict, if another process has
+    /// collected the file. That process may have deleted it before it was complete, so that no
+    /// record lists it now. Keeps a file that is still listed as garbage.
+    pub(crate) async fn delete_collected(&self, written: &UnreferencedContent) -> Result<()> {
+        let Some(expected) = written.garbage_record() else { return Ok(()) };
+        let stored = self.0.store.reference(&garbage_ref(&written.name)).await?;
+        if stored.as_ref() == Some(expected) {
+            return Ok(());
+        }
+        self.delete_blobs(std::slice::from_ref(&written.name)).await
     }
 
     async fn delete_blobs(&self, blobs: &[String]) -> Result<()> {

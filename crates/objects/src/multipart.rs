@@ -146,6 +146,7 @@ impl Objects {
                 return Ok(listed(number, &part));
             }
         }
+        self.delete_collected(&written).await?;
         Err(Error::Conflict { key: target.path.key.clone() })
     }
 

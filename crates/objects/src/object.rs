@@ -120,8 +120,11 @@ impl Objects {
             upload: None,
         };
         let commit = ObjectWrite { path: &path, info: &info, condition: &condition, operation };
-        self.commit(commit, written.garbage().into_iter().collect()).await?;
-        Ok(info)
+        let committed = self.commit(commit, written.garbage().into_iter().collect()).await;
+        if matches!(committed, Err(Error::Conflict { .. })) {
+            self.delete_collected(&written).await?;
+        }
+        committed.map(|()| info)
     }
 
     /// Returns an object without its content.

@@ -213,6 +213,7 @@ async fn a_write_fails_if_another_process_deletes_its_file_before_the_commit() {
     assert!(matches!(failed, Error::Conflict { .. }), "{failed}");
     let missing = lake.objects.head(&path()).await.expect_err("no object");
     assert!(matches!(missing, Error::NoObject { .. }), "{missing}");
+    assert_eq!(lake.files(), 0, "the file was complete only after the other process deleted it");
 }
 
 #[tokio::test]

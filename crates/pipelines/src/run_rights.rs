@@ -78,17 +78,12 @@ impl Runner {
     /// Checks that a run may read and write the tables of its models, and use the secrets of their
     /// functions.
     pub(crate) async fn check_rights(&self, plan: &Plan) -> Result<()> {
-        let Some(access) = &self.access else { return Ok(()) };
-        let (limits, project, graph, view) =
-            (access.limits(), &plan.project, &plan.graph, &plan.view);
+        if self.access.is_none() {
+            return Ok(());
+        }
+        let (project, graph, view) = (&plan.project, &plan.graph, &plan.view);
         for step in plan.planned_steps() {
-            if let Some(function) = step.function() {
-                let needed = function.limits(&project.defaults, step.memory_bytes, step.timeout);
-                limits.check_memory(&step.name, needed.memory_bytes)?;
-            }
-            for secret in step.function().into_iter().flat_map(|function| &function.secrets) {
-                self.authorize(Action::Use, &Object::secret(secret))?;
-            }
+            self.check_function(project, step)?;
             self.check_reads(project, graph, step, view).await?;
             if step.is_view() {
                 let (namespace, name) = (&step.table.namespace, &step.table.name);
@@ -102,6 +97,20 @@ impl Runner {
                     self.check_write(step, &quarantine, view).await?;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Checks that the function of a step needs no more memory than the runner may use, and that
+    /// the runner may use its secrets.
+    pub(crate) fn check_function(&self, project: &Project, step: &Step) -> Result<()> {
+        let (Some(access), Some(function)) = (&self.access, step.function()) else {
+            return Ok(());
+        };
+        let needed = function.limits(&project.defaults, step.memory_bytes, step.timeout);
+        access.limits().check_memory(&step.name, needed.memory_bytes)?;
+        for secret in &function.secrets {
+            self.authorize(Action::Use, &Object::secret(secret))?;
         }
         Ok(())
     }

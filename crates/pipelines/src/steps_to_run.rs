@@ -32,8 +32,7 @@ impl Plan {
             return Ok(Some("first run"));
         }
         if self.graph.parents[index].iter().any(|parent| self.steps[*parent].reason.is_some()) {
-            let is_new = step.is_materialized() && plan.table.is_none();
-            return Ok(Some(if is_new { "first run" } else { "changed input" }));
+            return Ok(Some("changed input"));
         }
         if step.reads_network() {
             return Ok(Some("it uses the network"));

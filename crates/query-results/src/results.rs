@@ -29,10 +29,12 @@ pub struct ResultLimits {
     /// Maximum bytes of one result; 4 GiB by default.
     pub query_bytes: u64,
     /// Maximum bytes of the results of one identity; 16 GiB by default. Above the limit, the oldest
-    /// results of the identity are deleted.
+    /// results of the identity are deleted. Results of running queries count when they end:
+    /// otherwise large running queries would delete each result as soon as it is complete. Their
+    /// size is limited by `query_bytes` and `own_running`.
     pub own_bytes: u64,
-    /// Maximum number of queries of one identity; 1,000 by default. Above the limit, the oldest
-    /// queries of the identity are deleted.
+    /// Maximum number of queries of one identity that have ended; 1,000 by default. Above the
+    /// limit, the oldest queries of the identity are deleted.
     pub own_queries: usize,
     /// Maximum number of running queries; 64 by default.
     pub running: usize,

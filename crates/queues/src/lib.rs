@@ -16,6 +16,7 @@ mod event_record;
 mod journal;
 mod mapping;
 mod message;
+mod message_state;
 mod queue;
 mod queue_state;
 mod queues;

@@ -116,7 +116,7 @@ impl NewMessage {
     /// Checks the message against the attributes of its queue.
     pub(crate) fn check(&self, queue: &QueueAttributes) -> Result<()> {
         let invalid = |reason: String| Err(Error::Invalid { reason });
-        let size = size(&self.body, &self.attributes);
+        let size = size(&self.body, &self.attributes, MessageAttribute::bytes);
         if self.body.is_empty() {
             return Err(Error::Missing { name: "MessageBody" });
         }
@@ -184,12 +184,22 @@ impl MessageAttribute {
     pub fn is_binary(&self) -> bool {
         self.kind.starts_with("Binary")
     }
+
+    /// Returns the size of the value in bytes. Counts a binary value by its bytes, not by its text
+    /// in base64.
+    fn bytes(&self) -> usize {
+        if self.is_binary() {
+            return self.value.trim_end_matches('=').len() * 3 / 4;
+        }
+        self.value.len()
+    }
 }
 
 impl StoredMessage {
-    /// Returns the size of the body and attributes, in bytes.
+    /// Returns the size of the body and attributes as they are stored, with binary values in
+    /// base64, in bytes.
     pub fn bytes(&self) -> usize {
-        size(&self.body, &self.attributes)
+        size(&self.body, &self.attributes, |attribute| attribute.value.len())
     }
 
     /// Returns the MD5 of the body, as hexadecimal digits.
@@ -220,9 +230,15 @@ impl ReceivedMessage {
     }
 }
 
-fn size(body: &str, attributes: &BTreeMap<String, MessageAttribute>) -> usize {
+/// Returns the size of a body and attributes. `value_bytes` returns the size of an attribute's
+/// value.
+fn size(
+    body: &str,
+    attributes: &BTreeMap<String, MessageAttribute>,
+    value_bytes: impl Fn(&MessageAttribute) -> usize,
+) -> usize {
     let attributes = attributes.iter();
-    let attributes = attributes.map(|(name, one)| name.len() + one.kind.len() + one.value.len());
+    let attributes = attributes.map(|(name, one)| name.len() + one.kind.len() + value_bytes(one));
     body.len() + attributes.sum::<usize>()
 }
 
@@ -295,6 +311,20 @@ mod tests {
         ] {
             wrong.check(&queue(false)).expect_err("wrong");
         }
+    }
+
+    #[test]
+    fn a_binary_attribute_counts_by_its_bytes() {
+        let file = |bytes: usize| {
+            let (kind, value) = ("Binary".to_owned(), STANDARD.encode(vec![0_u8; bytes]));
+            let attributes = BTreeMap::from([("f".to_owned(), MessageAttribute { kind, value })]);
+            NewMessage { body: "x".to_owned(), attributes, ..NewMessage::default() }
+        };
+        // The limit is 1,024 bytes, of which the body, the name and the type need 8.
+        for bytes in 1_014..=1_016 {
+            file(bytes).check(&queue(false)).expect("a message");
+        }
+        file(1_017).check(&queue(false)).expect_err("too large");
     }
 
     #[test]

@@ -8,55 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use headwater_model::Timestamp;
 
-use crate::message::{DeliveryState, StoredMessage};
+use crate::message::DeliveryState;
+use crate::message_state::{MessagePhase, MessageState};
 use crate::queue::QueueCounts;
-use crate::selection::{ReceiveCriteria, SelectedMessages};
+use crate::selection::{PurgedMessages, ReceiveCriteria, SelectedMessages};
 
 /// Time within which a message with the same deduplication id is not added again.
 const DEDUPLICATION: chrono::TimeDelta = chrono::TimeDelta::minutes(5);
-
-/// The phase of a message, which determines the operations that are possible.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum MessagePhase {
-    /// The message is being stored.
-    Storing,
-    /// The message can be received.
-    Ready,
-    /// The message is in flight or delayed, so it cannot be received before its `visible` time.
-    Invisible,
-    /// The message is deleted as soon as the deletion is on disk.
-    Deleting,
-}
-
-/// The state of a message in memory, without the body.
-#[derive(Debug, Clone)]
-pub(crate) struct MessageState {
-    /// The group, in FIFO queues.
-    pub group: Option<String>,
-    pub sent: Timestamp,
-    /// Size of the body and attributes, in bytes.
-    pub bytes: usize,
-    pub delivery: DeliveryState,
-    pub phase: MessagePhase,
-}
-
-impl MessageState {
-    /// Creates the state of a message that is being stored. If `is_fifo` is true, the message
-    /// blocks the other messages of its group while it is in flight or being deleted.
-    pub(crate) fn new(message: &StoredMessage, is_fifo: bool) -> Self {
-        let delivery = DeliveryState { visible: message.visible, ..DeliveryState::default() };
-        let group = message.group.clone().filter(|_| is_fifo);
-        let (sent, bytes) = (message.sent, message.bytes());
-        MessageState { group, sent, bytes, delivery, phase: MessagePhase::Storing }
-    }
-
-    /// Returns the group of a message that is in flight or being deleted: no other message of the
-    /// group can be received.
-    fn blocked_group(&self) -> Option<&String> {
-        let is_in_flight = self.phase == MessagePhase::Invisible && self.delivery.receipt.is_some();
-        self.group.as_ref().filter(|_| is_in_flight || self.phase == MessagePhase::Deleting)
-    }
-}
 
 /// A message that was sent with a deduplication id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,13 +92,28 @@ impl QueueState {
         self.gone.insert(sequence);
     }
 
-    /// Removes all messages. Keeps messages that are being stored.
-    pub(crate) fn clear(&mut self) {
-        let stored = self.slots.iter().filter(|(_, slot)| slot.phase != MessagePhase::Storing);
-        let stored: Vec<u64> = stored.map(|(sequence, _)| *sequence).collect();
-        for sequence in stored {
-            self.remove(sequence);
+    /// Starts the deletion of all messages, except those that are being stored.
+    pub(crate) fn begin_purge(&mut self, now: Timestamp) -> PurgedMessages {
+        // Earlier messages have smaller numbers, and later messages have greater numbers.
+        let last = self.next_sequence(now);
+        let (mut purged, mut first) = (PurgedMessages::default(), 0);
+        let phases = self.slots.iter().map(|(sequence, slot)| (*sequence, slot.phase));
+        for (sequence, phase) in phases.collect::<Vec<_>>() {
+            match phase {
+                MessagePhase::Storing => {
+                    purged.ranges.extend(sequence.checked_sub(1).map(|end| [first, end]));
+                    first = sequence + 1;
+                }
+                MessagePhase::Ready | MessagePhase::Invisible => {
+                    purged.sequences.push(sequence);
+                    self.change(sequence, |slot| slot.phase = MessagePhase::Deleting);
+                }
+                MessagePhase::Deleting => {} // Its own deletion removes it from memory.
+            }
         }
+        purged.ranges.push([first, last]);
+        purged.ranges.retain(|[first, last]| first <= last);
+        purged
     }
 
     /// Restores a message in the phase `Deleting` after an error: its deletion may not be stored.
@@ -202,6 +175,21 @@ impl QueueState {
             self.change(sequence, |slot| slot.phase = MessagePhase::Deleting);
         }
         picked
+    }
+
+    /// Makes selected messages visible again, and does not count their reception.
+    pub(crate) fn undo_reception(&mut self, sequences: &[u64], now: Timestamp) {
+        for &sequence in sequences {
+            self.change(sequence, |slot| {
+                // A purge may be deleting the message.
+                if slot.phase == MessagePhase::Invisible {
+                    let received = slot.delivery.received.saturating_sub(1);
+                    let first_received = slot.delivery.first_received.filter(|_| received > 0);
+                    slot.delivery =
+                        DeliveryState { received, first_received, visible: now, receipt: None };
+                }
+            });
+        }
     }
 
     /// Starts the deletion of a delivered message. Returns false if the message was deleted, or was

@@ -12,8 +12,10 @@ use crate::journal::{
     DEDUPLICATION, MESSAGES, QUEUES, RECEPTIONS, decode, encode, parse_key, scan, trim,
 };
 use crate::message::{DeliveryState, StoredMessage};
+use crate::message_state::{MessagePhase, MessageState};
 use crate::queue::{OpenQueue, QueueCounts, QueueRecord};
-use crate::queue_state::{DeduplicationEntry, MessagePhase, MessageState, QueueState};
+use crate::queue_state::{DeduplicationEntry, QueueState};
+use crate::receive::restore;
 use crate::{Error, QueueAttributes, Result};
 
 /// Number of deleted messages of a queue after which the journal entries of these messages are
@@ -81,7 +83,7 @@ impl Queues {
         tags: BTreeMap<String, String>,
     ) -> Result<(QueueRecord, bool)> {
         let attributes = QueueAttributes::new(name, given)?;
-        let _guard = self.changes.lock().await;
+        let guard = self.changes.clone().lock_owned().await;
         if let Ok(existing) = self.queue(name) {
             let info = existing.info.lock().clone();
             let mut wanted = info.attributes.clone();
@@ -97,10 +99,15 @@ impl Queues {
         let now = self.clock.now();
         let (id, name) = (uuid::Uuid::now_v7().to_string(), name.to_owned());
         let info = QueueRecord { id, name, attributes, tags, created: now, modified: now };
-        self.put(&info).await?;
-        let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
-        self.open.write().insert(info.name.clone(), queue);
-        Ok((info, true))
+        let queues = self.clone();
+        detached(async move {
+            let _guard = guard;
+            queues.put(&info).await?;
+            let queue = Arc::new(OpenQueue::new(info.clone(), QueueState::default()));
+            queues.open.write().insert(info.name.clone(), queue);
+            Ok((info, true))
+        })
+        .await
     }
 
     fn check_redrive(&self, name: &str, attributes: &QueueAttributes) -> Result<()> {
@@ -172,18 +179,28 @@ impl Queues {
         name: &str,
         change: impl FnOnce(&mut QueueRecord) -> Result<()>,
     ) -> Result<()> {
-        let _guard = self.changes.lock().await;
+        let guard = self.changes.clone().lock_owned().await;
         let queue = self.queue(name)?;
         let mut info = queue.info.lock().clone();
         change(&mut info)?;
-        self.put(&info).await?;
-        *queue.info.lock() = info;
-        queue.arrived.notify_waiters();
-        Ok(())
+        let queues = self.clone();
+        detached(async move {
+            let _guard = guard;
+            queues.put(&info).await?;
+            *queue.info.lock() = info;
+            queue.arrived.notify_waiters();
+            Ok(())
+        })
+        .await
     }
 
     /// Deletes a queue with its messages.
     pub async fn delete(&self, name: &str) -> Result<()> {
+        let (queues, name) = (self.clone(), name.to_owned());
+        detached(async move { queues.delete_queue(&name).await }).await
+    }
+
+    async fn delete_queue(&self, name: &str) -> Result<()> {
         let _guard = self.changes.lock().await;
         let queue = self.queue(name)?;
         let entries = vec![Append::tombstone(QUEUES, name)];
@@ -195,14 +212,28 @@ impl Queues {
         trim(&self.store, &journals, &queue.id, [0, u64::MAX]).await
     }
 
-    /// Deletes the messages of a queue.
+    /// Deletes the messages of a queue. Messages that are sent after the call stay. The deletion is
+    /// durable on return.
     pub async fn purge(&self, name: &str) -> Result<()> {
+        let (queues, name) = (self.clone(), name.to_owned());
+        detached(async move { queues.purge_queue(&name).await }).await
+    }
+
+    async fn purge_queue(&self, name: &str) -> Result<()> {
         let _guard = self.changes.lock().await;
         let queue = self.queue(name)?;
-        queue.state.lock().clear();
-        trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, [0, u64::MAX]).await?;
-        queue.state.lock().take_deleted_ranges();
-        queue.arrived.notify_waiters();
+        let purged = queue.state.lock().begin_purge(self.clock.now());
+        if let Err(error) = self.purge_entries(&queue, &purged.ranges).await {
+            restore(&queue, &purged.sequences);
+            return Err(error);
+        }
+        self.end_deletion(&queue, &purged.sequences).await
+    }
+
+    async fn purge_entries(&self, queue: &OpenQueue, ranges: &[[u64; 2]]) -> Result<()> {
+        for range in ranges {
+            trim(&self.store, &[MESSAGES, RECEPTIONS], &queue.id, *range).await?;
+        }
         // The removal above is not synced to disk. This write is, together with all earlier
         // batches.
         let info = queue.info.lock().clone();

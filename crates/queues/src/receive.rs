@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::journal::{MESSAGES, decode, deletion_entry, delivery_entry, key, message_entry};
 use crate::message::{ReceivedMessage, StoredMessage, sequence_text};
+use crate::message_state::MessageState;
 use crate::queue::OpenQueue;
-use crate::queue_state::MessageState;
 use crate::queues::detached;
 use crate::selection::{ReceiveCriteria, SelectedMessages};
 use crate::{Error, Queues, Result};
@@ -120,11 +120,32 @@ impl Queues {
                 .filter(|_| target.is_some())
                 .map(|redrive| redrive.receive_count_max),
         };
-        let SelectedMessages { received, dead, expired } = queue.state.lock().pick(now, pick);
+        let selected = queue.state.lock().pick(now, pick);
+        let received = selected.received.clone();
+        let messages = self.deliver(queue, target, selected).await;
+        // The messages do not reach the receiver, so this delivery must not count.
+        if messages.is_err() {
+            queue.state.lock().undo_reception(&received, now);
+            queue.arrived.notify_waiters();
+        }
+        messages
+    }
+
+    /// Deletes the expired messages, moves the dead ones, and returns the received ones.
+    async fn deliver(
+        &self,
+        queue: &Arc<OpenQueue>,
+        target: Option<Arc<OpenQueue>>,
+        selected: SelectedMessages,
+    ) -> Result<Vec<ReceivedMessage>> {
+        let SelectedMessages { received, dead, expired } = selected;
+        // Finish both deletions even if one fails: a message that stays in the phase `Deleting`
+        // blocks its group.
+        let forgotten = self.forget_messages(queue, expired).await;
         if let Some(target) = target {
             self.move_dead(queue, &target, dead).await?;
         }
-        self.forget_messages(queue, expired).await?;
+        forgotten?;
         let mut bodies = self.bodies(queue, &received).await?;
         let mut entries = Vec::with_capacity(received.len());
         let mut messages = Vec::with_capacity(received.len());
@@ -144,7 +165,7 @@ impl Queues {
                     message,
                     sequence,
                     received: delivery.received,
-                    first_received: delivery.first_received.unwrap_or(now),
+                    first_received: delivery.first_received.unwrap_or_else(|| self.clock.now()),
                     receipt: format!("{}/{receipt}", sequence_text(sequence)),
                 });
             }

@@ -25,3 +25,12 @@ pub(crate) struct SelectedMessages {
     /// Messages that are too old; they are in the phase `Deleting`.
     pub expired: Vec<u64>,
 }
+
+/// The messages that a purge deletes. They are in the phase `Deleting`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct PurgedMessages {
+    pub sequences: Vec<u64>,
+    /// Ranges of sequence numbers that contain all earlier messages, but no message that is being
+    /// stored. Both ends are inclusive.
+    pub ranges: Vec<[u64; 2]>,
+}

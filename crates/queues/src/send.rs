@@ -9,8 +9,9 @@ use headwater_store::{Append, Batch, Error as StoreError, UniqueKey};
 
 use crate::journal::{DEDUPLICATION, encode, key, message_entry, trim};
 use crate::message::{NewMessage, SentMessage, StoredMessage, body_md5, sequence_text};
+use crate::message_state::MessageState;
 use crate::queue::OpenQueue;
-use crate::queue_state::{DeduplicationEntry, MessageState, QueueState};
+use crate::queue_state::{DeduplicationEntry, QueueState};
 use crate::queues::detached;
 use crate::{Error, QueueAttributes, Queues, Result};
 

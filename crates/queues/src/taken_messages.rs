@@ -11,8 +11,8 @@ use crate::queue::OpenQueue;
 use crate::receive::restore;
 use crate::{Queues, ReceivedMessage, Result};
 
-/// Messages that are being taken out of a queue. The messages return to the queue on drop, unless
-/// [`TakenMessages::end`] is called.
+/// Messages that are being taken out of a queue. On drop, the messages return to the queue, as if
+/// they had not been received, unless [`TakenMessages::end`] is called.
 #[derive(Debug)]
 pub struct TakenMessages {
     /// The messages, in the order of the queue.
@@ -56,6 +56,13 @@ impl TakenMessages {
 
 impl Drop for TakenMessages {
     fn drop(&mut self) {
+        if self.sequences.is_empty() {
+            return;
+        }
         restore(&self.queue, &self.sequences);
+        // The caller has not processed the messages, so this delivery must not count.
+        let now = self.queues.clock.now();
+        self.queue.state.lock().undo_reception(&self.sequences, now);
+        self.queue.arrived.notify_waiters();
     }
 }

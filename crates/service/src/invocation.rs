@@ -35,6 +35,8 @@ pub struct Invocations(pub(crate) Arc<Components>);
 /// A function and the version to call.
 pub struct ResolvedFunction {
     function: ParsedFunction,
+    /// The name in the request, which can end with a version or alias.
+    name: String,
     /// The version; `None` for a function of a project.
     version: Option<String>,
     /// Maximum number of concurrent calls; `None` without a limit.
@@ -57,9 +59,9 @@ pub struct CallInput {
 
 impl ResolvedFunction {
     fn of_project(project: Arc<Project>, callable: Callable, deployed_by: Option<Actor>) -> Self {
-        let concurrency = callable.concurrency.reserved;
+        let (name, concurrency) = (callable.name.clone(), callable.concurrency.reserved);
         let function = ParsedFunction { project, callable, deployed_by };
-        ResolvedFunction { function, version: None, concurrency, caused_by: Vec::new() }
+        ResolvedFunction { function, name, version: None, concurrency, caused_by: Vec::new() }
     }
 
     /// Sets the triggers and event source mappings that caused the call.
@@ -164,9 +166,9 @@ impl Invocations {
         }
         if let Some(called) = self.0.catalog.find(name).await? {
             let (function, version) = (called.function, Some(called.version));
-            let concurrency = called.concurrency;
+            let (name, concurrency) = (name.to_owned(), called.concurrency);
             let caused_by = Vec::new();
-            return Ok(ResolvedFunction { function, version, concurrency, caused_by });
+            return Ok(ResolvedFunction { function, name, version, concurrency, caused_by });
         }
         let version = version?;
         if self.0.is_unlimited(principal) && self.is_in_folder(name).await {
@@ -229,7 +231,7 @@ impl Invocations {
         T: Send + 'static,
         F: Future<Output = Result<T, Problem>> + Send,
     {
-        let ResolvedFunction { function, concurrency, caused_by, .. } = function;
+        let ResolvedFunction { function, name, concurrency, caused_by, .. } = function;
         let outputs = CallOutputs::new(&function, principal).with_lineage(caused_by.clone());
         let ParsedFunction { project, callable, deployed_by } = function;
         self.0.authorize(principal, Action::Invoke, &Object::function(&callable.name))?;
@@ -238,7 +240,7 @@ impl Invocations {
         let running = self.0.catalog.permit(&callable, concurrency)?;
         // Only a deployed function has a budget; a function in files that the caller sent has none.
         let budget = deployed_by.as_ref().and_then(|_| call_budget(&callable, &project.defaults));
-        let new = NewJob::of(JobKind::Function, callable.name.clone(), principal);
+        let new = NewJob::of(JobKind::Function, name, principal).named(&callable.name);
         let (context, guard) = self.0.jobs.record(NewJob { budget, ..new }).await.or_problem()?;
         let job = context.id();
         record_secrets(&self.0.access, principal, &callable, job);

@@ -148,7 +148,13 @@ impl QueueWorker {
         permit: OwnedSemaphorePermit,
         stop: &CancellationToken,
     ) -> Result<(), Problem> {
-        let (messages, extended) = self.collect(stop).await?;
+        let mut messages = Vec::new();
+        let collected = self.collect(&mut messages, stop).await;
+        if collected.is_err() {
+            // The messages that were received before the error reach no call.
+            self.release(&messages, 0).await;
+        }
+        let extended = collected?;
         if messages.is_empty() {
             return Ok(());
         }
@@ -167,25 +173,25 @@ impl QueueWorker {
     /// Receives the messages of one call, and returns when they last became invisible.
     async fn collect(
         &self,
+        messages: &mut Vec<ReceivedMessage>,
         stop: &CancellationToken,
-    ) -> Result<(Vec<ReceivedMessage>, Instant), Problem> {
+    ) -> Result<Instant, Problem> {
         let settings = &self.mapping.settings;
         let deadline = Instant::now() + Duration::from_secs(u64::from(settings.window));
         let visibility = self.visibility()?;
         let half = Duration::from_secs(u64::from(visibility)) / 2;
-        let mut messages: Vec<ReceivedMessage> = Vec::new();
         let mut extended = Instant::now();
         loop {
             let limit = (settings.batch as usize).saturating_sub(messages.len());
             let options = ReceiveOptions { limit, visibility: Some(visibility), wait: Some(0) };
-            let bytes_max = BATCH_BYTES_MAX.saturating_sub(batch_bytes(&messages));
+            let bytes_max = BATCH_BYTES_MAX.saturating_sub(batch_bytes(messages));
             let received =
                 self.queues.receive_limited(&self.mapping.queue, options, bytes_max).await;
             messages.extend(received.or_problem()?);
             let left = deadline.saturating_duration_since(Instant::now());
             if messages.is_empty()
                 || messages.len() >= settings.batch as usize
-                || batch_bytes(&messages) >= BATCH_BYTES_MAX
+                || batch_bytes(messages) >= BATCH_BYTES_MAX
                 || left.is_zero()
                 || stop.is_cancelled()
             {
@@ -201,11 +207,11 @@ impl QueueWorker {
             waited.or_problem()?;
             if extended.elapsed() >= half {
                 extended = Instant::now();
-                self.extend(&messages, visibility).await;
+                self.extend(messages, visibility).await;
             }
         }
-        self.release_surplus(&mut messages).await;
-        Ok((messages, extended))
+        self.release_surplus(messages).await;
+        Ok(extended)
     }
 
     /// Releases messages above the size limit of a call, so that they are received again.

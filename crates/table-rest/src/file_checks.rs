@@ -1,7 +1,7 @@
 //! Checks the locations and formats of files to which requests refer.
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{StreamExt, stream};
 use headwater_model::ErrorDetails;
 use headwater_table_format::storage::normalised_location;
 use iceberg::spec::{DataContentType, DataFile, DataFileFormat};
@@ -18,6 +18,9 @@ const METADATA_SUFFIX: &str = ".metadata.json";
 
 /// Maximum size of a metadata file to register, in bytes.
 pub(super) const METADATA_BYTES_MAX: u64 = 256 << 20;
+
+/// Number of metadata files that are read concurrently.
+const METADATA_CONCURRENCY: usize = 4;
 
 /// The part of a metadata file that identifies the table.
 #[derive(Debug, Deserialize)]
@@ -87,12 +90,13 @@ impl<'a> RestTables<'a> {
         Ok(())
     }
 
-    /// Returns true if all metadata files below a folder are directly in its `metadata` folder, and
-    /// the first of them belongs to the table. Then the folder contains no other table.
+    /// Returns true if all metadata files below a folder are directly in its `metadata` folder and
+    /// belong to the table. Clients write metadata files of registered tables, so a folder can
+    /// contain the files of several tables.
     async fn contains_only_table(self, folder: &Path, table: Uuid) -> Result<bool> {
         let failed = |error| Error::storage(folder.to_string(), error);
         let metadata_folder = folder.clone().join("metadata");
-        let mut first = None;
+        let mut found = Vec::new();
         let mut files = self.tables.object_store().list(Some(folder));
         while let Some(file) = files.next().await {
             let file = file.map_err(failed)?;
@@ -102,18 +106,22 @@ impl<'a> RestTables<'a> {
             if file.location.prefix_matches(&metadata_folder)
                 && file.location.parts_count() == metadata_folder.parts_count() + 1
             {
-                first.get_or_insert(file);
+                found.push(file);
             } else {
                 return Ok(false);
             }
         }
-        match first {
-            Some(file) => self.is_of(&file, table).await,
-            None => Ok(true),
+        let checks = found.into_iter().map(|file| self.is_of(file, table));
+        let mut checks = stream::iter(checks).buffer_unordered(METADATA_CONCURRENCY);
+        while let Some(is_of_table) = checks.next().await {
+            if !is_of_table? {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 
-    async fn is_of(self, file: &ObjectMeta, table: Uuid) -> Result<bool> {
+    async fn is_of(self, file: ObjectMeta, table: Uuid) -> Result<bool> {
         if file.size > METADATA_BYTES_MAX {
             return Ok(false);
         }

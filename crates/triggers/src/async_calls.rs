@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::delivery_log::Delivery;
 use crate::event_batch::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
 use crate::event_source::SourceContext;
+use crate::events::to_end;
 use crate::journal_records::{encode, read};
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
@@ -78,10 +79,7 @@ impl Triggers {
             check_key(key)?;
         }
         let worker = self.call_worker(&call.function).await?;
-        // Run this as a task, so that the queue is updated even if the caller drops this future.
-        let accept = async move { accept(&worker.context, call).await };
-        let accepted = tokio::spawn(with_current(accept));
-        accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))
+        to_end(with_current(async move { accept(&worker.context, call).await })).await
     }
 }
 

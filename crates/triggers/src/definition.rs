@@ -93,7 +93,14 @@ pub(crate) struct WatchedFolder {
 
 /// Validates a trigger of a project file. Errors: `invalid_project`.
 pub fn check_trigger(trigger: &Trigger) -> Result<()> {
-    Definition::new(trigger, Path::new("/")).map(drop)
+    let definition = Definition::new(trigger, Path::new("/"))?;
+    let has_files = trigger.files.is_some() || trigger.bucket.is_some();
+    let is_empty = definition.trigger.import.is_some_and(|import| import.sources.is_empty());
+    if is_empty && !has_files {
+        let hint = "Name the files with the key `sources` of `import`.";
+        return Err(invalid(trigger, "its events contain no files to import", hint));
+    }
+    Ok(())
 }
 
 impl Definition {

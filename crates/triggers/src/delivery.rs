@@ -75,12 +75,21 @@ impl Worker {
 
     async fn attempt(&self, delivery: Delivery) -> Result<()> {
         let (options, log) = (&self.context.options, &self.context.log);
+        let function = self.trigger().function.as_deref();
+        let budget = match function.map_or(Ok(None), |name| self.targets.budget(name)) {
+            Ok(budget) => budget,
+            // A call never starts without its budget.
+            Err(problem) => {
+                self.block(delivery, problem, JOBS_PAUSE);
+                return Ok(());
+            }
+        };
         let Some((event, calls, _permit)) = self.prepare(&delivery).await? else { return Ok(()) };
         // Share the event with the task of the call instead of copying it, because it may be large.
         let event = Arc::new(event);
         let id = options.jobs.new_id();
         let running = Delivery { status: TriggerEventStatus::Running, job: Some(id), ..delivery };
-        let new = self.new_job(&event, &running);
+        let new = NewJob { budget, ..self.new_job(&event, &running) };
         let started = options.jobs.begin(id, &new, vec![running.open_entry()?]).await;
         let (context, guard) = match started {
             Err(JobsError::Stopped { .. }) => {
@@ -325,7 +334,6 @@ impl Worker {
             user,
             event: Some(event.id.clone()),
             queue: self.targets.queue(trigger),
-            budget: trigger.function.as_deref().and_then(|name| self.targets.budget(name)),
             ..NewJob::new(kind, summary, author)
         }
     }

@@ -320,16 +320,19 @@ pub(crate) fn digits(text: &str) -> String {
     text.trim().chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect()
 }
 
-/// Returns the ranges of keys before `until` that contain none of the keys in `kept`.
+/// Returns the ranges of keys before `until` that contain neither a key in `kept` nor the parts of
+/// its event: a running event may be divided meanwhile.
 fn gaps(kept: &[String], until: &str) -> Vec<KeyRange> {
     let mut gaps = Vec::new();
     let mut from: Option<String> = None;
-    let below = kept.iter().filter(|key| key.as_str() < until);
-    for key in below.map(String::as_str).chain([until]) {
-        let range =
-            KeyRange { from: from.take(), until: Some(key.to_owned()), ..KeyRange::default() };
-        gaps.push(range);
-        from = Some(format!("{key}\0"));
+    let recorded = kept.iter().filter_map(|key| key.split('.').next());
+    for id in recorded.filter(|id| *id < until).chain([until]) {
+        if from.as_deref().is_none_or(|from| from < id) {
+            let until = Some(id.to_owned());
+            gaps.push(KeyRange { from, until, ..KeyRange::default() });
+        }
+        // The ids of parts begin with `ID.`.
+        from = Some(format!("{id}/"));
     }
     gaps
 }

@@ -18,7 +18,7 @@ use headwater_model::{
     AcceptedEvent, Actor, CloudEvent, ErrorCode, Event, EventData, JobId, ObjectId, Problem,
     SpecVersion, Timestamp, TriggerEventStatus,
 };
-use headwater_store::{Append, Batch, Error as StoreError};
+use headwater_store::{Append, Batch};
 use headwater_telemetry::with_current;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,6 +28,7 @@ use uuid::Uuid;
 use crate::async_calls::check_key;
 use crate::delivery_log::Delivery;
 use crate::event_source::SourceContext;
+use crate::events::to_end;
 use crate::journal_records::encode;
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
@@ -180,10 +181,8 @@ impl Triggers {
             event.partition_key.as_deref().map_or(Ok(()), check_key)?;
         }
         let worker = self.call_worker(&new.call.function).await?;
-        // Run this as a task, so that the reserved ids are released even if the client disconnects.
-        let work = with_current(async move { accept(&worker.context, new).await });
-        let accepted = tokio::spawn(work);
-        accepted.await.unwrap_or(Err(Error::Store(StoreError::Closed)))
+        // As a task, so that the reserved ids are released even if the client disconnects.
+        to_end(with_current(async move { accept(&worker.context, new).await })).await
     }
 }
 

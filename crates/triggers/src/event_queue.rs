@@ -129,10 +129,13 @@ impl EventQueue {
 
     /// Adds a delivery, unless the queue already contains it or the delivery has ended.
     pub(crate) fn push(&self, delivery: Delivery) {
-        let mut deliveries = self.deliveries.lock();
-        deliveries.push(delivery);
-        drop(deliveries);
+        self.deliveries.lock().push(delivery);
         self.due.notify_one();
+    }
+
+    /// Returns true if a delivery is open or has failed, or has ended recently.
+    pub(crate) fn knows(&self, event: &str) -> bool {
+        self.deliveries.lock().knows(event)
     }
 
     /// Takes the next due delivery.
@@ -433,13 +436,13 @@ impl Deliveries {
         Some(removed)
     }
 
-    /// Adds a new delivery, unless it is open or has ended.
+    fn knows(&self, event: &str) -> bool {
+        let is_open = self.open.contains_key(event) || self.failed.contains(event);
+        is_open || self.ended.iter().any(|one| one == event)
+    }
+
     fn push(&mut self, delivery: Delivery) {
-        let event = &delivery.event;
-        if self.open.contains_key(event)
-            || self.failed.contains(event)
-            || self.ended.contains(event)
-        {
+        if self.knows(&delivery.event) || delivery.status == TriggerEventStatus::Done {
             return;
         }
         if delivery.status == TriggerEventStatus::Failed {

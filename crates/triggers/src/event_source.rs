@@ -151,8 +151,12 @@ impl SourceContext {
     /// Queues deliveries that are stored but not in the queue: the store may have applied a batch
     /// although it returned an error.
     pub(crate) async fn catch_up(&self) -> Result<()> {
-        for delivery in self.log.unfinished().await? {
-            if delivery.trigger == self.trigger {
+        for read in self.log.unfinished().await? {
+            if read.trigger != self.trigger || self.queue.knows(&read.event) {
+                continue;
+            }
+            // The delivery may have ended since it was read. It must not start again.
+            if let Some(delivery) = self.log.delivery(&read.event).await? {
                 self.queue.push(delivery);
             }
         }

@@ -21,6 +21,13 @@ const LISTED_BYTES_MAX: usize = 64 << 20;
 /// Number of events of a removed trigger that are listed and deleted at a time.
 const FORGOTTEN_MAX: usize = 1_000;
 
+/// Runs work as a task, so that the queue in memory is updated even if the caller is cancelled.
+pub(crate) async fn to_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
+}
+
 /// Returns the size of an event as JSON.
 fn size(event: &TriggerEvent) -> usize {
     serde_json::to_vec(event).map_or(0, |text| text.len())
@@ -143,7 +150,7 @@ impl Triggers {
             if delivery.key.is_some() {
                 return Ok(Some(delivery.of(event)));
             }
-            if let Some((event, delivery)) = self.take_waiting(name, queue, id, true).await? {
+            if let Some((event, delivery)) = self.take_waiting(&name, &queue, id, true).await? {
                 return Ok(Some(delivery.of(event)));
             }
         }
@@ -153,27 +160,22 @@ impl Triggers {
     /// Removes a waiting event from its journal entry. If `queues` is true, queues its delivery.
     async fn take_waiting(
         &self,
-        name: String,
-        queue: Arc<EventQueue>,
+        name: &str,
+        queue: &EventQueue,
         id: JobId,
         queues: bool,
     ) -> Result<Option<(Event, Delivery)>> {
-        let triggers = self.clone();
-        let take = async move {
-            let also = |event: &Event, delivery: &Delivery| {
-                if queues { delivery.new_entries(event) } else { Ok(Vec::new()) }
-            };
-            let taken = queue.intake.take(&triggers.inner.log, &name, id, also).await;
-            match &taken {
-                Ok(Some((_, delivery))) if queues => queue.push(delivery.clone()),
-                Ok(_) => {}
-                // The store may have applied the batch despite the error, so read the store again.
-                Err(_) => queue.set_uncertain(),
-            }
-            taken
+        let also = |event: &Event, delivery: &Delivery| {
+            if queues { delivery.new_entries(event) } else { Ok(Vec::new()) }
         };
-        // Run this as a task, so that the queue is updated even if the caller drops this future.
-        tokio::spawn(take).await.unwrap_or(Err(Error::Store(StoreError::Closed)))
+        let taken = queue.intake.take(&self.inner.log, name, id, also).await;
+        match &taken {
+            Ok(Some((_, delivery))) if queues => queue.push(delivery.clone()),
+            Ok(_) => {}
+            // The store may have applied the batch despite the error, so read the store again.
+            Err(_) => queue.set_uncertain(),
+        }
+        taken
     }
 
     /// Delivers an event again. A failed event starts over with its first attempt, and a pending
@@ -182,6 +184,11 @@ impl Triggers {
     /// Errors: `event_not_found`; `trigger_not_found` if its trigger is not defined;
     /// `invalid_argument` if the event is running or done.
     pub async fn replay(&self, text: &str) -> Result<TriggerEvent> {
+        let (triggers, text) = (self.clone(), text.to_owned());
+        to_end(async move { triggers.replay_now(&text).await }).await
+    }
+
+    async fn replay_now(&self, text: &str) -> Result<TriggerEvent> {
         if let Some(event) = self.replay_waiting(text).await? {
             return Ok(event);
         }
@@ -207,8 +214,13 @@ impl Triggers {
     ///
     /// Errors: `event_not_found`; `invalid_argument` if the event is running or done.
     pub async fn remove(&self, text: &str) -> Result<TriggerEvent> {
+        let (triggers, text) = (self.clone(), text.to_owned());
+        to_end(async move { triggers.remove_now(&text).await }).await
+    }
+
+    async fn remove_now(&self, text: &str) -> Result<TriggerEvent> {
         for (name, queue, id) in self.queues_with_waiting(text) {
-            if let Some((event, delivery)) = self.take_waiting(name, queue, id, false).await? {
+            if let Some((event, delivery)) = self.take_waiting(&name, &queue, id, false).await? {
                 return Ok(delivery.of(event));
             }
         }

@@ -321,12 +321,10 @@ async fn ended(
     }))
 }
 
-/// Returns the record of an occurrence; `None` if it cannot be read.
+/// Returns the record in a journal entry; `None` if it cannot be read.
 pub(crate) fn readable<T: DeserializeOwned>(journal: &str, entry: &JournalEntry) -> Option<T> {
     decode(journal, &entry.key, &entry.value)
-        .inspect_err(
-            |error| tracing::warn!(%error, "skipping an unreadable record of an occurrence"),
-        )
+        .inspect_err(|error| tracing::warn!(%error, "skipping an unreadable record"))
         .ok()
 }
 

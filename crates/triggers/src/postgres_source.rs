@@ -60,7 +60,7 @@ impl PostgresEvents {
 }
 
 /// Checks the maximum number of messages in one event. If it is greater than 1, also checks that
-/// the parameters do not use `{payload}`. Checks that an import lists its files.
+/// the parameters do not use `{payload}`.
 pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
     if !(1..=BATCH_MAX).contains(&batch) {
         let reason = format!("`batch` must be between 1 and {BATCH_MAX}, not {batch}");
@@ -71,10 +71,6 @@ pub(crate) fn check_batch(trigger: &Trigger, batch: usize) -> Result<()> {
         let reason =
             "`parameters` use `{payload}`, but with `batch` an event may have several payloads";
         return Err(invalid(trigger, reason, "Use `{payloads}`, or remove `batch`."));
-    }
-    if trigger.import.as_ref().is_some_and(|import| import.sources.is_empty()) {
-        let hint = "Name the files with `sources`, or call a function.";
-        return Err(invalid(trigger, "events of PostgreSQL contain no files to import", hint));
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use headwater_event_values::payload;
 use headwater_model::{ErrorDetails, EventData, Problem, QueueMessage, QueueTrigger, Trigger};
-use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name};
+use headwater_queues::{Queues, ReceiveOptions, ReceivedMessage, is_queue_name, ordered_group};
 use tokio_util::sync::DropGuard;
 
 use crate::Result;
@@ -76,18 +76,13 @@ impl QueueMessages {
     }
 }
 
-/// Returns the group of a message in a FIFO queue, where messages have deduplication ids.
-fn group(received: &ReceivedMessage) -> Option<&String> {
-    received.message.deduplication_id.as_ref().and(received.message.group.as_ref())
-}
-
 fn message(queue: &str, received: &ReceivedMessage) -> QueueMessage {
     let message = &received.message;
     QueueMessage {
         id: message.id.clone(),
         sent: message.sent,
         sender: message.sender.clone(),
-        group: group(received).cloned(),
+        group: ordered_group(received).cloned(),
         payload: payload::of_text(&message.body),
         record: received.record(queue),
     }
@@ -131,7 +126,8 @@ impl EventSource for QueueSource {
         // The messages of one event belong to one FIFO group, because the group is the order key.
         // They also have the same causes, so that a loop fails only the messages in the loop.
         let groups = taken.messages.chunk_by(|one, other| {
-            group(one) == group(other) && one.message.caused_by == other.message.caused_by
+            ordered_group(one) == ordered_group(other)
+                && one.message.caused_by == other.message.caused_by
         });
         let parts = groups.flat_map(|part| part.chunks(*batch));
         let events = parts.filter_map(|part| self.messages.event(part));

@@ -60,9 +60,9 @@ pub trait TargetExecutor: Send + Sync {
     }
 
     /// Returns the daily budget for a call of a function. Events of the function wait while the
-    /// budget is used up. The default implementation returns `None`: no budget.
-    fn budget(&self, _function: &str) -> Option<CallBudget> {
-        None
+    /// budget is used up, or cannot be read. The default implementation returns no budget.
+    fn budget(&self, _function: &str) -> Result<Option<CallBudget>, Problem> {
+        Ok(None)
     }
 
     /// Returns the user whose limits apply to the trigger's jobs. Events of the trigger wait while

@@ -21,6 +21,7 @@ use crate::event_batch::{
 };
 use crate::event_source::SourceContext;
 use crate::journal_records::{decode, read_all};
+use crate::occurrence_source::readable;
 use crate::{Error, Result};
 
 /// Number of entries that are read at once.
@@ -158,7 +159,11 @@ impl CallQueue {
             self.set_uncertain();
             return Ok(true);
         };
-        let waiting: WaitingEntry = decode(BATCHES, &entry.key, &entry.value)?;
+        let Some(waiting) = readable::<WaitingEntry>(BATCHES, &entry) else {
+            // Keep the stored entry, but do not let it stop all later events of the function.
+            self.unlist(first, listed.user.as_ref());
+            return Ok(true);
+        };
         let deliveries = waiting.deliveries(queue);
         let mut entries = vec![Append::tombstone(BATCHES, &key)];
         for (event, delivery) in &deliveries {
@@ -372,9 +377,8 @@ impl WaitingScan {
                 self.is_done = true;
                 break;
             };
-            match decode::<WaitingEntry>(BATCHES, &entry.key, &entry.value) {
-                Ok(waiting) => self.events = waiting.deliveries(&self.queue),
-                Err(error) => tracing::warn!(%error, "skipping waiting events"),
+            if let Some(waiting) = readable::<WaitingEntry>(BATCHES, &entry) {
+                self.events = waiting.deliveries(&self.queue);
             }
             self.until = Some(entry.key);
         }

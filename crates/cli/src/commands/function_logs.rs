@@ -74,8 +74,9 @@ fn is_call_of(called: &str, name: &str) -> bool {
 }
 
 /// Returns the current memory limit of a function in bytes; `None` if the function no longer exists
-/// or the user may not list functions.
+/// or the user may not list functions. `name` can end with a version or alias.
 async fn memory(api: &Api, name: &str) -> Option<u64> {
+    let name = name.split_once(':').map_or(name, |(name, _)| name);
     let functions = api.get::<Vec<FunctionSummary>>("/v1/functions").await.unwrap_or_default();
     functions.into_iter().find(|one| one.name == name).map(|one| one.memory_bytes)
 }

@@ -1,7 +1,7 @@
 //! A store with injected failures, and a fixed clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,6 +11,7 @@ use headwater_model::{Clock, FixedClock, ObjectId, Timestamp};
 use headwater_store::{
     Batch, BatchResult, Error, JournalEntry, KeyRange, MemoryStore, Result, Store,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Parses a timestamp.
@@ -78,6 +79,11 @@ pub struct Mortal {
     pub turn: tokio::sync::Mutex<()>,
     /// Number of blocked batches.
     pub waiting: AtomicUsize,
+    /// The journal whose next scan pauses after its read, until `resumed` is notified.
+    pub paused: Mutex<Option<&'static str>>,
+    /// Notified when a scan pauses.
+    pub reached: Notify,
+    pub resumed: Notify,
 }
 
 impl Mortal {
@@ -91,6 +97,9 @@ impl Mortal {
             dead: CancellationToken::new(),
             turn: tokio::sync::Mutex::default(),
             waiting: AtomicUsize::new(0),
+            paused: Mutex::default(),
+            reached: Notify::new(),
+            resumed: Notify::new(),
         })
     }
 
@@ -174,7 +183,16 @@ impl Store for Mortal {
 
     async fn scan(&self, journal: &str, range: &KeyRange) -> Result<Vec<JournalEntry>> {
         self.check()?;
-        self.inner.scan(journal, range).await
+        let found = self.inner.scan(journal, range).await;
+        let pauses = {
+            let mut paused = self.paused.lock().expect("a journal");
+            paused.take_if(|paused| *paused == journal).is_some()
+        };
+        if pauses {
+            self.reached.notify_one();
+            self.resumed.notified().await;
+        }
+        found
     }
 
     async fn read(&self, journal: &str, after: u64, limit: usize) -> Result<Vec<JournalEntry>> {

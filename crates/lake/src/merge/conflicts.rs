@@ -166,6 +166,7 @@ impl ConflictSearch<'_> {
             let catalog = self.lake.catalog();
             let states = catalog.table_history(head, self.bases, self.table, COMMITS_MAX).await?;
             let Some(newest) = states.first() else { break };
+            // The newest state at the head of the side is the state whose conflict the merge found.
             if depth > 0 && self.conflicts(newest).await? != Some(true) {
                 break;
             }

@@ -47,10 +47,15 @@ struct TestCase<'a> {
 
 impl Runner {
     /// Runs the unit tests of a project, or of its selected models. Fails with `expectation_failed`
-    /// if a test fails.
+    /// if a test fails. Before the first test, checks the secrets and the memory of the functions,
+    /// like a run.
     pub async fn test(&self, request: RunRequest, context: JobContext) -> Result<RunReport> {
         let project = parse_project(&request.files)?.into_runnable()?;
         let tests = selected(&project, unit_test::read(&project.files)?, &request)?;
+        // A test without a model fails below, with its reason.
+        for step in tests.iter().filter_map(|test| test.step(&project).ok()) {
+            self.check_function(&project, step)?;
+        }
         let mut reports = Vec::new();
         for test in &tests {
             if context.cancelled().is_cancelled() {

@@ -321,13 +321,14 @@ async fn maintenance_and_the_deletion_of_a_branch_keep_the_files_that_another_br
     assert!(world.sql("two", &["SELECT n FROM total"]).await.contains("| 30 |"));
 }
 
-/// The rights of a user: all rights, except to read the objects in `hidden`, and with a restriction
-/// on one table.
+/// The rights of a user: all rights, except to read or use the objects in `hidden`, and with a
+/// restriction on one table.
 #[derive(Debug, Default)]
 pub struct User {
     pub hidden: Vec<Object>,
     pub restricted: Option<(TableName, Restrictions)>,
     pub digest: Option<String>,
+    pub limits: Limits,
 }
 
 impl User {
@@ -351,7 +352,8 @@ impl TableAccess for User {
     }
 
     fn allows(&self, action: Action, object: &Object) -> bool {
-        !(matches!(action, Action::Read | Action::Select) && self.hidden.contains(object))
+        let is_hidden = self.hidden.contains(object);
+        !(matches!(action, Action::Read | Action::Select | Action::Use) && is_hidden)
     }
 
     fn is_limited(&self) -> bool {
@@ -372,7 +374,7 @@ impl TableAccess for User {
     }
 
     fn limits(&self) -> Limits {
-        Limits::default()
+        self.limits
     }
 }
 

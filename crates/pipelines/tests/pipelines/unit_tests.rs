@@ -1,8 +1,14 @@
 //! Unit tests of models on given rows, which read and write no table of the lake.
 
-use headwater_jobs::NewJob;
-use headwater_model::{ErrorDetails, JobKind, ProjectFiles, RunReport, RunRequest, StepStatus};
+use std::sync::Arc;
 
+use headwater_jobs::NewJob;
+use headwater_model::{
+    ErrorCode, ErrorDetails, JobKind, Limits, Object, ProjectFiles, RunReport, RunRequest,
+    StepStatus,
+};
+
+use crate::reuse::User;
 use crate::support::{World, files, shown};
 
 const DAILY: &str = "-- headwater: materialization = replace\n\
@@ -144,4 +150,32 @@ async fn unit_tests_that_cannot_run_report_the_reason() {
     let failure =
         test(&world, "- {name: a, model: daily, expect: []}", &["result:error"]).await.unwrap_err();
     assert!(failure.contains("`result:` cannot select unit tests"), "{failure}");
+}
+
+const KEYED: &str = "import headwater\n\n\n\
+    @headwater.model(secrets=[\"API_KEY\"], memory=\"256MiB\")\n\
+    def keyed(orders=headwater.Model(\"orders\")):\n    return orders\n";
+
+const KEYED_TEST: &str = "- name: keyed\n  model: keyed\n  given:\n    orders: [{id: 1}]\n  \
+    expect: [{id: 1}]\n";
+
+#[tokio::test]
+async fn a_test_needs_the_secrets_and_the_memory_of_its_model() {
+    let world = World::new().await;
+    world.secrets.set("API_KEY", "hunter2-hunter2", "ada").await.unwrap();
+    let no_secret = User { hidden: vec![Object::secret("API_KEY")], ..User::default() };
+    let limits = Limits { memory_bytes: Some(64 << 20), ..Limits::default() };
+    let little_memory = User { limits, ..User::default() };
+    for (user, code) in
+        [(no_secret, ErrorCode::Forbidden), (little_memory, ErrorCode::QuotaExceeded)]
+    {
+        let runner = world.runner.with_access(Some(Arc::new(user)));
+        let files = files("", &[("models/keyed.py", KEYED), ("tests/all.yaml", KEYED_TEST)]);
+        let request = RunRequest { files, test: true, ..RunRequest::default() };
+        let new = NewJob::new(JobKind::Run, "test", "ana");
+        let (context, guard) = world.jobs.record(new).await.unwrap();
+        let error = runner.test(request, context).await.unwrap_err();
+        guard.finish(Ok(serde_json::Value::Null));
+        assert_eq!(error.code(), code, "{error}");
+    }
 }

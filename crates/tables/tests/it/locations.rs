@@ -83,4 +83,9 @@ async fn a_table_can_be_moved_again_after_a_failed_move() {
     }
     let folder = before.rsplit_once('/').unwrap().0;
     assert!(made(&table, folder).await.unwrap_err().to_string().contains("another table"));
+    // A client has copied the metadata file of another table to an earlier location of this table.
+    let back = made(&moved, &before).await.unwrap();
+    let copied = warehouse.file(&place).join("metadata/zzz.metadata.json");
+    std::fs::copy(warehouse.file(other.metadata_location()), copied).unwrap();
+    assert!(made(&back, &place).await.unwrap_err().to_string().contains("another table"));
 }

@@ -81,6 +81,29 @@ fn invalid_triggers_are_errors_with_a_hint() {
 }
 
 #[test]
+fn an_import_needs_files() {
+    for source in [
+        json!({"schedule": {"cron": "* * * * *"}}),
+        json!({"tables": {"names": ["t"]}}),
+        json!({"merges": {}}),
+        json!({"jobs": {"kinds": ["run"]}}),
+        json!({"queue": {"name": "orders"}}),
+        json!({"postgres": {"url": "postgres://u@127.0.0.1:1/d", "channel": "c"}}),
+    ] {
+        let mut trigger = source.clone();
+        (trigger["name"], trigger["import"]) = (json!("a"), json!({"table": "t"}));
+        check(trigger.clone(), "its events contain no files to import");
+        trigger["import"]["sources"] = json!(["in/*.csv"]);
+        check_trigger(&serde_json::from_value(trigger).expect("a trigger")).expect("a trigger");
+    }
+    for source in [json!({"files": {"folder": "in"}}), json!({"bucket": {"name": "landing"}})] {
+        let mut trigger = source.clone();
+        (trigger["name"], trigger["import"]) = (json!("a"), json!({"table": "t"}));
+        check_trigger(&serde_json::from_value(trigger).expect("a trigger")).expect("a trigger");
+    }
+}
+
+#[test]
 fn invalid_triggers_on_jobs_and_merges_are_errors_with_a_hint() {
     for (jobs, expected) in [
         (json!({"kinds": []}), "`kinds` is empty"),

@@ -3,6 +3,8 @@
 mod batches;
 mod buckets;
 mod calls;
+mod cancelled_requests;
+mod catch_up;
 mod crash;
 mod definitions;
 mod deliveries;
@@ -25,3 +27,6 @@ mod support;
 mod table_rights;
 mod tables;
 mod targets;
+mod trim_race;
+mod unreadable_budgets;
+mod unreadable_events;

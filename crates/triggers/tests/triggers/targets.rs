@@ -25,6 +25,8 @@ pub struct Tables {
     pub policies: Mutex<BTreeMap<String, CallPolicy>>,
     /// Budgets of functions.
     pub budgets: Mutex<BTreeMap<String, CallBudget>>,
+    /// The error of reading a budget, if any.
+    pub budget_problem: Mutex<Option<Problem>>,
     /// The user that deployed the triggers, if any.
     pub deployer: Mutex<Option<String>>,
     /// Reason why the identities of events have no rights, if any.
@@ -107,8 +109,11 @@ impl TargetExecutor for Tables {
         (!is_hidden).then_some(data)
     }
 
-    fn budget(&self, function: &str) -> Option<CallBudget> {
-        self.budgets.lock().expect("budgets").get(function).cloned()
+    fn budget(&self, function: &str) -> Result<Option<CallBudget>, Problem> {
+        match self.budget_problem.lock().expect("a problem").clone() {
+            Some(problem) => Err(problem),
+            None => Ok(self.budgets.lock().expect("budgets").get(function).cloned()),
+        }
     }
 
     fn user(&self, _trigger: &Trigger) -> Option<String> {
