@@ -113,13 +113,25 @@ impl Access {
 
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
 fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
-    if directory.owner(&object.owned()) == Some(user) {
+    if is_owner(directory, user, action, object) {
         return Decision::Allowed(DecisionReason::Ownership);
     }
     match including(action, object).find_map(|action| directory.find_grant(user, action, object)) {
         Some(grant) => Decision::Allowed(DecisionReason::Grant(grant.clone())),
         None => Decision::Denied(DenialReason::NoGrant),
     }
+}
+
+/// Returns true if a user may perform an action because it owns the object. The owner of a table,
+/// view or SQL function is stored with the object, and may not create another object of its name.
+/// The records of the directory contain the owners of other objects.
+fn is_owner(directory: &Directory, user: &str, action: Action, object: &Object) -> bool {
+    if let Some(owner) = object.owner() {
+        let account = directory.users.get(user);
+        let is_same = owner.user == user && account.is_some_and(|it| it.created == owner.created);
+        return is_same && action != Action::Create;
+    }
+    directory.owner(&object.owned()) == Some(user)
 }
 
 /// Returns an action, and the actions whose grants include it. The rights to write to a branch and

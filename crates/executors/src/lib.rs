@@ -18,6 +18,7 @@ mod commit_history;
 mod created_trigger;
 mod deployer;
 mod destination;
+mod entry_rights;
 mod export_file;
 mod file_usage;
 mod function_catalog;
@@ -58,6 +59,7 @@ pub use deployer::{
     nothing_deployed, parse_folder,
 };
 pub use destination::check_destination;
+pub use entry_rights::{EntryRights, StoredObject, with_owner_on_main};
 pub use export_file::{ExportFile, ExportOutput, not_written};
 pub use file_usage::FileUsage;
 pub use function_catalog::{

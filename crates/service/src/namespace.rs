@@ -21,7 +21,7 @@ impl Namespaces {
         reference: &RefSpec,
     ) -> Result<Vec<Namespace>, Problem> {
         let view = self.0.view_for(principal, reference).await?;
-        self.0.visible_namespaces(principal, &view).await
+        self.0.entry_rights(principal).visible_namespaces(&view).await
     }
 
     /// Creates a namespace on a branch, as a job.

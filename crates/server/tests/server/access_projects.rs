@@ -71,7 +71,8 @@ async fn runs() {
     let users = Users::start().await;
     let ana = users.user("ana", &["read on branch:*", "select on table:shop.items"]).await;
     let reads = project("SELECT id FROM items");
-    let run = async |body: &Value| users.job(&ana, "/v1/runs", body.clone()).await;
+    let run_by = async |token: &str, body: &Value| users.job(token, "/v1/runs", body.clone()).await;
+    let run = async |body: &Value| run_by(&ana, body).await;
     // Without any one of these rights, the run is forbidden.
     for grant in ["run on project:shop", "write on branch:main", "insert,create on table:shop.copy"]
     {
@@ -93,13 +94,25 @@ async fn runs() {
     // The right to read the view does not include the right to read the view's table.
     users.grant("ana", &["select on view:shop.best"]).await;
     assert_eq!(run(&by_view).await, "forbidden");
-    // Replacing rows and columns of a table requires more rights than creating it.
+    // Replacing rows and columns of the table of another user requires more rights than creating
+    // it.
+    let grants = [
+        "read,write on branch:main",
+        "select on table:shop.items",
+        "run on project:shop",
+        "insert,create on table:shop.copy",
+    ];
+    let bob = users.user("bob", &grants).await;
     let changed = project("SELECT id, 2 AS more FROM items");
-    assert_eq!(run(&changed).await, "forbidden");
-    users.grant("ana", &["delete on table:shop.copy"]).await;
-    assert_eq!(run(&changed).await, "forbidden");
-    users.grant("ana", &["alter on table:shop.copy"]).await;
+    assert_eq!(run_by(&bob, &changed).await, "forbidden");
+    users.grant("bob", &["delete on table:shop.copy"]).await;
+    assert_eq!(run_by(&bob, &changed).await, "forbidden");
+    users.grant("bob", &["alter on table:shop.copy"]).await;
+    assert_eq!(run_by(&bob, &changed).await, "succeeded");
+    // The user of the first run owns the table.
+    let changed = project("SELECT id, 'x' AS more FROM items");
     assert_eq!(run(&changed).await, "succeeded");
+    assert_eq!(users.sql_at(&ana, "main", "SELECT more FROM shop.copy").await.0, 200);
     let other = json!({"files": {"headwater.toml": "[project]\nname = \"other\"\n"}});
     assert_eq!(run(&other).await, "forbidden");
 }

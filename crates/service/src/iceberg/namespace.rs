@@ -40,9 +40,9 @@ impl Iceberg {
     ) -> Result<Vec<String>, Problem> {
         let view = self.0.view_for(principal, reference).await?;
         if let Some(parent) = parent {
-            self.0.check_namespace(principal, &view, parent).await?;
+            self.0.entry_rights(principal).check_namespace(&view, parent).await?;
         }
-        let found = self.0.visible_namespaces(principal, &view).await?;
+        let found = self.0.entry_rights(principal).visible_namespaces(&view).await?;
         let found = found.into_iter().map(|found| found.name);
         Ok(found.filter(|found| names::parent(found) == parent).collect())
     }
@@ -55,7 +55,7 @@ impl Iceberg {
         name: &str,
     ) -> Result<Namespace, Problem> {
         let view = self.0.view_for(principal, reference).await?;
-        let visible = self.0.visible_namespaces(principal, &view).await?;
+        let visible = self.0.entry_rights(principal).visible_namespaces(&view).await?;
         let is_visible = visible.iter().any(|visible| visible.name == name);
         if (is_visible || self.0.is_unlimited(principal))
             && let Some(found) = view.state().namespace(name).await.or_problem()?
