@@ -40,6 +40,7 @@ mod run_output;
 mod run_request;
 mod running_statement;
 mod scheduled_call_preparation;
+mod secret_owner;
 mod system_tables;
 mod template_params;
 mod trigger_delivery;
@@ -82,6 +83,7 @@ pub use rights::{
 pub use run::{RunExecutor, run_queue};
 pub use run_request::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
+pub use secret_owner::OwnedSecrets;
 pub use system_tables::{register_system_tables, to_batches};
 pub use trigger_delivery::TriggerExecutor;
 pub use upload::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};

@@ -313,11 +313,15 @@ async fn addresses() {
 async fn secrets() {
     let users = Users::start().await;
     let ana = users.user("ana", &["set on secret:SHOP_*", "deploy on project:shop"]).await;
-    let put = async |name: &str| {
+    let put_by = async |token: &str, name: &str| {
         let body = Some(json!({"value": "not to be seen"}));
-        users.send(&ana, Method::PUT, &format!("/v1/secrets/{name}"), body).await.0.as_u16()
+        users.send(token, Method::PUT, &format!("/v1/secrets/{name}"), body).await.0.as_u16()
     };
+    let put = async |name: &str| put_by(&ana, name).await;
     assert_eq!((put("SHOP_KEY").await, put("OTHER_KEY").await), (200, 403));
+    // The value of another user does not belong to the user that set the first value.
+    let bob = users.user("bob", &["set on secret:SHOP_KEY"]).await;
+    assert_eq!(put_by(&bob, "SHOP_KEY").await, 200);
     let code =
         "import headwater\n@headwater.function(secrets=[\"SHOP_KEY\"])\ndef f():\n    pass\n";
     let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
@@ -338,6 +342,15 @@ async fn secrets() {
     }
     let (_, listed) = users.get(&ana, "/v1/secrets").await;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    // A user owns a secret as long as it has set all values.
+    let code = code.replace("SHOP_KEY", "SHOP_OWN");
+    let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
+    let deploy = async || users.post(&ana, "/v1/deployments", json!({"files": files})).await.0;
+    assert_eq!((put("SHOP_OWN").await, put("SHOP_OWN").await, deploy().await), (200, 200, 201));
+    let path = "/v1/secrets/SHOP_OWN";
+    assert!(users.send(&ana, Method::DELETE, path, None).await.0.is_success());
+    let root = users.user("root", &["administer on lake"]).await;
+    assert_eq!((put_by(&root, "SHOP_OWN").await, deploy().await), (200, 403));
 }
 
 async fn audit() {
