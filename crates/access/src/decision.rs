@@ -1,6 +1,8 @@
 //! Decisions about access, computed from the directory in memory without I/O.
 
-use headwater_model::{Action, Grant, Identity, Object, ObjectKind, Permission, Principal};
+use headwater_model::{
+    Action, Grant, Identity, Object, ObjectKind, ObjectOwner, Permission, Principal,
+};
 
 use crate::directory::Directory;
 use crate::{Access, Result};
@@ -122,14 +124,21 @@ fn decide(directory: &Directory, user: &str, action: Action, object: &Object) ->
     }
 }
 
-/// Returns true if a user may perform an action because it owns the object. The owner of a table,
-/// view or SQL function is stored with the object, and may not create another object of its name.
-/// The records of the directory contain the owners of other objects.
+/// Returns true if a user may perform an action because it owns the object, or the namespace of a
+/// new object. The owner of a table, view, SQL function or namespace is stored with the object, and
+/// may not create another object of its name. The records of the directory contain the owners of
+/// other objects.
 fn is_owner(directory: &Directory, user: &str, action: Action, object: &Object) -> bool {
-    if let Some(owner) = object.owner() {
+    let is_user = |owner: &ObjectOwner| {
         let account = directory.users.get(user);
-        let is_same = owner.user == user && account.is_some_and(|it| it.created == owner.created);
-        return is_same && action != Action::Create;
+        owner.user == user && account.is_some_and(|account| account.created == owner.created)
+    };
+    if let Some(owner) = object.owner() {
+        return is_user(owner) && action != Action::Create;
+    }
+    if let Some(owner) = object.namespace_owner() {
+        // The first rows of a new table are a part of its creation.
+        return is_user(owner) && matches!(action, Action::Create | Action::Insert);
     }
     directory.owner(&object.owned()) == Some(user)
 }

@@ -69,7 +69,10 @@ impl Session {
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
         // Check the rights on views, even if the name is new or is the name of a table.
         let known = entry.as_ref().filter(|entry| entry.is_view());
-        let object = known.map_or_else(|| Object::view(&name), |entry| entry.object(&name));
+        let object = match known {
+            Some(entry) => entry.object(&name),
+            None => view.new_object(Object::view(&name)).await?,
+        };
         self.authorize(Action::Create, &object)?;
         let exists = known.is_some();
         if or_replace && exists {

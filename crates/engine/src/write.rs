@@ -165,7 +165,7 @@ impl Session {
         };
         let found = match &entry {
             Some(entry) => entry.object(&table),
-            None => Object::table(&table),
+            None => view.new_object(Object::table(&table)).await?,
         };
         for action in actions {
             // Check only actions that exist for this type of object. Any other action fails later,

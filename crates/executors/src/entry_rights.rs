@@ -29,7 +29,7 @@ pub struct EntryRights<'a> {
 /// created. So an operation that looks up the name again calls [`StoredObject::check_same`].
 #[derive(Debug, Clone)]
 pub struct StoredObject {
-    /// The object, with its owner if the principal is the owner.
+    /// The object, with its stored owner.
     pub object: Object,
     /// The id of the table or view if the principal owns it.
     pub owned_id: Option<String>,
@@ -38,22 +38,20 @@ pub struct StoredObject {
 }
 
 impl EntryRights<'_> {
-    /// Returns the table or view of a kind with exactly this name at a ref, with its owner if the
-    /// principal owns it. An object that does not exist or cannot be read has no owner.
+    /// Returns a table, a view or a namespace with exactly this name at a ref, with its owner. If
+    /// it does not exist, it has the owner of its namespace. An object at a ref that cannot be read
+    /// has no owner.
     pub async fn stored(&self, reference: &RefSpec, object: Object) -> StoredObject {
-        if self.principal.user_name().is_some()
-            && let Some(name) = entry_name(&object)
-            && let Ok(view) = self.lake.view(reference).await
-            && let Ok(Some(entry)) = view.state().entry(&name).await
-            && entry.owner.is_some()
-            && entry.owner == self.principal.as_object_owner()
-        {
-            let owned = entry.object(&name);
-            if owned.kind() == object.kind() {
-                return StoredObject { object: owned, owned_id: Some(entry.id), exists: true };
+        let Ok(view) = self.lake.view(reference).await else { return object.into() };
+        let found = find(&view, &object).await.ok().flatten();
+        let owner = self.principal.as_object_owner();
+        match found {
+            Some((object, id)) => {
+                let is_owner = owner.is_some() && object.owner() == owner.as_ref();
+                StoredObject { object, owned_id: id.filter(|_| is_owner), exists: true }
             }
+            None => object.into(),
         }
-        StoredObject::from(object)
     }
 
     /// Checks a right to a table or view, and records the decision. The name matches exactly, or
@@ -69,7 +67,7 @@ impl EntryRights<'_> {
         let check = |object: &Object| authorize(self.access, self.principal, action, object);
         let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
         let Some((found, entry)) = found else {
-            let object = Object::table(name);
+            let object = view.new_object(Object::table(name)).await.or_problem()?;
             check(&object)?;
             return Ok(StoredObject { exists: false, ..StoredObject::from(object) });
         };
@@ -107,8 +105,8 @@ impl EntryRights<'_> {
         namespaces.retain(|namespace| {
             let name = namespace.name.as_str();
             let within = |inner: &&str| *inner == name || is_within(inner, name);
-            self.access.may_see(self.principal, &Object::namespace(name))
-                || readable.iter().any(within)
+            let object = Object::namespace(name).with_owner(namespace.owner.as_ref());
+            self.access.may_see(self.principal, &object) || readable.iter().any(within)
         });
         Ok(namespaces)
     }
@@ -149,19 +147,33 @@ impl StoredObject {
     }
 }
 
-/// Returns a table, a view or an SQL function with the owner that it has on `main`. Returns any
-/// other object unchanged.
+/// Returns a table, a view, an SQL function or a namespace with the owner that it has on `main`. If
+/// it does not exist, it has the owner of its namespace. Returns any other object unchanged.
 pub async fn with_owner_on_main(lake: &Lake, object: &Object) -> Object {
-    if let Some(name) = entry_name(object)
-        && let Ok(view) = lake.view(&RefSpec::main()).await
-        && let Ok(Some(entry)) = view.state().any_entry(&name).await
-    {
-        let found = entry.object(&name);
-        if found.kind() == object.kind() {
-            return found;
-        }
+    let Ok(view) = lake.view(&RefSpec::main()).await else { return object.clone() };
+    let found = find(&view, object).await.ok().flatten();
+    found.map_or_else(|| object.clone(), |(found, _)| found)
+}
+
+/// Returns an object with its stored owner, and the id of a table, view or SQL function. Returns
+/// `None` if no owner is stored with objects of its kind.
+async fn find(
+    view: &CommitView,
+    object: &Object,
+) -> Result<Option<(Object, Option<String>)>, Error> {
+    if object.kind() == ObjectKind::Namespace {
+        return Ok(Some((view.namespace_object(object.name()).await?, None)));
     }
-    object.clone()
+    let Some(name) = entry_name(object) else { return Ok(None) };
+    match view.state().any_entry(&name).await? {
+        Some(entry) if entry.object(&name).kind() == object.kind() => {
+            Ok(Some((entry.object(&name), Some(entry.id))))
+        }
+        None if object.kind() != ObjectKind::Function => {
+            Ok(Some((view.new_object(object.clone()).await?, None)))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// Returns the name under which the catalog stores a table, a view or an SQL function.

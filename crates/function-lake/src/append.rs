@@ -227,7 +227,8 @@ impl FunctionLake {
         let schema = nullable(&rows.schema(), known.as_deref());
         let name = match existing {
             None => {
-                self.allow(Action::Create, &Object::table(wanted))?;
+                let object = transaction.view().new_object(Object::table(wanted)).await?;
+                self.allow(Action::Create, &object)?;
                 transaction.create(wanted, schema, Vec::new(), BTreeMap::new()).await?;
                 wanted.clone()
             }

@@ -194,9 +194,12 @@ impl FunctionLake {
             .parse()
             .map_err(|error: NameError| headwater_model::ErrorDetails::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
-        let entry = self.view().await?.state().table(&table).await.or_problem()?;
-        let owner = entry.as_ref().and_then(|entry| entry.owner.as_ref());
-        self.check(Action::Insert, &Object::table(&table).with_owner(owner))?;
+        let view = self.view().await?;
+        let object = match view.state().table(&table).await.or_problem()? {
+            Some(entry) => entry.object(&table),
+            None => view.new_object(Object::table(&table)).await.or_problem()?,
+        };
+        self.check(Action::Insert, &object)?;
         Ok(table)
     }
 

@@ -31,12 +31,14 @@ pub struct Object {
     name: String,
     /// The owner that is stored with the object, if the object was looked up and has an owner.
     owner: Option<ObjectOwner>,
+    /// The owner of the namespace of a table, view or namespace that does not exist yet.
+    namespace_owner: Option<ObjectOwner>,
 }
 
 impl Object {
     /// Creates an object from its kind and full name.
     fn new(kind: ObjectKind, name: impl Into<String>) -> Self {
-        Object { kind, name: name.into(), owner: None }
+        Object { kind, name: name.into(), owner: None, namespace_owner: None }
     }
 
     /// Creates the object for a table.
@@ -159,6 +161,18 @@ impl Object {
         self.owner.as_ref()
     }
 
+    /// Returns an object that does not exist yet, with the owner of its namespace. This owner may
+    /// create the object.
+    #[must_use]
+    pub fn with_namespace_owner(self, owner: Option<ObjectOwner>) -> Self {
+        Object { namespace_owner: owner, ..self }
+    }
+
+    /// Returns the owner of the object's namespace; see [`Object::with_namespace_owner`].
+    pub const fn namespace_owner(&self) -> Option<&ObjectOwner> {
+        self.namespace_owner.as_ref()
+    }
+
     /// Returns the full name; empty for the lake.
     pub fn name(&self) -> &str {
         &self.name
@@ -181,7 +195,7 @@ impl FromStr for Object {
             let reason = "an object name cannot contain `*`".to_owned();
             return Err(PermissionError::Pattern { text: text.to_owned(), reason });
         }
-        Ok(Object { kind, name: pattern, owner: None })
+        Ok(Object::new(kind, pattern))
     }
 }
 

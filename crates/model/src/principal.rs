@@ -60,13 +60,15 @@ pub struct AuthenticatedUser {
     pub expires: Option<Timestamp>,
 }
 
-/// The user that owns a table, a view or an SQL function. The record is stored with the object.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// The user that owns a table, a view, an SQL function or a namespace. The record is stored with
+/// the object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 pub struct ObjectOwner {
     /// The user's name.
     pub user: String,
     /// The time at which the account was created. A later account with the same name does not own
     /// the object.
+    #[schema(value_type = String, format = DateTime)]
     pub created: Timestamp,
 }
 

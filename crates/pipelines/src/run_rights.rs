@@ -62,13 +62,23 @@ impl Runner {
     /// Returns the object of the table with exactly this name, with its owner if the table exists.
     pub(crate) async fn table_object(&self, name: &TableName, view: &CommitView) -> Result<Object> {
         let entry = view.state().table(name).await.map_err(|error| Error::other(&error))?;
-        Ok(entry.map_or_else(|| Object::table(name), |entry| entry.object(name)))
+        match entry {
+            Some(entry) => Ok(entry.object(name)),
+            None => self.new_object(Object::table(name), view).await,
+        }
     }
 
     /// Returns the object of the view with exactly this name, with its owner if the view exists.
     pub(crate) async fn view_object(&self, name: &TableName, view: &CommitView) -> Result<Object> {
         let entry = view.state().view(name).await.map_err(|error| Error::other(&error))?;
-        Ok(entry.map_or_else(|| Object::view(name), |entry| entry.object(name)))
+        match entry {
+            Some(entry) => Ok(entry.object(name)),
+            None => self.new_object(Object::view(name), view).await,
+        }
+    }
+
+    async fn new_object(&self, object: Object, view: &CommitView) -> Result<Object> {
+        view.new_object(object).await.map_err(|error| Error::other(&error))
     }
 
     /// Checks that a run may change its target and, if the request names a ref to merge, that it
@@ -195,7 +205,7 @@ impl Runner {
                 Object::table(name)
             }
             Some((name, entry)) => entry.object(name),
-            None => Object::table(written),
+            None => self.new_object(Object::table(written), view).await?,
         };
         if !access.allows(action, &object) {
             self.authorize(action, &Object::table(written))?;

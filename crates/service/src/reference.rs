@@ -129,7 +129,7 @@ impl Refs {
 
     /// Checks that a principal may read one table of a comparison, by its stored spelling.
     async fn check_side(&self, principal: &Principal, side: &ComparedTable) -> Result<(), Problem> {
-        self.0.check_readable(principal, &side.reference, &side.table).await?;
+        self.0.check_named(principal, &side.reference, Action::Select, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };
         let unrestricted = self.0.check_unrestricted_at(principal, Action::Select, at).await;
         unrestricted.map_err(|_| part_only(&side.table))

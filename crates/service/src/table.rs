@@ -54,7 +54,7 @@ impl Tables {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<Table, Problem> {
-        let stored = self.0.check_readable(principal, reference, name).await?;
+        let stored = self.0.check_named(principal, reference, Action::Select, name).await?;
         let view = self.0.lake.view(reference).await.or_problem()?;
         stored.check_same(&view).await?;
         let found = view.find(&name.namespace, &name.name).await.or_problem()?;

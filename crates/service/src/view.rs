@@ -37,7 +37,7 @@ impl Views {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<SqlView, Problem> {
-        self.0.check_readable(principal, reference, name).await?;
+        self.0.check_named(principal, reference, Action::Select, name).await?;
         let found = self.0.lake.describe_view(reference, name).await.or_problem();
         found.map_err(|problem| self.0.conceal(principal, problem))
     }

@@ -8,16 +8,6 @@ use headwater_model::{Action, Object, Principal, Problem, RefSpec, ResultExt, Ta
 use crate::service::Components;
 
 impl Components {
-    /// Checks that a principal may read a table or view at a ref.
-    pub(crate) async fn check_readable(
-        &self,
-        principal: &Principal,
-        reference: &RefSpec,
-        name: &TableName,
-    ) -> Result<StoredObject, Problem> {
-        self.check_named(principal, reference, Action::Select, name).await
-    }
-
     /// Checks that a principal may act on a table or view at a ref; see [`EntryRights`].
     pub(crate) async fn check_named(
         &self,

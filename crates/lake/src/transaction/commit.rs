@@ -37,7 +37,8 @@ pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value:
     transaction.with.entries.push(Append::put(journal, key, value));
 }
 
-/// Sets the owner of the tables, views and functions that the transaction creates after this call.
+/// Sets the owner of the tables, views, functions and namespaces that the transaction creates after
+/// this call.
 pub fn set_creator(transaction: &mut Transaction, creator: Option<ObjectOwner>) {
     transaction.creator = creator;
 }

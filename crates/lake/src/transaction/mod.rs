@@ -350,7 +350,8 @@ impl Transaction {
 
     /// Creates a namespace when the transaction commits.
     pub fn create_namespace(&mut self, name: &str, properties: BTreeMap<String, String>) {
-        let namespace = Namespace { name: name.to_owned(), properties };
+        let owner = self.creator.clone();
+        let namespace = Namespace { name: name.to_owned(), properties, owner };
         self.namespaces.push(NamespaceChange::Create(namespace));
     }
 

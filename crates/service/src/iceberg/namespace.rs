@@ -77,7 +77,8 @@ impl Iceberg {
         name: String,
         properties: BTreeMap<String, String>,
     ) -> ChangeResult<()> {
-        self.0.authorize(principal, Action::Create, &Object::namespace(&name))?;
+        let (create, object) = ([Action::Create], Object::namespace(&name));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let description = format!("create namespace {name}");
         self.change(principal, request, description, move |transaction| {
             transaction.create_namespace(&name, properties);
@@ -94,7 +95,8 @@ impl Iceberg {
         request: &ChangeRequest,
         name: String,
     ) -> ChangeResult<()> {
-        self.0.authorize(principal, Action::Drop, &Object::namespace(&name))?;
+        let (drop_it, object) = ([Action::Drop], Object::namespace(&name));
+        self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let description = format!("drop namespace {name}");
         self.change(principal, request, description, move |transaction| {
             transaction.drop_namespace(&name);
@@ -113,7 +115,8 @@ impl Iceberg {
         update: PropertyUpdate,
     ) -> ChangeResult<PropertyChanges> {
         let PropertyUpdate { updates, removals } = update;
-        self.0.authorize(principal, Action::Alter, &Object::namespace(name))?;
+        let (alter, object) = ([Action::Alter], Object::namespace(name));
+        self.0.authorize_at(principal, &request.reference, alter, object).await?;
         let found = self.namespace(principal, &request.reference, name).await?;
         let is_set = |key: &String| found.properties.contains_key(key);
         let (removed, missing) = removals.iter().cloned().partition(is_set);

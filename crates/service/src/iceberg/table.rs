@@ -132,7 +132,8 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> ChangeResult<LoadedTable> {
-        self.0.authorize(principal, Action::Create, &Object::table(name))?;
+        let (create, object) = ([Action::Create], Object::table(name));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let created = name.clone();
         let description = format!("create table {name}");
         let states = self.change_tables(principal, request, description, |transaction| {
@@ -156,7 +157,8 @@ impl Iceberg {
         new: NewTable,
     ) -> Result<Value, Problem> {
         self.0.authorize(principal, Action::Write, &Object::reference(reference))?;
-        self.0.authorize(principal, Action::Create, &Object::table(name))?;
+        let object = Object::table(name);
+        self.0.authorize_at(principal, reference, [Action::Create], object).await?;
         self.0.branch_to_write(Some(reference)).await?;
         let view = self.0.view_for(principal, reference).await?;
         view.check_namespace(&name.namespace).await.or_problem()?;
@@ -228,7 +230,8 @@ impl Iceberg {
     ) -> ChangeResult<()> {
         let (rename, object) = ([Action::Select, Action::Alter], Object::table(&from));
         let stored = self.0.authorize_at(principal, &request.reference, rename, object).await?;
-        self.0.authorize(principal, Action::Create, &Object::table(&to))?;
+        let (create, object) = ([Action::Create], Object::table(&to));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let at = TableAtRef { reference: &request.reference, table: &from };
         self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         let description = format!("rename table {from} to {to}");

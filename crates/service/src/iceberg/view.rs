@@ -61,7 +61,8 @@ impl Iceberg {
         name: &TableName,
         new: NewView,
     ) -> ChangeResult<LoadedView> {
-        self.0.authorize(principal, Action::Create, &Object::view(name))?;
+        let (create, object) = ([Action::Create], Object::view(name));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let created = name.clone();
         let description = format!("create view {name}");
         let view = self.change(principal, request, description, move |transaction| {
@@ -147,7 +148,8 @@ impl Iceberg {
     ) -> ChangeResult<()> {
         let (rename, object) = ([Action::Select, Action::Alter], Object::view(&from));
         let stored = self.0.authorize_at(principal, &request.reference, rename, object).await?;
-        self.0.authorize(principal, Action::Create, &Object::view(&to))?;
+        let (create, object) = ([Action::Create], Object::view(&to));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let description = format!("rename view {from} to {to}");
         let target = to.clone();
         let renamed = self.change(principal, request, description, move |transaction| {

@@ -198,6 +198,7 @@ fn of_owners() -> Vec<Trial> {
         trial("attacks::98_row_filters_apply_to_the_owner_of_a_table", owners::restricted),
         trial("attacks::99_ownership_ends_with_the_account_and_has_scopes", owners::same_user),
         trial("attacks::100_a_user_owns_the_table_that_its_import_creates", owners::imports),
+        trial("attacks::101_the_owner_of_a_namespace_creates_tables_in_it", owners::namespaces),
     ]
 }
 

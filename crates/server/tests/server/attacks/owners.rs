@@ -213,6 +213,52 @@ pub async fn same_user() {
     assert_eq!(listed, Value::Array(Vec::new()));
 }
 
+pub async fn namespaces() {
+    let users = Users::start().await;
+    let grants = ["create on namespace:ana", "read,write on branch:main"];
+    let ana = users.user("ana", &grants).await;
+    let bob = users.user("bob", &["create on table:ana.*", "read,write on branch:main"]).await;
+    users.all(&ana, 200, &["CREATE SCHEMA ana"]).await;
+    let create = permission("create on namespace:ana");
+    users.access.revoke(&Principal::owner(), "ana", create).await.expect("revoked");
+    assert_eq!(users.explained("drop", "namespace:ana").await.1, "owner of the object");
+    assert!(!users.explained("drop", "namespace:shop").await.0);
+    let own = [
+        "CREATE TABLE ana.made AS SELECT 1 AS id",
+        "CREATE VIEW ana.seen AS SELECT id FROM ana.made",
+        "SELECT id FROM ana.seen",
+        "CREATE SCHEMA ana.inner",
+        "CREATE TABLE ana.inner.made (id INT)",
+        "DROP TABLE ana.inner.made",
+        "DROP SCHEMA ana.inner",
+    ];
+    users.all(&ana, 200, &own).await;
+    let path = "/iceberg/v1/main/namespaces/ana/tables";
+    let new = json!({"name": "second", "schema": {"type": "struct",
+        "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]}});
+    let (status, answer) = users.post(&ana, path, new).await;
+    assert_eq!(status, 200, "{answer}");
+    // The tables of other users in the namespace stay theirs.
+    users.all(&bob, 200, &["CREATE TABLE ana.other AS SELECT 'secret' AS customer"]).await;
+    let refused = [
+        "SELECT * FROM ana.other",
+        "INSERT INTO ana.other VALUES ('x')",
+        "CREATE OR REPLACE TABLE ana.other AS SELECT 1 AS id",
+        "ALTER TABLE ana.other RENAME TO mine",
+        "DROP TABLE ana.other",
+        "CREATE TABLE shop.made AS SELECT 1 AS id",
+    ];
+    users.all(&ana, 403, &refused).await;
+    users.all(&bob, 403, &["DROP SCHEMA ana", "CREATE VIEW ana.mine AS SELECT 1 AS id"]).await;
+    // A new namespace of the same name does not belong to the earlier owner.
+    users.owner_sql("DROP TABLE ana.other").await;
+    let all =
+        ["DROP VIEW ana.seen", "DROP TABLE ana.made", "DROP TABLE ana.second", "DROP SCHEMA ana"];
+    users.all(&ana, 200, &all).await;
+    users.owner_sql("CREATE SCHEMA ana").await;
+    users.all(&ana, 403, &["DROP SCHEMA ana", "CREATE TABLE ana.made (id INT)"]).await;
+}
+
 pub async fn imports() {
     let (users, ana) = start().await;
     let folder = tempfile::tempdir().expect("a folder");
