@@ -58,6 +58,7 @@ pub async fn add_tables(lake: &Lake, branch: &str, count: usize) -> Outcome<()> 
             metadata_location: format!("file:///nowhere/{index}/v1.metadata.json"),
             snapshot: Some(index as i64),
             operation: "created".to_owned(),
+            owner: None,
         };
         let table = TableName::new("public", format!("{branch}_{index}"))?;
         Ok(TableChange { table, from: None, to: Some(entry) })

@@ -380,8 +380,12 @@ def rights(owner):
     api("POST", "/v1/grants", grant)
     create(eve, "eve-one", Publish=True)
     assert [one["FunctionName"] for one in eve.list_functions()["Functions"]] == ["eve-one"]
-    fails("AccessDeniedException", eve.invoke, FunctionName="eve-one")
+    # A user owns the functions that it creates, so it may call them without a grant.
+    assert invoke(eve, "eve-one", 1)[1]["event"] == 1
     eve.delete_function(FunctionName="eve-one")
+    create(owner, "eve-one", Publish=True)
+    fails("AccessDeniedException", eve.invoke, FunctionName="eve-one")
+    owner.delete_function(FunctionName="eve-one")
 
     wrong = {"key": key["key"], "secret": "hws_" + "0" * 56}
     fails("InvalidSignatureException", client(wrong).list_functions)

@@ -1,6 +1,8 @@
 //! Decisions about access, computed from the directory in memory without I/O.
 
-use headwater_model::{Action, Grant, Identity, Object, ObjectKind, Permission, Principal};
+use headwater_model::{
+    Action, Grant, Identity, Object, ObjectKind, ObjectOwner, Permission, Principal,
+};
 
 use crate::directory::Directory;
 use crate::{Access, Result};
@@ -113,13 +115,32 @@ impl Access {
 
 /// Decides for a user: allows access by ownership, or by a grant that contains the action.
 fn decide(directory: &Directory, user: &str, action: Action, object: &Object) -> Decision {
-    if directory.owner(&object.owned()) == Some(user) {
+    if is_owner(directory, user, action, object) {
         return Decision::Allowed(DecisionReason::Ownership);
     }
     match including(action, object).find_map(|action| directory.find_grant(user, action, object)) {
         Some(grant) => Decision::Allowed(DecisionReason::Grant(grant.clone())),
         None => Decision::Denied(DenialReason::NoGrant),
     }
+}
+
+/// Returns true if a user may perform an action because it owns the object, or the namespace of a
+/// new object. The owner of a table, view, SQL function or namespace is stored with the object, and
+/// may not create another object of its name. The records of the directory contain the owners of
+/// other objects.
+fn is_owner(directory: &Directory, user: &str, action: Action, object: &Object) -> bool {
+    let is_user = |owner: &ObjectOwner| {
+        let account = directory.users.get(user);
+        owner.user == user && account.is_some_and(|account| account.created == owner.created)
+    };
+    if let Some(owner) = object.owner() {
+        return is_user(owner) && action != Action::Create;
+    }
+    if let Some(owner) = object.namespace_owner() {
+        // The first rows of a new table are a part of its creation.
+        return is_user(owner) && matches!(action, Action::Create | Action::Insert);
+    }
+    directory.owner(&object.owned()) == Some(user)
 }
 
 /// Returns an action, and the actions whose grants include it. The rights to write to a branch and

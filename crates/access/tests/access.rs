@@ -306,6 +306,28 @@ async fn a_replaced_object_keeps_only_its_own_owner() {
 }
 
 #[tokio::test]
+async fn the_owner_that_is_stored_with_a_table_may_do_everything_but_create_it() {
+    let f = fixture().await;
+    f.user("ana").await;
+    f.user("eve").await;
+    let (ana, eve) = (f.log_in("ana").await, f.log_in("eve").await);
+    let owned = table("sales.made").with_owner(ana.as_object_owner().as_ref());
+    for action in [Action::Select, Action::Insert, Action::Update, Action::Delete, Action::Alter] {
+        assert!(f.may(&ana, action, &owned) && !f.may(&eve, action, &owned), "{action}");
+    }
+    let decision = f.access.explain("ana", Action::Drop, &owned).expect("a user");
+    assert_eq!(decision, Decision::Allowed(DecisionReason::Ownership));
+    assert!(!f.may(&ana, Action::Create, &owned), "only a grant allows to create");
+    assert!(!f.may(&ana, Action::Select, &table("sales.made")), "another table of this name");
+    // A later account with the same name is another user.
+    f.access.drop_user(&f.owner, "ana").await.expect("dropped");
+    f.clock.advance(Duration::from_secs(1));
+    f.user("ana").await;
+    let later = f.log_in("ana").await;
+    assert!(!f.may(&later, Action::Select, &owned) && !f.may(&ana, Action::Select, &owned));
+}
+
+#[tokio::test]
 async fn a_decision_on_many_grants_is_fast() {
     let f = fixture().await;
     f.user("ana").await;

@@ -105,4 +105,9 @@ impl InputName {
         let reference = input.reference.as_ref().map(ToString::to_string);
         InputName { namespace, name, reference }
     }
+
+    /// Returns the name of the input's table.
+    pub(crate) fn table(&self) -> TableName {
+        TableName { namespace: self.namespace.clone(), name: self.name.clone() }
+    }
 }

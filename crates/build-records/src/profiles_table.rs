@@ -16,7 +16,7 @@ use headwater_sql_aggregates::{ColumnProfile, RowProfile};
 use headwater_tables::{ListedSnapshot, PROFILE, Table};
 
 use crate::build_record::{BUILD, BuildRecord};
-use crate::system_tables::{OPEN_AT_ONCE, is_quarantine, may_read_table};
+use crate::system_tables::{OPEN_AT_ONCE, is_quarantine, may_read_object};
 
 pub(crate) struct ProfilesTable;
 
@@ -102,7 +102,7 @@ async fn rows(
     listed.retain(|(name, entry)| {
         // Leave out tables with row filters or column masks: statistics could reveal hidden rows
         // and values, also under an earlier name of a masked column.
-        may_read_table(access, name)
+        may_read_object(access, &entry.object(name))
             && access.is_none_or(|access| access.restrictions(name, Some(&entry.id)).is_none())
     });
     let found = stream::iter(listed)

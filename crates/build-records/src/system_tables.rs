@@ -128,10 +128,16 @@ impl SystemTable for LineageTable {
         access: Option<&dyn TableAccess>,
     ) -> Result<Vec<RecordBatch>, Problem> {
         let mut rows: BTreeSet<LineageRow> = BTreeSet::new();
+        let mut readable = view.state().entries(None).await.or_problem()?;
+        readable.retain(|(name, entry)| may_read_object(access, &entry.object(name)));
+        let readable: BTreeSet<TableName> = readable.into_iter().map(|(name, _)| name).collect();
         for BuiltTable { record, model, .. } in built_tables(view, access).await? {
             for reader in std::iter::once(&model).chain(record.models.values()) {
-                let is_visible =
-                    |input: &InputName| is_intermediate(&record, input) || may_read(access, input);
+                let is_visible = |input: &InputName| {
+                    is_intermediate(&record, input)
+                        || (input.reference.is_none() && readable.contains(&input.table()))
+                        || may_read(access, &input.table())
+                };
                 add_rows(reader, is_visible, &mut rows);
             }
         }
@@ -212,7 +218,8 @@ async fn built_tables(
     access: Option<&dyn TableAccess>,
 ) -> Result<Vec<BuiltTable>, Problem> {
     let listed = view.list(None).await.or_problem()?;
-    let visible = listed.into_iter().filter(|(name, _)| may_read_table(access, name));
+    let visible =
+        listed.into_iter().filter(|(name, entry)| may_read_object(access, &entry.object(name)));
     let built = stream::iter(visible.collect::<Vec<_>>())
         .map(|(name, entry)| async move {
             let table = view.lake().tables().load(&entry.metadata_location).await?;
@@ -222,8 +229,7 @@ async fn built_tables(
         .try_filter_map(|built| async move { Ok(built) });
     let mut built: Vec<BuiltTable> = built.try_collect().await.or_problem()?;
     for (name, entry) in view.state().views(None).await.or_problem()? {
-        let object = Object::view(&name);
-        if access.is_none_or(|access| access.allows(Action::Select, &object)) {
+        if may_read_object(access, &entry.object(&name)) {
             let loaded = view.load_view(&entry).await.or_problem()?;
             built.extend(built_view(&loaded));
         }
@@ -262,12 +268,11 @@ fn is_intermediate(record: &BuildRecord, input: &InputName) -> bool {
     input.reference.is_none() && record.models.values().any(same)
 }
 
-fn may_read(access: Option<&dyn TableAccess>, input: &InputName) -> bool {
-    let name = TableName { namespace: input.namespace.clone(), name: input.name.clone() };
-    may_read_table(access, &name)
-        || access.is_some_and(|access| access.allows(Action::Select, &Object::view(&name)))
+/// Returns true if a grant allows a reader to read the table or view with a name.
+fn may_read(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
+    may_read_object(access, &Object::table(name)) || may_read_object(access, &Object::view(name))
 }
 
-pub(crate) fn may_read_table(access: Option<&dyn TableAccess>, name: &TableName) -> bool {
-    access.is_none_or(|access| access.allows(Action::Select, &Object::table(name)))
+pub(crate) fn may_read_object(access: Option<&dyn TableAccess>, object: &Object) -> bool {
+    access.is_none_or(|access| access.allows(Action::Select, object))
 }

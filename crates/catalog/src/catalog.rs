@@ -47,7 +47,11 @@ impl Catalog {
 
     async fn initialize(&self) -> Result<()> {
         let mut pending = PendingObjects::default();
-        let public = Namespace { name: DEFAULT_NAMESPACE.to_owned(), properties: BTreeMap::new() };
+        let public = Namespace {
+            name: DEFAULT_NAMESPACE.to_owned(),
+            properties: BTreeMap::new(),
+            owner: None,
+        };
         let namespaces = BTreeMap::from([(public.name.clone(), public)]);
         let now = self.now();
         let first = CommitObject {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use headwater_model::{ChangeKind, Namespace, TableName};
+use headwater_model::{ChangeKind, Namespace, Object, ObjectOwner, TableName};
 use headwater_store::Batch;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +54,10 @@ pub struct TableEntry {
     pub snapshot: Option<i64>,
     /// The kind of the last change, one of [`operation`].
     pub operation: String,
+    /// The user that created the entry; `None` if the lake's owner created it, or an earlier
+    /// release. Changes of the table and renames keep the owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ObjectOwner>,
 }
 
 impl TableEntry {
@@ -65,6 +69,23 @@ impl TableEntry {
     /// Returns true if the entry is a function. `name` is the name of the entry.
     pub fn is_function(&self, name: &TableName) -> bool {
         self.is_view() && name.function().is_some()
+    }
+
+    /// Returns the object on which the rights to the entry are checked, with the entry's owner: a
+    /// table, a view, or a function such as `function:sales.tax`. `name` is the name of the entry.
+    pub fn object(&self, name: &TableName) -> Object {
+        let object = match name.function() {
+            Some(own) if self.is_view() => Object::function(&format!("{}.{own}", name.namespace)),
+            _ if self.is_view() => Object::view(name),
+            _ => Object::table(name),
+        };
+        object.with_owner(self.owner.as_ref())
+    }
+
+    /// Returns true if two entries differ at most in their owners. Two branches can have the same
+    /// state of a table with different owners, because runs adopt tables of other branches.
+    pub(crate) fn has_same_state(&self, other: &TableEntry) -> bool {
+        TableEntry { owner: other.owner.clone(), ..self.clone() } == *other
     }
 }
 

@@ -256,7 +256,8 @@ fn create_namespaces(mut namespaces: Namespaces, request: &CommitRequest) -> Res
         }
         let outer = iter::successors(name::parent(name), |outer| name::parent(outer));
         for outer in outer {
-            let new = || Namespace { name: outer.to_owned(), properties: BTreeMap::new() };
+            let (name, properties) = (outer.to_owned(), BTreeMap::new());
+            let new = || Namespace { name, properties, owner: None };
             namespaces.entry(outer.to_owned()).or_insert_with(new);
         }
         namespaces.insert(name.clone(), namespace.clone());

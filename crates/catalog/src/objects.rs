@@ -217,7 +217,7 @@ mod tests {
         assert!(weight(&commit(&long, "")) > 1 << 20);
         assert!(weight(&commit("", &long)) > 1 << 20);
         let properties = [("key".to_owned(), long)].into();
-        let one = Namespace { name: "n".to_owned(), properties };
+        let one = Namespace { name: "n".to_owned(), properties, owner: None };
         let all = CatalogObject::Namespaces(Arc::new([("n".to_owned(), one)].into()));
         assert!(weight(&all) > 1 << 20);
     }

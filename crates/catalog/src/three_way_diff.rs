@@ -46,7 +46,7 @@ impl ThreeWayDiff {
         for change in theirs {
             match ours.remove(&change.table) {
                 None => diff.taken.push(change),
-                Some(mine) if mine.to == change.to => {}
+                Some(mine) if is_same(mine.to.as_ref(), change.to.as_ref()) => {}
                 Some(mine) => diff.contested.push(DivergedTable {
                     table: change.table,
                     base: BaseValue::Known(mine.from),
@@ -103,6 +103,14 @@ impl ThreeWayDiff {
             let base = BaseValue::Known(Some(rename.base.clone()));
             self.contested.push(DivergedTable { table, base, ours, theirs, renamed });
         }
+    }
+}
+
+/// Returns true if both sides changed a table to the same state, or both dropped it.
+fn is_same(ours: Option<&TableEntry>, theirs: Option<&TableEntry>) -> bool {
+    match (ours, theirs) {
+        (Some(ours), Some(theirs)) => ours.has_same_state(theirs),
+        _ => ours.is_none() && theirs.is_none(),
     }
 }
 

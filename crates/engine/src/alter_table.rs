@@ -96,7 +96,7 @@ impl Session {
         };
         let (new, taken) = if entry.is_view() {
             let (new, taken) = self.view_target(&to, &view, &[]).await?;
-            self.authorize(Action::Create, &Object::view(&new))?;
+            self.authorize(Action::Create, &view.new_object(Object::view(&new)).await?)?;
             (new, taken)
         } else {
             self.view_target(&to, &view, &[Action::Create]).await?

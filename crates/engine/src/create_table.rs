@@ -8,7 +8,7 @@ use arrow::datatypes::{Fields, Schema, SchemaRef};
 use futures::StreamExt;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::PartitionField;
-use headwater_model::{Action, Object, TableName};
+use headwater_model::{Action, TableName};
 use headwater_sql::alter_table::ParsedSortKey;
 use headwater_sql::create_table::CreateTableStatement;
 use headwater_table_scan::plain_schema;
@@ -83,10 +83,10 @@ impl Session {
         let transaction = self.transaction().await?;
         let view = self.view_to_read(&transaction);
         let (table, entry) = self.view_target(&new.name, &view, &[Action::Create]).await?;
-        if new.or_replace && entry.as_ref().is_some_and(|entry| !entry.is_view()) {
-            self.authorize(Action::Drop, &Object::table(&table))?;
-        }
         if let (true, Some(entry)) = (new.or_replace, &entry) {
+            if !entry.is_view() {
+                self.authorize(Action::Drop, &entry.object(&table))?;
+            }
             self.check_change(&[Action::Drop], &table, entry)?;
         }
         let exists = entry.is_some();

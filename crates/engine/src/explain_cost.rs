@@ -14,7 +14,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, ParquetSo
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
 use headwater_lake::CommitView;
-use headwater_model::{Action, Object, Usage};
+use headwater_model::{Action, Usage};
 use headwater_restrictions::hidden_scan;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql_python::without_calls;
@@ -87,7 +87,7 @@ impl Session {
         let mut folders = Vec::new();
         for view in views {
             for (name, entry) in view.list(None).await? {
-                if !self.lists(Action::Select, &Object::table(&name)) {
+                if !self.lists(Action::Select, &entry.object(&name)) {
                     continue;
                 }
                 let Ok(path) = view.lake().tables().path_of(&entry.metadata_location) else {

@@ -53,13 +53,10 @@ impl Session {
         let (found, target_sources) = self.find_target(&table, &head).await?;
         let name = TableName { namespace: found.namespace.clone(), name: found.name.clone() };
         if overwrite {
-            self.authorize(Action::Delete, &Object::table(&name))?;
-            if let Some(entry) = head.state().entry(&name).await? {
-                self.check_change(&[Action::Delete], &name, &entry)?;
-            }
+            self.check_target(Action::Delete, &name, &head).await?;
         }
         if returning.is_some() {
-            self.authorize(Action::Select, &Object::table(&name))?;
+            self.check_target(Action::Select, &name, &head).await?;
         }
         spell_columns(&mut columns, &found)?;
         let mut lookup = TableLookup::new(self, &view);
@@ -109,6 +106,23 @@ impl Session {
         let returned = self.returned(returning, &metrics).await?;
         let written = self.finish(transaction, &message, &metrics).await?;
         Ok(result_of(returned, written))
+    }
+
+    /// Checks a right to the table that a statement inserts into, and its row filters and column
+    /// masks if the action changes rows.
+    async fn check_target(
+        &self,
+        action: Action,
+        name: &TableName,
+        head: &CommitView,
+    ) -> Result<()> {
+        match head.state().table(name).await? {
+            Some(entry) => {
+                self.authorize(action, &entry.object(name))?;
+                self.check_change(&[action], name, &entry)
+            }
+            None => self.authorize(action, &Object::table(name)),
+        }
     }
 
     /// Looks up the table that a statement inserts into.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion::sql::sqlparser::ast::ObjectName;
 use headwater_lake::CommitView;
-use headwater_model::{Action, Object, name, nearest};
+use headwater_model::{Action, name, nearest};
 
 use crate::error::{Error, Result, SqlError};
 use crate::output;
@@ -24,7 +24,9 @@ impl Session {
         let metrics = self.run().metrics;
         let name = namespace_of(name)?;
         let known = spelled_namespace(transaction.view(), &name).await?;
-        self.authorize(Action::Create, &Object::namespace(known.as_deref().unwrap_or(&name)))?;
+        let spelled = known.as_deref().unwrap_or(&name);
+        let object = transaction.view().namespace_object(spelled).await?;
+        self.authorize(Action::Create, &object)?;
         match known {
             Some(_) if if_not_exists => return output::of_write(0, None, metrics),
             Some(name) => return Err(Error::AlreadyExists { what: "namespace", name }),
@@ -47,7 +49,9 @@ impl Session {
         for written in names {
             let name = namespace_of(written)?;
             let known = spelled_namespace(transaction.view(), &name).await?;
-            self.authorize(Action::Drop, &Object::namespace(known.as_deref().unwrap_or(&name)))?;
+            let spelled = known.as_deref().unwrap_or(&name);
+            let object = transaction.view().namespace_object(spelled).await?;
+            self.authorize(Action::Drop, &object)?;
             match known {
                 Some(spelled) => {
                     transaction.drop_namespace(&spelled);

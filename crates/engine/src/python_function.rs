@@ -54,8 +54,9 @@ impl Session {
         let mut transaction = self.transaction().await?;
         let view = transaction.view().clone();
         let name = self.function_name(&new.name, &view).await?;
-        self.authorize(Action::Deploy, &object(&name))?;
-        let exists = view.state().function(&name).await?.is_some();
+        let known = view.state().function(&name).await?;
+        self.authorize(Action::Deploy, &object(&name, known.as_ref()))?;
+        let exists = known.is_some();
         let metrics = self.run().metrics;
         let (or_replace, sql) = (new.or_replace, new.sql.clone());
         if exists && new.if_not_exists {
@@ -99,7 +100,8 @@ impl Session {
         let mut dropped = Vec::new();
         for written in names {
             let name = self.function_name(written, &view).await?;
-            self.authorize(Action::Deploy, &object(&name))?;
+            let known = view.state().function(&name).await?;
+            self.authorize(Action::Deploy, &object(&name, known.as_ref()))?;
             if transaction.views().drop_function(&name).await? {
                 dropped.push(display_name(&name));
             } else if !if_exists {
@@ -118,7 +120,7 @@ impl Session {
             let is_wanted = namespace
                 .as_ref()
                 .is_none_or(|wanted| equals_ignoring_case(wanted, &name.namespace));
-            if !is_wanted || !self.lists(Action::Invoke, &object(&name)) {
+            if !is_wanted || !self.lists(Action::Invoke, &entry.object(&name)) {
                 continue;
             }
             // If this version of Headwater cannot parse the stored statement of the function, show
@@ -206,7 +208,7 @@ impl Session {
                 continue;
             }
             let Some((name, entry)) = find(&called, view, namespace).await? else { continue };
-            match self.authorize(Action::Invoke, &object(&name)) {
+            match self.authorize(Action::Invoke, &entry.object(&name)) {
                 Ok(()) => {}
                 Err(error) if self.suggests() => return Err(error),
                 // Leave the function out: the planner then reports it as unknown, and the error
@@ -270,10 +272,12 @@ fn not_callable(name: &TableName) -> Error {
     })
 }
 
-/// Returns the object on which the rights to a function are granted: `function:sales.tax`.
-fn object(name: &TableName) -> Object {
+/// Returns the object on which the rights to a function are granted, such as `function:sales.tax`,
+/// with the owner of the function if the function exists.
+fn object(name: &TableName, known: Option<&TableEntry>) -> Object {
     let own = name.function().unwrap_or(&name.name);
-    Object::function(&format!("{}.{own}", name.namespace))
+    let owner = known.and_then(|entry| entry.owner.as_ref());
+    Object::function(&format!("{}.{own}", name.namespace)).with_owner(owner)
 }
 
 /// Returns the name of a function as users write it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::sql::sqlparser::ast::ObjectName;
-use headwater_model::{Action, Object, SYSTEM_NAMESPACE};
+use headwater_model::{Action, SYSTEM_NAMESPACE};
 use headwater_sql::name_match::equals_ignoring_case;
 use headwater_sql::statement::SourceQuery;
 use headwater_sql::table_name::{ParsedTableName, position};
@@ -24,11 +24,11 @@ impl Session {
     pub(crate) async fn show_tables(&self, namespace: Option<String>) -> Result<StatementResult> {
         let view = self.view().await?;
         let mut names: Vec<(String, String)> = Vec::new();
-        for (table, _) in view.list(None).await? {
+        for (table, entry) in view.list(None).await? {
             let is_wanted = namespace
                 .as_ref()
                 .is_none_or(|wanted| equals_ignoring_case(wanted, &table.namespace));
-            if is_wanted && self.lists(Action::Select, &Object::table(&table)) {
+            if is_wanted && self.lists(Action::Select, &entry.object(&table)) {
                 names.push((table.namespace, table.name));
             }
         }
@@ -46,7 +46,7 @@ impl Session {
         let wanted =
             |of: &str| namespace.as_ref().is_none_or(|wanted| equals_ignoring_case(wanted, of));
         let views = view.state().views(None).await?.into_iter();
-        let views = views.filter(|(name, _)| self.lists(Action::Select, &Object::view(name)));
+        let views = views.filter(|(name, entry)| self.lists(Action::Select, &entry.object(name)));
         let names = views.map(|(name, _)| (name.namespace, name.name));
         let names: Vec<_> = names.filter(|(namespace, _)| wanted(namespace)).collect();
         self.show("view", &names)

@@ -6,7 +6,8 @@ use std::fmt::Debug;
 use headwater_catalog::is_commit_in;
 use headwater_lake::Lake;
 use headwater_model::{
-    Action, Limits, Object, Problem, RefSpec, Restriction, Restrictions, ResultExt, TableName,
+    Action, Limits, Object, ObjectOwner, Problem, RefSpec, Restriction, Restrictions, ResultExt,
+    TableName,
 };
 
 use crate::error::{Error, Result};
@@ -50,6 +51,11 @@ pub trait TableAccess: Debug + Send + Sync {
 
     /// Returns the limits of the session's user.
     fn limits(&self) -> Limits;
+
+    /// Returns the owner of the objects that the session creates; `None` for no owner.
+    fn creator(&self) -> Option<ObjectOwner> {
+        None
+    }
 }
 
 impl Session {
@@ -73,6 +79,11 @@ impl Session {
             self.authorize(action, &Object::table(written))?;
         }
         self.authorize(action, found)
+    }
+
+    /// Returns the owner of the objects that the session creates; `None` for no owner.
+    pub(crate) fn creator(&self) -> Option<ObjectOwner> {
+        self.options.access.as_ref().and_then(|access| access.creator())
     }
 
     /// Returns true if the session may see an object in a list.

@@ -229,11 +229,12 @@ impl<'s> TableLookup<'s> {
         let action = if self.writes { Action::Insert } else { Action::Select };
         let as_written = name_as_written(written, &self.namespace);
         match found {
-            Some((name, entry)) if entry.is_view() && !self.writes => {
-                self.session.authorize_found(action, &Object::view(name), &as_written)
-            }
-            Some((name, _)) => {
+            // A write to a view fails later, with an error that names the kind of the object.
+            Some((name, entry)) if entry.is_view() && self.writes => {
                 self.session.authorize_found(action, &Object::table(name), &as_written)
+            }
+            Some((name, entry)) => {
+                self.session.authorize_found(action, &entry.object(name), &as_written)
             }
             None => self.session.authorize(action, &Object::table(&as_written)),
         }

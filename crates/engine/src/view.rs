@@ -68,11 +68,16 @@ impl Session {
         let metrics = self.run().metrics;
         let (name, entry) = self.view_target(&name, &view, &[]).await?;
         // Check the rights on views, even if the name is new or is the name of a table.
-        self.authorize(Action::Create, &Object::view(&name))?;
-        if or_replace && entry.as_ref().is_some_and(TableEntry::is_view) {
-            self.authorize(Action::Alter, &Object::view(&name))?;
+        let known = entry.as_ref().filter(|entry| entry.is_view());
+        let object = match known {
+            Some(entry) => entry.object(&name),
+            None => view.new_object(Object::view(&name)).await?,
+        };
+        self.authorize(Action::Create, &object)?;
+        let exists = known.is_some();
+        if or_replace && exists {
+            self.authorize(Action::Alter, &object)?;
         }
-        let exists = entry.as_ref().is_some_and(TableEntry::is_view);
         if let Some(entry) = entry {
             let what = if entry.is_view() { "view" } else { "table" };
             if exists && if_not_exists {

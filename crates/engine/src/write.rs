@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 use datafusion::sql::sqlparser::ast::ObjectName;
 use futures::StreamExt;
 use headwater_catalog::TableEntry;
-use headwater_lake::{CommitView, Transaction};
+use headwater_lake::{CommitView, Transaction, set_creator};
 use headwater_model::{
     Action, Commit, ErrorDetails, Object, RefSpec, SYSTEM_NAMESPACE, TableName, name, nearest,
 };
@@ -48,6 +48,7 @@ impl Session {
             return self.shared.take().ok_or_else(in_use);
         }
         let mut transaction = lake.transaction(&branch, &self.options.author).await?;
+        set_creator(&mut transaction, self.creator());
         for (key, value) in &self.options.properties {
             transaction.property(key, value);
         }
@@ -162,8 +163,10 @@ impl Session {
             Some((table, entry)) => (table, Some(entry)),
             None => (TableName::new(namespace, written.name)?, None),
         };
-        let is_view = entry.as_ref().is_some_and(TableEntry::is_view);
-        let found = if is_view { Object::view(&table) } else { Object::table(&table) };
+        let found = match &entry {
+            Some(entry) => entry.object(&table),
+            None => view.new_object(Object::table(&table)).await?,
+        };
         for action in actions {
             // Check only actions that exist for this type of object. Any other action fails later,
             // with an error that names the type.

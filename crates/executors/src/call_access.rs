@@ -9,7 +9,7 @@ use std::sync::Arc;
 use headwater_access::Access;
 use headwater_engine::TableAccess;
 use headwater_model::{
-    Action, Actor, JobId, Limits, Object, ObjectKind, Principal, Problem, Restriction,
+    Action, Actor, JobId, Limits, Object, ObjectKind, ObjectOwner, Principal, Problem, Restriction,
     Restrictions, TableName,
 };
 
@@ -94,5 +94,9 @@ impl TableAccess for CallAccess {
 
     fn limits(&self) -> Limits {
         self.caller.limits()
+    }
+
+    fn creator(&self) -> Option<ObjectOwner> {
+        self.caller.creator()
     }
 }

@@ -45,7 +45,7 @@ impl ImportExecutor {
         let check = self.rights.table_check(&principal, Some(context.id()));
         let private = self.rights.private_files(&principal, &request.sources);
         let importer = Importer::new(self.lake.clone()).with_check(check).with_buckets(buckets);
-        let importer = importer.without(private);
+        let importer = importer.without(private).with_creator(principal.as_object_owner());
         let reporting = context.clone();
         let progress = Arc::new(move |progress| reporting.emit(progress_event(progress)));
         let cancelled = context.cancelled();

@@ -10,7 +10,7 @@ use headwater_engine::change_forbidden;
 use headwater_ingest::{BucketStores, PrivateFiles, TableCheck};
 use headwater_model::{
     Action, AuthenticatedUser, ErrorCode, ErrorDetails, Identity, ImportRequest, JobId, Object,
-    Principal, Problem, RefSpec, ResultExt,
+    Principal, Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_objects::{BucketStore, ObjectPath, Objects};
 use uuid::Uuid;
@@ -105,11 +105,12 @@ impl ImportRights {
     /// Returns the check for each action on a table; `None` for the owner of a lake without users.
     pub fn table_check(&self, principal: &Principal, job: Option<JobId>) -> Option<TableCheck> {
         let access = table_access(&self.access, principal, job)?;
-        Some(Arc::new(move |action, table, id| {
-            access.check(action, &Object::table(table))?;
+        Some(Arc::new(move |action, object, id| {
+            access.check(action, object)?;
+            let table = object.name().parse::<TableName>().or_problem()?;
             let changed = id.filter(|_| is_change(action));
-            match changed.and_then(|id| access.change_restrictions(table, id)) {
-                Some(found) => Err(change_forbidden(action, table, &found)),
+            match changed.and_then(|id| access.change_restrictions(&table, id)) {
+                Some(found) => Err(change_forbidden(action, &table, &found)),
                 None => Ok(()),
             }
         }))

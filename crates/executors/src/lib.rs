@@ -16,6 +16,7 @@ mod call_output;
 mod commit_history;
 mod deployer;
 mod destination;
+mod entry_rights;
 mod export_file;
 mod file_usage;
 mod function_catalog;
@@ -38,6 +39,7 @@ mod run_output;
 mod run_request;
 mod running_statement;
 mod scheduled_call_preparation;
+mod secret_owner;
 mod standalone_trigger;
 mod system_tables;
 mod template_params;
@@ -57,6 +59,7 @@ pub use deployer::{
     nothing_deployed, parse_folder,
 };
 pub use destination::check_destination;
+pub use entry_rights::{EntryRights, StoredObject, with_owner_on_main};
 pub use export_file::{ExportOutput, ExportTarget, not_written};
 pub use file_usage::FileUsage;
 pub use function_catalog::{
@@ -80,6 +83,7 @@ pub use rights::{
 pub use run::{RunExecutor, run_queue};
 pub use run_request::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
+pub use secret_owner::OwnedSecrets;
 pub use system_tables::{register_system_tables, to_batches};
 pub use trigger_delivery::TriggerExecutor;
 pub use upload::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};

@@ -9,7 +9,7 @@ use headwater_access::{Access, Decision, DenialReason, TableRestrictions, UserLi
 use headwater_engine::{TableAccess, change_forbidden};
 use headwater_model::{
     Action, AuditEvent, AuditOutcome, ErrorCode, Identity, JobId, Limits, Object, ObjectKind,
-    Principal, Problem, Restriction, Restrictions, TableName,
+    ObjectOwner, Principal, Problem, Restriction, Restrictions, TableName,
 };
 use headwater_pipelines::Callable;
 use serde_json::json;
@@ -78,6 +78,10 @@ impl TableAccess for SessionAccess {
 
     fn limits(&self) -> Limits {
         limits(&self.access, &self.principal)
+    }
+
+    fn creator(&self) -> Option<ObjectOwner> {
+        self.principal.as_object_owner()
     }
 }
 

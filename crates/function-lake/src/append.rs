@@ -9,6 +9,7 @@ use headwater_engine::change_forbidden;
 use headwater_functions::SharedTable;
 use headwater_lake::{
     TemporaryBranch, Transaction, add_entry, check_append, check_values, new_columns, nullable,
+    set_creator,
 };
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, Object, PROPERTY_EVENT, PROPERTY_JOB, Problem, ResultExt,
@@ -73,18 +74,22 @@ impl FunctionLake {
         table: &TableName,
         rows: &SharedTable,
     ) -> Result<(), Problem> {
-        let existing = self.existing(table).await?;
-        if let Some((name, _)) = &existing {
-            self.check(Action::Insert, &Object::table(name))?;
-        }
+        let view = self.view().await?;
+        let found = view.state().find_table(&table.namespace, &table.name).await.or_problem()?;
+        let existing = match &found {
+            Some((name, entry)) => {
+                self.check(Action::Insert, &entry.object(name))?;
+                Some(view.load(entry).await.or_problem()?.schema())
+            }
+            None => None,
+        };
         let earlier = {
             let appends = self.appends.lock();
             let parts = appends.iter().filter(|(name, _)| name == table);
             TableRows { table, parts: parts.map(|(_, rows)| rows).collect() }.schema()
         };
-        let known = existing.as_ref().map(|(_, columns)| columns);
         let rejected = |problem| not_appended(table, problem);
-        let columns = check_append(&rows.schema(), known, &earlier).or_problem();
+        let columns = check_append(&rows.schema(), existing.as_ref(), &earlier).or_problem();
         let columns = Arc::new(columns.map_err(rejected)?);
         let mut batches = rows.stream();
         while let Some(batch) = batches.next().await {
@@ -188,6 +193,8 @@ impl FunctionLake {
     ) -> Result<AppendResult, CommitFailure> {
         let scope = &self.scope;
         let mut transaction = self.parts.lake.transaction(target.branch, &scope.author).await?;
+        let creator = scope.access.as_ref().and_then(|access| access.creator());
+        set_creator(&mut transaction, creator);
         transaction.property(PROPERTY_JOB, scope.job.to_string());
         if let Some(event) = target.event {
             transaction.event(event);
@@ -220,15 +227,20 @@ impl FunctionLake {
         let schema = nullable(&rows.schema(), known.as_deref());
         let name = match existing {
             None => {
-                self.allow(Action::Create, wanted)?;
+                let object = transaction.view().new_object(Object::table(wanted)).await?;
+                self.allow(Action::Create, &object)?;
                 transaction.create(wanted, schema, Vec::new(), BTreeMap::new()).await?;
                 wanted.clone()
             }
             Some((name, table)) => {
-                self.allow(Action::Insert, &name)?;
+                let entry = transaction.view().state().table(&name).await;
+                let entry = entry.map_err(headwater_lake::Error::from)?;
+                let owner = entry.as_ref().and_then(|entry| entry.owner.as_ref());
+                let object = Object::table(&name).with_owner(owner);
+                self.allow(Action::Insert, &object)?;
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
-                    self.allow(Action::Alter, &name)?;
+                    self.allow(Action::Alter, &object)?;
                     self.check_unrestricted(&name, &table.id())?;
                     transaction.add_columns(&name, new).await?;
                 }
@@ -248,9 +260,8 @@ impl FunctionLake {
         Ok(())
     }
 
-    fn allow(&self, action: Action, table: &TableName) -> Result<(), CommitFailure> {
-        let Some(access) = &self.scope.access else { return Ok(()) };
-        access.check(action, &Object::table(table)).map_err(CommitFailure::Rejected)
+    fn allow(&self, action: Action, table: &Object) -> Result<(), CommitFailure> {
+        self.check(action, table).map_err(CommitFailure::Rejected)
     }
 
     /// Checks that no row filter or column mask forbids new columns of a table.

@@ -14,7 +14,7 @@ use headwater_engine::{
 use headwater_functions::{
     LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, SharedTable, too_large,
 };
-use headwater_lake::Lake;
+use headwater_lake::{CommitView, Lake};
 use headwater_model::{
     Action, ErrorCode, JobId, NameError, Object, PROPERTY_JOB, Problem, RefSpec, ResultExt,
     TableName,
@@ -101,20 +101,15 @@ impl FunctionLake {
     /// Returns the columns of a table as the call sees it; `None` if the table does not exist.
     /// Does not check rights, so the columns must not be shown to users.
     pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
-        Ok(self.existing(table).await?.map(|(_, columns)| columns))
+        let found = self.view().await?.find(&table.namespace, &table.name).await.or_problem()?;
+        Ok(found.map(|(_, table)| table.schema()))
     }
 
-    /// Returns the stored name and the columns of a table as the call sees it.
-    pub(crate) async fn existing(
-        &self,
-        table: &TableName,
-    ) -> Result<Option<(TableName, SchemaRef)>, Problem> {
+    /// Returns the state of the lake as the call sees it.
+    pub(crate) async fn view(&self) -> Result<CommitView, Problem> {
         let own = self.state.lock().branch.as_ref().map(|branch| branch.name().to_owned());
         let branch = own.unwrap_or_else(|| self.scope.branch.clone());
-        let transaction = self.parts.lake.transaction(&branch, &self.scope.author).await;
-        let transaction = transaction.or_problem()?;
-        let found = transaction.view().find(&table.namespace, &table.name).await.or_problem()?;
-        Ok(found.map(|(name, table)| (name, table.schema())))
+        self.parts.lake.view(&RefSpec::Name(branch)).await.or_problem()
     }
 
     /// Sets a journal entry that is stored if and only if the call commits changes. The call must
@@ -194,17 +189,22 @@ impl FunctionLake {
 
     /// Returns the table to which the call appends. Checks the rights now, because a failure at the
     /// end of the call would lose its work.
-    fn target_table(&self, name: &str) -> Result<TableName, Problem> {
+    async fn target_table(&self, name: &str) -> Result<TableName, Problem> {
         let table: TableName = name
             .parse()
             .map_err(|error: NameError| headwater_model::ErrorDetails::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
-        self.check(Action::Insert, &Object::table(&table))?;
+        let view = self.view().await?;
+        let object = match view.state().table(&table).await.or_problem()? {
+            Some(entry) => entry.object(&table),
+            None => view.new_object(Object::table(&table)).await.or_problem()?,
+        };
+        self.check(Action::Insert, &object)?;
         Ok(table)
     }
 
     async fn append_json(&self, table: &str, rows: Bytes) -> Result<LakeResponse, Problem> {
-        let name = self.target_table(table)?;
+        let name = self.target_table(table).await?;
         let columns = self.columns(&name).await?;
         let rows = json_rows::table(rows, columns).await;
         match rows.map_err(|problem| not_appended(&name, problem))? {
@@ -214,7 +214,7 @@ impl FunctionLake {
     }
 
     async fn append(&self, table: &str, rows: SharedTable) -> Result<LakeResponse, Problem> {
-        let table = self.target_table(table)?;
+        let table = self.target_table(table).await?;
         self.check_rows(&table, &rows).await?;
         let mut appends = self.appends.lock();
         let before: u64 = appends.iter().map(|(_, rows)| rows.bytes()).sum();

@@ -106,7 +106,7 @@ impl Importer {
             Some((name, table)) => (name, Some(table)),
             None => (checked.table.clone(), None),
         };
-        self.authorizer.check_rows(&table, existing.is_some())?;
+        self.authorizer.check_rows(&table, &view).await?;
         let imports = existing.as_ref().and_then(|t| t.summary().get(IMPORTS_KEY).cloned());
         let (files, skipped) = if request.again {
             (files, Vec::new())

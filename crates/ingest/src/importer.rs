@@ -9,8 +9,8 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use futures::{StreamExt, stream};
-use headwater_lake::{ImportedFile, ImportedFiles, Lake, Transaction};
-use headwater_model::{FileFormat, ImportPlan, ImportReport, ImportRequest};
+use headwater_lake::{ImportedFile, ImportedFiles, Lake, Transaction, set_creator};
+use headwater_model::{FileFormat, ImportPlan, ImportReport, ImportRequest, ObjectOwner};
 use headwater_tables::{BatchStream, StagedFiles};
 use tokio::sync::mpsc::{self, Receiver};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +42,8 @@ const ATTEMPTS_MAX: u32 = 10;
 #[derive(Debug, Clone)]
 pub struct Importer {
     lake: Lake,
+    /// The owner of the tables that imports create.
+    creator: Option<ObjectOwner>,
     pub(crate) authorizer: TableAuthorizer,
     pub(crate) buckets: BucketStores,
     /// Files that must not be read. `None` allows all files.
@@ -52,13 +54,19 @@ impl Importer {
     /// Creates an importer for a lake.
     pub fn new(lake: Lake) -> Self {
         let (authorizer, buckets) = (TableAuthorizer::default(), BucketStores::new());
-        Importer { lake, authorizer, buckets, private: None }
+        Importer { lake, creator: None, authorizer, buckets, private: None }
     }
 
     /// Returns an importer that performs an action on a table only if `check` allows the action.
     #[must_use]
     pub fn with_check(self, check: Option<TableCheck>) -> Self {
         Importer { authorizer: TableAuthorizer(check), ..self }
+    }
+
+    /// Returns an importer whose new tables have an owner.
+    #[must_use]
+    pub fn with_creator(self, creator: Option<ObjectOwner>) -> Self {
+        Importer { creator, ..self }
     }
 
     /// Returns an importer that reads the given buckets from the given stores. Other buckets are
@@ -132,6 +140,7 @@ impl Importer {
         }
         let branch = plan.view.branch().unwrap_or_default().to_owned();
         let mut transaction = Transaction::new(plan.view.clone(), &branch, &checked.author);
+        set_creator(&mut transaction, self.creator.clone());
         if let Some(event) = &request.event {
             transaction.event(event);
         }

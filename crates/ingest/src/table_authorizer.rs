@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use headwater_model::{Action, Problem, TableName};
+use headwater_lake::CommitView;
+use headwater_model::{Action, Object, Problem, TableName};
 
 use crate::error::{Error, Result};
 use crate::import_plan::PreparedImport;
 use crate::rejected_rows::rejected_name;
 use crate::request::ValidRequest;
 
-/// Checks that an action on a table is allowed. The last argument is the table's id, if the action
-/// changes an existing table. Error: `forbidden`.
+/// Checks that an action on a table is allowed. The last argument is the table's id; `None` if the
+/// table does not exist. Error: `forbidden`.
 pub type TableCheck =
-    Arc<dyn Fn(Action, &TableName, Option<&str>) -> Result<(), Problem> + Send + Sync>;
+    Arc<dyn Fn(Action, &Object, Option<&str>) -> Result<(), Problem> + Send + Sync>;
 
 /// The check that an importer uses; `None` allows every action.
 #[derive(Clone, Default)]
@@ -25,15 +26,20 @@ impl std::fmt::Debug for TableAuthorizer {
 }
 
 impl TableAuthorizer {
-    fn check(&self, action: Action, table: &TableName, id: Option<&str>) -> Result<()> {
+    fn check(&self, action: Action, table: &CheckedTable) -> Result<()> {
         let Some(check) = &self.0 else { return Ok(()) };
-        check(action, table, id).map_err(|problem| Error::Denied(Box::new(problem)))
+        let checked = check(action, &table.object, table.id.as_deref());
+        checked.map_err(|problem| Error::Denied(Box::new(problem)))
     }
 
     /// Checks that the import may add rows to a table, and may create a missing table.
-    pub(crate) fn check_rows(&self, table: &TableName, exists: bool) -> Result<()> {
-        self.check(Action::Insert, table, None)?;
-        if exists { Ok(()) } else { self.check(Action::Create, table, None) }
+    pub(crate) async fn check_rows(&self, table: &TableName, view: &CommitView) -> Result<()> {
+        if self.0.is_none() {
+            return Ok(());
+        }
+        let table = CheckedTable::find(table, view).await?;
+        self.check(Action::Insert, &table)?;
+        if table.id.is_some() { Ok(()) } else { self.check(Action::Create, &table) }
     }
 
     /// Checks that a planned import may add its new columns, and may write to the table for
@@ -43,14 +49,38 @@ impl TableAuthorizer {
         plan: &PreparedImport,
         checked: &ValidRequest,
     ) -> Result<()> {
-        if let Some(existing) = plan.existing.as_ref().filter(|_| !plan.new_columns().is_empty()) {
-            self.check(Action::Alter, &plan.table, Some(&existing.id()))?;
-        }
-        if self.0.is_none() || !checked.reject {
+        if self.0.is_none() {
             return Ok(());
         }
-        let rejected = rejected_name(&plan.table)?;
-        let found = plan.view.find(&rejected.namespace, &rejected.name).await?;
-        self.check_rows(&rejected, found.is_some())
+        if plan.existing.is_some() && !plan.new_columns().is_empty() {
+            self.check(Action::Alter, &CheckedTable::find(&plan.table, &plan.view).await?)?;
+        }
+        if !checked.reject {
+            return Ok(());
+        }
+        self.check_rows(&rejected_name(&plan.table)?, &plan.view).await
+    }
+}
+
+/// A table that an import checks.
+struct CheckedTable {
+    /// The object, with the owner of the table or, for a new table, of its namespace.
+    object: Object,
+    /// The table's id; `None` if the table does not exist.
+    id: Option<String>,
+}
+
+impl CheckedTable {
+    /// Looks up a table. Prefers an exact match of the name to a case-insensitive match.
+    async fn find(table: &TableName, view: &CommitView) -> Result<CheckedTable> {
+        let found = view.state().find_table(&table.namespace, &table.name).await;
+        let object = Object::table(table);
+        match found.map_err(headwater_lake::Error::from)? {
+            Some((_, entry)) => {
+                let object = object.with_owner(entry.owner.as_ref());
+                Ok(CheckedTable { object, id: Some(entry.id) })
+            }
+            None => Ok(CheckedTable { object: view.new_object(object).await?, id: None }),
+        }
     }
 }

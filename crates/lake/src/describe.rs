@@ -1,7 +1,7 @@
 //! Descriptions of tables and views in the form in which the API returns them.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use headwater_model::{RefSpec, SqlView, Table, TableName};
+use headwater_model::{Object, RefSpec, SqlView, Table, TableName};
 
 use crate::error::Result;
 use crate::lake::Lake;
@@ -19,16 +19,22 @@ impl Lake {
         }
     }
 
-    /// Lists the tables at a ref by name. If a namespace is given, lists only its tables; the
-    /// namespace must exist.
-    pub async fn list(&self, reference: &RefSpec, namespace: Option<&str>) -> Result<Vec<Table>> {
+    /// Lists the tables at a ref for which `is_visible` returns true, by name. If a namespace is
+    /// given, lists only its tables; the namespace must exist.
+    pub async fn list(
+        &self,
+        reference: &RefSpec,
+        namespace: Option<&str>,
+        is_visible: impl Fn(&Object) -> bool,
+    ) -> Result<Vec<Table>> {
         let view = self.view(reference).await?;
-        let entries = view.list(namespace).await?;
+        let mut entries = view.list(namespace).await?;
         if let Some(name) = namespace
             && entries.is_empty()
         {
             view.check_namespace(name).await?;
         }
+        entries.retain(|(name, entry)| is_visible(&entry.object(name)));
         let describe = |(name, entry): (TableName, headwater_catalog::TableEntry)| async move {
             let table = self.tables().load(&entry.metadata_location).await?;
             Ok(table.describe(&name))
@@ -47,20 +53,22 @@ impl Lake {
         }
     }
 
-    /// Lists the views at a ref by name. If a namespace is given, lists only its views; the
-    /// namespace must exist.
+    /// Lists the views at a ref for which `is_visible` returns true, by name. If a namespace is
+    /// given, lists only its views; the namespace must exist.
     pub async fn list_views(
         &self,
         reference: &RefSpec,
         namespace: Option<&str>,
+        is_visible: impl Fn(&Object) -> bool,
     ) -> Result<Vec<SqlView>> {
         let view = self.view(reference).await?;
-        let entries = view.state().views(namespace).await?;
+        let mut entries = view.state().views(namespace).await?;
         if let Some(name) = namespace
             && entries.is_empty()
         {
             view.check_namespace(name).await?;
         }
+        entries.retain(|(name, entry)| is_visible(&entry.object(name)));
         let view = &view;
         let describe = |(name, entry): (TableName, headwater_catalog::TableEntry)| async move {
             Ok(view.load_view(&entry).await?.describe(&name))

@@ -42,6 +42,7 @@ pub use table_project::PROPERTY_PROJECT;
 pub use temporary_branch::TemporaryBranch;
 pub use transaction::{
     CommittedRestRequests, RestChanges, SharedTransaction, Transaction, ViewChanges, add_entry,
+    set_creator,
 };
 pub use warehouse::WarehouseOptions;
 pub use write::{RowsToWrite, check_append, check_values, new_columns, nullable};

@@ -9,13 +9,14 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
-use headwater_model::{PROPERTY_JOB, TableName, WriteMode, WriteReport};
+use headwater_model::{ObjectOwner, PROPERTY_JOB, TableName, WriteMode, WriteReport};
 use headwater_tables::{
     BatchStream, check_types, has_nanoseconds, in_microseconds, normalise_schema, without_defaults,
 };
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::Lake;
+use crate::transaction::set_creator;
 
 /// Maximum number of attempts, if other commits change the table during each attempt.
 const ATTEMPTS_MAX: usize = 10;
@@ -33,6 +34,11 @@ pub struct RowsToWrite {
     pub schema: SchemaRef,
     /// The commit's author.
     pub author: String,
+    /// The owner of the table, if the write creates it.
+    pub creator: Option<ObjectOwner>,
+    /// The id of the table if only its owner may write to it; another table with this name is then
+    /// a conflict.
+    pub owned_id: Option<String>,
     /// The id of the job, which the commit contains.
     pub job: String,
 }
@@ -58,9 +64,15 @@ impl Lake {
 
     async fn write_once(&self, request: &RowsToWrite, rows: BatchStream) -> Result<WriteReport> {
         let mut transaction = self.transaction(&request.branch, &request.author).await?;
+        set_creator(&mut transaction, request.creator.clone());
         transaction.property(PROPERTY_JOB, request.job.clone());
         let wanted = &request.table;
         let existing = transaction.view().find(&wanted.namespace, &wanted.name).await?;
+        let id = existing.as_ref().map(|(_, table)| table.id());
+        if request.owned_id.is_some() && request.owned_id != id {
+            let (table, branch) = (wanted.clone(), request.branch.clone());
+            return Err(Error::CommitConflict { table, branch });
+        }
         let known = existing.as_ref().map(|(_, table)| table.schema());
         let schema = nullable(&request.schema, known.as_deref());
         let created_table = existing.is_none();

@@ -9,11 +9,10 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use crate::name::{is_system, parent};
 use crate::permission::named;
-use crate::{Action, PermissionError, RefSpec, TableName};
+use crate::{ObjectKind, ObjectOwner, PermissionError, RefSpec, TableName};
 
 /// Maximum length of a pattern, in bytes.
 const PATTERN_BYTES_MAX: usize = 1_280;
@@ -24,125 +23,22 @@ const WILDCARDS_MAX: usize = 8;
 /// The wildcard of patterns.
 const ANY: char = '*';
 
-/// The kind of an object.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
-)]
-#[serde(rename_all = "snake_case")]
-pub enum ObjectKind {
-    /// A table, on every branch.
-    Table,
-    /// An SQL view, on every branch.
-    View,
-    /// A namespace, on every branch, and the tables, views and namespaces in it.
-    Namespace,
-    /// A branch.
-    Branch,
-    /// A function that is called by name.
-    Function,
-    /// A project.
-    Project,
-    /// A trigger.
-    Trigger,
-    /// A Python environment.
-    Environment,
-    /// A secret.
-    Secret,
-    /// A location of files outside the lake, and the files and folders below it.
-    Location,
-    /// A bucket, or an object in a bucket: `BUCKET/KEY` and the objects below it.
-    Bucket,
-    /// A message queue.
-    Queue,
-    /// The jobs and the usage of a user.
-    Usage,
-    /// The lake as a whole.
-    Lake,
-}
-
-impl ObjectKind {
-    /// All kinds.
-    pub const ALL: [ObjectKind; 14] = [
-        ObjectKind::Table,
-        ObjectKind::View,
-        ObjectKind::Namespace,
-        ObjectKind::Branch,
-        ObjectKind::Function,
-        ObjectKind::Project,
-        ObjectKind::Trigger,
-        ObjectKind::Environment,
-        ObjectKind::Secret,
-        ObjectKind::Location,
-        ObjectKind::Bucket,
-        ObjectKind::Queue,
-        ObjectKind::Usage,
-        ObjectKind::Lake,
-    ];
-
-    /// Returns the name, for example `table`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ObjectKind::Table => "table",
-            ObjectKind::View => "view",
-            ObjectKind::Namespace => "namespace",
-            ObjectKind::Branch => "branch",
-            ObjectKind::Function => "function",
-            ObjectKind::Project => "project",
-            ObjectKind::Trigger => "trigger",
-            ObjectKind::Environment => "environment",
-            ObjectKind::Secret => "secret",
-            ObjectKind::Location => "location",
-            ObjectKind::Bucket => "bucket",
-            ObjectKind::Queue => "queue",
-            ObjectKind::Usage => "usage",
-            ObjectKind::Lake => "lake",
-        }
-    }
-
-    /// Returns the actions that can be granted on objects of the kind.
-    pub const fn actions(self) -> &'static [Action] {
-        use Action::{
-            Administer, Alter, Audit, Create, Delete, Deploy, Drop, Insert, Invoke, List, Maintain,
-            Merge, Read, Run, Select, Set, Update, Use, Write,
-        };
-        match self {
-            ObjectKind::Table | ObjectKind::Namespace => {
-                &[Select, Insert, Update, Delete, Create, Alter, Drop]
-            }
-            ObjectKind::View => &[Select, Create, Alter, Drop],
-            ObjectKind::Branch => &[Read, Write, Merge, Create, Alter, Drop],
-            ObjectKind::Function => &[Invoke, Deploy],
-            ObjectKind::Project => &[Run, Deploy],
-            ObjectKind::Trigger => &[Read, Run],
-            ObjectKind::Environment => &[Read, Drop],
-            ObjectKind::Secret => &[Set, Use],
-            ObjectKind::Location => &[Read, Write],
-            ObjectKind::Usage => &[Read],
-            ObjectKind::Bucket => &[Read, Write, List, Delete, Create, Drop],
-            ObjectKind::Queue => &[Read, Write, Delete, Create, Alter, Drop],
-            ObjectKind::Lake => &[Maintain, Audit, Administer],
-        }
-    }
-}
-
-impl fmt::Display for ObjectKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// An object on which a principal acts.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Object {
     kind: ObjectKind,
     /// The full name; empty for the lake.
     name: String,
+    /// The owner that is stored with the object, if the object was looked up and has an owner.
+    owner: Option<ObjectOwner>,
+    /// The owner of the namespace of a table, view or namespace that does not exist yet.
+    namespace_owner: Option<ObjectOwner>,
 }
 
 impl Object {
     /// Creates an object from its kind and full name.
     fn new(kind: ObjectKind, name: impl Into<String>) -> Self {
-        Object { kind, name: name.into() }
+        Object { kind, name: name.into(), owner: None, namespace_owner: None }
     }
 
     /// Creates the object for a table.
@@ -252,6 +148,31 @@ impl Object {
         }
     }
 
+    /// Returns the object with the owner that is stored with it. Only the code that has looked up
+    /// the object at the ref of the request may set the owner, because another object with the same
+    /// name can have another owner.
+    #[must_use]
+    pub fn with_owner(self, owner: Option<&ObjectOwner>) -> Self {
+        Object { owner: owner.cloned(), ..self }
+    }
+
+    /// Returns the owner that is stored with the object; see [`Object::with_owner`].
+    pub const fn owner(&self) -> Option<&ObjectOwner> {
+        self.owner.as_ref()
+    }
+
+    /// Returns an object that does not exist yet, with the owner of its namespace. This owner may
+    /// create the object.
+    #[must_use]
+    pub fn with_namespace_owner(self, owner: Option<ObjectOwner>) -> Self {
+        Object { namespace_owner: owner, ..self }
+    }
+
+    /// Returns the owner of the object's namespace; see [`Object::with_namespace_owner`].
+    pub const fn namespace_owner(&self) -> Option<&ObjectOwner> {
+        self.namespace_owner.as_ref()
+    }
+
     /// Returns the full name; empty for the lake.
     pub fn name(&self) -> &str {
         &self.name
@@ -274,7 +195,7 @@ impl FromStr for Object {
             let reason = "an object name cannot contain `*`".to_owned();
             return Err(PermissionError::Pattern { text: text.to_owned(), reason });
         }
-        Ok(Object { kind, name: pattern })
+        Ok(Object::new(kind, pattern))
     }
 }
 

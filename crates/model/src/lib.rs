@@ -39,6 +39,7 @@ mod message_trigger;
 pub mod name;
 mod network_address;
 mod object_id;
+mod object_kind;
 mod occurrence_trigger;
 mod permission;
 mod principal;
@@ -60,7 +61,7 @@ mod view;
 mod write;
 
 pub use access_key::{AccessKey, CreateAccessKey, CreatedAccessKey};
-pub use access_object::{Object, ObjectKind, ObjectPattern};
+pub use access_object::{Object, ObjectPattern};
 pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
 pub use account_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
@@ -120,11 +121,14 @@ pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger}
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use network_address::{AddressScope, embedded_address};
 pub use object_id::{CommitId, ObjectId};
+pub use object_kind::ObjectKind;
 pub use occurrence_trigger::{
     BranchMerge, EndedJob, JOB_END_JOURNAL, JobsTrigger, MERGE_JOURNAL, MergesTrigger,
 };
 pub use permission::{Action, Permission, PermissionError};
-pub use principal::{AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, Principal};
+pub use principal::{
+    AUTHOR_BYTES_MAX, Actor, AuthMethod, AuthenticatedUser, Identity, ObjectOwner, Principal,
+};
 pub use project_file::{
     BinaryFile, PROJECT_FILE, PROJECT_FILES, PackedFile, ProjectFile, ProjectFiles,
 };

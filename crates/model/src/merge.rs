@@ -1,6 +1,6 @@
 //! Merges: request and report.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -93,6 +93,24 @@ pub struct MergeReport {
 }
 
 impl MergeReport {
+    /// Returns the commits with the tables of the report: the target's head, the merge base, and
+    /// the commits that caused the conflicts.
+    pub fn commits(&self) -> Vec<CommitId> {
+        let conflicts =
+            self.conflicts.iter().flat_map(|conflict| [&conflict.target, &conflict.source]);
+        let conflicts = conflicts.flatten().map(|commit| commit.id);
+        [Some(self.commit), self.base].into_iter().flatten().chain(conflicts).collect()
+    }
+
+    /// Returns the tables of the report, except tables in a conflict for which [`Self::commits`]
+    /// lacks a commit of one side.
+    pub fn names(&self) -> BTreeSet<TableName> {
+        let merged = self.merged.iter().map(|merged| &merged.table);
+        let has_sides = |it: &&MergeConflict| it.target.is_some() && it.source.is_some();
+        let in_conflict = self.conflicts.iter().filter(has_sides).map(|conflict| &conflict.table);
+        self.tables.iter().chain(merged).chain(in_conflict).cloned().collect()
+    }
+
     /// Hides the tables for which `is_visible` returns false, because the reader may not see them.
     /// A conflict about such a table remains in the report, without the table's name and rows.
     pub fn retain(&mut self, is_visible: impl Fn(&TableName) -> bool) {

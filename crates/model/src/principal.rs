@@ -60,6 +60,18 @@ pub struct AuthenticatedUser {
     pub expires: Option<Timestamp>,
 }
 
+/// The user that owns a table, a view, an SQL function or a namespace. The record is stored with
+/// the object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+pub struct ObjectOwner {
+    /// The user's name.
+    pub user: String,
+    /// The time at which the account was created. A later account with the same name does not own
+    /// the object.
+    #[schema(value_type = String, format = DateTime)]
+    pub created: Timestamp,
+}
+
 /// The identity that started a job or deployed a version. It is stored with the job or version,
 /// whose work runs with the permissions of this identity.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +195,17 @@ impl Principal {
     pub fn user_name(&self) -> Option<&str> {
         match &self.identity {
             Identity::User(user) => Some(&user.name),
+            Identity::Owner | Identity::Anonymous => None,
+        }
+    }
+
+    /// Returns the owner of the objects that the principal creates: the user; `None` for the lake's
+    /// owner, which needs no ownership, and for anonymous clients.
+    pub fn as_object_owner(&self) -> Option<ObjectOwner> {
+        match &self.identity {
+            Identity::User(user) => {
+                Some(ObjectOwner { user: user.name.clone(), created: user.created })
+            }
             Identity::Owner | Identity::Anonymous => None,
         }
     }

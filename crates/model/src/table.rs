@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{TableName, Timestamp};
+use crate::{ObjectOwner, TableName, Timestamp};
 
 /// A table at a ref.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -266,6 +266,9 @@ pub struct Namespace {
     /// The namespace's properties.
     #[serde(default)]
     pub properties: BTreeMap<String, String>,
+    /// The user that created the namespace; absent if the lake's owner created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<ObjectOwner>,
 }
 
 /// Request for a new namespace.

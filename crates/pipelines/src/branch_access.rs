@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use headwater_engine::TableAccess;
-use headwater_model::{Action, Limits, Object, Problem, Restriction, Restrictions, TableName};
+use headwater_model::{
+    Action, Limits, Object, ObjectOwner, Problem, Restriction, Restrictions, TableName,
+};
 
 /// Access checks that treat one hidden branch specially. A run or a transaction writes to a hidden
 /// branch, on which users have no grants. On this branch, these checks allow what the user may do
@@ -67,5 +69,9 @@ impl TableAccess for BranchAccess {
 
     fn limits(&self) -> Limits {
         self.access.limits()
+    }
+
+    fn creator(&self) -> Option<ObjectOwner> {
+        self.access.creator()
     }
 }

@@ -56,7 +56,7 @@ pub use headwater_project::{
     ParsedProject, Project, ProjectSettings, PythonFunction, Retries, Severity, Step, StepCode,
     StepInput, StepKind, parallel_map,
 };
-pub use merge_rights::{merge_rights, reading};
+pub use merge_rights::{merge_rights, readable, reading};
 pub use parse::parse_project;
 pub use run_environments::rerun_environments;
 pub use run_outputs::{ModelOutput, PendingOutputs};

@@ -8,8 +8,8 @@ use headwater_catalog::TableEntry;
 use headwater_jobs::JobFilter;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, AffectedReader, JobKind, JobStatus, Object, PlannedColumns, PlannedInstall, RunPlan,
-    RunReport, StepStatus, TableName, Usage,
+    Action, AffectedReader, JobKind, JobStatus, PlannedColumns, PlannedInstall, RunPlan, RunReport,
+    StepStatus, TableName, Usage,
 };
 use headwater_project::{Materialization, Step, StepInput, fingerprint};
 
@@ -212,12 +212,12 @@ impl Plan {
         let entries =
             self.view.state().entries(None).await.map_err(|error| Error::other(&error))?;
         let mut affected = Vec::new();
-        for (name, _) in entries.iter().filter(|(_, entry)| entry.is_view()) {
+        for (name, entry) in entries.iter().filter(|(_, entry)| entry.is_view()) {
             let is_model = |step: &Step| step.is_view() && step.table == *name;
             if self.project.steps.iter().any(is_model) {
                 continue;
             }
-            let object = Object::view(name);
+            let object = entry.object(name);
             if runner.access.as_ref().is_some_and(|it| !it.allows(Action::Select, &object)) {
                 continue;
             }

@@ -11,11 +11,13 @@ use std::sync::Arc;
 use headwater_engine::{TableAccess, change_forbidden, check_ref, restricted_tables};
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, Actor, MergeReport, Object, RefSpec, RunRequest, SYSTEM_NAMESPACE, TableName,
+    Action, Actor, MergeReport, Object, ObjectOwner, RefSpec, RunRequest, SYSTEM_NAMESPACE,
+    TableName,
 };
 use headwater_project::{Graph, Materialization, Step};
 
 use crate::branch_access::BranchAccess;
+use crate::merge_rights::readable;
 use crate::plan::Plan;
 use crate::{Error, Project, Result, Runner};
 
@@ -52,6 +54,33 @@ impl Runner {
         access.check(action, object).map_err(Error::from)
     }
 
+    /// Returns the owner of the tables and views that the runner creates; `None` for no owner.
+    pub(crate) fn creator(&self) -> Option<ObjectOwner> {
+        self.access.as_ref().and_then(|access| access.creator())
+    }
+
+    /// Returns the object of the table with exactly this name, with its owner if the table exists.
+    pub(crate) async fn table_object(&self, name: &TableName, view: &CommitView) -> Result<Object> {
+        let entry = view.state().table(name).await.map_err(|error| Error::other(&error))?;
+        match entry {
+            Some(entry) => Ok(entry.object(name)),
+            None => self.new_object(Object::table(name), view).await,
+        }
+    }
+
+    /// Returns the object of the view with exactly this name, with its owner if the view exists.
+    pub(crate) async fn view_object(&self, name: &TableName, view: &CommitView) -> Result<Object> {
+        let entry = view.state().view(name).await.map_err(|error| Error::other(&error))?;
+        match entry {
+            Some(entry) => Ok(entry.object(name)),
+            None => self.new_object(Object::view(name), view).await,
+        }
+    }
+
+    async fn new_object(&self, object: Object, view: &CommitView) -> Result<Object> {
+        view.new_object(object).await.map_err(|error| Error::other(&error))
+    }
+
     /// Checks that a run may change its target and, if the request names a ref to merge, that it
     /// may merge this ref.
     pub(crate) async fn check_target(
@@ -86,10 +115,7 @@ impl Runner {
             self.check_function(project, step)?;
             self.check_reads(project, graph, step, view).await?;
             if step.is_view() {
-                let (namespace, name) = (&step.table.namespace, &step.table.name);
-                let found = view.state().find(namespace, name).await;
-                let exists = found.map_err(|error| Error::other(&error))?.is_some();
-                self.check_view(step, exists)?;
+                self.check_view(step, view).await?;
             }
             if step.is_materialized() {
                 self.check_write(step, &step.table, view).await?;
@@ -126,7 +152,8 @@ impl Runner {
             if let Some(parent) = graph.model(input) {
                 let parent = &project.steps[parent];
                 if parent.is_view() {
-                    self.authorize(Action::Select, &Object::view(&parent.table))?;
+                    let object = self.view_object(&parent.table, view).await?;
+                    self.authorize(Action::Select, &object)?;
                 }
                 if parent.is_materialized() {
                     self.check_table(Action::Select, &parent.table, view).await?;
@@ -183,11 +210,11 @@ impl Runner {
         let found = view.state().find(&written.namespace, &written.name).await;
         let found = found.map_err(|error| Error::other(&error))?;
         let object = match &found {
-            Some((name, entry)) if entry.is_view() && action == Action::Select => {
-                Object::view(name)
+            Some((name, entry)) if entry.is_view() && action != Action::Select => {
+                Object::table(name)
             }
-            Some((name, _)) => Object::table(name),
-            None => Object::table(written),
+            Some((name, entry)) => entry.object(name),
+            None => self.new_object(Object::table(written), view).await?,
         };
         if !access.allows(action, &object) {
             self.authorize(action, &Object::table(written))?;
@@ -218,10 +245,14 @@ impl Runner {
     ) -> Result<MergeReport> {
         let Some(access) = &self.access else { return Ok(report) };
         let restricted = self.restricted(access.as_ref(), target, &report).await?;
+        let allows = |action, object: &Object| access.allows(action, object);
+        let readable = readable(self.lake(), report.commits(), report.names(), allows).await;
+        let readable = readable.map_err(|error| Error::other(&error))?;
         report.retain(|table| {
             let is_whole =
                 !restricted.contains(table) && access.restrictions(table, None).is_none();
-            is_whole && access.allows(Action::Select, &Object::table(table))
+            let reads = || access.allows(Action::Select, &Object::table(table));
+            is_whole && (readable.contains(table) || reads())
         });
         Ok(report)
     }

@@ -7,7 +7,7 @@ use headwater_catalog::EVENT_SCOPE;
 use headwater_engine::{Engine, TableAccess};
 use headwater_functions::{EnvironmentCache, Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
-use headwater_lake::{Lake, MergeOptions};
+use headwater_lake::{Lake, MergeOptions, set_creator};
 use headwater_model::{
     Action, Actor, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
@@ -398,8 +398,10 @@ impl Runner {
         let author = work.author();
         let transaction = self.lake().transaction(&work.branch, &author).await;
         let mut transaction = transaction.map_err(|error| Error::other(&error))?;
+        set_creator(&mut transaction, self.creator());
         for name in missing {
-            self.authorize(Action::Create, &Object::namespace(name))?;
+            let object = plan.view.namespace_object(name).await;
+            self.authorize(Action::Create, &object.map_err(|error| Error::other(&error))?)?;
             transaction.create_namespace(name, BTreeMap::new());
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());

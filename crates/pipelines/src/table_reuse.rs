@@ -19,7 +19,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use arrow::datatypes::Schema;
-use headwater_lake::{CommitView, Lake};
+use headwater_catalog::TableEntry;
+use headwater_lake::{CommitView, Lake, set_creator};
 use headwater_model::{
     Action, CommitId, JobId, MAIN_BRANCH, Object, PROPERTY_JOB, RefSpec, StepStatus, TableName,
 };
@@ -215,7 +216,7 @@ impl Plan {
         let is_other = plan.table.as_ref().is_some_and(|table| table.id() != entry.id);
         if is_other
             || entry.metadata_location != computed.metadata_location
-            || !runner.may_read_all_rows(&name, &entry.id)
+            || !runner.may_read_all_rows(&name, &entry)
         {
             return Ok(None);
         }
@@ -280,34 +281,21 @@ impl Runner {
         let failed = |error: headwater_lake::Error| Error::other(&error);
         let transaction = self.lake().transaction(&work.branch, &work.author()).await;
         let mut transaction = transaction.map_err(failed)?;
+        set_creator(&mut transaction, self.creator());
         for (index, reused) in plan.reusing() {
             let step = &plan.project.steps[index];
             let table = &step.table;
             let known = transaction.view().find(&table.namespace, &table.name).await;
             let known = known.map_err(failed)?.map(|(_, table)| table.schema());
+            let object = self.table_object(table, transaction.view()).await?;
             let state = reused.view.adopt_in(&mut transaction, table).await.map_err(failed)?;
-            self.check_reuse(step, known.as_deref(), &state.schema())?;
+            let actions = needed_actions(step, known.as_deref(), &state.schema());
+            actions.into_iter().try_for_each(|action| self.authorize(action, &object))?;
         }
         transaction.property(PROPERTY_JOB, work.context.id().to_string());
         let made = transaction.commit("Reuse the tables of earlier runs").await;
         run.note_commit(made.map_err(failed)?.map(|commit| commit.id));
         Ok(())
-    }
-
-    /// Checks that the user has the permissions that a run of the model would need to write the
-    /// table.
-    fn check_reuse(&self, step: &Step, known: Option<&Schema>, schema: &Schema) -> Result<()> {
-        let mut actions = match (known, step.materialization) {
-            (None, _) => vec![Action::Create, Action::Insert],
-            (Some(_), Materialization::Append) => vec![Action::Insert],
-            (Some(_), Materialization::Merge) => vec![Action::Insert, Action::Update],
-            (Some(_), _) => vec![Action::Insert, Action::Delete],
-        };
-        if known.is_some_and(|known| known.fields() != schema.fields()) {
-            actions.push(Action::Alter);
-        }
-        let object = Object::table(&step.table);
-        actions.into_iter().try_for_each(|action| self.authorize(action, &object))
     }
 
     fn may_read_branch(&self, branch: &str) -> bool {
@@ -316,10 +304,10 @@ impl Runner {
     }
 
     /// Returns true if the run may read all rows and values of a table.
-    fn may_read_all_rows(&self, name: &TableName, id: &str) -> bool {
+    fn may_read_all_rows(&self, name: &TableName, entry: &TableEntry) -> bool {
         self.access.as_ref().is_none_or(|access| {
-            access.allows(Action::Select, &Object::table(name))
-                && access.restrictions(name, Some(id)).is_none()
+            access.allows(Action::Select, &entry.object(name))
+                && access.restrictions(name, Some(&entry.id)).is_none()
         })
     }
 
@@ -455,4 +443,19 @@ fn is_reusable(step: &Step) -> bool {
         && !step.reads_network()
         && !step.always_runs
         && !step.function().is_some_and(|function| function.reuse)
+}
+
+/// Returns the permissions that a run of the model would need to write a table with the columns
+/// `schema`. `known` has the columns of the existing table, if there is one.
+fn needed_actions(step: &Step, known: Option<&Schema>, schema: &Schema) -> Vec<Action> {
+    let mut actions = match (known, step.materialization) {
+        (None, _) => vec![Action::Create, Action::Insert],
+        (Some(_), Materialization::Append) => vec![Action::Insert],
+        (Some(_), Materialization::Merge) => vec![Action::Insert, Action::Update],
+        (Some(_), _) => vec![Action::Insert, Action::Delete],
+    };
+    if known.is_some_and(|known| known.fields() != schema.fields()) {
+        actions.push(Action::Alter);
+    }
+    actions
 }

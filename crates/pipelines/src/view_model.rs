@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 
 use headwater_build_records::BUILD;
-use headwater_lake::PROPERTY_PROJECT;
-use headwater_model::{Action, ErrorCode, Object, Problem};
+use headwater_lake::{CommitView, PROPERTY_PROJECT};
+use headwater_model::{Action, ErrorCode, Problem};
 use headwater_project::Step;
 use headwater_tables::SqlView;
 
@@ -106,9 +106,11 @@ impl Plan {
 
 impl Runner {
     /// Checks the rights to create or replace the view of a model.
-    pub(crate) fn check_view(&self, step: &Step, exists: bool) -> Result<()> {
-        let view = Object::view(&step.table);
-        self.authorize(Action::Create, &view)?;
-        if exists { self.authorize(Action::Alter, &view) } else { Ok(()) }
+    pub(crate) async fn check_view(&self, step: &Step, view: &CommitView) -> Result<()> {
+        let found = view.state().find(&step.table.namespace, &step.table.name).await;
+        let exists = found.map_err(|error| Error::other(&error))?.is_some();
+        let object = self.view_object(&step.table, view).await?;
+        self.authorize(Action::Create, &object)?;
+        if exists { self.authorize(Action::Alter, &object) } else { Ok(()) }
     }
 }

@@ -78,8 +78,8 @@ impl Runs {
         let name = table.parse::<TableName>().or_problem()?;
         let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
         let found = view.state().find_table(&name.namespace, &name.name).await.or_problem()?;
-        let stored = found.as_ref().map_or(&name, |(stored, _)| stored);
-        self.0.authorize(principal, Action::Select, &Object::table(stored))?;
+        let object = found.as_ref().map_or_else(|| Object::table(&name), |it| it.1.object(&it.0));
+        self.0.authorize(principal, Action::Select, &object)?;
         let Some((stored, entry)) = &found else {
             let missing = view.table(&name).await.map(|_| Vec::new()).or_problem();
             return missing.map_err(|problem| self.0.conceal(principal, problem));

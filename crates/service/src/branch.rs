@@ -8,9 +8,9 @@ use headwater_lake::{MergeOptions, conflict_problem, with_rerun_hint};
 use headwater_model::{
     Action, Branch, CherryPickRequest, CreateRef, ErrorCode, JobKind, MergeOutcome, MergeReport,
     MergeRequest, Object, Principal, Problem, RefSpec, ResultExt, RevertRequest,
-    TRANSACTION_BRANCHES, TableName, UpdateRef, nearest,
+    TRANSACTION_BRANCHES, UpdateRef, nearest,
 };
-use headwater_pipelines::merge_rights;
+use headwater_pipelines::{merge_rights, readable};
 
 use crate::service::Components;
 
@@ -244,7 +244,10 @@ impl Components {
         mut report: MergeReport,
     ) -> Result<MergeReport, Problem> {
         let restricted = self.restricted_at(principal, sides(target, report.base)).await?;
-        report.retain(|table: &TableName| self.reads_all(principal, &restricted, table));
+        let allows = |action, object: &Object| self.allows(principal, action, object);
+        let readable = readable(&self.lake, report.commits(), report.names(), allows).await;
+        let readable = readable.or_problem()?;
+        report.retain(|table| self.reads_all(principal, &readable, &restricted, table));
         Ok(report)
     }
 }

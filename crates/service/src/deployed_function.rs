@@ -239,7 +239,9 @@ impl DeployedFunctions {
         self.check(principal, name, &settings, merged).await?;
         let created = store.create(name, files.code, &changes, &author(principal)).await;
         self.0.provisioner.update();
-        created.or_problem()
+        let created = created.or_problem()?;
+        self.0.access.set_owner(principal, &Object::function(name)).await.or_problem()?;
+        Ok(created)
     }
 
     /// Changes a function.
@@ -271,6 +273,8 @@ impl DeployedFunctions {
     /// Deletes a function with its versions. Running calls are not stopped.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Deploy, &Object::function(name))?;
+        // Remove the owner first, so that it does not own a new function of this name.
+        self.0.access.remove_owner(principal, &Object::function(name)).await.or_problem()?;
         let deleted = self.0.catalog.store().delete(name).await;
         self.0.provisioner.update();
         deleted.or_problem()

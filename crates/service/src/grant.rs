@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headwater_executors::is_change;
+use headwater_executors::{is_change, with_owner_on_main};
 use headwater_model::{
     AccessExplanation, Action, Grant, GrantRequest, Object, ObjectKind, Permission, Principal,
     Problem, RefSpec, ResultExt, TableName,
@@ -59,7 +59,8 @@ impl Grants {
         object: &Object,
     ) -> Result<AccessExplanation, Problem> {
         self.check_subject(principal, Some(user))?;
-        let decision = self.0.access.explain(user, action, object).or_problem()?;
+        let stored = with_owner_on_main(&self.0.lake, object).await;
+        let decision = self.0.access.explain(user, action, &stored).or_problem()?;
         let (granted, mut reason) = (decision.is_allowed(), decision.to_string());
         let restrictions = match object.kind() {
             ObjectKind::Table => self.0.restrictions_of(user, object, granted).await?,

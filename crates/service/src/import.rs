@@ -73,8 +73,7 @@ impl Imports {
             request.table.parse().map_err(|error: NameError| error.to_problem())?;
         let main = RefSpec::main();
         let reference = request.reference.as_ref().unwrap_or(&main);
-        self.0.check_named(principal, reference, Action::Insert, &table).await?;
-        if !self.0.has_table(reference, &table).await? {
+        if !self.0.check_named(principal, reference, Action::Insert, &table).await?.exists {
             self.0.check_named(principal, reference, Action::Create, &table).await?;
         }
         Ok(buckets)

@@ -21,7 +21,7 @@ impl Namespaces {
         reference: &RefSpec,
     ) -> Result<Vec<Namespace>, Problem> {
         let view = self.0.view_for(principal, reference).await?;
-        self.0.visible_namespaces(principal, &view).await
+        self.0.entry_rights(principal).visible_namespaces(&view).await
     }
 
     /// Creates a namespace on a branch, as a job.
@@ -32,7 +32,8 @@ impl Namespaces {
         name: String,
     ) -> Result<Namespace, Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
-        self.0.authorize(principal, Action::Create, &Object::namespace(&name))?;
+        let (reference, object) = (RefSpec::Name(branch.to_owned()), Object::namespace(&name));
+        self.0.authorize_at(principal, &reference, [Action::Create], object).await?;
         let change = format!("create namespace {name}");
         let created = name.clone();
         self.0
@@ -41,7 +42,8 @@ impl Namespaces {
                 ready(Ok(())).boxed()
             })
             .await?;
-        Ok(Namespace { name: created, properties: BTreeMap::new() })
+        let owner = principal.as_object_owner();
+        Ok(Namespace { name: created, properties: BTreeMap::new(), owner })
     }
 
     /// Deletes a namespace from a branch, as a job. Errors: `not_empty` if it contains tables.
@@ -52,9 +54,10 @@ impl Namespaces {
         name: &str,
     ) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
-        self.0.authorize(principal, Action::Drop, &Object::namespace(name))?;
+        let (reference, object) = (RefSpec::Name(branch.to_owned()), Object::namespace(name));
+        self.0.authorize_at(principal, &reference, [Action::Drop], object).await?;
         // Check first, so that no job is recorded if the namespace does not exist.
-        let view = self.0.lake.view(&RefSpec::Name(branch.to_owned())).await.or_problem()?;
+        let view = self.0.lake.view(&reference).await.or_problem()?;
         let exists = view.check_namespace(name).await.or_problem();
         exists.map_err(|problem| self.0.conceal(principal, problem))?;
         let change = format!("drop namespace {name}");

@@ -3,7 +3,7 @@
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use headwater_jobs::{JobContext, NewJob};
-use headwater_lake::Transaction;
+use headwater_lake::{Transaction, set_creator};
 use headwater_model::{JobId, JobKind, PROPERTY_JOB, Principal, Problem, ResultExt, Usage};
 use headwater_telemetry::in_scope;
 use serde_json::Value;
@@ -70,13 +70,14 @@ impl Components {
         + Send
         + 'static,
     ) -> Result<(), Problem> {
-        let author = principal.author().to_owned();
+        let (author, creator) = (principal.author().to_owned(), principal.as_object_owner());
         let new = NewJob::of(JobKind::Commit, format!("{change} on {branch}"), principal);
         let new = NewJob { reference: Some(branch.to_owned()), ..new };
         let (context, guard) = self.jobs.record(new).await.or_problem()?;
         let (lake, branch, job) = (self.lake.clone(), branch.to_owned(), context.id());
         let work = async move {
             let mut transaction = lake.transaction(&branch, &author).await.or_problem()?;
+            set_creator(&mut transaction, creator);
             transaction.property(PROPERTY_JOB, job.to_string());
             apply(&mut transaction).await?;
             transaction.commit(&change).await.map(drop).or_problem()

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use headwater_executors::{part_only, without_rows};
 use headwater_jobs::NewJob;
 use headwater_model::{
-    Action, Commit, CommitId, Diff, JobKind, Principal, Problem, RefSpec, ResolvedRef, ResultExt,
-    TableComparison,
+    Action, Commit, CommitId, Diff, JobKind, Object, Principal, Problem, RefSpec, ResolvedRef,
+    ResultExt, TableComparison,
 };
-use headwater_pipelines::reading;
+use headwater_pipelines::{readable, reading};
 use headwater_table_diff::{ComparedTable, DiffOptions, TableComparer};
 
 use crate::restriction::TableAtRef as Side;
@@ -68,8 +68,9 @@ impl Refs {
         let Some(&parent) = commit.parents.first() else { return Ok(true) };
         let changes = self.0.lake.catalog().diff(parent, commit.id).await.or_problem()?;
         Ok(changes.iter().all(|change| {
-            let (action, object) = reading(&change.table, change.is_view());
-            self.0.allows(principal, action, &object)
+            let action = reading(&change.table, change.is_view()).0;
+            let mut sides = [&change.from, &change.to].into_iter().flatten();
+            sides.all(|side| self.0.allows(principal, action, &side.object(&change.table)))
         }))
     }
 
@@ -90,12 +91,16 @@ impl Refs {
         let work = async move { Box::pin(comparer.diff(&from, &to, &options)).await.or_problem() };
         let diff = self.0.run_as_job(new, work).await;
         let mut diff = diff.map_err(|problem| self.0.conceal(principal, problem))?;
+        let names = diff.tables.iter().map(|changed| changed.table.clone()).collect();
+        let allows = |action, object: &Object| self.0.allows(principal, action, object);
+        let readable = readable(&self.0.lake, [diff.from, diff.to], names, allows).await;
+        let readable = readable.or_problem()?;
         diff.tables.retain(|changed| {
             let (action, object) = reading(&changed.table, changed.view.is_some());
-            self.0.allows(principal, action, &object)
+            readable.contains(&changed.table) || allows(action, &object)
         });
         let tables = diff.tables.into_iter().map(|changed| {
-            let is_whole = self.0.reads_all(principal, &restricted, &changed.table);
+            let is_whole = self.0.reads_all(principal, &readable, &restricted, &changed.table);
             if changed.view.is_some() || is_whole { changed } else { without_rows(changed) }
         });
         diff.tables = tables.collect();
@@ -124,7 +129,7 @@ impl Refs {
 
     /// Checks that a principal may read one table of a comparison, by its stored spelling.
     async fn check_side(&self, principal: &Principal, side: &ComparedTable) -> Result<(), Problem> {
-        self.0.check_readable(principal, &side.reference, &side.table).await?;
+        self.0.check_named(principal, &side.reference, Action::Select, &side.table).await?;
         let at = Side { reference: &side.reference, table: &side.table };
         let unrestricted = self.0.check_unrestricted_at(principal, Action::Select, at).await;
         unrestricted.map_err(|_| part_only(&side.table))

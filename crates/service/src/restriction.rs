@@ -145,18 +145,22 @@ impl Components {
     }
 
     /// Returns true if a principal may read all rows of a table, or the code if `table` is a
-    /// function. `restricted` contains the tables in which the principal may not read all rows.
+    /// function. `readable` contains tables to which the principal has the right, also as their
+    /// owner. `restricted` contains the tables in which the principal may not read all rows.
     pub(crate) fn reads_all(
         &self,
         principal: &Principal,
+        readable: &BTreeSet<TableName>,
         restricted: &BTreeSet<TableName>,
         table: &TableName,
     ) -> bool {
-        if table.function().is_some() {
-            let (action, object) = reading(table, true);
-            return self.allows(principal, action, &object);
+        let is_function = table.function().is_some();
+        let (action, object) = reading(table, is_function);
+        let reads = readable.contains(table) || self.allows(principal, action, &object);
+        if is_function {
+            return reads;
         }
-        self.allows(principal, Action::Select, &Object::table(table))
+        reads
             && !restricted.contains(table)
             && self.restrictions().on(principal, table, None).is_none()
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use headwater_executors::OwnedSecrets;
 use headwater_model::{Action, Object, Principal, Problem, ResultExt, Secret, SetSecret};
 
 use crate::service::Components;
@@ -27,12 +28,18 @@ impl Secrets {
         request: SetSecret,
     ) -> Result<Secret, Problem> {
         self.0.authorize(principal, Action::Set, &Object::secret(name))?;
-        self.0.secrets.set(name, &request.value, principal.author()).await.or_problem()
+        self.0.owned_secrets().set(principal, name, &request).await
     }
 
     /// Deletes a secret. Later calls of functions that use it fail.
     pub async fn delete(&self, principal: &Principal, name: &str) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Set, &Object::secret(name))?;
-        self.0.secrets.delete(name).await.or_problem()
+        self.0.owned_secrets().delete(principal, name).await
+    }
+}
+
+impl Components {
+    fn owned_secrets(&self) -> OwnedSecrets<'_> {
+        OwnedSecrets { access: &self.access, secrets: &self.secrets }
     }
 }

@@ -60,10 +60,7 @@ impl Components {
         let view = self.lake.view(&at.reference).await.or_problem();
         let view = view.map_err(|problem| self.conceal(principal, problem))?;
         let mut entries = view.state().entries(None).await.or_problem()?;
-        entries.retain(|(name, entry)| {
-            let object = if entry.is_view() { Object::view(name) } else { Object::table(name) };
-            self.allows(principal, Action::Select, &object)
-        });
+        entries.retain(|(name, entry)| self.allows(principal, Action::Select, &entry.object(name)));
         let relations = stream::iter(entries)
             .map(|(name, entry)| {
                 let view = &view;
@@ -82,7 +79,7 @@ impl Components {
             .buffered(OPEN_AT_ONCE)
             .try_collect()
             .await?;
-        let namespaces = self.visible_namespaces(principal, &view).await?;
+        let namespaces = self.entry_rights(principal).visible_namespaces(&view).await?;
         Ok(VisibleObjects {
             database: at.database.clone(),
             databases: self.databases(principal, &at.database).await?,

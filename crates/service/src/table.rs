@@ -40,10 +40,9 @@ impl Tables {
         namespace: Option<&str>,
     ) -> Result<Vec<Table>, Problem> {
         self.0.check_listed(principal, reference, namespace).await?;
-        let listed = self.0.lake.list(reference, namespace).await.or_problem();
-        let mut tables = listed.map_err(|problem| self.0.conceal(principal, problem))?;
-        tables
-            .retain(|table| self.0.allows(principal, Action::Select, &Object::table(&table.name)));
+        let is_visible = |object: &Object| self.0.allows(principal, Action::Select, object);
+        let listed = self.0.lake.list(reference, namespace, is_visible).await.or_problem();
+        let tables = listed.map_err(|problem| self.0.conceal(principal, problem))?;
         Ok(tables.into_iter().map(|table| self.0.visible_table(principal, table)).collect())
     }
 
@@ -55,8 +54,9 @@ impl Tables {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<Table, Problem> {
-        self.0.check_readable(principal, reference, name).await?;
+        let stored = self.0.check_named(principal, reference, Action::Select, name).await?;
         let view = self.0.lake.view(reference).await.or_problem()?;
+        stored.check_same(&view).await?;
         let found = view.find(&name.namespace, &name.name).await.or_problem()?;
         let Some((name, table)) = found else {
             let table = view.table(name).await.or_problem();
@@ -81,7 +81,7 @@ impl Tables {
     ) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
         let reference = RefSpec::Name(branch.to_owned());
-        self.0.check_named(principal, &reference, Action::Drop, name).await?;
+        let stored = self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let view = self.0.lake.view(&reference).await.or_problem()?;
         if view.state().find(&name.namespace, &name.name).await.or_problem()?.is_none() {
             // The table does not exist, so no job is recorded.
@@ -95,7 +95,11 @@ impl Tables {
         let name = name.clone();
         self.0
             .commit_as_job(principal, branch, change, move |transaction| {
-                async move { transaction.drop(&name, if_exists).await.or_problem() }.boxed()
+                async move {
+                    stored.check_same(transaction.view()).await?;
+                    transaction.drop(&name, if_exists).await.or_problem()
+                }
+                .boxed()
             })
             .await
     }
@@ -132,14 +136,11 @@ impl Tables {
     ) -> Result<EndedJob<WriteReport>, Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(&target.branch))?;
         let reference = RefSpec::Name(target.branch.clone());
-        let mut actions = vec![Action::Insert];
-        if !self.0.has_table(&reference, &target.table).await? {
-            actions.push(Action::Create);
-        }
-        if target.mode != WriteMode::Append {
-            actions.push(Action::Delete);
-        }
-        for action in actions {
+        let stored =
+            self.0.check_named(principal, &reference, Action::Insert, &target.table).await?;
+        let creates = (!stored.exists).then_some(Action::Create);
+        let deletes = (target.mode != WriteMode::Append).then_some(Action::Delete);
+        for action in [creates, deletes].into_iter().flatten() {
             self.0.check_named(principal, &reference, action, &target.table).await?;
         }
         let branch = self.0.branch_to_write(Some(&RefSpec::Name(target.branch))).await?;
@@ -155,6 +156,8 @@ impl Tables {
             mode: target.mode,
             schema: rows.schema(),
             author,
+            creator: principal.as_object_owner(),
+            owned_id: stored.owned_id,
             job: job.to_string(),
         };
         let components = self.0.clone();

@@ -24,10 +24,9 @@ impl Views {
         namespace: Option<&str>,
     ) -> Result<Vec<SqlView>, Problem> {
         self.0.check_listed(principal, reference, namespace).await?;
-        let listed = self.0.lake.list_views(reference, namespace).await.or_problem();
-        let mut views = listed.map_err(|problem| self.0.conceal(principal, problem))?;
-        views.retain(|view| self.0.allows(principal, Action::Select, &Object::view(&view.name)));
-        Ok(views)
+        let is_visible = |object: &Object| self.0.allows(principal, Action::Select, object);
+        let listed = self.0.lake.list_views(reference, namespace, is_visible).await.or_problem();
+        listed.map_err(|problem| self.0.conceal(principal, problem))
     }
 
     /// Returns the description of a view. Prefers an exact match of the name to a case-insensitive
@@ -38,7 +37,7 @@ impl Views {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<SqlView, Problem> {
-        self.0.check_readable(principal, reference, name).await?;
+        self.0.check_named(principal, reference, Action::Select, name).await?;
         let found = self.0.lake.describe_view(reference, name).await.or_problem();
         found.map_err(|problem| self.0.conceal(principal, problem))
     }
@@ -53,7 +52,7 @@ impl Views {
     ) -> Result<(), Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(branch))?;
         let reference = RefSpec::Name(branch.to_owned());
-        self.0.check_named(principal, &reference, Action::Drop, name).await?;
+        let stored = self.0.check_named(principal, &reference, Action::Drop, name).await?;
         let view = self.0.lake.view(&reference).await.or_problem()?;
         if view.state().find(&name.namespace, &name.name).await.or_problem()?.is_none() {
             // The view does not exist, so no job is recorded.
@@ -67,7 +66,11 @@ impl Views {
         let name = name.clone();
         self.0
             .commit_as_job(principal, branch, change, move |transaction| {
-                drop_view(transaction, name, if_exists).boxed()
+                async move {
+                    stored.check_same(transaction.view()).await?;
+                    drop_view(transaction, name, if_exists).await
+                }
+                .boxed()
             })
             .await
     }

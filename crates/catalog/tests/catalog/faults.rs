@@ -41,7 +41,7 @@ async fn step(catalog: &Catalog, number: usize) -> Result<(), Error> {
 }
 
 fn with_namespace() -> CommitRequest {
-    let raw = Namespace { name: "raw".into(), properties: [].into() };
+    let raw = Namespace { name: "raw".into(), properties: [].into(), owner: None };
     let namespaces = vec![NamespaceChange::Create(raw)];
     CommitRequest { namespaces, ..request("dev2", &[("raw.a", None, Some(1))]) }
 }

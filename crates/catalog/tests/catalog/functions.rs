@@ -12,7 +12,7 @@ fn name(function: &str) -> TableName {
 #[tokio::test]
 async fn a_function_is_stored_as_a_view_and_listed_apart() {
     let catalog = catalog().await;
-    let raw = Namespace { name: "raw".into(), properties: [].into() };
+    let raw = Namespace { name: "raw".into(), properties: [].into(), owner: None };
     let function = TableEntry { kind: EntryKind::View, ..entry("id-f", 1) };
     // An old version of Headwater accepted this name for a table.
     let table = entry("id-g", 1);
@@ -42,7 +42,7 @@ async fn a_function_is_stored_as_a_view_and_listed_apart() {
 #[tokio::test]
 async fn a_namespace_with_a_function_cannot_be_dropped() {
     let catalog = catalog().await;
-    let raw = Namespace { name: "raw".into(), properties: [].into() };
+    let raw = Namespace { name: "raw".into(), properties: [].into(), owner: None };
     let make = CommitRequest {
         namespaces: vec![NamespaceChange::Create(raw)],
         changes: vec![TableChange {

@@ -245,7 +245,8 @@ async fn the_trie_depends_only_on_the_set_of_tables() {
 }
 
 fn namespace(name: &str) -> Namespace {
-    Namespace { name: name.into(), properties: [("owner".into(), "eva".into())].into() }
+    let properties = [("owner".into(), "eva".into())].into();
+    Namespace { name: name.into(), properties, owner: None }
 }
 
 #[tokio::test]

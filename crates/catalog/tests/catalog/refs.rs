@@ -207,7 +207,8 @@ async fn the_log_follows_merges_newest_first() {
 #[tokio::test]
 async fn namespaces_are_created_and_dropped_by_commits() {
     let catalog = catalog().await;
-    let namespace = |name: &str| Namespace { name: name.into(), properties: [].into() };
+    let namespace =
+        |name: &str| Namespace { name: name.into(), properties: [].into(), owner: None };
     let change = async |changes: Vec<NamespaceChange>| {
         catalog.commit(CommitRequest { namespaces: changes, ..request("main", &[]) }).await
     };
@@ -240,7 +241,7 @@ async fn a_nested_namespace_has_outer_namespaces_and_tables() {
         catalog.commit(CommitRequest { namespaces: changes, ..request("main", &[]) }).await
     };
     let make = |name: &str| {
-        NamespaceChange::Create(Namespace { name: name.into(), properties: [].into() })
+        NamespaceChange::Create(Namespace { name: name.into(), properties: [].into(), owner: None })
     };
     let remove = |name: &str| NamespaceChange::Drop(name.into());
     change(vec![make("shop.my-eu.2024")]).await.expect("created with its outer namespaces");

@@ -19,6 +19,7 @@ fn wide_entry(number: usize) -> TableEntry {
         metadata_location: format!("{location}-0123abcd/metadata/00001-{number:032}.metadata.json"),
         snapshot: Some(7_000_000_000_000_000_000 + number as i64),
         operation: "appended".into(),
+        owner: None,
     }
 }
 

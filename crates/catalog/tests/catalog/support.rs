@@ -36,6 +36,7 @@ pub fn entry(table: &str, version: u32) -> TableEntry {
         metadata_location: format!("v{version}"),
         snapshot: Some(i64::from(version)),
         operation: "appended".into(),
+        owner: None,
     }
 }
 

@@ -179,9 +179,10 @@ fn reverted_tables(
     if request.partial || rest.is_empty() {
         return Ok(tables);
     }
-    let shown = rest
-        .iter()
-        .filter(|change| rights.is_none_or(|rights| rights.shows(&change.table, change.is_view())));
+    let shown = rest.iter().filter(|change| {
+        let mut sides = [&change.from, &change.to].into_iter().flatten();
+        rights.is_none_or(|rights| sides.all(|entry| rights.shows(&change.table, entry)))
+    });
     let mut names: Vec<String> = shown.map(|change| format!("`{}`", change.table)).collect();
     if names.len() < rest.len() {
         names.push("tables that are hidden from the user".to_owned());

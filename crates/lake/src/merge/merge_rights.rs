@@ -19,16 +19,16 @@ const ROW_ACTIONS: [Action; 3] = [Action::Delete, Action::Insert, Action::Update
 
 /// Decides which changes of tables the author of a merge may make.
 pub trait MergeRights: Debug + Send + Sync {
-    /// Checks that the author may perform an action on a table, given by its name and id, and that
-    /// no row filter or column mask of the table applies to the author.
-    fn check(&self, action: Action, table: &TableName, id: &str) -> Result<(), Problem>;
+    /// Checks that the author may perform an action on a table, given by its name and entry, and
+    /// that no row filter or column mask of the table applies to the author.
+    fn check(&self, action: Action, table: &TableName, entry: &TableEntry) -> Result<(), Problem>;
 
-    /// Checks that no row filter or column mask of a table, given by its name and id, applies to
+    /// Checks that no row filter or column mask of a table, given by its name and entry, applies to
     /// the author.
-    fn check_unrestricted(&self, table: &TableName, id: &str) -> Result<(), Problem>;
+    fn check_unrestricted(&self, table: &TableName, entry: &TableEntry) -> Result<(), Problem>;
 
     /// Returns true if the author may know the name of a table, view or function.
-    fn shows(&self, name: &TableName, is_view: bool) -> bool;
+    fn shows(&self, name: &TableName, entry: &TableEntry) -> bool;
 }
 
 /// Checks that the source's version of a table may replace the target's version. The rows of both
@@ -42,7 +42,7 @@ pub(super) fn check_choice(rights: &dyn MergeRights, contested: &DivergedTable) 
         // True if the source has dropped the table, or has another table or a view under its name.
         let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
         for action in ROW_ACTIONS.into_iter().chain(is_lost.then_some(Action::Drop)) {
-            rights.check(action, name, entry.id.as_str()).map_err(denied)?;
+            rights.check(action, name, entry).map_err(denied)?;
         }
     }
     Ok(())
@@ -64,7 +64,7 @@ pub(super) fn check_change(rights: &dyn MergeRights, plan: &MergePlan) -> Result
     }
     for (name, side) in sides {
         let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
-        rights.check_unrestricted(name, entry.id.as_str()).map_err(denied)?;
+        rights.check_unrestricted(name, entry).map_err(denied)?;
     }
     for contested in &plan.contested {
         check_choice(rights, contested)?;
@@ -82,14 +82,15 @@ fn check_taken(rights: &dyn MergeRights, taken: &[TableChange]) -> Result<()> {
     let after: BTreeSet<&str> = after.map(|entry| entry.id.as_str()).collect();
     for change in taken {
         let check = |action: Action, entry: &TableEntry| {
-            rights.check(action, &change.table, &entry.id).map_err(denied)
+            rights.check(action, &change.table, entry).map_err(denied)
         };
         let (from, to) = (table(change.from.as_ref()), table(change.to.as_ref()));
         if let (Some(from), Some(to)) = (from, to)
             && from.id == to.id
         {
+            // The target's entry, because its owner can differ from the owner at the source.
             for action in ROW_ACTIONS {
-                check(action, to)?;
+                check(action, from)?;
             }
             continue;
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::future::BoxFuture;
 use headwater_catalog::{BaseValue, DivergedTable, EntryKind, TableEntry, operation};
-use headwater_model::{ConflictCause, MergeResolution, MergedTable, TableName};
+use headwater_model::{ConflictCause, MergeResolution, MergedTable, ObjectOwner, TableName};
 use headwater_table_merge::{
     EqualChanges, MergeInputs, RowBudget, TableMerge, TableMergeResult, merge as merge_tables,
 };
@@ -25,6 +25,8 @@ pub(super) struct TableContent {
     merge: Option<Box<TableMerge>>,
     imports: MergedImports,
     ours: Table,
+    /// The owner of the target's table.
+    owner: Option<ObjectOwner>,
 }
 
 impl TableContent {
@@ -75,6 +77,7 @@ impl Lake {
         let (Some(ours), Some(theirs)) = (&contested.ours, &contested.theirs) else {
             return Ok(ContentMergeResult::Conflict(vec![conflict_cause::dropped(contested)]));
         };
+        let owner = ours.owner.clone();
         let ours = self.tables().load(&ours.metadata_location).await?;
         let theirs = self.tables().load(&theirs.metadata_location).await?;
         let (base, base_imports) = match self.base(name, &contested.base, scratch, budget).await? {
@@ -109,7 +112,8 @@ impl Lake {
             causes.push(conflict_cause::duplicate_imports(&imports.duplicates));
         }
         if causes.is_empty() {
-            Ok(ContentMergeResult::Content(Box::new(TableContent { merge, imports, ours })))
+            let content = TableContent { merge, imports, ours, owner };
+            Ok(ContentMergeResult::Content(Box::new(content)))
         } else {
             Ok(ContentMergeResult::Conflict(causes))
         }
@@ -192,6 +196,7 @@ impl Lake {
             metadata_location: new.table.metadata_location().to_owned(),
             snapshot: new.table.snapshot_id(),
             operation: operation_name.to_owned(),
+            owner: content.owner.clone(),
         };
         made.add(new, content.ours.clone());
         Ok(Some(entry))

@@ -2,7 +2,9 @@
 //! the other side the properties, or if both made the same change.
 
 use headwater_catalog::{BaseValue, DivergedTable, TableEntry, operation};
-use headwater_model::{ConflictCause, ConflictKind, MergeResolution, MergedTable, TableName};
+use headwater_model::{
+    ConflictCause, ConflictKind, MergeResolution, MergedTable, ObjectOwner, TableName,
+};
 use headwater_tables::{MergedView, SqlView, ViewMerge};
 
 use super::uncommitted_files::UncommittedMerge;
@@ -17,6 +19,8 @@ pub(super) struct ViewContent {
     /// The merge to apply; `None` if the target already has the merged view.
     merge: Option<Box<ViewMerge>>,
     ours: SqlView,
+    /// The owner of the target's view.
+    owner: Option<ObjectOwner>,
 }
 
 impl ViewContent {
@@ -70,6 +74,7 @@ impl Lake {
                 return Ok(ContentMergeResult::Conflict(vec![conflict_cause::ambiguous_base()]));
             }
         };
+        let owner = ours.owner.clone();
         let ours = self.tables().views().load(&ours.metadata_location).await?;
         let theirs = self.tables().views().load(&theirs.metadata_location).await?;
         let merge = match self.tables().views().merge(base.as_ref(), &ours, &theirs)? {
@@ -82,7 +87,7 @@ impl Lake {
                 return Ok(ContentMergeResult::Conflict(causes));
             }
         };
-        Ok(ContentMergeResult::View(Box::new(ViewContent { merge, ours })))
+        Ok(ContentMergeResult::View(Box::new(ViewContent { merge, ours, owner })))
     }
 
     /// Writes the merged view and adds it to `made`. Returns `None` if the target does not change.
@@ -93,7 +98,7 @@ impl Lake {
     ) -> Result<Option<TableEntry>> {
         let Some(merge) = &content.merge else { return Ok(None) };
         let view = self.tables().views().apply_merge(merge).await?;
-        let entry = view_entry(&view, operation::CHANGED);
+        let entry = view_entry(&view, operation::CHANGED, content.owner.clone());
         made.add_view(view, content.ours.clone());
         Ok(Some(entry))
     }

@@ -27,12 +27,16 @@ impl CommitView {
         let state = self.load(&entry).await?;
         let name = transaction.resolve(&found).await?;
         transaction.flush(&name).await?;
-        match transaction.pending(&name)?.table() {
-            None => transaction.check_free(&name).await?,
-            Some(table) if table.id() == state.id() => {}
+        let known = transaction.pending(&name)?.table().map(Table::id);
+        let owner = match known {
+            None => {
+                transaction.check_free(&name).await?;
+                transaction.creator.clone()
+            }
+            Some(id) if id == state.id() => transaction.pending(&name)?.owner().cloned(),
             Some(_) => return Err(Error::TableExists { table: name }),
-        }
-        transaction.pending(&name)?.add_applied(PendingChange::Adopt, Some(state.clone()));
+        };
+        transaction.pending(&name)?.add_new(PendingChange::Adopt, state.clone(), owner);
         Ok(state)
     }
 }

@@ -9,7 +9,7 @@ use futures::FutureExt;
 use headwater_catalog::{
     CatalogState, CommitRequest, EVENT_SCOPE, EntryKind, TableChange, TableEntry,
 };
-use headwater_model::{Commit, ErrorDetails, PROPERTY_EVENT, TableName};
+use headwater_model::{Commit, ErrorDetails, ObjectOwner, PROPERTY_EVENT, TableName};
 use headwater_store::{Append, Batch, UniqueKey};
 use headwater_table_merge::{MergeInputs, RowBudget, TableMergeResult, merge, only_compacted};
 use headwater_tables::Table;
@@ -35,6 +35,12 @@ const SPAN_TABLES_MAX: usize = 50;
 /// Adds a journal entry that is stored atomically with the transaction's commit.
 pub fn add_entry(transaction: &mut Transaction, journal: &str, key: &str, value: Bytes) {
     transaction.with.entries.push(Append::put(journal, key, value));
+}
+
+/// Sets the owner of the tables, views, functions and namespaces that the transaction creates after
+/// this call.
+pub fn set_creator(transaction: &mut Transaction, creator: Option<ObjectOwner>) {
+    transaction.creator = creator;
 }
 
 /// The metrics and the span of a commit that a caller requested. A conflict is counted once for
@@ -287,7 +293,7 @@ impl Transaction {
         }
         self.flush(name).await?;
         let pending = self.pending(name)?;
-        let operation = pending.operation();
+        let (operation, owner) = (pending.operation(), pending.owner().cloned());
         let objects = pending.objects().to_vec();
         let Some(changed) = pending.table().cloned() else {
             let (table, from) = (name.clone(), Some(found.clone()));
@@ -314,7 +320,7 @@ impl Transaction {
         summary.extend(imports.map(|imports| (IMPORTS_KEY.to_owned(), imports)));
         let made = merge.commit(lake.tables(), summary).await?;
         with.objects.extend(objects);
-        let to = Some(to_entry(&made.table, operation));
+        let to = Some(to_entry(&made.table, operation, owner));
         for staged in made.staged {
             self.staged.push(staged);
         }
@@ -378,19 +384,21 @@ fn to_change(
     pending: &PendingChanges,
     applied: &AppliedChanges,
 ) -> (Option<TableChange>, Vec<bytes::Bytes>) {
-    let to = applied.table.as_ref().map(|table| to_entry(table, pending.operation()));
+    let owner = || pending.owner().cloned();
+    let to = applied.table.as_ref().map(|table| to_entry(table, pending.operation(), owner()));
     let table = name.clone();
     let change = (from != to).then_some(TableChange { table, from, to });
     (change, applied.objects.clone())
 }
 
-fn to_entry(table: &Table, operation: &str) -> TableEntry {
+fn to_entry(table: &Table, operation: &str, owner: Option<ObjectOwner>) -> TableEntry {
     TableEntry {
         kind: EntryKind::Table,
         id: table.id(),
         metadata_location: table.metadata_location().to_owned(),
         snapshot: table.snapshot_id(),
         operation: operation.to_owned(),
+        owner,
     }
 }
 

@@ -121,8 +121,9 @@ impl Transaction {
             return Err(self.view.not_found(from).await?);
         };
         self.check_free(to).await?;
+        let owner = self.pending(from)?.owner().cloned();
         self.pending(from)?.add_applied(PendingChange::Drop, None);
-        self.pending(to)?.add_applied(PendingChange::Create, Some(table));
+        self.pending(to)?.add_new(PendingChange::Create, table, owner);
         Ok(())
     }
 
@@ -206,7 +207,8 @@ impl Transaction {
         if stored {
             self.staged.push_states([created_state(name, &table, true)]);
         }
-        self.pending(name)?.add_applied(PendingChange::Create, Some(table));
+        let creator = self.creator.clone();
+        self.pending(name)?.add_new(PendingChange::Create, table, creator);
         Ok(())
     }
 }

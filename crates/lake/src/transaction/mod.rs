@@ -21,14 +21,14 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use futures::FutureExt;
 use headwater_catalog::NamespaceChange;
-use headwater_model::{Namespace, PartitionField, TableName, Usage};
+use headwater_model::{Namespace, ObjectOwner, PartitionField, TableName, Usage};
 use headwater_store::Batch;
 use headwater_tables::{
     Alteration, BatchStream, CreateTable, DataFile, Positions, RowRewrite, StagedFiles, Table,
     normalise_schema,
 };
 
-pub use self::commit::add_entry;
+pub use self::commit::{add_entry, set_creator};
 use self::discard_guard::{DiscardGuard, NewState};
 pub(crate) use self::group_commit::AppendQueues;
 use self::group_commit::SmallAppend;
@@ -48,6 +48,8 @@ pub struct Transaction {
     view: CommitView,
     branch: String,
     author: String,
+    /// The owner of the objects that the transaction creates.
+    creator: Option<ObjectOwner>,
     tables: BTreeMap<TableName, PendingChanges>,
     views: BTreeMap<TableName, PendingView>,
     namespaces: Vec<NamespaceChange>,
@@ -83,6 +85,7 @@ impl Transaction {
             view,
             branch: branch.to_owned(),
             author: author.to_owned(),
+            creator: None,
             tables: BTreeMap::new(),
             views: BTreeMap::new(),
             namespaces: Vec::new(),
@@ -135,7 +138,8 @@ impl Transaction {
         let request = CreateTable { name: name.clone(), schema, partition, properties };
         let table = self.view.lake().tables().create(request).await?;
         self.staged.push_states([created_state(name, &table, false)]);
-        self.pending(name)?.add_applied(PendingChange::Create, Some(table));
+        let creator = self.creator.clone();
+        self.pending(name)?.add_new(PendingChange::Create, table, creator);
         Ok(())
     }
 
@@ -346,7 +350,8 @@ impl Transaction {
 
     /// Creates a namespace when the transaction commits.
     pub fn create_namespace(&mut self, name: &str, properties: BTreeMap<String, String>) {
-        let namespace = Namespace { name: name.to_owned(), properties };
+        let owner = self.creator.clone();
+        let namespace = Namespace { name: name.to_owned(), properties, owner };
         self.namespaces.push(NamespaceChange::Create(namespace));
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{Field, SchemaRef};
 use bytes::Bytes;
 use headwater_catalog::{TableEntry, operation};
-use headwater_model::{PartitionField, TableName};
+use headwater_model::{ObjectOwner, PartitionField, TableName};
 use headwater_table_rest::{RestTables, TableCommit};
 use headwater_tables::{
     Alteration, DataFile, Operation, READ_UP_TO, RetainedRows, RowRewrite, StagedFiles, Table,
@@ -132,6 +132,8 @@ pub(super) struct PendingChanges {
     applied: usize,
     /// The store objects that the applied changes add.
     objects: Vec<Bytes>,
+    /// The owner of the table after the changes.
+    owner: Option<ObjectOwner>,
 }
 
 /// The result of applying changes.
@@ -144,7 +146,8 @@ pub(super) struct AppliedChanges {
 
 impl PendingChanges {
     pub fn new(entry: Option<TableEntry>, table: Option<Table>) -> Self {
-        PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new() }
+        let owner = entry.as_ref().and_then(|entry| entry.owner.clone());
+        PendingChanges { entry, changes: Vec::new(), table, applied: 0, objects: Vec::new(), owner }
     }
 
     /// Returns the table's entry on the branch at the transaction's first use of the table.
@@ -162,6 +165,11 @@ impl PendingChanges {
         &self.objects
     }
 
+    /// Returns the owner of the table after the changes.
+    pub fn owner(&self) -> Option<&ObjectOwner> {
+        self.owner.as_ref()
+    }
+
     pub fn is_unchanged(&self) -> bool {
         self.changes.is_empty()
     }
@@ -176,6 +184,12 @@ impl PendingChanges {
         self.changes.push(change);
         self.applied = self.changes.len();
         self.table = table;
+    }
+
+    /// Adds a change, already applied, that creates a table under this name for an owner.
+    pub fn add_new(&mut self, change: PendingChange, table: Table, owner: Option<ObjectOwner>) {
+        self.add_applied(change, Some(table));
+        self.owner = owner;
     }
 
     /// Returns true if the changes can be applied to a newer state of the table.

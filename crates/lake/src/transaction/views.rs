@@ -5,7 +5,7 @@
 //! because a query cannot be rebased.
 
 use headwater_catalog::{CatalogState, EntryKind, TableChange, TableEntry, operation};
-use headwater_model::TableName;
+use headwater_model::{ObjectOwner, TableName};
 use headwater_table_rest::{NewView, RestTables, ViewCommit};
 use headwater_tables::{SqlView, ViewDefinition};
 
@@ -19,11 +19,20 @@ pub(super) struct PendingView {
     entry: Option<TableEntry>,
     view: Option<SqlView>,
     changed: bool,
+    /// The owner of the view after the change.
+    owner: Option<ObjectOwner>,
 }
 
 impl PendingView {
     pub fn is_unchanged(&self) -> bool {
         !self.changed
+    }
+
+    /// Sets a view that is new under this name, with its owner.
+    fn set_new(&mut self, view: SqlView, owner: Option<ObjectOwner>) {
+        self.view = Some(view);
+        self.changed = true;
+        self.owner = owner;
     }
 
     /// Returns true if the name refers to a table.
@@ -45,7 +54,8 @@ impl PendingView {
             None => operation::CREATED,
             Some(_) => operation::CHANGED,
         };
-        let to = self.view.as_ref().map(|view| view_entry(view, operation));
+        let to = self.view.as_ref();
+        let to = to.map(|view| view_entry(view, operation, self.owner.clone()));
         let differs = to.as_ref().map(location_of) != self.entry.as_ref().map(location_of);
         Ok(differs.then(|| TableChange { table: name.clone(), from: found, to }))
     }
@@ -56,13 +66,18 @@ fn location_of(entry: &TableEntry) -> &str {
 }
 
 /// Returns the catalog entry of a view or function.
-pub(crate) fn view_entry(view: &SqlView, operation: &str) -> TableEntry {
+pub(crate) fn view_entry(
+    view: &SqlView,
+    operation: &str,
+    owner: Option<ObjectOwner>,
+) -> TableEntry {
     TableEntry {
         kind: EntryKind::View,
         id: view.id(),
         metadata_location: view.metadata_location().to_owned(),
         snapshot: None,
         operation: operation.to_owned(),
+        owner,
     }
 }
 
@@ -89,7 +104,7 @@ impl ViewChanges<'_> {
             self.transaction.check_free(name).await?;
             tables.views().create(name, definition).await?
         };
-        self.transaction.set_view(name, Some(made.clone()), before).await?;
+        self.transaction.set_view(name, made.clone(), before).await?;
         Ok(made)
     }
 
@@ -116,7 +131,7 @@ impl ViewChanges<'_> {
                 tables.views().create(name, definition).await?
             }
         };
-        self.transaction.set_view(name, Some(made.clone()), before).await?;
+        self.transaction.set_view(name, made.clone(), before).await?;
         Ok(made)
     }
 
@@ -134,7 +149,7 @@ impl ViewChanges<'_> {
         self.transaction.check_free(name).await?;
         let made =
             RestTables::new(self.transaction.view.lake().tables()).create_view(name, new).await?;
-        self.transaction.set_view(name, Some(made.clone()), None).await?;
+        self.transaction.set_view(name, made.clone(), None).await?;
         Ok(made)
     }
 
@@ -145,7 +160,7 @@ impl ViewChanges<'_> {
             .apply_view(&before, commit)
             .await?;
         if made.metadata_location() != before.metadata_location() {
-            self.transaction.set_view(name, Some(made.clone()), Some(before)).await?;
+            self.transaction.set_view(name, made.clone(), Some(before)).await?;
         }
         Ok(made)
     }
@@ -158,8 +173,8 @@ impl ViewChanges<'_> {
             RestTables::new(self.transaction.view.lake().tables()).register_view(location).await?;
         // The view is not recorded as uncommitted: this transaction did not write its metadata
         // file, and must not remove the file.
-        self.transaction.pending_view(name).await?.view = Some(view.clone());
-        self.transaction.pending_view(name).await?.changed = true;
+        let creator = self.transaction.creator.clone();
+        self.transaction.pending_view(name).await?.set_new(view.clone(), creator);
         Ok(view)
     }
 
@@ -167,10 +182,11 @@ impl ViewChanges<'_> {
     pub async fn rename(&mut self, from: &TableName, to: &TableName) -> Result<()> {
         let view = self.transaction.existing_view(from).await?;
         self.transaction.check_free(to).await?;
-        self.transaction.pending_view(from).await?.view = None;
-        self.transaction.pending_view(from).await?.changed = true;
-        self.transaction.pending_view(to).await?.view = Some(view);
-        self.transaction.pending_view(to).await?.changed = true;
+        let before = self.transaction.pending_view(from).await?;
+        before.view = None;
+        before.changed = true;
+        let owner = before.owner.clone();
+        self.transaction.pending_view(to).await?.set_new(view, owner);
         Ok(())
     }
 
@@ -203,15 +219,14 @@ impl Transaction {
     async fn set_view(
         &mut self,
         name: &TableName,
-        made: Option<SqlView>,
+        made: SqlView,
         before: Option<SqlView>,
     ) -> Result<()> {
-        if let Some(made) = &made {
-            self.staged.push_view(made.clone(), before);
-        }
+        self.staged.push_view(made.clone(), before.clone());
+        let creator = self.creator.clone();
         let pending = self.pending_view(name).await?;
-        pending.view = made;
-        pending.changed = true;
+        let owner = if before.is_some() { pending.owner.clone() } else { creator };
+        pending.set_new(made, owner);
         Ok(())
     }
 
@@ -225,7 +240,9 @@ impl Transaction {
                 }
                 _ => None,
             };
-            self.views.insert(name.clone(), PendingView { entry, view, changed: false });
+            let owner = entry.as_ref().and_then(|entry| entry.owner.clone());
+            let pending = PendingView { entry, view, changed: false, owner };
+            self.views.insert(name.clone(), pending);
         }
         let missing = || Error::Internal { message: format!("`{name}` is not in the transaction") };
         self.views.get_mut(name).ok_or_else(missing)

@@ -35,6 +35,8 @@ mod merge_scenarios;
 #[cfg(test)]
 mod merged_files;
 #[cfg(test)]
+mod owners;
+#[cfg(test)]
 mod storage;
 #[cfg(test)]
 mod support;

@@ -43,7 +43,7 @@ async fn several_tables_change_in_one_commit() {
     assert_eq!(commit.properties["why"], "test");
     assert_eq!(commit.properties[PROPERTY_EVENT], "e-1");
     assert_eq!((ids(&lake, "t").await, ids(&lake, "u").await), (vec![1, 2, 3], vec![9]));
-    let listed = lake.lake.list(&RefSpec::main(), None).await.unwrap();
+    let listed = lake.lake.list(&RefSpec::main(), None, |_| true).await.unwrap();
     let names: Vec<String> = listed.iter().map(|table| table.name.to_string()).collect();
     assert_eq!(names, ["t", "u", "sales.v"]);
 
@@ -211,7 +211,7 @@ async fn a_read_snapshot_does_not_change_and_finds_names() {
     assert_eq!(error.hint().as_deref(), Some("Did you mean `flights`?"));
     let old = format!("main@{}", view.commit()).parse().unwrap();
     assert_eq!(lake.lake.view(&old).await.unwrap().table(&name("t")).await.unwrap().rows(), 2);
-    let error = lake.lake.list(&RefSpec::main(), Some("pubic")).await.unwrap_err();
+    let error = lake.lake.list(&RefSpec::main(), Some("pubic"), |_| true).await.unwrap_err();
     assert_eq!(error.code(), ErrorCode::NamespaceNotFound);
 }
 

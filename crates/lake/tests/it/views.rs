@@ -296,6 +296,7 @@ async fn a_function_never_replaces_a_table_of_the_same_name() {
         metadata_location: "memory://lake/old.json".to_owned(),
         snapshot: None,
         operation: operation::CREATED.to_owned(),
+        owner: None,
     };
     let changes =
         vec![TableChange { table: function.clone(), from: None, to: Some(table.clone()) }];

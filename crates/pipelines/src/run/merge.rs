@@ -61,7 +61,7 @@ impl Run {
         }
         let new = new_columns(&nullable(&rows.schema(), None), &table.schema());
         if !new.is_empty() {
-            self.check_change(&[Action::Alter], &name)?;
+            self.check_change(&[Action::Alter], &name, transaction.view()).await?;
             transaction.add_columns(&name, new).await.map_err(failed)?;
         }
         let statement = statement(&name, &table.schema(), &rows.schema(), &keys);

@@ -30,7 +30,8 @@ impl Run {
         match existing {
             None if rows.rows() == 0 => return Ok(()),
             None => {
-                self.check_change(&[Action::Create, Action::Insert], &table)?;
+                let actions = [Action::Create, Action::Insert];
+                self.check_change(&actions, &table, transaction.view()).await?;
                 let project = self.plan.project.name.clone();
                 let properties = BTreeMap::from([(PROPERTY_PROJECT.to_owned(), project)]);
                 let made = transaction.create(&table, schema, Vec::new(), properties).await;
@@ -39,16 +40,17 @@ impl Run {
             }
             Some(_) if adds && rows.rows() == 0 => {}
             Some((name, table)) if adds => {
-                self.check_change(&[Action::Insert], &name)?;
+                self.check_change(&[Action::Insert], &name, transaction.view()).await?;
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
-                    self.check_change(&[Action::Alter], &name)?;
+                    self.check_change(&[Action::Alter], &name, transaction.view()).await?;
                     transaction.add_columns(&name, new).await.map_err(failed)?;
                 }
                 transaction.append(&name, rows.stream()).await.map_err(failed)?;
             }
             Some((name, _)) => {
-                self.check_change(&[Action::Insert, Action::Delete], &name)?;
+                let actions = [Action::Insert, Action::Delete];
+                self.check_change(&actions, &name, transaction.view()).await?;
                 let replaced = transaction.replace(&name, schema, Vec::new(), rows.stream()).await;
                 replaced.map_err(failed)?;
             }

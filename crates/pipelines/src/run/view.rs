@@ -33,7 +33,7 @@ impl Run {
         if existing.is_some_and(|view| self.is_current(index, view, &schema)) {
             return Ok(());
         }
-        self.runner.check_view(step, existing.is_some())?;
+        self.runner.check_view(step, &self.plan.view).await?;
         let failed = |error: headwater_lake::Error| Self::failed(step, None, &error);
         let transaction = self.transaction(index, &BTreeMap::new()).await?;
         let name = quoted(&step.table.to_string());

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use arrow::datatypes::{Schema, SchemaRef};
 use headwater_build_records::{BUILD, profiled};
 use headwater_functions::SharedTable;
-use headwater_lake::{BatchStream, PROPERTY_PROJECT, Transaction, new_columns, nullable};
+use headwater_lake::{
+    BatchStream, CommitView, PROPERTY_PROJECT, Transaction, new_columns, nullable, set_creator,
+};
 use headwater_model::name::quoted;
-use headwater_model::{Action, Object, PROPERTY_JOB, TableName, Usage};
+use headwater_model::{Action, PROPERTY_JOB, TableName, Usage};
 use headwater_project::{Materialization, Step};
 use headwater_tables::{KEYS_PROPERTY, PROFILE};
 
@@ -104,7 +106,8 @@ impl Run {
         };
         match existing {
             None => {
-                self.check_change(&[Action::Create, Action::Insert], &step.table)?;
+                let actions = [Action::Create, Action::Insert];
+                self.check_change(&actions, &step.table, transaction.view()).await?;
                 let properties =
                     [(PROPERTY_PROJECT.to_owned(), self.plan.project.name.clone())].into();
                 let table = &step.table;
@@ -113,10 +116,10 @@ impl Run {
                 transaction.append(table, rows).await.map_err(failed)?;
             }
             Some((name, table)) if adds => {
-                self.check_change(&[Action::Insert], &name)?;
+                self.check_change(&[Action::Insert], &name, transaction.view()).await?;
                 let new = new_columns(&schema, &table.schema());
                 if !new.is_empty() {
-                    self.check_change(&[Action::Alter], &name)?;
+                    self.check_change(&[Action::Alter], &name, transaction.view()).await?;
                     transaction.add_columns(&name, new).await.map_err(failed)?;
                 }
                 let added = if overwrites_by_rows(step) {
@@ -128,9 +131,10 @@ impl Run {
                 self.hint_at_repetition(step);
             }
             Some((name, table)) => {
-                self.check_change(&[Action::Insert, Action::Delete], &name)?;
+                let actions = [Action::Insert, Action::Delete];
+                self.check_change(&actions, &name, transaction.view()).await?;
                 if !has_same_columns(&schema, &table.schema()) {
-                    self.check_change(&[Action::Alter], &name)?;
+                    self.check_change(&[Action::Alter], &name, transaction.view()).await?;
                 }
                 transaction.replace(&name, schema, partition, rows).await.map_err(failed)?;
             }
@@ -169,9 +173,14 @@ impl Run {
         Ok(deleted.map_err(failed)?.0)
     }
 
-    /// Checks that the run may perform actions on a table.
-    pub(super) fn check_change(&self, actions: &[Action], table: &TableName) -> Result<()> {
-        let object = Object::table(table);
+    /// Checks that the run may perform actions on a table, as it is in `view`.
+    pub(super) async fn check_change(
+        &self,
+        actions: &[Action],
+        table: &TableName,
+        view: &CommitView,
+    ) -> Result<()> {
+        let object = self.runner.table_object(table, view).await?;
         actions.iter().try_for_each(|action| self.runner.authorize(*action, &object))
     }
 
@@ -185,6 +194,7 @@ impl Run {
         let transaction = lake.transaction(&self.branch, author).await;
         let step = &self.plan.project.steps[index];
         let mut transaction = transaction.map_err(|error| Self::failed(step, None, &error))?;
+        set_creator(&mut transaction, self.runner.creator());
         for (key, value) in self.snapshot_properties(index, read) {
             transaction.snapshot_property(key, value);
         }

@@ -248,7 +248,7 @@ async fn writes() {
         "DROP TABLE shop.items",
         "DROP TABLE IF EXISTS sales.orders",
         "CREATE TABLE shop.other (id INT)",
-        "CREATE OR REPLACE TABLE shop.new_items (id INT)",
+        "CREATE OR REPLACE TABLE shop.items (id INT)",
         "CREATE VIEW shop.newest AS SELECT * FROM sales.orders",
         "ALTER TABLE sales.orders RENAME TO new_orders",
         "ALTER TABLE shop.items RENAME TO other",
@@ -258,6 +258,9 @@ async fn writes() {
     ] {
         at_dev(sql, 403).await;
     }
+    // The user owns the tables that it has created.
+    at_dev("CREATE OR REPLACE TABLE shop.new_items (id INT)", 200).await;
+    at_dev("DELETE FROM shop.new_items", 200).await;
     let merge = Some(json!({ "source": "dev/ana" }));
     let path = "/v1/branches/main/merge";
     let (status, _) = users.send(&ana, Method::POST, path, merge.clone()).await;

@@ -71,7 +71,8 @@ async fn runs() {
     let users = Users::start().await;
     let ana = users.user("ana", &["read on branch:*", "select on table:shop.items"]).await;
     let reads = project("SELECT id FROM items");
-    let run = async |body: &Value| users.job(&ana, "/v1/runs", body.clone()).await;
+    let run_by = async |token: &str, body: &Value| users.job(token, "/v1/runs", body.clone()).await;
+    let run = async |body: &Value| run_by(&ana, body).await;
     // Without any one of these rights, the run is forbidden.
     for grant in ["run on project:shop", "write on branch:main", "insert,create on table:shop.copy"]
     {
@@ -93,13 +94,25 @@ async fn runs() {
     // The right to read the view does not include the right to read the view's table.
     users.grant("ana", &["select on view:shop.best"]).await;
     assert_eq!(run(&by_view).await, "forbidden");
-    // Replacing rows and columns of a table requires more rights than creating it.
+    // Replacing rows and columns of the table of another user requires more rights than creating
+    // it.
+    let grants = [
+        "read,write on branch:main",
+        "select on table:shop.items",
+        "run on project:shop",
+        "insert,create on table:shop.copy",
+    ];
+    let bob = users.user("bob", &grants).await;
     let changed = project("SELECT id, 2 AS more FROM items");
-    assert_eq!(run(&changed).await, "forbidden");
-    users.grant("ana", &["delete on table:shop.copy"]).await;
-    assert_eq!(run(&changed).await, "forbidden");
-    users.grant("ana", &["alter on table:shop.copy"]).await;
+    assert_eq!(run_by(&bob, &changed).await, "forbidden");
+    users.grant("bob", &["delete on table:shop.copy"]).await;
+    assert_eq!(run_by(&bob, &changed).await, "forbidden");
+    users.grant("bob", &["alter on table:shop.copy"]).await;
+    assert_eq!(run_by(&bob, &changed).await, "succeeded");
+    // The user of the first run owns the table.
+    let changed = project("SELECT id, 'x' AS more FROM items");
     assert_eq!(run(&changed).await, "succeeded");
+    assert_eq!(users.sql_at(&ana, "main", "SELECT more FROM shop.copy").await.0, 200);
     let other = json!({"files": {"headwater.toml": "[project]\nname = \"other\"\n"}});
     assert_eq!(run(&other).await, "forbidden");
 }
@@ -300,11 +313,15 @@ async fn addresses() {
 async fn secrets() {
     let users = Users::start().await;
     let ana = users.user("ana", &["set on secret:SHOP_*", "deploy on project:shop"]).await;
-    let put = async |name: &str| {
+    let put_by = async |token: &str, name: &str| {
         let body = Some(json!({"value": "not to be seen"}));
-        users.send(&ana, Method::PUT, &format!("/v1/secrets/{name}"), body).await.0.as_u16()
+        users.send(token, Method::PUT, &format!("/v1/secrets/{name}"), body).await.0.as_u16()
     };
+    let put = async |name: &str| put_by(&ana, name).await;
     assert_eq!((put("SHOP_KEY").await, put("OTHER_KEY").await), (200, 403));
+    // The value of another user does not belong to the user that set the first value.
+    let bob = users.user("bob", &["set on secret:SHOP_KEY"]).await;
+    assert_eq!(put_by(&bob, "SHOP_KEY").await, 200);
     let code =
         "import headwater\n@headwater.function(secrets=[\"SHOP_KEY\"])\ndef f():\n    pass\n";
     let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
@@ -325,6 +342,15 @@ async fn secrets() {
     }
     let (_, listed) = users.get(&ana, "/v1/secrets").await;
     assert_eq!(listed.as_array().map(Vec::len), Some(1), "{listed}");
+    // A user owns a secret as long as it has set all values.
+    let code = code.replace("SHOP_KEY", "SHOP_OWN");
+    let files = json!({"headwater.toml": "[project]\nname = \"shop\"\n", "f.py": code});
+    let deploy = async || users.post(&ana, "/v1/deployments", json!({"files": files})).await.0;
+    assert_eq!((put("SHOP_OWN").await, put("SHOP_OWN").await, deploy().await), (200, 200, 201));
+    let path = "/v1/secrets/SHOP_OWN";
+    assert!(users.send(&ana, Method::DELETE, path, None).await.0.is_success());
+    let root = users.user("root", &["administer on lake"]).await;
+    assert_eq!((put_by(&root, "SHOP_OWN").await, deploy().await), (200, 403));
 }
 
 async fn audit() {

@@ -8,10 +8,10 @@ use std::sync::{Arc, Weak};
 
 use futures::future::BoxFuture;
 use headwater_jobs::{CommitStart, NewJob};
-use headwater_lake::Transaction;
+use headwater_lake::{Transaction, set_creator};
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, JobId, JobKind, Object, PROPERTY_JOB, Principal, Problem,
-    RefSpec, ResultExt,
+    Action, ErrorCode, ErrorDetails, JobId, JobKind, Object, ObjectOwner, PROPERTY_JOB, Principal,
+    Problem, RefSpec, ResultExt,
 };
 use parking_lot::Mutex;
 use serde_json::Value;
@@ -94,6 +94,7 @@ struct Change {
     request: ChangeRequest,
     description: String,
     author: String,
+    creator: Option<ObjectOwner>,
     job: JobId,
     commit: CommitStart,
 }
@@ -159,12 +160,13 @@ impl Iceberg {
         if self.0.is_applied(request).await? {
             return Ok(None);
         }
-        let author = principal.author().to_owned();
+        let (author, creator) = (principal.author().to_owned(), principal.as_object_owner());
         let new = new_job(request, &description, principal);
         let (context, guard) = self.0.jobs.record(new).await.or_problem()?;
         let (components, request, job) = (self.0.clone(), request.clone(), context.id());
         let commit = CommitStart::default();
-        let change = Arc::new(Change { components, request, description, author, job, commit });
+        let change = Change { components, request, description, author, creator, job, commit };
+        let change = Arc::new(change);
         let running = change.clone();
         let outcome = self.0.run_in_job(&context, async move {
             let made = work(running.clone()).await;
@@ -193,6 +195,7 @@ impl Change {
         let branch = components.branch_to_write(Some(&self.request.reference)).await?;
         let mut transaction =
             components.lake.transaction(&branch, &self.author).await.or_problem()?;
+        set_creator(&mut transaction, self.creator.clone());
         if self.request.has_key {
             transaction.iceberg_rest().request(&self.request.digest);
         }

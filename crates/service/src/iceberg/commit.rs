@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use futures::FutureExt;
+use headwater_executors::StoredObject;
 use headwater_lake::{CommitView, Transaction};
 use headwater_model::{
     Action, ErrorCode, ErrorDetails, Object, Principal, Problem, RefSpec, ResultExt, TableName,
@@ -39,26 +40,34 @@ impl Iceberg {
         request: &ChangeRequest,
         updates: Vec<TableUpdate>,
     ) -> ChangeResult<BTreeMap<TableName, LoadedTable>> {
-        let updates = self.0.authorize_updates(principal, updates)?;
+        let (updates, stored) =
+            self.0.authorize_updates(principal, &request.reference, updates).await?;
         for update in &updates {
             let at = TableAtRef { reference: &request.reference, table: &update.table };
             self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         }
         let description = describe(&updates);
-        let applied = updates.clone();
+        let (applied, checked) = (updates.clone(), stored.clone());
         let committed = self.change_tables(principal, request, description, |transaction| {
-            apply(transaction, applied).boxed()
+            async move {
+                for table in &checked {
+                    table.check_same(transaction.view()).await?;
+                }
+                apply(transaction, applied).await
+            }
+            .boxed()
         });
         let states = match committed.await {
             Ok(Some(states)) => states,
             Ok(None) => {
                 let states = self.0.states(&request.reference, &updates).await?;
-                self.0.readable(principal, states.unwrap_or_default())
+                self.0.readable(principal, &stored, states.unwrap_or_default())
             }
             Err(error) if may_be_repeated(error.problem()) => {
                 match self.0.states(&request.reference, &updates).await {
                     Ok(Some(states))
-                        if self.0.readable(principal, states.clone()).len() == updates.len()
+                        if self.0.readable(principal, &stored, states.clone()).len()
+                            == updates.len()
                             && contains(&states, &updates) =>
                     {
                         states
@@ -95,29 +104,39 @@ async fn apply(
 impl Components {
     /// Checks the rights on the tables, and limits the commits: without all rights, to files of the
     /// same table; without the rights to update and delete, to appends.
-    fn authorize_updates(
+    async fn authorize_updates(
         &self,
         principal: &Principal,
+        reference: &RefSpec,
         updates: Vec<TableUpdate>,
-    ) -> Result<Vec<TableUpdate>, Problem> {
+    ) -> Result<(Vec<TableUpdate>, Vec<StoredObject>), Problem> {
         let is_unlimited = self.is_unlimited(principal);
-        let limited = updates.into_iter().map(|TableUpdate { table, commit }| {
-            let object = Object::table(&table);
-            for action in commit.actions() {
-                self.authorize(principal, action, &object)?;
-            }
-            let may = |action| self.allows(principal, action, &object);
+        let (mut limited, mut checked) = (Vec::new(), Vec::new());
+        for TableUpdate { table, commit } in updates {
+            let (actions, object) = (commit.actions(), Object::table(&table));
+            let stored = self.authorize_at(principal, reference, actions, object).await?;
+            let may = |action| self.allows(principal, action, &stored.object);
             let only_appends = !(may(Action::Update) && may(Action::Delete));
             let constraints = CommitConstraints { own_files: !is_unlimited, only_appends };
-            Ok(TableUpdate { table, commit: commit.with_constraints(constraints) })
-        });
-        limited.collect()
+            limited.push(TableUpdate { table, commit: commit.with_constraints(constraints) });
+            checked.push(stored);
+        }
+        Ok((limited, checked))
     }
 
     /// Filters the states of tables by the principal's right to read. A user that may create a
     /// table need not have the right to read it, for example after a change by another user.
-    fn readable(&self, principal: &Principal, mut states: TableMap) -> TableMap {
-        states.retain(|name, _| self.allows(principal, Action::Select, &Object::table(name)));
+    fn readable(
+        &self,
+        principal: &Principal,
+        stored: &[StoredObject],
+        mut states: TableMap,
+    ) -> TableMap {
+        states.retain(|name, table| {
+            let owned = stored.iter().find(|it| it.owned_id.as_ref() == Some(&table.id()));
+            let object = owned.map_or_else(|| Object::table(name), |it| it.object.clone());
+            self.allows(principal, Action::Select, &object)
+        });
         states
     }
 

@@ -40,9 +40,9 @@ impl Iceberg {
     ) -> Result<Vec<String>, Problem> {
         let view = self.0.view_for(principal, reference).await?;
         if let Some(parent) = parent {
-            self.0.check_namespace(principal, &view, parent).await?;
+            self.0.entry_rights(principal).check_namespace(&view, parent).await?;
         }
-        let found = self.0.visible_namespaces(principal, &view).await?;
+        let found = self.0.entry_rights(principal).visible_namespaces(&view).await?;
         let found = found.into_iter().map(|found| found.name);
         Ok(found.filter(|found| names::parent(found) == parent).collect())
     }
@@ -55,7 +55,7 @@ impl Iceberg {
         name: &str,
     ) -> Result<Namespace, Problem> {
         let view = self.0.view_for(principal, reference).await?;
-        let visible = self.0.visible_namespaces(principal, &view).await?;
+        let visible = self.0.entry_rights(principal).visible_namespaces(&view).await?;
         let is_visible = visible.iter().any(|visible| visible.name == name);
         if (is_visible || self.0.is_unlimited(principal))
             && let Some(found) = view.state().namespace(name).await.or_problem()?
@@ -77,7 +77,8 @@ impl Iceberg {
         name: String,
         properties: BTreeMap<String, String>,
     ) -> ChangeResult<()> {
-        self.0.authorize(principal, Action::Create, &Object::namespace(&name))?;
+        let (create, object) = ([Action::Create], Object::namespace(&name));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let description = format!("create namespace {name}");
         self.change(principal, request, description, move |transaction| {
             transaction.create_namespace(&name, properties);
@@ -94,7 +95,8 @@ impl Iceberg {
         request: &ChangeRequest,
         name: String,
     ) -> ChangeResult<()> {
-        self.0.authorize(principal, Action::Drop, &Object::namespace(&name))?;
+        let (drop_it, object) = ([Action::Drop], Object::namespace(&name));
+        self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let description = format!("drop namespace {name}");
         self.change(principal, request, description, move |transaction| {
             transaction.drop_namespace(&name);
@@ -113,7 +115,8 @@ impl Iceberg {
         update: PropertyUpdate,
     ) -> ChangeResult<PropertyChanges> {
         let PropertyUpdate { updates, removals } = update;
-        self.0.authorize(principal, Action::Alter, &Object::namespace(name))?;
+        let (alter, object) = ([Action::Alter], Object::namespace(name));
+        self.0.authorize_at(principal, &request.reference, alter, object).await?;
         let found = self.namespace(principal, &request.reference, name).await?;
         let is_set = |key: &String| found.properties.contains_key(key);
         let (removed, missing) = removals.iter().cloned().partition(is_set);

@@ -75,12 +75,11 @@ impl Iceberg {
         namespace: &str,
     ) -> Result<Vec<String>, Problem> {
         let view = self.0.view_for(principal, reference).await?;
-        self.0.check_namespace(principal, &view, namespace).await?;
-        let tables = view.list(Some(namespace)).await.or_problem()?.into_iter();
-        let names = tables.map(|(name, _)| name);
-        let names =
-            names.filter(|name| self.0.allows(principal, Action::Select, &Object::table(name)));
-        Ok(names.map(|name| name.name).collect())
+        self.0.entry_rights(principal).check_namespace(&view, namespace).await?;
+        let mut tables = view.list(Some(namespace)).await.or_problem()?;
+        tables
+            .retain(|(name, entry)| self.0.allows(principal, Action::Select, &entry.object(name)));
+        Ok(tables.into_iter().map(|(name, _)| name.name).collect())
     }
 
     /// Loads a table.
@@ -90,13 +89,8 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<LoadedTable, Problem> {
-        self.0.authorize(principal, Action::Select, &Object::table(name))?;
-        let view = self.0.view_for(principal, reference).await?;
-        let Some(entry) = view.state().table(name).await.or_problem()? else {
-            return Err(not_found(&view, name).await);
-        };
-        self.0.check_unrestricted(principal, Action::Select, name, Some(&entry.id))?;
-        let table = self.0.lake.tables().load(&entry.metadata_location).await.or_problem()?;
+        let (_pinned, _, location) = self.readable_table(principal, reference, name).await?;
+        let table = self.0.lake.tables().load(&location).await.or_problem()?;
         LoadedTable::load(&self.0.lake, table).await
     }
 
@@ -107,15 +101,27 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<String, Problem> {
-        self.0.authorize(principal, Action::Select, &Object::table(name))?;
+        let (_, id, _) = self.readable_table(principal, reference, name).await?;
+        Ok(id)
+    }
+
+    /// Returns the state of a ref, and the id and the metadata file of a table there. Checks that
+    /// the principal may read the table.
+    async fn readable_table(
+        &self,
+        principal: &Principal,
+        reference: &RefSpec,
+        name: &TableName,
+    ) -> Result<(CommitView, String, String), Problem> {
+        let object = Object::table(name);
+        let stored = self.0.authorize_at(principal, reference, [Action::Select], object).await?;
         let view = self.0.view_for(principal, reference).await?;
-        match view.state().table(name).await.or_problem()? {
-            Some(entry) => {
-                self.0.check_unrestricted(principal, Action::Select, name, Some(&entry.id))?;
-                Ok(entry.id.clone())
-            }
-            None => Err(not_found(&view, name).await),
-        }
+        stored.check_same(&view).await?;
+        let Some(entry) = view.state().table(name).await.or_problem()? else {
+            return Err(not_found(&view, name).await);
+        };
+        self.0.check_unrestricted(principal, Action::Select, name, Some(&entry.id))?;
+        Ok((view, entry.id, entry.metadata_location))
     }
 
     /// Creates a table. Returns `None` if an earlier attempt of the request created it.
@@ -126,7 +132,8 @@ impl Iceberg {
         name: &TableName,
         new: NewTable,
     ) -> ChangeResult<LoadedTable> {
-        self.0.authorize(principal, Action::Create, &Object::table(name))?;
+        let (create, object) = ([Action::Create], Object::table(name));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let created = name.clone();
         let description = format!("create table {name}");
         let states = self.change_tables(principal, request, description, |transaction| {
@@ -150,7 +157,8 @@ impl Iceberg {
         new: NewTable,
     ) -> Result<Value, Problem> {
         self.0.authorize(principal, Action::Write, &Object::reference(reference))?;
-        self.0.authorize(principal, Action::Create, &Object::table(name))?;
+        let object = Object::table(name);
+        self.0.authorize_at(principal, reference, [Action::Create], object).await?;
         self.0.branch_to_write(Some(reference)).await?;
         let view = self.0.view_for(principal, reference).await?;
         view.check_namespace(&name.namespace).await.or_problem()?;
@@ -195,13 +203,15 @@ impl Iceberg {
         request: &ChangeRequest,
         name: &TableName,
     ) -> ChangeResult<()> {
-        self.0.authorize(principal, Action::Drop, &Object::table(name))?;
+        let (drop_it, object) = ([Action::Drop], Object::table(name));
+        let stored = self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let at = TableAtRef { reference: &request.reference, table: name };
         self.0.check_unrestricted_at(principal, Action::Drop, at).await?;
         let dropped = name.clone();
         self.change(principal, request, format!("drop table {name}"), move |transaction| {
             async move {
                 check_table(transaction.view(), &dropped).await?;
+                stored.check_same(transaction.view()).await?;
                 transaction.iceberg_rest().drop_named(&dropped).await.or_problem()
             }
             .boxed()
@@ -218,10 +228,10 @@ impl Iceberg {
         from: TableName,
         to: TableName,
     ) -> ChangeResult<()> {
-        for action in [Action::Select, Action::Alter] {
-            self.0.authorize(principal, action, &Object::table(&from))?;
-        }
-        self.0.authorize(principal, Action::Create, &Object::table(&to))?;
+        let (rename, object) = ([Action::Select, Action::Alter], Object::table(&from));
+        let stored = self.0.authorize_at(principal, &request.reference, rename, object).await?;
+        let (create, object) = ([Action::Create], Object::table(&to));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let at = TableAtRef { reference: &request.reference, table: &from };
         self.0.check_unrestricted_at(principal, Action::Alter, at).await?;
         let description = format!("rename table {from} to {to}");
@@ -229,6 +239,7 @@ impl Iceberg {
         self.change(principal, request, description, move |transaction| {
             async move {
                 let id = check_table(transaction.view(), &from).await?;
+                stored.check_same(transaction.view()).await?;
                 if let Some(restriction) = restrictions.lost_by_rename(&from, &id) {
                     return Err(rename_forbidden(&from, &restriction));
                 }

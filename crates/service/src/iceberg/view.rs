@@ -33,12 +33,10 @@ impl Iceberg {
         namespace: &str,
     ) -> Result<Vec<String>, Problem> {
         let view = self.0.view_for(principal, reference).await?;
-        self.0.check_namespace(principal, &view, namespace).await?;
-        let views = view.state().views(Some(namespace)).await.or_problem()?.into_iter();
-        let names = views.map(|(name, _)| name);
-        let names =
-            names.filter(|name| self.0.allows(principal, Action::Select, &Object::view(name)));
-        Ok(names.map(|name| name.name).collect())
+        self.0.entry_rights(principal).check_namespace(&view, namespace).await?;
+        let mut views = view.state().views(Some(namespace)).await.or_problem()?;
+        views.retain(|(name, entry)| self.0.allows(principal, Action::Select, &entry.object(name)));
+        Ok(views.into_iter().map(|(name, _)| name.name).collect())
     }
 
     /// Loads a view.
@@ -48,8 +46,10 @@ impl Iceberg {
         reference: &RefSpec,
         name: &TableName,
     ) -> Result<LoadedView, Problem> {
-        self.0.authorize(principal, Action::Select, &Object::view(name))?;
+        let object = Object::view(name);
+        let stored = self.0.authorize_at(principal, reference, [Action::Select], object).await?;
         let view = self.0.view_for(principal, reference).await?;
+        stored.check_same(&view).await?;
         view.sql_view(name).await.map(LoadedView).or_problem()
     }
 
@@ -61,7 +61,8 @@ impl Iceberg {
         name: &TableName,
         new: NewView,
     ) -> ChangeResult<LoadedView> {
-        self.0.authorize(principal, Action::Create, &Object::view(name))?;
+        let (create, object) = ([Action::Create], Object::view(name));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let created = name.clone();
         let description = format!("create view {name}");
         let view = self.change(principal, request, description, move |transaction| {
@@ -79,11 +80,16 @@ impl Iceberg {
         name: &TableName,
         commit: ViewCommit,
     ) -> ChangeResult<LoadedView> {
-        self.0.authorize(principal, Action::Alter, &Object::view(name))?;
+        let (alter, object) = ([Action::Alter], Object::view(name));
+        let stored = self.0.authorize_at(principal, &request.reference, alter, object).await?;
         let updated = name.clone();
         let description = format!("replace view {name}");
         let view = self.change(principal, request, description, move |transaction| {
-            async move { transaction.views().apply(&updated, &commit).await.or_problem() }.boxed()
+            async move {
+                stored.check_same(transaction.view()).await?;
+                transaction.views().apply(&updated, &commit).await.or_problem()
+            }
+            .boxed()
         });
         let view = view.await?;
         self.loaded_view(principal, request, view, name).await
@@ -118,10 +124,15 @@ impl Iceberg {
         request: &ChangeRequest,
         name: TableName,
     ) -> ChangeResult<()> {
-        self.0.authorize(principal, Action::Drop, &Object::view(&name))?;
+        let (drop_it, object) = ([Action::Drop], Object::view(&name));
+        let stored = self.0.authorize_at(principal, &request.reference, drop_it, object).await?;
         let description = format!("drop view {name}");
         self.change(principal, request, description, move |transaction| {
-            async move { transaction.views().drop(&name).await.or_problem() }.boxed()
+            async move {
+                stored.check_same(transaction.view()).await?;
+                transaction.views().drop(&name).await.or_problem()
+            }
+            .boxed()
         })
         .await
         .map(drop)
@@ -135,14 +146,18 @@ impl Iceberg {
         from: TableName,
         to: TableName,
     ) -> ChangeResult<()> {
-        for action in [Action::Select, Action::Alter] {
-            self.0.authorize(principal, action, &Object::view(&from))?;
-        }
-        self.0.authorize(principal, Action::Create, &Object::view(&to))?;
+        let (rename, object) = ([Action::Select, Action::Alter], Object::view(&from));
+        let stored = self.0.authorize_at(principal, &request.reference, rename, object).await?;
+        let (create, object) = ([Action::Create], Object::view(&to));
+        self.0.authorize_at(principal, &request.reference, create, object).await?;
         let description = format!("rename view {from} to {to}");
         let target = to.clone();
         let renamed = self.change(principal, request, description, move |transaction| {
-            async move { transaction.views().rename(&from, &to).await.or_problem() }.boxed()
+            async move {
+                stored.check_same(transaction.view()).await?;
+                transaction.views().rename(&from, &to).await.or_problem()
+            }
+            .boxed()
         });
         renamed.await.map(drop).map_err(|error| already_exists(error, &target))
     }

@@ -11,6 +11,7 @@ mod merges;
 mod names;
 mod others;
 mod outputs;
+mod owners;
 mod reads;
 mod refs;
 mod requests;
@@ -36,6 +37,7 @@ pub fn trials() -> Vec<Trial> {
     all.extend(of_files());
     all.extend(of_triggers());
     all.extend(of_refs());
+    all.extend(of_owners());
     all
 }
 
@@ -182,6 +184,21 @@ fn of_refs() -> Vec<Trial> {
         trial("attacks::90_a_cherry_pick_changes_no_hidden_row", merges::picked),
         trial("attacks::91_a_partial_revert_names_no_hidden_table", merges::unnamed),
         trial("attacks::92_a_revert_needs_the_rights_of_its_change", merges::unchangeable),
+    ]
+}
+
+/// Attacks by users that own tables and views.
+fn of_owners() -> Vec<Trial> {
+    vec![
+        trial("attacks::93_a_user_owns_the_tables_and_views_it_creates", owners::own_objects),
+        trial("attacks::94_an_iceberg_client_owns_the_tables_it_creates", owners::iceberg),
+        trial("attacks::95_a_new_table_does_not_belong_to_an_earlier_owner", owners::same_name),
+        trial("attacks::96_a_rename_or_view_gives_no_further_right", owners::renamed),
+        trial("attacks::97_the_owner_of_a_table_writes_only_on_its_branches", owners::branches),
+        trial("attacks::98_row_filters_apply_to_the_owner_of_a_table", owners::restricted),
+        trial("attacks::99_ownership_ends_with_the_account_and_has_scopes", owners::same_user),
+        trial("attacks::100_a_user_owns_the_table_that_its_import_creates", owners::imports),
+        trial("attacks::101_the_owner_of_a_namespace_creates_tables_in_it", owners::namespaces),
     ]
 }
 

@@ -1,0 +1,195 @@
+//! The rights of a principal to tables and views as they are stored at a ref: by a grant on the
+//! name, or because the principal owns the stored object.
+
+use headwater_access::{Access, TableRestrictions};
+use headwater_engine::change_forbidden;
+use headwater_lake::{CommitView, Error, Lake};
+use headwater_model::name::is_within;
+use headwater_model::{
+    Action, ErrorCode, ErrorDetails, Namespace, Object, ObjectKind, Principal, Problem, RefSpec,
+    ResultExt, TableName,
+};
+use headwater_pipelines::reading;
+
+use crate::rights::{authorize, is_change};
+
+/// The rights of a principal to stored tables and views.
+pub struct EntryRights<'a> {
+    /// The grants, and the accounts of the users.
+    pub access: &'a Access,
+    /// The lake that stores the tables and views.
+    pub lake: &'a Lake,
+    /// The principal that performs an action.
+    pub principal: &'a Principal,
+}
+
+/// A table or view to which the rights of a principal are checked.
+///
+/// A grant applies to every object of a name, but ownership only to the object that the principal
+/// created. So an operation that looks up the name again calls [`StoredObject::check_same`].
+#[derive(Debug, Clone)]
+pub struct StoredObject {
+    /// The object, with its stored owner.
+    pub object: Object,
+    /// The id of the table or view if the principal owns it.
+    pub owned_id: Option<String>,
+    /// False if a lookup has found no such table or view.
+    pub exists: bool,
+}
+
+impl EntryRights<'_> {
+    /// Returns a table, a view or a namespace with exactly this name at a ref, with its owner. If
+    /// it does not exist, it has the owner of its namespace. An object at a ref that cannot be read
+    /// has no owner.
+    pub async fn stored(&self, reference: &RefSpec, object: Object) -> StoredObject {
+        let Ok(view) = self.lake.view(reference).await else { return object.into() };
+        let found = find(&view, &object).await.ok().flatten();
+        let owner = self.principal.as_object_owner();
+        match found {
+            Some((object, id)) => {
+                let is_owner = owner.is_some() && object.owner() == owner.as_ref();
+                StoredObject { object, owned_id: id.filter(|_| is_owner), exists: true }
+            }
+            None => object.into(),
+        }
+    }
+
+    /// Checks a right to a table or view, and records the decision. The name matches exactly, or
+    /// else case-insensitively. The error has the spelling of the request, so that it does not
+    /// reveal if the table exists. A change also fails if a row filter or column mask of the table
+    /// applies to the principal.
+    pub async fn check_named(
+        &self,
+        view: &CommitView,
+        action: Action,
+        name: &TableName,
+    ) -> Result<StoredObject, Problem> {
+        let check = |object: &Object| authorize(self.access, self.principal, action, object);
+        let found = view.state().find(&name.namespace, &name.name).await.or_problem()?;
+        let Some((found, entry)) = found else {
+            let object = view.new_object(Object::table(name)).await.or_problem()?;
+            check(&object)?;
+            return Ok(StoredObject { exists: false, ..StoredObject::from(object) });
+        };
+        let object = entry.object(&found);
+        let is_applicable = object.kind().actions().contains(&action);
+        let decision = self.access.decide(self.principal, action, &object);
+        if !is_applicable || !decision.is_allowed() {
+            check(&Object::table(name))?;
+        }
+        check(&object)?;
+        if is_applicable && is_change(action) && !entry.is_view() {
+            let restrictions = TableRestrictions::new(self.access);
+            let id = Some(entry.id.as_str());
+            if let Some(restrictions) = restrictions.on(self.principal, &found, id) {
+                return Err(change_forbidden(action, &found, &restrictions));
+            }
+        }
+        let is_owner = entry.owner.is_some() && entry.owner == self.principal.as_object_owner();
+        Ok(StoredObject { object, owned_id: is_owner.then_some(entry.id), exists: true })
+    }
+
+    /// Returns the namespaces for which the principal has a grant, or that contain a table, view or
+    /// function that it may read.
+    pub async fn visible_namespaces(&self, view: &CommitView) -> Result<Vec<Namespace>, Problem> {
+        let mut namespaces = view.namespaces().await.or_problem()?;
+        if self.is_unlimited() {
+            return Ok(namespaces);
+        }
+        let entries = view.state().all_entries().await.or_problem()?;
+        let readable = entries.iter().filter(|(name, entry)| {
+            let (action, object) = (reading(name, entry.is_view()).0, entry.object(name));
+            self.access.decide(self.principal, action, &object).is_allowed()
+        });
+        let readable: Vec<&str> = readable.map(|(name, _)| name.namespace.as_str()).collect();
+        namespaces.retain(|namespace| {
+            let name = namespace.name.as_str();
+            let within = |inner: &&str| *inner == name || is_within(inner, name);
+            let object = Object::namespace(name).with_owner(namespace.owner.as_ref());
+            self.access.may_see(self.principal, &object) || readable.iter().any(within)
+        });
+        Ok(namespaces)
+    }
+
+    /// Checks that a namespace exists and that the principal may see it. Both failures return the
+    /// same error.
+    pub async fn check_namespace(&self, view: &CommitView, namespace: &str) -> Result<(), Problem> {
+        if self.is_unlimited() {
+            return view.check_namespace(namespace).await.or_problem();
+        }
+        let visible = self.visible_namespaces(view).await?;
+        if visible.iter().any(|visible| visible.name == namespace) {
+            return Ok(());
+        }
+        let message = format!("there is no namespace `{namespace}`");
+        Err(Problem::new(ErrorCode::NamespaceNotFound, message))
+    }
+
+    /// Returns true if the principal has all rights.
+    fn is_unlimited(&self) -> bool {
+        self.access.decide(self.principal, Action::Administer, &Object::lake()).is_allowed()
+    }
+}
+
+impl StoredObject {
+    /// Checks that the object at a ref is still the same if the principal owns it. A concurrent
+    /// change may have replaced it by an object of another user.
+    ///
+    /// Errors: `commit_conflict`.
+    pub async fn check_same(&self, view: &CommitView) -> Result<(), Problem> {
+        let Some(id) = &self.owned_id else { return Ok(()) };
+        let Some(table) = entry_name(&self.object) else { return Ok(()) };
+        let entry = view.state().entry(&table).await.or_problem()?;
+        if entry.is_some_and(|entry| entry.id == *id) {
+            return Ok(());
+        }
+        Err(Error::CommitConflict { table, branch: view.spec().to_string() }.to_problem())
+    }
+}
+
+/// Returns a table, a view, an SQL function or a namespace with the owner that it has on `main`. If
+/// it does not exist, it has the owner of its namespace. Returns any other object unchanged.
+pub async fn with_owner_on_main(lake: &Lake, object: &Object) -> Object {
+    let Ok(view) = lake.view(&RefSpec::main()).await else { return object.clone() };
+    let found = find(&view, object).await.ok().flatten();
+    found.map_or_else(|| object.clone(), |(found, _)| found)
+}
+
+/// Returns an object with its stored owner, and the id of a table, view or SQL function. Returns
+/// `None` if no owner is stored with objects of its kind.
+async fn find(
+    view: &CommitView,
+    object: &Object,
+) -> Result<Option<(Object, Option<String>)>, Error> {
+    if object.kind() == ObjectKind::Namespace {
+        return Ok(Some((view.namespace_object(object.name()).await?, None)));
+    }
+    let Some(name) = entry_name(object) else { return Ok(None) };
+    match view.state().any_entry(&name).await? {
+        Some(entry) if entry.object(&name).kind() == object.kind() => {
+            Ok(Some((entry.object(&name), Some(entry.id))))
+        }
+        None if object.kind() != ObjectKind::Function => {
+            Ok(Some((view.new_object(object.clone()).await?, None)))
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Returns the name under which the catalog stores a table, a view or an SQL function.
+fn entry_name(object: &Object) -> Option<TableName> {
+    match object.kind() {
+        ObjectKind::Table | ObjectKind::View => object.name().parse().ok(),
+        ObjectKind::Function => {
+            let (namespace, name) = object.name().rsplit_once('.')?;
+            TableName::of_function(namespace, name).ok()
+        }
+        _ => None,
+    }
+}
+
+impl From<Object> for StoredObject {
+    fn from(object: Object) -> Self {
+        StoredObject { object, owned_id: None, exists: true }
+    }
+}
