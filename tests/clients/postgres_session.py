@@ -107,6 +107,7 @@ def with_session_functions() -> None:
         assert answer("SHOW work_mem") == "64MB"
         assert answer("SELECT set_config('app.user', %s, %s)", "it's", False) == "it's"
         assert answer("SELECT current_setting('app.user', true)") == "it's"
+        with_select_lists(connection)
         assert answer("SELECT pg_catalog.set_config('search_path', '', false)") == ""
         connection.execute("RESET search_path")
         with connection.transaction():
@@ -141,6 +142,48 @@ def with_session_functions() -> None:
             pass
         else:
             raise AssertionError("the statement was removed")
+
+
+def with_select_lists(connection: psycopg.Connection) -> None:
+    """Selects several settings. The columns are evaluated from left to right."""
+
+    def row(sql: str, *values: object) -> tuple:
+        found = []
+        for prepare in (False, True):
+            connection.execute("SET app.step = 'first'")
+            cursor = connection.execute(sql, values or None, prepare=prepare)
+            found.append(cursor.fetchone())
+        assert found[0] == found[1], found
+        return found[0]
+
+    setting = "current_setting('app.step')"
+    query = f"SELECT {setting} AS old, set_config('app.step', 'next', false), {setting}, 'a', 7, true"
+    assert row(query) == ("first", "next", "next", "a", 7, True)
+    assert row("SELECT set_config('app.step', %s, true), " + setting, "b") == ("b", "b")
+    assert row("SELECT " + setting) == ("first",)
+    assert row("SELECT set_config('app.step', NULL, false), 1") == ("", 1)
+    query = "SELECT set_config('work_mem', '1MB', false) FROM pg_show_all_settings() WHERE name = "
+    assert (row(query + "'work_mem'"), row(query + "'no_setting'")) == (("1MB",), None)
+    # A statement that fails changes nothing.
+    for failing in ("set_config('no_setting', 'a', false)", "current_setting('app.none')"):
+        try:
+            connection.execute(f"SELECT set_config('app.step', 'lost', false), {failing}")
+        except psycopg.errors.UndefinedObject:
+            assert connection.execute("SHOW app.step").fetchone() == ("first",), failing
+        else:
+            raise AssertionError(failing)
+    # A prepared statement returns the current value.
+    query = "SELECT current_setting(%s), " + setting
+    for value in ("one", "two"):
+        connection.execute(f"SET app.step = '{value}'")
+        assert connection.execute(query, ("app.step",), prepare=True).fetchone() == (value, value)
+    assert row("SELECT current_setting('app.none', true)") == (None,)
+    try:
+        connection.execute("SELECT current_setting('app.none')")
+    except psycopg.errors.UndefinedObject:
+        pass
+    else:
+        raise AssertionError("the setting does not exist")
 
 
 def with_equal_names() -> None:

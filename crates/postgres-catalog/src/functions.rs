@@ -1,5 +1,6 @@
 //! PostgreSQL's catalog functions, translated to expressions in Headwater's dialect.
 
+use headwater_model::{ErrorCode, Problem};
 use sqlparser::ast::{Expr, Value};
 
 use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
@@ -59,7 +60,7 @@ fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<Str
         "current_schemas" => format!("ARRAY[{}, 'pg_catalog']", quote(&at.namespace)),
         "current_database" | "current_catalog" => quote(&at.database),
         "current_user" | "session_user" | "current_role" => quote(&at.user),
-        "current_setting" => setting(first, at),
+        "current_setting" => setting(first, at)?,
         "pg_get_userbyid" => {
             let user = quote(&at.user);
             format!("CASE {first} WHEN {OWNER_OID} THEN '{OWNER}' WHEN {USER_OID} THEN {user} END")
@@ -96,6 +97,8 @@ fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<Str
         }
         "pg_backend_pid" => at.process.to_string(),
         "pg_my_temp_schema" => "0".to_owned(),
+        // There are no advisory locks. asyncpg calls this function when it resets a connection.
+        "pg_advisory_unlock_all" => "''".to_owned(),
         "quote_ident" => format!(
             "CASE WHEN regexp_like({first}, '^[a-z_][a-z0-9_]*$') THEN {first} \
              ELSE '\"' || replace({first}, '\"', '\"\"') || '\"' END"
@@ -119,18 +122,60 @@ fn privilege(arguments: &[String], at: &ConnectionIdentity) -> String {
     (is_owner || reads.iter().any(|read| privilege.contains(read))).to_string()
 }
 
-/// Returns the value of a setting as an expression; null for an unknown setting.
-fn setting(name: &str, at: &ConnectionIdentity) -> String {
-    let name = name.trim_matches('\'');
-    let found = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    found.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |(_, value)| quote(value))
+/// Returns the value of a setting as an expression; null for an unknown setting. `name` is an
+/// expression.
+fn setting(name: &str, at: &ConnectionIdentity) -> Option<String> {
+    if let Some(name) = constant(parse(name)?) {
+        let value = value_of(&name, at).map(quote);
+        return Some(value.unwrap_or_else(|| "CAST(NULL AS VARCHAR)".to_owned()));
+    }
+    let mut text = format!("CASE lower({name})");
+    for (known, value) in &at.settings {
+        text.push_str(&format!(
+            " WHEN {} THEN {}",
+            quote(&known.to_ascii_lowercase()),
+            quote(value)
+        ));
+    }
+    Some(text + " END")
+}
+
+/// Returns the value of a setting; `None` for an unknown setting.
+fn value_of<'a>(name: &str, at: &'a ConnectionIdentity) -> Option<&'a str> {
+    let known = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    known.map(|(_, value)| value.as_str())
+}
+
+/// Returns the error for a call of `current_setting` with an unknown setting; `None` for a known
+/// setting, and if the second argument is true.
+pub(crate) fn unknown_setting(arguments: &[String], at: &ConnectionIdentity) -> Option<Problem> {
+    let name = constant(parse(arguments.first()?)?)?;
+    let is_optional = arguments.get(1).is_some_and(|argument| {
+        let argument = argument.trim_matches('\'').to_ascii_lowercase();
+        ["true", "t", "on", "yes", "1"].contains(&argument.as_str())
+    });
+    if is_optional || value_of(&name, at).is_some() {
+        return None;
+    }
+    let problem = Problem::new(ErrorCode::InvalidArgument, format!("there is no setting `{name}`"));
+    Some(problem.with_hint(format!(
+        "Use `current_setting('{name}', true)`, which is null if the setting does not exist."
+    )))
+}
+
+/// Returns the text of a literal, also in a cast.
+fn constant(expr: Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => constant(*inner),
+        other => literal(&other).map(str::to_owned),
+    }
 }
 
 /// Returns an expression for the name of a type, given its OID and modifier.
 fn format_type(oid: &str, modifier: &str) -> String {
     let numeric = PgType::of(crate::types::Scalar::Numeric).oid();
     let mut text = format!(
-        "CASE WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
+        "CASE WHEN {oid} IS NULL THEN NULL WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
          || CAST(CAST(floor(({modifier} - 4) / 65536) AS BIGINT) AS VARCHAR) || ',' \
          || CAST(({modifier} - 4) % 65536 AS VARCHAR) || ')'"
     );

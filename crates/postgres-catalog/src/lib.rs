@@ -12,6 +12,7 @@ mod database_names;
 mod empty_tables;
 mod functions;
 mod information_schema;
+mod operators;
 mod pg_catalog;
 mod routines;
 mod translate;

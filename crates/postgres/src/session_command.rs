@@ -6,8 +6,9 @@ use std::time::Duration;
 use headwater_model::{ErrorCode, Problem};
 
 use crate::prepare_statement::{ExecuteStatement, PrepareStatement};
-use crate::session_function_call::{self, SetConfig};
+use crate::session_function_call;
 use crate::settings::{DEFAULT_READ_ONLY, switch_text};
+use crate::settings_query::SettingsQuery;
 use crate::temporary_objects::CreateTemporaryStatement;
 use crate::transaction_modes::TransactionModes;
 
@@ -54,8 +55,8 @@ pub enum SessionCommand {
     Close(Option<String>),
     /// `CREATE TEMPORARY TABLE` or `VIEW`
     CreateTemporary(CreateTemporaryStatement),
-    /// `SELECT set_config(name, value, is_local)`
-    SetConfig(SetConfig),
+    /// `SELECT set_config(name, value, is_local), …`
+    SetConfig(SettingsQuery),
     /// `SELECT pg_sleep(seconds)`
     Sleep(Duration),
     /// `VACUUM`, which has no effect, because tables are maintained automatically.
@@ -101,7 +102,7 @@ impl SessionCommand {
             // ANALYZE has no effect: each snapshot has its own statistics.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
-            "SELECT" => return session_function_call::parse(words).map(Ok),
+            "SELECT" => return session_function_call::parse(sql, words).map(Ok),
             "PREPARE" => PrepareStatement::parse(&mut words).map(SessionCommand::Prepare),
             "EXECUTE" => match ExecuteStatement::parse(&mut words) {
                 Some(text) => return Some(text.map(SessionCommand::Execute)),
