@@ -55,3 +55,4 @@ pub use parameters::{Parameter, Parameters, placeholders};
 pub use prepared_statement::{IntoStatement, PreparedStatement, split_script};
 pub use referenced_tables::{QueryReferences, TableRef, parents, references};
 pub use restriction_statement::RestrictionStatement;
+pub use upsert::name_new_rows;
