@@ -197,6 +197,9 @@ def with_equal_names() -> None:
             cursor = connection.execute(query, prepare=prepare)
             assert [column.name for column in cursor.description or ()] == ["id", "name"] * 2
             assert cursor.fetchall() == [(1, "a", 1, "A")]
+            cursor = connection.execute("SELECT *, equals.* FROM equals", prepare=prepare)
+            assert [column.name for column in cursor.description or ()] == ["id", "name"] * 2
+            assert cursor.fetchall() == [(1, "a", 1, "a")]
 
 
 with_settings()

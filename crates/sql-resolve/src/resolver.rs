@@ -190,6 +190,7 @@ impl Resolver<'_> {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
             this.condition(select)?;
             this.windows(std::mem::take(&mut select.named_window))?;
+            this.expand_repeated_wildcards(&mut select.projection)?;
             this.select_by_pattern(&mut select.projection)?;
             this.expand(&mut select.projection)?;
             let columns = this.projection(&mut select.projection)?;
