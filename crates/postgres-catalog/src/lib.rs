@@ -14,6 +14,7 @@ mod functions;
 mod information_schema;
 mod operators;
 mod pg_catalog;
+mod relations;
 mod routines;
 mod translate;
 mod types;

@@ -17,8 +17,11 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::catalog_tables::CatalogTable;
-use crate::operators::{in_list, is_missing_kind, never, only_else, plain_operator};
-use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog};
+use crate::operators::{
+    in_list, in_subquery, is_backslash, is_function, is_missing_kind, is_zero, name_function,
+    never, only_else, plain_operator,
+};
+use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog, relations};
 
 /// Texts of which a query must contain at least one to be rewritten.
 const MARKS: [&str; 11] = [
@@ -150,17 +153,13 @@ impl VisitorMut for QueryRewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        // `pg_get_keywords` is a function in PostgreSQL, but a catalog table in Headwater.
-        if let TableFactor::Table { name, args, .. } = factor
-            && parts(name).last() == Some(&"pg_get_keywords")
-        {
-            *args = None;
-        }
+        self.changed |= relations::rewrite(factor, self.identity);
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.branches += usize::from(matches!(expr, Expr::Case { .. }));
+        self.changed |= in_subquery(expr);
         ControlFlow::Continue(())
     }
 
@@ -191,6 +190,12 @@ impl QueryRewriter<'_> {
             {
                 Some(never())
             }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
+                if is_function(left) || is_function(right) =>
+            {
+                let changed = name_function(left) | name_function(right);
+                changed.then(|| std::mem::replace(expr, null()))
+            }
             Expr::Case { operand: None, conditions, else_result, .. } => {
                 only_else(conditions, else_result.as_deref())
             }
@@ -202,7 +207,8 @@ impl QueryRewriter<'_> {
             Expr::Function(function) => self.function(function),
             Expr::Identifier(name) if name.quote_style.is_none() => {
                 let name = name.value.to_ascii_lowercase();
-                let is_constant = matches!(&*name, "current_schema" | "current_catalog");
+                let is_constant =
+                    matches!(&*name, "current_schema" | "current_catalog" | "current_role");
                 is_constant.then(|| functions::replacement(&name, &[], self.identity)).flatten()
             }
             Expr::CompoundIdentifier(names) if names.len() > 2 && is_catalog(&names[0].value) => {
@@ -305,27 +311,6 @@ fn name_columns(items: &mut [SelectItem]) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
-}
-
-/// Returns true for the columns of `pg_type` that refer to functions, such as `typinput`.
-fn is_function(expr: &Expr) -> bool {
-    let name = match expr {
-        Expr::Identifier(name) => Some(name),
-        Expr::CompoundIdentifier(names) => names.last(),
-        _ => None,
-    };
-    let known = ["typinput", "typoutput", "typreceive", "typsend"];
-    name.is_some_and(|name| known.contains(&name.value.as_str()))
-}
-
-fn is_zero(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value)
-        if matches!(&value.value, Value::Number(digits, _) if digits == "0"))
-}
-
-/// Returns true for a backslash, the default escape character of LIKE.
-fn is_backslash(value: &ValueWithSpan) -> bool {
-    value.value == Value::SingleQuotedString("\\".to_owned())
 }
 
 /// Returns the parts of a name that are identifiers.
