@@ -16,6 +16,7 @@ mod projection;
 mod repeated_names;
 mod resolver;
 mod select_aliases;
+mod series;
 mod tuple_in;
 mod using_clause;
 mod wildcards;

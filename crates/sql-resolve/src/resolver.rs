@@ -292,6 +292,10 @@ impl Resolver<'_> {
                     *expr = value;
                     return Ok(());
                 }
+                if let Some(column) = self.scopes.series(&ident.value) {
+                    *expr = column;
+                    return Ok(());
+                }
                 let found = self.scopes.column(&ident.value, span_start(ident.span));
                 if let Some(spelling) = found.map_err(|error| text_in_quotes(ident, error))? {
                     match self.scopes.merged(&spelling) {
