@@ -10,6 +10,7 @@ mod from_clause;
 mod generated_names;
 pub mod name_scope;
 mod named_windows;
+mod ordered_casts;
 mod output_names;
 mod pivot;
 mod projection;

@@ -116,6 +116,8 @@ pub struct Scope {
     pub select_aliases: Vec<SelectAlias>,
     /// Resolved named windows of SELECT.
     pub windows: Vec<(String, WindowSpec)>,
+    /// Names of the columns in ORDER BY.
+    pub ordered: Vec<String>,
     /// Aliases of functions in FROM that are also the names of their columns.
     pub series: Vec<String>,
 }

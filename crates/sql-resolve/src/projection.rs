@@ -11,6 +11,7 @@ use sqlparser::ast::{
 };
 
 use crate::name_scope::{RelationColumns, column};
+use crate::ordered_casts::ordered_cast;
 use crate::series::is_series;
 use crate::{Resolver, SelectAlias, function_name};
 
@@ -37,7 +38,13 @@ impl Resolver<'_> {
                         *item = SelectItem::ExprWithAlias { expr, alias: name };
                         continue;
                     }
-                    if let Some(name) = names.add_expr(expr, &text) {
+                    let ordered = self.scopes.innermost().map(|scope| scope.ordered.as_slice());
+                    let cast = ordered_cast(expr, ordered.unwrap_or_default());
+                    let name = match cast {
+                        Some(column) => Some(names.add_unused(&column)),
+                        None => names.add_expr(expr, &text),
+                    };
+                    if let Some(name) = name {
                         let alias = Ident::with_quote('"', name);
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
                         columns.names.push(alias.value.clone());
