@@ -186,6 +186,61 @@ def with_select_lists(connection: psycopg.Connection) -> None:
         raise AssertionError("the setting does not exist")
 
 
+def with_tools() -> None:
+    """Sends statements of Npgsql, Grafana, pgAdmin and DataGrip."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+
+        def rows(sql: str) -> list:
+            return connection.execute(sql).fetchall()
+
+        connection.execute("CREATE TABLE tooled (id INT, tags TEXT[])")
+        # Npgsql recognizes array types by the function that receives their values.
+        types = """
+            SELECT typ.typname,
+                CASE WHEN proc.proname = 'array_recv' THEN 'a' ELSE typ.typtype END AS typtype,
+                CASE WHEN proc.proname = 'array_recv' THEN typ.typelem
+                    WHEN typ.typtype = 'r' THEN rngsubtype
+                    WHEN typ.typtype = 'd' THEN typ.typbasetype
+                END AS elemtypoid
+            FROM pg_type AS typ
+            LEFT JOIN pg_class AS cls ON (cls.oid = typ.typrelid)
+            LEFT JOIN pg_proc AS proc ON proc.oid = typ.typreceive
+            LEFT JOIN pg_range ON (pg_range.rngtypid = typ.oid)
+            WHERE typ.typname IN ('_int4', 'text') ORDER BY 1"""
+        assert rows(types) == [("_int4", "a", 23), ("text", "b", None)]
+        # Grafana splits the search path.
+        path = """quote_ident(table_schema) IN (
+            SELECT CASE WHEN trim(s[i]) = '"$user"' THEN 'ann' ELSE trim(s[i]) END
+            FROM generate_series(
+                array_lower(string_to_array(current_setting('search_path'), ','), 1),
+                array_upper(string_to_array(current_setting('search_path'), ','), 1)) AS i,
+                string_to_array(current_setting('search_path'), ',') s)"""
+        tables = f"""
+            SELECT CASE WHEN {path} THEN quote_ident(table_name)
+                ELSE quote_ident(table_schema) || '.' || quote_ident(table_name) END AS "table"
+            FROM information_schema.tables WHERE table_name = 'tooled'"""
+        assert rows(tables) == [("tooled",)]
+        # pgAdmin
+        columns = """
+            SELECT at.attname, ty.typname FROM pg_catalog.pg_attribute at
+            LEFT JOIN pg_catalog.pg_type ty ON (ty.oid = at.atttypid)
+            WHERE attrelid = 'tooled'::regclass ORDER BY at.attnum"""
+        assert rows(columns) == [("id", "int4"), ("tags", "_text")]
+        query = "SELECT relname FROM pg_class WHERE oid = ANY(ARRAY(SELECT attrelid FROM pg_attribute))"
+        assert ("tooled",) in rows(query)
+        connection.execute("SET work_mem = '7MB'")
+        query = "SELECT setting FROM pg_settings WHERE name IN ('max_index_keys', 'work_mem')"
+        assert sorted(rows(query)) == [("32",), ("7MB",)]
+        # DataGrip
+        (started,) = rows("SELECT round(extract(epoch FROM pg_postmaster_start_time()))")[0]
+        assert 0 < time.time() - float(started) < 86_400
+        assert rows("SELECT pg_advisory_unlock_all(), current_role") == [("", "ann")]
+        for name in ("pg_stat_ssl", "pg_stat_database", "information_schema.role_table_grants"):
+            assert rows(f"SELECT * FROM {name}") == []
+        assert rows("SHOW max_connections") == [("100",)]
+
+
 def with_equal_names() -> None:
     """A result can have several columns of one name."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -205,4 +260,5 @@ def with_equal_names() -> None:
 with_settings()
 with_sqlstates()
 with_session_functions()
+with_tools()
 with_equal_names()

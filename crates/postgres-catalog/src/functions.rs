@@ -1,5 +1,8 @@
 //! PostgreSQL's catalog functions, translated to expressions in Headwater's dialect.
 
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use headwater_model::{ErrorCode, Problem};
 use sqlparser::ast::{Expr, Value};
 
@@ -7,8 +10,13 @@ use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
 use crate::translate::{ConnectionIdentity, parse, quote};
 use crate::types::PgType;
 
+/// The time of the first call of `pg_postmaster_start_time`, in seconds since 1970. Clients notice a
+/// restart of the server by this value.
+static STARTED: LazyLock<u64> =
+    LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
+
 /// Functions that check whether the user has a privilege.
-const PRIVILEGES: [&str; 9] = [
+const PRIVILEGES: [&str; 12] = [
     "has_table_privilege",
     "has_schema_privilege",
     "has_database_privilege",
@@ -18,11 +26,14 @@ const PRIVILEGES: [&str; 9] = [
     "has_type_privilege",
     "has_sequence_privilege",
     "has_tablespace_privilege",
+    "has_language_privilege",
+    "has_foreign_data_wrapper_privilege",
+    "has_server_privilege",
 ];
 
 /// Functions that return a property as text, such as a comment on an index. Objects of a lake have
 /// none of these properties, so the functions return null.
-const WITHOUT_TEXT: [&str; 18] = [
+const WITHOUT_TEXT: [&str; 26] = [
     "obj_description",
     "col_description",
     "shobj_description",
@@ -38,7 +49,15 @@ const WITHOUT_TEXT: [&str; 18] = [
     "pg_size_pretty",
     "pg_get_function_result",
     "pg_get_function_arguments",
+    "pg_get_function_identity_arguments",
+    "pg_get_function_arg_default",
+    "pg_get_function_sqlbody",
+    "pg_get_partition_constraintdef",
+    "pg_get_statisticsobjdef",
     "pg_get_statisticsobjdef_columns",
+    "pg_get_statisticsobjdef_expressions",
+    "pg_describe_object",
+    "pg_collation_for",
     "inet_server_addr",
     "inet_client_addr",
 ];
@@ -86,15 +105,26 @@ fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<Str
              AND within.nspname = shown.schemaname WHERE of.oid = {first})"
         ),
         _ if WITHOUT_TEXT.contains(&name) => "CAST(NULL AS VARCHAR)".to_owned(),
-        "pg_relation_size"
+        // There are no transaction ids, and connections have no port that clients can use.
+        "txid_current"
+        | "txid_current_if_assigned"
+        | "pg_current_xact_id"
+        | "inet_server_port"
+        | "inet_client_port"
+        | "pg_relation_size"
         | "pg_total_relation_size"
         | "pg_table_size"
         | "pg_indexes_size"
+        | "pg_tablespace_size"
+        | "pg_column_size"
         | "pg_database_size" => "CAST(NULL AS BIGINT)".to_owned(),
         "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => quote("UTF8"),
-        "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => {
-            "false".to_owned()
-        }
+        "pg_postmaster_start_time" | "pg_conf_load_time" => format!("to_timestamp({})", *STARTED),
+        "pg_is_in_recovery"
+        | "pg_is_wal_replay_paused"
+        | "pg_is_other_temp_schema"
+        | "pg_relation_is_publishable"
+        | "row_security_active" => "false".to_owned(),
         "pg_backend_pid" => at.process.to_string(),
         "pg_my_temp_schema" => "0".to_owned(),
         // There are no advisory locks. asyncpg calls this function when it resets a connection.

@@ -24,7 +24,7 @@ use crate::operators::{
 use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog, relations};
 
 /// Texts of which a query must contain at least one to be rewritten.
-const MARKS: [&str; 11] = [
+const MARKS: [&str; 14] = [
     "pg_",
     "information_schema",
     "current_",
@@ -36,6 +36,9 @@ const MARKS: [&str; 11] = [
     "_description",
     "format_type",
     "quote_ident",
+    "inet_",
+    "row_security_active",
+    "txid_",
 ];
 
 /// The properties of a connection that its catalog queries can read.
