@@ -239,6 +239,8 @@ def with_tools() -> None:
         for name in ("pg_stat_ssl", "pg_stat_database", "information_schema.role_table_grants"):
             assert rows(f"SELECT * FROM {name}") == []
         assert rows("SHOW max_connections") == [("100",)]
+        # Power BI
+        assert rows("SELECT character_set_name FROM INFORMATION_SCHEMA.character_sets") == [("UTF8",)]
 
 
 def with_equal_names() -> None:

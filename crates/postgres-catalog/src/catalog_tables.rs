@@ -242,6 +242,13 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(PG, "pg_stats", "schemaname tablename attname inherited:b null_frac:f n_distinct:f"),
     empty(PG, "pg_locks", "locktype database:o relation:o pid:n mode granted:b"),
     filled(PG, "pg_settings", "name setting unit category short_desc context vartype source"),
+    filled(
+        SQL,
+        "character_sets",
+        "character_set_catalog character_set_schema character_set_name character_repertoire \
+         form_of_use default_collate_catalog default_collate_schema default_collate_name",
+    ),
+    filled(SQL, "information_schema_catalog_name", "catalog_name"),
     empty(SQL, "table_constraints", TABLE_CONSTRAINTS),
     empty(SQL, "key_column_usage", KEY_COLUMN_USAGE),
     empty(SQL, "role_table_grants", TABLE_PRIVILEGES),

@@ -25,6 +25,7 @@ mod foreign_operators;
 pub mod function_statement;
 pub mod insert;
 mod integer_literal;
+mod interval_product;
 mod interval_text;
 pub mod name_match;
 pub mod number_literal;
