@@ -64,6 +64,15 @@ def with_psycopg() -> None:
         with connection.cursor(name="server_side") as cursor:
             cursor.execute("SELECT value FROM generate_series(1, 2500) ORDER BY value")
             assert sum(value for (value,) in cursor) == 2500 * 2501 // 2
+        # A cursor WITH HOLD reads the state of its transaction, also after the end of it.
+        held = [connection.cursor(name, withhold=True) for name in ("started", "unstarted")]
+        for cursor in held:
+            cursor.execute("SELECT id FROM sales UNION ALL SELECT 7 ORDER BY id")
+        assert held[0].fetchone() == (1,)
+        connection.commit()
+        connection.execute("DELETE FROM sales WHERE id = 7")
+        connection.commit()
+        assert (held[0].fetchall(), held[1].fetchall()) == ([(7,)], [(1,), (7,)])
 
 
 def with_transactions() -> None:

@@ -205,6 +205,7 @@ impl Session {
             columns,
             formats: message.results,
             is_described: statement.is_described.load(Ordering::Relaxed),
+            is_held: false,
             progress: PortalProgress::Bound,
         };
         self.add_portal(message.portal, portal)?;

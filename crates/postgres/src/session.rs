@@ -156,6 +156,8 @@ pub struct Portal {
     /// True if the client has received a description of the columns. The rows must then have these
     /// columns.
     pub is_described: bool,
+    /// True for a cursor WITH HOLD, which `COMMIT` does not close.
+    pub is_held: bool,
     /// The progress of the portal's execution.
     pub progress: PortalProgress,
 }

@@ -47,8 +47,8 @@ pub enum SessionCommand {
     Execute(ExecuteStatement),
     /// `DEALLOCATE name`; `None` for all statements.
     Deallocate(Option<String>),
-    /// `DECLARE name CURSOR FOR query`
-    Declare(String, String),
+    /// `DECLARE name CURSOR FOR query`; true with `WITH HOLD`.
+    Declare(String, String, bool),
     /// `FETCH count FROM name`; `None` for all rows.
     Fetch(String, Option<u64>),
     /// `CLOSE name`; `None` for all cursors.
@@ -253,11 +253,11 @@ fn show(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
 
 fn declare(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let name = words.name()?;
-    loop {
-        if words.next()?.eq_ignore_ascii_case("for") {
-            return Some(SessionCommand::Declare(name, words.rest.trim().to_owned()));
-        }
-    }
+    let is_for = |word: &&str| word.eq_ignore_ascii_case("for");
+    let is_held =
+        words.clone().take_while(|it| !is_for(it)).any(|it| it.eq_ignore_ascii_case("with"));
+    words.find(is_for)?;
+    Some(SessionCommand::Declare(name, words.rest.trim().to_owned(), is_held))
 }
 
 fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
@@ -464,8 +464,9 @@ mod tests {
             assert!(matches!(SessionCommand::parse(sql), Some(Err(_))), "{sql}");
         }
         check("RELEASE s", SessionCommand::Release("s".into()));
-        let declare = SessionCommand::Declare("c".into(), "SELECT 1".into());
-        check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare);
+        let declare = |held| SessionCommand::Declare("c".into(), "SELECT 1".into(), held);
+        check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare(true));
+        check("DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", declare(false));
         check("FETCH FORWARD 10 FROM c", SessionCommand::Fetch("c".into(), Some(10)));
         check("FETCH ALL IN c", SessionCommand::Fetch("c".into(), None));
         check("fetch c", SessionCommand::Fetch("c".into(), Some(1)));

@@ -97,8 +97,8 @@ impl Session {
             SessionCommand::Prepare(text) => self.prepare_text(text).await?,
             SessionCommand::Execute(text) => return self.execute_text(text).await,
             SessionCommand::Deallocate(name) => self.deallocate(name)?,
-            SessionCommand::Declare(name, sql) => {
-                self.declare(name, &sql).await?;
+            SessionCommand::Declare(name, sql, is_held) => {
+                self.declare(name, &sql, is_held).await?;
                 "DECLARE CURSOR"
             }
             SessionCommand::Fetch(name, count) => return self.fetch(&name, count).await,
@@ -232,7 +232,7 @@ impl Session {
     }
 
     /// Declares a cursor, which is a portal in text format.
-    async fn declare(&mut self, name: String, sql: &str) -> MessageResult {
+    async fn declare(&mut self, name: String, sql: &str, is_held: bool) -> MessageResult {
         let action = StatementAction::parse(sql, &self.identity())?;
         let StatementAction::Sql(prepared) = &action else {
             let message = "a cursor can be declared only for a query";
@@ -245,6 +245,7 @@ impl Session {
             formats: Vec::new(),
             // True, because FETCH sends a description of the columns before the rows.
             is_described: true,
+            is_held,
             progress: PortalProgress::Bound,
         };
         self.add_portal(name, portal)?;
