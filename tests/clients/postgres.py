@@ -432,7 +432,7 @@ async def with_asyncpg() -> None:
     assert await connection.fetchval("SELECT b + $1 FROM typed WHERE a = $2 LIMIT $3", 5, 1, 1) == 3
     row = await connection.fetchrow("SELECT $1::int + 1, $2::date, $3::real", 6, DAY, 0.5)
     assert tuple(row) == (7, DAY, 0.5), row
-    # asyncpg reads the types of arrays from the catalogs, and encodes their values in binary format.
+    # asyncpg reads the types of arrays from the catalogs, and encodes their values in binary.
     assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
     moment = datetime.datetime(2024, 2, 29, 1, 2, 3)
     arrays = (["x", None, "y,z"], [1, None], [2], [3], [0.5], [True], [DAY], [moment])

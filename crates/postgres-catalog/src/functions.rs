@@ -10,8 +10,8 @@ use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
 use crate::translate::{ConnectionIdentity, parse, quote};
 use crate::types::PgType;
 
-/// The time of the first call of `pg_postmaster_start_time`, in seconds since 1970. Clients notice a
-/// restart of the server by this value.
+/// The time of the first call of `pg_postmaster_start_time`, in seconds since 1970. Clients notice
+/// a restart of the server by this value.
 static STARTED: LazyLock<u64> =
     LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
 
@@ -205,7 +205,8 @@ fn constant(expr: Expr) -> Option<String> {
 fn format_type(oid: &str, modifier: &str) -> String {
     let numeric = PgType::of(crate::types::Scalar::Numeric).oid();
     let mut text = format!(
-        "CASE WHEN {oid} IS NULL THEN NULL WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
+        "CASE WHEN {oid} IS NULL THEN NULL \
+         WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
          || CAST(CAST(floor(({modifier} - 4) / 65536) AS BIGINT) AS VARCHAR) || ',' \
          || CAST(({modifier} - 4) % 65536 AS VARCHAR) || ')'"
     );

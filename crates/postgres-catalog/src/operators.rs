@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn arrays_of_subqueries_are_subqueries() {
         check(
-            "SELECT relname FROM pg_class WHERE oid = ANY (ARRAY(SELECT attrelid FROM pg_attribute))",
+            "SELECT relname FROM pg_class WHERE oid = ANY (ARRAY(SELECT attrelid FROM \
+             pg_attribute))",
             "SELECT relname FROM pg_catalog.pg_class WHERE oid IN (SELECT attrelid FROM \
              pg_catalog.pg_attribute)",
         );

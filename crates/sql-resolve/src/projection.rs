@@ -87,8 +87,8 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    /// Returns the alias of an item that was only a name and that an expression has replaced: a join
-    /// column or the alias of a series.
+    /// Returns the alias of an item that was only a name and that an expression has replaced: a
+    /// join column or the alias of a series.
     fn replaced_name(&mut self, bare: Option<String>, expr: &Expr, text: &str) -> Option<Ident> {
         let written = bare?;
         if is_series(expr, &written) {

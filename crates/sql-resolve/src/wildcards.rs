@@ -44,7 +44,7 @@ impl Resolver<'_> {
     }
 
     /// Expands the wildcards of a select list that select a column more than once, as in `SELECT *,
-    /// *`. Each column then is an item, so that a repeated column can have another name in the plan.
+    /// *`. Each column is then an item, so a repeated column can have another name in the plan.
     pub(crate) fn expand_repeated_wildcards(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
         if !self.repeats_wildcards(items) {
             return Ok(());

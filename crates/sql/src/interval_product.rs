@@ -1,5 +1,5 @@
-//! Products of intervals and numbers, such as `INTERVAL '1 day' * 7`. The planner cannot multiply an
-//! interval, so a product with a literal interval becomes a call of `make_interval`.
+//! Products of intervals and numbers, such as `INTERVAL '1 day' * 7`. The planner cannot multiply
+//! an interval, so a product with a literal interval becomes a call of `make_interval`.
 
 use sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, Value};
 

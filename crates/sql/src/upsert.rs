@@ -238,8 +238,8 @@ fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
     Ok(clause(MergeClauseKind::Matched, selection, action))
 }
 
-/// Returns the WHEN NOT MATCHED clause, which inserts the rows whose key does not exist yet. Without
-/// a list of columns, it inserts the columns of the table.
+/// Returns the WHEN NOT MATCHED clause, which inserts the rows whose key does not exist yet.
+/// Without a list of columns, it inserts the columns of the table.
 fn inserted(columns: &[Ident]) -> MergeClause {
     if columns.is_empty() {
         let action = MergeAction::Insert(MergeInsertExpr {
