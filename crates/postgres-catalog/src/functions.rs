@@ -73,10 +73,12 @@ pub(crate) fn replacement(
 
 fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<String> {
     let first = arguments.first().map_or("NULL", String::as_str);
+    let is_false = first.eq_ignore_ascii_case("false");
     let text = match name {
         "version" if arguments.is_empty() => quote(&at.version),
         "current_schema" => quote(&at.namespace),
-        "current_schemas" => format!("ARRAY[{}, 'pg_catalog']", quote(&at.namespace)),
+        "current_schemas" if is_false => format!("ARRAY[{}]", quote(&at.namespace)),
+        "current_schemas" => format!("ARRAY['pg_catalog', {}]", quote(&at.namespace)),
         "current_database" | "current_catalog" => quote(&at.database),
         "current_user" | "session_user" | "current_role" => quote(&at.user),
         "current_setting" => setting(first, at)?,

@@ -425,6 +425,10 @@ mod tests {
             "SELECT pg_backend_pid(), pg_backend_pid() AS n, 1 AS n",
             "SELECT 7 AS \"pg_backend_pid\", 7 AS n, 1 AS n",
         );
+        check(
+            "SELECT current_schemas(true) AS a, current_schemas(false) AS b",
+            "SELECT ARRAY['pg_catalog', 'public'] AS a, ARRAY['public'] AS b",
+        );
         check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");
         check(
             "SELECT current_schema(), current_setting('search_path')",
