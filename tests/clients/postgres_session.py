@@ -212,7 +212,7 @@ def with_tools() -> None:
         assert rows(types) == [("_int4", "a", 23), ("text", "b", None)]
         # Grafana splits the search path.
         path = """quote_ident(table_schema) IN (
-            SELECT CASE WHEN trim(s[i]) = '"$user"' THEN 'ann' ELSE trim(s[i]) END
+            SELECT CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
             FROM generate_series(
                 array_lower(string_to_array(current_setting('search_path'), ','), 1),
                 array_upper(string_to_array(current_setting('search_path'), ','), 1)) AS i,

@@ -14,6 +14,7 @@ mod functions;
 mod information_schema;
 mod operators;
 mod pg_catalog;
+mod query_properties;
 mod relations;
 mod routines;
 mod translate;

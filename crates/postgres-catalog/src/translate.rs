@@ -4,14 +4,13 @@
 //! and unqualified names of catalog tables. The text is parsed in PostgreSQL's dialect, rewritten,
 //! and formatted as text again. A query without these elements is left unchanged.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use headwater_model::Problem;
 use sqlparser::ast::{
     ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident,
     ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
-    ValueWithSpan, Visit, VisitMut, Visitor, VisitorMut,
+    VisitMut, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
@@ -21,6 +20,7 @@ use crate::operators::{
     in_list, in_subquery, is_backslash, is_function, is_missing_kind, is_zero, name_function,
     never, only_else, plain_operator,
 };
+use crate::query_properties::QueryProperties;
 use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog, relations};
 
 /// Texts of which a query must contain at least one to be rewritten.
@@ -80,35 +80,25 @@ pub fn translate(sql: &str, identity: &ConnectionIdentity) -> Result<Option<Tran
         return Ok(None);
     };
     let [Statement::Query(query)] = statements.as_mut_slice() else { return Ok(None) };
-    let mut placeholders = ParameterNames::default();
-    let _ = Visit::visit(&**query, &mut placeholders);
-    let mut rewriter =
-        QueryRewriter { identity, changed: false, branches: 0, unknown_setting: None };
+    let QueryProperties { parameters, reads_catalog } = QueryProperties::of(query);
+    let mut rewriter = QueryRewriter {
+        identity,
+        reads_catalog,
+        changed: false,
+        branches: 0,
+        unknown_setting: None,
+    };
     let _ = VisitMut::visit(query, &mut rewriter);
     if let Some(problem) = rewriter.unknown_setting {
         return Err(problem);
     }
-    let parameters = placeholders.0.into_iter().collect();
+    let parameters = parameters.into_iter().collect();
     Ok(rewriter.changed.then(|| Translation { sql: query.to_string(), parameters }))
-}
-
-/// Collects the names of parameters.
-#[derive(Default)]
-struct ParameterNames(BTreeSet<String>);
-
-impl Visitor for ParameterNames {
-    type Break = ();
-
-    fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
-        if let Value::Placeholder(name) = &value.value {
-            self.0.insert(name.trim_start_matches('$').to_owned());
-        }
-        ControlFlow::Continue(())
-    }
 }
 
 struct QueryRewriter<'a> {
     identity: &'a ConnectionIdentity,
+    reads_catalog: bool,
     changed: bool,
     /// The number of CASE expressions around the current expression.
     branches: usize,
@@ -253,6 +243,10 @@ impl QueryRewriter<'_> {
             return array_subquery::aggregate(query);
         }
         let arguments = match &function.args {
+            // Elsewhere, `user` can be a column.
+            FunctionArguments::None if name == "user" && self.reads_catalog => {
+                return parse(&quote(&self.identity.user));
+            }
             FunctionArguments::None => Vec::new(),
             FunctionArguments::List(list) => list.args.iter().map(ToString::to_string).collect(),
             FunctionArguments::Subquery(_) => return None,
@@ -382,6 +376,7 @@ mod tests {
             "SELECT  current_date",
             "INSERT INTO t SELECT current_schema()",
             "SELECT * FROM t@dev WHERE pg_ = 1",
+            "SELECT user, current_date FROM logins",
         ] {
             check(sql, sql);
         }
@@ -428,6 +423,10 @@ mod tests {
         check(
             "SELECT current_schemas(true) AS a, current_schemas(false) AS b",
             "SELECT ARRAY['pg_catalog', 'public'] AS a, ARRAY['public'] AS b",
+        );
+        check(
+            "SELECT relname FROM pg_class WHERE relname = user",
+            "SELECT relname FROM pg_catalog.pg_class WHERE relname = 'ann'",
         );
         check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");
         check(
