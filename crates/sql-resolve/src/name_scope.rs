@@ -252,6 +252,9 @@ impl Scopes {
     /// Returns the column of a function in FROM that is referred to by the function's alias; `None`
     /// if a column has this name.
     pub fn series(&self, written: &str) -> Option<Expr> {
+        if self.0.iter().all(|scope| scope.series.is_empty()) {
+            return None;
+        }
         for scope in self.outward() {
             if !matches!(scope.resolve_unqualified(written), NameMatch::None) {
                 return None;
