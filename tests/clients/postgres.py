@@ -64,6 +64,15 @@ def with_psycopg() -> None:
         with connection.cursor(name="server_side") as cursor:
             cursor.execute("SELECT value FROM generate_series(1, 2500) ORDER BY value")
             assert sum(value for (value,) in cursor) == 2500 * 2501 // 2
+        # A cursor WITH HOLD reads the state of its transaction, also after the end of it.
+        held = [connection.cursor(name, withhold=True) for name in ("started", "unstarted")]
+        for cursor in held:
+            cursor.execute("SELECT id FROM sales UNION ALL SELECT 7 ORDER BY id")
+        assert held[0].fetchone() == (1,)
+        connection.commit()
+        connection.execute("DELETE FROM sales WHERE id = 7")
+        connection.commit()
+        assert (held[0].fetchall(), held[1].fetchall()) == ([(7,)], [(1,), (7,)])
 
 
 def with_transactions() -> None:
@@ -423,6 +432,24 @@ async def with_asyncpg() -> None:
     assert await connection.fetchval("SELECT b + $1 FROM typed WHERE a = $2 LIMIT $3", 5, 1, 1) == 3
     row = await connection.fetchrow("SELECT $1::int + 1, $2::date, $3::real", 6, DAY, 0.5)
     assert tuple(row) == (7, DAY, 0.5), row
+    # asyncpg reads the types of arrays from the catalogs, and encodes their values in binary.
+    assert await connection.fetchval("SELECT a FROM typed WHERE a = ANY($1::int[])", [1, 7]) == 1
+    moment = datetime.datetime(2024, 2, 29, 1, 2, 3)
+    arrays = (["x", None, "y,z"], [1, None], [2], [3], [0.5], [True], [DAY], [moment])
+    types = ("text", "int4", "int2", "bigint", "float8", "boolean", "date", "timestamp")
+    columns = [f"${number}::{name}[]" for number, name in enumerate(types, 1)]
+    row = await connection.fetchrow(f"SELECT {', '.join(columns)}", *arrays)
+    assert tuple(row) == tuple(list(array) for array in arrays), row
+    row = await connection.fetchrow("SELECT tags, numbers FROM packed WHERE id = 1")
+    assert (row["tags"][0], row["numbers"]) == ("x", [1, 2]), row
+    insert = "INSERT INTO packed (id, tags, numbers) VALUES (9, $1::text[], $2::bigint[])"
+    await connection.execute(insert, ["a"], [1, 2])
+    assert await connection.fetchval("SELECT numbers FROM packed WHERE id = 9") == [1, 2]
+    await connection.execute("SELECT set_config('app.user', 'ann', false)")
+    query = "SELECT current_setting('app.user') AS old, set_config('app.user', $1, false) AS new, 7"
+    assert tuple(await connection.fetchrow(query, "bob")) == ("ann", "bob", 7)
+    # A connection pool resets its connections.
+    await connection.reset()
     # asyncpg sends no Sync before the error arrives.
     try:
         await asyncio.wait_for(connection.prepare("SELECT nothing FROM sales"), 60)

@@ -107,6 +107,7 @@ def with_session_functions() -> None:
         assert answer("SHOW work_mem") == "64MB"
         assert answer("SELECT set_config('app.user', %s, %s)", "it's", False) == "it's"
         assert answer("SELECT current_setting('app.user', true)") == "it's"
+        with_select_lists(connection)
         assert answer("SELECT pg_catalog.set_config('search_path', '', false)") == ""
         connection.execute("RESET search_path")
         with connection.transaction():
@@ -143,6 +144,107 @@ def with_session_functions() -> None:
             raise AssertionError("the statement was removed")
 
 
+def with_select_lists(connection: psycopg.Connection) -> None:
+    """Selects several settings. The columns are evaluated from left to right."""
+
+    def row(sql: str, *values: object) -> tuple:
+        found = []
+        for prepare in (False, True):
+            connection.execute("SET app.step = 'first'")
+            cursor = connection.execute(sql, values or None, prepare=prepare)
+            found.append(cursor.fetchone())
+        assert found[0] == found[1], found
+        return found[0]
+
+    setting = "current_setting('app.step')"
+    changed = "set_config('app.step', 'next', false)"
+    query = f"SELECT {setting} AS old, {changed}, {setting}, 'a', 7, true"
+    assert row(query) == ("first", "next", "next", "a", 7, True)
+    assert row("SELECT set_config('app.step', %s, true), " + setting, "b") == ("b", "b")
+    assert row("SELECT " + setting) == ("first",)
+    assert row("SELECT set_config('app.step', NULL, false), 1") == ("", 1)
+    query = "SELECT set_config('work_mem', '1MB', false) FROM pg_show_all_settings() WHERE name = "
+    assert (row(query + "'work_mem'"), row(query + "'no_setting'")) == (("1MB",), None)
+    # A statement that fails changes nothing.
+    for failing in ("set_config('no_setting', 'a', false)", "current_setting('app.none')"):
+        try:
+            connection.execute(f"SELECT set_config('app.step', 'lost', false), {failing}")
+        except psycopg.errors.UndefinedObject:
+            assert connection.execute("SHOW app.step").fetchone() == ("first",), failing
+        else:
+            raise AssertionError(failing)
+    # A prepared statement returns the current value.
+    query = "SELECT current_setting(%s), " + setting
+    for value in ("one", "two"):
+        connection.execute(f"SET app.step = '{value}'")
+        assert connection.execute(query, ("app.step",), prepare=True).fetchone() == (value, value)
+    assert row("SELECT current_setting('app.none', true)") == (None,)
+    try:
+        connection.execute("SELECT current_setting('app.none')")
+    except psycopg.errors.UndefinedObject:
+        pass
+    else:
+        raise AssertionError("the setting does not exist")
+
+
+def with_tools() -> None:
+    """Sends statements of Npgsql, Grafana, pgAdmin and DataGrip."""
+    place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
+    with psycopg.connect(**place, autocommit=True) as connection:
+
+        def rows(sql: str) -> list:
+            return connection.execute(sql).fetchall()
+
+        connection.execute("CREATE TABLE tooled (id INT, tags TEXT[])")
+        # Npgsql recognizes array types by the function that receives their values.
+        types = """
+            SELECT typ.typname,
+                CASE WHEN proc.proname = 'array_recv' THEN 'a' ELSE typ.typtype END AS typtype,
+                CASE WHEN proc.proname = 'array_recv' THEN typ.typelem
+                    WHEN typ.typtype = 'r' THEN rngsubtype
+                    WHEN typ.typtype = 'd' THEN typ.typbasetype
+                END AS elemtypoid
+            FROM pg_type AS typ
+            LEFT JOIN pg_class AS cls ON (cls.oid = typ.typrelid)
+            LEFT JOIN pg_proc AS proc ON proc.oid = typ.typreceive
+            LEFT JOIN pg_range ON (pg_range.rngtypid = typ.oid)
+            WHERE typ.typname IN ('_int4', 'text') ORDER BY 1"""
+        assert rows(types) == [("_int4", "a", 23), ("text", "b", None)]
+        # Grafana splits the search path.
+        path = """quote_ident(table_schema) IN (
+            SELECT CASE WHEN trim(s[i]) = '"$user"' THEN user ELSE trim(s[i]) END
+            FROM generate_series(
+                array_lower(string_to_array(current_setting('search_path'), ','), 1),
+                array_upper(string_to_array(current_setting('search_path'), ','), 1)) AS i,
+                string_to_array(current_setting('search_path'), ',') s)"""
+        tables = f"""
+            SELECT CASE WHEN {path} THEN quote_ident(table_name)
+                ELSE quote_ident(table_schema) || '.' || quote_ident(table_name) END AS "table"
+            FROM information_schema.tables WHERE table_name = 'tooled'"""
+        assert rows(tables) == [("tooled",)]
+        # pgAdmin
+        columns = """
+            SELECT at.attname, ty.typname FROM pg_catalog.pg_attribute at
+            LEFT JOIN pg_catalog.pg_type ty ON (ty.oid = at.atttypid)
+            WHERE attrelid = 'tooled'::regclass ORDER BY at.attnum"""
+        assert rows(columns) == [("id", "int4"), ("tags", "_text")]
+        query = "SELECT relname FROM pg_class WHERE oid = ANY(ARRAY("
+        assert ("tooled",) in rows(query + "SELECT attrelid FROM pg_attribute))")
+        connection.execute("SET work_mem = '7MB'")
+        query = "SELECT setting FROM pg_settings WHERE name IN ('max_index_keys', 'work_mem')"
+        assert sorted(rows(query)) == [("32",), ("7MB",)]
+        # DataGrip
+        (started,) = rows("SELECT round(extract(epoch FROM pg_postmaster_start_time()))")[0]
+        assert 0 < time.time() - float(started) < 86_400
+        assert rows("SELECT pg_advisory_unlock_all(), current_role") == [("", "ann")]
+        for name in ("pg_stat_ssl", "pg_stat_database", "information_schema.role_table_grants"):
+            assert rows(f"SELECT * FROM {name}") == []
+        assert rows("SHOW max_connections") == [("100",)]
+        # Power BI
+        query = "SELECT character_set_name FROM INFORMATION_SCHEMA.character_sets"
+        assert rows(query) == [("UTF8",)]
+
+
 def with_equal_names() -> None:
     """A result can have several columns of one name."""
     place = {"host": HOST, "port": PORT, "user": "ann", "password": TOKEN, "dbname": "main"}
@@ -154,9 +256,13 @@ def with_equal_names() -> None:
             cursor = connection.execute(query, prepare=prepare)
             assert [column.name for column in cursor.description or ()] == ["id", "name"] * 2
             assert cursor.fetchall() == [(1, "a", 1, "A")]
+            cursor = connection.execute("SELECT *, equals.* FROM equals", prepare=prepare)
+            assert [column.name for column in cursor.description or ()] == ["id", "name"] * 2
+            assert cursor.fetchall() == [(1, "a", 1, "a")]
 
 
 with_settings()
 with_sqlstates()
 with_session_functions()
+with_tools()
 with_equal_names()

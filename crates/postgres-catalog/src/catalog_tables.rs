@@ -222,10 +222,37 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(PG, "pg_matviews", "schemaname matviewname matviewowner definition"),
     filled(PG, "pg_stat_activity", crate::activity::COLUMNS),
     empty(PG, "pg_stat_user_tables", "relid:o schemaname relname n_live_tup:o"),
+    empty(PG, "pg_stat_all_tables", "relid:o schemaname relname n_live_tup:o"),
+    empty(PG, "pg_statio_user_tables", "relid:o schemaname relname heap_blks_read:o"),
+    empty(PG, "pg_stat_database", "datid:o datname numbackends:n xact_commit:o xact_rollback:o"),
+    empty(PG, "pg_stat_replication", "pid:n usesysid:o usename application_name state"),
+    empty(PG, "pg_stat_ssl", "pid:n ssl:b version cipher bits:n client_dn"),
+    empty(PG, "pg_stat_gssapi", "pid:n gss_authenticated:b principal encrypted:b"),
+    empty(PG, "pg_replication_slots", "slot_name plugin slot_type datoid:o database active:b"),
+    empty(PG, "pg_prepared_xacts", "transaction gid prepared:z owner database"),
+    empty(PG, "pg_available_extensions", "name default_version installed_version comment"),
+    empty(PG, "pg_aggregate", "aggfnoid:o aggkind aggtransfn aggfinalfn aggtranstype:o"),
+    empty(PG, "pg_conversion", "oid:o conname connamespace:o conowner:o"),
+    empty(PG, "pg_opfamily", "oid:o opfmethod:o opfname opfnamespace:o opfowner:o"),
+    empty(PG, "pg_ts_config", "oid:o cfgname cfgnamespace:o cfgowner:o cfgparser:o"),
+    empty(PG, "pg_ts_dict", "oid:o dictname dictnamespace:o dictowner:o"),
+    empty(PG, "pg_seclabel", "objoid:o classoid:o objsubid:n provider label"),
+    empty(PG, "pg_rules", "schemaname tablename rulename definition"),
+    empty(PG, "pg_policies", "schemaname tablename policyname permissive roles:a cmd qual"),
+    empty(PG, "pg_stats", "schemaname tablename attname inherited:b null_frac:f n_distinct:f"),
     empty(PG, "pg_locks", "locktype database:o relation:o pid:n mode granted:b"),
     filled(PG, "pg_settings", "name setting unit category short_desc context vartype source"),
+    filled(
+        SQL,
+        "character_sets",
+        "character_set_catalog character_set_schema character_set_name character_repertoire \
+         form_of_use default_collate_catalog default_collate_schema default_collate_name",
+    ),
+    filled(SQL, "information_schema_catalog_name", "catalog_name"),
     empty(SQL, "table_constraints", TABLE_CONSTRAINTS),
     empty(SQL, "key_column_usage", KEY_COLUMN_USAGE),
+    empty(SQL, "role_table_grants", TABLE_PRIVILEGES),
+    empty(SQL, "table_privileges", TABLE_PRIVILEGES),
     empty(SQL, "constraint_column_usage", KEY_COLUMN_USAGE),
     empty(
         SQL,
@@ -245,6 +272,9 @@ pub(crate) const CATALOG_TABLES: &[CatalogTable] = &[
     empty(SQL, "triggers", "trigger_catalog trigger_schema trigger_name event_object_table"),
     empty(SQL, "domains", "domain_catalog domain_schema domain_name data_type"),
 ];
+
+const TABLE_PRIVILEGES: &str = "grantor grantee table_catalog table_schema table_name \
+     privilege_type is_grantable with_hierarchy";
 
 const TABLE_CONSTRAINTS: &str = "constraint_catalog constraint_schema constraint_name \
      table_catalog table_schema table_name constraint_type is_deferrable initially_deferred";

@@ -1,13 +1,22 @@
 //! PostgreSQL's catalog functions, translated to expressions in Headwater's dialect.
 
+use std::sync::LazyLock;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use headwater_model::{ErrorCode, Problem};
 use sqlparser::ast::{Expr, Value};
 
 use crate::pg_catalog::{OWNER, OWNER_OID, USER_OID};
 use crate::translate::{ConnectionIdentity, parse, quote};
 use crate::types::PgType;
 
+/// The time of the first call of `pg_postmaster_start_time`, in seconds since 1970. Clients notice
+/// a restart of the server by this value.
+static STARTED: LazyLock<u64> =
+    LazyLock::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()));
+
 /// Functions that check whether the user has a privilege.
-const PRIVILEGES: [&str; 9] = [
+const PRIVILEGES: [&str; 12] = [
     "has_table_privilege",
     "has_schema_privilege",
     "has_database_privilege",
@@ -17,11 +26,14 @@ const PRIVILEGES: [&str; 9] = [
     "has_type_privilege",
     "has_sequence_privilege",
     "has_tablespace_privilege",
+    "has_language_privilege",
+    "has_foreign_data_wrapper_privilege",
+    "has_server_privilege",
 ];
 
 /// Functions that return a property as text, such as a comment on an index. Objects of a lake have
 /// none of these properties, so the functions return null.
-const WITHOUT_TEXT: [&str; 18] = [
+const WITHOUT_TEXT: [&str; 26] = [
     "obj_description",
     "col_description",
     "shobj_description",
@@ -37,7 +49,15 @@ const WITHOUT_TEXT: [&str; 18] = [
     "pg_size_pretty",
     "pg_get_function_result",
     "pg_get_function_arguments",
+    "pg_get_function_identity_arguments",
+    "pg_get_function_arg_default",
+    "pg_get_function_sqlbody",
+    "pg_get_partition_constraintdef",
+    "pg_get_statisticsobjdef",
     "pg_get_statisticsobjdef_columns",
+    "pg_get_statisticsobjdef_expressions",
+    "pg_describe_object",
+    "pg_collation_for",
     "inet_server_addr",
     "inet_client_addr",
 ];
@@ -53,13 +73,15 @@ pub(crate) fn replacement(
 
 fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<String> {
     let first = arguments.first().map_or("NULL", String::as_str);
+    let is_false = first.eq_ignore_ascii_case("false");
     let text = match name {
         "version" if arguments.is_empty() => quote(&at.version),
         "current_schema" => quote(&at.namespace),
-        "current_schemas" => format!("ARRAY[{}, 'pg_catalog']", quote(&at.namespace)),
+        "current_schemas" if is_false => format!("ARRAY[{}]", quote(&at.namespace)),
+        "current_schemas" => format!("ARRAY['pg_catalog', {}]", quote(&at.namespace)),
         "current_database" | "current_catalog" => quote(&at.database),
         "current_user" | "session_user" | "current_role" => quote(&at.user),
-        "current_setting" => setting(first, at),
+        "current_setting" => setting(first, at)?,
         "pg_get_userbyid" => {
             let user = quote(&at.user);
             format!("CASE {first} WHEN {OWNER_OID} THEN '{OWNER}' WHEN {USER_OID} THEN {user} END")
@@ -85,17 +107,30 @@ fn text(name: &str, arguments: &[String], at: &ConnectionIdentity) -> Option<Str
              AND within.nspname = shown.schemaname WHERE of.oid = {first})"
         ),
         _ if WITHOUT_TEXT.contains(&name) => "CAST(NULL AS VARCHAR)".to_owned(),
-        "pg_relation_size"
+        // There are no transaction ids, and connections have no port that clients can use.
+        "txid_current"
+        | "txid_current_if_assigned"
+        | "pg_current_xact_id"
+        | "inet_server_port"
+        | "inet_client_port"
+        | "pg_relation_size"
         | "pg_total_relation_size"
         | "pg_table_size"
         | "pg_indexes_size"
+        | "pg_tablespace_size"
+        | "pg_column_size"
         | "pg_database_size" => "CAST(NULL AS BIGINT)".to_owned(),
         "pg_encoding_to_char" | "pg_client_encoding" | "getdatabaseencoding" => quote("UTF8"),
-        "pg_is_in_recovery" | "pg_is_other_temp_schema" | "pg_relation_is_publishable" => {
-            "false".to_owned()
-        }
+        "pg_postmaster_start_time" | "pg_conf_load_time" => format!("to_timestamp({})", *STARTED),
+        "pg_is_in_recovery"
+        | "pg_is_wal_replay_paused"
+        | "pg_is_other_temp_schema"
+        | "pg_relation_is_publishable"
+        | "row_security_active" => "false".to_owned(),
         "pg_backend_pid" => at.process.to_string(),
         "pg_my_temp_schema" => "0".to_owned(),
+        // There are no advisory locks. asyncpg calls this function when it resets a connection.
+        "pg_advisory_unlock_all" => "''".to_owned(),
         "quote_ident" => format!(
             "CASE WHEN regexp_like({first}, '^[a-z_][a-z0-9_]*$') THEN {first} \
              ELSE '\"' || replace({first}, '\"', '\"\"') || '\"' END"
@@ -119,18 +154,61 @@ fn privilege(arguments: &[String], at: &ConnectionIdentity) -> String {
     (is_owner || reads.iter().any(|read| privilege.contains(read))).to_string()
 }
 
-/// Returns the value of a setting as an expression; null for an unknown setting.
-fn setting(name: &str, at: &ConnectionIdentity) -> String {
-    let name = name.trim_matches('\'');
-    let found = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
-    found.map_or_else(|| "CAST(NULL AS VARCHAR)".to_owned(), |(_, value)| quote(value))
+/// Returns the value of a setting as an expression; null for an unknown setting. `name` is an
+/// expression.
+fn setting(name: &str, at: &ConnectionIdentity) -> Option<String> {
+    if let Some(name) = constant(parse(name)?) {
+        let value = value_of(&name, at).map(quote);
+        return Some(value.unwrap_or_else(|| "CAST(NULL AS VARCHAR)".to_owned()));
+    }
+    let mut text = format!("CASE lower({name})");
+    for (known, value) in &at.settings {
+        text.push_str(&format!(
+            " WHEN {} THEN {}",
+            quote(&known.to_ascii_lowercase()),
+            quote(value)
+        ));
+    }
+    Some(text + " END")
+}
+
+/// Returns the value of a setting; `None` for an unknown setting.
+fn value_of<'a>(name: &str, at: &'a ConnectionIdentity) -> Option<&'a str> {
+    let known = at.settings.iter().find(|(known, _)| known.eq_ignore_ascii_case(name));
+    known.map(|(_, value)| value.as_str())
+}
+
+/// Returns the error for a call of `current_setting` with an unknown setting; `None` for a known
+/// setting, and if the second argument is true.
+pub(crate) fn unknown_setting(arguments: &[String], at: &ConnectionIdentity) -> Option<Problem> {
+    let name = constant(parse(arguments.first()?)?)?;
+    let is_optional = arguments.get(1).is_some_and(|argument| {
+        let argument = argument.trim_matches('\'').to_ascii_lowercase();
+        ["true", "t", "on", "yes", "1"].contains(&argument.as_str())
+    });
+    if is_optional || value_of(&name, at).is_some() {
+        return None;
+    }
+    let problem = Problem::new(ErrorCode::InvalidArgument, format!("there is no setting `{name}`"));
+    Some(problem.with_hint(format!(
+        "Use `current_setting('{name}', true)`, which is null if the setting does not exist."
+    )))
+}
+
+/// Returns the text of a literal, also in a cast.
+fn constant(expr: Expr) -> Option<String> {
+    match expr {
+        Expr::Nested(inner) | Expr::Cast { expr: inner, .. } => constant(*inner),
+        other => literal(&other).map(str::to_owned),
+    }
 }
 
 /// Returns an expression for the name of a type, given its OID and modifier.
 fn format_type(oid: &str, modifier: &str) -> String {
     let numeric = PgType::of(crate::types::Scalar::Numeric).oid();
     let mut text = format!(
-        "CASE WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
+        "CASE WHEN {oid} IS NULL THEN NULL \
+         WHEN {oid} = {numeric} AND {modifier} > 4 THEN 'numeric(' \
          || CAST(CAST(floor(({modifier} - 4) / 65536) AS BIGINT) AS VARCHAR) || ',' \
          || CAST(({modifier} - 4) % 65536 AS VARCHAR) || ')'"
     );

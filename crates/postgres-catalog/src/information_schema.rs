@@ -18,6 +18,14 @@ pub(crate) fn rows(contents: &VisibleObjects, table: &str) -> Vec<Value> {
         "schemata" => schemata(contents),
         "tables" => relations.map(|one| relation(contents, one)).collect(),
         "columns" => relations.flat_map(|one| columns(contents, one)).collect(),
+        // Power BI reads the character set when it connects.
+        "character_sets" => vec![json!({
+            "character_set_name": "UTF8",
+            "character_repertoire": "UCS",
+            "form_of_use": "UTF8",
+            "default_collate_catalog": contents.database,
+        })],
+        "information_schema_catalog_name" => vec![json!({"catalog_name": contents.database})],
         "views" => relations.filter_map(|one| view(contents, one)).collect(),
         _ => Vec::new(),
     }

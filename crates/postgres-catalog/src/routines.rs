@@ -189,7 +189,27 @@ pub(crate) fn functions() -> Vec<Value> {
             "prosrc": routine.name,
         })
     };
-    parsed.enumerate().map(row).collect()
+    let mut rows: Vec<Value> = parsed.enumerate().map(row).collect();
+    rows.extend(array_receive(&rows));
+    rows
+}
+
+/// Returns the row of `array_recv`, the function that receives arrays. Npgsql and other drivers
+/// recognize array types by the name of this function. `rows` are those of other functions.
+fn array_receive(rows: &[Value]) -> Option<Value> {
+    let mut row = rows.first()?.clone();
+    for (column, value) in [
+        ("oid", json!(2400)),
+        ("proname", json!("array_recv")),
+        ("provolatile", json!("s")),
+        ("pronargs", json!(3)),
+        ("prorettype", json!(2277)),
+        ("proargtypes", json!([2281, 26, 23])),
+        ("prosrc", json!("array_recv")),
+    ] {
+        row[column] = value;
+    }
+    Some(row)
 }
 
 /// Returns the rows of `pg_operator`.
@@ -241,7 +261,7 @@ mod tests {
         for text in FUNCTIONS.iter().chain(AGGREGATES).chain(OPERATORS) {
             assert!(Routine::parse(text).is_some(), "{text}");
         }
-        assert_eq!(functions().len(), FUNCTIONS.len() + AGGREGATES.len());
+        assert_eq!(functions().len(), FUNCTIONS.len() + AGGREGATES.len() + 1);
         assert!(operators().iter().all(Value::is_object));
     }
 }

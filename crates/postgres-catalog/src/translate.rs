@@ -4,22 +4,27 @@
 //! and unqualified names of catalog tables. The text is parsed in PostgreSQL's dialect, rewritten,
 //! and formatted as text again. A query without these elements is left unchanged.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+use headwater_model::Problem;
 use sqlparser::ast::{
-    BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value, ValueWithSpan, Visit,
-    VisitMut, Visitor, VisitorMut,
+    ArrayElemTypeDef, BinaryOperator, DataType, Expr, Function, FunctionArguments, Ident,
+    ObjectName, ObjectNamePart, Query, Select, SelectItem, SetExpr, Statement, TableFactor, Value,
+    VisitMut, VisitorMut,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::catalog_tables::CatalogTable;
-use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog};
+use crate::operators::{
+    in_list, in_subquery, is_backslash, is_function, is_missing_kind, is_zero, name_function,
+    never, only_else, plain_operator,
+};
+use crate::query_properties::QueryProperties;
+use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog, relations};
 
 /// Texts of which a query must contain at least one to be rewritten.
-const MARKS: [&str; 11] = [
+const MARKS: [&str; 14] = [
     "pg_",
     "information_schema",
     "current_",
@@ -31,6 +36,9 @@ const MARKS: [&str; 11] = [
     "_description",
     "format_type",
     "quote_ident",
+    "inet_",
+    "row_security_active",
+    "txid_",
 ];
 
 /// The properties of a connection that its catalog queries can read.
@@ -61,39 +69,41 @@ pub struct Translation {
 }
 
 /// Rewrites a query of PostgreSQL's catalogs. Returns `None` for any other query.
-pub fn translate(sql: &str, identity: &ConnectionIdentity) -> Option<Translation> {
+///
+/// Errors: `invalid_argument` for a setting that does not exist.
+pub fn translate(sql: &str, identity: &ConnectionIdentity) -> Result<Option<Translation>, Problem> {
     let text = sql.to_ascii_lowercase();
     if !MARKS.iter().any(|mark| text.contains(mark)) {
-        return None;
+        return Ok(None);
     }
-    let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).ok()?;
-    let [Statement::Query(query)] = statements.as_mut_slice() else { return None };
-    let mut placeholders = ParameterNames::default();
-    let _ = Visit::visit(&**query, &mut placeholders);
-    let mut rewriter = QueryRewriter { identity, changed: false };
+    let Ok(mut statements) = Parser::parse_sql(&PostgreSqlDialect {}, sql) else {
+        return Ok(None);
+    };
+    let [Statement::Query(query)] = statements.as_mut_slice() else { return Ok(None) };
+    let QueryProperties { parameters, reads_catalog } = QueryProperties::of(query);
+    let mut rewriter = QueryRewriter {
+        identity,
+        reads_catalog,
+        changed: false,
+        branches: 0,
+        unknown_setting: None,
+    };
     let _ = VisitMut::visit(query, &mut rewriter);
-    let parameters = placeholders.0.into_iter().collect();
-    rewriter.changed.then(|| Translation { sql: query.to_string(), parameters })
-}
-
-/// Collects the names of parameters.
-#[derive(Default)]
-struct ParameterNames(BTreeSet<String>);
-
-impl Visitor for ParameterNames {
-    type Break = ();
-
-    fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<()> {
-        if let Value::Placeholder(name) = &value.value {
-            self.0.insert(name.trim_start_matches('$').to_owned());
-        }
-        ControlFlow::Continue(())
+    if let Some(problem) = rewriter.unknown_setting {
+        return Err(problem);
     }
+    let parameters = parameters.into_iter().collect();
+    Ok(rewriter.changed.then(|| Translation { sql: query.to_string(), parameters }))
 }
 
 struct QueryRewriter<'a> {
     identity: &'a ConnectionIdentity,
+    reads_catalog: bool,
     changed: bool,
+    /// The number of CASE expressions around the current expression.
+    branches: usize,
+    /// The error for a setting that does not exist.
+    unknown_setting: Option<Problem>,
 }
 
 impl VisitorMut for QueryRewriter<'_> {
@@ -136,16 +146,18 @@ impl VisitorMut for QueryRewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        // `pg_get_keywords` is a function in PostgreSQL, but a catalog table in Headwater.
-        if let TableFactor::Table { name, args, .. } = factor
-            && parts(name).last() == Some(&"pg_get_keywords")
-        {
-            *args = None;
-        }
+        self.changed |= relations::rewrite(factor, self.identity);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.branches += usize::from(matches!(expr, Expr::Case { .. }));
+        self.changed |= in_subquery(expr);
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.branches -= usize::from(matches!(expr, Expr::Case { .. }));
         if let Some(replacement) = self.replacement(expr) {
             *expr = replacement;
             self.changed = true;
@@ -156,7 +168,7 @@ impl VisitorMut for QueryRewriter<'_> {
 
 impl QueryRewriter<'_> {
     /// Returns the replacement for an expression whose operands are already rewritten.
-    fn replacement(&self, expr: &mut Expr) -> Option<Expr> {
+    fn replacement(&mut self, expr: &mut Expr) -> Option<Expr> {
         match expr {
             Expr::Collate { expr, .. } => Some(std::mem::replace(expr, null())),
             Expr::BinaryOp { left, right, .. } if is_function(left) && is_zero(right) => {
@@ -166,6 +178,20 @@ impl QueryRewriter<'_> {
                 **right = parse("'-'")?;
                 Some(std::mem::replace(expr, null()))
             }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
+                if is_missing_kind(left, right) =>
+            {
+                Some(never())
+            }
+            Expr::BinaryOp { left, op: BinaryOperator::Eq, right }
+                if is_function(left) || is_function(right) =>
+            {
+                let changed = name_function(left) | name_function(right);
+                changed.then(|| std::mem::replace(expr, null()))
+            }
+            Expr::Case { operand: None, conditions, else_result, .. } => {
+                only_else(conditions, else_result.as_deref())
+            }
             Expr::BinaryOp { op, .. } => {
                 *op = plain_operator(op)?;
                 Some(std::mem::replace(expr, null()))
@@ -174,7 +200,8 @@ impl QueryRewriter<'_> {
             Expr::Function(function) => self.function(function),
             Expr::Identifier(name) if name.quote_style.is_none() => {
                 let name = name.value.to_ascii_lowercase();
-                let is_constant = matches!(&*name, "current_schema" | "current_catalog");
+                let is_constant =
+                    matches!(&*name, "current_schema" | "current_catalog" | "current_role");
                 is_constant.then(|| functions::replacement(&name, &[], self.identity)).flatten()
             }
             Expr::CompoundIdentifier(names) if names.len() > 2 && is_catalog(&names[0].value) => {
@@ -202,7 +229,7 @@ impl QueryRewriter<'_> {
         }
     }
 
-    fn function(&self, function: &mut Function) -> Option<Expr> {
+    fn function(&mut self, function: &mut Function) -> Option<Expr> {
         let names: Vec<String> =
             parts(&function.name).into_iter().map(str::to_ascii_lowercase).collect();
         let name = match names.as_slice() {
@@ -216,10 +243,18 @@ impl QueryRewriter<'_> {
             return array_subquery::aggregate(query);
         }
         let arguments = match &function.args {
+            // Elsewhere, `user` can be a column.
+            FunctionArguments::None if name == "user" && self.reads_catalog => {
+                return parse(&quote(&self.identity.user));
+            }
             FunctionArguments::None => Vec::new(),
             FunctionArguments::List(list) => list.args.iter().map(ToString::to_string).collect(),
             FunctionArguments::Subquery(_) => return None,
         };
+        // A branch of CASE may never be evaluated, so an unknown setting is null there.
+        if name == "current_setting" && self.branches == 0 && self.unknown_setting.is_none() {
+            self.unknown_setting = functions::unknown_setting(&arguments, self.identity);
+        }
         let replacement = functions::replacement(name, &arguments, self.identity);
         if replacement.is_some() || names.len() == 1 {
             return replacement;
@@ -233,25 +268,33 @@ impl QueryRewriter<'_> {
             DataType::Regclass => "regclass".to_owned(),
             DataType::Custom(name, _) => parts(name).last()?.to_ascii_lowercase(),
             DataType::Array(_) if empty_tables::is_null(expr) => return Some(null()),
+            DataType::Array(ArrayElemTypeDef::SquareBracket(element, _)) => {
+                let DataType::Custom(name, _) = &**element else { return None };
+                let sql_type = plain_type(&parts(name).last()?.to_ascii_lowercase())?;
+                return parse(&format!("CAST({expr} AS {sql_type}[])"));
+            }
             _ => return None,
         };
-        let known = |sql_type: &str| {
-            let text = format!("CAST({expr} AS {sql_type})");
-            parse(&text)
-        };
         match wanted.as_str() {
-            "text" | "name" | "char" | "bpchar" | "sql_identifier" | "character_data"
-            | "yes_or_no" | "citext" => known("VARCHAR"),
-            "oid" | "xid" | "cid" | "int8" | "cardinal_number" => known("BIGINT"),
-            "int2" => known("SMALLINT"),
-            "int4" => known("INTEGER"),
-            "bool" => known("BOOLEAN"),
             "regclass" | "regtype" | "regnamespace" | "regrole" | "regproc" => {
                 functions::object(&wanted, expr, self.identity)
             }
-            _ => None,
+            other => parse(&format!("CAST({expr} AS {})", plain_type(other)?)),
         }
     }
+}
+
+/// Returns the SQL type that corresponds to a type of PostgreSQL's catalogs.
+fn plain_type(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "text" | "name" | "char" | "bpchar" | "sql_identifier" | "character_data" | "yes_or_no"
+        | "citext" => "VARCHAR",
+        "oid" | "xid" | "cid" | "int8" | "cardinal_number" => "BIGINT",
+        "int2" => "SMALLINT",
+        "int4" => "INTEGER",
+        "bool" => "BOOLEAN",
+        _ => return None,
+    })
 }
 
 /// Names columns as PostgreSQL does: a function or cast by its name, any other expression as
@@ -265,65 +308,6 @@ fn name_columns(items: &mut [SelectItem]) {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
     }
-}
-
-/// Returns true for the columns of `pg_type` that refer to functions, such as `typinput`.
-fn is_function(expr: &Expr) -> bool {
-    let name = match expr {
-        Expr::Identifier(name) => Some(name),
-        Expr::CompoundIdentifier(names) => names.last(),
-        _ => None,
-    };
-    let known = ["typinput", "typoutput", "typreceive", "typsend"];
-    name.is_some_and(|name| known.contains(&name.value.as_str()))
-}
-
-fn is_zero(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value)
-        if matches!(&value.value, Value::Number(digits, _) if digits == "0"))
-}
-
-/// Returns true for a backslash, the default escape character of LIKE.
-fn is_backslash(value: &ValueWithSpan) -> bool {
-    value.value == Value::SingleQuotedString("\\".to_owned())
-}
-
-/// Returns the plain operator for `OPERATOR(pg_catalog.~)`.
-fn plain_operator(operator: &BinaryOperator) -> Option<BinaryOperator> {
-    let BinaryOperator::PGCustomBinaryOperator(names) = operator else { return None };
-    Some(match names.last()?.as_str() {
-        "~" => BinaryOperator::PGRegexMatch,
-        "~*" => BinaryOperator::PGRegexIMatch,
-        "!~" => BinaryOperator::PGRegexNotMatch,
-        "!~*" => BinaryOperator::PGRegexNotIMatch,
-        "=" => BinaryOperator::Eq,
-        "<>" => BinaryOperator::NotEq,
-        "~~" => BinaryOperator::PGLikeMatch,
-        "+" => BinaryOperator::Plus,
-        _ => return None,
-    })
-}
-
-/// Converts `left = ANY (ARRAY[…])` and `left = ANY ('{…}')` to `left IN (…)`.
-fn in_list(left: &Expr, right: &Expr, negated: bool) -> Option<Expr> {
-    let list = match right {
-        Expr::Nested(inner) => return in_list(left, inner, negated),
-        Expr::Cast { expr, data_type: DataType::Array(_), .. } => {
-            return in_list(left, expr, negated);
-        }
-        Expr::Array(array) => array.elem.clone(),
-        Expr::Value(value) => {
-            let Value::SingleQuotedString(text) = &value.value else { return None };
-            let items = text.strip_prefix('{')?.strip_suffix('}')?;
-            let items = items.split(',').filter(|item| !item.is_empty());
-            items.map(|item| Expr::value(Value::SingleQuotedString(item.to_owned()))).collect()
-        }
-        _ => return None,
-    };
-    if list.is_empty() {
-        return Some(boolean(negated));
-    }
-    Some(Expr::InList { expr: Box::new(left.clone()), list, negated })
 }
 
 /// Returns the parts of a name that are identifiers.
@@ -354,7 +338,8 @@ pub(crate) fn null() -> Expr {
     Expr::value(Value::Null)
 }
 
-fn boolean(value: bool) -> Expr {
+/// Returns a Boolean literal.
+pub(crate) fn boolean(value: bool) -> Expr {
     Expr::value(Value::Boolean(value))
 }
 
@@ -379,7 +364,7 @@ mod tests {
             version: "PostgreSQL 15.0".into(),
             settings: vec![("search_path".into(), "public".into())],
         };
-        let found = translate(sql, &identity);
+        let found = translate(sql, &identity).expect(sql);
         assert_eq!(found.as_ref().map_or(sql, |found| &found.sql), expected);
     }
 
@@ -391,6 +376,7 @@ mod tests {
             "SELECT  current_date",
             "INSERT INTO t SELECT current_schema()",
             "SELECT * FROM t@dev WHERE pg_ = 1",
+            "SELECT user, current_date FROM logins",
         ] {
             check(sql, sql);
         }
@@ -421,15 +407,47 @@ mod tests {
             "SELECT oid FROM pg_type WHERE typreceive != 0",
             "SELECT oid FROM pg_catalog.pg_type WHERE typreceive <> '-'",
         );
+        check(
+            "SELECT oid FROM pg_type WHERE oid = any($1::oid[])",
+            "SELECT oid FROM pg_catalog.pg_type WHERE oid = ANY(CAST($1 AS BIGINT[]))",
+        );
+        check(
+            "SELECT CASE WHEN t.typtype = 'd' THEN (SELECT 1) ELSE t.oid END AS x FROM pg_type t",
+            "SELECT t.oid AS x FROM pg_catalog.pg_type t",
+        );
         check("SELECT pg_backend_pid()", "SELECT 7 AS \"pg_backend_pid\"");
         check(
             "SELECT pg_backend_pid(), pg_backend_pid() AS n, 1 AS n",
             "SELECT 7 AS \"pg_backend_pid\", 7 AS n, 1 AS n",
         );
+        check(
+            "SELECT current_schemas(true) AS a, current_schemas(false) AS b",
+            "SELECT ARRAY['pg_catalog', 'public'] AS a, ARRAY['public'] AS b",
+        );
+        check(
+            "SELECT relname FROM pg_class WHERE relname = user",
+            "SELECT relname FROM pg_catalog.pg_class WHERE relname = 'ann'",
+        );
         check("SELECT '5'::pg_catalog.oid", "SELECT CAST('5' AS BIGINT) AS \"oid\"");
         check(
             "SELECT current_schema(), current_setting('search_path')",
             "SELECT 'public' AS \"current_schema\", 'public' AS \"current_setting\"",
+        );
+    }
+
+    #[test]
+    fn unknown_settings_are_errors() {
+        let unknown = "SELECT current_setting('app.x')";
+        let problem = translate(unknown, &ConnectionIdentity::default()).expect_err(unknown);
+        assert_eq!(problem.message, "there is no setting `app.x`");
+        check("SELECT current_setting('app.x', true) AS x", "SELECT CAST(NULL AS VARCHAR) AS x");
+        check(
+            "SELECT CASE WHEN a THEN current_setting('app.x') END AS x",
+            "SELECT CASE WHEN a THEN CAST(NULL AS VARCHAR) END AS x",
+        );
+        check(
+            "SELECT current_setting($1) AS x",
+            "SELECT CASE lower($1) WHEN 'search_path' THEN 'public' END AS x",
         );
     }
 

@@ -37,6 +37,8 @@ pub enum Scalar {
     Interval,
     /// `uuid`
     Uuid,
+    /// `oid`, only for parameters: columns with OIDs are `bigint`
+    Oid,
 }
 
 /// The properties of a type in `pg_type`.
@@ -77,11 +79,12 @@ const fn names(scalar: Scalar) -> (&'static str, &'static str, char) {
         Scalar::Timestamptz => ("timestamp with time zone", "timestamptz", 'D'),
         Scalar::Interval => ("interval", "interval", 'T'),
         Scalar::Uuid => ("uuid", "uuid", 'U'),
+        Scalar::Oid => ("oid", "oid", 'N'),
     }
 }
 
 /// The properties of all scalar types, in the order of [`Scalar`].
-const TABLE: [TypeProperties; 16] = [
+const TABLE: [TypeProperties; 17] = [
     numbers(Scalar::Bool, 16, 1000, 1),
     numbers(Scalar::Bytea, 17, 1001, -1),
     numbers(Scalar::Int2, 21, 1005, 2),
@@ -98,13 +101,13 @@ const TABLE: [TypeProperties; 16] = [
     numbers(Scalar::Timestamptz, 1184, 1185, 8),
     numbers(Scalar::Interval, 1186, 1187, 16),
     numbers(Scalar::Uuid, 2950, 2951, 16),
+    numbers(Scalar::Oid, 26, 1028, 4),
 ];
 
 /// OIDs of other types that parameters can have, each with the scalar type that parses the values.
-const ALIASES: [(u32, Scalar); 7] = [
+const ALIASES: [(u32, Scalar); 6] = [
     (18, Scalar::Text),
     (19, Scalar::Text),
-    (26, Scalar::Int4),
     (1042, Scalar::Text),
     (1043, Scalar::Text),
     (3802, Scalar::Json),

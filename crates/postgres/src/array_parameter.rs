@@ -16,7 +16,7 @@ pub fn sql_type(scalar: Scalar) -> Option<&'static str> {
         Scalar::Bool => "BOOLEAN[]",
         Scalar::Int2 => "SMALLINT[]",
         Scalar::Int4 => "INTEGER[]",
-        Scalar::Int8 => "BIGINT[]",
+        Scalar::Int8 | Scalar::Oid => "BIGINT[]",
         Scalar::Float4 => "REAL[]",
         Scalar::Float8 => "DOUBLE[]",
         Scalar::Text | Scalar::Uuid | Scalar::Json => TEXTS,

@@ -200,7 +200,8 @@ fn scalar(scalar: Scalar, field: &FieldRef, array: &ArrayRef) -> Result<ColumnVa
         Scalar::Int4 => {
             ColumnValues::Int4(to(DataType::Int32)?.as_primitive::<Int32Type>().clone())
         }
-        Scalar::Int8 => {
+        // No column has the type `oid`.
+        Scalar::Int8 | Scalar::Oid => {
             ColumnValues::Int8(to(DataType::Int64)?.as_primitive::<Int64Type>().clone())
         }
         Scalar::Float4 => {

@@ -17,7 +17,9 @@ impl Session {
     /// rewritten before execution.
     pub fn located(&self, failure: MessageError, statement: &str, text: &str) -> MessageError {
         match failure {
-            MessageError::Problem(problem) if translate(statement, &self.identity()).is_none() => {
+            MessageError::Problem(problem)
+                if matches!(translate(statement, &self.identity()), Ok(None)) =>
+            {
                 MessageError::Problem(with_position(problem, statement, text))
             }
             other => other,

@@ -1,7 +1,6 @@
 //! The extended protocol: prepare, bind, describe, execute, close.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
@@ -14,9 +13,11 @@ use crate::array_parameter;
 use crate::cursor::{column_types, returns_rows};
 use crate::message::{Bind, Parse, StatementOrPortal, ValueFormat};
 use crate::parameter;
-use crate::parameter_inference::{stated_types, typing_query};
+use crate::parameter_inference::{object_ids, stated_types, typing_query};
 use crate::reply::{Reply, ResultColumn};
-use crate::session::{MessageResult, Portal, PortalProgress, Session, Statement, StatementAction};
+use crate::session::{
+    MessageResult, Portal, PortalProgress, Session, Statement, StatementAction, TranslatedText,
+};
 use crate::session_command::SessionCommand;
 use crate::simple_query::{columns_of, missing};
 
@@ -42,6 +43,12 @@ impl Session {
             }
         };
         self.check_status(&action)?;
+        let translated = match (&action, statements.as_slice()) {
+            (StatementAction::Sql(prepared), [one]) if prepared.source() != *one => {
+                Some(TranslatedText { sql: (*one).to_owned(), types: message.types.clone() })
+            }
+            _ => None,
+        };
         let action = with_arrays(action, &message.types)?;
         let mut statement = match &action {
             StatementAction::Sql(prepared) => {
@@ -55,7 +62,9 @@ impl Session {
             }
         };
         statement.action = action;
+        statement.translated = translated;
         add_parameters(&mut statement, written);
+        state_object_ids(&mut statement, &message.sql);
         declare_types(&mut statement, &message.types);
         declare_arrays(&mut statement, &message.types);
         if message.name.is_empty() {
@@ -171,11 +180,22 @@ impl Session {
         let statement =
             statement.ok_or_else(|| missing("prepared statement", &message.statement))?;
         self.check_status(&statement.action)?;
-        let action = bind_values(&statement, &message)?;
+        let action = match &statement.translated {
+            Some(text) => {
+                let action = StatementAction::parse(&text.sql, &self.identity())?;
+                with_arrays(action, &text.types)?
+            }
+            None => statement.action.clone(),
+        };
+        let action = bind_values(action, &statement.parameters, &message)?;
         let mut columns = self.columns(&statement);
         for (index, column) in columns.iter_mut().flatten().enumerate() {
             column.is_binary = ValueFormat::at(&message.results, index) == ValueFormat::Binary
-                && matches!(action, StatementAction::Sql(_));
+                && matches!(
+                    action,
+                    StatementAction::Sql(_)
+                        | StatementAction::Session(SessionCommand::SetConfig(_))
+                );
         }
         if message.portal.is_empty() {
             self.portals.remove("");
@@ -185,6 +205,7 @@ impl Session {
             columns,
             formats: message.results,
             is_described: statement.is_described.load(Ordering::Relaxed),
+            is_held: false,
             progress: PortalProgress::Bound,
         };
         self.add_portal(message.portal, portal)?;
@@ -344,6 +365,19 @@ fn add_parameters(statement: &mut Statement, written: Vec<String>) {
     statement.parameters.sort_by_key(|(name, _)| number(name));
 }
 
+/// Gives parameters the type `oid` or `oid[]` if the client's text casts them to this type.
+fn state_object_ids(statement: &mut Statement, sql: &str) {
+    if statement.translated.is_none() {
+        return;
+    }
+    let stated = object_ids(sql);
+    for (name, pg_type) in &mut statement.parameters {
+        if let Some(stated) = stated.get(name) {
+            *pg_type = *stated;
+        }
+    }
+}
+
 /// Returns the number of a parameter; the maximum if its name is not a number, to sort it last.
 fn number(name: &str) -> u32 {
     name.parse().unwrap_or(u32::MAX)
@@ -370,8 +404,12 @@ fn declare_arrays(statement: &mut Statement, types: &[u32]) {
     }
 }
 
-fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAction, Problem> {
-    let (count, expected) = (message.values.len(), statement.parameters.len());
+fn bind_values(
+    action: StatementAction,
+    parameters: &[(String, PgType)],
+    message: &Bind,
+) -> Result<StatementAction, Problem> {
+    let (count, expected) = (message.values.len(), parameters.len());
     if count != expected {
         let text =
             format!("the statement has {expected} parameters, but the client sent {count} values");
@@ -379,20 +417,21 @@ fn bind_values(statement: &Arc<Statement>, message: &Bind) -> Result<StatementAc
     }
     let mut values: BTreeMap<String, Value> = BTreeMap::new();
     let mut casts: BTreeMap<String, String> = BTreeMap::new();
-    for (index, (name, pg_type)) in statement.parameters.iter().enumerate() {
+    for (index, (name, pg_type)) in parameters.iter().enumerate() {
         let format = ValueFormat::at(&message.formats, index);
         let bound = parameter::decode(name, *pg_type, format, message.values[index].clone())?;
         casts.extend(bound.cast.map(|cast| (name.clone(), cast)));
         values.insert(name.clone(), bound.value);
     }
-    Ok(match &statement.action {
+    Ok(match action {
         StatementAction::Sql(prepared) => {
-            let prepared = prepared.clone().with_casts(&casts).or_problem()?;
+            let prepared = prepared.with_casts(&casts).or_problem()?;
             StatementAction::Sql(prepared.bind(&values).or_problem()?)
         }
-        StatementAction::Session(SessionCommand::SetConfig(call)) => {
-            StatementAction::Session(SessionCommand::SetConfig(call.bound(&values)))
+        StatementAction::Session(SessionCommand::SetConfig(query)) => {
+            let query = query.bound(&values, &message.results);
+            StatementAction::Session(SessionCommand::SetConfig(query))
         }
-        other => other.clone(),
+        other => other,
     })
 }

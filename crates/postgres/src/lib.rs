@@ -28,6 +28,7 @@ mod session;
 mod session_command;
 mod session_function_call;
 mod settings;
+mod settings_query;
 mod simple_query;
 mod sqlstate;
 mod temporary_objects;

@@ -67,7 +67,7 @@ pub fn wider_types(parameters: &[(String, PgType)], types: &[u32]) -> BTreeMap<S
 fn sql_type(scalar: Scalar) -> Option<&'static str> {
     Some(match scalar {
         Scalar::Bool => "BOOLEAN",
-        Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => "BIGINT",
+        Scalar::Int2 | Scalar::Int4 | Scalar::Int8 | Scalar::Oid => "BIGINT",
         Scalar::Float4 | Scalar::Float8 => "DOUBLE",
         // A value is bound with the precision of its digits. The digits are not known yet, so use a
         // wide type.
@@ -174,6 +174,7 @@ fn from_text(scalar: Scalar, text: &str) -> Option<BoundValue> {
         Scalar::Int2 | Scalar::Int4 | Scalar::Int8 => {
             BoundValue::plain(text.trim().parse::<i64>().ok()?)
         }
+        Scalar::Oid => BoundValue::plain(text.trim().parse::<u32>().ok()?),
         Scalar::Float4 | Scalar::Float8 => float(text.trim().parse().ok()?),
         Scalar::Numeric => decimal(text.trim())?,
         Scalar::Text | Scalar::Json | Scalar::Uuid => BoundValue::plain(text),
@@ -196,6 +197,7 @@ fn from_binary(scalar: Scalar, mut bytes: Bytes) -> Option<BoundValue> {
         Scalar::Int2 => BoundValue::plain(bytes.try_get_i16().ok()?),
         Scalar::Int4 => BoundValue::plain(bytes.try_get_i32().ok()?),
         Scalar::Int8 => BoundValue::plain(bytes.try_get_i64().ok()?),
+        Scalar::Oid => BoundValue::plain(bytes.try_get_u32().ok()?),
         Scalar::Float4 => float(bytes.try_get_f32().ok()?.into()),
         Scalar::Float8 => float(bytes.try_get_f64().ok()?),
         Scalar::Numeric => decimal(&numeric::read_binary(std::mem::take(&mut bytes))?)?,
@@ -283,6 +285,7 @@ mod tests {
     fn both_formats_are_the_same_value() {
         check(Scalar::Bool, "t", &[1], json!(true), None);
         check(Scalar::Int2, "-2", &(-2_i16).to_be_bytes(), json!(-2), None);
+        check(Scalar::Oid, "4294967295", &[0xff; 4], json!(4_294_967_295_u32), None);
         check(Scalar::Int8, "7", &7_i64.to_be_bytes(), json!(7), None);
         check(Scalar::Float8, "0.5", &0.5_f64.to_be_bytes(), json!(0.5), None);
         check(Scalar::Text, "O'Hare", b"O'Hare", json!("O'Hare"), None);

@@ -50,6 +50,20 @@ pub fn stated_types(sql: &str) -> BTreeMap<String, PgType> {
     stated.0
 }
 
+/// Returns the parameters that are cast to `oid` or `oid[]`, by parameter name. `sql` is the text
+/// that the client sent: its translation has `bigint` in place of `oid`.
+///
+/// asyncpg can encode an array of type `oid[]` before it has read the types of the server, but not
+/// an array of type `bigint[]`.
+pub fn object_ids(sql: &str) -> BTreeMap<String, PgType> {
+    if !sql.to_ascii_lowercase().contains("oid") {
+        return BTreeMap::new();
+    }
+    let mut stated = stated_types(sql);
+    stated.retain(|_, pg_type| pg_type.scalar == Scalar::Oid);
+    stated
+}
+
 /// Collects the stated types. If a parameter has several, the first one applies.
 #[derive(Default)]
 struct StatedTypes(BTreeMap<String, PgType>);
@@ -112,6 +126,7 @@ pub fn pg_type(data_type: &DataType) -> Option<PgType> {
         "SMALLINT" | "INT2" => Scalar::Int2,
         "INTEGER" | "INT" | "INT4" => Scalar::Int4,
         "BIGINT" | "INT8" => Scalar::Int8,
+        "OID" => Scalar::Oid,
         "REAL" | "FLOAT4" => Scalar::Float4,
         "DOUBLE PRECISION" | "DOUBLE" | "FLOAT8" => Scalar::Float8,
         "NUMERIC" | "DECIMAL" => Scalar::Numeric,
@@ -162,6 +177,10 @@ mod tests {
         );
         check("SELECT $1::numeric[], $2::uuid, ($3 + 1)::int", &[]);
         check("no statement $1::int", &[]);
+        let ids = object_ids("SELECT $1::int, $2::oid, oid = ANY($3::oid[]) FROM pg_type");
+        let ids: Vec<(&str, u32)> =
+            ids.iter().map(|(name, pg_type)| (name.as_str(), pg_type.oid())).collect();
+        assert_eq!(ids, [("2", 26), ("3", 1028)]);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl StatementAction {
         if let Some(command) = SessionCommand::parse(sql) {
             let command = command?;
             let parameters = match &command {
-                SessionCommand::SetConfig(call) => call.parameters(),
+                SessionCommand::SetConfig(query) => query.parameters(),
                 _ => Vec::new(),
             };
             return Ok((StatementAction::Session(command), parameters));
@@ -97,7 +97,7 @@ impl StatementAction {
         if let Some(copy) = CopyStatement::parse(sql) {
             return Ok((StatementAction::Copy(Box::new(copy?)), Vec::new()));
         }
-        let (sql, parameters) = match translate(sql, identity) {
+        let (sql, parameters) = match translate(sql, identity)? {
             Some(Translation { sql, parameters }) => (Cow::Owned(sql), parameters),
             None => (Cow::Borrowed(sql), Vec::new()),
         };
@@ -116,12 +116,30 @@ pub struct Statement {
     pub columns: Option<Vec<crate::reply::ResultColumn>>,
     /// True once the client has requested a description of the columns.
     pub is_described: AtomicBool,
+    /// The text of a translated statement; `None` for other statements. The translation contains
+    /// settings of the session, so the text is translated again when values are bound.
+    pub translated: Option<TranslatedText>,
+}
+
+/// The text of a translated statement.
+#[derive(Debug)]
+pub struct TranslatedText {
+    /// The text that the client sent.
+    pub sql: String,
+    /// The OIDs of the parameter types that the client declared.
+    pub types: Vec<u32>,
 }
 
 impl Statement {
     /// Creates a statement without parameters.
     pub fn new(action: StatementAction, columns: Option<Vec<crate::reply::ResultColumn>>) -> Self {
-        Statement { action, parameters: Vec::new(), columns, is_described: AtomicBool::default() }
+        Statement {
+            action,
+            parameters: Vec::new(),
+            columns,
+            is_described: AtomicBool::default(),
+            translated: None,
+        }
     }
 }
 
@@ -138,6 +156,8 @@ pub struct Portal {
     /// True if the client has received a description of the columns. The rows must then have these
     /// columns.
     pub is_described: bool,
+    /// True for a cursor WITH HOLD, which `COMMIT` does not close.
+    pub is_held: bool,
     /// The progress of the portal's execution.
     pub progress: PortalProgress,
 }

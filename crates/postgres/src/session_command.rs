@@ -6,8 +6,9 @@ use std::time::Duration;
 use headwater_model::{ErrorCode, Problem};
 
 use crate::prepare_statement::{ExecuteStatement, PrepareStatement};
-use crate::session_function_call::{self, SetConfig};
+use crate::session_function_call;
 use crate::settings::{DEFAULT_READ_ONLY, switch_text};
+use crate::settings_query::SettingsQuery;
 use crate::temporary_objects::CreateTemporaryStatement;
 use crate::transaction_modes::TransactionModes;
 
@@ -46,16 +47,16 @@ pub enum SessionCommand {
     Execute(ExecuteStatement),
     /// `DEALLOCATE name`; `None` for all statements.
     Deallocate(Option<String>),
-    /// `DECLARE name CURSOR FOR query`
-    Declare(String, String),
+    /// `DECLARE name CURSOR FOR query`; true with `WITH HOLD`.
+    Declare(String, String, bool),
     /// `FETCH count FROM name`; `None` for all rows.
     Fetch(String, Option<u64>),
     /// `CLOSE name`; `None` for all cursors.
     Close(Option<String>),
     /// `CREATE TEMPORARY TABLE` or `VIEW`
     CreateTemporary(CreateTemporaryStatement),
-    /// `SELECT set_config(name, value, is_local)`
-    SetConfig(SetConfig),
+    /// `SELECT set_config(name, value, is_local), …`
+    SetConfig(SettingsQuery),
     /// `SELECT pg_sleep(seconds)`
     Sleep(Duration),
     /// `VACUUM`, which has no effect, because tables are maintained automatically.
@@ -101,7 +102,7 @@ impl SessionCommand {
             // ANALYZE has no effect: each snapshot has its own statistics.
             "ANALYZE" | "ANALYSE" => Some(SessionCommand::Nothing("ANALYZE")),
             "UNLISTEN" => Some(SessionCommand::Nothing("UNLISTEN")),
-            "SELECT" => return session_function_call::parse(words).map(Ok),
+            "SELECT" => return session_function_call::parse(sql, words).map(Ok),
             "PREPARE" => PrepareStatement::parse(&mut words).map(SessionCommand::Prepare),
             "EXECUTE" => match ExecuteStatement::parse(&mut words) {
                 Some(text) => return Some(text.map(SessionCommand::Execute)),
@@ -252,11 +253,11 @@ fn show(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
 
 fn declare(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
     let name = words.name()?;
-    loop {
-        if words.next()?.eq_ignore_ascii_case("for") {
-            return Some(SessionCommand::Declare(name, words.rest.trim().to_owned()));
-        }
-    }
+    let is_for = |word: &&str| word.eq_ignore_ascii_case("for");
+    let is_held =
+        words.clone().take_while(|it| !is_for(it)).any(|it| it.eq_ignore_ascii_case("with"));
+    words.find(is_for)?;
+    Some(SessionCommand::Declare(name, words.rest.trim().to_owned(), is_held))
 }
 
 fn fetch(words: &mut StatementWords<'_>) -> Option<SessionCommand> {
@@ -463,8 +464,9 @@ mod tests {
             assert!(matches!(SessionCommand::parse(sql), Some(Err(_))), "{sql}");
         }
         check("RELEASE s", SessionCommand::Release("s".into()));
-        let declare = SessionCommand::Declare("c".into(), "SELECT 1".into());
-        check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare);
+        let declare = |held| SessionCommand::Declare("c".into(), "SELECT 1".into(), held);
+        check("DECLARE \"c\" NO SCROLL CURSOR WITH HOLD FOR SELECT 1", declare(true));
+        check("DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1", declare(false));
         check("FETCH FORWARD 10 FROM c", SessionCommand::Fetch("c".into(), Some(10)));
         check("FETCH ALL IN c", SessionCommand::Fetch("c".into(), None));
         check("fetch c", SessionCommand::Fetch("c".into(), Some(1)));

@@ -13,7 +13,6 @@ use crate::session::{
     MessageResult, Portal, PortalProgress, Session, StatementAction, until_stopped,
 };
 use crate::session_command::SessionCommand;
-use crate::session_function_call::SetConfig;
 use crate::settings::{READ_ONLY, Settings, known_name, parse_switch};
 use crate::transaction_modes::TransactionModes;
 
@@ -98,14 +97,14 @@ impl Session {
             SessionCommand::Prepare(text) => self.prepare_text(text).await?,
             SessionCommand::Execute(text) => return self.execute_text(text).await,
             SessionCommand::Deallocate(name) => self.deallocate(name)?,
-            SessionCommand::Declare(name, sql) => {
-                self.declare(name, &sql).await?;
+            SessionCommand::Declare(name, sql, is_held) => {
+                self.declare(name, &sql, is_held).await?;
                 "DECLARE CURSOR"
             }
             SessionCommand::Fetch(name, count) => return self.fetch(&name, count).await,
             SessionCommand::CreateTemporary(create) => return self.create_temporary(create).await,
             SessionCommand::Close(name) => self.close_cursor(name)?,
-            SessionCommand::SetConfig(call) => self.set_config(&call)?,
+            SessionCommand::SetConfig(query) => self.query_settings(&query)?,
             SessionCommand::Sleep(duration) => self.sleep(duration).await?,
             SessionCommand::Vacuum => {
                 let message = "VACUUM does nothing here: tables are maintained automatically";
@@ -120,7 +119,8 @@ impl Session {
         Ok(())
     }
 
-    fn set(&mut self, name: &str, value: &str) -> Result<&'static str, Problem> {
+    /// Sets a setting of the session.
+    pub(crate) fn set(&mut self, name: &str, value: &str) -> Result<&'static str, Problem> {
         if name.eq_ignore_ascii_case(READ_ONLY)
             && let Some(is_read_only) = parse_switch(value)
         {
@@ -136,7 +136,11 @@ impl Session {
     }
 
     /// Changes a setting until the end of the transaction; the value `None` means the default.
-    fn set_local(&mut self, name: &str, value: Option<&str>) -> Result<&'static str, Problem> {
+    pub(crate) fn set_local(
+        &mut self,
+        name: &str,
+        value: Option<&str>,
+    ) -> Result<&'static str, Problem> {
         if let Some(value) = value.filter(|_| name.eq_ignore_ascii_case(READ_ONLY)) {
             return self.set(name, value);
         }
@@ -154,22 +158,6 @@ impl Session {
             self.wire.output.notice(&notice.with_hint(hint));
         }
         Ok("SET")
-    }
-
-    /// Executes `set_config`, and returns the value of the setting.
-    fn set_config(&mut self, call: &SetConfig) -> Result<&'static str, Problem> {
-        let (name, value, is_local) = (call.name(), call.value(), call.is_local());
-        match parse_switch(&is_local) {
-            Some(true) => self.set_local(&name, Some(&value))?,
-            Some(false) => self.set(&name, &value)?,
-            None => {
-                let message = format!("`{is_local}` is not a Boolean argument of `set_config`");
-                let problem = Problem::new(ErrorCode::InvalidArgument, message);
-                return Err(problem.with_hint("Use `true` or `false`."));
-            }
-        };
-        self.show(&name)?;
-        Ok("SELECT 1")
     }
 
     /// Waits. A cancel request and `statement_timeout` end the wait.
@@ -219,7 +207,8 @@ impl Session {
         });
     }
 
-    fn reset(&mut self, name: Option<&str>) -> Result<&'static str, Problem> {
+    /// Restores the default of a setting; `None` for all settings.
+    pub(crate) fn reset(&mut self, name: Option<&str>) -> Result<&'static str, Problem> {
         self.change_settings(|settings| {
             if let Some(name) = name {
                 return settings.reset(name);
@@ -243,7 +232,7 @@ impl Session {
     }
 
     /// Declares a cursor, which is a portal in text format.
-    async fn declare(&mut self, name: String, sql: &str) -> MessageResult {
+    async fn declare(&mut self, name: String, sql: &str, is_held: bool) -> MessageResult {
         let action = StatementAction::parse(sql, &self.identity())?;
         let StatementAction::Sql(prepared) = &action else {
             let message = "a cursor can be declared only for a query";
@@ -256,6 +245,7 @@ impl Session {
             formats: Vec::new(),
             // True, because FETCH sends a description of the columns before the rows.
             is_described: true,
+            is_held,
             progress: PortalProgress::Bound,
         };
         self.add_portal(name, portal)?;
@@ -294,7 +284,7 @@ pub fn columns_of(command: &SessionCommand) -> Option<Vec<ResultColumn>> {
     };
     match command {
         SessionCommand::Show(name) => Some(vec![column(known_name(name))]),
-        SessionCommand::SetConfig(_) => Some(vec![column("set_config")]),
+        SessionCommand::SetConfig(query) => Some(query.columns()),
         SessionCommand::Sleep(_) => Some(vec![column("pg_sleep")]),
         SessionCommand::ShowAll => Some(["name", "setting", "description"].map(column).to_vec()),
         _ => None,

@@ -6,7 +6,7 @@ use headwater_service::OpenTransaction;
 
 use crate::cursor::returns_rows;
 use crate::reply::TransactionStatus;
-use crate::session::{MessageResult, Session};
+use crate::session::{MessageResult, Portal, PortalProgress, Session};
 use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_modes::{self, TransactionModes};
 use crate::transaction_settings::TransactionSettings;
@@ -81,12 +81,16 @@ impl Session {
         }
         // Dropping the temporary objects is a write, which a read-only transaction would reject.
         self.is_read_only = false;
-        if let Err(failure) = self.drop_temporary().await {
+        let prepared = match self.start_held().await {
+            Ok(()) => self.drop_temporary().await,
+            failed => failed,
+        };
+        if let Err(failure) = prepared {
             self.roll_back().await;
             return Err(failure);
         }
         self.status = TransactionStatus::Idle;
-        self.portals.clear();
+        self.portals.retain(|_, portal| portal.is_held);
         let committed = match self.transaction.take() {
             Some(transaction) => {
                 let transactions = self.service.statements().transactions();
@@ -95,8 +99,24 @@ impl Session {
             None => Ok(()),
         };
         self.end_transaction_settings(committed.is_ok());
+        if committed.is_err() {
+            self.portals.clear();
+        }
         committed?;
         Ok("COMMIT")
+    }
+
+    /// Starts the cursors WITH HOLD that are not started yet, so that they read the state of the
+    /// transaction.
+    async fn start_held(&mut self) -> MessageResult {
+        let is_bound =
+            |portal: &Portal| portal.is_held && matches!(portal.progress, PortalProgress::Bound);
+        let held = self.portals.iter().filter(|(_, portal)| is_bound(portal));
+        let names: Vec<String> = held.map(|(name, _)| name.clone()).collect();
+        for name in names {
+            Box::pin(self.run_portal(&name, 0)).await?;
+        }
+        Ok(())
     }
 
     /// Adds a savepoint.

@@ -8,7 +8,7 @@ use sqlparser::ast::{
 };
 use sqlparser::tokenizer::Span;
 
-use crate::{Resolver, using_clause};
+use crate::{Resolver, series, using_clause};
 
 use crate::name_scope::{Relation, RelationColumns, UNNAMED};
 use headwater_sql::name_match::{NameMatch, equals_ignoring_case, find};
@@ -112,6 +112,16 @@ impl Resolver<'_> {
 
     pub(crate) fn factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         self.rotate(factor)?;
+        let series = series::rewrite(factor);
+        self.add_factor(factor)?;
+        if let (Some(scope), Some(label)) = (self.scopes.innermost(), series) {
+            scope.series.push(label);
+        }
+        Ok(())
+    }
+
+    /// Resolves the names in a relation, and adds the relation to the current scope.
+    fn add_factor(&mut self, factor: &mut TableFactor) -> Result<()> {
         match factor {
             TableFactor::Table { name, alias, args: Some(args), .. } => {
                 self.arguments(&mut args.args)?;

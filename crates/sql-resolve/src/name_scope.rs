@@ -9,6 +9,7 @@ use headwater_sql::{Error, Position, Result};
 use sqlparser::ast::{Expr, Ident, WindowSpec};
 
 use crate::SelectAlias;
+use crate::series::SERIES_COLUMN;
 
 /// The names of the columns of a relation. Some of them may be unknown.
 #[derive(Debug, Clone, Default)]
@@ -115,6 +116,10 @@ pub struct Scope {
     pub select_aliases: Vec<SelectAlias>,
     /// Resolved named windows of SELECT.
     pub windows: Vec<(String, WindowSpec)>,
+    /// Names of the columns in ORDER BY.
+    pub ordered: Vec<String>,
+    /// Aliases of functions in FROM that are also the names of their columns.
+    pub series: Vec<String>,
 }
 
 impl Scope {
@@ -242,6 +247,25 @@ impl Scopes {
             }
         }
         Err(self.missing(written, at))
+    }
+
+    /// Returns the column of a function in FROM that is referred to by the function's alias; `None`
+    /// if a column has this name.
+    pub fn series(&self, written: &str) -> Option<Expr> {
+        if self.0.iter().all(|scope| scope.series.is_empty()) {
+            return None;
+        }
+        for scope in self.outward() {
+            if !matches!(scope.resolve_unqualified(written), NameMatch::None) {
+                return None;
+            }
+            let label = scope.series.iter().find(|label| equals_ignoring_case(label, written));
+            if let Some(label) = label {
+                let path = [label.as_str(), SERIES_COLUMN].map(|part| Ident::with_quote('"', part));
+                return Some(Expr::CompoundIdentifier(path.into()));
+            }
+        }
+        None
     }
 
     /// Resolves a qualified name: first as a column of a relation, then as a struct field.

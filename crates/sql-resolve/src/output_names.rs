@@ -72,6 +72,7 @@ impl OutputNames {
     /// Changes the names of columns, and of casts of columns, to the spelling of the schema.
     pub(crate) fn spelled(mut self, body: &SetExpr) -> Self {
         let resolved = projection(body);
+        self.expand_wildcards(resolved);
         // If a `*` was expanded, the resolved list has more items, and the items after the `*` have
         // moved by the number of added items.
         let many = self.0.iter().position(|item| *item == OutputItem::Many).unwrap_or(self.0.len());
@@ -97,6 +98,35 @@ impl OutputNames {
             }
         }
         self
+    }
+
+    /// Replaces repeated wildcards by their columns, if the resolver has expanded them.
+    fn expand_wildcards(&mut self, resolved: &[SelectItem]) {
+        let is_many = |item: &OutputItem| *item == OutputItem::Many;
+        let is_wildcard = |item: &SelectItem| {
+            matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..))
+        };
+        let (first, last) = (self.0.iter().position(is_many), self.0.iter().rposition(is_many));
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let tail = self.0.len() - last - 1;
+        if first == last || resolved.iter().any(is_wildcard) || resolved.len() < first + tail {
+            return;
+        }
+        let written = self.0.drain(first..=last).collect::<Vec<_>>();
+        let item = |item: &SelectItem| match item {
+            SelectItem::ExprWithAlias { alias, .. }
+                if written.contains(&OutputItem::Aliased(alias.value.clone())) =>
+            {
+                OutputItem::Aliased(alias.value.clone())
+            }
+            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
+                column_under(expr)
+                    .map_or(OutputItem::Kept, |column| OutputItem::Named(column.value.clone()))
+            }
+            _ => OutputItem::Kept,
+        };
+        let columns = resolved[first..resolved.len() - tail].iter().map(item).collect::<Vec<_>>();
+        self.0.splice(first..first, columns);
     }
 
     /// Returns the names for a result that becomes a table or view. To make the names of columns
@@ -185,6 +215,13 @@ mod tests {
         check(&[named("a")], &["x", "y"], &["x", "y"]);
         let repeated = OutputItem::Repeated("a".to_owned());
         check(&[OutputItem::Many, repeated.clone()], &["a", "b", "a_2"], &["a", "b", "a"]);
+        // The resolver has expanded `SELECT *, * FROM t` and given the repeated column a number.
+        let mut parser = sqlparser::parser::Parser::new(&sqlparser::dialect::GenericDialect)
+            .try_with_sql("SELECT t.a, t.a AS a_2")
+            .expect("tokens");
+        let expanded = parser.parse_query().expect("a query");
+        let names = OutputNames(vec![OutputItem::Many; 2]).spelled(&expanded.body);
+        assert_eq!(names.0, [named("a"), repeated.clone()]);
         let of_relation = OutputNames(vec![named("a"), repeated]).of_relation();
         assert_eq!(of_relation.of_columns(2), [Some("a"), None]);
         let unnest = OutputItem::Expands("u".to_owned());

@@ -11,6 +11,8 @@ use sqlparser::ast::{
 };
 
 use crate::name_scope::{RelationColumns, column};
+use crate::ordered_casts::ordered_cast;
+use crate::series::is_series;
 use crate::{Resolver, SelectAlias, function_name};
 
 impl Resolver<'_> {
@@ -22,12 +24,12 @@ impl Resolver<'_> {
             match item {
                 SelectItem::UnnamedExpr(expr) => {
                     let text = text(expr);
-                    let bare = matches!(expr, Expr::Identifier(_));
+                    let bare = match expr {
+                        Expr::Identifier(ident) => Some(ident.value.clone()),
+                        _ => None,
+                    };
                     self.expr(expr)?;
-                    if bare && let Expr::Function(_) = expr {
-                        // The name was a join column, so an expression has replaced it. Give the
-                        // item the column's name as an alias.
-                        let mut name = self.own_name(expr, text);
+                    if let Some(mut name) = self.replaced_name(bare, expr, &text) {
                         if let Some(other) = names.add_alias(&name.value) {
                             name.value = other;
                         }
@@ -36,7 +38,13 @@ impl Resolver<'_> {
                         *item = SelectItem::ExprWithAlias { expr, alias: name };
                         continue;
                     }
-                    if let Some(name) = names.add_expr(expr, &text) {
+                    let ordered = self.scopes.innermost().map(|scope| scope.ordered.as_slice());
+                    let cast = ordered_cast(expr, ordered.unwrap_or_default());
+                    let name = match cast {
+                        Some(column) => Some(names.add_unused(&column)),
+                        None => names.add_expr(expr, &text),
+                    };
+                    if let Some(name) = name {
                         let alias = Ident::with_quote('"', name);
                         let expr = std::mem::replace(expr, Expr::value(Value::Null));
                         columns.names.push(alias.value.clone());
@@ -77,6 +85,16 @@ impl Resolver<'_> {
             scope.select_aliases.clear();
         }
         Ok(columns)
+    }
+
+    /// Returns the alias of an item that was only a name and that an expression has replaced: a
+    /// join column or the alias of a series.
+    fn replaced_name(&mut self, bare: Option<String>, expr: &Expr, text: &str) -> Option<Ident> {
+        let written = bare?;
+        if is_series(expr, &written) {
+            return Some(Ident::with_quote('"', written));
+        }
+        matches!(expr, Expr::Function(_)).then(|| self.own_name(expr, text.to_owned()))
     }
 
     /// Returns the name of a join column that an expression has replaced in the select list, to use

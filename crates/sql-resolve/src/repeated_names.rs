@@ -91,7 +91,7 @@ impl SelectedNames {
     }
 
     /// Adds and returns the first of `name_2`, `name_3` and so on that no other column has.
-    fn add_unused(&mut self, name: &str) -> String {
+    pub(crate) fn add_unused(&mut self, name: &str) -> String {
         let mut number = 2_u64;
         let mut alias = format!("{name}_{number}");
         while self.contains(&alias) {

@@ -16,6 +16,7 @@ use sqlparser::ast::{
 
 use crate::SelectAlias;
 use crate::name_scope::{QualifiedName, Relation, RelationColumns, Scope, Scopes};
+use crate::ordered_casts::ordered_columns;
 use crate::output_names::OutputNames;
 use crate::projection::{
     aliases, expand_order_by_all, first_columns, is_grouped, keys_as_positions, positions_as_keys,
@@ -191,8 +192,12 @@ impl Resolver<'_> {
             select.from.iter_mut().try_for_each(|from| this.from(from))?;
             this.condition(select)?;
             this.windows(std::mem::take(&mut select.named_window))?;
+            this.expand_repeated_wildcards(&mut select.projection)?;
             this.select_by_pattern(&mut select.projection)?;
             this.expand(&mut select.projection)?;
+            if let (Some(scope), Some(order_by)) = (this.scopes.innermost(), order_by.as_deref()) {
+                scope.ordered = ordered_columns(order_by);
+            }
             let columns = this.projection(&mut select.projection)?;
             let mut aliases = aliases(&select.projection);
             if let Some(scope) = this.scopes.innermost() {
@@ -290,6 +295,10 @@ impl Resolver<'_> {
             Expr::Identifier(ident) => {
                 if let Some(value) = self.select_alias(ident)? {
                     *expr = value;
+                    return Ok(());
+                }
+                if let Some(column) = self.scopes.series(&ident.value) {
+                    *expr = column;
                     return Ok(());
                 }
                 let found = self.scopes.column(&ident.value, span_start(ident.span));

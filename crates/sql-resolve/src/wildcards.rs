@@ -14,13 +14,13 @@ use headwater_sql_tokens::EXACT;
 use regex::{Regex, RegexBuilder};
 use sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction,
-    OneOrManyWithParens, RenameSelectItem, SelectItem, SelectItemQualifiedWildcardKind, Value,
-    ValueWithSpan, VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions,
+    ObjectName, OneOrManyWithParens, RenameSelectItem, SelectItem, SelectItemQualifiedWildcardKind,
+    Value, ValueWithSpan, VisitMut, VisitorMut, WildcardAdditionalOptions, visit_expressions,
 };
 
 use crate::Resolver;
 use crate::name_scope::Scope;
-use crate::projection::text;
+use crate::projection::{column_under, text};
 
 /// A column that a pattern selects: its output name and its expression.
 #[derive(Clone)]
@@ -43,6 +43,73 @@ impl Resolver<'_> {
         Ok(())
     }
 
+    /// Expands the wildcards of a select list that select a column more than once, as in `SELECT *,
+    /// *`. Each column is then an item, so a repeated column can have another name in the plan.
+    pub(crate) fn expand_repeated_wildcards(&mut self, items: &mut Vec<SelectItem>) -> Result<()> {
+        if !self.repeats_wildcards(items) {
+            return Ok(());
+        }
+        let mut expanded = Vec::with_capacity(items.len());
+        for one in items.drain(..) {
+            let (label, options) = match one {
+                SelectItem::Wildcard(options) => (None, options),
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    options,
+                ) => (Some(self.wildcard_label(&name)?), options),
+                other => {
+                    expanded.push(other);
+                    continue;
+                }
+            };
+            let columns = chosen(self.star(label.as_deref())?, options)?;
+            expanded.extend(columns.into_iter().map(|column| {
+                let is_same = column_under(&column.expr).is_some_and(|it| it.value == column.name);
+                if is_same {
+                    SelectItem::UnnamedExpr(column.expr)
+                } else {
+                    item(column.expr, &column.name)
+                }
+            }));
+        }
+        *items = expanded;
+        Ok(())
+    }
+
+    /// Returns true if two wildcards select columns of the same relation, and the names of all
+    /// columns are known.
+    fn repeats_wildcards(&mut self, items: &[SelectItem]) -> bool {
+        let mut labels: Vec<Option<String>> = Vec::new();
+        for one in items {
+            match one {
+                one if is_pattern(one) => return false,
+                SelectItem::Wildcard(_) => labels.push(None),
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    _,
+                ) => match self.wildcard_label(name) {
+                    Ok(label) => labels.push(Some(label)),
+                    // The caller reports an unknown relation.
+                    Err(_) => return false,
+                },
+                _ => {}
+            }
+        }
+        let overlaps = |(place, label): (usize, &Option<String>)| {
+            labels[..place].iter().any(|other| label.is_none() || other.is_none() || label == other)
+        };
+        let Some(scope) = self.scopes.innermost() else { return false };
+        !scope.relations.is_empty()
+            && scope.relations.iter().all(|relation| !relation.columns.open)
+            && labels.iter().enumerate().any(overlaps)
+    }
+
+    /// Returns the label of the relation of `t.*`.
+    fn wildcard_label(&mut self, name: &ObjectName) -> Result<String> {
+        let parts: Vec<&str> = idents(name)?.into_iter().map(|part| part.value.as_str()).collect();
+        Ok(self.scopes.relation(&parts, position(name))?.label.clone())
+    }
+
     fn pattern(&mut self, one: SelectItem, expanded: &mut Vec<SelectItem>) -> Result<()> {
         let selected = match one {
             SelectItem::Wildcard(options) => chosen(self.star(None)?, options)?,
@@ -50,9 +117,7 @@ impl Resolver<'_> {
                 SelectItemQualifiedWildcardKind::ObjectName(name),
                 options,
             ) => {
-                let parts: Vec<&str> =
-                    idents(&name)?.into_iter().map(|part| part.value.as_str()).collect();
-                let label = self.scopes.relation(&parts, position(&name))?.label.clone();
+                let label = self.wildcard_label(&name)?;
                 chosen(self.star(Some(&label))?, options)?
             }
             SelectItem::UnnamedExpr(expr) => self.by_columns(&expr, None)?,

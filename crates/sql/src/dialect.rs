@@ -10,7 +10,7 @@ use sqlparser::ast::{
     WildcardAdditionalOptions,
 };
 use sqlparser::dialect::{Dialect, GenericDialect, Precedence};
-use sqlparser::keywords::Keyword;
+use sqlparser::keywords::{Keyword, RESERVED_FOR_COLUMN_ALIAS};
 use sqlparser::parser::{Parser, ParserError};
 use sqlparser::tokenizer::Token;
 
@@ -119,6 +119,12 @@ impl Dialect for HeadwaterDialect {
         foreign_operators::precedence(parser)
             .or_else(|| is_arrow.then(precedence).flatten())
             .map(Ok)
+    }
+
+    /// Rejects ON as an alias before CONFLICT, as in `INSERT INTO t SELECT 1 ON CONFLICT …`.
+    fn is_column_alias(&self, keyword: &Keyword, parser: &mut Parser) -> bool {
+        let is_clause = *keyword == Keyword::ON && parser.peek_keyword(Keyword::CONFLICT);
+        !is_clause && !RESERVED_FOR_COLUMN_ALIAS.contains(keyword)
     }
 
     fn supports_trailing_commas(&self) -> bool {

@@ -8,6 +8,7 @@ use sqlparser::ast::{
 
 use crate::expression::{SIMILAR_TO, SLICE, call};
 use crate::foreign_operators::in_list;
+use crate::interval_product;
 use crate::interval_text::with_units;
 use crate::syntax_nodes::{binary, name, number, text};
 
@@ -49,6 +50,16 @@ pub fn rewrite_for_planner(expr: &mut Expr) {
         }
         Expr::Interval(interval) if interval.leading_field.is_none() => {
             interval_units(&mut interval.value);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Multiply, right } => {
+            if let Some(product) = interval_product::product(left, right) {
+                *expr = product;
+            }
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::Divide, right } => {
+            if let Some(quotient) = interval_product::quotient(left, right) {
+                *expr = quotient;
+            }
         }
         Expr::Cast { .. } => cast(expr),
         _ => {}

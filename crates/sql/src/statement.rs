@@ -209,7 +209,7 @@ pub fn command(statement: Statement, view: Option<String>) -> Result<Command> {
             Ok(Command::ShowViews(show_namespace(show_options)?))
         }
         Statement::Insert(insert) if is_upsert(&insert) => {
-            Ok(Command::Merge(Box::new(row_merge(upsert(insert)?, None)?)))
+            Ok(Command::Merge(Box::new(upsert(insert, None)?)))
         }
         Statement::ShowColumns { extended, full, show_options } => {
             unset(extended || full, "a modifier of SHOW COLUMNS")?;
@@ -279,7 +279,7 @@ fn written(query: Query) -> Result<Command> {
             Ok(Command::Merge(Box::new(row_merge(merge, with)?)))
         }
         SetExpr::Insert(Statement::Insert(insert)) if is_upsert(&insert) => {
-            Ok(Command::Merge(Box::new(row_merge(upsert(insert)?, with)?)))
+            Ok(Command::Merge(Box::new(upsert(insert, with)?)))
         }
         SetExpr::Insert(Statement::Insert(insert)) => {
             Ok(Command::Insert(Box::new(new_rows(insert, with)?)))

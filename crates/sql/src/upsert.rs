@@ -9,11 +9,12 @@ use sqlparser::ast::helpers::attached_token::AttachedToken;
 use sqlparser::ast::{
     BinaryOperator, CaseWhen, ConflictTarget, DoUpdate, Expr, Function, Ident, Insert, Merge,
     MergeAction, MergeClause, MergeClauseKind, MergeInsertExpr, MergeInsertKind, MergeUpdateExpr,
-    ObjectName, OnConflict, OnConflictAction, OnInsert, Parens, SetExpr, TableAlias, TableFactor,
-    TableObject, Values, VisitMut, VisitorMut, WindowSpec, WindowType,
+    ObjectName, OnConflict, OnConflictAction, OnInsert, Parens, Query, SelectItem, SetExpr,
+    TableAlias, TableFactor, TableObject, Values, VisitMut, VisitorMut, WindowSpec, WindowType,
+    With,
 };
 
-use crate::change::{QueryClauses, is_default, query_of};
+use crate::change::{MergeStatement, QueryClauses, is_default, query_of, row_merge};
 use crate::error::{Error, Result};
 use crate::expression::{UNIQUE_KEY, call};
 use crate::name_match::equals_ignoring_case;
@@ -33,8 +34,59 @@ pub(crate) fn is_upsert(insert: &Insert) -> bool {
     matches!(insert.on, Some(OnInsert::OnConflict(_)))
 }
 
-/// Returns the MERGE of an INSERT with ON CONFLICT.
-pub(crate) fn upsert(insert: Insert) -> Result<Merge> {
+/// Returns the MERGE of an INSERT with ON CONFLICT, which can follow a WITH clause.
+pub(crate) fn upsert(insert: Insert, with: Option<With>) -> Result<MergeStatement> {
+    let is_positional = insert.columns.is_empty();
+    let merge = row_merge(merge_of(insert)?, with)?;
+    Ok(MergeStatement { is_positional, ..merge })
+}
+
+/// Names the new rows of an INSERT with ON CONFLICT and without a list of columns, by the columns
+/// of the table. `query` is the source of the MERGE.
+pub fn name_new_rows(query: &mut Query, columns: &[String]) -> Result<()> {
+    let Some((rows, alias)) = rows_of(query) else {
+        return Err(Error::unsupported("ON CONFLICT without rows"));
+    };
+    match width(rows) {
+        Some(width) if width != columns.len() => Err(invalid(
+            &format!("the rows have {width} values for the {} columns of the table", columns.len()),
+            "List the columns: `INSERT INTO t (id, name) … ON CONFLICT (id) DO …`.",
+        )),
+        _ => {
+            let columns = columns.iter().map(|column| name(column)).collect();
+            *alias = crate::syntax_nodes::alias(name(NEW_ROWS), columns);
+            Ok(())
+        }
+    }
+}
+
+/// Returns the query of the new rows and its alias, in the query that [`new_rows`] has built.
+fn rows_of(query: &mut Query) -> Option<(&Query, &mut TableAlias)> {
+    let SetExpr::Select(select) = &mut *query.body else { return None };
+    let join = select.from.first_mut()?.joins.first_mut()?;
+    let TableFactor::Derived { subquery: checked, .. } = &mut join.relation else { return None };
+    let SetExpr::Select(select) = &mut *checked.body else { return None };
+    match &mut select.from.first_mut()?.relation {
+        TableFactor::Derived { subquery, alias: Some(alias), .. } => Some((&**subquery, alias)),
+        _ => None,
+    }
+}
+
+/// Returns the number of a query's columns; `None` if it is not known before planning.
+fn width(query: &Query) -> Option<usize> {
+    match &*query.body {
+        SetExpr::Values(values) => values.rows.first().map(|row| row.content.len()),
+        SetExpr::Select(select) => {
+            let is_column = |item: &SelectItem| {
+                matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. })
+            };
+            select.projection.iter().all(is_column).then_some(select.projection.len())
+        }
+        _ => None,
+    }
+}
+
+fn merge_of(insert: Insert) -> Result<Merge> {
     let Insert { table, table_alias, columns, source, on, overwrite, returning, output, .. } =
         insert;
     unset(overwrite, "OVERWRITE with ON CONFLICT")?;
@@ -88,10 +140,7 @@ fn keys(target: Option<ConflictTarget>, columns: &[ObjectName]) -> Result<Vec<Id
         ));
     };
     if columns.is_empty() {
-        return Err(invalid(
-            "ON CONFLICT needs a list of columns after the table",
-            "List the columns: `INSERT INTO t (id, name) … ON CONFLICT (id) DO …`.",
-        ));
+        return Ok(keys);
     }
     let is_listed = |key: &&Ident| {
         columns.iter().any(|column| {
@@ -129,7 +178,7 @@ fn named(name: ObjectName, alias: Option<TableAlias>) -> TableFactor {
 }
 
 /// Returns the new rows as a subquery, which fails when it runs if a key occurs twice.
-fn new_rows(rows: sqlparser::ast::Query, columns: &[Ident], keys: &[Ident]) -> TableFactor {
+fn new_rows(rows: Query, columns: &[Ident], keys: &[Ident]) -> TableFactor {
     let key = |key: &Ident| Expr::Identifier(key.clone());
     let spec = WindowSpec {
         window_name: None,
@@ -190,7 +239,18 @@ fn updated(update: DoUpdate, label: &Ident) -> Result<MergeClause> {
 }
 
 /// Returns the WHEN NOT MATCHED clause, which inserts the rows whose key does not exist yet.
+/// Without a list of columns, it inserts the columns of the table.
 fn inserted(columns: &[Ident]) -> MergeClause {
+    if columns.is_empty() {
+        let action = MergeAction::Insert(MergeInsertExpr {
+            insert_token: AttachedToken::empty(),
+            columns: Vec::new(),
+            kind_token: AttachedToken::empty(),
+            kind: MergeInsertKind::Row,
+            insert_predicate: None,
+        });
+        return clause(MergeClauseKind::NotMatched, None, action);
+    }
     let values = columns.iter().map(|column| of(&name(NEW_ROWS), column)).collect();
     let values = Values {
         explicit_row: false,
@@ -215,7 +275,7 @@ struct ColumnQualifier<'a> {
 impl VisitorMut for ColumnQualifier<'_> {
     type Break = ();
 
-    fn pre_visit_query(&mut self, _: &mut sqlparser::ast::Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
         ControlFlow::Break(())
     }
 

@@ -15,6 +15,7 @@ use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_model::Action as TableAction;
 use headwater_sql::change::{MergeMatch, MergeStatement, WhenAction, WhenClause, add_columns};
+use headwater_sql::name_new_rows;
 use headwater_sql::number_literal::exact_columns;
 
 /// Column that contains, for each joined row, the index of the WHEN clause that applies to the row.
@@ -23,11 +24,22 @@ const CLAUSE: &str = "\0a";
 impl Session {
     /// Runs MERGE.
     pub(crate) async fn merge(&self, merge: MergeStatement) -> Result<StatementResult> {
-        let MergeStatement { table, alias, source_label, clauses, mut source, marked } = merge;
+        let MergeStatement {
+            table,
+            alias,
+            source_label,
+            clauses,
+            mut source,
+            marked,
+            is_positional,
+        } = merge;
         let actions =
             [TableAction::Select, TableAction::Insert, TableAction::Update, TableAction::Delete];
         let target = self.begin_change(&table, &actions).await?;
         let columns = target.columns(alias)?;
+        if is_positional {
+            name_new_rows(source.query_mut(), &columns.names)?;
+        }
         let values = MergeClauses::of(&clauses, &columns)?;
         // The first columns of the query are the file, the row index and, if `marked`, a flag that
         // is true for rows of the source. The conditions and values of the WHEN clauses follow.

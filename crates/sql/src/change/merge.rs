@@ -42,6 +42,9 @@ pub struct MergeStatement {
     pub source: SourceQuery,
     /// True if the third column of the query is a marker: true for rows that exist in the source.
     pub marked: bool,
+    /// True for INSERT with ON CONFLICT and without a list of columns: the source's columns have
+    /// no names until `name_new_rows` names them like the columns of the table.
+    pub is_positional: bool,
 }
 
 /// A WHEN clause of MERGE.
@@ -129,7 +132,15 @@ pub fn row_merge(merge: Merge, with: Option<With>) -> Result<MergeStatement> {
     let from = vec![TableWithJoins { relation: target.relation, joins: vec![join] }];
     let source = source(QueryClauses { with, projection, from, ..QueryClauses::default() })?;
     let (table, alias) = (target.table, target.alias);
-    Ok(MergeStatement { table, alias, source_label, clauses: taken, source, marked })
+    Ok(MergeStatement {
+        table,
+        alias,
+        source_label,
+        clauses: taken,
+        source,
+        marked,
+        is_positional: false,
+    })
 }
 
 /// Adds the source's name to unqualified columns. Used for a NOT MATCHED clause, because a row to
