@@ -16,6 +16,7 @@ mod event_record;
 mod journal;
 mod mapping;
 mod message;
+mod message_filter;
 mod message_state;
 mod queue;
 mod queue_state;
@@ -32,6 +33,7 @@ pub use mapping::{MappingSettings, QueueMapping, QueueMappings};
 pub use message::{
     MessageAttribute, NewMessage, ReceivedMessage, SentMessage, StoredMessage, attributes_md5,
 };
+pub use message_filter::{MessageFilter, parse_filters};
 pub use queue::{QueueCounts, QueueRecord};
 pub use queues::Queues;
 pub use receive::ReceiveOptions;

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headwater_event_pattern::Pattern;
 use headwater_executors::split_name;
 use headwater_lake::Lake;
 use headwater_model::{Action, Actor, ErrorCode, Object, Principal, Problem, ResultExt};
-use headwater_queues::{MappingSettings, QueueMapping, QueueMappings as Stored};
+use headwater_queues::{MappingSettings, QueueMapping, QueueMappings as Stored, parse_filters};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -233,69 +232,5 @@ impl QueueMappings {
         let state = workers.get(&mapping.id).map(|running| running.state.clone());
         let last_result = state.and_then(|state| state.last_result());
         MappingStatus { mapping, last_result }
-    }
-}
-
-/// A filter of messages.
-pub(crate) struct MessageFilter {
-    pattern: Pattern,
-    /// True if the pattern has conditions on fields of the body, so the body must be parsed as
-    /// JSON.
-    parses_body: bool,
-}
-
-impl MessageFilter {
-    /// Returns true if the record of a message matches.
-    pub(crate) fn admits(&self, record: &serde_json::Value) -> bool {
-        if !self.parses_body {
-            return self.pattern.matches(record);
-        }
-        let body = record["body"].as_str().and_then(|text| serde_json::from_str(text).ok());
-        let Some(body) = body else { return false };
-        let mut record = record.clone();
-        record["body"] = body;
-        self.pattern.matches(&record)
-    }
-}
-
-/// Parses the filters of a mapping.
-///
-/// Errors: `invalid_argument`.
-pub(crate) fn parse_filters(filters: &[String]) -> Result<Vec<MessageFilter>, Problem> {
-    let parse = |text: &String| {
-        let invalid = |reason: &dyn std::fmt::Display| {
-            let message = format!("the filter `{text}` is invalid: {reason}");
-            Problem::new(ErrorCode::InvalidArgument, message)
-        };
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| invalid(&error))?;
-        let pattern = Pattern::parse(&value).map_err(|error| invalid(&error))?;
-        Ok(MessageFilter { pattern, parses_body: value["body"].is_object() })
-    };
-    filters.iter().map(parse).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn filters_select_messages_by_their_body_and_attributes() {
-        let admits = |filter: &str, body: &str| {
-            let record = json!({"body": body, "messageAttributes": {"k": {"stringValue": "v"}}});
-            parse_filters(&[filter.to_owned()]).expect("a filter")[0].admits(&record)
-        };
-        let price = r#"{"body": {"price": [{"numeric": [">", 5]}]}}"#;
-        assert!(admits(price, r#"{"price": 6}"#));
-        assert!(!admits(price, r#"{"price": 5}"#));
-        assert!(!admits(price, "no JSON"));
-        assert!(admits(r#"{"body": ["tea"]}"#, "tea"));
-        assert!(!admits(r#"{"body": ["tea"]}"#, "\"tea\""));
-        assert!(admits(r#"{"messageAttributes": {"k": {"stringValue": ["v"]}}}"#, "x"));
-        for wrong in ["", "[]", r#"{"body": 1}"#] {
-            assert!(parse_filters(&[wrong.to_owned()]).is_err(), "{wrong}");
-        }
     }
 }

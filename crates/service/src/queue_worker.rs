@@ -16,8 +16,8 @@ use std::time::Duration;
 use headwater_functions::{Argument, ArgumentValue, ClientCall, FunctionResult, ResultKind};
 use headwater_model::{Action, ErrorCode, Object, Principal, Problem, ResultExt};
 use headwater_queues::{
-    QueueMapping, Queues, ReceiveOptions, ReceivedMessage, batch_bytes, failed_message_ids,
-    ordered_group, split_processed,
+    MessageFilter, QueueMapping, Queues, ReceiveOptions, ReceivedMessage, batch_bytes,
+    failed_message_ids, ordered_group, parse_filters, split_processed,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -26,7 +26,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::invocation::{CallInput, Invocations};
-use crate::queue_mapping::{MessageFilter, parse_filters};
 use crate::service::Components;
 
 /// Default of the maximum number of concurrent calls.
