@@ -77,6 +77,7 @@ impl MergeAncestry {
             // The base may contain these changes in old snapshots that are not known yet, so all of
             // its snapshots are read.
             while self.base.read_more(tables).await {}
+            self.share();
             shared = SharedChanges::of(self);
         }
         let same = shared.same(self);

@@ -34,9 +34,9 @@ mod write;
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use headwater_table_format::{
-    column_defaults, column_metrics, foreign_types, manifest, manifest_entry, metadata,
-    metadata_log, partition, partition_transform, storage, time_transforms, type_promotion, types,
-    value_conversion,
+    column_defaults, column_metrics, foreign_types, listed_snapshots, manifest, manifest_entry,
+    metadata, metadata_log, partition, partition_transform, storage, time_transforms,
+    type_promotion, types, value_conversion,
 };
 
 pub use cached_manifest::CachedManifest;
@@ -48,14 +48,13 @@ pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
 pub use commit::evolve::check_table;
 pub use commit::manifests::{AddedFiles, FilesToRemove};
 pub use commit::partition_and_sort_order::PartitionFieldRef;
-pub use commit::{
-    CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder, referenced_snapshots,
-};
+pub use commit::{CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder};
 pub use deletes::{DeleteFile, DeleteKey, Fingerprint, RowDeletes};
 pub use foreign_types::{FOREIGN_TYPE, foreign_column};
 pub use headwater_table_format::{
     COMMENT, ChangeScope, Error, FIELD_ID, LAST_UPDATED, NAMES, Positions, REACH, ROW_ID, Result,
 };
+pub use listed_snapshots::referenced_snapshots;
 pub use listing::{ListedFile, ListedManifest, ListedSnapshot};
 pub use maintenance::{
     Bin, BinPackOptions, FoundFile, MaintenancePlanner, ReachableFiles, RowOrder, SnapshotSet,

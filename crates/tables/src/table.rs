@@ -9,7 +9,7 @@ use headwater_model::{Column, PartitionField, SortField, TableName, Timestamp};
 use iceberg::spec::{DataContentType, NullOrder, Snapshot, SortDirection, TableMetadata};
 
 use crate::column_defaults::default_text;
-use crate::commit::snapshots_listed;
+use crate::listed_snapshots::snapshots_listed;
 use crate::partition::known_transform;
 use crate::types::field_type_name;
 use crate::types::schema::{arrow_schema, field_id, with_names};

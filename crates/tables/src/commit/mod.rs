@@ -16,13 +16,10 @@ mod operation;
 pub(crate) mod partition_and_sort_order;
 mod row_change;
 mod snapshot;
-mod snapshots;
 mod summary;
 
 pub(crate) use self::durable_write::{PendingFiles, store_as};
 pub use self::metadata::{commit_metadata, edited_metadata, metadata_builder};
 pub(crate) use self::operation::commit;
 pub use self::row_change::RowChange;
-pub use self::snapshots::referenced_snapshots;
-pub(crate) use self::snapshots::snapshots_listed;
 pub use self::summary::CommitKind;
