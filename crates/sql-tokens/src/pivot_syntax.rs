@@ -1,8 +1,8 @@
 //! Rewrites DuckDB's PIVOT and UNPIVOT to the clauses after a table that sqlparser parses:
 //!
 //! - `PIVOT t ON a USING sum(b) GROUP BY c` becomes `SELECT * FROM t PIVOT (sum(b) FOR a IN (ANY)
-//! DEFAULT ON NULL (…))`. In the rewritten form, the columns of GROUP BY are the arguments of
-//! [`GROUPED`].
+//!   DEFAULT ON NULL (…))`. In the rewritten form, the columns of GROUP BY are the arguments of
+//!   [`GROUPED`].
 //! - `UNPIVOT t ON a, b INTO NAME n VALUE v` becomes `SELECT * FROM t UNPIVOT (v FOR n IN (a, b))`.
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
