@@ -278,7 +278,7 @@ impl Deployer {
             match check_trigger(&created.trigger) {
                 Ok(()) => drop(usable.insert(name, created)),
                 Err(error) => {
-                    tracing::warn!(%error, "the standalone trigger `{name}` is not active")
+                    tracing::warn!(%error, "the standalone trigger `{name}` is not active");
                 }
             }
         }

@@ -74,7 +74,7 @@ impl FunctionLake {
         table: &TableName,
         rows: &SharedTable,
     ) -> Result<(), Problem> {
-        let view = self.view().await?;
+        let view = self.current_view().await?;
         let found = view.state().find_table(&table.namespace, &table.name).await.or_problem()?;
         let existing = match &found {
             Some((name, entry)) => {

@@ -101,12 +101,13 @@ impl FunctionLake {
     /// Returns the columns of a table as the call sees it; `None` if the table does not exist.
     /// Does not check rights, so the columns must not be shown to users.
     pub async fn columns(&self, table: &TableName) -> Result<Option<SchemaRef>, Problem> {
-        let found = self.view().await?.find(&table.namespace, &table.name).await.or_problem()?;
+        let found =
+            self.current_view().await?.find(&table.namespace, &table.name).await.or_problem()?;
         Ok(found.map(|(_, table)| table.schema()))
     }
 
-    /// Returns the state of the lake as the call sees it.
-    pub(crate) async fn view(&self) -> Result<CommitView, Problem> {
+    /// Returns the newest state of the call's branch; of the branch that it reads, if it has none.
+    pub(crate) async fn current_view(&self) -> Result<CommitView, Problem> {
         let own = self.state.lock().branch.as_ref().map(|branch| branch.name().to_owned());
         let branch = own.unwrap_or_else(|| self.scope.branch.clone());
         self.parts.lake.view(&RefSpec::Name(branch)).await.or_problem()
@@ -194,7 +195,7 @@ impl FunctionLake {
             .parse()
             .map_err(|error: NameError| headwater_model::ErrorDetails::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
-        let view = self.view().await?;
+        let view = self.current_view().await?;
         let object = match view.state().table(&table).await.or_problem()? {
             Some(entry) => entry.object(&table),
             None => view.new_object(Object::table(&table)).await.or_problem()?,

@@ -9,7 +9,7 @@ use headwater_functions::{EnvironmentCache, Functions, TableQuota};
 use headwater_jobs::{JobContext, Jobs};
 use headwater_lake::{Lake, MergeOptions, set_creator};
 use headwater_model::{
-    Action, Actor, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest, Object,
+    Action, Actor, CommitId, ErrorCode, JobEventKind, JobId, MergeOutcome, MergeRequest,
     PROPERTY_EVENT, PROPERTY_JOB, Problem, RefSpec, RunPlan, RunReport, RunRequest, StepReport,
 };
 use headwater_secrets::SecretStore;

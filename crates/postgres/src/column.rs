@@ -98,7 +98,7 @@ impl Column {
             ColumnValues::Numeric(array) => numeric::put_binary(array.value(row), out),
             ColumnValues::Text(array) => out.extend_from_slice(array.value(row).as_bytes()),
             ColumnValues::Bytea(array) | ColumnValues::Uuid(array) => {
-                out.extend_from_slice(array.value(row))
+                out.extend_from_slice(array.value(row));
             }
             ColumnValues::Date(array) => out.put_i32(array.value(row).saturating_sub(EPOCH_DAYS)),
             ColumnValues::Time(array) => out.put_i64(array.value(row)),

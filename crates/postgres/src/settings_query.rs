@@ -17,7 +17,7 @@ use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::Parser;
 
 use crate::message::ValueFormat;
-use crate::reply::{ColumnType, Reply};
+use crate::reply::{Reply, ResultColumn};
 use crate::session::Session;
 use crate::settings::{Settings, parse_switch};
 
@@ -246,8 +246,8 @@ impl SettingsQuery {
     }
 
     /// Returns the columns of the result, in text format.
-    pub fn columns(&self) -> Vec<ColumnType> {
-        let column = |(name, value): &(String, SettingExpr)| ColumnType {
+    pub fn columns(&self) -> Vec<ResultColumn> {
+        let column = |(name, value): &(String, SettingExpr)| ResultColumn {
             name: name.clone(),
             pg_type: value.pg_type(),
             is_binary: false,

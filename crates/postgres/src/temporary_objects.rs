@@ -108,7 +108,7 @@ impl TemporaryRelations {
     }
 }
 
-impl CreateTemporary {
+impl CreateTemporaryStatement {
     /// Parses a statement; `None` if it creates no temporary object.
     pub fn parse(sql: &str) -> Option<Self> {
         let mut words = StatementWords::new(sql);
@@ -139,7 +139,7 @@ impl CreateTemporary {
             .find(|three| is(three[0], "ON") && is(three[1], "COMMIT") && is(three[2], "DROP"));
         removed.extend(on_commit.into_iter().flatten());
         let object = TemporaryRelation { name, kind };
-        Some(CreateTemporary { sql: blank(sql, &removed), object, if_not_exists })
+        Some(CreateTemporaryStatement { sql: blank(sql, &removed), object, if_not_exists })
     }
 }
 

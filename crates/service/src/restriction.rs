@@ -9,7 +9,7 @@ use headwater_engine::{change_forbidden, restricted_tables};
 use headwater_executors::table_access;
 use headwater_lake::CommitView;
 use headwater_model::{
-    Action, CreateRestriction, Object, Principal, Problem, RefSpec, Restriction, ResultExt, Table,
+    Action, CreateRestriction, Principal, Problem, RefSpec, Restriction, ResultExt, Table,
     TableName, Timestamp,
 };
 use headwater_pipelines::reading;
