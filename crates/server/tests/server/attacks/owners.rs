@@ -272,3 +272,69 @@ pub async fn imports() {
     assert_eq!(rows, json!([{"id": 5}]));
     users.all(&ana, 200, &["DROP TABLE shop.made"]).await;
 }
+
+pub async fn same_id() {
+    let (users, ana) = start().await;
+    users.server.post("/v1/branches", json!({"name": "dev"})).await;
+    let grants = [
+        "select,insert,update,delete,create on table:shop.made",
+        "read,write,merge on branch:main",
+        "read,write on branch:dev",
+    ];
+    let eve = users.user("eve", &grants).await;
+    let schema = json!({"type": "struct", "schema-id": 0,
+        "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]});
+    let (status, answer) = users
+        .post(
+            &ana,
+            "/iceberg/v1/main/namespaces/shop/tables",
+            json!({"name": "made", "schema": schema.clone()}),
+        )
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    // A client chooses the id of a table that it creates.
+    let create = json!({"requirements": [{"type": "assert-create"}], "updates": [
+        {"action": "assign-uuid", "uuid": answer["metadata"]["table-uuid"]},
+        {"action": "add-schema", "schema": schema, "last-column-id": 1},
+        {"action": "set-current-schema", "schema-id": -1}]});
+    let path = "/iceberg/v1/dev/namespaces/shop/tables/made";
+    let (status, answer) = users.post(&eve, path, create).await;
+    assert_eq!(status, 200, "{answer}");
+    let pick = json!({"commit": "dev", "on_conflict": "theirs"});
+    let merge = json!({"source": "dev", "on_conflict": "theirs"});
+    for (path, body) in
+        [("/v1/branches/main/cherry-pick", pick), ("/v1/branches/main/merge", merge)]
+    {
+        let (status, answer) = users.post(&eve, path, body).await;
+        assert_eq!(status, 403, "{path}: {answer}");
+        assert_eq!(answer["message"], "user `eve` may not drop table `shop.made`");
+    }
+    assert!(users.explained("select", "table:shop.made").await.0);
+    users.all(&eve, 403, &["DROP TABLE shop.made"]).await;
+}
+
+pub async fn functions() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["deploy on function:made"]).await;
+    let root = users.user("root", &["administer on lake"]).await;
+    let path = "/v1/functions/made";
+    let put = async |token: &str, result: &str| {
+        let code = format!("def handler(event, context):\n    return {result}\n");
+        let body = json!({"runtime": "python3.11", "handler": "app.handler",
+            "files": {"app.py": code}});
+        users.send(token, Method::PUT, path, Some(body)).await
+    };
+    let (status, answer) = put(&ana, "1").await;
+    assert!(status.is_success(), "{answer}");
+    let deploy = permission("deploy on function:made");
+    users.access.revoke(&Principal::owner(), "ana", deploy).await.expect("revoked");
+    // The owner needs no grant.
+    let (status, answer) = put(&ana, "2").await;
+    assert!(status.is_success(), "{answer}");
+    let (status, answer) = put(&root, "3").await;
+    assert!(status.is_success(), "{answer}");
+    // The code and the environment variables of the new version are those of another user.
+    assert_eq!(users.get(&ana, path).await.0, 403);
+    assert_eq!(put(&ana, "4").await.0, 403);
+    assert!(!users.explained("invoke", "function:made").await.0);
+}
