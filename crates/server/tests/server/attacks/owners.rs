@@ -250,6 +250,16 @@ pub async fn namespaces() {
     ];
     users.all(&ana, 403, &refused).await;
     users.all(&bob, 403, &["DROP SCHEMA ana", "CREATE VIEW ana.mine AS SELECT 1 AS id"]).await;
+    // The owner of a namespace does not see the namespaces of other users in it.
+    users.owner_sql("CREATE SCHEMA ana.hidden").await;
+    for request in
+        [(Method::POST, "/v1/query"), (Method::DELETE, "/v1/branches/main/namespaces/ana")]
+    {
+        let body = json!({"sql": "DROP SCHEMA ana", "ref": "main"});
+        let (status, answer) = users.send(&ana, request.0, request.1, Some(body)).await;
+        assert!(!status.is_success() && !answer.to_string().contains("hidden"), "{answer}");
+    }
+    users.owner_sql("DROP SCHEMA ana.hidden").await;
     // A new namespace of the same name does not belong to the earlier owner.
     users.owner_sql("DROP TABLE ana.other").await;
     let all =
