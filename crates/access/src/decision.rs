@@ -133,8 +133,8 @@ fn is_owner(directory: &Directory, user: &str, action: Action, object: &Object) 
         let account = directory.users.get(user);
         owner.user == user && account.is_some_and(|account| account.created == owner.created)
     };
-    if let Some(owner) = object.owner() {
-        return is_user(owner) && action != Action::Create;
+    if object.is_looked_up() {
+        return object.owner().is_some_and(is_user) && action != Action::Create;
     }
     if let Some(owner) = object.namespace_owner() {
         // The first rows of a new table are a part of its creation.

@@ -328,6 +328,17 @@ async fn the_owner_that_is_stored_with_a_table_may_do_everything_but_create_it()
 }
 
 #[tokio::test]
+async fn an_sql_function_does_not_belong_to_the_owner_of_a_function_of_its_name() {
+    let f = fixture().await;
+    f.user("ana").await;
+    let ana = f.log_in("ana").await;
+    let function = Object::function("sales.tax");
+    f.access.set_owner(&ana, &function).await.expect("set");
+    assert!(f.may(&ana, Action::Invoke, &function));
+    assert!(!f.may(&ana, Action::Invoke, &function.with_owner(None)));
+}
+
+#[tokio::test]
 async fn a_decision_on_many_grants_is_fast() {
     let f = fixture().await;
     f.user("ana").await;

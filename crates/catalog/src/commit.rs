@@ -147,9 +147,8 @@ impl Catalog {
         // dropped in any order.
         for change in &request.namespaces {
             let NamespaceChange::Drop(outer) = change else { continue };
-            let within = namespaces.keys().filter(|name| name::is_within(name, outer));
-            let inner: Vec<String> = within.cloned().collect();
-            if !inner.is_empty() {
+            let inner = namespaces.keys().filter(|name| name::is_within(name, outer)).count();
+            if inner > 0 {
                 return Err(Error::NamespaceHasInner { name: outer.clone(), inner });
             }
         }

@@ -70,18 +70,14 @@ pub enum Error {
         /// The name that is already in use.
         name: String,
     },
-    /// A namespace to drop contains other namespaces.
-    #[error(
-        "namespace `{name}` contains {} namespace{}, such as `{}`",
-        inner.len(),
-        if inner.len() == 1 { "" } else { "s" },
-        inner.first().map_or("", String::as_str)
-    )]
+    /// A namespace to drop contains other namespaces. Does not name them, because the owner of the
+    /// namespace may not see the namespaces of other users in it.
+    #[error("namespace `{name}` contains {inner} namespace{}", if *inner == 1 { "" } else { "s" })]
     NamespaceHasInner {
         /// The namespace to drop.
         name: String,
-        /// The contained namespaces, by name.
-        inner: Vec<String>,
+        /// The number of contained namespaces.
+        inner: usize,
     },
     /// A namespace to drop contains tables.
     #[error("namespace `{name}` contains {tables} table{}", if *tables == 1 { "" } else { "s" })]
@@ -218,10 +214,7 @@ impl ErrorDetails for Error {
             Error::NamespaceNotEmpty { .. } => {
                 "Drop the tables, views and functions of the namespace first."
             }
-            Error::NamespaceHasInner { inner, .. } => {
-                let first = inner.first().map_or("", String::as_str);
-                return Some(format!("Drop namespace `{first}` first."));
-            }
+            Error::NamespaceHasInner { .. } => "Drop the namespaces in it first.",
             Error::AmbiguousTable { .. } => "Write the name with its exact upper and lower case.",
             Error::TableChanged { .. } | Error::Contended { .. } => {
                 "Retry the operation: it then reads the latest commit."

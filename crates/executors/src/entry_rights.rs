@@ -6,8 +6,8 @@ use headwater_engine::change_forbidden;
 use headwater_lake::{CommitView, Error, Lake};
 use headwater_model::name::is_within;
 use headwater_model::{
-    Action, ErrorCode, ErrorDetails, Namespace, Object, ObjectKind, Principal, Problem, RefSpec,
-    ResultExt, TableName,
+    Action, ErrorCode, ErrorDetails, Namespace, Object, ObjectKind, ObjectOwner, Principal,
+    Problem, RefSpec, ResultExt, TableName,
 };
 use headwater_pipelines::reading;
 
@@ -33,6 +33,8 @@ pub struct StoredObject {
     pub object: Object,
     /// The id of the table or view if the principal owns it.
     pub owned_id: Option<String>,
+    /// True if the table or view does not exist, and the principal owns its namespace.
+    pub in_own_namespace: bool,
     /// False if a lookup has found no such table or view.
     pub exists: bool,
 }
@@ -44,11 +46,11 @@ impl EntryRights<'_> {
     pub async fn stored(&self, reference: &RefSpec, object: Object) -> StoredObject {
         let Ok(view) = self.lake.view(reference).await else { return object.into() };
         let found = find(&view, &object).await.ok().flatten();
-        let owner = self.principal.as_object_owner();
         match found {
             Some((object, id)) => {
-                let is_owner = owner.is_some() && object.owner() == owner.as_ref();
-                StoredObject { object, owned_id: id.filter(|_| is_owner), exists: true }
+                let owned_id = id.filter(|_| self.is_self(object.owner()));
+                let in_own_namespace = self.is_self(object.namespace_owner());
+                StoredObject { object, owned_id, in_own_namespace, exists: true }
             }
             None => object.into(),
         }
@@ -69,7 +71,9 @@ impl EntryRights<'_> {
         let Some((found, entry)) = found else {
             let object = view.new_object(Object::table(name)).await.or_problem()?;
             check(&object)?;
-            return Ok(StoredObject { exists: false, ..StoredObject::from(object) });
+            let in_own_namespace = self.is_self(object.namespace_owner());
+            let stored = StoredObject::from(object);
+            return Ok(StoredObject { exists: false, in_own_namespace, ..stored });
         };
         let object = entry.object(&found);
         let is_applicable = object.kind().actions().contains(&action);
@@ -85,8 +89,8 @@ impl EntryRights<'_> {
                 return Err(change_forbidden(action, &found, &restrictions));
             }
         }
-        let is_owner = entry.owner.is_some() && entry.owner == self.principal.as_object_owner();
-        Ok(StoredObject { object, owned_id: is_owner.then_some(entry.id), exists: true })
+        let owned_id = self.is_self(object.owner()).then_some(entry.id);
+        Ok(StoredObject { object, owned_id, in_own_namespace: false, exists: true })
     }
 
     /// Returns the namespaces for which the principal has a grant, or that contain a table, view or
@@ -125,6 +129,11 @@ impl EntryRights<'_> {
         Err(Problem::new(ErrorCode::NamespaceNotFound, message))
     }
 
+    /// Returns true if the principal is this owner.
+    fn is_self(&self, owner: Option<&ObjectOwner>) -> bool {
+        owner.is_some() && owner == self.principal.as_object_owner().as_ref()
+    }
+
     /// Returns true if the principal has all rights.
     fn is_unlimited(&self) -> bool {
         self.access.decide(self.principal, Action::Administer, &Object::lake()).is_allowed()
@@ -132,15 +141,25 @@ impl EntryRights<'_> {
 }
 
 impl StoredObject {
-    /// Checks that the object at a ref is still the same if the principal owns it. A concurrent
-    /// change may have replaced it by an object of another user.
+    /// Checks that the object at a ref is still the same if the principal owns it, and still does
+    /// not exist if the principal owns its namespace. A concurrent change may have created an
+    /// object of another user.
     ///
     /// Errors: `commit_conflict`.
     pub async fn check_same(&self, view: &CommitView) -> Result<(), Problem> {
-        let Some(id) = &self.owned_id else { return Ok(()) };
+        if self.owned_id.is_none() && !self.in_own_namespace {
+            return Ok(());
+        }
         let Some(table) = entry_name(&self.object) else { return Ok(()) };
         let entry = view.state().entry(&table).await.or_problem()?;
-        if entry.is_some_and(|entry| entry.id == *id) {
+        let is_same = match (&self.owned_id, &entry) {
+            (Some(id), Some(entry)) => {
+                entry.id == *id && entry.owner.as_ref() == self.object.owner()
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        if is_same {
             return Ok(());
         }
         Err(Error::CommitConflict { table, branch: view.spec().to_string() }.to_problem())
@@ -190,6 +209,6 @@ fn entry_name(object: &Object) -> Option<TableName> {
 
 impl From<Object> for StoredObject {
     fn from(object: Object) -> Self {
-        StoredObject { object, owned_id: None, exists: true }
+        StoredObject { object, owned_id: None, in_own_namespace: false, exists: true }
     }
 }

@@ -1,6 +1,6 @@
 //! Changes of secrets, with the record of their owner: the user that set the first version.
 
-use headwater_access::Access;
+use headwater_access::{Access, record_owner};
 use headwater_model::{Object, Principal, Problem, ResultExt, Secret, SetSecret};
 use headwater_secrets::SecretStore;
 
@@ -23,16 +23,15 @@ impl OwnedSecrets<'_> {
     ) -> Result<Secret, Problem> {
         let object = Object::secret(name);
         // Remove the owner first, so that it never owns the new value.
-        let owner = self.access.owner(&object);
-        if owner.is_some() && owner.as_deref() != by.user_name() {
-            self.access.remove_owner(by, &object).await.or_problem()?;
-        }
+        record_owner(self.access, by, &object, false).await.or_problem()?;
         let set = self.secrets.set(name, &request.value, by.author()).await.or_problem()?;
+        // A concurrent request of another user may have recorded this user after the first check.
+        record_owner(self.access, by, &object, false).await.or_problem()?;
         if set.version == 1 && by.user_name().is_some() {
             self.access.set_owner(by, &object).await.or_problem()?;
             // Another user may have set the secret before the owner was recorded.
             let listed = self.secrets.list().await.or_problem()?;
-            if !listed.iter().any(|one| one.name == name && one.version == 1) {
+            if !listed.contains(&set) {
                 self.access.remove_owner(by, &object).await.or_problem()?;
             }
         }

@@ -196,8 +196,11 @@ impl FunctionLake {
             .map_err(|error: NameError| headwater_model::ErrorDetails::to_problem(&error))?;
         self.check(Action::Write, &Object::branch(&self.scope.branch))?;
         let view = self.current_view().await?;
-        let object = match view.state().table(&table).await.or_problem()? {
-            Some(entry) => entry.object(&table),
+        // With the same match of names as the append. The owner of a namespace must not see columns
+        // of an existing table in errors.
+        let found = view.state().find_table(&table.namespace, &table.name).await.or_problem()?;
+        let object = match found {
+            Some((_, entry)) => Object::table(&table).with_owner(entry.owner.as_ref()),
             None => view.new_object(Object::table(&table)).await.or_problem()?,
         };
         self.check(Action::Insert, &object)?;

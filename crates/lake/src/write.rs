@@ -39,6 +39,8 @@ pub struct RowsToWrite {
     /// The id of the table if only its owner may write to it; another table with this name is then
     /// a conflict.
     pub owned_id: Option<String>,
+    /// True if the author may only create the table; an existing table is then a conflict.
+    pub must_create: bool,
     /// The id of the job, which the commit contains.
     pub job: String,
 }
@@ -69,7 +71,8 @@ impl Lake {
         let wanted = &request.table;
         let existing = transaction.view().find(&wanted.namespace, &wanted.name).await?;
         let id = existing.as_ref().map(|(_, table)| table.id());
-        if request.owned_id.is_some() && request.owned_id != id {
+        let is_other = request.owned_id.is_some() && request.owned_id != id;
+        if is_other || (request.must_create && id.is_some()) {
             let (table, branch) = (wanted.clone(), request.branch.clone());
             return Err(Error::CommitConflict { table, branch });
         }

@@ -31,6 +31,8 @@ pub struct Object {
     name: String,
     /// The owner that is stored with the object, if the object was looked up and has an owner.
     owner: Option<ObjectOwner>,
+    /// True if the owner was looked up where the object is stored.
+    is_looked_up: bool,
     /// The owner of the namespace of a table, view or namespace that does not exist yet.
     namespace_owner: Option<ObjectOwner>,
 }
@@ -38,7 +40,7 @@ pub struct Object {
 impl Object {
     /// Creates an object from its kind and full name.
     fn new(kind: ObjectKind, name: impl Into<String>) -> Self {
-        Object { kind, name: name.into(), owner: None, namespace_owner: None }
+        Object { kind, name: name.into(), owner: None, is_looked_up: false, namespace_owner: None }
     }
 
     /// Creates the object for a table.
@@ -153,12 +155,19 @@ impl Object {
     /// name can have another owner.
     #[must_use]
     pub fn with_owner(self, owner: Option<&ObjectOwner>) -> Self {
-        Object { owner: owner.cloned(), ..self }
+        Object { owner: owner.cloned(), is_looked_up: true, ..self }
     }
 
     /// Returns the owner that is stored with the object; see [`Object::with_owner`].
     pub const fn owner(&self) -> Option<&ObjectOwner> {
         self.owner.as_ref()
+    }
+
+    /// Returns true if the owner of the object was looked up, also if the object has no owner. An
+    /// SQL function and a function without a project can have the same name, so an SQL function
+    /// never belongs to the owner of the other function.
+    pub const fn is_looked_up(&self) -> bool {
+        self.is_looked_up
     }
 
     /// Returns an object that does not exist yet, with the owner of its namespace. This owner may

@@ -26,7 +26,9 @@ pub fn merge_rights(access: Arc<dyn TableAccess>) -> Arc<dyn MergeRights> {
 pub fn reading(name: &TableName, is_view: bool) -> (Action, Object) {
     match name.function() {
         Some(own) if is_view => {
-            (Action::Invoke, Object::function(&format!("{}.{own}", name.namespace)))
+            let object = Object::function(&format!("{}.{own}", name.namespace));
+            // The owner of a function without a project with this name has no right to it.
+            (Action::Invoke, object.with_owner(None))
         }
         _ if is_view => (Action::Select, Object::view(name)),
         _ => (Action::Select, Object::table(name)),

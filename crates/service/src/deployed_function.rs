@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt};
+use headwater_access::record_owner;
 use headwater_destinations::Destination;
 use headwater_executors::{
     check_destination, check_function, provisioned_instances, provisioned_status, split_name,
@@ -264,6 +265,9 @@ impl DeployedFunctions {
             let files = store.with_layers(name, files, used).await.or_problem()?;
             let settings = new.map_or(&latest.settings, |(settings, _)| settings);
             self.check(principal, name, settings, files).await?;
+            // The owner may not use the code and the environment variables of another user.
+            let object = Object::function(name);
+            record_owner(&self.0.access, principal, &object, false).await.or_problem()?;
         }
         let changed = store.change(name, &update, &author(principal)).await;
         self.0.provisioner.update();

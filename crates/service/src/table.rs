@@ -136,12 +136,14 @@ impl Tables {
     ) -> Result<EndedJob<WriteReport>, Problem> {
         self.0.authorize(principal, Action::Write, &Object::branch(&target.branch))?;
         let reference = RefSpec::Name(target.branch.clone());
-        let stored =
+        let mut stored =
             self.0.check_named(principal, &reference, Action::Insert, &target.table).await?;
         let creates = (!stored.exists).then_some(Action::Create);
         let deletes = (target.mode != WriteMode::Append).then_some(Action::Delete);
         for action in [creates, deletes].into_iter().flatten() {
-            self.0.check_named(principal, &reference, action, &target.table).await?;
+            let checked = self.0.check_named(principal, &reference, action, &target.table).await?;
+            stored.owned_id = stored.owned_id.or(checked.owned_id);
+            stored.in_own_namespace |= checked.in_own_namespace;
         }
         let branch = self.0.branch_to_write(Some(&RefSpec::Name(target.branch))).await?;
         let author = principal.author().to_owned();
@@ -158,6 +160,7 @@ impl Tables {
             author,
             creator: principal.as_object_owner(),
             owned_id: stored.owned_id,
+            must_create: stored.in_own_namespace,
             job: job.to_string(),
         };
         let components = self.0.clone();

@@ -258,7 +258,7 @@ async fn a_nested_namespace_has_outer_namespaces_and_tables() {
     set(&catalog, "main", &[("shop.t", 0)]).await.expect("dropped");
     let error = change(vec![remove("shop")]).await.expect_err("it holds namespaces");
     assert_eq!(error.code(), ErrorCode::NotEmpty);
-    assert_eq!(error.hint().as_deref(), Some("Drop namespace `shop.my-eu` first."));
+    assert_eq!(error.hint().as_deref(), Some("Drop the namespaces in it first."));
     assert!(matches!(change(vec![make("system.x")]).await, Err(Error::ReservedNamespace { .. })));
     set(&catalog, "main", &[("shop.my-eu.2024.a b", 0)]).await.expect("dropped");
     let all = ["shop", "shop.my-eu", "shop.my-eu.2024"].map(remove);

@@ -40,7 +40,7 @@ pub(super) fn check_choice(rights: &dyn MergeRights, contested: &DivergedTable) 
     for (name, side) in contested.names().into_iter().zip(sides) {
         let Some(entry) = side.as_ref().filter(|entry| !entry.is_view()) else { continue };
         // True if the source has dropped the table, or has another table or a view under its name.
-        let is_lost = contested.theirs.as_ref().is_none_or(|theirs| theirs.id != entry.id);
+        let is_lost = contested.theirs.as_ref().is_none_or(|theirs| is_other(entry, theirs));
         for action in ROW_ACTIONS.into_iter().chain(is_lost.then_some(Action::Drop)) {
             rights.check(action, name, entry).map_err(denied)?;
         }
@@ -89,7 +89,8 @@ fn check_taken(rights: &dyn MergeRights, taken: &[TableChange]) -> Result<()> {
             && from.id == to.id
         {
             // The target's entry, because its owner can differ from the owner at the source.
-            for action in ROW_ACTIONS {
+            let is_lost = is_other(from, to);
+            for action in ROW_ACTIONS.into_iter().chain(is_lost.then_some(Action::Drop)) {
                 check(action, from)?;
             }
             continue;
@@ -107,6 +108,12 @@ fn check_taken(rights: &dyn MergeRights, taken: &[TableChange]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Returns true if the target loses its table to another table, or to another owner. A client can
+/// create a table with the id of a table of another user.
+fn is_other(target: &TableEntry, source: &TableEntry) -> bool {
+    target.id != source.id || target.owner != source.owner
 }
 
 fn table(entry: Option<&TableEntry>) -> Option<&TableEntry> {

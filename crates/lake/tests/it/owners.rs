@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use headwater_lake::{Transaction, set_creator};
-use headwater_model::{CreateRef, MergeRequest, ObjectOwner, RefSpec};
+use headwater_lake::{RowsToWrite, Transaction, set_creator};
+use headwater_model::{
+    CreateRef, ErrorCode, ErrorDetails, MergeRequest, ObjectOwner, RefSpec, WriteMode,
+};
 use headwater_tables::ViewDefinition;
 
 use crate::support::{Fixture, name, numbers, rows_of, schema};
@@ -147,4 +149,32 @@ async fn a_view_keeps_its_owner_until_it_is_dropped() {
     transaction.views().create(&name("v"), &definition("SELECT 3 AS id"), false).await.unwrap();
     transaction.commit("create").await.unwrap();
     assert_eq!(owner_of(&fixture, "main", "v").await.as_deref(), Some("bob"));
+}
+
+#[tokio::test]
+async fn the_rights_of_an_owner_do_not_reach_another_table_of_the_name() {
+    let fixture = Fixture::in_memory().await;
+    create(&fixture, "main", "ana", "t").await;
+    let write = async |owned_id: Option<String>, must_create: bool| {
+        let request = RowsToWrite {
+            branch: "main".to_owned(),
+            table: name("t"),
+            mode: WriteMode::Append,
+            schema: schema("id"),
+            author: "bob".to_owned(),
+            creator: Some(owner("bob")),
+            owned_id,
+            must_create,
+            job: "job".to_owned(),
+        };
+        fixture.lake.write(&request, || rows_of(numbers("id", [2]))).await
+    };
+    let other = Some("another table".to_owned());
+    for (owned_id, must_create) in [(other, false), (None, true)] {
+        let error = write(owned_id, must_create).await.unwrap_err();
+        assert_eq!(error.code(), ErrorCode::CommitConflict);
+    }
+    assert_eq!(fixture.rows("t").await.len(), 1);
+    write(None, false).await.unwrap();
+    assert_eq!(fixture.rows("t").await.len(), 2);
 }

@@ -352,7 +352,8 @@ impl TableAccess for User {
     }
 
     fn allows(&self, action: Action, object: &Object) -> bool {
-        let is_hidden = self.hidden.contains(object);
+        // Compare the names, because the objects of stored tables also contain their owners.
+        let is_hidden = self.hidden.iter().any(|it| it.to_string() == object.to_string());
         !(matches!(action, Action::Read | Action::Select | Action::Use) && is_hidden)
     }
 

@@ -199,6 +199,8 @@ fn of_owners() -> Vec<Trial> {
         trial("attacks::99_ownership_ends_with_the_account_and_has_scopes", owners::same_user),
         trial("attacks::100_a_user_owns_the_table_that_its_import_creates", owners::imports),
         trial("attacks::101_the_owner_of_a_namespace_creates_tables_in_it", owners::namespaces),
+        trial("attacks::102_a_table_with_the_id_of_another_gives_no_right_to_it", owners::same_id),
+        trial("attacks::103_a_new_version_of_another_user_ends_ownership", owners::functions),
     ]
 }
 

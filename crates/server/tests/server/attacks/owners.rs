@@ -250,11 +250,17 @@ pub async fn namespaces() {
     ];
     users.all(&ana, 403, &refused).await;
     users.all(&bob, 403, &["DROP SCHEMA ana", "CREATE VIEW ana.mine AS SELECT 1 AS id"]).await;
-    // A new namespace of the same name does not belong to the earlier owner.
     users.owner_sql("DROP TABLE ana.other").await;
-    let all =
-        ["DROP VIEW ana.seen", "DROP TABLE ana.made", "DROP TABLE ana.second", "DROP SCHEMA ana"];
+    let all = ["DROP VIEW ana.seen", "DROP TABLE ana.made", "DROP TABLE ana.second"];
     users.all(&ana, 200, &all).await;
+    // The owner of a namespace does not see the namespaces of other users in it.
+    users.owner_sql("CREATE SCHEMA ana.hidden").await;
+    let (status, answer) = users.sql(&ana, "DROP SCHEMA ana").await;
+    assert_eq!(status, 409, "{answer}");
+    assert!(!answer.to_string().contains("hidden"), "{answer}");
+    users.owner_sql("DROP SCHEMA ana.hidden").await;
+    // A new namespace of the same name does not belong to the earlier owner.
+    users.all(&ana, 200, &["DROP SCHEMA ana"]).await;
     users.owner_sql("CREATE SCHEMA ana").await;
     users.all(&ana, 403, &["DROP SCHEMA ana", "CREATE TABLE ana.made (id INT)"]).await;
 }
@@ -271,4 +277,70 @@ pub async fn imports() {
     let (_, rows) = users.sql(&ana, "SELECT id FROM shop.made").await;
     assert_eq!(rows, json!([{"id": 5}]));
     users.all(&ana, 200, &["DROP TABLE shop.made"]).await;
+}
+
+pub async fn same_id() {
+    let (users, ana) = start().await;
+    users.server.post("/v1/branches", json!({"name": "dev"})).await;
+    let grants = [
+        "select,insert,update,delete,create on table:shop.made",
+        "read,write,merge on branch:main",
+        "read,write on branch:dev",
+    ];
+    let eve = users.user("eve", &grants).await;
+    let schema = json!({"type": "struct", "schema-id": 0,
+        "fields": [{"id": 1, "name": "id", "required": false, "type": "long"}]});
+    let (status, answer) = users
+        .post(
+            &ana,
+            "/iceberg/v1/main/namespaces/shop/tables",
+            json!({"name": "made", "schema": schema.clone()}),
+        )
+        .await;
+    assert_eq!(status, 200, "{answer}");
+    // A client chooses the id of a table that it creates.
+    let create = json!({"requirements": [{"type": "assert-create"}], "updates": [
+        {"action": "assign-uuid", "uuid": answer["metadata"]["table-uuid"]},
+        {"action": "add-schema", "schema": schema, "last-column-id": 1},
+        {"action": "set-current-schema", "schema-id": -1}]});
+    let path = "/iceberg/v1/dev/namespaces/shop/tables/made";
+    let (status, answer) = users.post(&eve, path, create).await;
+    assert_eq!(status, 200, "{answer}");
+    let pick = json!({"commit": "dev", "on_conflict": "theirs"});
+    let merge = json!({"source": "dev", "on_conflict": "theirs"});
+    for (path, body) in
+        [("/v1/branches/main/cherry-pick", pick), ("/v1/branches/main/merge", merge)]
+    {
+        let (status, answer) = users.post(&eve, path, body).await;
+        assert_eq!(status, 403, "{path}: {answer}");
+        assert_eq!(answer["message"], "user `eve` may not drop table `shop.made`");
+    }
+    assert!(users.explained("select", "table:shop.made").await.0);
+    users.all(&eve, 403, &["DROP TABLE shop.made"]).await;
+}
+
+pub async fn functions() {
+    let users = Users::start().await;
+    let ana = users.user("ana", &["deploy on function:made"]).await;
+    let root = users.user("root", &["administer on lake"]).await;
+    let path = "/v1/functions/made";
+    let put = async |token: &str, result: &str| {
+        let code = format!("def handler(event, context):\n    return {result}\n");
+        let body = json!({"runtime": "python3.11", "handler": "app.handler",
+            "files": {"app.py": code}});
+        users.send(token, Method::PUT, path, Some(body)).await
+    };
+    let (status, answer) = put(&ana, "1").await;
+    assert!(status.is_success(), "{answer}");
+    let deploy = permission("deploy on function:made");
+    users.access.revoke(&Principal::owner(), "ana", deploy).await.expect("revoked");
+    // The owner needs no grant.
+    let (status, answer) = put(&ana, "2").await;
+    assert!(status.is_success(), "{answer}");
+    let (status, answer) = put(&root, "3").await;
+    assert!(status.is_success(), "{answer}");
+    // The code and the environment variables of the new version are those of another user.
+    assert_eq!(users.get(&ana, path).await.0, 403);
+    assert_eq!(put(&ana, "4").await.0, 403);
+    assert!(!users.explained("invoke", "function:made").await.0);
 }
