@@ -3,10 +3,10 @@
 //! This crate runs nothing.
 
 mod parameter_values;
-mod partitions;
+mod partition_values;
 mod report;
 mod retry;
 
 pub use parameter_values::{ParameterValues, check_values};
-pub use partitions::partition_values;
+pub use partition_values::partition_values;
 pub use report::{BackfillReport, ValueReport, ValueStatus};

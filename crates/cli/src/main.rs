@@ -10,10 +10,10 @@ mod connect;
 mod context;
 mod endpoint;
 mod error;
-mod events;
 mod example;
 #[cfg(test)]
 mod generated_documents;
+mod job_events;
 mod lake;
 mod lake_folder;
 mod profiles;

@@ -4,7 +4,7 @@ use headwater_model::{Action, Object, Problem};
 use headwater_queues::is_queue_name;
 use headwater_triggers::ServerName;
 
-use crate::address::invalid;
+use crate::address_parts::invalid;
 use crate::http::HttpEndpoint;
 use crate::mail::MailRoute;
 use crate::object::ObjectTarget;

@@ -12,7 +12,7 @@ use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect};
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::address::{self, AddressOptions, invalid};
+use crate::address_parts::{self, AddressOptions, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary};
 use crate::payload::IdentifiedPayload;
 
@@ -41,7 +41,7 @@ pub struct HttpEndpoint {
 impl HttpEndpoint {
     /// Parses a URL. Its fragment contains the options.
     pub(crate) fn parse(address: &str) -> Result<Self, Problem> {
-        let mut url = address::url(address, "https://example.com/hook#secret=TOKEN")?;
+        let mut url = address_parts::url(address, "https://example.com/hook#secret=TOKEN")?;
         if !url.username().is_empty() {
             let hint = "Remove the user; send a token with `#secret=NAME`.";
             return Err(invalid("it contains a user", hint));
@@ -65,7 +65,7 @@ impl HttpEndpoint {
     pub(crate) fn server(&self) -> ServerName {
         let scheme = if self.url.scheme() == "https" { "https" } else { "http" };
         let port = self.url.port_or_known_default().unwrap_or_default();
-        ServerName { scheme, host: address::host(&self.url), port }
+        ServerName { scheme, host: address_parts::host(&self.url), port }
     }
 
     /// Sends a record or a result. The response must have a status between 200 and 299.

@@ -9,7 +9,7 @@
 //! - The caller checks the rights; this crate only names the rights that a destination requires.
 //! - A problem states whether another attempt may succeed, and contains no value of a secret.
 
-mod address;
+mod address_parts;
 mod destination;
 mod destination_sender;
 mod failure;

@@ -12,7 +12,7 @@ use mail_builder::headers::raw::Raw;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use crate::address::{self, AddressOptions, invalid};
+use crate::address_parts::{self, AddressOptions, invalid};
 use crate::failure::{rejected, unsuitable};
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
@@ -59,7 +59,7 @@ pub struct MailRoute {
 impl MailRoute {
     /// Parses the URL of a server, with the options in its query.
     pub(crate) fn parse(address: &str) -> Result<Self, Problem> {
-        let url = address::url(address, EXAMPLE)?;
+        let url = address_parts::url(address, EXAMPLE)?;
         let example = format!("Write an address such as `{EXAMPLE}`.");
         if !matches!(url.path(), "" | "/") || url.fragment().is_some() {
             return Err(invalid("it has a path or a fragment", &example));
@@ -84,7 +84,7 @@ impl MailRoute {
             Encryption::Tls => ("smtps", TLS_PORT),
             Encryption::StartTls | Encryption::None => ("smtp", PORT),
         };
-        let host = address::host(&url).to_ascii_lowercase();
+        let host = address_parts::host(&url).to_ascii_lowercase();
         let server = ServerName { scheme, host, port: url.port().unwrap_or(port) };
         let from = Mailbox::parse(&from)?;
         let to = to.iter().map(|text| Mailbox::parse(text)).collect::<Result<_, Problem>>()?;

@@ -6,7 +6,7 @@ use headwater_model::{Action, Object, Problem};
 use headwater_objects::is_bucket_name;
 use serde_json::{Value, json};
 
-use crate::address::invalid;
+use crate::address_parts::invalid;
 use crate::payload::IdentifiedPayload;
 
 /// An object whose key may contain `{event}`, `{date}` and `{function}`.

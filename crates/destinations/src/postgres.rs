@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
-use crate::address::{self, AddressOptions, decoded, invalid};
+use crate::address_parts::{self, AddressOptions, decoded, invalid};
 use crate::failure::{chain, excerpt, rejected, temporary, unsuitable};
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{IdentifiedPayload, Payload};
@@ -67,7 +67,7 @@ pub struct PostgresTable {
 impl PostgresTable {
     /// Parses a URL. Its query names the table, and its fragment contains the other options.
     pub(crate) fn parse(address: &str) -> Result<Self, Problem> {
-        let url = address::url(address, EXAMPLE)?;
+        let url = address_parts::url(address, EXAMPLE)?;
         let hint = format!("Write an address such as `{EXAMPLE}`.");
         let user = decoded(url.username());
         let database = decoded(url.path().trim_start_matches('/'));
@@ -91,7 +91,7 @@ impl PostgresTable {
         };
         let mut options = AddressOptions::parse(url.fragment(), &["secret", "timeout"])?;
         Ok(PostgresTable {
-            host: address::host(&url),
+            host: address_parts::host(&url),
             port: url.port().unwrap_or(PORT),
             user,
             database,

@@ -14,7 +14,7 @@ use headwater_model::{
     Timestamp,
 };
 
-use crate::address::{AddressOptions, invalid};
+use crate::address_parts::{AddressOptions, invalid};
 use crate::failure::rejected;
 use crate::invocation_record::InvocationRecord;
 use crate::payload::{CallResult, IdentifiedPayload, Payload};

@@ -12,8 +12,8 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use bytes::Bytes;
 
-use super::calendar;
 use super::json::json_texts;
+use super::out_of_range_times;
 
 /// A writer of CSV.
 pub struct CsvWriter {
@@ -91,7 +91,7 @@ fn has_parts(data_type: &DataType) -> bool {
 
 fn flat(field: &FieldRef, array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let has_parts = has_parts(field.data_type());
-    if !has_parts && !calendar::has_out_of_range_times(array) {
+    if !has_parts && !out_of_range_times::has_out_of_range_times(array) {
         return Ok(array.clone());
     }
     let texts = json_texts(field, array)?;

@@ -16,8 +16,8 @@ use arrow::json::writer::{
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
-use super::calendar;
-use super::map_encoder::{self, MapEncoder};
+use super::json_maps::{self, MapEncoder};
+use super::out_of_range_times;
 
 /// A writer of a JSON array.
 pub type ArrayWriter = Writer<Vec<u8>, JsonArrayFormat>;
@@ -110,13 +110,15 @@ impl EncoderFactory for ValueEncoderFactory {
             DataType::FixedSizeBinary(16) if is_uuid(field) => {
                 Box::new(UuidEncoder(array.as_fixed_size_binary()))
             }
-            DataType::Map(..) if !map_encoder::has_text_keys(array.as_map()) => {
+            DataType::Map(..) if !json_maps::has_text_keys(array.as_map()) => {
                 Box::new(MapEncoder::new(array.as_map(), options)?)
             }
-            _ if calendar::has_out_of_range_times(array) => Box::new(OutOfRangeTimeEncoder {
-                usual: make_encoder(field, array, &PLAIN)?,
-                array,
-            }),
+            _ if out_of_range_times::has_out_of_range_times(array) => {
+                Box::new(OutOfRangeTimeEncoder {
+                    usual: make_encoder(field, array, &PLAIN)?,
+                    array,
+                })
+            }
             _ => return Ok(None),
         };
         Ok(Some(NullableEncoder::new(encoder, array.nulls().cloned())))
@@ -134,7 +136,7 @@ struct OutOfRangeTimeEncoder<'a> {
 
 impl Encoder for OutOfRangeTimeEncoder<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
-        match calendar::out_of_range_time(self.array, row) {
+        match out_of_range_times::out_of_range_time(self.array, row) {
             Some(text) => {
                 // A write to memory cannot fail.
                 let _ = write!(out, "\"{text}\"");

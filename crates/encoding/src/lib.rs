@@ -2,14 +2,14 @@
 //!
 //! An [`Encoder`] encodes batch by batch, so that memory never holds a whole response.
 
-mod calendar;
 mod csv;
 mod encoded_chunks;
 mod encoder;
 mod format;
 mod json;
+mod json_maps;
 mod json_names;
-mod map_encoder;
+mod out_of_range_times;
 mod parquet;
 mod shared_buffer;
 

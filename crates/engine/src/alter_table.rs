@@ -6,11 +6,11 @@ use headwater_catalog::TableEntry;
 use headwater_model::{Action, ErrorCode, ErrorDetails, Object, TableName};
 use headwater_tables::{Alteration, ColumnPosition, PartitionFieldRef};
 
+use crate::column_definitions;
 use crate::error::{Error, Result};
-use crate::output;
+use crate::plan_output;
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
-use crate::table_columns;
 use headwater_sql::alter_table::{
     AlterTableStatement, ParsedAlteration, ParsedPartitionField, ParsedPosition,
 };
@@ -32,7 +32,7 @@ impl Session {
         let (table, exists) = self.target(&name, &view, &[Action::Alter]).await?;
         let run = self.run();
         if !exists && if_exists {
-            return output::of_write(0, None, run.metrics);
+            return plan_output::of_write(0, None, run.metrics);
         }
         if !exists {
             return Err(self.no_such_table(&name, &table, &view).await?);
@@ -44,7 +44,7 @@ impl Session {
         altered.map_err(|error| list_columns(error, &before.schema()))?;
         let after = transaction.table(&table).await?;
         if after.metadata_location() == before.metadata_location() {
-            return output::of_write(0, None, run.metrics);
+            return plan_output::of_write(0, None, run.metrics);
         }
         self.finish_with(transaction, &format!("alter table {table}"), 0, &run.metrics).await
     }
@@ -83,7 +83,7 @@ impl Session {
         let run = self.run();
         let Some(entry) = entry else {
             if if_exists {
-                return output::of_write(0, None, run.metrics);
+                return plan_output::of_write(0, None, run.metrics);
             }
             return Err(self.no_such_table(from, &table, &view).await?);
         };
@@ -109,7 +109,7 @@ impl Session {
         let written = idents(&to)?.pop().map(|name| name.value.clone()).unwrap_or_default();
         let new = TableName::new(new.namespace, written)?;
         if new == table {
-            return output::of_write(0, None, run.metrics);
+            return plan_output::of_write(0, None, run.metrics);
         }
         if entry.is_view() {
             transaction.views().rename(&table, &new).await?;
@@ -143,7 +143,7 @@ fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alter
     Ok(match written {
         ParsedAlteration::Add { within, column, place, if_not_exists } => {
             let within = within.into_iter().map(|name| name.value).collect();
-            let column = table_columns::field(&run.state, column, run.limits)?;
+            let column = column_definitions::field(&run.state, column, run.limits)?;
             Alteration::AddColumn { within, column, place: place.map(place_of), if_not_exists }
         }
         ParsedAlteration::Drop { column, if_exists } => {
@@ -156,7 +156,7 @@ fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alter
             let written = path(&column)?;
             let name = Ident::new(written.join("."));
             let definition = ColumnDef { name, data_type, options: Vec::new() };
-            let data_type = table_columns::field(&run.state, definition, run.limits)?;
+            let data_type = column_definitions::field(&run.state, definition, run.limits)?;
             Alteration::WidenColumn { column: written, data_type }
         }
         ParsedAlteration::AllowNulls(column) => Alteration::AllowNulls(path(&column)?),
@@ -166,7 +166,7 @@ fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alter
         }
         ParsedAlteration::Default { column, value } => {
             let value =
-                value.map(|value| table_columns::constant(value, run.limits)).transpose()?;
+                value.map(|value| column_definitions::constant(value, run.limits)).transpose()?;
             Alteration::SetDefault { column: path(&column)?, value }
         }
         ParsedAlteration::AddPart { field, name } => Alteration::AddPart { field, name },
@@ -174,7 +174,7 @@ fn alteration(run: &StatementContext, written: ParsedAlteration) -> Result<Alter
         ParsedAlteration::ReplacePart { old, field, name } => {
             Alteration::ReplacePart { old: part_name(old), field, name }
         }
-        ParsedAlteration::SortBy(keys) => Alteration::SortBy(table_columns::sort(keys)),
+        ParsedAlteration::SortBy(keys) => Alteration::SortBy(column_definitions::sort(keys)),
         ParsedAlteration::PrimaryKey(columns) => Alteration::Identify(columns),
         ParsedAlteration::RenameTable(_) => {
             return Err(Error::unsupported("RENAME TO together with another change"));

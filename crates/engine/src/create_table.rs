@@ -14,12 +14,12 @@ use headwater_sql::create_table::CreateTableStatement;
 use headwater_table_scan::plain_schema;
 use headwater_tables::{Alteration, FIELD_METADATA_KEYS, without_keys, without_nanoseconds};
 
+use crate::column_definitions;
 use crate::error::{Error, Result, SqlError};
-use crate::output;
+use crate::plan_output;
 use crate::session::Session;
 use crate::session::StatementContext;
 use crate::statement_result::StatementResult;
-use crate::table_columns;
 use crate::write::{first, rows};
 
 /// The table that a statement creates or replaces.
@@ -96,7 +96,7 @@ impl Session {
             return Err(Error::AlreadyExists { what: "view", name: table.to_string() });
         }
         if exists && new.if_not_exists {
-            return output::of_write(0, None, metrics);
+            return plan_output::of_write(0, None, metrics);
         }
         if exists && !new.or_replace {
             return Err(Error::AlreadyExists { what: "table", name: table.to_string() });
@@ -124,15 +124,15 @@ impl Session {
         let limits = run.limits;
         let query = source.query().clone();
         let (plan, names) = self.plan(&run, source, view).await?;
-        let returns_nanoseconds = table_columns::returns_nanoseconds(&query, &plan);
+        let returns_nanoseconds = column_definitions::returns_nanoseconds(&query, &plan);
         let running = self.start(run, plan).await?;
         let mut schema =
-            nullable(&output::renamed(&names.of_relation(), &plain_schema(&running.schema)));
+            nullable(&plan_output::renamed(&names.of_relation(), &plain_schema(&running.schema)));
         distinct_names(&schema)?;
         if !(returns_nanoseconds && target.is_version_3(&properties).await?) {
             schema = without_nanoseconds(&schema).into();
         }
-        let partition = table_columns::partition(partition, &schema)?;
+        let partition = column_definitions::partition(partition, &schema)?;
         let (rows, kept) = rows(running, SchemaRef::clone(&schema), limits);
         let sort = sort_order(sort);
         let written = if target.exists {
@@ -165,8 +165,8 @@ async fn create_empty(
     if !primary_key.is_empty() {
         sort.push(Alteration::Identify(primary_key));
     }
-    let schema = table_columns::schema(&run.state, columns, run.limits)?;
-    let partition = table_columns::partition(partition, &schema)?;
+    let schema = column_definitions::schema(&run.state, columns, run.limits)?;
+    let partition = column_definitions::partition(partition, &schema)?;
     if target.exists {
         let none = futures::stream::empty().boxed();
         let changes = ReplacedSettings { properties: &properties, sort };
@@ -189,7 +189,11 @@ pub(crate) fn nullable(schema: &SchemaRef) -> SchemaRef {
 
 /// Returns the alteration that sets a table's sort order; an empty list without sort keys.
 fn sort_order(sort: Vec<ParsedSortKey>) -> Vec<Alteration> {
-    if sort.is_empty() { Vec::new() } else { vec![Alteration::SortBy(table_columns::sort(sort))] }
+    if sort.is_empty() {
+        Vec::new()
+    } else {
+        vec![Alteration::SortBy(column_definitions::sort(sort))]
+    }
 }
 
 /// Returns the alteration that sets a table's properties; an empty list without properties.

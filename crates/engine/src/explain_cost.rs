@@ -22,7 +22,7 @@ use headwater_table_scan::{ScanCost, scan_cost, stored_costs};
 
 use crate::error::Result;
 use crate::executor::{self, ExecutableStatement};
-use crate::output;
+use crate::plan_output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 
@@ -78,7 +78,7 @@ impl Session {
             tables.entry(Some(name)).or_default().cost.add(cost);
         }
         let batch = self.cost_rows(tables).map_err(headwater_lake::Error::from)?;
-        Ok(output::of_batch(batch, metrics))
+        Ok(plan_output::of_batch(batch, metrics))
     }
 
     /// Returns the folder and the name of each table that the session may read. A scan is assigned

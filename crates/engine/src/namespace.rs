@@ -7,7 +7,7 @@ use headwater_lake::CommitView;
 use headwater_model::{Action, name, nearest};
 
 use crate::error::{Error, Result, SqlError};
-use crate::output;
+use crate::plan_output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use headwater_sql::name_match::{NameMatch, find};
@@ -28,7 +28,7 @@ impl Session {
         let object = transaction.view().namespace_object(spelled).await?;
         self.authorize(Action::Create, &object)?;
         match known {
-            Some(_) if if_not_exists => return output::of_write(0, None, metrics),
+            Some(_) if if_not_exists => return plan_output::of_write(0, None, metrics),
             Some(name) => return Err(Error::AlreadyExists { what: "namespace", name }),
             None => {
                 let name = new_namespace(transaction.view(), name.clone()).await?;

@@ -26,13 +26,13 @@ use headwater_sql_python::{FunctionDefinition, PythonRuntime, PythonUdf};
 use headwater_table_scan::plain_schema;
 use headwater_tables::ViewDefinition;
 
+use crate::column_definitions;
 use crate::error::{Error, Result, SqlError};
 use crate::namespace::spelled_namespace;
-use crate::output;
+use crate::plan_output;
 use crate::planner;
 use crate::session::{Session, StatementContext};
 use crate::statement_result::StatementResult;
-use crate::table_columns;
 use crate::view::DIALECT;
 
 impl Session {
@@ -60,7 +60,7 @@ impl Session {
         let metrics = self.run().metrics;
         let (or_replace, sql) = (new.or_replace, new.sql.clone());
         if exists && new.if_not_exists {
-            return output::of_write(0, None, metrics);
+            return plan_output::of_write(0, None, metrics);
         }
         if exists && !or_replace {
             let name = display_name(&name);
@@ -139,7 +139,7 @@ impl Session {
         let values = rows.map(|values| Arc::new(StringArray::from(values)) as ArrayRef);
         let batch = RecordBatch::try_new(Schema::new(fields.to_vec()).into(), values.to_vec());
         let batch = batch.map_err(headwater_lake::Error::from)?;
-        Ok(output::of_batch(batch, self.run().metrics))
+        Ok(plan_output::of_batch(batch, self.run().metrics))
     }
 
     /// Returns the catalog name of the function that a CREATE or DROP statement names.
@@ -187,8 +187,8 @@ impl Session {
     ) -> Result<FunctionDefinition> {
         let (state, limits) = (self.engine.template(), self.engine.limits(None));
         let parameters = std::mem::take(&mut new.parameters);
-        let parameters = table_columns::schema(state, parameters, limits)?;
-        let returns = table_columns::schema(state, vec![new.returns.clone()], limits)?;
+        let parameters = column_definitions::schema(state, parameters, limits)?;
+        let returns = column_definitions::schema(state, vec![new.returns.clone()], limits)?;
         let returns = plain_schema(&returns).field(0).data_type().clone();
         Ok(FunctionDefinition::new(name, new, plain_schema(&parameters), returns))
     }

@@ -23,7 +23,7 @@ use headwater_table_scan::{bare_schema, plain_schema};
 use parking_lot::Mutex;
 
 use crate::error::Result;
-use crate::output::renamed;
+use crate::plan_output::renamed;
 use crate::planner;
 use crate::planning_error::PlanningLimits;
 use crate::session::{Session, StatementContext, plan_statement};

@@ -32,7 +32,7 @@ use crate::engine::{Engine, planning_panicked};
 use crate::error::Result;
 use crate::executor::{self, RunningPlan};
 use crate::options::SessionOptions;
-use crate::output;
+use crate::plan_output;
 use crate::planner::{self, TableSources};
 use crate::planning_error::PlanningLimits;
 use crate::statement_result::{ExecutionMetrics, RecordBatches, StatementResult};
@@ -186,7 +186,7 @@ impl Session {
         for one in &mut parameters {
             one.data_type = types.get(&format!("${}", one.parameter.name)).cloned().flatten();
         }
-        let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        let columns = plan_output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         Ok(StatementDescription { parameters, columns: Some(columns) })
     }
 
@@ -201,7 +201,7 @@ impl Session {
         let source = statement.into_statement()?.command()?.into_query()?;
         let (plan, names) = self.plan(&self.planning_run(), source, &self.view().await?).await?;
         let schema = plain_schema(plan.schema().as_arrow());
-        let schema = output::renamed(&names.of_relation(), &schema);
+        let schema = plan_output::renamed(&names.of_relation(), &schema);
         let sources = self.compute(move || Ok(column_sources(&plan))).await?;
         Ok(QueryColumns { schema, sources })
     }
@@ -380,7 +380,7 @@ impl Session {
         let metrics = Arc::clone(&run.metrics);
         let limits = run.limits;
         let running = self.start(run, plan).await?;
-        Ok(output::answer(running, names, metrics, limits))
+        Ok(plan_output::answer(running, names, metrics, limits))
     }
 
     /// Estimates the cost of a query for EXPLAIN.

@@ -14,7 +14,7 @@ use headwater_table_scan::plain_schema;
 use headwater_tables::{COMMENT, default_text, field_type_name};
 
 use crate::error::Result;
-use crate::output;
+use crate::plan_output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 use crate::table_lookup::TableLookup;
@@ -63,7 +63,7 @@ impl Session {
         let batch =
             RecordBatch::try_new(Arc::new(schema), vec![Arc::new(namespaces), Arc::new(found)]);
         let batch = batch.map_err(headwater_lake::Error::from)?;
-        Ok(output::of_batch(batch, self.run().metrics))
+        Ok(plan_output::of_batch(batch, self.run().metrics))
     }
 
     /// Runs DESCRIBE for a table: lists its columns.
@@ -81,7 +81,7 @@ impl Session {
     /// Runs DESCRIBE for a query: lists the columns of its result, without running it.
     pub(crate) async fn describe_query(&self, source: SourceQuery) -> Result<StatementResult> {
         let (_, plan, names) = self.planned(source).await?;
-        let schema = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        let schema = plan_output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         self.columns(schema.fields())
     }
 
@@ -109,6 +109,6 @@ impl Session {
         ];
         let batch = RecordBatch::try_new(Arc::new(schema), columns);
         let batch = batch.map_err(headwater_lake::Error::from)?;
-        Ok(output::of_batch(batch, self.run().metrics))
+        Ok(plan_output::of_batch(batch, self.run().metrics))
     }
 }

@@ -11,7 +11,7 @@ use headwater_table_scan::plain_schema;
 use headwater_tables::field_type_name;
 
 use crate::error::Result;
-use crate::output;
+use crate::plan_output;
 use crate::session::Session;
 use crate::statement_result::StatementResult;
 
@@ -20,7 +20,7 @@ impl Session {
     pub(crate) async fn summarize(&self, source: SourceQuery) -> Result<StatementResult> {
         let (run, plan, names) = self.planned(source).await?;
         let limits = run.limits;
-        let columns = output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
+        let columns = plan_output::renamed(&names, &plain_schema(plan.schema().as_arrow()));
         let metrics = Arc::clone(&run.metrics);
         let plan =
             summarize::aggregate(&run.state, plan).map_err(|error| limits.explain(&error))?;
@@ -34,6 +34,6 @@ impl Session {
         let types = columns.fields().iter().map(|field| field_type_name(field)).collect();
         let batch =
             summarize::rows(&columns, types, values).map_err(headwater_lake::Error::from)?;
-        Ok(output::of_batch(batch, metrics))
+        Ok(plan_output::of_batch(batch, metrics))
     }
 }

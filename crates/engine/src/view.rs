@@ -29,7 +29,7 @@ use headwater_tables::{SqlView, ViewDefinition};
 
 use crate::create_table::{distinct_names, nullable};
 use crate::error::{Error, Result, SqlError};
-use crate::output;
+use crate::plan_output;
 use crate::planner;
 use crate::python_function::functions_below;
 use crate::session::{Session, plan_statement};
@@ -81,7 +81,7 @@ impl Session {
         if let Some(entry) = entry {
             let what = if entry.is_view() { "view" } else { "table" };
             if exists && if_not_exists {
-                return output::of_write(0, None, metrics);
+                return plan_output::of_write(0, None, metrics);
             }
             if !exists || !or_replace {
                 return Err(Error::AlreadyExists { what, name: name.to_string() });
@@ -160,7 +160,7 @@ impl ViewContext<'_> {
             let plan = plan_statement(&state, &sources, Statement::Query(query), limits)?;
             check_breadth(&plan)?;
             let schema = plain_schema(plan.schema().as_arrow());
-            let schema = output::renamed(&names.of_relation(), &schema);
+            let schema = plan_output::renamed(&names.of_relation(), &schema);
             Ok((plan, schema))
         };
         let (plan, schema) = self.session.compute(work).await?;

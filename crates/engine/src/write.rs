@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use crate::error::{Error, Result, SqlError};
 use crate::executor::RunningPlan;
 use crate::namespace::spelled_namespace;
-use crate::output;
+use crate::plan_output;
 use crate::planning_error::PlanningLimits;
 use crate::session::Session;
 use crate::shared_transaction::in_use;
@@ -85,11 +85,11 @@ impl Session {
         let written = transaction.written();
         if self.shared.is_open() {
             self.shared.put(transaction);
-            return output::of_write(rows, None, Arc::clone(metrics));
+            return plan_output::of_write(rows, None, Arc::clone(metrics));
         }
         metrics.record_write(written.rows_written, written.bytes_written);
         let commit: Option<Commit> = transaction.commit(message).await?;
-        output::of_write(rows, commit, Arc::clone(metrics))
+        plan_output::of_write(rows, commit, Arc::clone(metrics))
     }
 
     /// Returns the name of a table to write, with its namespace. Rejects a name with a ref or

@@ -24,7 +24,7 @@ mod shebang_rewrite;
 mod subprocess;
 mod system_programs;
 mod uv;
-mod version;
+mod version_specifier;
 
 pub use environment::{Environment, EnvironmentEvent, EnvironmentSpec};
 pub use environments::{Environments, EnvironmentsOptions};

@@ -1,6 +1,6 @@
 //! Requirements: the packages of `pip={...}` in normal form, for `uv` and the hash.
 
-use crate::version::are_specifiers;
+use crate::version_specifier::are_specifiers;
 use crate::{EnvironmentSpec, Error, Result};
 
 /// Hint for an invalid version.

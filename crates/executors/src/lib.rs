@@ -13,7 +13,6 @@ mod bucket_notification;
 mod call_access;
 mod call_budget;
 mod call_output;
-mod commit_history;
 mod deployer;
 mod destination;
 mod entry_rights;
@@ -42,8 +41,9 @@ mod scheduled_call_preparation;
 mod secret_owner;
 mod standalone_trigger;
 mod system_tables;
-mod template_params;
+mod trigger_commits;
 mod trigger_delivery;
+mod trigger_placeholders;
 mod trigger_rights;
 mod upload;
 
@@ -53,7 +53,6 @@ pub use backfill::{BACKFILL_JOBS, BACKFILL_RETRIES, BackfillExecutor};
 pub use call_access::call_access;
 pub use call_budget::call_budget;
 pub use call_output::{CallOutputs, OutputWriter};
-pub use commit_history::CommitHistory;
 pub use deployer::{
     ActiveVersion, DeployIdentity, Deployer, ParsedVersion, TriggerDependencies, missing_branch,
     nothing_deployed, parse_folder,
@@ -85,5 +84,6 @@ pub use run_request::{check_request, check_retriable};
 pub use running_statement::{RunningStatement, StatementRows};
 pub use secret_owner::OwnedSecrets;
 pub use system_tables::{register_system_tables, to_batches};
+pub use trigger_commits::CommitHistory;
 pub use trigger_delivery::TriggerExecutor;
 pub use upload::{UPLOADS_FOLDER, delete_interrupted_uploads, store_upload};

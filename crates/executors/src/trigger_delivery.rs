@@ -37,7 +37,7 @@ use crate::import::ImportExecutor;
 use crate::occurrence_rights::{event_rights, visible_to_deployer};
 use crate::rights::{check_account, limits, reauthorize, record_secrets};
 use crate::run::{RunExecutor, run_queue};
-use crate::template_params;
+use crate::trigger_placeholders;
 use crate::trigger_rights::{
     TargetProject, check_public, check_source, file_rights, trigger_rights, without_private,
 };
@@ -359,7 +359,7 @@ impl TriggerExecutor {
         Ok(RunRequest {
             files: (*self.deployed.require()?.project.files).clone(),
             reference: reference(trigger)?,
-            parameters: template_params::parameters(trigger, event),
+            parameters: trigger_placeholders::parameters(trigger, event),
             author: Some(context.author().to_owned()),
             event: Some(event_part(&event.id, "run")),
             ..RunRequest::default()

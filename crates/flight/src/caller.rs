@@ -6,8 +6,8 @@ use headwater_model::{ErrorCode, Principal, Problem, QueryRequest, RefSpec, Resu
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Status};
 
+use crate::grpc_status::to_status;
 use crate::session_options;
-use crate::status::to_status;
 
 /// The header with the ref that statements read and write; `main` by default.
 pub const REF_HEADER: &str = "x-headwater-ref";

@@ -13,8 +13,8 @@ use serde_json::json;
 use tonic::{Code, Status};
 
 use crate::caller::{Caller, parse_ref};
+use crate::grpc_status::{internal, to_status};
 use crate::statement::{ClientStatements, StatementSource};
-use crate::status::{internal, to_status};
 
 /// The types of tables: the name in `information_schema`, and the name in the protocol.
 const TABLE_TYPES: [(&str, &str); 2] = [("BASE TABLE", "TABLE"), ("VIEW", "VIEW")];

@@ -16,11 +16,11 @@ use prost::Message;
 use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
+use crate::grpc_status::to_status;
 use crate::limits::FlightLimits;
 use crate::prepared_statements::{self, ClientPrepared, ParameterRows};
 use crate::row_stream::{self, RowStream, flight_info, no_columns};
 use crate::statement::{ClientStatements, PendingExecutions};
-use crate::status::to_status;
 use crate::{sql_info, type_info};
 
 /// The prefix of the paths of all requests.

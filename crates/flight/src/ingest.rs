@@ -11,9 +11,9 @@ use headwater_service::{COPIED_ROWS, CopiedRows};
 use tonic::Status;
 
 use crate::caller::Caller;
+use crate::grpc_status::{internal, to_status};
 use crate::row_stream::no_columns;
 use crate::statement::{ClientStatements, StatementSource};
-use crate::status::{internal, to_status};
 use crate::transactions::RollbackGuard;
 use crate::uploads::UploadQuota;
 

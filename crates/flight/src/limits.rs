@@ -5,7 +5,7 @@ use std::time::Duration;
 use headwater_model::{ErrorCode, Identity, Problem};
 use tonic::Status;
 
-use crate::status::to_status;
+use crate::grpc_status::to_status;
 
 /// The limits that apply to each principal: to the owner, or to a user over all of its credentials.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use arrow_flight::FlightData;
 use headwater_model::{ErrorCode, Problem};
 use tonic::Status;
 
-use crate::status::to_status;
+use crate::grpc_status::to_status;
 
 /// Maximum number of rows of a batch, and maximum number of values of a nested column.
 const ROWS_MAX: i64 = 1 << 26;

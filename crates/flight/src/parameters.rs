@@ -14,7 +14,7 @@ use headwater_service::PreparedStatement;
 use serde_json::Value;
 use tonic::Status;
 
-use crate::status::{internal, to_status};
+use crate::grpc_status::{internal, to_status};
 
 /// Returns the names of a statement's parameters in the order in which clients bind them: `$1` and
 /// so on by number, others in the order of the text.

@@ -9,9 +9,9 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::client_handles::{ClientHandles, EntryGuard};
+use crate::grpc_status::to_status;
 use crate::limits::FlightLimits;
 use crate::parameters;
-use crate::status::to_status;
 use crate::uploads::UploadQuota;
 
 /// A prepared statement of a client.

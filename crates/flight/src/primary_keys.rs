@@ -10,8 +10,8 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::catalog_metadata::at_catalog;
+use crate::grpc_status::internal;
 use crate::statement::ClientStatements;
-use crate::status::internal;
 
 impl ClientStatements {
     /// Returns the primary key of a table. A table that does not exist, or that the client may not

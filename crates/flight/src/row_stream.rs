@@ -17,10 +17,10 @@ use headwater_model::{ErrorCode, Problem};
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 
+use crate::grpc_status::{internal, to_status};
 use crate::message_checks::MessageChecks;
 use crate::prepared_statements::ParameterRows;
 use crate::statement::{ClientRows, PendingExecutions};
-use crate::status::{internal, to_status};
 use crate::uploads::{UploadQuota, Uploads};
 
 /// Maximum size of the parameters of a statement, in bytes.

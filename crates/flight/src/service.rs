@@ -28,11 +28,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::{Caller, SessionToken};
 use crate::flight_sql::{FlightSql, malformed, metadata_info, transaction, unsupported_plan};
+use crate::grpc_status::to_status;
 use crate::ingest::IngestedRows;
 use crate::prepared_statements::parameter_schema;
 use crate::row_stream::{self, RowStream, decode, flight_info, of_batch, schema_bytes};
 use crate::statement::StatementSource;
-use crate::status::to_status;
 use crate::ticket::{SavepointId, StatementTicket};
 use crate::{catalog_metadata, custom_actions, primary_keys};
 

@@ -7,8 +7,8 @@ use arrow_flight::sql::{
 };
 use tonic::Status;
 
-use crate::driver_info;
-use crate::status::internal;
+use crate::grpc_status::internal;
+use crate::jdbc_info;
 
 /// Version of the Arrow columnar format and libraries.
 const ARROW_VERSION: &str = arrow::ARROW_VERSION;
@@ -107,7 +107,7 @@ pub fn sql_info() -> Result<SqlInfoData, Status> {
     for (name, flag) in FLAGS {
         builder.append(name, flag);
     }
-    driver_info::append(&mut builder);
+    jdbc_info::append(&mut builder);
     builder.build().map_err(internal)
 }
 

@@ -14,10 +14,10 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::client_handles::EntryGuard;
+use crate::grpc_status::to_status;
 use crate::limits::FlightLimits;
 use crate::parameter_inference::type_inference_queries;
-use crate::running::{RunningStatements, StatementRegistration};
-use crate::status::to_status;
+use crate::running_statements::{RunningStatements, StatementRegistration};
 use crate::ticket::running_id;
 use crate::transactions::{ClientTransaction, ClientTransactions, ended};
 use crate::uploads::Uploads;

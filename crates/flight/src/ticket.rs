@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use tonic::Status;
 
 use crate::caller::{Caller, parse_ref};
-use crate::status::{internal, to_status};
+use crate::grpc_status::{internal, to_status};
 
 /// The content of a ticket: a statement with its context.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

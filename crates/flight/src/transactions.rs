@@ -12,8 +12,8 @@ use tonic::Status;
 
 use crate::caller::Caller;
 use crate::client_handles::{ClientHandles, EntryGuard};
+use crate::grpc_status::to_status;
 use crate::limits::FlightLimits;
-use crate::status::to_status;
 use crate::ticket::SavepointId;
 
 /// The transaction of a client; `None` once it has ended. The lock is held while a statement

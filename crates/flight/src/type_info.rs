@@ -4,7 +4,7 @@ use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDa
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType};
 use tonic::Status;
 
-use crate::status::internal;
+use crate::grpc_status::internal;
 
 /// A type: its name, its number, its size in digits or characters, and the quote of its literals.
 type TypeInfoRow = (&'static str, XdbcDataType, Option<i32>, Option<&'static str>);

@@ -11,8 +11,8 @@ use headwater_model::{ErrorCode, Identity, Principal, Problem};
 use parking_lot::Mutex;
 use tonic::Status;
 
+use crate::grpc_status::to_status;
 use crate::limits::{FlightLimits, account, exceeded};
-use crate::status::to_status;
 
 /// The uploads of all clients.
 #[derive(Clone)]

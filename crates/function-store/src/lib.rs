@@ -8,7 +8,7 @@
 
 mod archive;
 mod change;
-mod deployment;
+mod deployment_changes;
 mod error;
 mod folder;
 mod function;
@@ -25,7 +25,7 @@ mod single_function_project;
 
 pub use archive::{ARCHIVE_BYTES_MAX, STORED_ARCHIVE_BYTES_MAX, read_archive};
 pub use change::{FunctionChange, FunctionUpdate, NewCode};
-pub use deployment::deployment_changes;
+pub use deployment_changes::deployment_changes;
 pub use error::{Error, Result};
 pub use folder::{FunctionSource, read_source, write_archive};
 pub use function::{StoredCode, StoredFunction, StoredVersion};

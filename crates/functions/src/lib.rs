@@ -13,7 +13,6 @@
 mod call_arrivals;
 mod call_outcome;
 mod call_registry;
-mod client_call;
 mod cpu_boost;
 mod early_result;
 mod environment_cache;
@@ -31,6 +30,7 @@ mod invocation;
 mod invoke;
 mod keep_alive;
 mod lake_access;
+mod lambda_call;
 mod options;
 mod pending_rows;
 mod periodic_tasks;
@@ -48,7 +48,6 @@ mod worker;
 mod worker_io;
 mod zygote;
 
-pub use client_call::{ClientCall, ResponsePart, ResponseSender};
 pub use early_result::EarlyResultSender;
 pub use environment_cache::EnvironmentCache;
 pub use error::{Error, Frame, Result};
@@ -68,6 +67,7 @@ pub use invocation::{
 };
 pub use keep_alive::ExpectedCall;
 pub use lake_access::{LAKE_CONTENT_BYTES_MAX, LakeAccess, LakeRequest, LakeResponse, too_large};
+pub use lambda_call::{ClientCall, ResponsePart, ResponseSender};
 pub use options::{FunctionsOptions, Isolation, ZygoteOptions};
 pub use provisioning::ProvisionedStatus;
 pub use streaming_input::{RowStream, StreamedInput};

@@ -16,8 +16,8 @@
 //! for every length that a server declares.
 
 mod cluster;
-mod codec;
 mod connection;
+mod decompression;
 mod event_record;
 mod login;
 mod messages;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use bytes::{Buf, Bytes};
 
-use crate::codec::{BATCH_BYTES_MAX, Codec};
+use crate::decompression::{BATCH_BYTES_MAX, Codec};
 use crate::wire::{MalformedMessage, Reader, text};
 
 /// Bytes from the start of a batch to the end of its length field.

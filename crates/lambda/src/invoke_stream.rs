@@ -8,7 +8,6 @@ use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::body::LambdaBody;
 use crate::error::{LambdaError, Result};
 use crate::event_stream::{self, MEDIA_TYPE, payload_chunks};
 use crate::function_name::FunctionName;
@@ -17,6 +16,7 @@ use crate::invoke::{
     is_of_function, set,
 };
 use crate::request::LambdaRequest;
+use crate::response_body::LambdaBody;
 use crate::streamed_call::{CallEnd, CallEvent, ClientInput, StreamedCall};
 
 pub(crate) async fn invoke(

@@ -7,12 +7,11 @@
 
 mod account;
 mod alias;
-mod body;
 mod code;
 mod concurrency;
 mod configuration;
 mod error;
-mod event_invoke;
+mod event_invoke_config;
 mod event_stream;
 mod function;
 mod function_name;
@@ -27,20 +26,21 @@ mod provisioned;
 mod qualifier;
 mod queue_mapping;
 mod request;
+mod response_body;
 mod route;
 mod signature;
 mod sqs;
 mod streamed_call;
 mod tags;
-mod url;
 mod url_call;
+mod url_config;
 mod url_event;
 mod url_response;
 mod url_stream;
 
-pub use body::LambdaBody;
 pub use invoke::EVENT_BYTES_MAX;
 pub use protocol::{BODY_BYTES_MAX, LambdaProtocol, ROOTS};
+pub use response_body::LambdaBody;
 pub use sqs::{SqsProtocol, TARGET_PREFIX};
-pub use url::URL_ROOT;
 pub use url_call::UrlTarget;
+pub use url_config::URL_ROOT;

@@ -11,14 +11,14 @@ use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::Value;
 
-use crate::body::LambdaBody;
 use crate::error::{LambdaError, Result};
 use crate::request::{LambdaRequest, parse_query};
+use crate::response_body::LambdaBody;
 use crate::route::Operation;
 use crate::signature::{LAMBDA, Signature};
 use crate::{
-    account, alias, concurrency, event_invoke, function, invoke, invoke_stream, permission,
-    provisioned, tags, url,
+    account, alias, concurrency, event_invoke_config, function, invoke, invoke_stream, permission,
+    provisioned, tags, url_config,
 };
 
 /// The first path segments of all routes.
@@ -228,20 +228,26 @@ impl LambdaProtocol {
         use Operation as Op;
         let service = &self.service;
         let answer = match operation {
-            Op::CreateUrl(name) => return Ok(created(&url::create(service, request, name).await?)),
-            Op::GetUrl(name) => url::get(service, request, name).await?,
-            Op::UpdateUrl(name) => url::update(service, request, name).await?,
+            Op::CreateUrl(name) => {
+                return Ok(created(&url_config::create(service, request, name).await?));
+            }
+            Op::GetUrl(name) => url_config::get(service, request, name).await?,
+            Op::UpdateUrl(name) => url_config::update(service, request, name).await?,
             Op::DeleteUrl(name) => {
-                return Ok(no_content(url::delete(service, request, name).await?));
+                return Ok(no_content(url_config::delete(service, request, name).await?));
             }
-            Op::ListUrls(name) => url::list(service, request, name).await?,
-            Op::PutInvokeConfig(name) => event_invoke::put(service, request, name).await?,
-            Op::GetInvokeConfig(name) => event_invoke::get(service, request, name).await?,
-            Op::UpdateInvokeConfig(name) => event_invoke::update(service, request, name).await?,
+            Op::ListUrls(name) => url_config::list(service, request, name).await?,
+            Op::PutInvokeConfig(name) => event_invoke_config::put(service, request, name).await?,
+            Op::GetInvokeConfig(name) => event_invoke_config::get(service, request, name).await?,
+            Op::UpdateInvokeConfig(name) => {
+                event_invoke_config::update(service, request, name).await?
+            }
             Op::DeleteInvokeConfig(name) => {
-                return Ok(no_content(event_invoke::delete(service, request, name).await?));
+                return Ok(no_content(event_invoke_config::delete(service, request, name).await?));
             }
-            Op::ListInvokeConfigs(name) => event_invoke::list(service, request, name).await?,
+            Op::ListInvokeConfigs(name) => {
+                event_invoke_config::list(service, request, name).await?
+            }
             Op::PutProvisioned(name) => {
                 let answer = provisioned::put(service, request, name).await?;
                 return Ok(json(StatusCode::ACCEPTED, &answer));

@@ -14,14 +14,14 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::Value;
 
-use crate::body::LambdaBody;
 use crate::function_name::FunctionName;
 use crate::invoke::{EVENT, EVENT_BYTES_MAX, encode, is_of_function};
 use crate::protocol::{LambdaProtocol, REQUEST_ID};
 use crate::request::decode;
+use crate::response_body::LambdaBody;
 use crate::signature::{LAMBDA, Signature};
 use crate::streamed_call::{ClientInput, StreamedCall};
-use crate::url::URL_ROOT;
+use crate::url_config::URL_ROOT;
 use crate::url_event::UrlRequest;
 use crate::url_response::{failure, invalid_response, response};
 use crate::url_stream::{StreamFailure, respond};

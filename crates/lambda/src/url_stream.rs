@@ -13,7 +13,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Response};
 use serde_json::Value;
 
-use crate::body::LambdaBody;
+use crate::response_body::LambdaBody;
 use crate::streamed_call::{CallEvent, StreamedCall};
 use crate::url_response::{described_head, response, sandboxed};
 

@@ -2,10 +2,11 @@
 //! No I/O and no async code. The types of the HTTP API are defined here once, for the server and
 //! its clients.
 
+mod access_control;
+mod access_control_request;
 mod access_key;
 mod access_object;
-mod account;
-mod account_request;
+mod access_object_kind;
 mod async_query;
 mod audit;
 mod backfill;
@@ -39,7 +40,6 @@ mod message_trigger;
 pub mod name;
 mod network_address;
 mod object_id;
-mod object_kind;
 mod occurrence_trigger;
 mod permission;
 mod principal;
@@ -60,12 +60,13 @@ mod usage;
 mod view;
 mod write;
 
-pub use access_key::{AccessKey, CreateAccessKey, CreatedAccessKey};
-pub use access_object::{Object, ObjectPattern};
-pub use account::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
-pub use account_request::{
+pub use access_control::{AccessToken, CreatedToken, Grant, NewToken, Role, User, UserKind};
+pub use access_control_request::{
     AccessExplanation, CreateRole, CreateToken, CreateUser, GrantRequest, UpdateUser, Whoami,
 };
+pub use access_key::{AccessKey, CreateAccessKey, CreatedAccessKey};
+pub use access_object::{Object, ObjectPattern};
+pub use access_object_kind::ObjectKind;
 pub use async_query::AsyncQuery;
 pub use audit::{AuditEvent, AuditOutcome, AuditRetention};
 pub use backfill::BackfillRequest;
@@ -121,7 +122,6 @@ pub use message_trigger::{NatsStart, NatsTrigger, PostgresTrigger, QueueTrigger}
 pub use name::{DEFAULT_NAMESPACE, NameError, SYSTEM_NAMESPACE, TableName};
 pub use network_address::{AddressScope, embedded_address};
 pub use object_id::{CommitId, ObjectId};
-pub use object_kind::ObjectKind;
 pub use occurrence_trigger::{
     BranchMerge, EndedJob, JOB_END_JOURNAL, JobsTrigger, MERGE_JOURNAL, MergesTrigger,
 };

@@ -28,7 +28,7 @@ mod parse;
 mod passed_checks;
 mod plan;
 mod plan_forecast;
-mod read_tables;
+mod read_set;
 mod rerun_merge;
 mod retry;
 mod row_expectations;
@@ -43,7 +43,7 @@ mod steps_to_run;
 mod table_owner;
 mod table_reuse;
 mod unit_test;
-mod view_model;
+mod view_materialization;
 
 pub use branch_access::BranchAccess;
 pub use call::CallInput;

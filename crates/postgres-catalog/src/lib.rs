@@ -7,15 +7,15 @@
 
 mod activity;
 mod array_subquery;
+mod catalog_functions;
 mod catalog_tables;
 mod database_names;
 mod empty_tables;
-mod functions;
+mod from_clause;
 mod information_schema;
 mod operators;
 mod pg_catalog;
 mod query_properties;
-mod relations;
 mod routines;
 mod translate;
 mod types;

@@ -21,7 +21,9 @@ use crate::operators::{
     never, only_else, plain_operator,
 };
 use crate::query_properties::QueryProperties;
-use crate::{array_subquery, empty_tables, functions, information_schema, pg_catalog, relations};
+use crate::{
+    array_subquery, catalog_functions, empty_tables, from_clause, information_schema, pg_catalog,
+};
 
 /// Texts of which a query must contain at least one to be rewritten.
 const MARKS: [&str; 14] = [
@@ -146,7 +148,7 @@ impl VisitorMut for QueryRewriter<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        self.changed |= relations::rewrite(factor, self.identity);
+        self.changed |= from_clause::rewrite(factor, self.identity);
         ControlFlow::Continue(())
     }
 
@@ -202,7 +204,9 @@ impl QueryRewriter<'_> {
                 let name = name.value.to_ascii_lowercase();
                 let is_constant =
                     matches!(&*name, "current_schema" | "current_catalog" | "current_role");
-                is_constant.then(|| functions::replacement(&name, &[], self.identity)).flatten()
+                is_constant
+                    .then(|| catalog_functions::replacement(&name, &[], self.identity))
+                    .flatten()
             }
             Expr::CompoundIdentifier(names) if names.len() > 2 && is_catalog(&names[0].value) => {
                 Some(Expr::CompoundIdentifier(names.split_off(1)))
@@ -253,9 +257,9 @@ impl QueryRewriter<'_> {
         };
         // A branch of CASE may never be evaluated, so an unknown setting is null there.
         if name == "current_setting" && self.branches == 0 && self.unknown_setting.is_none() {
-            self.unknown_setting = functions::unknown_setting(&arguments, self.identity);
+            self.unknown_setting = catalog_functions::unknown_setting(&arguments, self.identity);
         }
-        let replacement = functions::replacement(name, &arguments, self.identity);
+        let replacement = catalog_functions::replacement(name, &arguments, self.identity);
         if replacement.is_some() || names.len() == 1 {
             return replacement;
         }
@@ -277,7 +281,7 @@ impl QueryRewriter<'_> {
         };
         match wanted.as_str() {
             "regclass" | "regtype" | "regnamespace" | "regrole" | "regproc" => {
-                functions::object(&wanted, expr, self.identity)
+                catalog_functions::object(&wanted, expr, self.identity)
             }
             other => parse(&format!("CAST({expr} AS {})", plain_type(other)?)),
         }

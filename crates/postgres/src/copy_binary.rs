@@ -4,7 +4,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use headwater_model::{ErrorCode, Problem};
 use headwater_postgres_catalog::PgType;
 
-use crate::column::Column;
+use crate::column_encoder::Column;
 use crate::copy_format::{CopyRow, ROW_BYTES_MAX};
 use crate::parameter;
 

@@ -8,13 +8,12 @@
 //! trusted. Each read is checked, and no buffer is larger than the received bytes.
 
 mod array_parameter;
-mod column;
+mod column_encoder;
 mod connection;
 mod copy;
 mod copy_binary;
 mod copy_format;
 mod copy_options;
-mod cursor;
 mod error_position;
 mod explain;
 mod extended_query;
@@ -24,6 +23,7 @@ mod parameter;
 mod parameter_inference;
 mod prepare_statement;
 mod reply;
+mod result_rows;
 mod session;
 mod session_command;
 mod session_function_call;

@@ -12,7 +12,7 @@ use headwater_postgres_catalog::{PgType, Scalar};
 use serde_json::Value;
 
 use crate::array_parameter;
-use crate::column::{EPOCH_DAYS, EPOCH_MICROS};
+use crate::column_encoder::{EPOCH_DAYS, EPOCH_MICROS};
 use crate::message::ValueFormat;
 use crate::numeric;
 use crate::text_format;

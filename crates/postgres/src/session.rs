@@ -21,9 +21,9 @@ use headwater_service::{
 use tokio_util::sync::CancellationToken;
 
 use crate::copy::CopyStatement;
-use crate::cursor::{Cursor, StatementProperties};
 use crate::message::ValueFormat;
 use crate::reply::TransactionStatus;
+use crate::result_rows::{Cursor, StatementProperties};
 use crate::session_command::SessionCommand;
 use crate::settings::{READ_ONLY, SERVER_VERSION, Settings, switch_text};
 use crate::temporary_objects::TemporaryRelations;

@@ -4,8 +4,8 @@
 use headwater_model::{ErrorCode, Problem};
 use headwater_service::OpenTransaction;
 
-use crate::cursor::returns_rows;
 use crate::reply::TransactionStatus;
+use crate::result_rows::returns_rows;
 use crate::session::{MessageResult, Portal, PortalProgress, Session};
 use crate::temporary_objects::TemporaryRelations;
 use crate::transaction_modes::{self, TransactionModes};

@@ -22,8 +22,8 @@ use toml::Spanned;
 
 use super::Callable;
 use super::callable::{CallConcurrency, CallDestinations, check_name, is_money};
+use super::lambda_runtime;
 use super::manifest::{duration, size};
-use super::runtime;
 use crate::source_location::SourceText;
 use crate::{Error, Location, PythonFunction, Result, Retries};
 
@@ -122,7 +122,7 @@ pub(super) fn read(
     check_name(name, &at)?;
     check_files(&table.files, files, &at)?;
     let start = match &table.runtime {
-        Some(_) => runtime::read(source, &table, files, &at)?,
+        Some(_) => lambda_runtime::read(source, &table, files, &at)?,
         None => command(&table, files, &at)?,
     };
     let memory_bytes = table.memory.as_ref().map(|text| size(source, text)).transpose()?;
@@ -179,7 +179,7 @@ fn handler_files(table: &CommandSection, folder: Option<&str>) -> Vec<String> {
     if table.runtime.is_none() {
         return Vec::new();
     }
-    let mut files = runtime::entry_files(table.handler.as_deref());
+    let mut files = lambda_runtime::entry_files(table.handler.as_deref());
     if let Some((module, _)) = table.handler.as_deref().and_then(|text| text.rsplit_once('.')) {
         let path = module.replace('.', "/");
         files.extend([format!("{path}.py"), format!("{path}/__init__.py")]);
@@ -377,7 +377,7 @@ impl CommandPaths {
             match folder.as_deref().map(below_project) {
                 Some(folder) => paths.files.extend(folder),
                 None if runtime.is_some() => {
-                    paths.words.extend(runtime::entry_files(handler.as_deref()));
+                    paths.words.extend(lambda_runtime::entry_files(handler.as_deref()));
                 }
                 None => {}
             }

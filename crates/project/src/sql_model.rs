@@ -77,7 +77,9 @@ pub(super) fn parse(
     for (line, setting) in settings(source)? {
         match setting {
             SqlSetting::Headwater(text) => apply(&mut step, &mut incremental, text, &line)?,
-            SqlSetting::Bauplan(text) => bauplan::sql::apply(&mut step, text, &line, files)?,
+            SqlSetting::Bauplan(text) => {
+                bauplan::sql_settings::apply(&mut step, text, &line, files)?
+            }
         }
     }
     step.table = TableName::parse_in(namespace, &step.name).map_err(|error| {

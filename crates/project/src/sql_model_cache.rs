@@ -40,7 +40,7 @@ pub(super) fn parse(
     files: &BTreeMap<String, String>,
     constants: ConstantEvaluatorFn,
 ) -> Result<Step> {
-    if bauplan::sql::may_read_files(source.text) || may_name_version(source.text) {
+    if bauplan::sql_settings::may_read_files(source.text) || may_name_version(source.text) {
         return sql_model::parse(source, namespace, files, constants);
     }
     let (path, text) = (source.path.to_string(), source.text.to_owned());

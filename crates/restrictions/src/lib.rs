@@ -6,11 +6,11 @@
 //! their statistics.
 
 mod expression;
-mod query;
+mod restricted_query;
 mod restricted_scan;
 mod restricted_table;
 
 pub use expression::RestrictionExpression;
-pub use query::{RestrictedQuery, SOURCE, columns_used, query};
+pub use restricted_query::{RestrictedQuery, SOURCE, columns_used, query};
 pub use restricted_scan::hidden_scan;
 pub use restricted_table::RestrictedTable;

@@ -29,7 +29,7 @@ pub struct RestrictedTable {
 }
 
 impl RestrictedTable {
-    /// Creates a table from the plan of [`crate::query`] over a table with this schema. `conceal`
+    /// Creates a table from the plan of [`crate::restricted_query`] over a table with this schema. `conceal`
     /// replaces each error from the execution of the plan, because it may contain hidden values.
     ///
     /// Errors: the plan contains operations other than filters and projections, or the type of a

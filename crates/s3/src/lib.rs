@@ -7,9 +7,9 @@
 mod authentication;
 mod bucket;
 mod checksum;
-mod condition;
 mod content;
 mod error;
+mod failed_condition;
 mod listing;
 mod multipart;
 mod notification;

@@ -12,7 +12,7 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use s3s::{HttpRequest, HttpResponse};
 
 use crate::authentication::{RequestAuthenticator, SecretLookup};
-use crate::condition::{condition_of, name_condition};
+use crate::failed_condition::{condition_of, name_condition};
 use crate::operations::S3Backend;
 
 /// Maximum length of an XML document that a client sends, in bytes.

@@ -9,18 +9,17 @@
 //! This crate does not depend on Python, Arrow or tables.
 
 mod channel;
-mod connection_policy;
 mod error;
 mod limits;
 mod netlink;
 mod network;
 mod process_identity;
+mod server_connection_policy;
 mod spawner;
 mod spawner_client;
 mod spawner_protocol;
 
 pub use channel::{Channel, ChannelMessage};
-pub use connection_policy::{ConnectionPolicy, LocationCheck, ServerName};
 pub use error::{Error, Result};
 pub use limits::{EnvironmentVariables, LimitSettings, Limits};
 pub use network::{
@@ -28,6 +27,7 @@ pub use network::{
     is_own_address, nameservers, serve_proxy,
 };
 pub use process_identity::{current_identity, is_stale};
+pub use server_connection_policy::{ConnectionPolicy, LocationCheck, ServerName};
 pub use spawner::{set_default_time_slice, set_short_time_slice, spawner_main, tmpfs};
 pub use spawner_client::{RunningProcess, SpawnCommand, Spawner};
 pub use spawner_protocol::{

@@ -6,12 +6,12 @@
 //! method takes the [`Principal`](headwater_model::Principal) and checks its rights in one place.
 //! This crate does not access environment variables, the home folder or sockets.
 
-mod access;
 mod access_control;
 mod access_key;
 mod access_statement;
 mod async_query;
 mod audit_export;
+mod auth;
 mod backfill;
 mod branch;
 mod bucket;
@@ -23,7 +23,7 @@ mod deployed_function;
 mod deployment;
 mod environment;
 mod error;
-mod file_calls;
+mod file_functions;
 mod function_url;
 mod grant;
 pub mod iceberg;

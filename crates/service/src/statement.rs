@@ -23,7 +23,7 @@ use crate::copy_to::CopyTarget;
 use crate::service::Components;
 use crate::sql_catalog::CatalogRef;
 use crate::transaction::{OpenTransaction, Transactions};
-use crate::{access_statement, copy_to, file_calls};
+use crate::{access_statement, copy_to, file_functions};
 
 /// Maximum length of a statement's summary, in characters.
 const SUMMARY_CHARACTERS_MAX: usize = 2_000;
@@ -168,7 +168,7 @@ impl Statements {
         let at = self.catalog_ref(request);
         self.components.add_catalogs(principal, &at, &session, statement.source()).await?;
         let statement = statement.clone();
-        let described = file_calls::describe(&self.components, principal, &session, statement);
+        let described = file_functions::describe(&self.components, principal, &session, statement);
         let described = Box::pin(described).await;
         described.map_err(|problem| self.described(self.components.conceal(principal, problem)))
     }
@@ -243,7 +243,7 @@ impl Statements {
             None => None,
         };
         let registered =
-            file_calls::register(&self.components, principal, &session, prepared, running);
+            file_functions::register(&self.components, principal, &session, prepared, running);
         let prepared = tokio::select! {
             biased;
             prepared = registered => prepared?,

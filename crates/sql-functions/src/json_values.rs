@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 use headwater_sql::expression::JSON_EXISTS;
 use serde_json::Value;
 
-use crate::json::{part_of, steps_of};
+use crate::json_extract::{part_of, steps_of};
 
 /// Returns the functions that build and inspect JSON text.
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {

@@ -4,11 +4,12 @@
 //! [`register`] and [`limit_results`] prepare a session's state. This crate does not access tables.
 
 mod cancellation;
+mod casts_to_text;
 mod error;
 pub mod error_text;
 mod formats;
 mod function_hints;
-mod json;
+mod json_extract;
 mod json_values;
 mod notify_client;
 mod panic;
@@ -22,7 +23,6 @@ mod size_bounds;
 mod slice;
 mod statement_memory_pool;
 pub mod summarize;
-mod text_casts;
 mod timestamps;
 mod total_memory;
 mod unique_key_check;

@@ -10,8 +10,8 @@ use headwater_sql_aggregates as aggregates;
 use crate::size_bounds::ResultSizeRule;
 use crate::slice::IntegerDivision;
 use crate::{
-    formats, json, json_values, printf, rules, signed_results, similar_to, size_bounds, slice,
-    text_casts, timestamps, unique_key_check,
+    casts_to_text, formats, json_extract, json_values, printf, rules, signed_results, similar_to,
+    size_bounds, slice, timestamps, unique_key_check,
 };
 
 /// Registers all functions and analyzer rules of this crate. The state must have been built with
@@ -56,9 +56,9 @@ pub fn register_for_constants(state: &mut SessionState) -> Result<()> {
 /// Registers the scalar functions that may also be used in constant expressions.
 fn scalar(state: &mut SessionState) -> Result<()> {
     state.register_expr_planner(Arc::new(IntegerDivision))?;
-    let functions = formats::functions().into_iter().chain(json::functions());
+    let functions = formats::functions().into_iter().chain(json_extract::functions());
     let functions = functions.chain(json_values::functions());
-    let functions = functions.chain(printf::functions()).chain(text_casts::functions());
+    let functions = functions.chain(printf::functions()).chain(casts_to_text::functions());
     for function in
         functions.chain([similar_to::function(), slice::function(), unique_key_check::function()])
     {

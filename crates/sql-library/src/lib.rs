@@ -7,9 +7,10 @@
 
 mod array_literal;
 mod bytea;
+mod casts_from_text;
 mod date_patterns;
 mod dialect_functions;
-mod dialects;
+mod dialect_rewrites;
 mod epoch;
 mod intervals;
 mod list_reduce;
@@ -18,18 +19,17 @@ mod number_format;
 mod regular_expressions;
 mod scalar_function;
 mod size_text;
-mod text_casts;
+mod text_parsing;
 mod text_similarity;
-mod text_values;
 
 use std::sync::Arc;
 
 use datafusion::logical_expr::{HigherOrderUDF, ScalarUDF};
 
-pub use dialects::{is_rewritten, respelled};
+pub use casts_from_text::{TextCastRewrite, parse_cast};
+pub use dialect_rewrites::{is_rewritten, respelled};
 pub use number_format::NumberFormat;
-pub use text_casts::{TextCastRewrite, parse_cast};
-pub use text_values::{is_parsed, parse as parse_texts, parse_value};
+pub use text_parsing::{is_parsed, parse as parse_texts, parse_value};
 
 /// Returns the scalar functions.
 pub fn functions() -> Vec<Arc<ScalarUDF>> {

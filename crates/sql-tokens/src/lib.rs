@@ -5,11 +5,11 @@
 //! plan. The constants are marker names that the rewrites insert and later steps recognize.
 
 mod complexity_limit;
+mod foreign_syntax;
 mod pivot_syntax;
-mod query_syntax;
 mod token_rewrites;
 
 pub use complexity_limit::{ComplexityError, check_complexity};
+pub use foreign_syntax::{ASOF_INNER, ASOF_LEFT, BY_NAME, EXACT, rewrite};
 pub use pivot_syntax::GROUPED;
-pub use query_syntax::{ASOF_INNER, ASOF_LEFT, BY_NAME, EXACT, rewrite};
 pub use token_rewrites::{EVERY_COLUMN, is_keyword};

@@ -7,7 +7,7 @@
 
 use sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use crate::query_syntax::StatementTokens;
+use crate::foreign_syntax::StatementTokens;
 
 /// Marker function whose arguments are the columns of a pivot's GROUP BY.
 pub const GROUPED: &str = "\0grouped";

@@ -12,7 +12,7 @@ use super::access_statement::AccessStatement;
 use super::alter_table::AlterTableStatement;
 use super::copy_to::{CopyToStatement, copy_to, is_copy_to};
 use super::create_view::offset;
-use super::file_calls::{self, FileCall};
+use super::file_functions::{self, FileCall};
 use super::function_statement::FunctionStatement;
 use super::parameters::{self, Parameter, Parameters};
 use super::parse::{parse_one, parse_tokens, split};
@@ -173,7 +173,7 @@ impl PreparedStatement {
         let ParsedStatement::Other { statement, .. } = &mut self.parsed else {
             return Ok(Vec::new());
         };
-        let taken = file_calls::take(statement);
+        let taken = file_functions::take(statement);
         taken.map_err(|error| syntax_hint::explain(error, &self.text))
     }
 

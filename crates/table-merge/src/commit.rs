@@ -9,9 +9,9 @@ use headwater_tables::{
 };
 use iceberg::spec::{ManifestContentType, PartitionSpecRef, TableMetadata, TableMetadataBuilder};
 
-use crate::base_counters::BaseCounters;
 use crate::merge::{RowsToWrite, TableMerge};
 use crate::metadata;
+use crate::row_lineage::BaseCounters;
 
 /// The result of committing a merge.
 #[derive(Debug)]

@@ -8,7 +8,6 @@
 //! This crate does not access refs or branches. The crate `lake` uses it to merge the tables of two
 //! commits.
 
-mod base_counters;
 mod changed_rows;
 mod columns;
 mod commit;
@@ -21,6 +20,7 @@ mod lost_updates;
 mod merge;
 mod merge_inputs;
 mod metadata;
+mod row_lineage;
 mod rows;
 mod shared_changes;
 mod side_history;

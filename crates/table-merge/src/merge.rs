@@ -11,7 +11,6 @@ use headwater_tables::{
 };
 use iceberg::spec::{Datum, FormatVersion, PrimitiveLiteral, StructType, TableMetadata};
 
-use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict, MergeSide};
 use crate::files::{FilePlan, LiveRows, MergeFiles, SharedFiles};
 use crate::included_changes::IncludedChanges;
@@ -19,6 +18,7 @@ use crate::key_conflicts;
 use crate::lost_updates::{self, SideChange};
 use crate::merge_inputs::{EqualChanges, MergeInputs};
 use crate::metadata::{MergeStates, MergedMetadata};
+use crate::row_lineage::BaseCounters;
 use crate::rows::{GroupResult, MergedGroup, RowBudget, RowReader};
 use crate::side_history::{MergeAncestry, SideHistory};
 use crate::summary::ReplayedChanges;

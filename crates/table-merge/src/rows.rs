@@ -25,10 +25,10 @@ use headwater_tables::{
 use roaring::RoaringTreemap;
 use sha2::{Digest, Sha256};
 
-use crate::base_counters::BaseCounters;
 use crate::conflict::{Cause, Conflict};
 use crate::files::{ReplacedFiles, SharedFiles};
 use crate::group_decision::{GroupDecision, decide, is_new};
+use crate::row_lineage::BaseCounters;
 
 /// Maximum number of rows in the sample of a conflict.
 pub(crate) const ROWS_SHOWN: usize = 10;

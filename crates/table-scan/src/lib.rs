@@ -10,15 +10,15 @@
 
 mod cached_reader;
 mod column_cache;
-mod column_sources;
+mod column_lineage;
 mod delete_filter;
 mod field_id_adapter;
 mod file_groups;
 mod nested_cast;
 mod plan_estimate;
+mod position_columns;
 mod pruning;
 mod row_lineage;
-mod row_locator;
 mod row_source;
 mod scan_cost;
 mod scan_environment;
@@ -27,7 +27,7 @@ mod statistics;
 mod string_views;
 mod table_provider;
 
-pub use column_sources::{ColumnSource, QueryColumns, column_sources};
+pub use column_lineage::{ColumnSource, QueryColumns, column_sources};
 pub use plan_estimate::PlanEstimate;
 pub use pruning::{can_match, prune, whole_files};
 pub use row_source::{RowSource, slices, stored_costs, stored_table, viewed};

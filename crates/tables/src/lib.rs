@@ -45,7 +45,7 @@ pub use column_defaults::{
     with_default, without_defaults, without_keys, write_default,
 };
 pub use commit::alter::{Alteration, ColumnPath, ColumnPosition};
-pub use commit::evolve::check_table;
+pub use commit::create_and_evolve::check_table;
 pub use commit::manifests::{AddedFiles, FilesToRemove};
 pub use commit::partition_and_sort_order::PartitionFieldRef;
 pub use commit::{CommitKind, RowChange, commit_metadata, edited_metadata, metadata_builder};

@@ -12,7 +12,7 @@ use object_store::path::Path;
 use parking_lot::Mutex;
 
 use crate::cache::Caches;
-use crate::commit::{self, PendingFiles, evolve};
+use crate::commit::{self, PendingFiles, create_and_evolve};
 use crate::manifest::run_blocking;
 use crate::storage::Storage;
 use crate::table::Totals;
@@ -131,7 +131,8 @@ impl Tables {
     /// first; see [`crate::normalise_schema`].
     pub async fn create(&self, request: CreateTable) -> Result<Table> {
         let now = self.options().clock.now().timestamp_millis();
-        let metadata = evolve::create(&request, self.states().new_location(&request.name), now)?;
+        let metadata =
+            create_and_evolve::create(&request, self.states().new_location(&request.name), now)?;
         let location = metadata::next_location(metadata.location(), None);
         commit::store_as(self, location, metadata, Totals::default(), PendingFiles::default()).await
     }
@@ -168,7 +169,7 @@ impl Tables {
 
     /// Validates columns and partition fields for a new table, without creating it.
     pub fn check(schema: &SchemaRef, partition: &[PartitionField]) -> Result<()> {
-        evolve::check_partition(schema, partition)
+        create_and_evolve::check_partition(schema, partition)
     }
 
     /// Returns the table that an [`Operation::Replace`] with these columns and partition fields
@@ -181,7 +182,7 @@ impl Tables {
         partition: &[PartitionField],
         after: Option<i32>,
     ) -> Result<Table> {
-        let metadata = evolve::replaced(table.metadata(), schema, partition, after)?;
+        let metadata = create_and_evolve::replaced(table.metadata(), schema, partition, after)?;
         Ok(table.unstored(metadata))
     }
 

@@ -17,7 +17,7 @@ use iceberg::spec::{
 };
 use serde_json::{Value, json};
 
-use crate::commit::evolve::iceberg_schema;
+use crate::commit::create_and_evolve::iceberg_schema;
 use crate::table::described;
 use crate::types::schema::{FieldIds, arrow_schema};
 use crate::{Error, Result, Tables, metadata, normalise_schema, without_nanoseconds};

@@ -17,7 +17,7 @@ use crate::delivery_log::Delivery;
 use crate::event_batch::{BATCHES, EVENTS_MAX, EventCall, NewEntry, WaitingEvent, entry_key};
 use crate::event_source::SourceContext;
 use crate::events::to_end;
-use crate::journal_records::{encode, read};
+use crate::journal_codec::{encode, read};
 use crate::waiting_events::ListedEntry;
 use crate::{Error, Result, Triggers};
 

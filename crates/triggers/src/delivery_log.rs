@@ -25,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::event_source::{DetectedEvents, NewEvent, SourceContext};
 use crate::event_split::BATCH_RESULTS;
-use crate::journal_records::{decode, encode, read, read_all};
+use crate::journal_codec::{decode, encode, read, read_all};
 use crate::{Error, Result, event_logging};
 
 const EVENTS: &str = "trigger_events";

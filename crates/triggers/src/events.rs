@@ -11,7 +11,7 @@ use headwater_store::{Error as StoreError, JournalEntry, ReverseScan};
 
 use crate::delivery_log::{DONE, Delivery, OPEN, digits};
 use crate::event_queue::EventQueue;
-use crate::journal_records::decode;
+use crate::journal_codec::decode;
 use crate::waiting_events::WaitingScan;
 use crate::{Error, Result, TriggerEventFilter, Triggers};
 

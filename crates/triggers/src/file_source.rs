@@ -21,7 +21,7 @@ use crate::event_source::{
 };
 use crate::file_listing::{Debounce, FileVersion, FolderListing, list};
 use crate::file_watcher::{FileWatcher, RenamedPaths};
-use crate::journal_records::{decode, encode, read_all};
+use crate::journal_codec::{decode, encode, read_all};
 
 const TAKEN: &str = "trigger_files";
 

@@ -12,8 +12,8 @@
 mod async_calls;
 mod back_off;
 mod batch_source;
+mod branch_commits;
 mod bucket_source;
-mod commit_source;
 mod definition;
 mod delivery;
 mod delivery_log;
@@ -31,7 +31,7 @@ mod events;
 mod file_listing;
 mod file_source;
 mod file_watcher;
-mod journal_records;
+mod journal_codec;
 mod kafka;
 mod message_inbox;
 mod nats_receiver;
@@ -54,8 +54,8 @@ mod waiting_events;
 mod worker;
 
 pub use async_calls::NewCall;
+pub use branch_commits::{CommitSource, TableCommit};
 pub use bucket_source::bucket_filters;
-pub use commit_source::{CommitSource, TableCommit};
 pub use definition::check_trigger;
 pub use error::{Error, Result};
 pub use event_batch::{EventCall, NewEvents};

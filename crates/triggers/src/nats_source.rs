@@ -22,7 +22,7 @@ use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::event_source::{EventSource, NewEvent, PollResult, SourceContext};
-use crate::journal_records::{encode, read};
+use crate::journal_codec::{encode, read};
 use crate::message_inbox::MessageInbox;
 use crate::nats_receiver::{NatsReceiver, ReceivedMessage};
 use crate::postgres_source::check_batch;

@@ -24,13 +24,13 @@ use tokio::sync::watch;
 use tokio_util::sync::DropGuard;
 
 use crate::Result;
+use crate::branch_commits::caused_by;
 use crate::bucket_source::{self, ObjectFilter};
-use crate::commit_source::caused_by;
 use crate::definition::invalid;
 use crate::delivery_log::DeliveryLog;
 use crate::event_queue::OPEN_MAX;
 use crate::event_source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
-use crate::journal_records::{decode, encode, read, read_all};
+use crate::journal_codec::{decode, encode, read, read_all};
 
 pub(crate) const MERGE_POSITIONS: &str = "trigger_merge_positions";
 pub(crate) const JOB_POSITIONS: &str = "trigger_job_positions";

@@ -16,7 +16,7 @@ use sqlx::{AssertSqlSafe, Postgres, Row, Transaction};
 
 use crate::back_off::BackOff;
 use crate::event_source::{NewEvent, SourceContext};
-use crate::journal_records::{encode, read};
+use crate::journal_codec::{encode, read};
 use crate::message_inbox::BatchCounter;
 use crate::postgres_server::PostgresServer;
 use crate::{Error, Result};

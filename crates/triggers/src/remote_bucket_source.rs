@@ -21,7 +21,7 @@ use crate::bucket_source::check_keys;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::event_source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
-use crate::journal_records::{decode, encode};
+use crate::journal_codec::{decode, encode};
 
 const TAKEN: &str = "trigger_remote_objects";
 

@@ -15,7 +15,7 @@ use crate::Result;
 use crate::definition::invalid;
 use crate::event_queue::OPEN_MAX;
 use crate::event_source::{DetectedEvents, EventSource, NewEvent, PollResult, SourceContext};
-use crate::journal_records::{encode, read};
+use crate::journal_codec::{encode, read};
 
 pub(crate) const POSITIONS: &str = "trigger_schedule_positions";
 

@@ -15,13 +15,13 @@ use headwater_store::{Append, UniqueKey};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::DropGuard;
 
-use crate::commit_source::{CommitSource, TableCommit, caused_by};
+use crate::branch_commits::{CommitSource, TableCommit, caused_by};
 use crate::definition::WatchedTables;
 use crate::event_queue::OPEN_MAX;
 use crate::event_source::{
     DetectedEvents, EventSource, NewEvent, POLL_PAUSE_MIN, PollResult, SourceContext,
 };
-use crate::journal_records::{encode, read};
+use crate::journal_codec::{encode, read};
 use crate::{Error, Result};
 
 pub(crate) const POSITIONS: &str = "trigger_branch_positions";

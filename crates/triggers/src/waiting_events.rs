@@ -20,7 +20,7 @@ use crate::event_batch::{
     BATCHES, IDS, NewEntry, WaitingEntry, decode_ids, entry_key, parse_key, prefix,
 };
 use crate::event_source::SourceContext;
-use crate::journal_records::{decode, read_all};
+use crate::journal_codec::{decode, read_all};
 use crate::occurrence_source::readable;
 use crate::{Error, Result};
 

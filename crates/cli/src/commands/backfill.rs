@@ -11,7 +11,7 @@ use crate::commands::reference;
 use crate::commands::run::{pairs, started};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events;
+use crate::job_events;
 use crate::output;
 use crate::project;
 
@@ -47,7 +47,7 @@ pub async fn backfill(context: &Context, api: &Api, arguments: &Backfill) -> Res
         started(context, &job);
         return Ok(());
     }
-    match events::follow(context, api, &job).await {
+    match job_events::follow(context, api, &job).await {
         Ok(job) => {
             print(context, &job.result);
             Ok(())

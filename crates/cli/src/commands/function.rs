@@ -18,7 +18,7 @@ use crate::commands::{
 };
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, EventPrinter};
+use crate::job_events::{self, EventPrinter};
 use crate::output::{self, Grid};
 
 /// Runs `headwater function`.
@@ -154,7 +154,8 @@ pub async fn call(
     let (job, answer) = api.send_as_job(call).await?;
     if let Some(job) = &job {
         // Ignore the error, because printing the events is optional.
-        let _ = events::print_events(api, job, false, &mut EventPrinter::new(context.style)).await;
+        let _ =
+            job_events::print_events(api, job, false, &mut EventPrinter::new(context.style)).await;
     }
     let printed = match answer {
         Ok(answer) => print_result(context, &collect(answer).await?),

@@ -13,10 +13,10 @@ use futures::stream::FuturesUnordered;
 use headwater_model::{Job, JobEvent, JobEventKind, JobId, Timestamp};
 
 use crate::api::{Api, segment};
-use crate::commands::{function_logs, function_report};
+use crate::commands::{call_report, function_logs};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, EventPrinter, ResponseLines};
+use crate::job_events::{self, EventPrinter, ResponseLines};
 use crate::output;
 use crate::terminal::Tone;
 
@@ -54,7 +54,7 @@ impl<'a> CallOutput<'a> {
     /// Prints a call and its output so far.
     pub(super) async fn print_recorded(&mut self, call: &Job) -> Result<()> {
         self.print_heading(call);
-        events::print_events(self.api, &call.id.to_string(), false, &mut self.printer).await?;
+        job_events::print_events(self.api, &call.id.to_string(), false, &mut self.printer).await?;
         self.printer.clear();
         self.print_end(call).await
     }
@@ -75,7 +75,7 @@ impl<'a> CallOutput<'a> {
             while streams.len() < STREAMS_MAX
                 && let Some(call) = waiting.pop_front()
             {
-                let lines = events::open(api, &call.id.to_string(), true).await?;
+                let lines = job_events::open(api, &call.id.to_string(), true).await?;
                 streams.push(next_event(CallStream { call, lines }));
             }
             tokio::select! {
@@ -130,7 +130,7 @@ impl<'a> CallOutput<'a> {
             output::problem(style, problem);
         }
         if job.status.is_final() {
-            output::line(style.paint(Tone::Faint, function_report::line(&job, self.memory)));
+            output::line(style.paint(Tone::Faint, call_report::line(&job, self.memory)));
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ use crate::arguments::{FunctionLogs, OutputFormat};
 use crate::commands::function_log_output::CallOutput;
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events;
+use crate::job_events;
 use crate::output;
 
 /// Number of recent function calls to search for the calls of one function.
@@ -86,7 +86,7 @@ async fn logs_json(api: &Api, arguments: &FunctionLogs) -> Result<()> {
     let recorded = calls(api, &arguments.name, "").await?;
     let older = recorded.len().saturating_sub(arguments.limit);
     for call in recorded.into_iter().skip(older) {
-        let mut lines = events::open(api, &call.id.to_string(), false).await?;
+        let mut lines = job_events::open(api, &call.id.to_string(), false).await?;
         let mut found: Vec<JobEvent> = Vec::new();
         while let Some(line) = lines.next().await? {
             found.push(serde_json::from_slice(&line).map_err(error::unexpected)?);

@@ -8,7 +8,7 @@ use headwater_model::{ErrorCode, InvokeRequest, ProjectFiles};
 
 use crate::api::Api;
 use crate::arguments::FunctionInvoke;
-use crate::commands::{function, function_report, watch};
+use crate::commands::{call_report, function, watch};
 use crate::context::Context;
 use crate::error::Result;
 use crate::project;
@@ -33,7 +33,7 @@ pub async fn watch(
             style.print_problem(&problem);
         }
         if let Some(job) = job {
-            style.say(style.paint(Tone::Faint, function_report::line(&api.job(&job).await?, None)));
+            style.say(style.paint(Tone::Faint, call_report::line(&api.job(&job).await?, None)));
         }
         Ok(())
     };

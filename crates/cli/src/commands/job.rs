@@ -13,7 +13,7 @@ use crate::arguments::{Job, JobLogs, JobLs, JobRerun, OutputFormat};
 use crate::commands::run;
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, EventPrinter};
+use crate::job_events::{self, EventPrinter};
 use crate::output::{self, Cell, Grid};
 use crate::terminal::Tone;
 
@@ -184,7 +184,7 @@ async fn show_steps(context: &Context, api: &Api, job: &JobRow) -> Result<()> {
     let response =
         api.send(crate::api::ApiRequest::get(path).accept("application/x-ndjson")).await?;
     let style = context.answer_style;
-    let mut lines = events::ResponseLines::new(response.into_body());
+    let mut lines = job_events::ResponseLines::new(response.into_body());
     while let Some(line) = lines.next().await? {
         let event: JobEvent = serde_json::from_slice(&line).map_err(error::unexpected)?;
         let JobEventKind::StepEnded { mut report } = event.event else { continue };
@@ -238,7 +238,7 @@ async fn logs(context: &Context, api: &Api, arguments: &JobLogs) -> Result<()> {
     }
     let mut printer = EventPrinter::answer(context);
     let id = api.job(&arguments.id).await?.id.to_string();
-    events::print_events(api, &id, arguments.follow, &mut printer).await?;
+    job_events::print_events(api, &id, arguments.follow, &mut printer).await?;
     printer.clear();
     let job = api.job(&id).await?;
     if let Some(problem) = &job.error {
@@ -251,7 +251,7 @@ async fn logs_json(api: &Api, arguments: &JobLogs) -> Result<()> {
     let path = format!("/v1/jobs/{}/events?follow={}", segment(&arguments.id), arguments.follow);
     let response =
         api.send(crate::api::ApiRequest::get(path).accept("application/x-ndjson")).await?;
-    let mut lines = events::ResponseLines::new(response.into_body());
+    let mut lines = job_events::ResponseLines::new(response.into_body());
     let mut collected: Vec<serde_json::Value> = Vec::new();
     while let Some(line) = lines.next().await? {
         collected.push(serde_json::from_slice(&line).map_err(error::unexpected)?);

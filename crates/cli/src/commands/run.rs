@@ -12,7 +12,7 @@ use crate::arguments::{OutputFormat, Run, Test};
 use crate::commands::{branch, reference, run_openlineage, run_preview, run_watch};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events::{self, EventPrinter};
+use crate::job_events::{self, EventPrinter};
 use crate::output::{self, Grid};
 use crate::project;
 use crate::terminal::Tone;
@@ -82,7 +82,7 @@ pub async fn follow(context: &Context, api: &Api, request: &RunRequest, job: &Jo
     let is_preview = request.preview.is_some();
     let printer =
         if is_preview { EventPrinter::new(context.style) } else { EventPrinter::of(context) };
-    let job = events::follow_with(context, api, job, printer).await?;
+    let job = job_events::follow_with(context, api, job, printer).await?;
     if api_output::is_printed(context, &job.result) {
         return Ok(());
     }

@@ -13,10 +13,10 @@ use crate::arguments::{
     FormatArgument, OnErrorArgument, OutputFormat, Table, TableGet, TableImport, TableLs, TableRm,
 };
 use crate::commands::branch::removed_if_exists;
-use crate::commands::{diff, maintain, reference, run, with_other_noun_hint};
+use crate::commands::{diff, maintenance, reference, run, with_other_noun_hint};
 use crate::context::{Context, current_folder};
 use crate::error::{self, Result};
-use crate::events;
+use crate::job_events;
 use crate::output::{self, Grid};
 use crate::terminal::Tone;
 
@@ -27,7 +27,7 @@ pub async fn table(context: &Context, api: &Api, arguments: Table) -> Result<()>
         Table::Get(arguments) => get(context, api, arguments).await,
         Table::Diff(arguments) => diff::table(context, api, arguments).await,
         Table::Import(arguments) => import(context, api, *arguments).await,
-        Table::Maintain(arguments) => maintain::maintain(context, api, arguments).await,
+        Table::Maintain(arguments) => maintenance::maintain(context, api, arguments).await,
         Table::Rm(arguments) => remove(context, api, arguments).await,
     }
 }
@@ -175,7 +175,7 @@ async fn import_sources(
         run::started(context, &job);
         return Ok(());
     }
-    let followed = events::follow(context, api, &job).await;
+    let followed = job_events::follow(context, api, &job).await;
     if followed.is_err()
         && !api.job(&job.id.to_string()).await.is_ok_and(|job| job.status.is_final())
     {

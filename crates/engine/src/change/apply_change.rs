@@ -19,7 +19,7 @@ use headwater_table_scan::{plain_batch, plain_schema};
 use headwater_tables::{DataFile, Positions, RowIds, RowRewrite, ScanPlan, Table, Tables};
 use parking_lot::Mutex;
 
-use super::row_locators::RowPositions;
+use super::row_positions::RowPositions;
 use super::target::{AffectedRows, TargetTable};
 use crate::error::{Error, Result};
 use crate::executor::RunningPlan;

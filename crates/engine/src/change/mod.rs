@@ -9,7 +9,7 @@ mod apply_change;
 mod delete;
 mod merge;
 mod retry;
-mod row_locators;
+mod row_positions;
 mod target;
 mod truncate;
 mod update;

@@ -7,7 +7,7 @@
 //! tag references it, and no running read or write uses it.
 
 mod compact;
-mod deleted_refs;
+mod deleted_ref_files;
 mod expire_snapshots;
 mod handle;
 mod history;

@@ -21,7 +21,7 @@ use headwater_model::{CommitId, ErrorDetails, RemovedFiles, SkippedTable, Timest
 use headwater_tables::{FoundFile, ReachableFiles, SnapshotSet, StateReport, is_reserved};
 use tokio_util::sync::CancellationToken;
 
-use super::deleted_refs::UnreachableStates;
+use super::deleted_ref_files::UnreachableStates;
 use super::{Maintenance, ORPHANS_AFTER};
 use crate::error::{Error, Result};
 use crate::lake::Lake;

@@ -6,7 +6,7 @@ use headwater_model::{ColumnConflict, ConflictCause, ConflictKind, RowConflict};
 use headwater_table_merge::{Cause, ChangedRow, Conflict};
 use serde_json::Value;
 
-use super::view_content::concerns_view;
+use super::view_merge::concerns_view;
 use crate::error::Result;
 use crate::json_rows::json_rows;
 

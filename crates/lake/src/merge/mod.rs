@@ -17,9 +17,9 @@ mod merge_rights;
 mod merge_span;
 mod reverted_by;
 mod serial_order;
-mod table_content;
+mod table_merge;
 mod uncommitted_files;
-mod view_content;
+mod view_merge;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,9 +38,9 @@ pub use self::conflict_text::{changed_text, conflict_causes, conflict_names};
 pub use self::merge_options::{MergeOptions, ReadPosition, ReadSet};
 pub use self::merge_rights::MergeRights;
 use self::merge_span::MergeSpan;
-use self::table_content::TableContent;
+use self::table_merge::TableContent;
 use self::uncommitted_files::UncommittedMerge;
-use self::view_content::{ViewContent, concerns_view};
+use self::view_merge::{ViewContent, concerns_view};
 use crate::error::{Error, Result};
 use crate::lake::Lake;
 

@@ -5,7 +5,7 @@
 
 mod checked_rows;
 mod input_query;
-mod merge;
+mod merge_rows;
 mod python_step;
 mod quarantine;
 mod report_order;

@@ -12,7 +12,7 @@ use super::step_output::StepOutput;
 use super::{Run, StepProgress};
 use crate::Result;
 use crate::plan::{FINGERPRINT_CODE, sql_error};
-use crate::view_model::VIEW_VERSION;
+use crate::view_materialization::VIEW_VERSION;
 
 impl Run {
     /// Creates or replaces the view of a model. A view that has the same query and columns is not

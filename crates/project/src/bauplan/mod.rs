@@ -4,7 +4,7 @@
 mod manifest;
 pub(super) mod materialization;
 mod model_files;
-pub(super) mod sql;
+pub(super) mod sql_settings;
 
 pub(super) use manifest::parse as parse_manifest;
 pub(super) use model_files::ModelFiles;

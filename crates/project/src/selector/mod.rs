@@ -4,11 +4,11 @@
 //! of its models and its last run.
 
 mod attribute;
-mod method;
+mod parsed_selector;
 mod parser;
 mod selection;
 
 pub use attribute::Attribute;
-pub use method::{GraphDepth, LastStepResult, ModelState, Selector, SelectorMethod};
+pub use parsed_selector::{GraphDepth, LastStepResult, ModelState, Selector, SelectorMethod};
 pub use parser::{invalid, parse};
 pub use selection::{Selection, SelectionContext, Selectors, StepState};

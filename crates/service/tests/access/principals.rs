@@ -73,7 +73,7 @@ const PLACES: &[(&str, &str, &str)] = &[
         "Principal::owner",
         "a server without authentication and users",
     ),
-    ("service/src/access.rs", "Principal::owner", "the verified token of the server"),
+    ("service/src/auth.rs", "Principal::owner", "the verified token of the server"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),
     ("service/src/queue_worker.rs", ".principal()", "the user that last changed the mapping"),

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use headwater_sql_library::TextCastRewrite;
 
-use crate::text_casts::NestedToText;
+use crate::casts_to_text::NestedToText;
 use crate::timestamps::{MicrosecondComparison, add_seconds};
 
 /// Returns the rewrites that run during type resolution.

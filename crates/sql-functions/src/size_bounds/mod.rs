@@ -19,7 +19,7 @@ mod call;
 mod charged_buffer;
 mod function;
 mod lists;
-mod operations;
+mod operator_functions;
 mod python_memory;
 mod rewrite;
 mod rules;

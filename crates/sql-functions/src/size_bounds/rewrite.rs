@@ -18,7 +18,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::argument::fixed_width;
 use super::budget::too_large;
 use super::function::bounded;
-use super::operations::{CONCATENATION, CONSTANT, LAMBDA_INPUT, cast};
+use super::operator_functions::{CONCATENATION, CONSTANT, LAMBDA_INPUT, cast};
 
 /// Minimum size of a constant whose copies count towards the memory limit, in bytes.
 const CONSTANT_BYTES: usize = 4 << 10;

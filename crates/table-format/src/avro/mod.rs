@@ -8,14 +8,14 @@
 //! unchecked lengths, decompresses without a limit, and reads a `fixed(16)` with logical type
 //! `uuid` as length-prefixed text. So this module reads manifests instead.
 
-mod codec;
+mod decompression;
 mod schema;
 mod value;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use self::codec::Codec;
+use self::decompression::Codec;
 use self::schema::Schema;
 pub use self::schema::{Field, Kind, LogicalType};
 use self::value::{Reader, decode_row};

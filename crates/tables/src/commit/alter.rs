@@ -14,7 +14,7 @@ use iceberg::spec::{
 };
 
 use super::columns::{Columns, each};
-use super::evolve::{check_ids, new_ids, rejected, set_properties};
+use super::create_and_evolve::{check_ids, new_ids, rejected, set_properties};
 use super::partition_and_sort_order::{PartitionAndSortOrder, PartitionFieldRef};
 use crate::{Error, Result, SortColumn};
 

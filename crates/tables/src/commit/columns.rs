@@ -10,7 +10,7 @@ use iceberg::spec::{
 };
 
 use super::alter::{Alteration, ColumnPosition};
-use super::evolve::check_names;
+use super::create_and_evolve::check_names;
 use super::partition_and_sort_order::{AlteredColumns, PartitionAndSortOrder};
 use crate::column_defaults::{default, has_write_default};
 use crate::type_promotion::promote_defaults;

@@ -2,8 +2,8 @@
 
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
 
+use super::create_and_evolve::{self, rejected};
 use super::durable_write::{PendingFiles, store};
-use super::evolve::{self, rejected};
 use crate::{Result, Table, Tables, metadata_log, time_transforms};
 
 /// Returns a builder of the table's next metadata.
@@ -37,6 +37,6 @@ pub async fn commit_metadata(
 pub(crate) fn build(builder: TableMetadataBuilder) -> Result<TableMetadata> {
     let built = builder.build().map_err(|error| rejected("committed", &error))?.metadata;
     let built = time_transforms::restored(built)?;
-    evolve::check_table(&built)?;
+    create_and_evolve::check_table(&built)?;
     Ok(built)
 }

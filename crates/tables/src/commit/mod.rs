@@ -5,10 +5,10 @@
 //! caller must delete the data files.
 
 pub(crate) mod alter;
-mod checks;
 mod columns;
+mod conflict_checks;
+pub(crate) mod create_and_evolve;
 mod durable_write;
-pub(crate) mod evolve;
 pub(crate) mod manifests;
 mod metadata;
 mod null_checks;

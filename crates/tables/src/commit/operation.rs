@@ -6,9 +6,9 @@ use std::sync::Arc;
 use iceberg::spec::{FormatVersion, TableMetadata};
 
 use super::alter::{Alteration, AlteredMetadata, FORMAT_VERSION};
-use super::checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
+use super::conflict_checks::{check_added_rows, check_deletes, check_rows, check_rows_unchanged};
+use super::create_and_evolve::{self, check_same_version, check_staged};
 use super::durable_write::{PendingFiles, store};
-use super::evolve::{self, check_same_version, check_staged};
 use super::manifests::{self, FilesToRemove};
 use super::metadata::{commit_metadata, metadata_builder};
 use super::null_checks::check_values;
@@ -35,7 +35,7 @@ pub(crate) async fn commit(
     match operation {
         Operation::AddColumns { columns, .. } if columns.is_empty() => Ok(table.clone()),
         Operation::AddColumns { columns, after } => {
-            let change = |builder| evolve::add_columns(before, builder, columns, after);
+            let change = |builder| create_and_evolve::add_columns(before, builder, columns, after);
             commit_metadata(tables, table, change).await
         }
         Operation::Alter { alterations, after } => {
@@ -47,7 +47,7 @@ pub(crate) async fn commit(
             commit_metadata(tables, table, |builder| altered.apply(before, builder)).await
         }
         Operation::SetProperties(properties) => {
-            let change = |builder| evolve::set_properties(builder, properties);
+            let change = |builder| create_and_evolve::set_properties(builder, properties);
             commit_metadata(tables, table, change).await
         }
         Operation::Append(staged) => {
@@ -83,9 +83,14 @@ pub(crate) async fn commit(
             store(tables, table, left, table.totals(), PendingFiles::default()).await
         }
         Operation::Replace { schema, partition, after, staged } => {
-            let builder =
-                evolve::replace(before, metadata_builder(table)?, &schema, &partition, after)?;
-            let after = evolve::replaced(before, &schema, &partition, after)?;
+            let builder = create_and_evolve::replace(
+                before,
+                metadata_builder(table)?,
+                &schema,
+                &partition,
+                after,
+            )?;
+            let after = create_and_evolve::replaced(before, &schema, &partition, after)?;
             check_staged(&after, &staged)?;
             let change =
                 RowChange::new(FilesToRemove::Everything, staged, CommitKind::Modify, summary);

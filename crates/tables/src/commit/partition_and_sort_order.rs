@@ -7,7 +7,7 @@ use iceberg::spec::{
     TableMetadataBuilder, Transform,
 };
 
-use super::evolve::rejected;
+use super::create_and_evolve::rejected;
 use crate::partition::{NewPartitionField, check_new, column_at, part_for, spec_of, transform_of};
 use crate::{Error, Result, SortColumn};
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use iceberg::spec::{MAIN_BRANCH, ManifestContentType, TableMetadata, TableMetadataBuilder};
 
+use super::create_and_evolve::rejected;
 use super::durable_write::{PendingFiles, store};
-use super::evolve::rejected;
 use super::manifests::{self, AddedFiles, FilesToRemove, PlannedManifest, Removals, spec_by_id};
 use super::metadata::build;
 use super::snapshot::NewSnapshot;

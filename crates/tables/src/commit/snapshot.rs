@@ -4,7 +4,7 @@ use bytes::Bytes;
 use iceberg::spec::{FormatVersion, ManifestFile, Snapshot, Summary, TableMetadata};
 use uuid::Uuid;
 
-use super::evolve::rejected;
+use super::create_and_evolve::rejected;
 use super::manifests::PlannedManifest;
 use crate::manifest::{DecodedManifest, SnapshotIds, assign_row_ids, encode, encode_list};
 use crate::{Error, Result, Tables};

@@ -6,10 +6,10 @@
 //! cost is linear in the number of files.
 
 mod delete_file_index;
-mod deletion_vector;
+mod deletion_vector_reader;
+mod deletion_vector_writer;
 mod equality_deletes;
 mod position_deletes;
-mod puffin;
 mod row_deletes;
 mod shared_read;
 mod write;

@@ -6,7 +6,9 @@ use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 
 use super::equality_deletes::DeletedKeys;
 use super::position_deletes::PositionsByFile;
-use super::{DeleteFileRange, DeleteKey, Deletes, READS_MAX, deletion_vector, write_deletes};
+use super::{
+    DeleteFileRange, DeleteKey, Deletes, READS_MAX, deletion_vector_reader, write_deletes,
+};
 use crate::{DataFile, Positions, Result, StagedFiles, Table, Tables};
 
 /// Operations on the deleted rows of data files. [`Tables::deletes`] returns this type.
@@ -86,7 +88,7 @@ impl RowDeletes<'_> {
         let Some(deletes) = &file.deletes else { return Ok(Vec::new()) };
         let mut own = self.own_deletes(file, rows).await?;
         if let Some(vector) = &deletes.vector {
-            rows.add_all(&deletion_vector::read(self.tables.storage(), vector).await?);
+            rows.add_all(&deletion_vector_reader::read(self.tables.storage(), vector).await?);
             own.push(vector.owned_key());
         }
         if let Some(shared) = &deletes.positions {
@@ -111,7 +113,7 @@ impl RowDeletes<'_> {
         let number = file.sequence_number();
         let mut deleted = Positions::new();
         if let Some(vector) = &deletes.vector {
-            deleted = deletion_vector::read(storage, vector).await?;
+            deleted = deletion_vector_reader::read(storage, vector).await?;
         }
         deleted.add_all(&PositionsByFile::read(storage, &deletes.own).await?.of(file, number));
         if let Some(shared) = &deletes.positions {

@@ -28,7 +28,7 @@ pub(crate) async fn write_deletes(
 ) -> Result<StagedFiles> {
     let metadata = table.metadata();
     if metadata.format_version() >= FormatVersion::V3 {
-        return super::puffin::write_vectors(tables, table, rows).await;
+        return super::deletion_vector_writer::write_vectors(tables, table, rows).await;
     }
     let name = Uuid::now_v7();
     let mut undo = CleanupGuard::new(tables.storage().clone());

@@ -24,7 +24,7 @@ use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::leader::LeaderPartitions;
+use super::leader_partitions::LeaderPartitions;
 use crate::back_off::BackOff;
 use crate::message_inbox::{Receiver, Sender};
 use crate::postgres_server::secret;

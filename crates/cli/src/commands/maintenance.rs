@@ -9,7 +9,7 @@ use crate::arguments::{OutputFormat, TableMaintain};
 use crate::commands::{reference, run};
 use crate::context::Context;
 use crate::error::{self, Result};
-use crate::events;
+use crate::job_events;
 use crate::output;
 use crate::terminal::Tone;
 
@@ -33,7 +33,7 @@ pub async fn maintain(context: &Context, api: &Api, arguments: TableMaintain) ->
         run::started(context, &job);
         return Ok(());
     }
-    let job = events::follow(context, api, &job).await?;
+    let job = job_events::follow(context, api, &job).await?;
     let report = serde_json::from_value(job.result).map_err(error::unexpected)?;
     print_report(context, &report);
     Ok(())

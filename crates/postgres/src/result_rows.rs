@@ -12,7 +12,7 @@ use headwater_postgres_catalog::PgType;
 use headwater_service::StatementRows;
 use tokio_util::sync::CancellationToken;
 
-use crate::column::Column;
+use crate::column_encoder::Column;
 use crate::copy_binary;
 use crate::copy_format::CopyFormat;
 use crate::explain;
